@@ -1,0 +1,112 @@
+//! When a turn ends (rule C9).
+//!
+//! A turn ends after a number of events, a number of posts, or a time, whichever is first. Posts
+//! count because breadth is what costs: a color whose events post many others fills the run
+//! queues faster than they drain, and soon nothing that they touch is in the cache.
+//!
+//! Reading a clock costs more than a small event, so the time is looked at rarely: after the 4th
+//! event, then after every 16th. A color whose events are known to be long is looked at after
+//! each one. This module has no clock: it says *when* the caller has to read one, and decides on
+//! what it is told.
+
+/// The bounds of one turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TurnBudget {
+    /// Most events in one turn.
+    pub events: u32,
+    /// Posts, to whatever color, after which the turn ends.
+    pub posts: u32,
+    /// Time after which the turn ends, in nanoseconds.
+    pub nanos: u64,
+}
+
+impl Default for TurnBudget {
+    /// 64 events, 64 posts, 200 microseconds.
+    fn default() -> Self {
+        TurnBudget {
+            events: 64,
+            posts: 64,
+            nanos: 200_000,
+        }
+    }
+}
+
+/// Events longer than this, in nanoseconds on average, have the clock read after each one.
+pub const LONG_EVENT_NANOS: u32 = 2_000;
+
+/// What a worker does after an event.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnStep {
+    /// Run the next event.
+    Continue,
+    /// Read the clock and ask [`Turn::at`].
+    ReadClock,
+    /// Let the color go.
+    End,
+}
+
+/// The account of one turn.
+///
+/// # Examples
+///
+/// ```
+/// use dapple_colors::{Turn, TurnBudget, TurnStep};
+/// let budget = TurnBudget { events: 2, posts: 10, nanos: 1_000 };
+/// let mut turn = Turn::new(budget, false);
+/// assert_eq!(turn.after_event(0), TurnStep::Continue);
+/// assert_eq!(turn.after_event(0), TurnStep::End);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Turn {
+    budget: TurnBudget,
+    long: bool,
+    events: u32,
+    next_look: u32,
+}
+
+impl Turn {
+    /// A turn at its begin. `long`: the color's events are known to be long.
+    #[inline]
+    pub fn new(budget: TurnBudget, long: bool) -> Self {
+        Turn {
+            budget,
+            long,
+            events: 0,
+            next_look: if long { 1 } else { 4 },
+        }
+    }
+
+    /// One more event has ended; `posts` counts all posts of this turn.
+    #[inline]
+    pub fn after_event(&mut self, posts: u32) -> TurnStep {
+        self.events += 1;
+        if self.events >= self.budget.events || posts >= self.budget.posts {
+            TurnStep::End
+        } else if self.events >= self.next_look {
+            TurnStep::ReadClock
+        } else {
+            TurnStep::Continue
+        }
+    }
+
+    /// The clock was read: the turn has lasted `elapsed` nanoseconds.
+    pub fn at(&mut self, elapsed: u64) -> TurnStep {
+        if elapsed >= self.budget.nanos {
+            return TurnStep::End;
+        }
+        self.long |= elapsed / u64::from(self.events.max(1)) >= u64::from(LONG_EVENT_NANOS);
+        self.next_look = if self.long {
+            self.events + 1
+        } else {
+            (self.events / 16 + 1) * 16
+        };
+        TurnStep::Continue
+    }
+
+    /// Events that have ended in this turn.
+    #[inline]
+    pub fn events(&self) -> u32 {
+        self.events
+    }
+}

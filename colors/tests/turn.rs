@@ -1,0 +1,85 @@
+//! C9: a turn ends after a number of events, a number of posts or a time.
+use dapple_colors::{Turn, TurnBudget, TurnStep};
+
+const BUDGET: TurnBudget = TurnBudget {
+    events: 64,
+    posts: 32,
+    nanos: 10_000,
+};
+
+#[test]
+fn c9_events_end_a_turn() {
+    let mut turn = Turn::new(BUDGET, false);
+    let mut events = 0;
+    loop {
+        events += 1;
+        match turn.after_event(0) {
+            TurnStep::Continue => {}
+            TurnStep::ReadClock => assert_eq!(turn.at(0), TurnStep::Continue),
+            TurnStep::End => break,
+        }
+    }
+    assert_eq!(events, 64);
+    assert_eq!(turn.events(), 64);
+}
+
+#[test]
+fn c9_posts_end_a_turn() {
+    let mut turn = Turn::new(BUDGET, false);
+    assert_eq!(turn.after_event(31), TurnStep::Continue);
+    assert_eq!(turn.after_event(32), TurnStep::End);
+}
+
+#[test]
+fn c9_time_ends_a_turn() {
+    let mut turn = Turn::new(BUDGET, false);
+    for _ in 0..3 {
+        assert_eq!(turn.after_event(0), TurnStep::Continue);
+    }
+    assert_eq!(turn.after_event(0), TurnStep::ReadClock);
+    assert_eq!(turn.at(10_000), TurnStep::End);
+}
+
+#[test]
+fn c9_short_events_have_the_clock_read_rarely() {
+    let mut turn = Turn::new(
+        TurnBudget {
+            events: 1000,
+            ..BUDGET
+        },
+        false,
+    );
+    let mut looks = 0;
+    for _ in 0..160 {
+        if turn.after_event(0) == TurnStep::ReadClock {
+            looks += 1;
+            assert_eq!(turn.at(100), TurnStep::Continue);
+        }
+    }
+    assert_eq!(looks, 11, "after the 4th event, then after every 16th");
+}
+
+#[test]
+fn c9_long_events_have_the_clock_read_after_each_one() {
+    for known in [true, false] {
+        let mut turn = Turn::new(BUDGET, known);
+        let mut first = true;
+        let mut elapsed = 0;
+        loop {
+            elapsed += 2_500;
+            match turn.after_event(0) {
+                TurnStep::Continue => {
+                    assert!(first && !known, "once known, every event is looked at")
+                }
+                TurnStep::ReadClock => {
+                    first = false;
+                    if turn.at(elapsed) == TurnStep::End {
+                        break;
+                    }
+                }
+                TurnStep::End => panic!("time ends this turn"),
+            }
+        }
+        assert_eq!(turn.events(), 4);
+    }
+}

@@ -1,0 +1,260 @@
+//! The shared object behind a color: its queue, its handles' count, and how it ends.
+//!
+//! # Life and death (C10)
+//!
+//! `handles` counts the [`Color`](crate::Color) handles, plus one while the *grave* is in the
+//! queue. The grave is a link that is part of the cell itself, so that dropping a handle allocates
+//! nothing. The handle that finds itself to be the last one does not count down: it posts the grave, which
+//! inherits its count. So no event and no run queue needs a count of its own: an event was
+//! posted through a handle, the grave was posted after the last handle was done, and the queue is
+//! first in, first out.
+//!
+//! When a worker reaches the grave it holds the color, so no event of it runs. Nobody but an event
+//! of the color (by [`Cx::color`](crate::Cx::color)) or a palette can make a handle when there is
+//! none. Hence:
+//!
+//! * one count, and nothing behind the grave: the color is dead, for good. A palette asks for
+//!   this under its lock, and forgets the color in the same step (C4).
+//! * otherwise the grave leaves the queue as any event does, and then gives its count back as a
+//!   handle would; if it is the last one, that posts it again, behind what came meanwhile.
+//!
+//! The grave's count is given back only after its link is out of the queue; so there is never a
+//! second post of a link that is still in it.
+//!
+//! Orderings: counting down is AcqRel, and the last one's load is Acquire: what was done through any
+//! handle, its posts above all, happens before the grave's post, and before the death.
+//!
+//! The default color has no grave: its cell belongs to the core of the runtime, and each of its
+//! handles holds a count of the core instead.
+
+use std::ptr::NonNull;
+
+use dapple_colors::{Finished, Posted};
+
+use super::queue::{Link, Queue};
+use crate::event::{Event, Header};
+use crate::runtime::core::Core;
+use crate::sync::{AtomicU32, AtomicUsize, Ordering};
+
+/// What a palette adds to the death of its colors.
+pub(crate) trait Retire: Send + Sync {
+    /// Asks `dead` under the lock under which look-ups revive colors; if the answer is yes, the
+    /// color `cell` is forgotten before the lock is left.
+    fn retire(&self, cell: NonNull<ColorCell>, dead: &dyn Fn() -> bool) -> bool;
+}
+
+/// A learned figure in nanoseconds that is not known yet.
+pub(crate) const UNKNOWN: u32 = 0;
+
+/// See the module.
+#[repr(C)]
+pub(crate) struct ColorCell {
+    pub(crate) queue: Queue,
+    handles: AtomicUsize,
+    core: NonNull<Core>,
+    /// The worker that last ran it, or where it was placed.
+    home: AtomicU32,
+    pub(crate) label: u32,
+    /// Learned: nanoseconds per turn and per event. Written by the holder only.
+    turn_nanos: AtomicU32,
+    event_nanos: AtomicU32,
+    grave: Header,
+    retire: Option<Box<dyn Retire>>,
+    default: bool,
+    #[cfg(debug_assertions)]
+    holder: AtomicU32,
+}
+
+/// How a visit to the grave ended.
+#[must_use]
+pub(crate) enum Buried {
+    /// The color is dead; the caller frees the cell.
+    Dead,
+    /// The grave has left the queue, which goes on as after an event. It still has its count, which
+    /// the caller gives back by [`ColorCell::release`].
+    Passed(Finished<NonNull<Link>>),
+}
+
+impl ColorCell {
+    /// A cell with one handle; its count of the core is the caller's affair.
+    pub(crate) fn allocate(
+        core: NonNull<Core>,
+        home: usize,
+        label: u32,
+        retire: Option<Box<dyn Retire>>,
+        default: bool,
+    ) -> NonNull<ColorCell> {
+        let cell = Box::new(ColorCell {
+            queue: Queue::new(),
+            handles: AtomicUsize::new(1),
+            core,
+            home: AtomicU32::new(home as u32),
+            label,
+            turn_nanos: AtomicU32::new(UNKNOWN),
+            event_nanos: AtomicU32::new(UNKNOWN),
+            grave: Header::grave(),
+            retire,
+            default,
+            #[cfg(debug_assertions)]
+            holder: AtomicU32::new(0),
+        });
+        // SAFETY: a box is not null.
+        unsafe { NonNull::new_unchecked(Box::into_raw(cell)) }
+    }
+
+    /// # Safety
+    ///
+    /// The color is dead ([`Buried::Dead`]), or never was known to anybody else.
+    pub(crate) unsafe fn free(cell: NonNull<ColorCell>) {
+        // SAFETY: by contract nobody else has the pointer.
+        drop(unsafe { Box::from_raw(cell.as_ptr()) });
+    }
+
+    #[inline]
+    pub(crate) fn core(&self) -> NonNull<Core> {
+        self.core
+    }
+
+    pub(crate) fn is_default(&self) -> bool {
+        self.default
+    }
+
+    #[inline]
+    pub(crate) fn home(&self) -> usize {
+        self.home.load(Ordering::Relaxed) as usize
+    }
+
+    #[inline]
+    pub(crate) fn set_home(&self, worker: usize) {
+        if self.home() != worker {
+            self.home.store(worker as u32, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn turn_nanos(&self) -> u32 {
+        self.turn_nanos.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn event_nanos(&self) -> u32 {
+        self.event_nanos.load(Ordering::Relaxed)
+    }
+
+    /// The holder has timed a turn.
+    pub(crate) fn learn(&self, turn: u64, events: u32) {
+        let per_event = turn / u64::from(events.max(1));
+        self.turn_nanos
+            .store(blend(self.turn_nanos(), turn), Ordering::Relaxed);
+        self.event_nanos
+            .store(blend(self.event_nanos(), per_event), Ordering::Relaxed);
+    }
+
+    /// Appends an event.
+    ///
+    /// # Safety
+    ///
+    /// The event is the caller's and goes to the queue; the caller has a handle, or holds the color.
+    #[inline]
+    pub(crate) unsafe fn push(&self, event: NonNull<Event>) -> Posted {
+        // SAFETY: by contract.
+        unsafe { self.queue.push(Event::as_link(event)) }
+    }
+
+    /// One more handle.
+    #[inline]
+    pub(crate) fn retain(&self) {
+        // Relaxed: the caller has a handle, or the right to make one (see the module).
+        let before = self.handles.fetch_add(1, Ordering::Relaxed);
+        debug_assert!(before > 0, "a dead color is not revived");
+        if before > usize::MAX / 2 {
+            std::process::abort();
+        }
+    }
+
+    /// One handle less. True: it was the last one, and the caller, who still has its count, posts
+    /// the grave by [`dig`](Self::dig).
+    #[must_use]
+    #[inline]
+    pub(crate) fn release(&self) -> bool {
+        let mut count = self.handles.load(Ordering::Acquire);
+        loop {
+            if count == 1 {
+                return true;
+            }
+            match self.handles.compare_exchange_weak(
+                count,
+                count - 1,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return false,
+                Err(now) => count = now,
+            }
+        }
+    }
+
+    /// Posts the grave.
+    ///
+    /// # Safety
+    ///
+    /// [`release`](Self::release) has just answered true to the caller. The cell may be freed as
+    /// soon as the color is run; after [`Posted::Behind`] the caller must not touch it any more.
+    pub(crate) unsafe fn dig(cell: NonNull<ColorCell>) -> Posted {
+        // SAFETY: the pointer to the grave is made from the pointer to the whole cell, so that
+        // it stays valid for the whole header. The one count left is the caller's, so the grave is in no queue
+        // and nobody else posts it; it stays as long as the cell.
+        unsafe {
+            let grave = NonNull::new_unchecked(&raw mut (*cell.as_ptr()).grave);
+            (*cell.as_ptr()).queue.push(grave.cast())
+        }
+    }
+
+    /// The holder has come to the grave.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the color, and `link` is its head and its grave.
+    pub(crate) unsafe fn bury(&self, link: NonNull<Link>) -> Buried {
+        let dead = || self.handles.load(Ordering::Acquire) == 1 && self.queue.is_last(link);
+        let is_dead = match &self.retire {
+            None => dead(),
+            Some(retire) => retire.retire(NonNull::from(self), &dead),
+        };
+        if is_dead {
+            return Buried::Dead;
+        }
+        // SAFETY: by contract.
+        Buried::Passed(unsafe { self.queue.finish(link) })
+    }
+
+    /// Debug builds: this worker takes hold of the color (C1).
+    #[inline]
+    pub(crate) fn debug_hold(&self, _worker: usize) {
+        #[cfg(debug_assertions)]
+        {
+            let other = self.holder.swap(_worker as u32 + 1, Ordering::Relaxed);
+            assert_eq!(
+                other, 0,
+                "C1: two workers are about to run events of one color"
+            );
+        }
+    }
+
+    /// Debug builds: it lets the color go.
+    #[inline]
+    pub(crate) fn debug_let_go(&self) {
+        #[cfg(debug_assertions)]
+        self.holder.store(0, Ordering::Relaxed);
+    }
+}
+
+/// A moving average that starts with its first value, and is never [`UNKNOWN`] after it.
+pub(crate) fn blend(old: u32, new: u64) -> u32 {
+    let new = new.clamp(1, u64::from(u32::MAX / 8)) as u32;
+    if old == UNKNOWN {
+        new
+    } else {
+        (old / 4 * 3 + new / 4).max(1)
+    }
+}

@@ -1,0 +1,284 @@
+//! The handle of a color, and its builder.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::panic::Location;
+use std::ptr::NonNull;
+
+use dapple_colors::Posted;
+
+use super::cell::{ColorCell, Retire};
+use crate::cx::Cx;
+use crate::event::Event;
+use crate::metrics::Sampler;
+use crate::runtime::core::{Core, CoreRef, Phase};
+use crate::sync::Ordering;
+use crate::worker::entry::Entry;
+use crate::worker::local::Local;
+use crate::{Handle, panic};
+
+/// The serial identity of callbacks: two callbacks of one color never run at once, and they run in
+/// the order in which they were posted. Callbacks of different colors run on all cores.
+///
+/// A color is an identity and nothing else: cheap to make by the million, cloned and compared by
+/// identity, gone with its last handle and its last event. Elsewhere it is called a strand, a serial
+/// queue or an actor's mailbox.
+///
+/// # Examples
+///
+/// ```
+/// let rt = dapple::Runtime::new()?;
+/// let h = rt.handle();
+/// let account = h.new_color();
+/// h.post(&account, |_| println!("first"));
+/// h.post(&account, |_| println!("second, after the first has ended"));
+/// rt.wait_idle();
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[doc(alias = "strand")]
+#[doc(alias = "serial queue")]
+#[doc(alias = "cown")]
+pub struct Color(NonNull<ColorCell>);
+
+// SAFETY: a cell is used from any thread by its protocol (see `cell` and `queue`).
+unsafe impl Send for Color {}
+// SAFETY: as above.
+unsafe impl Sync for Color {}
+
+impl Color {
+    /// A new color of `core`, whose first handle this is.
+    pub(crate) fn create(core: &Core, label: u32, retire: Option<Box<dyn Retire>>) -> Color {
+        let pinned = core.settings.is_pinned_policy();
+        let home = match Local::current(core) {
+            Some(local) => {
+                local.take_credit();
+                if pinned { core.place() } else { local.index }
+            }
+            None => {
+                core.acquire(1);
+                core.place()
+            }
+        };
+        Color(ColorCell::allocate(
+            core.as_ptr(),
+            home,
+            label,
+            retire,
+            false,
+        ))
+    }
+
+    /// A handle of a color that may have none.
+    ///
+    /// # Safety
+    ///
+    /// The color is not dead, and cannot die meanwhile: the caller holds it, or the lock of its
+    /// palette.
+    pub(crate) unsafe fn revive(cell: NonNull<ColorCell>) -> Color {
+        // SAFETY: by contract.
+        let color = unsafe { cell.as_ref() };
+        if color.is_default() {
+            // SAFETY: the core outlives its default color.
+            unsafe { color.core().as_ref() }.acquire(1);
+        } else {
+            color.retain();
+        }
+        Color(cell)
+    }
+
+    #[inline]
+    pub(crate) fn cell(&self) -> NonNull<ColorCell> {
+        self.0
+    }
+
+    #[inline]
+    pub(crate) fn core_ptr(&self) -> NonNull<Core> {
+        // SAFETY: a handle keeps the cell.
+        unsafe { self.0.as_ref() }.core()
+    }
+
+    #[inline]
+    pub(crate) fn core(&self) -> &Core {
+        // SAFETY: the color counts on the core.
+        unsafe { self.core_ptr().as_ref() }
+    }
+
+    /// The worker that last ran it, or where it was placed.
+    pub(crate) fn home(&self) -> usize {
+        // SAFETY: a handle keeps the cell.
+        unsafe { self.0.as_ref() }.home()
+    }
+
+    /// Posts from whatever thread this is.
+    #[inline]
+    pub(crate) fn post_from_anywhere<F: FnOnce(&mut Cx) + Send + 'static>(
+        &self,
+        f: F,
+        site: &'static Location<'static>,
+    ) {
+        match Local::current(self.core()) {
+            // SAFETY: we are a handle.
+            Some(local) => unsafe { local.post(self.0, f, site) },
+            None => self.post_from_outside(f, site),
+        }
+    }
+
+    /// Posts from a thread that is no worker of the color's runtime.
+    pub(crate) fn post_from_outside<F: FnOnce(&mut Cx) + Send + 'static>(
+        &self,
+        f: F,
+        site: &'static Location<'static>,
+    ) {
+        let core = self.core();
+        if core.phase() != Phase::Running {
+            return refuse(core, f);
+        }
+        let event = outside_event(core, f, site);
+        // SAFETY: we are a handle, and the event is fresh.
+        unsafe { self.enqueue_from_outside(event) }
+    }
+
+    /// Appends an event, whatever the phase.
+    ///
+    /// # Safety
+    ///
+    /// The event is the caller's.
+    pub(crate) unsafe fn enqueue_from_anywhere(&self, event: NonNull<Event>) {
+        match Local::current(self.core()) {
+            // SAFETY: we are a handle; the event by contract.
+            Some(local) => unsafe { local.enqueue(self.0, event) },
+            // SAFETY: as above.
+            None => unsafe { self.enqueue_from_outside(event) },
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The event is the caller's.
+    unsafe fn enqueue_from_outside(&self, event: NonNull<Event>) {
+        // SAFETY: a handle keeps the cell; the event by contract.
+        unsafe {
+            if self.0.as_ref().push(event) == Posted::BecameRunnable {
+                self.core()
+                    .inject(self.0.as_ref().home(), Entry::color(self.0));
+            }
+        }
+    }
+
+    /// Drops the last handle from a thread that is no worker of the runtime.
+    fn drop_outside(&self) {
+        // SAFETY: our count keeps the cell until the grave is run, and the color's count of the
+        // core keeps the core as long; after that our own count of the core does.
+        unsafe {
+            let cell = self.0.as_ref();
+            if cell.release() {
+                let core = CoreRef::of(self.core());
+                let home = cell.home();
+                if ColorCell::dig(self.0) == Posted::BecameRunnable {
+                    core.inject(home, Entry::color(self.0));
+                }
+            }
+        }
+    }
+}
+
+/// An event made by a thread that is no worker.
+pub(crate) fn outside_event<F: FnOnce(&mut Cx) + Send + 'static>(
+    core: &Core,
+    f: F,
+    site: &'static Location<'static>,
+) -> NonNull<Event> {
+    let sampled = Sampler::outside_hit(core.settings.histograms);
+    let posted = if sampled { core.clock.now() } else { 0 };
+    // SAFETY: the memory is fresh.
+    unsafe { Event::write(Event::allocate(), f, site, posted) }
+}
+
+/// Drops what came too late, from outside.
+#[cold]
+pub(crate) fn refuse<F>(core: &Core, f: F) {
+    core.dropped_outside.fetch_add(1, Ordering::Relaxed);
+    let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(f)));
+    if let Err(payload) = dropped {
+        core.panics_outside.fetch_add(1, Ordering::Relaxed);
+        panic::bury(payload);
+    }
+}
+
+impl Clone for Color {
+    fn clone(&self) -> Self {
+        // SAFETY: we are a handle, so the color cannot die.
+        unsafe { Color::revive(self.0) }
+    }
+}
+
+impl Drop for Color {
+    fn drop(&mut self) {
+        // SAFETY: a handle keeps the cell; its count is given back once.
+        unsafe {
+            if self.0.as_ref().is_default() {
+                Core::release(self.core_ptr(), 1);
+            } else {
+                match Local::current(self.core()) {
+                    Some(local) => local.drop_handle(self.0),
+                    None => self.drop_outside(),
+                }
+            }
+        }
+    }
+}
+
+impl PartialEq for Color {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Eq for Color {}
+
+impl Hash for Color {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl fmt::Debug for Color {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // SAFETY: a handle keeps the cell.
+        let label = unsafe { self.0.as_ref() }.label;
+        let mut out = f.debug_tuple("Color");
+        match self.core().labels.name(label) {
+            Some(name) => out.field(&name),
+            None => out.field(&self.0),
+        };
+        out.finish()
+    }
+}
+
+/// Makes a color with more than the defaults; see [`Handle::color_builder`].
+#[derive(Debug)]
+#[must_use = "a builder makes nothing until `build` is called"]
+pub struct ColorBuilder {
+    handle: Handle,
+    label: u32,
+}
+
+impl ColorBuilder {
+    pub(crate) fn new(handle: Handle) -> Self {
+        ColorBuilder { handle, label: 0 }
+    }
+
+    /// Names the color in figures and reports. Colors of one label share their histograms, so a
+    /// label stands for a kind of work (`"connection"`), not for one color.
+    ///
+    /// A runtime keeps 255 labels; the colors of any further one are counted without label.
+    pub fn label(mut self, label: &str) -> Self {
+        self.label = self.handle.core().labels.intern(label);
+        self
+    }
+
+    /// The color.
+    pub fn build(self) -> Color {
+        Color::create(self.handle.core(), self.label, None)
+    }
+}

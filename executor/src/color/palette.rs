@@ -1,0 +1,159 @@
+//! Keys to colors, exactly (C4): a table whose entries end with their colors.
+//!
+//! The table maps a key to the cell of a color, and holds no handle of it. A cell asks its palette
+//! before it dies (see [`Retire`]); both that question and a look-up are under the lock of the key's
+//! shard, so a look-up either revives the color or comes after its death, and makes a new one.
+//!
+//! The hash is kept with the entry, and an entry is found by its cell when it retires: the end of a
+//! color runs no code of the key's type under the lock.
+
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::ptr::NonNull;
+use std::sync::{Arc, Weak};
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+use super::cell::{ColorCell, Retire};
+use super::handle::Color;
+use crate::Handle;
+use crate::sync::{Mutex, lock};
+
+const SHARDS: usize = 16;
+
+/// Colors by key: equal keys have one color, different keys have different ones.
+///
+/// An entry lives as long as its color, that is, until the color has neither handle nor event; a
+/// palette of ten million keys that came and went is as small as an empty one.
+///
+/// # Examples
+///
+/// ```
+/// let rt = dapple::Runtime::new()?;
+/// let users = dapple::Palette::new(&rt.handle());
+/// assert_eq!(users.color("ada"), users.color("ada"));
+/// assert_ne!(users.color("ada"), users.color("bob"));
+/// # let _: &dapple::Palette<String> = &users;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Palette<K> {
+    handle: Handle,
+    table: Arc<Table<K>>,
+}
+
+struct Table<K> {
+    shards: [Mutex<HashTable<Slot<K>>>; SHARDS],
+    hasher: RandomState,
+}
+
+struct Slot<K> {
+    hash: u64,
+    key: K,
+    cell: CellPtr,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct CellPtr(NonNull<ColorCell>);
+
+// SAFETY: cells are used from any thread by their protocol.
+unsafe impl Send for CellPtr {}
+
+impl<K: Hash + Eq + Send + 'static> Palette<K> {
+    /// An empty palette, whose colors belong to the handle's runtime.
+    pub fn new(handle: &Handle) -> Self {
+        let shards = std::array::from_fn(|_| Mutex::new(HashTable::new()));
+        let table = Arc::new(Table {
+            shards,
+            hasher: RandomState::new(),
+        });
+        Palette {
+            handle: handle.clone(),
+            table,
+        }
+    }
+
+    /// The color of `key`; a new one if the key has none.
+    ///
+    /// The key's `Hash`, `Eq` and `ToOwned` run under a lock of the palette and must not use it.
+    pub fn color<Q>(&self, key: &Q) -> Color
+    where
+        K: std::borrow::Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let hash = self.table.hasher.hash_one(key);
+        let mut shard = lock(self.table.shard(hash));
+        match shard.entry(hash, |slot| slot.key.borrow() == key, |slot| slot.hash) {
+            // SAFETY: a color leaves the table before it dies, under the lock that we hold.
+            Entry::Occupied(slot) => unsafe { Color::revive(slot.get().cell.0) },
+            Entry::Vacant(vacant) => {
+                let key = key.to_owned();
+                let retire = Member {
+                    table: Arc::downgrade(&self.table),
+                    hash,
+                };
+                let color = Color::create(self.handle.core(), 0, Some(Box::new(retire)));
+                vacant.insert(Slot {
+                    hash,
+                    key,
+                    cell: CellPtr(color.cell()),
+                });
+                color
+            }
+        }
+    }
+
+    /// How many keys have a color now.
+    pub fn len(&self) -> usize {
+        self.table
+            .shards
+            .iter()
+            .map(|shard| lock(shard).len())
+            .sum()
+    }
+
+    /// Has no key a color?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<K> Table<K> {
+    fn shard(&self, hash: u64) -> &Mutex<HashTable<Slot<K>>> {
+        // The table uses the high and the low bits; take some from the middle.
+        &self.shards[(hash >> 32) as usize % SHARDS]
+    }
+}
+
+/// A color's membership in a table.
+struct Member<K> {
+    table: Weak<Table<K>>,
+    hash: u64,
+}
+
+impl<K: Send + 'static> Retire for Member<K> {
+    fn retire(&self, cell: NonNull<ColorCell>, dead: &dyn Fn() -> bool) -> bool {
+        let Some(table) = self.table.upgrade() else {
+            // No palette, no look-ups.
+            return dead();
+        };
+        let mut shard = lock(table.shard(self.hash));
+        if !dead() {
+            return false;
+        }
+        let found = shard.find_entry(self.hash, |slot| slot.cell.0 == cell);
+        let slot = found.ok().map(|entry| entry.remove().0);
+        drop(shard);
+        // The key's drop is user code: outside of the lock, and its panic is not ours.
+        let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(slot)));
+        if let Err(payload) = dropped {
+            crate::panic::bury(payload);
+        }
+        true
+    }
+}
+
+impl<K> std::fmt::Debug for Palette<K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Palette").finish_non_exhaustive()
+    }
+}

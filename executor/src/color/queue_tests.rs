@@ -1,0 +1,164 @@
+//! The atomic queue is held to the step functions of `dapple-colors`: the same steps, the same
+//! outcomes (C1, C2).
+use std::collections::HashMap;
+
+use dapple_colors::{Mailbox, Place};
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Post,
+    TakePlace,
+    LinkOne(usize),
+    Begin,
+    Finish,
+    Yield,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        2 => Just(Step::Post),
+        2 => Just(Step::TakePlace),
+        2 => any::<usize>().prop_map(Step::LinkOne),
+        2 => Just(Step::Begin),
+        4 => Just(Step::Finish),
+        1 => Just(Step::Yield),
+    ];
+    prop::collection::vec(step, 1..200)
+}
+
+struct Pair {
+    model: Mailbox<usize>,
+    queue: Queue,
+    /// Link number *n* is event number *n*.
+    links: Vec<NonNull<Link>>,
+    numbers: HashMap<NonNull<Link>, usize>,
+    /// Posts between their two steps.
+    open: Vec<(Place, NonNull<Link>, NonNull<Link>)>,
+    /// What the holder of the color runs.
+    running: Option<NonNull<Link>>,
+    queued: bool,
+    spent: bool,
+}
+
+impl Pair {
+    fn fresh(&mut self) -> NonNull<Link> {
+        let link = NonNull::from(Box::leak(Box::new(Link::new())));
+        self.numbers.insert(link, self.links.len());
+        self.links.push(link);
+        link
+    }
+
+    fn take_place(&mut self) -> Result<(), TestCaseError> {
+        let link = self.fresh();
+        let (place, posted) = self.model.take_place(self.numbers[&link]);
+        // SAFETY: the link is fresh.
+        match unsafe { self.queue.take_place(link) } {
+            None => {
+                prop_assert_eq!(posted, Posted::BecameRunnable);
+                self.queued = true;
+            }
+            Some(prev) => {
+                prop_assert_eq!(posted, Posted::Behind);
+                self.open.push((place, prev, link));
+            }
+        }
+        Ok(())
+    }
+
+    fn link(&mut self, i: usize) {
+        let (place, prev, link) = self.open.remove(i);
+        self.model.link(place, self.numbers[&link]);
+        // SAFETY: `prev` is the answer for `link`, used once.
+        unsafe { self.queue.link(prev, link) };
+    }
+
+    fn same(
+        &mut self,
+        model: Finished<usize>,
+        queue: Finished<NonNull<Link>>,
+    ) -> Result<(), TestCaseError> {
+        let numbered = match queue {
+            Finished::Next(link) => Finished::Next(self.numbers[&link]),
+            Finished::Idle => Finished::Idle,
+            Finished::Gap => Finished::Gap,
+        };
+        prop_assert_eq!(model, numbered);
+        self.running = None;
+        self.spent = false;
+        match queue {
+            Finished::Next(link) => self.running = Some(link),
+            Finished::Idle => {}
+            Finished::Gap => (self.queued, self.spent) = (true, true),
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
+        match step {
+            Step::TakePlace => self.take_place()?,
+            Step::Post => {
+                let open = self.open.len();
+                self.take_place()?;
+                if self.open.len() > open {
+                    self.link(open);
+                }
+            }
+            Step::LinkOne(i) if !self.open.is_empty() => self.link(i % self.open.len()),
+            Step::Begin if self.queued => {
+                self.queued = false;
+                let model = self.model.begin();
+                let head = self.queue.head();
+                if self.spent {
+                    // SAFETY: the color was queued and is ours; this is its head.
+                    let finished = unsafe { self.queue.finish(head) };
+                    self.same(model, finished)?;
+                } else {
+                    prop_assert_eq!(model, Finished::Next(self.numbers[&head]));
+                    self.running = Some(head);
+                }
+            }
+            Step::Finish => {
+                if let Some(link) = self.running {
+                    let model = self.model.finish();
+                    // SAFETY: we hold the color, and this is its head.
+                    let finished = unsafe { self.queue.finish(link) };
+                    self.same(model, finished)?;
+                }
+            }
+            Step::Yield => {
+                if let Some(link) = self.running.take() {
+                    self.model.yield_turn();
+                    self.queue.set_head(link);
+                    self.queued = true;
+                }
+            }
+            Step::LinkOne(_) | Step::Begin => {}
+        }
+        Ok(())
+    }
+}
+
+proptest! {
+    #[test]
+    fn c1_c2_the_queue_decides_as_the_step_functions(steps in steps()) {
+        let mut pair = Pair {
+            model: Mailbox::new(),
+            queue: Queue::new(),
+            links: Vec::new(),
+            numbers: HashMap::new(),
+            open: Vec::new(),
+            running: None,
+            queued: false,
+            spent: false,
+        };
+        let result = steps.into_iter().try_for_each(|step| pair.step(step));
+        for link in pair.links {
+            // SAFETY: each was leaked once, and the queue is not used any more.
+            drop(unsafe { Box::from_raw(link.as_ptr()) });
+        }
+        result?;
+    }
+}

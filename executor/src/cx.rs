@@ -1,0 +1,145 @@
+//! What a callback gets: posting without a look for the current worker, and questions about where
+//! it runs.
+
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::ptr::NonNull;
+use std::time::{Duration, Instant};
+
+use crate::color::cell::ColorCell;
+use crate::runtime::core::CoreRef;
+use crate::worker::local::Local;
+use crate::{Color, Handle, Timer};
+
+/// The worker and the color that a callback runs on.
+///
+/// Each callback gets one by reference; it cannot be kept, sent, or made.
+///
+/// # Examples
+///
+/// ```
+/// let rt = dapple::Runtime::new()?;
+/// let (c, d) = (rt.handle().new_color(), rt.handle().new_color());
+/// let also_c = c.clone();
+/// rt.handle().post(&c, move |cx| {
+///     assert!(cx.is_on(&also_c) && !cx.is_on(&d));
+///     cx.post(&d, |_| println!("runs on another color, perhaps on another core"));
+/// });
+/// rt.wait_idle();
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Cx {
+    local: NonNull<Local>,
+    _not_send: PhantomData<*mut ()>,
+}
+
+impl Cx {
+    /// The reference is given to user code only while the worker's stack holds `local`.
+    #[inline]
+    pub(crate) fn new(local: &Local) -> Self {
+        Cx {
+            local: NonNull::from(local),
+            _not_send: PhantomData,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn local(&self) -> &Local {
+        // SAFETY: a `Cx` is made on the worker's stack above its `Local`, is not Send, and user
+        // code only ever gets a reference to it, which ends with the callback.
+        unsafe { self.local.as_ref() }
+    }
+
+    #[inline]
+    pub(crate) fn current(&self) -> Option<NonNull<ColorCell>> {
+        NonNull::new(self.local().current.get().cast_mut())
+    }
+
+    /// Posts `f` to a color. See [`Handle::post`].
+    #[track_caller]
+    #[inline]
+    pub fn post<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, color: &Color, f: F) {
+        let local = self.local();
+        if color.core_ptr() == local.core.as_ptr() {
+            // SAFETY: `color` is a handle.
+            unsafe { local.post(color.cell(), f, Location::caller()) }
+        } else {
+            color.post_from_outside(f, Location::caller());
+        }
+    }
+
+    /// Posts `f` to the default color. See [`Handle::post_default`].
+    #[track_caller]
+    #[inline]
+    pub fn post_default<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, f: F) {
+        let local = self.local();
+        // SAFETY: the default color lives as long as the core.
+        unsafe { local.post(local.core.default_color(), f, Location::caller()) }
+    }
+
+    /// Posts `f` without a color. See [`Handle::post_uncolored`].
+    #[track_caller]
+    #[inline]
+    pub fn post_uncolored<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, f: F) {
+        self.local().post_uncolored(f, Location::caller());
+    }
+
+    /// Posts `f` to a color after `delay`. See [`Handle::post_after`].
+    #[track_caller]
+    pub fn post_after<F>(&mut self, delay: Duration, color: &Color, f: F) -> Timer
+    where
+        F: FnOnce(&mut Cx) + Send + 'static,
+    {
+        self.handle().post_after(delay, color, f)
+    }
+
+    /// Posts `f` to a color at a time. See [`Handle::post_at`].
+    #[track_caller]
+    pub fn post_at<F>(&mut self, at: Instant, color: &Color, f: F) -> Timer
+    where
+        F: FnOnce(&mut Cx) + Send + 'static,
+    {
+        self.handle().post_at(at, color, f)
+    }
+
+    /// A new color. See [`Handle::new_color`].
+    pub fn new_color(&mut self) -> Color {
+        Color::create(&self.local().core, 0, None)
+    }
+
+    /// A handle of this runtime.
+    pub fn handle(&self) -> Handle {
+        Handle::new(CoreRef::of(&self.local().core))
+    }
+
+    /// The color that the callback runs on; `None` if it has none.
+    pub fn color(&self) -> Option<Color> {
+        // SAFETY: the color of the event that runs is alive, and held by this worker.
+        self.current().map(|cell| unsafe { Color::revive(cell) })
+    }
+
+    /// Does the callback run on this color (C15)?
+    pub fn is_on(&self, color: &Color) -> bool {
+        self.current() == Some(color.cell())
+    }
+
+    /// The number of the worker that runs the callback, counted from 0.
+    pub fn worker(&self) -> usize {
+        self.local().index
+    }
+
+    /// How often this worker has looked at its descriptors. Two callbacks on one worker that see
+    /// the same number belong to the same batch of readiness: what one of them learned about the
+    /// outside world is as fresh for the other.
+    pub fn poll_count(&self) -> u64 {
+        self.local().polls.get()
+    }
+}
+
+impl std::fmt::Debug for Cx {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cx")
+            .field("worker", &self.worker())
+            .finish_non_exhaustive()
+    }
+}

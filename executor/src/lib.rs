@@ -1,0 +1,78 @@
+//! A color-and-context executor with work stealing, for callback-style programs.
+//!
+//! A callback carries a [`Color`]: callbacks of one color never run at once and keep their order,
+//! callbacks of different colors run on all cores. So a program of callbacks that was written for one
+//! thread uses a machine of many, without locks, a few lines at a time: everything starts on
+//! the default color, and what is independent gets a color of its own.
+//!
+//! ```
+//! use dapple::{Colored, Runtime};
+//!
+//! let rt = Runtime::new()?;                       // a worker per core
+//! let h = rt.handle();
+//! let accounts: Vec<Colored<i64>> =
+//!     (0..100).map(|_| Colored::new(&h.new_color(), 0)).collect();
+//! for i in 0..10_000usize {
+//!     accounts[i % 100].post(move |balance, _| *balance += i as i64);   // 100 colors, no lock
+//! }
+//! h.post_default(|_| println!("names no color: runs on the default one"));
+//! rt.wait_idle();
+//! # assert_eq!(rt.metrics().events(), 10_001);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! * [`Runtime`], [`Builder`], [`Handle`]: start, post, stop.
+//! * [`Color`], [`Colored`], [`Palette`]: serial identity, data bound to it, keys mapped to it.
+//! * [`Cx`]: what a callback gets.
+//! * [`Timer`]: callbacks that wait for their time.
+//! * [`Metrics`]: histograms and counters.
+//! * [`park`]: the seam to a reactor; `dapple-io` has one, with sockets, descriptors and signals.
+//!
+//! The rules that the documentation cites (C1, E16 and so on) are in `docs/RULES.md` of the
+//! repository.
+#![deny(
+    unsafe_op_in_unsafe_fn,
+    clippy::undocumented_unsafe_blocks,
+    missing_docs
+)]
+
+#[cfg(not(loom))]
+mod clock;
+mod color;
+#[cfg(not(loom))]
+mod cx;
+#[cfg(not(loom))]
+mod event;
+#[cfg(not(loom))]
+mod metrics;
+#[cfg(not(loom))]
+mod panic;
+#[cfg(not(loom))]
+pub mod park;
+#[cfg(not(loom))]
+mod runtime;
+mod sync;
+#[cfg(not(loom))]
+mod timer;
+mod worker;
+
+#[cfg(all(test, loom))]
+mod models;
+
+#[cfg(not(loom))]
+pub use self::{
+    color::{Color, ColorBuilder, colored::Colored, palette::Palette},
+    cx::Cx,
+    metrics::{Distribution, Histogramming, Measure, Metrics},
+    panic::PanicReport,
+    park::{Driver, Park, Unpark},
+    runtime::{
+        Runtime,
+        builder::{Builder, StealPolicy},
+        handle::Handle,
+        shutdown::ShutdownReport,
+    },
+    timer::Timer,
+};
+#[cfg(not(loom))]
+pub use dapple_colors::TurnBudget;

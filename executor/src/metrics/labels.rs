@@ -1,0 +1,41 @@
+//! Names for kinds of colors.
+
+use std::sync::{Arc, PoisonError};
+
+use crate::sync::RwLock;
+
+/// Labels that a runtime keeps.
+const MOST: usize = 255;
+
+/// Label 0 is no label; label *n* is the name number *n - 1*.
+#[derive(Default)]
+pub(crate) struct Labels(RwLock<Vec<Arc<str>>>);
+
+impl Labels {
+    /// The number of a name, which is new or not; 0 when there are too many.
+    pub(crate) fn intern(&self, name: &str) -> u32 {
+        let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let known = names.iter().position(|n| **n == *name);
+        let index = known.unwrap_or_else(|| {
+            if names.len() < MOST {
+                names.push(name.into());
+                names.len() - 1
+            } else {
+                usize::MAX
+            }
+        });
+        index.wrapping_add(1) as u32
+    }
+
+    pub(crate) fn name(&self, label: u32) -> Option<Arc<str>> {
+        let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        names.get((label as usize).checked_sub(1)?).cloned()
+    }
+
+    pub(crate) fn names(&self) -> Vec<Arc<str>> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}

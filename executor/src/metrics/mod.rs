@@ -1,0 +1,157 @@
+//! What a runtime tells about itself (E10): histograms per worker, merged when they are read, and
+//! counters with one writer each.
+//!
+//! Measuring must cost less than what it measures. An event is stamped when it is posted if it is
+//! sampled, one in 64 on average, with random distances so that no pattern hides in it; only stamped
+//! events have the clock read around them. Samples gather in a plain buffer of the worker, and go to
+//! the histograms, which have a lock, a few dozen at a time.
+
+pub(crate) mod labels;
+mod sampling;
+mod snapshot;
+mod text;
+
+use hdrhistogram::Histogram;
+
+pub(crate) use sampling::{Sample, Sampler};
+pub use snapshot::{Distribution, Metrics};
+
+use crate::sync::lock;
+use crate::worker::local::Local;
+
+/// How much is measured; see [`Builder::histograms`](crate::Builder::histograms).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Histogramming {
+    /// Counters only.
+    Off,
+    /// One event in 64, on average.
+    #[default]
+    Sampled,
+    /// Every event: two or three readings of the clock for each.
+    Exact,
+}
+
+/// What is measured. All are durations in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Measure {
+    /// From an event's post, or its timer's firing, to its begin.
+    QueueDelay,
+    /// From an event's begin to its end.
+    RunTime,
+    /// Of a worker's visit to a color.
+    TurnLength,
+    /// From a timer's deadline to its firing.
+    TimerLateness,
+    /// Of a look at the descriptors while there is other work.
+    PollTime,
+}
+
+impl Measure {
+    /// All of them.
+    pub const ALL: [Measure; 5] = [
+        Measure::QueueDelay,
+        Measure::RunTime,
+        Measure::TurnLength,
+        Measure::TimerLateness,
+        Measure::PollTime,
+    ];
+
+    /// Its name in text formats, without unit.
+    pub fn name(self) -> &'static str {
+        match self {
+            Measure::QueueDelay => "queue_delay",
+            Measure::RunTime => "run_time",
+            Measure::TurnLength => "turn_length",
+            Measure::TimerLateness => "timer_lateness",
+            Measure::PollTime => "poll_time",
+        }
+    }
+
+    /// Is it kept by the color's label, too?
+    fn is_by_label(self) -> bool {
+        matches!(self, Measure::QueueDelay | Measure::RunTime)
+    }
+}
+
+/// Longest duration that a histogram tells apart: an hour.
+const HIGHEST: u64 = 3_600_000_000_000;
+
+fn new_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, HIGHEST, 2).expect("the bounds are valid")
+}
+
+/// The histograms of one worker: one per measure, and one per measure and label. Made when first used.
+#[derive(Default)]
+pub(crate) struct Histograms {
+    all: [Option<Box<Histogram<u64>>>; Measure::ALL.len()],
+    by_label: Vec<[Option<Box<Histogram<u64>>>; 2]>,
+}
+
+impl Histograms {
+    fn record(&mut self, sample: Sample) {
+        let slot = &mut self.all[sample.measure as usize];
+        let histogram = slot.get_or_insert_with(|| Box::new(new_histogram()));
+        histogram.saturating_record(sample.nanos.max(1));
+        if sample.label != 0 && sample.measure.is_by_label() {
+            let label = sample.label as usize;
+            if self.by_label.len() <= label {
+                self.by_label.resize_with(label + 1, Default::default);
+            }
+            let slot = &mut self.by_label[label][sample.measure as usize];
+            let histogram = slot.get_or_insert_with(|| Box::new(new_histogram()));
+            histogram.saturating_record(sample.nanos.max(1));
+        }
+    }
+
+    fn get(&self, measure: Measure, label: u32) -> Option<&Histogram<u64>> {
+        match label {
+            0 => self.all[measure as usize].as_deref(),
+            l => self
+                .by_label
+                .get(l as usize)?
+                .get(measure as usize)?
+                .as_deref(),
+        }
+    }
+}
+
+/// Samples that gather before the histograms are locked.
+const BATCH: usize = 128;
+
+impl Local {
+    /// Keeps a sample, unless nothing is measured.
+    pub(crate) fn sample(&self, sample: Sample) {
+        if self.core.settings.histograms == Histogramming::Off {
+            return;
+        }
+        let full = {
+            let mut samples = self.samples.borrow_mut();
+            samples.push(sample);
+            samples.len() >= 2 * BATCH
+        };
+        if full {
+            self.flush_samples();
+        }
+    }
+
+    /// Moves the samples to the histograms, if it is worth a lock.
+    pub(crate) fn flush_samples_if_many(&self) {
+        if self.samples.borrow().len() >= BATCH {
+            self.flush_samples();
+        }
+    }
+
+    /// Moves the samples to the histograms.
+    pub(crate) fn flush_samples(&self) {
+        let mut samples = self.samples.borrow_mut();
+        if samples.is_empty() {
+            return;
+        }
+        let mut histograms = lock(&self.shared().histograms);
+        for sample in samples.drain(..) {
+            histograms.record(sample);
+        }
+    }
+}

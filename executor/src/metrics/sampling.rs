@@ -1,0 +1,96 @@
+//! Which events are stamped, and what a stamp brings.
+
+use std::cell::Cell;
+
+use super::{Histogramming, Measure};
+
+/// Mean distance of sampled events.
+const MEAN: u32 = 64;
+
+/// One measurement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    pub(super) measure: Measure,
+    pub(super) label: u32,
+    pub(super) nanos: u64,
+}
+
+impl Sample {
+    pub(crate) fn new(measure: Measure, label: u32, nanos: u64) -> Self {
+        Sample {
+            measure,
+            label,
+            nanos,
+        }
+    }
+}
+
+/// Draws the events that are stamped. Distances are random from a seed, uniform from 1 to twice the mean.
+pub(crate) struct Sampler {
+    left: Cell<u32>,
+    random: Cell<u64>,
+    mode: Histogramming,
+}
+
+impl Sampler {
+    pub(crate) fn new(mode: Histogramming, seed: u64) -> Self {
+        // SplitMix64's increment spreads neighbouring seeds.
+        let random = Cell::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        Sampler {
+            left: Cell::new(0),
+            random,
+            mode,
+        }
+    }
+
+    /// Is this event one of them?
+    #[inline]
+    pub(crate) fn hit(&self) -> bool {
+        let left = self.left.get();
+        if left > 0 {
+            self.left.set(left - 1);
+            return false;
+        }
+        self.draw()
+    }
+
+    #[cold]
+    fn draw(&self) -> bool {
+        match self.mode {
+            Histogramming::Off => {
+                self.left.set(u32::MAX);
+                false
+            }
+            Histogramming::Exact => true,
+            Histogramming::Sampled => {
+                // xorshift64.
+                let mut x = self.random.get();
+                x ^= x << 13;
+                x ^= x >> 7;
+                x ^= x << 17;
+                self.random.set(x);
+                self.left.set((x >> 32) as u32 % (2 * MEAN));
+                true
+            }
+        }
+    }
+
+    /// The same for a thread that is no worker.
+    pub(crate) fn outside_hit(mode: Histogramming) -> bool {
+        thread_local! {
+            static OUTSIDE: Sampler = const {
+                Sampler {
+                    left: Cell::new(0),
+                    random: Cell::new(0x9E37_79B9_7F4A_7C15),
+                    mode: Histogramming::Sampled,
+                }
+            };
+        }
+        match mode {
+            Histogramming::Off => false,
+            Histogramming::Exact => true,
+            // In a destructor of a thread-local it may be gone.
+            Histogramming::Sampled => OUTSIDE.try_with(Sampler::hit).unwrap_or(false),
+        }
+    }
+}

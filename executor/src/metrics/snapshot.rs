@@ -1,0 +1,147 @@
+//! A reading of everything at one time.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use hdrhistogram::Histogram;
+
+use super::{Measure, new_histogram};
+use crate::runtime::core::Core;
+use crate::sync::{AtomicU64, Ordering, lock};
+use crate::worker::shared::Counters;
+
+/// The figures of a runtime since its start, as [`Runtime::metrics`](crate::Runtime::metrics) reads
+/// them.
+///
+/// Counters are exact when nothing runs; while events run, those of the turn that is going on may
+/// be missing. Histograms hold what was sampled; see [`Histogramming`](crate::Histogramming).
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    pub(super) counters: [u64; 11],
+    pub(super) distributions: Vec<Distribution>,
+    pub(super) taken: SystemTime,
+    pub(super) uptime: Duration,
+}
+
+/// The histogram of one measure, for all colors or for those of one label.
+#[derive(Clone, Debug)]
+pub struct Distribution {
+    /// What was measured.
+    pub measure: Measure,
+    /// The label of the colors; `None`: all colors, and events without.
+    pub label: Option<Arc<str>>,
+    /// The values, in nanoseconds.
+    pub histogram: Histogram<u64>,
+}
+
+macro_rules! counters {
+    ($($index:literal $name:ident $doc:literal;)*) => {
+        impl Metrics {
+            $(#[doc = $doc]
+            pub fn $name(&self) -> u64 {
+                self.counters[$index]
+            })*
+        }
+
+        pub(super) const COUNTERS: [(&str, &str); 11] = [$((stringify!($name), $doc)),*];
+    };
+}
+
+counters! {
+    0 events "Events that have run, panicked ones included.";
+    1 turns "Visits of a worker to a color.";
+    2 steals "Successful looks of an idle worker at another one's run queue.";
+    3 colors_stolen "Run-queue entries that these took: colors, and events without color.";
+    4 wakeups "Sleeping workers woken by a post, a timer or another worker.";
+    5 parks "Sleeps of workers.";
+    6 sentinel_looks "Sleeps of a worker that stood sentinel, each followed by a look at the others.";
+    7 panics "Panics caught, of events and of drops.";
+    8 dropped "Events dropped unrun: refused after a shutdown began, left at its end, or poisoned.";
+    9 polls "Looks at the descriptors, the sleeping ones included.";
+    10 workers "Workers of the runtime.";
+}
+
+impl Metrics {
+    pub(crate) fn read(core: &Core) -> Metrics {
+        let sum = |pick: fn(&Counters) -> &AtomicU64| -> u64 {
+            core.workers
+                .iter()
+                .map(|w| pick(&w.counters).load(Ordering::Relaxed))
+                .sum()
+        };
+        let outside = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = [
+            sum(|c| &c.events),
+            sum(|c| &c.turns),
+            sum(|c| &c.steals),
+            sum(|c| &c.colors_stolen),
+            sum(|c| &c.wakeups) + outside(&core.sleep.wakeups_outside),
+            sum(|c| &c.parks),
+            sum(|c| &c.sentinel_looks),
+            sum(|c| &c.panics) + outside(&core.panics_outside),
+            sum(|c| &c.dropped) + outside(&core.dropped_outside),
+            sum(|c| &c.polls),
+            core.workers.len() as u64,
+        ];
+        Metrics {
+            counters,
+            distributions: distributions(core),
+            taken: SystemTime::now(),
+            uptime: Duration::from_nanos(core.clock.now()),
+        }
+    }
+
+    /// The histograms that have values: one per measure, then one per measure and label.
+    pub fn distributions(&self) -> &[Distribution] {
+        &self.distributions
+    }
+
+    /// The histogram of a measure over all colors, in nanoseconds; `None` if it has no value.
+    pub fn histogram(&self, measure: Measure) -> Option<&Histogram<u64>> {
+        let of = |d: &&Distribution| d.measure == measure && d.label.is_none();
+        self.distributions.iter().find(of).map(|d| &d.histogram)
+    }
+
+    /// The histogram of a measure over the colors of a label, in nanoseconds; `None` if it has no
+    /// value, or is not kept by label.
+    pub fn histogram_of(&self, measure: Measure, label: &str) -> Option<&Histogram<u64>> {
+        let of = |d: &&Distribution| d.measure == measure && d.label.as_deref() == Some(label);
+        self.distributions.iter().find(of).map(|d| &d.histogram)
+    }
+
+    /// Time since the start of the runtime.
+    pub fn uptime(&self) -> Duration {
+        self.uptime
+    }
+}
+
+fn distributions(core: &Core) -> Vec<Distribution> {
+    let labels = core.labels.names();
+    let keys = std::iter::once(None)
+        .chain(labels.into_iter().map(Some))
+        .enumerate();
+    let keys: Vec<_> = keys.collect();
+    let mut found = Vec::new();
+    for (number, label) in keys {
+        for measure in Measure::ALL {
+            let mut merged: Option<Histogram<u64>> = None;
+            for worker in core.workers.iter() {
+                let histograms = lock(&worker.histograms);
+                if let Some(one) = histograms.get(measure, number as u32) {
+                    let merged = merged.get_or_insert_with(new_histogram);
+                    merged
+                        .add(one)
+                        .expect("all histograms have the same bounds");
+                }
+            }
+            if let Some(histogram) = merged {
+                found.push(Distribution {
+                    measure,
+                    label: label.clone(),
+                    histogram,
+                });
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,155 @@
+//! The figures as text: Prometheus' exposition format, and HdrHistogram's log.
+
+use std::io::{self, Write};
+use std::time::{Duration, SystemTime};
+
+use hdrhistogram::serialization::V2DeflateSerializer;
+use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::snapshot::{COUNTERS, Distribution, Metrics};
+
+/// Upper bounds of the buckets, in nanoseconds: 1 us to 10 s, then everything.
+const BUCKETS: [u64; 22] = [
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    5_000_000_000,
+    10_000_000_000,
+];
+
+impl Metrics {
+    /// All figures in the text format of Prometheus (OpenMetrics 1.0), durations in seconds.
+    ///
+    /// To serve them beside figures of one's own, register the `Metrics` as a collector instead.
+    pub fn to_prometheus(&self) -> String {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(self.clone()));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry)
+            .expect("writing to a string does not fail");
+        text
+    }
+
+    /// Writes the histograms as an HdrHistogram interval log (`.hlog`), a tag per measure and
+    /// label, values in nanoseconds, as the HdrHistogram tools read it.
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    pub fn write_hlog(&self, out: &mut impl Write) -> io::Result<()> {
+        let mut serializer = V2DeflateSerializer::new();
+        let start = self
+            .taken
+            .checked_sub(self.uptime)
+            .unwrap_or(SystemTime::UNIX_EPOCH);
+        let mut log = IntervalLogWriterBuilder::new()
+            .with_start_time(start)
+            .begin_log_with(out, &mut serializer)?;
+        for Distribution {
+            measure,
+            label,
+            histogram,
+        } in &self.distributions
+        {
+            let name = match label {
+                None => measure.name().to_owned(),
+                Some(label) => format!("{}/{label}", measure.name()),
+            };
+            let name: String = name
+                .chars()
+                .map(|c| {
+                    if c == ',' || c.is_whitespace() {
+                        '_'
+                    } else {
+                        c
+                    }
+                })
+                .collect();
+            log.write_histogram(histogram, Duration::ZERO, self.uptime, Tag::new(&name))
+                .map_err(|error| io::Error::other(format!("{error:?}")))?;
+        }
+        Ok(())
+    }
+}
+
+impl Collector for Metrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for ((name, help), value) in COUNTERS.into_iter().zip(self.counters) {
+            let name = format!("dapple_{name}");
+            let help = help.trim_end_matches('.');
+            if name == "dapple_workers" {
+                let gauge = ConstGauge::new(value as i64);
+                let encoder = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
+                gauge.encode(encoder)?;
+            } else {
+                let counter = ConstCounter::new(value);
+                let encoder = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
+                counter.encode(encoder)?;
+            }
+        }
+        for measure in super::Measure::ALL {
+            let all = self.distributions.iter().filter(|d| d.measure == measure);
+            let mut all = all.peekable();
+            if all.peek().is_none() {
+                continue;
+            }
+            let name = format!("dapple_{}", measure.name());
+            let mut family = encoder.encode_descriptor(
+                &name,
+                "Sampled, by label of the color; no label: all colors",
+                Some(&Unit::Seconds),
+                MetricType::Histogram,
+            )?;
+            for distribution in all {
+                let label = [("label", distribution.label.as_deref().unwrap_or(""))];
+                encode_histogram(&mut family.encode_family(&label)?, distribution)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn encode_histogram(
+    encoder: &mut MetricEncoder<'_>,
+    distribution: &Distribution,
+) -> Result<(), std::fmt::Error> {
+    let h = &distribution.histogram;
+    let mut buckets = Vec::with_capacity(BUCKETS.len() + 1);
+    let mut below = 0;
+    for bound in BUCKETS {
+        let upto = h.count_between(0, bound);
+        buckets.push((bound as f64 / 1e9, upto - below));
+        below = upto;
+    }
+    buckets.push((f64::MAX, h.len() - below));
+    let sum = h.mean() * h.len() as f64 / 1e9;
+    encoder.encode_histogram::<prometheus_client::encoding::NoLabelSet>(
+        sum,
+        h.len(),
+        &buckets,
+        None,
+    )
+}

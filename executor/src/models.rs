@@ -1,0 +1,284 @@
+//! Loom models: every interleaving, and every value that the memory orderings allow, of small programs.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test -p dapple --lib --release --target-dir target-loom`
+
+use std::collections::VecDeque;
+use std::ptr::NonNull;
+
+use dapple_colors::{Finished, Posted};
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::sync::{Arc, Mutex};
+use loom::thread;
+
+use crate::color::queue::{Link, Queue};
+use crate::worker::sleep::SleepState;
+
+/// A link and what its poster wrote before the post.
+#[repr(C)]
+struct Node {
+    link: Link,
+    poster: usize,
+    number: usize,
+    /// Written without synchronisation but that of the post.
+    written: loom::cell::UnsafeCell<usize>,
+}
+
+/// A color and the run queue that it goes to.
+struct Color {
+    queue: Queue,
+    run_queue: Mutex<VecDeque<()>>,
+    /// Written by every event, without synchronisation but that of the color.
+    state: loom::cell::UnsafeCell<Vec<(usize, usize)>>,
+    left: AtomicUsize,
+}
+
+// SAFETY: the model: `state` is reached in events of the color only.
+unsafe impl Sync for Color {}
+// SAFETY: as above.
+unsafe impl Send for Color {}
+
+impl Color {
+    fn new(events: usize) -> Arc<Color> {
+        Arc::new(Color {
+            queue: Queue::new(),
+            run_queue: Mutex::new(VecDeque::new()),
+            state: loom::cell::UnsafeCell::new(Vec::new()),
+            left: AtomicUsize::new(events),
+        })
+    }
+
+    fn post(&self, poster: usize, number: usize) {
+        let written = loom::cell::UnsafeCell::new(0);
+        let node = Box::leak(Box::new(Node {
+            link: Link::new(),
+            poster,
+            number,
+            written,
+        }));
+        // SAFETY: nobody else knows it yet.
+        node.written
+            .with_mut(|w| unsafe { *w = poster * 10 + number });
+        // SAFETY: the node is fresh.
+        if unsafe { self.queue.push(NonNull::from(node).cast()) } == Posted::BecameRunnable {
+            self.run_queue.lock().unwrap().push_back(());
+        }
+    }
+
+    /// Runs what is queued, `budget` events a turn.
+    fn work(&self, budget: usize) {
+        while self.left.load(Ordering::Relaxed) > 0 {
+            let taken = self.run_queue.lock().unwrap().pop_front();
+            match taken {
+                Some(()) => self.turn(budget),
+                None => thread::yield_now(),
+            }
+        }
+    }
+
+    fn turn(&self, budget: usize) {
+        let mut link = self.queue.head();
+        for n in 1.. {
+            let node = link.cast::<Node>();
+            // SAFETY: the head of a held color is in the queue; an event that a gap kept is marked
+            // by its number and not run again.
+            unsafe {
+                if node.as_ref().number != usize::MAX {
+                    let (poster, number) = (node.as_ref().poster, node.as_ref().number);
+                    node.as_ref()
+                        .written
+                        .with(|w| assert_eq!(*w, poster * 10 + number));
+                    self.state.with_mut(|s| (*s).push((poster, number)));
+                    (*node.as_ptr()).number = usize::MAX;
+                    self.left.fetch_sub(1, Ordering::Relaxed);
+                }
+                match self.queue.finish(link) {
+                    Finished::Next(next) => {
+                        drop(Box::from_raw(node.as_ptr()));
+                        link = next;
+                        if n >= budget {
+                            self.queue.set_head(next);
+                            self.run_queue.lock().unwrap().push_back(());
+                            return;
+                        }
+                    }
+                    Finished::Idle => {
+                        drop(Box::from_raw(node.as_ptr()));
+                        return;
+                    }
+                    Finished::Gap => {
+                        self.run_queue.lock().unwrap().push_back(());
+                        thread::yield_now();
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// C2: per poster, in the order of the posts, each once.
+    fn check(&self, posters: usize, posts: usize) {
+        // SAFETY: all threads have been joined.
+        let order = self.state.with(|s| unsafe { (*s).clone() });
+        for p in 0..posters {
+            let own: Vec<_> = order.iter().filter(|e| e.0 == p).map(|e| e.1).collect();
+            assert_eq!(own, (0..posts).collect::<Vec<_>>());
+        }
+    }
+}
+
+fn model(f: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(f);
+}
+
+/// C1, C2: two posters, the color goes from one worker to another.
+#[test]
+fn c1_c2_two_posters_two_workers() {
+    model(|| {
+        let color = Color::new(2);
+        let poster = {
+            let color = Arc::clone(&color);
+            thread::spawn(move || color.post(1, 0))
+        };
+        let worker = {
+            let color = Arc::clone(&color);
+            thread::spawn(move || color.work(1))
+        };
+        color.post(0, 0);
+        color.work(1);
+        poster.join().unwrap();
+        worker.join().unwrap();
+        color.check(2, 1);
+    });
+}
+
+/// C2: one poster's posts keep their order against a worker that drains the queue to idle in
+/// between.
+#[test]
+fn c2_a_poster_against_a_draining_worker() {
+    model(|| {
+        let color = Color::new(3);
+        let worker = {
+            let color = Arc::clone(&color);
+            thread::spawn(move || color.work(2))
+        };
+        for number in 0..3 {
+            color.post(0, number);
+        }
+        worker.join().unwrap();
+        color.check(1, 3);
+    });
+}
+
+/// C2: a post that happened before another one, across threads, runs before it.
+#[test]
+fn c2_order_across_threads() {
+    model(|| {
+        let color = Color::new(2);
+        color.post(0, 0);
+        let other = {
+            let color = Arc::clone(&color);
+            thread::spawn(move || color.post(0, 1))
+        };
+        color.work(1);
+        other.join().unwrap();
+        color.check(1, 2);
+    });
+}
+
+/// A worker with an inbox, as far as the sleep protocol goes.
+struct Site {
+    sleep: SleepState,
+    inbox: Vec<AtomicUsize>,
+    unparked: Vec<loom::sync::Condvar>,
+    tokens: Vec<Mutex<bool>>,
+}
+
+impl Site {
+    fn new(workers: usize) -> Arc<Site> {
+        Arc::new(Site {
+            sleep: SleepState::new(workers),
+            inbox: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            unparked: (0..workers).map(|_| loom::sync::Condvar::new()).collect(),
+            tokens: (0..workers).map(|_| Mutex::new(false)).collect(),
+        })
+    }
+
+    fn unpark(&self, w: usize) {
+        *self.tokens[w].lock().unwrap() = true;
+        self.unparked[w].notify_one();
+    }
+
+    fn park(&self, w: usize) {
+        let mut token = self.tokens[w].lock().unwrap();
+        while !*token {
+            token = self.unparked[w].wait(token).unwrap();
+        }
+        *token = false;
+    }
+
+    fn inject(&self, w: usize) {
+        self.inbox[w].fetch_add(1, Ordering::Relaxed);
+        loom::sync::atomic::fence(Ordering::SeqCst);
+        if self.sleep.claim(w) {
+            self.unpark(w);
+        }
+    }
+}
+
+/// E7: a worker that goes to sleep while something is put into its inbox gets it. A lost wake-up is a
+/// deadlock, which loom reports.
+#[test]
+fn e7_no_wake_up_is_lost() {
+    model(|| {
+        let site = Site::new(1);
+        let posters: Vec<_> = (0..2)
+            .map(|_| {
+                let site = Arc::clone(&site);
+                thread::spawn(move || site.inject(0))
+            })
+            .collect();
+        let mut got = 0;
+        while got < 2 {
+            got += site.inbox[0].swap(0, Ordering::Relaxed);
+            if got < 2 {
+                site.sleep.announce(0);
+                if site.inbox[0].load(Ordering::Relaxed) == 0 {
+                    site.park(0);
+                }
+                site.sleep.rise(0);
+            }
+        }
+        for poster in posters {
+            poster.join().unwrap();
+        }
+    });
+}
+
+/// E4: of a worker that finds work and one that goes to sleep without limit, one sees the other:
+/// the sleeper stays sentinel, or is called back.
+#[test]
+fn e4_a_busy_worker_is_watched() {
+    model(|| {
+        let site = Site::new(2);
+        // Worker 0 was idle, rises, finds work and calls a sentinel if there is none.
+        site.sleep.announce(0);
+        let sleeper = {
+            let site = Arc::clone(&site);
+            thread::spawn(move || {
+                site.sleep.announce(1);
+                if site.sleep.take_post(1) {
+                    site.sleep.leave_post(1);
+                }
+                // True: it stays awake as sentinel. False: it sleeps without limit.
+                site.sleep.others_busy(1) && site.sleep.take_post(1)
+            })
+        };
+        site.sleep.rise(0);
+        let called = site.sleep.needs_sentinel() && site.sleep.claim_any(1).is_some();
+        let watches = sleeper.join().unwrap();
+        // A sleeper that announced after the look is seen by nobody, but it looks itself.
+        assert!(called || watches, "nobody watches a busy worker");
+    });
+}

@@ -1,0 +1,78 @@
+//! How a worker sleeps: the seam between the executor, which knows no descriptor, and a reactor.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::Cx;
+
+/// What a worker sleeps on when it has nothing to run, and looks at now and then when it has.
+///
+/// A reactor implements it: while it waits, descriptors become ready, and it posts their callbacks
+/// through the [`Cx`]. Each worker has its own.
+pub trait Park: Send {
+    /// Waits until something is ready, [`Unpark::unpark`] was called, or the time is over, and
+    /// posts what became ready. `Some(Duration::ZERO)` only looks; `None` has no time limit. An
+    /// `unpark` that came before is not lost: the next wait ends at once.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system reports. The worker logs it, and goes on.
+    fn park(&mut self, timeout: Option<Duration>, cx: &mut Cx) -> io::Result<()>;
+
+    /// The worker ends. A reactor drops its registrations, whose callbacks may hold colors and
+    /// through them the runtime.
+    fn close(&mut self) {}
+
+    /// What wakes it, from any thread.
+    fn unparker(&self) -> Arc<dyn Unpark>;
+}
+
+/// Wakes a [`Park`].
+pub trait Unpark: Send + Sync {
+    /// Ends the current wait, or the next one.
+    fn unpark(&self);
+}
+
+/// Makes a [`Park`] for each worker of a runtime, and is found again by
+/// [`Handle::driver`](crate::Handle::driver).
+pub trait Driver: std::any::Any + Send + Sync {
+    /// The `Park` of worker number `worker`, counted from 0.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system refuses what it needs; the runtime is not built then.
+    fn park(&self, worker: usize) -> io::Result<Box<dyn Park>>;
+}
+
+/// Sleeping without a reactor.
+pub(crate) struct ThreadPark(crossbeam_utils::sync::Parker);
+
+struct ThreadUnpark(crossbeam_utils::sync::Unparker);
+
+impl ThreadPark {
+    pub(crate) fn new() -> Self {
+        ThreadPark(crossbeam_utils::sync::Parker::new())
+    }
+}
+
+impl Park for ThreadPark {
+    fn park(&mut self, timeout: Option<Duration>, _cx: &mut Cx) -> io::Result<()> {
+        match timeout {
+            None => self.0.park(),
+            Some(Duration::ZERO) => {}
+            Some(limit) => self.0.park_timeout(limit),
+        }
+        Ok(())
+    }
+
+    fn unparker(&self) -> Arc<dyn Unpark> {
+        Arc::new(ThreadUnpark(self.0.unparker().clone()))
+    }
+}
+
+impl Unpark for ThreadUnpark {
+    fn unpark(&self) {
+        self.0.unpark();
+    }
+}

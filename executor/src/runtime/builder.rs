@@ -1,0 +1,309 @@
+//! Settings, and how a runtime starts.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_deque::Worker as Deque;
+use dapple_colors::TurnBudget;
+
+use super::Runtime;
+use super::core::Core;
+use crate::clock::saturating_nanos;
+use crate::metrics::Histogramming;
+use crate::panic::PanicReport;
+use crate::park::{Driver, Park, ThreadPark};
+use crate::sync::Ordering;
+use crate::worker::cores::{self, CoreId};
+use crate::worker::shared::WorkerShared;
+
+/// What an idle worker may take from another one (E6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum StealPolicy {
+    /// Steals what is worth more than its move: long events, colors that feed themselves, and what
+    /// waits behind a stuck event.
+    #[default]
+    CostAware,
+    /// Steals whatever it finds, and wakes a sleeping worker for every color that becomes runnable:
+    /// what libasync-smp did. A baseline.
+    Eager,
+    /// Never steals. A color stays on the worker on which it was placed, and colors are dealt out in
+    /// turn. A baseline.
+    Off,
+}
+
+type PanicHook = dyn Fn(&PanicReport<'_>) + Send + Sync;
+
+/// What a runtime was told.
+pub(crate) struct Settings {
+    pub(crate) steal_policy: StealPolicy,
+    pub(crate) steal_delay: Duration,
+    pub(crate) turn_budget: TurnBudget,
+    pub(crate) histograms: Histogramming,
+    pub(crate) spin: Duration,
+    pub(crate) stuck_after: Duration,
+    pub(crate) seed: u64,
+    pub(crate) on_panic: Option<Box<PanicHook>>,
+    pub(crate) driver: Option<Arc<dyn Driver>>,
+    workers: usize,
+}
+
+impl Settings {
+    /// Does any worker ever steal?
+    pub(crate) fn steals(&self) -> bool {
+        self.steal_policy != StealPolicy::Off && self.workers > 1
+    }
+
+    /// Does a color stay on the worker on which it was placed?
+    pub(crate) fn is_pinned_policy(&self) -> bool {
+        self.steal_policy == StealPolicy::Off
+    }
+
+    pub(crate) fn steal_delay_nanos(&self) -> u64 {
+        saturating_nanos(self.steal_delay)
+    }
+}
+
+/// Configures and starts a [`Runtime`].
+///
+/// # Examples
+///
+/// ```
+/// use dapple::{Runtime, StealPolicy};
+/// let rt = Runtime::builder().workers(2).steal_policy(StealPolicy::Eager).build()?;
+/// assert_eq!(rt.workers(), 2);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[must_use = "a builder starts nothing until `build` is called"]
+pub struct Builder {
+    workers: Option<usize>,
+    pin_cores: bool,
+    cores: Option<Vec<usize>>,
+    thread_name: String,
+    settings: Settings,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Builder {
+            workers: None,
+            pin_cores: true,
+            cores: None,
+            thread_name: "dapple".to_owned(),
+            settings: Settings {
+                steal_policy: StealPolicy::default(),
+                steal_delay: Duration::from_millis(1),
+                turn_budget: TurnBudget::default(),
+                histograms: Histogramming::default(),
+                spin: Duration::ZERO,
+                stuck_after: Duration::from_secs(1),
+                seed: 0,
+                on_panic: None,
+                driver: None,
+                workers: 0,
+            },
+        }
+    }
+}
+
+impl Builder {
+    /// How many workers; by default one per core that the process may use, and no more than its
+    /// control group's quota.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Whether each worker is pinned to a core; by default it is. When there are more workers than
+    /// cores, none is.
+    pub fn pin_cores(mut self, pin: bool) -> Self {
+        self.pin_cores = pin;
+        self
+    }
+
+    /// The cores to use, by the numbers of the operating system; by default all that the process may
+    /// use. Unless told otherwise there are as many workers.
+    pub fn cores(mut self, cores: impl IntoIterator<Item = usize>) -> Self {
+        self.cores = Some(cores.into_iter().collect());
+        self
+    }
+
+    /// Name of the workers' threads, to which their number is added; by default `dapple`.
+    pub fn thread_name(mut self, name: &str) -> Self {
+        self.thread_name = name.to_owned();
+        self
+    }
+
+    /// What idle workers may take from others; by default [`StealPolicy::CostAware`].
+    pub fn steal_policy(mut self, policy: StealPolicy) -> Self {
+        self.settings.steal_policy = policy;
+        self
+    }
+
+    /// After what time work that waits behind one event is taken by another worker, whatever it
+    /// costs; also the interval at which one idle worker looks while others are busy. By default
+    /// 1 ms; less costs CPU time. Less than 10 us counts as 10 us.
+    pub fn steal_delay(mut self, delay: Duration) -> Self {
+        self.settings.steal_delay = delay.max(Duration::from_micros(10));
+        self
+    }
+
+    /// When a worker's visit to a color ends; by default after 64 events, 64 posts or 200 us.
+    pub fn turn_budget(mut self, budget: TurnBudget) -> Self {
+        self.settings.turn_budget = budget;
+        self
+    }
+
+    /// How much is measured; by default [`Histogramming::Sampled`].
+    pub fn histograms(mut self, histograms: Histogramming) -> Self {
+        self.settings.histograms = histograms;
+        self
+    }
+
+    /// How long an idle worker looks for work before it sleeps; by default not at all. It lowers
+    /// latency and burns CPU time.
+    pub fn spin(mut self, time: Duration) -> Self {
+        self.settings.spin = time;
+        self
+    }
+
+    /// How long a shutdown, once its deadline has passed, waits for an event that still runs before
+    /// it gives up its worker; by default 1 s.
+    pub fn stuck_after(mut self, time: Duration) -> Self {
+        self.settings.stuck_after = time;
+        self
+    }
+
+    /// Seed of everything that the runtime draws; by default 0.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.settings.seed = seed;
+        self
+    }
+
+    /// Called with each panic of a callback, on the worker that caught it. The panic message has
+    /// been printed by the process's panic hook before.
+    pub fn on_panic(mut self, hook: impl Fn(&PanicReport<'_>) + Send + Sync + 'static) -> Self {
+        self.settings.on_panic = Some(Box::new(hook));
+        self
+    }
+
+    /// What the workers sleep on; by default nothing but their queues. `dapple_io::runtime()` sets
+    /// its reactor here.
+    pub fn driver(mut self, driver: Arc<dyn Driver>) -> Self {
+        self.settings.driver = Some(driver);
+        self
+    }
+
+    /// Starts the workers.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for no workers, no cores, or cores that the process may not use; otherwise
+    /// what the operating system says when it refuses a thread or a poller.
+    pub fn build(self) -> io::Result<Runtime> {
+        let Builder {
+            workers,
+            pin_cores,
+            cores,
+            thread_name,
+            mut settings,
+        } = self;
+        let cores = choose_cores(cores)?;
+        let workers = workers.unwrap_or_else(|| match &cores {
+            Chosen::Named(cores) => cores.len(),
+            Chosen::Usable(_) => cores::default_workers(),
+        });
+        if workers == 0 {
+            return Err(invalid("a runtime has at least one worker"));
+        }
+        settings.workers = workers;
+        let pins: Vec<Option<CoreId>> = match cores {
+            Chosen::Named(cores) | Chosen::Usable(cores) if pin_cores && workers <= cores.len() => {
+                cores.into_iter().map(Some).take(workers).collect()
+            }
+            _ => vec![None; workers],
+        };
+
+        let mut deques = Vec::new();
+        let mut shared = Vec::new();
+        for worker in 0..workers {
+            let park: Box<dyn Park> = match &settings.driver {
+                Some(driver) => driver.park(worker)?,
+                None => Box::new(ThreadPark::new()),
+            };
+            let deque = Deque::new_fifo();
+            shared.push(WorkerShared::new(deque.stealer(), park));
+            deques.push(deque);
+        }
+        let core = Core::create(settings, shared);
+        let mut runtime = Runtime {
+            core,
+            threads: Vec::new(),
+        };
+        for (index, (deque, pin)) in deques.into_iter().zip(pins).enumerate() {
+            let core = runtime.core.clone();
+            core.live_workers.fetch_add(1, Ordering::SeqCst);
+            let spawned = std::thread::Builder::new()
+                .name(format!("{thread_name}-{index}"))
+                .spawn(move || crate::worker::run(core, index, deque, pin));
+            match spawned {
+                Ok(thread) => runtime.threads.push(Some(thread)),
+                Err(error) => {
+                    runtime.core.live_workers.fetch_sub(1, Ordering::SeqCst);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(runtime)
+    }
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("workers", &self.workers)
+            .field("pin_cores", &self.pin_cores)
+            .field("cores", &self.cores)
+            .field("steal_policy", &self.settings.steal_policy)
+            .finish_non_exhaustive()
+    }
+}
+
+enum Chosen {
+    /// By the user.
+    Named(Vec<CoreId>),
+    /// All that the process may use.
+    Usable(Vec<CoreId>),
+}
+
+fn choose_cores(named: Option<Vec<usize>>) -> io::Result<Chosen> {
+    let usable = cores::usable();
+    let Some(named) = named else {
+        return Ok(Chosen::Usable(usable));
+    };
+    if named.is_empty() {
+        return Err(invalid("a runtime runs on at least one core"));
+    }
+    let mut chosen: Vec<CoreId> = Vec::new();
+    for id in named {
+        if chosen.iter().any(|c| c.id == id) {
+            return Err(invalid(&format!("core {id} is named twice")));
+        }
+        match usable.iter().find(|c| c.id == id) {
+            Some(core) => chosen.push(*core),
+            None => {
+                let ids: Vec<_> = usable.iter().map(|c| c.id.to_string()).collect();
+                let ids = ids.join(", ");
+                return Err(invalid(&format!(
+                    "core {id} is not one that this process may use ({ids})"
+                )));
+            }
+        }
+    }
+    Ok(Chosen::Named(chosen))
+}
+
+fn invalid(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why.to_owned())
+}

@@ -1,0 +1,237 @@
+//! What all threads of one runtime share, and how long it lives.
+//!
+//! # Counting
+//!
+//! A core lives while somebody counts on it: handles, workers, colors. Colors come and go by the
+//! million, so a worker takes counts in batches (see `worker::local`) and hands them to the colors
+//! it makes; `refs` is one counter, and who counted does not matter. The core is freed by the one
+//! who brings it to zero; decrements release, and the last one acquires, so that everything that was
+//! done to the core happens before its end.
+
+use std::ops::Deref;
+use std::ptr::NonNull;
+
+use crossbeam_utils::CachePadded;
+
+use super::builder::Settings;
+use super::quiesce::Quiesce;
+use crate::clock::Clock;
+use crate::color::cell::ColorCell;
+use crate::metrics::labels::Labels;
+use crate::sync::{AtomicU8, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
+use crate::worker::entry::Entry;
+use crate::worker::shared::{Sleep, WorkerShared};
+
+/// How far a runtime has come (E11). It only goes up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// Everything is accepted.
+    Running,
+    /// Posts from outside are refused, those of running work accepted.
+    Draining,
+    /// Every post is refused; workers drop what is left.
+    Stopping,
+    /// No worker serves any more; whoever queues something disposes of it (see `shutdown`).
+    Closed,
+}
+
+/// See the module.
+pub(crate) struct Core {
+    /// The pointer to the allocation, from which every [`CoreRef`] is made.
+    me: NonNull<Core>,
+    refs: AtomicUsize,
+    phase: AtomicU8,
+    pub(crate) workers: Box<[CachePadded<WorkerShared>]>,
+    /// Workers whose threads have not left their loop.
+    pub(crate) live_workers: AtomicUsize,
+    pub(crate) settings: Settings,
+    pub(crate) clock: Clock,
+    pub(crate) sleep: Sleep,
+    pub(crate) quiesce: Quiesce,
+    pub(crate) labels: Labels,
+    /// Held by whoever disposes of what is queued after the workers are gone.
+    pub(super) undertaker: Mutex<()>,
+    /// Events dropped unrun by threads that are no workers: refused, or disposed of at the end.
+    pub(crate) dropped_outside: AtomicU64,
+    /// Panics caught on threads that are no workers: in drops at the end.
+    pub(crate) panics_outside: AtomicU64,
+    next_place: AtomicUsize,
+    default_color: Option<NonNull<ColorCell>>,
+}
+
+// SAFETY: the fields that are not Send and Sync by themselves are the pointer to the core itself and
+// the one to the default color's cell, which the core owns; cells are used from all threads by their own protocol.
+unsafe impl Send for Core {}
+// SAFETY: as above.
+unsafe impl Sync for Core {}
+
+impl Core {
+    pub(crate) fn create(settings: Settings, workers: Vec<WorkerShared>) -> CoreRef {
+        let sleep = Sleep::new(workers.len());
+        let core = Box::new(Core {
+            me: NonNull::dangling(),
+            refs: AtomicUsize::new(1),
+            phase: AtomicU8::new(Phase::Running as u8),
+            live_workers: AtomicUsize::new(0),
+            workers: workers.into_iter().map(CachePadded::new).collect(),
+            settings,
+            clock: Clock::new(),
+            sleep,
+            quiesce: Quiesce::default(),
+            labels: Labels::default(),
+            undertaker: Mutex::new(()),
+            dropped_outside: AtomicU64::new(0),
+            panics_outside: AtomicU64::new(0),
+            next_place: AtomicUsize::new(0),
+            default_color: None,
+        });
+        // SAFETY: a box is not null.
+        let core = unsafe { NonNull::new_unchecked(Box::into_raw(core)) };
+        let default = ColorCell::allocate(core, 0, 0, None, true);
+        // SAFETY: nobody else knows the core yet.
+        unsafe {
+            (*core.as_ptr()).me = core;
+            (*core.as_ptr()).default_color = Some(default);
+        }
+        CoreRef(core)
+    }
+
+    #[inline]
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Running,
+            1 => Phase::Draining,
+            2 => Phase::Stopping,
+            _ => Phase::Closed,
+        }
+    }
+
+    pub(crate) fn as_ptr(&self) -> NonNull<Core> {
+        self.me
+    }
+
+    /// Goes up to `phase`; false if it had come that far already.
+    pub(crate) fn advance(&self, phase: Phase) -> bool {
+        let before = self.phase.fetch_max(phase as u8, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        before < phase as u8
+    }
+
+    /// The cell of the default color; it lives as long as the core.
+    #[inline]
+    pub(crate) fn default_color(&self) -> NonNull<ColorCell> {
+        self.default_color.expect("set at creation")
+    }
+
+    /// Where a color begins that a thread outside has made. With stealing it is the first worker:
+    /// colors that belong together stay together until it pays to part them. Without, they are
+    /// dealt out, as nothing would ever move them.
+    pub(crate) fn place(&self) -> usize {
+        if self.settings.steals() {
+            0
+        } else {
+            self.next_place.fetch_add(1, Ordering::Relaxed) % self.workers.len()
+        }
+    }
+
+    /// Hands something runnable to a worker from elsewhere, and wakes it if it sleeps.
+    pub(crate) fn inject(&self, worker: usize, entry: Entry) {
+        self.workers[worker].inbox.push(entry);
+        // Partner: the fence of a worker between saying that it sleeps and looking at its inbox,
+        // and the fence of `advance`. One of the two sees what the other has done.
+        fence(Ordering::SeqCst);
+        if self.phase() == Phase::Closed {
+            super::shutdown::undertake(self);
+        } else {
+            self.sleep.notify(self, worker);
+        }
+    }
+
+    /// Takes `n` counts.
+    pub(crate) fn acquire(&self, n: usize) {
+        let before = self.refs.fetch_add(n, Ordering::Relaxed);
+        if before > usize::MAX / 2 {
+            std::process::abort();
+        }
+    }
+
+    /// Gives `n` counts back.
+    ///
+    /// # Safety
+    ///
+    /// The counts are the caller's; without another one it does not touch the core again.
+    pub(crate) unsafe fn release(core: NonNull<Core>, n: usize) {
+        // SAFETY: the caller's counts keep the core until this subtraction.
+        let before = unsafe { core.as_ref() }
+            .refs
+            .fetch_sub(n, Ordering::Release);
+        if before == n {
+            // Partner: the release of the other decrements.
+            fence(Ordering::Acquire);
+            // SAFETY: nobody counts any more, and it was a box.
+            drop(unsafe { Box::from_raw(core.as_ptr()) });
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        if let Some(cell) = self.default_color.take() {
+            // SAFETY: handles of the default color count on the core, so there is none; and the
+            // runtime is closed, so the color is idle.
+            unsafe { ColorCell::free(cell) };
+        }
+    }
+}
+
+/// One count of a core.
+pub(crate) struct CoreRef(NonNull<Core>);
+
+// SAFETY: Core is Send and Sync, and the count is atomic.
+unsafe impl Send for CoreRef {}
+// SAFETY: as above.
+unsafe impl Sync for CoreRef {}
+
+impl CoreRef {
+    pub(crate) fn as_ptr(&self) -> NonNull<Core> {
+        self.0
+    }
+
+    /// One more count, of a core that somebody else keeps meanwhile.
+    pub(crate) fn of(core: &Core) -> CoreRef {
+        core.acquire(1);
+        CoreRef(core.me)
+    }
+}
+
+impl Deref for CoreRef {
+    type Target = Core;
+    #[inline]
+    fn deref(&self) -> &Core {
+        // SAFETY: our count keeps it.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl std::fmt::Debug for CoreRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core")
+            .field("workers", &self.workers.len())
+            .field("phase", &self.phase())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Clone for CoreRef {
+    fn clone(&self) -> Self {
+        CoreRef::of(self)
+    }
+}
+
+impl Drop for CoreRef {
+    fn drop(&mut self) {
+        // SAFETY: the count is ours, and it is the last thing that we do with the core.
+        unsafe { Core::release(self.0, 1) }
+    }
+}

@@ -1,0 +1,85 @@
+//! When nothing runs and nothing is queued (E16).
+//!
+//! No counter of events exists, as each post would write to it. Instead: the runtime is at rest if, at
+//! one moment, every worker is idle and every run queue and inbox is empty. Events are made by
+//! events, by pollers and timers (on a worker that is not idle then), and from outside (by a push to
+//! an inbox). The check reads all workers' states, then the queues, then the states again; states
+//! carry an epoch, so if they are equal, no worker has risen in between, and all of it
+//! was true at the moment between the two readings.
+//!
+//! A worker that goes idle tells the waiters, who check for themselves. It announces its state,
+//! fences, and reads `waiters`; a waiter counts itself, fences, and reads the states: one of the two
+//! sees the other.
+
+use std::time::Instant;
+
+use super::core::Core;
+use crate::sync::{AtomicUsize, Condvar, Mutex, Ordering, fence, lock};
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Quiesce {
+    waiters: AtomicUsize,
+    lock: Mutex<()>,
+    changed: Condvar,
+}
+
+impl Quiesce {
+    /// A worker has announced that it is idle.
+    #[inline]
+    pub(crate) fn worker_went_idle(&self) {
+        if self.waiters.load(Ordering::Relaxed) > 0 {
+            self.wake();
+        }
+    }
+
+    /// The waiters look again.
+    #[cold]
+    pub(crate) fn wake(&self) {
+        drop(lock(&self.lock));
+        self.changed.notify_all();
+    }
+
+    /// Waits until the runtime is at rest, or has been stopped, or the time is over; true if at rest or stopped.
+    pub(crate) fn wait(
+        &self,
+        core: &Core,
+        until: Option<Instant>,
+        stopped: impl Fn() -> bool,
+    ) -> bool {
+        self.waiters.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        let mut guard = lock(&self.lock);
+        let reached = loop {
+            if stopped() || at_rest(core) {
+                break true;
+            }
+            guard = match until {
+                None => self.changed.wait(guard).unwrap_or_else(|e| e.into_inner()),
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        break false;
+                    }
+                    self.changed
+                        .wait_timeout(guard, left)
+                        .unwrap_or_else(|e| e.into_inner())
+                        .0
+                }
+            };
+        };
+        drop(guard);
+        self.waiters.fetch_sub(1, Ordering::SeqCst);
+        reached
+    }
+}
+
+fn at_rest(core: &Core) -> bool {
+    let Some(before) = core.sleep.state.all_idle() else {
+        return false;
+    };
+    fence(Ordering::SeqCst);
+    let empty = core.workers.iter().all(|w| w.has_nothing());
+    fence(Ordering::SeqCst);
+    empty && core.sleep.state.all_idle() == Some(before)
+}

@@ -1,0 +1,393 @@
+//! Timers (E8): a wheel per worker, and events that wait in it.
+//!
+//! An armed timer is an event that stands in the wheel instead of a color's queue, with a handle of
+//! its color. Firing appends it to the color; so a timer that fires allocates nothing. The wheel is
+//! locked until the whole batch is posted, hence timers of one color armed on one worker are
+//! posted by deadline, then by creation.
+//!
+//! *Cancelling* is decided by one word per timer: armed, cancelled, or begun. The closure begins by taking
+//! the word from *armed* to *begun*, and a cancel takes it from *armed* to *cancelled*; whoever
+//! comes first wins. A cancel on the timer's own color cannot be overtaken by the closure, which
+//! would have to run on that color: it is final, even if the event is already queued. The closure
+//! of a cancelled timer is dropped as an event of its color.
+
+mod wheel;
+
+use std::panic::Location;
+use std::ptr::NonNull;
+use std::time::{Duration, Instant};
+
+use self::wheel::{Key, Wheel};
+use crate::clock::saturating_nanos;
+use crate::color::{outside_event, refuse};
+use crate::event::Event;
+use crate::metrics::{Measure, Sample};
+use crate::runtime::core::{Core, CoreRef, Phase};
+use crate::sync::{Arc, AtomicU8, Mutex, Ordering, lock};
+use crate::worker::local::Local;
+use crate::{Color, Cx, Handle};
+
+const ARMED: u8 = 0;
+const CANCELLED: u8 = 1;
+const BEGUN: u8 = 2;
+
+/// An event that waits, with a handle of its color.
+struct Waiting {
+    event: WaitingEvent,
+    color: Color,
+}
+
+/// The event of a timer. It is not dropped by itself: it goes to its color.
+struct WaitingEvent(NonNull<Event>);
+
+// SAFETY: the closure in it is Send, and it has one owner.
+unsafe impl Send for WaitingEvent {}
+
+/// The timers of one worker.
+#[derive(Default)]
+pub(crate) struct Timers {
+    wheel: Wheel<Waiting>,
+    /// Until when the worker sleeps at most; it is woken for what is due before.
+    asleep_until: Option<u64>,
+}
+
+impl Timers {
+    /// For a worker that is about to sleep: the first deadline.
+    pub(crate) fn plan_sleep(&mut self) -> Option<u64> {
+        let next = self.wheel.next_deadline();
+        self.asleep_until = Some(next.unwrap_or(u64::MAX));
+        next
+    }
+}
+
+/// Posts the timers of this worker that are due.
+pub(crate) fn fire(local: &Local, now: u64) {
+    let mut timers = lock(&local.shared().timers);
+    timers.asleep_until = None;
+    if timers.wheel.next_deadline().is_none_or(|next| next > now) {
+        return;
+    }
+    for due in timers.wheel.advance(now) {
+        let lateness = now.saturating_sub(due.deadline);
+        local.sample(Sample::new(Measure::TimerLateness, 0, lateness));
+        let Waiting { event, color } = due.value;
+        // SAFETY: the event was the wheel's, and is the color's now, of which we have a handle.
+        unsafe {
+            if Event::posted(event.0) != 0 {
+                Event::set_posted(event.0, now);
+            }
+            color.enqueue_from_anywhere(event.0);
+        }
+    }
+}
+
+/// Drops all timers of the runtime unfired, each on its color, and says how many there were. None
+/// is armed any more: the phase has changed.
+pub(crate) fn drop_all(core: &Core) -> u64 {
+    let mut dropped = 0;
+    for worker in core.workers.iter() {
+        let drained = lock(&worker.timers).wheel.drain();
+        for due in drained {
+            dropped += 1;
+            due.value.give_back();
+        }
+    }
+    dropped
+}
+
+impl Waiting {
+    /// Drops the closure, as an event of its color.
+    fn give_back(self) {
+        let core = self.color.core();
+        // The word says cancelled, or nobody can arm timers any more: see `TimerEvent`.
+        struct Discard(WaitingEvent);
+        impl Drop for Discard {
+            fn drop(&mut self) {
+                // SAFETY: the event was the wheel's; it is not used again.
+                unsafe {
+                    Event::discard((self.0).0);
+                    Event::deallocate((self.0).0);
+                }
+            }
+        }
+        let discard = Discard(self.event);
+        let site = Location::caller();
+        let event = match Local::current(core) {
+            Some(local) => local.event(move |_| drop(discard), site),
+            None => outside_event(core, move |_| drop(discard), site),
+        };
+        // SAFETY: the event is fresh.
+        unsafe { self.color.enqueue_from_anywhere(event) };
+    }
+}
+
+/// A callback that waits for its time; see [`Handle::post_after`] and [`Handle::every`].
+///
+/// Dropping it does not cancel: a timer that nobody holds fires all the same.
+#[derive(Clone)]
+pub struct Timer {
+    state: Arc<TimerState>,
+    core: CoreRef,
+}
+
+#[derive(Default)]
+struct TimerState {
+    word: AtomicU8,
+    /// Where it waits: the worker and the key in its wheel.
+    place: Mutex<Option<(usize, Key)>>,
+}
+
+impl TimerState {
+    /// The closure of a one-shot timer is about to run; false: it must not.
+    fn begin(&self) -> bool {
+        let word = &self.word;
+        word.compare_exchange(ARMED, BEGUN, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.word.load(Ordering::Acquire) == CANCELLED
+    }
+
+    /// Takes a cancelled timer out of its wheel, so that what its closure holds goes now. If it has
+    /// fired, its event is queued, and drops the closure when it is reached.
+    fn leave_wheel(&self, core: &Core) {
+        let place = *lock(&self.place);
+        if let Some((worker, key)) = place {
+            let waiting = lock(&core.workers[worker].timers).wheel.remove(key);
+            if let Some(waiting) = waiting {
+                waiting.give_back();
+            }
+        }
+    }
+}
+
+/// Puts a closure into a wheel: the current worker's, or that of the color's home.
+fn arm<F: FnOnce(&mut Cx) + Send + 'static>(
+    color: Color,
+    deadline: u64,
+    state: &TimerState,
+    site: &'static Location<'static>,
+    f: F,
+) {
+    // The handle may be the last one: it keeps the core no longer than the color.
+    let core = CoreRef::of(color.core());
+    let local = Local::current(&core);
+    let worker = local.map_or_else(|| color.home(), |local| local.index);
+    let mut timers = lock(&core.workers[worker].timers);
+    // Under the lock: whoever drops the timers has changed the phase before it takes it.
+    if core.phase() != Phase::Running {
+        drop(timers);
+        return match local {
+            Some(local) => local.refuse(f),
+            None => refuse(&core, f),
+        };
+    }
+    let event = match local {
+        Some(local) => local.event(f, site),
+        None => outside_event(&core, f, site),
+    };
+    let key = timers.wheel.insert(
+        deadline,
+        Waiting {
+            event: WaitingEvent(event),
+            color,
+        },
+    );
+    *lock(&state.place) = Some((worker, key));
+    let wake = timers.asleep_until.is_some_and(|until| deadline < until);
+    drop(timers);
+    if wake {
+        core.sleep.notify(&core, worker);
+    }
+    // A periodic timer may have been cancelled while it was in no wheel.
+    if state.is_cancelled() {
+        state.leave_wheel(&core);
+    }
+}
+
+/// A closure that arms itself again when it has run.
+struct Periodic<F> {
+    f: F,
+    period: u64,
+    next: u64,
+    state: Arc<TimerState>,
+    color: Color,
+    site: &'static Location<'static>,
+}
+
+impl<F: FnMut(&mut Cx) + Send + 'static> Periodic<F> {
+    fn arm(self: Box<Self>) {
+        let (color, next, site) = (self.color.clone(), self.next, self.site);
+        let state = Arc::clone(&self.state);
+        arm(color, next, &state, site, move |cx| self.run(cx));
+    }
+
+    fn run(self: Box<Self>, cx: &mut Cx) {
+        /// Arms again, even if the closure panics (C11): a panic ends its event only.
+        struct Again<F: FnMut(&mut Cx) + Send + 'static>(Option<Box<Periodic<F>>>);
+        impl<F: FnMut(&mut Cx) + Send + 'static> Drop for Again<F> {
+            fn drop(&mut self) {
+                if let Some(mut me) = self.0.take_if(|me| !me.state.is_cancelled()) {
+                    let now = me.color.core().clock.now();
+                    let missed = now.saturating_sub(me.next) / me.period;
+                    me.next = me
+                        .next
+                        .saturating_add((missed + 1).saturating_mul(me.period));
+                    me.arm();
+                }
+            }
+        }
+        let mut again = Again(Some(self));
+        if let Some(me) = again.0.as_mut().filter(|me| !me.state.is_cancelled()) {
+            (me.f)(cx);
+        }
+    }
+}
+
+impl Handle {
+    /// Posts `f` to `color` after `delay`, never earlier, and about a millisecond later at most
+    /// when the worker is not kept busy. The timer keeps the color alive.
+    ///
+    /// Timers of one color that are armed on one worker are posted by deadline, then by creation.
+    /// After the begin of a shutdown timers are dropped, and counted.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{sync::mpsc, time::{Duration, Instant}};
+    /// let rt = dapple::Runtime::new()?;
+    /// let (tx, rx) = mpsc::channel();
+    /// let start = Instant::now();
+    /// let timer = rt.handle().post_after(Duration::from_millis(5), &rt.handle().default_color(),
+    ///     move |_| tx.send(start.elapsed()).unwrap());
+    /// assert!(rx.recv().unwrap() >= Duration::from_millis(5));
+    /// assert!(!timer.cancel(), "too late");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    #[doc(alias = "delaycb")]
+    pub fn post_after<F>(&self, delay: Duration, color: &Color, f: F) -> Timer
+    where
+        F: FnOnce(&mut Cx) + Send + 'static,
+    {
+        let deadline = color
+            .core()
+            .clock
+            .now()
+            .saturating_add(saturating_nanos(delay));
+        arm_once(color, deadline, Location::caller(), f)
+    }
+
+    /// Posts `f` to `color` at a time; see [`post_after`](Self::post_after). A time that has
+    /// passed is now.
+    #[track_caller]
+    #[doc(alias = "timecb")]
+    pub fn post_at<F>(&self, at: Instant, color: &Color, f: F) -> Timer
+    where
+        F: FnOnce(&mut Cx) + Send + 'static,
+    {
+        arm_once(
+            color,
+            color.core().clock.nanos_at(at),
+            Location::caller(),
+            f,
+        )
+    }
+
+    /// Posts `f` to `color` every `period`, for the first time after one, until it is cancelled.
+    /// Times that were missed are skipped, and a call that panics does not end it.
+    ///
+    /// # Panics
+    ///
+    /// When `period` is zero.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{sync::mpsc, time::Duration};
+    /// let rt = dapple::Runtime::new()?;
+    /// let (tx, rx) = mpsc::channel();
+    /// let h = rt.handle();
+    /// let timer = h.every(Duration::from_millis(1), &h.default_color(), move |_| {
+    ///     let _ = tx.send("tick");
+    /// });
+    /// assert_eq!(rx.iter().take(3).count(), 3);
+    /// assert!(timer.cancel());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn every<F>(&self, period: Duration, color: &Color, f: F) -> Timer
+    where
+        F: FnMut(&mut Cx) + Send + 'static,
+    {
+        assert!(
+            !period.is_zero(),
+            "the period of a timer is longer than zero"
+        );
+        let (core, period) = (CoreRef::of(color.core()), saturating_nanos(period));
+        let state = Arc::new(TimerState::default());
+        let next = core.clock.now().saturating_add(period);
+        let (color, site) = (color.clone(), Location::caller());
+        let periodic = Periodic {
+            f,
+            period,
+            next,
+            state: Arc::clone(&state),
+            color,
+            site,
+        };
+        Box::new(periodic).arm();
+        Timer { state, core }
+    }
+}
+
+fn arm_once<F: FnOnce(&mut Cx) + Send + 'static>(
+    color: &Color,
+    deadline: u64,
+    site: &'static Location<'static>,
+    f: F,
+) -> Timer {
+    let state = Arc::new(TimerState::default());
+    let core = CoreRef::of(color.core());
+    let also_state = Arc::clone(&state);
+    arm(color.clone(), deadline, &state, site, move |cx| {
+        if also_state.begin() {
+            f(cx);
+        }
+    });
+    Timer { state, core }
+}
+
+impl Timer {
+    /// Cancels the timer. True: the callback does not run (again).
+    ///
+    /// From an event of the timer's own color the answer is final. From elsewhere, a callback that
+    /// runs at this moment goes on; a periodic timer then ends with it.
+    pub fn cancel(&self) -> bool {
+        let armed = self
+            .state
+            .word
+            .compare_exchange(ARMED, CANCELLED, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
+        if !armed {
+            return self.state.word.load(Ordering::Acquire) == CANCELLED;
+        }
+        self.state.leave_wheel(&self.core);
+        true
+    }
+
+    /// Has the callback not begun, and nobody cancelled it? A periodic timer is armed until it is
+    /// cancelled.
+    pub fn is_armed(&self) -> bool {
+        self.state.word.load(Ordering::Acquire) == ARMED
+    }
+}
+
+impl std::fmt::Debug for Timer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Timer")
+            .field("armed", &self.is_armed())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,340 @@
+//! The part of a worker that only its own thread touches, and the way from a thread to it.
+//!
+//! A post on a worker goes through here: it takes an event from the worker's free list, appends it
+//! to the color with one exchange, and, if the color was idle, pushes it to the worker's run queue.
+//! Nothing on this way is written by another core, but the color's tail when others post to it.
+//!
+//! `Local` lives on the stack of the worker's thread, and a thread-local pointer leads to it. All
+//! fields are cells: user code that runs inside an event reaches the same `Local` through its `Cx`,
+//! through handles, and through drops.
+
+use std::cell::{Cell, RefCell};
+use std::panic::Location;
+use std::ptr::{self, NonNull};
+
+use crossbeam_deque::Worker as Deque;
+use dapple_colors::Posted;
+
+use super::entry::Entry;
+use super::shared::{WorkerShared, add};
+use crate::color::cell::ColorCell;
+use crate::cx::Cx;
+use crate::event::Event;
+use crate::metrics::{Sample, Sampler};
+use crate::panic;
+use crate::runtime::builder::StealPolicy;
+use crate::runtime::core::{Core, CoreRef, Phase};
+use crate::sync::Ordering;
+
+thread_local! {
+    // No destructor: it can be read from destructors of other thread-locals.
+    static CURRENT: Cell<*const Local> = const { Cell::new(ptr::null()) };
+}
+
+/// Events kept for reuse, at most: 128 KiB a worker.
+const FREE_EVENTS: usize = 2048;
+
+/// Counts of the core that a worker takes at once, to give to colors that it makes.
+const CREDIT_BATCH: usize = 1024;
+
+/// An event longer than this, in nanoseconds, is worth waking a sleeping worker for.
+pub(crate) const WORTH_WAKING_NANOS: u32 = 3_000;
+
+/// See the module.
+pub(crate) struct Local {
+    pub(crate) core: CoreRef,
+    pub(crate) index: usize,
+    pub(crate) deque: Deque<Entry>,
+    free: RefCell<Vec<NonNull<Event>>>,
+    credits: Cell<usize>,
+    /// The color whose event runs now; null: none.
+    pub(crate) current: Cell<*const ColorCell>,
+    /// Posts since the worker started; the turn counts by difference.
+    pub(crate) posts: Cell<u32>,
+    /// Posts of events to their own color.
+    pub(crate) self_posts: Cell<u32>,
+    /// Average time per run-queue entry, in nanoseconds; what is published.
+    pub(crate) entry_nanos: Cell<u32>,
+    sampler: Sampler,
+    pub(crate) samples: RefCell<Vec<Sample>>,
+    /// Counts what looks at time and descriptors; see [`Cx::poll_count`].
+    pub(crate) polls: Cell<u64>,
+    steals: bool,
+    keeps_home: bool,
+    /// No worker: it disposes of what comes after the workers are gone, and its counts go to the
+    /// core's.
+    undertaker: bool,
+}
+
+impl Local {
+    pub(crate) fn new(core: CoreRef, index: usize, deque: Deque<Entry>) -> Self {
+        let policy = core.settings.steal_policy;
+        let many = core.workers.len() > 1;
+        Local {
+            sampler: Sampler::new(core.settings.histograms, core.settings.seed ^ index as u64),
+            index,
+            deque,
+            free: RefCell::new(Vec::with_capacity(FREE_EVENTS)),
+            credits: Cell::new(0),
+            current: Cell::new(ptr::null()),
+            posts: Cell::new(0),
+            self_posts: Cell::new(0),
+            entry_nanos: Cell::new(0),
+            samples: RefCell::new(Vec::new()),
+            polls: Cell::new(0),
+            steals: many && policy != StealPolicy::Off,
+            keeps_home: many && policy == StealPolicy::Off,
+            undertaker: false,
+            core,
+        }
+    }
+
+    /// What disposes of events after the workers are gone.
+    pub(crate) fn undertaker(core: CoreRef) -> Self {
+        let mut local = Local::new(core, 0, Deque::new_fifo());
+        local.undertaker = true;
+        local
+    }
+
+    /// Makes this the `Local` of the thread until the guard is dropped.
+    pub(crate) fn enter(&self) -> Entered<'_> {
+        let before = CURRENT.replace(self);
+        debug_assert!(before.is_null(), "a thread is one worker at most");
+        Entered { _local: self }
+    }
+
+    /// The worker that this thread is, if it is one of `core`.
+    #[inline]
+    pub(crate) fn current<'a>(core: &Core) -> Option<&'a Local> {
+        let local = CURRENT.get();
+        if local.is_null() {
+            return None;
+        }
+        // SAFETY: the pointer is set by `enter` and reset before the `Local` goes; the reference
+        // does not leave the call that asked for it, all of which run below `enter`'s guard.
+        let local = unsafe { &*local };
+        ptr::eq::<Core>(&*local.core, core).then_some(local)
+    }
+
+    /// Is this thread a worker of any runtime?
+    pub(crate) fn on_a_worker() -> bool {
+        !CURRENT.get().is_null()
+    }
+
+    pub(crate) fn shared(&self) -> &WorkerShared {
+        &self.core.workers[self.index]
+    }
+
+    pub(crate) fn steals(&self) -> bool {
+        self.steals
+    }
+
+    /// Memory for an event.
+    #[inline]
+    pub(crate) fn take_memory(&self) -> NonNull<Event> {
+        match self.free.borrow_mut().pop() {
+            Some(memory) => memory,
+            None => Event::allocate(),
+        }
+    }
+
+    /// Memory of an event that is spent.
+    ///
+    /// # Safety
+    ///
+    /// As [`Event::deallocate`].
+    #[inline]
+    pub(crate) unsafe fn give_memory(&self, memory: NonNull<Event>) {
+        let mut free = self.free.borrow_mut();
+        if free.len() < FREE_EVENTS {
+            free.push(memory);
+        } else {
+            // SAFETY: by contract.
+            unsafe { Event::deallocate(memory) };
+        }
+    }
+
+    /// A closure as an event, stamped if it is sampled.
+    #[inline]
+    pub(crate) fn event<F: FnOnce(&mut Cx) + Send + 'static>(
+        &self,
+        f: F,
+        site: &'static Location<'static>,
+    ) -> NonNull<Event> {
+        let posted = if self.sampler.hit() {
+            self.core.clock.now()
+        } else {
+            0
+        };
+        // SAFETY: the memory is fresh or recycled, and ours.
+        unsafe { Event::write(self.take_memory(), f, site, posted) }
+    }
+
+    /// Does running work still accept posts?
+    #[inline]
+    pub(crate) fn accepts(&self) -> bool {
+        self.core.phase() <= Phase::Draining
+    }
+
+    /// Posts to a color.
+    ///
+    /// # Safety
+    ///
+    /// The caller has a handle of the color, or runs on it.
+    #[inline]
+    pub(crate) unsafe fn post<F: FnOnce(&mut Cx) + Send + 'static>(
+        &self,
+        cell: NonNull<ColorCell>,
+        f: F,
+        site: &'static Location<'static>,
+    ) {
+        if !self.accepts() {
+            return self.refuse(f);
+        }
+        let event = self.event(f, site);
+        // SAFETY: by contract; the event is fresh.
+        unsafe { self.enqueue(cell, event) }
+    }
+
+    /// Appends an event to a color, and queues the color if it was idle.
+    ///
+    /// # Safety
+    ///
+    /// As [`ColorCell::push`].
+    #[inline]
+    pub(crate) unsafe fn enqueue(&self, cell: NonNull<ColorCell>, event: NonNull<Event>) {
+        self.posts.set(self.posts.get().wrapping_add(1));
+        if ptr::eq(self.current.get(), cell.as_ptr()) {
+            self.self_posts.set(self.self_posts.get().wrapping_add(1));
+        }
+        // SAFETY: by contract.
+        if unsafe { cell.as_ref().push(event) } == Posted::BecameRunnable {
+            // SAFETY: the color has an event that only we can make run, so the cell is there.
+            let (home, turn) = unsafe { (cell.as_ref().home(), cell.as_ref().turn_nanos()) };
+            self.make_runnable(Entry::color(cell), home, turn);
+        }
+    }
+
+    /// Posts an event without color.
+    #[inline]
+    pub(crate) fn post_uncolored<F: FnOnce(&mut Cx) + Send + 'static>(
+        &self,
+        f: F,
+        site: &'static Location<'static>,
+    ) {
+        if !self.accepts() {
+            return self.refuse(f);
+        }
+        self.posts.set(self.posts.get().wrapping_add(1));
+        self.make_runnable(Entry::event(self.event(f, site)), self.index, 0);
+    }
+
+    /// Puts an entry into the run queue where it belongs: the poster's, unless colors are pinned.
+    #[inline]
+    pub(crate) fn make_runnable(&self, entry: Entry, home: usize, turn_nanos: u32) {
+        if self.keeps_home && home != self.index {
+            return self.core.inject(home, entry);
+        }
+        self.deque.push(entry);
+        if self.steals && self.core.sleep.state.any_idle() {
+            self.consider_waking(turn_nanos);
+        }
+    }
+
+    /// Somebody sleeps. Wakes it if what has just become runnable is worth it; what is not known to
+    /// be is found by the sentinel.
+    #[cold]
+    fn consider_waking(&self, turn_nanos: u32) {
+        let worth = match self.core.settings.steal_policy {
+            StealPolicy::Off => false,
+            StealPolicy::Eager => true,
+            StealPolicy::CostAware => {
+                // Alone in the queue of a worker that is about to look there, it runs here.
+                let waits = self.deque.len() > 1 || !self.current.get().is_null();
+                let expected = if turn_nanos == 0 {
+                    self.entry_nanos.get()
+                } else {
+                    turn_nanos
+                };
+                waits && expected >= WORTH_WAKING_NANOS
+            }
+        };
+        if worth {
+            self.core.sleep.notify_any(&self.core, self.index + 1);
+        }
+    }
+
+    /// A post that comes too late.
+    #[cold]
+    pub(crate) fn refuse<F>(&self, f: F) {
+        self.count_dropped(1);
+        self.guard(|| drop(f));
+    }
+
+    /// Runs something that may panic; a panic is caught and counted.
+    pub(crate) fn guard(&self, f: impl FnOnce()) {
+        if let Err(payload) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)) {
+            match self.undertaker {
+                true => drop(self.core.panics_outside.fetch_add(1, Ordering::Relaxed)),
+                false => add(&self.shared().counters.panics, 1),
+            }
+            panic::bury(payload);
+        }
+    }
+
+    /// Counts events that were dropped unrun.
+    pub(crate) fn count_dropped(&self, n: u64) {
+        match self.undertaker {
+            true => drop(self.core.dropped_outside.fetch_add(n, Ordering::Relaxed)),
+            false => add(&self.shared().counters.dropped, n),
+        }
+    }
+
+    /// A count of the core for a new color.
+    pub(crate) fn take_credit(&self) {
+        let left = self.credits.get();
+        if left == 0 {
+            self.core.acquire(CREDIT_BATCH);
+            self.credits.set(CREDIT_BATCH - 1);
+        } else {
+            self.credits.set(left - 1);
+        }
+    }
+
+    /// The count of a color that is dead.
+    pub(crate) fn give_credit(&self) {
+        let now = self.credits.get() + 1;
+        if now > 4 * CREDIT_BATCH {
+            self.credits.set(now - CREDIT_BATCH);
+            // SAFETY: these counts are ours, and `self.core` is another one.
+            unsafe { Core::release(self.core.as_ptr(), CREDIT_BATCH) };
+        } else {
+            self.credits.set(now);
+        }
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        for memory in self.free.get_mut().drain(..) {
+            // SAFETY: events in the free list are spent, and the list owns them.
+            unsafe { Event::deallocate(memory) };
+        }
+        let credits = self.credits.get();
+        if credits > 0 {
+            // SAFETY: these counts are ours, and `self.core` is another one.
+            unsafe { Core::release(self.core.as_ptr(), credits) };
+        }
+    }
+}
+
+/// See [`Local::enter`].
+pub(crate) struct Entered<'a> {
+    _local: &'a Local,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        CURRENT.set(ptr::null());
+    }
+}

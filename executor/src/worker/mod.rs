@@ -1,0 +1,32 @@
+//! A worker: one thread with its run queue, its timers and its poller.
+//!
+//! * [`entry`]: what stands in a run queue.
+//! * [`local`]: what only the worker's own thread touches, and posting from there.
+//! * [`shared`]: what other threads touch.
+//! * [`turn`]: running a color for a turn.
+//! * [`steal`]: taking work from the others.
+//! * [`sleep`]: the sleep protocol.
+//! * [`cores`]: pinning.
+//!
+//! This file is the loop that puts them together: run what is queued; now and then look at the
+//! time, the descriptors and the inbox; when there is nothing, steal; when that fails, sleep.
+
+#[cfg(not(loom))]
+pub(crate) mod cores;
+#[cfg(not(loom))]
+pub(crate) mod entry;
+#[cfg(not(loom))]
+pub(crate) mod local;
+#[cfg(not(loom))]
+pub(crate) mod shared;
+pub(crate) mod sleep;
+#[cfg(not(loom))]
+mod steal;
+#[cfg(not(loom))]
+mod turn;
+
+#[cfg(not(loom))]
+pub(crate) use worker_loop::run;
+
+#[cfg(not(loom))]
+mod worker_loop;

@@ -1,0 +1,130 @@
+//! The part of a worker that other threads may touch.
+
+use std::sync::Arc;
+
+use crossbeam_deque::{Injector, Stealer};
+use crossbeam_utils::CachePadded;
+
+use super::entry::Entry;
+use super::sleep::SleepState;
+use crate::metrics::Histograms;
+use crate::park::{Park, Unpark};
+use crate::runtime::core::Core;
+use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::timer::Timers;
+
+/// See the module.
+pub(crate) struct WorkerShared {
+    pub(crate) stealer: Stealer<Entry>,
+    /// What others hand to this worker.
+    pub(crate) inbox: Injector<Entry>,
+    pub(crate) unpark: Arc<dyn Unpark>,
+    /// The poller. Locked while it is polled, which ends with the posting of the batch.
+    pub(crate) park: Mutex<Box<dyn Park>>,
+    pub(crate) timers: Mutex<Timers>,
+    pub(crate) published: CachePadded<Published>,
+    pub(crate) counters: CachePadded<Counters>,
+    pub(crate) histograms: Mutex<Histograms>,
+}
+
+impl WorkerShared {
+    pub(crate) fn new(stealer: Stealer<Entry>, park: Box<dyn Park>) -> Self {
+        WorkerShared {
+            stealer,
+            inbox: Injector::new(),
+            unpark: park.unparker(),
+            park: Mutex::new(park),
+            timers: Mutex::new(Timers::default()),
+            published: CachePadded::default(),
+            counters: CachePadded::default(),
+            histograms: Mutex::new(Histograms::default()),
+        }
+    }
+
+    /// Is nothing runnable queued here?
+    pub(crate) fn has_nothing(&self) -> bool {
+        self.inbox.is_empty() && self.stealer.is_empty()
+    }
+}
+
+/// What a thief decides from. Written by the worker now and then, relaxed: they are hints.
+#[derive(Default)]
+pub(crate) struct Published {
+    /// Average time per run-queue entry, in nanoseconds.
+    pub(crate) entry_nanos: AtomicU32,
+    /// Of a thousand posts, those of an event to its own color.
+    pub(crate) self_posts: AtomicU32,
+    /// Grows while the worker gets on.
+    pub(crate) progress: AtomicU64,
+}
+
+/// Counters with one writer, the worker: a load and a store, no read-modify-write.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) events: AtomicU64,
+    pub(crate) turns: AtomicU64,
+    pub(crate) steals: AtomicU64,
+    pub(crate) colors_stolen: AtomicU64,
+    pub(crate) wakeups: AtomicU64,
+    pub(crate) parks: AtomicU64,
+    pub(crate) sentinel_looks: AtomicU64,
+    pub(crate) panics: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) polls: AtomicU64,
+}
+
+/// Adds to a counter whose only writer is the caller.
+#[inline]
+pub(crate) fn add(counter: &AtomicU64, n: u64) {
+    counter.store(
+        counter.load(Ordering::Relaxed).wrapping_add(n),
+        Ordering::Relaxed,
+    );
+}
+
+/// The sleep protocol, with the unparking and the counting of it.
+pub(crate) struct Sleep {
+    pub(crate) state: SleepState,
+    /// Wake-ups sent by threads that are no workers.
+    pub(crate) wakeups_outside: AtomicU64,
+}
+
+impl Sleep {
+    pub(crate) fn new(workers: usize) -> Self {
+        Sleep {
+            state: SleepState::new(workers),
+            wakeups_outside: AtomicU64::new(0),
+        }
+    }
+
+    /// Wakes `worker` if it sleeps.
+    pub(crate) fn notify(&self, core: &Core, worker: usize) {
+        if self.state.claim(worker) {
+            self.unpark(core, worker);
+        }
+    }
+
+    /// Wakes some sleeping worker, `near` rather than another.
+    pub(crate) fn notify_any(&self, core: &Core, near: usize) {
+        if let Some(worker) = self.state.claim_any(near) {
+            self.unpark(core, worker);
+        }
+    }
+
+    /// Wakes all: the phase has changed.
+    pub(crate) fn notify_all(&self, core: &Core) {
+        for worker in core.workers.iter() {
+            worker.unpark.unpark();
+        }
+    }
+
+    fn unpark(&self, core: &Core, worker: usize) {
+        core.workers[worker].unpark.unpark();
+        match super::local::Local::current(core) {
+            Some(local) => add(&local.shared().counters.wakeups, 1),
+            None => {
+                self.wakeups_outside.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Who sleeps, who is awake, who stands sentinel.
+//!
+//! # States
+//!
+//! A worker is *busy*, *idle*, or *claimed*. It alone goes from busy to idle ([`announce`]) and from
+//! idle or claimed to busy ([`rise`]); anybody may turn idle into claimed ([`claim`]), and whoever
+//! did that unparks it, once. The rest of the word is an epoch that counts the rises, so that two equal
+//! readings mean that nothing happened in between.
+//!
+//! One idle worker at most is the *sentinel*: it sleeps with a time limit and looks, each time
+//! it runs out, whether work waits behind a worker that is busy. So a push to a worker's own run queue
+//! needs no wake-up to be found within that time.
+//!
+//! # No lost wake-up
+//!
+//! *Inbox.* The poster pushes, fences, and reads the owner's state; the owner announces, fences, and
+//! looks at its inbox before it parks. Sequentially consistent fences: either the poster sees
+//! *idle* and claims, or the owner sees the push. A claim leads to an unpark, which is not
+//! lost, as a [`Park`](crate::Park) remembers it.
+//!
+//! *Sentinel.* Claim: whenever a worker is busy with work and another one is idle, there is a sentinel
+//! or one is on its way. A worker that found work after it had been idle has risen, fenced, and
+//! then reads `sentinel` ([`needs_sentinel`]); if there is none it claims an idle worker. A worker
+//! that goes to sleep without a limit has announced (or given up `sentinel`), fenced, and then read
+//! the states of the others ([`others_busy`]); if one is busy it takes the post of sentinel. One of
+//! the two sees the other. A sentinel that rises gives up its post first, and then is itself a
+//! worker that found work, or one that goes to sleep again.
+//!
+//! [`announce`]: SleepState::announce
+//! [`rise`]: SleepState::rise
+//! [`claim`]: SleepState::claim
+//! [`needs_sentinel`]: SleepState::needs_sentinel
+//! [`others_busy`]: SleepState::others_busy
+
+use crossbeam_utils::CachePadded;
+
+use crate::sync::{AtomicUsize, Ordering, fence};
+
+const BUSY: usize = 0;
+const IDLE: usize = 1;
+const CLAIMED: usize = 2;
+const STATE: usize = 3;
+const EPOCH: usize = 4;
+
+/// See the module.
+pub(crate) struct SleepState {
+    workers: Box<[CachePadded<AtomicUsize>]>,
+    /// Number of the sentinel plus one; 0: none.
+    sentinel: AtomicUsize,
+    /// How many are idle: a hint that spares a look at each of them.
+    idle: AtomicUsize,
+}
+
+impl SleepState {
+    pub(crate) fn new(workers: usize) -> Self {
+        SleepState {
+            workers: (0..workers)
+                .map(|_| CachePadded::new(AtomicUsize::new(BUSY)))
+                .collect(),
+            sentinel: AtomicUsize::new(0),
+            idle: AtomicUsize::new(0),
+        }
+    }
+
+    /// `me` is about to sleep. It looks for work once more after this, then parks, then rises.
+    pub(crate) fn announce(&self, me: usize) {
+        // Counted first: a claim that follows at once must not bring the count below zero.
+        self.idle.fetch_add(1, Ordering::Relaxed);
+        self.workers[me].fetch_or(IDLE, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    /// `me` is awake.
+    pub(crate) fn rise(&self, me: usize) {
+        // Only this worker changes the epoch; a claim may come in between, hence the exchange.
+        let state = &self.workers[me];
+        let next = (state.load(Ordering::Relaxed) & !STATE).wrapping_add(EPOCH) | BUSY;
+        if state.swap(next, Ordering::SeqCst) & STATE == IDLE {
+            self.idle.fetch_sub(1, Ordering::Relaxed);
+        }
+        if self.sentinel.load(Ordering::Relaxed) == me + 1 {
+            self.sentinel.store(0, Ordering::SeqCst);
+        }
+        fence(Ordering::SeqCst);
+    }
+
+    /// True: `worker` was idle, and the caller has to unpark it.
+    #[must_use]
+    pub(crate) fn claim(&self, worker: usize) -> bool {
+        let state = &self.workers[worker];
+        let seen = state.load(Ordering::SeqCst);
+        if seen & STATE != IDLE {
+            return false;
+        }
+        let claimed = (seen & !STATE) | CLAIMED;
+        let won = state
+            .compare_exchange(seen, claimed, Ordering::SeqCst, Ordering::Relaxed)
+            .is_ok();
+        if won {
+            self.idle.fetch_sub(1, Ordering::Relaxed);
+        }
+        won
+    }
+
+    /// Claims any idle worker, `near` first if it is; the caller has to unpark it.
+    #[must_use]
+    pub(crate) fn claim_any(&self, near: usize) -> Option<usize> {
+        let n = self.workers.len();
+        (0..n).map(|i| (near + i) % n).find(|&w| self.claim(w))
+    }
+
+    /// Is anybody idle? A hint.
+    #[inline]
+    pub(crate) fn any_idle(&self) -> bool {
+        self.idle.load(Ordering::Relaxed) > 0
+    }
+
+    /// For a worker that has risen and found work: is nobody watching it, though somebody could?
+    pub(crate) fn needs_sentinel(&self) -> bool {
+        self.sentinel.load(Ordering::SeqCst) == 0 && self.any_idle()
+    }
+
+    /// Takes the post of sentinel; true if it is `me` now.
+    pub(crate) fn take_post(&self, me: usize) -> bool {
+        match self
+            .sentinel
+            .compare_exchange(0, me + 1, Ordering::SeqCst, Ordering::SeqCst)
+        {
+            Ok(_) => true,
+            Err(holder) => holder == me + 1,
+        }
+    }
+
+    /// Gives up the post of sentinel before a sleep without limit. The caller then asks
+    /// [`others_busy`](Self::others_busy) again.
+    pub(crate) fn leave_post(&self, me: usize) {
+        if self.sentinel.load(Ordering::Relaxed) == me + 1 {
+            self.sentinel.store(0, Ordering::SeqCst);
+        }
+        fence(Ordering::SeqCst);
+    }
+
+    /// Is a worker other than `me` busy?
+    pub(crate) fn others_busy(&self, me: usize) -> bool {
+        self.workers
+            .iter()
+            .enumerate()
+            .any(|(w, s)| w != me && s.load(Ordering::SeqCst) & STATE == BUSY)
+    }
+
+    /// If every worker is idle, the epochs: what the runtime looks like when nothing runs.
+    pub(crate) fn all_idle(&self) -> Option<Vec<usize>> {
+        self.workers
+            .iter()
+            .map(|s| Some(s.load(Ordering::SeqCst)).filter(|s| s & STATE == IDLE))
+            .collect()
+    }
+}

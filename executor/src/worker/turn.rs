@@ -1,0 +1,421 @@
+//! Running: one turn of a color, or one event without color; and disposing of both.
+//!
+//! A panic ends its event only (C11). One `catch_unwind` spans a turn, not an event: the turn keeps
+//! its place outside of it, and after a panic goes on with what follows the event that panicked.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
+
+use dapple_colors::turn::LONG_EVENT_NANOS;
+use dapple_colors::{Finished, Posted, Turn, TurnStep};
+
+use super::entry::{Entry, Job};
+use super::local::Local;
+use super::shared::add;
+use crate::color::cell::{Buried, ColorCell, UNKNOWN, blend};
+use crate::color::queue::Link;
+use crate::cx::Cx;
+use crate::event::{Event, Header, Kind};
+use crate::metrics::{Measure, Sample};
+use crate::panic;
+use crate::runtime::core::{Core, Phase};
+
+/// Where a turn is.
+struct Progress {
+    cell: NonNull<ColorCell>,
+    link: NonNull<Link>,
+    turn: Turn,
+    /// Since when it is timed, and how many events had ended by then; 0: not timed.
+    start: u64,
+    timed_from: u32,
+    posts_before: u32,
+    /// The event at `link` has run, or panicked.
+    ended: bool,
+}
+
+impl Local {
+    /// Runs what was taken out of a run queue.
+    pub(super) fn run_entry(&self, entry: Entry, time_it: bool) {
+        match entry.open() {
+            Job::Color(cell) => self.run_turn(cell, time_it),
+            Job::Event(event) => self.run_uncolored(event, time_it),
+        }
+    }
+
+    fn run_turn(&self, cell: NonNull<ColorCell>, time_it: bool) {
+        // SAFETY: a color that was in a run queue has an event, so the cell is there until we let
+        // the color go.
+        let color = unsafe { cell.as_ref() };
+        color.debug_hold(self.index);
+        if !self.core.settings.is_pinned_policy() {
+            color.set_home(self.index);
+        }
+        let long = color.event_nanos() >= LONG_EVENT_NANOS;
+        let mut progress = Progress {
+            cell,
+            link: color.queue.head(),
+            turn: Turn::new(self.core.settings.turn_budget, long),
+            start: if time_it || long {
+                self.core.clock.now()
+            } else {
+                0
+            },
+            timed_from: 0,
+            posts_before: self.posts.get(),
+            ended: false,
+        };
+        self.current.set(cell.as_ptr());
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| self.turn_loop(&mut progress))) {
+                Ok(()) => break,
+                Err(payload) => self.event_panicked(payload, progress.link, Some(cell)),
+            }
+        }
+        self.current.set(std::ptr::null());
+        let counters = &self.shared().counters;
+        add(&counters.turns, 1);
+        add(&counters.events, u64::from(progress.turn.events()));
+    }
+
+    /// Runs events until the turn ends. On return the color is let go.
+    fn turn_loop(&self, p: &mut Progress) {
+        let mut cx = Cx::new(self);
+        loop {
+            if !p.ended {
+                match self.begin_link(p, &mut cx) {
+                    Begun::Ended => {}
+                    Begun::Passed(finished) => match self.follow(p, finished) {
+                        true => continue,
+                        false => return,
+                    },
+                    Begun::Gone => return,
+                }
+            }
+            // SAFETY: we hold the color until `finish` says otherwise.
+            let color = unsafe { p.cell.as_ref() };
+            let step = match p
+                .turn
+                .after_event(self.posts.get().wrapping_sub(p.posts_before))
+            {
+                _ if self.core.phase() >= Phase::Stopping => TurnStep::End,
+                TurnStep::ReadClock => self.look_at_clock(p),
+                step => step,
+            };
+            if p.start != 0 && step == TurnStep::End {
+                self.time_turn(p);
+            }
+            let spent = p.link;
+            // What the last event of a timed turn tells must be learned before the color is let go;
+            // so a turn that may end here by itself is timed here.
+            if p.start != 0 && step != TurnStep::End && color.queue.is_last(spent) {
+                self.time_turn(p);
+            }
+            color.debug_let_go();
+            // SAFETY: we hold the color, and `spent` is its head.
+            let finished = unsafe { color.queue.finish(spent) };
+            if finished != Finished::Gap {
+                // SAFETY: the link is out of the queue, and its closure is spent.
+                unsafe { self.give_memory(Event::of(Header::of(spent))) };
+            }
+            p.ended = false;
+            match (finished, step) {
+                (Finished::Next(next), TurnStep::End) => {
+                    color.queue.set_head(next);
+                    return self.deque.push(Entry::color(p.cell));
+                }
+                _ => {
+                    if !self.follow(p, finished) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Goes to what is behind a link. False: the color is let go.
+    fn follow(&self, p: &mut Progress, finished: Finished<NonNull<Link>>) -> bool {
+        match finished {
+            Finished::Next(next) => {
+                // SAFETY: we hold the color.
+                unsafe { p.cell.as_ref() }.debug_hold(self.index);
+                p.link = next;
+                true
+            }
+            Finished::Idle => false,
+            Finished::Gap => {
+                // A poster is about to link its event. If it was preempted, give it the core.
+                std::thread::yield_now();
+                self.deque.push(Entry::color(p.cell));
+                false
+            }
+        }
+    }
+
+    /// Runs the event at the head, or deals with what stands there instead.
+    fn begin_link(&self, p: &mut Progress, cx: &mut Cx) -> Begun {
+        let header = Header::of(p.link);
+        // SAFETY: the head of a held color is in the queue.
+        match unsafe { header.as_ref() }.kind() {
+            Kind::Closure => {
+                let event = Event::of(header);
+                // Said first: if it panics, it has ended all the same.
+                p.ended = true;
+                // SAFETY: the event is at the head of the color that we hold.
+                unsafe { self.run_event(event, p.cell.as_ref().label, cx) };
+                Begun::Ended
+            }
+            // A gap kept it here; it has been counted.
+            Kind::Spent => {
+                // SAFETY: we hold the color.
+                let color = unsafe { p.cell.as_ref() };
+                color.debug_let_go();
+                // SAFETY: we hold the color, and the link is its head.
+                let finished = unsafe { color.queue.finish(p.link) };
+                if finished != Finished::Gap {
+                    // SAFETY: the link is out of the queue, and its closure is spent.
+                    unsafe { self.give_memory(Event::of(header)) };
+                }
+                Begun::Passed(finished)
+            }
+            Kind::Grave => {
+                // SAFETY: we hold the color, whose head and grave this is.
+                unsafe { p.cell.as_ref().debug_let_go() };
+                // SAFETY: as above.
+                match unsafe { self.visit_grave(p.cell, p.link) } {
+                    Some(finished) => Begun::Passed(finished),
+                    None => Begun::Gone,
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The caller holds the color, and `link` is its head and its grave. None: the color is gone.
+    unsafe fn visit_grave(
+        &self,
+        cell: NonNull<ColorCell>,
+        link: NonNull<Link>,
+    ) -> Option<Finished<NonNull<Link>>> {
+        // SAFETY: by contract.
+        match unsafe { cell.as_ref().bury(link) } {
+            Buried::Dead => {
+                // SAFETY: it is dead. The palette's part of the cell may drop a user's key.
+                self.guard(|| unsafe { ColorCell::free(cell) });
+                self.give_credit();
+                None
+            }
+            Buried::Passed(finished) => {
+                if finished != Finished::Gap {
+                    // SAFETY: the grave's count is ours, and its link is out of the queue.
+                    unsafe { self.drop_handle(cell) };
+                }
+                Some(finished)
+            }
+        }
+    }
+
+    /// Gives back a handle's count; the last one posts the grave.
+    ///
+    /// # Safety
+    ///
+    /// The count is the caller's, and the color is not the default one.
+    pub(crate) unsafe fn drop_handle(&self, cell: NonNull<ColorCell>) {
+        // SAFETY: our count keeps the cell, until the grave is run; we have not queued it yet.
+        unsafe {
+            if cell.as_ref().release() {
+                let home = cell.as_ref().home();
+                if ColorCell::dig(cell) == Posted::BecameRunnable {
+                    self.make_runnable(Entry::color(cell), home, UNKNOWN);
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The event is the caller's, and its kind is `Closure`.
+    #[inline]
+    unsafe fn run_event(&self, event: NonNull<Event>, label: u32, cx: &mut Cx) {
+        // SAFETY: by contract.
+        let posted = unsafe { Event::posted(event) };
+        if posted == 0 {
+            // SAFETY: by contract.
+            unsafe { Event::run(event, cx) }
+        } else {
+            // SAFETY: by contract.
+            unsafe { self.run_measured(event, posted, label, cx) }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As [`run_event`](Self::run_event).
+    #[cold]
+    #[inline(never)]
+    unsafe fn run_measured(&self, event: NonNull<Event>, posted: u64, label: u32, cx: &mut Cx) {
+        struct Stop<'a>(&'a Local, u64, u32);
+        impl Drop for Stop<'_> {
+            fn drop(&mut self) {
+                let took = self.0.core.clock.now().saturating_sub(self.1);
+                self.0.sample(Sample::new(Measure::RunTime, self.2, took));
+            }
+        }
+        let now = self.core.clock.now();
+        self.sample(Sample::new(
+            Measure::QueueDelay,
+            label,
+            now.saturating_sub(posted),
+        ));
+        let _stop = Stop(self, now, label);
+        // SAFETY: by contract.
+        unsafe { Event::run(event, cx) }
+    }
+
+    fn look_at_clock(&self, p: &mut Progress) -> TurnStep {
+        let now = self.core.clock.now();
+        if p.start == 0 {
+            // Not timed from its begin: from now on it is.
+            p.start = now;
+            p.timed_from = p.turn.events();
+        }
+        p.turn.at(now - p.start)
+    }
+
+    fn time_turn(&self, p: &mut Progress) {
+        let took = self.core.clock.now().saturating_sub(p.start);
+        p.start = 0;
+        // SAFETY: we still hold the color.
+        let color = unsafe { p.cell.as_ref() };
+        color.learn(took, p.turn.events() - p.timed_from);
+        self.entry_nanos.set(blend(self.entry_nanos.get(), took));
+        self.sample(Sample::new(Measure::TurnLength, color.label, took));
+    }
+
+    fn run_uncolored(&self, event: NonNull<Event>, time_it: bool) {
+        let start = if time_it { self.core.clock.now() } else { 0 };
+        let ran = catch_unwind(AssertUnwindSafe(|| {
+            // SAFETY: the run queue gave the event to us alone, and it has not run.
+            unsafe { self.run_event(event, 0, &mut Cx::new(self)) }
+        }));
+        if let Err(payload) = ran {
+            self.event_panicked(payload, Event::as_link(event), None);
+        }
+        // SAFETY: its closure is spent.
+        unsafe { self.give_memory(event) };
+        if start != 0 {
+            let took = self.core.clock.now().saturating_sub(start);
+            self.entry_nanos.set(blend(self.entry_nanos.get(), took));
+        }
+        add(&self.shared().counters.events, 1);
+    }
+
+    #[cold]
+    fn event_panicked(
+        &self,
+        payload: Box<dyn std::any::Any + Send>,
+        link: NonNull<Link>,
+        cell: Option<NonNull<ColorCell>>,
+    ) {
+        add(&self.shared().counters.panics, 1);
+        // SAFETY: the event is spent, but still ours.
+        let site = unsafe { Event::site(Event::of(Header::of(link))) };
+        // SAFETY: we hold the color.
+        let label = cell.map_or(0, |c| unsafe { c.as_ref() }.label);
+        panic::report(&self.core, payload, site, label);
+    }
+
+    /// Drops what was taken out of a run queue, unrun.
+    pub(super) fn dispose(&self, entry: Entry) {
+        let dropped = match entry.open() {
+            Job::Event(event) => {
+                // SAFETY: the run queue gave the event to us alone; it is deallocated right after.
+                unsafe {
+                    self.guard(|| Event::discard(event));
+                    self.give_memory(event);
+                }
+                1
+            }
+            // SAFETY: the color was in a run queue, so now it is held by us.
+            Job::Color(cell) => unsafe { self.dispose_color(cell) },
+        };
+        self.count_dropped(dropped);
+    }
+
+    /// Drops the events of a color unrun, and says how many there were.
+    ///
+    /// # Safety
+    ///
+    /// The caller took the color out of a run queue.
+    unsafe fn dispose_color(&self, cell: NonNull<ColorCell>) -> u64 {
+        // SAFETY: it was in a run queue, so it has an event and is there.
+        let color = unsafe { cell.as_ref() };
+        self.current.set(cell.as_ptr());
+        let mut dropped = 0;
+        let mut link = color.queue.head();
+        loop {
+            let header = Header::of(link);
+            // SAFETY: the head of a held color is in the queue.
+            let kind = unsafe { header.as_ref() }.kind();
+            // SAFETY: we hold the color and `link` is its head; what is passed is given back once.
+            let finished = unsafe {
+                match kind {
+                    Kind::Closure | Kind::Spent => {
+                        if kind == Kind::Closure {
+                            dropped += 1;
+                            self.guard(|| Event::discard(Event::of(header)));
+                        }
+                        let finished = color.queue.finish(link);
+                        if finished != Finished::Gap {
+                            self.give_memory(Event::of(header));
+                        }
+                        finished
+                    }
+                    Kind::Grave => match self.visit_grave(cell, link) {
+                        Some(finished) => finished,
+                        None => break,
+                    },
+                }
+            };
+            match finished {
+                Finished::Next(next) => link = next,
+                Finished::Idle => break,
+                // The poster is between two instructions.
+                Finished::Gap => std::thread::yield_now(),
+            }
+        }
+        self.current.set(std::ptr::null());
+        dropped
+    }
+
+    /// Disposes of everything that is queued for any worker. Called when nobody runs it any more.
+    pub(crate) fn dispose_all(&self, core: &Core) {
+        debug_assert!(core.phase() >= Phase::Stopping);
+        loop {
+            let mut found = false;
+            while let Some(entry) = self.deque.pop() {
+                found = true;
+                self.dispose(entry);
+            }
+            for worker in core.workers.iter() {
+                while let Some(entry) = super::steal::take_one(&worker.inbox, &worker.stealer) {
+                    found = true;
+                    self.dispose(entry);
+                }
+            }
+            if !found {
+                return;
+            }
+        }
+    }
+}
+
+/// What [`Local::begin_link`] did.
+enum Begun {
+    /// An event ran.
+    Ended,
+    /// What stood there is out of the queue, or the queue has a gap.
+    Passed(Finished<NonNull<Link>>),
+    /// The color does not exist any more.
+    Gone,
+}
