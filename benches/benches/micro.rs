@@ -1,2 +1,3 @@
-//! x
+//! Micro benchmarks: `cargo bench -p dapple-benches`.
+#![allow(missing_docs)]
 fn main() {}

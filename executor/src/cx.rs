@@ -68,6 +68,35 @@ impl Cx {
         }
     }
 
+    /// Posts `f` to the color that the callback runs on, without a handle of it; if it runs on none,
+    /// without a color.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple::{Cx, Runtime};
+    /// fn count_down(n: u32, cx: &mut Cx) {
+    ///     if n > 0 {
+    ///         cx.post_here(move |cx| count_down(n - 1, cx));
+    ///     }
+    /// }
+    /// let rt = Runtime::new()?;
+    /// rt.handle().post(&rt.handle().new_color(), |cx| count_down(99, cx));
+    /// rt.wait_idle();
+    /// assert_eq!(rt.metrics().events(), 100);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    #[inline]
+    pub fn post_here<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, f: F) {
+        let local = self.local();
+        match self.current() {
+            // SAFETY: the callback runs on the color.
+            Some(cell) => unsafe { local.post(cell, f, Location::caller()) },
+            None => local.post_uncolored(f, Location::caller()),
+        }
+    }
+
     /// Posts `f` to the default color. See [`Handle::post_default`].
     #[track_caller]
     #[inline]

@@ -27,9 +27,11 @@ struct Node {
 struct Color {
     queue: Queue,
     run_queue: Mutex<VecDeque<()>>,
+    queued: loom::sync::Condvar,
     /// Written by every event, without synchronisation but that of the color.
     state: loom::cell::UnsafeCell<Vec<(usize, usize)>>,
     left: AtomicUsize,
+    gaps: AtomicUsize,
 }
 
 // SAFETY: the model: `state` is reached in events of the color only.
@@ -42,8 +44,10 @@ impl Color {
         Arc::new(Color {
             queue: Queue::new(),
             run_queue: Mutex::new(VecDeque::new()),
+            queued: loom::sync::Condvar::new(),
             state: loom::cell::UnsafeCell::new(Vec::new()),
             left: AtomicUsize::new(events),
+            gaps: AtomicUsize::new(0),
         })
     }
 
@@ -60,18 +64,27 @@ impl Color {
             .with_mut(|w| unsafe { *w = poster * 10 + number });
         // SAFETY: the node is fresh.
         if unsafe { self.queue.push(NonNull::from(node).cast()) } == Posted::BecameRunnable {
-            self.run_queue.lock().unwrap().push_back(());
+            self.make_runnable();
         }
+    }
+
+    fn make_runnable(&self) {
+        self.run_queue.lock().unwrap().push_back(());
+        self.queued.notify_one();
     }
 
     /// Runs what is queued, `budget` events a turn.
     fn work(&self, budget: usize) {
-        while self.left.load(Ordering::Relaxed) > 0 {
-            let taken = self.run_queue.lock().unwrap().pop_front();
-            match taken {
-                Some(()) => self.turn(budget),
-                None => thread::yield_now(),
+        loop {
+            let mut queue = self.run_queue.lock().unwrap();
+            while queue.pop_front().is_none() {
+                if self.left.load(Ordering::Relaxed) == 0 {
+                    return;
+                }
+                queue = self.queued.wait(queue).unwrap();
             }
+            drop(queue);
+            self.turn(budget);
         }
     }
 
@@ -89,7 +102,10 @@ impl Color {
                         .with(|w| assert_eq!(*w, poster * 10 + number));
                     self.state.with_mut(|s| (*s).push((poster, number)));
                     (*node.as_ptr()).number = usize::MAX;
-                    self.left.fetch_sub(1, Ordering::Relaxed);
+                    if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+                        drop(self.run_queue.lock().unwrap());
+                        self.queued.notify_all();
+                    }
                 }
                 match self.queue.finish(link) {
                     Finished::Next(next) => {
@@ -97,7 +113,7 @@ impl Color {
                         link = next;
                         if n >= budget {
                             self.queue.set_head(next);
-                            self.run_queue.lock().unwrap().push_back(());
+                            self.make_runnable();
                             return;
                         }
                     }
@@ -105,11 +121,13 @@ impl Color {
                         drop(Box::from_raw(node.as_ptr()));
                         return;
                     }
-                    Finished::Gap => {
-                        self.run_queue.lock().unwrap().push_back(());
-                        thread::yield_now();
+                    // The real worker always lets go. Here it does so once, and then waits on the
+                    // spot, as loom has no fairness that would end a run of hand-overs.
+                    Finished::Gap if self.gaps.fetch_add(1, Ordering::Relaxed) == 0 => {
+                        self.make_runnable();
                         return;
                     }
+                    Finished::Gap => thread::yield_now(),
                 }
             }
         }

@@ -11,6 +11,7 @@ pub(crate) use std::sync::atomic::{
 };
 
 /// The standard library's, under loom too: for debug checks and statistics, which are not modelled.
+#[cfg(any(not(loom), debug_assertions))]
 pub(crate) use std::sync::atomic::AtomicU64;
 
 #[cfg(not(loom))]

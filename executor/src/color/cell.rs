@@ -249,12 +249,14 @@ impl ColorCell {
     }
 }
 
-/// A moving average that starts with its first value, and is never [`UNKNOWN`] after it.
+/// A moving average that starts with its first value, and is never [`UNKNOWN`] after it. One value
+/// that is far off, such as that of the one long event among short ones, counts for four times the
+/// average at most.
 pub(crate) fn blend(old: u32, new: u64) -> u32 {
     let new = new.clamp(1, u64::from(u32::MAX / 8)) as u32;
     if old == UNKNOWN {
-        new
-    } else {
-        (old / 4 * 3 + new / 4).max(1)
+        return new;
     }
+    let new = new.min(old.saturating_mul(4).max(1_000));
+    (old / 4 * 3 + new / 4).max(1)
 }

@@ -148,6 +148,7 @@ impl SleepState {
             .any(|(w, s)| w != me && s.load(Ordering::SeqCst) & STATE == BUSY)
     }
 
+    #[cfg(not(loom))]
     /// If every worker is idle, the epochs: what the runtime looks like when nothing runs.
     pub(crate) fn all_idle(&self) -> Option<Vec<usize>> {
         self.workers

@@ -1,0 +1,130 @@
+//! The workloads, and each system's way of doing them.
+//!
+//! | workload | what it is | what counts as an event |
+//! | --- | --- | --- |
+//! | chain | one serial unit posts to itself, one closure in flight | a closure |
+//! | keyed | each of 64 generators posts 64 increments to random ones of 1,000 serial counters, then itself | an increment |
+//! | fanout | one event posts many events that share with nobody | one of these |
+//! | fanout-colors | the same, each with a fresh serial unit | one of these |
+//! | pingpong | two serial units post to each other | a hop |
+//!
+//! A serial unit is dapple's color, an actor (a task that receives from a channel), or a mutex.
+//! Runs start with an idle, warm pool, and end when every event has run.
+
+pub mod async_executor;
+pub mod dapple;
+pub mod plain;
+pub mod rayon;
+pub mod tokio_actor;
+pub mod tokio_spawn;
+
+use std::sync::{Condvar, Mutex};
+
+use crate::measure::Took;
+
+/// Generators of `keyed`.
+pub const GENERATORS: usize = 64;
+/// Increments that a generator posts at a time.
+pub const BURST: usize = 64;
+/// Counters of `keyed`.
+pub const KEYS: usize = 1_000;
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workload {
+    /// See the module.
+    Chain,
+    /// See the module.
+    Keyed,
+    /// See the module.
+    Fanout,
+    /// See the module.
+    FanoutColors,
+    /// See the module.
+    Pingpong,
+}
+
+impl Workload {
+    /// All of them.
+    pub const ALL: [Workload; 5] = [
+        Workload::Chain,
+        Workload::Keyed,
+        Workload::Fanout,
+        Workload::FanoutColors,
+        Workload::Pingpong,
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Workload::Chain => "chain",
+            Workload::Keyed => "keyed",
+            Workload::Fanout => "fanout",
+            Workload::FanoutColors => "fanout-colors",
+            Workload::Pingpong => "pingpong",
+        }
+    }
+
+    /// Events of one run.
+    pub fn events(self, quick: bool) -> u64 {
+        let full = match self {
+            Workload::Chain | Workload::Pingpong => 2_000_000,
+            Workload::Keyed => (GENERATORS * BURST * 500) as u64,
+            Workload::Fanout | Workload::FanoutColors => 3_000_000,
+        };
+        if quick { full / 20 } else { full }
+    }
+}
+
+/// One system on one workload, once.
+pub type Run = fn(Workload, events: u64, workers: usize) -> Option<Took>;
+
+/// Rounds of each generator for about `events` increments, and the exact number of these.
+pub(crate) fn keyed_rounds(events: u64) -> (usize, u64) {
+    let rounds = (events as usize / (GENERATORS * BURST)).max(1);
+    (rounds, (rounds * GENERATORS * BURST) as u64)
+}
+
+/// The random keys of a generator (xorshift64).
+pub(crate) struct Keys(u64);
+
+impl Keys {
+    pub(crate) fn of(generator: usize) -> Self {
+        Keys((generator as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    }
+
+    pub(crate) fn draw(&mut self) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 33) as usize % KEYS
+    }
+}
+
+/// Opens when told; for systems that have no other way to wait.
+#[derive(Default)]
+pub(crate) struct Gate {
+    open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    pub(crate) fn open(&self) {
+        *self.open.lock().unwrap() = true;
+        self.opened.notify_all();
+    }
+
+    pub(crate) fn wait(&self) {
+        let guard = self.open.lock().unwrap();
+        drop(self.opened.wait_while(guard, |open| !*open).unwrap());
+    }
+}
+
+/// Opens the gate when the last clone of its `Arc` is dropped.
+pub(crate) struct OpensWhenDropped(pub(crate) std::sync::Arc<Gate>);
+
+impl Drop for OpensWhenDropped {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}

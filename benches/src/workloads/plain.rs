@@ -1,0 +1,70 @@
+//! The limit: one thread, one `VecDeque` of boxed closures, no synchronisation at all.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::{BURST, GENERATORS, KEYS, Keys, Workload, keyed_rounds};
+use crate::measure::{Took, time};
+
+#[derive(Default)]
+struct Loop {
+    queue: VecDeque<Box<dyn FnOnce(&mut Loop)>>,
+}
+
+impl Loop {
+    fn post(&mut self, f: impl FnOnce(&mut Loop) + 'static) {
+        self.queue.push_back(Box::new(f));
+    }
+
+    fn run(&mut self) {
+        while let Some(f) = self.queue.pop_front() {
+            f(self);
+        }
+    }
+}
+
+/// Runs a workload; there is one worker only.
+pub fn run(workload: Workload, events: u64, workers: usize) -> Option<Took> {
+    if workers != 1 {
+        return None;
+    }
+    let mut l = Loop::default();
+    let mut events = events;
+    match workload {
+        Workload::Chain | Workload::Pingpong => l.post(move |l| chain(events - 1, l)),
+        Workload::Keyed => {
+            let (rounds, exact) = keyed_rounds(events);
+            events = exact;
+            let counters: Rc<Vec<Cell<u64>>> = Rc::new((0..KEYS).map(|_| Cell::new(0)).collect());
+            for g in 0..GENERATORS {
+                let counters = Rc::clone(&counters);
+                l.post(move |l| generate(rounds, Keys::of(g), counters, l));
+            }
+        }
+        Workload::Fanout | Workload::FanoutColors => l.post(move |l| {
+            for i in 0..events {
+                l.post(move |_| {
+                    std::hint::black_box(i);
+                });
+            }
+        }),
+    }
+    Some(time(events, || l.run()))
+}
+
+fn chain(left: u64, l: &mut Loop) {
+    if left > 0 {
+        l.post(move |l| chain(left - 1, l));
+    }
+}
+
+fn generate(left: usize, mut keys: Keys, counters: Rc<Vec<Cell<u64>>>, l: &mut Loop) {
+    for _ in 0..BURST {
+        let (counters, key) = (Rc::clone(&counters), keys.draw());
+        l.post(move |_| counters[key].set(counters[key].get() + 1));
+    }
+    if left > 1 {
+        l.post(move |l| generate(left - 1, keys, counters, l));
+    }
+}
