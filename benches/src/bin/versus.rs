@@ -115,7 +115,7 @@ fn main() -> ExitCode {
     let args = command().get_matches();
     let quick = args.get_flag("quick");
     let rounds = args
-        .get_one("rounds")
+        .get_one::<u32>("rounds")
         .copied()
         .unwrap_or(if quick { 3 } else { 15 });
     let only: Vec<&String> = args.get_many("only").unwrap_or_default().collect();

@@ -1,0 +1,325 @@
+//! E1, E7, E10, C10: what the process looks like from outside. Each test has the process to itself.
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::*};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use dapple::{Colored, Histogramming, Measure, Runtime, StealPolicy};
+
+/// The tests of this file look at the whole process, so they take turns.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    ALONE
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn cpu() -> Duration {
+    let mut t = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: a pointer to a timespec of ours.
+    assert_eq!(
+        unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut t) },
+        0
+    );
+    Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn e7_an_idle_runtime_burns_no_cpu() {
+    let _alone = alone();
+    for policy in [StealPolicy::CostAware, StealPolicy::Eager, StealPolicy::Off] {
+        // More workers than cores: unpinned, and just as quiet.
+        let rt = Runtime::builder()
+            .workers(8)
+            .steal_policy(policy)
+            .build()
+            .unwrap();
+        for _ in 0..1_000 {
+            rt.handle().post_uncolored(|_| ());
+        }
+        rt.wait_idle();
+        // The sentinel, if there is one, retires.
+        thread::sleep(Duration::from_millis(200));
+        let (before, parks) = (cpu(), rt.metrics().parks());
+        thread::sleep(Duration::from_millis(500));
+        let used = cpu() - before;
+        assert!(
+            used < Duration::from_millis(5),
+            "{policy:?}: {used:?} of CPU in 500 ms"
+        );
+        assert_eq!(rt.metrics().parks(), parks, "{policy:?}: nobody woke up");
+    }
+}
+
+#[test]
+fn c10_ten_million_colors_leave_no_trace() {
+    let _alone = alone();
+    // A debug build does a tenth.
+    let rounds = if cfg!(debug_assertions) { 10 } else { 100 };
+    for policy in [StealPolicy::CostAware, StealPolicy::Eager] {
+        let rt = Runtime::builder()
+            .workers(2)
+            .steal_policy(policy)
+            .build()
+            .unwrap();
+        let h = rt.handle();
+        let sum = Arc::new(AtomicU64::new(0));
+        let mut after_first = 0;
+        for round in 0..rounds {
+            // Depth of 10,000, so that the first round is as wide as all others.
+            for _ in 0..10 {
+                for i in 0..10_000 {
+                    let color = h.new_color();
+                    if i % 16 == 0 {
+                        Colored::new(&color, [0u64; 4]).post(|v, _| v[0] += 1);
+                    }
+                    let sum = Arc::clone(&sum);
+                    h.post(&color, move |_| {
+                        let _ = sum.fetch_add(1, Relaxed);
+                    });
+                }
+                rt.wait_idle();
+            }
+            if round == 0 {
+                after_first = resident_kib();
+            }
+        }
+        assert_eq!(sum.load(Relaxed), rounds * 100_000);
+        let at_end = resident_kib();
+        assert!(
+            at_end < after_first + 4_096,
+            "{policy:?}: {after_first} KiB, then {at_end} KiB"
+        );
+    }
+}
+
+#[test]
+fn runtimes_that_come_and_go_leave_no_trace() {
+    let _alone = alone();
+    let round = || {
+        let rt = Runtime::builder().workers(2).build().unwrap();
+        let h = rt.handle();
+        for _ in 0..100 {
+            let color = h.new_color();
+            h.post(&color, |_| ());
+            h.post_after(Duration::from_secs(60), &color, |_| ());
+        }
+    };
+    for _ in 0..50 {
+        round();
+    }
+    let before = resident_kib();
+    for _ in 0..300 {
+        round();
+    }
+    let after = resident_kib();
+    assert!(after < before + 4_096, "{before} KiB, then {after} KiB");
+}
+
+#[test]
+fn e1_workers_are_pinned_and_named() {
+    let _alone = alone();
+    let usable = core_ids();
+    let rt = Runtime::builder()
+        .cores([usable[0]])
+        .thread_name("pin")
+        .build()
+        .unwrap();
+    assert_eq!(rt.workers(), 1, "as many workers as cores are named");
+    let (tx, rx) = mpsc::channel();
+    rt.handle().post_default(move |_| {
+        tx.send((core_ids(), thread::current().name().map(str::to_owned)))
+            .unwrap();
+    });
+    assert_eq!(
+        rx.recv().unwrap(),
+        (vec![usable[0]], Some("pin-0".to_owned()))
+    );
+
+    let rt = Runtime::builder()
+        .workers(usable.len() + 1)
+        .build()
+        .unwrap();
+    let (tx, rx) = mpsc::channel();
+    rt.handle()
+        .post_default(move |_| tx.send(core_ids()).unwrap());
+    assert_eq!(
+        rx.recv().unwrap(),
+        usable,
+        "more workers than cores run unpinned"
+    );
+}
+
+#[test]
+fn e1_bad_settings_are_clear_errors() {
+    let _alone = alone();
+    let error = |b: dapple::Builder| b.build().unwrap_err().to_string();
+    assert_eq!(
+        error(Runtime::builder().workers(0)),
+        "a runtime has at least one worker"
+    );
+    assert_eq!(
+        error(Runtime::builder().cores([])),
+        "a runtime runs on at least one core"
+    );
+    let first = core_ids()[0];
+    assert_eq!(
+        error(Runtime::builder().cores([first, first])),
+        format!("core {first} is named twice")
+    );
+    let message = error(Runtime::builder().cores([100_000]));
+    assert!(
+        message.starts_with("core 100000 is not one that this process may use ("),
+        "{message}"
+    );
+}
+
+/// The affinity of the calling thread.
+fn core_ids() -> Vec<usize> {
+    // SAFETY: a zeroed set is a valid one, and it is ours.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        assert_eq!(libc::sched_getaffinity(0, size_of_val(&set), &mut set), 0);
+        (0..libc::CPU_SETSIZE as usize)
+            .filter(|&c| libc::CPU_ISSET(c, &set))
+            .collect()
+    }
+}
+
+#[test]
+fn e10_exact_histograms_count_every_event_by_label() {
+    let _alone = alone();
+    let rt = Runtime::builder()
+        .workers(2)
+        .histograms(Histogramming::Exact)
+        .build()
+        .unwrap();
+    let h = rt.handle();
+    let color = h.color_builder().label("slow, and odd").build();
+    for _ in 0..10 {
+        h.post(&color, |_| thread::sleep(Duration::from_millis(2)));
+    }
+    for _ in 0..1_000 {
+        h.post_uncolored(|_| ());
+    }
+    rt.wait_idle();
+    let m = rt.metrics();
+    assert_eq!(m.events(), 1_010);
+    assert_eq!(m.histogram(Measure::RunTime).unwrap().len(), 1_010);
+    assert_eq!(m.histogram(Measure::QueueDelay).unwrap().len(), 1_010);
+    let slow = m.histogram_of(Measure::RunTime, "slow, and odd").unwrap();
+    assert_eq!(slow.len(), 10);
+    assert!(slow.min() >= 1_900_000, "{} ns", slow.min());
+    let waited = m
+        .histogram_of(Measure::QueueDelay, "slow, and odd")
+        .unwrap();
+    assert!(
+        waited.max() >= 15_000_000,
+        "the last one waited for nine others"
+    );
+
+    let text = m.to_prometheus();
+    assert!(text.contains("dapple_events_total 1010\n"), "{text}");
+    assert!(
+        text.contains("dapple_run_time_seconds_count{label=\"slow, and odd\"} 10\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("dapple_run_time_seconds_bucket{le=\"+Inf\",label=\"\"} 1010"),
+        "{text}"
+    );
+    assert!(text.ends_with("# EOF\n"));
+
+    let mut log = Vec::new();
+    m.write_hlog(&mut log).unwrap();
+    let log = String::from_utf8(log).unwrap();
+    assert!(log.contains("Tag=run_time/slow__and_odd,"), "{log}");
+    use hdrhistogram::serialization::interval_log::IntervalLogIterator;
+    let entries = IntervalLogIterator::new(log.as_bytes())
+        .map(Result::unwrap)
+        .count();
+    assert!(entries >= m.distributions().len());
+}
+
+#[test]
+fn e10_off_measures_nothing_and_sampled_a_part() {
+    let _alone = alone();
+    for mode in [Histogramming::Off, Histogramming::Sampled] {
+        let rt = Runtime::builder()
+            .workers(1)
+            .histograms(mode)
+            .build()
+            .unwrap();
+        rt.handle().post_default(|cx| {
+            for _ in 0..64_000 {
+                cx.post_here(|_| ());
+            }
+        });
+        rt.wait_idle();
+        let m = rt.metrics();
+        assert_eq!(m.events(), 64_001, "counters are exact");
+        match (mode, m.histogram(Measure::RunTime)) {
+            (Histogramming::Off, found) => assert!(found.is_none()),
+            (_, found) => {
+                let n = found.unwrap().len();
+                assert!((500..2_000).contains(&n), "one in 64 of 64,000 is not {n}");
+            }
+        }
+    }
+}
+
+#[test]
+fn e6_off_never_steals_and_eager_does() {
+    let _alone = alone();
+    for (policy, steals) in [(StealPolicy::Off, false), (StealPolicy::Eager, true)] {
+        let rt = Runtime::builder()
+            .workers(2)
+            .steal_policy(policy)
+            .build()
+            .unwrap();
+        let h = rt.handle();
+        h.post_default(|cx| {
+            for _ in 0..200 {
+                cx.post_uncolored(|_| thread::sleep(Duration::from_micros(200)));
+            }
+        });
+        rt.wait_idle();
+        assert_eq!(rt.metrics().steals() > 0, steals, "{policy:?}");
+    }
+}
+
+#[test]
+fn e16_block_on_wakes_from_any_thread() {
+    let _alone = alone();
+    let rt = Runtime::new().unwrap();
+    let h = rt.handle();
+    let state: Arc<Mutex<(bool, Option<std::task::Waker>)>> = Arc::default();
+    let also = Arc::clone(&state);
+    h.post_after(Duration::from_millis(5), &h.default_color(), move |_| {
+        let mut state = also.lock().unwrap();
+        state.0 = true;
+        if let Some(waker) = state.1.take() {
+            waker.wake();
+        }
+    });
+    let answer = rt.block_on(std::future::poll_fn(|cx| {
+        let mut state = state.lock().unwrap();
+        if state.0 {
+            return std::task::Poll::Ready(42);
+        }
+        state.1 = Some(cx.waker().clone());
+        std::task::Poll::Pending
+    }));
+    assert_eq!(answer, 42);
+}
