@@ -86,6 +86,18 @@ impl Color {
         Color(cell)
     }
 
+    /// Posts `f` to this color; see [`Handle::post`].
+    #[track_caller]
+    #[inline]
+    pub fn post<F: FnOnce(&mut Cx) + Send + 'static>(&self, f: F) {
+        self.post_from_anywhere(f, Location::caller());
+    }
+
+    /// A handle of the runtime that the color belongs to.
+    pub fn runtime(&self) -> Handle {
+        Handle::new(CoreRef::of(self.core()))
+    }
+
     #[inline]
     pub(crate) fn cell(&self) -> NonNull<ColorCell> {
         self.0

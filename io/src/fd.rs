@@ -1,0 +1,374 @@
+//! Callbacks on raw descriptors, as libasync's `fdcb` had them (N2).
+//!
+//! mio reports edges; a callback wants a level: to be called again as long as the descriptor is
+//! readable, even if it reads one byte a call. So when a callback has returned, the descriptor is
+//! registered again, which makes the system look at it afresh and report it if it is still ready.
+//! Until then further edges are ignored: at most one event of a registration is queued.
+//!
+//! A descriptor has one entry in a reactor, with a slot for each direction. The user keeps the descriptor
+//! open while it is registered; one that was closed all the same, and whose number was given to a new one, is
+//! noticed when the new one is registered, and its registration is dead.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dapple::{Color, Cx};
+use mio::unix::SourceFd;
+use mio::{Interest, Token};
+
+use crate::reactor::{Io, Readiness, Ready, Site, Table};
+
+/// A persistent callback on a descriptor or a signal. It ends when this is dropped: the callback
+/// is not called any more, except for a call that runs at this moment on another thread.
+#[must_use = "the callback ends when its registration is dropped"]
+pub struct Registration {
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) end: Option<Box<dyn FnOnce() + Send + Sync>>,
+}
+
+impl std::fmt::Debug for Registration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registration")
+            .field("color", &self.slot.color)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.slot.live.store(false, Ordering::Release);
+        if let Some(end) = self.end.take() {
+            end();
+        }
+        // The callback goes as an event of its color.
+        let slot = Arc::clone(&self.slot);
+        self.slot.color.post(move |_| slot.take_callback());
+    }
+}
+
+type Callback = Box<dyn FnMut(&mut Cx) + Send>;
+
+/// One callback, and whether its event is queued.
+pub(crate) struct Slot {
+    color: Color,
+    /// Locked in events of the color only, so never contended; a lock, as it is shared with the
+    /// entry.
+    callback: Mutex<Option<Callback>>,
+    live: AtomicBool,
+    queued: AtomicBool,
+}
+
+impl Slot {
+    pub(crate) fn new(color: &Color, callback: Callback) -> Arc<Slot> {
+        Arc::new(Slot {
+            color: color.clone(),
+            callback: Mutex::new(Some(callback)),
+            live: AtomicBool::new(true),
+            queued: AtomicBool::new(false),
+        })
+    }
+
+    /// Posts a call, unless one is queued. `after` runs behind it, even if it panics.
+    pub(crate) fn post(self: &Arc<Self>, cx: &mut Cx, after: impl FnOnce() + Send + 'static) {
+        if self.queued.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        struct After<F: FnOnce()>(Arc<Slot>, Option<F>);
+        impl<F: FnOnce()> Drop for After<F> {
+            fn drop(&mut self) {
+                // First, so that an edge that `after` brings about is not ignored.
+                self.0.queued.store(false, Ordering::Release);
+                if let Some(after) = self.1.take() {
+                    after();
+                }
+            }
+        }
+        let after = After(Arc::clone(self), Some(after));
+        cx.post(&self.color, move |cx| {
+            let slot = Arc::clone(&after.0);
+            let _after = after;
+            let mut callback = slot.callback.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(callback) = callback.as_mut().filter(|_| slot.is_live()) {
+                callback(cx);
+            }
+        });
+    }
+
+    fn take_callback(&self) {
+        let callback = self
+            .callback
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(callback);
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.live.load(Ordering::Acquire)
+    }
+}
+
+/// Both directions of a descriptor.
+pub(crate) struct FdEntry {
+    fd: RawFd,
+    site: Arc<Site>,
+    token: Mutex<Option<Token>>,
+    slots: Mutex<[Option<Arc<Slot>>; 2]>,
+}
+
+#[derive(Clone, Copy)]
+enum Direction {
+    Read,
+    Write,
+}
+
+impl FdEntry {
+    fn slots(&self) -> std::sync::MutexGuard<'_, [Option<Arc<Slot>>; 2]> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn interest(&self) -> Option<Interest> {
+        let slots = self.slots();
+        let read = slots[0].as_ref().map(|_| Interest::READABLE);
+        let write = slots[1].as_ref().map(|_| Interest::WRITABLE);
+        match (read, write) {
+            (Some(r), Some(w)) => Some(r | w),
+            (r, w) => r.or(w),
+        }
+    }
+
+    /// Has the system look at the descriptor afresh. Under the table's lock, so that the entry is the
+    /// descriptor's.
+    fn rearm(&self, table: &Table, token: Token) -> io::Result<()> {
+        match self.interest() {
+            Some(interest) if table.by_fd.get(&self.fd) == Some(&token) => self
+                .site
+                .registry()
+                .reregister(&mut SourceFd(&self.fd), token, interest),
+            _ => Ok(()),
+        }
+    }
+
+    fn token(&self) -> Option<Token> {
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is behind a call: the descriptor is looked at again.
+struct Rearm(Arc<Site>, Token);
+
+impl Rearm {
+    fn run(self) {
+        let entry = self.0.find(self.1);
+        let table = self.0.table();
+        if let Some(entry) = entry.as_ref().and_then(|e| e.as_fd_entry())
+            && let Err(error) = entry.rearm(&table, self.1)
+        {
+            tracing::debug!(%error, fd = entry.fd, "a registered descriptor was closed");
+        }
+    }
+}
+
+impl Ready for FdEntry {
+    fn ready(&self, readiness: Readiness, cx: &mut Cx) {
+        let Some(token) = self.token() else { return };
+        let wanted = [readiness.readable, readiness.writable];
+        let slots = self.slots().clone();
+        for (slot, wanted) in slots.into_iter().zip(wanted) {
+            if let Some(slot) = slot.filter(|_| wanted) {
+                let rearm = Rearm(Arc::clone(&self.site), token);
+                slot.post(cx, move || rearm.run());
+            }
+        }
+    }
+
+    fn as_fd_entry(&self) -> Option<&FdEntry> {
+        Some(self)
+    }
+}
+
+impl Io {
+    /// Calls `f`, as an event of `color`, whenever `fd` is readable: again and again as long as it
+    /// is, but with one event queued at most. A callback may read as little as it likes.
+    ///
+    /// The descriptor should be non-blocking, and must stay open while it is registered. A callback
+    /// that panics is called again. The end of a stream and errors count as readable.
+    ///
+    /// # Errors
+    ///
+    /// `AlreadyExists` if the descriptor's readability has a callback; what the system says if it
+    /// cannot be polled (a regular file: `PermissionDenied`).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{io::{Read, Write}, os::unix::net::UnixStream, sync::mpsc};
+    /// let rt = dapple_io::runtime().workers(1).build()?;
+    /// let io = dapple_io::Io::of(&rt.handle());
+    /// let (mut ours, theirs) = UnixStream::pair()?;
+    /// theirs.set_nonblocking(true)?;
+    /// let (tx, rx) = mpsc::channel();
+    /// let mut reader = theirs.try_clone()?;
+    /// let registration = io.on_readable(&theirs, &rt.handle().new_color(), move |_| {
+    ///     let mut byte = [0];
+    ///     if let Ok(1) = reader.read(&mut byte) {
+    ///         tx.send(byte[0]).unwrap();       // one byte a call
+    ///     }
+    /// })?;
+    /// ours.write_all(b"abc")?;
+    /// assert_eq!(rx.iter().take(3).collect::<Vec<_>>(), b"abc");
+    /// drop(registration);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias = "fdcb")]
+    pub fn on_readable<F>(&self, fd: &impl AsFd, color: &Color, f: F) -> io::Result<Registration>
+    where
+        F: FnMut(&mut Cx) + Send + 'static,
+    {
+        self.on_fd(fd.as_fd().as_raw_fd(), Direction::Read, color, Box::new(f))
+    }
+
+    /// Calls `f` whenever `fd` is writable; see [`on_readable`](Self::on_readable). A descriptor
+    /// is writable most of the time, so the registration is dropped when there is nothing to write.
+    ///
+    /// # Errors
+    ///
+    /// As [`on_readable`](Self::on_readable).
+    pub fn on_writable<F>(&self, fd: &impl AsFd, color: &Color, f: F) -> io::Result<Registration>
+    where
+        F: FnMut(&mut Cx) + Send + 'static,
+    {
+        self.on_fd(fd.as_fd().as_raw_fd(), Direction::Write, color, Box::new(f))
+    }
+
+    fn on_fd(
+        &self,
+        fd: RawFd,
+        direction: Direction,
+        color: &Color,
+        callback: Callback,
+    ) -> io::Result<Registration> {
+        let site = Arc::clone(self.site(self.place()));
+        let slot = Slot::new(color, callback);
+        let token = {
+            let mut table = site.table();
+            match join(&mut table, &site, fd, direction, &slot)? {
+                Some(token) => token,
+                None => create(&mut table, &site, fd, direction, &slot)?,
+            }
+        };
+        let end = move || leave(&site, token, direction);
+        Ok(Registration {
+            slot,
+            end: Some(Box::new(end)),
+        })
+    }
+}
+
+/// Adds a direction to the entry that the descriptor has; `None`: it has none (any more).
+fn join(
+    table: &mut Table,
+    site: &Arc<Site>,
+    fd: RawFd,
+    direction: Direction,
+    slot: &Arc<Slot>,
+) -> io::Result<Option<Token>> {
+    let Some(&token) = table.by_fd.get(&fd) else {
+        return Ok(None);
+    };
+    let Some(ready) = table.get(token).cloned() else {
+        return Ok(None);
+    };
+    let Some(entry) = ready.as_fd_entry() else {
+        return Ok(None);
+    };
+    // Does the system still know the descriptor by this entry? If it was closed, it does not.
+    let known = match entry.interest() {
+        Some(interest) => site
+            .registry()
+            .reregister(&mut SourceFd(&fd), token, interest)
+            .is_ok(),
+        None => false,
+    };
+    if !known {
+        table.by_fd.remove(&fd);
+        table.remove(token);
+        return Ok(None);
+    }
+    if entry.slots()[direction as usize].is_some() {
+        let message = format!("descriptor {fd} has a callback for this already");
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+    }
+    entry.slots()[direction as usize] = Some(Arc::clone(slot));
+    if let Err(error) = entry.rearm(table, token) {
+        entry.slots()[direction as usize] = None;
+        return Err(error);
+    }
+    Ok(Some(token))
+}
+
+fn create(
+    table: &mut Table,
+    site: &Arc<Site>,
+    fd: RawFd,
+    direction: Direction,
+    slot: &Arc<Slot>,
+) -> io::Result<Token> {
+    let mut slots = [None, None];
+    slots[direction as usize] = Some(Arc::clone(slot));
+    let entry = Arc::new(FdEntry {
+        fd,
+        site: Arc::clone(site),
+        token: Mutex::new(None),
+        slots: Mutex::new(slots),
+    });
+    let token = table.insert(Arc::clone(&entry) as Arc<dyn Ready>);
+    *entry.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
+    let interest = match direction {
+        Direction::Read => Interest::READABLE,
+        Direction::Write => Interest::WRITABLE,
+    };
+    // The reactor cannot be told before we leave the table's lock.
+    if let Err(error) = site
+        .registry()
+        .register(&mut SourceFd(&fd), token, interest)
+    {
+        table.remove(token);
+        return Err(error);
+    }
+    table.by_fd.insert(fd, token);
+    Ok(token)
+}
+
+/// Takes a direction out of an entry, and the entry out of the reactor if it was the last.
+fn leave(site: &Site, token: Token, direction: Direction) {
+    let mut gone = None;
+    let mut table = site.table();
+    let Some(ready) = table.get(token).cloned() else {
+        return;
+    };
+    if let Some(entry) = ready.as_fd_entry() {
+        entry.slots()[direction as usize] = None;
+        let left = entry.interest().is_some();
+        let result = if left {
+            entry.rearm(&table, token)
+        } else {
+            let fd = entry.fd;
+            gone = table.remove(token);
+            match table.by_fd.get(&fd) == Some(&token) {
+                true => {
+                    table.by_fd.remove(&fd);
+                    site.registry().deregister(&mut SourceFd(&fd))
+                }
+                false => Ok(()),
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(%error, fd = entry.fd, "a registered descriptor was closed");
+        }
+    }
+    drop(table);
+    drop((ready, gone));
+}

@@ -1,0 +1,301 @@
+//! One `mio::Poll` per worker, and the table of what is registered with it (N1).
+//!
+//! A registration is an entry of its worker's table; its token is the entry's index and a
+//! generation, so an event that the system had ready for an entry that is gone finds nobody (E5).
+//! Entries are `Arc<dyn Ready>`; the reactor tells them their readiness while it holds the table's
+//! lock, and all that they do then is to post.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use dapple::park::{Driver, Park, Unpark};
+use dapple::{Cx, Handle};
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use slab::Slab;
+
+/// The token of the waker; entries never have it.
+const WAKE: Token = Token(usize::MAX);
+
+/// Events that one look takes at most.
+const EVENTS: usize = 256;
+
+/// What the system says of a descriptor. Errors and hang-ups are both: whoever reads or writes
+/// finds out more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Readiness {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// The peer has closed its side, or the descriptor is in error.
+    pub(crate) closed: bool,
+}
+
+/// What a reactor tells about readiness. It posts, and does nothing else.
+pub(crate) trait Ready: Send + Sync {
+    fn ready(&self, readiness: Readiness, cx: &mut Cx);
+
+    /// A timeout of the entry has come; called in an event of the entry's color.
+    fn timeout(&self, _cx: &mut Cx) {}
+
+    /// The program is about to end.
+    fn drain(&self) {}
+
+    /// Accepts what there is, for listeners; called in an event of the entry's color.
+    fn accept(&self, _cx: &mut Cx) {}
+
+    /// The descriptor, for entries of [`crate::fd`].
+    fn as_fd_entry(&self) -> Option<&crate::fd::FdEntry> {
+        None
+    }
+}
+
+struct Entry {
+    generation: u32,
+    ready: Arc<dyn Ready>,
+}
+
+#[derive(Default)]
+pub(crate) struct Table {
+    entries: Slab<Entry>,
+    /// Grows with every entry; an entry's generation.
+    generations: u32,
+    /// Entries of raw descriptors, of which there is one per descriptor.
+    pub(crate) by_fd: std::collections::HashMap<RawFd, Token>,
+}
+
+impl Table {
+    pub(crate) fn insert(&mut self, ready: Arc<dyn Ready>) -> Token {
+        self.generations = self.generations.wrapping_add(1);
+        let generation = self.generations & 0x7fff_ffff;
+        let index = self.entries.insert(Entry { generation, ready });
+        assert!(
+            index < u32::MAX as usize,
+            "a reactor has less than 2^32 registrations"
+        );
+        Token((generation as usize) << 32 | index)
+    }
+
+    pub(crate) fn get(&self, token: Token) -> Option<&Arc<dyn Ready>> {
+        let entry = self.entries.get(token.0 & u32::MAX as usize)?;
+        (entry.generation as usize == token.0 >> 32).then_some(&entry.ready)
+    }
+
+    pub(crate) fn remove(&mut self, token: Token) -> Option<Arc<dyn Ready>> {
+        self.get(token)?;
+        Some(self.entries.remove(token.0 & u32::MAX as usize).ready)
+    }
+}
+
+/// The part of a reactor that all threads reach.
+pub(crate) struct Site {
+    registry: Registry,
+    table: Mutex<Table>,
+}
+
+impl Site {
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// No user code runs under this lock.
+    pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts an entry into the table and registers what it stands for.
+    pub(crate) fn register(
+        &self,
+        ready: Arc<dyn Ready>,
+        source: &mut impl mio::event::Source,
+        interest: Interest,
+    ) -> io::Result<Token> {
+        let token = self.table().insert(ready);
+        match self.registry.register(source, token, interest) {
+            Ok(()) => Ok(token),
+            Err(error) => {
+                let entry = self.table().remove(token);
+                drop(entry);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes an entry out; its descriptor is deregistered, or closed, by the caller.
+    pub(crate) fn forget(&self, token: Token) {
+        // Dropped after the lock has been left: it may be the last handle of a color.
+        let entry = self.table().remove(token);
+        drop(entry);
+    }
+
+    pub(crate) fn find(&self, token: Token) -> Option<Arc<dyn Ready>> {
+        self.table().get(token).cloned()
+    }
+}
+
+/// The reactors of a runtime, in order of its workers.
+#[derive(Default)]
+pub(crate) struct IoDriver {
+    sites: Mutex<Vec<Arc<Site>>>,
+    all: OnceLock<Vec<Arc<Site>>>,
+    next: AtomicUsize,
+}
+
+impl Driver for IoDriver {
+    fn park(&self, worker: usize) -> io::Result<Box<dyn Park>> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        let site = Arc::new(Site {
+            registry: poll.registry().try_clone()?,
+            table: Mutex::new(Table::default()),
+        });
+        let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+        if sites.len() != worker {
+            return Err(io::Error::other(
+                "a reactor serves one runtime, and was given to another",
+            ));
+        }
+        sites.push(Arc::clone(&site));
+        Ok(Box::new(Reactor {
+            poll,
+            events: Events::with_capacity(EVENTS),
+            waker,
+            site,
+        }))
+    }
+}
+
+impl IoDriver {
+    pub(crate) fn sites(&self) -> &[Arc<Site>] {
+        // All of them are there before a worker runs or a handle is given out.
+        self.all.get_or_init(|| {
+            self.sites
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone()
+        })
+    }
+}
+
+/// A worker's poller.
+struct Reactor {
+    poll: Poll,
+    events: Events,
+    waker: Arc<Waker>,
+    site: Arc<Site>,
+}
+
+struct Wake(Arc<Waker>);
+
+impl Unpark for Wake {
+    fn unpark(&self) {
+        if let Err(error) = self.0.wake() {
+            tracing::error!(%error, "cannot wake a worker");
+        }
+    }
+}
+
+impl Park for Reactor {
+    fn park(&mut self, timeout: Option<Duration>, cx: &mut Cx) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Ok(()) => {}
+            // How much time is left is not known: back to the worker, which plans again.
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(e) => return Err(e),
+        }
+        if self.events.is_empty() {
+            return Ok(());
+        }
+        let table = self.site.table();
+        for event in &self.events {
+            if event.token() == WAKE {
+                continue;
+            }
+            if let Some(ready) = table.get(event.token()) {
+                let failed = event.is_error();
+                let readiness = Readiness {
+                    readable: event.is_readable() || event.is_read_closed() || failed,
+                    writable: event.is_writable() || event.is_write_closed() || failed,
+                    closed: event.is_read_closed() || failed,
+                };
+                ready.ready(readiness, cx);
+            }
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        let table = std::mem::take(&mut *self.site.table());
+        drop(table);
+    }
+
+    fn unparker(&self) -> Arc<dyn Unpark> {
+        Arc::new(Wake(Arc::clone(&self.waker)))
+    }
+}
+
+/// The way to the reactors of a runtime that [`runtime()`](crate::runtime) has configured.
+#[derive(Clone, Debug)]
+pub struct Io {
+    handle: Handle,
+}
+
+impl Io {
+    /// The reactors of the handle's runtime.
+    ///
+    /// # Panics
+    ///
+    /// When the runtime was not built with [`dapple_io::runtime()`](crate::runtime).
+    #[track_caller]
+    pub fn of(handle: &Handle) -> Io {
+        assert!(
+            handle.driver::<IoDriver>().is_some(),
+            "the runtime has no reactor: build it with dapple_io::runtime()"
+        );
+        Io {
+            handle: handle.clone(),
+        }
+    }
+
+    /// The handle of the runtime.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Tells all connections of the runtime that the program is about to end; see
+    /// [`Protocol::on_drain`](crate::tcp::Protocol::on_drain).
+    pub fn drain_connections(&self) {
+        for site in self.driver().sites() {
+            // Posting may drop handles, so not under the lock.
+            let entries: Vec<_> = site
+                .table()
+                .entries
+                .iter()
+                .map(|(_, e)| Arc::clone(&e.ready))
+                .collect();
+            entries.iter().for_each(|entry| entry.drain());
+        }
+    }
+
+    pub(crate) fn driver(&self) -> &IoDriver {
+        self.handle.driver().expect("checked by `of`")
+    }
+
+    pub(crate) fn site(&self, worker: usize) -> &Arc<Site> {
+        &self.driver().sites()[worker]
+    }
+
+    /// Where something new lives: at the current worker, or dealt out in turn.
+    pub(crate) fn place(&self) -> usize {
+        self.handle
+            .current_worker()
+            .unwrap_or_else(|| self.next_place())
+    }
+
+    /// The workers in turn.
+    pub(crate) fn next_place(&self) -> usize {
+        let driver = self.driver();
+        driver.next.fetch_add(1, Ordering::Relaxed) % driver.sites().len()
+    }
+}

@@ -1,0 +1,317 @@
+//! The two buffers of a connection.
+//!
+//! A connection at rest has no buffer: input is read into one that the worker keeps, and only what a
+//! protocol leaves is copied into one of the connection's own. The same with output.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use mio::net::TcpStream;
+
+use crate::sys;
+
+/// Size of a worker's buffers.
+const SCRATCH: usize = 64 * 1024;
+
+/// What one call to sendfile may send.
+const FILE_CHUNK: u64 = 512 * 1024;
+
+thread_local! {
+    static INPUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static OUTPUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What was read and not yet consumed.
+#[derive(Debug, Default)]
+pub(super) struct Input {
+    /// All of it initialised; what counts is `start..end`.
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+/// What a reading brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Filled {
+    /// Bytes, and probably more.
+    Full,
+    /// Bytes, and no more for now.
+    Drained,
+    /// Nothing for now.
+    Nothing,
+    /// The peer has closed its side.
+    Eof,
+}
+
+impl Input {
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    pub(super) fn consume(&mut self, n: usize) {
+        assert!(n <= self.end - self.start, "more is consumed than there is");
+        self.start += n;
+    }
+
+    /// Reads once.
+    pub(super) fn fill(&mut self, stream: &mut TcpStream) -> io::Result<Filled> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            if self.bytes.len() < SCRATCH {
+                self.bytes = INPUT.take();
+                self.bytes.resize(SCRATCH, 0);
+            }
+        } else if self.bytes.len() - self.end < SCRATCH / 16 {
+            self.bytes.drain(..self.start);
+            (self.start, self.end) = (0, self.end - self.start);
+            let size = (self.end + SCRATCH / 4).max(self.bytes.len());
+            self.bytes.resize(size, 0);
+        }
+        let room = self.bytes.len() - self.end;
+        loop {
+            match stream.read(&mut self.bytes[self.end..]) {
+                Ok(0) => return Ok(Filled::Eof),
+                Ok(n) => {
+                    self.end += n;
+                    return Ok(if n < room {
+                        Filled::Drained
+                    } else {
+                        Filled::Full
+                    });
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Filled::Nothing),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// The end of an event: the worker gets its buffer back.
+    pub(super) fn settle(&mut self) {
+        if self.bytes.len() != SCRATCH {
+            if self.start == self.end {
+                *self = Input::default();
+            }
+            return;
+        }
+        let left = self.bytes().to_vec();
+        let scratch = std::mem::take(&mut self.bytes);
+        INPUT.set(scratch);
+        (self.start, self.end) = (0, left.len());
+        self.bytes = left;
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.start = self.end;
+    }
+}
+
+/// A piece of output.
+#[derive(Debug)]
+enum Piece {
+    Bytes(Vec<u8>, usize),
+    Shared(Arc<[u8]>, usize),
+    File {
+        file: Arc<File>,
+        offset: u64,
+        end: u64,
+    },
+}
+
+impl Piece {
+    fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Piece::Bytes(bytes, at) => Some(&bytes[*at..]),
+            Piece::Shared(bytes, at) => Some(&bytes[*at..]),
+            Piece::File { .. } => None,
+        }
+    }
+
+    fn len(&self) -> u64 {
+        match self {
+            Piece::Bytes(bytes, at) => (bytes.len() - at) as u64,
+            Piece::Shared(bytes, at) => (bytes.len() - at) as u64,
+            Piece::File { offset, end, .. } => end - offset,
+        }
+    }
+}
+
+/// What is to be written.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    pieces: VecDeque<Piece>,
+    /// Bytes behind the pieces.
+    tail: Vec<u8>,
+    /// All that is not written yet.
+    len: u64,
+}
+
+/// What a flush brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Flushed {
+    /// All is written.
+    All,
+    /// The socket is full.
+    Blocked,
+    /// The budget is spent.
+    Budget,
+}
+
+impl Output {
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Appends bytes, by copying them or by writing them in place. What is there already, the closure
+    /// must leave alone.
+    pub(super) fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.tail.capacity() == 0 {
+            self.tail = OUTPUT.take();
+            self.tail.reserve(SCRATCH / 16);
+        }
+        let before = self.tail.len();
+        write(&mut self.tail);
+        assert!(self.tail.len() >= before, "an append takes nothing away");
+        self.len += (self.tail.len() - before) as u64;
+    }
+
+    pub(super) fn shared(&mut self, bytes: Arc<[u8]>) {
+        self.end_tail();
+        self.len += bytes.len() as u64;
+        self.pieces.push_back(Piece::Shared(bytes, 0));
+    }
+
+    pub(super) fn file(&mut self, file: Arc<File>, offset: u64, len: u64) {
+        self.end_tail();
+        self.len += len;
+        self.pieces.push_back(Piece::File {
+            file,
+            offset,
+            end: offset + len,
+        });
+    }
+
+    fn end_tail(&mut self) {
+        if !self.tail.is_empty() {
+            let tail = std::mem::take(&mut self.tail);
+            self.pieces.push_back(Piece::Bytes(tail, 0));
+        }
+    }
+
+    /// Writes until all is written, the socket is full, or `budget` bytes are.
+    pub(super) fn flush(&mut self, stream: &mut TcpStream, budget: u64) -> io::Result<Flushed> {
+        let mut written = 0;
+        // The usual answer: one piece of bytes.
+        if self.pieces.is_empty() && !self.tail.is_empty() {
+            match retry(|| stream.write(&self.tail)) {
+                Ok(n) if n == self.tail.len() => {
+                    self.len -= n as u64;
+                    self.tail.clear();
+                    return Ok(Flushed::All);
+                }
+                Ok(n) => {
+                    self.len -= n as u64;
+                    let tail = std::mem::take(&mut self.tail);
+                    self.pieces.push_back(Piece::Bytes(tail, n));
+                    return Ok(Flushed::Blocked);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Flushed::Blocked),
+                Err(e) => return Err(e),
+            }
+        }
+        self.end_tail();
+        while let Some(first) = self.pieces.front_mut() {
+            if written >= budget {
+                return Ok(Flushed::Budget);
+            }
+            let result = match first {
+                Piece::File { file, offset, end } => {
+                    let count = (*end - *offset).min(FILE_CHUNK) as usize;
+                    retry(|| sys::sendfile(stream.as_fd(), file, *offset, count))
+                }
+                _ => self.write_bytes(stream),
+            };
+            match result {
+                Ok(0) => {
+                    // A file that was cut short while it was sent, or a socket that takes nothing.
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                Ok(n) => {
+                    written += n as u64;
+                    self.len -= n as u64;
+                    self.advance(n);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Flushed::Blocked),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(Flushed::All)
+    }
+
+    /// Writes the bytes at the front: all up to a file in one vectored write; if a file follows, with a
+    /// hint to the kernel that more comes.
+    fn write_bytes(&self, stream: &mut TcpStream) -> io::Result<usize> {
+        let front = self.pieces.iter().map_while(Piece::bytes);
+        let mut slices = [io::IoSlice::new(&[]); 16];
+        let mut used = 0;
+        for (slot, bytes) in slices.iter_mut().zip(front) {
+            *slot = io::IoSlice::new(bytes);
+            used += 1;
+        }
+        let file_follows = matches!(self.pieces.get(used), Some(Piece::File { .. }));
+        match (&slices[..used], file_follows) {
+            ([only], true) => retry(|| sys::send_more(stream.as_fd(), only)),
+            (all, _) => retry(|| stream.write_vectored(all)),
+        }
+    }
+
+    fn advance(&mut self, mut n: usize) {
+        while n > 0 {
+            let Some(first) = self.pieces.front_mut() else {
+                return;
+            };
+            let left = first.len();
+            if n as u64 >= left {
+                n -= left as usize;
+                self.pieces.pop_front();
+                continue;
+            }
+            match first {
+                Piece::Bytes(_, at) | Piece::Shared(_, at) => *at += n,
+                Piece::File { offset, .. } => *offset += n as u64,
+            }
+            return;
+        }
+    }
+
+    /// The end of an event: the worker gets its buffer back.
+    pub(super) fn settle(&mut self) {
+        if self.tail.is_empty() && self.tail.capacity() > 0 {
+            let tail = std::mem::take(&mut self.tail);
+            if tail.capacity() <= SCRATCH {
+                OUTPUT.set(tail);
+            }
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Output::default();
+    }
+}
+
+fn retry(mut f: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match f() {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "buffer_tests.rs"]
+mod tests;

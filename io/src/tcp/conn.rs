@@ -1,0 +1,177 @@
+//! What a protocol sees of its connection.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mio::net::TcpStream;
+
+use super::buffer::{Input, Output};
+use super::{CloseReason, ConnOptions};
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    Open,
+    /// What is in the out-buffer is still written.
+    Closing,
+    /// All is written, our side is closed; what still comes is read and thrown away.
+    Lingering,
+    Closed,
+}
+
+/// A connection, as its [`Protocol`](super::Protocol) gets it: the input that it has not consumed,
+/// and an out-buffer that is written at the end of the event.
+#[derive(Debug)]
+pub struct Conn {
+    pub(super) stream: Option<TcpStream>,
+    pub(super) peer: SocketAddr,
+    pub(super) options: ConnOptions,
+    pub(super) input: Input,
+    pub(super) output: Output,
+    pub(super) phase: Phase,
+    pub(super) reason: Option<CloseReason>,
+    pub(super) clocks: Clocks,
+    /// May a read bring something, a write take something, as far as we know?
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    /// The system has said that the peer's side is closed, or in error.
+    pub(super) peer_closed: bool,
+    /// We have read the end of the peer's side.
+    pub(super) peer_ended: bool,
+    /// The protocol has left input because the output is full.
+    pub(super) held_back: bool,
+}
+
+/// Since when what is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clocks {
+    /// The last time that something was read, written, or completed.
+    pub(super) active: Instant,
+    /// The first byte of an input that is not complete.
+    pub(super) frame: Option<Instant>,
+    /// The last progress of output that waits.
+    pub(super) write: Option<Instant>,
+}
+
+impl Conn {
+    pub(super) fn new(stream: TcpStream, peer: SocketAddr, options: ConnOptions) -> Self {
+        let now = Instant::now();
+        Conn {
+            stream: Some(stream),
+            peer,
+            options,
+            input: Input::default(),
+            output: Output::default(),
+            phase: Phase::Open,
+            reason: None,
+            clocks: Clocks {
+                active: now,
+                frame: None,
+                write: None,
+            },
+            readable: false,
+            writable: false,
+            peer_closed: false,
+            peer_ended: false,
+            held_back: false,
+        }
+    }
+
+    /// The address of the peer.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// What was read and not yet consumed.
+    pub fn input(&self) -> &[u8] {
+        self.input.bytes()
+    }
+
+    /// Takes `n` bytes off the input: they are understood.
+    ///
+    /// # Panics
+    ///
+    /// When there are less.
+    pub fn consume(&mut self, n: usize) {
+        self.input.consume(n);
+        // What follows is a message of its own, with its own time.
+        self.clocks.frame = None;
+    }
+
+    /// Appends bytes to the out-buffer.
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.write(|out| out.extend_from_slice(bytes));
+    }
+
+    /// Lets `write` append to the out-buffer in place.
+    ///
+    /// # Panics
+    ///
+    /// When it takes away what was there.
+    pub fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.phase == Phase::Open {
+            self.output.append(write);
+        }
+    }
+
+    /// Appends bytes that others share, without copying them.
+    pub fn send_shared(&mut self, bytes: Arc<[u8]>) {
+        if self.phase == Phase::Open && !bytes.is_empty() {
+            self.output.shared(bytes);
+        }
+    }
+
+    /// Appends `len` bytes of a file from `offset` on; they go from file to socket inside the kernel. If
+    /// the file turns out to be shorter, the connection ends with an error.
+    pub fn send_file(&mut self, file: Arc<File>, offset: u64, len: u64) {
+        if self.phase == Phase::Open && len > 0 {
+            self.output.file(file, offset, len);
+        }
+    }
+
+    /// Bytes in the out-buffer.
+    pub fn pending(&self) -> u64 {
+        self.output.len()
+    }
+
+    /// Does so much output wait that no more should be made? A protocol that sees this leaves its
+    /// input and returns; it is called again when there is room.
+    pub fn is_congested(&mut self) -> bool {
+        self.held_back = self.output.len() >= self.options.high_water as u64;
+        self.held_back
+    }
+
+    /// Closes the connection when the out-buffer has been written. Input is not read any more.
+    pub fn close(&mut self) {
+        self.end(CloseReason::Closed);
+    }
+
+    /// Closes the connection now, whatever is in the out-buffer.
+    pub fn abort(&mut self) {
+        self.output.clear();
+        self.end(CloseReason::Closed);
+        self.phase = Phase::Closed;
+    }
+
+    /// Was it closed, by whichever side?
+    pub fn is_closed(&self) -> bool {
+        self.phase != Phase::Open
+    }
+
+    pub(super) fn end(&mut self, reason: CloseReason) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Closing;
+            self.reason = Some(reason);
+        }
+    }
+
+    pub(super) fn fail(&mut self, reason: CloseReason) {
+        self.output.clear();
+        if self.phase < Phase::Closed {
+            self.reason.get_or_insert(reason);
+            self.phase = Phase::Closed;
+        }
+    }
+}

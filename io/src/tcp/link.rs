@@ -1,0 +1,477 @@
+//! What drives a connection.
+//!
+//! The reactor sets bits in a word that the connection's entry shares with nobody else, and posts an
+//! event to the connection's color if none is queued: the same word says so, hence one
+//! read-modify-write per readiness. The event takes the bits, reads, lets the protocol work, writes.
+//! What it could not finish within its budget it asks for again.
+//!
+//! mio's edges suffice, as the connection remembers what it knows of the socket: a read that filled less
+//! than its room has drained it; a write that did not take all has filled it.
+//!
+//! One timer per connection at most is armed, for the earliest thing that it waits for. Progress
+//! does not touch it: when it fires too early it is armed again.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use dapple::{Color, Colored, Cx, Timer};
+use mio::{Interest, Token};
+
+use super::buffer::{Filled, Flushed};
+use super::conn::{Conn, Phase};
+use super::listener::TcpStream;
+use super::{CloseReason, ConnOptions};
+use crate::reactor::{Readiness, Ready, Site};
+
+/// Reads of one event.
+const READS: usize = 4;
+
+/// Bytes that one event writes, more or less.
+const WRITE_BUDGET: u64 = 1024 * 1024;
+
+/// Bytes that a closed connection still reads and throws away.
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
+
+/// What talks over a connection. All calls run on the connection's color; after each one the
+/// out-buffer is written.
+///
+/// A protocol that panics loses its connection, and nothing else.
+pub trait Protocol: Send + 'static {
+    /// There is input, more than at the last call; or there is room again in the out-buffer, after
+    /// [`Conn::is_congested`] was true.
+    fn on_data(&mut self, conn: &mut Conn, cx: &mut Cx);
+
+    /// The peer has closed its side; what it sent has been seen. The default closes ours when the
+    /// out-buffer has been written.
+    fn on_eof(&mut self, conn: &mut Conn, _cx: &mut Cx) {
+        conn.close();
+    }
+
+    /// The program is about to end: finish what was begun, and close. The default closes when the
+    /// out-buffer has been written.
+    fn on_drain(&mut self, conn: &mut Conn, _cx: &mut Cx) {
+        conn.close();
+    }
+
+    /// The connection is gone. The last call.
+    fn on_close(&mut self, _reason: &CloseReason, _cx: &mut Cx) {}
+}
+
+/// A connection and its protocol: what the color guards.
+struct Link<P> {
+    conn: Conn,
+    protocol: P,
+    place: Place,
+    timer: Option<(Instant, Timer)>,
+    lingered: usize,
+    is_over: bool,
+}
+
+/// Where it is registered.
+#[derive(Clone)]
+struct Place {
+    site: Arc<Site>,
+    token: Arc<OnceLock<Token>>,
+    color: Color,
+}
+
+impl Place {
+    fn entry(&self) -> Option<Arc<dyn Ready>> {
+        self.site.find(*self.token.get()?)
+    }
+
+    fn leave(&self) {
+        if let Some(token) = self.token.get() {
+            self.site.forget(*token);
+        }
+    }
+}
+
+const READABLE: u8 = 1;
+const WRITABLE: u8 = 2;
+const CLOSED: u8 = 4;
+/// An event is queued that will look at the bits.
+const QUEUED: u8 = 8;
+
+/// The entry of a connection in its reactor.
+struct Source<P: Protocol> {
+    bits: Arc<AtomicU8>,
+    link: Colored<Link<P>>,
+}
+
+impl<P: Protocol> Ready for Source<P> {
+    fn ready(&self, readiness: Readiness, _cx: &mut Cx) {
+        let mut bits = QUEUED;
+        bits |= if readiness.readable { READABLE } else { 0 };
+        bits |= if readiness.writable { WRITABLE } else { 0 };
+        bits |= if readiness.closed { CLOSED } else { 0 };
+        // Release, and acquire by the event: it sees all bits that were set before it was queued.
+        if self.bits.fetch_or(bits, Ordering::AcqRel) & QUEUED == 0 {
+            let bits = Arc::clone(&self.bits);
+            self.link.post(move |link, cx| {
+                // QUEUED goes with them: what comes from now on posts again.
+                let bits = bits.swap(0, Ordering::AcqRel);
+                link.conn.readable |= bits & READABLE != 0;
+                link.conn.writable |= bits & WRITABLE != 0;
+                link.conn.peer_closed |= bits & CLOSED != 0;
+                link.run(cx, |link, cx| link.work(cx));
+            });
+        }
+    }
+
+    fn timeout(&self, _cx: &mut Cx) {
+        self.link.post(|link, cx| {
+            link.timer = None;
+            link.run(cx, |link, _| link.check_timeouts());
+        });
+    }
+
+    fn drain(&self) {
+        self.link.post(|link, cx| {
+            link.run(cx, |link, cx| {
+                if link.conn.phase == Phase::Open {
+                    link.protocol.on_drain(&mut link.conn, cx);
+                }
+            });
+        });
+    }
+}
+
+/// A handle of a connection: for answers that are made elsewhere.
+pub struct Connection<P: Protocol> {
+    link: Colored<Link<P>>,
+}
+
+impl<P: Protocol> Connection<P> {
+    /// Posts `f`, which gets the protocol and its connection on the connection's color. It is
+    /// called even if the connection has been closed; what it sends is then dropped.
+    #[track_caller]
+    pub fn with(&self, f: impl FnOnce(&mut P, &mut Conn, &mut Cx) + Send + 'static) {
+        self.link.post(move |link, cx| {
+            link.run(cx, |link, cx| f(&mut link.protocol, &mut link.conn, cx));
+        });
+    }
+
+    /// The color of the connection.
+    pub fn color(&self) -> &Color {
+        self.link.color()
+    }
+}
+
+impl<P: Protocol> Clone for Connection<P> {
+    fn clone(&self) -> Self {
+        Connection {
+            link: self.link.clone(),
+        }
+    }
+}
+
+impl<P: Protocol> std::fmt::Debug for Connection<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("color", self.color())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Registers a stream, and has `protocol` talk over it.
+pub(super) fn serve<P: Protocol>(
+    stream: TcpStream,
+    color: &Color,
+    options: ConnOptions,
+    protocol: P,
+) -> Connection<P> {
+    let TcpStream { stream, peer, site } = stream;
+    let place = Place {
+        site: Arc::clone(&site),
+        token: Arc::new(OnceLock::new()),
+        color: color.clone(),
+    };
+    let token = Arc::clone(&place.token);
+    let link = Link {
+        conn: Conn::new(stream, peer, options),
+        protocol,
+        place,
+        timer: None,
+        lingered: 0,
+        is_over: false,
+    };
+    let link = Colored::new(color, link);
+    let entry = Arc::new(Source {
+        bits: Arc::new(AtomicU8::new(0)),
+        link: link.clone(),
+    });
+    // The first event registers the stream, on the color: nothing can come before it.
+    link.post(move |link, cx| {
+        link.run(cx, |link, _| link.register(&site, entry, &token));
+    });
+    Connection { link }
+}
+
+impl<P: Protocol> Link<P> {
+    fn register(&mut self, site: &Site, entry: Arc<Source<P>>, token: &OnceLock<Token>) {
+        let Some(stream) = &mut self.conn.stream else {
+            return;
+        };
+        match site.register(entry, stream, Interest::READABLE | Interest::WRITABLE) {
+            Ok(known) => drop(token.set(known)),
+            Err(error) => self.conn.fail(CloseReason::Io(error)),
+        }
+    }
+
+    /// Runs one step, then what follows every step: writing, the timer, the end. A panic of the protocol
+    /// ends the connection.
+    fn run(&mut self, cx: &mut Cx, step: impl FnOnce(&mut Self, &mut Cx)) {
+        if self.is_over {
+            return;
+        }
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            step(self, cx);
+            self.finish_event(cx);
+        }));
+        if let Err(payload) = caught {
+            self.conn.fail(CloseReason::Panicked);
+            self.leave();
+            resume_unwind(payload);
+        }
+    }
+
+    /// Reads and lets the protocol work.
+    fn work(&mut self, cx: &mut Cx) {
+        if self.conn.phase == Phase::Lingering {
+            return self.discard();
+        }
+        if self.conn.held_back && self.conn.phase == Phase::Open {
+            // It left input because the output was full; now that the socket takes some, it may be
+            // able to go on.
+            self.flush();
+            self.offer_room(cx);
+        }
+        for _ in 0..READS {
+            let conn = &mut self.conn;
+            if !conn.readable || conn.held_back || conn.phase != Phase::Open {
+                return;
+            }
+            let Some(stream) = &mut conn.stream else {
+                return;
+            };
+            let filled = match conn.input.fill(stream) {
+                Ok(filled) => filled,
+                Err(error) => return conn.fail(CloseReason::Io(error)),
+            };
+            // The end that the system has announced is still to be read.
+            conn.readable = filled == Filled::Full || conn.peer_closed;
+            match filled {
+                Filled::Full | Filled::Drained => {
+                    conn.clocks.active = Instant::now();
+                    self.protocol.on_data(&mut self.conn, cx);
+                    self.check_input_limit();
+                }
+                Filled::Nothing => {
+                    conn.readable = false;
+                    return;
+                }
+                Filled::Eof => {
+                    conn.readable = false;
+                    (conn.peer_closed, conn.peer_ended) = (false, true);
+                    self.protocol.on_eof(&mut self.conn, cx);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn check_input_limit(&mut self) {
+        let conn = &mut self.conn;
+        if !conn.held_back && conn.input.bytes().len() > conn.options.max_input {
+            conn.end(CloseReason::InputLimit);
+        }
+    }
+
+    fn offer_room(&mut self, cx: &mut Cx) {
+        let conn = &mut self.conn;
+        while conn.held_back
+            && conn.phase == Phase::Open
+            && conn.output.len() < conn.options.high_water as u64 / 2
+        {
+            conn.held_back = false;
+            self.protocol.on_data(conn, cx);
+            self.check_input_limit();
+            return;
+        }
+    }
+
+    fn flush(&mut self) {
+        let conn = &mut self.conn;
+        if !conn.writable && conn.clocks.write.is_some() {
+            return;
+        }
+        let before = conn.output.len();
+        let Some(stream) = &mut conn.stream else {
+            return;
+        };
+        if before == 0 {
+            return;
+        }
+        match conn.output.flush(stream, WRITE_BUDGET) {
+            Ok(flushed) => {
+                conn.writable = flushed != Flushed::Blocked;
+                let after = conn.output.len();
+                if after == 0 {
+                    conn.clocks.write = None;
+                } else if after < before || conn.clocks.write.is_none() {
+                    conn.clocks.write = Some(Instant::now());
+                }
+            }
+            Err(error) => conn.fail(CloseReason::Io(error)),
+        }
+    }
+
+    fn finish_event(&mut self, cx: &mut Cx) {
+        self.flush();
+        if self.conn.held_back {
+            self.offer_room(cx);
+            self.flush();
+        }
+        if self.conn.phase == Phase::Closing && self.conn.output.len() == 0 {
+            self.start_lingering();
+        }
+        self.conn.input.settle();
+        self.conn.output.settle();
+        if self.conn.phase == Phase::Closed {
+            self.leave();
+            if let Some(reason) = self.conn.reason.take() {
+                self.protocol.on_close(&reason, cx);
+            }
+            return;
+        }
+        self.set_timer(cx);
+        let conn = &self.conn;
+        let more_to_read = conn.readable && !conn.held_back && conn.phase != Phase::Closing;
+        let more_to_write = conn.writable && conn.output.len() > 0;
+        let more_to_do = conn.held_back && conn.output.len() < conn.options.high_water as u64 / 2;
+        if (more_to_read || more_to_write || more_to_do)
+            && let Some(entry) = self.place.entry()
+        {
+            let closed = false;
+            entry.ready(
+                Readiness {
+                    readable: more_to_read,
+                    writable: conn.writable,
+                    closed,
+                },
+                cx,
+            );
+        }
+    }
+
+    /// Our side is done. If the peer may still be sending, closing at once would make the system
+    /// throw away what we sent last; so wait for its end, for a while.
+    fn start_lingering(&mut self) {
+        let conn = &mut self.conn;
+        let reset = matches!(
+            conn.reason,
+            Some(CloseReason::Io(_) | CloseReason::WriteTimeout)
+        );
+        let shut = conn
+            .stream
+            .as_ref()
+            .map(|s| s.shutdown(std::net::Shutdown::Write));
+        if conn.peer_ended || reset || !matches!(shut, Some(Ok(()))) {
+            conn.phase = Phase::Closed;
+            return;
+        }
+        conn.phase = Phase::Lingering;
+        conn.input.clear();
+        conn.clocks.active = Instant::now();
+        (conn.clocks.frame, conn.clocks.write) = (None, None);
+        conn.readable = true;
+        self.discard();
+    }
+
+    fn discard(&mut self) {
+        let conn = &mut self.conn;
+        for _ in 0..READS {
+            let Some(stream) = &mut conn.stream else {
+                return;
+            };
+            if !conn.readable {
+                return;
+            }
+            let filled = conn.input.fill(stream);
+            self.lingered += conn.input.bytes().len();
+            conn.input.clear();
+            match filled {
+                Ok(Filled::Full | Filled::Drained) if self.lingered < LINGER_BYTES => {}
+                Ok(Filled::Nothing) => conn.readable = false,
+                _ => {
+                    conn.phase = Phase::Closed;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// What it waits for, and until when.
+    fn deadline(&mut self) -> (Instant, CloseReason) {
+        let conn = &mut self.conn;
+        let options = &conn.options;
+        if conn.phase == Phase::Lingering {
+            return (
+                conn.clocks.active + options.linger_timeout,
+                CloseReason::Closed,
+            );
+        }
+        if let Some(since) = conn.clocks.write {
+            return (since + options.write_timeout, CloseReason::WriteTimeout);
+        }
+        if conn.input.bytes().is_empty() {
+            conn.clocks.frame = None;
+            return (
+                conn.clocks.active + options.idle_timeout,
+                CloseReason::IdleTimeout,
+            );
+        }
+        let since = *conn.clocks.frame.get_or_insert(conn.clocks.active);
+        (since + options.frame_timeout, CloseReason::FrameTimeout)
+    }
+
+    fn set_timer(&mut self, cx: &mut Cx) {
+        let (deadline, _) = self.deadline();
+        if self
+            .timer
+            .as_ref()
+            .is_some_and(|(armed, _)| *armed <= deadline)
+        {
+            return;
+        }
+        let (place, color) = (self.place.clone(), self.place.color.clone());
+        let timer = cx.post_at(deadline, &color, move |cx| {
+            if let Some(entry) = place.entry() {
+                entry.timeout(cx);
+            }
+        });
+        if let Some((_, old)) = self.timer.replace((deadline, timer)) {
+            old.cancel();
+        }
+    }
+
+    fn check_timeouts(&mut self) {
+        let (deadline, reason) = self.deadline();
+        if Instant::now() >= deadline {
+            self.conn.fail(reason);
+        }
+    }
+
+    /// Out of the reactor; the socket closes.
+    fn leave(&mut self) {
+        self.is_over = true;
+        self.place.leave();
+        self.conn.stream = None;
+        if let Some((_, timer)) = self.timer.take() {
+            timer.cancel();
+        }
+    }
+}

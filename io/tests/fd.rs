@@ -1,0 +1,240 @@
+//! N2: callbacks on descriptors, and signals.
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering::*};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use dapple::Runtime;
+use dapple_io::{Io, Registration};
+
+fn start(workers: usize) -> (Runtime, Io) {
+    let rt = dapple_io::runtime().workers(workers).build().unwrap();
+    let io = Io::of(&rt.handle());
+    (rt, io)
+}
+
+fn pair() -> (UnixStream, UnixStream) {
+    let (a, b) = UnixStream::pair().unwrap();
+    a.set_nonblocking(true).unwrap();
+    (a, b)
+}
+
+#[test]
+fn n2_one_byte_a_call_drains_everything() {
+    let (rt, io) = start(2);
+    let (ours, mut theirs) = pair();
+    let (tx, rx) = mpsc::channel();
+    let mut reader = ours.try_clone().unwrap();
+    let registration = io
+        .on_readable(&ours, &rt.handle().new_color(), move |_| {
+            let mut byte = [0];
+            if reader.read(&mut byte).unwrap() == 1 {
+                tx.send(byte[0]).unwrap();
+            }
+        })
+        .unwrap();
+    let sent: Vec<u8> = (0..2_000u32).map(|i| i as u8).collect();
+    theirs.write_all(&sent[..1_500]).unwrap();
+    thread::sleep(Duration::from_millis(2));
+    theirs.write_all(&sent[1_500..]).unwrap();
+    assert_eq!(rx.iter().take(2_000).collect::<Vec<_>>(), sent);
+    drop(registration);
+}
+
+#[test]
+fn n2_a_writer_and_a_reader_share_a_descriptor() {
+    let (rt, io) = start(1);
+    let (ours, mut theirs) = pair();
+    let color = rt.handle().new_color();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let (tx, rx) = mpsc::channel();
+    let mut reader = ours.try_clone().unwrap();
+    let _read = io
+        .on_readable(&ours, &color, move |_| {
+            let mut bytes = [0; 64];
+            let n = reader.read(&mut bytes).unwrap();
+            tx.send(bytes[..n].to_vec()).unwrap();
+        })
+        .unwrap();
+    let again = io.on_readable(&ours, &color, |_| ());
+    assert_eq!(again.unwrap_err().kind(), ErrorKind::AlreadyExists);
+    let slot: Arc<Mutex<Option<Registration>>> = Arc::default();
+    let (also, counted, mut writer) = (
+        Arc::clone(&slot),
+        Arc::clone(&calls),
+        ours.try_clone().unwrap(),
+    );
+    let mut held = slot.lock().unwrap();
+    let write = io
+        .on_writable(&ours, &color, move |_| {
+            // Writable all the time: called again and again, until it drops its registration.
+            if counted.fetch_add(1, Relaxed) == 2 {
+                writer.write_all(b"out").unwrap();
+                drop(also.lock().unwrap().take());
+            }
+        })
+        .unwrap();
+    *held = Some(write);
+    drop(held);
+    let mut answer = [0; 3];
+    theirs.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"out");
+    theirs.write_all(b"in").unwrap();
+    assert_eq!(rx.recv().unwrap(), b"in");
+    rt.wait_idle();
+    assert_eq!(calls.load(Relaxed), 3);
+    // The direction is free again.
+    let (tx, rx) = mpsc::channel();
+    let third = io
+        .on_writable(&ours, &color, move |_| tx.send(()).unwrap_or(()))
+        .unwrap();
+    rx.recv().unwrap();
+    drop(third);
+}
+
+#[test]
+fn n2_a_dropped_registration_is_silent_and_its_callback_goes_on_its_color() {
+    let (rt, io) = start(1);
+    let (ours, mut theirs) = pair();
+    struct Tell(mpsc::Sender<Option<usize>>, dapple::Handle);
+    impl Drop for Tell {
+        fn drop(&mut self) {
+            let _ = self.0.send(self.1.current_worker());
+        }
+    }
+    let (tx, rx) = mpsc::channel();
+    let tell = Tell(tx, rt.handle());
+    let registration = io
+        .on_readable(&ours, &rt.handle().new_color(), move |_| {
+            let _tell = &tell;
+            unreachable!("dropped before anything came");
+        })
+        .unwrap();
+    drop(registration);
+    theirs.write_all(b"x").unwrap();
+    assert_eq!(rx.recv().unwrap(), Some(0));
+    rt.wait_idle();
+    assert_eq!(rt.metrics().panics(), 0);
+}
+
+#[test]
+fn n2_a_panicking_callback_is_called_again() {
+    let (rt, io) = start(1);
+    let (ours, mut theirs) = pair();
+    let (tx, rx) = mpsc::channel();
+    let mut reader = ours.try_clone().unwrap();
+    let _registration = io
+        .on_readable(&ours, &rt.handle().default_color(), move |_| {
+            let mut byte = [0];
+            let _ = reader.read(&mut byte).unwrap();
+            tx.send(byte[0]).unwrap();
+            assert_ne!(byte[0], b'a');
+        })
+        .unwrap();
+    theirs.write_all(b"abc").unwrap();
+    assert_eq!(rx.iter().take(3).collect::<Vec<_>>(), b"abc");
+    rt.wait_idle();
+    assert_eq!(rt.metrics().panics(), 1);
+}
+
+#[test]
+fn n2_a_descriptor_that_was_closed_and_reused_gets_a_fresh_registration() {
+    let (rt, io) = start(1);
+    let color = rt.handle().new_color();
+    let (one, _other) = pair();
+    let stale = io.on_readable(&one, &color, |_| ()).unwrap();
+    drop(one);
+    // The system gives the lowest free number: very likely the same one.
+    let (two, mut theirs) = pair();
+    let (tx, rx) = mpsc::channel();
+    let mut reader = two.try_clone().unwrap();
+    let fresh = io
+        .on_readable(&two, &color, move |_| {
+            let mut byte = [0];
+            let _ = reader.read(&mut byte).unwrap();
+            tx.send(byte[0]).unwrap();
+        })
+        .unwrap();
+    drop(stale);
+    theirs.write_all(b"z").unwrap();
+    assert_eq!(
+        rx.recv().unwrap(),
+        b'z',
+        "dropping the stale one did not touch the fresh one"
+    );
+    drop(fresh);
+}
+
+#[test]
+fn n2_what_cannot_be_polled_is_an_error() {
+    let (rt, io) = start(1);
+    let file = tempfile::tempfile().unwrap();
+    let error = io
+        .on_readable(&file, &rt.handle().default_color(), |_| ())
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+}
+
+#[test]
+fn n2_the_end_of_a_stream_is_readable() {
+    let (rt, io) = start(1);
+    let (ours, theirs) = pair();
+    let (tx, rx) = mpsc::channel();
+    let mut reader = ours.try_clone().unwrap();
+    let slot: Arc<Mutex<Option<Registration>>> = Arc::default();
+    let also = Arc::clone(&slot);
+    let mut held = slot.lock().unwrap();
+    let registration = io.on_readable(&ours, &rt.handle().new_color(), move |_| {
+        tx.send(reader.read(&mut [0; 8]).unwrap()).unwrap();
+        drop(also.lock().unwrap().take());
+    });
+    *held = Some(registration.unwrap());
+    drop(held);
+    drop(theirs);
+    assert_eq!(rx.recv().unwrap(), 0);
+}
+
+#[test]
+fn n2_signals_are_callbacks() {
+    let (rt, io) = start(2);
+    let (tx, rx) = mpsc::channel();
+    let color = rt.handle().new_color();
+    let also = color.clone();
+    let registration = io
+        .on_signal(libc::SIGUSR2, &color, move |cx| {
+            tx.send(cx.is_on(&also)).unwrap();
+        })
+        .unwrap();
+    for _ in 0..3 {
+        // SAFETY: a signal to ourselves, which is handled.
+        assert_eq!(unsafe { libc::kill(libc::getpid(), libc::SIGUSR2) }, 0);
+        assert!(rx.recv().unwrap());
+    }
+    drop(registration);
+    for bad in [libc::SIGKILL, libc::SIGSEGV, 0, -1] {
+        let error = io.on_signal(bad, &color, |_| ()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
+}
+
+#[test]
+fn registrations_may_outlive_the_runtime() {
+    let (rt, io) = start(2);
+    let (ours, _theirs) = pair();
+    let color = rt.handle().new_color();
+    let registration = io.on_readable(&ours, &color, |_| ()).unwrap();
+    let signal = io.on_signal(libc::SIGWINCH, &color, |_| ()).unwrap();
+    drop(rt);
+    drop((registration, signal));
+    let late = io.on_readable(&ours, &color, |_| ());
+    drop(late);
+}
+
+#[test]
+#[should_panic(expected = "dapple_io::runtime()")]
+fn a_runtime_without_reactor_is_told() {
+    let rt = Runtime::builder().workers(1).build().unwrap();
+    Io::of(&rt.handle());
+}
