@@ -90,13 +90,17 @@ impl Server {
         stream
     }
 
+    /// Why the one connection ended, when its protocol has been dropped.
     fn closed(&self) -> String {
-        let reason = self.closed.recv_timeout(Duration::from_secs(60)).unwrap();
-        assert_eq!(
-            self.closed.recv_timeout(Duration::from_secs(60)).unwrap(),
-            "dropped"
-        );
-        reason
+        self.all_closed(1).remove(0)
+    }
+
+    fn all_closed(&self, n: usize) -> Vec<String> {
+        let next = || self.closed.recv_timeout(Duration::from_secs(60)).unwrap();
+        let said: Vec<_> = (0..2 * n).map(|_| next()).collect();
+        let (dropped, reasons): (Vec<_>, Vec<_>) = said.into_iter().partition(|s| s == "dropped");
+        assert_eq!(dropped.len(), n);
+        reasons
     }
 }
 
