@@ -1,2 +1,56 @@
-//! x
-fn main() {}
+//! The programs of dapple, one subcommand each: `dapple web`.
+#![forbid(unsafe_code)]
+
+mod web;
+
+use std::process::ExitCode;
+
+use clap::Command;
+
+/// The exit status of a command line or a setting that is no good.
+const BAD_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .with_target(false)
+        .init();
+    let command = Command::new("dapple")
+        .about("Programs on the dapple executor")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(web::command());
+    let matches = match command.try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return usage(&error),
+    };
+    let outcome = match matches.subcommand() {
+        Some(("web", args)) => web::main(args),
+        _ => unreachable!("clap knows the subcommands"),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("dapple: {message}");
+            ExitCode::from(BAD_USAGE)
+        }
+    }
+}
+
+/// Help and version as clap prints them; an error in one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        print!("{}", error.render());
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        eprint!("{text}");
+    } else {
+        let line = text.lines().next().unwrap_or_default();
+        eprintln!("dapple: {} (try --help)", line.trim_start_matches("error: "));
+    }
+    ExitCode::from(BAD_USAGE)
+}

@@ -13,10 +13,7 @@ pub struct Took {
 
 /// CPU time of this process so far, in nanoseconds.
 pub fn process_cpu_nanos() -> u64 {
-    let mut t = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a timespec of ours.
     let ok = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut t) };
     assert_eq!(ok, 0, "the system has a CPU clock for the process");
@@ -29,10 +26,7 @@ pub fn time(events: u64, run: impl FnOnce()) -> Took {
     run();
     let wall = wall.elapsed().as_nanos() as f64;
     let cpu = (process_cpu_nanos() - cpu) as f64;
-    Took {
-        wall: wall / events as f64,
-        cpu: cpu / events as f64,
-    }
+    Took { wall: wall / events as f64, cpu: cpu / events as f64 }
 }
 
 /// The middle value; the mean of the two middle ones if their number is even.

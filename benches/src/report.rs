@@ -46,10 +46,7 @@ pub fn table(records: &[Record], out: &mut impl Write) -> io::Result<()> {
             "best peer is x",
             "1w : this"
         )?;
-        let plain = rows
-            .iter()
-            .find(|r| r.system == "plain-loop")
-            .map(|r| r.ns_per_event);
+        let plain = rows.iter().find(|r| r.system == "plain-loop").map(|r| r.ns_per_event);
         for r in &rows {
             let best_peer = rows
                 .iter()

@@ -94,12 +94,7 @@ impl<E: Copy> Default for Mailbox<E> {
 impl<E: Copy> Mailbox<E> {
     /// An idle mailbox.
     pub fn new() -> Self {
-        Mailbox {
-            state: State::Idle,
-            slots: VecDeque::new(),
-            places: 0,
-            spent: false,
-        }
+        Mailbox { state: State::Idle, slots: VecDeque::new(), places: 0, spent: false }
     }
 
     /// First step of a post: takes the place at the tail. This is the step that orders posts (C2).
@@ -149,11 +144,7 @@ impl<E: Copy> Mailbox<E> {
     ///
     /// When the color is not queued: a color that is idle or running is in no run queue.
     pub fn begin(&mut self) -> Finished<E> {
-        assert_eq!(
-            self.state,
-            State::Queued,
-            "only a queued color can begin a turn"
-        );
+        assert_eq!(self.state, State::Queued, "only a queued color can begin a turn");
         self.state = State::Running;
         if self.spent {
             return self.finish();
@@ -170,11 +161,7 @@ impl<E: Copy> Mailbox<E> {
     ///
     /// When the color is not running.
     pub fn finish(&mut self) -> Finished<E> {
-        assert_eq!(
-            self.state,
-            State::Running,
-            "only a running color has an event that can end"
-        );
+        assert_eq!(self.state, State::Running, "only a running color has an event that can end");
         match self.slots.get(1) {
             None => {
                 self.slots.pop_front();

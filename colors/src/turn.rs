@@ -23,11 +23,7 @@ pub struct TurnBudget {
 impl Default for TurnBudget {
     /// 64 events, 64 posts, 200 microseconds.
     fn default() -> Self {
-        TurnBudget {
-            events: 64,
-            posts: 64,
-            nanos: 200_000,
-        }
+        TurnBudget { events: 64, posts: 64, nanos: 200_000 }
     }
 }
 
@@ -69,12 +65,7 @@ impl Turn {
     /// A turn at its begin. `long`: the color's events are known to be long.
     #[inline]
     pub fn new(budget: TurnBudget, long: bool) -> Self {
-        Turn {
-            budget,
-            long,
-            events: 0,
-            next_look: if long { 1 } else { 4 },
-        }
+        Turn { budget, long, events: 0, next_look: if long { 1 } else { 4 } }
     }
 
     /// One more event has ended; `posts` counts all posts of this turn.
@@ -96,11 +87,7 @@ impl Turn {
             return TurnStep::End;
         }
         self.long |= elapsed / u64::from(self.events.max(1)) >= u64::from(LONG_EVENT_NANOS);
-        self.next_look = if self.long {
-            self.events + 1
-        } else {
-            (self.events / 16 + 1) * 16
-        };
+        self.next_look = if self.long { self.events + 1 } else { (self.events / 16 + 1) * 16 };
         TurnStep::Continue
     }
 

@@ -119,14 +119,8 @@ impl World {
 
     fn check(&self) {
         let running = self.workers.iter().filter(|w| **w != Worker::Free).count();
-        assert!(
-            running + self.run_queue <= 1,
-            "C1: the color is in two places: {self:?}"
-        );
-        assert!(
-            self.placed.starts_with(&self.ended),
-            "C2: order of places is not kept: {self:?}"
-        );
+        assert!(running + self.run_queue <= 1, "C1: the color is in two places: {self:?}");
+        assert!(self.placed.starts_with(&self.ended), "C2: order of places is not kept: {self:?}");
     }
 }
 
@@ -149,15 +143,8 @@ fn explore(posters: usize, workers: usize, program: &Program) -> (usize, usize) 
         }
         if stuck {
             ends += 1;
-            assert!(
-                world.mailbox.is_idle() && world.mailbox.is_empty(),
-                "lost color: {world:?}"
-            );
-            assert_eq!(
-                world.ended.len(),
-                posters * program.posts_each as usize,
-                "lost event"
-            );
+            assert!(world.mailbox.is_idle() && world.mailbox.is_empty(), "lost color: {world:?}");
+            assert_eq!(world.ended.len(), posters * program.posts_each as usize, "lost event");
         }
     }
     (seen.len(), ends)
@@ -166,32 +153,15 @@ fn explore(posters: usize, workers: usize, program: &Program) -> (usize, usize) 
 #[test]
 fn c1_c2_two_posters_two_workers() {
     for yields in [false, true] {
-        let (states, ends) = explore(
-            2,
-            2,
-            &Program {
-                posts_each: 3,
-                yields,
-            },
-        );
-        assert!(
-            states > 1_000 && ends > 1,
-            "{states} states, {ends} ends: not a real search"
-        );
+        let (states, ends) = explore(2, 2, &Program { posts_each: 3, yields });
+        assert!(states > 1_000 && ends > 1, "{states} states, {ends} ends: not a real search");
     }
 }
 
 #[test]
 fn c1_c2_three_posters_two_workers() {
     for yields in [false, true] {
-        let (states, _) = explore(
-            3,
-            2,
-            &Program {
-                posts_each: 2,
-                yields,
-            },
-        );
+        let (states, _) = explore(3, 2, &Program { posts_each: 2, yields });
         assert!(states > 10_000, "{states} states: not a real search");
     }
 }
@@ -201,10 +171,7 @@ fn c1_c2_three_posters_two_workers() {
 #[should_panic(expected = "C1")]
 fn a_poster_that_always_queues_is_caught() {
     let mut w = World::new(1, 1);
-    let program = Program {
-        posts_each: 2,
-        yields: false,
-    };
+    let program = Program { posts_each: 2, yields: false };
     for _ in 0..2 {
         w = w.poster_step(0, &program).unwrap();
         w.posters[0].0 = Poster::MustQueue;

@@ -1,11 +1,7 @@
 //! C9: a turn ends after a number of events, a number of posts or a time.
 use dapple_colors::{Turn, TurnBudget, TurnStep};
 
-const BUDGET: TurnBudget = TurnBudget {
-    events: 64,
-    posts: 32,
-    nanos: 10_000,
-};
+const BUDGET: TurnBudget = TurnBudget { events: 64, posts: 32, nanos: 10_000 };
 
 #[test]
 fn c9_events_end_a_turn() {
@@ -42,13 +38,7 @@ fn c9_time_ends_a_turn() {
 
 #[test]
 fn c9_short_events_have_the_clock_read_rarely() {
-    let mut turn = Turn::new(
-        TurnBudget {
-            events: 1000,
-            ..BUDGET
-        },
-        false,
-    );
+    let mut turn = Turn::new(TurnBudget { events: 1000, ..BUDGET }, false);
     let mut looks = 0;
     for _ in 0..160 {
         if turn.after_event(0) == TurnStep::ReadClock {

@@ -37,10 +37,7 @@ impl Cx {
     /// The reference is given to user code only while the worker's stack holds `local`.
     #[inline]
     pub(crate) fn new(local: &Local) -> Self {
-        Cx {
-            local: NonNull::from(local),
-            _not_send: PhantomData,
-        }
+        Cx { local: NonNull::from(local), _not_send: PhantomData }
     }
 
     #[inline]
@@ -167,8 +164,6 @@ impl Cx {
 
 impl std::fmt::Debug for Cx {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cx")
-            .field("worker", &self.worker())
-            .finish_non_exhaustive()
+        f.debug_struct("Cx").field("worker", &self.worker()).finish_non_exhaustive()
     }
 }

@@ -46,10 +46,7 @@ pub(crate) struct Header {
 
 impl Header {
     pub(crate) fn grave() -> Self {
-        Header {
-            link: Link::new(),
-            ops: Cell::new(&GRAVE),
-        }
+        Header { link: Link::new(), ops: Cell::new(&GRAVE) }
     }
 
     #[inline]
@@ -75,16 +72,8 @@ pub(crate) struct Event {
     payload: MaybeUninit<[usize; INLINE_WORDS]>,
 }
 
-static SPENT: Ops = Ops {
-    kind: Kind::Spent,
-    run: nothing_to_run,
-    discard: nothing_to_discard,
-};
-static GRAVE: Ops = Ops {
-    kind: Kind::Grave,
-    run: nothing_to_run,
-    discard: nothing_to_discard,
-};
+static SPENT: Ops = Ops { kind: Kind::Spent, run: nothing_to_run, discard: nothing_to_discard };
+static GRAVE: Ops = Ops { kind: Kind::Grave, run: nothing_to_run, discard: nothing_to_discard };
 
 unsafe fn nothing_to_run(_: NonNull<Event>, _: &mut Cx) {}
 unsafe fn nothing_to_discard(_: NonNull<Event>) {}
@@ -96,17 +85,9 @@ impl<F: FnOnce(&mut Cx) + Send + 'static> Closure<F> {
         && align_of::<F>() <= align_of::<[usize; INLINE_WORDS]>();
 
     const OPS: Ops = if Self::INLINE {
-        Ops {
-            kind: Kind::Closure,
-            run: Self::run_inline,
-            discard: Self::discard_inline,
-        }
+        Ops { kind: Kind::Closure, run: Self::run_inline, discard: Self::discard_inline }
     } else {
-        Ops {
-            kind: Kind::Closure,
-            run: Self::run_boxed,
-            discard: Self::discard_boxed,
-        }
+        Ops { kind: Kind::Closure, run: Self::run_boxed, discard: Self::discard_boxed }
     };
 
     /// # Safety
@@ -146,11 +127,7 @@ impl<F: FnOnce(&mut Cx) + Send + 'static> Closure<F> {
     #[inline]
     unsafe fn read_boxed(event: NonNull<Event>) -> Box<F> {
         // SAFETY: by contract; the payload is not read again.
-        unsafe {
-            (&raw const (*event.as_ptr()).payload)
-                .cast::<Box<F>>()
-                .read()
-        }
+        unsafe { (&raw const (*event.as_ptr()).payload).cast::<Box<F>>().read() }
     }
 
     unsafe fn run_boxed(event: NonNull<Event>, cx: &mut Cx) {
@@ -201,10 +178,7 @@ impl Event {
         // SAFETY: the memory is the caller's and large enough; raw writes, so that no reference to
         // what is not initialised is made.
         unsafe {
-            (&raw mut (*event).header).write(Header {
-                link: Link::new(),
-                ops: Cell::new(ops),
-            });
+            (&raw mut (*event).header).write(Header { link: Link::new(), ops: Cell::new(ops) });
             (&raw mut (*event).site).write(site);
             (&raw mut (*event).posted).write(posted);
             Closure::<F>::write(f, &raw mut (*event).payload);

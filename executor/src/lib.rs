@@ -30,11 +30,7 @@
 //!
 //! The rules that the documentation cites (C1, E16 and so on) are in `docs/RULES.md` of the
 //! repository.
-#![deny(
-    unsafe_op_in_unsafe_fn,
-    clippy::undocumented_unsafe_blocks,
-    missing_docs
-)]
+#![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks, missing_docs)]
 
 #[cfg(not(loom))]
 mod clock;

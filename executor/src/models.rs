@@ -53,15 +53,9 @@ impl Color {
 
     fn post(&self, poster: usize, number: usize) {
         let written = loom::cell::UnsafeCell::new(0);
-        let node = Box::leak(Box::new(Node {
-            link: Link::new(),
-            poster,
-            number,
-            written,
-        }));
+        let node = Box::leak(Box::new(Node { link: Link::new(), poster, number, written }));
         // SAFETY: nobody else knows it yet.
-        node.written
-            .with_mut(|w| unsafe { *w = poster * 10 + number });
+        node.written.with_mut(|w| unsafe { *w = poster * 10 + number });
         // SAFETY: the node is fresh.
         if unsafe { self.queue.push(NonNull::from(node).cast()) } == Posted::BecameRunnable {
             self.make_runnable();
@@ -97,9 +91,7 @@ impl Color {
             unsafe {
                 if node.as_ref().number != usize::MAX {
                     let (poster, number) = (node.as_ref().poster, node.as_ref().number);
-                    node.as_ref()
-                        .written
-                        .with(|w| assert_eq!(*w, poster * 10 + number));
+                    node.as_ref().written.with(|w| assert_eq!(*w, poster * 10 + number));
                     self.state.with_mut(|s| (*s).push((poster, number)));
                     (*node.as_ptr()).number = usize::MAX;
                     if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {

@@ -44,11 +44,7 @@ pub(crate) fn report(
 ) {
     if let Some(hook) = &core.settings.on_panic {
         let label = core.labels.name(label);
-        let report = PanicReport {
-            payload: &*payload,
-            site,
-            label: label.as_deref(),
-        };
+        let report = PanicReport { payload: &*payload, site, label: label.as_deref() };
         if let Err(second) = catch_unwind(AssertUnwindSafe(|| hook(&report))) {
             bury(second);
         }

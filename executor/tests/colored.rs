@@ -7,18 +7,10 @@ use std::thread;
 use dapple::{Color, Colored, Palette, Runtime, StealPolicy};
 
 fn runtime() -> Runtime {
-    Runtime::builder()
-        .workers(3)
-        .steal_policy(StealPolicy::Eager)
-        .build()
-        .unwrap()
+    Runtime::builder().workers(3).steal_policy(StealPolicy::Eager).build().unwrap()
 }
 
-struct Noted(
-    Arc<AtomicUsize>,
-    mpsc::Sender<Option<usize>>,
-    dapple::Handle,
-);
+struct Noted(Arc<AtomicUsize>, mpsc::Sender<Option<usize>>, dapple::Handle);
 impl Drop for Noted {
     fn drop(&mut self) {
         self.0.fetch_add(1, Relaxed);
@@ -42,10 +34,7 @@ fn c13_the_value_is_dropped_on_a_worker_behind_its_events() {
     let drops_seen = Arc::clone(&drops);
     also.post(move |_, _| assert_eq!(drops_seen.load(Relaxed), 0));
     drop(also);
-    assert!(
-        rx.recv().unwrap().is_some(),
-        "dropped on a worker of the runtime"
-    );
+    assert!(rx.recv().unwrap().is_some(), "dropped on a worker of the runtime");
     rt.wait_idle();
     assert_eq!(drops.load(Relaxed), 1);
     assert_eq!(rt.metrics().panics(), 0);
@@ -102,9 +91,7 @@ fn c13_aliasing_and_foreign_colors_panic_at_the_place() {
         "poison",
         "poisoned",
     ];
-    for (part, n) in expected
-        .iter()
-        .map(|e| (e, reports.iter().filter(|r| r.contains(e)).count()))
+    for (part, n) in expected.iter().map(|e| (e, reports.iter().filter(|r| r.contains(e)).count()))
     {
         assert!(n >= 1, "{part} in {reports:?}");
     }
@@ -114,9 +101,7 @@ fn c13_aliasing_and_foreign_colors_panic_at_the_place() {
 #[test]
 fn c13_values_of_ten_threads_in_ten_colors_add_up() {
     let rt = runtime();
-    let values: Vec<_> = (0..10)
-        .map(|_| Colored::new(&rt.handle().new_color(), 0u64))
-        .collect();
+    let values: Vec<_> = (0..10).map(|_| Colored::new(&rt.handle().new_color(), 0u64)).collect();
     thread::scope(|s| {
         for _ in 0..4 {
             s.spawn(|| {
@@ -154,17 +139,13 @@ fn c4_an_entry_lives_while_its_color_has_events() {
     let rt = runtime();
     let palette = Palette::<&'static str>::new(&rt.handle());
     let (tx, rx) = mpsc::channel::<()>();
-    rt.handle()
-        .post(&palette.color(&"k"), move |_| rx.recv().unwrap());
+    rt.handle().post(&palette.color(&"k"), move |_| rx.recv().unwrap());
     assert_eq!(palette.len(), 1);
     let revived = palette.color(&"k");
     let (done, was) = mpsc::channel();
     rt.handle().post(&revived, move |_| done.send(()).unwrap());
     drop(revived);
-    assert!(
-        was.try_recv().is_err(),
-        "serial with the event that still runs"
-    );
+    assert!(was.try_recv().is_err(), "serial with the event that still runs");
     tx.send(()).unwrap();
     was.recv().unwrap();
     rt.wait_idle();
@@ -188,11 +169,7 @@ fn c4_revival_and_death_race() {
                     let key = (i + t) % 4;
                     let (inside, ran) = (Arc::clone(inside), Arc::clone(ran));
                     h.post(&palette.color(&key), move |_| {
-                        assert_eq!(
-                            inside[key].fetch_add(1, Relaxed),
-                            0,
-                            "two colors of one key"
-                        );
+                        assert_eq!(inside[key].fetch_add(1, Relaxed), 0, "two colors of one key");
                         inside[key].fetch_sub(1, Relaxed);
                         ran.fetch_add(1, Relaxed);
                     });

@@ -10,11 +10,7 @@ use dapple::{Color, Cx, Handle, Runtime, StealPolicy};
 const POLICIES: [StealPolicy; 3] = [StealPolicy::CostAware, StealPolicy::Eager, StealPolicy::Off];
 
 fn runtime(workers: usize, policy: StealPolicy) -> Runtime {
-    Runtime::builder()
-        .workers(workers)
-        .steal_policy(policy)
-        .build()
-        .unwrap()
+    Runtime::builder().workers(workers).steal_policy(policy).build().unwrap()
 }
 
 #[test]
@@ -124,11 +120,7 @@ fn c2_happens_before_through_another_channel_counts() {
     let order = order.lock().unwrap();
     let mut seen = HashSet::new();
     for &n in order.iter() {
-        assert!(
-            n % 2 == 0 || seen.contains(&(n - 1)),
-            "{n} ran before {}",
-            n - 1
-        );
+        assert!(n % 2 == 0 || seen.contains(&(n - 1)), "{n} ran before {}", n - 1);
         seen.insert(n);
     }
     assert_eq!(seen.len(), 2_000);
@@ -217,8 +209,7 @@ fn e4_what_is_posted_by_a_stuck_event_is_run_by_another_worker() {
     let other = h.new_color();
     h.post(&h.new_color(), move |cx| {
         cx.post(&other, move |_| tx.send(()).unwrap());
-        rx.recv()
-            .expect("the posted event runs while this one blocks its worker");
+        rx.recv().expect("the posted event runs while this one blocks its worker");
     });
     rt.wait_idle();
     assert_eq!(rt.metrics().panics(), 0);
@@ -234,9 +225,7 @@ fn c15_an_event_knows_its_color() {
         assert!(cx.is_on(&also_a) && !cx.is_on(&also_b));
         assert_eq!(cx.color().as_ref(), Some(&also_a));
         let (again_a, again_b) = (also_a.clone(), also_b.clone());
-        cx.post(&also_b, move |cx| {
-            assert!(cx.is_on(&again_b) && !cx.is_on(&again_a))
-        });
+        cx.post(&also_b, move |cx| assert!(cx.is_on(&again_b) && !cx.is_on(&again_a)));
     });
     rt.wait_idle();
     assert_eq!(rt.metrics().events(), 2);
@@ -310,10 +299,7 @@ fn c10_a_color_whose_handles_go_while_it_runs_is_revived_by_its_event() {
 
 #[test]
 fn a_color_of_another_runtime_runs_there() {
-    let (one, two) = (
-        runtime(1, StealPolicy::CostAware),
-        runtime(1, StealPolicy::CostAware),
-    );
+    let (one, two) = (runtime(1, StealPolicy::CostAware), runtime(1, StealPolicy::CostAware));
     let color = two.handle().new_color();
     let home = two.handle();
     let (tx, rx) = mpsc::channel();

@@ -11,21 +11,14 @@ use dapple::{Colored, Histogramming, Measure, Runtime, StealPolicy};
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> std::sync::MutexGuard<'static, ()> {
-    ALONE
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn cpu() -> Duration {
-    let mut t = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: a pointer to a timespec of ours.
-    assert_eq!(
-        unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut t) },
-        0
-    );
+    let ok = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut t) };
+    assert_eq!(ok, 0);
     Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
 }
 
@@ -40,11 +33,7 @@ fn e7_an_idle_runtime_burns_no_cpu() {
     let _alone = alone();
     for policy in [StealPolicy::CostAware, StealPolicy::Eager, StealPolicy::Off] {
         // More workers than cores: unpinned, and just as quiet.
-        let rt = Runtime::builder()
-            .workers(8)
-            .steal_policy(policy)
-            .build()
-            .unwrap();
+        let rt = Runtime::builder().workers(8).steal_policy(policy).build().unwrap();
         for _ in 0..1_000 {
             rt.handle().post_uncolored(|_| ());
         }
@@ -54,10 +43,7 @@ fn e7_an_idle_runtime_burns_no_cpu() {
         let (before, parks) = (cpu(), rt.metrics().parks());
         thread::sleep(Duration::from_millis(500));
         let used = cpu() - before;
-        assert!(
-            used < Duration::from_millis(5),
-            "{policy:?}: {used:?} of CPU in 500 ms"
-        );
+        assert!(used < Duration::from_millis(5), "{policy:?}: {used:?} of CPU in 500 ms");
         assert_eq!(rt.metrics().parks(), parks, "{policy:?}: nobody woke up");
     }
 }
@@ -68,11 +54,7 @@ fn c10_ten_million_colors_leave_no_trace() {
     // A debug build does a tenth.
     let rounds = if cfg!(debug_assertions) { 10 } else { 100 };
     for policy in [StealPolicy::CostAware, StealPolicy::Eager] {
-        let rt = Runtime::builder()
-            .workers(2)
-            .steal_policy(policy)
-            .build()
-            .unwrap();
+        let rt = Runtime::builder().workers(2).steal_policy(policy).build().unwrap();
         let h = rt.handle();
         let sum = Arc::new(AtomicU64::new(0));
         let mut after_first = 0;
@@ -97,10 +79,7 @@ fn c10_ten_million_colors_leave_no_trace() {
         }
         assert_eq!(sum.load(Relaxed), rounds * 100_000);
         let at_end = resident_kib();
-        assert!(
-            at_end < after_first + 4_096,
-            "{policy:?}: {after_first} KiB, then {at_end} KiB"
-        );
+        assert!(at_end < after_first + 4_096, "{policy:?}: {after_first} KiB, then {at_end} KiB");
     }
 }
 
@@ -131,58 +110,33 @@ fn runtimes_that_come_and_go_leave_no_trace() {
 fn e1_workers_are_pinned_and_named() {
     let _alone = alone();
     let usable = core_ids();
-    let rt = Runtime::builder()
-        .cores([usable[0]])
-        .thread_name("pin")
-        .build()
-        .unwrap();
+    let rt = Runtime::builder().cores([usable[0]]).thread_name("pin").build().unwrap();
     assert_eq!(rt.workers(), 1, "as many workers as cores are named");
     let (tx, rx) = mpsc::channel();
     rt.handle().post_default(move |_| {
-        tx.send((core_ids(), thread::current().name().map(str::to_owned)))
-            .unwrap();
+        tx.send((core_ids(), thread::current().name().map(str::to_owned))).unwrap();
     });
-    assert_eq!(
-        rx.recv().unwrap(),
-        (vec![usable[0]], Some("pin-0".to_owned()))
-    );
+    assert_eq!(rx.recv().unwrap(), (vec![usable[0]], Some("pin-0".to_owned())));
 
-    let rt = Runtime::builder()
-        .workers(usable.len() + 1)
-        .build()
-        .unwrap();
+    let rt = Runtime::builder().workers(usable.len() + 1).build().unwrap();
     let (tx, rx) = mpsc::channel();
-    rt.handle()
-        .post_default(move |_| tx.send(core_ids()).unwrap());
-    assert_eq!(
-        rx.recv().unwrap(),
-        usable,
-        "more workers than cores run unpinned"
-    );
+    rt.handle().post_default(move |_| tx.send(core_ids()).unwrap());
+    assert_eq!(rx.recv().unwrap(), usable, "more workers than cores run unpinned");
 }
 
 #[test]
 fn e1_bad_settings_are_clear_errors() {
     let _alone = alone();
     let error = |b: dapple::Builder| b.build().unwrap_err().to_string();
-    assert_eq!(
-        error(Runtime::builder().workers(0)),
-        "a runtime has at least one worker"
-    );
-    assert_eq!(
-        error(Runtime::builder().cores([])),
-        "a runtime runs on at least one core"
-    );
+    assert_eq!(error(Runtime::builder().workers(0)), "a runtime has at least one worker");
+    assert_eq!(error(Runtime::builder().cores([])), "a runtime runs on at least one core");
     let first = core_ids()[0];
     assert_eq!(
         error(Runtime::builder().cores([first, first])),
         format!("core {first} is named twice")
     );
     let message = error(Runtime::builder().cores([100_000]));
-    assert!(
-        message.starts_with("core 100000 is not one that this process may use ("),
-        "{message}"
-    );
+    assert!(message.starts_with("core 100000 is not one that this process may use ("), "{message}");
 }
 
 /// The affinity of the calling thread.
@@ -191,20 +145,14 @@ fn core_ids() -> Vec<usize> {
     unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         assert_eq!(libc::sched_getaffinity(0, size_of_val(&set), &mut set), 0);
-        (0..libc::CPU_SETSIZE as usize)
-            .filter(|&c| libc::CPU_ISSET(c, &set))
-            .collect()
+        (0..libc::CPU_SETSIZE as usize).filter(|&c| libc::CPU_ISSET(c, &set)).collect()
     }
 }
 
 #[test]
 fn e10_exact_histograms_count_every_event_by_label() {
     let _alone = alone();
-    let rt = Runtime::builder()
-        .workers(2)
-        .histograms(Histogramming::Exact)
-        .build()
-        .unwrap();
+    let rt = Runtime::builder().workers(2).histograms(Histogramming::Exact).build().unwrap();
     let h = rt.handle();
     let color = h.color_builder().label("slow, and odd").build();
     for _ in 0..10 {
@@ -221,24 +169,13 @@ fn e10_exact_histograms_count_every_event_by_label() {
     let slow = m.histogram_of(Measure::RunTime, "slow, and odd").unwrap();
     assert_eq!(slow.len(), 10);
     assert!(slow.min() >= 1_900_000, "{} ns", slow.min());
-    let waited = m
-        .histogram_of(Measure::QueueDelay, "slow, and odd")
-        .unwrap();
-    assert!(
-        waited.max() >= 15_000_000,
-        "the last one waited for nine others"
-    );
+    let waited = m.histogram_of(Measure::QueueDelay, "slow, and odd").unwrap();
+    assert!(waited.max() >= 15_000_000, "the last one waited for nine others");
 
     let text = m.to_prometheus();
     assert!(text.contains("dapple_events_total 1010\n"), "{text}");
-    assert!(
-        text.contains("dapple_run_time_seconds_count{label=\"slow, and odd\"} 10\n"),
-        "{text}"
-    );
-    assert!(
-        text.contains("dapple_run_time_seconds_bucket{le=\"+Inf\",label=\"\"} 1010"),
-        "{text}"
-    );
+    assert!(text.contains("dapple_run_time_seconds_count{label=\"slow, and odd\"} 10\n"), "{text}");
+    assert!(text.contains("dapple_run_time_seconds_bucket{le=\"+Inf\",label=\"\"} 1010"), "{text}");
     assert!(text.ends_with("# EOF\n"));
 
     let mut log = Vec::new();
@@ -246,9 +183,7 @@ fn e10_exact_histograms_count_every_event_by_label() {
     let log = String::from_utf8(log).unwrap();
     assert!(log.contains("Tag=run_time/slow__and_odd,"), "{log}");
     use hdrhistogram::serialization::interval_log::IntervalLogIterator;
-    let entries = IntervalLogIterator::new(log.as_bytes())
-        .map(Result::unwrap)
-        .count();
+    let entries = IntervalLogIterator::new(log.as_bytes()).map(Result::unwrap).count();
     assert!(entries >= m.distributions().len());
 }
 
@@ -256,11 +191,7 @@ fn e10_exact_histograms_count_every_event_by_label() {
 fn e10_off_measures_nothing_and_sampled_a_part() {
     let _alone = alone();
     for mode in [Histogramming::Off, Histogramming::Sampled] {
-        let rt = Runtime::builder()
-            .workers(1)
-            .histograms(mode)
-            .build()
-            .unwrap();
+        let rt = Runtime::builder().workers(1).histograms(mode).build().unwrap();
         rt.handle().post_default(|cx| {
             for _ in 0..64_000 {
                 cx.post_here(|_| ());
@@ -283,11 +214,7 @@ fn e10_off_measures_nothing_and_sampled_a_part() {
 fn e6_off_never_steals_and_eager_does() {
     let _alone = alone();
     for (policy, steals) in [(StealPolicy::Off, false), (StealPolicy::Eager, true)] {
-        let rt = Runtime::builder()
-            .workers(2)
-            .steal_policy(policy)
-            .build()
-            .unwrap();
+        let rt = Runtime::builder().workers(2).steal_policy(policy).build().unwrap();
         let h = rt.handle();
         h.post_default(|cx| {
             for _ in 0..200 {

@@ -103,10 +103,7 @@ fn c11_the_hook_learns_message_site_and_label() {
     rt.wait_idle();
     let mut seen = seen.lock().unwrap().clone();
     seen.sort();
-    assert_eq!(
-        seen[0],
-        ("number 7".to_owned(), line, Some("account".to_owned()))
-    );
+    assert_eq!(seen[0], ("number 7".to_owned(), line, Some("account".to_owned())));
     assert_eq!(seen[1], ("plain".to_owned(), line + 1, None));
 }
 
@@ -174,8 +171,5 @@ fn waiting_on_a_worker_panics_with_a_message() {
     rt.wait_idle();
     let messages = messages.lock().unwrap();
     assert_eq!(messages.len(), 3);
-    assert!(
-        messages.iter().all(|m| m.contains("on a worker")),
-        "{messages:?}"
-    );
+    assert!(messages.iter().all(|m| m.contains("on a worker")), "{messages:?}");
 }

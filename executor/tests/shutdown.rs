@@ -59,11 +59,7 @@ fn e11_posts_from_outside_are_refused_once_it_has_begun() {
         thread::yield_now();
     }
     let dropped = Arc::new(AtomicUsize::new(0));
-    let (a, b, c) = (
-        Counted(dropped.clone()),
-        Counted(dropped.clone()),
-        Counted(dropped.clone()),
-    );
+    let (a, b, c) = (Counted(dropped.clone()), Counted(dropped.clone()), Counted(dropped.clone()));
     h.post_default(move |_| drop(a));
     h.post_uncolored(move |_| drop(b));
     h.post_after(MS, &h.default_color(), move |_| drop(c));
@@ -81,9 +77,7 @@ fn e11_timers_are_dropped_at_its_begin() {
     let dropped = Arc::new(AtomicUsize::new(0));
     for _ in 0..10 {
         let counted = Counted(dropped.clone());
-        h.post_after(Duration::from_secs(3600), &h.new_color(), move |_| {
-            drop(counted)
-        });
+        h.post_after(Duration::from_secs(3600), &h.new_color(), move |_| drop(counted));
     }
     let report = rt.shutdown(Duration::from_secs(60));
     assert_eq!(report.dropped_timers, 10);
@@ -108,22 +102,14 @@ fn e11_the_deadline_drops_the_rest_and_counts_it() {
     }
     let report = rt.shutdown(20 * MS);
     assert!(!report.drained);
-    assert_eq!(
-        dropped.load(Relaxed),
-        1_000,
-        "each closure is dropped, run or not"
-    );
+    assert_eq!(dropped.load(Relaxed), 1_000, "each closure is dropped, run or not");
     assert_eq!(report.dropped_events + ran.load(Relaxed) as u64, 1_000);
     assert!(report.dropped_events > 0);
 }
 
 #[test]
 fn e11_a_stuck_worker_is_reported_and_left_behind() {
-    let rt = Runtime::builder()
-        .workers(2)
-        .stuck_after(20 * MS)
-        .build()
-        .unwrap();
+    let rt = Runtime::builder().workers(2).stuck_after(20 * MS).build().unwrap();
     let h = rt.handle();
     let (tx, rx) = mpsc::channel();
     let (go, wait) = mpsc::channel::<()>();
@@ -150,10 +136,7 @@ fn e11_a_stuck_worker_is_reported_and_left_behind() {
     ended.recv().unwrap();
     let start = Instant::now();
     while dropped.load(Relaxed) == 0 {
-        assert!(
-            start.elapsed() < Duration::from_secs(60),
-            "the worker drops what is left"
-        );
+        assert!(start.elapsed() < Duration::from_secs(60), "the worker drops what is left");
         thread::sleep(MS);
     }
 }
@@ -177,11 +160,7 @@ fn e11_dropping_the_runtime_on_its_own_worker_returns() {
 #[test]
 fn everything_may_outlive_the_runtime() {
     for policy in [StealPolicy::CostAware, StealPolicy::Eager, StealPolicy::Off] {
-        let rt = Runtime::builder()
-            .workers(2)
-            .steal_policy(policy)
-            .build()
-            .unwrap();
+        let rt = Runtime::builder().workers(2).steal_policy(policy).build().unwrap();
         let h = rt.handle();
         let drops = Arc::new(AtomicUsize::new(0));
         let color = h.new_color();
@@ -208,9 +187,10 @@ fn everything_may_outlive_the_runtime() {
     }
 }
 
+type Kept = (Handle, Color, Colored<Counted>, Palette<u8>);
+
 thread_local! {
-    static KEPT: RefCell<Option<(Handle, Color, Colored<Counted>, Palette<u8>)>> =
-        const { RefCell::new(None) };
+    static KEPT: RefCell<Option<Kept>> = const { RefCell::new(None) };
 }
 
 #[test]
@@ -254,11 +234,7 @@ fn worker_threads_keep_colors_in_thread_locals() {
     });
     let report = rt.shutdown(Duration::from_secs(60));
     assert!(report.drained);
-    assert_eq!(
-        drops.load(Relaxed),
-        1,
-        "the worker's thread-local destructor has run"
-    );
+    assert_eq!(drops.load(Relaxed), 1, "the worker's thread-local destructor has run");
 }
 
 #[test]
@@ -290,8 +266,7 @@ fn e16_armed_timers_do_not_keep_wait_idle() {
 fn e16_wait_idle_ends_when_another_thread_ends_the_runtime() {
     let rt = Arc::new(runtime(1));
     let (tx, rx) = mpsc::channel::<()>();
-    rt.handle()
-        .post_default(move |_| assert!(rx.recv().is_err()));
+    rt.handle().post_default(move |_| assert!(rx.recv().is_err()));
     let waiter = thread::spawn({
         let rt = Arc::clone(&rt);
         move || rt.wait_idle()

@@ -18,22 +18,14 @@ fn e8_never_early() {
     let (tx, rx) = mpsc::channel();
     for i in 0..50u32 {
         let (tx, start, delay) = (tx.clone(), Instant::now(), Duration::from_micros(733) * i);
-        h.post_after(delay, &h.new_color(), move |_| {
-            tx.send((delay, start.elapsed())).unwrap()
-        });
+        h.post_after(delay, &h.new_color(), move |_| tx.send((delay, start.elapsed())).unwrap());
     }
     drop(tx);
     let fired: Vec<_> = rx.iter().collect();
     assert_eq!(fired.len(), 50);
     assert!(fired.iter().all(|(delay, took)| took >= delay), "{fired:?}");
     rt.wait_idle();
-    assert_eq!(
-        rt.metrics()
-            .histogram(Measure::TimerLateness)
-            .unwrap()
-            .len(),
-        50
-    );
+    assert_eq!(rt.metrics().histogram(Measure::TimerLateness).unwrap().len(), 50);
 }
 
 #[test]
@@ -98,9 +90,7 @@ fn e8_a_cancelled_closure_is_dropped_on_its_color() {
     }
     let (tx, rx) = mpsc::channel();
     let tell = Tell(tx, h.clone());
-    let timer = h.post_after(Duration::from_secs(3600), &h.new_color(), move |_| {
-        drop(tell)
-    });
+    let timer = h.post_after(Duration::from_secs(3600), &h.new_color(), move |_| drop(tell));
     assert!(timer.is_armed());
     assert!(timer.cancel());
     assert!(!timer.is_armed());
@@ -112,9 +102,7 @@ fn e8_a_timer_that_has_run_cannot_be_cancelled() {
     let rt = runtime(1);
     let h = rt.handle();
     let (tx, rx) = mpsc::channel();
-    let timer = h.post_after(Duration::ZERO, &h.default_color(), move |_| {
-        tx.send(()).unwrap()
-    });
+    let timer = h.post_after(Duration::ZERO, &h.default_color(), move |_| tx.send(()).unwrap());
     rx.recv().unwrap();
     assert!(!timer.cancel());
 }
@@ -122,19 +110,14 @@ fn e8_a_timer_that_has_run_cannot_be_cancelled() {
 #[test]
 fn e8_an_earlier_timer_wakes_a_worker_that_sleeps_for_a_later_one() {
     for policy in [StealPolicy::CostAware, StealPolicy::Off] {
-        let rt = Runtime::builder()
-            .workers(1)
-            .steal_policy(policy)
-            .build()
-            .unwrap();
+        let rt = Runtime::builder().workers(1).steal_policy(policy).build().unwrap();
         let h = rt.handle();
         let color = h.new_color();
         let _late = h.post_after(Duration::from_secs(600), &color, |_| ());
         std::thread::sleep(5 * MS);
         let (tx, rx) = mpsc::channel();
         h.post_after(MS, &color, move |_| tx.send(()).unwrap());
-        rx.recv_timeout(Duration::from_secs(60))
-            .expect("fires long before the late one");
+        rx.recv_timeout(Duration::from_secs(60)).expect("fires long before the late one");
     }
 }
 
@@ -179,8 +162,7 @@ fn e8_every_can_be_cancelled_by_its_own_call() {
 #[should_panic(expected = "longer than zero")]
 fn every_refuses_no_period() {
     let rt = runtime(1);
-    rt.handle()
-        .every(Duration::ZERO, &rt.handle().default_color(), |_| ());
+    rt.handle().every(Duration::ZERO, &rt.handle().default_color(), |_| ());
 }
 
 #[test]

@@ -30,9 +30,7 @@ pub struct Registration {
 
 impl std::fmt::Debug for Registration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Registration")
-            .field("color", &self.slot.color)
-            .finish_non_exhaustive()
+        f.debug_struct("Registration").field("color", &self.slot.color).finish_non_exhaustive()
     }
 }
 
@@ -97,11 +95,7 @@ impl Slot {
     }
 
     fn take_callback(&self) {
-        let callback = self
-            .callback
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let callback = self.callback.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(callback);
     }
 
@@ -143,10 +137,9 @@ impl FdEntry {
     /// descriptor's.
     fn rearm(&self, table: &Table, token: Token) -> io::Result<()> {
         match self.interest() {
-            Some(interest) if table.by_fd.get(&self.fd) == Some(&token) => self
-                .site
-                .registry()
-                .reregister(&mut SourceFd(&self.fd), token, interest),
+            Some(interest) if table.by_fd.get(&self.fd) == Some(&token) => {
+                self.site.registry().reregister(&mut SourceFd(&self.fd), token, interest)
+            }
             _ => Ok(()),
         }
     }
@@ -260,10 +253,7 @@ impl Io {
             }
         };
         let end = move || leave(&site, token, direction);
-        Ok(Registration {
-            slot,
-            end: Some(Box::new(end)),
-        })
+        Ok(Registration { slot, end: Some(Box::new(end)) })
     }
 }
 
@@ -286,10 +276,7 @@ fn join(
     };
     // Does the system still know the descriptor by this entry? If it was closed, it does not.
     let known = match entry.interest() {
-        Some(interest) => site
-            .registry()
-            .reregister(&mut SourceFd(&fd), token, interest)
-            .is_ok(),
+        Some(interest) => site.registry().reregister(&mut SourceFd(&fd), token, interest).is_ok(),
         None => false,
     };
     if !known {
@@ -331,10 +318,7 @@ fn create(
         Direction::Write => Interest::WRITABLE,
     };
     // The reactor cannot be told before we leave the table's lock.
-    if let Err(error) = site
-        .registry()
-        .register(&mut SourceFd(&fd), token, interest)
-    {
+    if let Err(error) = site.registry().register(&mut SourceFd(&fd), token, interest) {
         table.remove(token);
         return Err(error);
     }

@@ -37,11 +37,7 @@
 //!
 //! Readiness that arrives on a worker's poller is posted as an event to a color; callbacks never run
 //! inside the poller.
-#![deny(
-    unsafe_op_in_unsafe_fn,
-    clippy::undocumented_unsafe_blocks,
-    missing_docs
-)]
+#![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks, missing_docs)]
 
 mod fd;
 mod reactor;

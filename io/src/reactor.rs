@@ -70,10 +70,7 @@ impl Table {
         self.generations = self.generations.wrapping_add(1);
         let generation = self.generations & 0x7fff_ffff;
         let index = self.entries.insert(Entry { generation, ready });
-        assert!(
-            index < u32::MAX as usize,
-            "a reactor has less than 2^32 registrations"
-        );
+        assert!(index < u32::MAX as usize, "a reactor has less than 2^32 registrations");
         Token((generation as usize) << 32 | index)
     }
 
@@ -152,29 +149,17 @@ impl Driver for IoDriver {
         });
         let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
         if sites.len() != worker {
-            return Err(io::Error::other(
-                "a reactor serves one runtime, and was given to another",
-            ));
+            return Err(io::Error::other("a reactor serves one runtime, and was given to another"));
         }
         sites.push(Arc::clone(&site));
-        Ok(Box::new(Reactor {
-            poll,
-            events: Events::with_capacity(EVENTS),
-            waker,
-            site,
-        }))
+        Ok(Box::new(Reactor { poll, events: Events::with_capacity(EVENTS), waker, site }))
     }
 }
 
 impl IoDriver {
     pub(crate) fn sites(&self) -> &[Arc<Site>] {
         // All of them are there before a worker runs or a handle is given out.
-        self.all.get_or_init(|| {
-            self.sites
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone()
-        })
+        self.all.get_or_init(|| self.sites.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 }
 
@@ -253,9 +238,7 @@ impl Io {
             handle.driver::<IoDriver>().is_some(),
             "the runtime has no reactor: build it with dapple_io::runtime()"
         );
-        Io {
-            handle: handle.clone(),
-        }
+        Io { handle: handle.clone() }
     }
 
     /// The handle of the runtime.
@@ -268,12 +251,8 @@ impl Io {
     pub fn drain_connections(&self) {
         for site in self.driver().sites() {
             // Posting may drop handles, so not under the lock.
-            let entries: Vec<_> = site
-                .table()
-                .entries
-                .iter()
-                .map(|(_, e)| Arc::clone(&e.ready))
-                .collect();
+            let entries: Vec<_> =
+                site.table().entries.iter().map(|(_, e)| Arc::clone(&e.ready)).collect();
             entries.iter().for_each(|entry| entry.drain());
         }
     }
@@ -288,9 +267,7 @@ impl Io {
 
     /// Where something new lives: at the current worker, or dealt out in turn.
     pub(crate) fn place(&self) -> usize {
-        self.handle
-            .current_worker()
-            .unwrap_or_else(|| self.next_place())
+        self.handle.current_worker().unwrap_or_else(|| self.next_place())
     }
 
     /// The workers in turn.

@@ -81,9 +81,6 @@ impl Io {
             drop(signals);
             site.forget(token);
         };
-        Ok(Registration {
-            slot,
-            end: Some(Box::new(end)),
-        })
+        Ok(Registration { slot, end: Some(Box::new(end)) })
     }
 }

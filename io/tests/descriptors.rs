@@ -18,10 +18,7 @@ impl Protocol for Echo {
 }
 
 fn limit(n: u64) -> u64 {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: pointers to an rlimit of ours.
     unsafe {
         assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
@@ -36,14 +33,10 @@ fn limit(n: u64) -> u64 {
 fn n3_a_full_process_sheds_and_recovers() {
     let rt = dapple_io::runtime().workers(1).build().unwrap();
     let listener = Io::of(&rt.handle())
-        .listen(
-            "127.0.0.1:0".parse().unwrap(),
-            Accepting::PerWorker,
-            |stream, cx| {
-                let color = cx.new_color();
-                stream.serve(&color, ConnOptions::default(), Echo);
-            },
-        )
+        .listen("127.0.0.1:0".parse().unwrap(), Accepting::PerWorker, |stream, cx| {
+            let color = cx.new_color();
+            stream.serve(&color, ConnOptions::default(), Echo);
+        })
         .unwrap();
     let echo = |stream: &mut TcpStream| -> bool {
         let mut answer = [0; 2];
@@ -53,31 +46,21 @@ fn n3_a_full_process_sheds_and_recovers() {
     let before = limit(64);
     let mut clients = Vec::new();
     while let Ok(client) = TcpStream::connect(listener.local_addr()) {
-        client
-            .set_read_timeout(Some(Duration::from_secs(60)))
-            .unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         clients.push(client);
         // Let the server accept, so that both take descriptors.
         std::thread::sleep(Duration::from_millis(1));
     }
     assert!(clients.len() > 5);
-    let answered = clients
-        .iter_mut()
-        .filter_map(|c| echo(c).then_some(()))
-        .count();
+    let answered = clients.iter_mut().filter_map(|c| echo(c).then_some(())).count();
     assert!(answered > 5, "those that were accepted are served");
     assert!(listener.shed() > 0 || answered == clients.len());
     clients.truncate(2);
     let start = Instant::now();
     loop {
-        assert!(
-            start.elapsed() < Duration::from_secs(60),
-            "the listener recovers by itself"
-        );
+        assert!(start.elapsed() < Duration::from_secs(60), "the listener recovers by itself");
         if let Ok(mut client) = TcpStream::connect(listener.local_addr()) {
-            client
-                .set_read_timeout(Some(Duration::from_secs(60)))
-                .unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
             if echo(&mut client) {
                 break;
             }

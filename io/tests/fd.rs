@@ -61,11 +61,8 @@ fn n2_a_writer_and_a_reader_share_a_descriptor() {
     let again = io.on_readable(&ours, &color, |_| ());
     assert_eq!(again.unwrap_err().kind(), ErrorKind::AlreadyExists);
     let slot: Arc<Mutex<Option<Registration>>> = Arc::default();
-    let (also, counted, mut writer) = (
-        Arc::clone(&slot),
-        Arc::clone(&calls),
-        ours.try_clone().unwrap(),
-    );
+    let (also, counted, mut writer) =
+        (Arc::clone(&slot), Arc::clone(&calls), ours.try_clone().unwrap());
     let mut held = slot.lock().unwrap();
     let write = io
         .on_writable(&ours, &color, move |_| {
@@ -87,9 +84,7 @@ fn n2_a_writer_and_a_reader_share_a_descriptor() {
     assert_eq!(calls.load(Relaxed), 3);
     // The direction is free again.
     let (tx, rx) = mpsc::channel();
-    let third = io
-        .on_writable(&ours, &color, move |_| tx.send(()).unwrap_or(()))
-        .unwrap();
+    let third = io.on_writable(&ours, &color, move |_| tx.send(()).unwrap_or(())).unwrap();
     rx.recv().unwrap();
     drop(third);
 }
@@ -159,11 +154,7 @@ fn n2_a_descriptor_that_was_closed_and_reused_gets_a_fresh_registration() {
         .unwrap();
     drop(stale);
     theirs.write_all(b"z").unwrap();
-    assert_eq!(
-        rx.recv().unwrap(),
-        b'z',
-        "dropping the stale one did not touch the fresh one"
-    );
+    assert_eq!(rx.recv().unwrap(), b'z', "dropping the stale one did not touch the fresh one");
     drop(fresh);
 }
 
@@ -171,9 +162,7 @@ fn n2_a_descriptor_that_was_closed_and_reused_gets_a_fresh_registration() {
 fn n2_what_cannot_be_polled_is_an_error() {
     let (rt, io) = start(1);
     let file = tempfile::tempfile().unwrap();
-    let error = io
-        .on_readable(&file, &rt.handle().default_color(), |_| ())
-        .unwrap_err();
+    let error = io.on_readable(&file, &rt.handle().default_color(), |_| ()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
 }
 

@@ -74,19 +74,13 @@ fn serve(workers: usize, per_worker: bool, options: ConnOptions) -> Server {
             stream.serve(&color, options, Lines { closed });
         })
         .unwrap();
-    Server {
-        rt,
-        listener,
-        closed,
-    }
+    Server { rt, listener, closed }
 }
 
 impl Server {
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.listener.local_addr()).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(60)))
-            .unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream
     }
 
@@ -151,10 +145,7 @@ fn pipelined_lines_in_one_packet_and_lines_in_pieces() {
 
 #[test]
 fn n6_back_pressure_stops_reading_and_loses_nothing() {
-    let options = ConnOptions {
-        high_water: 64 * 1024,
-        ..ConnOptions::default()
-    };
+    let options = ConnOptions { high_water: 64 * 1024, ..ConnOptions::default() };
     let server = serve(1, true, options);
     let mut stream = server.connect();
     // 40 answers of 4 MiB are asked for at once, and read slowly at first.
@@ -178,10 +169,7 @@ fn a_panicking_protocol_loses_its_connection_only() {
     stream.write_all(b"panic\n").unwrap();
     let mut rest = Vec::new();
     assert!(matches!(stream.read_to_end(&mut rest), Ok(0) | Err(_)));
-    assert_eq!(
-        server.closed.recv_timeout(Duration::from_secs(60)).unwrap(),
-        "dropped"
-    );
+    assert_eq!(server.closed.recv_timeout(Duration::from_secs(60)).unwrap(), "dropped");
     assert_eq!(ask(&mut other, "b\n"), "b\n");
     server.rt.wait_idle();
     assert_eq!(server.rt.metrics().panics(), 1);
@@ -191,19 +179,13 @@ fn a_panicking_protocol_loses_its_connection_only() {
 fn n5_timeouts_end_what_hangs() {
     let short = |options: ConnOptions| serve(1, true, options);
     // Nothing at all.
-    let server = short(ConnOptions {
-        idle_timeout: 30 * MS,
-        ..ConnOptions::default()
-    });
+    let server = short(ConnOptions { idle_timeout: 30 * MS, ..ConnOptions::default() });
     let start = Instant::now();
     let _idle = server.connect();
     assert_eq!(server.closed(), "IdleTimeout");
     assert!(start.elapsed() >= 30 * MS);
     // A byte now and then: they do not prolong a line.
-    let server = short(ConnOptions {
-        frame_timeout: 60 * MS,
-        ..ConnOptions::default()
-    });
+    let server = short(ConnOptions { frame_timeout: 60 * MS, ..ConnOptions::default() });
     let mut slow = server.connect();
     let drip = thread::spawn(move || {
         while slow.write_all(b"x").is_ok() {
@@ -213,10 +195,7 @@ fn n5_timeouts_end_what_hangs() {
     assert_eq!(server.closed(), "FrameTimeout");
     drip.join().unwrap();
     // A peer that takes nothing.
-    let server = short(ConnOptions {
-        write_timeout: 60 * MS,
-        ..ConnOptions::default()
-    });
+    let server = short(ConnOptions { write_timeout: 60 * MS, ..ConnOptions::default() });
     let mut deaf = server.connect();
     deaf.write_all(&b"big\n".repeat(20)).unwrap();
     assert_eq!(server.closed(), "WriteTimeout");
@@ -224,14 +203,7 @@ fn n5_timeouts_end_what_hangs() {
 
 #[test]
 fn n5_activity_prolongs_an_idle_timeout() {
-    let server = serve(
-        1,
-        true,
-        ConnOptions {
-            idle_timeout: 200 * MS,
-            ..ConnOptions::default()
-        },
-    );
+    let server = serve(1, true, ConnOptions { idle_timeout: 200 * MS, ..ConnOptions::default() });
     let mut stream = server.connect();
     let start = Instant::now();
     while start.elapsed() < 600 * MS {
@@ -243,14 +215,7 @@ fn n5_activity_prolongs_an_idle_timeout() {
 
 #[test]
 fn n5_more_input_than_allowed_closes() {
-    let server = serve(
-        1,
-        true,
-        ConnOptions {
-            max_input: 1_000,
-            ..ConnOptions::default()
-        },
-    );
+    let server = serve(1, true, ConnOptions { max_input: 1_000, ..ConnOptions::default() });
     let mut stream = server.connect();
     // Writing may fail half way, when the server has closed.
     for _ in 0..100 {
@@ -323,21 +288,13 @@ fn a_dropped_listener_refuses_and_leaves_its_connections() {
     let mut stream = server.connect();
     assert_eq!(ask(&mut stream, "a\n"), "a\n");
     let address = server.listener.local_addr();
-    let Server {
-        rt,
-        listener,
-        closed,
-    } = server;
+    let Server { rt, listener, closed } = server;
     drop(listener);
     rt.wait_idle();
     assert!(TcpStream::connect(address).is_err());
     assert_eq!(ask(&mut stream, "b\n"), "b\n");
     drop(rt);
-    assert_eq!(
-        closed.recv().unwrap(),
-        "dropped",
-        "the runtime's end drops the protocol"
-    );
+    assert_eq!(closed.recv().unwrap(), "dropped", "the runtime's end drops the protocol");
 }
 
 #[test]
@@ -368,16 +325,12 @@ fn answers_made_elsewhere_find_their_connection() {
     }
     let rt = dapple_io::runtime().workers(2).build().unwrap();
     let listener = Io::of(&rt.handle())
-        .listen(
-            "127.0.0.1:0".parse().unwrap(),
-            Accepting::PerWorker,
-            |stream, cx| {
-                let color = cx.new_color();
-                let connection = stream.serve(&color, ConnOptions::default(), Later(None));
-                let own = connection.clone();
-                connection.with(move |later, _, _| later.0 = Some(own));
-            },
-        )
+        .listen("127.0.0.1:0".parse().unwrap(), Accepting::PerWorker, |stream, cx| {
+            let color = cx.new_color();
+            let connection = stream.serve(&color, ConnOptions::default(), Later(None));
+            let own = connection.clone();
+            connection.with(move |later, _, _| later.0 = Some(own));
+        })
         .unwrap();
     let mut stream = TcpStream::connect(listener.local_addr()).unwrap();
     stream.write_all(b"now").unwrap();
@@ -396,9 +349,5 @@ fn e7_idle_connections_burn_no_cpu() {
     thread::sleep(50 * MS);
     let before = server.rt.metrics().polls();
     thread::sleep(200 * MS);
-    assert_eq!(
-        server.rt.metrics().polls(),
-        before,
-        "the worker sleeps in its poller"
-    );
+    assert_eq!(server.rt.metrics().polls(), before, "the worker sleeps in its poller");
 }

@@ -40,23 +40,11 @@ fn rows() -> Vec<Row> {
         for (name, policy) in POLICIES {
             let run = move |w, n| Some(workloads::dapple::run(w, n, workers, policy));
             let (run, took) = (Box::new(run), Vec::new());
-            rows.push(Row {
-                system: "dapple",
-                policy: Some(name),
-                workers,
-                run,
-                took,
-            });
+            rows.push(Row { system: "dapple", policy: Some(name), workers, run, took });
         }
         for (system, peer) in PEERS {
             let (run, took) = (Box::new(move |w, n| peer(w, n, workers)), Vec::new());
-            rows.push(Row {
-                system,
-                policy: None,
-                workers,
-                run,
-                took,
-            });
+            rows.push(Row { system, policy: None, workers, run, took });
         }
     }
     rows
@@ -74,10 +62,7 @@ fn command() -> Command {
                 .help("Fewer and shorter runs: ends within a minute, tells orders of magnitude"),
         )
         .arg(
-            Arg::new("json")
-                .long("json")
-                .value_name("FILE")
-                .help("Also write the medians as JSON"),
+            Arg::new("json").long("json").value_name("FILE").help("Also write the medians as JSON"),
         )
         .arg(
             Arg::new("rounds")
@@ -114,10 +99,7 @@ fn command() -> Command {
 fn main() -> ExitCode {
     let args = command().get_matches();
     let quick = args.get_flag("quick");
-    let rounds = args
-        .get_one::<u32>("rounds")
-        .copied()
-        .unwrap_or(if quick { 3 } else { 15 });
+    let rounds = args.get_one::<u32>("rounds").copied().unwrap_or(if quick { 3 } else { 15 });
     let only: Vec<&String> = args.get_many("only").unwrap_or_default().collect();
     let systems: Vec<&String> = args.get_many("system").unwrap_or_default().collect();
     let mut records = Vec::new();

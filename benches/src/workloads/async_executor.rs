@@ -75,17 +75,20 @@ pub fn run(workload: Workload, events: u64, workers: usize) -> Option<Took> {
     Some(took)
 }
 
+// `last` is only handed on: its end is the end of the run.
+#[allow(clippy::only_used_in_recursion)]
 fn chain(left: u64, ex: &'static Ex, last: Arc<OpensWhenDropped>) {
     if left > 0 {
         ex.spawn(async move { chain(left - 1, ex, last) }).detach();
     }
 }
 
+// `last` is only handed on: its end is the end of the run.
+#[allow(clippy::only_used_in_recursion)]
 fn hop(left: u64, pair: Arc<[Mutex<u64>; 2]>, ex: &'static Ex, last: Arc<OpensWhenDropped>) {
     *pair[left as usize % 2].lock().unwrap() += 1;
     if left > 0 {
-        ex.spawn(async move { hop(left - 1, pair, ex, last) })
-            .detach();
+        ex.spawn(async move { hop(left - 1, pair, ex, last) }).detach();
     }
 }
 

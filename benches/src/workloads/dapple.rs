@@ -5,31 +5,25 @@ use dapple::{Colored, Cx, Handle, Runtime, StealPolicy};
 use super::{BURST, GENERATORS, KEYS, Keys, Workload, keyed_rounds};
 use crate::measure::{Took, time};
 
+/// Posts the first events of a run.
+type Start = Box<dyn FnOnce(&Handle)>;
+
 /// Runs a workload with a policy.
 pub fn run(workload: Workload, events: u64, workers: usize, policy: StealPolicy) -> Took {
-    let rt = Runtime::builder()
-        .workers(workers)
-        .steal_policy(policy)
-        .build()
-        .expect("a runtime");
+    let rt = Runtime::builder().workers(workers).steal_policy(policy).build().expect("a runtime");
     let h = rt.handle();
     // Warm: every worker's thread has started.
     rt.wait_idle();
-    let (start, events): (Box<dyn FnOnce(&Handle)>, u64) = match workload {
-        Workload::Chain => (
-            Box::new(move |h| h.post(&h.new_color(), move |cx| chain(events - 1, cx))),
-            events,
-        ),
+    let (start, events): (Start, u64) = match workload {
+        Workload::Chain => {
+            (Box::new(move |h| h.post(&h.new_color(), move |cx| chain(events - 1, cx))), events)
+        }
         Workload::Keyed => {
             let (rounds, events) = keyed_rounds(events);
             let counters: Vec<_> = (0..KEYS).map(|_| Colored::new(&h.new_color(), 0)).collect();
             let counters = std::sync::Arc::new(counters);
             let generators: Vec<_> = (0..GENERATORS)
-                .map(|g| Generator {
-                    left: rounds,
-                    keys: Keys::of(g),
-                    counters: counters.clone(),
-                })
+                .map(|g| Generator { left: rounds, keys: Keys::of(g), counters: counters.clone() })
                 .collect();
             let start = move |h: &Handle| {
                 for generator in generators {
@@ -66,20 +60,8 @@ pub fn run(workload: Workload, events: u64, workers: usize, policy: StealPolicy)
         ),
         Workload::Pingpong => (
             Box::new(move |h| {
-                let a = Colored::new(
-                    &h.new_color(),
-                    Player {
-                        left: events / 2,
-                        other: None,
-                    },
-                );
-                let b = Colored::new(
-                    &h.new_color(),
-                    Player {
-                        left: events / 2,
-                        other: None,
-                    },
-                );
+                let a = Colored::new(&h.new_color(), Player { left: events / 2, other: None });
+                let b = Colored::new(&h.new_color(), Player { left: events / 2, other: None });
                 let also_a = a.clone();
                 b.post(move |b, _| b.other = Some(also_a));
                 a.post(move |a, cx| {

@@ -7,9 +7,11 @@ use std::rc::Rc;
 use super::{BURST, GENERATORS, KEYS, Keys, Workload, keyed_rounds};
 use crate::measure::{Took, time};
 
+type Callback = Box<dyn FnOnce(&mut Loop)>;
+
 #[derive(Default)]
 struct Loop {
-    queue: VecDeque<Box<dyn FnOnce(&mut Loop)>>,
+    queue: VecDeque<Callback>,
 }
 
 impl Loop {

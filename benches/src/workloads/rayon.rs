@@ -9,10 +9,7 @@ use crate::measure::{Took, time};
 
 /// Runs a workload.
 pub fn run(workload: Workload, events: u64, workers: usize) -> Option<Took> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(workers)
-        .build()
-        .expect("a pool");
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(workers).build().expect("a pool");
     pool.broadcast(|_| ());
     Some(match workload {
         Workload::Chain => time(events, || pool.scope_fifo(|s| chain(events - 1, s))),

@@ -9,14 +9,9 @@ use super::{BURST, GENERATORS, KEYS, Keys, Workload, keyed_rounds};
 use crate::measure::{Took, time};
 
 pub(super) fn runtime(workers: usize) -> Runtime {
-    let rt = Builder::new_multi_thread()
-        .worker_threads(workers)
-        .build()
-        .expect("a runtime");
+    let rt = Builder::new_multi_thread().worker_threads(workers).build().expect("a runtime");
     rt.block_on(async {
-        let warm: Vec<_> = (0..64)
-            .map(|_| tokio::spawn(tokio::task::yield_now()))
-            .collect();
+        let warm: Vec<_> = (0..64).map(|_| tokio::spawn(tokio::task::yield_now())).collect();
         for task in warm {
             task.await.expect("it does not panic");
         }
@@ -122,11 +117,7 @@ async fn keyed(rounds: usize) {
     let counters = std::sync::Arc::new(counters);
     for g in 0..GENERATORS {
         let counters = std::sync::Arc::clone(&counters);
-        let (tx, task) = actor(|own| Generator {
-            own,
-            keys: Keys::of(g),
-            counters,
-        });
+        let (tx, task) = actor(|own| Generator { own, keys: Keys::of(g), counters });
         let _ = tx.send(Box::new(move |g| generate(g, rounds - 1)));
         actors.push(task);
     }

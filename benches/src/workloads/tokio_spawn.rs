@@ -54,12 +54,16 @@ pub fn run(workload: Workload, events: u64, workers: usize) -> Option<Took> {
     }))
 }
 
+// `last` is only handed on: its end is the end of the run.
+#[allow(clippy::only_used_in_recursion)]
 fn chain(left: u64, last: Arc<OpensWhenDropped>) {
     if left > 0 {
         tokio::spawn(async move { chain(left - 1, last) });
     }
 }
 
+// `last` is only handed on: its end is the end of the run.
+#[allow(clippy::only_used_in_recursion)]
 fn hop(left: u64, pair: Arc<[Mutex<u64>; 2]>, last: Arc<OpensWhenDropped>) {
     *pair[left as usize % 2].lock().unwrap() += 1;
     if left > 0 {

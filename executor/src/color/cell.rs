@@ -144,10 +144,8 @@ impl ColorCell {
     /// The holder has timed a turn.
     pub(crate) fn learn(&self, turn: u64, events: u32) {
         let per_event = turn / u64::from(events.max(1));
-        self.turn_nanos
-            .store(blend(self.turn_nanos(), turn), Ordering::Relaxed);
-        self.event_nanos
-            .store(blend(self.event_nanos(), per_event), Ordering::Relaxed);
+        self.turn_nanos.store(blend(self.turn_nanos(), turn), Ordering::Relaxed);
+        self.event_nanos.store(blend(self.event_nanos(), per_event), Ordering::Relaxed);
     }
 
     /// Appends an event.
@@ -234,10 +232,7 @@ impl ColorCell {
         #[cfg(debug_assertions)]
         {
             let other = self.holder.swap(_worker as u32 + 1, Ordering::Relaxed);
-            assert_eq!(
-                other, 0,
-                "C1: two workers are about to run events of one color"
-            );
+            assert_eq!(other, 0, "C1: two workers are about to run events of one color");
         }
     }
 

@@ -106,9 +106,7 @@ impl<T: Send + 'static> Colored<T> {
             }
             inner.with(|value| f(value, cx));
         };
-        self.inner()
-            .color
-            .post_from_anywhere(event, Location::caller());
+        self.inner().color.post_from_anywhere(event, Location::caller());
     }
 
     /// The value, from within an event of its color: how an event that has one value of a color
@@ -121,18 +119,9 @@ impl<T: Send + 'static> Colored<T> {
     #[track_caller]
     pub fn get_mut<'a>(&'a self, cx: &'a mut Cx) -> &'a mut T {
         let inner = self.inner();
-        assert!(
-            cx.is_on(&inner.color),
-            "the event does not run on the color of this value"
-        );
-        assert!(
-            !inner.borrowed.get(),
-            "the event has this value by reference already"
-        );
-        assert!(
-            !self.is_poisoned(),
-            "the value is poisoned: an event on it panicked"
-        );
+        assert!(cx.is_on(&inner.color), "the event does not run on the color of this value");
+        assert!(!inner.borrowed.get(), "the event has this value by reference already");
+        assert!(!self.is_poisoned(), "the value is poisoned: an event on it panicked");
         // SAFETY: we are in an event of the color, so no other one runs; this event has no
         // reference to the value from `post` (checked), nor from `get_mut`, which would still
         // borrow `cx`.
@@ -156,9 +145,7 @@ impl<T: Send + 'static> Colored<T> {
             inner.with(|value| f(value, cx));
             inner.poisoned.store(false, Ordering::Relaxed);
         };
-        self.inner()
-            .color
-            .post_from_anywhere(event, Location::caller());
+        self.inner().color.post_from_anywhere(event, Location::caller());
     }
 }
 
@@ -180,15 +167,9 @@ impl<T> Inner<T> {
             }
         }
         let borrowed_before = self.borrowed.replace(true);
-        debug_assert!(
-            !borrowed_before,
-            "an event of the color begins while another one runs"
-        );
-        let mut borrow = Borrow {
-            borrowed: &self.borrowed,
-            poisoned: &self.poisoned,
-            returned: false,
-        };
+        debug_assert!(!borrowed_before, "an event of the color begins while another one runs");
+        let mut borrow =
+            Borrow { borrowed: &self.borrowed, poisoned: &self.poisoned, returned: false };
         // SAFETY: only called by an event of the color as its only access; `borrowed` keeps
         // `get_mut` away.
         f(unsafe { &mut *self.value.get() });

@@ -59,13 +59,7 @@ impl Color {
                 core.place()
             }
         };
-        Color(ColorCell::allocate(
-            core.as_ptr(),
-            home,
-            label,
-            retire,
-            false,
-        ))
+        Color(ColorCell::allocate(core.as_ptr(), home, label, retire, false))
     }
 
     /// A handle of a color that may have none.
@@ -171,8 +165,7 @@ impl Color {
         // SAFETY: a handle keeps the cell; the event by contract.
         unsafe {
             if self.0.as_ref().push(event) == Posted::BecameRunnable {
-                self.core()
-                    .inject(self.0.as_ref().home(), Entry::color(self.0));
+                self.core().inject(self.0.as_ref().home(), Entry::color(self.0));
             }
         }
     }

@@ -62,14 +62,8 @@ impl<K: Hash + Eq + Send + 'static> Palette<K> {
     /// An empty palette, whose colors belong to the handle's runtime.
     pub fn new(handle: &Handle) -> Self {
         let shards = std::array::from_fn(|_| Mutex::new(HashTable::new()));
-        let table = Arc::new(Table {
-            shards,
-            hasher: RandomState::new(),
-        });
-        Palette {
-            handle: handle.clone(),
-            table,
-        }
+        let table = Arc::new(Table { shards, hasher: RandomState::new() });
+        Palette { handle: handle.clone(), table }
     }
 
     /// The color of `key`; a new one if the key has none.
@@ -87,16 +81,9 @@ impl<K: Hash + Eq + Send + 'static> Palette<K> {
             Entry::Occupied(slot) => unsafe { Color::revive(slot.get().cell.0) },
             Entry::Vacant(vacant) => {
                 let key = key.to_owned();
-                let retire = Member {
-                    table: Arc::downgrade(&self.table),
-                    hash,
-                };
+                let retire = Member { table: Arc::downgrade(&self.table), hash };
                 let color = Color::create(self.handle.core(), 0, Some(Box::new(retire)));
-                vacant.insert(Slot {
-                    hash,
-                    key,
-                    cell: CellPtr(color.cell()),
-                });
+                vacant.insert(Slot { hash, key, cell: CellPtr(color.cell()) });
                 color
             }
         }
@@ -104,11 +91,7 @@ impl<K: Hash + Eq + Send + 'static> Palette<K> {
 
     /// How many keys have a color now.
     pub fn len(&self) -> usize {
-        self.table
-            .shards
-            .iter()
-            .map(|shard| lock(shard).len())
-            .sum()
+        self.table.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
     /// Has no key a color?

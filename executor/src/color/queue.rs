@@ -163,9 +163,7 @@ impl Queue {
     #[inline]
     pub(crate) unsafe fn link(&self, prev: NonNull<Link>, link: NonNull<Link>) {
         // SAFETY: `prev` stays in the queue until its `next` is set; nobody else sets it.
-        unsafe { prev.as_ref() }
-            .next
-            .store(link.as_ptr(), Ordering::Release);
+        unsafe { prev.as_ref() }.next.store(link.as_ptr(), Ordering::Release);
     }
 
     /// The link that is next to run. The color must be queued or running, and held by the caller;

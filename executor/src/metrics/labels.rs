@@ -33,9 +33,6 @@ impl Labels {
     }
 
     pub(crate) fn names(&self) -> Vec<Arc<str>> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -108,11 +108,7 @@ impl Histograms {
     fn get(&self, measure: Measure, label: u32) -> Option<&Histogram<u64>> {
         match label {
             0 => self.all[measure as usize].as_deref(),
-            l => self
-                .by_label
-                .get(l as usize)?
-                .get(measure as usize)?
-                .as_deref(),
+            l => self.by_label.get(l as usize)?.get(measure as usize)?.as_deref(),
         }
     }
 }

@@ -17,11 +17,7 @@ pub(crate) struct Sample {
 
 impl Sample {
     pub(crate) fn new(measure: Measure, label: u32, nanos: u64) -> Self {
-        Sample {
-            measure,
-            label,
-            nanos,
-        }
+        Sample { measure, label, nanos }
     }
 }
 
@@ -36,11 +32,7 @@ impl Sampler {
     pub(crate) fn new(mode: Histogramming, seed: u64) -> Self {
         // SplitMix64's increment spreads neighbouring seeds.
         let random = Cell::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-        Sampler {
-            left: Cell::new(0),
-            random,
-            mode,
-        }
+        Sampler { left: Cell::new(0), random, mode }
     }
 
     /// Is this event one of them?

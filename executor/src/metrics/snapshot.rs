@@ -64,10 +64,7 @@ counters! {
 impl Metrics {
     pub(crate) fn read(core: &Core) -> Metrics {
         let sum = |pick: fn(&Counters) -> &AtomicU64| -> u64 {
-            core.workers
-                .iter()
-                .map(|w| pick(&w.counters).load(Ordering::Relaxed))
-                .sum()
+            core.workers.iter().map(|w| pick(&w.counters).load(Ordering::Relaxed)).sum()
         };
         let outside = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = [
@@ -117,9 +114,7 @@ impl Metrics {
 
 fn distributions(core: &Core) -> Vec<Distribution> {
     let labels = core.labels.names();
-    let keys = std::iter::once(None)
-        .chain(labels.into_iter().map(Some))
-        .enumerate();
+    let keys = std::iter::once(None).chain(labels.into_iter().map(Some)).enumerate();
     let keys: Vec<_> = keys.collect();
     let mut found = Vec::new();
     for (number, label) in keys {
@@ -129,17 +124,11 @@ fn distributions(core: &Core) -> Vec<Distribution> {
                 let histograms = lock(&worker.histograms);
                 if let Some(one) = histograms.get(measure, number as u32) {
                     let merged = merged.get_or_insert_with(new_histogram);
-                    merged
-                        .add(one)
-                        .expect("all histograms have the same bounds");
+                    merged.add(one).expect("all histograms have the same bounds");
                 }
             }
             if let Some(histogram) = merged {
-                found.push(Distribution {
-                    measure,
-                    label: label.clone(),
-                    histogram,
-                });
+                found.push(Distribution { measure, label: label.clone(), histogram });
             }
         }
     }

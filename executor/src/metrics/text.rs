@@ -61,33 +61,17 @@ impl Metrics {
     /// Those of `out`.
     pub fn write_hlog(&self, out: &mut impl Write) -> io::Result<()> {
         let mut serializer = V2DeflateSerializer::new();
-        let start = self
-            .taken
-            .checked_sub(self.uptime)
-            .unwrap_or(SystemTime::UNIX_EPOCH);
+        let start = self.taken.checked_sub(self.uptime).unwrap_or(SystemTime::UNIX_EPOCH);
         let mut log = IntervalLogWriterBuilder::new()
             .with_start_time(start)
             .begin_log_with(out, &mut serializer)?;
-        for Distribution {
-            measure,
-            label,
-            histogram,
-        } in &self.distributions
-        {
+        for Distribution { measure, label, histogram } in &self.distributions {
             let name = match label {
                 None => measure.name().to_owned(),
                 Some(label) => format!("{}/{label}", measure.name()),
             };
-            let name: String = name
-                .chars()
-                .map(|c| {
-                    if c == ',' || c.is_whitespace() {
-                        '_'
-                    } else {
-                        c
-                    }
-                })
-                .collect();
+            let name: String =
+                name.chars().map(|c| if c == ',' || c.is_whitespace() { '_' } else { c }).collect();
             log.write_histogram(histogram, Duration::ZERO, self.uptime, Tag::new(&name))
                 .map_err(|error| io::Error::other(format!("{error:?}")))?;
         }

@@ -202,13 +202,7 @@ impl Builder {
     /// `InvalidInput` for no workers, no cores, or cores that the process may not use; otherwise
     /// what the operating system says when it refuses a thread or a poller.
     pub fn build(self) -> io::Result<Runtime> {
-        let Builder {
-            workers,
-            pin_cores,
-            cores,
-            thread_name,
-            mut settings,
-        } = self;
+        let Builder { workers, pin_cores, cores, thread_name, mut settings } = self;
         let cores = choose_cores(cores)?;
         let workers = workers.unwrap_or_else(|| match &cores {
             Chosen::Named(cores) => cores.len(),
@@ -237,10 +231,7 @@ impl Builder {
             deques.push(deque);
         }
         let core = Core::create(settings, shared);
-        let mut runtime = Runtime {
-            core,
-            threads: Vec::new(),
-        };
+        let mut runtime = Runtime { core, threads: Vec::new() };
         for (index, (deque, pin)) in deques.into_iter().zip(pins).enumerate() {
             let core = runtime.core.clone();
             core.live_workers.fetch_add(1, Ordering::SeqCst);

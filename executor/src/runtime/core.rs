@@ -163,9 +163,7 @@ impl Core {
     /// The counts are the caller's; without another one it does not touch the core again.
     pub(crate) unsafe fn release(core: NonNull<Core>, n: usize) {
         // SAFETY: the caller's counts keep the core until this subtraction.
-        let before = unsafe { core.as_ref() }
-            .refs
-            .fetch_sub(n, Ordering::Release);
+        let before = unsafe { core.as_ref() }.refs.fetch_sub(n, Ordering::Release);
         if before == n {
             // Partner: the release of the other decrements.
             fence(Ordering::Acquire);

@@ -90,10 +90,7 @@ impl Runtime {
     /// On a worker, of whatever runtime: it would wait for itself.
     #[track_caller]
     pub fn wait_idle(&self) {
-        assert!(
-            !Local::on_a_worker(),
-            "wait_idle on a worker would wait for itself"
-        );
+        assert!(!Local::on_a_worker(), "wait_idle on a worker would wait for itself");
         let stopped = || self.core.phase() == Phase::Closed;
         self.core.quiesce.wait(&self.core, None, stopped);
     }
@@ -155,10 +152,7 @@ impl Runtime {
     /// ```
     #[track_caller]
     pub fn shutdown(mut self, limit: Duration) -> ShutdownReport {
-        assert!(
-            !Local::on_a_worker(),
-            "shutdown on a worker would wait for itself"
-        );
+        assert!(!Local::on_a_worker(), "shutdown on a worker would wait for itself");
         shutdown::shutdown(&self.core, &mut self.threads, limit)
     }
 }

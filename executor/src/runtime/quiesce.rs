@@ -61,10 +61,7 @@ impl Quiesce {
                     if left.is_zero() {
                         break false;
                     }
-                    self.changed
-                        .wait_timeout(guard, left)
-                        .unwrap_or_else(|e| e.into_inner())
-                        .0
+                    self.changed.wait_timeout(guard, left).unwrap_or_else(|e| e.into_inner()).0
                 }
             };
         };

@@ -64,10 +64,7 @@ pub(super) fn shutdown(
             // A worker's thread does not panic; if it did, its panic has been printed.
             let _ = thread.join();
         } else {
-            tracing::error!(
-                worker = index,
-                "a worker is stuck in an event, and left behind"
-            );
+            tracing::error!(worker = index, "a worker is stuck in an event, and left behind");
             stuck_workers.push(index);
         }
     }
@@ -83,10 +80,7 @@ pub(super) fn shutdown(
 }
 
 fn dropped(core: &Core) -> u64 {
-    let workers = core
-        .workers
-        .iter()
-        .map(|w| w.counters.dropped.load(Ordering::Relaxed));
+    let workers = core.workers.iter().map(|w| w.counters.dropped.load(Ordering::Relaxed));
     workers.sum::<u64>() + core.dropped_outside.load(Ordering::Relaxed)
 }
 

@@ -141,8 +141,7 @@ impl TimerState {
     /// The closure of a one-shot timer is about to run; false: it must not.
     fn begin(&self) -> bool {
         let word = &self.word;
-        word.compare_exchange(ARMED, BEGUN, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
+        word.compare_exchange(ARMED, BEGUN, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     fn is_cancelled(&self) -> bool {
@@ -187,13 +186,7 @@ fn arm<F: FnOnce(&mut Cx) + Send + 'static>(
         Some(local) => local.event(f, site),
         None => outside_event(&core, f, site),
     };
-    let key = timers.wheel.insert(
-        deadline,
-        Waiting {
-            event: WaitingEvent(event),
-            color,
-        },
-    );
+    let key = timers.wheel.insert(deadline, Waiting { event: WaitingEvent(event), color });
     *lock(&state.place) = Some((worker, key));
     let wake = timers.asleep_until.is_some_and(|until| deadline < until);
     drop(timers);
@@ -231,9 +224,7 @@ impl<F: FnMut(&mut Cx) + Send + 'static> Periodic<F> {
                 if let Some(mut me) = self.0.take_if(|me| !me.state.is_cancelled()) {
                     let now = me.color.core().clock.now();
                     let missed = now.saturating_sub(me.next) / me.period;
-                    me.next = me
-                        .next
-                        .saturating_add((missed + 1).saturating_mul(me.period));
+                    me.next = me.next.saturating_add((missed + 1).saturating_mul(me.period));
                     me.arm();
                 }
             }
@@ -271,11 +262,7 @@ impl Handle {
     where
         F: FnOnce(&mut Cx) + Send + 'static,
     {
-        let deadline = color
-            .core()
-            .clock
-            .now()
-            .saturating_add(saturating_nanos(delay));
+        let deadline = color.core().clock.now().saturating_add(saturating_nanos(delay));
         arm_once(color, deadline, Location::caller(), f)
     }
 
@@ -287,12 +274,7 @@ impl Handle {
     where
         F: FnOnce(&mut Cx) + Send + 'static,
     {
-        arm_once(
-            color,
-            color.core().clock.nanos_at(at),
-            Location::caller(),
-            f,
-        )
+        arm_once(color, color.core().clock.nanos_at(at), Location::caller(), f)
     }
 
     /// Posts `f` to `color` every `period`, for the first time after one, until it is cancelled.
@@ -321,22 +303,12 @@ impl Handle {
     where
         F: FnMut(&mut Cx) + Send + 'static,
     {
-        assert!(
-            !period.is_zero(),
-            "the period of a timer is longer than zero"
-        );
+        assert!(!period.is_zero(), "the period of a timer is longer than zero");
         let (core, period) = (CoreRef::of(color.core()), saturating_nanos(period));
         let state = Arc::new(TimerState::default());
         let next = core.clock.now().saturating_add(period);
         let (color, site) = (color.clone(), Location::caller());
-        let periodic = Periodic {
-            f,
-            period,
-            next,
-            state: Arc::clone(&state),
-            color,
-            site,
-        };
+        let periodic = Periodic { f, period, next, state: Arc::clone(&state), color, site };
         Box::new(periodic).arm();
         Timer { state, core }
     }
@@ -386,8 +358,6 @@ impl Timer {
 
 impl std::fmt::Debug for Timer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Timer")
-            .field("armed", &self.is_armed())
-            .finish_non_exhaustive()
+        f.debug_struct("Timer").field("armed", &self.is_armed()).finish_non_exhaustive()
     }
 }

@@ -77,10 +77,7 @@ impl<T> Default for Wheel<T> {
     fn default() -> Self {
         Wheel {
             nodes: Slab::new(),
-            levels: std::array::from_fn(|_| Level {
-                used: 0,
-                slots: [None; SLOTS],
-            }),
+            levels: std::array::from_fn(|_| Level { used: 0, slots: [None; SLOTS] }),
             now_list: None,
             far_list: None,
             tick: 0,
@@ -93,14 +90,7 @@ impl<T> Wheel<T> {
     pub(crate) fn insert(&mut self, deadline: u64, value: T) -> Key {
         let seq = self.next_seq;
         self.next_seq += 1;
-        let node = Node {
-            deadline,
-            seq,
-            value,
-            place: Place::Now,
-            prev: None,
-            next: None,
-        };
+        let node = Node { deadline, seq, value, place: Place::Now, prev: None, next: None };
         let index = self.nodes.insert(node);
         self.place(index);
         Key { index, seq }
@@ -157,22 +147,12 @@ impl<T> Wheel<T> {
     /// Takes out everything, due or not.
     pub(crate) fn drain(&mut self) -> Vec<Due<T>> {
         let next_seq = self.next_seq;
-        let old = std::mem::replace(
-            self,
-            Wheel {
-                next_seq,
-                ..Wheel::default()
-            },
-        );
+        let old = std::mem::replace(self, Wheel { next_seq, ..Wheel::default() });
         self.tick = old.tick;
         let mut all: Vec<_> = old
             .nodes
             .into_iter()
-            .map(|(_, n)| Due {
-                deadline: n.deadline,
-                seq: n.seq,
-                value: n.value,
-            })
+            .map(|(_, n)| Due { deadline: n.deadline, seq: n.seq, value: n.value })
             .collect();
         all.sort_unstable_by_key(|d| (d.deadline, d.seq));
         all
@@ -182,11 +162,7 @@ impl<T> Wheel<T> {
         while let Some(index) = self.now_list {
             self.unlink(index);
             let node = self.nodes.remove(index);
-            due.push(Due {
-                deadline: node.deadline,
-                seq: node.seq,
-                value: node.value,
-            });
+            due.push(Due { deadline: node.deadline, seq: node.seq, value: node.value });
         }
     }
 
@@ -202,8 +178,7 @@ impl<T> Wheel<T> {
                 return Some((Place::Slot(level, slot), (round + slot as u64) << shift));
             }
         }
-        self.far_list
-            .map(|_| (Place::Far, (self.tick / SPAN + 1) * SPAN))
+        self.far_list.map(|_| (Place::Far, (self.tick / SPAN + 1) * SPAN))
     }
 
     fn place(&mut self, index: usize) {
@@ -234,9 +209,7 @@ impl<T> Wheel<T> {
     }
 
     fn unlink(&mut self, index: usize) {
-        let Node {
-            place, prev, next, ..
-        } = self.nodes[index];
+        let Node { place, prev, next, .. } = self.nodes[index];
         if let Some(next) = next {
             self.nodes[next].prev = prev;
         }

@@ -161,11 +161,7 @@ impl Local {
         f: F,
         site: &'static Location<'static>,
     ) -> NonNull<Event> {
-        let posted = if self.sampler.hit() {
-            self.core.clock.now()
-        } else {
-            0
-        };
+        let posted = if self.sampler.hit() { self.core.clock.now() } else { 0 };
         // SAFETY: the memory is fresh or recycled, and ours.
         unsafe { Event::write(self.take_memory(), f, site, posted) }
     }
@@ -251,11 +247,7 @@ impl Local {
             StealPolicy::CostAware => {
                 // Alone in the queue of a worker that is about to look there, it runs here.
                 let waits = self.deque.len() > 1 || !self.current.get().is_null();
-                let expected = if turn_nanos == 0 {
-                    self.entry_nanos.get()
-                } else {
-                    turn_nanos
-                };
+                let expected = if turn_nanos == 0 { self.entry_nanos.get() } else { turn_nanos };
                 waits && expected >= WORTH_WAKING_NANOS
             }
         };

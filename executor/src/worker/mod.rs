@@ -6,7 +6,7 @@
 //! * [`turn`]: running a color for a turn.
 //! * [`steal`]: taking work from the others.
 //! * [`sleep`]: the sleep protocol.
-//! * [`cores`]: pinning.
+//! * [`cores`](self::cores): pinning.
 //!
 //! This file is the loop that puts them together: run what is queued; now and then look at the
 //! time, the descriptors and the inbox; when there is nothing, steal; when that fails, sleep.

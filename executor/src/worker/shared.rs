@@ -76,10 +76,7 @@ pub(crate) struct Counters {
 /// Adds to a counter whose only writer is the caller.
 #[inline]
 pub(crate) fn add(counter: &AtomicU64, n: u64) {
-    counter.store(
-        counter.load(Ordering::Relaxed).wrapping_add(n),
-        Ordering::Relaxed,
-    );
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
 }
 
 /// The sleep protocol, with the unparking and the counting of it.
@@ -91,10 +88,7 @@ pub(crate) struct Sleep {
 
 impl Sleep {
     pub(crate) fn new(workers: usize) -> Self {
-        Sleep {
-            state: SleepState::new(workers),
-            wakeups_outside: AtomicU64::new(0),
-        }
+        Sleep { state: SleepState::new(workers), wakeups_outside: AtomicU64::new(0) }
     }
 
     /// Wakes `worker` if it sleeps.

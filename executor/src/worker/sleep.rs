@@ -54,9 +54,7 @@ pub(crate) struct SleepState {
 impl SleepState {
     pub(crate) fn new(workers: usize) -> Self {
         SleepState {
-            workers: (0..workers)
-                .map(|_| CachePadded::new(AtomicUsize::new(BUSY)))
-                .collect(),
+            workers: (0..workers).map(|_| CachePadded::new(AtomicUsize::new(BUSY))).collect(),
             sentinel: AtomicUsize::new(0),
             idle: AtomicUsize::new(0),
         }
@@ -93,9 +91,8 @@ impl SleepState {
             return false;
         }
         let claimed = (seen & !STATE) | CLAIMED;
-        let won = state
-            .compare_exchange(seen, claimed, Ordering::SeqCst, Ordering::Relaxed)
-            .is_ok();
+        let won =
+            state.compare_exchange(seen, claimed, Ordering::SeqCst, Ordering::Relaxed).is_ok();
         if won {
             self.idle.fetch_sub(1, Ordering::Relaxed);
         }
@@ -122,10 +119,7 @@ impl SleepState {
 
     /// Takes the post of sentinel; true if it is `me` now.
     pub(crate) fn take_post(&self, me: usize) -> bool {
-        match self
-            .sentinel
-            .compare_exchange(0, me + 1, Ordering::SeqCst, Ordering::SeqCst)
-        {
+        match self.sentinel.compare_exchange(0, me + 1, Ordering::SeqCst, Ordering::SeqCst) {
             Ok(_) => true,
             Err(holder) => holder == me + 1,
         }

@@ -37,9 +37,7 @@ struct Look {
 
 impl Watch {
     pub(super) fn new(workers: usize) -> Self {
-        Watch {
-            last: vec![Look::default(); workers],
-        }
+        Watch { last: vec![Look::default(); workers] }
     }
 
     /// Has `victim` not got on since it was looked at, at least `delay` nanoseconds ago?
@@ -47,10 +45,7 @@ impl Watch {
         let look = &mut self.last[index];
         let progress = victim.published.progress.load(Ordering::Relaxed);
         if look.progress != progress || look.since == 0 {
-            *look = Look {
-                progress,
-                since: now,
-            };
+            *look = Look { progress, since: now };
             return false;
         }
         now.saturating_sub(look.since) >= delay
@@ -68,24 +63,13 @@ impl Local {
                 return None;
             }
             let before = self.deque.len();
-            let entry = retry(|| {
-                victim
-                    .stealer
-                    .steal_batch_with_limit_and_pop(&self.deque, BATCH)
-            })
-            .or_else(|| {
-                retry(|| {
-                    victim
-                        .inbox
-                        .steal_batch_with_limit_and_pop(&self.deque, BATCH)
-                })
-            })?;
+            let entry = retry(|| victim.stealer.steal_batch_with_limit_and_pop(&self.deque, BATCH))
+                .or_else(|| {
+                    retry(|| victim.inbox.steal_batch_with_limit_and_pop(&self.deque, BATCH))
+                })?;
             let counters = &self.shared().counters;
             add(&counters.steals, 1);
-            add(
-                &counters.colors_stolen,
-                (self.deque.len() + 1).saturating_sub(before) as u64,
-            );
+            add(&counters.colors_stolen, (self.deque.len() + 1).saturating_sub(before) as u64);
             Some(entry)
         })
     }

@@ -55,11 +55,7 @@ impl Local {
             cell,
             link: color.queue.head(),
             turn: Turn::new(self.core.settings.turn_budget, long),
-            start: if time_it || long {
-                self.core.clock.now()
-            } else {
-                0
-            },
+            start: if time_it || long { self.core.clock.now() } else { 0 },
             timed_from: 0,
             posts_before: self.posts.get(),
             ended: false,
@@ -93,10 +89,7 @@ impl Local {
             }
             // SAFETY: we hold the color until `finish` says otherwise.
             let color = unsafe { p.cell.as_ref() };
-            let step = match p
-                .turn
-                .after_event(self.posts.get().wrapping_sub(p.posts_before))
-            {
+            let step = match p.turn.after_event(self.posts.get().wrapping_sub(p.posts_before)) {
                 _ if self.core.phase() >= Phase::Stopping => TurnStep::End,
                 TurnStep::ReadClock => self.look_at_clock(p),
                 step => step,
@@ -262,11 +255,7 @@ impl Local {
             }
         }
         let now = self.core.clock.now();
-        self.sample(Sample::new(
-            Measure::QueueDelay,
-            label,
-            now.saturating_sub(posted),
-        ));
+        self.sample(Sample::new(Measure::QueueDelay, label, now.saturating_sub(posted)));
         let _stop = Stop(self, now, label);
         // SAFETY: by contract.
         unsafe { Event::run(event, cx) }

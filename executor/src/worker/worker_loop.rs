@@ -45,11 +45,7 @@ pub(crate) fn run(core: CoreRef, index: usize, deque: Deque<Entry>, pin: Option<
     if let Some(id) = pin
         && !super::cores::pin(id)
     {
-        tracing::warn!(
-            worker = index,
-            core = id.id,
-            "the system refused to pin a worker"
-        );
+        tracing::warn!(worker = index, core = id.id, "the system refused to pin a worker");
     }
     let workers = core.workers.len();
     let local = Local::new(core, index, deque);
@@ -89,13 +85,7 @@ impl WorkerLoop<'_> {
             .deque
             .pop()
             .or_else(|| self.local.take_inbox())
-            .or_else(|| {
-                if self.local.steals() {
-                    self.local.steal(&mut self.watch)
-                } else {
-                    None
-                }
-            })
+            .or_else(|| if self.local.steals() { self.local.steal(&mut self.watch) } else { None })
     }
 
     fn run(&mut self, entry: Entry) {
@@ -122,11 +112,7 @@ impl WorkerLoop<'_> {
         let core = &self.local.core;
         let now = core.clock.now();
         let per_entry = now.saturating_sub(self.last_look) / u64::from(self.entries.max(1));
-        self.until_look = if per_entry > SLOW_ENTRY_NANOS {
-            1
-        } else {
-            ENTRIES_PER_LOOK
-        };
+        self.until_look = if per_entry > SLOW_ENTRY_NANOS { 1 } else { ENTRIES_PER_LOOK };
         self.last_look = now;
         self.entries = 0;
         self.publish();
@@ -145,9 +131,7 @@ impl WorkerLoop<'_> {
 
     fn publish(&mut self) {
         let published = &self.local.shared().published;
-        published
-            .entry_nanos
-            .store(self.local.entry_nanos.get(), Ordering::Relaxed);
+        published.entry_nanos.store(self.local.entry_nanos.get(), Ordering::Relaxed);
         add(&published.progress, 1);
         let (posts, own) = (self.local.posts.get(), self.local.self_posts.get());
         let fresh = posts.wrapping_sub(self.posts_seen.0);

@@ -77,11 +77,7 @@ impl Input {
                 Ok(0) => return Ok(Filled::Eof),
                 Ok(n) => {
                     self.end += n;
-                    return Ok(if n < room {
-                        Filled::Drained
-                    } else {
-                        Filled::Full
-                    });
+                    return Ok(if n < room { Filled::Drained } else { Filled::Full });
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Filled::Nothing),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -115,11 +111,7 @@ impl Input {
 enum Piece {
     Bytes(Vec<u8>, usize),
     Shared(Arc<[u8]>, usize),
-    File {
-        file: Arc<File>,
-        offset: u64,
-        end: u64,
-    },
+    File { file: Arc<File>, offset: u64, end: u64 },
 }
 
 impl Piece {
@@ -188,11 +180,7 @@ impl Output {
     pub(super) fn file(&mut self, file: Arc<File>, offset: u64, len: u64) {
         self.end_tail();
         self.len += len;
-        self.pieces.push_back(Piece::File {
-            file,
-            offset,
-            end: offset + len,
-        });
+        self.pieces.push_back(Piece::File { file, offset, end: offset + len });
     }
 
     fn end_tail(&mut self) {

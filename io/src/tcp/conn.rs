@@ -44,6 +44,17 @@ pub struct Conn {
     pub(super) held_back: bool,
 }
 
+/// The input of a connection, taken out by [`Conn::take_input`].
+#[derive(Debug)]
+pub struct TakenInput(Input);
+
+impl TakenInput {
+    /// What was read and not yet consumed.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.bytes()
+    }
+}
+
 /// Since when what is waited for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clocks {
@@ -66,11 +77,7 @@ impl Conn {
             output: Output::default(),
             phase: Phase::Open,
             reason: None,
-            clocks: Clocks {
-                active: now,
-                frame: None,
-                write: None,
-            },
+            clocks: Clocks { active: now, frame: None, write: None },
             readable: false,
             writable: false,
             peer_closed: false,
@@ -98,6 +105,24 @@ impl Conn {
         self.input.consume(n);
         // What follows is a message of its own, with its own time.
         self.clocks.frame = None;
+    }
+
+    /// Takes the input out of the connection, so that what is parsed may borrow it while the answer is
+    /// written to the connection. It has to be [given back](Self::give_input_back) in the same call.
+    pub fn take_input(&mut self) -> TakenInput {
+        TakenInput(std::mem::take(&mut self.input))
+    }
+
+    /// Gives the input back, `used` bytes of which are understood.
+    ///
+    /// # Panics
+    ///
+    /// When there are less.
+    pub fn give_input_back(&mut self, input: TakenInput, used: usize) {
+        self.input = input.0;
+        if used > 0 {
+            self.consume(used);
+        }
     }
 
     /// Appends bytes to the out-buffer.

@@ -162,17 +162,13 @@ impl<P: Protocol> Connection<P> {
 
 impl<P: Protocol> Clone for Connection<P> {
     fn clone(&self) -> Self {
-        Connection {
-            link: self.link.clone(),
-        }
+        Connection { link: self.link.clone() }
     }
 }
 
 impl<P: Protocol> std::fmt::Debug for Connection<P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection")
-            .field("color", self.color())
-            .finish_non_exhaustive()
+        f.debug_struct("Connection").field("color", self.color()).finish_non_exhaustive()
     }
 }
 
@@ -184,11 +180,8 @@ pub(super) fn serve<P: Protocol>(
     protocol: P,
 ) -> Connection<P> {
     let TcpStream { stream, peer, site } = stream;
-    let place = Place {
-        site: Arc::clone(&site),
-        token: Arc::new(OnceLock::new()),
-        color: color.clone(),
-    };
+    let place =
+        Place { site: Arc::clone(&site), token: Arc::new(OnceLock::new()), color: color.clone() };
     let token = Arc::clone(&place.token);
     let link = Link {
         conn: Conn::new(stream, peer, options),
@@ -199,10 +192,7 @@ pub(super) fn serve<P: Protocol>(
         is_over: false,
     };
     let link = Colored::new(color, link);
-    let entry = Arc::new(Source {
-        bits: Arc::new(AtomicU8::new(0)),
-        link: link.clone(),
-    });
+    let entry = Arc::new(Source { bits: Arc::new(AtomicU8::new(0)), link: link.clone() });
     // The first event registers the stream, on the color: nothing can come before it.
     link.post(move |link, cx| {
         link.run(cx, |link, _| link.register(&site, entry, &token));
@@ -292,14 +282,11 @@ impl<P: Protocol> Link<P> {
 
     fn offer_room(&mut self, cx: &mut Cx) {
         let conn = &mut self.conn;
-        while conn.held_back
-            && conn.phase == Phase::Open
-            && conn.output.len() < conn.options.high_water as u64 / 2
-        {
+        let has_room = conn.output.len() < conn.options.high_water as u64 / 2;
+        if conn.held_back && conn.phase == Phase::Open && has_room {
             conn.held_back = false;
             self.protocol.on_data(conn, cx);
             self.check_input_limit();
-            return;
         }
     }
 
@@ -356,14 +343,7 @@ impl<P: Protocol> Link<P> {
             && let Some(entry) = self.place.entry()
         {
             let closed = false;
-            entry.ready(
-                Readiness {
-                    readable: more_to_read,
-                    writable: conn.writable,
-                    closed,
-                },
-                cx,
-            );
+            entry.ready(Readiness { readable: more_to_read, writable: conn.writable, closed }, cx);
         }
     }
 
@@ -371,14 +351,8 @@ impl<P: Protocol> Link<P> {
     /// throw away what we sent last; so wait for its end, for a while.
     fn start_lingering(&mut self) {
         let conn = &mut self.conn;
-        let reset = matches!(
-            conn.reason,
-            Some(CloseReason::Io(_) | CloseReason::WriteTimeout)
-        );
-        let shut = conn
-            .stream
-            .as_ref()
-            .map(|s| s.shutdown(std::net::Shutdown::Write));
+        let reset = matches!(conn.reason, Some(CloseReason::Io(_) | CloseReason::WriteTimeout));
+        let shut = conn.stream.as_ref().map(|s| s.shutdown(std::net::Shutdown::Write));
         if conn.peer_ended || reset || !matches!(shut, Some(Ok(()))) {
             conn.phase = Phase::Closed;
             return;
@@ -419,20 +393,14 @@ impl<P: Protocol> Link<P> {
         let conn = &mut self.conn;
         let options = &conn.options;
         if conn.phase == Phase::Lingering {
-            return (
-                conn.clocks.active + options.linger_timeout,
-                CloseReason::Closed,
-            );
+            return (conn.clocks.active + options.linger_timeout, CloseReason::Closed);
         }
         if let Some(since) = conn.clocks.write {
             return (since + options.write_timeout, CloseReason::WriteTimeout);
         }
         if conn.input.bytes().is_empty() {
             conn.clocks.frame = None;
-            return (
-                conn.clocks.active + options.idle_timeout,
-                CloseReason::IdleTimeout,
-            );
+            return (conn.clocks.active + options.idle_timeout, CloseReason::IdleTimeout);
         }
         let since = *conn.clocks.frame.get_or_insert(conn.clocks.active);
         (since + options.frame_timeout, CloseReason::FrameTimeout)
@@ -440,11 +408,7 @@ impl<P: Protocol> Link<P> {
 
     fn set_timer(&mut self, cx: &mut Cx) {
         let (deadline, _) = self.deadline();
-        if self
-            .timer
-            .as_ref()
-            .is_some_and(|(armed, _)| *armed <= deadline)
-        {
+        if self.timer.as_ref().is_some_and(|(armed, _)| *armed <= deadline) {
             return;
         }
         let (place, color) = (self.place.clone(), self.place.color.clone());

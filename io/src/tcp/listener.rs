@@ -88,10 +88,7 @@ impl Listener {
 
     /// Connections that were closed unserved because the process had no descriptor left.
     pub fn shed(&self) -> u64 {
-        self.acceptors
-            .iter()
-            .map(|a| a.shed.load(Ordering::Relaxed))
-            .sum()
+        self.acceptors.iter().map(|a| a.shed.load(Ordering::Relaxed)).sum()
     }
 }
 
@@ -105,9 +102,7 @@ impl Drop for Listener {
 
 impl std::fmt::Debug for Listener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Listener")
-            .field("address", &self.address)
-            .finish_non_exhaustive()
+        f.debug_struct("Listener").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
@@ -190,7 +185,7 @@ impl Acceptor {
         }
         let accepted = sockets.listener.accept().map(drop);
         sockets.reserve = reserve();
-        if accepted.is_ok() && self.shed.fetch_add(1, Ordering::Relaxed) % 1000 == 0 {
+        if accepted.is_ok() && self.shed.fetch_add(1, Ordering::Relaxed).is_multiple_of(1000) {
             tracing::warn!("no descriptor is left: connections are closed unserved");
         }
         accepted
@@ -216,11 +211,7 @@ impl Acceptor {
                 Ok((stream, peer)) => {
                     // It fails only if the peer is gone already, which the first read will tell.
                     let _ = stream.set_nodelay(true);
-                    let worker = if self.deal_out {
-                        self.io.next_place()
-                    } else {
-                        self.io.place()
-                    };
+                    let worker = if self.deal_out { self.io.next_place() } else { self.io.place() };
                     let site = Arc::clone(self.io.site(worker));
                     (self.on_accept)(TcpStream { stream, peer, site }, cx);
                 }
@@ -301,19 +292,14 @@ impl Io {
                 deal_out,
                 queued: AtomicBool::new(false),
                 shed: AtomicU64::new(0),
-                socket: Mutex::new(Some(Sockets {
-                    listener,
-                    reserve: reserve(),
-                })),
+                socket: Mutex::new(Some(Sockets { listener, reserve: reserve() })),
                 on_accept: Arc::clone(&on_accept),
             });
             let token = {
                 let mut socket = acceptor.socket();
                 let listener = &mut socket.as_mut().expect("nobody closed it").listener;
                 let entry = Arc::clone(&acceptor) as Arc<dyn Ready>;
-                acceptor
-                    .site
-                    .register(entry, listener, Interest::READABLE)?
+                acceptor.site.register(entry, listener, Interest::READABLE)?
             };
             let _ = acceptor.token.set(token);
             // A connection that came before the token was known has been reported to nobody.
@@ -339,20 +325,12 @@ impl Io {
         stream.set_nodelay(true)?;
         let peer = stream.peer_addr()?;
         let site = Arc::clone(self.site(self.place()));
-        Ok(TcpStream {
-            stream: mio::net::TcpStream::from_std(stream),
-            peer,
-            site,
-        })
+        Ok(TcpStream { stream: mio::net::TcpStream::from_std(stream), peer, site })
     }
 }
 
 fn bind(address: SocketAddr, shared_port: bool) -> io::Result<mio::net::TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(IpProtocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(IpProtocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_cloexec(true)?;
     socket.set_reuse_address(true)?;

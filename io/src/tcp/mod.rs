@@ -1,23 +1,25 @@
 //! TCP in callback style: listeners, and connections with a buffer on each side.
 //!
-//! * [`listener`]: accepting, one listener per worker or one for all (N3).
-//! * [`conn`]: what a protocol sees of its connection.
-//! * [`link`]: what drives it: readiness, timeouts, the end.
-//! * [`buffer`]: what is read and not yet understood; what is to be written.
+//! [`Io::listen`](crate::Io::listen) accepts; a [`Protocol`] talks over a [`Conn`], within the limits of
+//! [`ConnOptions`].
 //!
 //! A connection's events run on its color. In one event it is read until the system has no more or
 //! the event's budget is spent, the protocol answers into the out-buffer, and at the end of the event
 //! that is written at once (N6).
 
+// What is read and not yet understood, what is to be written.
 mod buffer;
+// What a protocol sees of its connection.
 mod conn;
+// What drives it: readiness, timeouts, the end.
 mod link;
+// Accepting, one listener per worker or one for all (N3).
 mod listener;
 
 use std::io;
 use std::time::Duration;
 
-pub use conn::Conn;
+pub use conn::{Conn, TakenInput};
 pub use link::{Connection, Protocol};
 pub use listener::{Accepting, Listener, TcpStream};
 

@@ -1,0 +1,308 @@
+//! Which response a request gets.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use dapple::{Color, Cx};
+use dapple_io::tcp::Conn;
+
+use super::cache::{Body, Cache, Entry, MOST_IN_MEMORY};
+use super::demo::Demo;
+use super::http::conditions::{self, Part, Validators};
+use super::http::date;
+use super::http::head::{self, Status};
+use super::http::request::{Method, Request};
+use super::path::{self, BadPath};
+use super::root::{Found, Root, Version};
+
+/// Bodies of up to this many bytes are copied behind their head; larger ones are written from where
+/// they are.
+const MOST_COPIED: usize = 8 * 1024;
+
+/// What is served.
+#[derive(Debug)]
+pub(super) enum Site {
+    Folder(Root),
+    Demo(Demo),
+}
+
+impl Site {
+    pub(super) fn open(folder: Option<&Path>) -> Result<Site, String> {
+        match folder {
+            None => Ok(Site::Demo(Demo::new())),
+            Some(folder) => Root::open(folder)
+                .map(Site::Folder)
+                .map_err(|e| format!("cannot serve {}: {e}", folder.display())),
+        }
+    }
+}
+
+impl std::fmt::Display for Site {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Site::Folder(root) => root.fmt(f),
+            Site::Demo(_) => f.write_str("a demonstration site"),
+        }
+    }
+}
+
+/// Site and cache.
+pub(super) struct Answers {
+    pub(super) site: Site,
+    cache: Cache,
+}
+
+/// Where a response goes, and what it needs from its request.
+pub(super) struct Reply<'a> {
+    pub(super) conn: &'a mut Conn,
+    /// See [`date::write_now`].
+    pub(super) stamp: u64,
+    pub(super) keep_alive: bool,
+    pub(super) head_only: bool,
+}
+
+impl Answers {
+    pub(super) fn new(site: Site, color: &Color, cache_bytes: u64) -> Self {
+        Answers { site, cache: Cache::new(color, cache_bytes) }
+    }
+
+    /// Answers a request for a file, and says with which status.
+    pub(super) fn answer(&self, request: &Request<'_>, reply: Reply<'_>, cx: &Cx) -> Status {
+        if request.method == Method::Other {
+            return reply.error(Status::MethodNotAllowed);
+        }
+        let Some((raw, query)) = path::split(request.target) else {
+            return reply.error(Status::BadRequest);
+        };
+        let asked = match path::decode(raw) {
+            Ok(asked) => asked,
+            Err(BadPath::Malformed) => return reply.error(Status::BadRequest),
+            Err(BadPath::Outside) => return reply.error(Status::NotFound),
+        };
+        let mut file = asked.relative;
+        if asked.is_folder {
+            if !file.is_empty() {
+                file.push(b'/');
+            }
+            file.extend_from_slice(b"index.html");
+        }
+        match self.find(&file, cx) {
+            Ok(Some(entry)) => reply.entry(request, &entry),
+            Ok(None) if asked.is_folder => reply.error(Status::NotFound),
+            Ok(None) => reply.redirect(&path::folder_location(&file, query)),
+            Err(error) => reply.error(status_of(&error)),
+        }
+    }
+
+    /// The file of a path; `None`: it is a folder.
+    fn find(&self, path: &[u8], cx: &Cx) -> io::Result<Option<Arc<Entry>>> {
+        let root = match &self.site {
+            Site::Demo(demo) => return demo.find(path),
+            Site::Folder(root) => root,
+        };
+        if let Some(entry) = self.cache.get(root, path, cx) {
+            return Ok(Some(entry));
+        }
+        let (file, version) = match root.find(path)? {
+            Found::File(file, version) => (file, version),
+            Found::Folder => return Ok(None),
+            Found::Other => return Err(io::ErrorKind::NotFound.into()),
+        };
+        let (entry, is_whole) = load(path, file, version)?;
+        let entry = Arc::new(entry);
+        if is_whole && version.is_settled(SystemTime::now()) {
+            self.cache.insert(path, Arc::clone(&entry));
+        }
+        Ok(Some(entry))
+    }
+}
+
+/// Makes an entry of a file. The flag: its size was what the version says.
+fn load(path: &[u8], file: File, version: Version) -> io::Result<(Entry, bool)> {
+    if version.size > MOST_IN_MEMORY {
+        return Ok((entry_of(path, version, Body::File(Arc::new(file))), true));
+    }
+    let mut bytes = Vec::with_capacity(version.size as usize);
+    file.take(MOST_IN_MEMORY).read_to_end(&mut bytes)?;
+    // If it has changed meanwhile, what was read is served once, under its own size.
+    let is_whole = bytes.len() as u64 == version.size;
+    let version = version.with_size(bytes.len() as u64);
+    Ok((entry_of(path, version, Body::Memory(bytes.into())), is_whole))
+}
+
+pub(super) fn entry_of(path: &[u8], version: Version, body: Body) -> Entry {
+    let kind = content_type(path);
+    let etag = format!("\"{:x}-{:x}\"", version.modified, version.size);
+    let modified = httpdate::fmt_http_date(date::of_nanos(version.modified));
+    let fields = format!(
+        "Content-Type: {kind}\r\nContent-Length: {}\r\nLast-Modified: {modified}\r\nETag: {etag}\r\nAccept-Ranges: bytes\r\n",
+        version.size
+    );
+    Entry::new(version, fields.into_bytes(), etag.into_bytes(), body)
+}
+
+/// By the name's end. Text is taken to be UTF-8.
+fn content_type(path: &[u8]) -> String {
+    let name = String::from_utf8_lossy(path);
+    let kind = mime_guess::from_path(&*name).first_or_octet_stream();
+    let is_text = kind.type_() == "text"
+        || matches!(kind.essence_str(), "application/javascript" | "application/json");
+    match is_text {
+        true => format!("{}; charset=utf-8", kind.essence_str()),
+        false => kind.essence_str().to_owned(),
+    }
+}
+
+fn status_of(error: &io::Error) -> Status {
+    use io::ErrorKind::*;
+    match error.kind() {
+        NotFound | NotADirectory | InvalidFilename => Status::NotFound,
+        PermissionDenied => Status::Forbidden,
+        _ => match error.raw_os_error() {
+            // Out of descriptors or memory: later perhaps.
+            Some(code) if is_shortage(code) => Status::Unavailable,
+            // A path that no file can have, or a link where none is allowed.
+            Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => Status::NotFound,
+            Some(code) if code == rustix::io::Errno::NXIO.raw_os_error() => Status::NotFound,
+            _ => {
+                tracing::warn!(%error, "cannot read a file");
+                Status::InternalError
+            }
+        },
+    }
+}
+
+fn is_shortage(code: i32) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE, Errno::NOMEM].iter().any(|e| e.raw_os_error() == code)
+}
+
+impl Reply<'_> {
+    fn entry(self, request: &Request<'_>, entry: &Entry) -> Status {
+        let own =
+            Validators { etag: &entry.etag, modified: date::of_nanos(entry.version.modified) };
+        let has_conditions = request.if_none_match.is_some() || request.if_modified_since.is_some();
+        if has_conditions && conditions::is_not_modified(request, &own) {
+            return self.not_modified(&own);
+        }
+        let len = entry.version.size;
+        match conditions::part(request, &own, len) {
+            Part::All => self.all(entry),
+            Part::Range(from, count) if request.method == Method::Get => {
+                self.range(entry, from, count)
+            }
+            // Ranges are defined for GET only.
+            Part::Range(..) => self.all(entry),
+            Part::Unsatisfiable => self.message(
+                Status::RangeNotSatisfiable,
+                format_args!("Content-Range: bytes */{len}\r\n"),
+            ),
+        }
+    }
+
+    fn all(self, entry: &Entry) -> Status {
+        let Reply { conn, stamp, keep_alive, head_only } = self;
+        let body = match (&entry.body, head_only) {
+            (Body::Memory(bytes), false) if bytes.len() <= MOST_COPIED => &bytes[..],
+            _ => &[],
+        };
+        conn.write(|out| {
+            out.reserve(entry.fields.len() + body.len() + 128);
+            head::begin(out, Status::Ok);
+            out.extend_from_slice(&entry.fields);
+            head::finish(out, keep_alive, stamp);
+            out.extend_from_slice(body);
+        });
+        if !head_only && body.is_empty() {
+            match &entry.body {
+                Body::Memory(bytes) => conn.send_shared(Arc::clone(bytes)),
+                Body::File(file) => conn.send_file(Arc::clone(file), 0, entry.version.size),
+            }
+        }
+        Status::Ok
+    }
+
+    fn range(self, entry: &Entry, from: u64, count: u64) -> Status {
+        let Reply { conn, stamp, keep_alive, .. } = self;
+        let len = entry.version.size;
+        // The same fields, but for the length.
+        let fields = String::from_utf8_lossy(&entry.fields);
+        conn.write(|out| {
+            head::begin(out, Status::PartialContent);
+            for field in fields.split_inclusive("\r\n") {
+                if !field.starts_with("Content-Length:") {
+                    out.extend_from_slice(field.as_bytes());
+                }
+            }
+            let last = from + count - 1;
+            head::text(out, format_args!("Content-Length: {count}\r\n"));
+            head::text(out, format_args!("Content-Range: bytes {from}-{last}/{len}\r\n"));
+            head::finish(out, keep_alive, stamp);
+            if let Body::Memory(bytes) = &entry.body {
+                out.extend_from_slice(&bytes[from as usize..][..count as usize]);
+            }
+        });
+        if let Body::File(file) = &entry.body {
+            conn.send_file(Arc::clone(file), from, count);
+        }
+        Status::PartialContent
+    }
+
+    fn not_modified(self, own: &Validators<'_>) -> Status {
+        let Reply { conn, stamp, keep_alive, .. } = self;
+        conn.write(|out| {
+            head::begin(out, Status::NotModified);
+            out.extend_from_slice(b"ETag: ");
+            out.extend_from_slice(own.etag);
+            out.extend_from_slice(b"\r\n");
+            head::finish(out, keep_alive, stamp);
+        });
+        Status::NotModified
+    }
+
+    fn redirect(self, location: &str) -> Status {
+        self.message(Status::MovedPermanently, format_args!("Location: {location}\r\n"))
+    }
+
+    pub(super) fn error(self, status: Status) -> Status {
+        match status {
+            Status::MethodNotAllowed => self.message(status, format_args!("Allow: GET, HEAD\r\n")),
+            _ => self.message(status, format_args!("")),
+        }
+    }
+
+    /// A response whose body is its status.
+    fn message(self, status: Status, fields: std::fmt::Arguments<'_>) -> Status {
+        let body = format!("{} {}\n", status as u16, status.reason());
+        self.text(status, fields, "text/plain; charset=utf-8", &body)
+    }
+
+    pub(super) fn text(
+        self,
+        status: Status,
+        fields: std::fmt::Arguments<'_>,
+        kind: &str,
+        body: &str,
+    ) -> Status {
+        let Reply { conn, stamp, keep_alive, head_only } = self;
+        conn.write(|out| {
+            head::begin(out, status);
+            head::text(out, fields);
+            let len = body.len();
+            head::text(out, format_args!("Content-Type: {kind}\r\nContent-Length: {len}\r\n"));
+            head::finish(out, keep_alive, stamp);
+            if !head_only {
+                out.extend_from_slice(body.as_bytes());
+            }
+        });
+        status
+    }
+}
+
+/// What an input that is no request gets.
+pub(super) fn refuse(conn: &mut Conn, stamp: u64, status: Status) -> Status {
+    Reply { conn, stamp, keep_alive: false, head_only: false }.error(status)
+}

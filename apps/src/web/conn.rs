@@ -1,0 +1,170 @@
+//! A connection: requests in, responses out, all in events of its color.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use dapple::{Cx, Handle};
+use dapple_io::tcp::{CloseReason, Conn, ConnOptions, Protocol, TcpStream};
+
+use super::answer::{Answers, Reply, Site, refuse};
+use super::figures::{self, Figures};
+use super::http::head::Status;
+use super::http::request::{self, MOST_HEAD, Method, Parsed};
+
+/// What the command line says.
+pub(super) struct Settings {
+    pub(super) options: ConnOptions,
+    pub(super) serial: bool,
+    pub(super) metrics_public: bool,
+    pub(super) max_connections: u64,
+    pub(super) cache_bytes: u64,
+}
+
+/// What all connections share.
+pub(super) struct Server {
+    handle: Handle,
+    answers: Answers,
+    figures: Figures,
+    settings: Settings,
+    open: AtomicU64,
+    /// The program is about to end.
+    pub(super) draining: AtomicBool,
+}
+
+impl Server {
+    pub(super) fn new(handle: &Handle, site: Site, settings: Settings) -> Self {
+        let color = match settings.serial {
+            true => handle.default_color(),
+            false => handle.color_builder().label("cache").build(),
+        };
+        let options = ConnOptions { max_input: 2 * MOST_HEAD, ..settings.options };
+        Server {
+            answers: Answers::new(site, &color, settings.cache_bytes),
+            figures: Figures::new(handle.workers()),
+            handle: handle.clone(),
+            settings: Settings { options, ..settings },
+            open: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn open_connections(&self) -> u64 {
+        self.open.load(Ordering::Acquire)
+    }
+}
+
+/// Counts a connection as open while it is there.
+struct Open(Arc<Server>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// The protocol of one connection.
+pub(super) struct WebConn {
+    server: Open,
+    /// No further request is answered.
+    closing: bool,
+    /// The next request is the last one.
+    last_request: bool,
+}
+
+impl WebConn {
+    /// Serves an accepted connection.
+    pub(super) fn accept(server: &Arc<Server>, stream: TcpStream, cx: &mut Cx) {
+        let open = server.open.fetch_add(1, Ordering::AcqRel);
+        server.figures.worker(cx.worker()).connection();
+        let color = match server.settings.serial {
+            true => server.handle.default_color(),
+            false => server.handle.color_builder().label("connection").build(),
+        };
+        let over = open >= server.settings.max_connections;
+        let web = WebConn { server: Open(Arc::clone(server)), closing: false, last_request: false };
+        let connection = stream.serve(&color, server.settings.options, web);
+        if over || server.draining.load(Ordering::Relaxed) {
+            connection.with(|web, conn, cx| {
+                let status = refuse(conn, cx.poll_count(), Status::Unavailable);
+                web.server.0.figures.worker(cx.worker()).response(status);
+                conn.close();
+            });
+        }
+    }
+
+    /// Answers what is at the begin of the input; false: there is no whole request.
+    fn answer_one(&mut self, conn: &mut Conn, cx: &mut Cx) -> bool {
+        let server = &self.server.0;
+        let stamp = cx.poll_count();
+        // What is parsed borrows the input, what answers needs the whole connection.
+        let input = conn.take_input();
+        let (status, used, keep_alive) = match request::parse(input.bytes()) {
+            Parsed::Partial => {
+                conn.give_input_back(input, 0);
+                return false;
+            }
+            Parsed::Bad(status) => (refuse(conn, stamp, status), input.bytes().len(), false),
+            Parsed::Request(request, len) => {
+                let reply = Reply {
+                    keep_alive: request.keep_alive && !self.last_request,
+                    head_only: request.method == Method::Head,
+                    conn,
+                    stamp,
+                };
+                let keep_alive = reply.keep_alive;
+                let status = if is_metrics(&request) {
+                    figures::answer(&server.figures, server, reply)
+                } else {
+                    server.answers.answer(&request, reply, cx)
+                };
+                (status, len, keep_alive)
+            }
+        };
+        server.figures.worker(cx.worker()).response(status);
+        conn.give_input_back(input, used);
+        if !keep_alive {
+            self.closing = true;
+            conn.close();
+        }
+        keep_alive
+    }
+
+    /// May this peer see the figures?
+    pub(super) fn shows_figures(server: &Server, conn: &Conn) -> bool {
+        server.settings.metrics_public || conn.peer_addr().ip().to_canonical().is_loopback()
+    }
+}
+
+impl Server {
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+fn is_metrics(request: &request::Request<'_>) -> bool {
+    request.method != Method::Other
+        && matches!(super::path::split(request.target), Some(("/metrics", _)))
+}
+
+impl Protocol for WebConn {
+    fn on_data(&mut self, conn: &mut Conn, cx: &mut Cx) {
+        while !self.closing && !conn.is_congested() && !conn.input().is_empty() {
+            if !self.answer_one(conn, cx) {
+                return;
+            }
+        }
+    }
+
+    fn on_drain(&mut self, conn: &mut Conn, _: &mut Cx) {
+        if conn.input().is_empty() {
+            conn.close();
+        } else {
+            // A request has begun: it is answered, and then the connection closes.
+            self.last_request = true;
+        }
+    }
+
+    fn on_close(&mut self, reason: &CloseReason, cx: &mut Cx) {
+        self.server.0.figures.worker(cx.worker()).closed(reason);
+    }
+}

@@ -1,0 +1,73 @@
+'use strict';
+// Reads /metrics twice a second and shows what it says.
+const tiles = [
+  ['requests per second', now => rate(now, 'web_responses_total')],
+  ['responses', now => sum(now, 'web_responses_total')],
+  ['open connections', now => sum(now, 'web_connections_open')],
+  ['events per second', now => rate(now, 'dapple_events_total')],
+  ['workers', now => sum(now, 'dapple_workers')],
+  ['colors stolen', now => sum(now, 'dapple_colors_stolen_total')],
+  ['wake-ups', now => sum(now, 'dapple_wakeups_total')],
+  ['panics', now => sum(now, 'dapple_panics_total')],
+];
+let before = null;
+
+function parse(text) {
+  const rows = [];
+  for (const line of text.split('\n')) {
+    const m = /^([a-z_]+)(?:\{(.*)\})? ([0-9.eE+-]+)/.exec(line);
+    if (m) rows.push({ name: m[1], labels: m[2] || '', value: Number(m[3]) });
+  }
+  return { rows, at: performance.now() };
+}
+const sum = (now, name) => now.rows.filter(r => r.name === name).reduce((s, r) => s + r.value, 0);
+const rate = (now, name) => before ? (sum(now, name) - sum(before, name)) / (now.at - before.at) * 1000 : 0;
+
+function curve(now, name) {
+  const points = [];
+  for (const r of now.rows) {
+    const le = /le="([^"]+)"/.exec(r.labels);
+    if (r.name === name + '_bucket' && le && /label=""/.test(r.labels)) points.push([Number(le[1]), r.value]);
+  }
+  const total = points.length ? points[points.length - 1][1] : 0;
+  return total ? points.filter(p => isFinite(p[0])).map(([t, n]) => [t, n / total]) : [];
+}
+
+const left = 40, right = 620, top = 15, bottom = 190;
+const x = t => left + (Math.log10(t) + 6) / 7 * (right - left);
+const y = share => bottom - share * (bottom - top);
+
+function draw(now) {
+  let svg = '';
+  const names = ['1 µs', '10 µs', '100 µs', '1 ms', '10 ms', '100 ms', '1 s', '10 s'];
+  names.forEach((name, i) => {
+    const at = x(10 ** (i - 6));
+    svg += `<line class="grid" x1="${at}" x2="${at}" y1="${top}" y2="${bottom}"/><text x="${at - 12}" y="${bottom + 17}">${name}</text>`;
+  });
+  for (const share of [0, .5, 1]) {
+    svg += `<line class="grid" x1="${left}" x2="${right}" y1="${y(share)}" y2="${y(share)}"/><text x="6" y="${y(share) + 4}">${share * 100} %</text>`;
+  }
+  for (const [name, kind] of [['dapple_queue_delay_seconds', 'delay'], ['dapple_run_time_seconds', 'run']]) {
+    const line = curve(now, name).map(([t, share]) => `${x(t)},${y(share)}`).join(' ');
+    svg += `<polyline class="${kind}" points="${line}"/>`;
+  }
+  document.getElementById('plot').innerHTML = svg;
+}
+
+async function tick() {
+  const state = document.getElementById('state');
+  try {
+    const answer = await fetch('/metrics');
+    if (!answer.ok) throw new Error(answer.status === 403 ? 'the figures are for loopback peers only' : 'status ' + answer.status);
+    const now = parse(await answer.text());
+    document.getElementById('tiles').innerHTML = tiles.map(([name, f]) =>
+      `<div class="tile"><b>${Math.round(f(now)).toLocaleString('en')}</b><span>${name}</span></div>`).join('');
+    draw(now);
+    before = now;
+    state.textContent = '';
+  } catch (error) {
+    state.textContent = 'No figures: ' + error.message;
+  }
+  setTimeout(tick, 500);
+}
+tick();

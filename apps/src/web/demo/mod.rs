@@ -1,0 +1,42 @@
+//! What is served when no folder is named: a page that shows the server's live figures.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::answer::entry_of;
+use super::cache::{Body, Entry};
+use super::root::Version;
+
+/// The built-in files, by path.
+#[derive(Debug)]
+pub(super) struct Demo(HashMap<&'static [u8], Arc<Entry>>);
+
+const FILES: [(&str, &str); 4] = [
+    ("index.html", include_str!("index.html")),
+    ("style.css", include_str!("style.css")),
+    ("figures.js", include_str!("figures.js")),
+    ("about/index.html", include_str!("about.html")),
+];
+
+impl Demo {
+    pub(super) fn new() -> Self {
+        let started = SystemTime::now();
+        let entry = |(path, text): &(&'static str, &'static str)| {
+            let body = Body::Memory(Arc::from(text.as_bytes()));
+            let version = Version::built_in(started, text.len() as u64);
+            (path.as_bytes(), Arc::new(entry_of(path.as_bytes(), version, body)))
+        };
+        Demo(FILES.iter().map(entry).collect())
+    }
+
+    /// The file of a path; `None`: it is a folder.
+    pub(super) fn find(&self, path: &[u8]) -> io::Result<Option<Arc<Entry>>> {
+        match self.0.get(path) {
+            Some(entry) => Ok(Some(Arc::clone(entry))),
+            None if path == b"about" => Ok(None),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! `/metrics`: the runtime's figures and the server's own.
+//!
+//! Each worker counts for itself; a counter has one writer, so counting is a load and a store.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_utils::CachePadded;
+use dapple_io::tcp::CloseReason;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use super::answer::Reply;
+use super::conn::{Server, WebConn};
+use super::http::head::Status;
+
+/// The counters of all workers.
+#[derive(Debug)]
+pub(super) struct Figures(Box<[CachePadded<OfWorker>]>);
+
+/// Those of one.
+#[derive(Debug, Default)]
+pub(super) struct OfWorker {
+    connections: AtomicU64,
+    timeouts: AtomicU64,
+    /// By class: 2 for 2xx.
+    responses: [AtomicU64; 6],
+}
+
+fn count(counter: &AtomicU64) {
+    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
+
+impl OfWorker {
+    pub(super) fn connection(&self) {
+        count(&self.connections);
+    }
+
+    pub(super) fn response(&self, status: Status) {
+        count(&self.responses[status.class()]);
+    }
+
+    pub(super) fn closed(&self, reason: &CloseReason) {
+        use CloseReason::*;
+        if matches!(reason, IdleTimeout | FrameTimeout | WriteTimeout) {
+            count(&self.timeouts);
+        }
+    }
+}
+
+impl Figures {
+    pub(super) fn new(workers: usize) -> Self {
+        Figures((0..workers).map(|_| CachePadded::default()).collect())
+    }
+
+    pub(super) fn worker(&self, worker: usize) -> &OfWorker {
+        &self.0[worker]
+    }
+
+    fn sum(&self, pick: impl Fn(&OfWorker) -> &AtomicU64) -> u64 {
+        self.0.iter().map(|w| pick(w).load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// One reading, for the encoder.
+#[derive(Debug)]
+struct Reading {
+    open: u64,
+    connections: u64,
+    timeouts: u64,
+    responses: [u64; 6],
+}
+
+impl Collector for Reading {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let gauge = ConstGauge::new(self.open as i64);
+        gauge.encode(encoder.encode_descriptor(
+            "web_connections_open",
+            "Connections that are open now",
+            None,
+            MetricType::Gauge,
+        )?)?;
+        let counters = [
+            ("web_connections", "Connections accepted", self.connections),
+            ("web_timeouts", "Connections closed by a timeout", self.timeouts),
+        ];
+        for (name, help, value) in counters {
+            let encoder = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            ConstCounter::new(value).encode(encoder)?;
+        }
+        let mut family = encoder.encode_descriptor(
+            "web_responses",
+            "Responses by class of their status",
+            None,
+            MetricType::Counter,
+        )?;
+        for (class, value) in self.responses.iter().enumerate().skip(2) {
+            let label = [("class", format!("{class}xx"))];
+            ConstCounter::new(*value).encode(family.encode_family(&label)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Answers a request for the figures.
+pub(super) fn answer(figures: &Figures, server: &Server, reply: Reply<'_>) -> Status {
+    if !WebConn::shows_figures(server, reply.conn) {
+        return reply.error(Status::Forbidden);
+    }
+    let reading = Reading {
+        open: server.open_connections(),
+        connections: figures.sum(|w| &w.connections),
+        timeouts: figures.sum(|w| &w.timeouts),
+        responses: std::array::from_fn(|class| figures.sum(|w| &w.responses[class])),
+    };
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(server.runtime().metrics()));
+    registry.register_collector(Box::new(reading));
+    let mut body = String::new();
+    if prometheus_client::encoding::text::encode(&mut body, &registry).is_err() {
+        return reply.error(Status::InternalError);
+    }
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    reply.text(Status::Ok, format_args!("Cache-Control: no-store\r\n"), kind, &body)
+}

@@ -1,0 +1,187 @@
+//! Conditions and ranges (RFC 9110, sections 13 and 14).
+
+use std::time::{Duration, SystemTime};
+
+use super::request::{Request, tokens};
+
+/// What a representation is known by.
+#[derive(Debug)]
+pub(in crate::web) struct Validators<'a> {
+    /// With its quotes.
+    pub(in crate::web) etag: &'a [u8],
+    /// In whole seconds.
+    pub(in crate::web) modified: SystemTime,
+}
+
+/// Which part is asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::web) enum Part {
+    All,
+    /// From, and how many bytes.
+    Range(u64, u64),
+    /// None of what is asked for is there.
+    Unsatisfiable,
+}
+
+/// Has the client what it asks for already (13.2.2)?
+pub(in crate::web) fn is_not_modified(request: &Request<'_>, own: &Validators<'_>) -> bool {
+    if let Some(list) = request.if_none_match {
+        // The weak comparison.
+        let strip = |tag: &'_ [u8]| tag.strip_prefix(b"W/").map_or(tag.len(), <[u8]>::len);
+        return list.trim_ascii() == b"*"
+            || tokens(list).any(|tag| tag[tag.len() - strip(tag)..] == *own.etag);
+    }
+    let since = request.if_modified_since.and_then(parse_date);
+    since.is_some_and(|since| own.modified <= since)
+}
+
+/// Which part of `len` bytes is asked for. More than one range, and what is no range of bytes, asks
+/// for all.
+pub(in crate::web) fn part(request: &Request<'_>, own: &Validators<'_>, len: u64) -> Part {
+    let Some(spec) = request.range.and_then(|r| r.trim_ascii().strip_prefix(b"bytes=")) else {
+        return Part::All;
+    };
+    if request.if_range.is_some_and(|condition| !is_same(condition.trim_ascii(), own)) {
+        return Part::All;
+    }
+    let Ok(spec) = std::str::from_utf8(spec) else {
+        return Part::All;
+    };
+    let Some((from, to)) = spec.trim().split_once('-') else {
+        return Part::All;
+    };
+    let number = |text: &str| match text.bytes().all(|b| b.is_ascii_digit()) {
+        // More than 2^64 is beyond any end.
+        true if !text.is_empty() => Some(text.parse::<u64>().unwrap_or(u64::MAX)),
+        _ => None,
+    };
+    match (from, to, number(from), number(to)) {
+        ("", _, _, Some(0)) => Part::Unsatisfiable,
+        ("", _, _, Some(last)) if len > 0 => Part::Range(len - last.min(len), last.min(len)),
+        ("", _, _, Some(_)) => Part::Unsatisfiable,
+        (_, "", Some(from), _) if from < len => Part::Range(from, len - from),
+        (_, "", Some(_), _) => Part::Unsatisfiable,
+        (_, _, Some(from), Some(to)) if from > to => Part::All,
+        (_, _, Some(from), Some(to)) if from < len => Part::Range(from, to.min(len - 1) - from + 1),
+        (_, _, Some(_), Some(_)) => Part::Unsatisfiable,
+        _ => Part::All,
+    }
+}
+
+/// If-Range: is the client's part of the same representation? The strong comparison; a date is
+/// strong only if the file has not changed in the second after it, which is not known, so it must be
+/// equal and not of the last two seconds.
+fn is_same(condition: &[u8], own: &Validators<'_>) -> bool {
+    if condition.starts_with(b"\"") {
+        return condition == own.etag;
+    }
+    let settled = SystemTime::now()
+        .duration_since(own.modified)
+        .is_ok_and(|age| age >= Duration::from_secs(2));
+    settled && parse_date(condition) == Some(own.modified)
+}
+
+fn parse_date(value: &[u8]) -> Option<SystemTime> {
+    httpdate::parse_http_date(std::str::from_utf8(value).ok()?.trim()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::request::Method;
+    use super::*;
+
+    fn request<'a>() -> Request<'a> {
+        Request {
+            method: Method::Get,
+            target: "/",
+            keep_alive: true,
+            range: None,
+            if_range: None,
+            if_none_match: None,
+            if_modified_since: None,
+        }
+    }
+
+    fn own() -> Validators<'static> {
+        let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        Validators { etag: b"\"v1\"", modified }
+    }
+
+    fn part_of(range: &str, len: u64) -> Part {
+        part(&Request { range: Some(range.as_bytes()), ..request() }, &own(), len)
+    }
+
+    #[test]
+    fn single_ranges() {
+        assert_eq!(part_of("bytes=0-0", 10), Part::Range(0, 1));
+        assert_eq!(part_of("bytes=2-5", 10), Part::Range(2, 4));
+        assert_eq!(part_of("bytes=5-", 10), Part::Range(5, 5));
+        assert_eq!(part_of("bytes=-3", 10), Part::Range(7, 3));
+        assert_eq!(part_of("bytes=-30", 10), Part::Range(0, 10));
+        assert_eq!(part_of("bytes=5-99999999999999999999999", 10), Part::Range(5, 5));
+    }
+
+    #[test]
+    fn unsatisfiable_ranges() {
+        for range in ["bytes=10-", "bytes=10-20", "bytes=-0", "bytes=99999999999999999999-"] {
+            assert_eq!(part_of(range, 10), Part::Unsatisfiable, "{range}");
+        }
+        assert_eq!(part_of("bytes=0-", 0), Part::Unsatisfiable);
+        assert_eq!(part_of("bytes=-5", 0), Part::Unsatisfiable);
+    }
+
+    #[test]
+    fn what_is_no_single_range_asks_for_all() {
+        for range in [
+            "bytes=0-1,3-4",
+            "bytes=",
+            "bytes=a-b",
+            "bytes=5-2",
+            "lines=1-2",
+            "bytes=--1",
+            "bytes=+1-2",
+            "bytes=-",
+        ] {
+            assert_eq!(part_of(range, 10), Part::All, "{range}");
+        }
+    }
+
+    #[test]
+    fn if_range() {
+        let range = Some(&b"bytes=1-2"[..]);
+        let with = |condition: &'static [u8]| {
+            part(&Request { range, if_range: Some(condition), ..request() }, &own(), 10)
+        };
+        assert_eq!(with(b"\"v1\""), Part::Range(1, 2));
+        assert_eq!(with(b"\"v2\""), Part::All);
+        assert_eq!(with(b"W/\"v1\""), Part::All);
+        assert_eq!(with(b"Sun, 06 Nov 1994 08:49:37 GMT"), Part::Range(1, 2));
+        assert_eq!(with(b"Sun, 06 Nov 1994 08:49:38 GMT"), Part::All);
+    }
+
+    #[test]
+    fn not_modified() {
+        let none_match = |list: &'static str| {
+            is_not_modified(&Request { if_none_match: Some(list.as_bytes()), ..request() }, &own())
+        };
+        assert!(none_match("\"v1\"") && none_match("*") && none_match("\"x\", W/\"v1\""));
+        assert!(!none_match("\"v2\"") && !none_match("v1"));
+        let since = |date: &'static str| {
+            is_not_modified(
+                &Request { if_modified_since: Some(date.as_bytes()), ..request() },
+                &own(),
+            )
+        };
+        assert!(since("Sun, 06 Nov 1994 08:49:37 GMT"));
+        assert!(since("Mon, 07 Nov 1994 08:49:37 GMT"));
+        assert!(!since("Sun, 06 Nov 1994 08:49:36 GMT"));
+        assert!(!since("yesterday"));
+        // If-None-Match wins.
+        let both = Request {
+            if_none_match: Some(b"\"v2\""),
+            if_modified_since: Some(b"Mon, 07 Nov 1994 08:49:37 GMT"),
+            ..request()
+        };
+        assert!(!is_not_modified(&both, &own()));
+    }
+}

@@ -1,0 +1,74 @@
+//! The head of a response.
+
+use std::io::Write;
+
+use super::date;
+
+/// The statuses that this server gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub(in crate::web) enum Status {
+    Ok = 200,
+    PartialContent = 206,
+    MovedPermanently = 301,
+    NotModified = 304,
+    BadRequest = 400,
+    Forbidden = 403,
+    NotFound = 404,
+    MethodNotAllowed = 405,
+    UriTooLong = 414,
+    RangeNotSatisfiable = 416,
+    FieldsTooLarge = 431,
+    InternalError = 500,
+    Unavailable = 503,
+    VersionNotSupported = 505,
+}
+
+impl Status {
+    pub(in crate::web) fn reason(self) -> &'static str {
+        match self {
+            Status::Ok => "OK",
+            Status::PartialContent => "Partial Content",
+            Status::MovedPermanently => "Moved Permanently",
+            Status::NotModified => "Not Modified",
+            Status::BadRequest => "Bad Request",
+            Status::Forbidden => "Forbidden",
+            Status::NotFound => "Not Found",
+            Status::MethodNotAllowed => "Method Not Allowed",
+            Status::UriTooLong => "URI Too Long",
+            Status::RangeNotSatisfiable => "Range Not Satisfiable",
+            Status::FieldsTooLarge => "Request Header Fields Too Large",
+            Status::InternalError => "Internal Server Error",
+            Status::Unavailable => "Service Unavailable",
+            Status::VersionNotSupported => "HTTP Version Not Supported",
+        }
+    }
+
+    /// 2 for 2xx, and so on.
+    pub(in crate::web) fn class(self) -> usize {
+        self as usize / 100
+    }
+}
+
+/// Begins a head; the caller adds fields, then [`finish`].
+pub(in crate::web) fn begin(out: &mut Vec<u8>, status: Status) {
+    match status {
+        Status::Ok => out.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
+        status => text(out, format_args!("HTTP/1.1 {} {}\r\n", status as u16, status.reason())),
+    }
+}
+
+/// Adds to a head, or to a body.
+pub(in crate::web) fn text(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a vector takes everything");
+}
+
+/// Ends a head. `stamp`: see [`date::write_now`].
+pub(in crate::web) fn finish(out: &mut Vec<u8>, keep_alive: bool, stamp: u64) {
+    out.extend_from_slice(b"Date: ");
+    date::write_now(out, stamp);
+    out.extend_from_slice(match keep_alive {
+        true => b"\r\n\r\n",
+        false => b"\r\nConnection: close\r\n\r\n",
+    });
+}

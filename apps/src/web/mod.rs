@@ -1,0 +1,281 @@
+//! `dapple web [DIR]`: a web server for static files (N8).
+//!
+//! * [`conn`]: a connection: requests in, responses out, in callback style.
+//! * [`http`]: requests, responses, ranges and dates as HTTP/1.1 has them.
+//! * [`path`]: from a request's target to a path below the folder.
+//! * [`root`]: the folder; opens what is below it and nothing else.
+//! * [`cache`]: small files in memory, large ones open.
+//! * [`answer`]: which response a request gets.
+//! * [`demo`]: what is served when no folder is named.
+//! * [`figures`](self::figures): `/metrics`.
+//!
+//! Every connection has a color. A request is parsed, looked up and answered in one event of it;
+//! only changes of the cache are posted, to the cache's color.
+
+mod answer;
+mod cache;
+mod conn;
+mod demo;
+mod figures;
+mod http;
+mod path;
+mod root;
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use dapple::{Runtime, StealPolicy};
+use dapple_io::Io;
+use dapple_io::tcp::{Accepting, ConnOptions, Listener};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use self::answer::Site;
+use self::conn::{Server, WebConn};
+
+/// How long a drain waits for requests that have begun.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// Descriptors that are not connections.
+const OTHER_DESCRIPTORS: u64 = 1_100;
+
+pub(crate) fn command() -> Command {
+    let seconds = |id: &'static str, default: &'static str, help: &'static str| {
+        Arg::new(id)
+            .long(id)
+            .value_name("SECONDS")
+            .value_parser(value_parser!(u64).range(1..=86_400))
+            .default_value(default)
+            .help(help)
+    };
+    Command::new("web")
+        .about("Serves the files of a folder over HTTP/1.1")
+        .long_about(
+            "Serves the files of DIR over HTTP/1.1; without DIR, a built-in demonstration site. \
+             Live figures are at /metrics.",
+        )
+        .arg(
+            Arg::new("dir")
+                .value_name("DIR")
+                .value_parser(value_parser!(PathBuf))
+                .help("The folder [default: a built-in demonstration site]"),
+        )
+        .arg(
+            Arg::new("listen")
+                .long("listen")
+                .value_name("ADDRESS:PORT")
+                .value_parser(value_parser!(SocketAddr))
+                .default_value("127.0.0.1:8080")
+                .help("Where to listen; port 0 lets the system choose one"),
+        )
+        .arg(
+            Arg::new("workers")
+                .long("workers")
+                .value_name("N")
+                .value_parser(value_parser!(u16).range(1..=1024))
+                .help("Worker threads [default: one per usable core]"),
+        )
+        .arg(
+            Arg::new("cores")
+                .long("cores")
+                .value_name("LIST")
+                .value_delimiter(',')
+                .value_parser(value_parser!(usize))
+                .help("Cores to pin the workers to, such as 0,2 [default: all usable]"),
+        )
+        .arg(
+            Arg::new("steal")
+                .long("steal")
+                .value_name("POLICY")
+                .value_parser(["cost-aware", "eager", "off"])
+                .default_value("cost-aware")
+                .help("What an idle worker may take from another one"),
+        )
+        .arg(
+            Arg::new("serial")
+                .long("serial")
+                .action(ArgAction::SetTrue)
+                .help("Run every callback on the default color, one after the other: a baseline"),
+        )
+        .arg(
+            Arg::new("metrics-public")
+                .long("metrics-public")
+                .action(ArgAction::SetTrue)
+                .help("Serve /metrics to everybody, not to loopback peers only"),
+        )
+        .arg(
+            Arg::new("max-connections")
+                .long("max-connections")
+                .value_name("N")
+                .value_parser(value_parser!(u64).range(1..))
+                .help(
+                    "Connections at once; more get 503 [default: what the descriptor limit allows]",
+                ),
+        )
+        .arg(
+            Arg::new("cache")
+                .long("cache")
+                .value_name("MIB")
+                .value_parser(value_parser!(u64).range(0..=1_048_576))
+                .default_value("64")
+                .help("Memory for the contents of small files; 0 caches nothing"),
+        )
+        .arg(seconds(
+            "idle-timeout",
+            "60",
+            "Close a connection on which nothing happens for so long",
+        ))
+        .arg(seconds("header-timeout", "10", "Close one whose request takes longer than this"))
+        .arg(seconds(
+            "write-timeout",
+            "30",
+            "Close one that takes nothing of its response for so long",
+        ))
+}
+
+pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
+    let address: SocketAddr = *args.get_one("listen").expect("it has a default");
+    let serial = args.get_flag("serial");
+    let site = Site::open(args.get_one::<PathBuf>("dir").map(PathBuf::as_path))?;
+    let descriptors = raise_descriptor_limit();
+    let rt = build_runtime(args).map_err(|e| format!("cannot start the runtime: {e}"))?;
+    let io = Io::of(&rt.handle());
+    let shown = site.to_string();
+
+    let seconds = |id: &str| Duration::from_secs(*args.get_one(id).expect("it has a default"));
+    let options = ConnOptions {
+        idle_timeout: seconds("idle-timeout"),
+        frame_timeout: seconds("header-timeout"),
+        write_timeout: seconds("write-timeout"),
+        ..ConnOptions::default()
+    };
+    let server = Arc::new(Server::new(
+        &rt.handle(),
+        site,
+        conn::Settings {
+            options,
+            serial,
+            metrics_public: args.get_flag("metrics-public"),
+            max_connections: args
+                .get_one("max-connections")
+                .copied()
+                .unwrap_or(descriptors.saturating_sub(OTHER_DESCRIPTORS).max(64)),
+            cache_bytes: args.get_one::<u64>("cache").expect("it has a default") << 20,
+        },
+    ));
+    let signals = Signals::new(&io).map_err(|e| format!("cannot handle signals: {e}"))?;
+    let listener = listen(&io, address, serial, &server)
+        .map_err(|e| format!("cannot listen on {address}: {e}"))?;
+    announce(&listener, &rt, &shown, serial);
+    signals.wait();
+    drain(rt, &io, listener, &server);
+    Ok(())
+}
+
+fn build_runtime(args: &ArgMatches) -> io::Result<Runtime> {
+    let mut builder = dapple_io::runtime().thread_name("web");
+    if let Some(workers) = args.get_one::<u16>("workers") {
+        builder = builder.workers(usize::from(*workers));
+    }
+    if let Some(cores) = args.get_many::<usize>("cores") {
+        builder = builder.cores(cores.copied());
+    }
+    let policy = match args.get_one::<String>("steal").map(String::as_str) {
+        Some("eager") => StealPolicy::Eager,
+        Some("off") => StealPolicy::Off,
+        _ => StealPolicy::CostAware,
+    };
+    builder.steal_policy(policy).build()
+}
+
+fn listen(
+    io: &Io,
+    address: SocketAddr,
+    serial: bool,
+    server: &Arc<Server>,
+) -> io::Result<Listener> {
+    let accepting = match serial {
+        true => Accepting::OnColor(io.handle().default_color()),
+        false => Accepting::PerWorker,
+    };
+    let server = Arc::clone(server);
+    io.listen(address, accepting, move |stream, cx| WebConn::accept(&server, stream, cx))
+}
+
+fn announce(listener: &Listener, rt: &Runtime, site: &str, serial: bool) {
+    let address = listener.local_addr();
+    let workers = match (serial, rt.workers()) {
+        (true, _) => "one callback at a time".to_owned(),
+        (_, 1) => "1 worker".to_owned(),
+        (_, n) => format!("{n} workers"),
+    };
+    // A closed standard output is no reason to stop.
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "Serving {site} at http://{address}/ ({workers})");
+    let _ = writeln!(out, "Figures at http://{address}/metrics; Ctrl-C ends it");
+    let _ = out.flush();
+}
+
+/// SIGINT and SIGTERM.
+struct Signals {
+    first: mpsc::Receiver<()>,
+    _registrations: Vec<dapple_io::Registration>,
+}
+
+impl Signals {
+    /// The first one ends the program in order, the second one at once, even if every worker is
+    /// stuck: that is done in the signal's handler.
+    fn new(io: &Io) -> io::Result<Signals> {
+        let (tx, first) = mpsc::channel();
+        let mut registrations = Vec::new();
+        let begun = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            let status = 128 + signal;
+            signal_hook::flag::register_conditional_shutdown(signal, status, Arc::clone(&begun))?;
+            signal_hook::flag::register(signal, Arc::clone(&begun))?;
+            let tx = tx.clone();
+            let color = io.handle().new_color();
+            registrations.push(io.on_signal(signal, &color, move |_| tx.send(()).unwrap_or(()))?);
+        }
+        Ok(Signals { first, _registrations: registrations })
+    }
+
+    fn wait(&self) {
+        // The senders live in the registrations, which we hold.
+        let _ = self.first.recv();
+    }
+}
+
+/// Idle connections close at once, requests that have begun are answered.
+fn drain(rt: Runtime, io: &Io, listener: Listener, server: &Server) {
+    drop(listener);
+    io.drain_connections();
+    let start = Instant::now();
+    while server.open_connections() > 0 && start.elapsed() < DRAIN_LIMIT {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let cut = server.open_connections();
+    let report = rt.shutdown(Duration::from_secs(1));
+    server.draining.store(true, Ordering::Relaxed);
+    let mut out = io::stdout().lock();
+    let _ = match (cut, report.stuck_workers.len()) {
+        (0, 0) => writeln!(out, "Ended; every connection was closed in order"),
+        (n, stuck) => writeln!(out, "Ended; {n} connections cut off, {stuck} workers stuck"),
+    };
+}
+
+/// As many descriptors as the system lets us have; returns how many.
+fn raise_descriptor_limit() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum.unwrap_or(1 << 20),
+        Err(_) => limit.current.unwrap_or(1 << 20),
+    }
+    .min(1 << 20)
+}

@@ -1,0 +1,182 @@
+//! The folder that is served: opens what is below it, and nothing else.
+//!
+//! The kernel resolves every path with `openat2` and `RESOLVE_BENEATH`, so no `..`, no absolute
+//! symbolic link and no race between a check and an opening leads out. Where the kernel does not
+//! have it (Linux before 5.6, some sandboxes), the real path of what was opened is compared instead.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Root {
+    folder: OwnedFd,
+    /// Without links, for the comparison of real paths.
+    real: PathBuf,
+}
+
+/// What tells two versions of a file apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Version {
+    device: u64,
+    inode: u64,
+    pub(super) size: u64,
+    /// Nanoseconds since 1970.
+    pub(super) modified: i128,
+    changed: i128,
+}
+
+impl Version {
+    fn of(stat: &Stat) -> Version {
+        let nanos = |s: i64, n: u64| i128::from(s) * 1_000_000_000 + i128::from(n);
+        Version {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: stat.st_size as u64,
+            modified: nanos(stat.st_mtime, stat.st_mtime_nsec),
+            changed: nanos(stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+
+    /// The same, of another size: what was read of a file that changes.
+    pub(super) fn with_size(self, size: u64) -> Version {
+        Version { size, ..self }
+    }
+
+    /// That of a file that is part of the program.
+    pub(super) fn built_in(started: std::time::SystemTime, size: u64) -> Version {
+        let since = started.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let modified = since.as_nanos() as i128;
+        Version { device: 0, inode: 0, size, modified, changed: modified }
+    }
+
+    /// Has the file not been touched for so long that a further change cannot have the same times?
+    /// Kernels before 6.13 take them from a clock that ticks a hundred times a second or so.
+    pub(super) fn is_settled(&self, now: std::time::SystemTime) -> bool {
+        let now = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos() as i128;
+        now - self.changed.max(self.modified) > 50_000_000
+    }
+}
+
+/// What a path names.
+#[derive(Debug)]
+pub(super) enum Found {
+    File(File, Version),
+    Folder,
+    /// Neither: a socket, a device.
+    Other,
+}
+
+const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
+
+impl Root {
+    pub(super) fn open(folder: &Path) -> io::Result<Root> {
+        let real = folder.canonicalize()?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::openat(CWD, &real, flags, Mode::empty())?;
+        Ok(Root { folder, real })
+    }
+
+    /// Opens a path below the folder.
+    pub(super) fn find(&self, relative: &[u8]) -> io::Result<Found> {
+        let file = self.open_beneath(path(relative))?;
+        let stat = rustix::fs::fstat(&file)?;
+        Ok(match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
+            rustix::fs::FileType::RegularFile => Found::File(file, Version::of(&stat)),
+            rustix::fs::FileType::Directory => Found::Folder,
+            _ => Found::Other,
+        })
+    }
+
+    /// The version of what a path names now. It only compares: what is served was opened by
+    /// [`find`](Self::find).
+    pub(super) fn version(&self, relative: &[u8]) -> io::Result<Version> {
+        let stat = rustix::fs::statat(&self.folder, path(relative), AtFlags::empty())?;
+        Ok(Version::of(&stat))
+    }
+
+    fn open_beneath(&self, relative: &Path) -> io::Result<File> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        let folder = self.folder.as_fd();
+        match rustix::fs::openat2(folder, relative, FLAGS, Mode::empty(), resolve) {
+            Ok(fd) => Ok(fd.into()),
+            Err(Errno::XDEV) => Err(io::ErrorKind::NotFound.into()),
+            Err(Errno::NOSYS | Errno::PERM) => self.open_and_compare(relative),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn open_and_compare(&self, relative: &Path) -> io::Result<File> {
+        use std::os::fd::AsRawFd;
+        let fd = rustix::fs::openat(&self.folder, relative, FLAGS, Mode::empty())?;
+        let real = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
+        match real.starts_with(&self.real) {
+            true => Ok(fd.into()),
+            false => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+impl std::fmt::Display for Root {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.real.display().fmt(f)
+    }
+}
+
+fn path(relative: &[u8]) -> &Path {
+    match relative {
+        b"" => Path::new("."),
+        bytes => Path::new(std::ffi::OsStr::from_bytes(bytes)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn nothing_leads_out() {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("secret"), "x").unwrap();
+        let folder = outside.path().join("root");
+        std::fs::create_dir_all(folder.join("sub")).unwrap();
+        std::fs::write(folder.join("sub/in"), "y").unwrap();
+        symlink("../secret", folder.join("up")).unwrap();
+        symlink(outside.path().join("secret"), folder.join("absolute")).unwrap();
+        symlink("..", folder.join("sub/parent")).unwrap();
+        symlink("sub/in", folder.join("inside")).unwrap();
+        symlink("loop", folder.join("loop")).unwrap();
+        let root = Root::open(&folder).unwrap();
+        for bad in ["up", "absolute", "sub/parent/../secret", "../secret", "/etc/passwd", "loop"] {
+            assert!(root.find(bad.as_bytes()).is_err(), "{bad}");
+            let compared = root.open_and_compare(Path::new(bad));
+            assert!(compared.is_err(), "{bad} by comparison");
+        }
+        for good in ["sub/in", "inside", "sub/parent/sub/in"] {
+            assert!(matches!(root.find(good.as_bytes()), Ok(Found::File(..))), "{good}");
+            assert!(root.open_and_compare(Path::new(good)).is_ok(), "{good} by comparison");
+        }
+        assert!(matches!(root.find(b""), Ok(Found::Folder)));
+        assert!(matches!(root.find(b"sub"), Ok(Found::Folder)));
+    }
+
+    #[test]
+    fn a_replaced_file_has_another_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        std::fs::write(folder.path().join("f"), "aaa").unwrap();
+        let one = root.version(b"f").unwrap();
+        assert_eq!(root.version(b"f").unwrap(), one);
+        std::fs::write(folder.path().join("g"), "bbb").unwrap();
+        std::fs::rename(folder.path().join("g"), folder.path().join("f")).unwrap();
+        assert_ne!(root.version(b"f").unwrap(), one, "same second, same size");
+    }
+}
