@@ -79,7 +79,8 @@ fn c11_closures_that_panic_when_they_are_dropped() {
 
 #[test]
 fn c11_the_hook_learns_message_site_and_label() {
-    let seen: Arc<Mutex<Vec<(String, u32, Option<String>)>>> = Arc::default();
+    type Seen = Vec<(String, u32, Option<String>)>;
+    let seen: Arc<Mutex<Seen>> = Arc::default();
     let also = Arc::clone(&seen);
     let rt = Runtime::builder()
         .workers(1)
