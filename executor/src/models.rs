@@ -10,6 +10,7 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
+use crate::color::life::Life;
 use crate::color::queue::{Link, Queue};
 use crate::worker::sleep::SleepState;
 
@@ -138,7 +139,10 @@ impl Color {
 
 fn model(f: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
+    // A number in LOOM_MAX_PREEMPTIONS takes its place, which loom reads itself.
+    if std::env::var_os("LOOM_MAX_PREEMPTIONS").is_none() {
+        builder.preemption_bound = Some(3);
+    }
     builder.check(f);
 }
 
@@ -195,6 +199,148 @@ fn c2_order_across_threads() {
         other.join().unwrap();
         color.check(1, 2);
     });
+}
+
+/// A color with a life: what `cell` and `turn` do, without closures.
+struct Mortal {
+    queue: Queue,
+    life: Life,
+    grave: Link,
+    /// Read by whoever touches the color, written by its death: loom reports a touch that is not ordered
+    /// before it.
+    alive: loom::cell::UnsafeCell<bool>,
+    run_queue: Mutex<usize>,
+    queued: loom::sync::Condvar,
+    ran: AtomicUsize,
+}
+
+/// An event that, when it runs, may make a handle and post through it.
+#[repr(C)]
+struct Step {
+    link: Link,
+    revives: bool,
+}
+
+// SAFETY: the model: `alive` is what is checked.
+unsafe impl Sync for Mortal {}
+// SAFETY: as above.
+unsafe impl Send for Mortal {}
+
+impl Mortal {
+    fn new() -> Arc<Mortal> {
+        Arc::new(Mortal {
+            queue: Queue::new(),
+            life: Life::new(),
+            grave: Link::new(),
+            alive: loom::cell::UnsafeCell::new(true),
+            run_queue: Mutex::new(0),
+            queued: loom::sync::Condvar::new(),
+            ran: AtomicUsize::new(0),
+        })
+    }
+
+    fn touch(&self) {
+        // SAFETY: checked by loom.
+        self.alive.with(|alive| assert!(unsafe { *alive }, "a dead color is touched"));
+    }
+
+    fn push(&self, link: NonNull<Link>) {
+        // SAFETY: the link is the caller's.
+        if unsafe { self.queue.push(link) } == Posted::BecameRunnable {
+            *self.run_queue.lock().unwrap() += 1;
+            self.queued.notify_one();
+        }
+    }
+
+    fn post(&self, revives: bool) {
+        self.touch();
+        let step = Box::leak(Box::new(Step { link: Link::new(), revives }));
+        self.push(NonNull::from(step).cast());
+    }
+
+    fn drop_handle(&self) {
+        self.touch();
+        if self.life.release() {
+            self.push(NonNull::from(&self.grave));
+        }
+    }
+
+    /// Runs events until the color dies.
+    fn work(&self) {
+        loop {
+            let mut queue = self.run_queue.lock().unwrap();
+            while *queue == 0 {
+                queue = self.queued.wait(queue).unwrap();
+            }
+            *queue -= 1;
+            drop(queue);
+            let mut link = self.queue.head();
+            let mut spent = false;
+            loop {
+                self.touch();
+                let is_grave = std::ptr::eq(link.as_ptr(), &self.grave);
+                if is_grave && self.life.is_over(&self.queue, link) {
+                    // SAFETY: checked by loom.
+                    self.alive.with_mut(|alive| unsafe { *alive = false });
+                    return;
+                }
+                if !is_grave && !spent {
+                    // SAFETY: the head of the color that we hold.
+                    if unsafe { link.cast::<Step>().as_ref() }.revives {
+                        self.life.retain();
+                        self.post(false);
+                        self.drop_handle();
+                    }
+                    self.ran.fetch_add(1, Ordering::Relaxed);
+                }
+                // SAFETY: we hold the color, and this is its head.
+                let finished = unsafe { self.queue.finish(link) };
+                if finished == Finished::Gap {
+                    spent = true;
+                    thread::yield_now();
+                    continue;
+                }
+                match is_grave {
+                    true => self.drop_handle(),
+                    // SAFETY: it was leaked, and is out of the queue.
+                    false => drop(unsafe { Box::from_raw(link.cast::<Step>().as_ptr()) }),
+                }
+                spent = false;
+                match finished {
+                    Finished::Next(next) => link = next,
+                    _ => break,
+                }
+            }
+        }
+    }
+}
+
+/// C10: two handles in two threads, each posts and is dropped; the color dies once, after all events, and
+/// nobody touches it afterwards. One of the events makes a handle when there may be none.
+#[test]
+fn c10_a_color_dies_once_and_after_everything() {
+    for revives in [false, true] {
+        model(move || {
+            let color = Mortal::new();
+            color.life.retain();
+            let other = {
+                let color = Arc::clone(&color);
+                thread::spawn(move || {
+                    color.post(revives);
+                    color.drop_handle();
+                })
+            };
+            let worker = {
+                let color = Arc::clone(&color);
+                thread::spawn(move || color.work())
+            };
+            color.post(false);
+            color.drop_handle();
+            other.join().unwrap();
+            worker.join().unwrap();
+            assert_eq!(color.ran.load(Ordering::Relaxed), 2 + usize::from(revives));
+        });
+    }
 }
 
 /// A worker with an inbox, as far as the sleep protocol goes.

@@ -55,7 +55,8 @@ impl Entry {
             etag: etag.into(),
             body,
             checked: AtomicU64::new(0),
-            used: AtomicBool::new(true),
+            // It earns its place by being asked for again.
+            used: AtomicBool::new(false),
         }
     }
 

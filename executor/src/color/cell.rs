@@ -2,7 +2,7 @@
 //!
 //! # Life and death (C10)
 //!
-//! `handles` counts the [`Color`](crate::Color) handles, plus one while the *grave* is in the
+//! `life` counts the [`Color`](crate::Color) handles, plus one while the *grave* is in the
 //! queue. The grave is a link that is part of the cell itself, so that dropping a handle allocates
 //! nothing. The handle that finds itself to be the last one does not count down: it posts the grave, which
 //! inherits its count. So no event and no run queue needs a count of its own: an event was
@@ -21,9 +21,6 @@
 //! The grave's count is given back only after its link is out of the queue; so there is never a
 //! second post of a link that is still in it.
 //!
-//! Orderings: counting down is AcqRel, and the last one's load is Acquire: what was done through any
-//! handle, its posts above all, happens before the grave's post, and before the death.
-//!
 //! The default color has no grave: its cell belongs to the core of the runtime, and each of its
 //! handles holds a count of the core instead.
 
@@ -31,10 +28,11 @@ use std::ptr::NonNull;
 
 use dapple_colors::{Finished, Posted};
 
+use super::life::Life;
 use super::queue::{Link, Queue};
 use crate::event::{Event, Header};
 use crate::runtime::core::Core;
-use crate::sync::{AtomicU32, AtomicUsize, Ordering};
+use crate::sync::{AtomicU32, Ordering};
 
 /// What a palette adds to the death of its colors.
 pub(crate) trait Retire: Send + Sync {
@@ -50,7 +48,7 @@ pub(crate) const UNKNOWN: u32 = 0;
 #[repr(C)]
 pub(crate) struct ColorCell {
     pub(crate) queue: Queue,
-    handles: AtomicUsize,
+    pub(crate) life: Life,
     core: NonNull<Core>,
     /// The worker that last ran it, or where it was placed.
     home: AtomicU32,
@@ -71,7 +69,7 @@ pub(crate) enum Buried {
     /// The color is dead; the caller frees the cell.
     Dead,
     /// The grave has left the queue, which goes on as after an event. It still has its count, which
-    /// the caller gives back by [`ColorCell::release`].
+    /// the caller gives back by [`Life::release`].
     Passed(Finished<NonNull<Link>>),
 }
 
@@ -86,7 +84,7 @@ impl ColorCell {
     ) -> NonNull<ColorCell> {
         let cell = Box::new(ColorCell {
             queue: Queue::new(),
-            handles: AtomicUsize::new(1),
+            life: Life::new(),
             core,
             home: AtomicU32::new(home as u32),
             label,
@@ -159,44 +157,11 @@ impl ColorCell {
         unsafe { self.queue.push(Event::as_link(event)) }
     }
 
-    /// One more handle.
-    #[inline]
-    pub(crate) fn retain(&self) {
-        // Relaxed: the caller has a handle, or the right to make one (see the module).
-        let before = self.handles.fetch_add(1, Ordering::Relaxed);
-        debug_assert!(before > 0, "a dead color is not revived");
-        if before > usize::MAX / 2 {
-            std::process::abort();
-        }
-    }
-
-    /// One handle less. True: it was the last one, and the caller, who still has its count, posts
-    /// the grave by [`dig`](Self::dig).
-    #[must_use]
-    #[inline]
-    pub(crate) fn release(&self) -> bool {
-        let mut count = self.handles.load(Ordering::Acquire);
-        loop {
-            if count == 1 {
-                return true;
-            }
-            match self.handles.compare_exchange_weak(
-                count,
-                count - 1,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
-                Ok(_) => return false,
-                Err(now) => count = now,
-            }
-        }
-    }
-
     /// Posts the grave.
     ///
     /// # Safety
     ///
-    /// [`release`](Self::release) has just answered true to the caller. The cell may be freed as
+    /// [`Life::release`] has just answered true to the caller. The cell may be freed as
     /// soon as the color is run; after [`Posted::Behind`] the caller must not touch it any more.
     pub(crate) unsafe fn dig(cell: NonNull<ColorCell>) -> Posted {
         // SAFETY: the pointer to the grave is made from the pointer to the whole cell, so that
@@ -214,7 +179,7 @@ impl ColorCell {
     ///
     /// The caller holds the color, and `link` is its head and its grave.
     pub(crate) unsafe fn bury(&self, link: NonNull<Link>) -> Buried {
-        let dead = || self.handles.load(Ordering::Acquire) == 1 && self.queue.is_last(link);
+        let dead = || self.life.is_over(&self.queue, link);
         let is_dead = match &self.retire {
             None => dead(),
             Some(retire) => retire.retire(NonNull::from(self), &dead),

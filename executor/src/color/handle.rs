@@ -75,7 +75,7 @@ impl Color {
             // SAFETY: the core outlives its default color.
             unsafe { color.core().as_ref() }.acquire(1);
         } else {
-            color.retain();
+            color.life.retain();
         }
         Color(cell)
     }
@@ -176,7 +176,7 @@ impl Color {
         // core keeps the core as long; after that our own count of the core does.
         unsafe {
             let cell = self.0.as_ref();
-            if cell.release() {
+            if cell.life.release() {
                 let core = CoreRef::of(self.core());
                 let home = cell.home();
                 if ColorCell::dig(self.0) == Posted::BecameRunnable {

@@ -225,7 +225,6 @@ impl Queue {
 
     /// Is `link` the last one? Stable only when nobody can post.
     #[inline]
-    #[cfg_attr(loom, allow(dead_code))]
     pub(crate) fn is_last(&self, link: NonNull<Link>) -> bool {
         self.tail.load(Ordering::Acquire) == link.as_ptr()
     }

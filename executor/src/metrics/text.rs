@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
+use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use prometheus_client::collector::Collector;
@@ -103,13 +104,23 @@ impl Collector for Metrics {
             let name = format!("dapple_{}", measure.name());
             let mut family = encoder.encode_descriptor(
                 &name,
-                "Sampled, by label of the color; no label: all colors",
+                "Sampled, by label of the color; an empty one: events of colors without",
                 Some(&Unit::Seconds),
                 MetricType::Histogram,
             )?;
-            for distribution in all {
+            // The series of a family are added up by those who read them, so the events of labelled colors
+            // are taken out of the sum of all.
+            let all: Vec<&Distribution> = all.collect();
+            for distribution in &all {
+                let mut histogram = distribution.histogram.clone();
+                if distribution.label.is_none() {
+                    for labelled in all.iter().filter(|d| d.label.is_some()) {
+                        // It fails only if there is more to take out than there is.
+                        let _ = histogram.subtract(&labelled.histogram);
+                    }
+                }
                 let label = [("label", distribution.label.as_deref().unwrap_or(""))];
-                encode_histogram(&mut family.encode_family(&label)?, distribution)?;
+                encode_histogram(&mut family.encode_family(&label)?, &histogram)?;
             }
         }
         Ok(())
@@ -118,9 +129,8 @@ impl Collector for Metrics {
 
 fn encode_histogram(
     encoder: &mut MetricEncoder<'_>,
-    distribution: &Distribution,
+    h: &Histogram<u64>,
 ) -> Result<(), std::fmt::Error> {
-    let h = &distribution.histogram;
     let mut buckets = Vec::with_capacity(BUCKETS.len() + 1);
     let mut below = 0;
     for bound in BUCKETS {

@@ -216,7 +216,7 @@ impl Local {
     pub(crate) unsafe fn drop_handle(&self, cell: NonNull<ColorCell>) {
         // SAFETY: our count keeps the cell, until the grave is run; we have not queued it yet.
         unsafe {
-            if cell.as_ref().release() {
+            if cell.as_ref().life.release() {
                 let home = cell.as_ref().home();
                 if ColorCell::dig(cell) == Posted::BecameRunnable {
                     self.make_runnable(Entry::color(cell), home, UNKNOWN);

@@ -24,13 +24,16 @@ const sum = (now, name) => now.rows.filter(r => r.name === name).reduce((s, r) =
 const rate = (now, name) => before ? (sum(now, name) - sum(before, name)) / (now.at - before.at) * 1000 : 0;
 
 function curve(now, name) {
-  const points = [];
+  const counts = new Map();  // over all labels
   for (const r of now.rows) {
     const le = /le="([^"]+)"/.exec(r.labels);
-    if (r.name === name + '_bucket' && le && /label=""/.test(r.labels)) points.push([Number(le[1]), r.value]);
+    if (r.name === name + '_bucket' && le) {
+      const bound = le[1] === '+Inf' ? Infinity : Number(le[1]);
+      counts.set(bound, (counts.get(bound) || 0) + r.value);
+    }
   }
-  const total = points.length ? points[points.length - 1][1] : 0;
-  return total ? points.filter(p => isFinite(p[0])).map(([t, n]) => [t, n / total]) : [];
+  const total = counts.get(Infinity) || 0;
+  return total ? [...counts].filter(([t]) => isFinite(t)).map(([t, n]) => [t, n / total]) : [];
 }
 
 const left = 40, right = 620, top = 15, bottom = 190;

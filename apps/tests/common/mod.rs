@@ -1,0 +1,134 @@
+//! A `dapple web` of one's own, and a client that sees every byte.
+#![allow(dead_code)]
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+pub struct Web {
+    pub child: Child,
+    pub address: SocketAddr,
+    pub out: BufReader<ChildStdout>,
+}
+
+pub fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dapple"));
+    command.arg("web").args(args);
+    command
+}
+
+impl Web {
+    pub fn start(folder: Option<&Path>, args: &[&str]) -> Web {
+        let mut command = command(&["--listen", "127.0.0.1:0"]);
+        command.args(args).args(folder);
+        Web::spawn(command)
+    }
+
+    pub fn spawn(mut command: Command) -> Web {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        let at = line.find("http://").unwrap_or_else(|| panic!("no URL in {line:?}"));
+        let address = line[at + 7..].split('/').next().unwrap().parse().unwrap();
+        Web { child, address, out }
+    }
+
+    pub fn connect(&self) -> Client {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        Client { stream: BufReader::new(stream) }
+    }
+
+    pub fn get(&self, target: &str) -> Response {
+        self.connect().get(target, "")
+    }
+
+    /// Sends raw bytes and returns all that comes until the server closes.
+    pub fn raw(&self, request: &[u8]) -> String {
+        let mut client = self.connect();
+        // The server may have closed before all was written.
+        let _ = client.stream.get_mut().write_all(request);
+        let _ = client.stream.get_mut().shutdown(std::net::Shutdown::Write);
+        let mut all = Vec::new();
+        client.stream.read_to_end(&mut all).unwrap();
+        String::from_utf8_lossy(&all).into_owned()
+    }
+
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: a signal to our child.
+        assert_eq!(unsafe { libc::kill(self.child.id() as i32, signal) }, 0);
+    }
+
+    /// Waits for the end; status and what was printed since the URL.
+    pub fn end(mut self) -> (Option<i32>, String) {
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code(), rest)
+    }
+}
+
+impl Drop for Web {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub struct Client {
+    pub stream: BufReader<TcpStream>,
+}
+
+#[derive(Debug)]
+pub struct Response {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (key, value) = line.split_once(": ")?;
+            key.eq_ignore_ascii_case(name).then_some(value.trim())
+        })
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}
+
+impl Client {
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.get_mut().write_all(bytes).unwrap();
+    }
+
+    pub fn get(&mut self, target: &str, fields: &str) -> Response {
+        self.send(format!("GET {target} HTTP/1.1\r\nHost: x\r\n{fields}\r\n").as_bytes());
+        self.response(true)
+    }
+
+    pub fn response(&mut self, with_body: bool) -> Response {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            let n = self.stream.read_line(&mut head).unwrap();
+            assert!(n > 0, "closed within a head: {head:?}");
+        }
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let mut response = Response { status, head, body: Vec::new() };
+        let length = response.field("content-length").map_or(0, |l| l.parse().unwrap());
+        if with_body && status != 304 {
+            response.body.resize(length, 0);
+            self.stream.read_exact(&mut response.body).unwrap();
+        }
+        response
+    }
+
+    /// Nothing more comes, and the server has closed.
+    pub fn is_closed(&mut self) -> bool {
+        let mut rest = Vec::new();
+        matches!(self.stream.read_to_end(&mut rest), Ok(0)) && rest.is_empty()
+    }
+}
