@@ -130,6 +130,8 @@ fn conditions_and_ranges() {
         let again = client.get("/a.txt", &fields);
         assert_eq!((again.status, again.field("etag")), (304, Some(etag)));
     }
+    assert_eq!(client.get("/a.txt", "If-Match: \"other\"\r\nRange: bytes=1-2\r\n").status, 412);
+    assert_eq!(client.get("/a.txt", &format!("If-Match: {etag}\r\n")).status, 200);
     let old = "If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
     assert_eq!(client.get("/a.txt", old).status, 200);
     for (target, whole) in [("/a.txt", b"0123456789".to_vec()), ("/big.bin", Folder::big())] {
@@ -180,6 +182,11 @@ fn http_1_0_and_connection_fields() {
     let old = web.raw(b"GET /style.css HTTP/1.0\r\n\r\nGET / HTTP/1.0\r\n\r\n");
     assert_eq!(old.matches("HTTP/1.1 200").count(), 1);
     assert!(old.contains("Connection: close"));
+    let mut client = web.connect();
+    for _ in 0..2 {
+        client.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+        assert_eq!(client.response(true).field("connection"), Some("keep-alive"));
+    }
     let mut client = web.connect();
     client.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     assert_eq!(client.response(true).status, 200);

@@ -154,9 +154,9 @@ impl Cx {
         self.local().index
     }
 
-    /// How often this worker has looked at its descriptors. Two callbacks on one worker that see
-    /// the same number belong to the same batch of readiness: what one of them learned about the
-    /// outside world is as fresh for the other.
+    /// Grows whenever this worker looks at its descriptors, or steals. Two callbacks on one worker that
+    /// see the same number belong to the same batch of readiness: what one of them learned about the
+    /// outside world after the batch began is as fresh for the other.
     pub fn poll_count(&self) -> u64 {
         self.local().polls.get()
     }

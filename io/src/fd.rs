@@ -7,7 +7,7 @@
 //!
 //! A descriptor has one entry in a reactor, with a slot for each direction. The user keeps the descriptor
 //! open while it is registered; one that was closed all the same, and whose number was given to a new one, is
-//! noticed when the new one is registered, and its registration is dead.
+//! noticed when the new one is registered, by whatever part of this crate, and its registration is dead.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -68,30 +68,43 @@ impl Slot {
         })
     }
 
-    /// Posts a call, unless one is queued. `after` runs behind it, even if it panics.
-    pub(crate) fn post(self: &Arc<Self>, cx: &mut Cx, after: impl FnOnce() + Send + 'static) {
+    /// Posts a call, unless one is queued. With `rearm` it counts as queued until the callback has
+    /// returned, and the descriptor is then looked at again, even if the callback panics; without, as for
+    /// signals, until the callback begins: what comes while it runs is worth another call.
+    pub(crate) fn post(self: &Arc<Self>, cx: &mut Cx, rearm: Option<Rearm>) {
         if self.queued.swap(true, Ordering::AcqRel) {
             return;
         }
-        struct After<F: FnOnce()>(Arc<Slot>, Option<F>);
-        impl<F: FnOnce()> Drop for After<F> {
+        struct After(Arc<Slot>, Option<Rearm>);
+        impl Drop for After {
             fn drop(&mut self) {
-                // First, so that an edge that `after` brings about is not ignored.
-                self.0.queued.store(false, Ordering::Release);
-                if let Some(after) = self.1.take() {
-                    after();
+                if let Some(rearm) = self.1.take() {
+                    // First, so that an edge that this brings about is not ignored.
+                    self.0.queued.store(false, Ordering::Release);
+                    rearm.run();
                 }
             }
         }
-        let after = After(Arc::clone(self), Some(after));
+        let after = After(Arc::clone(self), rearm);
         cx.post(&self.color, move |cx| {
             let slot = Arc::clone(&after.0);
+            if after.1.is_none() {
+                slot.queued.store(false, Ordering::Release);
+            }
             let _after = after;
             let mut callback = slot.callback.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(callback) = callback.as_mut().filter(|_| slot.is_live()) {
                 callback(cx);
             }
         });
+    }
+
+    /// The reactor ends. A callback that runs at this moment keeps itself.
+    pub(crate) fn end(&self) {
+        if let Ok(mut callback) = self.callback.try_lock() {
+            let callback = callback.take();
+            drop(callback);
+        }
     }
 
     fn take_callback(&self) {
@@ -150,7 +163,7 @@ impl FdEntry {
 }
 
 /// What is behind a call: the descriptor is looked at again.
-struct Rearm(Arc<Site>, Token);
+pub(crate) struct Rearm(Arc<Site>, Token);
 
 impl Rearm {
     fn run(self) {
@@ -171,14 +184,18 @@ impl Ready for FdEntry {
         let slots = self.slots().clone();
         for (slot, wanted) in slots.into_iter().zip(wanted) {
             if let Some(slot) = slot.filter(|_| wanted) {
-                let rearm = Rearm(Arc::clone(&self.site), token);
-                slot.post(cx, move || rearm.run());
+                slot.post(cx, Some(Rearm(Arc::clone(&self.site), token)));
             }
         }
     }
 
     fn as_fd_entry(&self) -> Option<&FdEntry> {
         Some(self)
+    }
+
+    fn end(&self) {
+        let slots = self.slots().clone();
+        slots.iter().flatten().for_each(|slot| slot.end());
     }
 }
 
@@ -191,7 +208,7 @@ impl Io {
     ///
     /// # Errors
     ///
-    /// `AlreadyExists` if the descriptor's readability has a callback; what the system says if it
+    /// `AlreadyExists` if the descriptor's readability has a callback on the same worker; what the system says if it
     /// cannot be polled (a regular file: `PermissionDenied`).
     ///
     /// # Examples

@@ -2,8 +2,9 @@
 //!
 //! A registration is an entry of its worker's table; its token is the entry's index and a
 //! generation, so an event that the system had ready for an entry that is gone finds nobody (E5).
-//! Entries are `Arc<dyn Ready>`; the reactor tells them their readiness while it holds the table's
-//! lock, and all that they do then is to post.
+//! Entries are `Arc<dyn Ready>`; the reactor looks them up under the table's lock, and tells them their
+//! readiness after it has left it: what they do then is to post, but a post that is refused drops a
+//! closure, which may come back here.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -42,6 +43,9 @@ pub(crate) trait Ready: Send + Sync {
     /// The program is about to end.
     fn drain(&self) {}
 
+    /// The reactor ends: what the entry holds of the user's goes now.
+    fn end(&self) {}
+
     /// Accepts what there is, for listeners; called in an event of the entry's color.
     fn accept(&self, _cx: &mut Cx) {}
 
@@ -63,6 +67,8 @@ pub(crate) struct Table {
     generations: u32,
     /// Entries of raw descriptors, of which there is one per descriptor.
     pub(crate) by_fd: std::collections::HashMap<RawFd, Token>,
+    /// The program is about to end: what is registered from now on is told so.
+    draining: bool,
 }
 
 impl Table {
@@ -72,6 +78,10 @@ impl Table {
         let index = self.entries.insert(Entry { generation, ready });
         assert!(index < u32::MAX as usize, "a reactor has less than 2^32 registrations");
         Token((generation as usize) << 32 | index)
+    }
+
+    fn all(&self) -> Vec<Arc<dyn Ready>> {
+        self.entries.iter().map(|(_, e)| Arc::clone(&e.ready)).collect()
     }
 
     pub(crate) fn get(&self, token: Token) -> Option<&Arc<dyn Ready>> {
@@ -101,14 +111,22 @@ impl Site {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts an entry into the table and registers what it stands for.
+    /// Puts an entry into the table and registers what it stands for. `fd` is its descriptor if its
+    /// number may have been one of [`crate::fd`] that the user closed too early: that is forgotten.
     pub(crate) fn register(
         &self,
         ready: Arc<dyn Ready>,
         source: &mut impl mio::event::Source,
+        fd: Option<RawFd>,
         interest: Interest,
     ) -> io::Result<Token> {
-        let token = self.table().insert(ready);
+        let token = {
+            let mut table = self.table();
+            if let Some(fd) = fd {
+                table.by_fd.remove(&fd);
+            }
+            table.insert(ready)
+        };
         match self.registry.register(source, token, interest) {
             Ok(()) => Ok(token),
             Err(error) => {
@@ -124,6 +142,11 @@ impl Site {
         // Dropped after the lock has been left: it may be the last handle of a color.
         let entry = self.table().remove(token);
         drop(entry);
+    }
+
+    /// Have the connections been told that the program is about to end?
+    pub(crate) fn is_draining(&self) -> bool {
+        self.table().draining
     }
 
     pub(crate) fn find(&self, token: Token) -> Option<Arc<dyn Ready>> {
@@ -152,7 +175,13 @@ impl Driver for IoDriver {
             return Err(io::Error::other("a reactor serves one runtime, and was given to another"));
         }
         sites.push(Arc::clone(&site));
-        Ok(Box::new(Reactor { poll, events: Events::with_capacity(EVENTS), waker, site }))
+        Ok(Box::new(Reactor {
+            poll,
+            events: Events::with_capacity(EVENTS),
+            waker,
+            site,
+            found: Vec::new(),
+        }))
     }
 }
 
@@ -169,6 +198,8 @@ struct Reactor {
     events: Events,
     waker: Arc<Waker>,
     site: Arc<Site>,
+    /// The entries of one look; empty in between.
+    found: Vec<(Arc<dyn Ready>, Readiness)>,
 }
 
 struct Wake(Arc<Waker>);
@@ -193,10 +224,7 @@ impl Park for Reactor {
             return Ok(());
         }
         let table = self.site.table();
-        for event in &self.events {
-            if event.token() == WAKE {
-                continue;
-            }
+        for event in self.events.iter().filter(|event| event.token() != WAKE) {
             if let Some(ready) = table.get(event.token()) {
                 let failed = event.is_error();
                 let readiness = Readiness {
@@ -204,15 +232,19 @@ impl Park for Reactor {
                     writable: event.is_writable() || event.is_write_closed() || failed,
                     closed: event.is_read_closed() || failed,
                 };
-                ready.ready(readiness, cx);
+                self.found.push((Arc::clone(ready), readiness));
             }
+        }
+        drop(table);
+        for (ready, readiness) in self.found.drain(..) {
+            ready.ready(readiness, cx);
         }
         Ok(())
     }
 
     fn close(&mut self) {
         let table = std::mem::take(&mut *self.site.table());
-        drop(table);
+        table.all().iter().for_each(|entry| entry.end());
     }
 
     fn unparker(&self) -> Arc<dyn Unpark> {
@@ -251,8 +283,11 @@ impl Io {
     pub fn drain_connections(&self) {
         for site in self.driver().sites() {
             // Posting may drop handles, so not under the lock.
-            let entries: Vec<_> =
-                site.table().entries.iter().map(|(_, e)| Arc::clone(&e.ready)).collect();
+            let entries = {
+                let mut table = site.table();
+                table.draining = true;
+                table.all()
+            };
             entries.iter().for_each(|entry| entry.drain());
         }
     }

@@ -1,7 +1,8 @@
 //! Signals as callbacks (N2).
 //!
 //! The signal's handler writes to a pipe, which stands in a reactor as any descriptor does. Signals
-//! that come faster than their callback runs are merged, as signals are.
+//! that come before their callback begins are merged, as signals are; one that comes while it runs is
+//! worth another call.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,8 +23,12 @@ impl Ready for SignalEntry {
     fn ready(&self, _: Readiness, cx: &mut Cx) {
         let mut signals = self.signals.lock().unwrap_or_else(PoisonError::into_inner);
         if signals.pending().next().is_some() {
-            self.slot.post(cx, || ());
+            self.slot.post(cx, None);
         }
+    }
+
+    fn end(&self) {
+        self.slot.end();
     }
 }
 
@@ -71,7 +76,7 @@ impl Io {
         let token = {
             let mut signals = entry.signals.lock().unwrap_or_else(PoisonError::into_inner);
             let ready = Arc::clone(&entry) as Arc<dyn Ready>;
-            site.register(ready, &mut *signals, Interest::READABLE)?
+            site.register(ready, &mut *signals, None, Interest::READABLE)?
         };
         let end = move || {
             let mut signals = entry.signals.lock().unwrap_or_else(PoisonError::into_inner);

@@ -227,3 +227,64 @@ fn a_runtime_without_reactor_is_told() {
     let rt = Runtime::builder().workers(1).build().unwrap();
     Io::of(&rt.handle());
 }
+
+#[test]
+fn n2_a_signal_that_comes_while_its_callback_runs_calls_again() {
+    let (rt, io) = start(2);
+    let (tx, rx) = mpsc::channel();
+    let (go, wait) = mpsc::channel::<()>();
+    let registration = io
+        .on_signal(libc::SIGUSR1, &rt.handle().new_color(), move |_| {
+            tx.send(()).unwrap();
+            wait.recv().unwrap();
+        })
+        .unwrap();
+    // SAFETY: a signal to ourselves, which is handled.
+    let raise = || assert_eq!(unsafe { libc::kill(libc::getpid(), libc::SIGUSR1) }, 0);
+    raise();
+    rx.recv().unwrap();
+    raise();
+    // The other worker has seen the second one, while the callback stands in the first.
+    thread::sleep(Duration::from_millis(50));
+    go.send(()).unwrap();
+    rx.recv_timeout(Duration::from_secs(60)).unwrap();
+    go.send(()).unwrap();
+    drop(registration);
+}
+
+#[test]
+fn a_shutdown_while_descriptors_are_ready_ends() {
+    for _ in 0..30 {
+        let (rt, io) = start(2);
+        let (ours, _theirs) = pair();
+        // Writable all the time: the reactors always have something to post.
+        let color = rt.handle().new_color();
+        let one = io.on_writable(&ours, &color, |_| ()).unwrap();
+        thread::sleep(Duration::from_millis(1));
+        let report = rt.shutdown(Duration::ZERO);
+        assert!(report.stuck_workers.is_empty());
+        drop(one);
+    }
+}
+
+#[test]
+fn a_callback_that_owns_its_registration_goes_with_the_runtime() {
+    let dropped = Arc::new(AtomicUsize::new(0));
+    struct Count(Arc<AtomicUsize>);
+    impl Drop for Count {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+    let (rt, io) = start(1);
+    let (ours, _theirs) = pair();
+    let slot: Arc<Mutex<Option<Registration>>> = Arc::default();
+    let (also, count) = (Arc::clone(&slot), Count(Arc::clone(&dropped)));
+    let registration = io.on_readable(&ours, &rt.handle().new_color(), move |_| {
+        let _ = (&also, &count);
+    });
+    *slot.lock().unwrap() = Some(registration.unwrap());
+    drop(slot);
+    drop(rt);
+    assert_eq!(dropped.load(Relaxed), 1);
+}

@@ -123,7 +123,7 @@ fn n3_many_clients_on_both_kinds_of_listener() {
                 });
             }
         });
-        assert!(server.all_closed(160).iter().all(|r| r == "Closed"));
+        assert!(server.all_closed(160).iter().all(|r| r == "Peer"));
         assert_eq!(server.rt.metrics().panics(), 0);
     }
 }
@@ -251,7 +251,7 @@ fn a_half_closed_peer_gets_its_answers() {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
     assert_eq!(answer.len(), 4 + big().len());
-    assert_eq!(server.closed(), "Closed");
+    assert_eq!(server.closed(), "Peer");
 }
 
 #[test]
@@ -350,4 +350,54 @@ fn e7_idle_connections_burn_no_cpu() {
     let before = server.rt.metrics().polls();
     thread::sleep(200 * MS);
     assert_eq!(server.rt.metrics().polls(), before, "the worker sleeps in its poller");
+}
+
+#[test]
+fn n5_a_long_download_is_not_idle_and_silence_counts_from_its_end() {
+    let server = serve(1, true, ConnOptions { idle_timeout: 150 * MS, ..ConnOptions::default() });
+    let mut stream = server.connect();
+    stream.write_all(&b"big\n".repeat(10)).unwrap();
+    // Slower than the idle timeout.
+    let expected = big();
+    let mut got = vec![0; expected.len() / 4];
+    for _ in 0..40 {
+        stream.read_exact(&mut got).unwrap();
+        thread::sleep(10 * MS);
+    }
+    assert_eq!(ask(&mut stream, "still here\n"), "still here\n");
+    assert_eq!(server.closed(), "IdleTimeout");
+}
+
+#[test]
+fn closing_a_congested_connection_writes_the_rest_and_does_not_spin() {
+    let options = ConnOptions { high_water: 64 * 1024, ..ConnOptions::default() };
+    let server = serve(1, true, options);
+    let mut stream = server.connect();
+    stream.write_all(&b"big\n".repeat(3)).unwrap();
+    thread::sleep(50 * MS);
+    Io::of(&server.rt.handle()).drain_connections();
+    thread::sleep(50 * MS);
+    let before = server.rt.metrics().events();
+    thread::sleep(100 * MS);
+    let events = server.rt.metrics().events() - before;
+    assert!(events < 10, "{events} events while the peer takes nothing");
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    assert!(!rest.is_empty() && rest.len() % big().len() == 0, "whole answers only");
+}
+
+#[test]
+fn endless_timeouts_are_no_trouble() {
+    let options = ConnOptions {
+        idle_timeout: Duration::MAX,
+        frame_timeout: Duration::MAX,
+        write_timeout: Duration::MAX,
+        linger_timeout: Duration::MAX,
+        ..ConnOptions::default()
+    };
+    let server = serve(1, true, options);
+    let mut stream = server.connect();
+    assert_eq!(ask(&mut stream, "a\n"), "a\n");
+    stream.write_all(b"half").unwrap();
+    assert_eq!(ask(&mut stream, " and half\n"), "half and h");
 }

@@ -11,9 +11,9 @@ use dapple_io::tcp::Conn;
 
 use super::cache::{Body, Cache, Entry, MOST_IN_MEMORY};
 use super::demo::Demo;
-use super::http::conditions::{self, Part, Validators};
+use super::http::conditions::{self, Part, Validators, Verdict};
 use super::http::date;
-use super::http::head::{self, Status};
+use super::http::head::{self, KeepAlive, Status};
 use super::http::request::{Method, Request};
 use super::path::{self, BadPath};
 use super::root::{Found, Root, Version};
@@ -60,7 +60,7 @@ pub(super) struct Reply<'a> {
     pub(super) conn: &'a mut Conn,
     /// See [`date::write_now`].
     pub(super) stamp: u64,
-    pub(super) keep_alive: bool,
+    pub(super) keep_alive: KeepAlive,
     pub(super) head_only: bool,
 }
 
@@ -135,7 +135,7 @@ fn load(path: &[u8], file: File, version: Version) -> io::Result<(Entry, bool)> 
 
 pub(super) fn entry_of(path: &[u8], version: Version, body: Body) -> Entry {
     let kind = content_type(path);
-    let etag = format!("\"{:x}-{:x}\"", version.modified, version.size);
+    let etag = format!("\"{}\"", version.tag());
     let modified = httpdate::fmt_http_date(date::of_nanos(version.modified));
     let fields = format!(
         "Content-Type: {kind}\r\nContent-Length: {}\r\nLast-Modified: {modified}\r\nETag: {etag}\r\nAccept-Ranges: bytes\r\n",
@@ -184,18 +184,20 @@ impl Reply<'_> {
     fn entry(self, request: &Request<'_>, entry: &Entry) -> Status {
         let own =
             Validators { etag: &entry.etag, modified: date::of_nanos(entry.version.modified) };
-        let has_conditions = request.if_none_match.is_some() || request.if_modified_since.is_some();
-        if has_conditions && conditions::is_not_modified(request, &own) {
-            return self.not_modified(&own);
+        match conditions::verdict(request, &own) {
+            Verdict::Go => {}
+            Verdict::NotModified => return self.not_modified(&own),
+            Verdict::Failed => return self.error(Status::PreconditionFailed),
         }
         let len = entry.version.size;
-        match conditions::part(request, &own, len) {
-            Part::All => self.all(entry),
-            Part::Range(from, count) if request.method == Method::Get => {
-                self.range(entry, from, count)
-            }
+        let part = match request.method {
+            Method::Get => conditions::part(request, &own, len),
             // Ranges are defined for GET only.
-            Part::Range(..) => self.all(entry),
+            _ => Part::All,
+        };
+        match part {
+            Part::All => self.all(entry),
+            Part::Range(from, count) => self.range(entry, from, count),
             Part::Unsatisfiable => self.message(
                 Status::RangeNotSatisfiable,
                 format_args!("Content-Range: bytes */{len}\r\n"),
@@ -304,5 +306,5 @@ impl Reply<'_> {
 
 /// What an input that is no request gets.
 pub(super) fn refuse(conn: &mut Conn, stamp: u64, status: Status) -> Status {
-    Reply { conn, stamp, keep_alive: false, head_only: false }.error(status)
+    Reply { conn, stamp, keep_alive: KeepAlive::No, head_only: false }.error(status)
 }

@@ -3,8 +3,10 @@
 //! Hits read a snapshot, without a lock and on whatever color; changes run one after the other on the
 //! cache's color, which makes a new snapshot of the shard that changes (N8). An entry is compared with
 //! the file system at least once per batch of readiness of a worker: what was checked after the
-//! requests of this batch had arrived is fresh for all of them. So a file that was replaced before a
-//! request was sent is noticed, whatever its size and the second.
+//! connections of this batch had become readable is fresh for all of them. So a file that was replaced
+//! is noticed by the next batch, within microseconds when there is load, whatever its size and the second.
+//!
+//! An entry that waits to be added holds its contents; when too many wait, further ones are not added.
 //!
 //! What is thrown out when the memory is used up: the entry that was not used since the hand last
 //! came by (the clock, or second-chance, algorithm).
@@ -20,10 +22,13 @@ use dapple::{Color, Colored, Cx};
 
 use super::root::{Root, Version};
 
-const SHARDS: usize = 64;
+const SHARDS: usize = 256;
 
 /// Contents of up to this many bytes are kept in memory; larger files are kept open.
 pub(super) const MOST_IN_MEMORY: u64 = 64 * 1024;
+
+/// Contents that wait to be added, in bytes, at most.
+const MOST_WAITING: u64 = 4 * 1024 * 1024;
 
 /// Files kept open, at most.
 const MOST_OPEN: usize = 512;
@@ -80,6 +85,8 @@ type Map = HashMap<Arc<[u8]>, Arc<Entry>>;
 pub(super) struct Cache {
     shards: Arc<Shards>,
     keeper: Colored<Keeper>,
+    /// Bytes of the entries that wait to be added.
+    waiting: Arc<AtomicU64>,
     is_on: bool,
 }
 
@@ -118,7 +125,12 @@ impl Cache {
             open: 0,
             most_bytes,
         };
-        Cache { shards, keeper: Colored::new(color, keeper), is_on: most_bytes > 0 }
+        Cache {
+            shards,
+            keeper: Colored::new(color, keeper),
+            waiting: Arc::default(),
+            is_on: most_bytes > 0,
+        }
     }
 
     /// The entry of a path, if there is one and the file is still the same.
@@ -141,10 +153,16 @@ impl Cache {
 
     /// Adds an entry, later.
     pub(super) fn insert(&self, path: &[u8], entry: Arc<Entry>) {
-        if self.is_on {
-            let path = Arc::from(path);
-            self.keeper.post(move |keeper, _| keeper.insert(path, entry));
+        let cost = entry.cost(path);
+        if !self.is_on || self.waiting.load(Ordering::Relaxed) + cost > MOST_WAITING {
+            return;
         }
+        self.waiting.fetch_add(cost, Ordering::Relaxed);
+        let (path, waiting) = (Arc::from(path), Arc::clone(&self.waiting));
+        self.keeper.post(move |keeper, _| {
+            waiting.fetch_sub(cost, Ordering::Relaxed);
+            keeper.insert(path, entry);
+        });
     }
 
     fn remove(&self, path: &[u8], entry: Arc<Entry>) {

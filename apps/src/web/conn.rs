@@ -8,7 +8,7 @@ use dapple_io::tcp::{CloseReason, Conn, ConnOptions, Protocol, TcpStream};
 
 use super::answer::{Answers, Reply, Site, refuse};
 use super::figures::{self, Figures};
-use super::http::head::Status;
+use super::http::head::{KeepAlive, Status};
 use super::http::request::{self, MOST_HEAD, Method, Parsed};
 
 /// What the command line says.
@@ -69,6 +69,8 @@ pub(super) struct WebConn {
     closing: bool,
     /// The next request is the last one.
     last_request: bool,
+    /// There are too many connections.
+    refused: bool,
 }
 
 impl WebConn {
@@ -80,16 +82,15 @@ impl WebConn {
             true => server.handle.default_color(),
             false => server.handle.color_builder().label("connection").build(),
         };
-        let over = open >= server.settings.max_connections;
-        let web = WebConn { server: Open(Arc::clone(server)), closing: false, last_request: false };
-        let connection = stream.serve(&color, server.settings.options, web);
-        if over || server.draining.load(Ordering::Relaxed) {
-            connection.with(|web, conn, cx| {
-                let status = refuse(conn, cx.poll_count(), Status::Unavailable);
-                web.server.0.figures.worker(cx.worker()).response(status);
-                conn.close();
-            });
-        }
+        let refused =
+            open >= server.settings.max_connections || server.draining.load(Ordering::Relaxed);
+        let web = WebConn {
+            server: Open(Arc::clone(server)),
+            closing: false,
+            last_request: false,
+            refused,
+        };
+        stream.serve(&color, server.settings.options, web);
     }
 
     /// Answers what is at the begin of the input; false: there is no whole request.
@@ -106,12 +107,15 @@ impl WebConn {
             Parsed::Bad(status) => (refuse(conn, stamp, status), input.bytes().len(), false),
             Parsed::Request(request, len) => {
                 let reply = Reply {
-                    keep_alive: request.keep_alive && !self.last_request,
+                    keep_alive: match self.last_request {
+                        true => KeepAlive::No,
+                        false => request.keep_alive,
+                    },
                     head_only: request.method == Method::Head,
                     conn,
                     stamp,
                 };
-                let keep_alive = reply.keep_alive;
+                let keep_alive = reply.keep_alive != KeepAlive::No;
                 let status = if is_metrics(&request) {
                     figures::answer(&server.figures, server, reply)
                 } else {
@@ -146,12 +150,30 @@ fn is_metrics(request: &request::Request<'_>) -> bool {
         && matches!(super::path::split(request.target), Some(("/metrics", _)))
 }
 
+/// Pipelined requests that are answered at once, before others get their turn.
+const REQUESTS: usize = 64;
+
 impl Protocol for WebConn {
+    fn on_open(&mut self, conn: &mut Conn, cx: &mut Cx) {
+        if self.refused {
+            let status = refuse(conn, cx.poll_count(), Status::Unavailable);
+            self.server.0.figures.worker(cx.worker()).response(status);
+            self.closing = true;
+            conn.close();
+        }
+    }
+
     fn on_data(&mut self, conn: &mut Conn, cx: &mut Cx) {
-        while !self.closing && !conn.is_congested() && !conn.input().is_empty() {
+        for _ in 0..REQUESTS {
+            if self.closing || conn.is_congested() || conn.input().is_empty() {
+                return;
+            }
             if !self.answer_one(conn, cx) {
                 return;
             }
+        }
+        if !conn.input().is_empty() {
+            conn.come_back();
         }
     }
 

@@ -40,8 +40,11 @@ use self::conn::{Server, WebConn};
 /// How long a drain waits for requests that have begun.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
-/// Descriptors that are not connections.
-const OTHER_DESCRIPTORS: u64 = 1_100;
+/// Descriptors that belong to no connection: the cache's files, pollers, listeners.
+const OTHER_DESCRIPTORS: u64 = 700;
+
+/// Descriptors that a connection may need: its socket, and a file that it sends.
+const PER_CONNECTION: u64 = 2;
 
 pub(crate) fn command() -> Command {
     let seconds = |id: &'static str, default: &'static str, help: &'static str| {
@@ -160,10 +163,9 @@ pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
             options,
             serial,
             metrics_public: args.get_flag("metrics-public"),
-            max_connections: args
-                .get_one("max-connections")
-                .copied()
-                .unwrap_or(descriptors.saturating_sub(OTHER_DESCRIPTORS).max(64)),
+            max_connections: args.get_one("max-connections").copied().unwrap_or(
+                (descriptors.saturating_sub(OTHER_DESCRIPTORS) / PER_CONNECTION).max(64),
+            ),
             cache_bytes: args.get_one::<u64>("cache").expect("it has a default") << 20,
         },
     ));
@@ -252,6 +254,7 @@ impl Signals {
 
 /// Idle connections close at once, requests that have begun are answered.
 fn drain(rt: Runtime, io: &Io, listener: Listener, server: &Server) {
+    server.draining.store(true, Ordering::Relaxed);
     drop(listener);
     io.drain_connections();
     let start = Instant::now();
@@ -260,7 +263,6 @@ fn drain(rt: Runtime, io: &Io, listener: Listener, server: &Server) {
     }
     let cut = server.open_connections();
     let report = rt.shutdown(Duration::from_secs(1));
-    server.draining.store(true, Ordering::Relaxed);
     let mut out = io::stdout().lock();
     let _ = match (cut, report.stuck_workers.len()) {
         (0, 0) => writeln!(out, "Ended; every connection was closed in order"),

@@ -44,6 +44,11 @@ impl Version {
         }
     }
 
+    /// A text that no other version of the file has.
+    pub(super) fn tag(&self) -> String {
+        format!("{:x}-{:x}-{:x}", self.modified, self.changed, self.size)
+    }
+
     /// The same, of another size: what was read of a file that changes.
     pub(super) fn with_size(self, size: u64) -> Version {
         Version { size, ..self }
@@ -104,7 +109,16 @@ impl Root {
     fn open_beneath(&self, relative: &Path) -> io::Result<File> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         let folder = self.folder.as_fd();
-        match rustix::fs::openat2(folder, relative, FLAGS, Mode::empty(), resolve) {
+        // The kernel gives up when something is renamed while it follows a `..` of a link.
+        let attempt = || rustix::fs::openat2(folder, relative, FLAGS, Mode::empty(), resolve);
+        let mut found = attempt();
+        for _ in 0..16 {
+            if found.as_ref().err() != Some(&Errno::AGAIN) {
+                break;
+            }
+            found = attempt();
+        }
+        match found {
             Ok(fd) => Ok(fd.into()),
             Err(Errno::XDEV) => Err(io::ErrorKind::NotFound.into()),
             Err(Errno::NOSYS | Errno::PERM) => self.open_and_compare(relative),

@@ -67,6 +67,8 @@ impl Local {
                 .or_else(|| {
                     retry(|| victim.inbox.steal_batch_with_limit_and_pop(&self.deque, BATCH))
                 })?;
+            // What was taken became ready after this worker last looked at its descriptors.
+            self.polls.set(self.polls.get() + 1);
             let counters = &self.shared().counters;
             add(&counters.steals, 1);
             add(&counters.colors_stolen, (self.deque.len() + 1).saturating_sub(before) as u64);

@@ -158,6 +158,11 @@ impl Output {
         self.len
     }
 
+    /// How many of the pieces are files.
+    pub(super) fn files(&self) -> usize {
+        self.pieces.iter().filter(|piece| matches!(piece, Piece::File { .. })).count()
+    }
+
     /// Appends bytes, by copying them or by writing them in place. What is there already, the closure
     /// must leave alone.
     pub(super) fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {

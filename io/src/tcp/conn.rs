@@ -10,6 +10,9 @@ use mio::net::TcpStream;
 use super::buffer::{Input, Output};
 use super::{CloseReason, ConnOptions};
 
+/// Files in the out-buffer, each an open descriptor, from which on no more should be added.
+const MOST_FILES: usize = 16;
+
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
@@ -161,11 +164,26 @@ impl Conn {
         self.output.len()
     }
 
-    /// Does so much output wait that no more should be made? A protocol that sees this leaves its
+    /// Does so much output wait, in bytes or in files, that no more should be made? A protocol that sees this leaves its
     /// input and returns; it is called again when there is room.
     pub fn is_congested(&mut self) -> bool {
-        self.held_back = self.output.len() >= self.options.high_water as u64;
+        self.held_back = self.output.len() >= self.options.high_water.max(1) as u64
+            || self.output.files() >= MOST_FILES;
         self.held_back
+    }
+
+    /// Has the protocol called again soon, though nothing new may have come: for one that has answered
+    /// many messages in one call, and leaves the rest so that others get their turn.
+    pub fn come_back(&mut self) {
+        self.held_back = self.phase == Phase::Open;
+    }
+
+    /// Did the protocol leave input, and is there room for its output now?
+    pub(super) fn may_go_on(&self) -> bool {
+        self.held_back
+            && self.phase == Phase::Open
+            && self.output.len() <= self.options.high_water as u64 / 2
+            && self.output.files() <= MOST_FILES / 2
     }
 
     /// Closes the connection when the out-buffer has been written. Input is not read any more.
@@ -188,6 +206,7 @@ impl Conn {
     pub(super) fn end(&mut self, reason: CloseReason) {
         if self.phase == Phase::Open {
             self.phase = Phase::Closing;
+            self.held_back = false;
             self.reason = Some(reason);
         }
     }
@@ -195,8 +214,9 @@ impl Conn {
     pub(super) fn fail(&mut self, reason: CloseReason) {
         self.output.clear();
         if self.phase < Phase::Closed {
-            self.reason.get_or_insert(reason);
             self.phase = Phase::Closed;
+            self.held_back = false;
+            self.reason = Some(reason);
         }
     }
 }

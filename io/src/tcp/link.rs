@@ -11,10 +11,11 @@
 //! One timer per connection at most is armed, for the earliest thing that it waits for. Progress
 //! does not touch it: when it fires too early it is armed again.
 
+use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dapple::{Color, Colored, Cx, Timer};
 use mio::{Interest, Token};
@@ -39,6 +40,9 @@ const LINGER_BYTES: usize = 4 * 1024 * 1024;
 ///
 /// A protocol that panics loses its connection, and nothing else.
 pub trait Protocol: Send + 'static {
+    /// The connection begins; nothing has been read. The default does nothing.
+    fn on_open(&mut self, _conn: &mut Conn, _cx: &mut Cx) {}
+
     /// There is input, more than at the last call; or there is room again in the out-buffer, after
     /// [`Conn::is_congested`] was true.
     fn on_data(&mut self, conn: &mut Conn, cx: &mut Cx);
@@ -46,7 +50,7 @@ pub trait Protocol: Send + 'static {
     /// The peer has closed its side; what it sent has been seen. The default closes ours when the
     /// out-buffer has been written.
     fn on_eof(&mut self, conn: &mut Conn, _cx: &mut Cx) {
-        conn.close();
+        conn.end(CloseReason::Peer);
     }
 
     /// The program is about to end: finish what was begun, and close. The default closes when the
@@ -130,11 +134,7 @@ impl<P: Protocol> Ready for Source<P> {
 
     fn drain(&self) {
         self.link.post(|link, cx| {
-            link.run(cx, |link, cx| {
-                if link.conn.phase == Phase::Open {
-                    link.protocol.on_drain(&mut link.conn, cx);
-                }
-            });
+            link.run(cx, |link, cx| link.drain(cx));
         });
     }
 }
@@ -145,8 +145,8 @@ pub struct Connection<P: Protocol> {
 }
 
 impl<P: Protocol> Connection<P> {
-    /// Posts `f`, which gets the protocol and its connection on the connection's color. It is
-    /// called even if the connection has been closed; what it sends is then dropped.
+    /// Posts `f`, which gets the protocol and its connection on the connection's color. If the
+    /// connection is gone by then, `f` is dropped.
     #[track_caller]
     pub fn with(&self, f: impl FnOnce(&mut P, &mut Conn, &mut Cx) + Send + 'static) {
         self.link.post(move |link, cx| {
@@ -195,19 +195,38 @@ pub(super) fn serve<P: Protocol>(
     let entry = Arc::new(Source { bits: Arc::new(AtomicU8::new(0)), link: link.clone() });
     // The first event registers the stream, on the color: nothing can come before it.
     link.post(move |link, cx| {
-        link.run(cx, |link, _| link.register(&site, entry, &token));
+        link.run(cx, |link, cx| link.register(&site, entry, &token, cx));
     });
     Connection { link }
 }
 
 impl<P: Protocol> Link<P> {
-    fn register(&mut self, site: &Site, entry: Arc<Source<P>>, token: &OnceLock<Token>) {
-        let Some(stream) = &mut self.conn.stream else {
-            return;
-        };
-        match site.register(entry, stream, Interest::READABLE | Interest::WRITABLE) {
+    fn register(
+        &mut self,
+        site: &Site,
+        entry: Arc<Source<P>>,
+        token: &OnceLock<Token>,
+        cx: &mut Cx,
+    ) {
+        let Some(stream) = &mut self.conn.stream else { return };
+        let fd = Some(stream.as_raw_fd());
+        match site.register(entry, stream, fd, Interest::READABLE | Interest::WRITABLE) {
             Ok(known) => drop(token.set(known)),
-            Err(error) => self.conn.fail(CloseReason::Io(error)),
+            Err(error) => return self.conn.fail(CloseReason::Io(error)),
+        }
+        self.protocol.on_open(&mut self.conn, cx);
+        // Whoever has told the connections to drain has seen us in the table, or we see it here.
+        if site.is_draining() {
+            self.drain(cx);
+        }
+    }
+
+    fn drain(&mut self, cx: &mut Cx) {
+        // What has arrived but was not read yet counts as begun.
+        self.conn.readable |= self.conn.phase == Phase::Open;
+        self.work(cx);
+        if self.conn.phase == Phase::Open {
+            self.protocol.on_drain(&mut self.conn, cx);
         }
     }
 
@@ -233,15 +252,14 @@ impl<P: Protocol> Link<P> {
         if self.conn.phase == Phase::Lingering {
             return self.discard();
         }
-        if self.conn.held_back && self.conn.phase == Phase::Open {
-            // It left input because the output was full; now that the socket takes some, it may be
-            // able to go on.
+        if self.conn.held_back {
+            // Now that the socket takes some, there may be room.
             self.flush();
             self.offer_room(cx);
         }
         for _ in 0..READS {
             let conn = &mut self.conn;
-            if !conn.readable || conn.held_back || conn.phase != Phase::Open {
+            if !conn.readable || conn.held_back || conn.peer_ended || conn.phase != Phase::Open {
                 return;
             }
             let Some(stream) = &mut conn.stream else {
@@ -281,11 +299,9 @@ impl<P: Protocol> Link<P> {
     }
 
     fn offer_room(&mut self, cx: &mut Cx) {
-        let conn = &mut self.conn;
-        let has_room = conn.output.len() < conn.options.high_water as u64 / 2;
-        if conn.held_back && conn.phase == Phase::Open && has_room {
-            conn.held_back = false;
-            self.protocol.on_data(conn, cx);
+        if self.conn.may_go_on() {
+            self.conn.held_back = false;
+            self.protocol.on_data(&mut self.conn, cx);
             self.check_input_limit();
         }
     }
@@ -306,10 +322,13 @@ impl<P: Protocol> Link<P> {
             Ok(flushed) => {
                 conn.writable = flushed != Flushed::Blocked;
                 let after = conn.output.len();
-                if after == 0 {
-                    conn.clocks.write = None;
-                } else if after < before || conn.clocks.write.is_none() {
-                    conn.clocks.write = Some(Instant::now());
+                let now = Instant::now();
+                if after < before {
+                    // What follows, silence or the rest of a message, counts from here.
+                    conn.clocks.active = now;
+                    conn.clocks.write = (after > 0).then_some(now);
+                } else {
+                    conn.clocks.write.get_or_insert(now);
                 }
             }
             Err(error) => conn.fail(CloseReason::Io(error)),
@@ -336,10 +355,10 @@ impl<P: Protocol> Link<P> {
         }
         self.set_timer(cx);
         let conn = &self.conn;
-        let more_to_read = conn.readable && !conn.held_back && conn.phase != Phase::Closing;
+        let reads = matches!(conn.phase, Phase::Open | Phase::Lingering) && !conn.peer_ended;
+        let more_to_read = conn.readable && !conn.held_back && reads;
         let more_to_write = conn.writable && conn.output.len() > 0;
-        let more_to_do = conn.held_back && conn.output.len() < conn.options.high_water as u64 / 2;
-        if (more_to_read || more_to_write || more_to_do)
+        if (more_to_read || more_to_write || conn.may_go_on())
             && let Some(entry) = self.place.entry()
         {
             let closed = false;
@@ -351,9 +370,8 @@ impl<P: Protocol> Link<P> {
     /// throw away what we sent last; so wait for its end, for a while.
     fn start_lingering(&mut self) {
         let conn = &mut self.conn;
-        let reset = matches!(conn.reason, Some(CloseReason::Io(_) | CloseReason::WriteTimeout));
         let shut = conn.stream.as_ref().map(|s| s.shutdown(std::net::Shutdown::Write));
-        if conn.peer_ended || reset || !matches!(shut, Some(Ok(()))) {
+        if conn.peer_ended || !matches!(shut, Some(Ok(()))) {
             conn.phase = Phase::Closed;
             return;
         }
@@ -393,17 +411,17 @@ impl<P: Protocol> Link<P> {
         let conn = &mut self.conn;
         let options = &conn.options;
         if conn.phase == Phase::Lingering {
-            return (conn.clocks.active + options.linger_timeout, CloseReason::Closed);
+            return (later(conn.clocks.active, options.linger_timeout), CloseReason::Closed);
         }
         if let Some(since) = conn.clocks.write {
-            return (since + options.write_timeout, CloseReason::WriteTimeout);
+            return (later(since, options.write_timeout), CloseReason::WriteTimeout);
         }
         if conn.input.bytes().is_empty() {
             conn.clocks.frame = None;
-            return (conn.clocks.active + options.idle_timeout, CloseReason::IdleTimeout);
+            return (later(conn.clocks.active, options.idle_timeout), CloseReason::IdleTimeout);
         }
         let since = *conn.clocks.frame.get_or_insert(conn.clocks.active);
-        (since + options.frame_timeout, CloseReason::FrameTimeout)
+        (later(since, options.frame_timeout), CloseReason::FrameTimeout)
     }
 
     fn set_timer(&mut self, cx: &mut Cx) {
@@ -438,4 +456,9 @@ impl<P: Protocol> Link<P> {
             timer.cancel();
         }
     }
+}
+
+/// The sum, or what is as good as never.
+fn later(at: Instant, delay: Duration) -> Instant {
+    at.checked_add(delay).unwrap_or_else(|| at + Duration::from_secs(1 << 30))
 }

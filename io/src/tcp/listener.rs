@@ -8,6 +8,8 @@
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -213,7 +215,13 @@ impl Acceptor {
                     let _ = stream.set_nodelay(true);
                     let worker = if self.deal_out { self.io.next_place() } else { self.io.place() };
                     let site = Arc::clone(self.io.site(worker));
-                    (self.on_accept)(TcpStream { stream, peer, site }, cx);
+                    let accepted = TcpStream { stream, peer, site };
+                    let call = AssertUnwindSafe(|| (self.on_accept)(accepted, cx));
+                    if let Err(payload) = catch_unwind(call) {
+                        // What else waits is not to wait for the next connection.
+                        self.again(token, cx);
+                        resume_unwind(payload);
+                    }
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) if is_of_one_connection(&e) => {}
@@ -229,6 +237,10 @@ impl Acceptor {
                 }
             }
         }
+        self.again(token, cx);
+    }
+
+    fn again(&self, token: Token, cx: &mut Cx) {
         if !self.queued.swap(true, Ordering::AcqRel) {
             self.post(token, cx);
         }
@@ -275,11 +287,11 @@ impl Io {
             // Another process of the same user could share the port; that is never what is meant.
             bind(address, false)?;
         }
-        let mut address = address;
-        let mut acceptors = Vec::new();
+        // Dropped, and so closed, if a later one fails.
+        let mut all = Listener { acceptors: Vec::new(), address };
         for index in 0..listeners {
-            let listener = bind(address, shared_port)?;
-            address = listener.local_addr()?;
+            let listener = bind(all.address, shared_port)?;
+            all.address = listener.local_addr()?;
             let (worker, color, deal_out) = match &accepting {
                 Accepting::PerWorker => (index, self.handle().new_color(), false),
                 Accepting::OnColor(color) => (self.place(), color.clone(), true),
@@ -298,8 +310,8 @@ impl Io {
             let token = {
                 let mut socket = acceptor.socket();
                 let listener = &mut socket.as_mut().expect("nobody closed it").listener;
-                let entry = Arc::clone(&acceptor) as Arc<dyn Ready>;
-                acceptor.site.register(entry, listener, Interest::READABLE)?
+                let (entry, fd) = (Arc::clone(&acceptor) as Arc<dyn Ready>, listener.as_raw_fd());
+                acceptor.site.register(entry, listener, Some(fd), Interest::READABLE)?
             };
             let _ = acceptor.token.set(token);
             // A connection that came before the token was known has been reported to nobody.
@@ -309,9 +321,9 @@ impl Io {
                     entry.accept(cx);
                 }
             });
-            acceptors.push(acceptor);
+            all.acceptors.push(acceptor);
         }
-        Ok(Listener { acceptors, address })
+        Ok(all)
     }
 
     /// Takes a connected stream of the standard library, to live at the current worker or at the

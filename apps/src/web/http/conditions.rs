@@ -23,16 +23,38 @@ pub(in crate::web) enum Part {
     Unsatisfiable,
 }
 
-/// Has the client what it asks for already (13.2.2)?
-pub(in crate::web) fn is_not_modified(request: &Request<'_>, own: &Validators<'_>) -> bool {
+/// What the conditions of a request come to (13.2.2).
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::web) enum Verdict {
+    Go,
+    /// The client has what it asks for.
+    NotModified,
+    /// It wants another version.
+    Failed,
+}
+
+/// Decides by the conditions in their order.
+pub(in crate::web) fn verdict(request: &Request<'_>, own: &Validators<'_>) -> Verdict {
+    if let Some(list) = request.if_match {
+        // The strong comparison.
+        if list.trim_ascii() != b"*" && !tokens(list).any(|tag| tag == own.etag) {
+            return Verdict::Failed;
+        }
+    } else if let Some(since) = request.if_unmodified_since.and_then(parse_date)
+        && own.modified > since
+    {
+        return Verdict::Failed;
+    }
     if let Some(list) = request.if_none_match {
         // The weak comparison.
-        let strip = |tag: &'_ [u8]| tag.strip_prefix(b"W/").map_or(tag.len(), <[u8]>::len);
-        return list.trim_ascii() == b"*"
-            || tokens(list).any(|tag| tag[tag.len() - strip(tag)..] == *own.etag);
+        let is_own = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag) == own.etag;
+        let has_it = list.trim_ascii() == b"*" || tokens(list).any(is_own);
+        return if has_it { Verdict::NotModified } else { Verdict::Go };
     }
-    let since = request.if_modified_since.and_then(parse_date);
-    since.is_some_and(|since| own.modified <= since)
+    match request.if_modified_since.and_then(parse_date) {
+        Some(since) if own.modified <= since => Verdict::NotModified,
+        _ => Verdict::Go,
+    }
 }
 
 /// Which part of `len` bytes is asked for. More than one range, and what is no range of bytes, asks
@@ -94,7 +116,9 @@ mod tests {
         Request {
             method: Method::Get,
             target: "/",
-            keep_alive: true,
+            keep_alive: super::super::head::KeepAlive::Yes,
+            if_match: None,
+            if_unmodified_since: None,
             range: None,
             if_range: None,
             if_none_match: None,
@@ -162,26 +186,43 @@ mod tests {
     #[test]
     fn not_modified() {
         let none_match = |list: &'static str| {
-            is_not_modified(&Request { if_none_match: Some(list.as_bytes()), ..request() }, &own())
+            verdict(&Request { if_none_match: Some(list.as_bytes()), ..request() }, &own())
         };
-        assert!(none_match("\"v1\"") && none_match("*") && none_match("\"x\", W/\"v1\""));
-        assert!(!none_match("\"v2\"") && !none_match("v1"));
+        for list in ["\"v1\"", "*", "\"x\", W/\"v1\""] {
+            assert_eq!(none_match(list), Verdict::NotModified, "{list}");
+        }
+        for list in ["\"v2\"", "v1"] {
+            assert_eq!(none_match(list), Verdict::Go, "{list}");
+        }
         let since = |date: &'static str| {
-            is_not_modified(
-                &Request { if_modified_since: Some(date.as_bytes()), ..request() },
-                &own(),
-            )
+            verdict(&Request { if_modified_since: Some(date.as_bytes()), ..request() }, &own())
         };
-        assert!(since("Sun, 06 Nov 1994 08:49:37 GMT"));
-        assert!(since("Mon, 07 Nov 1994 08:49:37 GMT"));
-        assert!(!since("Sun, 06 Nov 1994 08:49:36 GMT"));
-        assert!(!since("yesterday"));
+        assert_eq!(since("Sun, 06 Nov 1994 08:49:37 GMT"), Verdict::NotModified);
+        assert_eq!(since("Mon, 07 Nov 1994 08:49:37 GMT"), Verdict::NotModified);
+        assert_eq!(since("Sun, 06 Nov 1994 08:49:36 GMT"), Verdict::Go);
+        assert_eq!(since("yesterday"), Verdict::Go);
         // If-None-Match wins.
         let both = Request {
             if_none_match: Some(b"\"v2\""),
             if_modified_since: Some(b"Mon, 07 Nov 1994 08:49:37 GMT"),
             ..request()
         };
-        assert!(!is_not_modified(&both, &own()));
+        assert_eq!(verdict(&both, &own()), Verdict::Go);
+    }
+
+    #[test]
+    fn another_version() {
+        let matches = |list: &'static str| {
+            verdict(&Request { if_match: Some(list.as_bytes()), ..request() }, &own())
+        };
+        assert_eq!(matches("\"x\", \"v1\""), Verdict::Go);
+        assert_eq!(matches("*"), Verdict::Go);
+        assert_eq!(matches("\"v2\""), Verdict::Failed);
+        assert_eq!(matches("W/\"v1\""), Verdict::Failed);
+        let since = |date: &'static str| {
+            verdict(&Request { if_unmodified_since: Some(date.as_bytes()), ..request() }, &own())
+        };
+        assert_eq!(since("Sun, 06 Nov 1994 08:49:37 GMT"), Verdict::Go);
+        assert_eq!(since("Sun, 06 Nov 1994 08:49:36 GMT"), Verdict::Failed);
     }
 }

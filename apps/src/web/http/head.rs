@@ -16,6 +16,7 @@ pub(in crate::web) enum Status {
     Forbidden = 403,
     NotFound = 404,
     MethodNotAllowed = 405,
+    PreconditionFailed = 412,
     UriTooLong = 414,
     RangeNotSatisfiable = 416,
     FieldsTooLarge = 431,
@@ -35,6 +36,7 @@ impl Status {
             Status::Forbidden => "Forbidden",
             Status::NotFound => "Not Found",
             Status::MethodNotAllowed => "Method Not Allowed",
+            Status::PreconditionFailed => "Precondition Failed",
             Status::UriTooLong => "URI Too Long",
             Status::RangeNotSatisfiable => "Range Not Satisfiable",
             Status::FieldsTooLarge => "Request Header Fields Too Large",
@@ -63,12 +65,23 @@ pub(in crate::web) fn text(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     out.write_fmt(text).expect("a vector takes everything");
 }
 
+/// What becomes of the connection after a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::web) enum KeepAlive {
+    /// It stays, as HTTP/1.1 has it.
+    Yes,
+    /// It stays, which a client of HTTP/1.0 has to be told.
+    Told,
+    No,
+}
+
 /// Ends a head. `stamp`: see [`date::write_now`].
-pub(in crate::web) fn finish(out: &mut Vec<u8>, keep_alive: bool, stamp: u64) {
+pub(in crate::web) fn finish(out: &mut Vec<u8>, keep_alive: KeepAlive, stamp: u64) {
     out.extend_from_slice(b"Date: ");
     date::write_now(out, stamp);
     out.extend_from_slice(match keep_alive {
-        true => b"\r\n\r\n",
-        false => b"\r\nConnection: close\r\n\r\n",
+        KeepAlive::Yes => b"\r\n\r\n",
+        KeepAlive::Told => b"\r\nConnection: keep-alive\r\n\r\n",
+        KeepAlive::No => b"\r\nConnection: close\r\n\r\n",
     });
 }

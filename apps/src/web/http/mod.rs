@@ -2,7 +2,7 @@
 //!
 //! * [`request`]: parsing, with limits.
 //! * [`head`]: writing the head of a response.
-//! * [`conditions`]: If-None-Match, If-Modified-Since, If-Range, Range.
+//! * [`conditions`]: If-Match, If-None-Match, If-Modified-Since, If-Range, Range.
 //! * [`date`](self::date): dates.
 
 pub(super) mod conditions;

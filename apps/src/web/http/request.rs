@@ -1,6 +1,6 @@
 //! Parsing a request. It borrows from the input; nothing is copied.
 
-use super::head::Status;
+use super::head::{KeepAlive, Status};
 
 /// Bytes of a request line, at most; more is 414.
 pub(in crate::web) const MOST_LINE: usize = 8 * 1024;
@@ -16,10 +16,11 @@ const MOST_FIELDS: usize = 100;
 pub(in crate::web) struct Request<'a> {
     pub(in crate::web) method: Method,
     pub(in crate::web) target: &'a str,
-    /// Does the connection stay open afterwards?
-    pub(in crate::web) keep_alive: bool,
+    pub(in crate::web) keep_alive: KeepAlive,
     pub(in crate::web) range: Option<&'a [u8]>,
     pub(in crate::web) if_range: Option<&'a [u8]>,
+    pub(in crate::web) if_match: Option<&'a [u8]>,
+    pub(in crate::web) if_unmodified_since: Option<&'a [u8]>,
     pub(in crate::web) if_none_match: Option<&'a [u8]>,
     pub(in crate::web) if_modified_since: Option<&'a [u8]>,
 }
@@ -82,28 +83,28 @@ fn understand<'a>(raw: &httparse::Request<'_, 'a>) -> Result<Request<'a>, Status
             _ => Method::Other,
         },
         target: raw.path.ok_or(Status::BadRequest)?,
-        keep_alive: one_one,
+        keep_alive: if one_one { KeepAlive::Yes } else { KeepAlive::No },
+        if_match: None,
+        if_unmodified_since: None,
         range: None,
         if_range: None,
         if_none_match: None,
         if_modified_since: None,
     };
     let (mut hosts, mut lengths, mut encoded) = (0, None::<&[u8]>, false);
+    let (mut close, mut keep) = (false, false);
     for field in raw.headers.iter() {
         let value = field.value;
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         match field.name.len() {
             4 if is("host") => hosts += 1,
             5 if is("range") => request.range = Some(value),
+            8 if is("if-match") => request.if_match = Some(value),
             8 if is("if-range") => request.if_range = Some(value),
             10 if is("connection") => {
                 for token in tokens(value) {
-                    if token.eq_ignore_ascii_case(b"close") {
-                        request.keep_alive = false;
-                        break;
-                    } else if token.eq_ignore_ascii_case(b"keep-alive") {
-                        request.keep_alive = true;
-                    }
+                    close |= token.eq_ignore_ascii_case(b"close");
+                    keep |= token.eq_ignore_ascii_case(b"keep-alive");
                 }
             }
             13 if is("if-none-match") => request.if_none_match = Some(value),
@@ -115,6 +116,7 @@ fn understand<'a>(raw: &httparse::Request<'_, 'a>) -> Result<Request<'a>, Status
                 lengths = Some(value);
             }
             17 if is("if-modified-since") => request.if_modified_since = Some(value),
+            19 if is("if-unmodified-since") => request.if_unmodified_since = Some(value),
             17 if is("transfer-encoding") => encoded = true,
             _ => {}
         }
@@ -122,9 +124,12 @@ fn understand<'a>(raw: &httparse::Request<'_, 'a>) -> Result<Request<'a>, Status
     if hosts > 1 || (one_one && hosts == 0) || (encoded && lengths.is_some()) {
         return Err(Status::BadRequest);
     }
+    if keep && !one_one {
+        request.keep_alive = KeepAlive::Told;
+    }
     // A body is never wanted here. It is not read: the connection ends after the answer.
-    if encoded || lengths.is_some_and(|l| l.iter().any(|b| *b != b'0')) {
-        request.keep_alive = false;
+    if close || encoded || lengths.is_some_and(|l| l.iter().any(|b| *b != b'0')) {
+        request.keep_alive = KeepAlive::No;
     }
     Ok(request)
 }
@@ -162,11 +167,18 @@ mod tests {
     #[test]
     fn requests_are_understood() {
         let r = request("GET /a?b HTTP/1.1\r\nHost: x\r\nRANGE: bytes=1-\r\n\r\n");
-        assert_eq!((r.method, r.target, r.keep_alive), (Method::Get, "/a?b", true));
+        assert_eq!((r.method, r.target, r.keep_alive), (Method::Get, "/a?b", KeepAlive::Yes));
         assert_eq!(r.range, Some(&b"bytes=1-"[..]));
-        assert!(!request("GET / HTTP/1.0\r\n\r\n").keep_alive);
-        assert!(request("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").keep_alive);
-        assert!(!request("GET / HTTP/1.1\r\nHost: x\r\nConnection: x, Close\r\n\r\n").keep_alive);
+        let kept = |input| request(input).keep_alive;
+        assert_eq!(kept("GET / HTTP/1.0\r\n\r\n"), KeepAlive::No);
+        assert_eq!(kept("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"), KeepAlive::Told);
+        assert_eq!(
+            kept("GET / HTTP/1.1\r\nHost: x\r\nConnection: x, Close\r\n\r\n"),
+            KeepAlive::No
+        );
+        let both =
+            "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nConnection: keep-alive\r\n\r\n";
+        assert_eq!(kept(both), KeepAlive::No);
         assert_eq!(request("HEAD / HTTP/1.1\r\nHost: x\r\n\r\n").method, Method::Head);
         assert_eq!(request("PUT / HTTP/1.1\r\nHost: x\r\n\r\n").method, Method::Other);
     }
@@ -175,9 +187,9 @@ mod tests {
     fn a_body_ends_the_connection() {
         let with =
             |f: &str| request(&format!("GET / HTTP/1.1\r\nHost: x\r\n{f}\r\n\r\n")).keep_alive;
-        assert!(with("Content-Length: 0"));
-        assert!(!with("Content-Length: 3"));
-        assert!(!with("Transfer-Encoding: chunked"));
+        assert_eq!(with("Content-Length: 0"), KeepAlive::Yes);
+        assert_eq!(with("Content-Length: 3"), KeepAlive::No);
+        assert_eq!(with("Transfer-Encoding: chunked"), KeepAlive::No);
     }
 
     #[test]
