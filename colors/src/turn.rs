@@ -5,8 +5,8 @@
 //! queues faster than they drain, and soon nothing that they touch is in the cache.
 //!
 //! Reading a clock costs more than a small event, so the time is looked at rarely: after the 4th
-//! event, then after every 16th. A color whose events are known to be long is looked at after
-//! each one. This module has no clock: it says *when* the caller has to read one, and decides on
+//! event, after the 5th if the turn was not timed from its begin, then after every 16th. A color whose
+//! events are known to be long is looked at after each one. This module has no clock: it says *when* the caller has to read one, and decides on
 //! what it is told.
 
 /// The bounds of one turn.
@@ -58,6 +58,7 @@ pub struct Turn {
     budget: TurnBudget,
     long: bool,
     events: u32,
+    timed_from: u32,
     next_look: u32,
 }
 
@@ -65,7 +66,7 @@ impl Turn {
     /// A turn at its begin. `long`: the color's events are known to be long.
     #[inline]
     pub fn new(budget: TurnBudget, long: bool) -> Self {
-        Turn { budget, long, events: 0, next_look: if long { 1 } else { 4 } }
+        Turn { budget, long, events: 0, timed_from: 0, next_look: if long { 1 } else { 4 } }
     }
 
     /// One more event has ended; `posts` counts all posts of this turn.
@@ -81,14 +82,27 @@ impl Turn {
         }
     }
 
-    /// The clock was read: the turn has lasted `elapsed` nanoseconds.
+    /// The clock was read for the first time: the turn's time counts from here.
+    pub fn start_timing(&mut self) -> TurnStep {
+        self.timed_from = self.events;
+        self.next_look = self.events + 1;
+        TurnStep::Continue
+    }
+
+    /// The clock was read: the turn has lasted `elapsed` nanoseconds since it is timed.
     pub fn at(&mut self, elapsed: u64) -> TurnStep {
+        let events = u64::from((self.events - self.timed_from).max(1));
+        self.long |= elapsed / events >= u64::from(LONG_EVENT_NANOS);
         if elapsed >= self.budget.nanos {
             return TurnStep::End;
         }
-        self.long |= elapsed / u64::from(self.events.max(1)) >= u64::from(LONG_EVENT_NANOS);
         self.next_look = if self.long { self.events + 1 } else { (self.events / 16 + 1) * 16 };
         TurnStep::Continue
+    }
+
+    /// Are the color's events long, as far as is known by now?
+    pub fn is_long(&self) -> bool {
+        self.long
     }
 
     /// Events that have ended in this turn.

@@ -73,3 +73,28 @@ fn c9_long_events_have_the_clock_read_after_each_one() {
         assert_eq!(turn.events(), 4);
     }
 }
+
+#[test]
+fn c9_a_turn_that_is_timed_late_still_notices_long_events_at_once() {
+    let mut turn = Turn::new(BUDGET, false);
+    let mut events = 0;
+    let mut since = None;
+    loop {
+        events += 1;
+        match (turn.after_event(0), since) {
+            (TurnStep::Continue, _) => {}
+            (TurnStep::ReadClock, None) => {
+                since = Some(events);
+                assert_eq!(turn.start_timing(), TurnStep::Continue);
+            }
+            (TurnStep::ReadClock, Some(since)) => {
+                if turn.at((events - since) * 50_000_000) == TurnStep::End {
+                    break;
+                }
+            }
+            (TurnStep::End, _) => panic!("time ends this turn"),
+        }
+    }
+    assert_eq!(events, 5, "the 4th starts the clock, the 5th ends the turn");
+    assert!(turn.is_long());
+}

@@ -24,6 +24,8 @@ const INLINE_WORDS: usize = 4;
 pub(crate) enum Kind {
     /// A closure: the header is that of an [`Event`].
     Closure,
+    /// The same, of the runtime's own: it drops something where and when it has to be. Not counted.
+    Housekeeping,
     /// A closure that has run, kept in the queue by a gap behind it.
     Spent,
     /// The color's own grave: the header is part of a color (see `color::cell`).
@@ -84,11 +86,16 @@ impl<F: FnOnce(&mut Cx) + Send + 'static> Closure<F> {
     const INLINE: bool = size_of::<F>() <= size_of::<[usize; INLINE_WORDS]>()
         && align_of::<F>() <= align_of::<[usize; INLINE_WORDS]>();
 
-    const OPS: Ops = if Self::INLINE {
-        Ops { kind: Kind::Closure, run: Self::run_inline, discard: Self::discard_inline }
-    } else {
-        Ops { kind: Kind::Closure, run: Self::run_boxed, discard: Self::discard_boxed }
-    };
+    const OPS: Ops = Self::ops(Kind::Closure);
+    const HOUSEKEEPING: Ops = Self::ops(Kind::Housekeeping);
+
+    const fn ops(kind: Kind) -> Ops {
+        if Self::INLINE {
+            Ops { kind, run: Self::run_inline, discard: Self::discard_inline }
+        } else {
+            Ops { kind, run: Self::run_boxed, discard: Self::discard_boxed }
+        }
+    }
 
     /// # Safety
     ///
@@ -186,13 +193,37 @@ impl Event {
         memory
     }
 
+    /// Makes an event of the runtime's own, whose closure drops what it holds whether it is run or
+    /// discarded.
+    ///
+    /// # Safety
+    ///
+    /// As [`write`](Self::write).
+    pub(crate) unsafe fn write_housekeeping<T: Send + 'static>(
+        memory: NonNull<Event>,
+        holds: T,
+        site: &'static Location<'static>,
+    ) -> NonNull<Event> {
+        fn ops<F: FnOnce(&mut Cx) + Send + 'static>(_: &F) -> &'static Ops {
+            const { &Closure::<F>::HOUSEKEEPING }
+        }
+        let f = move |_: &mut Cx| drop(holds);
+        let ops = ops(&f);
+        // SAFETY: by contract; then only the kind changes.
+        unsafe {
+            let event = Self::write(memory, f, site, 0);
+            (*event.as_ptr()).header.ops.set(ops);
+            event
+        }
+    }
+
     /// The link of an event, with the right to reach the event again by [`Event::of`].
     #[inline]
     pub(crate) fn as_link(event: NonNull<Event>) -> NonNull<Link> {
         event.cast()
     }
 
-    /// The event of a header whose kind is [`Kind::Closure`] or [`Kind::Spent`].
+    /// The event of a header whose kind is not [`Kind::Grave`].
     #[inline]
     pub(crate) fn of(header: NonNull<Header>) -> NonNull<Event> {
         header.cast()
@@ -234,7 +265,7 @@ impl Event {
     ///
     /// # Safety
     ///
-    /// The event is the caller's and its kind is [`Kind::Closure`].
+    /// The event is the caller's, and its closure has not been consumed.
     #[inline]
     pub(crate) unsafe fn run(event: NonNull<Event>, cx: &mut Cx) {
         // SAFETY: by contract; marking it spent first keeps anybody from consuming it twice.

@@ -57,7 +57,11 @@ mod models;
 
 #[cfg(not(loom))]
 pub use self::{
-    color::{Color, ColorBuilder, colored::Colored, palette::Palette},
+    color::{
+        Color, ColorBuilder,
+        colored::{Colored, Reached},
+        palette::Palette,
+    },
     cx::Cx,
     metrics::{Distribution, Histogramming, Measure, Metrics},
     panic::PanicReport,

@@ -11,8 +11,9 @@ use crate::runtime::core::Core;
 pub struct PanicReport<'a> {
     /// What the callback panicked with.
     pub payload: &'a (dyn Any + Send),
-    /// Where the callback was posted.
-    pub site: &'static Location<'static>,
+    /// Where the callback was posted; `None` if it was no callback that panicked, but the drop of
+    /// something at the end of the runtime.
+    pub site: Option<&'static Location<'static>>,
     /// The label of its color, if it has one.
     pub label: Option<&'a str>,
 }
@@ -39,10 +40,10 @@ impl std::fmt::Debug for PanicReport<'_> {
 pub(crate) fn report(
     core: &Core,
     payload: Box<dyn Any + Send>,
-    site: &'static Location<'static>,
+    site: Option<&'static Location<'static>>,
     label: u32,
 ) {
-    if let Some(hook) = &core.settings.on_panic {
+    if let Some(hook) = core.settings.panic_hook() {
         let label = core.labels.name(label);
         let report = PanicReport { payload: &*payload, site, label: label.as_deref() };
         if let Err(second) = catch_unwind(AssertUnwindSafe(|| hook(&report))) {

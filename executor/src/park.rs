@@ -28,7 +28,7 @@ pub trait Park: Send {
     fn unparker(&self) -> Arc<dyn Unpark>;
 }
 
-/// Wakes a [`Park`].
+/// Wakes a [`Park`]. It must not panic: it is called inside of posts.
 pub trait Unpark: Send + Sync {
     /// Ends the current wait, or the next one.
     fn unpark(&self);

@@ -19,8 +19,9 @@ pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
 #[cfg(not(loom))]
 pub(crate) use std::thread;
 
-/// Locks a mutex, poisoned or not: no lock of this crate is held while user code runs, so what a
-/// lock guards is whole even if its holder panicked.
+/// Locks a mutex, poisoned or not. What runs under a lock of this crate either cannot panic, or leaves
+/// what the lock guards whole when it does: the code of a key in a palette, a `Park`, and the drops of
+/// the undertaker.
 #[cfg(not(loom))]
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -47,7 +47,7 @@ fn c13_get_mut_reaches_a_second_value_of_the_same_color() {
     let (a, b) = (Colored::new(&color, 1), Colored::new(&color, 10));
     let also_b = b.clone();
     a.post(move |a, cx| {
-        let b = also_b.get_mut(cx);
+        let mut b = also_b.get_mut(cx);
         *b += *a;
         *a = *b;
     });
@@ -199,4 +199,61 @@ fn c4_a_palette_may_go_before_its_colors_and_after_its_runtime() {
     drop(color);
     assert!(palette.is_empty());
     let _ = palette.color("c");
+}
+
+#[test]
+fn c13_a_value_that_was_reached_when_its_event_panicked_is_poisoned() {
+    let rt = runtime();
+    let color = rt.handle().new_color();
+    let (a, b, c) = (Colored::new(&color, 1), Colored::new(&color, 2), Colored::new(&color, 3));
+    let (also_b, also_c) = (b.clone(), c.clone());
+    a.post(move |_, cx| {
+        *also_c.get_mut(cx) += 1;
+        let mut b = also_b.get_mut(cx);
+        *b += 1;
+        panic!("while b is held, and c is not any more");
+    });
+    rt.wait_idle();
+    assert!(a.is_poisoned() && b.is_poisoned() && !c.is_poisoned());
+}
+
+#[test]
+fn c4_a_palette_shrinks_and_its_keys_may_panic_when_they_go() {
+    struct Key(u32);
+    impl Drop for Key {
+        fn drop(&mut self) {
+            assert!(!self.0.is_multiple_of(1_000) || thread::panicking(), "as keys do");
+        }
+    }
+    impl PartialEq for Key {
+        fn eq(&self, other: &Key) -> bool {
+            self.0 == other.0
+        }
+    }
+    impl Eq for Key {}
+    impl std::hash::Hash for Key {
+        fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+            self.0.hash(state);
+        }
+    }
+    impl Clone for Key {
+        fn clone(&self) -> Key {
+            Key(self.0)
+        }
+    }
+    let rt = runtime();
+    for _ in 0..3 {
+        let palette = Palette::<Key>::new(&rt.handle());
+        let colors: Vec<_> = (1..5_000)
+            .map(|k| {
+                let key = std::mem::ManuallyDrop::new(Key(k));
+                let color = palette.color(&*key);
+                rt.handle().post(&color, |_| ());
+                color
+            })
+            .collect();
+        drop(colors);
+        rt.wait_idle();
+        assert!(palette.is_empty());
+    }
 }

@@ -330,3 +330,51 @@ fn big_and_overaligned_closures_run() {
     rt.wait_idle();
     assert_eq!(sum.load(Relaxed), 100 + 128);
 }
+
+#[test]
+fn c9_a_new_color_of_long_events_does_not_hold_its_worker() {
+    let rt = runtime(1, StealPolicy::CostAware);
+    let h = rt.handle();
+    let ran = Arc::new(AtomicUsize::new(0));
+    let (tx, rx) = mpsc::channel();
+    let also = Arc::clone(&ran);
+    h.post_default(move |cx| {
+        let (long, other) = (cx.new_color(), cx.new_color());
+        for _ in 0..40 {
+            let ran = Arc::clone(&also);
+            cx.post(&long, move |_| {
+                thread::sleep(Duration::from_millis(2));
+                ran.fetch_add(1, Relaxed);
+            });
+        }
+        cx.post(&other, move |_| tx.send(also.load(Relaxed)).unwrap());
+    });
+    let before = rx.recv().unwrap();
+    assert!(before <= 5, "{before} long events ran before the other color had its turn");
+    rt.wait_idle();
+    assert_eq!(ran.load(Relaxed), 40);
+}
+
+#[test]
+fn c9_a_color_that_posts_to_itself_for_ever_starves_nobody() {
+    let rt = runtime(1, StealPolicy::CostAware);
+    let h = rt.handle();
+    let stop = Arc::new(AtomicBool::new(false));
+    fn greedy(stop: Arc<AtomicBool>, cx: &mut Cx) {
+        if !stop.load(Relaxed) {
+            cx.post_here(move |cx| greedy(stop, cx));
+        }
+    }
+    let also = Arc::clone(&stop);
+    h.post(&h.new_color(), move |cx| greedy(also, cx));
+    // Other colors, posts from outside, and timers have their turn.
+    let (tx, rx) = mpsc::channel();
+    for i in 0..100 {
+        let tx = tx.clone();
+        h.post(&h.new_color(), move |_| tx.send(i).unwrap());
+    }
+    h.post_after(Duration::from_millis(2), &h.new_color(), move |_| tx.send(100).unwrap());
+    assert_eq!(rx.iter().count(), 101);
+    stop.store(true, Relaxed);
+    rt.wait_idle();
+}

@@ -78,6 +78,32 @@ fn c11_closures_that_panic_when_they_are_dropped() {
 }
 
 #[test]
+fn c11_drops_that_panic_at_the_end_are_reported() {
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let also = Arc::clone(&seen);
+    let rt = Runtime::builder()
+        .workers(1)
+        .on_panic(move |r| also.lock().unwrap().push(r.message().unwrap_or("?").to_owned()))
+        .build()
+        .unwrap();
+    let h = rt.handle();
+    let (tx, rx) = std::sync::mpsc::channel();
+    let also = h.clone();
+    let bomb = PanicsOnDrop;
+    h.post_default(move |cx| {
+        cx.post_here(move |_| drop(bomb));
+        tx.send(()).unwrap();
+        while also.is_running() {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    });
+    rx.recv().unwrap();
+    drop(rt);
+    assert_eq!(*seen.lock().unwrap(), ["drop"]);
+}
+
+#[test]
 fn c11_the_hook_learns_message_site_and_label() {
     type Seen = Vec<(String, u32, Option<String>)>;
     let seen: Arc<Mutex<Seen>> = Arc::default();
@@ -87,10 +113,10 @@ fn c11_the_hook_learns_message_site_and_label() {
         .on_panic(move |report| {
             let entry = (
                 report.message().unwrap_or("?").to_owned(),
-                report.site.line(),
+                report.site.unwrap().line(),
                 report.label.map(str::to_owned),
             );
-            assert!(report.site.file().ends_with("panics.rs"));
+            assert!(report.site.unwrap().file().ends_with("panics.rs"));
             also.lock().unwrap().push(entry);
             panic!("the hook panics, too");
         })

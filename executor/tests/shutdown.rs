@@ -63,11 +63,12 @@ fn e11_posts_from_outside_are_refused_once_it_has_begun() {
     h.post_default(move |_| drop(a));
     h.post_uncolored(move |_| drop(b));
     h.post_after(MS, &h.default_color(), move |_| drop(c));
-    assert_eq!(dropped.load(Relaxed), 3, "dropped at once");
+    assert_eq!(dropped.load(Relaxed), 2, "dropped at once; a timer's closure on its color");
     go.send(()).unwrap();
     let report = ender.join().unwrap();
     assert!(report.drained);
     assert_eq!(report.dropped_events, 3);
+    assert_eq!(dropped.load(Relaxed), 3);
 }
 
 #[test]
@@ -310,4 +311,67 @@ fn a_storm_of_runtimes_with_posters_leaves_nothing_behind() {
         }
     }
     assert_eq!(drops.load(Relaxed), made.load(Relaxed));
+}
+
+#[test]
+fn e11_a_shutdown_of_an_idle_runtime_has_nothing_to_report() {
+    let rt = Runtime::builder().workers(2).stuck_after(Duration::MAX).build().unwrap();
+    let h = rt.handle();
+    let value = Colored::new(&h.new_color(), 1);
+    let _timer = h.post_after(Duration::from_secs(60), value.color(), |_| ());
+    drop(value);
+    rt.wait_idle();
+    let report = rt.shutdown(Duration::ZERO);
+    assert_eq!((report.dropped_events, report.dropped_timers), (0, 1));
+    assert!(report.stuck_workers.is_empty());
+}
+
+#[test]
+fn c16_a_post_while_the_runtime_stops_runs_no_drop() {
+    // The closure's drop would run inside the post, where its own lock is held.
+    let rt = runtime(1);
+    let h = rt.handle();
+    let lock = Arc::new(std::sync::Mutex::new(0));
+    struct Locks(Arc<std::sync::Mutex<i32>>);
+    impl Drop for Locks {
+        fn drop(&mut self) {
+            *self.0.lock().unwrap() += 1;
+        }
+    }
+    let (tx, rx) = mpsc::channel();
+    let (also, inner) = (Arc::clone(&lock), h.clone());
+    h.post_default(move |cx| {
+        tx.send(()).unwrap();
+        while inner.is_running() {
+            thread::yield_now();
+        }
+        thread::sleep(20 * MS);
+        let guard = also.lock().unwrap();
+        for _ in 0..3 {
+            let locks = Locks(Arc::clone(&also));
+            cx.post_here(move |_| drop(locks));
+        }
+        drop(guard);
+    });
+    rx.recv().unwrap();
+    drop(rt);
+    assert_eq!(*lock.lock().unwrap(), 3);
+}
+
+#[test]
+fn a_panic_hook_may_hold_a_handle() {
+    let slot: Arc<std::sync::Mutex<Option<Handle>>> = Arc::default();
+    let (also, drops) = (Arc::clone(&slot), Arc::new(AtomicUsize::new(0)));
+    let counted = Counted(drops.clone());
+    let rt = Runtime::builder()
+        .workers(1)
+        .on_panic(move |_| {
+            let _ = (&also, &counted);
+        })
+        .build()
+        .unwrap();
+    *slot.lock().unwrap() = Some(rt.handle());
+    drop(slot);
+    drop(rt);
+    assert_eq!(drops.load(Relaxed), 1);
 }

@@ -8,6 +8,7 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -244,7 +245,20 @@ impl Park for Reactor {
 
     fn close(&mut self) {
         let table = std::mem::take(&mut *self.site.table());
-        table.all().iter().for_each(|entry| entry.end());
+        let mut panicked = None;
+        for (_, entry) in table.entries {
+            // What goes is the user's; one drop that panics does not keep the others.
+            let end = AssertUnwindSafe(move || {
+                entry.ready.end();
+                drop(entry);
+            });
+            if let Err(payload) = catch_unwind(end) {
+                panicked = Some(payload);
+            }
+        }
+        if let Some(payload) = panicked {
+            resume_unwind(payload);
+        }
     }
 
     fn unparker(&self) -> Arc<dyn Unpark> {

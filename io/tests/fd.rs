@@ -288,3 +288,31 @@ fn a_callback_that_owns_its_registration_goes_with_the_runtime() {
     drop(rt);
     assert_eq!(dropped.load(Relaxed), 1);
 }
+
+#[test]
+fn callbacks_that_panic_when_they_are_dropped_do_not_stop_the_end() {
+    struct Bomb(Arc<AtomicUsize>);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Relaxed);
+            panic!("drop");
+        }
+    }
+    let drops = Arc::new(AtomicUsize::new(0));
+    let (rt, io) = start(2);
+    let pairs: Vec<_> = (0..6).map(|_| pair()).collect();
+    let registrations: Vec<_> = pairs
+        .iter()
+        .map(|(ours, _)| {
+            let bomb = Bomb(Arc::clone(&drops));
+            io.on_readable(ours, &rt.handle().new_color(), move |_| {
+                let _ = &bomb;
+            })
+            .unwrap()
+        })
+        .collect();
+    let report = rt.shutdown(Duration::ZERO);
+    assert!(report.stuck_workers.is_empty());
+    assert_eq!(drops.load(Relaxed), 6);
+    drop(registrations);
+}

@@ -137,7 +137,7 @@ impl Color {
     ) {
         let core = self.core();
         if core.phase() != Phase::Running {
-            return refuse(core, f);
+            return refuse(core, f, site);
         }
         let event = outside_event(core, f, site);
         // SAFETY: we are a handle, and the event is fresh.
@@ -201,12 +201,12 @@ pub(crate) fn outside_event<F: FnOnce(&mut Cx) + Send + 'static>(
 
 /// Drops what came too late, from outside.
 #[cold]
-pub(crate) fn refuse<F>(core: &Core, f: F) {
+pub(crate) fn refuse<F>(core: &Core, f: F, site: &'static Location<'static>) {
     core.dropped_outside.fetch_add(1, Ordering::Relaxed);
     let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(f)));
     if let Err(payload) = dropped {
         core.panics_outside.fetch_add(1, Ordering::Relaxed);
-        panic::bury(payload);
+        panic::report(core, payload, Some(site), 0);
     }
 }
 

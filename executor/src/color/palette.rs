@@ -119,19 +119,36 @@ impl<K: Send + 'static> Retire for Member<K> {
             // No palette, no look-ups.
             return dead();
         };
-        let mut shard = lock(table.shard(self.hash));
-        if !dead() {
-            return false;
-        }
-        let found = shard.find_entry(self.hash, |slot| slot.cell.0 == cell);
-        let slot = found.ok().map(|entry| entry.remove().0);
-        drop(shard);
-        // The key's drop is user code: outside of the lock, and its panic is not ours.
-        let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(slot)));
+        let (is_dead, slot) = table.forget(self.hash, cell, dead);
+        // A key's drop is user code: outside of the lock, and its panic goes no further. The table may
+        // be the last one of a palette that was dropped meanwhile, with all its keys.
+        let dropped =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop((slot, table))));
         if let Err(payload) = dropped {
             crate::panic::bury(payload);
         }
-        true
+        is_dead
+    }
+}
+
+impl<K> Table<K> {
+    fn forget(
+        &self,
+        hash: u64,
+        cell: NonNull<ColorCell>,
+        dead: &dyn Fn() -> bool,
+    ) -> (bool, Option<Slot<K>>) {
+        let mut shard = lock(self.shard(hash));
+        if !dead() {
+            return (false, None);
+        }
+        let found = shard.find_entry(hash, |slot| slot.cell.0 == cell);
+        let slot = found.ok().map(|entry| entry.remove().0);
+        if shard.capacity() > 64 && shard.len() < shard.capacity() / 8 {
+            let to = 2 * shard.len();
+            shard.shrink_to(to, |slot| slot.hash);
+        }
+        (true, slot)
     }
 }
 

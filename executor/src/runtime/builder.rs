@@ -13,7 +13,7 @@ use crate::clock::saturating_nanos;
 use crate::metrics::Histogramming;
 use crate::panic::PanicReport;
 use crate::park::{Driver, Park, ThreadPark};
-use crate::sync::Ordering;
+use crate::sync::{Mutex, Ordering, lock};
 use crate::worker::cores::{self, CoreId};
 use crate::worker::shared::WorkerShared;
 
@@ -44,7 +44,8 @@ pub(crate) struct Settings {
     pub(crate) spin: Duration,
     pub(crate) stuck_after: Duration,
     pub(crate) seed: u64,
-    pub(crate) on_panic: Option<Box<PanicHook>>,
+    /// Taken at the end, as it may hold a handle.
+    on_panic: Mutex<Option<Arc<PanicHook>>>,
     pub(crate) driver: Option<Arc<dyn Driver>>,
     workers: usize,
 }
@@ -55,9 +56,23 @@ impl Settings {
         self.steal_policy != StealPolicy::Off && self.workers > 1
     }
 
+    pub(crate) fn is_eager(&self) -> bool {
+        self.steals() && self.steal_policy == StealPolicy::Eager
+    }
+
     /// Does a color stay on the worker on which it was placed?
     pub(crate) fn is_pinned_policy(&self) -> bool {
         self.steal_policy == StealPolicy::Off
+    }
+
+    pub(crate) fn panic_hook(&self) -> Option<Arc<PanicHook>> {
+        lock(&self.on_panic).clone()
+    }
+
+    /// The runtime is closed: what the user gave it goes.
+    pub(crate) fn drop_panic_hook(&self) {
+        let hook = lock(&self.on_panic).take();
+        drop(hook);
     }
 
     pub(crate) fn steal_delay_nanos(&self) -> u64 {
@@ -99,7 +114,7 @@ impl Default for Builder {
                 spin: Duration::ZERO,
                 stuck_after: Duration::from_secs(1),
                 seed: 0,
-                on_panic: None,
+                on_panic: Mutex::new(None),
                 driver: None,
                 workers: 0,
             },
@@ -184,12 +199,12 @@ impl Builder {
     /// Called with each panic of a callback, on the worker that caught it. The panic message has
     /// been printed by the process's panic hook before.
     pub fn on_panic(mut self, hook: impl Fn(&PanicReport<'_>) + Send + Sync + 'static) -> Self {
-        self.settings.on_panic = Some(Box::new(hook));
+        self.settings.on_panic = Mutex::new(Some(Arc::new(hook)));
         self
     }
 
     /// What the workers sleep on; by default nothing but their queues. `dapple_io::runtime()` sets
-    /// its reactor here.
+    /// its reactor here. It lives as long as the runtime's last handle, so it must not hold one itself.
     pub fn driver(mut self, driver: Arc<dyn Driver>) -> Self {
         self.settings.driver = Some(driver);
         self

@@ -144,7 +144,11 @@ impl Core {
         if self.phase() == Phase::Closed {
             super::shutdown::undertake(self);
         } else {
-            self.sleep.notify(self, worker);
+            // The eager policy wakes somebody for every color that becomes runnable.
+            let woken = self.sleep.notify(self, worker);
+            if !woken && self.settings.is_eager() && self.sleep.state.any_idle() {
+                self.sleep.notify_any(self, worker);
+            }
         }
     }
 

@@ -91,7 +91,7 @@ impl Handle {
                 let event = outside_event(&self.core, f, site);
                 self.core.inject(self.core.place(), Entry::event(event));
             }
-            None => refuse(&self.core, f),
+            None => refuse(&self.core, f, site),
         }
     }
 

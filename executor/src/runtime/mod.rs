@@ -83,7 +83,7 @@ impl Runtime {
     }
 
     /// Waits until no event is running or queued. Armed timers and quiet descriptors do not count.
-    /// What the events did is visible afterwards. If a shutdown is under way it waits for its end.
+    /// What the events did is visible afterwards.
     ///
     /// # Panics
     ///

@@ -2,8 +2,9 @@
 //!
 //! No counter of events exists, as each post would write to it. Instead: the runtime is at rest if, at
 //! one moment, every worker is idle and every run queue and inbox is empty. Events are made by
-//! events, by pollers and timers (on a worker that is not idle then), and from outside (by a push to
-//! an inbox). The check reads all workers' states, then the queues, then the states again; states
+//! events, by pollers and timers, and from outside (by a push to an inbox). A poller posts while its
+//! worker's state is still idle, but then into the run queue, and only a worker that has risen takes
+//! something out of one. The check reads all workers' states, then the queues, then the states again; states
 //! carry an epoch, so if they are equal, no worker has risen in between, and all of it
 //! was true at the moment between the two readings.
 //!
@@ -40,7 +41,8 @@ impl Quiesce {
         self.changed.notify_all();
     }
 
-    /// Waits until the runtime is at rest, or has been stopped, or the time is over; true if at rest or stopped.
+    /// Waits until the runtime is at rest, or has been stopped, or the time is over; true if at rest or
+    /// stopped.
     pub(crate) fn wait(
         &self,
         core: &Core,

@@ -51,13 +51,13 @@ pub(super) fn shutdown(
     let dropped_timers = crate::timer::drop_all(core);
     let deadline = Instant::now().checked_add(limit);
     let stopped = || core.phase() >= Phase::Stopping;
-    let drained = !limit.is_zero() && core.quiesce.wait(core, deadline, stopped);
+    let drained = core.quiesce.wait(core, deadline, stopped);
     start_stopping(core);
-    let patience = Instant::now() + core.settings.stuck_after;
+    let patience = Instant::now().checked_add(core.settings.stuck_after);
     let mut stuck_workers = Vec::new();
     for (index, slot) in threads.iter_mut().enumerate() {
         let Some(thread) = slot.take() else { continue };
-        while !thread.is_finished() && Instant::now() < patience {
+        while !thread.is_finished() && patience.is_none_or(|end| Instant::now() < end) {
             thread::park_timeout(Duration::from_micros(200));
         }
         if thread.is_finished() {
@@ -96,14 +96,13 @@ pub(super) fn start_stopping(core: &Core) {
 
 /// A worker has left its loop: it drops what is queued for it.
 pub(crate) fn worker_stops(local: &Local) {
-    lock(&local.shared().park).close();
+    local.guard(None, || lock(&local.shared().park).close());
     local.dispose_all(&local.core);
     local.flush_samples();
 }
 
 /// A worker's thread is about to end.
-pub(crate) fn worker_leaves(local: &Local) {
-    let core = &local.core;
+pub(crate) fn worker_leaves(core: &Core) {
     if core.live_workers.fetch_sub(1, Ordering::SeqCst) == 1 {
         close(core);
     }
@@ -112,15 +111,18 @@ pub(crate) fn worker_leaves(local: &Local) {
 /// Nobody serves the queues any more.
 fn close(core: &Core) {
     core.advance(Phase::Closed);
+    let undertaker = Local::undertaker(CoreRef::of(core));
     for worker in core.workers.iter() {
         // A worker that is stuck in an event does not hold its poller.
         if let Ok(mut park) = worker.park.try_lock() {
-            park.close();
+            undertaker.guard(None, || park.close());
             *park = Box::new(ThreadPark::new());
         }
     }
+    drop(undertaker);
     undertake(core);
     core.quiesce.wake();
+    core.settings.drop_panic_hook();
 }
 
 /// Disposes of all that is queued. Called after the phase is *Closed*.

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use self::wheel::{Key, Wheel};
 use crate::clock::saturating_nanos;
-use crate::color::{outside_event, refuse};
+use crate::color::outside_event;
 use crate::event::Event;
 use crate::metrics::{Measure, Sample};
 use crate::runtime::core::{Core, CoreRef, Phase};
@@ -98,26 +98,29 @@ pub(crate) fn drop_all(core: &Core) -> u64 {
 impl Waiting {
     /// Drops the closure, as an event of its color.
     fn give_back(self) {
-        let core = self.color.core();
-        // The word says cancelled, or nobody can arm timers any more: see `TimerEvent`.
         struct Discard(WaitingEvent);
         impl Drop for Discard {
             fn drop(&mut self) {
-                // SAFETY: the event was the wheel's; it is not used again.
-                unsafe {
-                    Event::discard((self.0).0);
-                    Event::deallocate((self.0).0);
+                struct Memory(NonNull<Event>);
+                impl Drop for Memory {
+                    fn drop(&mut self) {
+                        // SAFETY: the closure has been consumed, and nobody else has the event.
+                        unsafe { Event::deallocate(self.0) }
+                    }
                 }
+                // Also if the closure's drop panics.
+                let memory = Memory((self.0).0);
+                // SAFETY: the event was the wheel's; it is not used again.
+                unsafe { Event::discard(memory.0) }
             }
         }
-        let discard = Discard(self.event);
-        let site = Location::caller();
-        let event = match Local::current(core) {
-            Some(local) => local.event(move |_| drop(discard), site),
-            None => outside_event(core, move |_| drop(discard), site),
-        };
-        // SAFETY: the event is fresh.
-        unsafe { self.color.enqueue_from_anywhere(event) };
+        let core = self.color.core();
+        // SAFETY: the memory is fresh or recycled; then the event is fresh.
+        unsafe {
+            let (memory, site) = (Local::memory_for(core), Event::site((self.event).0));
+            let event = Event::write_housekeeping(memory, Discard(self.event), site);
+            self.color.enqueue_from_anywhere(event);
+        }
     }
 }
 
@@ -161,32 +164,32 @@ impl TimerState {
     }
 }
 
-/// Puts a closure into a wheel: the current worker's, or that of the color's home.
+/// Puts a closure into a wheel: the current worker's, or that of the color's home. False: a shutdown
+/// has begun, and the closure is dropped as an event of its color.
 fn arm<F: FnOnce(&mut Cx) + Send + 'static>(
     color: Color,
     deadline: u64,
     state: &TimerState,
     site: &'static Location<'static>,
     f: F,
-) {
+) -> bool {
     // The handle may be the last one: it keeps the core no longer than the color.
     let core = CoreRef::of(color.core());
     let local = Local::current(&core);
     let worker = local.map_or_else(|| color.home(), |local| local.index);
-    let mut timers = lock(&core.workers[worker].timers);
-    // Under the lock: whoever drops the timers has changed the phase before it takes it.
-    if core.phase() != Phase::Running {
-        drop(timers);
-        return match local {
-            Some(local) => local.refuse(f),
-            None => refuse(&core, f),
-        };
-    }
     let event = match local {
         Some(local) => local.event(f, site),
         None => outside_event(&core, f, site),
     };
-    let key = timers.wheel.insert(deadline, Waiting { event: WaitingEvent(event), color });
+    let waiting = Waiting { event: WaitingEvent(event), color };
+    let mut timers = lock(&core.workers[worker].timers);
+    // Under the lock: whoever drops the timers has changed the phase before it takes it.
+    if core.phase() != Phase::Running {
+        drop(timers);
+        waiting.give_back();
+        return false;
+    }
+    let key = timers.wheel.insert(deadline, waiting);
     *lock(&state.place) = Some((worker, key));
     let wake = timers.asleep_until.is_some_and(|until| deadline < until);
     drop(timers);
@@ -197,6 +200,7 @@ fn arm<F: FnOnce(&mut Cx) + Send + 'static>(
     if state.is_cancelled() {
         state.leave_wheel(&core);
     }
+    true
 }
 
 /// A closure that arms itself again when it has run.
@@ -323,11 +327,17 @@ fn arm_once<F: FnOnce(&mut Cx) + Send + 'static>(
     let state = Arc::new(TimerState::default());
     let core = CoreRef::of(color.core());
     let also_state = Arc::clone(&state);
-    arm(color.clone(), deadline, &state, site, move |cx| {
+    let armed = arm(color.clone(), deadline, &state, site, move |cx| {
         if also_state.begin() {
             f(cx);
         }
     });
+    if !armed {
+        match Local::current(&core) {
+            Some(local) => local.count_dropped(1),
+            None => drop(core.dropped_outside.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
     Timer { state, core }
 }
 

@@ -23,7 +23,7 @@ use crate::event::Event;
 use crate::metrics::{Sample, Sampler};
 use crate::panic;
 use crate::runtime::builder::StealPolicy;
-use crate::runtime::core::{Core, CoreRef, Phase};
+use crate::runtime::core::{Core, CoreRef};
 use crate::sync::Ordering;
 
 thread_local! {
@@ -166,10 +166,9 @@ impl Local {
         unsafe { Event::write(self.take_memory(), f, site, posted) }
     }
 
-    /// Does running work still accept posts?
-    #[inline]
-    pub(crate) fn accepts(&self) -> bool {
-        self.core.phase() <= Phase::Draining
+    /// Memory for an event made on whatever thread this is.
+    pub(crate) fn memory_for(core: &Core) -> NonNull<Event> {
+        Local::current(core).map_or_else(Event::allocate, Local::take_memory)
     }
 
     /// Posts to a color.
@@ -184,9 +183,8 @@ impl Local {
         f: F,
         site: &'static Location<'static>,
     ) {
-        if !self.accepts() {
-            return self.refuse(f);
-        }
+        // Never refused, so that no drop of a closure runs inside of a post (C16): what is posted while
+        // the runtime stops is dropped when the worker leaves its loop.
         let event = self.event(f, site);
         // SAFETY: by contract; the event is fresh.
         unsafe { self.enqueue(cell, event) }
@@ -218,9 +216,6 @@ impl Local {
         f: F,
         site: &'static Location<'static>,
     ) {
-        if !self.accepts() {
-            return self.refuse(f);
-        }
         self.posts.set(self.posts.get().wrapping_add(1));
         self.make_runnable(Entry::event(self.event(f, site)), self.index, 0);
     }
@@ -256,21 +251,14 @@ impl Local {
         }
     }
 
-    /// A post that comes too late.
-    #[cold]
-    pub(crate) fn refuse<F>(&self, f: F) {
-        self.count_dropped(1);
-        self.guard(|| drop(f));
-    }
-
-    /// Runs something that may panic; a panic is caught and counted.
-    pub(crate) fn guard(&self, f: impl FnOnce()) {
+    /// Runs something that may panic, outside of an event; a panic is caught, counted and reported.
+    pub(crate) fn guard(&self, site: Option<&'static Location<'static>>, f: impl FnOnce()) {
         if let Err(payload) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)) {
             match self.undertaker {
                 true => drop(self.core.panics_outside.fetch_add(1, Ordering::Relaxed)),
                 false => add(&self.shared().counters.panics, 1),
             }
-            panic::bury(payload);
+            panic::report(&self.core, payload, site, 0);
         }
     }
 

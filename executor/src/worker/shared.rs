@@ -91,11 +91,13 @@ impl Sleep {
         Sleep { state: SleepState::new(workers), wakeups_outside: AtomicU64::new(0) }
     }
 
-    /// Wakes `worker` if it sleeps.
-    pub(crate) fn notify(&self, core: &Core, worker: usize) {
-        if self.state.claim(worker) {
+    /// Wakes `worker` if it sleeps, and says whether it did.
+    pub(crate) fn notify(&self, core: &Core, worker: usize) -> bool {
+        let slept = self.state.claim(worker);
+        if slept {
             self.unpark(core, worker);
         }
+        slept
     }
 
     /// Wakes some sleeping worker, `near` rather than another.

@@ -25,9 +25,13 @@ struct Progress {
     cell: NonNull<ColorCell>,
     link: NonNull<Link>,
     turn: Turn,
-    /// Since when it is timed, and how many events had ended by then; 0: not timed.
-    start: u64,
-    timed_from: u32,
+    /// When the budget's time began to count; 0: not yet.
+    begin: u64,
+    /// Since when what is learned counts, and how many events had ended by then; 0: not timed.
+    since: u64,
+    from: u32,
+    /// Events of the runtime's own.
+    housekeeping: u32,
     posts_before: u32,
     /// The event at `link` has run, or panicked.
     ended: bool,
@@ -35,14 +39,15 @@ struct Progress {
 
 impl Local {
     /// Runs what was taken out of a run queue.
-    pub(super) fn run_entry(&self, entry: Entry, time_it: bool) {
+    /// True: it took long, or may have.
+    pub(super) fn run_entry(&self, entry: Entry, time_it: bool) -> bool {
         match entry.open() {
             Job::Color(cell) => self.run_turn(cell, time_it),
             Job::Event(event) => self.run_uncolored(event, time_it),
         }
     }
 
-    fn run_turn(&self, cell: NonNull<ColorCell>, time_it: bool) {
+    fn run_turn(&self, cell: NonNull<ColorCell>, time_it: bool) -> bool {
         // SAFETY: a color that was in a run queue has an event, so the cell is there until we let
         // the color go.
         let color = unsafe { cell.as_ref() };
@@ -51,12 +56,15 @@ impl Local {
             color.set_home(self.index);
         }
         let long = color.event_nanos() >= LONG_EVENT_NANOS;
+        let begin = if time_it || long { self.core.clock.now() } else { 0 };
         let mut progress = Progress {
             cell,
             link: color.queue.head(),
             turn: Turn::new(self.core.settings.turn_budget, long),
-            start: if time_it || long { self.core.clock.now() } else { 0 },
-            timed_from: 0,
+            begin,
+            since: begin,
+            from: 0,
+            housekeeping: 0,
             posts_before: self.posts.get(),
             ended: false,
         };
@@ -70,7 +78,8 @@ impl Local {
         self.current.set(std::ptr::null());
         let counters = &self.shared().counters;
         add(&counters.turns, 1);
-        add(&counters.events, u64::from(progress.turn.events()));
+        add(&counters.events, u64::from(progress.turn.events() - progress.housekeeping));
+        long || progress.turn.is_long()
     }
 
     /// Runs events until the turn ends. On return the color is let go.
@@ -94,13 +103,10 @@ impl Local {
                 TurnStep::ReadClock => self.look_at_clock(p),
                 step => step,
             };
-            if p.start != 0 && step == TurnStep::End {
-                self.time_turn(p);
-            }
             let spent = p.link;
-            // What the last event of a timed turn tells must be learned before the color is let go;
-            // so a turn that may end here by itself is timed here.
-            if p.start != 0 && step != TurnStep::End && color.queue.is_last(spent) {
+            // What a timed turn tells must be learned before the color is let go, which it is if it ends
+            // here, or has no further event.
+            if p.since != 0 && (step == TurnStep::End || color.queue.is_last(spent)) {
                 self.time_turn(p);
             }
             color.debug_let_go();
@@ -149,8 +155,9 @@ impl Local {
         let header = Header::of(p.link);
         // SAFETY: the head of a held color is in the queue.
         match unsafe { header.as_ref() }.kind() {
-            Kind::Closure => {
+            kind @ (Kind::Closure | Kind::Housekeeping) => {
                 let event = Event::of(header);
+                p.housekeeping += u32::from(kind == Kind::Housekeeping);
                 // Said first: if it panics, it has ended all the same.
                 p.ended = true;
                 // SAFETY: the event is at the head of the color that we hold.
@@ -193,8 +200,8 @@ impl Local {
         // SAFETY: by contract.
         match unsafe { cell.as_ref().bury(link) } {
             Buried::Dead => {
-                // SAFETY: it is dead. The palette's part of the cell may drop a user's key.
-                self.guard(|| unsafe { ColorCell::free(cell) });
+                // SAFETY: it is dead.
+                unsafe { ColorCell::free(cell) };
                 self.give_credit();
                 None
             }
@@ -227,7 +234,7 @@ impl Local {
 
     /// # Safety
     ///
-    /// The event is the caller's, and its kind is `Closure`.
+    /// The event is the caller's, and has not run.
     #[inline]
     unsafe fn run_event(&self, event: NonNull<Event>, label: u32, cx: &mut Cx) {
         // SAFETY: by contract.
@@ -263,25 +270,30 @@ impl Local {
 
     fn look_at_clock(&self, p: &mut Progress) -> TurnStep {
         let now = self.core.clock.now();
-        if p.start == 0 {
-            // Not timed from its begin: from now on it is.
-            p.start = now;
-            p.timed_from = p.turn.events();
+        if p.begin == 0 {
+            // Not timed so far: from now on it is.
+            (p.begin, p.since, p.from) = (now, now, p.turn.events());
+            return p.turn.start_timing();
         }
-        p.turn.at(now - p.start)
+        p.turn.at(now.saturating_sub(p.begin))
     }
 
     fn time_turn(&self, p: &mut Progress) {
-        let took = self.core.clock.now().saturating_sub(p.start);
-        p.start = 0;
+        let events = p.turn.events() - p.from;
+        if events == 0 {
+            return;
+        }
+        let now = self.core.clock.now();
+        let took = now.saturating_sub(p.since);
+        (p.since, p.from) = (now, p.turn.events());
         // SAFETY: we still hold the color.
         let color = unsafe { p.cell.as_ref() };
-        color.learn(took, p.turn.events() - p.timed_from);
+        color.learn(took, events);
         self.entry_nanos.set(blend(self.entry_nanos.get(), took));
         self.sample(Sample::new(Measure::TurnLength, color.label, took));
     }
 
-    fn run_uncolored(&self, event: NonNull<Event>, time_it: bool) {
+    fn run_uncolored(&self, event: NonNull<Event>, time_it: bool) -> bool {
         let start = if time_it { self.core.clock.now() } else { 0 };
         let ran = catch_unwind(AssertUnwindSafe(|| {
             // SAFETY: the run queue gave the event to us alone, and it has not run.
@@ -297,6 +309,7 @@ impl Local {
             self.entry_nanos.set(blend(self.entry_nanos.get(), took));
         }
         add(&self.shared().counters.events, 1);
+        self.entry_nanos.get() >= LONG_EVENT_NANOS
     }
 
     #[cold]
@@ -307,8 +320,11 @@ impl Local {
         cell: Option<NonNull<ColorCell>>,
     ) {
         add(&self.shared().counters.panics, 1);
-        // SAFETY: the event is spent, but still ours.
-        let site = unsafe { Event::site(Event::of(Header::of(link))) };
+        let header = Header::of(link);
+        // SAFETY: what stands at the head of a color that we hold is ours; only a grave is no event.
+        let site = unsafe {
+            (header.as_ref().kind() != Kind::Grave).then(|| Event::site(Event::of(header)))
+        };
         // SAFETY: we hold the color.
         let label = cell.map_or(0, |c| unsafe { c.as_ref() }.label);
         panic::report(&self.core, payload, site, label);
@@ -320,7 +336,7 @@ impl Local {
             Job::Event(event) => {
                 // SAFETY: the run queue gave the event to us alone; it is deallocated right after.
                 unsafe {
-                    self.guard(|| Event::discard(event));
+                    self.guard(Some(Event::site(event)), || Event::discard(event));
                     self.give_memory(event);
                 }
                 1
@@ -349,10 +365,11 @@ impl Local {
             // SAFETY: we hold the color and `link` is its head; what is passed is given back once.
             let finished = unsafe {
                 match kind {
-                    Kind::Closure | Kind::Spent => {
-                        if kind == Kind::Closure {
-                            dropped += 1;
-                            self.guard(|| Event::discard(Event::of(header)));
+                    Kind::Closure | Kind::Housekeeping | Kind::Spent => {
+                        if kind != Kind::Spent {
+                            dropped += u64::from(kind == Kind::Closure);
+                            let event = Event::of(header);
+                            self.guard(Some(Event::site(event)), || Event::discard(event));
                         }
                         let finished = color.queue.finish(link);
                         if finished != Finished::Gap {

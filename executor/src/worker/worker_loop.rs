@@ -9,13 +9,16 @@ use super::entry::Entry;
 use super::local::Local;
 use super::shared::add;
 use super::steal::Watch;
+use crate::clock::saturating_nanos;
 use crate::cx::Cx;
 use crate::metrics::{Measure, Sample};
+use crate::runtime::builder::StealPolicy;
 use crate::runtime::core::{CoreRef, Phase};
 use crate::runtime::shutdown;
 use crate::sync::{Ordering, lock};
 
-/// Run-queue entries between two looks at time, descriptors and inbox.
+/// Run-queue entries between two looks at time, descriptors and inbox, at most. After a sleep it is one,
+/// and doubles with every look that finds that entries are short.
 const ENTRIES_PER_LOOK: u32 = 16;
 
 /// The same, while entries take longer than this on average, in nanoseconds: one.
@@ -24,6 +27,9 @@ const SLOW_ENTRY_NANOS: u64 = 10_000;
 /// Nanoseconds between two looks at the descriptors while there is work.
 const POLL_INTERVAL: u64 = 100_000;
 
+/// Nanoseconds between two looks at timers and descriptors while a worker spins.
+const SPIN_POLL_INTERVAL: u64 = 10_000;
+
 /// Looks of the sentinel that found nobody busy, after which it sleeps without limit.
 const QUIET_LOOKS: u32 = 16;
 
@@ -31,6 +37,7 @@ struct WorkerLoop<'a> {
     local: &'a Local,
     watch: Watch,
     until_look: u32,
+    look_every: u32,
     entries: u32,
     last_look: u64,
     last_poll: u64,
@@ -54,6 +61,7 @@ pub(crate) fn run(core: CoreRef, index: usize, deque: Deque<Entry>, pin: Option<
         local: &local,
         watch: Watch::new(workers),
         until_look: 1,
+        look_every: 1,
         entries: 0,
         last_look: 0,
         last_poll: 0,
@@ -64,7 +72,10 @@ pub(crate) fn run(core: CoreRef, index: usize, deque: Deque<Entry>, pin: Option<
     this.main();
     shutdown::worker_stops(&local);
     drop(entered);
-    shutdown::worker_leaves(&local);
+    // Before the worker says that it has left: its counts of the core go to the core.
+    let core = local.core.clone();
+    drop(local);
+    shutdown::worker_leaves(&core);
 }
 
 impl WorkerLoop<'_> {
@@ -96,7 +107,9 @@ impl WorkerLoop<'_> {
         self.until_look -= 1;
         self.entries += 1;
         // The last entry before a look is timed: the figure stands for those that are not.
-        self.local.run_entry(entry, self.until_look == 0);
+        if self.local.run_entry(entry, self.until_look == 0) {
+            self.until_look = 0;
+        }
     }
 
     /// This worker has found work after it had been idle. If nobody watches, an idle one shall.
@@ -112,7 +125,11 @@ impl WorkerLoop<'_> {
         let core = &self.local.core;
         let now = core.clock.now();
         let per_entry = now.saturating_sub(self.last_look) / u64::from(self.entries.max(1));
-        self.until_look = if per_entry > SLOW_ENTRY_NANOS { 1 } else { ENTRIES_PER_LOOK };
+        self.look_every = match per_entry > SLOW_ENTRY_NANOS {
+            true => 1,
+            false => (2 * self.look_every).min(ENTRIES_PER_LOOK),
+        };
+        self.until_look = self.look_every;
         self.last_look = now;
         self.entries = 0;
         self.publish();
@@ -150,8 +167,11 @@ impl WorkerLoop<'_> {
     fn park(&self, timeout: Option<Duration>) {
         self.local.polls.set(self.local.polls.get() + 1);
         add(&self.local.shared().counters.polls, 1);
-        let mut cx = Cx::new(self.local);
-        let polled = lock(&self.local.shared().park).park(timeout, &mut cx);
+        let mut polled = Ok(());
+        self.local.guard(None, || {
+            let mut cx = Cx::new(self.local);
+            polled = lock(&self.local.shared().park).park(timeout, &mut cx);
+        });
         if let Err(error) = polled {
             tracing::error!(worker = self.local.index, %error, "the poller failed");
             std::thread::sleep(Duration::from_millis(1));
@@ -178,7 +198,7 @@ impl WorkerLoop<'_> {
         let now = self.local.core.clock.now();
         (self.last_look, self.last_poll) = (now, now);
         self.entries = 0;
-        self.until_look = ENTRIES_PER_LOOK;
+        (self.until_look, self.look_every) = (1, 1);
         self.fresh = true;
         self.fire_timers(now);
     }
@@ -226,23 +246,31 @@ impl WorkerLoop<'_> {
     }
 
     /// Looks for work for as long as the user has paid for; true if there is some.
-    fn spin(&self) -> bool {
+    fn spin(&mut self) -> bool {
         let limit = self.local.core.settings.spin;
         if limit.is_zero() {
             return false;
         }
-        let start = std::time::Instant::now();
-        while start.elapsed() < limit {
+        let core = &self.local.core;
+        let eager = core.settings.steal_policy == StealPolicy::Eager;
+        let start = core.clock.now();
+        loop {
             let found = !self.local.shared().has_nothing()
-                || self.local.core.phase() >= Phase::Stopping
-                || (self.local.core.settings.steal_policy
-                    == crate::runtime::builder::StealPolicy::Eager
-                    && self.local.core.workers.iter().any(|w| !w.has_nothing()));
+                || core.phase() >= Phase::Stopping
+                || (eager && core.workers.iter().any(|w| !w.has_nothing()));
             if found {
                 return true;
             }
+            let now = core.clock.now();
+            if now.saturating_sub(start) >= saturating_nanos(limit) {
+                return false;
+            }
+            if now.saturating_sub(self.last_poll) >= SPIN_POLL_INTERVAL {
+                self.last_poll = now;
+                self.fire_timers(now);
+                self.park(Some(Duration::ZERO));
+            }
             crate::sync::spin_loop();
         }
-        false
     }
 }
