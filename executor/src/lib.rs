@@ -65,7 +65,6 @@ pub use self::{
     cx::Cx,
     metrics::{Distribution, Histogramming, Measure, Metrics},
     panic::PanicReport,
-    park::{Driver, Park, Unpark},
     runtime::{
         Runtime,
         builder::{Builder, StealPolicy},
@@ -73,6 +72,7 @@ pub use self::{
         shutdown::ShutdownReport,
     },
     timer::Timer,
+    worker::watch::StallReport,
 };
 #[cfg(not(loom))]
 pub use dapple_colors::TurnBudget;

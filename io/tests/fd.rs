@@ -316,3 +316,38 @@ fn callbacks_that_panic_when_they_are_dropped_do_not_stop_the_end() {
     assert_eq!(drops.load(Relaxed), 6);
     drop(registrations);
 }
+
+#[test]
+fn e5_descriptors_of_a_blocked_worker_are_served_by_another_one() {
+    let (rt, io) = start(2);
+    let (ours, mut theirs) = pair();
+    let (tx, rx) = mpsc::channel();
+    let mut reader = ours.try_clone().unwrap();
+    let color = rt.handle().new_color();
+    let (done, ended) = mpsc::channel();
+    rt.handle().post(&rt.handle().new_color(), move |cx| {
+        let me = cx.worker();
+        let registration = io
+            .on_readable(&ours, &color, move |cx| {
+                let mut byte = [0];
+                if let Ok(1) = reader.read(&mut byte) {
+                    tx.send((cx.worker(), byte[0])).unwrap();
+                }
+            })
+            .unwrap();
+        // Registered with this worker's poller, which nobody else looks at while all goes well.
+        for byte in 0..20 {
+            theirs.write_all(&[byte]).unwrap();
+            let served =
+                rx.recv_timeout(Duration::from_secs(60)).expect("served while this blocks");
+            assert_eq!(served.1, byte);
+            assert_ne!(served.0, me);
+        }
+        drop(registration);
+        done.send(()).unwrap();
+    });
+    ended.recv_timeout(Duration::from_secs(60)).unwrap();
+    rt.wait_idle();
+    assert_eq!(rt.metrics().panics(), 0);
+    assert!(rt.metrics().polls_for_others() > 0);
+}

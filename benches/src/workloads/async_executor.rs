@@ -5,7 +5,10 @@ use std::thread;
 
 use async_executor::Executor;
 
-use super::{BURST, GENERATORS, Gate, KEYS, Keys, OpensWhenDropped, Workload, keyed_rounds};
+use super::{
+    BURST, CHAINS, GENERATORS, Gate, KEYS, Keys, OpensWhenDropped, Workload, keyed_rounds,
+    work_10us,
+};
 use crate::measure::{Took, time};
 
 type Ex = Executor<'static>;
@@ -29,6 +32,21 @@ pub fn run(workload: Workload, events: u64, workers: usize) -> Option<Took> {
             let pair = Arc::new([Mutex::new(0), Mutex::new(0)]);
             Box::new(move || hop(events - 1, pair, ex, last))
         }
+        Workload::Chains => Box::new(move || {
+            for _ in 0..CHAINS {
+                chain(events / CHAINS, ex, Arc::clone(&last));
+            }
+        }),
+        Workload::Work10us => Box::new(move || {
+            for _ in 0..events {
+                let last = Arc::clone(&last);
+                let event = async move {
+                    work_10us();
+                    drop(last);
+                };
+                ex.spawn(event).detach();
+            }
+        }),
         Workload::Fanout => Box::new(move || {
             for i in 0..events {
                 let last = Arc::clone(&last);

@@ -2,7 +2,7 @@
 
 use dapple::{Colored, Cx, Handle, Runtime, StealPolicy};
 
-use super::{BURST, GENERATORS, KEYS, Keys, Workload, keyed_rounds};
+use super::{BURST, CHAINS, GENERATORS, KEYS, Keys, Workload, keyed_rounds, work_10us};
 use crate::measure::{Took, time};
 
 /// Posts the first events of a run.
@@ -53,6 +53,27 @@ pub fn run(workload: Workload, events: u64, workers: usize, policy: StealPolicy)
                         cx.post(&color, move |_| {
                             std::hint::black_box(i);
                         });
+                    }
+                });
+            }),
+            events,
+        ),
+        Workload::Chains => (
+            Box::new(move |h| {
+                h.post(&h.new_color(), move |cx| {
+                    for _ in 0..CHAINS {
+                        let color = cx.new_color();
+                        cx.post(&color, move |cx| chain(events / CHAINS - 1, cx));
+                    }
+                });
+            }),
+            events / CHAINS * CHAINS,
+        ),
+        Workload::Work10us => (
+            Box::new(move |h| {
+                h.post(&h.new_color(), move |cx| {
+                    for _ in 0..events {
+                        cx.post_uncolored(|_| work_10us());
                     }
                 });
             }),

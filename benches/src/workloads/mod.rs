@@ -7,6 +7,8 @@
 //! | fanout | one event posts many events that share with nobody | one of these |
 //! | fanout-colors | the same, each with a fresh serial unit | one of these |
 //! | pingpong | two serial units post to each other | a hop |
+//! | chains | 128 serial units that each post to themselves, all started on one worker | a closure |
+//! | work10us | events that share with nobody, each 10 us of arithmetic | one of these |
 //!
 //! A serial unit is dapple's color, an actor (a task that receives from a channel), or a mutex.
 //! Runs start with an idle, warm pool, and end when every event has run.
@@ -42,16 +44,22 @@ pub enum Workload {
     FanoutColors,
     /// See the module.
     Pingpong,
+    /// See the module.
+    Chains,
+    /// See the module.
+    Work10us,
 }
 
 impl Workload {
     /// All of them.
-    pub const ALL: [Workload; 5] = [
+    pub const ALL: [Workload; 7] = [
         Workload::Chain,
         Workload::Keyed,
         Workload::Fanout,
         Workload::FanoutColors,
         Workload::Pingpong,
+        Workload::Chains,
+        Workload::Work10us,
     ];
 
     /// Its name.
@@ -62,6 +70,8 @@ impl Workload {
             Workload::Fanout => "fanout",
             Workload::FanoutColors => "fanout-colors",
             Workload::Pingpong => "pingpong",
+            Workload::Chains => "chains",
+            Workload::Work10us => "work10us",
         }
     }
 
@@ -71,6 +81,8 @@ impl Workload {
             Workload::Chain | Workload::Pingpong => 2_000_000,
             Workload::Keyed => (GENERATORS * BURST * 500) as u64,
             Workload::Fanout | Workload::FanoutColors => 3_000_000,
+            Workload::Chains => 4_000_000,
+            Workload::Work10us => 20_000,
         };
         if quick { full / 20 } else { full }
     }
@@ -78,6 +90,33 @@ impl Workload {
 
 /// One system on one workload, once.
 pub type Run = fn(Workload, events: u64, workers: usize) -> Option<Took>;
+
+/// Chains of `chains`.
+pub const CHAINS: u64 = 128;
+
+/// About 10 us of arithmetic: as many steps as took so long when this was first called.
+pub(crate) fn work_10us() {
+    static STEPS: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    fn steps(n: u64) {
+        let mut x = std::hint::black_box(n);
+        for _ in 0..n {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+        }
+        std::hint::black_box(x);
+    }
+    let n = *STEPS.get_or_init(|| {
+        let mut per_step = f64::MAX;
+        for _ in 0..20 {
+            let start = std::time::Instant::now();
+            steps(100_000);
+            per_step = per_step.min(start.elapsed().as_nanos() as f64 / 100_000.0);
+        }
+        (10_000.0 / per_step) as u64
+    });
+    steps(n);
+}
 
 /// Rounds of each generator for about `events` increments, and the exact number of these.
 pub(crate) fn keyed_rounds(events: u64) -> (usize, u64) {

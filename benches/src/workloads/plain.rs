@@ -1,10 +1,11 @@
-//! The limit: one thread, one `VecDeque` of boxed closures, no synchronisation at all.
+//! The limit: one thread, one `VecDeque` of boxed closures, no synchronisation at all. With two workers,
+//! for the workloads whose halves need nothing of each other: two such threads, each pinned to a core.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::{BURST, GENERATORS, KEYS, Keys, Workload, keyed_rounds};
+use super::{BURST, CHAINS, GENERATORS, KEYS, Keys, Workload, keyed_rounds, work_10us};
 use crate::measure::{Took, time};
 
 type Callback = Box<dyn FnOnce(&mut Loop)>;
@@ -26,15 +27,49 @@ impl Loop {
     }
 }
 
-/// Runs a workload; there is one worker only.
+/// Runs a workload, on one thread, or on bare pinned threads that share nothing.
 pub fn run(workload: Workload, events: u64, workers: usize) -> Option<Took> {
-    if workers != 1 {
+    if workers == 1 {
+        return run_one(workload, events);
+    }
+    if !matches!(workload, Workload::Chains | Workload::Work10us) {
         return None;
     }
+    work_10us();
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let start = std::sync::Barrier::new(workers + 1);
+    std::thread::scope(|s| {
+        let threads: Vec<_> = (0..workers)
+            .map(|w| {
+                let (start, core) = (&start, cores.get(w).copied());
+                s.spawn(move || {
+                    core.map(core_affinity::set_for_current);
+                    start.wait();
+                    run_one(workload, events / workers as u64);
+                })
+            })
+            .collect();
+        start.wait();
+        let join = || threads.into_iter().for_each(|t| t.join().expect("it does not panic"));
+        Some(time(events, join))
+    })
+}
+
+fn run_one(workload: Workload, events: u64) -> Option<Took> {
     let mut l = Loop::default();
     let mut events = events;
     match workload {
         Workload::Chain | Workload::Pingpong => l.post(move |l| chain(events - 1, l)),
+        Workload::Chains => l.post(move |l| {
+            for _ in 0..CHAINS {
+                l.post(move |l| chain(events / CHAINS - 1, l));
+            }
+        }),
+        Workload::Work10us => l.post(move |l| {
+            for _ in 0..events {
+                l.post(|_| work_10us());
+            }
+        }),
         Workload::Keyed => {
             let (rounds, exact) = keyed_rounds(events);
             events = exact;

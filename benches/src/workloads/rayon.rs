@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use rayon::ScopeFifo;
 
-use super::{BURST, GENERATORS, KEYS, Keys, Workload, keyed_rounds};
+use super::{BURST, CHAINS, GENERATORS, KEYS, Keys, Workload, keyed_rounds, work_10us};
 use crate::measure::{Took, time};
 
 /// Runs a workload.
@@ -17,6 +17,20 @@ pub fn run(workload: Workload, events: u64, workers: usize) -> Option<Took> {
             let pair = [Mutex::new(0), Mutex::new(0)];
             time(events, || pool.scope_fifo(|s| hop(events - 1, &pair, s)))
         }
+        Workload::Chains => time(events, || {
+            pool.scope_fifo(|s| {
+                for _ in 0..CHAINS {
+                    s.spawn_fifo(move |s| chain(events / CHAINS - 1, s));
+                }
+            })
+        }),
+        Workload::Work10us => time(events, || {
+            pool.scope_fifo(|s| {
+                for _ in 0..events {
+                    s.spawn_fifo(|_| work_10us());
+                }
+            })
+        }),
         Workload::Fanout => time(events, || {
             pool.scope_fifo(|s| {
                 for i in 0..events {

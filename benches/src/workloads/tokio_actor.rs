@@ -5,7 +5,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
-use super::{BURST, GENERATORS, KEYS, Keys, Workload, keyed_rounds};
+use super::{BURST, CHAINS, GENERATORS, KEYS, Keys, Workload, keyed_rounds};
 use crate::measure::{Took, time};
 
 pub(super) fn runtime(workers: usize) -> Runtime {
@@ -24,7 +24,19 @@ pub fn run(workload: Workload, events: u64, workers: usize) -> Option<Took> {
     let rt = runtime(workers);
     // An actor that shares with nobody is a task: the same as in `tokio_spawn`.
     match workload {
-        Workload::Fanout => None,
+        Workload::Fanout | Workload::Work10us => None,
+        Workload::Chains => Some(time(events, || {
+            rt.block_on(async {
+                let first = tokio::spawn(async move {
+                    let all: Vec<_> =
+                        (0..CHAINS).map(|_| tokio::spawn(chain(events / CHAINS))).collect();
+                    for one in all {
+                        done(one).await;
+                    }
+                });
+                done(first).await;
+            });
+        })),
         Workload::Chain => Some(time(events, || rt.block_on(chain(events)))),
         Workload::Keyed => {
             let (rounds, events) = keyed_rounds(events);

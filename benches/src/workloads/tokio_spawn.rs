@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::{BURST, GENERATORS, Gate, KEYS, Keys, OpensWhenDropped, Workload, keyed_rounds};
+use super::{
+    BURST, CHAINS, GENERATORS, Gate, KEYS, Keys, OpensWhenDropped, Workload, keyed_rounds,
+    work_10us,
+};
 use crate::measure::{Took, time};
 
 /// Runs a workload.
@@ -17,6 +20,20 @@ pub fn run(workload: Workload, events: u64, workers: usize) -> Option<Took> {
             let pair = Arc::new([Mutex::new(0), Mutex::new(0)]);
             Box::new(move || hop(events - 1, pair, last))
         }
+        Workload::Chains => Box::new(move || {
+            for _ in 0..CHAINS {
+                chain(events / CHAINS, Arc::clone(&last));
+            }
+        }),
+        Workload::Work10us => Box::new(move || {
+            for _ in 0..events {
+                let last = Arc::clone(&last);
+                tokio::spawn(async move {
+                    work_10us();
+                    drop(last);
+                });
+            }
+        }),
         Workload::Fanout => Box::new(move || {
             for i in 0..events {
                 let last = Arc::clone(&last);

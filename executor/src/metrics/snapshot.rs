@@ -17,7 +17,7 @@ use crate::worker::shared::Counters;
 /// be missing. Histograms hold what was sampled; see [`Histogramming`](crate::Histogramming).
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    pub(super) counters: [u64; 11],
+    pub(super) counters: [u64; 13],
     pub(super) distributions: Vec<Distribution>,
     pub(super) taken: SystemTime,
     pub(super) uptime: Duration,
@@ -43,7 +43,7 @@ macro_rules! counters {
             })*
         }
 
-        pub(super) const COUNTERS: [(&str, &str); 11] = [$((stringify!($name), $doc)),*];
+        pub(super) const COUNTERS: [(&str, &str); 13] = [$((stringify!($name), $doc)),*];
     };
 }
 
@@ -58,7 +58,9 @@ counters! {
     7 panics "Panics caught, of events and of drops.";
     8 dropped "Events dropped unrun: refused after a shutdown began, left at its end, or poisoned.";
     9 polls "Looks at the descriptors, the sleeping ones included.";
-    10 workers "Workers of the runtime.";
+    10 polls_for_others "Looks at the descriptors of a worker that is stuck, by another one.";
+    11 stalls "Events that ran longer than the stall threshold.";
+    12 workers "Workers of the runtime.";
 }
 
 impl Metrics {
@@ -78,6 +80,8 @@ impl Metrics {
             sum(|c| &c.panics) + outside(&core.panics_outside),
             sum(|c| &c.dropped) + outside(&core.dropped_outside),
             sum(|c| &c.polls),
+            sum(|c| &c.polls_for_others),
+            sum(|c| &c.stalls),
             core.workers.len() as u64,
         ];
         Metrics {

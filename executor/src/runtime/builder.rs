@@ -16,6 +16,7 @@ use crate::park::{Driver, Park, ThreadPark};
 use crate::sync::{Mutex, Ordering, lock};
 use crate::worker::cores::{self, CoreId};
 use crate::worker::shared::WorkerShared;
+use crate::worker::watch::StallReport;
 
 /// What an idle worker may take from another one (E6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -34,6 +35,7 @@ pub enum StealPolicy {
 }
 
 type PanicHook = dyn Fn(&PanicReport<'_>) + Send + Sync;
+type StallHook = dyn Fn(&StallReport<'_>) + Send + Sync;
 
 /// What a runtime was told.
 pub(crate) struct Settings {
@@ -46,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
     /// Taken at the end, as it may hold a handle.
     on_panic: Mutex<Option<Arc<PanicHook>>>,
+    on_stall: Mutex<Option<Arc<StallHook>>>,
+    pub(crate) stall_after: Duration,
     pub(crate) driver: Option<Arc<dyn Driver>>,
     workers: usize,
 }
@@ -69,10 +73,14 @@ impl Settings {
         lock(&self.on_panic).clone()
     }
 
+    pub(crate) fn stall_hook(&self) -> Option<Arc<StallHook>> {
+        lock(&self.on_stall).clone()
+    }
+
     /// The runtime is closed: what the user gave it goes.
-    pub(crate) fn drop_panic_hook(&self) {
-        let hook = lock(&self.on_panic).take();
-        drop(hook);
+    pub(crate) fn drop_hooks(&self) {
+        let hooks = (lock(&self.on_panic).take(), lock(&self.on_stall).take());
+        drop(hooks);
     }
 
     pub(crate) fn steal_delay_nanos(&self) -> u64 {
@@ -115,6 +123,8 @@ impl Default for Builder {
                 stuck_after: Duration::from_secs(1),
                 seed: 0,
                 on_panic: Mutex::new(None),
+                on_stall: Mutex::new(None),
+                stall_after: Duration::from_millis(100),
                 driver: None,
                 workers: 0,
             },
@@ -200,6 +210,34 @@ impl Builder {
     /// been printed by the process's panic hook before.
     pub fn on_panic(mut self, hook: impl Fn(&PanicReport<'_>) + Send + Sync + 'static) -> Self {
         self.settings.on_panic = Mutex::new(Some(Arc::new(hook)));
+        self
+    }
+
+    /// After what time an event that still runs is a stall, which is counted and reported; by default
+    /// 100 ms. With one worker, or without stealing, it is noticed when the event has ended.
+    pub fn stall_after(mut self, time: Duration) -> Self {
+        self.settings.stall_after = time;
+        self
+    }
+
+    /// Called once for each event that stalls, on another worker while it runs, or on its own when it
+    /// has ended. By default a warning is logged.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{sync::mpsc, thread, time::Duration};
+    /// let (tx, rx) = mpsc::channel();
+    /// let rt = dapple::Runtime::builder()
+    ///     .stall_after(Duration::from_millis(5))
+    ///     .on_stall(move |stall| tx.send(stall.site.line()).unwrap())
+    ///     .build()?;
+    /// rt.handle().post_default(|_| thread::sleep(Duration::from_millis(20)));
+    /// println!("an event that was posted in line {} blocks its worker", rx.recv().unwrap());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn on_stall(mut self, hook: impl Fn(&StallReport<'_>) + Send + Sync + 'static) -> Self {
+        self.settings.on_stall = Mutex::new(Some(Arc::new(hook)));
         self
     }
 

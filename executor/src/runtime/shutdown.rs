@@ -122,7 +122,7 @@ fn close(core: &Core) {
     drop(undertaker);
     undertake(core);
     core.quiesce.wake();
-    core.settings.drop_panic_hook();
+    core.settings.drop_hooks();
 }
 
 /// Disposes of all that is queued. Called after the phase is *Closed*.

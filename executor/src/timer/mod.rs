@@ -64,6 +64,16 @@ impl Timers {
 pub(crate) fn fire(local: &Local, now: u64) {
     let mut timers = lock(&local.shared().timers);
     timers.asleep_until = None;
+    post_due(&mut timers, local, now);
+}
+
+/// Posts, here, those of a worker that is stuck (E5).
+pub(crate) fn fire_for(local: &Local, worker: usize, now: u64) {
+    post_due(&mut lock(&local.core.workers[worker].timers), local, now);
+}
+
+/// The lock is held until the whole batch is posted, which keeps the order of one color's timers.
+fn post_due(timers: &mut Timers, local: &Local, now: u64) {
     if timers.wheel.next_deadline().is_none_or(|next| next > now) {
         return;
     }

@@ -5,6 +5,7 @@
 //! * [`shared`]: what other threads touch.
 //! * [`turn`]: running a color for a turn.
 //! * [`steal`]: taking work from the others.
+//! * [`watch`]: serving what waits behind a stuck worker.
 //! * [`sleep`]: the sleep protocol.
 //! * [`cores`](self::cores): pinning.
 //!
@@ -24,6 +25,8 @@ pub(crate) mod sleep;
 mod steal;
 #[cfg(not(loom))]
 mod turn;
+#[cfg(not(loom))]
+pub(crate) mod watch;
 
 #[cfg(not(loom))]
 pub(crate) use worker_loop::run;

@@ -1,5 +1,6 @@
 //! The part of a worker that other threads may touch.
 
+use std::panic::Location;
 use std::sync::Arc;
 
 use crossbeam_deque::{Injector, Stealer};
@@ -10,7 +11,7 @@ use super::sleep::SleepState;
 use crate::metrics::Histograms;
 use crate::park::{Park, Unpark};
 use crate::runtime::core::Core;
-use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::timer::Timers;
 
 /// See the module.
@@ -56,6 +57,11 @@ pub(crate) struct Published {
     pub(crate) self_posts: AtomicU32,
     /// Grows while the worker gets on.
     pub(crate) progress: AtomicU64,
+    /// Where the event that runs now was posted, and the label of its color.
+    pub(crate) site: AtomicPtr<Location<'static>>,
+    pub(crate) label: AtomicU32,
+    /// The progress, plus one, at which a stall was last reported; written by whoever reports.
+    pub(crate) stall_reported: AtomicU64,
 }
 
 /// Counters with one writer, the worker: a load and a store, no read-modify-write.
@@ -71,6 +77,8 @@ pub(crate) struct Counters {
     pub(crate) panics: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) polls: AtomicU64,
+    pub(crate) polls_for_others: AtomicU64,
+    pub(crate) stalls: AtomicU64,
 }
 
 /// Adds to a counter whose only writer is the caller.

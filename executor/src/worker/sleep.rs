@@ -134,6 +134,12 @@ impl SleepState {
         fence(Ordering::SeqCst);
     }
 
+    /// Is `worker` neither asleep nor about to wake up?
+    #[cfg(not(loom))]
+    pub(crate) fn is_busy(&self, worker: usize) -> bool {
+        self.workers[worker].load(Ordering::Relaxed) & STATE == BUSY
+    }
+
     /// Is a worker other than `me` busy?
     pub(crate) fn others_busy(&self, me: usize) -> bool {
         self.workers

@@ -19,6 +19,7 @@ use crate::event::{Event, Header, Kind};
 use crate::metrics::{Measure, Sample};
 use crate::panic;
 use crate::runtime::core::{Core, Phase};
+use crate::sync::Ordering;
 
 /// Where a turn is.
 struct Progress {
@@ -69,6 +70,7 @@ impl Local {
             ended: false,
         };
         self.current.set(cell.as_ptr());
+        self.shared().published.label.store(color.label, Ordering::Relaxed);
         loop {
             match catch_unwind(AssertUnwindSafe(|| self.turn_loop(&mut progress))) {
                 Ok(()) => break,
@@ -238,7 +240,10 @@ impl Local {
     #[inline]
     unsafe fn run_event(&self, event: NonNull<Event>, label: u32, cx: &mut Cx) {
         // SAFETY: by contract.
-        let posted = unsafe { Event::posted(event) };
+        let (posted, site) = unsafe { (Event::posted(event), Event::site(event)) };
+        // For whoever watches; see `watch`.
+        let published = &self.shared().published;
+        published.site.store(std::ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
         if posted == 0 {
             // SAFETY: by contract.
             unsafe { Event::run(event, cx) }
@@ -295,6 +300,7 @@ impl Local {
 
     fn run_uncolored(&self, event: NonNull<Event>, time_it: bool) -> bool {
         let start = if time_it { self.core.clock.now() } else { 0 };
+        self.shared().published.label.store(0, Ordering::Relaxed);
         let ran = catch_unwind(AssertUnwindSafe(|| {
             // SAFETY: the run queue gave the event to us alone, and it has not run.
             unsafe { self.run_event(event, 0, &mut Cx::new(self)) }

@@ -8,7 +8,7 @@ use super::cores::CoreId;
 use super::entry::Entry;
 use super::local::Local;
 use super::shared::add;
-use super::steal::Watch;
+use super::watch::Watch;
 use crate::clock::saturating_nanos;
 use crate::cx::Cx;
 use crate::metrics::{Measure, Sample};
@@ -41,6 +41,7 @@ struct WorkerLoop<'a> {
     entries: u32,
     last_look: u64,
     last_poll: u64,
+    last_watch: u64,
     posts_seen: (u32, u32),
     quiet_looks: u32,
     /// It was idle, and has not run anything since.
@@ -65,6 +66,7 @@ pub(crate) fn run(core: CoreRef, index: usize, deque: Deque<Entry>, pin: Option<
         entries: 0,
         last_look: 0,
         last_poll: 0,
+        last_watch: 0,
         posts_seen: (0, 0),
         quiet_looks: 0,
         fresh: true,
@@ -92,11 +94,11 @@ impl WorkerLoop<'_> {
     }
 
     fn next_entry(&mut self) -> Option<Entry> {
-        self.local
-            .deque
-            .pop()
-            .or_else(|| self.local.take_inbox())
-            .or_else(|| if self.local.steals() { self.local.steal(&mut self.watch) } else { None })
+        let local = self.local;
+        local.deque.pop().or_else(|| local.take_inbox()).or_else(|| {
+            let found = local.steals() && (local.steal() || local.rescue(&mut self.watch));
+            found.then(|| local.deque.pop()).flatten()
+        })
     }
 
     fn run(&mut self, entry: Entry) {
@@ -124,16 +126,24 @@ impl WorkerLoop<'_> {
     fn look_around(&mut self) {
         let core = &self.local.core;
         let now = core.clock.now();
-        let per_entry = now.saturating_sub(self.last_look) / u64::from(self.entries.max(1));
+        let elapsed = now.saturating_sub(self.last_look);
+        let per_entry = elapsed / u64::from(self.entries.max(1));
         self.look_every = match per_entry > SLOW_ENTRY_NANOS {
             true => 1,
             false => (2 * self.look_every).min(ENTRIES_PER_LOOK),
         };
         self.until_look = self.look_every;
+        if self.entries == 1 {
+            self.local.report_stall(self.local.index, elapsed, true);
+        }
         self.last_look = now;
         self.entries = 0;
         self.publish();
         self.fire_timers(now);
+        if self.local.steals() && now.saturating_sub(self.last_watch) >= self.watch_interval() {
+            self.last_watch = now;
+            self.local.rescue(&mut self.watch);
+        }
         if now.saturating_sub(self.last_poll) >= POLL_INTERVAL {
             self.last_poll = now;
             self.park(Some(Duration::ZERO));
@@ -144,6 +154,10 @@ impl WorkerLoop<'_> {
             self.local.deque.push(entry);
         }
         self.local.flush_samples_if_many();
+    }
+
+    fn watch_interval(&self) -> u64 {
+        self.local.core.settings.steal_delay_nanos()
     }
 
     fn publish(&mut self) {

@@ -1,4 +1,3 @@
-'use strict';
 // Reads /metrics twice a second and shows what it says.
 const tiles = [
   ['requests per second', now => rate(now, 'web_responses_total')],
@@ -36,19 +35,19 @@ function curve(now, name) {
   return total ? [...counts].filter(([t]) => isFinite(t)).map(([t, n]) => [t, n / total]) : [];
 }
 
-const left = 40, right = 620, top = 15, bottom = 190;
-const x = t => left + (Math.log10(t) + 6) / 7 * (right - left);
-const y = share => bottom - share * (bottom - top);
+const plot = { left: 40, right: 610, top: 15, bottom: 190 };
+const x = t => plot.left + (Math.log10(t) + 6) / 7 * (plot.right - plot.left);
+const y = share => plot.bottom - share * (plot.bottom - plot.top);
 
 function draw(now) {
   let svg = '';
   const names = ['1 µs', '10 µs', '100 µs', '1 ms', '10 ms', '100 ms', '1 s', '10 s'];
   names.forEach((name, i) => {
     const at = x(10 ** (i - 6));
-    svg += `<line class="grid" x1="${at}" x2="${at}" y1="${top}" y2="${bottom}"/><text x="${at - 12}" y="${bottom + 17}">${name}</text>`;
+    svg += `<line class="grid" x1="${at}" x2="${at}" y1="${plot.top}" y2="${plot.bottom}"/><text x="${at - 12}" y="${plot.bottom + 17}">${name}</text>`;
   });
   for (const share of [0, .5, 1]) {
-    svg += `<line class="grid" x1="${left}" x2="${right}" y1="${y(share)}" y2="${y(share)}"/><text x="6" y="${y(share) + 4}">${share * 100} %</text>`;
+    svg += `<line class="grid" x1="${plot.left}" x2="${plot.right}" y1="${y(share)}" y2="${y(share)}"/><text x="6" y="${y(share) + 4}">${share * 100} %</text>`;
   }
   for (const [name, kind] of [['dapple_queue_delay_seconds', 'delay'], ['dapple_run_time_seconds', 'run']]) {
     const line = curve(now, name).map(([t, share]) => `${x(t)},${y(share)}`).join(' ');

@@ -1,0 +1,139 @@
+//! Watching over the others: who is stuck in an event, and what is done about it (E4, E5, E12).
+//!
+//! A worker says that it gets on by a number that grows with every look around (`Published::progress`).
+//! If it is busy and the number stands still for the steal delay, it is stuck in one event. Who notices
+//! takes what is runnable there, polls the descriptors for it, and posts the timers that are due; all
+//! that then runs here, and what it posts later goes where it belongs again.
+//!
+//! The poller and the timers have one owner at a time: their locks are held until the batch is posted.
+//! The owner of a stuck worker's poller is not in it, so trying the lock is enough.
+//!
+//! The sentinel looks once per steal delay (see `sleep`), and so does a worker that is busy itself, between
+//! turns: if all are busy, each watches the others.
+//!
+//! An event that is stuck for longer than the stall threshold is reported, once, by whoever sees it first: a
+//! watcher, while it lasts, or its own worker afterwards. Its site is published before every event, a plain
+//! store to a line of the worker's own.
+
+use std::panic::Location;
+use std::sync::TryLockError;
+use std::time::Duration;
+
+use super::local::Local;
+use super::shared::{WorkerShared, add};
+use crate::cx::Cx;
+use crate::runtime::core::Core;
+use crate::sync::Ordering;
+
+/// What a worker remembers of the others.
+pub(super) struct Watch {
+    looks: Vec<Look>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Look {
+    progress: u64,
+    since: u64,
+}
+
+impl Watch {
+    pub(super) fn new(workers: usize) -> Self {
+        Watch { looks: vec![Look::default(); workers] }
+    }
+
+    /// For how many nanoseconds, at least, has this worker been in the same event?
+    fn stuck_for(&mut self, core: &Core, index: usize, now: u64) -> u64 {
+        let look = &mut self.looks[index];
+        let progress = core.workers[index].published.progress.load(Ordering::Relaxed);
+        if look.progress != progress || look.since == 0 || !core.sleep.state.is_busy(index) {
+            *look = Look { progress, since: now };
+        }
+        now.saturating_sub(look.since)
+    }
+}
+
+/// An event that runs for longer than it should, as the hook of
+/// [`Builder::on_stall`](crate::Builder::on_stall) gets it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StallReport<'a> {
+    /// The worker that is in it, counted from 0.
+    pub worker: usize,
+    /// Where the event was posted.
+    pub site: &'static Location<'static>,
+    /// The label of its color, if it has one.
+    pub label: Option<&'a str>,
+    /// For how long it has been running, at least.
+    pub running: Duration,
+    /// Has it ended? A single worker learns of its own stall only then.
+    pub ended: bool,
+}
+
+impl Local {
+    /// Serves what waits behind a worker that is stuck. True: something is runnable here now.
+    pub(super) fn rescue(&self, watch: &mut Watch) -> bool {
+        let now = self.core.clock.now();
+        let n = self.core.workers.len();
+        for index in (1..n).map(|i| (self.index + i) % n) {
+            let stuck = watch.stuck_for(&self.core, index, now);
+            if stuck < self.core.settings.steal_delay_nanos() {
+                continue;
+            }
+            self.report_stall(index, stuck, false);
+            let victim = &self.core.workers[index];
+            while !victim.has_nothing() && self.take_from(victim) {}
+            self.poll_for(victim);
+            crate::timer::fire_for(self, index, now);
+        }
+        !self.deque.is_empty()
+    }
+
+    /// Looks at the descriptors of a stuck worker; what is ready is posted here.
+    fn poll_for(&self, victim: &WorkerShared) {
+        let mut park = match victim.park.try_lock() {
+            Ok(park) => park,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // It is in it: not stuck any more.
+            Err(TryLockError::WouldBlock) => return,
+        };
+        add(&self.shared().counters.polls_for_others, 1);
+        // What is posted here was not there at this worker's own last look.
+        self.polls.set(self.polls.get() + 1);
+        self.guard(None, || {
+            if let Err(error) = park.park(Some(Duration::ZERO), &mut Cx::new(self)) {
+                tracing::error!(%error, "the poller of a stuck worker failed");
+            }
+        });
+    }
+
+    /// Reports that a worker has been in one event for so long, if that is too long and nobody did yet.
+    pub(super) fn report_stall(&self, worker: usize, nanos: u64, ended: bool) {
+        let settings = &self.core.settings;
+        let running = Duration::from_nanos(nanos);
+        if running < settings.stall_after {
+            return;
+        }
+        let published = &self.core.workers[worker].published;
+        let mark = published.progress.load(Ordering::Relaxed) + 1;
+        if published.stall_reported.swap(mark, Ordering::Relaxed) == mark {
+            return;
+        }
+        // Site and label are those of one event or, if it has just ended, of the next: two relaxed loads.
+        let site = published.site.load(Ordering::Relaxed);
+        // SAFETY: it is null or a location that lives for ever.
+        let Some(site) = (unsafe { site.as_ref() }) else { return };
+        add(&self.shared().counters.stalls, 1);
+        let label = self.core.labels.name(published.label.load(Ordering::Relaxed));
+        let report = StallReport { worker, site, label: label.as_deref(), running, ended };
+        match settings.stall_hook() {
+            Some(hook) => self.guard(Some(site), || hook(&report)),
+            None => tracing::warn!(
+                worker,
+                posted_at = %site,
+                label = report.label,
+                running_ms = running.as_millis() as u64,
+                "an event runs long"
+            ),
+        }
+    }
+}

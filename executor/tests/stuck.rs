@@ -1,0 +1,188 @@
+//! E4, E5, E12: what waits behind an event that blocks, and who says so.
+use std::sync::atomic::{AtomicUsize, Ordering::*};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use dapple::{Colored, Runtime, StealPolicy};
+
+const MS: Duration = Duration::from_millis(1);
+const LONG: Duration = Duration::from_secs(60);
+
+fn runtime(workers: usize) -> Runtime {
+    Runtime::builder().workers(workers).build().unwrap()
+}
+
+#[test]
+fn e4_colors_and_uncolored_events_behind_a_blocked_one_run_elsewhere() {
+    let rt = runtime(2);
+    let h = rt.handle();
+    for _ in 0..5 {
+        let (tx, rx) = mpsc::channel();
+        h.post(&h.new_color(), move |cx| {
+            for i in 0..100 {
+                let (one, two) = (tx.clone(), tx.clone());
+                let color = cx.new_color();
+                cx.post(&color, move |_| one.send(i).unwrap());
+                cx.post_uncolored(move |_| two.send(i).unwrap());
+            }
+            drop(tx);
+            for _ in 0..200 {
+                rx.recv_timeout(LONG).expect("they run while this event blocks its worker");
+            }
+        });
+        rt.wait_idle();
+    }
+    assert_eq!(rt.metrics().panics(), 0);
+}
+
+#[test]
+fn e4_what_is_posted_from_outside_to_a_blocked_worker_runs_elsewhere() {
+    let rt = runtime(2);
+    let h = rt.handle();
+    let (go, wait) = mpsc::channel::<()>();
+    let (begun, has_begun) = mpsc::channel();
+    h.post(&h.new_color(), move |_| {
+        begun.send(()).unwrap();
+        wait.recv_timeout(LONG).expect("the others run meanwhile");
+    });
+    has_begun.recv().unwrap();
+    let (tx, rx) = mpsc::channel();
+    for i in 0..100 {
+        let tx = tx.clone();
+        h.post(&h.new_color(), move |_| tx.send(i).unwrap());
+    }
+    drop(tx);
+    assert_eq!(rx.iter().count(), 100);
+    go.send(()).unwrap();
+    rt.wait_idle();
+}
+
+#[test]
+fn e5_timers_of_a_blocked_worker_fire_elsewhere() {
+    let rt = runtime(2);
+    let h = rt.handle();
+    let (tx, rx) = mpsc::channel();
+    h.post(&h.new_color(), move |cx| {
+        let me = cx.worker();
+        for i in 1..10 {
+            let (tx, color) = (tx.clone(), cx.new_color());
+            cx.post_after(MS * i, &color, move |cx| tx.send(cx.worker()).unwrap());
+        }
+        for _ in 1..10 {
+            let worker = rx.recv_timeout(LONG).expect("armed here, fired while this event blocks");
+            assert_ne!(worker, me);
+        }
+    });
+    rt.wait_idle();
+    assert_eq!(rt.metrics().panics(), 0);
+}
+
+#[test]
+fn e4_busy_workers_watch_each_other() {
+    // Nobody is idle: one worker is kept busy by a chain, the other one blocks.
+    let rt = runtime(2);
+    let h = rt.handle();
+    let stop = Arc::new(AtomicUsize::new(0));
+    fn chain(stop: Arc<AtomicUsize>, cx: &mut dapple::Cx) {
+        if stop.load(Relaxed) == 0 {
+            cx.post_here(move |cx| chain(stop, cx));
+        }
+    }
+    for _ in 0..8 {
+        let stop = Arc::clone(&stop);
+        h.post(&h.new_color(), move |cx| chain(stop, cx));
+    }
+    thread::sleep(10 * MS);
+    let (tx, rx) = mpsc::channel();
+    let (done, ended) = mpsc::channel();
+    h.post(&h.new_color(), move |cx| {
+        let color = cx.new_color();
+        cx.post(&color, move |_| tx.send(()).unwrap());
+        rx.recv_timeout(LONG).expect("a busy worker takes it");
+        done.send(()).unwrap();
+    });
+    ended.recv_timeout(LONG).unwrap();
+    stop.store(1, Relaxed);
+    rt.wait_idle();
+    assert_eq!(rt.metrics().panics(), 0);
+}
+
+#[test]
+fn c1_holds_while_colors_are_taken_from_blocked_workers() {
+    let rt = Runtime::builder().workers(3).steal_delay(Duration::from_micros(50)).build().unwrap();
+    let h = rt.handle();
+    let values: Vec<_> = (0..6).map(|_| Colored::new(&h.new_color(), (0u64, 0u64))).collect();
+    for round in 0..2_000u64 {
+        let value = &values[round as usize % 6];
+        value.post(move |v, cx| {
+            let entered = v.1;
+            v.0 += 1;
+            if round % 16 == 0 {
+                thread::sleep(Duration::from_micros(300));
+            }
+            cx.post_uncolored(|_| ());
+            assert_eq!(v.1, entered, "C1");
+            v.1 += 1;
+        });
+    }
+    for value in &values {
+        value.post(|v, _| assert_eq!(v.0, v.1));
+    }
+    rt.wait_idle();
+    assert_eq!(rt.metrics().panics(), 0);
+    assert_eq!(rt.metrics().dropped(), 0);
+}
+
+type Said = (usize, u32, Option<String>, bool);
+
+fn reporting(workers: usize, policy: StealPolicy) -> (Runtime, Arc<Mutex<Vec<Said>>>) {
+    let said: Arc<Mutex<Vec<Said>>> = Arc::default();
+    let also = Arc::clone(&said);
+    let rt = Runtime::builder()
+        .workers(workers)
+        .steal_policy(policy)
+        .stall_after(20 * MS)
+        .on_stall(move |stall| {
+            assert!(stall.running >= 20 * MS);
+            assert!(stall.site.file().ends_with("stuck.rs"));
+            let label = stall.label.map(str::to_owned);
+            also.lock().unwrap().push((stall.worker, stall.site.line(), label, stall.ended));
+        })
+        .build()
+        .unwrap();
+    (rt, said)
+}
+
+#[test]
+fn e12_a_stall_is_reported_once_while_it_lasts() {
+    let (rt, said) = reporting(2, StealPolicy::CostAware);
+    let h = rt.handle();
+    let color = h.color_builder().label("slow").build();
+    let line = line!() + 1;
+    h.post(&color, |_| thread::sleep(100 * MS));
+    rt.wait_idle();
+    let said = said.lock().unwrap().clone();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert_eq!(said[0].1, line);
+    assert_eq!(said[0].2.as_deref(), Some("slow"));
+    assert!(!said[0].3, "by the other worker, before the end");
+    assert_eq!(rt.metrics().stalls(), 1);
+}
+
+#[test]
+fn e12_a_single_worker_reports_its_own_stall_afterwards() {
+    for (workers, policy) in [(1, StealPolicy::CostAware), (2, StealPolicy::Off)] {
+        let (rt, said) = reporting(workers, policy);
+        let line = line!() + 1;
+        rt.handle().post_uncolored(|_| thread::sleep(60 * MS));
+        rt.handle().post_uncolored(|_| ());
+        // The look around comes with the next event, or before the worker sleeps.
+        rt.wait_idle();
+        rt.handle().post_uncolored(|_| ());
+        rt.wait_idle();
+        let said = said.lock().unwrap().clone();
+        assert_eq!(said.len(), 1, "{policy:?}: {said:?}");
+        assert_eq!((said[0].1, said[0].3), (line, true));
+    }
+}
