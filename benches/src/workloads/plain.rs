@@ -49,9 +49,10 @@ pub fn run(workload: Workload, events: u64, workers: usize) -> Option<Took> {
                 })
             })
             .collect();
-        start.wait();
-        let join = || threads.into_iter().for_each(|t| t.join().expect("it does not panic"));
-        Some(time(events, join))
+        Some(time(events, || {
+            start.wait();
+            threads.into_iter().for_each(|t| t.join().expect("it does not panic"));
+        }))
     })
 }
 

@@ -43,6 +43,8 @@ pub(crate) const WORTH_WAKING_NANOS: u32 = 3_000;
 /// See the module.
 pub(crate) struct Local {
     pub(crate) core: CoreRef,
+    /// This worker's part of the core.
+    shared: NonNull<WorkerShared>,
     pub(crate) index: usize,
     pub(crate) deque: Deque<Entry>,
     free: RefCell<Vec<NonNull<Event>>>,
@@ -71,6 +73,7 @@ impl Local {
         let policy = core.settings.steal_policy;
         let many = core.workers.len() > 1;
         Local {
+            shared: NonNull::from(&*core.workers[index]),
             sampler: Sampler::new(core.settings.histograms, core.settings.seed ^ index as u64),
             index,
             deque,
@@ -121,8 +124,10 @@ impl Local {
         !CURRENT.get().is_null()
     }
 
+    #[inline]
     pub(crate) fn shared(&self) -> &WorkerShared {
-        &self.core.workers[self.index]
+        // SAFETY: it points into the core, which `self.core` keeps, and whose workers do not move.
+        unsafe { self.shared.as_ref() }
     }
 
     pub(crate) fn steals(&self) -> bool {
