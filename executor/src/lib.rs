@@ -76,3 +76,13 @@ pub use self::{
 };
 #[cfg(not(loom))]
 pub use dapple_colors::TurnBudget;
+
+/// The example of the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
+/// So do those of the guide to porting.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/PORTING.md")]
+struct Porting;

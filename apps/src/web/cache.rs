@@ -25,13 +25,13 @@ use super::root::{Root, Version};
 const SHARDS: usize = 256;
 
 /// Contents of up to this many bytes are kept in memory; larger files are kept open.
-pub(super) const MOST_IN_MEMORY: u64 = 64 * 1024;
+pub(super) const MOST_IN_MEMORY: u64 = 16 * 1024;
 
 /// Contents that wait to be added, in bytes, at most.
 const MOST_WAITING: u64 = 4 * 1024 * 1024;
 
 /// Files kept open, at most.
-const MOST_OPEN: usize = 512;
+const MOST_OPEN: usize = 1_000;
 
 /// A file that can be served.
 #[derive(Debug)]

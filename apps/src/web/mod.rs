@@ -41,7 +41,7 @@ use self::conn::{Server, WebConn};
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// Descriptors that belong to no connection: the cache's files, pollers, listeners.
-const OTHER_DESCRIPTORS: u64 = 700;
+const OTHER_DESCRIPTORS: u64 = 1_200;
 
 /// Descriptors that a connection may need: its socket, and a file that it sends.
 const PER_CONNECTION: u64 = 2;

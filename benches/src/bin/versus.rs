@@ -125,7 +125,11 @@ fn main() -> ExitCode {
         let events = workload.events(quick);
         for round in 0..rounds {
             eprint!("\r{}: round {} of {rounds}   ", workload.name(), round + 1);
-            for row in &mut rows {
+            // Each round begins with another row: what a run leaves behind in the allocator is the next
+            // one's advantage, or its burden.
+            let first = round as usize % rows.len();
+            let (head, tail) = rows.split_at_mut(first);
+            for row in tail.iter_mut().chain(head) {
                 let events = if row.is_slow { events / 8 } else { events };
                 let start = Instant::now();
                 row.took.extend((row.run)(workload, events));
