@@ -13,7 +13,8 @@ use crate::Cx;
 pub trait Park: Send {
     /// Waits until something is ready, [`Unpark::unpark`] was called, or the time is over, and
     /// posts what became ready. `Some(Duration::ZERO)` only looks; `None` has no time limit. An
-    /// `unpark` that came before is not lost: the next wait ends at once.
+    /// `unpark` that came before is not lost: the next wait ends at once. While its worker is stuck in an
+    /// event, another worker may look in its place.
     ///
     /// # Errors
     ///

@@ -186,3 +186,65 @@ fn e12_a_single_worker_reports_its_own_stall_afterwards() {
         assert_eq!((said[0].1, said[0].3), (line, true));
     }
 }
+
+#[test]
+fn e12_a_short_event_after_a_long_silence_is_no_stall() {
+    let (rt, said) = reporting(2, StealPolicy::CostAware);
+    let h = rt.handle();
+    for _ in 0..5 {
+        for _ in 0..20 {
+            h.post(&h.new_color(), |_| thread::sleep(MS / 10));
+        }
+        rt.wait_idle();
+        // Everybody sleeps, the sentinel too, for longer than the threshold.
+        thread::sleep(100 * MS);
+        h.post(&h.new_color(), |_| thread::sleep(5 * MS));
+        rt.wait_idle();
+    }
+    assert!(said.lock().unwrap().is_empty(), "{said:?}");
+    assert_eq!(rt.metrics().stalls(), 0);
+}
+
+#[test]
+fn e12_a_spinning_worker_is_not_stuck() {
+    let said: Arc<Mutex<Vec<Duration>>> = Arc::default();
+    let also = Arc::clone(&said);
+    let rt = Runtime::builder()
+        .workers(2)
+        .spin(60 * MS)
+        .stall_after(20 * MS)
+        .on_stall(move |stall| also.lock().unwrap().push(stall.running))
+        .build()
+        .unwrap();
+    let h = rt.handle();
+    for _ in 0..5 {
+        h.post(&h.new_color(), |_| thread::sleep(MS));
+        thread::sleep(40 * MS);
+    }
+    rt.wait_idle();
+    assert!(said.lock().unwrap().is_empty(), "{said:?}");
+}
+
+/// Posters, sleepers and blocked events at once: a lost wake-up would hang it.
+#[test]
+fn e5_a_storm_of_blocked_workers_and_wake_ups() {
+    let rt = Runtime::builder().workers(4).steal_delay(Duration::from_micros(50)).build().unwrap();
+    let h = rt.handle();
+    let ran = Arc::new(AtomicUsize::new(0));
+    for round in 0..300 {
+        for i in 0..4 {
+            let ran = Arc::clone(&ran);
+            h.post(&h.new_color(), move |cx| {
+                if i == 0 {
+                    thread::sleep(Duration::from_micros(100 + round));
+                }
+                cx.post_uncolored(move |_| drop(ran.fetch_add(1, Relaxed).to_string()));
+            });
+        }
+        if round % 3 == 0 {
+            rt.wait_idle();
+        }
+    }
+    rt.wait_idle();
+    assert_eq!(ran.load(Relaxed), 1_200);
+}

@@ -12,7 +12,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use dapple::{Color, Cx};
 use mio::unix::SourceFd;
@@ -101,10 +101,15 @@ impl Slot {
 
     /// The reactor ends. A callback that runs at this moment keeps itself.
     pub(crate) fn end(&self) {
-        if let Ok(mut callback) = self.callback.try_lock() {
-            let callback = callback.take();
-            drop(callback);
-        }
+        let mut callback = match self.callback.try_lock() {
+            Ok(callback) => callback,
+            // It panicked once, and goes all the same.
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let taken = callback.take();
+        drop(callback);
+        drop(taken);
     }
 
     fn take_callback(&self) {

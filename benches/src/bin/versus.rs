@@ -63,6 +63,20 @@ fn rows() -> Vec<Row> {
     rows
 }
 
+/// The numbers below `n` in an order that depends on the seed (Fisher and Yates, SplitMix64).
+fn shuffled(n: usize, seed: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).collect();
+    let mut state = seed;
+    for i in (1..n).rev() {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        order.swap(i, ((z ^ (z >> 31)) % (i as u64 + 1)) as usize);
+    }
+    order
+}
+
 fn command() -> Command {
     Command::new("versus")
         .about(
@@ -125,11 +139,10 @@ fn main() -> ExitCode {
         let events = workload.events(quick);
         for round in 0..rounds {
             eprint!("\r{}: round {} of {rounds}   ", workload.name(), round + 1);
-            // Each round begins with another row: what a run leaves behind in the allocator is the next
-            // one's advantage, or its burden.
-            let first = round as usize % rows.len();
-            let (head, tail) = rows.split_at_mut(first);
-            for row in tail.iter_mut().chain(head) {
+            // In another order each round: what a run leaves behind in the allocator is the next one's
+            // advantage, or its burden.
+            for index in shuffled(rows.len(), u64::from(round)) {
+                let row = &mut rows[index];
                 let events = if row.is_slow { events / 8 } else { events };
                 let start = Instant::now();
                 row.took.extend((row.run)(workload, events));

@@ -167,7 +167,7 @@ impl<T> Inner<T> {
     fn borrow(&self) -> Borrow<'_, T> {
         // It may be true: a `Reached` that an earlier event has forgotten ended with that event.
         self.borrowed.set(true);
-        Borrow(self)
+        Borrow { inner: self, was_panicking: std::thread::panicking() }
     }
 
     /// Runs `f` on the value, in an event of the color; a panic poisons.
@@ -179,23 +179,27 @@ impl<T> Inner<T> {
 }
 
 /// The one reference to a value, from [`Inner::borrow`] until it is dropped.
-struct Borrow<'a, T>(&'a Inner<T>);
+struct Borrow<'a, T> {
+    inner: &'a Inner<T>,
+    /// In a destructor that runs while the thread unwinds: that panic is not the value's.
+    was_panicking: bool,
+}
 
 impl<T> Borrow<'_, T> {
     #[inline]
     fn value(&mut self) -> &mut T {
         // SAFETY: made by an event of the color, of which no other one runs; `borrowed` keeps this
         // event from making a second one.
-        unsafe { &mut *self.0.value.get() }
+        unsafe { &mut *self.inner.value.get() }
     }
 }
 
 impl<T> Drop for Borrow<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.0.borrowed.set(false);
-        if std::thread::panicking() {
-            self.0.poisoned.store(true, Ordering::Relaxed);
+        self.inner.borrowed.set(false);
+        if !self.was_panicking && std::thread::panicking() {
+            self.inner.poisoned.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -207,7 +211,7 @@ impl<T> std::ops::Deref for Reached<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
         // SAFETY: as in `Borrow::value`.
-        unsafe { &*self.0.0.value.get() }
+        unsafe { &*self.0.inner.value.get() }
     }
 }
 

@@ -214,7 +214,9 @@ impl Builder {
     }
 
     /// After what time an event that still runs is a stall, which is counted and reported; by default
-    /// 100 ms. With one worker, or without stealing, it is noticed when the event has ended.
+    /// 100 ms. With one worker, or without stealing, nobody watches: a stall is noticed when the event has
+    /// ended, and only if it was looked at by itself, as the first event after a sleep is, and events of
+    /// colors that are known to be long.
     pub fn stall_after(mut self, time: Duration) -> Self {
         self.settings.stall_after = time;
         self

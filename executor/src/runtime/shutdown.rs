@@ -17,7 +17,7 @@
 //! is only tried: who does not get it leaves its entry to the holder, which looks again after it has
 //! unlocked. So a drop that queues something while something is disposed of does not recurse.
 
-use std::sync::PoisonError;
+use std::sync::{PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::core::{Core, CoreRef, Phase};
@@ -114,10 +114,13 @@ fn close(core: &Core) {
     let undertaker = Local::undertaker(CoreRef::of(core));
     for worker in core.workers.iter() {
         // A worker that is stuck in an event does not hold its poller.
-        if let Ok(mut park) = worker.park.try_lock() {
-            undertaker.guard(None, || park.close());
-            *park = Box::new(ThreadPark::new());
-        }
+        let mut park = match worker.park.try_lock() {
+            Ok(park) => park,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => continue,
+        };
+        undertaker.guard(None, || park.close());
+        *park = Box::new(ThreadPark::new());
     }
     drop(undertaker);
     undertake(core);
@@ -132,9 +135,9 @@ pub(crate) fn undertake(core: &Core) {
     loop {
         let guard = match core.undertaker.try_lock() {
             Ok(guard) => guard,
-            Err(std::sync::TryLockError::Poisoned(p)) => PoisonError::into_inner(p),
+            Err(TryLockError::Poisoned(p)) => PoisonError::into_inner(p),
             // The holder, which may be this thread further up, looks again.
-            Err(std::sync::TryLockError::WouldBlock) => return,
+            Err(TryLockError::WouldBlock) => return,
         };
         Local::undertaker(core.clone()).dispose_all(&core);
         drop(guard);

@@ -134,10 +134,11 @@ impl SleepState {
         fence(Ordering::SeqCst);
     }
 
-    /// Is `worker` neither asleep nor about to wake up?
+    /// If `worker` is busy, the number of its stretch without sleep.
     #[cfg(not(loom))]
-    pub(crate) fn is_busy(&self, worker: usize) -> bool {
-        self.workers[worker].load(Ordering::Relaxed) & STATE == BUSY
+    pub(crate) fn busy_stretch(&self, worker: usize) -> Option<usize> {
+        let state = self.workers[worker].load(Ordering::SeqCst);
+        (state & STATE == BUSY).then_some(state / EPOCH)
     }
 
     /// Is a worker other than `me` busy?

@@ -68,6 +68,8 @@ impl Local {
         if inbox.is_empty() {
             return None;
         }
+        // It was put there after this worker last looked at its descriptors, perhaps.
+        self.polls.set(self.polls.get() + 1);
         retry(|| inbox.steal_batch_and_pop(&self.deque))
     }
 }

@@ -1,12 +1,15 @@
 //! Watching over the others: who is stuck in an event, and what is done about it (E4, E5, E12).
 //!
 //! A worker says that it gets on by a number that grows with every look around (`Published::progress`).
-//! If it is busy and the number stands still for the steal delay, it is stuck in one event. Who notices
+//! If it has been busy without a pause, and the number stands still for the steal delay, it is stuck in one
+//! event. Who notices
 //! takes what is runnable there, polls the descriptors for it, and posts the timers that are due; all
 //! that then runs here, and what it posts later goes where it belongs again.
 //!
 //! The poller and the timers have one owner at a time: their locks are held until the batch is posted.
-//! The owner of a stuck worker's poller is not in it, so trying the lock is enough.
+//! The owner of a stuck worker's poller is not in it, so trying the lock is enough. Should the owner come to
+//! sleep while somebody else polls, a wake-up that was meant for it may be taken out of the poller; so
+//! after polling for a worker that is not busy any more, it is woken again.
 //!
 //! The sentinel looks once per steal delay (see `sleep`), and so does a worker that is busy itself, between
 //! turns: if all are busy, each watches the others.
@@ -25,30 +28,37 @@ use crate::cx::Cx;
 use crate::runtime::core::Core;
 use crate::sync::Ordering;
 
+/// Steals of one look at a stuck worker.
+const BATCHES: usize = 4;
+
 /// What a worker remembers of the others.
 pub(super) struct Watch {
-    looks: Vec<Look>,
+    /// What was seen last, and since when it has been so.
+    looks: Vec<(Look, u64)>,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq)]
 struct Look {
+    /// Which stretch without sleep it is in.
+    stretch: Option<usize>,
     progress: u64,
-    since: u64,
 }
 
 impl Watch {
     pub(super) fn new(workers: usize) -> Self {
-        Watch { looks: vec![Look::default(); workers] }
+        Watch { looks: vec![(Look::default(), 0); workers] }
     }
 
     /// For how many nanoseconds, at least, has this worker been in the same event?
     fn stuck_for(&mut self, core: &Core, index: usize, now: u64) -> u64 {
-        let look = &mut self.looks[index];
+        let stretch = core.sleep.state.busy_stretch(index);
         let progress = core.workers[index].published.progress.load(Ordering::Relaxed);
-        if look.progress != progress || look.since == 0 || !core.sleep.state.is_busy(index) {
-            *look = Look { progress, since: now };
+        let (last, since) = &mut self.looks[index];
+        let look = Look { stretch, progress };
+        if *last != look || stretch.is_none() {
+            (*last, *since) = (look, now);
         }
-        now.saturating_sub(look.since)
+        now.saturating_sub(*since)
     }
 }
 
@@ -81,15 +91,20 @@ impl Local {
             }
             self.report_stall(index, stuck, false);
             let victim = &self.core.workers[index];
-            while !victim.has_nothing() && self.take_from(victim) {}
-            self.poll_for(victim);
+            for _ in 0..BATCHES {
+                // What is left is taken at the next look: this worker has timers and descriptors, too.
+                if victim.has_nothing() || !self.take_from(victim) {
+                    break;
+                }
+            }
+            self.poll_for(index, victim);
             crate::timer::fire_for(self, index, now);
         }
         !self.deque.is_empty()
     }
 
     /// Looks at the descriptors of a stuck worker; what is ready is posted here.
-    fn poll_for(&self, victim: &WorkerShared) {
+    fn poll_for(&self, index: usize, victim: &WorkerShared) {
         let mut park = match victim.park.try_lock() {
             Ok(park) => park,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -104,6 +119,12 @@ impl Local {
                 tracing::error!(%error, "the poller of a stuck worker failed");
             }
         });
+        drop(park);
+        // Whoever claimed it did so before it wrote to the poller, so if that is what we have read, we see
+        // it; a later write is read by its owner.
+        if self.core.sleep.state.busy_stretch(index).is_none() {
+            victim.unpark.unpark();
+        }
     }
 
     /// Reports that a worker has been in one event for so long, if that is too long and nobody did yet.

@@ -133,9 +133,7 @@ impl WorkerLoop<'_> {
             false => (2 * self.look_every).min(ENTRIES_PER_LOOK),
         };
         self.until_look = self.look_every;
-        if self.entries == 1 {
-            self.local.report_stall(self.local.index, elapsed, true);
-        }
+        self.report_own_stall(elapsed);
         self.last_look = now;
         self.entries = 0;
         self.publish();
@@ -154,6 +152,13 @@ impl WorkerLoop<'_> {
             self.local.deque.push(entry);
         }
         self.local.flush_samples_if_many();
+    }
+
+    /// If one entry only was run since the last look, it took so long.
+    fn report_own_stall(&self, elapsed: u64) {
+        if self.entries == 1 {
+            self.local.report_stall(self.local.index, elapsed, true);
+        }
     }
 
     fn watch_interval(&self) -> u64 {
@@ -195,8 +200,15 @@ impl WorkerLoop<'_> {
     /// Nothing to run.
     fn idle(&mut self) {
         self.local.flush_samples();
+        if self.entries > 0 {
+            let elapsed = self.local.core.clock.now().saturating_sub(self.last_look);
+            self.report_own_stall(elapsed);
+        }
         self.publish();
         if self.spin() {
+            // The time that was spun is nobody's.
+            self.last_look = self.local.core.clock.now();
+            self.entries = 0;
             return;
         }
         let me = self.local.index;
@@ -265,7 +277,7 @@ impl WorkerLoop<'_> {
         if limit.is_zero() {
             return false;
         }
-        let core = &self.local.core;
+        let core = self.local.core.clone();
         let eager = core.settings.steal_policy == StealPolicy::Eager;
         let start = core.clock.now();
         loop {
@@ -281,8 +293,13 @@ impl WorkerLoop<'_> {
             }
             if now.saturating_sub(self.last_poll) >= SPIN_POLL_INTERVAL {
                 self.last_poll = now;
+                self.publish();
                 self.fire_timers(now);
                 self.park(Some(Duration::ZERO));
+            }
+            if self.local.steals() && now.saturating_sub(self.last_watch) >= self.watch_interval() {
+                self.last_watch = now;
+                self.local.rescue(&mut self.watch);
             }
             crate::sync::spin_loop();
         }

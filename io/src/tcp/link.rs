@@ -53,7 +53,7 @@ pub trait Protocol: Send + 'static {
         conn.end(CloseReason::Peer);
     }
 
-    /// The program is about to end: finish what was begun, and close. The default closes when the
+    /// The program is about to end: finish what was begun, and close. It may be called more than once. The default closes when the
     /// out-buffer has been written.
     fn on_drain(&mut self, conn: &mut Conn, _cx: &mut Cx) {
         conn.close();
