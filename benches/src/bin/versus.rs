@@ -96,7 +96,7 @@ fn command() -> Command {
                 .long("rounds")
                 .value_name("N")
                 .value_parser(value_parser!(u32).range(1..=1000))
-                .help("Runs per row [default: 15; 3 with --quick]"),
+                .help("Runs per row [default: 15; 9 with --quick]"),
         )
         .arg(
             Arg::new("only")
@@ -126,7 +126,7 @@ fn command() -> Command {
 fn main() -> ExitCode {
     let args = command().get_matches();
     let quick = args.get_flag("quick");
-    let rounds = args.get_one::<u32>("rounds").copied().unwrap_or(if quick { 3 } else { 15 });
+    let rounds = args.get_one::<u32>("rounds").copied().unwrap_or(if quick { 9 } else { 15 });
     let only: Vec<&String> = args.get_many("only").unwrap_or_default().collect();
     let systems: Vec<&String> = args.get_many("system").unwrap_or_default().collect();
     let mut records = Vec::new();
