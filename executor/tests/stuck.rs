@@ -205,26 +205,6 @@ fn e12_a_short_event_after_a_long_silence_is_no_stall() {
     assert_eq!(rt.metrics().stalls(), 0);
 }
 
-#[test]
-fn e12_a_spinning_worker_is_not_stuck() {
-    let said: Arc<Mutex<Vec<Duration>>> = Arc::default();
-    let also = Arc::clone(&said);
-    let rt = Runtime::builder()
-        .workers(2)
-        .spin(60 * MS)
-        .stall_after(20 * MS)
-        .on_stall(move |stall| also.lock().unwrap().push(stall.running))
-        .build()
-        .unwrap();
-    let h = rt.handle();
-    for _ in 0..5 {
-        h.post(&h.new_color(), |_| thread::sleep(MS));
-        thread::sleep(40 * MS);
-    }
-    rt.wait_idle();
-    assert!(said.lock().unwrap().is_empty(), "{said:?}");
-}
-
 /// Posters, sleepers and blocked events at once: a lost wake-up would hang it.
 #[test]
 fn e5_a_storm_of_blocked_workers_and_wake_ups() {
