@@ -188,6 +188,9 @@ impl Builder {
 
     /// How long an idle worker looks for work before it sleeps; by default not at all. It lowers
     /// latency and burns CPU time.
+    ///
+    /// A known limit: with a long time and several workers, `wait_idle` may never find all of them idle at
+    /// once, and then waits on.
     pub fn spin(mut self, time: Duration) -> Self {
         self.settings.spin = time;
         self
