@@ -19,6 +19,14 @@
 //! worker holds it. The poster that turns *Idle* into *Queued* is the one that puts the color into
 //! a run queue; so the color is in one run queue at most, and at one worker at most (C1).
 //!
+//! # Own posts
+//!
+//! An event that posts to its own color, while nobody else has a place behind it, needs no place: the
+//! holder *keeps* what it posts in a list of its own, and runs that list before what stands behind. The
+//! order is that of the posts (C2): what was posted before has its place in front, or the holder
+//! would have seen it; what takes a place later stands behind. The event whose place is at the front
+//! stays there, spent, until the list is empty, so that the color does not become idle.
+//!
 //! What is left out on purpose: run queues, memory, time, and which worker is which.
 
 use std::collections::VecDeque;
@@ -81,8 +89,11 @@ pub struct Mailbox<E> {
     state: State,
     slots: VecDeque<Slot<E>>,
     places: u64,
-    /// The event at the front has run, and only the gap behind it kept it there.
+    /// The event at the front has run, and a gap behind it or own posts kept it there.
     spent: bool,
+    /// What the holder has posted itself; the first one is running if `in_own`.
+    own: VecDeque<E>,
+    in_own: bool,
 }
 
 impl<E: Copy> Default for Mailbox<E> {
@@ -94,7 +105,14 @@ impl<E: Copy> Default for Mailbox<E> {
 impl<E: Copy> Mailbox<E> {
     /// An idle mailbox.
     pub fn new() -> Self {
-        Mailbox { state: State::Idle, slots: VecDeque::new(), places: 0, spent: false }
+        Mailbox {
+            state: State::Idle,
+            slots: VecDeque::new(),
+            places: 0,
+            spent: false,
+            own: VecDeque::new(),
+            in_own: false,
+        }
     }
 
     /// First step of a post: takes the place at the tail. This is the step that orders posts (C2).
@@ -137,6 +155,22 @@ impl<E: Copy> Mailbox<E> {
         posted
     }
 
+    /// A post by the event that runs, to its own color. False: somebody has a place behind it, so
+    /// the post takes one, too.
+    ///
+    /// # Panics
+    ///
+    /// When the color is not running.
+    #[must_use = "an event that was not kept has to be posted"]
+    pub fn keep(&mut self, event: E) -> bool {
+        assert_eq!(self.state, State::Running, "only a running color posts to itself");
+        let alone = self.slots.len() == 1;
+        if alone {
+            self.own.push_back(event);
+        }
+        alone
+    }
+
     /// A worker that took the color out of a run queue begins its turn. The answer is the event
     /// to run; or, when the last turn ended at a gap, what [`finish`](Self::finish) would say now.
     ///
@@ -147,7 +181,7 @@ impl<E: Copy> Mailbox<E> {
         assert_eq!(self.state, State::Queued, "only a queued color can begin a turn");
         self.state = State::Running;
         if self.spent {
-            return self.finish();
+            return self.pass();
         }
         match self.slots.front() {
             Some(Slot::Linked(e)) => Finished::Next(*e),
@@ -155,13 +189,26 @@ impl<E: Copy> Mailbox<E> {
         }
     }
 
-    /// The event at the front has ended.
+    /// The event that runs has ended.
     ///
     /// # Panics
     ///
     /// When the color is not running.
     pub fn finish(&mut self) -> Finished<E> {
         assert_eq!(self.state, State::Running, "only a running color has an event that can end");
+        if self.in_own {
+            self.own.pop_front();
+        }
+        self.spent = true;
+        self.pass()
+    }
+
+    /// What is behind the front, which is spent.
+    fn pass(&mut self) -> Finished<E> {
+        self.in_own = !self.own.is_empty();
+        if let Some(own) = self.own.front() {
+            return Finished::Next(*own);
+        }
         match self.slots.get(1) {
             None => {
                 self.slots.pop_front();
@@ -176,14 +223,13 @@ impl<E: Copy> Mailbox<E> {
                 Finished::Next(next)
             }
             Some(Slot::Taken(_)) => {
-                self.spent = true;
                 self.state = State::Queued;
                 Finished::Gap
             }
         }
     }
 
-    /// The worker ends its turn before the event at the front has run, and puts the color back
+    /// The worker ends its turn before the next event has run, and puts the color back
     /// into a run queue.
     ///
     /// # Panics
@@ -192,6 +238,7 @@ impl<E: Copy> Mailbox<E> {
     pub fn yield_turn(&mut self) {
         assert_eq!(self.state, State::Running, "only a running color can yield");
         self.state = State::Queued;
+        self.in_own = false;
     }
 
     /// Is there nothing, neither an event nor a place?
@@ -201,7 +248,7 @@ impl<E: Copy> Mailbox<E> {
 
     /// Events and open places, the running one included.
     pub fn len(&self) -> usize {
-        self.slots.len() - usize::from(self.spent)
+        self.slots.len() + self.own.len() - usize::from(self.spent)
     }
 
     /// Is [`len`](Self::len) zero? A color that met a gap is neither idle nor empty.

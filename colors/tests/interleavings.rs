@@ -1,7 +1,7 @@
 //! Every interleaving of small programs over the mailbox, checked for C1, C2 and lost events.
 //!
 //! A program is a number of posters, each with a list of posts, and a number of workers that
-//! share one run queue. Taking a place, linking it, putting the color into the run queue, taking it
+//! share one run queue. Events may post to their own color. Taking a place, linking it, putting the color into the run queue, taking it
 //! out, running and finishing are steps of their own, so a poster may stand still between any two
 //! of them. The search visits every reachable state once.
 use std::collections::{HashSet, VecDeque};
@@ -19,7 +19,10 @@ enum Poster {
 enum Worker {
     Free,
     Holds,
-    Runs(u8),
+    /// An event, and how many it has still to post to its own color.
+    Runs(u8, u8),
+    /// It posts, and somebody has a place behind it: it took one, too.
+    Placed(u8, u8, Place),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +40,17 @@ struct Program {
     posts_each: u8,
     /// A worker ends its turn after every event instead of going on.
     yields: bool,
+    /// Posts of each poster's event to its own color.
+    own: u8,
+}
+
+/// Marks what an event posted to its own color.
+const OWN: u8 = 0x80;
+
+impl Program {
+    fn runs(&self, event: u8) -> Worker {
+        Worker::Runs(event, if event & OWN == 0 { self.own } else { 0 })
+    }
 }
 
 impl World {
@@ -89,9 +103,25 @@ impl World {
             }
             Worker::Holds => {
                 let found = w.mailbox.begin();
-                w.follow(i, found);
+                w.follow(i, found, program);
             }
-            Worker::Runs(event) => {
+            Worker::Runs(event, left @ 1..) => {
+                let own = event | OWN | (left << 5);
+                w.placed.push(own);
+                w.workers[i] = match w.mailbox.keep(own) {
+                    true => Worker::Runs(event, left - 1),
+                    false => {
+                        let (place, posted) = w.mailbox.take_place(own);
+                        assert_eq!(posted, Posted::Behind, "a running color is not idle");
+                        Worker::Placed(event, left, place)
+                    }
+                };
+            }
+            Worker::Placed(event, left, place) => {
+                w.mailbox.link(place, event | OWN | (left << 5));
+                w.workers[i] = Worker::Runs(event, left - 1);
+            }
+            Worker::Runs(event, 0) => {
                 w.ended.push(event);
                 let found = w.mailbox.finish();
                 if program.yields && matches!(found, Finished::Next(_)) {
@@ -99,16 +129,16 @@ impl World {
                     w.run_queue += 1;
                     w.workers[i] = Worker::Free;
                 } else {
-                    w.follow(i, found);
+                    w.follow(i, found, program);
                 }
             }
         }
         Some(w)
     }
 
-    fn follow(&mut self, i: usize, found: Finished<u8>) {
+    fn follow(&mut self, i: usize, found: Finished<u8>, program: &Program) {
         self.workers[i] = match found {
-            Finished::Next(e) => Worker::Runs(e),
+            Finished::Next(e) => program.runs(e),
             Finished::Idle => Worker::Free,
             Finished::Gap => {
                 self.run_queue += 1;
@@ -144,7 +174,8 @@ fn explore(posters: usize, workers: usize, program: &Program) -> (usize, usize) 
         if stuck {
             ends += 1;
             assert!(world.mailbox.is_idle() && world.mailbox.is_empty(), "lost color: {world:?}");
-            assert_eq!(world.ended.len(), posters * program.posts_each as usize, "lost event");
+            let events = posters * usize::from(program.posts_each * (1 + program.own));
+            assert_eq!(world.ended.len(), events, "lost event");
         }
     }
     (seen.len(), ends)
@@ -153,7 +184,7 @@ fn explore(posters: usize, workers: usize, program: &Program) -> (usize, usize) 
 #[test]
 fn c1_c2_two_posters_two_workers() {
     for yields in [false, true] {
-        let (states, ends) = explore(2, 2, &Program { posts_each: 3, yields });
+        let (states, ends) = explore(2, 2, &Program { posts_each: 3, yields, own: 0 });
         assert!(states > 1_000 && ends > 1, "{states} states, {ends} ends: not a real search");
     }
 }
@@ -161,8 +192,16 @@ fn c1_c2_two_posters_two_workers() {
 #[test]
 fn c1_c2_three_posters_two_workers() {
     for yields in [false, true] {
-        let (states, _) = explore(3, 2, &Program { posts_each: 2, yields });
+        let (states, _) = explore(3, 2, &Program { posts_each: 2, yields, own: 0 });
         assert!(states > 10_000, "{states} states: not a real search");
+    }
+}
+
+#[test]
+fn c1_c2_events_that_post_to_their_own_color() {
+    for yields in [false, true] {
+        let (states, ends) = explore(2, 2, &Program { posts_each: 2, yields, own: 2 });
+        assert!(states > 10_000 && ends > 1, "{states} states, {ends} ends: not a real search");
     }
 }
 
@@ -171,7 +210,7 @@ fn c1_c2_three_posters_two_workers() {
 #[should_panic(expected = "C1")]
 fn a_poster_that_always_queues_is_caught() {
     let mut w = World::new(1, 1);
-    let program = Program { posts_each: 2, yields: false };
+    let program = Program { posts_each: 2, yields: false, own: 0 };
     for _ in 0..2 {
         w = w.poster_step(0, &program).unwrap();
         w.posters[0].0 = Poster::MustQueue;

@@ -52,14 +52,29 @@ impl Color {
         })
     }
 
-    fn post(&self, poster: usize, number: usize) {
+    fn node(poster: usize, number: usize) -> NonNull<Link> {
         let written = loom::cell::UnsafeCell::new(0);
         let node = Box::leak(Box::new(Node { link: Link::new(), poster, number, written }));
         // SAFETY: nobody else knows it yet.
         node.written.with_mut(|w| unsafe { *w = poster * 10 + number });
+        NonNull::from(node).cast()
+    }
+
+    fn post(&self, poster: usize, number: usize) {
         // SAFETY: the node is fresh.
-        if unsafe { self.queue.push(NonNull::from(node).cast()) } == Posted::BecameRunnable {
+        if unsafe { self.queue.push(Self::node(poster, number)) } == Posted::BecameRunnable {
             self.make_runnable();
+        }
+    }
+
+    /// A post by an event of the color.
+    fn keep_or_post(&self, poster: usize, number: usize) {
+        let node = Self::node(poster, number);
+        // SAFETY: the node is fresh, and an event of the color runs.
+        unsafe {
+            if !self.queue.keep(node, std::ptr::null()) {
+                assert_eq!(self.queue.push(node), Posted::Behind, "a running color is not idle");
+            }
         }
     }
 
@@ -70,6 +85,11 @@ impl Color {
 
     /// Runs what is queued, `budget` events a turn.
     fn work(&self, budget: usize) {
+        self.work_with(budget, |_, _| ());
+    }
+
+    /// The same; events of poster 0 call `run` with their number.
+    fn work_with(&self, budget: usize, mut run: impl FnMut(&Color, usize)) {
         loop {
             let mut queue = self.run_queue.lock().unwrap();
             while queue.pop_front().is_none() {
@@ -79,12 +99,12 @@ impl Color {
                 queue = self.queued.wait(queue).unwrap();
             }
             drop(queue);
-            self.turn(budget);
+            self.turn(budget, &mut run);
         }
     }
 
-    fn turn(&self, budget: usize) {
-        let mut link = self.queue.head();
+    fn turn(&self, budget: usize, run: &mut impl FnMut(&Color, usize)) {
+        let mut link = self.queue.own().unwrap_or_else(|| self.queue.head());
         for n in 1.. {
             let node = link.cast::<Node>();
             // SAFETY: the head of a held color is in the queue; an event that a gap kept is marked
@@ -95,17 +115,34 @@ impl Color {
                     node.as_ref().written.with(|w| assert_eq!(*w, poster * 10 + number));
                     self.state.with_mut(|s| (*s).push((poster, number)));
                     (*node.as_ptr()).number = usize::MAX;
+                    if poster == 0 {
+                        run(self, number);
+                    }
                     if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
                         drop(self.run_queue.lock().unwrap());
                         self.queued.notify_all();
                     }
                 }
+                if self.queue.own() == Some(link) {
+                    self.queue.drop_own(link);
+                    drop(Box::from_raw(node.as_ptr()));
+                }
+                if let Some(own) = self.queue.own() {
+                    link = own;
+                    if n >= budget {
+                        self.make_runnable();
+                        return;
+                    }
+                    continue;
+                }
+                link = self.queue.head();
+                let node = link.cast::<Node>();
                 match self.queue.finish(link) {
                     Finished::Next(next) => {
                         drop(Box::from_raw(node.as_ptr()));
                         link = next;
+                        self.queue.set_head(next);
                         if n >= budget {
-                            self.queue.set_head(next);
                             self.make_runnable();
                             return;
                         }
@@ -201,6 +238,44 @@ fn c2_order_across_threads() {
     });
 }
 
+/// C2: what an event posts to its own color, and posts from elsewhere that happened before or after
+/// that, keep their order.
+#[test]
+fn c2_own_posts_keep_their_place() {
+    model(|| {
+        let color = Color::new(4);
+        // 1: the event has posted. 2: the other one has.
+        let said = Arc::new(AtomicUsize::new(0));
+        let other = {
+            let (color, said) = (Arc::clone(&color), Arc::clone(&said));
+            thread::spawn(move || {
+                let after = said.load(Ordering::Acquire) == 1;
+                color.post(1, 0);
+                let _ = said.compare_exchange(0, 2, Ordering::Release, Ordering::Relaxed);
+                after
+            })
+        };
+        color.post(0, 0);
+        let mut before = false;
+        color.work_with(2, |color, number| {
+            if number == 0 {
+                before = said.load(Ordering::Acquire) == 2;
+                color.keep_or_post(2, 0);
+                let _ = said.compare_exchange(0, 1, Ordering::Release, Ordering::Relaxed);
+                color.keep_or_post(2, 1);
+            }
+        });
+        let after = other.join().unwrap();
+        // SAFETY: all threads have been joined.
+        let order = color.state.with(|s| unsafe { (*s).clone() });
+        let at = |event| order.iter().position(|e| *e == event).expect("each event has run");
+        assert_eq!(order.len(), 4);
+        assert!(at((0, 0)) < at((2, 0)) && at((2, 0)) < at((2, 1)));
+        assert!(!before || at((1, 0)) < at((2, 0)), "C2: it was posted before");
+        assert!(!after || at((2, 0)) < at((1, 0)), "C2: it was posted after");
+    });
+}
+
 /// A color with a life: what `cell` and `turn` do, without closures.
 struct Mortal {
     queue: Queue,
@@ -214,12 +289,22 @@ struct Mortal {
     ran: AtomicUsize,
 }
 
-/// An event that, when it runs, may make a handle and post through it.
+/// An event that, when it runs, may post to its color.
 #[repr(C)]
 struct Step {
     link: Link,
-    revives: bool,
+    revives: Revives,
 }
+
+#[derive(Clone, Copy)]
+enum Revives {
+    No,
+    /// It makes a handle and posts through it.
+    ByHandle,
+    /// It posts as the running event.
+    Here,
+}
+use Revives::*;
 
 // SAFETY: the model: `alive` is what is checked.
 unsafe impl Sync for Mortal {}
@@ -252,10 +337,21 @@ impl Mortal {
         }
     }
 
-    fn post(&self, revives: bool) {
+    fn post(&self, revives: Revives) {
         self.touch();
         let step = Box::leak(Box::new(Step { link: Link::new(), revives }));
         self.push(NonNull::from(step).cast());
+    }
+
+    /// A post by an event of the color, without a handle.
+    fn post_here(&self) {
+        self.touch();
+        let step =
+            NonNull::from(Box::leak(Box::new(Step { link: Link::new(), revives: No }))).cast();
+        // SAFETY: the link is fresh, and an event of the color runs.
+        if !unsafe { self.queue.keep(step, &self.grave) } {
+            self.push(step);
+        }
     }
 
     fn drop_handle(&self) {
@@ -274,7 +370,7 @@ impl Mortal {
             }
             *queue -= 1;
             drop(queue);
-            let mut link = self.queue.head();
+            let mut link = self.queue.own().unwrap_or_else(|| self.queue.head());
             let mut spent = false;
             loop {
                 self.touch();
@@ -286,12 +382,28 @@ impl Mortal {
                 }
                 if !is_grave && !spent {
                     // SAFETY: the head of the color that we hold.
-                    if unsafe { link.cast::<Step>().as_ref() }.revives {
-                        self.life.retain();
-                        self.post(false);
-                        self.drop_handle();
+                    match unsafe { link.cast::<Step>().as_ref() }.revives {
+                        No => {}
+                        ByHandle => {
+                            self.life.retain();
+                            self.post(No);
+                            self.drop_handle();
+                        }
+                        Here => self.post_here(),
                     }
                     self.ran.fetch_add(1, Ordering::Relaxed);
+                    if self.queue.own() == Some(link) {
+                        // SAFETY: we hold the color; it was leaked.
+                        unsafe {
+                            self.queue.drop_own(link);
+                            drop(Box::from_raw(link.cast::<Step>().as_ptr()));
+                        }
+                    }
+                    if let Some(own) = self.queue.own() {
+                        link = own;
+                        continue;
+                    }
+                    link = self.queue.head();
                 }
                 // SAFETY: we hold the color, and this is its head.
                 let finished = unsafe { self.queue.finish(link) };
@@ -307,7 +419,10 @@ impl Mortal {
                 }
                 spent = false;
                 match finished {
-                    Finished::Next(next) => link = next,
+                    Finished::Next(next) => {
+                        self.queue.set_head(next);
+                        link = next;
+                    }
                     _ => break,
                 }
             }
@@ -319,7 +434,7 @@ impl Mortal {
 /// nobody touches it afterwards. One of the events makes a handle when there may be none.
 #[test]
 fn c10_a_color_dies_once_and_after_everything() {
-    for revives in [false, true] {
+    for revives in [No, ByHandle, Here] {
         model(move || {
             let color = Mortal::new();
             color.life.retain();
@@ -334,11 +449,12 @@ fn c10_a_color_dies_once_and_after_everything() {
                 let color = Arc::clone(&color);
                 thread::spawn(move || color.work())
             };
-            color.post(false);
+            color.post(No);
             color.drop_handle();
             other.join().unwrap();
             worker.join().unwrap();
-            assert_eq!(color.ran.load(Ordering::Relaxed), 2 + usize::from(revives));
+            let more = usize::from(!matches!(revives, No));
+            assert_eq!(color.ran.load(Ordering::Relaxed), 2 + more);
         });
     }
 }

@@ -378,3 +378,53 @@ fn c9_a_color_that_posts_to_itself_for_ever_starves_nobody() {
     stop.store(true, Relaxed);
     rt.wait_idle();
 }
+
+/// C2: what an event posts to its own color runs in order, before what is posted after it, whatever the
+/// others post meanwhile, wherever the turns end, and whether or not events panic.
+#[test]
+fn c2_own_posts_keep_their_order() {
+    fn own(seen: Arc<Mutex<Vec<(u32, u32)>>>, source: u32, left: u32, cx: &mut Cx) {
+        seen.lock().unwrap().push((source, left));
+        if left > 0 {
+            cx.post_here(move |cx| own(seen, source, left - 1, cx));
+        }
+        assert!(left % 5 != 3, "on purpose");
+    }
+    let budget = dapple::TurnBudget { events: 3, ..Default::default() };
+    let rt = Runtime::builder().workers(2).turn_budget(budget).on_panic(|_| ()).build().unwrap();
+    let h = rt.handle();
+    let color = h.new_color();
+    let seen: Arc<Mutex<Vec<(u32, u32)>>> = Arc::default();
+    thread::scope(|s| {
+        for source in 0..3 {
+            let (h, color, seen) = (&h, &color, &seen);
+            s.spawn(move || {
+                for round in 0..200 {
+                    let seen = Arc::clone(seen);
+                    // Two lists a post: each in its own order.
+                    h.post(color, move |cx| {
+                        let (a, b) = (2 * source * 1_000 + round, (2 * source + 1) * 1_000 + round);
+                        for chain in [a, b] {
+                            let seen = Arc::clone(&seen);
+                            cx.post_here(move |cx| own(seen, chain, 10, cx));
+                        }
+                    });
+                }
+            });
+        }
+    });
+    rt.wait_idle();
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.len(), 3 * 200 * 2 * 11);
+    let mut last: std::collections::HashMap<u32, u32> = Default::default();
+    for (chain, left) in seen.iter() {
+        assert_eq!(last.insert(*chain, *left).unwrap_or(11), left + 1);
+    }
+    // The first steps of the two lists of one post: in the order of the posts.
+    let firsts: Vec<u32> = seen.iter().filter(|e| e.1 == 10).map(|e| e.0).collect();
+    for source in 0..6u32 {
+        let own: Vec<u32> = firsts.iter().copied().filter(|c| c / 1_000 == source).collect();
+        assert!(own.is_sorted() && own.len() == 200);
+    }
+    assert_eq!(rt.metrics().panics(), 3 * 200 * 2 * 2);
+}

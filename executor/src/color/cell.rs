@@ -157,6 +157,17 @@ impl ColorCell {
         unsafe { self.queue.push(Event::as_link(event)) }
     }
 
+    /// A post by an event of the color; see [`Queue::keep`].
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline]
+    pub(crate) unsafe fn keep(&self, event: NonNull<Event>) -> bool {
+        // SAFETY: by contract; the pointer to the grave is compared only.
+        unsafe { self.queue.keep(Event::as_link(event), (&raw const self.grave).cast()) }
+    }
+
     /// Posts the grave.
     ///
     /// # Safety

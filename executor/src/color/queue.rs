@@ -12,6 +12,11 @@
 //!   one compare-exchange of `tail` from this link to null makes the color idle. If that fails, a
 //!   poster stands between its swap and its link: a *gap*. The worker leaves the ended link at
 //!   `head` and puts the color back into its run queue; it does not wait.
+//! * **Keep**: a post by the event that runs, to its own color. If nobody has posted an event behind the
+//!   head (`tail` is the head, or only the color's grave stands behind it), the event goes to the *own list*, which only the holder
+//!   touches: no read-modify-write. The own list runs before what is behind the head; until it is empty
+//!   the head stays where it is, spent, so that the color does not become idle. The list goes
+//!   from holder to holder with the color.
 //!
 //! # Why it is right
 //!
@@ -24,6 +29,13 @@
 //! finish's compare-exchange (release) is read by the next poster's swap (acquire), and that
 //! poster's run-queue push carries it on.
 //!
+//! *Kept events are in order (C2).* A post that happened before the kept one has exchanged `tail`, and
+//! coherence makes the holder's load see that, or something later, but not the head: a link is in the
+//! queue once, and no other holder resets `tail` meanwhile. So it stands in front, or the event is not kept.
+//! The same with the grave: what was posted before it would stand between, and what was posted behind it would
+//! be the tail. What is posted after the kept one stands behind the head, and runs when the own list is
+//! empty. The grave is no event; it comes to the holder later, and counts handles then.
+//!
 //! *What a poster did before is visible in its event (E16).* By the link (release, read by the
 //! finish with acquire), or by the run queue.
 //!
@@ -35,8 +47,8 @@
 //!
 //! Orderings: `swap` is AcqRel (acquire: partner is the finish's compare-exchange; release: the
 //! next swap's acquire makes the `prev` link's initialisation visible before it is written to).
-//! `next` is stored with release and loaded with acquire. `head` is relaxed: the run queue's
-//! hand-over orders it.
+//! `next` is stored with release and loaded with acquire. `head` and the own list are relaxed: the run
+//! queue's hand-over orders them.
 //!
 //! Left out on purpose: run queues, what a link carries, and when to free it.
 
@@ -101,6 +113,9 @@ impl Link {
 pub(crate) struct Queue {
     tail: AtomicPtr<Link>,
     head: AtomicPtr<Link>,
+    /// The own list: its first link, null if it is empty, and its last one.
+    own: AtomicPtr<Link>,
+    own_last: AtomicPtr<Link>,
 }
 
 impl Queue {
@@ -108,6 +123,8 @@ impl Queue {
         Queue {
             tail: AtomicPtr::new(std::ptr::null_mut()),
             head: AtomicPtr::new(std::ptr::null_mut()),
+            own: AtomicPtr::new(std::ptr::null_mut()),
+            own_last: AtomicPtr::new(std::ptr::null_mut()),
         }
     }
 
@@ -166,8 +183,56 @@ impl Queue {
         unsafe { prev.as_ref() }.next.store(link.as_ptr(), Ordering::Release);
     }
 
-    /// The link that is next to run. The color must be queued or running, and held by the caller;
-    /// after a gap it is the one that has already run.
+    /// A post by the event that runs, to its own color, whose grave is `grave`. False: some event is
+    /// behind the head, and the caller appends the link as any poster does.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the color, and `head` is up to date. If the answer is true, the link is the
+    /// queue's until [`drop_own`](Self::drop_own).
+    #[inline]
+    pub(crate) unsafe fn keep(&self, link: NonNull<Link>, grave: *const Link) -> bool {
+        let (tail, head) = (self.tail.load(Ordering::Relaxed), self.head());
+        if tail != head.as_ptr() {
+            // SAFETY: the head of a held color is in the queue.
+            let behind = unsafe { head.as_ref() }.next.load(Ordering::Relaxed);
+            if !std::ptr::eq(tail, grave) || !std::ptr::eq(behind, grave) {
+                return false;
+            }
+        }
+        // SAFETY: the caller owns the link.
+        unsafe { link.as_ref() }.next.store(std::ptr::null_mut(), Ordering::Relaxed);
+        if self.own.load(Ordering::Relaxed).is_null() {
+            self.own.store(link.as_ptr(), Ordering::Relaxed);
+        } else {
+            let last = self.own_last.load(Ordering::Relaxed);
+            // SAFETY: the own list is not empty, so its last link is there, and it is the holder's.
+            unsafe { &*last }.next.store(link.as_ptr(), Ordering::Relaxed);
+        }
+        self.own_last.store(link.as_ptr(), Ordering::Relaxed);
+        true
+    }
+
+    /// The first link of the own list, which runs before anything else of the color. For the holder.
+    #[inline]
+    pub(crate) fn own(&self) -> Option<NonNull<Link>> {
+        NonNull::new(self.own.load(Ordering::Relaxed))
+    }
+
+    /// Takes the first link out of the own list, and gives it back to the caller.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the color, and `first` is what [`own`](Self::own) answers.
+    #[inline]
+    pub(crate) unsafe fn drop_own(&self, first: NonNull<Link>) {
+        // SAFETY: it is in the list, so it is there.
+        let next = unsafe { first.as_ref() }.next.load(Ordering::Relaxed);
+        self.own.store(next, Ordering::Relaxed);
+    }
+
+    /// The link that is next to run, unless the own list has one. The color must be queued or running,
+    /// and held by the caller; it may be one that has already run.
     #[inline]
     pub(crate) fn head(&self) -> NonNull<Link> {
         let head = self.head.load(Ordering::Relaxed);
@@ -177,7 +242,7 @@ impl Queue {
         unsafe { NonNull::new_unchecked(head) }
     }
 
-    /// The holder ends its turn with `link` next to run.
+    /// The holder goes on to `link`.
     #[inline]
     pub(crate) fn set_head(&self, link: NonNull<Link>) {
         self.head.store(link.as_ptr(), Ordering::Relaxed);
@@ -189,9 +254,10 @@ impl Queue {
     ///
     /// # Safety
     ///
-    /// The caller holds the color, and `link` is its head.
+    /// The caller holds the color, `link` is its head, and the own list is empty.
     #[inline]
     pub(crate) unsafe fn finish(&self, link: NonNull<Link>) -> Finished<NonNull<Link>> {
+        debug_assert!(self.own().is_none(), "what the holder has kept runs first");
         // SAFETY: the head of a held color is in the queue.
         let ended = unsafe { link.as_ref() };
         if let Some(next) = NonNull::new(ended.next.load(Ordering::Acquire)) {
@@ -207,10 +273,7 @@ impl Queue {
             Ok(_) => Finished::Idle,
             Err(_) => match NonNull::new(ended.next.load(Ordering::Acquire)) {
                 Some(next) => Self::follow(ended, next),
-                None => {
-                    self.set_head(link);
-                    Finished::Gap
-                }
+                None => Finished::Gap,
             },
         }
     }

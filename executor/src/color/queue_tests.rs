@@ -12,6 +12,7 @@ enum Step {
     Post,
     TakePlace,
     LinkOne(usize),
+    Keep,
     Begin,
     Finish,
     Yield,
@@ -22,6 +23,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::Post),
         2 => Just(Step::TakePlace),
         2 => any::<usize>().prop_map(Step::LinkOne),
+        3 => Just(Step::Keep),
         2 => Just(Step::Begin),
         4 => Just(Step::Finish),
         1 => Just(Step::Yield),
@@ -89,11 +91,27 @@ impl Pair {
         self.running = None;
         self.spent = false;
         match queue {
-            Finished::Next(link) => self.running = Some(link),
+            Finished::Next(link) => {
+                self.queue.set_head(link);
+                self.running = Some(link);
+            }
             Finished::Idle => {}
             Finished::Gap => (self.queued, self.spent) = (true, true),
         }
         Ok(())
+    }
+
+    /// What is behind the head, which is spent, and the own list.
+    fn pass(&mut self, model: Finished<usize>) -> Result<(), TestCaseError> {
+        self.spent = true;
+        if let Some(own) = self.queue.own() {
+            prop_assert_eq!(model, Finished::Next(self.numbers[&own]));
+            self.running = Some(own);
+            return Ok(());
+        }
+        // SAFETY: we hold the color, this is its head, and the own list is empty.
+        let finished = unsafe { self.queue.finish(self.queue.head()) };
+        self.same(model, finished)
     }
 
     fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
@@ -112,30 +130,35 @@ impl Pair {
                 let model = self.model.begin();
                 let head = self.queue.head();
                 if self.spent {
-                    // SAFETY: the color was queued and is ours; this is its head.
-                    let finished = unsafe { self.queue.finish(head) };
-                    self.same(model, finished)?;
+                    self.pass(model)?;
                 } else {
                     prop_assert_eq!(model, Finished::Next(self.numbers[&head]));
                     self.running = Some(head);
                 }
             }
+            Step::Keep if self.running.is_some() => {
+                let link = self.fresh();
+                // SAFETY: the link is fresh, and we hold the color.
+                let kept = unsafe { self.queue.keep(link, std::ptr::null()) };
+                prop_assert_eq!(self.model.keep(self.numbers[&link]), kept);
+            }
             Step::Finish => {
-                if let Some(link) = self.running {
+                if let Some(link) = self.running.take() {
                     let model = self.model.finish();
-                    // SAFETY: we hold the color, and this is its head.
-                    let finished = unsafe { self.queue.finish(link) };
-                    self.same(model, finished)?;
+                    if self.queue.own() == Some(link) {
+                        // SAFETY: we hold the color.
+                        unsafe { self.queue.drop_own(link) };
+                    }
+                    self.pass(model)?;
                 }
             }
             Step::Yield => {
-                if let Some(link) = self.running.take() {
+                if self.running.take().is_some() {
                     self.model.yield_turn();
-                    self.queue.set_head(link);
                     self.queued = true;
                 }
             }
-            Step::LinkOne(_) | Step::Begin => {}
+            Step::LinkOne(_) | Step::Begin | Step::Keep => {}
         }
         Ok(())
     }

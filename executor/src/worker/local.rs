@@ -205,6 +205,10 @@ impl Local {
         self.posts.set(self.posts.get().wrapping_add(1));
         if ptr::eq(self.current.get(), cell.as_ptr()) {
             self.self_posts.set(self.self_posts.get().wrapping_add(1));
+            // SAFETY: an event of the color runs here, so we hold it; the event is the caller's.
+            if unsafe { cell.as_ref().keep(event) } {
+                return;
+            }
         }
         // SAFETY: by contract.
         if unsafe { cell.as_ref().push(event) } == Posted::BecameRunnable {

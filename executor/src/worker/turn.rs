@@ -38,6 +38,14 @@ struct Progress {
     ended: bool,
 }
 
+impl Progress {
+    /// SAFETY for all that use it: the worker holds the color until a `finish` says otherwise.
+    fn color(&self) -> &ColorCell {
+        // SAFETY: as above.
+        unsafe { self.cell.as_ref() }
+    }
+}
+
 impl Local {
     /// Runs what was taken out of a run queue.
     /// True: it took long, or may have.
@@ -60,7 +68,7 @@ impl Local {
         let begin = if time_it || long { self.core.clock.now() } else { 0 };
         let mut progress = Progress {
             cell,
-            link: color.queue.head(),
+            link: color.queue.own().unwrap_or_else(|| color.queue.head()),
             turn: Turn::new(self.core.settings.turn_budget, long),
             begin,
             since: begin,
@@ -98,30 +106,32 @@ impl Local {
                     Begun::Gone => return,
                 }
             }
-            // SAFETY: we hold the color until `finish` says otherwise.
-            let color = unsafe { p.cell.as_ref() };
             let step = match p.turn.after_event(self.posts.get().wrapping_sub(p.posts_before)) {
                 _ if self.core.phase() >= Phase::Stopping => TurnStep::End,
                 TurnStep::ReadClock => self.look_at_clock(p),
                 step => step,
             };
-            let spent = p.link;
+            p.ended = false;
+            if let Some(next) = self.pass_own(p.cell, p.link) {
+                if step == TurnStep::End {
+                    return self.end_turn(p);
+                }
+                p.link = next;
+                continue;
+            }
+            let color = p.color();
+            let spent = color.queue.head();
             // What a timed turn tells must be learned before the color is let go, which it is if it ends
             // here, or has no further event.
             if p.since != 0 && (step == TurnStep::End || color.queue.is_last(spent)) {
                 self.time_turn(p);
             }
-            color.debug_let_go();
-            // SAFETY: we hold the color, and `spent` is its head.
-            let finished = unsafe { color.queue.finish(spent) };
-            if finished != Finished::Gap {
-                // SAFETY: the link is out of the queue, and its closure is spent.
-                unsafe { self.give_memory(Event::of(Header::of(spent))) };
-            }
-            p.ended = false;
+            p.color().debug_let_go();
+            // SAFETY: we hold the color, `spent` is its head, and the own list is empty.
+            let finished = unsafe { self.finish(p.cell, spent) };
             match (finished, step) {
                 (Finished::Next(next), TurnStep::End) => {
-                    color.queue.set_head(next);
+                    p.color().queue.set_head(next);
                     return self.deque.push(Entry::color(p.cell));
                 }
                 _ => {
@@ -133,12 +143,59 @@ impl Local {
         }
     }
 
+    /// The turn ends before the own list does.
+    fn end_turn(&self, p: &mut Progress) {
+        if p.since != 0 {
+            self.time_turn(p);
+        }
+        p.color().debug_let_go();
+        self.deque.push(Entry::color(p.cell));
+    }
+
+    /// The event of `ended` has run. If it is of the own list, it leaves it; in any case the first one that is left
+    /// there is next.
+    #[inline]
+    fn pass_own(&self, cell: NonNull<ColorCell>, ended: NonNull<Link>) -> Option<NonNull<Link>> {
+        // SAFETY: we hold the color.
+        let queue = unsafe { &cell.as_ref().queue };
+        let own = queue.own()?;
+        if own != ended {
+            return Some(own);
+        }
+        // SAFETY: we hold the color; what left the list is ours, and its closure is spent.
+        unsafe {
+            queue.drop_own(own);
+            self.give_memory(Event::of(Header::of(own)));
+        }
+        queue.own()
+    }
+
+    /// The event at the head, whose closure is spent, leaves the queue.
+    ///
+    /// # Safety
+    ///
+    /// As [`Queue::finish`](crate::color::queue::Queue::finish).
+    #[inline]
+    unsafe fn finish(
+        &self,
+        cell: NonNull<ColorCell>,
+        spent: NonNull<Link>,
+    ) -> Finished<NonNull<Link>> {
+        // SAFETY: by contract.
+        let finished = unsafe { cell.as_ref().queue.finish(spent) };
+        if finished != Finished::Gap {
+            // SAFETY: the link is out of the queue, and its closure is spent.
+            unsafe { self.give_memory(Event::of(Header::of(spent))) };
+        }
+        finished
+    }
+
     /// Goes to what is behind a link. False: the color is let go.
     fn follow(&self, p: &mut Progress, finished: Finished<NonNull<Link>>) -> bool {
         match finished {
             Finished::Next(next) => {
-                // SAFETY: we hold the color.
-                unsafe { p.cell.as_ref() }.debug_hold(self.index);
+                p.color().debug_hold(self.index);
+                p.color().queue.set_head(next);
                 p.link = next;
                 true
             }
@@ -166,23 +223,15 @@ impl Local {
                 unsafe { self.run_event(event, p.cell.as_ref().label, cx) };
                 Begun::Ended
             }
-            // A gap kept it here; it has been counted.
+            // A gap, or the own list, kept it here; it has been counted.
             Kind::Spent => {
-                // SAFETY: we hold the color.
-                let color = unsafe { p.cell.as_ref() };
-                color.debug_let_go();
-                // SAFETY: we hold the color, and the link is its head.
-                let finished = unsafe { color.queue.finish(p.link) };
-                if finished != Finished::Gap {
-                    // SAFETY: the link is out of the queue, and its closure is spent.
-                    unsafe { self.give_memory(Event::of(header)) };
-                }
-                Begun::Passed(finished)
+                p.color().debug_let_go();
+                // SAFETY: we hold the color, the link is its head, and a turn begins with the own list.
+                Begun::Passed(unsafe { self.finish(p.cell, p.link) })
             }
             Kind::Grave => {
+                p.color().debug_let_go();
                 // SAFETY: we hold the color, whose head and grave this is.
-                unsafe { p.cell.as_ref().debug_let_go() };
-                // SAFETY: as above.
                 match unsafe { self.visit_grave(p.cell, p.link) } {
                     Some(finished) => Begun::Passed(finished),
                     None => Begun::Gone,
@@ -202,6 +251,8 @@ impl Local {
         // SAFETY: by contract.
         match unsafe { cell.as_ref().bury(link) } {
             Buried::Dead => {
+                // What is dropped with it may make a color at the same address and post to it.
+                self.current.set(std::ptr::null());
                 // SAFETY: it is dead.
                 unsafe { ColorCell::free(cell) };
                 self.give_credit();
@@ -291,8 +342,7 @@ impl Local {
         let now = self.core.clock.now();
         let took = now.saturating_sub(p.since);
         (p.since, p.from) = (now, p.turn.events());
-        // SAFETY: we still hold the color.
-        let color = unsafe { p.cell.as_ref() };
+        let color = p.color();
         color.learn(took, events);
         self.entry_nanos.set(blend(self.entry_nanos.get(), took));
         self.sample(Sample::new(Measure::TurnLength, color.label, took));
@@ -363,12 +413,12 @@ impl Local {
         let color = unsafe { cell.as_ref() };
         self.current.set(cell.as_ptr());
         let mut dropped = 0;
-        let mut link = color.queue.head();
+        let mut link = color.queue.own().unwrap_or_else(|| color.queue.head());
         loop {
             let header = Header::of(link);
-            // SAFETY: the head of a held color is in the queue.
+            // SAFETY: the head of a held color, and what is in its own list, is there.
             let kind = unsafe { header.as_ref() }.kind();
-            // SAFETY: we hold the color and `link` is its head; what is passed is given back once.
+            // SAFETY: we hold the color and `link` is next; what is passed is given back once.
             let finished = unsafe {
                 match kind {
                     Kind::Closure | Kind::Housekeeping | Kind::Spent => {
@@ -377,11 +427,10 @@ impl Local {
                             let event = Event::of(header);
                             self.guard(Some(Event::site(event)), || Event::discard(event));
                         }
-                        let finished = color.queue.finish(link);
-                        if finished != Finished::Gap {
-                            self.give_memory(Event::of(header));
+                        match self.pass_own(cell, link) {
+                            Some(own) => Finished::Next(own),
+                            None => self.finish(cell, color.queue.head()),
                         }
-                        finished
                     }
                     Kind::Grave => match self.visit_grave(cell, link) {
                         Some(finished) => finished,
@@ -390,7 +439,12 @@ impl Local {
                 }
             };
             match finished {
-                Finished::Next(next) => link = next,
+                Finished::Next(next) => {
+                    if color.queue.own().is_none() {
+                        color.queue.set_head(next);
+                    }
+                    link = next;
+                }
                 Finished::Idle => break,
                 // The poster is between two instructions.
                 Finished::Gap => std::thread::yield_now(),
