@@ -7,7 +7,6 @@
 //! Left out on purpose: reference counts. What an event points to is kept alive by the order of the
 //! queue: whatever frees it is itself an event of the same color, posted later.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::Cell;
 use std::mem::{MaybeUninit, align_of, size_of};
 use std::panic::Location;
@@ -150,29 +149,11 @@ impl<F: FnOnce(&mut Cx) + Send + 'static> Closure<F> {
 }
 
 impl Event {
-    /// Memory for one event.
-    pub(crate) fn allocate() -> NonNull<Event> {
-        let layout = Layout::new::<Event>();
-        // SAFETY: the layout has a size.
-        match NonNull::new(unsafe { alloc(layout) }.cast()) {
-            Some(memory) => memory,
-            None => handle_alloc_error(layout),
-        }
-    }
-
-    /// # Safety
-    ///
-    /// `memory` came from [`allocate`](Self::allocate), holds no closure, and is not used again.
-    pub(crate) unsafe fn deallocate(memory: NonNull<Event>) {
-        // SAFETY: by contract.
-        unsafe { dealloc(memory.as_ptr().cast(), Layout::new::<Event>()) }
-    }
-
     /// Makes an event in `memory`.
     ///
     /// # Safety
     ///
-    /// `memory` came from [`allocate`](Self::allocate), holds no closure, and is the caller's.
+    /// `memory` is a slot of a slab of events, holds no closure, and is the caller's.
     #[inline]
     pub(crate) unsafe fn write<F: FnOnce(&mut Cx) + Send + 'static>(
         memory: NonNull<Event>,

@@ -47,6 +47,8 @@ mod panic;
 pub mod park;
 #[cfg(not(loom))]
 mod runtime;
+#[cfg(not(loom))]
+mod slab;
 mod sync;
 #[cfg(not(loom))]
 mod timer;

@@ -45,7 +45,7 @@ pub(crate) trait Retire: Send + Sync {
 pub(crate) const UNKNOWN: u32 = 0;
 
 /// See the module.
-#[repr(C)]
+#[repr(C, align(64))]
 pub(crate) struct ColorCell {
     pub(crate) queue: Queue,
     pub(crate) life: Life,
@@ -75,14 +75,19 @@ pub(crate) enum Buried {
 
 impl ColorCell {
     /// A cell with one handle; its count of the core is the caller's affair.
-    pub(crate) fn allocate(
+    ///
+    /// # Safety
+    ///
+    /// The memory is valid for a cell, and the caller's.
+    pub(crate) unsafe fn write(
+        memory: NonNull<ColorCell>,
         core: NonNull<Core>,
         home: usize,
         label: u32,
         retire: Option<Box<dyn Retire>>,
         default: bool,
     ) -> NonNull<ColorCell> {
-        let cell = Box::new(ColorCell {
+        let cell = ColorCell {
             queue: Queue::new(),
             life: Life::new(),
             core,
@@ -95,17 +100,10 @@ impl ColorCell {
             default,
             #[cfg(debug_assertions)]
             holder: AtomicU32::new(0),
-        });
-        // SAFETY: a box is not null.
-        unsafe { NonNull::new_unchecked(Box::into_raw(cell)) }
-    }
-
-    /// # Safety
-    ///
-    /// The color is dead ([`Buried::Dead`]), or never was known to anybody else.
-    pub(crate) unsafe fn free(cell: NonNull<ColorCell>) {
-        // SAFETY: by contract nobody else has the pointer.
-        drop(unsafe { Box::from_raw(cell.as_ptr()) });
+        };
+        // SAFETY: by contract.
+        unsafe { memory.write(cell) };
+        memory
     }
 
     #[inline]

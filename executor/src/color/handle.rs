@@ -49,17 +49,18 @@ impl Color {
     /// A new color of `core`, whose first handle this is.
     pub(crate) fn create(core: &Core, label: u32, retire: Option<Box<dyn Retire>>) -> Color {
         let pinned = core.settings.is_pinned_policy();
-        let home = match Local::current(core) {
+        let (home, memory) = match Local::current(core) {
             Some(local) => {
                 local.take_credit();
-                if pinned { core.place() } else { local.index }
+                (if pinned { core.place() } else { local.index }, local.take_cell())
             }
             None => {
                 core.acquire(1);
-                core.place()
+                (core.place(), core.cells.take_outside().cast())
             }
         };
-        Color(ColorCell::allocate(core.as_ptr(), home, label, retire, false))
+        // SAFETY: the memory is fresh, and ours.
+        Color(unsafe { ColorCell::write(memory, core.as_ptr(), home, label, retire, false) })
     }
 
     /// A handle of a color that may have none.
@@ -196,7 +197,7 @@ pub(crate) fn outside_event<F: FnOnce(&mut Cx) + Send + 'static>(
     let sampled = Sampler::outside_hit(core.settings.histograms);
     let posted = if sampled { core.clock.now() } else { 0 };
     // SAFETY: the memory is fresh.
-    unsafe { Event::write(Event::allocate(), f, site, posted) }
+    unsafe { Event::write(core.events.take_outside().cast(), f, site, posted) }
 }
 
 /// Drops what came too late, from outside.

@@ -17,7 +17,9 @@ use super::builder::Settings;
 use super::quiesce::Quiesce;
 use crate::clock::Clock;
 use crate::color::cell::ColorCell;
+use crate::event::Event;
 use crate::metrics::labels::Labels;
+use crate::slab::Slab;
 use crate::sync::{AtomicU8, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
 use crate::worker::entry::Entry;
 use crate::worker::shared::{Sleep, WorkerShared};
@@ -56,6 +58,9 @@ pub(crate) struct Core {
     pub(crate) dropped_outside: AtomicU64,
     /// Panics caught on threads that are no workers: in drops at the end.
     pub(crate) panics_outside: AtomicU64,
+    /// Memory of events, and of the cells of colors.
+    pub(crate) events: Slab,
+    pub(crate) cells: Slab,
     next_place: AtomicUsize,
     default_color: Option<NonNull<ColorCell>>,
 }
@@ -83,14 +88,17 @@ impl Core {
             undertaker: Mutex::new(()),
             dropped_outside: AtomicU64::new(0),
             panics_outside: AtomicU64::new(0),
+            events: Slab::of::<Event>(),
+            cells: Slab::of::<ColorCell>(),
             next_place: AtomicUsize::new(0),
             default_color: None,
         });
         // SAFETY: a box is not null.
         let core = unsafe { NonNull::new_unchecked(Box::into_raw(core)) };
-        let default = ColorCell::allocate(core, 0, 0, None, true);
-        // SAFETY: nobody else knows the core yet.
+        // SAFETY: nobody else knows the core yet; the memory is fresh.
         unsafe {
+            let memory = core.as_ref().cells.take_outside().cast();
+            let default = ColorCell::write(memory, core, 0, 0, None, true);
             (*core.as_ptr()).me = core;
             (*core.as_ptr()).default_color = Some(default);
         }
@@ -182,7 +190,10 @@ impl Drop for Core {
         if let Some(cell) = self.default_color.take() {
             // SAFETY: handles of the default color count on the core, so there is none; and the
             // runtime is closed, so the color is idle.
-            unsafe { ColorCell::free(cell) };
+            unsafe {
+                std::ptr::drop_in_place(cell.as_ptr());
+                Slab::give_back(cell.cast());
+            }
         }
     }
 }

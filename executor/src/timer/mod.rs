@@ -23,6 +23,7 @@ use crate::color::outside_event;
 use crate::event::Event;
 use crate::metrics::{Measure, Sample};
 use crate::runtime::core::{Core, CoreRef, Phase};
+use crate::slab::Slab;
 use crate::sync::{Arc, AtomicU8, Mutex, Ordering, lock};
 use crate::worker::local::Local;
 use crate::{Color, Cx, Handle};
@@ -114,8 +115,9 @@ impl Waiting {
                 struct Memory(NonNull<Event>);
                 impl Drop for Memory {
                     fn drop(&mut self) {
-                        // SAFETY: the closure has been consumed, and nobody else has the event.
-                        unsafe { Event::deallocate(self.0) }
+                        // SAFETY: the closure has been consumed, nobody else has the event, and what
+                        // runs or discards it keeps the core, and the slab in it.
+                        unsafe { Slab::give_back(self.0.cast()) }
                     }
                 }
                 // Also if the closure's drop panics.

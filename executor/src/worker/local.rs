@@ -24,15 +24,13 @@ use crate::metrics::{Sample, Sampler};
 use crate::panic;
 use crate::runtime::builder::StealPolicy;
 use crate::runtime::core::{Core, CoreRef};
+use crate::slab::Magazine;
 use crate::sync::Ordering;
 
 thread_local! {
     // No destructor: it can be read from destructors of other thread-locals.
     static CURRENT: Cell<*const Local> = const { Cell::new(ptr::null()) };
 }
-
-/// Events kept for reuse, at most: 128 KiB a worker.
-const FREE_EVENTS: usize = 2048;
 
 /// Counts of the core that a worker takes at once, to give to colors that it makes.
 const CREDIT_BATCH: usize = 1024;
@@ -47,7 +45,8 @@ pub(crate) struct Local {
     shared: NonNull<WorkerShared>,
     pub(crate) index: usize,
     pub(crate) deque: Deque<Entry>,
-    free: RefCell<Vec<NonNull<Event>>>,
+    events: RefCell<Magazine>,
+    cells: RefCell<Magazine>,
     credits: Cell<usize>,
     /// The color whose event runs now; null: none.
     pub(crate) current: Cell<*const ColorCell>,
@@ -77,7 +76,8 @@ impl Local {
             sampler: Sampler::new(core.settings.histograms, core.settings.seed ^ index as u64),
             index,
             deque,
-            free: RefCell::new(Vec::with_capacity(FREE_EVENTS)),
+            events: RefCell::new(core.events.magazine()),
+            cells: RefCell::new(core.cells.magazine()),
             credits: Cell::new(0),
             current: Cell::new(ptr::null()),
             posts: Cell::new(0),
@@ -137,26 +137,33 @@ impl Local {
     /// Memory for an event.
     #[inline]
     pub(crate) fn take_memory(&self) -> NonNull<Event> {
-        match self.free.borrow_mut().pop() {
-            Some(memory) => memory,
-            None => Event::allocate(),
-        }
+        self.events.borrow_mut().take(&self.core.events).cast()
     }
 
     /// Memory of an event that is spent.
     ///
     /// # Safety
     ///
-    /// As [`Event::deallocate`].
+    /// It is not used again.
     #[inline]
     pub(crate) unsafe fn give_memory(&self, memory: NonNull<Event>) {
-        let mut free = self.free.borrow_mut();
-        if free.len() < FREE_EVENTS {
-            free.push(memory);
-        } else {
-            // SAFETY: by contract.
-            unsafe { Event::deallocate(memory) };
-        }
+        // SAFETY: by contract; all events of a runtime are slots of its slab.
+        unsafe { self.events.borrow_mut().give(memory.cast(), &self.core.events) };
+    }
+
+    /// Memory for the cell of a color.
+    pub(crate) fn take_cell(&self) -> NonNull<ColorCell> {
+        self.cells.borrow_mut().take(&self.core.cells).cast()
+    }
+
+    /// Memory of the cell of a color that is dead.
+    ///
+    /// # Safety
+    ///
+    /// Its value has been dropped, and it is not used again.
+    pub(crate) unsafe fn give_cell(&self, memory: NonNull<ColorCell>) {
+        // SAFETY: by contract; all cells of a runtime are slots of its slab.
+        unsafe { self.cells.borrow_mut().give(memory.cast(), &self.core.cells) };
     }
 
     /// A closure as an event, stamped if it is sampled.
@@ -173,7 +180,8 @@ impl Local {
 
     /// Memory for an event made on whatever thread this is.
     pub(crate) fn memory_for(core: &Core) -> NonNull<Event> {
-        Local::current(core).map_or_else(Event::allocate, Local::take_memory)
+        let outside = || core.events.take_outside().cast();
+        Local::current(core).map_or_else(outside, Local::take_memory)
     }
 
     /// Posts to a color.
@@ -305,9 +313,10 @@ impl Local {
 
 impl Drop for Local {
     fn drop(&mut self) {
-        for memory in self.free.get_mut().drain(..) {
-            // SAFETY: events in the free list are spent, and the list owns them.
-            unsafe { Event::deallocate(memory) };
+        // SAFETY: they were taken from these slabs.
+        unsafe {
+            self.events.get_mut().empty_into(&self.core.events);
+            self.cells.get_mut().empty_into(&self.core.cells);
         }
         let credits = self.credits.get();
         if credits > 0 {

@@ -253,8 +253,11 @@ impl Local {
             Buried::Dead => {
                 // What is dropped with it may make a color at the same address and post to it.
                 self.current.set(std::ptr::null());
-                // SAFETY: it is dead.
-                unsafe { ColorCell::free(cell) };
+                // SAFETY: it is dead; its memory is given back once.
+                unsafe {
+                    std::ptr::drop_in_place(cell.as_ptr());
+                    self.give_cell(cell);
+                }
                 self.give_credit();
                 None
             }
