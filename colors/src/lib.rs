@@ -14,4 +14,4 @@ pub mod mailbox;
 pub mod turn;
 
 pub use mailbox::{Finished, Mailbox, Place, Posted};
-pub use turn::{Turn, TurnBudget, TurnStep};
+pub use turn::{Pace, Turn, TurnBudget, TurnStep};

@@ -6,8 +6,9 @@
 //!
 //! Reading a clock costs more than a small event, so the time is looked at rarely: after the 4th
 //! event, after the 5th if the turn was not timed from its begin, then after every 16th. A color whose
-//! events are known to be long is looked at after each one. This module has no clock: it says *when* the caller has to read one, and decides on
-//! what it is told.
+//! events are known to be long is looked at after each one, one whose events are known to be short
+//! after the 16th, the 32nd, the 64th. This module has no clock: it says *when* the caller has to
+//! read one, and decides on what it is told.
 
 /// The bounds of one turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,32 @@ impl Default for TurnBudget {
 /// Events longer than this, in nanoseconds on average, have the clock read after each one.
 pub const LONG_EVENT_NANOS: u32 = 2_000;
 
+/// Events shorter than this, in nanoseconds on average, have it read more rarely than others.
+pub const SHORT_EVENT_NANOS: u32 = 500;
+
+/// What is known about the events of a color when a turn begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Nothing, or neither of the others.
+    Unknown,
+    /// Below [`SHORT_EVENT_NANOS`].
+    Short,
+    /// [`LONG_EVENT_NANOS`] or more.
+    Long,
+}
+
+impl Pace {
+    /// The pace of events that take so many nanoseconds on average; 0: not known.
+    #[inline]
+    pub fn of(event_nanos: u32) -> Pace {
+        match event_nanos {
+            LONG_EVENT_NANOS.. => Pace::Long,
+            1..SHORT_EVENT_NANOS => Pace::Short,
+            _ => Pace::Unknown,
+        }
+    }
+}
+
 /// What a worker does after an event.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,26 +74,31 @@ pub enum TurnStep {
 /// # Examples
 ///
 /// ```
-/// use dapple_colors::{Turn, TurnBudget, TurnStep};
+/// use dapple_colors::{Pace, Turn, TurnBudget, TurnStep};
 /// let budget = TurnBudget { events: 2, posts: 10, nanos: 1_000 };
-/// let mut turn = Turn::new(budget, false);
+/// let mut turn = Turn::new(budget, Pace::Unknown);
 /// assert_eq!(turn.after_event(0), TurnStep::Continue);
 /// assert_eq!(turn.after_event(0), TurnStep::End);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Turn {
     budget: TurnBudget,
-    long: bool,
+    pace: Pace,
     events: u32,
     timed_from: u32,
     next_look: u32,
 }
 
 impl Turn {
-    /// A turn at its begin. `long`: the color's events are known to be long.
+    /// A turn at its begin.
     #[inline]
-    pub fn new(budget: TurnBudget, long: bool) -> Self {
-        Turn { budget, long, events: 0, timed_from: 0, next_look: if long { 1 } else { 4 } }
+    pub fn new(budget: TurnBudget, pace: Pace) -> Self {
+        let next_look = match pace {
+            Pace::Long => 1,
+            Pace::Unknown => 4,
+            Pace::Short => 16,
+        };
+        Turn { budget, pace, events: 0, timed_from: 0, next_look }
     }
 
     /// One more event has ended; `posts` counts all posts of this turn.
@@ -85,24 +117,33 @@ impl Turn {
     /// The clock was read for the first time: the turn's time counts from here.
     pub fn start_timing(&mut self) -> TurnStep {
         self.timed_from = self.events;
-        self.next_look = self.events + 1;
+        self.next_look = match self.pace {
+            Pace::Short => 2 * self.events,
+            _ => self.events + 1,
+        };
         TurnStep::Continue
     }
 
     /// The clock was read: the turn has lasted `elapsed` nanoseconds since it is timed.
     pub fn at(&mut self, elapsed: u64) -> TurnStep {
         let events = u64::from((self.events - self.timed_from).max(1));
-        self.long |= elapsed / events >= u64::from(LONG_EVENT_NANOS);
+        if elapsed / events >= u64::from(LONG_EVENT_NANOS) {
+            self.pace = Pace::Long;
+        }
         if elapsed >= self.budget.nanos {
             return TurnStep::End;
         }
-        self.next_look = if self.long { self.events + 1 } else { (self.events / 16 + 1) * 16 };
+        self.next_look = match self.pace {
+            Pace::Long => self.events + 1,
+            Pace::Unknown => (self.events / 16 + 1) * 16,
+            Pace::Short => 2 * self.events,
+        };
         TurnStep::Continue
     }
 
     /// Are the color's events long, as far as is known by now?
     pub fn is_long(&self) -> bool {
-        self.long
+        self.pace == Pace::Long
     }
 
     /// Events that have ended in this turn.

@@ -1,11 +1,11 @@
 //! C9: a turn ends after a number of events, a number of posts or a time.
-use dapple_colors::{Turn, TurnBudget, TurnStep};
+use dapple_colors::{Pace, Turn, TurnBudget, TurnStep};
 
 const BUDGET: TurnBudget = TurnBudget { events: 64, posts: 32, nanos: 10_000 };
 
 #[test]
 fn c9_events_end_a_turn() {
-    let mut turn = Turn::new(BUDGET, false);
+    let mut turn = Turn::new(BUDGET, Pace::Unknown);
     let mut events = 0;
     loop {
         events += 1;
@@ -21,14 +21,14 @@ fn c9_events_end_a_turn() {
 
 #[test]
 fn c9_posts_end_a_turn() {
-    let mut turn = Turn::new(BUDGET, false);
+    let mut turn = Turn::new(BUDGET, Pace::Unknown);
     assert_eq!(turn.after_event(31), TurnStep::Continue);
     assert_eq!(turn.after_event(32), TurnStep::End);
 }
 
 #[test]
 fn c9_time_ends_a_turn() {
-    let mut turn = Turn::new(BUDGET, false);
+    let mut turn = Turn::new(BUDGET, Pace::Unknown);
     for _ in 0..3 {
         assert_eq!(turn.after_event(0), TurnStep::Continue);
     }
@@ -38,7 +38,7 @@ fn c9_time_ends_a_turn() {
 
 #[test]
 fn c9_short_events_have_the_clock_read_rarely() {
-    let mut turn = Turn::new(TurnBudget { events: 1000, ..BUDGET }, false);
+    let mut turn = Turn::new(TurnBudget { events: 1000, ..BUDGET }, Pace::Unknown);
     let mut looks = 0;
     for _ in 0..160 {
         if turn.after_event(0) == TurnStep::ReadClock {
@@ -52,7 +52,8 @@ fn c9_short_events_have_the_clock_read_rarely() {
 #[test]
 fn c9_long_events_have_the_clock_read_after_each_one() {
     for known in [true, false] {
-        let mut turn = Turn::new(BUDGET, known);
+        let pace = if known { Pace::Long } else { Pace::Unknown };
+        let mut turn = Turn::new(BUDGET, pace);
         let mut first = true;
         let mut elapsed = 0;
         loop {
@@ -76,7 +77,7 @@ fn c9_long_events_have_the_clock_read_after_each_one() {
 
 #[test]
 fn c9_a_turn_that_is_timed_late_still_notices_long_events_at_once() {
-    let mut turn = Turn::new(BUDGET, false);
+    let mut turn = Turn::new(BUDGET, Pace::Unknown);
     let mut events = 0;
     let mut since = None;
     loop {
@@ -97,4 +98,41 @@ fn c9_a_turn_that_is_timed_late_still_notices_long_events_at_once() {
     }
     assert_eq!(events, 5, "the 4th starts the clock, the 5th ends the turn");
     assert!(turn.is_long());
+}
+
+#[test]
+fn c9_known_short_events_have_the_clock_read_more_rarely_and_may_change() {
+    assert_eq!([0, 1, 499, 500, 2_000].map(Pace::of), {
+        use Pace::*;
+        [Unknown, Short, Short, Unknown, Long]
+    });
+    let looks = |nanos: u64| {
+        let mut turn = Turn::new(BUDGET, Pace::Short);
+        let (mut looks, mut since) = (Vec::new(), None);
+        loop {
+            match (turn.after_event(0), since) {
+                (TurnStep::Continue, _) => continue,
+                (TurnStep::ReadClock, None) => {
+                    since = Some(turn.events());
+                    assert_eq!(turn.start_timing(), TurnStep::Continue);
+                }
+                (TurnStep::ReadClock, Some(since)) => {
+                    if turn.at(u64::from(turn.events() - since) * nanos) == TurnStep::End {
+                        break looks;
+                    }
+                }
+                (TurnStep::End, _) => break looks,
+            }
+            looks.push(turn.events());
+        }
+    };
+    assert_eq!(looks(20), [16, 32]);
+    // They have become long: 16 of them are not enough to end the turn, one more is.
+    assert_eq!(looks(600), [16, 32]);
+    assert_eq!(looks(2_000), [16]);
+    let mut turn = Turn::new(TurnBudget { nanos: 100_000, ..BUDGET }, Pace::Short);
+    (1..16).for_each(|_| assert_eq!(turn.after_event(0), TurnStep::Continue));
+    assert_eq!(turn.after_event(0), TurnStep::ReadClock);
+    assert_eq!(turn.at(50_000), TurnStep::Continue);
+    assert_eq!(turn.after_event(0), TurnStep::ReadClock, "they are long now");
 }

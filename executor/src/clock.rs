@@ -33,3 +33,17 @@ impl Clock {
 pub(crate) fn saturating_nanos(d: Duration) -> u64 {
     u64::try_from(d.as_nanos()).unwrap_or(u64::MAX).min(1 << 62)
 }
+
+/// The CPU time of this thread so far, in nanoseconds; `None` where the system does not tell.
+#[cfg(unix)]
+pub(crate) fn thread_cpu_nanos() -> Option<u64> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a timespec of ours.
+    let status = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    (status == 0).then(|| time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn thread_cpu_nanos() -> Option<u64> {
+    None
+}

@@ -12,6 +12,7 @@ use loom::thread;
 
 use crate::color::life::Life;
 use crate::color::queue::{Link, Queue};
+use crate::worker::private::Private;
 use crate::worker::sleep::SleepState;
 
 /// A link and what its poster wrote before the post.
@@ -552,5 +553,29 @@ fn e4_a_busy_worker_is_watched() {
         let watches = sleeper.join().unwrap();
         // A sleeper that announced after the look is seen by nobody, but it looks itself.
         assert!(called || watches, "nobody watches a busy worker");
+    });
+}
+
+/// E4: what a worker keeps to itself can be taken while the worker uses it: each entry once, none
+/// lost, and never two in the queue at a time (which loom's cell would report).
+#[test]
+fn e4_a_private_queue_is_shared_with_a_taker() {
+    model(|| {
+        let queue = Arc::new(Private::new());
+        let taker = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || queue.take(1))
+        };
+        let mut got = Vec::new();
+        for i in 0..2 {
+            // SAFETY: this thread is the owner.
+            got.extend(unsafe { queue.push(i) }.err());
+        }
+        // SAFETY: as above.
+        got.extend(unsafe { queue.pop() });
+        got.extend(taker.join().unwrap());
+        got.extend(queue.take(2));
+        got.sort_unstable();
+        assert_eq!(got, [0, 1]);
     });
 }

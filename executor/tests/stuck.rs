@@ -136,15 +136,20 @@ fn c1_holds_while_colors_are_taken_from_blocked_workers() {
 
 type Said = (usize, u32, Option<String>, bool);
 
-fn reporting(workers: usize, policy: StealPolicy) -> (Runtime, Arc<Mutex<Vec<Said>>>) {
+/// A runtime whose stalls begin at so many milliseconds, and what it has said of them.
+fn reporting(
+    workers: usize,
+    policy: StealPolicy,
+    threshold: u32,
+) -> (Runtime, Arc<Mutex<Vec<Said>>>) {
     let said: Arc<Mutex<Vec<Said>>> = Arc::default();
     let also = Arc::clone(&said);
     let rt = Runtime::builder()
         .workers(workers)
         .steal_policy(policy)
-        .stall_after(20 * MS)
+        .stall_after(threshold * MS)
         .on_stall(move |stall| {
-            assert!(stall.running >= 20 * MS);
+            assert!(stall.running >= threshold * MS);
             assert!(stall.site.file().ends_with("stuck.rs"));
             let label = stall.label.map(str::to_owned);
             also.lock().unwrap().push((stall.worker, stall.site.line(), label, stall.ended));
@@ -156,7 +161,7 @@ fn reporting(workers: usize, policy: StealPolicy) -> (Runtime, Arc<Mutex<Vec<Sai
 
 #[test]
 fn e12_a_stall_is_reported_once_while_it_lasts() {
-    let (rt, said) = reporting(2, StealPolicy::CostAware);
+    let (rt, said) = reporting(2, StealPolicy::CostAware, 20);
     let h = rt.handle();
     let color = h.color_builder().label("slow").build();
     let line = line!() + 1;
@@ -173,7 +178,7 @@ fn e12_a_stall_is_reported_once_while_it_lasts() {
 #[test]
 fn e12_a_single_worker_reports_its_own_stall_afterwards() {
     for (workers, policy) in [(1, StealPolicy::CostAware), (2, StealPolicy::Off)] {
-        let (rt, said) = reporting(workers, policy);
+        let (rt, said) = reporting(workers, policy, 20);
         let line = line!() + 1;
         rt.handle().post_uncolored(|_| thread::sleep(60 * MS));
         rt.handle().post_uncolored(|_| ());
@@ -189,20 +194,41 @@ fn e12_a_single_worker_reports_its_own_stall_afterwards() {
 
 #[test]
 fn e12_a_short_event_after_a_long_silence_is_no_stall() {
-    let (rt, said) = reporting(2, StealPolicy::CostAware);
+    // Long enough for a machine that is busy with other things.
+    let (rt, said) = reporting(2, StealPolicy::CostAware, 400);
     let h = rt.handle();
-    for _ in 0..5 {
+    for _ in 0..3 {
         for _ in 0..20 {
             h.post(&h.new_color(), |_| thread::sleep(MS / 10));
         }
         rt.wait_idle();
         // Everybody sleeps, the sentinel too, for longer than the threshold.
-        thread::sleep(100 * MS);
+        thread::sleep(500 * MS);
         h.post(&h.new_color(), |_| thread::sleep(5 * MS));
         rt.wait_idle();
     }
     assert!(said.lock().unwrap().is_empty(), "{said:?}");
     assert_eq!(rt.metrics().stalls(), 0);
+}
+
+#[test]
+fn e12_a_spinning_worker_is_not_stuck() {
+    let said: Arc<Mutex<Vec<Said>>> = Arc::default();
+    let also = Arc::clone(&said);
+    let rt = Runtime::builder()
+        .workers(2)
+        .spin(Duration::from_secs(2))
+        .stall_after(400 * MS)
+        .on_stall(move |stall| {
+            also.lock().unwrap().push((stall.worker, stall.site.line(), None, stall.ended));
+        })
+        .build()
+        .unwrap();
+    for _ in 0..20 {
+        rt.handle().post_uncolored(|_| ());
+        thread::sleep(50 * MS);
+    }
+    assert!(said.lock().unwrap().is_empty(), "{said:?}");
 }
 
 /// Posters, sleepers and blocked events at once: a lost wake-up would hang it.

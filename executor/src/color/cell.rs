@@ -33,6 +33,7 @@ use super::queue::{Link, Queue};
 use crate::event::{Event, Header};
 use crate::runtime::core::Core;
 use crate::sync::{AtomicU32, Ordering};
+use crate::worker::steal::{Verdict, verdict};
 
 /// What a palette adds to the death of its colors.
 pub(crate) trait Retire: Send + Sync {
@@ -43,6 +44,9 @@ pub(crate) trait Retire: Send + Sync {
 
 /// A learned figure in nanoseconds that is not known yet.
 pub(crate) const UNKNOWN: u32 = 0;
+
+/// Turns shorter than this, in nanoseconds, wake nobody, whatever they come with.
+const LEAST_WORTH: u32 = 1_000;
 
 /// See the module.
 #[repr(C, align(64))]
@@ -57,6 +61,8 @@ pub(crate) struct ColorCell {
     turn_nanos: AtomicU32,
     event_nanos: AtomicU32,
     grave: Header,
+    /// Learned: how many events a turn exchanges with other colors, in thousandths. Written by the holder.
+    traffic: AtomicU32,
     retire: Option<Box<dyn Retire>>,
     default: bool,
     #[cfg(debug_assertions)]
@@ -96,6 +102,7 @@ impl ColorCell {
             turn_nanos: AtomicU32::new(UNKNOWN),
             event_nanos: AtomicU32::new(UNKNOWN),
             grave: Header::grave(),
+            traffic: AtomicU32::new(0),
             retire,
             default,
             #[cfg(debug_assertions)]
@@ -132,13 +139,36 @@ impl ColorCell {
         self.turn_nanos.load(Ordering::Relaxed)
     }
 
+    /// What another worker would gain by running it: the time of a turn, unless it comes with so many
+    /// events from elsewhere that moving them costs more. Unknown at first.
+    #[inline]
+    pub(crate) fn worth(&self) -> u32 {
+        let turn = self.turn_nanos();
+        if turn < LEAST_WORTH {
+            return turn;
+        }
+        // SAFETY: the caller has a handle or holds the color; both count on the core.
+        let price = unsafe { self.core.as_ref() }.move_nanos;
+        match verdict(turn, self.traffic(), price) {
+            Verdict::No => 1,
+            _ => turn,
+        }
+    }
+
     #[inline]
     pub(crate) fn event_nanos(&self) -> u32 {
         self.event_nanos.load(Ordering::Relaxed)
     }
 
-    /// The holder has timed a turn.
-    pub(crate) fn learn(&self, turn: u64, events: u32) {
+    #[inline]
+    pub(crate) fn traffic(&self) -> u32 {
+        self.traffic.load(Ordering::Relaxed)
+    }
+
+    /// The holder has timed a turn of so many events, which has exchanged so many with other colors.
+    pub(crate) fn learn(&self, turn: u64, events: u32, traffic: u32) {
+        let traffic = blend_thousandths(self.traffic(), traffic.saturating_mul(1_000));
+        self.traffic.store(traffic, Ordering::Relaxed);
         let per_event = turn / u64::from(events.max(1));
         self.turn_nanos.store(blend(self.turn_nanos(), turn), Ordering::Relaxed);
         self.event_nanos.store(blend(self.event_nanos(), per_event), Ordering::Relaxed);
@@ -218,14 +248,22 @@ impl ColorCell {
     }
 }
 
+/// A moving average of thousandths.
+pub(crate) fn blend_thousandths(old: u32, new: u32) -> u32 {
+    old - old / 8 + new / 8
+}
+
 /// A moving average that starts with its first value, and is never [`UNKNOWN`] after it. One value
-/// that is far off, such as that of the one long event among short ones, counts for four times the
-/// average at most.
+/// that is far above, such as that of the one long event among short ones, counts for four times the
+/// average at most; if the average itself is far above, as after a first long event, it soon comes down.
 pub(crate) fn blend(old: u32, new: u64) -> u32 {
     let new = new.clamp(1, u64::from(u32::MAX / 8)) as u32;
     if old == UNKNOWN {
         return new;
     }
+    if new < old / 4 {
+        return old / 2;
+    }
     let new = new.min(old.saturating_mul(4).max(1_000));
-    (old / 4 * 3 + new / 4).max(1)
+    (old - old / 8 + new / 8).max(1)
 }

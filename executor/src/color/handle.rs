@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 
 use dapple_colors::Posted;
 
-use super::cell::{ColorCell, Retire};
+use super::cell::{ColorCell, Retire, UNKNOWN};
 use crate::cx::Cx;
 use crate::event::Event;
 use crate::metrics::Sampler;
@@ -166,7 +166,8 @@ impl Color {
         // SAFETY: a handle keeps the cell; the event by contract.
         unsafe {
             if self.0.as_ref().push(event) == Posted::BecameRunnable {
-                self.core().inject(self.0.as_ref().home(), Entry::color(self.0));
+                let (home, worth) = (self.0.as_ref().home(), self.0.as_ref().worth());
+                self.core().inject(home, Entry::color(self.0), worth);
             }
         }
     }
@@ -181,7 +182,7 @@ impl Color {
                 let core = CoreRef::of(self.core());
                 let home = cell.home();
                 if ColorCell::dig(self.0) == Posted::BecameRunnable {
-                    core.inject(home, Entry::color(self.0));
+                    core.inject(home, Entry::color(self.0), UNKNOWN);
                 }
             }
         }

@@ -17,7 +17,7 @@ use crate::worker::shared::Counters;
 /// be missing. Histograms hold what was sampled; see [`Histogramming`](crate::Histogramming).
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    pub(super) counters: [u64; 13],
+    pub(super) counters: [u64; 16],
     pub(super) distributions: Vec<Distribution>,
     pub(super) taken: SystemTime,
     pub(super) uptime: Duration,
@@ -43,7 +43,7 @@ macro_rules! counters {
             })*
         }
 
-        pub(super) const COUNTERS: [(&str, &str); 13] = [$((stringify!($name), $doc)),*];
+        pub(super) const COUNTERS: [(&str, &str); 16] = [$((stringify!($name), $doc)),*];
     };
 }
 
@@ -61,6 +61,9 @@ counters! {
     10 polls_for_others "Looks at the descriptors of a worker that is stuck, by another one.";
     11 stalls "Events that ran longer than the stall threshold.";
     12 workers "Workers of the runtime.";
+    13 steals_undone "Steals on trial that did not raise the throughput, and were undone.";
+    14 sentinel_nanos "CPU time of sentinels whose looks found nothing to do, in nanoseconds.";
+    15 move_nanos "What moving a cache line to another core and back was measured to take, in nanoseconds; 0: not measured, as the policy does not ask.";
 }
 
 impl Metrics {
@@ -83,6 +86,9 @@ impl Metrics {
             sum(|c| &c.polls_for_others),
             sum(|c| &c.stalls),
             core.workers.len() as u64,
+            sum(|c| &c.steals_undone),
+            sum(|c| &c.sentinel_nanos),
+            u64::from(core.move_nanos),
         ];
         Metrics {
             counters,

@@ -83,16 +83,23 @@ impl Metrics {
 impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         for ((name, help), value) in COUNTERS.into_iter().zip(self.counters) {
+            // Durations are seconds in this format.
+            let (name, unit) = match name.strip_suffix("_nanos") {
+                Some(name) => (name, Some(Unit::Seconds)),
+                None => (name, None),
+            };
+            let kind = match name {
+                "workers" | "move" => MetricType::Gauge,
+                _ => MetricType::Counter,
+            };
+            let help = help.trim_end_matches('.').replace(", in nanoseconds", "");
+            let value = value as f64 / if unit.is_some() { 1e9 } else { 1.0 };
             let name = format!("dapple_{name}");
-            let help = help.trim_end_matches('.');
-            if name == "dapple_workers" {
-                let gauge = ConstGauge::new(value as i64);
-                let encoder = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
-                gauge.encode(encoder)?;
-            } else {
-                let counter = ConstCounter::new(value);
-                let encoder = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
-                counter.encode(encoder)?;
+            let to = encoder.encode_descriptor(&name, &help, unit.as_ref(), kind)?;
+            match (kind, &unit) {
+                (MetricType::Gauge, _) => ConstGauge::new(value).encode(to)?,
+                (_, Some(_)) => ConstCounter::new(value).encode(to)?,
+                (_, None) => ConstCounter::new(value as u64).encode(to)?,
             }
         }
         for measure in super::Measure::ALL {

@@ -17,6 +17,7 @@ use crate::sync::{Mutex, Ordering, lock};
 use crate::worker::cores::{self, CoreId};
 use crate::worker::shared::WorkerShared;
 use crate::worker::watch::StallReport;
+use crate::worker::{neighbours, price};
 
 /// What an idle worker may take from another one (E6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -188,9 +189,6 @@ impl Builder {
 
     /// How long an idle worker looks for work before it sleeps; by default not at all. It lowers
     /// latency and burns CPU time.
-    ///
-    /// A known limit: with a long time and several workers, `wait_idle` may never find all of them idle at
-    /// once, and then waits on.
     pub fn spin(mut self, time: Duration) -> Self {
         self.settings.spin = time;
         self
@@ -279,16 +277,20 @@ impl Builder {
 
         let mut deques = Vec::new();
         let mut shared = Vec::new();
-        for worker in 0..workers {
+        for (worker, neighbours) in neighbours::of_all(&pins).into_iter().enumerate() {
             let park: Box<dyn Park> = match &settings.driver {
                 Some(driver) => driver.park(worker)?,
                 None => Box::new(ThreadPark::new()),
             };
             let deque = Deque::new_fifo();
-            shared.push(WorkerShared::new(deque.stealer(), park));
+            shared.push(WorkerShared::new(deque.stealer(), park, neighbours));
             deques.push(deque);
         }
-        let core = Core::create(settings, shared);
+        let move_nanos = match settings.steals() && !settings.is_eager() {
+            true => price::of_a_move(&pins),
+            false => 0,
+        };
+        let core = Core::create(settings, shared, move_nanos);
         let mut runtime = Runtime { core, threads: Vec::new() };
         for (index, (deque, pin)) in deques.into_iter().zip(pins).enumerate() {
             let core = runtime.core.clone();

@@ -16,7 +16,7 @@ use crossbeam_utils::CachePadded;
 use super::builder::Settings;
 use super::quiesce::Quiesce;
 use crate::clock::Clock;
-use crate::color::cell::ColorCell;
+use crate::color::cell::{ColorCell, UNKNOWN};
 use crate::event::Event;
 use crate::metrics::labels::Labels;
 use crate::slab::Slab;
@@ -38,6 +38,9 @@ pub(crate) enum Phase {
     Closed,
 }
 
+/// What takes less than this, in nanoseconds, is not worth a wake-up, which costs about as much.
+const WAKE_NANOS: u32 = 3_000;
+
 /// See the module.
 pub(crate) struct Core {
     /// The pointer to the allocation, from which every [`CoreRef`] is made.
@@ -49,6 +52,8 @@ pub(crate) struct Core {
     pub(crate) live_workers: AtomicUsize,
     pub(crate) settings: Settings,
     pub(crate) clock: Clock,
+    /// What it takes to move a cache line to another core and back, in nanoseconds.
+    pub(crate) move_nanos: u32,
     pub(crate) sleep: Sleep,
     pub(crate) quiesce: Quiesce,
     pub(crate) labels: Labels,
@@ -72,7 +77,11 @@ unsafe impl Send for Core {}
 unsafe impl Sync for Core {}
 
 impl Core {
-    pub(crate) fn create(settings: Settings, workers: Vec<WorkerShared>) -> CoreRef {
+    pub(crate) fn create(
+        settings: Settings,
+        workers: Vec<WorkerShared>,
+        move_nanos: u32,
+    ) -> CoreRef {
         let sleep = Sleep::new(workers.len());
         let core = Box::new(Core {
             me: NonNull::dangling(),
@@ -82,6 +91,7 @@ impl Core {
             workers: workers.into_iter().map(CachePadded::new).collect(),
             settings,
             clock: Clock::new(),
+            move_nanos,
             sleep,
             quiesce: Quiesce::default(),
             labels: Labels::default(),
@@ -143,8 +153,9 @@ impl Core {
         }
     }
 
-    /// Hands something runnable to a worker from elsewhere, and wakes it if it sleeps.
-    pub(crate) fn inject(&self, worker: usize, entry: Entry) {
+    /// Hands something runnable to a worker from elsewhere, and wakes it if it sleeps; if it does not,
+    /// and what is handed over is worth so much (in nanoseconds; 0: not known), another one.
+    pub(crate) fn inject(&self, worker: usize, entry: Entry, worth: u32) {
         self.workers[worker].inbox.push(entry);
         // Partner: the fence of a worker between saying that it sleeps and looking at its inbox,
         // and the fence of `advance`. One of the two sees what the other has done.
@@ -152,12 +163,38 @@ impl Core {
         if self.phase() == Phase::Closed {
             super::shutdown::undertake(self);
         } else {
-            // The eager policy wakes somebody for every color that becomes runnable.
             let woken = self.sleep.notify(self, worker);
-            if !woken && self.settings.is_eager() && self.sleep.state.any_idle() {
-                self.sleep.notify_any(self, worker);
+            if !woken && self.settings.steals() && self.sleep.state.any_idle() {
+                let published = &self.workers[worker].published;
+                let expected = match worth {
+                    UNKNOWN => published.entry_nanos.load(Ordering::Relaxed),
+                    worth => worth,
+                };
+                // The eager policy wakes somebody for every color that becomes runnable.
+                if self.settings.is_eager() || self.is_worth_waking(expected) {
+                    self.sleep.notify_any(self, worker + 1);
+                }
             }
         }
+    }
+
+    /// Hands several entries to a worker at once.
+    pub(crate) fn inject_all(&self, worker: usize, entries: impl IntoIterator<Item = Entry>) {
+        let mut last = None;
+        for entry in entries {
+            if let Some(entry) = last.replace(entry) {
+                self.workers[worker].inbox.push(entry);
+            }
+        }
+        // The last one wakes it.
+        if let Some(entry) = last {
+            self.inject(worker, entry, UNKNOWN);
+        }
+    }
+
+    /// Is something that takes so many nanoseconds worth waking a worker for?
+    pub(crate) fn is_worth_waking(&self, nanos: u32) -> bool {
+        nanos >= WAKE_NANOS.max(4 * self.move_nanos)
     }
 
     /// Takes `n` counts.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::panic::Location;
 
 use super::core::{Core, CoreRef, Phase};
+use crate::color::cell::UNKNOWN;
 use crate::color::{outside_event, refuse};
 use crate::metrics::Metrics;
 use crate::worker::entry::Entry;
@@ -89,7 +90,7 @@ impl Handle {
             Some(local) => local.post_uncolored(f, site),
             None if self.core.phase() == Phase::Running => {
                 let event = outside_event(&self.core, f, site);
-                self.core.inject(self.core.place(), Entry::event(event));
+                self.core.inject(self.core.place(), Entry::event(event), UNKNOWN);
             }
             None => refuse(&self.core, f, site),
         }

@@ -1,11 +1,12 @@
-//! What stands in a run queue: a runnable color, or an event without a color.
+//! What stands in a run queue: a runnable color, at home or as a guest (see `watch`), or an event
+//! without a color.
 
 use std::ptr::NonNull;
 
 use crate::color::cell::ColorCell;
 use crate::event::Event;
 
-/// One word: the lowest bit tells which of the two it is.
+/// One word: the lowest bits tell which of them it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry(NonNull<u8>);
 
@@ -15,11 +16,15 @@ unsafe impl Send for Entry {}
 /// An [`Entry`], opened.
 pub(crate) enum Job {
     Color(NonNull<ColorCell>),
+    /// Run here because the worker where it belongs is stuck; it goes back afterwards.
+    Guest(NonNull<ColorCell>),
     Event(NonNull<Event>),
 }
 
 const EVENT: usize = 1;
-const _: () = assert!(align_of::<ColorCell>() > EVENT && align_of::<Event>() > EVENT);
+const GUEST: usize = 2;
+const TAG: usize = EVENT | GUEST;
+const _: () = assert!(align_of::<ColorCell>() > TAG && align_of::<Event>() > TAG);
 
 impl Entry {
     #[inline]
@@ -34,14 +39,30 @@ impl Entry {
         Entry(unsafe { NonNull::new_unchecked(tagged) })
     }
 
+    /// The same as a guest, if it is a color.
+    pub(crate) fn into_guest(self) -> Self {
+        match self.open() {
+            Job::Event(_) => self,
+            Job::Color(cell) | Job::Guest(cell) => {
+                let tagged = cell.as_ptr().cast::<u8>().map_addr(|a| a | GUEST);
+                // SAFETY: setting a bit of a pointer that is not null leaves it so.
+                Entry(unsafe { NonNull::new_unchecked(tagged) })
+            }
+        }
+    }
+
     #[inline]
     pub(crate) fn open(self) -> Job {
         let address = self.0.as_ptr();
-        if address.addr() & EVENT == 0 {
+        let tag = address.addr() & TAG;
+        if tag == 0 {
             return Job::Color(self.0.cast());
         }
-        let event = address.map_addr(|a| a & !EVENT).cast::<Event>();
-        // SAFETY: this undoes `event`.
-        Job::Event(unsafe { NonNull::new_unchecked(event) })
+        // SAFETY: this undoes `event` and `into_guest`.
+        let plain = unsafe { NonNull::new_unchecked(address.map_addr(|a| a & !TAG)) };
+        match tag {
+            EVENT => Job::Event(plain.cast()),
+            _ => Job::Guest(plain.cast()),
+        }
     }
 }

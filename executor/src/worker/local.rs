@@ -17,7 +17,7 @@ use dapple_colors::Posted;
 
 use super::entry::Entry;
 use super::shared::{WorkerShared, add};
-use crate::color::cell::ColorCell;
+use crate::color::cell::{ColorCell, UNKNOWN, blend, blend_thousandths};
 use crate::cx::Cx;
 use crate::event::Event;
 use crate::metrics::{Sample, Sampler};
@@ -32,11 +32,11 @@ thread_local! {
     static CURRENT: Cell<*const Local> = const { Cell::new(ptr::null()) };
 }
 
+/// Entries that take at least so long, in nanoseconds, others may gain by.
+const PUBLIC_NANOS: u32 = 2_000;
+
 /// Counts of the core that a worker takes at once, to give to colors that it makes.
 const CREDIT_BATCH: usize = 1024;
-
-/// An event longer than this, in nanoseconds, is worth waking a sleeping worker for.
-pub(crate) const WORTH_WAKING_NANOS: u32 = 3_000;
 
 /// See the module.
 pub(crate) struct Local {
@@ -52,16 +52,26 @@ pub(crate) struct Local {
     pub(crate) current: Cell<*const ColorCell>,
     /// Posts since the worker started; the turn counts by difference.
     pub(crate) posts: Cell<u32>,
-    /// Posts of events to their own color.
+    /// Of these, those of events to their own color, and those without a color.
     pub(crate) self_posts: Cell<u32>,
+    uncolored_posts: Cell<u32>,
     /// Average time per run-queue entry, in nanoseconds; what is published.
     pub(crate) entry_nanos: Cell<u32>,
+    /// How many events an entry exchanges with other colors, on average, in thousandths; what is
+    /// published.
+    pub(crate) entry_traffic: Cell<u32>,
+    /// Per worker: its progress when its work was last taken here because it was stuck.
+    rescued: Box<[Cell<u64>]>,
     sampler: Sampler,
     pub(crate) samples: RefCell<Vec<Sample>>,
     /// Counts what looks at time and descriptors; see [`Cx::poll_count`].
     pub(crate) polls: Cell<u64>,
+    /// Which part of the run queue is looked at first.
+    deque_first: Cell<bool>,
     steals: bool,
     keeps_home: bool,
+    /// Entries worth less than this, in nanoseconds, stay out of the deque.
+    public_from: u32,
     /// No worker: it disposes of what comes after the workers are gone, and its counts go to the
     /// core's.
     undertaker: bool,
@@ -82,11 +92,20 @@ impl Local {
             current: Cell::new(ptr::null()),
             posts: Cell::new(0),
             self_posts: Cell::new(0),
+            uncolored_posts: Cell::new(0),
             entry_nanos: Cell::new(0),
+            entry_traffic: Cell::new(0),
+            rescued: (0..core.workers.len()).map(|_| Cell::new(u64::MAX)).collect(),
             samples: RefCell::new(Vec::new()),
             polls: Cell::new(0),
+            deque_first: Cell::new(false),
             steals: many && policy != StealPolicy::Off,
             keeps_home: many && policy == StealPolicy::Off,
+            public_from: match policy {
+                StealPolicy::Eager if many => 0,
+                StealPolicy::CostAware if many => PUBLIC_NANOS,
+                _ => u32::MAX,
+            },
             undertaker: false,
             core,
         }
@@ -96,6 +115,8 @@ impl Local {
     pub(crate) fn undertaker(core: CoreRef) -> Self {
         let mut local = Local::new(core, 0, Deque::new_fifo());
         local.undertaker = true;
+        // It is nobody's owner.
+        local.public_from = 0;
         local
     }
 
@@ -221,7 +242,7 @@ impl Local {
         // SAFETY: by contract.
         if unsafe { cell.as_ref().push(event) } == Posted::BecameRunnable {
             // SAFETY: the color has an event that only we can make run, so the cell is there.
-            let (home, turn) = unsafe { (cell.as_ref().home(), cell.as_ref().turn_nanos()) };
+            let (home, turn) = unsafe { (cell.as_ref().home(), cell.as_ref().worth()) };
             self.make_runnable(Entry::color(cell), home, turn);
         }
     }
@@ -234,38 +255,88 @@ impl Local {
         site: &'static Location<'static>,
     ) {
         self.posts.set(self.posts.get().wrapping_add(1));
+        self.uncolored_posts.set(self.uncolored_posts.get().wrapping_add(1));
         self.make_runnable(Entry::event(self.event(f, site)), self.index, 0);
     }
 
     /// Puts an entry into the run queue where it belongs: the poster's, unless colors are pinned.
     #[inline]
-    pub(crate) fn make_runnable(&self, entry: Entry, home: usize, turn_nanos: u32) {
+    pub(crate) fn make_runnable(&self, entry: Entry, home: usize, worth: u32) {
         if self.keeps_home && home != self.index {
-            return self.core.inject(home, entry);
+            return self.core.inject(home, entry, worth);
         }
-        self.deque.push(entry);
+        let worth = if worth == UNKNOWN { self.entry_nanos.get() } else { worth };
+        self.queue(entry, worth);
         if self.steals && self.core.sleep.state.any_idle() {
-            self.consider_waking(turn_nanos);
+            self.consider_waking(worth);
         }
+    }
+
+    /// Puts an entry of so much worth into the own run queue.
+    #[inline]
+    pub(crate) fn queue(&self, entry: Entry, worth: u32) {
+        if worth >= self.public_from {
+            return self.deque.push(entry);
+        }
+        // SAFETY: this is the worker whose queue it is; the undertaker keeps nothing to itself.
+        if let Err(entry) = unsafe { self.shared().private.push(entry) } {
+            self.deque.push(entry);
+        }
+    }
+
+    /// The next entry of the own run queue. Neither part of it starves the other.
+    #[inline]
+    pub(super) fn dequeue(&self) -> Option<Entry> {
+        debug_assert!(!self.undertaker);
+        let deque_first = !self.deque_first.get();
+        self.deque_first.set(deque_first);
+        // SAFETY: this is the worker whose queue it is.
+        let private = || unsafe { self.shared().private.pop() };
+        match deque_first {
+            true => self.deque.pop().or_else(private),
+            false => private().or_else(|| self.deque.pop()),
+        }
+    }
+
+    /// Is there something in the own run queue?
+    pub(super) fn has_queued(&self) -> bool {
+        !self.deque.is_empty() || self.shared().private.len() > 0
     }
 
     /// Somebody sleeps. Wakes it if what has just become runnable is worth it; what is not known to
     /// be is found by the sentinel.
     #[cold]
-    fn consider_waking(&self, turn_nanos: u32) {
-        let worth = match self.core.settings.steal_policy {
-            StealPolicy::Off => false,
-            StealPolicy::Eager => true,
-            StealPolicy::CostAware => {
-                // Alone in the queue of a worker that is about to look there, it runs here.
-                let waits = self.deque.len() > 1 || !self.current.get().is_null();
-                let expected = if turn_nanos == 0 { self.entry_nanos.get() } else { turn_nanos };
-                waits && expected >= WORTH_WAKING_NANOS
-            }
-        };
-        if worth {
+    fn consider_waking(&self, worth: u32) {
+        // Alone in the queue of a worker that is about to look there, it runs here.
+        let waits = self.deque.len() > 1 || !self.current.get().is_null();
+        if self.core.settings.is_eager() || waits && self.core.is_worth_waking(worth) {
             self.core.sleep.notify_any(&self.core, self.index + 1);
         }
+    }
+
+    /// A run-queue entry was timed; it has exchanged so many events, in thousandths.
+    pub(crate) fn learn_entry(&self, nanos: u64, traffic: u32) {
+        self.entry_nanos.set(blend(self.entry_nanos.get(), nanos));
+        self.entry_traffic.set(blend_thousandths(self.entry_traffic.get(), traffic));
+    }
+
+    /// Posts since the worker started: to the own color, and to others.
+    #[inline]
+    pub(crate) fn posts_in_and_out(&self) -> (u32, u32) {
+        let own = self.self_posts.get();
+        let not_out = own.wrapping_add(self.uncolored_posts.get());
+        (own, self.posts.get().wrapping_sub(not_out))
+    }
+
+    /// What waits behind `worker`, which has come so far and no further, is taken here.
+    pub(crate) fn note_rescue(&self, worker: usize, progress: u64) {
+        self.rescued[worker].set(progress);
+    }
+
+    /// Has `worker`, whose work was taken, come no further since?
+    pub(crate) fn is_still_stuck(&self, worker: usize) -> bool {
+        let progress = self.core.workers[worker].published.progress.load(Ordering::Relaxed);
+        self.rescued[worker].get() == progress
     }
 
     /// Runs something that may panic, outside of an event; a panic is caught, counted and reported.

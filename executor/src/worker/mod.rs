@@ -2,9 +2,10 @@
 //!
 //! * [`entry`]: what stands in a run queue.
 //! * [`local`]: what only the worker's own thread touches, and posting from there.
-//! * [`shared`]: what other threads touch.
+//! * [`shared`]: what other threads touch; [`private`]: run-queue entries that they touch only in need.
 //! * [`turn`]: running a color for a turn.
-//! * [`steal`]: taking work from the others.
+//! * [`steal`]: taking work from the others, if it pays; [`trial`]: finding out whether it does;
+//!   [`price`]: what a move costs on this machine; [`neighbours`]: whom to ask first.
 //! * [`watch`]: serving what waits behind a stuck worker.
 //! * [`sleep`]: the sleep protocol.
 //! * [`cores`](self::cores): pinning.
@@ -19,10 +20,17 @@ pub(crate) mod entry;
 #[cfg(not(loom))]
 pub(crate) mod local;
 #[cfg(not(loom))]
+pub(crate) mod neighbours;
+#[cfg(not(loom))]
+pub(crate) mod price;
+pub(crate) mod private;
+#[cfg(not(loom))]
 pub(crate) mod shared;
 pub(crate) mod sleep;
 #[cfg(not(loom))]
-mod steal;
+pub(crate) mod steal;
+#[cfg(not(loom))]
+mod trial;
 #[cfg(not(loom))]
 mod turn;
 #[cfg(not(loom))]

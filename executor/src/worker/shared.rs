@@ -7,19 +7,26 @@ use crossbeam_deque::{Injector, Stealer};
 use crossbeam_utils::CachePadded;
 
 use super::entry::Entry;
+use super::private::Private;
 use super::sleep::SleepState;
 use crate::metrics::Histograms;
 use crate::park::{Park, Unpark};
 use crate::runtime::core::Core;
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::timer::Timers;
 
 /// See the module.
 pub(crate) struct WorkerShared {
     pub(crate) stealer: Stealer<Entry>,
+    /// What nobody else would gain by.
+    pub(crate) private: CachePadded<Private<Entry>>,
+    /// Number plus one of a worker that would like some of it, on trial; 0: none.
+    pub(crate) asked: AtomicUsize,
     /// What others hand to this worker.
     pub(crate) inbox: Injector<Entry>,
     pub(crate) unpark: Arc<dyn Unpark>,
+    /// The other workers, nearest first.
+    pub(crate) neighbours: Box<[usize]>,
     /// The poller. Locked while it is polled, which ends with the posting of the batch.
     pub(crate) park: Mutex<Box<dyn Park>>,
     pub(crate) timers: Mutex<Timers>,
@@ -29,11 +36,18 @@ pub(crate) struct WorkerShared {
 }
 
 impl WorkerShared {
-    pub(crate) fn new(stealer: Stealer<Entry>, park: Box<dyn Park>) -> Self {
+    pub(crate) fn new(
+        stealer: Stealer<Entry>,
+        park: Box<dyn Park>,
+        neighbours: Box<[usize]>,
+    ) -> Self {
         WorkerShared {
             stealer,
+            private: Private::new().into(),
+            asked: AtomicUsize::new(0),
             inbox: Injector::new(),
             unpark: park.unparker(),
+            neighbours,
             park: Mutex::new(park),
             timers: Mutex::new(Timers::default()),
             published: CachePadded::default(),
@@ -44,7 +58,7 @@ impl WorkerShared {
 
     /// Is nothing runnable queued here?
     pub(crate) fn has_nothing(&self) -> bool {
-        self.inbox.is_empty() && self.stealer.is_empty()
+        self.inbox.is_empty() && self.stealer.is_empty() && self.private.len() == 0
     }
 }
 
@@ -53,8 +67,8 @@ impl WorkerShared {
 pub(crate) struct Published {
     /// Average time per run-queue entry, in nanoseconds.
     pub(crate) entry_nanos: AtomicU32,
-    /// Of a thousand posts, those of an event to its own color.
-    pub(crate) self_posts: AtomicU32,
+    /// How many events an entry exchanges with other colors, on average, in thousandths.
+    pub(crate) entry_traffic: AtomicU32,
     /// Grows while the worker gets on.
     pub(crate) progress: AtomicU64,
     /// Where the event that runs now was posted, and the label of its color.
@@ -74,6 +88,8 @@ pub(crate) struct Counters {
     pub(crate) wakeups: AtomicU64,
     pub(crate) parks: AtomicU64,
     pub(crate) sentinel_looks: AtomicU64,
+    pub(crate) sentinel_nanos: AtomicU64,
+    pub(crate) steals_undone: AtomicU64,
     pub(crate) panics: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) polls: AtomicU64,

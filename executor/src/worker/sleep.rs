@@ -2,9 +2,11 @@
 //!
 //! # States
 //!
-//! A worker is *busy*, *idle*, or *claimed*. It alone goes from busy to idle ([`announce`]) and from
-//! idle or claimed to busy ([`rise`]); anybody may turn idle into claimed ([`claim`]), and whoever
-//! did that unparks it, once. The rest of the word is an epoch that counts the rises, so that two equal
+//! A worker is *busy*, *spinning*, *idle*, or *claimed*. It alone goes from busy to spinning ([`spin`]), from
+//! either of them to idle ([`announce`]), and from any to busy ([`rise`]); anybody may turn idle into
+//! claimed ([`claim`]), and whoever did that unparks it, once. A spinning worker has nothing and looks at
+//! its queues all the time: nobody has to wake it, nobody has to watch it, and to whoever asks whether
+//! anything runs it is as good as idle. The rest of the word is an epoch that counts the rises, so that two equal
 //! readings mean that nothing happened in between.
 //!
 //! One idle worker at most is the *sentinel*: it sleeps with a time limit and looks, each time
@@ -26,6 +28,7 @@
 //! the two sees the other. A sentinel that rises gives up its post first, and then is itself a
 //! worker that found work, or one that goes to sleep again.
 //!
+//! [`spin`]: SleepState::spin
 //! [`announce`]: SleepState::announce
 //! [`rise`]: SleepState::rise
 //! [`claim`]: SleepState::claim
@@ -39,6 +42,7 @@ use crate::sync::{AtomicUsize, Ordering, fence};
 const BUSY: usize = 0;
 const IDLE: usize = 1;
 const CLAIMED: usize = 2;
+const SPINNING: usize = 3;
 const STATE: usize = 3;
 const EPOCH: usize = 4;
 
@@ -64,7 +68,21 @@ impl SleepState {
     pub(crate) fn announce(&self, me: usize) {
         // Counted first: a claim that follows at once must not bring the count below zero.
         self.idle.fetch_add(1, Ordering::Relaxed);
-        self.workers[me].fetch_or(IDLE, Ordering::SeqCst);
+        self.set(me, IDLE);
+    }
+
+    /// `me` has nothing, and looks for work without sleeping. Then it announces or rises.
+    #[cfg(not(loom))]
+    pub(crate) fn spin(&self, me: usize) {
+        self.set(me, SPINNING);
+    }
+
+    /// From busy or spinning, in which only `me` changes the word.
+    fn set(&self, me: usize, to: usize) {
+        let state = &self.workers[me];
+        let seen = state.load(Ordering::Relaxed);
+        debug_assert!(matches!(seen & STATE, BUSY | SPINNING), "a worker sleeps once at a time");
+        state.store((seen & !STATE) | to, Ordering::SeqCst);
         fence(Ordering::SeqCst);
     }
 
@@ -150,11 +168,14 @@ impl SleepState {
     }
 
     #[cfg(not(loom))]
-    /// If every worker is idle, the epochs: what the runtime looks like when nothing runs.
+    /// If every worker is idle or spins, the states with their epochs: what the runtime looks like when
+    /// nothing runs.
     pub(crate) fn all_idle(&self) -> Option<Vec<usize>> {
         self.workers
             .iter()
-            .map(|s| Some(s.load(Ordering::SeqCst)).filter(|s| s & STATE == IDLE))
+            .map(|s| {
+                Some(s.load(Ordering::SeqCst)).filter(|s| matches!(s & STATE, IDLE | SPINNING))
+            })
             .collect()
     }
 }

@@ -3,62 +3,181 @@
 //! A thief takes whole colors: one word from the victim's run queue, however many events the color
 //! has (E3). Moving a color that others feed with tiny events loses; moving one that feeds
 //! itself, or whose events are long, wins. A thief cannot look into a run queue, so it decides from
-//! what the victim publishes: its average time per run-queue entry, and how many of its posts go from an
-//! event to its own color. What has waited behind one event for longer than the steal delay
-//! is taken whatever the figures say (E4): see `watch`.
+//! what the victim publishes: the average time of its run-queue entries, and their *traffic*: how many
+//! events a color exchanges in a turn with other colors, each of which will have to cross from core to core from
+//! then on. The price of that is measured at start (see `price`). Where that does not decide, it is tried (see `trial`). What has waited
+//! behind one event for longer than the steal delay is taken whatever the figures say (E4): see `watch`.
+//!
+//! Entries that nobody else would gain by are not in the deque (see `private`). A thief that is to try
+//! some of them asks, and the victim hands them over at its next look around.
 
 use crossbeam_deque::{Injector, Steal, Stealer};
 
 use super::entry::Entry;
 use super::local::Local;
 use super::shared::{WorkerShared, add};
+use super::trial::{Reading, Trials};
+use crate::color::cell::UNKNOWN;
 use crate::runtime::builder::StealPolicy;
+use crate::runtime::core::Core;
 use crate::sync::Ordering;
-
-/// Entries shorter than this, in nanoseconds, cost more to move than they bring.
-const PRICE_NANOS: u32 = 2_000;
-
-/// Of a thousand posts, as many to the own color make chains out of a worker's colors.
-const MOSTLY_CHAINS: u32 = 500;
 
 /// Entries that one steal takes at most.
 const BATCH: usize = 32;
 
+/// Entries that a victim hands over at most.
+const HAND_OVER: usize = 512;
+
+/// Entries that one look at a stuck worker takes at most. What is left is taken at the next one: the
+/// worker that looks has timers and descriptors, too.
+const RESCUE_BATCH: usize = 1024;
+
+/// Entries that take less than this, in nanoseconds, are stolen on trial only: what moves with them is too
+/// hard to tell from averages.
+const SURELY_LONG: u64 = 5_000;
+
+/// What the figures say about a steal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It costs more than it brings.
+    No,
+    /// It may.
+    Perhaps,
+    /// It brings several times what it costs.
+    Yes,
+}
+
+/// What an event without a color counts for, in thousandths of one that a color exchanges: it crosses
+/// once, in one direction, and nobody writes to the same place from the other side.
+pub(crate) const UNCOLORED_TRAFFIC: u32 = 250;
+
+/// Is a run-queue entry worth its move that takes so many nanoseconds and exchanges so many thousandths of an
+/// event, when moving a cache line to and fro takes `price` nanoseconds? An event that a color exchanges moves two:
+/// its own, and the end of the queue.
+///
+/// The move of the entry itself does not count: a color that feeds itself is moved once, and stays.
+pub(crate) fn verdict(entry_nanos: u32, traffic: u32, price: u32) -> Verdict {
+    let nanos = u64::from(entry_nanos);
+    let cost = u64::from(price) * 2 * u64::from(traffic) / 1_000;
+    if entry_nanos == UNKNOWN || nanos < cost / 2 {
+        Verdict::No
+    } else if nanos >= SURELY_LONG.max(4 * cost) {
+        Verdict::Yes
+    } else {
+        Verdict::Perhaps
+    }
+}
+
+impl Core {
+    /// The events that all workers have run, to the turn.
+    pub(super) fn reading(&self, now: u64) -> Reading {
+        let events = |w: &WorkerShared| w.counters.events.load(Ordering::Relaxed);
+        Reading { now, events: self.workers.iter().map(|w| events(w)).sum() }
+    }
+}
+
 impl Local {
-    /// Looks for something to run at the other workers. True: it is in the own run queue now.
-    pub(super) fn steal(&self) -> bool {
-        let n = self.core.workers.len();
-        (1..n).map(|i| (self.index + i) % n).any(|index| {
+    /// Looks for something to run at the other workers, the nearest one first. True: it is in the own
+    /// run queue now.
+    pub(super) fn steal(&self, trials: &mut Trials) -> bool {
+        self.shared().neighbours.iter().any(|&index| {
             let victim = &self.core.workers[index];
-            !victim.has_nothing() && self.pays(victim) && self.take_from(victim)
+            let pays = !victim.has_nothing() && self.pays(victim, trials);
+            let taken = pays && self.take_from(victim);
+            // Also when the victim has been asked: what it hands over comes at once.
+            if pays && self.core.settings.steal_policy == StealPolicy::CostAware {
+                trials.begins(self.core.reading(self.core.clock.now()), index);
+            }
+            taken
         })
     }
 
+    /// Is there something to steal that is worth it beyond doubt?
+    pub(super) fn sees_prey(&self) -> bool {
+        self.core.workers.iter().any(|w| !w.has_nothing() && self.judge(w) == Verdict::Yes)
+    }
+
     /// Takes about half of what is runnable at another worker, a batch at most.
-    pub(super) fn take_from(&self, victim: &WorkerShared) -> bool {
+    fn take_from(&self, victim: &WorkerShared) -> bool {
         let before = self.deque.len();
         let batch = |from: &dyn Fn() -> Steal<()>| retry(from).is_some();
         let taken = batch(&|| victim.stealer.steal_batch_with_limit(&self.deque, BATCH))
             || batch(&|| victim.inbox.steal_batch_with_limit(&self.deque, BATCH));
         if taken {
-            // What was taken became ready after this worker last looked at its descriptors.
-            self.polls.set(self.polls.get() + 1);
-            let counters = &self.shared().counters;
-            add(&counters.steals, 1);
-            add(&counters.colors_stolen, self.deque.len().saturating_sub(before) as u64);
+            self.count_steal(self.deque.len().saturating_sub(before));
+        } else if victim.private.len() > 1 {
+            victim.asked.store(self.index + 1, Ordering::Relaxed);
         }
         taken
     }
 
-    fn pays(&self, victim: &WorkerShared) -> bool {
+    /// Gives half of what is kept to itself, a batch at most, to the worker that has asked for it.
+    pub(super) fn hand_over(&self) {
+        let asked = &self.shared().asked;
+        // Two loads for the usual case; who asks at the same time asks again.
+        let Some(thief) = asked.load(Ordering::Relaxed).checked_sub(1) else { return };
+        asked.store(0, Ordering::Relaxed);
+        let half = self.shared().private.len() / 2;
+        // SAFETY: this is the worker whose queue it is.
+        let pop = |_| unsafe { self.shared().private.pop() };
+        let given: Vec<Entry> = (0..half.min(HAND_OVER)).map_while(pop).collect();
+        let n = given.len();
+        if n > 0 {
+            self.core.inject_all(thief, given);
+            let counters = &self.shared().counters;
+            add(&counters.steals, 1);
+            add(&counters.colors_stolen, n as u64);
+        }
+    }
+
+    /// Takes what waits behind a worker that is stuck, up to a number, as guests.
+    pub(super) fn take_as_guests(&self, victim: &WorkerShared) {
+        let worth = victim.published.entry_nanos.load(Ordering::Relaxed);
+        let open = (0..RESCUE_BATCH).map_while(|_| take_one(&victim.inbox, &victim.stealer));
+        let mut taken = open.map(|entry| self.queue(entry.into_guest(), worth)).count();
+        for entry in victim.private.take(RESCUE_BATCH - taken) {
+            self.queue(entry.into_guest(), worth);
+            taken += 1;
+        }
+        if taken > 0 {
+            self.count_steal(taken);
+        }
+    }
+
+    fn count_steal(&self, entries: usize) {
+        // What was taken became ready after this worker last looked at its descriptors.
+        self.polls.set(self.polls.get() + 1);
+        let counters = &self.shared().counters;
+        add(&counters.steals, 1);
+        add(&counters.colors_stolen, entries as u64);
+    }
+
+    fn pays(&self, victim: &WorkerShared, trials: &Trials) -> bool {
+        match self.judge(victim) {
+            Verdict::No => false,
+            Verdict::Yes => true,
+            Verdict::Perhaps => trials.allows(self.core.clock.now()),
+        }
+    }
+
+    /// What the figures of a worker say about stealing from it.
+    pub(super) fn judge(&self, victim: &WorkerShared) -> Verdict {
         match self.core.settings.steal_policy {
-            StealPolicy::Off => false,
-            StealPolicy::Eager => true,
-            StealPolicy::CostAware => {
-                let published = &victim.published;
-                published.entry_nanos.load(Ordering::Relaxed) >= PRICE_NANOS
-                    || published.self_posts.load(Ordering::Relaxed) >= MOSTLY_CHAINS
-            }
+            StealPolicy::Off => Verdict::No,
+            StealPolicy::Eager => Verdict::Yes,
+            StealPolicy::CostAware => verdict(
+                victim.published.entry_nanos.load(Ordering::Relaxed),
+                victim.published.entry_traffic.load(Ordering::Relaxed),
+                self.core.move_nanos,
+            ),
+        }
+    }
+
+    /// Undoes a steal: what is queued here goes to `victim`, unless that is stuck.
+    pub(super) fn send_back(&self, victim: usize) {
+        add(&self.shared().counters.steals_undone, 1);
+        if !self.is_still_stuck(victim) {
+            self.core.inject_all(victim, std::iter::from_fn(|| self.dequeue()));
         }
     }
 
@@ -74,7 +193,7 @@ impl Local {
     }
 }
 
-/// One entry of a worker, for whoever disposes of what is left.
+/// One entry of a worker, for whoever disposes of what is left, or rescues it.
 pub(super) fn take_one(inbox: &Injector<Entry>, stealer: &Stealer<Entry>) -> Option<Entry> {
     retry(|| inbox.steal()).or_else(|| retry(|| stealer.steal()))
 }
@@ -88,3 +207,7 @@ fn retry<T>(mut attempt: impl FnMut() -> Steal<T>) -> Option<T> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "steal_tests.rs"]
+mod tests;

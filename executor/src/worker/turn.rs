@@ -7,12 +7,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
 use dapple_colors::turn::LONG_EVENT_NANOS;
-use dapple_colors::{Finished, Posted, Turn, TurnStep};
+use dapple_colors::{Finished, Pace, Posted, Turn, TurnStep};
 
 use super::entry::{Entry, Job};
 use super::local::Local;
 use super::shared::add;
-use crate::color::cell::{Buried, ColorCell, UNKNOWN, blend};
+use super::steal::UNCOLORED_TRAFFIC;
+use crate::color::cell::{Buried, ColorCell, UNKNOWN};
 use crate::color::queue::Link;
 use crate::cx::Cx;
 use crate::event::{Event, Header, Kind};
@@ -21,6 +22,9 @@ use crate::panic;
 use crate::runtime::core::{Core, Phase};
 use crate::sync::Ordering;
 
+/// Posts to others that count per event, at most: one that posts thousands posts to new colors, as a rule.
+const MOST_OUT: u32 = 1_000;
+
 /// Where a turn is.
 struct Progress {
     cell: NonNull<ColorCell>,
@@ -28,14 +32,18 @@ struct Progress {
     turn: Turn,
     /// When the budget's time began to count; 0: not yet.
     begin: u64,
-    /// Since when what is learned counts, and how many events had ended by then; 0: not timed.
+    /// Since when what is learned counts, and how many events had ended, and what had been posted, by
+    /// then; 0: not timed.
     since: u64,
     from: u32,
+    posts_from: (u32, u32),
     /// Events of the runtime's own.
     housekeeping: u32,
     posts_before: u32,
     /// The event at `link` has run, or panicked.
     ended: bool,
+    /// The color runs here only because its home is stuck.
+    is_guest: bool,
 }
 
 impl Progress {
@@ -51,31 +59,34 @@ impl Local {
     /// True: it took long, or may have.
     pub(super) fn run_entry(&self, entry: Entry, time_it: bool) -> bool {
         match entry.open() {
-            Job::Color(cell) => self.run_turn(cell, time_it),
+            Job::Color(cell) => self.run_turn(cell, time_it, false),
+            Job::Guest(cell) => self.run_turn(cell, time_it, true),
             Job::Event(event) => self.run_uncolored(event, time_it),
         }
     }
 
-    fn run_turn(&self, cell: NonNull<ColorCell>, time_it: bool) -> bool {
+    fn run_turn(&self, cell: NonNull<ColorCell>, time_it: bool, is_guest: bool) -> bool {
         // SAFETY: a color that was in a run queue has an event, so the cell is there until we let
         // the color go.
         let color = unsafe { cell.as_ref() };
         color.debug_hold(self.index);
-        if !self.core.settings.is_pinned_policy() {
+        if !is_guest && !self.core.settings.is_pinned_policy() {
             color.set_home(self.index);
         }
-        let long = color.event_nanos() >= LONG_EVENT_NANOS;
-        let begin = if time_it || long { self.core.clock.now() } else { 0 };
+        let pace = Pace::of(color.event_nanos());
+        let begin = if time_it || pace == Pace::Long { self.core.clock.now() } else { 0 };
         let mut progress = Progress {
             cell,
             link: color.queue.own().unwrap_or_else(|| color.queue.head()),
-            turn: Turn::new(self.core.settings.turn_budget, long),
+            turn: Turn::new(self.core.settings.turn_budget, pace),
             begin,
             since: begin,
             from: 0,
+            posts_from: self.posts_in_and_out(),
             housekeeping: 0,
             posts_before: self.posts.get(),
             ended: false,
+            is_guest,
         };
         self.current.set(cell.as_ptr());
         self.shared().published.label.store(color.label, Ordering::Relaxed);
@@ -89,7 +100,7 @@ impl Local {
         let counters = &self.shared().counters;
         add(&counters.turns, 1);
         add(&counters.events, u64::from(progress.turn.events() - progress.housekeeping));
-        long || progress.turn.is_long()
+        progress.turn.is_long()
     }
 
     /// Runs events until the turn ends. On return the color is let go.
@@ -132,7 +143,7 @@ impl Local {
             match (finished, step) {
                 (Finished::Next(next), TurnStep::End) => {
                     p.color().queue.set_head(next);
-                    return self.deque.push(Entry::color(p.cell));
+                    return self.requeue(p);
                 }
                 _ => {
                     if !self.follow(p, finished) {
@@ -149,7 +160,23 @@ impl Local {
             self.time_turn(p);
         }
         p.color().debug_let_go();
-        self.deque.push(Entry::color(p.cell));
+        self.requeue(p);
+    }
+
+    /// The turn is over, the color is not: a guest goes home, unless its home is still stuck.
+    #[inline]
+    fn requeue(&self, p: &Progress) {
+        let entry = Entry::color(p.cell);
+        // Read before the color is queued, and may be gone.
+        let worth = p.color().worth();
+        if !p.is_guest {
+            return self.queue(entry, worth);
+        }
+        let home = p.color().home();
+        match self.is_still_stuck(home) {
+            true => self.deque.push(entry.into_guest()),
+            false => self.core.inject(home, entry, UNKNOWN),
+        }
     }
 
     /// The event of `ended` has run. If it is of the own list, it leaves it; in any case the first one that is left
@@ -203,7 +230,7 @@ impl Local {
             Finished::Gap => {
                 // A poster is about to link its event. If it was preempted, give it the core.
                 std::thread::yield_now();
-                self.deque.push(Entry::color(p.cell));
+                self.requeue(p);
                 false
             }
         }
@@ -332,6 +359,7 @@ impl Local {
         if p.begin == 0 {
             // Not timed so far: from now on it is.
             (p.begin, p.since, p.from) = (now, now, p.turn.events());
+            p.posts_from = self.posts_in_and_out();
             return p.turn.start_timing();
         }
         p.turn.at(now.saturating_sub(p.begin))
@@ -344,10 +372,15 @@ impl Local {
         }
         let now = self.core.clock.now();
         let took = now.saturating_sub(p.since);
-        (p.since, p.from) = (now, p.turn.events());
+        let posts = self.posts_in_and_out();
+        let own = posts.0.wrapping_sub(p.posts_from.0);
+        let out = posts.1.wrapping_sub(p.posts_from.1);
+        (p.since, p.from, p.posts_from) = (now, p.turn.events(), posts);
         let color = p.color();
-        color.learn(took, events);
-        self.entry_nanos.set(blend(self.entry_nanos.get(), took));
+        // As many events as it posted to itself will come from itself; the others come from elsewhere.
+        let traffic = events.saturating_sub(own) + out.min(events * MOST_OUT);
+        color.learn(took, events, traffic);
+        self.learn_entry(took, traffic.saturating_mul(1_000));
         self.sample(Sample::new(Measure::TurnLength, color.label, took));
     }
 
@@ -364,8 +397,7 @@ impl Local {
         // SAFETY: its closure is spent.
         unsafe { self.give_memory(event) };
         if start != 0 {
-            let took = self.core.clock.now().saturating_sub(start);
-            self.entry_nanos.set(blend(self.entry_nanos.get(), took));
+            self.learn_entry(self.core.clock.now().saturating_sub(start), UNCOLORED_TRAFFIC);
         }
         add(&self.shared().counters.events, 1);
         self.entry_nanos.get() >= LONG_EVENT_NANOS
@@ -401,7 +433,7 @@ impl Local {
                 1
             }
             // SAFETY: the color was in a run queue, so now it is held by us.
-            Job::Color(cell) => unsafe { self.dispose_color(cell) },
+            Job::Color(cell) | Job::Guest(cell) => unsafe { self.dispose_color(cell) },
         };
         self.count_dropped(dropped);
     }
@@ -467,6 +499,10 @@ impl Local {
                 self.dispose(entry);
             }
             for worker in core.workers.iter() {
+                for entry in worker.private.take(usize::MAX) {
+                    found = true;
+                    self.dispose(entry);
+                }
                 while let Some(entry) = super::steal::take_one(&worker.inbox, &worker.stealer) {
                     found = true;
                     self.dispose(entry);

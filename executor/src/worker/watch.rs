@@ -4,7 +4,8 @@
 //! If it has been busy without a pause, and the number stands still for the steal delay, it is stuck in one
 //! event. Who notices
 //! takes what is runnable there, polls the descriptors for it, and posts the timers that are due; all
-//! that then runs here, and what it posts later goes where it belongs again.
+//! that then runs here. A color that was taken so is a *guest*: it keeps its home, and when its turn is over
+//! goes back there, unless the home is still stuck.
 //!
 //! The poller and the timers have one owner at a time: their locks are held until the batch is posted.
 //! The owner of a stuck worker's poller is not in it, so trying the lock is enough. Should the owner come to
@@ -27,9 +28,6 @@ use super::shared::{WorkerShared, add};
 use crate::cx::Cx;
 use crate::runtime::core::Core;
 use crate::sync::Ordering;
-
-/// Steals of one look at a stuck worker.
-const BATCHES: usize = 4;
 
 /// What a worker remembers of the others.
 pub(super) struct Watch {
@@ -59,6 +57,11 @@ impl Watch {
             (*last, *since) = (look, now);
         }
         now.saturating_sub(*since)
+    }
+
+    /// How far it had come when it was looked at last.
+    fn progress(&self, index: usize) -> u64 {
+        self.looks[index].0.progress
     }
 }
 
@@ -91,16 +94,12 @@ impl Local {
             }
             self.report_stall(index, stuck, false);
             let victim = &self.core.workers[index];
-            for _ in 0..BATCHES {
-                // What is left is taken at the next look: this worker has timers and descriptors, too.
-                if victim.has_nothing() || !self.take_from(victim) {
-                    break;
-                }
-            }
+            self.note_rescue(index, watch.progress(index));
+            self.take_as_guests(victim);
             self.poll_for(index, victim);
             crate::timer::fire_for(self, index, now);
         }
-        !self.deque.is_empty()
+        self.has_queued()
     }
 
     /// Looks at the descriptors of a stuck worker; what is ready is posted here.
@@ -135,14 +134,14 @@ impl Local {
             return;
         }
         let published = &self.core.workers[worker].published;
+        // Site and label are those of one event or, if it has just ended, of the next: two relaxed loads.
+        let site = published.site.load(Ordering::Relaxed);
+        // SAFETY: it is null, when no event runs, or a location that lives for ever.
+        let Some(site) = (unsafe { site.as_ref() }) else { return };
         let mark = published.progress.load(Ordering::Relaxed) + 1;
         if published.stall_reported.swap(mark, Ordering::Relaxed) == mark {
             return;
         }
-        // Site and label are those of one event or, if it has just ended, of the next: two relaxed loads.
-        let site = published.site.load(Ordering::Relaxed);
-        // SAFETY: it is null or a location that lives for ever.
-        let Some(site) = (unsafe { site.as_ref() }) else { return };
         add(&self.shared().counters.stalls, 1);
         let label = self.core.labels.name(published.label.load(Ordering::Relaxed));
         let report = StallReport { worker, site, label: label.as_deref(), running, ended };

@@ -8,18 +8,19 @@ use super::cores::CoreId;
 use super::entry::Entry;
 use super::local::Local;
 use super::shared::add;
+use super::steal::Verdict;
+use super::trial::{Judgement, Trials};
 use super::watch::Watch;
 use crate::clock::saturating_nanos;
 use crate::cx::Cx;
 use crate::metrics::{Measure, Sample};
-use crate::runtime::builder::StealPolicy;
 use crate::runtime::core::{CoreRef, Phase};
 use crate::runtime::shutdown;
 use crate::sync::{Ordering, lock};
 
 /// Run-queue entries between two looks at time, descriptors and inbox, at most. After a sleep it is one,
 /// and doubles with every look that finds that entries are short.
-const ENTRIES_PER_LOOK: u32 = 16;
+const ENTRIES_PER_LOOK: u32 = 32;
 
 /// The same, while entries take longer than this on average, in nanoseconds: one.
 const SLOW_ENTRY_NANOS: u64 = 10_000;
@@ -30,22 +31,27 @@ const POLL_INTERVAL: u64 = 100_000;
 /// Nanoseconds between two looks at timers and descriptors while a worker spins.
 const SPIN_POLL_INTERVAL: u64 = 10_000;
 
+/// Rounds of a spinning worker between two looks at what the others have.
+const SPINS_PER_LOOK: u32 = 32;
+
 /// Looks of the sentinel that found nobody busy, after which it sleeps without limit.
 const QUIET_LOOKS: u32 = 16;
 
 struct WorkerLoop<'a> {
     local: &'a Local,
     watch: Watch,
+    trials: Trials,
     until_look: u32,
     look_every: u32,
     entries: u32,
     last_look: u64,
     last_poll: u64,
     last_watch: u64,
-    posts_seen: (u32, u32),
     quiet_looks: u32,
     /// It was idle, and has not run anything since.
     fresh: bool,
+    /// The CPU time of this thread when it last went to sleep as sentinel; `None`: it did not.
+    sentinel_since: Option<u64>,
 }
 
 /// The body of a worker's thread.
@@ -61,15 +67,16 @@ pub(crate) fn run(core: CoreRef, index: usize, deque: Deque<Entry>, pin: Option<
     let mut this = WorkerLoop {
         local: &local,
         watch: Watch::new(workers),
+        trials: Trials::default(),
         until_look: 1,
         look_every: 1,
         entries: 0,
         last_look: 0,
         last_poll: 0,
         last_watch: 0,
-        posts_seen: (0, 0),
         quiet_looks: 0,
         fresh: true,
+        sentinel_since: None,
     };
     this.main();
     shutdown::worker_stops(&local);
@@ -95,15 +102,18 @@ impl WorkerLoop<'_> {
 
     fn next_entry(&mut self) -> Option<Entry> {
         let local = self.local;
-        local.deque.pop().or_else(|| local.take_inbox()).or_else(|| {
-            let found = local.steals() && (local.steal() || local.rescue(&mut self.watch));
-            found.then(|| local.deque.pop()).flatten()
+        local.dequeue().or_else(|| local.take_inbox()).or_else(|| {
+            let found =
+                local.steals() && (local.steal(&mut self.trials) || local.rescue(&mut self.watch));
+            found.then(|| local.dequeue()).flatten()
         })
     }
 
     fn run(&mut self, entry: Entry) {
         if self.fresh {
             self.fresh = false;
+            self.sentinel_since = None;
+            self.trials.works();
             self.call_sentinel();
         }
         self.until_look -= 1;
@@ -137,6 +147,8 @@ impl WorkerLoop<'_> {
         self.last_look = now;
         self.entries = 0;
         self.publish();
+        self.judge_trial(now);
+        self.local.hand_over();
         self.fire_timers(now);
         if self.local.steals() && now.saturating_sub(self.last_watch) >= self.watch_interval() {
             self.last_watch = now;
@@ -168,13 +180,19 @@ impl WorkerLoop<'_> {
     fn publish(&mut self) {
         let published = &self.local.shared().published;
         published.entry_nanos.store(self.local.entry_nanos.get(), Ordering::Relaxed);
+        published.entry_traffic.store(self.local.entry_traffic.get(), Ordering::Relaxed);
         add(&published.progress, 1);
-        let (posts, own) = (self.local.posts.get(), self.local.self_posts.get());
-        let fresh = posts.wrapping_sub(self.posts_seen.0);
-        if fresh >= 64 {
-            let share = u64::from(own.wrapping_sub(self.posts_seen.1)) * 1000 / u64::from(fresh);
-            published.self_posts.store(share as u32, Ordering::Relaxed);
-            self.posts_seen = (posts, own);
+        // No event runs.
+        published.site.store(std::ptr::null_mut(), Ordering::Relaxed);
+    }
+
+    fn judge_trial(&mut self, now: u64) {
+        if self.trials.is_due(now) {
+            let reading = self.local.core.reading(now);
+            let surely = self.local.judge(self.local.shared()) == Verdict::Yes;
+            if let Judgement::Undone(victim) = self.trials.judge(reading, surely) {
+                self.local.send_back(victim);
+            }
         }
     }
 
@@ -205,27 +223,32 @@ impl WorkerLoop<'_> {
             self.report_own_stall(elapsed);
         }
         self.publish();
-        if self.spin() {
-            // The time that was spun is nobody's.
-            self.last_look = self.local.core.clock.now();
-            self.entries = 0;
-            return;
+        // SAFETY: this is the worker whose queue it is.
+        unsafe { self.local.shared().private.shrink() };
+        let core = &self.local.core;
+        let (me, state) = (self.local.index, &core.sleep.state);
+        let spun = !core.settings.spin.is_zero() && self.spin();
+        if !spun {
+            state.announce(me);
+            core.quiesce.worker_went_idle();
+            let timeout = self.time_to_sleep();
+            if timeout != Some(Duration::ZERO) {
+                add(&self.local.shared().counters.parks, 1);
+            }
+            self.park(timeout);
         }
-        let me = self.local.index;
-        let state = &self.local.core.sleep.state;
-        state.announce(me);
-        self.local.core.quiesce.worker_went_idle();
-        let timeout = self.time_to_sleep();
-        if timeout != Some(Duration::ZERO) {
-            add(&self.local.shared().counters.parks, 1);
-        }
-        self.park(timeout);
         state.rise(me);
-        let now = self.local.core.clock.now();
-        (self.last_look, self.last_poll) = (now, now);
+        let now = core.clock.now();
+        if !spun {
+            self.last_poll = now;
+            self.trials.wakes(core.reading(now));
+        }
+        // The time that was spent here is nobody's.
+        self.last_look = now;
         self.entries = 0;
         (self.until_look, self.look_every) = (1, 1);
         self.fresh = true;
+        self.judge_trial(now);
         self.fire_timers(now);
     }
 
@@ -236,6 +259,7 @@ impl WorkerLoop<'_> {
             return Some(Duration::ZERO);
         }
         let now = core.clock.now();
+        self.trials.naps(core.reading(now));
         let timer = lock(&self.local.shared().timers)
             .plan_sleep()
             .map(|deadline| Duration::from_nanos(deadline.saturating_sub(now)));
@@ -258,6 +282,7 @@ impl WorkerLoop<'_> {
         } else {
             self.quiet_looks = (self.quiet_looks + 1).min(QUIET_LOOKS);
             if self.quiet_looks == QUIET_LOOKS {
+                self.sentinel_since = None;
                 state.leave_post(me);
                 if !state.others_busy(me) {
                     return None;
@@ -265,43 +290,58 @@ impl WorkerLoop<'_> {
                 self.quiet_looks = 0;
             }
         }
-        state.take_post(me).then(|| {
+        let delay = state.take_post(me).then(|| {
             add(&self.local.shared().counters.sentinel_looks, 1);
             core.settings.steal_delay
-        })
+        });
+        let cpu = delay.and_then(|_| crate::clock::thread_cpu_nanos());
+        if let (Some(since), Some(now)) = (self.sentinel_since, cpu) {
+            // It has looked, found nothing, and sleeps on: that is the price of a sentinel.
+            add(&self.local.shared().counters.sentinel_nanos, now.saturating_sub(since));
+        }
+        self.sentinel_since = cpu;
+        delay
     }
 
-    /// Looks for work for as long as the user has paid for; true if there is some.
+    /// Looks for work for as long as the user has paid for; true if there is some. To the others it is
+    /// as good as idle meanwhile, so that it takes nothing, and posts to its own run queue only.
     fn spin(&mut self) -> bool {
-        let limit = self.local.core.settings.spin;
-        if limit.is_zero() {
-            return false;
-        }
         let core = self.local.core.clone();
-        let eager = core.settings.steal_policy == StealPolicy::Eager;
+        let (me, state) = (self.local.index, &core.sleep.state);
+        let limit = saturating_nanos(core.settings.spin);
         let start = core.clock.now();
-        loop {
-            let found = !self.local.shared().has_nothing()
-                || core.phase() >= Phase::Stopping
-                || (eager && core.workers.iter().any(|w| !w.has_nothing()));
-            if found {
+        state.spin(me);
+        core.quiesce.worker_went_idle();
+        for round in 0u32.. {
+            if !self.local.shared().has_nothing() || core.phase() >= Phase::Stopping {
                 return true;
             }
-            let now = core.clock.now();
-            if now.saturating_sub(start) >= saturating_nanos(limit) {
-                return false;
-            }
-            if now.saturating_sub(self.last_poll) >= SPIN_POLL_INTERVAL {
-                self.last_poll = now;
-                self.publish();
-                self.fire_timers(now);
-                self.park(Some(Duration::ZERO));
-            }
-            if self.local.steals() && now.saturating_sub(self.last_watch) >= self.watch_interval() {
-                self.last_watch = now;
-                self.local.rescue(&mut self.watch);
+            if round.is_multiple_of(SPINS_PER_LOOK) {
+                let now = core.clock.now();
+                if now.saturating_sub(start) >= limit {
+                    return false;
+                }
+                if self.local.steals() && self.local.sees_prey() {
+                    return true;
+                }
+                if now.saturating_sub(self.last_poll) >= SPIN_POLL_INTERVAL {
+                    self.last_poll = now;
+                    self.fire_timers(now);
+                    self.park(Some(Duration::ZERO));
+                }
+                let watches = self.local.steals() && state.others_busy(me);
+                if watches && now.saturating_sub(self.last_watch) >= self.watch_interval() {
+                    self.last_watch = now;
+                    state.rise(me);
+                    if self.local.rescue(&mut self.watch) {
+                        return true;
+                    }
+                    state.spin(me);
+                    core.quiesce.worker_went_idle();
+                }
             }
             crate::sync::spin_loop();
         }
+        true
     }
 }

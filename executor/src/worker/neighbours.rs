@@ -1,0 +1,90 @@
+//! Who is near whom: in which order a worker looks at the others when it steals.
+//!
+//! Cores that share a cache are nearer than those of one package, and these nearer than the rest. Linux
+//! says so under `/sys/devices/system/cpu`; where it does not, and for workers that are not pinned, the
+//! order is that of their numbers, beginning with the next one.
+
+use std::path::PathBuf;
+
+use super::cores::CoreId;
+
+/// For each worker the others, nearest first.
+pub(crate) fn of_all(pins: &[Option<CoreId>]) -> Vec<Box<[usize]>> {
+    let places: Vec<Place> =
+        pins.iter().map(|pin| pin.map(Place::read).unwrap_or_default()).collect();
+    (0..pins.len()).map(|me| order(me, &places)).collect()
+}
+
+fn order(me: usize, places: &[Place]) -> Box<[usize]> {
+    let n = places.len();
+    let mut others: Vec<usize> = (1..n).map(|i| (me + i) % n).collect();
+    // Stable: equally near ones stay in the order of their numbers, each worker beginning elsewhere.
+    others.sort_by_key(|&other| places[me].distance(&places[other]));
+    others.into()
+}
+
+/// What a core shares with others: the numbers of the cores that have the same cache, by level from
+/// the second on, and its package.
+#[derive(Debug, Default, PartialEq)]
+struct Place {
+    caches: Vec<(u32, String)>,
+    package: Option<String>,
+}
+
+impl Place {
+    fn read(core: CoreId) -> Place {
+        let cpu = PathBuf::from(format!("/sys/devices/system/cpu/cpu{}", core.id));
+        let word = |path: PathBuf| Some(std::fs::read_to_string(path).ok()?.trim().to_owned());
+        let cache = |index: u32| {
+            let dir = cpu.join(format!("cache/index{index}"));
+            let level: u32 = word(dir.join("level"))?.parse().ok()?;
+            Some((level, word(dir.join("shared_cpu_list"))?))
+        };
+        let mut caches: Vec<_> = (0..8).map_while(cache).filter(|(level, _)| *level > 1).collect();
+        caches.sort();
+        Place { caches, package: word(cpu.join("topology/physical_package_id")) }
+    }
+
+    /// The level of the nearest cache that both use; if there is none, 10 in one package, 11 otherwise.
+    fn distance(&self, other: &Place) -> u32 {
+        let shared = self.caches.iter().find(|cache| other.caches.contains(cache));
+        match shared {
+            Some((level, _)) => *level,
+            None if self.package.is_some() && self.package == other.package => 10,
+            None => 11,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(l2: &str, l3: &str, package: &str) -> Place {
+        let caches = vec![(2, l2.to_owned()), (3, l3.to_owned())];
+        Place { caches, package: Some(package.to_owned()) }
+    }
+
+    #[test]
+    fn e3_the_nearest_victim_comes_first() {
+        // Two threads a core, two cores a chip, two chips in the first package, one in the second.
+        let places = [
+            place("0-1", "0-3", "0"),
+            place("0-1", "0-3", "0"),
+            place("2-3", "0-3", "0"),
+            place("4-5", "4-5", "0"),
+            place("6-7", "6-7", "1"),
+        ];
+        assert_eq!(*order(0, &places), [1, 2, 3, 4]);
+        assert_eq!(*order(1, &places), [0, 2, 3, 4]);
+        assert_eq!(*order(2, &places), [0, 1, 3, 4]);
+        assert_eq!(*order(3, &places), [0, 1, 2, 4]);
+        assert_eq!(*order(4, &places), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn e3_workers_whose_place_is_not_known_look_at_the_next_one_first() {
+        assert_eq!(*of_all(&[None, None, None])[1], [2, 0]);
+        assert_eq!(of_all(&[Some(CoreId { id: 0 })]).len(), 1);
+    }
+}

@@ -1,0 +1,83 @@
+//! What it costs to move work to another core, measured.
+//!
+//! Moving a color, and each event that is posted to it from the core where it was, takes a cache line
+//! to the other core and back; that is from 40 ns (two threads of one core) over 100 ns (two cores of one chip) to 2 us (virtual machines,
+//! several packages). Two threads, on two of the cores that the runtime will use, bounce a line to and
+//! fro; the median of a few batches counts. Once per process: 100 us, or a few milliseconds when the
+//! machine is so loaded that the two do not run at the same time, and then the default counts.
+
+use std::time::{Duration, Instant};
+
+use super::cores::{self, CoreId};
+use crate::sync::{AtomicU32, Ordering, spin_loop};
+
+/// What counts when it could not be measured, and the bounds of what was, in nanoseconds.
+const DEFAULT_NANOS: u32 = 700;
+const LEAST_NANOS: u32 = 30;
+const MOST_NANOS: u32 = 4_000;
+
+const BATCHES: u32 = 9;
+const TRIPS: u32 = 32;
+
+/// The whole measurement gives up after this.
+const PATIENCE: Duration = Duration::from_millis(3);
+
+/// Nanoseconds that a cache line takes to another core and back.
+pub(crate) fn of_a_move(pins: &[Option<CoreId>]) -> u32 {
+    static MEASURED: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    *MEASURED.get_or_init(|| match pins {
+        [Some(a), Some(b), ..] => measure(*a, *b).unwrap_or(DEFAULT_NANOS),
+        // Who knows where the threads will run.
+        _ => DEFAULT_NANOS,
+    })
+}
+
+fn measure(a: CoreId, b: CoreId) -> Option<u32> {
+    let line = crossbeam_utils::CachePadded::new(AtomicU32::new(0));
+    let give_up = Instant::now() + PATIENCE;
+    std::thread::scope(|scope| {
+        let other = std::thread::Builder::new();
+        let spawn = |side: u32, core| {
+            let line = &line;
+            move || {
+                cores::pin(core);
+                bounce(line, side, give_up)
+            }
+        };
+        let other = other.spawn_scoped(scope, spawn(1, b)).ok()?;
+        let this = std::thread::Builder::new().spawn_scoped(scope, spawn(0, a));
+        let mut batches = this.ok().and_then(|t| t.join().ok()).unwrap_or_default();
+        // Without its partner the other one gives up.
+        other.join().ok()?;
+        if batches.len() < 3 {
+            return None;
+        }
+        batches.sort_unstable();
+        Some(batches[batches.len() / 2].clamp(LEAST_NANOS, MOST_NANOS))
+    })
+}
+
+/// Waits until the line holds a number of its own parity, and writes the next one. What the batches took, in
+/// nanoseconds per round trip.
+fn bounce(line: &AtomicU32, side: u32, give_up: Instant) -> Vec<u32> {
+    let mut batches = Vec::new();
+    let mut at = side;
+    for _ in 0..BATCHES {
+        let start = Instant::now();
+        for _ in 0..TRIPS {
+            let mut spins = 0u32;
+            // Relaxed: only the number itself is of interest.
+            while line.load(Ordering::Relaxed) != at {
+                spins += 1;
+                if spins.is_multiple_of(256) && Instant::now() > give_up {
+                    return batches;
+                }
+                spin_loop();
+            }
+            line.store(at + 1, Ordering::Relaxed);
+            at += 2;
+        }
+        batches.push((start.elapsed().as_nanos() / u128::from(TRIPS)) as u32);
+    }
+    batches
+}

@@ -1,0 +1,233 @@
+//! Run-queue entries that a worker keeps beside its deque, because nobody else would gain by them.
+//!
+//! Taking an entry out of a deque that thieves may look into costs an atomic read-modify-write. Most
+//! entries are not worth stealing (E3), so the worker keeps them in a plain queue of its own. And yet they can be
+//! taken: by whoever finds the worker stuck (E4), or disposes of what is left.
+//!
+//! # Protocol
+//!
+//! A lock that is biased towards the owner. The owner says that it is `inside`, and goes on if the queue is
+//! not `revoked`; otherwise it leaves again, and behaves as if the queue were full, or empty. A taker
+//! revokes the queue, waits until the owner is not inside, takes, and gives the queue back.
+//!
+//! # Why it is right
+//!
+//! The owner stores `inside` and then loads `revoked`; the taker stores `revoked` and then loads
+//! `inside`. With a full fence between the two steps on both sides, one of them would see the other. The
+//! owner's is a compiler's fence only. The taker's is `membarrier`, which has every running thread of the process
+//! execute a full fence before it returns: an owner whose load came before that fence has its store made visible by it;
+//! any other one loads `revoked` after it, and sees it. A thread that does not run has passed through
+//! the scheduler, which is a full fence, too.
+//!
+//! What one of them did in the queue the other one sees: by `inside` (release, acquire), and by
+//! `revoked` (release, acquire). Takers exclude each other by a lock.
+//!
+//! A taker waits for an owner that was interrupted inside, a few instructions long; it yields meanwhile.
+//!
+//! Where `membarrier` is missing (Linux before 4.14, other systems, some sandboxes), the queue
+//! takes nothing, and everything goes to the deque.
+//!
+//! Under loom both fences are full ones: the model shows the rest.
+
+use std::collections::VecDeque;
+
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, UnsafeCell};
+
+/// The queue, when it is empty, is not kept larger than this.
+const KEPT: usize = 1024;
+
+/// See the module.
+pub(crate) struct Private<E> {
+    inside: AtomicBool,
+    revoked: AtomicBool,
+    /// Written by whoever has the queue; a hint for everybody else.
+    len: AtomicUsize,
+    entries: UnsafeCell<VecDeque<E>>,
+    takers: Mutex<()>,
+    works: bool,
+}
+
+// SAFETY: `entries` is touched by the owner while it is inside and the queue is not revoked, or by
+// one taker after it has revoked the queue and seen the owner outside.
+unsafe impl<E: Send> Sync for Private<E> {}
+
+impl<E> Private<E> {
+    pub(crate) fn new() -> Self {
+        Private {
+            inside: AtomicBool::new(false),
+            revoked: AtomicBool::new(false),
+            len: AtomicUsize::new(0),
+            entries: UnsafeCell::new(VecDeque::new()),
+            takers: Mutex::new(()),
+            works: fences::available(),
+        }
+    }
+
+    /// How many entries there are; exact for the owner while nobody takes.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// Appends an entry; it comes back if the queue takes none now.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the owner: one thread, for good.
+    #[inline]
+    pub(crate) unsafe fn push(&self, entry: E) -> Result<(), E> {
+        if !self.works || !self.enter() {
+            return Err(entry);
+        }
+        self.entries.with_mut(|entries| {
+            // SAFETY: the owner is inside, and the queue is not revoked.
+            let entries = unsafe { &mut *entries };
+            entries.push_back(entry);
+            self.len.store(entries.len(), Ordering::Relaxed);
+        });
+        self.leave();
+        Ok(())
+    }
+
+    /// Takes the oldest entry; none if there is none, or somebody else is about to take them.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the owner.
+    #[inline]
+    pub(crate) unsafe fn pop(&self) -> Option<E> {
+        if self.len() == 0 || !self.enter() {
+            return None;
+        }
+        let entry = self.entries.with_mut(|entries| {
+            // SAFETY: the owner is inside, and the queue is not revoked.
+            let entries = unsafe { &mut *entries };
+            let entry = entries.pop_front();
+            self.len.store(entries.len(), Ordering::Relaxed);
+            entry
+        });
+        self.leave();
+        entry
+    }
+
+    /// Gives back what memory an empty queue does not need.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the owner.
+    pub(crate) unsafe fn shrink(&self) {
+        if self.len() == 0 && self.enter() {
+            self.entries.with_mut(|entries| {
+                // SAFETY: the owner is inside, and the queue is not revoked.
+                unsafe { &mut *entries }.shrink_to(KEPT);
+            });
+            self.leave();
+        }
+    }
+
+    /// Takes up to `n` of the oldest entries out of a queue that may be another thread's.
+    pub(crate) fn take(&self, n: usize) -> Vec<E> {
+        if self.len() == 0 {
+            return Vec::new();
+        }
+        let takers = self.takers.lock().unwrap_or_else(|e| e.into_inner());
+        // Relaxed: the heavy fence follows. Partner: the owner's load in `enter`.
+        self.revoked.store(true, Ordering::Relaxed);
+        fences::heavy();
+        // Acquire: partner is the release of `leave`.
+        while self.inside.load(Ordering::Acquire) {
+            crate::sync::yield_now();
+        }
+        let taken = self.entries.with_mut(|entries| {
+            // SAFETY: the queue is revoked, the owner is outside, and the lock keeps other takers out.
+            let entries = unsafe { &mut *entries };
+            let taken = entries.drain(..n.min(entries.len())).collect();
+            self.len.store(entries.len(), Ordering::Relaxed);
+            taken
+        });
+        // Release: partner is the acquire of `enter`.
+        self.revoked.store(false, Ordering::Release);
+        drop(takers);
+        taken
+    }
+
+    #[inline]
+    fn enter(&self) -> bool {
+        self.inside.store(true, Ordering::Relaxed);
+        fences::light();
+        // Acquire: partner is the release at the end of `take`.
+        if self.revoked.load(Ordering::Acquire) {
+            self.leave();
+            return false;
+        }
+        true
+    }
+
+    #[inline]
+    fn leave(&self) {
+        // Release: partner is the acquire of `take`.
+        self.inside.store(false, Ordering::Release);
+    }
+}
+
+/// An asymmetric pair of fences: the light one costs nothing, the heavy one some microseconds.
+#[cfg(all(target_os = "linux", not(loom)))]
+mod fences {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{Ordering, compiler_fence};
+
+    // Of linux/membarrier.h.
+    const PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
+    const REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
+
+    fn membarrier(command: libc::c_int) -> bool {
+        // SAFETY: the system call takes three numbers and touches no memory of ours.
+        unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
+    }
+
+    /// Asked once per process, which has to register.
+    pub(super) fn available() -> bool {
+        static AVAILABLE: OnceLock<bool> = OnceLock::new();
+        *AVAILABLE
+            .get_or_init(|| membarrier(REGISTER_PRIVATE_EXPEDITED) && membarrier(PRIVATE_EXPEDITED))
+    }
+
+    #[inline]
+    pub(super) fn light() {
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    pub(super) fn heavy() {
+        assert!(membarrier(PRIVATE_EXPEDITED), "the process is registered for it");
+    }
+}
+
+#[cfg(loom)]
+mod fences {
+    use crate::sync::{Ordering, fence};
+
+    pub(super) fn available() -> bool {
+        true
+    }
+    pub(super) fn light() {
+        fence(Ordering::SeqCst);
+    }
+    pub(super) fn heavy() {
+        fence(Ordering::SeqCst);
+    }
+}
+
+#[cfg(not(any(target_os = "linux", loom)))]
+mod fences {
+    pub(super) fn available() -> bool {
+        false
+    }
+    pub(super) fn light() {}
+    pub(super) fn heavy() {
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+#[path = "private_tests.rs"]
+mod tests;

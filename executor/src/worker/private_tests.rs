@@ -1,0 +1,69 @@
+//! E4: what a worker keeps to itself can be taken, each entry once, in order.
+use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::thread;
+
+use super::*;
+
+#[test]
+fn first_in_first_out_and_it_shrinks() {
+    let queue = Private::new();
+    assert!(fences::available(), "Linux has had it since 4.14");
+    // SAFETY: this thread is the owner.
+    unsafe {
+        (0..100_000).for_each(|i| queue.push(i).unwrap());
+        assert_eq!(
+            (0..10).map(|_| queue.pop().unwrap()).collect::<Vec<_>>(),
+            [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+        );
+        assert_eq!(queue.take(3), [10, 11, 12]);
+        assert_eq!(queue.len(), 99_987);
+        assert_eq!(queue.take(usize::MAX).len(), 99_987);
+        assert_eq!((queue.pop(), queue.take(1)), (None, vec![]));
+        queue.shrink();
+        queue.entries.with_mut(|entries| assert!((*entries).capacity() <= 2 * KEPT));
+        queue.push(7).unwrap();
+        assert_eq!(queue.pop(), Some(7));
+    }
+}
+
+#[test]
+fn an_owner_and_two_takers_get_each_entry_once_and_in_order() {
+    const N: u32 = 400_000;
+    let (queue, over) = (Private::new(), AtomicBool::new(false));
+    let (mut own, taken) = thread::scope(|s| {
+        let takers: Vec<_> = (0..2)
+            .map(|_| {
+                s.spawn(|| {
+                    let mut taken = Vec::new();
+                    while !over.load(Acquire) {
+                        let batch = queue.take(5);
+                        assert!(batch.is_sorted());
+                        taken.extend(batch);
+                        // Rarely, as a rescuer comes: else the owner gets nothing in.
+                        thread::yield_now();
+                    }
+                    taken
+                })
+            })
+            .collect();
+        let mut own = Vec::new();
+        for i in 0..N {
+            // SAFETY: this thread is the owner.
+            unsafe {
+                if let Err(refused) = queue.push(i) {
+                    own.push(refused);
+                }
+                if i % 3 != 0 {
+                    own.extend(queue.pop());
+                }
+            }
+        }
+        over.store(true, Release);
+        let taken: Vec<u32> = takers.into_iter().flat_map(|t| t.join().unwrap()).collect();
+        (own, taken)
+    });
+    own.extend(queue.take(usize::MAX));
+    own.extend(taken);
+    own.sort_unstable();
+    assert!(own.into_iter().eq(0..N), "each once");
+}

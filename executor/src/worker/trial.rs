@@ -1,0 +1,142 @@
+//! Try and compare (E3): every steal is on trial. What turns out to be long work is kept. Of the rest, which
+//! averages cannot judge, the worker compares the throughput of the runtime with what it was before, and undoes a
+//! steal that did not raise it.
+//!
+//! The throughput before is what the others did in the better of two naps of this worker, one after the
+//! other: in the first one they may have been idle for a part of it. The one
+//! after is what all did for [`TRIAL`] since the steal. If it has grown by a twentieth, the worker may
+//! steal for [`TRUST`] without asking again. If not, or if there is nothing to compare with, it sends back what it
+//! has, and leaves the others alone for a while: first [`LEAST_PAUSE`], twice as long each time that it fails
+//! again.
+//!
+//! What counts is the number of events, the only measure that fits every program. A program whose events arrive at a
+//! fixed rate gains nothing by this measure, rightly: its worker keeps up, and a second one would only move
+//! cache lines about. If it does not keep up, what waits behind one long event is taken without a trial (E4).
+//!
+//! This file has no clock and no queues; it is told the time, and the events of all workers.
+
+/// Nanoseconds of a trial.
+pub(super) const TRIAL: u64 = 2_000_000;
+
+/// Nanoseconds in which a worker whose trial went well steals without another one.
+const TRUST: u64 = 200_000_000;
+
+/// Nanoseconds in which a worker whose trial went badly does not try again.
+const LEAST_PAUSE: u64 = 16_000_000;
+const MOST_PAUSE: u64 = 1_000_000_000;
+
+/// A nap shorter than this, in nanoseconds, tells nothing about throughput.
+const NAP: u64 = 200_000;
+
+/// What a nap tells is out of date after this, in nanoseconds.
+const FRESH: u64 = 5_000_000;
+
+/// The events of all workers at a time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    pub(super) now: u64,
+    pub(super) events: u64,
+}
+
+impl Reading {
+    /// Events per millisecond since `before`.
+    fn rate_since(self, before: Reading) -> u64 {
+        let nanos = self.now.saturating_sub(before.now).max(1);
+        self.events.saturating_sub(before.events).saturating_mul(1_000_000) / nanos
+    }
+}
+
+/// How a trial ended.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// It has not, or there is none.
+    Open,
+    /// What was stolen may stay.
+    Kept,
+    /// What is here goes back to this worker.
+    Undone(usize),
+}
+
+/// The account of one worker; see the module.
+#[derive(Debug, Default)]
+pub(super) struct Trials {
+    nap: Option<Reading>,
+    /// Throughput in the nap before the last one, with nothing run in between; 0: none.
+    last_rate: u64,
+    /// Throughput in the last nap, and when it ended.
+    before: Option<(u64, u64)>,
+    /// When the trial began, throughput before it, and from whom was stolen.
+    running: Option<(Reading, Option<u64>, usize)>,
+    trusted_until: u64,
+    paused_until: u64,
+    pause: u64,
+}
+
+impl Trials {
+    /// The worker goes to sleep.
+    pub(super) fn naps(&mut self, reading: Reading) {
+        self.nap = Some(reading);
+    }
+
+    /// It has slept.
+    pub(super) fn wakes(&mut self, reading: Reading) {
+        let Some(nap) = self.nap.take() else { return };
+        if reading.now.saturating_sub(nap.now) < NAP {
+            return;
+        }
+        let rate = reading.rate_since(nap);
+        let both = rate > 0 && self.last_rate > 0;
+        self.before = both.then(|| (rate.max(self.last_rate), reading.now));
+        self.last_rate = rate;
+    }
+
+    /// It has found work, by whatever way.
+    pub(super) fn works(&mut self) {
+        self.last_rate = 0;
+    }
+
+    /// May it take what may or may not be worth its move?
+    pub(super) fn allows(&self, now: u64) -> bool {
+        now < self.trusted_until
+            || self.running.is_some()
+            || now >= self.paused_until && self.before.is_some_and(|(_, at)| now < at + FRESH)
+    }
+
+    /// It has taken some from `victim`.
+    pub(super) fn begins(&mut self, reading: Reading, victim: usize) {
+        if reading.now >= self.trusted_until && self.running.is_none() {
+            let before = self.before.take().filter(|(_, at)| reading.now < at + FRESH);
+            self.running = Some((reading, before.map(|(rate, _)| rate), victim));
+        }
+    }
+
+    /// Is a trial over at this time?
+    pub(super) fn is_due(&self, now: u64) -> bool {
+        self.running.is_some_and(|(begin, _, _)| now >= begin.now + TRIAL)
+    }
+
+    /// `surely`: what was run here since the steal is worth it beyond doubt.
+    pub(super) fn judge(&mut self, reading: Reading, surely: bool) -> Judgement {
+        let Some((begin, before, victim)) = self.running.filter(|_| self.is_due(reading.now))
+        else {
+            return Judgement::Open;
+        };
+        self.running = None;
+        if surely {
+            return Judgement::Kept;
+        }
+        if before.is_some_and(|before| reading.rate_since(begin) > before + before / 20) {
+            self.trusted_until = reading.now + TRUST;
+            self.pause = 0;
+            return Judgement::Kept;
+        }
+        self.pause = (2 * self.pause).clamp(LEAST_PAUSE, MOST_PAUSE);
+        self.paused_until = reading.now + self.pause;
+        Judgement::Undone(victim)
+    }
+}
+
+#[cfg(test)]
+#[path = "trial_tests.rs"]
+mod tests;
