@@ -1,10 +1,15 @@
 //! What the benchmarks of dapple share: workloads on dapple and on its peers, and measuring them
 //! interleaved.
 //!
-//! * [`measure`]: wall and CPU time of a run, medians.
+//! * [`measure`]: clocks, wall and CPU time of a run, medians.
+//! * [`random`]: numbers from seeds.
 //! * [`workloads`]: the same work on each system.
 //! * [`report`]: the table and the JSON file of `versus`.
+//! * [`openloop`]: latency under requests that arrive by a schedule, not when the system is ready
+//!   for them.
 
 pub mod measure;
+pub mod openloop;
+pub mod random;
 pub mod report;
 pub mod workloads;

@@ -1,4 +1,4 @@
-//! Wall and CPU time of a run.
+//! Clocks, wall and CPU time of a run, medians.
 
 use std::time::Instant;
 
@@ -13,11 +13,45 @@ pub struct Took {
 
 /// CPU time of this process so far, in nanoseconds.
 pub fn process_cpu_nanos() -> u64 {
+    read_clock(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+/// CPU time of the calling thread so far, in nanoseconds.
+pub fn thread_cpu_nanos() -> u64 {
+    read_clock(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+/// The time since some moment in the past, in nanoseconds; the clock of `sleep_until`.
+pub fn monotonic_nanos() -> u64 {
+    read_clock(libc::CLOCK_MONOTONIC)
+}
+
+#[inline]
+fn read_clock(clock: libc::clockid_t) -> u64 {
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a timespec of ours.
-    let ok = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut t) };
-    assert_eq!(ok, 0, "the system has a CPU clock for the process");
+    let ok = unsafe { libc::clock_gettime(clock, &mut t) };
+    assert_eq!(ok, 0, "the system has this clock");
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
+/// Sleeps until [`monotonic_nanos`] is at least `nanos`, or a signal comes.
+pub fn sleep_until(nanos: u64) {
+    let until = libc::timespec {
+        tv_sec: (nanos / 1_000_000_000) as libc::time_t,
+        tv_nsec: (nanos % 1_000_000_000) as libc::c_long,
+    };
+    let (clock, how) = (libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME);
+    // SAFETY: the pointer is to a timespec of ours; with an absolute time nothing is written back.
+    unsafe { libc::clock_nanosleep(clock, how, &until, std::ptr::null_mut()) };
+}
+
+/// From now on the calling thread's sleeps end as soon as the system can, instead of up to 50 us later
+/// together with others.
+pub fn sleep_exactly() {
+    // SAFETY: a number is passed by value; the call changes the calling thread's timer slack only.
+    let ok = unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong) };
+    assert_eq!(ok, 0, "a thread may set its timer slack");
 }
 
 /// Measures `run`, which handles `events` events.

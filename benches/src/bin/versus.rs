@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use clap::{Arg, ArgAction, Command, value_parser};
 use dapple::StealPolicy;
 use dapple_benches::measure::{Took, median};
+use dapple_benches::random::shuffled;
 use dapple_benches::report::{self, Record};
 use dapple_benches::workloads::{self, Run, Workload};
 
@@ -61,20 +62,6 @@ fn rows() -> Vec<Row> {
         }
     }
     rows
-}
-
-/// The numbers below `n` in an order that depends on the seed (Fisher and Yates, SplitMix64).
-fn shuffled(n: usize, seed: u64) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..n).collect();
-    let mut state = seed;
-    for i in (1..n).rev() {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        order.swap(i, ((z ^ (z >> 31)) % (i as u64 + 1)) as usize);
-    }
-    order
 }
 
 fn command() -> Command {

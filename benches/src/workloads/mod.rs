@@ -20,9 +20,10 @@ pub mod rayon;
 pub mod tokio_actor;
 pub mod tokio_spawn;
 
-use std::sync::{Condvar, Mutex};
+use std::sync::{Condvar, Mutex, OnceLock};
 
 use crate::measure::Took;
+use crate::openloop::service::{Speed, spin};
 
 /// Generators of `keyed`.
 pub const GENERATORS: usize = 64;
@@ -96,26 +97,8 @@ pub const CHAINS: u64 = 128;
 
 /// About 10 us of arithmetic: as many steps as took so long when this was first called.
 pub(crate) fn work_10us() {
-    static STEPS: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
-    fn steps(n: u64) {
-        let mut x = std::hint::black_box(n);
-        for _ in 0..n {
-            x ^= x << 13;
-            x ^= x >> 7;
-            x ^= x << 17;
-        }
-        std::hint::black_box(x);
-    }
-    let n = *STEPS.get_or_init(|| {
-        let mut per_step = f64::MAX;
-        for _ in 0..20 {
-            let start = std::time::Instant::now();
-            steps(100_000);
-            per_step = per_step.min(start.elapsed().as_nanos() as f64 / 100_000.0);
-        }
-        (10_000.0 / per_step) as u64
-    });
-    steps(n);
+    static STEPS: OnceLock<u64> = OnceLock::new();
+    spin(*STEPS.get_or_init(|| Speed::measure().steps(10_000)));
 }
 
 /// Rounds of each generator for about `events` increments, and the exact number of these.

@@ -1,0 +1,164 @@
+//! Which points are measured, and the measuring of one.
+
+use super::Setup;
+use super::generator::{Bench, NotServed};
+use super::mgk;
+use super::percentiles::Percentiles;
+use super::record::{Figures, Point, REFERENCE, Record};
+use super::schedule::{Distribution, Keys, Request, Spec};
+use super::systems::Start;
+use crate::random::{seed_of, shuffled};
+
+/// All combinations of these.
+#[derive(Clone, Debug)]
+pub struct Grid {
+    /// Workers and generator.
+    pub setups: Vec<Setup>,
+    /// Of the service times.
+    pub distributions: Vec<Distribution>,
+    /// How the requests are spread over them.
+    pub keys: Vec<Keys>,
+    /// Mean service times, in microseconds.
+    pub means_us: Vec<u32>,
+    /// In percent.
+    pub loads: Vec<u32>,
+    /// Runs are longer or shorter by this factor.
+    pub scale: f64,
+}
+
+impl Grid {
+    /// The points, those of one drawing next to each other.
+    pub fn points(&self) -> Vec<Point> {
+        let mut points = Vec::new();
+        for &setup in &self.setups {
+            for &distribution in &self.distributions {
+                for &keys in &self.keys {
+                    for &mean_us in &self.means_us {
+                        for &load in &self.loads {
+                            points.push(Point { setup, distribution, keys, mean_us, load });
+                        }
+                    }
+                }
+            }
+        }
+        points
+    }
+
+    /// How many requests a run has at this point: those of about 0.3 s if the mean service is up to
+    /// 10 us, 0.4 s up to 25 us, and 0.8 s above.
+    pub fn requests(&self, point: &Point) -> usize {
+        let seconds = match point.mean_us {
+            0..=10 => 0.3,
+            11..=25 => 0.4,
+            _ => 0.8,
+        };
+        ((rate(point) * 1e9 * seconds * self.scale) as usize).max(1)
+    }
+
+    /// How many the longest run has.
+    pub fn most_requests(&self) -> usize {
+        self.points().iter().map(|point| self.requests(point)).max().unwrap_or(0)
+    }
+
+    fn schedule(&self, point: &Point, round: u32) -> Vec<Request> {
+        let spec = Spec {
+            seed: seed(point, round),
+            distribution: point.distribution,
+            mean: mean_nanos(point),
+            keys: point.keys,
+            rate: rate(point),
+            requests: self.requests(point),
+        };
+        spec.schedule()
+    }
+
+    /// Measures the systems at a point, in another order in each round, and computes the reference,
+    /// which is the first of the records.
+    ///
+    /// # Errors
+    ///
+    /// The name of a system that does not serve all requests.
+    pub fn measure(
+        &self,
+        bench: &mut Bench,
+        point: Point,
+        systems: &[(&'static str, Start)],
+        rounds: u32,
+    ) -> Result<Vec<Record>, (&'static str, NotServed)> {
+        let requests = self.requests(&point);
+        let names = std::iter::once(REFERENCE).chain(systems.iter().map(|(name, _)| *name));
+        let record = |system| Record { point, system, requests, runs: Vec::new() };
+        let mut records: Vec<Record> = names.map(record).collect();
+        for round in 0..rounds {
+            let factor = bench.speed.check();
+            if (factor - 1.0).abs() > WORTH_A_WORD {
+                eprintln!("\nopenloop: the machine is {factor:.2} times as fast as before");
+            }
+            let schedule = self.schedule(&point, round);
+            let ideal = mgk::sojourns(&schedule, point.setup.workers());
+            records[0].runs.push(Figures { latency: Percentiles::of(ideal), cost: None });
+            for index in shuffled(systems.len(), seed(&point, round)) {
+                let (name, start) = systems[index];
+                let run = bench.run(point.setup, start, &schedule);
+                records[index + 1].runs.push(run.map_err(|error| (name, error))?);
+            }
+        }
+        Ok(records)
+    }
+}
+
+/// A machine that has become so much faster or slower is mentioned.
+const WORTH_A_WORD: f64 = 0.1;
+
+fn mean_nanos(point: &Point) -> f64 {
+    f64::from(point.mean_us) * 1e3
+}
+
+/// Arrivals per nanosecond.
+fn rate(point: &Point) -> f64 {
+    f64::from(point.load) / 100.0 * point.setup.workers() as f64 / mean_nanos(point)
+}
+
+fn seed(point: &Point, round: u32) -> u64 {
+    seed_of(&[
+        point.setup as u64,
+        point.distribution as u64,
+        point.keys as u64,
+        u64::from(point.mean_us),
+        u64::from(point.load),
+        u64::from(round),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grid() -> Grid {
+        Grid {
+            setups: Setup::ALL.to_vec(),
+            distributions: vec![Distribution::Fixed],
+            keys: vec![Keys::Uniform],
+            means_us: vec![10, 100],
+            loads: vec![50, 110],
+            scale: 1.0,
+        }
+    }
+
+    #[test]
+    fn a_run_has_as_many_requests_as_arrive_in_its_time() {
+        let grid = grid();
+        let requests: Vec<usize> = grid.points().iter().map(|p| grid.requests(p)).collect();
+        assert_eq!(requests, [15_000, 33_000, 4_000, 8_800, 30_000, 66_000, 8_000, 17_600]);
+        assert_eq!(grid.most_requests(), 66_000);
+    }
+
+    #[test]
+    fn each_round_of_a_point_has_its_own_schedule() {
+        let grid = grid();
+        let [first, .., last] = grid.points()[..] else { unreachable!() };
+        assert_eq!(grid.schedule(&first, 0), grid.schedule(&first, 0));
+        assert_ne!(grid.schedule(&first, 0), grid.schedule(&first, 1));
+        assert_ne!(seed(&first, 0), seed(&last, 0));
+    }
+}
