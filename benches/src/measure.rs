@@ -46,12 +46,33 @@ pub fn sleep_until(nanos: u64) {
     unsafe { libc::clock_nanosleep(clock, how, &until, std::ptr::null_mut()) };
 }
 
-/// From now on the calling thread's sleeps end as soon as the system can, instead of up to 50 us later
-/// together with others.
+/// From now on the calling thread's sleeps end as soon as the system can, instead of up to 50 us
+/// later together with others.
 pub fn sleep_exactly() {
     // SAFETY: a number is passed by value; the call changes the calling thread's timer slack only.
     let ok = unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong) };
     assert_eq!(ok, 0, "a thread may set its timer slack");
+}
+
+/// From now on the calling thread runs as soon as it wakes, whatever else runs (`SCHED_FIFO`); false
+/// if the process may not ask for that.
+pub fn run_first() -> bool {
+    let param = libc::sched_param { sched_priority: 1 };
+    // SAFETY: the pointer is to a parameter of ours; 0 is the calling thread.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &param) == 0 }
+}
+
+/// CPU time of everything on this machine so far, in nanoseconds, the time that a hypervisor gave to
+/// others included; none if the system does not tell. Its unit is a tick of 10 ms.
+pub fn machine_cpu_nanos() -> Option<u64> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    // user, nice, system, idle, iowait, irq, softirq, steal; guests are part of user.
+    let ticks = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace().take(8);
+    let ticks: Vec<u64> = ticks.map(|n| n.parse().ok()).collect::<Option<_>>()?;
+    let busy = ticks.iter().sum::<u64>() - ticks.get(3)? - ticks.get(4)?;
+    // SAFETY: only a number is passed.
+    let per_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok()?;
+    Some(busy * (1_000_000_000 / per_second))
 }
 
 /// Measures `run`, which handles `events` events.

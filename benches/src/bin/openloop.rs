@@ -6,9 +6,10 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use dapple_benches::openloop::generator::{Bench, Slots};
+use dapple_benches::openloop::generator::{Bench, Naps, Slots};
 use dapple_benches::openloop::grid::Grid;
 use dapple_benches::openloop::record::{Point, Record};
 use dapple_benches::openloop::schedule::{Distribution, Keys};
@@ -21,14 +22,15 @@ const ABOUT: &str = "Latency of dapple and its peers when requests arrive by a s
 const LONG_ABOUT: &str = "\
 Latency of dapple and its peers when requests arrive by a schedule
 
-Requests arrive at random times (Poisson) that are fixed before the run, each with a service time and a key; \
-requests of one key are not served at once. A generator posts each request when it is due and never waits for \
-the system. The latency of a request is the time from its intended arrival to the end of its service, so \
-nothing is left out because something else was late. M/G/k is what a queue with as many servers and no \
-overhead makes of the same requests.
+Requests arrive at random times (Poisson) that are fixed before the run, each with a service time \
+and a key; requests of one key are not served at once. A generator posts each request when it is due \
+and never waits for the system. The latency of a request is the time from its intended arrival to \
+the end of its service, so nothing is left out because something else was late. M/G/k is what a \
+queue with as many servers and no overhead makes of the same requests.
 
-All systems get the same schedules and pinned workers, and run in turn, in another order in each round. Figures \
-are medians over the rounds. Close other programs: everything that takes a core for a while is in the tail.";
+All systems get the same schedules and pinned workers, and run in turn, in another order in each \
+round. Figures are medians over the rounds. Close other programs: everything that takes a core for a \
+while is in the tail.";
 
 fn command() -> Command {
     let setups = Setup::ALL.map(Setup::name);
@@ -76,6 +78,15 @@ fn command() -> Command {
                 .value_parser(scale)
                 .help("Makes the runs longer: at 1 they take 0.3 to 0.8 s [default: 1; 0.5 if quick]"),
         )
+        .arg(
+            one("nap", "US")
+                .value_parser(value_parser!(u32).range(0..=100_000))
+                .default_value("0")
+                .help("How long the generator of setup two sleeps at least, if nothing is due"),
+        )
+        .arg(Arg::new("realtime").long("realtime").action(ArgAction::SetTrue).help(
+            "The generator of setup two runs before everything else (SCHED_FIFO; takes the right to)",
+        ))
         .arg(one("json", "FILE").help("Also write all figures as JSON"))
         .arg(one("svg", "DIR").help("Also draw the curves, a file per setup and distribution"))
         .arg(Arg::new("quick").long("quick").action(ArgAction::SetTrue).help(
@@ -162,7 +173,7 @@ fn measure(args: &ArgMatches, grid: &Grid, bench: &mut Bench) -> Result<Vec<Reco
         let place = format!("{setup}, {service} {mean_us} us, {keys} keys, {load} %");
         eprint!("\rpoint {} of {}: {place}          ", i + 1, points.len());
         let measured = grid.measure(bench, point, &systems, rounds);
-        let failed = |(name, _)| format!("{name} has not served all requests ({place})");
+        let failed = |(name, error)| format!("{name}, {place}: {error}");
         records.extend(measured.map_err(failed)?);
     }
     eprintln!();
@@ -212,12 +223,14 @@ fn run(args: &ArgMatches) -> Result<(), String> {
     check_outputs(args)?;
     let grid = grid(args);
     let slots = Slots::new(grid.most_requests());
-    let mut bench = Bench { slots, speed: Speed::measure(), cores };
+    let nap = args.get_one("nap").copied().map(u32::into).expect("it has a default");
+    let naps = Naps { least: Duration::from_micros(nap), realtime: args.get_flag("realtime") };
+    let mut bench = Bench { slots, speed: Speed::measure(), cores, naps };
     let records = measure(args, &grid, &mut bench)?;
     let mut out = io::stdout().lock();
     let printed = report::table(&records, &mut out).and_then(|()| out.flush());
     if let Some(file) = args.get_one::<String>("json") {
-        let text = report::json(&records, grid.scale, bench.speed.steps_per_nano());
+        let text = report::json(&records, grid.scale, &bench);
         fs::write(file, text).map_err(|error| format!("cannot write {file}: {error}"))?;
     }
     if let Some(directory) = args.get_one::<String>("svg") {

@@ -4,6 +4,7 @@
 //! It writes down by how much it was late. Afterwards it waits for the slots of all requests, and
 //! only then the run ends; so no run disturbs the next one.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -15,7 +16,8 @@ use super::service::Speed;
 use super::systems::{Job, Start, System};
 use super::{Setup, pin};
 use crate::measure::{
-    monotonic_nanos, process_cpu_nanos, sleep_exactly, sleep_until, thread_cpu_nanos,
+    machine_cpu_nanos, monotonic_nanos, process_cpu_nanos, run_first, sleep_exactly, sleep_until,
+    thread_cpu_nanos,
 };
 
 /// From the start of a run to the origin of its schedule.
@@ -43,9 +45,34 @@ impl Slots {
     }
 }
 
-/// A system did not serve all requests in time.
-#[derive(Debug)]
-pub struct NotServed;
+/// Why there are no figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// A system did not serve all requests in time.
+    NotServed,
+    /// The generator may not run before everything else.
+    NotPermitted,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Failure::NotServed => "not all requests were served in time",
+            Failure::NotPermitted => "the process may not use the realtime policy SCHED_FIFO",
+        })
+    }
+}
+
+/// How a generator without a core to itself waits.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Naps {
+    /// How long it sleeps at least. To wake a thread costs some microseconds: with longer naps it
+    /// takes less from the workers, and posts several requests at a time, some of them late.
+    pub least: Duration,
+    /// It runs as soon as it wakes, whatever else runs; otherwise the system may let a worker
+    /// finish its time slice of some milliseconds.
+    pub realtime: bool,
+}
 
 /// What the runs have in common.
 pub struct Bench {
@@ -55,6 +82,8 @@ pub struct Bench {
     pub speed: Speed,
     /// The cores that are used.
     pub cores: [usize; 2],
+    /// In [`Setup::Two`].
+    pub naps: Naps,
 }
 
 impl Bench {
@@ -62,33 +91,37 @@ impl Bench {
     ///
     /// # Errors
     ///
-    /// When the system does not serve all requests within a minute after the last one.
+    /// When the system does not serve all requests within a minute after the last one, and when the
+    /// generator may not run as it should.
     pub fn run(
         &self,
         setup: Setup,
         start: Start,
         schedule: &[Request],
-    ) -> Result<Figures, NotServed> {
+    ) -> Result<Figures, Failure> {
         let mut system = start(&setup.worker_cores(self.cores));
         let generate = || {
-            let wait_until = match setup.generator_core(self.cores) {
+            let least_nap = match setup.generator_core(self.cores) {
                 Some(core) => {
                     pin(core);
-                    spin_until
+                    None
                 }
                 None => {
                     sleep_exactly();
-                    nap_until
+                    if self.naps.realtime && !run_first() {
+                        return Err(Failure::NotPermitted);
+                    }
+                    Some(self.naps.least.as_nanos() as u64)
                 }
             };
             self.warm_up(&mut *system)?;
-            self.generate(&mut *system, schedule, wait_until)
+            self.generate(&mut *system, schedule, least_nap)
         };
         thread::scope(|scope| scope.spawn(generate).join().expect("the generator does not panic"))
     }
 
     /// A short request of each key.
-    fn warm_up(&self, system: &mut dyn System) -> Result<(), NotServed> {
+    fn warm_up(&self, system: &mut dyn System) -> Result<(), Failure> {
         let slots = self.slots.empty(KEYS);
         let intended = monotonic_nanos();
         for (key, slot) in slots.iter().enumerate() {
@@ -103,34 +136,64 @@ impl Bench {
         &self,
         system: &mut dyn System,
         schedule: &[Request],
-        wait_until: fn(u64) -> u64,
-    ) -> Result<Figures, NotServed> {
+        least_nap: Option<u64>,
+    ) -> Result<Figures, Failure> {
         let slots = self.slots.empty(schedule.len());
         let mut late = vec![0; schedule.len()];
-        let (process_cpu, own_cpu) = (process_cpu_nanos(), thread_cpu_nanos());
-        let began = monotonic_nanos();
-        let origin = began + LEAD.as_nanos() as u64;
+        let before = Usage::now();
+        let origin = before.time + LEAD.as_nanos() as u64;
         for ((request, slot), late) in schedule.iter().zip(slots).zip(&mut late) {
             let intended = origin + request.at;
             let steps = self.speed.steps(u64::from(request.service));
-            *late = wait_until(intended) - intended;
+            let now = match least_nap {
+                None => spin_until(intended),
+                Some(least) => nap_until(intended, least),
+            };
+            *late = now - intended;
             system.post(request.key, Job { steps, intended, slot });
         }
-        let posted = monotonic_nanos();
-        let posting_cpu = thread_cpu_nanos() - own_cpu;
-        wait_for(slots, PATIENCE + Duration::from_nanos(posted - began))?;
-        let (process_cpu, own_cpu) =
-            (process_cpu_nanos() - process_cpu, thread_cpu_nanos() - own_cpu);
+        let posted = Usage::now().since(&before);
+        wait_for(slots, PATIENCE + Duration::from_nanos(posted.time))?;
+        let served = Usage::now().since(&before);
         let latencies = slots.iter().map(|slot| slot.load(Ordering::Relaxed)).collect();
+        let of_system = served.process.saturating_sub(served.thread);
+        let of_others = served.machine.map(|all| all.saturating_sub(served.process));
         Ok(Figures {
             latency: Percentiles::of(latencies),
             cost: Some(Cost {
                 generator_late_p99: Percentiles::of(late).p99,
-                generator_cpu_share: posting_cpu as f64 / (posted - began) as f64,
-                system_cpu_per_request: process_cpu.saturating_sub(own_cpu) as f64
-                    / schedule.len() as f64,
+                generator_cpu_share: posted.thread as f64 / posted.time as f64,
+                system_cpu_per_request: of_system as f64 / schedule.len() as f64,
+                others_cpu_share: of_others.map(|nanos| nanos as f64 / served.time as f64),
             }),
         })
+    }
+}
+
+/// Readings of the clocks, or what passed between two of them.
+struct Usage {
+    time: u64,
+    machine: Option<u64>,
+    process: u64,
+    /// Of the generator.
+    thread: u64,
+}
+
+impl Usage {
+    fn now() -> Self {
+        // The time last, as the others take some.
+        let (machine, process) = (machine_cpu_nanos(), process_cpu_nanos());
+        Usage { machine, process, thread: thread_cpu_nanos(), time: monotonic_nanos() }
+    }
+
+    fn since(&self, before: &Usage) -> Self {
+        let machine = self.machine.zip(before.machine);
+        Usage {
+            time: self.time - before.time,
+            machine: machine.map(|(now, before)| now.saturating_sub(before)),
+            process: self.process - before.process,
+            thread: self.thread - before.thread,
+        }
     }
 }
 
@@ -145,24 +208,24 @@ fn spin_until(time: u64) -> u64 {
     }
 }
 
-/// Sleeps until it is time, if it is not yet.
-fn nap_until(time: u64) -> u64 {
+/// Sleeps until it is time, if it is not yet, and for `least` nanoseconds.
+fn nap_until(time: u64, least: u64) -> u64 {
     loop {
         let now = monotonic_nanos();
         if now >= time {
             return now;
         }
-        sleep_until(time);
+        sleep_until(time.max(now + least));
     }
 }
 
 /// Waits until all slots are filled.
-fn wait_for(slots: &[AtomicU64], patience: Duration) -> Result<(), NotServed> {
+fn wait_for(slots: &[AtomicU64], patience: Duration) -> Result<(), Failure> {
     let end = monotonic_nanos() + patience.as_nanos() as u64;
     for slot in slots {
         while slot.load(Ordering::Relaxed) == 0 {
             if monotonic_nanos() > end {
-                return Err(NotServed);
+                return Err(Failure::NotServed);
             }
             thread::sleep(Duration::from_micros(200));
         }

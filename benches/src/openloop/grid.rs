@@ -1,7 +1,7 @@
 //! Which points are measured, and the measuring of one.
 
 use super::Setup;
-use super::generator::{Bench, NotServed};
+use super::generator::{Bench, Failure};
 use super::mgk;
 use super::percentiles::Percentiles;
 use super::record::{Figures, Point, REFERENCE, Record};
@@ -77,14 +77,14 @@ impl Grid {
     ///
     /// # Errors
     ///
-    /// The name of a system that does not serve all requests.
+    /// Those of a run, with the name of the system.
     pub fn measure(
         &self,
         bench: &mut Bench,
         point: Point,
         systems: &[(&'static str, Start)],
         rounds: u32,
-    ) -> Result<Vec<Record>, (&'static str, NotServed)> {
+    ) -> Result<Vec<Record>, (&'static str, Failure)> {
         let requests = self.requests(&point);
         let names = std::iter::once(REFERENCE).chain(systems.iter().map(|(name, _)| *name));
         let record = |system| Record { point, system, requests, runs: Vec::new() };

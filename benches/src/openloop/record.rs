@@ -33,6 +33,16 @@ pub struct Cost {
     pub generator_cpu_share: f64,
     /// CPU time of everything but the generator, in nanoseconds, the service included.
     pub system_cpu_per_request: f64,
+    /// CPU time of other programs, by wall time: more than a few percent disturb the run. In units
+    /// of 10 ms, so coarse for short runs. None if the system does not tell.
+    pub others_cpu_share: Option<f64>,
+}
+
+impl Cost {
+    /// Did other programs take more than a tenth of a core?
+    pub fn is_disturbed(&self) -> bool {
+        self.others_cpu_share.is_some_and(|share| share > 0.1)
+    }
 }
 
 /// Of one run.

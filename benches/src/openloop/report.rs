@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
+use super::generator::Bench;
 use super::record::{Cost, Figures, Record, distinct};
 use super::schedule::{KEYS, LONG_RATIO, LONG_SHARE, ZIPF_EXPONENT};
 
@@ -45,11 +46,16 @@ pub fn table(records: &[Record], out: &mut impl Write) -> io::Result<()> {
             row(record, out)?;
         }
     }
+    let costs = || records.iter().flat_map(|r| &r.runs).filter_map(|run| run.cost);
     writeln!(
         out,
-        "\nMedians over the rounds. `~`: fewer than {FEW} requests of a run are beyond this percentile. \
-         gen late: by how much a request was posted later than intended, p99. gen CPU: CPU time of the \
-         generator, by wall time. CPU us/request: of all threads but the generator, service included."
+        "\nMedians over the rounds. `~`: fewer than {FEW} requests of a run are beyond this \
+         percentile. gen late: by how much a request was posted later than intended, p99. gen CPU: \
+         CPU time of the generator, by wall time. CPU us/request: of all threads but the generator, \
+         service included.\n\n\
+         During {} of {} runs other programs took more than a tenth of a core.",
+        costs().filter(Cost::is_disturbed).count(),
+        costs().count()
     )
 }
 
@@ -77,10 +83,12 @@ fn row(record: &Record, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// Everything as JSON: all runs, and their medians. Times are in nanoseconds.
-pub fn json(records: &[Record], scale: f64, steps_per_nano: f64) -> String {
+pub fn json(records: &[Record], scale: f64, bench: &Bench) -> String {
     let document = json!({
         "scale": scale,
-        "steps_per_nanosecond": steps_per_nano,
+        "steps_per_nanosecond": bench.speed.steps_per_nano(),
+        "least_nap_us": bench.naps.least.as_micros() as u64,
+        "realtime_generator": bench.naps.realtime,
         "number_of_keys": KEYS,
         "zipf_exponent": ZIPF_EXPONENT,
         "bimodal": { "long_share": LONG_SHARE, "long_ratio": LONG_RATIO },
@@ -109,6 +117,7 @@ fn record_json(record: &Record) -> Value {
             "generator_late_p99": record.median_cost(|c| c.generator_late_p99 as f64),
             "generator_cpu_share": record.median_cost(|c| c.generator_cpu_share),
             "system_cpu_per_request": record.median_cost(|c| c.system_cpu_per_request),
+            "others_cpu_share": record.median_cost(|c| c.others_cpu_share.unwrap_or(0.0)),
         },
         "runs": record.runs.iter().map(run_json).collect::<Vec<Value>>(),
     })
@@ -124,5 +133,6 @@ fn run_json(run: &Figures) -> Value {
         "generator_late_p99": run.cost.map(|c| c.generator_late_p99),
         "generator_cpu_share": run.cost.map(|c| c.generator_cpu_share),
         "system_cpu_per_request": run.cost.map(|c| c.system_cpu_per_request),
+        "others_cpu_share": run.cost.and_then(|c| c.others_cpu_share),
     })
 }
