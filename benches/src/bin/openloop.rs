@@ -13,7 +13,6 @@ use dapple_benches::openloop::generator::{Bench, Naps, Slots};
 use dapple_benches::openloop::grid::Grid;
 use dapple_benches::openloop::record::{Point, Record};
 use dapple_benches::openloop::schedule::{Distribution, Keys};
-use dapple_benches::openloop::service::Speed;
 use dapple_benches::openloop::systems::{self, Start};
 use dapple_benches::openloop::{Setup, curves, report, two_cores};
 
@@ -162,7 +161,7 @@ fn chosen_systems(args: &ArgMatches) -> Vec<(&'static str, Start)> {
 }
 
 /// Everything that was measured.
-fn measure(args: &ArgMatches, grid: &Grid, bench: &mut Bench) -> Result<Vec<Record>, String> {
+fn measure(args: &ArgMatches, grid: &Grid, bench: &Bench) -> Result<Vec<Record>, String> {
     let rounds = args.get_one("rounds").copied().expect("it has a default");
     let systems = chosen_systems(args);
     let points = grid.points();
@@ -225,8 +224,8 @@ fn run(args: &ArgMatches) -> Result<(), String> {
     let slots = Slots::new(grid.most_requests());
     let nap = args.get_one("nap").copied().map(u32::into).expect("it has a default");
     let naps = Naps { least: Duration::from_micros(nap), realtime: args.get_flag("realtime") };
-    let mut bench = Bench { slots, speed: Speed::measure(), cores, naps };
-    let records = measure(args, &grid, &mut bench)?;
+    let bench = Bench { slots, cores, naps };
+    let records = measure(args, &grid, &bench)?;
     let mut out = io::stdout().lock();
     let printed = report::table(&records, &mut out).and_then(|()| out.flush());
     if let Some(file) = args.get_one::<String>("json") {

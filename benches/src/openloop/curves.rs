@@ -29,16 +29,20 @@ const ROWS: [Percentile; 3] =
 const PANEL_WIDTH: f64 = 300.0;
 const PANEL_HEIGHT: f64 = 220.0;
 /// Left of a panel, for its scale; below it; around everything; above everything.
-const LEFT: f64 = 72.0;
+const LEFT: f64 = 88.0;
 const BELOW: f64 = 64.0;
 const MARGIN: f64 = 16.0;
 const TOP: f64 = 84.0;
 
+const NOTE: &str = "Medians over the rounds. Panels are scaled for loads up to 100 %; \
+    above, latency grows as long as the run lasts.";
+
 /// The drawing of these records, which are of one setup, distribution and spread of keys.
 pub fn svg(title: &str, records: &[&Record]) -> String {
     let means = distinct(records.iter().copied(), |r| r.point.mean_us);
-    let width = MARGIN * 2.0 + means.len().max(2) as f64 * (LEFT + PANEL_WIDTH);
-    let height = TOP + ROWS.len() as f64 * (PANEL_HEIGHT + BELOW);
+    let width = MARGIN + means.len().max(2) as f64 * (LEFT + PANEL_WIDTH);
+    let bottom = TOP + ROWS.len() as f64 * (PANEL_HEIGHT + BELOW);
+    let height = bottom + MARGIN;
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
          viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"12\" fill=\"#222\">\n\
@@ -52,7 +56,7 @@ pub fn svg(title: &str, records: &[&Record]) -> String {
             records.iter().copied().filter(|r| r.point.mean_us == mean).collect();
         for (row, (name, figure)) in ROWS.into_iter().enumerate() {
             let panel = Panel {
-                x: MARGIN + LEFT + column as f64 * (LEFT + PANEL_WIDTH),
+                x: LEFT + column as f64 * (LEFT + PANEL_WIDTH),
                 y: TOP + row as f64 * (PANEL_HEIGHT + BELOW),
                 loads: Scale::of_loads(&of_mean),
                 latencies: Scale::of_latencies(&of_mean, figure),
@@ -63,7 +67,8 @@ pub fn svg(title: &str, records: &[&Record]) -> String {
             panel.lines(&of_mean, figure, &id, &mut out);
         }
     }
-    out.push_str("</svg>\n");
+    writeln!(out, "<text x=\"{MARGIN}\" y=\"{bottom}\" fill=\"#666\">{NOTE}</text>\n</svg>")
+        .expect(STRING);
     out
 }
 
@@ -193,7 +198,7 @@ impl Panel {
             )
             .expect(STRING);
         }
-        let (label_x, label_y) = (x - LEFT + 14.0, y + PANEL_HEIGHT / 2.0);
+        let (label_x, label_y) = (x - 58.0, y + PANEL_HEIGHT / 2.0);
         writeln!(
             out,
             "<rect x=\"{x}\" y=\"{y}\" width=\"{PANEL_WIDTH}\" height=\"{PANEL_HEIGHT}\" fill=\"none\" \

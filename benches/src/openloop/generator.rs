@@ -78,8 +78,6 @@ pub struct Naps {
 pub struct Bench {
     /// For the latencies.
     pub slots: Slots,
-    /// Of this machine.
-    pub speed: Speed,
     /// The cores that are used.
     pub cores: [usize; 2],
     /// In [`Setup::Two`].
@@ -140,11 +138,12 @@ impl Bench {
     ) -> Result<Figures, Failure> {
         let slots = self.slots.empty(schedule.len());
         let mut late = vec![0; schedule.len()];
+        let speed = Speed::measure();
         let before = Usage::now();
         let origin = before.time + LEAD.as_nanos() as u64;
         for ((request, slot), late) in schedule.iter().zip(slots).zip(&mut late) {
             let intended = origin + request.at;
-            let steps = self.speed.steps(u64::from(request.service));
+            let steps = speed.steps(u64::from(request.service));
             let now = match least_nap {
                 None => spin_until(intended),
                 Some(least) => nap_until(intended, least),
@@ -165,6 +164,8 @@ impl Bench {
                 generator_cpu_share: posted.thread as f64 / posted.time as f64,
                 system_cpu_per_request: of_system as f64 / schedule.len() as f64,
                 others_cpu_share: of_others.map(|nanos| nanos as f64 / served.time as f64),
+                speed_drift: Speed::measure().over(speed),
+                steps_per_nano: speed.steps_per_nano(),
             }),
         })
     }

@@ -80,7 +80,7 @@ impl Grid {
     /// Those of a run, with the name of the system.
     pub fn measure(
         &self,
-        bench: &mut Bench,
+        bench: &Bench,
         point: Point,
         systems: &[(&'static str, Start)],
         rounds: u32,
@@ -90,10 +90,6 @@ impl Grid {
         let record = |system| Record { point, system, requests, runs: Vec::new() };
         let mut records: Vec<Record> = names.map(record).collect();
         for round in 0..rounds {
-            let factor = bench.speed.check();
-            if (factor - 1.0).abs() > WORTH_A_WORD {
-                eprintln!("\nopenloop: the machine is {factor:.2} times as fast as before");
-            }
             let schedule = self.schedule(&point, round);
             let ideal = mgk::sojourns(&schedule, point.setup.workers());
             records[0].runs.push(Figures { latency: Percentiles::of(ideal), cost: None });
@@ -106,9 +102,6 @@ impl Grid {
         Ok(records)
     }
 }
-
-/// A machine that has become so much faster or slower is mentioned.
-const WORTH_A_WORD: f64 = 0.1;
 
 fn mean_nanos(point: &Point) -> f64 {
     f64::from(point.mean_us) * 1e3

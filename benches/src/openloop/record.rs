@@ -36,12 +36,19 @@ pub struct Cost {
     /// CPU time of other programs, by wall time: more than a few percent disturb the run. In units
     /// of 10 ms, so coarse for short runs. None if the system does not tell.
     pub others_cpu_share: Option<f64>,
+    /// How many times faster the machine was after the run than before, when the service was
+    /// calibrated.
+    pub speed_drift: f64,
+    /// How fast it was before.
+    pub steps_per_nano: f64,
 }
 
 impl Cost {
-    /// Did other programs take more than a tenth of a core?
+    /// Did other programs take more than a tenth of a core, or has the machine become faster or
+    /// slower by more than a twentieth?
     pub fn is_disturbed(&self) -> bool {
         self.others_cpu_share.is_some_and(|share| share > 0.1)
+            || (self.speed_drift - 1.0).abs() > 0.05
     }
 }
 

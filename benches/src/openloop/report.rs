@@ -53,7 +53,8 @@ pub fn table(records: &[Record], out: &mut impl Write) -> io::Result<()> {
          percentile. gen late: by how much a request was posted later than intended, p99. gen CPU: \
          CPU time of the generator, by wall time. CPU us/request: of all threads but the generator, \
          service included.\n\n\
-         During {} of {} runs other programs took more than a tenth of a core.",
+         {} of {} runs were disturbed: other programs took more than a tenth of a core, or the \
+         machine became faster or slower by more than a twentieth.",
         costs().filter(Cost::is_disturbed).count(),
         costs().count()
     )
@@ -86,7 +87,6 @@ fn row(record: &Record, out: &mut impl Write) -> io::Result<()> {
 pub fn json(records: &[Record], scale: f64, bench: &Bench) -> String {
     let document = json!({
         "scale": scale,
-        "steps_per_nanosecond": bench.speed.steps_per_nano(),
         "least_nap_us": bench.naps.least.as_micros() as u64,
         "realtime_generator": bench.naps.realtime,
         "number_of_keys": KEYS,
@@ -134,5 +134,7 @@ fn run_json(run: &Figures) -> Value {
         "generator_cpu_share": run.cost.map(|c| c.generator_cpu_share),
         "system_cpu_per_request": run.cost.map(|c| c.system_cpu_per_request),
         "others_cpu_share": run.cost.and_then(|c| c.others_cpu_share),
+        "speed_drift": run.cost.map(|c| c.speed_drift),
+        "steps_per_nanosecond": run.cost.map(|c| c.steps_per_nano),
     })
 }

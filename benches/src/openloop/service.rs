@@ -25,9 +25,6 @@ pub struct Speed {
     steps_per_nano: f64,
 }
 
-/// A speed that differs by more than this from the one in use replaces it.
-const DRIFT: f64 = 0.03;
-
 impl Speed {
     /// Measures it: the best of many short trials, which interrupts spare some of. Takes about 5
     /// ms.
@@ -41,15 +38,9 @@ impl Speed {
         Speed { steps_per_nano: (0..60).map(|_| trial()).fold(0.0, f64::max) }
     }
 
-    /// Measures again, and takes the new speed if the machine has become faster or slower; tells by
-    /// what factor.
-    pub fn check(&mut self) -> f64 {
-        let now = Speed::measure();
-        let factor = now.steps_per_nano / self.steps_per_nano;
-        if (factor - 1.0).abs() > DRIFT {
-            *self = now;
-        }
-        factor
+    /// How many times faster this is than `other`.
+    pub fn over(self, other: Speed) -> f64 {
+        self.steps_per_nano / other.steps_per_nano
     }
 
     /// How many steps take so long.
