@@ -73,6 +73,14 @@ fn command() -> Command {
                 .help("Runs of each system at each point, each round with a schedule of its own"),
         )
         .arg(
+            one("retries", "N")
+                .value_parser(value_parser!(u32).range(0..=100))
+                .help(
+                    "How often a run is repeated that other programs or a change of the machine's \
+                     speed disturbed, at most [default: 2; 0 if quick]",
+                ),
+        )
+        .arg(
             one("scale", "FACTOR")
                 .value_parser(scale)
                 .help("Makes the runs longer: at 1 they take 0.3 to 0.8 s [default: 1; 0.5 if quick]"),
@@ -163,6 +171,8 @@ fn chosen_systems(args: &ArgMatches) -> Vec<(&'static str, Start)> {
 /// Everything that was measured.
 fn measure(args: &ArgMatches, grid: &Grid, bench: &Bench) -> Result<Vec<Record>, String> {
     let rounds = args.get_one("rounds").copied().expect("it has a default");
+    let default_retries = if args.get_flag("quick") { 0 } else { 2 };
+    let retries = args.get_one("retries").copied().unwrap_or(default_retries);
     let systems = chosen_systems(args);
     let points = grid.points();
     let mut records = Vec::new();
@@ -171,7 +181,7 @@ fn measure(args: &ArgMatches, grid: &Grid, bench: &Bench) -> Result<Vec<Record>,
         let (setup, service, keys) = (setup.name(), distribution.name(), keys.name());
         let place = format!("{setup}, {service} {mean_us} us, {keys} keys, {load} %");
         eprint!("\rpoint {} of {}: {place}          ", i + 1, points.len());
-        let measured = grid.measure(bench, point, &systems, rounds);
+        let measured = grid.measure(bench, point, &systems, rounds, retries);
         let failed = |(name, error)| format!("{name}, {place}: {error}");
         records.extend(measured.map_err(failed)?);
     }

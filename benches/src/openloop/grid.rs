@@ -73,7 +73,7 @@ impl Grid {
     }
 
     /// Measures the systems at a point, in another order in each round, and computes the reference,
-    /// which is the first of the records.
+    /// which is the first of the records. A disturbed run is repeated so many times at most.
     ///
     /// # Errors
     ///
@@ -84,6 +84,7 @@ impl Grid {
         point: Point,
         systems: &[(&'static str, Start)],
         rounds: u32,
+        retries: u32,
     ) -> Result<Vec<Record>, (&'static str, Failure)> {
         let requests = self.requests(&point);
         let names = std::iter::once(REFERENCE).chain(systems.iter().map(|(name, _)| *name));
@@ -95,12 +96,27 @@ impl Grid {
             records[0].runs.push(Figures { latency: Percentiles::of(ideal), cost: None });
             for index in shuffled(systems.len(), seed(&point, round)) {
                 let (name, start) = systems[index];
-                let run = bench.run(point.setup, start, &schedule);
+                let run = undisturbed(retries, || bench.run(point.setup, start, &schedule));
                 records[index + 1].runs.push(run.map_err(|error| (name, error))?);
             }
         }
         Ok(records)
     }
+}
+
+/// Runs until a run was not disturbed, or the retries are used up.
+fn undisturbed(
+    retries: u32,
+    mut run: impl FnMut() -> Result<Figures, Failure>,
+) -> Result<Figures, Failure> {
+    let mut figures = run()?;
+    for _ in 0..retries {
+        if !figures.cost.is_some_and(|cost| cost.is_disturbed()) {
+            break;
+        }
+        figures = run()?;
+    }
+    Ok(figures)
 }
 
 fn mean_nanos(point: &Point) -> f64 {

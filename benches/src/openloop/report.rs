@@ -53,7 +53,7 @@ pub fn table(records: &[Record], out: &mut impl Write) -> io::Result<()> {
          percentile. gen late: by how much a request was posted later than intended, p99. gen CPU: \
          CPU time of the generator, by wall time. CPU us/request: of all threads but the generator, \
          service included.\n\n\
-         {} of {} runs were disturbed: other programs took more than a tenth of a core, or the \
+         {} of these {} runs were disturbed: other programs took more than a tenth of a core, or the \
          machine became faster or slower by more than a twentieth.",
         costs().filter(Cost::is_disturbed).count(),
         costs().count()
