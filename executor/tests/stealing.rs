@@ -175,6 +175,18 @@ fn e7_spinning_workers_do_not_keep_wait_idle() {
 }
 
 #[test]
+fn e7_a_spin_ends() {
+    let rt = Runtime::builder().workers(2).spin(Duration::from_millis(20)).build().unwrap();
+    rt.handle().post_uncolored(|_| ());
+    rt.wait_idle();
+    let sleeps = (0..1_000).any(|_| {
+        thread::sleep(Duration::from_millis(10));
+        rt.metrics().parks() >= 2
+    });
+    assert!(sleeps, "both workers sleep in the end");
+}
+
+#[test]
 fn c9_a_greedy_color_leaves_a_thousand_others_their_share() {
     fn greedy(stop: Arc<AtomicBool>, cx: &mut Cx) {
         if !stop.load(Relaxed) {

@@ -50,6 +50,8 @@ pub(crate) struct Local {
     credits: Cell<usize>,
     /// The color whose event runs now; null: none.
     pub(crate) current: Cell<*const ColorCell>,
+    /// The last reading of the clock, unless something has run since; 0: it has.
+    now: Cell<u64>,
     /// Posts since the worker started; the turn counts by difference.
     pub(crate) posts: Cell<u32>,
     /// Of these, those of events to their own color, and those without a color.
@@ -90,6 +92,7 @@ impl Local {
             cells: RefCell::new(core.cells.magazine()),
             credits: Cell::new(0),
             current: Cell::new(ptr::null()),
+            now: Cell::new(0),
             posts: Cell::new(0),
             self_posts: Cell::new(0),
             uncolored_posts: Cell::new(0),
@@ -153,6 +156,22 @@ impl Local {
 
     pub(crate) fn steals(&self) -> bool {
         self.steals
+    }
+
+    /// The time, read once between two events however often it is asked for: a reading costs more than
+    /// a small event.
+    #[inline]
+    pub(super) fn now(&self) -> u64 {
+        if self.now.get() == 0 {
+            self.now.set(self.core.clock.now());
+        }
+        self.now.get()
+    }
+
+    /// Something runs, or the worker sleeps: the time has to be read again.
+    #[inline]
+    pub(super) fn time_passes(&self) {
+        self.now.set(0);
     }
 
     /// Memory for an event.

@@ -86,7 +86,7 @@ impl Local {
             let taken = pays && self.take_from(victim);
             // Also when the victim has been asked: what it hands over comes at once.
             if pays && self.core.settings.steal_policy == StealPolicy::CostAware {
-                trials.begins(self.core.reading(self.core.clock.now()), index);
+                trials.begins(self.core.reading(self.now()), index);
             }
             taken
         })
@@ -156,7 +156,7 @@ impl Local {
         match self.judge(victim) {
             Verdict::No => false,
             Verdict::Yes => true,
-            Verdict::Perhaps => trials.allows(self.core.clock.now()),
+            Verdict::Perhaps => trials.allows(self.now()),
         }
     }
 

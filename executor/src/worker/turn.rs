@@ -74,7 +74,7 @@ impl Local {
             color.set_home(self.index);
         }
         let pace = Pace::of(color.event_nanos());
-        let begin = if time_it || pace == Pace::Long { self.core.clock.now() } else { 0 };
+        let begin = if time_it || pace == Pace::Long { self.now() } else { 0 };
         let mut progress = Progress {
             cell,
             link: color.queue.own().unwrap_or_else(|| color.queue.head()),
@@ -326,6 +326,7 @@ impl Local {
         let published = &self.shared().published;
         published.site.store(std::ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
         if posted == 0 {
+            self.time_passes();
             // SAFETY: by contract.
             unsafe { Event::run(event, cx) }
         } else {
@@ -343,19 +344,20 @@ impl Local {
         struct Stop<'a>(&'a Local, u64, u32);
         impl Drop for Stop<'_> {
             fn drop(&mut self) {
-                let took = self.0.core.clock.now().saturating_sub(self.1);
+                let took = self.0.now().saturating_sub(self.1);
                 self.0.sample(Sample::new(Measure::RunTime, self.2, took));
             }
         }
-        let now = self.core.clock.now();
+        let now = self.now();
         self.sample(Sample::new(Measure::QueueDelay, label, now.saturating_sub(posted)));
         let _stop = Stop(self, now, label);
+        self.time_passes();
         // SAFETY: by contract.
         unsafe { Event::run(event, cx) }
     }
 
     fn look_at_clock(&self, p: &mut Progress) -> TurnStep {
-        let now = self.core.clock.now();
+        let now = self.now();
         if p.begin == 0 {
             // Not timed so far: from now on it is.
             (p.begin, p.since, p.from) = (now, now, p.turn.events());
@@ -370,7 +372,7 @@ impl Local {
         if events == 0 {
             return;
         }
-        let now = self.core.clock.now();
+        let now = self.now();
         let took = now.saturating_sub(p.since);
         let posts = self.posts_in_and_out();
         let own = posts.0.wrapping_sub(p.posts_from.0);
@@ -385,7 +387,7 @@ impl Local {
     }
 
     fn run_uncolored(&self, event: NonNull<Event>, time_it: bool) -> bool {
-        let start = if time_it { self.core.clock.now() } else { 0 };
+        let start = if time_it { self.now() } else { 0 };
         self.shared().published.label.store(0, Ordering::Relaxed);
         let ran = catch_unwind(AssertUnwindSafe(|| {
             // SAFETY: the run queue gave the event to us alone, and it has not run.
@@ -397,7 +399,7 @@ impl Local {
         // SAFETY: its closure is spent.
         unsafe { self.give_memory(event) };
         if start != 0 {
-            self.learn_entry(self.core.clock.now().saturating_sub(start), UNCOLORED_TRAFFIC);
+            self.learn_entry(self.now().saturating_sub(start), UNCOLORED_TRAFFIC);
         }
         add(&self.shared().counters.events, 1);
         self.entry_nanos.get() >= LONG_EVENT_NANOS
@@ -419,6 +421,7 @@ impl Local {
         // SAFETY: we hold the color.
         let label = cell.map_or(0, |c| unsafe { c.as_ref() }.label);
         panic::report(&self.core, payload, site, label);
+        self.time_passes();
     }
 
     /// Drops what was taken out of a run queue, unrun.

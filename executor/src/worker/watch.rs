@@ -85,7 +85,7 @@ pub struct StallReport<'a> {
 impl Local {
     /// Serves what waits behind a worker that is stuck. True: something is runnable here now.
     pub(super) fn rescue(&self, watch: &mut Watch) -> bool {
-        let now = self.core.clock.now();
+        let now = self.now();
         let n = self.core.workers.len();
         for index in (1..n).map(|i| (self.index + i) % n) {
             let stuck = watch.stuck_for(&self.core, index, now);

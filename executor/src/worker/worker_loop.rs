@@ -134,8 +134,7 @@ impl WorkerLoop<'_> {
 
     /// Time, timers, descriptors, inbox; and what is published.
     fn look_around(&mut self) {
-        let core = &self.local.core;
-        let now = core.clock.now();
+        let now = self.local.now();
         let elapsed = now.saturating_sub(self.last_look);
         let per_entry = elapsed / u64::from(self.entries.max(1));
         self.look_every = match per_entry > SLOW_ENTRY_NANOS {
@@ -157,7 +156,7 @@ impl WorkerLoop<'_> {
         if now.saturating_sub(self.last_poll) >= POLL_INTERVAL {
             self.last_poll = now;
             self.park(Some(Duration::ZERO));
-            let took = core.clock.now().saturating_sub(now);
+            let took = self.local.now().saturating_sub(now);
             self.local.sample(Sample::new(Measure::PollTime, 0, took));
         }
         if let Some(entry) = self.local.take_inbox() {
@@ -209,6 +208,7 @@ impl WorkerLoop<'_> {
             let mut cx = Cx::new(self.local);
             polled = lock(&self.local.shared().park).park(timeout, &mut cx);
         });
+        self.local.time_passes();
         if let Err(error) = polled {
             tracing::error!(worker = self.local.index, %error, "the poller failed");
             std::thread::sleep(Duration::from_millis(1));
@@ -219,7 +219,7 @@ impl WorkerLoop<'_> {
     fn idle(&mut self) {
         self.local.flush_samples();
         if self.entries > 0 {
-            let elapsed = self.local.core.clock.now().saturating_sub(self.last_look);
+            let elapsed = self.local.now().saturating_sub(self.last_look);
             self.report_own_stall(elapsed);
         }
         self.publish();
@@ -238,7 +238,7 @@ impl WorkerLoop<'_> {
             self.park(timeout);
         }
         state.rise(me);
-        let now = core.clock.now();
+        let now = self.local.now();
         if !spun {
             self.last_poll = now;
             self.trials.wakes(core.reading(now));
@@ -258,7 +258,7 @@ impl WorkerLoop<'_> {
         if core.phase() >= Phase::Stopping || !self.local.shared().has_nothing() {
             return Some(Duration::ZERO);
         }
-        let now = core.clock.now();
+        let now = self.local.now();
         self.trials.naps(core.reading(now));
         let timer = lock(&self.local.shared().timers)
             .plan_sleep()
@@ -309,7 +309,7 @@ impl WorkerLoop<'_> {
         let core = self.local.core.clone();
         let (me, state) = (self.local.index, &core.sleep.state);
         let limit = saturating_nanos(core.settings.spin);
-        let start = core.clock.now();
+        let start = self.local.now();
         state.spin(me);
         core.quiesce.worker_went_idle();
         for round in 0u32.. {
@@ -317,7 +317,8 @@ impl WorkerLoop<'_> {
                 return true;
             }
             if round.is_multiple_of(SPINS_PER_LOOK) {
-                let now = core.clock.now();
+                self.local.time_passes();
+                let now = self.local.now();
                 if now.saturating_sub(start) >= limit {
                     return false;
                 }
