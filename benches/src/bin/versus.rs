@@ -41,9 +41,9 @@ struct Row {
 /// A row whose run takes longer than this does an eighth of the events from then on.
 const SLOW_RUN: Duration = Duration::from_millis(1_500);
 
-fn rows() -> Vec<Row> {
+fn rows(workers: &[usize]) -> Vec<Row> {
     let mut rows = Vec::new();
-    for workers in [1, 2] {
+    for &workers in workers {
         for (name, policy) in POLICIES {
             let run = move |w, n| Some(workloads::dapple::run(w, n, workers, policy));
             let (run, took) = (Box::new(run), Vec::new());
@@ -94,6 +94,17 @@ fn command() -> Command {
                 .help("Only this workload; may be repeated"),
         )
         .arg(
+            Arg::new("workers")
+                .long("workers")
+                .value_name("N")
+                .action(ArgAction::Append)
+                .value_parser(|n: &str| match n.parse::<usize>() {
+                    Ok(n @ 1..=64) => Ok(n),
+                    _ => Err("a number from 1 to 64"),
+                })
+                .help("With so many workers; may be repeated [default: 1 and 2]"),
+        )
+        .arg(
             Arg::new("system")
                 .long("system")
                 .value_name("SYSTEM")
@@ -116,12 +127,13 @@ fn main() -> ExitCode {
     let rounds = args.get_one::<u32>("rounds").copied().unwrap_or(if quick { 9 } else { 15 });
     let only: Vec<&String> = args.get_many("only").unwrap_or_default().collect();
     let systems: Vec<&String> = args.get_many("system").unwrap_or_default().collect();
+    let workers = args.get_many("workers").map_or(vec![1, 2], |w| w.copied().collect());
     let mut records = Vec::new();
     for workload in Workload::ALL {
         if !only.is_empty() && !only.iter().any(|o| *o == workload.name()) {
             continue;
         }
-        let mut rows = rows();
+        let mut rows = rows(&workers);
         rows.retain(|r| systems.is_empty() || systems.iter().any(|s| *s == r.system));
         let events = workload.events(quick);
         for round in 0..rounds {

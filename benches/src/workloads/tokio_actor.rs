@@ -8,7 +8,8 @@ use tokio::task::JoinHandle;
 use super::{BURST, CHAINS, GENERATORS, KEYS, Keys, Workload, keyed_rounds};
 use crate::measure::{Took, time};
 
-pub(super) fn runtime(workers: usize) -> Runtime {
+/// A runtime with so many workers.
+pub fn runtime(workers: usize) -> Runtime {
     let rt = Builder::new_multi_thread().worker_threads(workers).build().expect("a runtime");
     rt.block_on(async {
         let warm: Vec<_> = (0..64).map(|_| tokio::spawn(tokio::task::yield_now())).collect();
