@@ -170,8 +170,7 @@ impl Core {
                     UNKNOWN => published.entry_nanos.load(Ordering::Relaxed),
                     worth => worth,
                 };
-                // The eager policy wakes somebody for every color that becomes runnable.
-                if self.settings.is_eager() || self.is_worth_waking(expected) {
+                if expected >= self.wakes_from() {
                     self.sleep.notify_any(self, worker + 1);
                 }
             }
@@ -192,9 +191,14 @@ impl Core {
         }
     }
 
-    /// Is something that takes so many nanoseconds worth waking a worker for?
-    pub(crate) fn is_worth_waking(&self, nanos: u32) -> bool {
-        nanos >= WAKE_NANOS.max(4 * self.move_nanos)
+    /// What takes so many nanoseconds, or more, is worth waking a worker for. The eager policy wakes
+    /// somebody for every color that becomes runnable.
+    pub(crate) fn wakes_from(&self) -> u32 {
+        match (self.settings.steals(), self.settings.is_eager()) {
+            (false, _) => u32::MAX,
+            (true, true) => 0,
+            (true, false) => WAKE_NANOS.max(4 * self.move_nanos),
+        }
     }
 
     /// Takes `n` counts.

@@ -74,6 +74,8 @@ pub(crate) struct Local {
     keeps_home: bool,
     /// Entries worth less than this, in nanoseconds, stay out of the deque.
     public_from: u32,
+    /// Those worth at least this are worth waking somebody for.
+    wakes_from: u32,
     /// No worker: it disposes of what comes after the workers are gone, and its counts go to the
     /// core's.
     undertaker: bool,
@@ -109,6 +111,7 @@ impl Local {
                 StealPolicy::CostAware if many => PUBLIC_NANOS,
                 _ => u32::MAX,
             },
+            wakes_from: core.wakes_from(),
             undertaker: false,
             core,
         }
@@ -286,8 +289,8 @@ impl Local {
         }
         let worth = if worth == UNKNOWN { self.entry_nanos.get() } else { worth };
         self.queue(entry, worth);
-        if self.steals && self.core.sleep.state.any_idle() {
-            self.consider_waking(worth);
+        if worth >= self.wakes_from && self.core.sleep.state.any_idle() {
+            self.consider_waking();
         }
     }
 
@@ -322,13 +325,13 @@ impl Local {
         !self.deque.is_empty() || self.shared().private.len() > 0
     }
 
-    /// Somebody sleeps. Wakes it if what has just become runnable is worth it; what is not known to
+    /// Somebody sleeps, and what has just become runnable is worth waking it; what is not known to
     /// be is found by the sentinel.
     #[cold]
-    fn consider_waking(&self, worth: u32) {
+    fn consider_waking(&self) {
         // Alone in the queue of a worker that is about to look there, it runs here.
         let waits = self.deque.len() > 1 || !self.current.get().is_null();
-        if self.core.settings.is_eager() || waits && self.core.is_worth_waking(worth) {
+        if waits || self.wakes_from == 0 {
             self.core.sleep.notify_any(&self.core, self.index + 1);
         }
     }

@@ -20,6 +20,10 @@ pub(crate) struct WorkerShared {
     pub(crate) stealer: Stealer<Entry>,
     /// What nobody else would gain by.
     pub(crate) private: CachePadded<Private<Entry>>,
+    /// Who last served what waits behind this worker because it was stuck, and when: others leave that to
+    /// it, unless it does not come again.
+    pub(crate) rescuer: AtomicUsize,
+    pub(crate) rescued_at: AtomicU64,
     /// Number plus one of a worker that would like some of it, on trial; 0: none.
     pub(crate) asked: AtomicUsize,
     /// What others hand to this worker.
@@ -44,6 +48,8 @@ impl WorkerShared {
         WorkerShared {
             stealer,
             private: Private::new().into(),
+            rescuer: AtomicUsize::new(0),
+            rescued_at: AtomicU64::new(0),
             asked: AtomicUsize::new(0),
             inbox: Injector::new(),
             unpark: park.unparker(),

@@ -94,12 +94,28 @@ impl Local {
             }
             self.report_stall(index, stuck, false);
             let victim = &self.core.workers[index];
+            if !self.is_rescuer_of(victim, now) {
+                continue;
+            }
             self.note_rescue(index, watch.progress(index));
             self.take_as_guests(victim);
             self.poll_for(index, victim);
             crate::timer::fire_for(self, index, now);
         }
         self.has_queued()
+    }
+
+    /// Shall this worker serve the stuck one? One at a time is enough: what is taken can be stolen from it, and
+    /// if it gets stuck itself the next one comes. A hint: two at once do no harm.
+    fn is_rescuer_of(&self, victim: &WorkerShared, now: u64) -> bool {
+        let served = now.saturating_sub(victim.rescued_at.load(Ordering::Relaxed));
+        let mine = victim.rescuer.load(Ordering::Relaxed) == self.index;
+        if !mine && served < self.core.settings.steal_delay_nanos() {
+            return false;
+        }
+        victim.rescuer.store(self.index, Ordering::Relaxed);
+        victim.rescued_at.store(now, Ordering::Relaxed);
+        true
     }
 
     /// Looks at the descriptors of a stuck worker; what is ready is posted here.
