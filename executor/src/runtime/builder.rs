@@ -268,11 +268,10 @@ impl Builder {
             return Err(invalid("a runtime has at least one worker"));
         }
         settings.workers = workers;
-        let pins: Vec<Option<CoreId>> = match cores {
-            Chosen::Named(cores) | Chosen::Usable(cores) if pin_cores && workers <= cores.len() => {
-                cores.into_iter().map(Some).take(workers).collect()
-            }
-            _ => vec![None; workers],
+        let (Chosen::Named(cores) | Chosen::Usable(cores)) = cores;
+        let pins: Vec<Option<CoreId>> = match pin_cores && workers <= cores.len() {
+            true => cores.iter().copied().map(Some).take(workers).collect(),
+            false => vec![None; workers],
         };
 
         let mut deques = Vec::new();
@@ -287,7 +286,7 @@ impl Builder {
             deques.push(deque);
         }
         let move_nanos = match settings.steals() && !settings.is_eager() {
-            true => price::of_a_move(&pins),
+            true => price::of_a_move(&cores),
             false => 0,
         };
         let core = Core::create(settings, shared, move_nanos);

@@ -54,6 +54,8 @@ pub(crate) struct Core {
     pub(crate) clock: Clock,
     /// What it takes to move a cache line to another core and back, in nanoseconds.
     pub(crate) move_nanos: u32,
+    /// Until when no worker steals on trial, as one has done so in vain.
+    pub(crate) trials_paused_until: AtomicU64,
     pub(crate) sleep: Sleep,
     pub(crate) quiesce: Quiesce,
     pub(crate) labels: Labels,
@@ -92,6 +94,7 @@ impl Core {
             settings,
             clock: Clock::new(),
             move_nanos,
+            trials_paused_until: AtomicU64::new(0),
             sleep,
             quiesce: Quiesce::default(),
             labels: Labels::default(),

@@ -22,14 +22,14 @@ const TRIPS: u32 = 32;
 /// The whole measurement gives up after this.
 const PATIENCE: Duration = Duration::from_millis(3);
 
-/// Nanoseconds that a cache line takes to another core and back.
-pub(crate) fn of_a_move(pins: &[Option<CoreId>]) -> u32 {
+/// Nanoseconds that a cache line takes from one of these cores to another one and back.
+pub(crate) fn of_a_move(cores: &[CoreId]) -> u32 {
     static MEASURED: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
-    *MEASURED.get_or_init(|| match pins {
-        [Some(a), Some(b), ..] => measure(*a, *b).unwrap_or(DEFAULT_NANOS),
-        // Who knows where the threads will run.
+    match cores {
+        [a, b, ..] => *MEASURED.get_or_init(|| measure(*a, *b).unwrap_or(DEFAULT_NANOS)),
+        // Nothing moves between one core and itself.
         _ => DEFAULT_NANOS,
-    })
+    }
 }
 
 fn measure(a: CoreId, b: CoreId) -> Option<u32> {

@@ -156,7 +156,10 @@ impl Local {
         match self.judge(victim) {
             Verdict::No => false,
             Verdict::Yes => true,
-            Verdict::Perhaps => trials.allows(self.now()),
+            Verdict::Perhaps => {
+                let paused = self.core.trials_paused_until.load(Ordering::Relaxed);
+                trials.allows(self.now(), paused)
+            }
         }
     }
 

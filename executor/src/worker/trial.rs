@@ -96,11 +96,17 @@ impl Trials {
         self.last_rate = 0;
     }
 
-    /// May it take what may or may not be worth its move?
-    pub(super) fn allows(&self, now: u64) -> bool {
+    /// May it take what may or may not be worth its move? `paused_until`: the latest [`Trials::paused_until`]
+    /// of any worker. What one has tried in vain the next one need not try at once.
+    pub(super) fn allows(&self, now: u64, paused_until: u64) -> bool {
         now < self.trusted_until
             || self.running.is_some()
-            || now >= self.paused_until && self.before.is_some_and(|(_, at)| now < at + FRESH)
+            || now >= paused_until && self.before.is_some_and(|(_, at)| now < at + FRESH)
+    }
+
+    /// When it may try again.
+    pub(super) fn paused_until(&self) -> u64 {
+        self.paused_until
     }
 
     /// It has taken some from `victim`.

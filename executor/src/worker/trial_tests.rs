@@ -26,7 +26,7 @@ impl World {
     }
 
     fn allows(&self) -> bool {
-        self.trials.allows(self.reading.now)
+        self.trials.allows(self.reading.now, self.trials.paused_until())
     }
 
     fn steals(&mut self) {

@@ -190,6 +190,8 @@ impl WorkerLoop<'_> {
             let reading = self.local.core.reading(now);
             let surely = self.local.judge(self.local.shared()) == Verdict::Yes;
             if let Judgement::Undone(victim) = self.trials.judge(reading, surely) {
+                let pause = self.trials.paused_until();
+                self.local.core.trials_paused_until.fetch_max(pause, Ordering::Relaxed);
                 self.local.send_back(victim);
             }
         }
