@@ -5,9 +5,9 @@
 //! The throughput before is what the others did in the better of two naps of this worker, one after the
 //! other: in the first one they may have been idle for a part of it. The one
 //! after is what all did for [`TRIAL`] since the steal. If it has grown by a twentieth, the worker may
-//! steal for [`TRUST`] without asking again. If not, or if there is nothing to compare with, it sends back what it
-//! has, and leaves the others alone for a while: first [`LEAST_PAUSE`], twice as long each time that it fails
-//! again.
+//! steal for [`TRUST`] without asking again. If not, it sends back what it has, and leaves the others alone for a
+//! while: first [`LEAST_PAUSE`], twice as long each time that it fails again. If there is nothing to compare with,
+//! as the figures had promised long work, it sends back what it has, too, and may try properly.
 //!
 //! What counts is the number of events, the only measure that fits every program. A program whose events arrive at a
 //! fixed rate gains nothing by this measure, rightly: its worker keeps up, and a second one would only move
@@ -132,7 +132,11 @@ impl Trials {
         if surely {
             return Judgement::Kept;
         }
-        if before.is_some_and(|before| reading.rate_since(begin) > before + before / 20) {
+        let Some(before) = before else {
+            // Nothing has been shown: it is free to try properly.
+            return Judgement::Undone(victim);
+        };
+        if reading.rate_since(begin) > before + before / 20 {
             self.trusted_until = reading.now + TRUST;
             self.pause = 0;
             return Judgement::Kept;
