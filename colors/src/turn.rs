@@ -7,7 +7,7 @@
 //! Reading a clock costs more than a small event, so the time is looked at rarely: after the 4th
 //! event, after the 5th if the turn was not timed from its begin, then after every 16th. A color whose
 //! events are known to be long is looked at after each one, one whose events are known to be short
-//! after the 16th, the 32nd, the 64th. This module has no clock: it says *when* the caller has to
+//! after the 8th, the 9th and the 36th. This module has no clock: it says *when* the caller has to
 //! read one, and decides on what it is told.
 
 /// The bounds of one turn.
@@ -96,7 +96,7 @@ impl Turn {
         let next_look = match pace {
             Pace::Long => 1,
             Pace::Unknown => 4,
-            Pace::Short => 16,
+            Pace::Short => 8,
         };
         Turn { budget, pace, events: 0, timed_from: 0, next_look }
     }
@@ -117,10 +117,7 @@ impl Turn {
     /// The clock was read for the first time: the turn's time counts from here.
     pub fn start_timing(&mut self) -> TurnStep {
         self.timed_from = self.events;
-        self.next_look = match self.pace {
-            Pace::Short => 2 * self.events,
-            _ => self.events + 1,
-        };
+        self.next_look = self.events + 1;
         TurnStep::Continue
     }
 
@@ -136,7 +133,7 @@ impl Turn {
         self.next_look = match self.pace {
             Pace::Long => self.events + 1,
             Pace::Unknown => (self.events / 16 + 1) * 16,
-            Pace::Short => 2 * self.events,
+            Pace::Short => self.events.saturating_mul(4),
         };
         TurnStep::Continue
     }

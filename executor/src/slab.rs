@@ -108,8 +108,22 @@ impl Slab {
     ///
     /// It came from a slab, which is still there, and is not used again.
     pub(crate) unsafe fn give_back(slot: Slot) {
-        // SAFETY: by contract; the header's slab is written once, and does not move.
-        unsafe { lock(&Chunk::of(slot).as_ref().slab.as_ref().inner).give(slot) }
+        // SAFETY: by contract. Only this field of the header is read, as others may be written
+        // meanwhile: it is written before the first slot is handed out, and the slab does not move.
+        unsafe {
+            let slab = (&raw const (*Chunk::of(slot).as_ptr()).slab).read();
+            slab.as_ref().give_outside(slot);
+        }
+    }
+
+    /// The same, of this slab.
+    ///
+    /// # Safety
+    ///
+    /// It came from this slab, and is not used again.
+    pub(crate) unsafe fn give_outside(&self, slot: Slot) {
+        // SAFETY: by contract.
+        unsafe { lock(&self.inner).give(slot) }
     }
 
     fn fill(&self, slots: &mut Vec<Slot>, n: usize) {

@@ -48,6 +48,9 @@ pub(crate) const UNKNOWN: u32 = 0;
 /// Turns shorter than this, in nanoseconds, wake nobody, whatever they come with.
 const LEAST_WORTH: u32 = 1_000;
 
+/// What is gained by having a grave visited elsewhere.
+pub(crate) const GRAVE_WORTH: u32 = 1;
+
 /// See the module.
 #[repr(C, align(64))]
 pub(crate) struct ColorCell {

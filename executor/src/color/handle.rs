@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 
 use dapple_colors::Posted;
 
-use super::cell::{ColorCell, Retire, UNKNOWN};
+use super::cell::{ColorCell, GRAVE_WORTH, Retire};
 use crate::cx::Cx;
 use crate::event::Event;
 use crate::metrics::Sampler;
@@ -182,7 +182,7 @@ impl Color {
                 let core = CoreRef::of(self.core());
                 let home = cell.home();
                 if ColorCell::dig(self.0) == Posted::BecameRunnable {
-                    core.inject(home, Entry::color(self.0), UNKNOWN);
+                    core.inject(home, Entry::color(self.0), GRAVE_WORTH);
                 }
             }
         }

@@ -23,6 +23,7 @@ use crate::slab::Slab;
 use crate::sync::{AtomicU8, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
 use crate::worker::entry::Entry;
 use crate::worker::shared::{Sleep, WorkerShared};
+use crate::worker::steal::{SURELY_LONG, Verdict};
 
 /// How far a runtime has come (E11). It only goes up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,9 +38,6 @@ pub(crate) enum Phase {
     /// No worker serves any more; whoever queues something disposes of it (see `shutdown`).
     Closed,
 }
-
-/// What takes less than this, in nanoseconds, is not worth a wake-up, which costs about as much.
-const WAKE_NANOS: u32 = 3_000;
 
 /// See the module.
 pub(crate) struct Core {
@@ -173,7 +171,9 @@ impl Core {
                     UNKNOWN => published.entry_nanos.load(Ordering::Relaxed),
                     worth => worth,
                 };
-                if expected >= self.wakes_from() {
+                let wakes_from = self.wakes_from();
+                if expected >= wakes_from && (wakes_from == 0 || self.judge(worker) == Verdict::Yes)
+                {
                     self.sleep.notify_any(self, worker + 1);
                 }
             }
@@ -200,7 +200,7 @@ impl Core {
         match (self.settings.steals(), self.settings.is_eager()) {
             (false, _) => u32::MAX,
             (true, true) => 0,
-            (true, false) => WAKE_NANOS.max(4 * self.move_nanos),
+            (true, false) => SURELY_LONG.max(4 * self.move_nanos),
         }
     }
 
@@ -236,7 +236,7 @@ impl Drop for Core {
             // runtime is closed, so the color is idle.
             unsafe {
                 std::ptr::drop_in_place(cell.as_ptr());
-                Slab::give_back(cell.cast());
+                self.cells.give_outside(cell.cast());
             }
         }
     }

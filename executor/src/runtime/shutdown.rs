@@ -142,7 +142,7 @@ pub(crate) fn undertake(core: &Core) {
         Local::undertaker(core.clone()).dispose_all(&core);
         drop(guard);
         fence(Ordering::SeqCst);
-        if core.workers.iter().all(|w| w.has_nothing()) {
+        if core.workers.iter().all(|w| w.has_nothing_open()) {
             return;
         }
     }

@@ -17,6 +17,7 @@ use dapple_colors::Posted;
 
 use super::entry::Entry;
 use super::shared::{WorkerShared, add};
+use super::steal::Verdict;
 use crate::color::cell::{ColorCell, UNKNOWN, blend, blend_thousandths};
 use crate::cx::Cx;
 use crate::event::Event;
@@ -34,6 +35,9 @@ thread_local! {
 
 /// Entries that take at least so long, in nanoseconds, others may gain by.
 const PUBLIC_NANOS: u32 = 2_000;
+
+/// Entries that become public between two of them, at most.
+const PUBLICISED: usize = 64;
 
 /// Counts of the core that a worker takes at once, to give to colors that it makes.
 const CREDIT_BATCH: usize = 1024;
@@ -62,6 +66,8 @@ pub(crate) struct Local {
     /// How many events an entry exchanges with other colors, on average, in thousandths; what is
     /// published.
     pub(crate) entry_traffic: Cell<u32>,
+    /// Whom this worker has asked for private work.
+    asked: Cell<Option<usize>>,
     /// Per worker: its progress when its work was last taken here because it was stuck.
     rescued: Box<[Cell<u64>]>,
     sampler: Sampler,
@@ -100,6 +106,7 @@ impl Local {
             uncolored_posts: Cell::new(0),
             entry_nanos: Cell::new(0),
             entry_traffic: Cell::new(0),
+            asked: Cell::new(None),
             rescued: (0..core.workers.len()).map(|_| Cell::new(u64::MAX)).collect(),
             samples: RefCell::new(Vec::new()),
             polls: Cell::new(0),
@@ -309,14 +316,29 @@ impl Local {
     /// The next entry of the own run queue. Neither part of it starves the other.
     #[inline]
     pub(super) fn dequeue(&self) -> Option<Entry> {
-        debug_assert!(!self.undertaker);
         let deque_first = !self.deque_first.get();
         self.deque_first.set(deque_first);
-        // SAFETY: this is the worker whose queue it is.
-        let private = || unsafe { self.shared().private.pop() };
         match deque_first {
-            true => self.deque.pop().or_else(private),
-            false => private().or_else(|| self.deque.pop()),
+            true => self.deque.pop().or_else(|| self.pop_private()),
+            false => self.pop_private().or_else(|| self.deque.pop()),
+        }
+    }
+
+    /// The next entry that is kept out of the deque.
+    #[inline]
+    pub(super) fn pop_private(&self) -> Option<Entry> {
+        if self.undertaker {
+            return None;
+        }
+        // SAFETY: this is the worker whose queue it is.
+        unsafe { self.shared().private.pop() }
+    }
+
+    /// Puts some of what was kept out of the deque into it, if entries have turned out to be long.
+    pub(super) fn publicise(&self) {
+        if self.entry_nanos.get() >= self.public_from {
+            let some = std::iter::from_fn(|| self.pop_private()).take(PUBLICISED);
+            some.for_each(|entry| self.deque.push(entry));
         }
     }
 
@@ -325,13 +347,13 @@ impl Local {
         !self.deque.is_empty() || self.shared().private.len() > 0
     }
 
-    /// Somebody sleeps, and what has just become runnable is worth waking it; what is not known to
-    /// be is found by the sentinel.
+    /// Somebody sleeps, and what has just become runnable is worth waking it, if it may take it then; what
+    /// is not known to be is found by the sentinel.
     #[cold]
     fn consider_waking(&self) {
         // Alone in the queue of a worker that is about to look there, it runs here.
         let waits = self.deque.len() > 1 || !self.current.get().is_null();
-        if waits || self.wakes_from == 0 {
+        if self.wakes_from == 0 || waits && self.core.judge(self.index) == Verdict::Yes {
             self.core.sleep.notify_any(&self.core, self.index + 1);
         }
     }
@@ -348,6 +370,23 @@ impl Local {
         let own = self.self_posts.get();
         let not_out = own.wrapping_add(self.uncolored_posts.get());
         (own, self.posts.get().wrapping_sub(not_out))
+    }
+
+    /// Asks a worker for some of what it keeps out of its deque.
+    pub(super) fn ask(&self, victim: usize) {
+        self.withdraw();
+        self.asked.set(Some(victim));
+        self.core.workers[victim].asked.store(self.index + 1, Ordering::Relaxed);
+    }
+
+    /// Does not ask any more.
+    pub(super) fn withdraw(&self) {
+        if let Some(victim) = self.asked.take() {
+            let (mine, none) = (self.index + 1, 0);
+            let asked = &self.core.workers[victim].asked;
+            // If it fails, somebody else asks, or the answer is on its way.
+            let _ = asked.compare_exchange(mine, none, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 
     /// What waits behind `worker`, which has come so far and no further, is taken here.

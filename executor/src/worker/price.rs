@@ -3,13 +3,14 @@
 //! Moving a color, and each event that is posted to it from the core where it was, takes a cache line
 //! to the other core and back; that is from 40 ns (two threads of one core) over 100 ns (two cores of one chip) to 2 us (virtual machines,
 //! several packages). Two threads, on two of the cores that the runtime will use, bounce a line to and
-//! fro; the median of a few batches counts. Once per process: 100 us, or a few milliseconds when the
+//! fro; the median of a few batches counts. Once per pair of cores: 100 us, or a few milliseconds when the
 //! machine is so loaded that the two do not run at the same time, and then the default counts.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::cores::{self, CoreId};
-use crate::sync::{AtomicU32, Ordering, spin_loop};
+use crate::sync::{AtomicU32, Mutex, Ordering, lock, spin_loop};
 
 /// What counts when it could not be measured, and the bounds of what was, in nanoseconds.
 const DEFAULT_NANOS: u32 = 700;
@@ -24,12 +25,17 @@ const PATIENCE: Duration = Duration::from_millis(3);
 
 /// Nanoseconds that a cache line takes from one of these cores to another one and back.
 pub(crate) fn of_a_move(cores: &[CoreId]) -> u32 {
-    static MEASURED: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
-    match cores {
-        [a, b, ..] => *MEASURED.get_or_init(|| measure(*a, *b).unwrap_or(DEFAULT_NANOS)),
-        // Nothing moves between one core and itself.
-        _ => DEFAULT_NANOS,
+    static MEASURED: Mutex<BTreeMap<(usize, usize), u32>> = Mutex::new(BTreeMap::new());
+    // Nothing moves between one core and itself.
+    let [a, b, ..] = *cores else { return DEFAULT_NANOS };
+    let mut measured = lock(&MEASURED);
+    if let Some(nanos) = measured.get(&(a.id, b.id)) {
+        return *nanos;
     }
+    // If it fails, the next runtime may have better luck.
+    let Some(nanos) = measure(a, b) else { return DEFAULT_NANOS };
+    measured.insert((a.id, b.id), nanos);
+    nanos
 }
 
 fn measure(a: CoreId, b: CoreId) -> Option<u32> {

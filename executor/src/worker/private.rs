@@ -127,13 +127,17 @@ impl<E> Private<E> {
 
     /// Takes up to `n` of the oldest entries out of a queue that may be another thread's.
     pub(crate) fn take(&self, n: usize) -> Vec<E> {
-        if self.len() == 0 {
+        if self.len() == 0 || n == 0 {
             return Vec::new();
         }
         let takers = self.takers.lock().unwrap_or_else(|e| e.into_inner());
         // Relaxed: the heavy fence follows. Partner: the owner's load in `enter`.
         self.revoked.store(true, Ordering::Relaxed);
-        fences::heavy();
+        if !fences::heavy() {
+            // The system has changed its mind (a sandbox that was entered since): the owner has it alone.
+            self.revoked.store(false, Ordering::Release);
+            return Vec::new();
+        }
         // Acquire: partner is the release of `leave`.
         while self.inside.load(Ordering::Acquire) {
             crate::sync::yield_now();
@@ -197,8 +201,8 @@ mod fences {
         compiler_fence(Ordering::SeqCst);
     }
 
-    pub(super) fn heavy() {
-        assert!(membarrier(PRIVATE_EXPEDITED), "the process is registered for it");
+    pub(super) fn heavy() -> bool {
+        membarrier(PRIVATE_EXPEDITED)
     }
 }
 
@@ -212,8 +216,9 @@ mod fences {
     pub(super) fn light() {
         fence(Ordering::SeqCst);
     }
-    pub(super) fn heavy() {
+    pub(super) fn heavy() -> bool {
         fence(Ordering::SeqCst);
+        true
     }
 }
 
@@ -223,8 +228,8 @@ mod fences {
         false
     }
     pub(super) fn light() {}
-    pub(super) fn heavy() {
-        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+    pub(super) fn heavy() -> bool {
+        false
     }
 }
 

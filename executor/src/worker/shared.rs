@@ -64,7 +64,12 @@ impl WorkerShared {
 
     /// Is nothing runnable queued here?
     pub(crate) fn has_nothing(&self) -> bool {
-        self.inbox.is_empty() && self.stealer.is_empty() && self.private.len() == 0
+        self.has_nothing_open() && self.private.len() == 0
+    }
+
+    /// Is nothing queued where everybody may take it?
+    pub(crate) fn has_nothing_open(&self) -> bool {
+        self.inbox.is_empty() && self.stealer.is_empty()
     }
 }
 

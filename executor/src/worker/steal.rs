@@ -34,7 +34,7 @@ const RESCUE_BATCH: usize = 1024;
 
 /// Entries that take less than this, in nanoseconds, are stolen on trial only: what moves with them is too
 /// hard to tell from averages.
-const SURELY_LONG: u64 = 5_000;
+pub(crate) const SURELY_LONG: u32 = 5_000;
 
 /// What the figures say about a steal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub(crate) fn verdict(entry_nanos: u32, traffic: u32, price: u32) -> Verdict {
     let cost = u64::from(price) * 2 * u64::from(traffic) / 1_000;
     if entry_nanos == UNKNOWN || nanos < cost / 2 {
         Verdict::No
-    } else if nanos >= SURELY_LONG.max(4 * cost) {
+    } else if nanos >= u64::from(SURELY_LONG).max(4 * cost) {
         Verdict::Yes
     } else {
         Verdict::Perhaps
@@ -69,6 +69,20 @@ pub(crate) fn verdict(entry_nanos: u32, traffic: u32, price: u32) -> Verdict {
 }
 
 impl Core {
+    /// What the figures of a worker say about stealing from it.
+    pub(crate) fn judge(&self, worker: usize) -> Verdict {
+        let published = &self.workers[worker].published;
+        match self.settings.steal_policy {
+            StealPolicy::Off => Verdict::No,
+            StealPolicy::Eager => Verdict::Yes,
+            StealPolicy::CostAware => verdict(
+                published.entry_nanos.load(Ordering::Relaxed),
+                published.entry_traffic.load(Ordering::Relaxed),
+                self.move_nanos,
+            ),
+        }
+    }
+
     /// The events that all workers have run, to the turn.
     pub(super) fn reading(&self, now: u64) -> Reading {
         let events = |w: &WorkerShared| w.counters.events.load(Ordering::Relaxed);
@@ -81,34 +95,68 @@ impl Local {
     /// run queue now.
     pub(super) fn steal(&self, trials: &mut Trials) -> bool {
         self.shared().neighbours.iter().any(|&index| {
-            let victim = &self.core.workers[index];
-            let pays = !victim.has_nothing() && self.pays(victim, trials);
-            let taken = pays && self.take_from(victim);
-            // Also when the victim has been asked: what it hands over comes at once.
-            if pays && self.core.settings.steal_policy == StealPolicy::CostAware {
-                trials.begins(self.core.reading(self.now()), index);
+            let Some(verdict) = self.prey(index, trials) else { return false };
+            let taken = self.take_from(&self.core.workers[index]);
+            if taken > 0 {
+                self.begin_trial(trials, index, taken);
+                return true;
             }
-            taken
+            // What others would gain by for sure is not kept out of the deque.
+            let kept = self.core.workers[index].private.len();
+            if verdict == Verdict::Perhaps && kept > 1 {
+                self.ask(index);
+                self.begin_trial(trials, index, kept / 2);
+            }
+            false
         })
     }
 
-    /// Is there something to steal that is worth it beyond doubt?
-    pub(super) fn sees_prey(&self) -> bool {
-        self.core.workers.iter().any(|w| !w.has_nothing() && self.judge(w) == Verdict::Yes)
+    fn begin_trial(&self, trials: &mut Trials, victim: usize, entries: usize) {
+        if self.core.settings.steal_policy == StealPolicy::CostAware {
+            trials.begins(self.core.reading(self.now()), victim, entries);
+        }
     }
 
-    /// Takes about half of what is runnable at another worker, a batch at most.
-    fn take_from(&self, victim: &WorkerShared) -> bool {
+    /// Is there something to steal?
+    pub(super) fn sees_prey(&self, trials: &Trials) -> bool {
+        self.shared().neighbours.iter().any(|&index| self.prey(index, trials).is_some())
+    }
+
+    /// Is there something to steal from this worker, and what do the figures say of it? No is none, and so
+    /// is Perhaps, unless a trial is allowed.
+    fn prey(&self, index: usize, trials: &Trials) -> Option<Verdict> {
+        let victim = &self.core.workers[index];
+        let open = !victim.has_nothing_open();
+        if !open && victim.private.len() < 2 {
+            return None;
+        }
+        let verdict = match self.core.judge(index) {
+            Verdict::Yes if trials.doubts(self.now()) => Verdict::Perhaps,
+            verdict => verdict,
+        };
+        let pays = match verdict {
+            Verdict::No => false,
+            Verdict::Yes => open,
+            Verdict::Perhaps => {
+                let paused = self.core.trials_paused_until.load(Ordering::Relaxed);
+                trials.allows(self.now(), paused)
+            }
+        };
+        pays.then_some(verdict)
+    }
+
+    /// Takes about half of what is runnable at another worker, a batch at most; how many entries that were.
+    fn take_from(&self, victim: &WorkerShared) -> usize {
         let before = self.deque.len();
         let batch = |from: &dyn Fn() -> Steal<()>| retry(from).is_some();
         let taken = batch(&|| victim.stealer.steal_batch_with_limit(&self.deque, BATCH))
             || batch(&|| victim.inbox.steal_batch_with_limit(&self.deque, BATCH));
-        if taken {
-            self.count_steal(self.deque.len().saturating_sub(before));
-        } else if victim.private.len() > 1 {
-            victim.asked.store(self.index + 1, Ordering::Relaxed);
+        if !taken {
+            return 0;
         }
-        taken
+        let entries = self.deque.len().saturating_sub(before).max(1);
+        self.count_steal(entries);
+        entries
     }
 
     /// Gives half of what is kept to itself, a batch at most, to the worker that has asked for it.
@@ -152,35 +200,12 @@ impl Local {
         add(&counters.colors_stolen, entries as u64);
     }
 
-    fn pays(&self, victim: &WorkerShared, trials: &Trials) -> bool {
-        match self.judge(victim) {
-            Verdict::No => false,
-            Verdict::Yes => true,
-            Verdict::Perhaps => {
-                let paused = self.core.trials_paused_until.load(Ordering::Relaxed);
-                trials.allows(self.now(), paused)
-            }
-        }
-    }
-
-    /// What the figures of a worker say about stealing from it.
-    pub(super) fn judge(&self, victim: &WorkerShared) -> Verdict {
-        match self.core.settings.steal_policy {
-            StealPolicy::Off => Verdict::No,
-            StealPolicy::Eager => Verdict::Yes,
-            StealPolicy::CostAware => verdict(
-                victim.published.entry_nanos.load(Ordering::Relaxed),
-                victim.published.entry_traffic.load(Ordering::Relaxed),
-                self.core.move_nanos,
-            ),
-        }
-    }
-
-    /// Undoes a steal: what is queued here goes to `victim`, unless that is stuck.
-    pub(super) fn send_back(&self, victim: usize) {
+    /// Undoes a steal: as many entries as were stolen go from here to `victim`, unless that is stuck.
+    pub(super) fn send_back(&self, victim: usize, entries: usize) {
         add(&self.shared().counters.steals_undone, 1);
         if !self.is_still_stuck(victim) {
-            self.core.inject_all(victim, std::iter::from_fn(|| self.dequeue()));
+            let some = std::iter::from_fn(|| self.dequeue()).take(entries);
+            self.core.inject_all(victim, some);
         }
     }
 

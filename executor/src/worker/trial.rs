@@ -54,8 +54,8 @@ pub(super) enum Judgement {
     Open,
     /// What was stolen may stay.
     Kept,
-    /// What is here goes back to this worker.
-    Undone(usize),
+    /// So many entries go back to this worker.
+    Undone { victim: usize, entries: usize },
 }
 
 /// The account of one worker; see the module.
@@ -66,25 +66,35 @@ pub(super) struct Trials {
     last_rate: u64,
     /// Throughput in the last nap, and when it ended.
     before: Option<(u64, u64)>,
-    /// When the trial began, throughput before it, and from whom was stolen.
-    running: Option<(Reading, Option<u64>, usize)>,
+    running: Option<Trial>,
     trusted_until: u64,
     paused_until: u64,
     pause: u64,
+    doubts_until: u64,
+}
+
+/// A trial that runs.
+#[derive(Debug)]
+struct Trial {
+    begin: Reading,
+    /// Throughput before it, if that is known.
+    before: Option<u64>,
+    victim: usize,
+    /// How many were stolen from the victim.
+    entries: usize,
 }
 
 impl Trials {
     /// The worker goes to sleep.
     pub(super) fn naps(&mut self, reading: Reading) {
-        self.nap = Some(reading);
+        // Naps of a worker that was woken for nothing count as one.
+        self.nap.get_or_insert(reading);
     }
 
     /// It has slept.
     pub(super) fn wakes(&mut self, reading: Reading) {
-        let Some(nap) = self.nap.take() else { return };
-        if reading.now.saturating_sub(nap.now) < NAP {
-            return;
-        }
+        let long = |nap: &mut Reading| reading.now.saturating_sub(nap.now) >= NAP;
+        let Some(nap) = self.nap.take_if(long) else { return };
         let rate = reading.rate_since(nap);
         let both = rate > 0 && self.last_rate > 0;
         self.before = both.then(|| (rate.max(self.last_rate), reading.now));
@@ -94,6 +104,12 @@ impl Trials {
     /// It has found work, by whatever way.
     pub(super) fn works(&mut self) {
         self.last_rate = 0;
+        self.nap = None;
+    }
+
+    /// Have the figures promised more than was there, lately?
+    pub(super) fn doubts(&self, now: u64) -> bool {
+        now < self.doubts_until
     }
 
     /// May it take what may or may not be worth its move? `paused_until`: the latest [`Trials::paused_until`]
@@ -109,32 +125,37 @@ impl Trials {
         self.paused_until
     }
 
-    /// It has taken some from `victim`.
-    pub(super) fn begins(&mut self, reading: Reading, victim: usize) {
-        if reading.now >= self.trusted_until && self.running.is_none() {
-            let before = self.before.take().filter(|(_, at)| reading.now < at + FRESH);
-            self.running = Some((reading, before.map(|(rate, _)| rate), victim));
+    /// It has taken so many from `victim`, or is about to get them.
+    pub(super) fn begins(&mut self, reading: Reading, victim: usize, entries: usize) {
+        match &mut self.running {
+            Some(trial) if trial.victim == victim => trial.entries += entries,
+            None if reading.now >= self.trusted_until => {
+                let before = self.before.take().filter(|(_, at)| reading.now < at + FRESH);
+                let before = before.map(|(rate, _)| rate);
+                self.running = Some(Trial { begin: reading, before, victim, entries });
+            }
+            _ => {}
         }
     }
 
     /// Is a trial over at this time?
     pub(super) fn is_due(&self, now: u64) -> bool {
-        self.running.is_some_and(|(begin, _, _)| now >= begin.now + TRIAL)
+        self.running.as_ref().is_some_and(|trial| now >= trial.begin.now + TRIAL)
     }
 
     /// `surely`: what was run here since the steal is worth it beyond doubt.
     pub(super) fn judge(&mut self, reading: Reading, surely: bool) -> Judgement {
-        let Some((begin, before, victim)) = self.running.filter(|_| self.is_due(reading.now))
-        else {
+        let due = self.is_due(reading.now);
+        let Some(Trial { begin, before, victim, entries }) = self.running.take_if(|_| due) else {
             return Judgement::Open;
         };
-        self.running = None;
         if surely {
             return Judgement::Kept;
         }
         let Some(before) = before else {
             // Nothing has been shown: it is free to try properly.
-            return Judgement::Undone(victim);
+            self.doubts_until = reading.now + LEAST_PAUSE;
+            return Judgement::Undone { victim, entries };
         };
         if reading.rate_since(begin) > before + before / 20 {
             self.trusted_until = reading.now + TRUST;
@@ -143,7 +164,7 @@ impl Trials {
         }
         self.pause = (2 * self.pause).clamp(LEAST_PAUSE, MOST_PAUSE);
         self.paused_until = reading.now + self.pause;
-        Judgement::Undone(victim)
+        Judgement::Undone { victim, entries }
     }
 }
 

@@ -3,6 +3,8 @@ use super::*;
 
 const MS: u64 = 1_000_000;
 
+const UNDONE: Judgement = Judgement::Undone { victim: 1, entries: 32 };
+
 /// A runtime whose events grow by so many a millisecond.
 struct World {
     reading: Reading,
@@ -31,7 +33,9 @@ impl World {
 
     fn steals(&mut self) {
         self.trials.works();
-        self.trials.begins(self.reading, 1);
+        self.trials.begins(self.reading, 1, 20);
+        self.trials.begins(self.reading, 1, 12);
+        self.trials.begins(self.reading, 2, 5);
     }
 
     fn judged(&mut self) -> Judgement {
@@ -86,7 +90,7 @@ fn e3_a_steal_that_lowers_throughput_is_undone_and_not_repeated_soon() {
         pauses.push((w.reading.now - start) / MS);
         w.steals();
         w.passes(TRIAL, 900);
-        assert_eq!(w.judged(), Judgement::Undone(1));
+        assert_eq!(w.judged(), UNDONE);
         assert!(!w.allows());
     }
     assert!(pauses.is_sorted() && pauses[1] >= 16 && pauses[8] >= 900, "{pauses:?}");
@@ -99,7 +103,7 @@ fn e3_a_steal_that_gains_nothing_is_undone_too() {
     w.naps(1_000);
     w.steals();
     w.passes(TRIAL, 1_020);
-    assert_eq!(w.judged(), Judgement::Undone(1));
+    assert_eq!(w.judged(), UNDONE);
 }
 
 #[test]
@@ -109,22 +113,32 @@ fn e3_long_work_is_kept_without_comparison_and_the_rest_is_not() {
         w.steals();
         w.passes(TRIAL, 10);
         let judged = w.trials.judge(w.reading, surely);
-        assert_eq!(judged, if surely { Judgement::Kept } else { Judgement::Undone(1) });
+        assert_eq!(judged, if surely { Judgement::Kept } else { UNDONE });
+        assert_eq!(w.trials.doubts(w.reading.now), !surely, "the figures were wrong");
     }
 }
 
 #[test]
 fn e3_short_naps_and_naps_between_work_tell_nothing() {
     let mut w = World::new();
-    for _ in 0..10 {
-        w.trials.naps(w.reading);
-        w.passes(NAP / 2, 1_000);
-        w.trials.wakes(w.reading);
-    }
+    w.trials.naps(w.reading);
+    w.passes(NAP - 1, 1_000);
+    w.trials.wakes(w.reading);
     assert!(!w.allows());
     for _ in 0..10 {
         w.naps(1_000);
         w.trials.works();
     }
     assert!(!w.allows());
+}
+
+#[test]
+fn e3_naps_that_end_for_nothing_add_up() {
+    let mut w = World::new();
+    for _ in 0..10 {
+        w.trials.naps(w.reading);
+        w.passes(NAP / 4, 10_000);
+        w.trials.wakes(w.reading);
+    }
+    assert!(w.allows());
 }

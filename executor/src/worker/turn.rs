@@ -13,7 +13,7 @@ use super::entry::{Entry, Job};
 use super::local::Local;
 use super::shared::add;
 use super::steal::UNCOLORED_TRAFFIC;
-use crate::color::cell::{Buried, ColorCell, UNKNOWN};
+use crate::color::cell::{Buried, ColorCell, GRAVE_WORTH, UNKNOWN};
 use crate::color::queue::Link;
 use crate::cx::Cx;
 use crate::event::{Event, Header, Kind};
@@ -42,6 +42,8 @@ struct Progress {
     posts_before: u32,
     /// The event at `link` has run, or panicked.
     ended: bool,
+    /// What it takes stands for other entries, too.
+    is_sample: bool,
     /// The color runs here only because its home is stuck.
     is_guest: bool,
 }
@@ -86,6 +88,7 @@ impl Local {
             housekeeping: 0,
             posts_before: self.posts.get(),
             ended: false,
+            is_sample: time_it,
             is_guest,
         };
         self.current.set(cell.as_ptr());
@@ -167,6 +170,8 @@ impl Local {
     #[inline]
     fn requeue(&self, p: &Progress) {
         let entry = Entry::color(p.cell);
+        // From here on it may be run elsewhere; and whoever is woken may be user code (a hook, a drop).
+        self.current.set(std::ptr::null());
         // Read before the color is queued, and may be gone.
         let worth = p.color().worth();
         if !p.is_guest {
@@ -230,6 +235,7 @@ impl Local {
             Finished::Gap => {
                 // A poster is about to link its event. If it was preempted, give it the core.
                 std::thread::yield_now();
+                self.time_passes();
                 self.requeue(p);
                 false
             }
@@ -275,11 +281,13 @@ impl Local {
         cell: NonNull<ColorCell>,
         link: NonNull<Link>,
     ) -> Option<Finished<NonNull<Link>>> {
+        // A palette may drop keys now, whose drops are user code: no event runs, so that what they
+        // post is not kept (see `Queue::keep`).
+        self.current.set(std::ptr::null());
+        self.time_passes();
         // SAFETY: by contract.
         match unsafe { cell.as_ref().bury(link) } {
             Buried::Dead => {
-                // What is dropped with it may make a color at the same address and post to it.
-                self.current.set(std::ptr::null());
                 // SAFETY: it is dead; its memory is given back once.
                 unsafe {
                     std::ptr::drop_in_place(cell.as_ptr());
@@ -292,6 +300,9 @@ impl Local {
                 if finished != Finished::Gap {
                     // SAFETY: the grave's count is ours, and its link is out of the queue.
                     unsafe { self.drop_handle(cell) };
+                }
+                if let Finished::Next(_) = finished {
+                    self.current.set(cell.as_ptr());
                 }
                 Some(finished)
             }
@@ -309,7 +320,7 @@ impl Local {
             if cell.as_ref().life.release() {
                 let home = cell.as_ref().home();
                 if ColorCell::dig(cell) == Posted::BecameRunnable {
-                    self.make_runnable(Entry::color(cell), home, UNKNOWN);
+                    self.make_runnable(Entry::color(cell), home, GRAVE_WORTH);
                 }
             }
         }
@@ -380,9 +391,11 @@ impl Local {
         (p.since, p.from, p.posts_from) = (now, p.turn.events(), posts);
         let color = p.color();
         // As many events as it posted to itself will come from itself; the others come from elsewhere.
-        let traffic = events.saturating_sub(own) + out.min(events * MOST_OUT);
+        let traffic = events.saturating_sub(own) + out.min(events.saturating_mul(MOST_OUT));
         color.learn(took, events, traffic);
-        self.learn_entry(took, traffic.saturating_mul(1_000));
+        if p.is_sample {
+            self.learn_entry(took, traffic.saturating_mul(1_000));
+        }
         self.sample(Sample::new(Measure::TurnLength, color.label, took));
     }
 
@@ -485,7 +498,10 @@ impl Local {
                 }
                 Finished::Idle => break,
                 // The poster is between two instructions.
-                Finished::Gap => std::thread::yield_now(),
+                Finished::Gap => {
+                    link = color.queue.head();
+                    std::thread::yield_now();
+                }
             }
         }
         self.current.set(std::ptr::null());
@@ -498,6 +514,10 @@ impl Local {
         loop {
             let mut found = false;
             while let Some(entry) = self.deque.pop() {
+                found = true;
+                self.dispose(entry);
+            }
+            while let Some(entry) = self.pop_private() {
                 found = true;
                 self.dispose(entry);
             }

@@ -12,8 +12,8 @@
 //! sleep while somebody else polls, a wake-up that was meant for it may be taken out of the poller; so
 //! after polling for a worker that is not busy any more, it is woken again.
 //!
-//! The sentinel looks once per steal delay (see `sleep`), and so does a worker that is busy itself, between
-//! turns: if all are busy, each watches the others.
+//! The sentinel looks once per steal delay (see `sleep`); if all are busy, each watches the others between
+//! turns.
 //!
 //! An event that is stuck for longer than the stall threshold is reported, once, by whoever sees it first: a
 //! watcher, while it lasts, or its own worker afterwards. Its site is published before every event, a plain
@@ -94,14 +94,17 @@ impl Local {
             }
             self.report_stall(index, stuck, false);
             let victim = &self.core.workers[index];
+            // Also if another one serves it: its guests may come here.
+            self.note_rescue(index, watch.progress(index));
             if !self.is_rescuer_of(victim, now) {
                 continue;
             }
-            self.note_rescue(index, watch.progress(index));
             self.take_as_guests(victim);
             self.poll_for(index, victim);
             crate::timer::fire_for(self, index, now);
         }
+        // Hooks and pollers take their time.
+        self.time_passes();
         self.has_queued()
     }
 

@@ -32,7 +32,7 @@ const POLL_INTERVAL: u64 = 100_000;
 const SPIN_POLL_INTERVAL: u64 = 10_000;
 
 /// Rounds of a spinning worker between two looks at what the others have.
-const SPINS_PER_LOOK: u32 = 32;
+const SPINS_PER_LOOK: u64 = 32;
 
 /// Looks of the sentinel that found nobody busy, after which it sleeps without limit.
 const QUIET_LOOKS: u32 = 16;
@@ -50,6 +50,8 @@ struct WorkerLoop<'a> {
     quiet_looks: u32,
     /// It was idle, and has not run anything since.
     fresh: bool,
+    /// Since when it has been idle; `None`: it is not.
+    idle_since: Option<u64>,
     /// The CPU time of this thread when it last went to sleep as sentinel; `None`: it did not.
     sentinel_since: Option<u64>,
 }
@@ -76,6 +78,7 @@ pub(crate) fn run(core: CoreRef, index: usize, deque: Deque<Entry>, pin: Option<
         last_watch: 0,
         quiet_looks: 0,
         fresh: true,
+        idle_since: None,
         sentinel_since: None,
     };
     this.main();
@@ -113,13 +116,15 @@ impl WorkerLoop<'_> {
         if self.fresh {
             self.fresh = false;
             self.sentinel_since = None;
+            self.idle_since = None;
             self.trials.works();
+            self.local.withdraw();
             self.call_sentinel();
         }
         self.until_look -= 1;
         self.entries += 1;
-        // The last entry before a look is timed: the figure stands for those that are not.
-        if self.local.run_entry(entry, self.until_look == 0) {
+        // The first entry after a look is timed, long or short: the figure stands for those that are not.
+        if self.local.run_entry(entry, self.entries == 1) {
             self.until_look = 0;
         }
     }
@@ -148,8 +153,11 @@ impl WorkerLoop<'_> {
         self.publish();
         self.judge_trial(now);
         self.local.hand_over();
+        self.local.publicise();
         self.fire_timers(now);
-        if self.local.steals() && now.saturating_sub(self.last_watch) >= self.watch_interval() {
+        // An idle worker does it, if there is one.
+        let watches = self.local.steals() && !self.local.core.sleep.state.any_idle();
+        if watches && now.saturating_sub(self.last_watch) >= self.watch_interval() {
             self.last_watch = now;
             self.local.rescue(&mut self.watch);
         }
@@ -188,11 +196,13 @@ impl WorkerLoop<'_> {
     fn judge_trial(&mut self, now: u64) {
         if self.trials.is_due(now) {
             let reading = self.local.core.reading(now);
-            let surely = self.local.judge(self.local.shared()) == Verdict::Yes;
-            if let Judgement::Undone(victim) = self.trials.judge(reading, surely) {
+            let surely = self.local.core.judge(self.local.index) == Verdict::Yes;
+            self.local.withdraw();
+            let judged = self.trials.judge(reading, surely);
+            if let Judgement::Undone { victim, entries } = judged {
                 let pause = self.trials.paused_until();
                 self.local.core.trials_paused_until.fetch_max(pause, Ordering::Relaxed);
-                self.local.send_back(victim);
+                self.local.send_back(victim, entries);
             }
         }
     }
@@ -229,7 +239,8 @@ impl WorkerLoop<'_> {
         unsafe { self.local.shared().private.shrink() };
         let core = &self.local.core;
         let (me, state) = (self.local.index, &core.sleep.state);
-        let spun = !core.settings.spin.is_zero() && self.spin();
+        let since = *self.idle_since.get_or_insert_with(|| self.local.now());
+        let spun = !core.settings.spin.is_zero() && self.spin(since);
         if !spun {
             state.announce(me);
             core.quiesce.worker_went_idle();
@@ -307,24 +318,23 @@ impl WorkerLoop<'_> {
 
     /// Looks for work for as long as the user has paid for; true if there is some. To the others it is
     /// as good as idle meanwhile, so that it takes nothing, and posts to its own run queue only.
-    fn spin(&mut self) -> bool {
+    fn spin(&mut self, since: u64) -> bool {
         let core = self.local.core.clone();
         let (me, state) = (self.local.index, &core.sleep.state);
         let limit = saturating_nanos(core.settings.spin);
-        let start = self.local.now();
         state.spin(me);
         core.quiesce.worker_went_idle();
-        for round in 0u32.. {
+        for round in 0u64.. {
             if !self.local.shared().has_nothing() || core.phase() >= Phase::Stopping {
                 return true;
             }
             if round.is_multiple_of(SPINS_PER_LOOK) {
                 self.local.time_passes();
                 let now = self.local.now();
-                if now.saturating_sub(start) >= limit {
+                if now.saturating_sub(since) >= limit {
                     return false;
                 }
-                if self.local.steals() && self.local.sees_prey() {
+                if self.local.steals() && self.local.sees_prey(&self.trials) {
                     return true;
                 }
                 if now.saturating_sub(self.last_poll) >= SPIN_POLL_INTERVAL {
@@ -335,6 +345,8 @@ impl WorkerLoop<'_> {
                 let watches = self.local.steals() && state.others_busy(me);
                 if watches && now.saturating_sub(self.last_watch) >= self.watch_interval() {
                     self.last_watch = now;
+                    self.trials.wakes(core.reading(now));
+                    self.trials.naps(core.reading(now));
                     state.rise(me);
                     if self.local.rescue(&mut self.watch) {
                         return true;
