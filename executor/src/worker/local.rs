@@ -338,7 +338,10 @@ impl Local {
     pub(super) fn publicise(&self) {
         if self.entry_nanos.get() >= self.public_from {
             let some = std::iter::from_fn(|| self.pop_private()).take(PUBLICISED);
-            some.for_each(|entry| self.deque.push(entry));
+            let some = some.map(|entry| self.deque.push(entry)).count();
+            if some > 0 && self.core.sleep.state.any_idle() {
+                self.consider_waking();
+            }
         }
     }
 
