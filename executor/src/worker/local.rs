@@ -17,8 +17,7 @@ use dapple_colors::Posted;
 
 use super::entry::Entry;
 use super::shared::{WorkerShared, add};
-use super::steal::Verdict;
-use crate::color::cell::{ColorCell, UNKNOWN, blend, blend_thousandths};
+use crate::color::cell::{ColorCell, blend, blend_thousandths};
 use crate::cx::Cx;
 use crate::event::Event;
 use crate::metrics::{Sample, Sampler};
@@ -32,12 +31,6 @@ thread_local! {
     // No destructor: it can be read from destructors of other thread-locals.
     static CURRENT: Cell<*const Local> = const { Cell::new(ptr::null()) };
 }
-
-/// Entries that take at least so long, in nanoseconds, others may gain by.
-const PUBLIC_NANOS: u32 = 2_000;
-
-/// Entries that become public between two of them, at most.
-const PUBLICISED: usize = 64;
 
 /// Counts of the core that a worker takes at once, to give to colors that it makes.
 const CREDIT_BATCH: usize = 1024;
@@ -75,16 +68,16 @@ pub(crate) struct Local {
     /// Counts what looks at time and descriptors; see [`Cx::poll_count`].
     pub(crate) polls: Cell<u64>,
     /// Which part of the run queue is looked at first.
-    deque_first: Cell<bool>,
+    pub(super) deque_first: Cell<bool>,
     steals: bool,
-    keeps_home: bool,
+    pub(super) keeps_home: bool,
     /// Entries worth less than this, in nanoseconds, stay out of the deque.
-    public_from: u32,
+    pub(super) public_from: u32,
     /// Those worth at least this are worth waking somebody for.
-    wakes_from: u32,
+    pub(super) wakes_from: u32,
     /// No worker: it disposes of what comes after the workers are gone, and its counts go to the
     /// core's.
-    undertaker: bool,
+    pub(super) undertaker: bool,
 }
 
 impl Local {
@@ -115,7 +108,7 @@ impl Local {
             keeps_home: many && policy == StealPolicy::Off,
             public_from: match policy {
                 StealPolicy::Eager if many => 0,
-                StealPolicy::CostAware if many => PUBLIC_NANOS,
+                StealPolicy::CostAware if many => super::run_queue::PUBLIC_NANOS,
                 _ => u32::MAX,
             },
             wakes_from: core.wakes_from(),
@@ -286,79 +279,6 @@ impl Local {
         self.posts.set(self.posts.get().wrapping_add(1));
         self.uncolored_posts.set(self.uncolored_posts.get().wrapping_add(1));
         self.make_runnable(Entry::event(self.event(f, site)), self.index, 0);
-    }
-
-    /// Puts an entry into the run queue where it belongs: the poster's, unless colors are pinned.
-    #[inline]
-    pub(crate) fn make_runnable(&self, entry: Entry, home: usize, worth: u32) {
-        if self.keeps_home && home != self.index {
-            return self.core.inject(home, entry, worth);
-        }
-        let worth = if worth == UNKNOWN { self.entry_nanos.get() } else { worth };
-        self.queue(entry, worth);
-        if worth >= self.wakes_from && self.core.sleep.state.any_idle() {
-            self.consider_waking();
-        }
-    }
-
-    /// Puts an entry of so much worth into the own run queue.
-    #[inline]
-    pub(crate) fn queue(&self, entry: Entry, worth: u32) {
-        if worth >= self.public_from {
-            return self.deque.push(entry);
-        }
-        // SAFETY: this is the worker whose queue it is; the undertaker keeps nothing to itself.
-        if let Err(entry) = unsafe { self.shared().private.push(entry) } {
-            self.deque.push(entry);
-        }
-    }
-
-    /// The next entry of the own run queue. Neither part of it starves the other.
-    #[inline]
-    pub(super) fn dequeue(&self) -> Option<Entry> {
-        let deque_first = !self.deque_first.get();
-        self.deque_first.set(deque_first);
-        match deque_first {
-            true => self.deque.pop().or_else(|| self.pop_private()),
-            false => self.pop_private().or_else(|| self.deque.pop()),
-        }
-    }
-
-    /// The next entry that is kept out of the deque.
-    #[inline]
-    pub(super) fn pop_private(&self) -> Option<Entry> {
-        if self.undertaker {
-            return None;
-        }
-        // SAFETY: this is the worker whose queue it is.
-        unsafe { self.shared().private.pop() }
-    }
-
-    /// Puts some of what was kept out of the deque into it, if entries have turned out to be long.
-    pub(super) fn publicise(&self) {
-        if self.entry_nanos.get() >= self.public_from {
-            let some = std::iter::from_fn(|| self.pop_private()).take(PUBLICISED);
-            let some = some.map(|entry| self.deque.push(entry)).count();
-            if some > 0 && self.core.sleep.state.any_idle() {
-                self.consider_waking();
-            }
-        }
-    }
-
-    /// Is there something in the own run queue?
-    pub(super) fn has_queued(&self) -> bool {
-        !self.deque.is_empty() || self.shared().private.len() > 0
-    }
-
-    /// Somebody sleeps, and what has just become runnable is worth waking it, if it may take it then; what
-    /// is not known to be is found by the sentinel.
-    #[cold]
-    fn consider_waking(&self) {
-        // Alone in the queue of a worker that is about to look there, it runs here.
-        let waits = self.deque.len() > 1 || !self.current.get().is_null();
-        if self.wakes_from == 0 || waits && self.core.judge(self.index) == Verdict::Yes {
-            self.core.sleep.notify_any(&self.core, self.index + 1);
-        }
     }
 
     /// A run-queue entry was timed; it has exchanged so many events, in thousandths.

@@ -3,7 +3,8 @@
 //! * [`entry`]: what stands in a run queue.
 //! * [`local`]: what only the worker's own thread touches, and posting from there.
 //! * [`shared`]: what other threads touch; [`private`]: run-queue entries that they touch only in need.
-//! * [`turn`]: running a color for a turn.
+//! * [`run_queue`]: what is queued where.
+//! * [`turn`]: running a color for a turn; [`dispose`]: dropping what nobody will run.
 //! * [`steal`]: taking work from the others, if it pays; [`trial`]: finding out whether it does;
 //!   [`price`]: what a move costs on this machine; [`neighbours`]: whom to ask first.
 //! * [`watch`]: serving what waits behind a stuck worker.
@@ -16,6 +17,8 @@
 #[cfg(not(loom))]
 pub(crate) mod cores;
 #[cfg(not(loom))]
+mod dispose;
+#[cfg(not(loom))]
 pub(crate) mod entry;
 #[cfg(not(loom))]
 pub(crate) mod local;
@@ -24,6 +27,8 @@ pub(crate) mod neighbours;
 #[cfg(not(loom))]
 pub(crate) mod price;
 pub(crate) mod private;
+#[cfg(not(loom))]
+mod run_queue;
 #[cfg(not(loom))]
 pub(crate) mod shared;
 pub(crate) mod sleep;

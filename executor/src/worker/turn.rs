@@ -1,4 +1,4 @@
-//! Running: one turn of a color, or one event without color; and disposing of both.
+//! Running: one turn of a color, or one event without color.
 //!
 //! A panic ends its event only (C11). One `catch_unwind` spans a turn, not an event: the turn keeps
 //! its place outside of it, and after a panic goes on with what follows the event that panicked.
@@ -19,7 +19,7 @@ use crate::cx::Cx;
 use crate::event::{Event, Header, Kind};
 use crate::metrics::{Measure, Sample};
 use crate::panic;
-use crate::runtime::core::{Core, Phase};
+use crate::runtime::core::Phase;
 use crate::sync::Ordering;
 
 /// Posts to others that count per event, at most: one that posts thousands posts to new colors, as a rule.
@@ -187,7 +187,11 @@ impl Local {
     /// The event of `ended` has run. If it is of the own list, it leaves it; in any case the first one that is left
     /// there is next.
     #[inline]
-    fn pass_own(&self, cell: NonNull<ColorCell>, ended: NonNull<Link>) -> Option<NonNull<Link>> {
+    pub(super) fn pass_own(
+        &self,
+        cell: NonNull<ColorCell>,
+        ended: NonNull<Link>,
+    ) -> Option<NonNull<Link>> {
         // SAFETY: we hold the color.
         let queue = unsafe { &cell.as_ref().queue };
         let own = queue.own()?;
@@ -208,7 +212,7 @@ impl Local {
     ///
     /// As [`Queue::finish`](crate::color::queue::Queue::finish).
     #[inline]
-    unsafe fn finish(
+    pub(super) unsafe fn finish(
         &self,
         cell: NonNull<ColorCell>,
         spent: NonNull<Link>,
@@ -276,7 +280,7 @@ impl Local {
     /// # Safety
     ///
     /// The caller holds the color, and `link` is its head and its grave. None: the color is gone.
-    unsafe fn visit_grave(
+    pub(super) unsafe fn visit_grave(
         &self,
         cell: NonNull<ColorCell>,
         link: NonNull<Link>,
@@ -435,106 +439,6 @@ impl Local {
         let label = cell.map_or(0, |c| unsafe { c.as_ref() }.label);
         panic::report(&self.core, payload, site, label);
         self.time_passes();
-    }
-
-    /// Drops what was taken out of a run queue, unrun.
-    pub(super) fn dispose(&self, entry: Entry) {
-        let dropped = match entry.open() {
-            Job::Event(event) => {
-                // SAFETY: the run queue gave the event to us alone; it is deallocated right after.
-                unsafe {
-                    self.guard(Some(Event::site(event)), || Event::discard(event));
-                    self.give_memory(event);
-                }
-                1
-            }
-            // SAFETY: the color was in a run queue, so now it is held by us.
-            Job::Color(cell) | Job::Guest(cell) => unsafe { self.dispose_color(cell) },
-        };
-        self.count_dropped(dropped);
-    }
-
-    /// Drops the events of a color unrun, and says how many there were.
-    ///
-    /// # Safety
-    ///
-    /// The caller took the color out of a run queue.
-    unsafe fn dispose_color(&self, cell: NonNull<ColorCell>) -> u64 {
-        // SAFETY: it was in a run queue, so it has an event and is there.
-        let color = unsafe { cell.as_ref() };
-        self.current.set(cell.as_ptr());
-        let mut dropped = 0;
-        let mut link = color.queue.own().unwrap_or_else(|| color.queue.head());
-        loop {
-            let header = Header::of(link);
-            // SAFETY: the head of a held color, and what is in its own list, is there.
-            let kind = unsafe { header.as_ref() }.kind();
-            // SAFETY: we hold the color and `link` is next; what is passed is given back once.
-            let finished = unsafe {
-                match kind {
-                    Kind::Closure | Kind::Housekeeping | Kind::Spent => {
-                        if kind != Kind::Spent {
-                            dropped += u64::from(kind == Kind::Closure);
-                            let event = Event::of(header);
-                            self.guard(Some(Event::site(event)), || Event::discard(event));
-                        }
-                        match self.pass_own(cell, link) {
-                            Some(own) => Finished::Next(own),
-                            None => self.finish(cell, color.queue.head()),
-                        }
-                    }
-                    Kind::Grave => match self.visit_grave(cell, link) {
-                        Some(finished) => finished,
-                        None => break,
-                    },
-                }
-            };
-            match finished {
-                Finished::Next(next) => {
-                    if color.queue.own().is_none() {
-                        color.queue.set_head(next);
-                    }
-                    link = next;
-                }
-                Finished::Idle => break,
-                // The poster is between two instructions.
-                Finished::Gap => {
-                    link = color.queue.head();
-                    std::thread::yield_now();
-                }
-            }
-        }
-        self.current.set(std::ptr::null());
-        dropped
-    }
-
-    /// Disposes of everything that is queued for any worker. Called when nobody runs it any more.
-    pub(crate) fn dispose_all(&self, core: &Core) {
-        debug_assert!(core.phase() >= Phase::Stopping);
-        loop {
-            let mut found = false;
-            while let Some(entry) = self.deque.pop() {
-                found = true;
-                self.dispose(entry);
-            }
-            while let Some(entry) = self.pop_private() {
-                found = true;
-                self.dispose(entry);
-            }
-            for worker in core.workers.iter() {
-                for entry in worker.private.take(usize::MAX) {
-                    found = true;
-                    self.dispose(entry);
-                }
-                while let Some(entry) = super::steal::take_one(&worker.inbox, &worker.stealer) {
-                    found = true;
-                    self.dispose(entry);
-                }
-            }
-            if !found {
-                return;
-            }
-        }
     }
 }
 

@@ -1,0 +1,17 @@
+//! Loom models: every interleaving, and every value that the memory orderings allow, of small programs.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test -p dapple --lib --release --target-dir target-loom`
+
+mod life;
+mod order;
+mod private;
+mod sleep;
+
+fn model(f: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    // A number in LOOM_MAX_PREEMPTIONS takes its place, which loom reads itself.
+    if std::env::var_os("LOOM_MAX_PREEMPTIONS").is_none() {
+        builder.preemption_bound = Some(3);
+    }
+    builder.check(f);
+}

@@ -1,0 +1,104 @@
+//! E4, E7: who sleeps, who is woken, who watches.
+
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::sync::{Arc, Mutex};
+use loom::thread;
+
+use super::model;
+use crate::worker::sleep::SleepState;
+
+/// A worker with an inbox, as far as the sleep protocol goes.
+struct Site {
+    sleep: SleepState,
+    inbox: Vec<AtomicUsize>,
+    unparked: Vec<loom::sync::Condvar>,
+    tokens: Vec<Mutex<bool>>,
+}
+
+impl Site {
+    fn new(workers: usize) -> Arc<Site> {
+        Arc::new(Site {
+            sleep: SleepState::new(workers),
+            inbox: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            unparked: (0..workers).map(|_| loom::sync::Condvar::new()).collect(),
+            tokens: (0..workers).map(|_| Mutex::new(false)).collect(),
+        })
+    }
+
+    fn unpark(&self, w: usize) {
+        *self.tokens[w].lock().unwrap() = true;
+        self.unparked[w].notify_one();
+    }
+
+    fn park(&self, w: usize) {
+        let mut token = self.tokens[w].lock().unwrap();
+        while !*token {
+            token = self.unparked[w].wait(token).unwrap();
+        }
+        *token = false;
+    }
+
+    fn inject(&self, w: usize) {
+        self.inbox[w].fetch_add(1, Ordering::Relaxed);
+        loom::sync::atomic::fence(Ordering::SeqCst);
+        if self.sleep.claim(w) {
+            self.unpark(w);
+        }
+    }
+}
+
+/// E7: a worker that goes to sleep while something is put into its inbox gets it. A lost wake-up is a
+/// deadlock, which loom reports.
+#[test]
+fn e7_no_wake_up_is_lost() {
+    model(|| {
+        let site = Site::new(1);
+        let posters: Vec<_> = (0..2)
+            .map(|_| {
+                let site = Arc::clone(&site);
+                thread::spawn(move || site.inject(0))
+            })
+            .collect();
+        let mut got = 0;
+        while got < 2 {
+            got += site.inbox[0].swap(0, Ordering::Relaxed);
+            if got < 2 {
+                site.sleep.announce(0);
+                if site.inbox[0].load(Ordering::Relaxed) == 0 {
+                    site.park(0);
+                }
+                site.sleep.rise(0);
+            }
+        }
+        for poster in posters {
+            poster.join().unwrap();
+        }
+    });
+}
+
+/// E4: of a worker that finds work and one that goes to sleep without limit, one sees the other:
+/// the sleeper stays sentinel, or is called back.
+#[test]
+fn e4_a_busy_worker_is_watched() {
+    model(|| {
+        let site = Site::new(2);
+        // Worker 0 was idle, rises, finds work and calls a sentinel if there is none.
+        site.sleep.announce(0);
+        let sleeper = {
+            let site = Arc::clone(&site);
+            thread::spawn(move || {
+                site.sleep.announce(1);
+                if site.sleep.take_post(1) {
+                    site.sleep.leave_post(1);
+                }
+                // True: it stays awake as sentinel. False: it sleeps without limit.
+                site.sleep.others_busy(1) && site.sleep.take_post(1)
+            })
+        };
+        site.sleep.rise(0);
+        let called = site.sleep.needs_sentinel() && site.sleep.claim_any(1).is_some();
+        let watches = sleeper.join().unwrap();
+        // A sleeper that announced after the look is seen by nobody, but it looks itself.
+        assert!(called || watches, "nobody watches a busy worker");
+    });
+}

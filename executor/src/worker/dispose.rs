@@ -1,0 +1,113 @@
+//! Disposing of what is queued when nobody runs it any more: closures are dropped unrun, each on its color.
+
+use std::ptr::NonNull;
+
+use dapple_colors::Finished;
+
+use super::entry::{Entry, Job};
+use super::local::Local;
+use crate::color::cell::ColorCell;
+use crate::event::{Event, Header, Kind};
+use crate::runtime::core::{Core, Phase};
+
+impl Local {
+    /// Drops what was taken out of a run queue, unrun.
+    pub(super) fn dispose(&self, entry: Entry) {
+        let dropped = match entry.open() {
+            Job::Event(event) => {
+                // SAFETY: the run queue gave the event to us alone; it is deallocated right after.
+                unsafe {
+                    self.guard(Some(Event::site(event)), || Event::discard(event));
+                    self.give_memory(event);
+                }
+                1
+            }
+            // SAFETY: the color was in a run queue, so now it is held by us.
+            Job::Color(cell) | Job::Guest(cell) => unsafe { self.dispose_color(cell) },
+        };
+        self.count_dropped(dropped);
+    }
+
+    /// Drops the events of a color unrun, and says how many there were.
+    ///
+    /// # Safety
+    ///
+    /// The caller took the color out of a run queue.
+    unsafe fn dispose_color(&self, cell: NonNull<ColorCell>) -> u64 {
+        // SAFETY: it was in a run queue, so it has an event and is there.
+        let color = unsafe { cell.as_ref() };
+        self.current.set(cell.as_ptr());
+        let mut dropped = 0;
+        let mut link = color.queue.own().unwrap_or_else(|| color.queue.head());
+        loop {
+            let header = Header::of(link);
+            // SAFETY: the head of a held color, and what is in its own list, is there.
+            let kind = unsafe { header.as_ref() }.kind();
+            // SAFETY: we hold the color and `link` is next; what is passed is given back once.
+            let finished = unsafe {
+                match kind {
+                    Kind::Closure | Kind::Housekeeping | Kind::Spent => {
+                        if kind != Kind::Spent {
+                            dropped += u64::from(kind == Kind::Closure);
+                            let event = Event::of(header);
+                            self.guard(Some(Event::site(event)), || Event::discard(event));
+                        }
+                        match self.pass_own(cell, link) {
+                            Some(own) => Finished::Next(own),
+                            None => self.finish(cell, color.queue.head()),
+                        }
+                    }
+                    Kind::Grave => match self.visit_grave(cell, link) {
+                        Some(finished) => finished,
+                        None => break,
+                    },
+                }
+            };
+            match finished {
+                Finished::Next(next) => {
+                    if color.queue.own().is_none() {
+                        color.queue.set_head(next);
+                    }
+                    link = next;
+                }
+                Finished::Idle => break,
+                // The poster is between two instructions.
+                Finished::Gap => {
+                    link = color.queue.head();
+                    std::thread::yield_now();
+                }
+            }
+        }
+        self.current.set(std::ptr::null());
+        dropped
+    }
+
+    /// Disposes of everything that is queued for any worker. Called when nobody runs it any more.
+    pub(crate) fn dispose_all(&self, core: &Core) {
+        debug_assert!(core.phase() >= Phase::Stopping);
+        loop {
+            let mut found = false;
+            while let Some(entry) = self.deque.pop() {
+                found = true;
+                self.dispose(entry);
+            }
+            while let Some(entry) = self.pop_private() {
+                found = true;
+                self.dispose(entry);
+            }
+            for worker in core.workers.iter() {
+                for entry in worker.private.take(usize::MAX) {
+                    found = true;
+                    self.dispose(entry);
+                }
+                while let Some(entry) = super::steal::take_one(&worker.inbox, &worker.stealer) {
+                    found = true;
+                    self.dispose(entry);
+                }
+            }
+            if !found {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! A worker's run queue: a deque that thieves may look into, and a private part for what nobody else would
+//! gain by (see `private`).
+//!
+//! What is known, or on average is likely, to take long is pushed to the deque, the rest to the private part. The
+//! worker takes from both in turn, so neither part starves the other. With the eager policy everything is public,
+//! and where nobody steals nothing is.
+
+use super::entry::Entry;
+use super::local::Local;
+use super::steal::Verdict;
+use crate::color::cell::UNKNOWN;
+
+/// Entries that take at least so long, in nanoseconds, others may gain by.
+pub(super) const PUBLIC_NANOS: u32 = 2_000;
+
+/// Entries that become public between two looks around, at most.
+const PUBLICISED: usize = 64;
+
+impl Local {
+    /// Puts an entry into the run queue where it belongs: the poster's, unless colors are pinned.
+    #[inline]
+    pub(crate) fn make_runnable(&self, entry: Entry, home: usize, worth: u32) {
+        if self.keeps_home && home != self.index {
+            return self.core.inject(home, entry, worth);
+        }
+        let worth = if worth == UNKNOWN { self.entry_nanos.get() } else { worth };
+        self.queue(entry, worth);
+        if worth >= self.wakes_from && self.core.sleep.state.any_idle() {
+            self.consider_waking();
+        }
+    }
+
+    /// Puts an entry of so much worth into the own run queue.
+    #[inline]
+    pub(crate) fn queue(&self, entry: Entry, worth: u32) {
+        if worth >= self.public_from {
+            return self.deque.push(entry);
+        }
+        // SAFETY: this is the worker whose queue it is; the undertaker keeps nothing to itself.
+        if let Err(entry) = unsafe { self.shared().private.push(entry) } {
+            self.deque.push(entry);
+        }
+    }
+
+    /// The next entry of the own run queue. Neither part of it starves the other.
+    #[inline]
+    pub(super) fn dequeue(&self) -> Option<Entry> {
+        let deque_first = !self.deque_first.get();
+        self.deque_first.set(deque_first);
+        match deque_first {
+            true => self.deque.pop().or_else(|| self.pop_private()),
+            false => self.pop_private().or_else(|| self.deque.pop()),
+        }
+    }
+
+    /// The next entry that is kept out of the deque.
+    #[inline]
+    pub(super) fn pop_private(&self) -> Option<Entry> {
+        if self.undertaker {
+            return None;
+        }
+        // SAFETY: this is the worker whose queue it is.
+        unsafe { self.shared().private.pop() }
+    }
+
+    /// Puts some of what was kept out of the deque into it, if entries have turned out to be long.
+    pub(super) fn publicise(&self) {
+        if self.entry_nanos.get() >= self.public_from {
+            let some = std::iter::from_fn(|| self.pop_private()).take(PUBLICISED);
+            let some = some.map(|entry| self.deque.push(entry)).count();
+            if some > 0 && self.core.sleep.state.any_idle() {
+                self.consider_waking();
+            }
+        }
+    }
+
+    /// Is there something in the own run queue?
+    pub(super) fn has_queued(&self) -> bool {
+        !self.deque.is_empty() || self.shared().private.len() > 0
+    }
+
+    /// Somebody sleeps, and what has just become runnable is worth waking it, if it may take it then; what
+    /// is not known to be is found by the sentinel.
+    #[cold]
+    fn consider_waking(&self) {
+        // Alone in the queue of a worker that is about to look there, it runs here.
+        let waits = self.deque.len() > 1 || !self.current.get().is_null();
+        if self.wakes_from == 0 || waits && self.core.judge(self.index) == Verdict::Yes {
+            self.core.sleep.notify_any(&self.core, self.index + 1);
+        }
+    }
+}
