@@ -105,7 +105,9 @@ impl Local {
                     self.dispose(entry);
                 }
             }
-            if !found {
+            // A taker may keep the owner out for a moment.
+            let left = !self.undertaker && self.shared().private.len() > 0;
+            if !found && !left {
                 return;
             }
         }

@@ -17,6 +17,7 @@ use dapple_colors::Posted;
 
 use super::entry::Entry;
 use super::shared::{WorkerShared, add};
+use super::steal::UNCOLORED_TRAFFIC;
 use crate::color::cell::{ColorCell, blend, blend_thousandths};
 use crate::cx::Cx;
 use crate::event::Event;
@@ -54,6 +55,10 @@ pub(crate) struct Local {
     /// Of these, those of events to their own color, and those without a color.
     pub(crate) self_posts: Cell<u32>,
     uncolored_posts: Cell<u32>,
+    /// Events without a color that have run here.
+    pub(super) uncolored_events: Cell<u32>,
+    /// Events, uncolored ones, and posts to the own color and to others, when entries were last learned from.
+    learned_from: Cell<(u64, u32, (u32, u32))>,
     /// Average time per run-queue entry, in nanoseconds; what is published.
     pub(crate) entry_nanos: Cell<u32>,
     /// How many events an entry exchanges with other colors, on average, in thousandths; what is
@@ -61,8 +66,6 @@ pub(crate) struct Local {
     pub(crate) entry_traffic: Cell<u32>,
     /// Whom this worker has asked for private work.
     asked: Cell<Option<usize>>,
-    /// Per worker: its progress when its work was last taken here because it was stuck.
-    rescued: Box<[Cell<u64>]>,
     sampler: Sampler,
     pub(crate) samples: RefCell<Vec<Sample>>,
     /// Counts what looks at time and descriptors; see [`Cx::poll_count`].
@@ -97,10 +100,11 @@ impl Local {
             posts: Cell::new(0),
             self_posts: Cell::new(0),
             uncolored_posts: Cell::new(0),
+            uncolored_events: Cell::new(0),
+            learned_from: Cell::default(),
             entry_nanos: Cell::new(0),
             entry_traffic: Cell::new(0),
             asked: Cell::new(None),
-            rescued: (0..core.workers.len()).map(|_| Cell::new(u64::MAX)).collect(),
             samples: RefCell::new(Vec::new()),
             polls: Cell::new(0),
             deque_first: Cell::new(false),
@@ -281,9 +285,22 @@ impl Local {
         self.make_runnable(Entry::event(self.event(f, site)), self.index, 0);
     }
 
-    /// A run-queue entry was timed; it has exchanged so many events, in thousandths.
-    pub(crate) fn learn_entry(&self, nanos: u64, traffic: u32) {
-        self.entry_nanos.set(blend(self.entry_nanos.get(), nanos));
+    /// So many run-queue entries have taken so many nanoseconds since this was last called.
+    pub(super) fn learn_entries(&self, entries: u32, nanos: u64) {
+        let events = self.shared().counters.events.load(Ordering::Relaxed);
+        let (uncolored, posts) = (self.uncolored_events.get(), self.posts_in_and_out());
+        let (events_then, uncolored_then, posts_then) =
+            self.learned_from.replace((events, uncolored, posts));
+        let uncolored = u64::from(uncolored.wrapping_sub(uncolored_then));
+        let own = u64::from(posts.0.wrapping_sub(posts_then.0));
+        let out = u64::from(posts.1.wrapping_sub(posts_then.1));
+        let colored = events.saturating_sub(events_then).saturating_sub(uncolored);
+        // As many events as colors posted to themselves came from themselves; the others from elsewhere.
+        let crossed = 1_000 * (colored.saturating_sub(own) + out);
+        let traffic = crossed + u64::from(UNCOLORED_TRAFFIC) * uncolored;
+        let entries = u64::from(entries.max(1));
+        let traffic = (traffic / entries).min(u64::from(u32::MAX / 8)) as u32;
+        self.entry_nanos.set(blend(self.entry_nanos.get(), nanos / entries));
         self.entry_traffic.set(blend_thousandths(self.entry_traffic.get(), traffic));
     }
 
@@ -295,9 +312,13 @@ impl Local {
         (own, self.posts.get().wrapping_sub(not_out))
     }
 
+    /// Has this worker asked another one for private work, and had no answer?
+    pub(super) fn has_asked(&self) -> bool {
+        self.asked.get().is_some()
+    }
+
     /// Asks a worker for some of what it keeps out of its deque.
     pub(super) fn ask(&self, victim: usize) {
-        self.withdraw();
         self.asked.set(Some(victim));
         self.core.workers[victim].asked.store(self.index + 1, Ordering::Relaxed);
     }
@@ -312,15 +333,11 @@ impl Local {
         }
     }
 
-    /// What waits behind `worker`, which has come so far and no further, is taken here.
-    pub(crate) fn note_rescue(&self, worker: usize, progress: u64) {
-        self.rescued[worker].set(progress);
-    }
-
-    /// Has `worker`, whose work was taken, come no further since?
+    /// Has `worker`, whose work was taken by somebody because it was stuck, come no further since?
     pub(crate) fn is_still_stuck(&self, worker: usize) -> bool {
-        let progress = self.core.workers[worker].published.progress.load(Ordering::Relaxed);
-        self.rescued[worker].get() == progress
+        let worker = &self.core.workers[worker];
+        let progress = worker.published.progress.load(Ordering::Relaxed);
+        worker.rescued_progress.load(Ordering::Relaxed) == progress
     }
 
     /// Runs something that may panic, outside of an event; a panic is caught, counted and reported.

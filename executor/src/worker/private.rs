@@ -44,7 +44,8 @@ pub(crate) struct Private<E> {
     len: AtomicUsize,
     entries: UnsafeCell<VecDeque<E>>,
     takers: Mutex<()>,
-    works: bool,
+    /// Does the owner put anything in?
+    works: AtomicBool,
 }
 
 // SAFETY: `entries` is touched by the owner while it is inside and the queue is not revoked, or by
@@ -59,7 +60,7 @@ impl<E> Private<E> {
             len: AtomicUsize::new(0),
             entries: UnsafeCell::new(VecDeque::new()),
             takers: Mutex::new(()),
-            works: fences::available(),
+            works: AtomicBool::new(fences::available()),
         }
     }
 
@@ -76,7 +77,7 @@ impl<E> Private<E> {
     /// The caller is the owner: one thread, for good.
     #[inline]
     pub(crate) unsafe fn push(&self, entry: E) -> Result<(), E> {
-        if !self.works || !self.enter() {
+        if !self.works.load(Ordering::Relaxed) || !self.enter() {
             return Err(entry);
         }
         self.entries.with_mut(|entries| {
@@ -134,7 +135,9 @@ impl<E> Private<E> {
         // Relaxed: the heavy fence follows. Partner: the owner's load in `enter`.
         self.revoked.store(true, Ordering::Relaxed);
         if !fences::heavy() {
-            // The system has changed its mind (a sandbox that was entered since): the owner has it alone.
+            // The system has changed its mind (a sandbox that was entered since): the owner has what is in
+            // it alone, and puts no more into it.
+            self.works.store(false, Ordering::Relaxed);
             self.revoked.store(false, Ordering::Release);
             return Vec::new();
         }

@@ -24,8 +24,14 @@ pub(crate) struct WorkerShared {
     /// it, unless it does not come again.
     pub(crate) rescuer: AtomicUsize,
     pub(crate) rescued_at: AtomicU64,
+    /// How far this worker had come then.
+    pub(crate) rescued_progress: AtomicU64,
     /// Number plus one of a worker that would like some of it, on trial; 0: none.
     pub(crate) asked: AtomicUsize,
+    /// The answer to this worker's own question: whose work has been put into its inbox (number plus one), and how
+    /// much.
+    pub(crate) handed_by: AtomicUsize,
+    pub(crate) handed: AtomicUsize,
     /// What others hand to this worker.
     pub(crate) inbox: Injector<Entry>,
     pub(crate) unpark: Arc<dyn Unpark>,
@@ -50,7 +56,10 @@ impl WorkerShared {
             private: Private::new().into(),
             rescuer: AtomicUsize::new(0),
             rescued_at: AtomicU64::new(0),
+            rescued_progress: AtomicU64::new(u64::MAX),
             asked: AtomicUsize::new(0),
+            handed_by: AtomicUsize::new(0),
+            handed: AtomicUsize::new(0),
             inbox: Injector::new(),
             unpark: park.unparker(),
             neighbours,

@@ -135,6 +135,12 @@ impl SleepState {
         self.sentinel.load(Ordering::SeqCst) == 0 && self.any_idle()
     }
 
+    /// Does somebody watch? A hint.
+    #[cfg(not(loom))]
+    pub(crate) fn has_sentinel(&self) -> bool {
+        self.sentinel.load(Ordering::Relaxed) != 0
+    }
+
     /// Takes the post of sentinel; true if it is `me` now.
     pub(crate) fn take_post(&self, me: usize) -> bool {
         match self.sentinel.compare_exchange(0, me + 1, Ordering::SeqCst, Ordering::SeqCst) {

@@ -94,21 +94,30 @@ impl Local {
     /// Looks for something to run at the other workers, the nearest one first. True: it is in the own
     /// run queue now.
     pub(super) fn steal(&self, trials: &mut Trials) -> bool {
-        self.shared().neighbours.iter().any(|&index| {
-            let Some(verdict) = self.prey(index, trials) else { return false };
+        for &index in &self.shared().neighbours {
+            let Some(verdict) = self.prey(index, trials) else { continue };
             let taken = self.take_from(&self.core.workers[index]);
             if taken > 0 {
                 self.begin_trial(trials, index, taken);
                 return true;
             }
             // What others would gain by for sure is not kept out of the deque.
-            let kept = self.core.workers[index].private.len();
-            if verdict == Verdict::Perhaps && kept > 1 {
+            if verdict == Verdict::Perhaps && self.core.workers[index].private.len() > 1 {
                 self.ask(index);
-                self.begin_trial(trials, index, kept / 2);
+                return false;
             }
-            false
-        })
+        }
+        false
+    }
+
+    /// Has what this worker asked for come? Then its trial begins.
+    pub(super) fn note_answer(&self, trials: &mut Trials) {
+        // Acquire: partner is the release of `hand_over`.
+        let from = self.shared().handed_by.load(Ordering::Acquire);
+        if from > 0 {
+            self.shared().handed_by.store(0, Ordering::Relaxed);
+            self.begin_trial(trials, from - 1, self.shared().handed.load(Ordering::Relaxed));
+        }
     }
 
     fn begin_trial(&self, trials: &mut Trials, victim: usize, entries: usize) {
@@ -137,6 +146,7 @@ impl Local {
         let pays = match verdict {
             Verdict::No => false,
             Verdict::Yes => open,
+            Verdict::Perhaps if !open && self.has_asked() => false,
             Verdict::Perhaps => {
                 let paused = self.core.trials_paused_until.load(Ordering::Relaxed);
                 trials.allows(self.now(), paused)
@@ -164,13 +174,21 @@ impl Local {
         let asked = &self.shared().asked;
         // Two loads for the usual case; who asks at the same time asks again.
         let Some(thief) = asked.load(Ordering::Relaxed).checked_sub(1) else { return };
-        asked.store(0, Ordering::Relaxed);
         let half = self.shared().private.len() / 2;
+        if half == 0 {
+            // Perhaps later.
+            return;
+        }
+        asked.store(0, Ordering::Relaxed);
         // SAFETY: this is the worker whose queue it is.
         let pop = |_| unsafe { self.shared().private.pop() };
         let given: Vec<Entry> = (0..half.min(HAND_OVER)).map_while(pop).collect();
         let n = given.len();
         if n > 0 {
+            let thief_shared = &self.core.workers[thief];
+            thief_shared.handed.store(n, Ordering::Relaxed);
+            // Release: partner is the acquire of `note_answer`.
+            thief_shared.handed_by.store(self.index + 1, Ordering::Release);
             self.core.inject_all(thief, given);
             let counters = &self.shared().counters;
             add(&counters.steals, 1);

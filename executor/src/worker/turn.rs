@@ -12,7 +12,6 @@ use dapple_colors::{Finished, Pace, Posted, Turn, TurnStep};
 use super::entry::{Entry, Job};
 use super::local::Local;
 use super::shared::add;
-use super::steal::UNCOLORED_TRAFFIC;
 use crate::color::cell::{Buried, ColorCell, GRAVE_WORTH, UNKNOWN};
 use crate::color::queue::Link;
 use crate::cx::Cx;
@@ -42,8 +41,6 @@ struct Progress {
     posts_before: u32,
     /// The event at `link` has run, or panicked.
     ended: bool,
-    /// What it takes stands for other entries, too.
-    is_sample: bool,
     /// The color runs here only because its home is stuck.
     is_guest: bool,
 }
@@ -63,7 +60,7 @@ impl Local {
         match entry.open() {
             Job::Color(cell) => self.run_turn(cell, time_it, false),
             Job::Guest(cell) => self.run_turn(cell, time_it, true),
-            Job::Event(event) => self.run_uncolored(event, time_it),
+            Job::Event(event) => self.run_uncolored(event),
         }
     }
 
@@ -88,7 +85,6 @@ impl Local {
             housekeeping: 0,
             posts_before: self.posts.get(),
             ended: false,
-            is_sample: time_it,
             is_guest,
         };
         self.current.set(cell.as_ptr());
@@ -397,14 +393,11 @@ impl Local {
         // As many events as it posted to itself will come from itself; the others come from elsewhere.
         let traffic = events.saturating_sub(own) + out.min(events.saturating_mul(MOST_OUT));
         color.learn(took, events, traffic);
-        if p.is_sample {
-            self.learn_entry(took, traffic.saturating_mul(1_000));
-        }
         self.sample(Sample::new(Measure::TurnLength, color.label, took));
     }
 
-    fn run_uncolored(&self, event: NonNull<Event>, time_it: bool) -> bool {
-        let start = if time_it { self.now() } else { 0 };
+    fn run_uncolored(&self, event: NonNull<Event>) -> bool {
+        self.uncolored_events.set(self.uncolored_events.get().wrapping_add(1));
         self.shared().published.label.store(0, Ordering::Relaxed);
         let ran = catch_unwind(AssertUnwindSafe(|| {
             // SAFETY: the run queue gave the event to us alone, and it has not run.
@@ -415,9 +408,6 @@ impl Local {
         }
         // SAFETY: its closure is spent.
         unsafe { self.give_memory(event) };
-        if start != 0 {
-            self.learn_entry(self.now().saturating_sub(start), UNCOLORED_TRAFFIC);
-        }
         add(&self.shared().counters.events, 1);
         self.entry_nanos.get() >= LONG_EVENT_NANOS
     }

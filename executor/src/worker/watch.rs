@@ -94,11 +94,10 @@ impl Local {
             }
             self.report_stall(index, stuck, false);
             let victim = &self.core.workers[index];
-            // Also if another one serves it: its guests may come here.
-            self.note_rescue(index, watch.progress(index));
             if !self.is_rescuer_of(victim, now) {
                 continue;
             }
+            victim.rescued_progress.store(watch.progress(index), Ordering::Relaxed);
             self.take_as_guests(victim);
             self.poll_for(index, victim);
             crate::timer::fire_for(self, index, now);

@@ -105,11 +105,19 @@ impl WorkerLoop<'_> {
 
     fn next_entry(&mut self) -> Option<Entry> {
         let local = self.local;
-        local.dequeue().or_else(|| local.take_inbox()).or_else(|| {
+        local.dequeue().or_else(|| self.take_inbox()).or_else(|| {
             let found =
                 local.steals() && (local.steal(&mut self.trials) || local.rescue(&mut self.watch));
             found.then(|| local.dequeue()).flatten()
         })
+    }
+
+    fn take_inbox(&mut self) -> Option<Entry> {
+        let entry = self.local.take_inbox();
+        if entry.is_some() {
+            self.local.note_answer(&mut self.trials);
+        }
+        entry
     }
 
     fn run(&mut self, entry: Entry) {
@@ -123,7 +131,7 @@ impl WorkerLoop<'_> {
         }
         self.until_look -= 1;
         self.entries += 1;
-        // The first entry after a look is timed, long or short: the figure stands for those that are not.
+        // The first entry after a look is timed: so the color learns how long its turns are.
         if self.local.run_entry(entry, self.entries == 1) {
             self.until_look = 0;
         }
@@ -148,7 +156,7 @@ impl WorkerLoop<'_> {
         };
         self.until_look = self.look_every;
         self.report_own_stall(elapsed);
-        self.last_look = now;
+        self.local.learn_entries(self.entries, elapsed);
         self.entries = 0;
         self.publish();
         self.judge_trial(now);
@@ -156,7 +164,7 @@ impl WorkerLoop<'_> {
         self.local.publicise();
         self.fire_timers(now);
         // An idle worker does it, if there is one.
-        let watches = self.local.steals() && !self.local.core.sleep.state.any_idle();
+        let watches = self.local.steals() && !self.local.core.sleep.state.has_sentinel();
         if watches && now.saturating_sub(self.last_watch) >= self.watch_interval() {
             self.last_watch = now;
             self.local.rescue(&mut self.watch);
@@ -167,10 +175,13 @@ impl WorkerLoop<'_> {
             let took = self.local.now().saturating_sub(now);
             self.local.sample(Sample::new(Measure::PollTime, 0, took));
         }
-        if let Some(entry) = self.local.take_inbox() {
+        if let Some(entry) = self.take_inbox() {
             self.local.deque.push(entry);
         }
         self.local.flush_samples_if_many();
+        // What this took is nobody's.
+        self.local.time_passes();
+        self.last_look = self.local.now();
     }
 
     /// If one entry only was run since the last look, it took so long.
@@ -233,6 +244,7 @@ impl WorkerLoop<'_> {
         if self.entries > 0 {
             let elapsed = self.local.now().saturating_sub(self.last_look);
             self.report_own_stall(elapsed);
+            self.local.learn_entries(self.entries, elapsed);
         }
         self.publish();
         // SAFETY: this is the worker whose queue it is.
@@ -256,13 +268,14 @@ impl WorkerLoop<'_> {
             self.last_poll = now;
             self.trials.wakes(core.reading(now));
         }
-        // The time that was spent here is nobody's.
-        self.last_look = now;
         self.entries = 0;
         (self.until_look, self.look_every) = (1, 1);
         self.fresh = true;
         self.judge_trial(now);
         self.fire_timers(now);
+        // The time that was spent here is nobody's.
+        self.local.time_passes();
+        self.last_look = self.local.now();
     }
 
     /// How long the worker, which has announced its sleep, may sleep; zero: not at all.
@@ -298,6 +311,7 @@ impl WorkerLoop<'_> {
                 self.sentinel_since = None;
                 state.leave_post(me);
                 if !state.others_busy(me) {
+                    self.local.withdraw();
                     return None;
                 }
                 self.quiet_looks = 0;
@@ -313,6 +327,9 @@ impl WorkerLoop<'_> {
             add(&self.local.shared().counters.sentinel_nanos, now.saturating_sub(since));
         }
         self.sentinel_since = cpu;
+        if delay.is_none() {
+            self.local.withdraw();
+        }
         delay
     }
 
