@@ -170,7 +170,9 @@ impl ColorCell {
 
     /// The holder has timed a turn of so many events, which has exchanged so many with other colors.
     pub(crate) fn learn(&self, turn: u64, events: u32, traffic: u32) {
-        let traffic = blend_thousandths(self.traffic(), traffic.saturating_mul(1_000));
+        let traffic = traffic.saturating_mul(1_000).min(u32::MAX / 8);
+        let before = if self.turn_nanos() == UNKNOWN { traffic } else { self.traffic() };
+        let traffic = blend_thousandths(before, traffic);
         self.traffic.store(traffic, Ordering::Relaxed);
         let per_event = turn / u64::from(events.max(1));
         self.turn_nanos.store(blend(self.turn_nanos(), turn), Ordering::Relaxed);

@@ -18,7 +18,7 @@ use dapple_colors::Posted;
 use super::entry::Entry;
 use super::shared::{WorkerShared, add};
 use super::steal::UNCOLORED_TRAFFIC;
-use crate::color::cell::{ColorCell, blend, blend_thousandths};
+use crate::color::cell::{ColorCell, UNKNOWN, blend, blend_thousandths};
 use crate::cx::Cx;
 use crate::event::Event;
 use crate::metrics::{Sample, Sampler};
@@ -300,8 +300,10 @@ impl Local {
         let traffic = crossed + u64::from(UNCOLORED_TRAFFIC) * uncolored;
         let entries = u64::from(entries.max(1));
         let traffic = (traffic / entries).min(u64::from(u32::MAX / 8)) as u32;
+        let known = self.entry_nanos.get() != UNKNOWN;
         self.entry_nanos.set(blend(self.entry_nanos.get(), nanos / entries));
-        self.entry_traffic.set(blend_thousandths(self.entry_traffic.get(), traffic));
+        let before = if known { self.entry_traffic.get() } else { traffic };
+        self.entry_traffic.set(blend_thousandths(before, traffic));
     }
 
     /// Posts since the worker started: to the own color, and to others.

@@ -28,10 +28,8 @@ pub(crate) struct WorkerShared {
     pub(crate) rescued_progress: AtomicU64,
     /// Number plus one of a worker that would like some of it, on trial; 0: none.
     pub(crate) asked: AtomicUsize,
-    /// The answer to this worker's own question: whose work has been put into its inbox (number plus one), and how
-    /// much.
+    /// The answer to this worker's own question: number plus one of who has put work into its inbox.
     pub(crate) handed_by: AtomicUsize,
-    pub(crate) handed: AtomicUsize,
     /// What others hand to this worker.
     pub(crate) inbox: Injector<Entry>,
     pub(crate) unpark: Arc<dyn Unpark>,
@@ -59,7 +57,6 @@ impl WorkerShared {
             rescued_progress: AtomicU64::new(u64::MAX),
             asked: AtomicUsize::new(0),
             handed_by: AtomicUsize::new(0),
-            handed: AtomicUsize::new(0),
             inbox: Injector::new(),
             unpark: park.unparker(),
             neighbours,

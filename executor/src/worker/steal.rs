@@ -98,7 +98,7 @@ impl Local {
             let Some(verdict) = self.prey(index, trials) else { continue };
             let taken = self.take_from(&self.core.workers[index]);
             if taken > 0 {
-                self.begin_trial(trials, index, taken);
+                self.begin_trial(trials, index);
                 return true;
             }
             // What others would gain by for sure is not kept out of the deque.
@@ -116,13 +116,13 @@ impl Local {
         let from = self.shared().handed_by.load(Ordering::Acquire);
         if from > 0 {
             self.shared().handed_by.store(0, Ordering::Relaxed);
-            self.begin_trial(trials, from - 1, self.shared().handed.load(Ordering::Relaxed));
+            self.begin_trial(trials, from - 1);
         }
     }
 
-    fn begin_trial(&self, trials: &mut Trials, victim: usize, entries: usize) {
+    fn begin_trial(&self, trials: &mut Trials, victim: usize) {
         if self.core.settings.steal_policy == StealPolicy::CostAware {
-            trials.begins(self.core.reading(self.now()), victim, entries);
+            trials.begins(self.core.reading(self.now()), victim);
         }
     }
 
@@ -186,7 +186,6 @@ impl Local {
         let n = given.len();
         if n > 0 {
             let thief_shared = &self.core.workers[thief];
-            thief_shared.handed.store(n, Ordering::Relaxed);
             // Release: partner is the acquire of `note_answer`.
             thief_shared.handed_by.store(self.index + 1, Ordering::Release);
             self.core.inject_all(thief, given);
@@ -218,12 +217,12 @@ impl Local {
         add(&counters.colors_stolen, entries as u64);
     }
 
-    /// Undoes a steal: as many entries as were stolen go from here to `victim`, unless that is stuck.
-    pub(super) fn send_back(&self, victim: usize, entries: usize) {
+    /// Undoes a steal: what is queued here goes to `victim`, unless that is stuck. All of it: this worker had
+    /// nothing when it stole, and what has come to it since comes from what it stole, as a rule.
+    pub(super) fn send_back(&self, victim: usize) {
         add(&self.shared().counters.steals_undone, 1);
         if !self.is_still_stuck(victim) {
-            let some = std::iter::from_fn(|| self.dequeue()).take(entries);
-            self.core.inject_all(victim, some);
+            self.core.inject_all(victim, std::iter::from_fn(|| self.dequeue()));
         }
     }
 

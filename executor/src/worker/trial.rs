@@ -54,8 +54,8 @@ pub(super) enum Judgement {
     Open,
     /// What was stolen may stay.
     Kept,
-    /// So many entries go back to this worker.
-    Undone { victim: usize, entries: usize },
+    /// What is here goes back to this worker.
+    Undone(usize),
 }
 
 /// The account of one worker; see the module.
@@ -80,8 +80,6 @@ struct Trial {
     /// Throughput before it, if that is known.
     before: Option<u64>,
     victim: usize,
-    /// How many were stolen from the victim.
-    entries: usize,
 }
 
 impl Trials {
@@ -125,16 +123,12 @@ impl Trials {
         self.paused_until
     }
 
-    /// It has taken so many from `victim`, or is about to get them.
-    pub(super) fn begins(&mut self, reading: Reading, victim: usize, entries: usize) {
-        match &mut self.running {
-            Some(trial) if trial.victim == victim => trial.entries += entries,
-            None if reading.now >= self.trusted_until => {
-                let before = self.before.take().filter(|(_, at)| reading.now < at + FRESH);
-                let before = before.map(|(rate, _)| rate);
-                self.running = Some(Trial { begin: reading, before, victim, entries });
-            }
-            _ => {}
+    /// It has taken some from `victim`.
+    pub(super) fn begins(&mut self, reading: Reading, victim: usize) {
+        if reading.now >= self.trusted_until && self.running.is_none() {
+            let before = self.before.take().filter(|(_, at)| reading.now < at + FRESH);
+            let before = before.map(|(rate, _)| rate);
+            self.running = Some(Trial { begin: reading, before, victim });
         }
     }
 
@@ -146,7 +140,7 @@ impl Trials {
     /// `surely`: what was run here since the steal is worth it beyond doubt.
     pub(super) fn judge(&mut self, reading: Reading, surely: bool) -> Judgement {
         let due = self.is_due(reading.now);
-        let Some(Trial { begin, before, victim, entries }) = self.running.take_if(|_| due) else {
+        let Some(Trial { begin, before, victim }) = self.running.take_if(|_| due) else {
             return Judgement::Open;
         };
         if surely {
@@ -155,7 +149,7 @@ impl Trials {
         let Some(before) = before else {
             // Nothing has been shown: it is free to try properly.
             self.doubts_until = reading.now + LEAST_PAUSE;
-            return Judgement::Undone { victim, entries };
+            return Judgement::Undone(victim);
         };
         if reading.rate_since(begin) > before + before / 20 {
             self.trusted_until = reading.now + TRUST;
@@ -164,7 +158,7 @@ impl Trials {
         }
         self.pause = (2 * self.pause).clamp(LEAST_PAUSE, MOST_PAUSE);
         self.paused_until = reading.now + self.pause;
-        Judgement::Undone { victim, entries }
+        Judgement::Undone(victim)
     }
 }
 

@@ -3,7 +3,7 @@ use super::*;
 
 const MS: u64 = 1_000_000;
 
-const UNDONE: Judgement = Judgement::Undone { victim: 1, entries: 32 };
+const UNDONE: Judgement = Judgement::Undone(1);
 
 /// A runtime whose events grow by so many a millisecond.
 struct World {
@@ -33,9 +33,9 @@ impl World {
 
     fn steals(&mut self) {
         self.trials.works();
-        self.trials.begins(self.reading, 1, 20);
-        self.trials.begins(self.reading, 1, 12);
-        self.trials.begins(self.reading, 2, 5);
+        self.trials.begins(self.reading, 1);
+        // It goes on with the same one.
+        self.trials.begins(self.reading, 2);
     }
 
     fn judged(&mut self) -> Judgement {

@@ -210,10 +210,10 @@ impl WorkerLoop<'_> {
             let surely = self.local.core.judge(self.local.index) == Verdict::Yes;
             self.local.withdraw();
             let judged = self.trials.judge(reading, surely);
-            if let Judgement::Undone { victim, entries } = judged {
+            if let Judgement::Undone(victim) = judged {
                 let pause = self.trials.paused_until();
                 self.local.core.trials_paused_until.fetch_max(pause, Ordering::Relaxed);
-                self.local.send_back(victim, entries);
+                self.local.send_back(victim);
             }
         }
     }
