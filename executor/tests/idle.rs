@@ -174,6 +174,9 @@ fn e10_exact_histograms_count_every_event_by_label() {
 
     let text = m.to_prometheus();
     assert!(text.contains("dapple_events_total 1010\n"), "{text}");
+    assert!(text.contains("dapple_workers 2\n"), "{text}");
+    assert!(text.contains("# TYPE dapple_move_seconds gauge\n"), "{text}");
+    assert!(text.contains("# TYPE dapple_sentinel_seconds counter\n"), "{text}");
     assert!(text.contains("dapple_run_time_seconds_count{label=\"slow, and odd\"} 10\n"), "{text}");
     assert!(text.contains("dapple_run_time_seconds_bucket{le=\"+Inf\",label=\"\"} 1000"), "{text}");
     assert!(text.ends_with("# EOF\n"));

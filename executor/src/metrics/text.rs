@@ -97,7 +97,8 @@ impl Collector for Metrics {
             let name = format!("dapple_{name}");
             let to = encoder.encode_descriptor(&name, &help, unit.as_ref(), kind)?;
             match (kind, &unit) {
-                (MetricType::Gauge, _) => ConstGauge::new(value).encode(to)?,
+                (MetricType::Gauge, Some(_)) => ConstGauge::new(value).encode(to)?,
+                (MetricType::Gauge, None) => ConstGauge::new(value as i64).encode(to)?,
                 (_, Some(_)) => ConstCounter::new(value).encode(to)?,
                 (_, None) => ConstCounter::new(value as u64).encode(to)?,
             }
