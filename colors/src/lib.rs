@@ -11,8 +11,10 @@
 //! * [`context`]: what an event may do in a domain, and which steps are legal (rule I2).
 //! * [`domain`]: tickets, entry to the contexts, commit order, poison (rules I1-I9, I12).
 //! * [`sequence`]: commit order alone (rule I14).
+//! * [`check`]: checks small programs of domain events in every interleaving (rule I13, and those above).
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod context;
 pub mod domain;
 pub mod mailbox;

@@ -4,6 +4,8 @@
 //! owner at a time: the poster, then the queue, then the worker that runs it. `run` and `discard`
 //! consume the closure and leave the memory to the caller, which recycles it.
 //!
+//! An event without color stands in no queue, so its link is free for a word (see [`Step`]).
+//!
 //! Left out on purpose: reference counts. What an event points to is kept alive by the order of the
 //! queue: whatever frees it is itself an event of the same color, posted later.
 
@@ -79,17 +81,51 @@ static GRAVE: Ops = Ops { kind: Kind::Grave, run: nothing_to_run, discard: nothi
 unsafe fn nothing_to_run(_: NonNull<Event>, _: &mut Cx) {}
 unsafe fn nothing_to_discard(_: NonNull<Event>) {}
 
+/// What an event holds, in itself or in a box.
+struct Payload<T>(T);
+
+impl<T> Payload<T> {
+    const INLINE: bool = size_of::<T>() <= size_of::<[usize; INLINE_WORDS]>()
+        && align_of::<T>() <= align_of::<[usize; INLINE_WORDS]>();
+
+    /// # Safety
+    ///
+    /// `slot` is valid for a write of the payload.
+    #[inline]
+    unsafe fn write(value: T, slot: *mut MaybeUninit<[usize; INLINE_WORDS]>) {
+        if Self::INLINE {
+            // SAFETY: INLINE says that T fits in size and alignment.
+            unsafe { slot.cast::<T>().write(value) }
+        } else {
+            // SAFETY: one pointer fits.
+            unsafe { slot.cast::<Box<T>>().write(Box::new(value)) }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// For the two: the event holds a T written by `write`, read by the fitting one of them once.
+    #[inline]
+    unsafe fn read_inline(event: NonNull<Event>) -> T {
+        // SAFETY: by contract; the payload is not read again.
+        unsafe { (&raw const (*event.as_ptr()).payload).cast::<T>().read() }
+    }
+
+    #[inline]
+    unsafe fn read_boxed(event: NonNull<Event>) -> Box<T> {
+        // SAFETY: by contract; the payload is not read again.
+        unsafe { (&raw const (*event.as_ptr()).payload).cast::<Box<T>>().read() }
+    }
+}
+
 struct Closure<F>(F);
 
 impl<F: FnOnce(&mut Cx) + Send + 'static> Closure<F> {
-    const INLINE: bool = size_of::<F>() <= size_of::<[usize; INLINE_WORDS]>()
-        && align_of::<F>() <= align_of::<[usize; INLINE_WORDS]>();
-
     const OPS: Ops = Self::ops(Kind::Closure);
     const HOUSEKEEPING: Ops = Self::ops(Kind::Housekeeping);
 
     const fn ops(kind: Kind) -> Ops {
-        if Self::INLINE {
+        if Payload::<F>::INLINE {
             Ops { kind, run: Self::run_inline, discard: Self::discard_inline }
         } else {
             Ops { kind, run: Self::run_boxed, discard: Self::discard_boxed }
@@ -98,53 +134,77 @@ impl<F: FnOnce(&mut Cx) + Send + 'static> Closure<F> {
 
     /// # Safety
     ///
-    /// `slot` is valid for a write of the payload.
-    #[inline]
-    unsafe fn write(f: F, slot: *mut MaybeUninit<[usize; INLINE_WORDS]>) {
-        if Self::INLINE {
-            // SAFETY: INLINE says that F fits in size and alignment.
-            unsafe { slot.cast::<F>().write(f) }
-        } else {
-            // SAFETY: one pointer fits.
-            unsafe { slot.cast::<Box<F>>().write(Box::new(f)) }
-        }
-    }
-
-    /// # Safety
-    ///
-    /// For the four below: the event holds an F written by `write`, read by one of them once.
-    #[inline]
-    unsafe fn read_inline(event: NonNull<Event>) -> F {
-        // SAFETY: by contract; the payload is not read again.
-        unsafe { (&raw const (*event.as_ptr()).payload).cast::<F>().read() }
-    }
-
+    /// For the four: the event holds an F, and it has not been consumed.
     unsafe fn run_inline(event: NonNull<Event>, cx: &mut Cx) {
         // SAFETY: by contract.
-        let f = unsafe { Self::read_inline(event) };
+        let f = unsafe { Payload::<F>::read_inline(event) };
         f(cx)
     }
 
     unsafe fn discard_inline(event: NonNull<Event>) {
         // SAFETY: by contract.
-        drop(unsafe { Self::read_inline(event) });
-    }
-
-    #[inline]
-    unsafe fn read_boxed(event: NonNull<Event>) -> Box<F> {
-        // SAFETY: by contract; the payload is not read again.
-        unsafe { (&raw const (*event.as_ptr()).payload).cast::<Box<F>>().read() }
+        drop(unsafe { Payload::<F>::read_inline(event) });
     }
 
     unsafe fn run_boxed(event: NonNull<Event>, cx: &mut Cx) {
         // SAFETY: by contract.
-        let f = unsafe { Self::read_boxed(event) };
+        let f = unsafe { Payload::<F>::read_boxed(event) };
         (*f)(cx)
     }
 
     unsafe fn discard_boxed(event: NonNull<Event>) {
         // SAFETY: by contract.
-        drop(unsafe { Self::read_boxed(event) });
+        drop(unsafe { Payload::<F>::read_boxed(event) });
+    }
+}
+
+/// What an event without color may hold instead of a closure. It gets a word, which stands in the link that
+/// it does not need, and which whoever queues it may [set](Event::set_word); null if nobody did.
+pub(crate) trait Step: Send + 'static {
+    fn run(self, word: *mut (), cx: &mut Cx);
+    /// It is dropped unrun.
+    fn discard(self, word: *mut ());
+}
+
+struct Stepping<T>(T);
+
+impl<T: Step> Stepping<T> {
+    const OPS: Ops = Self::ops(Kind::Closure);
+    const HOUSEKEEPING: Ops = Self::ops(Kind::Housekeeping);
+
+    const fn ops(kind: Kind) -> Ops {
+        if Payload::<T>::INLINE {
+            Ops { kind, run: Self::run_inline, discard: Self::discard_inline }
+        } else {
+            Ops { kind, run: Self::run_boxed, discard: Self::discard_boxed }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// For the four: the event holds a T, and it has not been consumed.
+    unsafe fn run_inline(event: NonNull<Event>, cx: &mut Cx) {
+        // SAFETY: by contract.
+        let (word, step) = unsafe { (Event::word(event), Payload::<T>::read_inline(event)) };
+        step.run(word, cx)
+    }
+
+    unsafe fn discard_inline(event: NonNull<Event>) {
+        // SAFETY: by contract.
+        let (word, step) = unsafe { (Event::word(event), Payload::<T>::read_inline(event)) };
+        step.discard(word)
+    }
+
+    unsafe fn run_boxed(event: NonNull<Event>, cx: &mut Cx) {
+        // SAFETY: by contract.
+        let (word, step) = unsafe { (Event::word(event), Payload::<T>::read_boxed(event)) };
+        (*step).run(word, cx)
+    }
+
+    unsafe fn discard_boxed(event: NonNull<Event>) {
+        // SAFETY: by contract.
+        let (word, step) = unsafe { (Event::word(event), Payload::<T>::read_boxed(event)) };
+        (*step).discard(word)
     }
 }
 
@@ -161,7 +221,42 @@ impl Event {
         site: &'static Location<'static>,
         posted: u64,
     ) -> NonNull<Event> {
-        let ops: &'static Ops = const { &Closure::<F>::OPS };
+        // SAFETY: by contract; the ops are those of an F.
+        unsafe { Self::write_payload(memory, f, const { &Closure::<F>::OPS }, site, posted) }
+    }
+
+    /// Makes an event that holds a step. A step of the runtime's own is not counted.
+    ///
+    /// # Safety
+    ///
+    /// As [`write`](Self::write); and the event will have no color.
+    #[inline]
+    pub(crate) unsafe fn write_step<T: Step>(
+        memory: NonNull<Event>,
+        step: T,
+        is_own: bool,
+        site: &'static Location<'static>,
+        posted: u64,
+    ) -> NonNull<Event> {
+        let ops = match is_own {
+            true => const { &Stepping::<T>::HOUSEKEEPING },
+            false => const { &Stepping::<T>::OPS },
+        };
+        // SAFETY: by contract; the ops are those of a T.
+        unsafe { Self::write_payload(memory, step, ops, site, posted) }
+    }
+
+    /// # Safety
+    ///
+    /// As [`write`](Self::write); and `ops` are those of a `T`.
+    #[inline]
+    unsafe fn write_payload<T>(
+        memory: NonNull<Event>,
+        payload: T,
+        ops: &'static Ops,
+        site: &'static Location<'static>,
+        posted: u64,
+    ) -> NonNull<Event> {
         let event = memory.as_ptr();
         // SAFETY: the memory is the caller's and large enough; raw writes, so that no reference to
         // what is not initialised is made.
@@ -169,9 +264,64 @@ impl Event {
             (&raw mut (*event).header).write(Header { link: Link::new(), ops: Cell::new(ops) });
             (&raw mut (*event).site).write(site);
             (&raw mut (*event).posted).write(posted);
-            Closure::<F>::write(f, &raw mut (*event).payload);
+            Payload::<T>::write(payload, &raw mut (*event).payload);
         }
         memory
+    }
+
+    /// The step that an event holds.
+    ///
+    /// # Safety
+    ///
+    /// The event is alive and the caller's, and holds a `T` that has not been consumed.
+    #[inline]
+    pub(crate) unsafe fn step<T: Step>(event: NonNull<Event>) -> *mut T {
+        // SAFETY: by contract.
+        unsafe {
+            let payload = &raw mut (*event.as_ptr()).payload;
+            match Payload::<T>::INLINE {
+                true => payload.cast::<T>(),
+                false => &raw mut **payload.cast::<Box<T>>(),
+            }
+        }
+    }
+
+    /// Takes the step out of its event, which is spent then.
+    ///
+    /// # Safety
+    ///
+    /// As [`step`](Self::step).
+    pub(crate) unsafe fn take_step<T: Step>(event: NonNull<Event>) -> T {
+        // SAFETY: by contract; marking it spent keeps anybody from consuming it twice.
+        unsafe {
+            (*event.as_ptr()).header.ops.set(&SPENT);
+            match Payload::<T>::INLINE {
+                true => Payload::<T>::read_inline(event),
+                false => *Payload::<T>::read_boxed(event),
+            }
+        }
+    }
+
+    /// The word of an event that is in no color's queue.
+    ///
+    /// # Safety
+    ///
+    /// The event is alive and the caller's.
+    #[inline]
+    pub(crate) unsafe fn word(event: NonNull<Event>) -> *mut () {
+        // SAFETY: by contract.
+        unsafe { (*event.as_ptr()).header.link.word() }
+    }
+
+    /// Sets it.
+    ///
+    /// # Safety
+    ///
+    /// As [`word`](Self::word).
+    #[inline]
+    pub(crate) unsafe fn set_word(event: NonNull<Event>, word: *mut ()) {
+        // SAFETY: by contract.
+        unsafe { (*event.as_ptr()).header.link.set_word(word) }
     }
 
     /// Makes an event of the runtime's own, whose closure drops what it holds whether it is run or

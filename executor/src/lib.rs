@@ -23,6 +23,7 @@
 //!
 //! * [`Runtime`], [`Builder`], [`Handle`]: start, post, stop.
 //! * [`Color`], [`Colored`], [`Palette`]: serial identity, data bound to it, keys mapped to it.
+//! * [`Domain`]: a state that events reach in contexts: global, anon, none.
 //! * [`Cx`]: what a callback gets.
 //! * [`Timer`]: callbacks that wait for their time.
 //! * [`Metrics`]: histograms and counters.
@@ -37,8 +38,12 @@ mod clock;
 mod color;
 #[cfg(not(loom))]
 mod cx;
+mod domain;
+#[cfg(not(loom))]
+mod error;
 #[cfg(not(loom))]
 mod event;
+mod lock;
 #[cfg(not(loom))]
 mod metrics;
 #[cfg(not(loom))]
@@ -65,6 +70,11 @@ pub use self::{
         palette::Palette,
     },
     cx::Cx,
+    domain::{
+        AnonCx, ContextError, Domain, DomainBuilder, Done, DynCx, GlobalCx, InAnon, InGlobal,
+        InNone, MayAnon, MayGlobal, NoneCx, NoneOnly, Plain, Refused, Rights, Transactional,
+    },
+    error::TryPostError,
     metrics::{Distribution, Histogramming, Measure, Metrics},
     panic::PanicReport,
     runtime::{
@@ -77,7 +87,7 @@ pub use self::{
     worker::watch::StallReport,
 };
 #[cfg(not(loom))]
-pub use dapple_colors::TurnBudget;
+pub use dapple_colors::{Context, Mode, Ticket, TurnBudget};
 
 /// The example of the README compiles and runs.
 #[cfg(doctest)]

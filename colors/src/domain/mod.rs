@@ -362,6 +362,11 @@ impl<W, D> Order<W, D> {
         self.slots.len() >= self.limit
     }
 
+    /// Are there more?
+    pub fn is_over_full(&self) -> bool {
+        self.slots.len() > self.limit
+    }
+
     /// How many events have not committed.
     #[inline]
     pub fn uncommitted(&self) -> usize {
@@ -415,8 +420,10 @@ impl<W, D> Order<W, D> {
     #[inline]
     fn next_entry(&mut self) -> Option<Next<W>> {
         let end = self.base + self.slots.len() as u64;
+        let mut is_there = false;
         for _ in 0..SCAN {
             if self.anon_gate == end {
+                is_there = true;
                 break;
             }
             let slot = &self.slots[(self.anon_gate - self.base) as usize];
@@ -424,6 +431,7 @@ impl<W, D> Order<W, D> {
                 return Some(self.enter(Ticket(self.anon_gate)));
             }
             if slot.blocks_anon() {
+                is_there = true;
                 break;
             }
             self.anon_gate += 1;
@@ -436,7 +444,11 @@ impl<W, D> Order<W, D> {
             if slot.blocks_global() {
                 let enters = slot.stage == Stage::Wants(Context::Global)
                     && (self.mode == Mode::Snapshot || self.readers == 0);
-                return enters.then(|| self.enter(Ticket(self.global_gate)));
+                if enters {
+                    return Some(self.enter(Ticket(self.global_gate)));
+                }
+                // This gate stands, and the other one may still have a way to go.
+                return (!is_there).then_some(Next::Moved);
             }
             self.global_gate += 1;
         }

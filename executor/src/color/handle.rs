@@ -8,14 +8,13 @@ use std::ptr::NonNull;
 use dapple_colors::Posted;
 
 use super::cell::{ColorCell, GRAVE_WORTH, Retire};
+use crate::Handle;
 use crate::cx::Cx;
 use crate::event::Event;
-use crate::metrics::Sampler;
 use crate::runtime::core::{Core, CoreRef, Phase};
 use crate::sync::Ordering;
 use crate::worker::entry::Entry;
 use crate::worker::local::Local;
-use crate::{Handle, panic};
 
 /// The serial identity of callbacks: two callbacks of one color never run at once, and they run in
 /// the order in which they were posted. Callbacks of different colors run on all cores.
@@ -195,8 +194,7 @@ pub(crate) fn outside_event<F: FnOnce(&mut Cx) + Send + 'static>(
     f: F,
     site: &'static Location<'static>,
 ) -> NonNull<Event> {
-    let sampled = Sampler::outside_hit(core.settings.histograms);
-    let posted = if sampled { core.clock.now() } else { 0 };
+    let posted = core.stamp_outside();
     // SAFETY: the memory is fresh.
     unsafe { Event::write(core.events.take_outside().cast(), f, site, posted) }
 }
@@ -205,11 +203,7 @@ pub(crate) fn outside_event<F: FnOnce(&mut Cx) + Send + 'static>(
 #[cold]
 pub(crate) fn refuse<F>(core: &Core, f: F, site: &'static Location<'static>) {
     core.dropped_outside.fetch_add(1, Ordering::Relaxed);
-    let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(f)));
-    if let Err(payload) = dropped {
-        core.panics_outside.fetch_add(1, Ordering::Relaxed);
-        panic::report(core, payload, Some(site), 0);
-    }
+    core.guard(Some(site), || drop(f));
 }
 
 impl Clone for Color {

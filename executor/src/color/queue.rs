@@ -106,6 +106,20 @@ impl Link {
             trail: trail::Trail::default(),
         }
     }
+
+    /// What a link that is in no queue carries instead of its neighbour.
+    #[cfg(not(loom))]
+    #[inline]
+    pub(crate) fn word(&self) -> *mut () {
+        self.next.load(Ordering::Relaxed).cast()
+    }
+
+    /// Sets it; whoever hands the link on orders it.
+    #[cfg(not(loom))]
+    #[inline]
+    pub(crate) fn set_word(&self, word: *mut ()) {
+        self.next.store(word.cast(), Ordering::Relaxed);
+    }
 }
 
 /// See the module.

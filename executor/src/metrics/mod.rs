@@ -46,16 +46,19 @@ pub enum Measure {
     TimerLateness,
     /// Of a look at the descriptors while there is other work.
     PollTime,
+    /// From the last step of a domain's event to its commit.
+    CommitWait,
 }
 
 impl Measure {
     /// All of them.
-    pub const ALL: [Measure; 5] = [
+    pub const ALL: [Measure; 6] = [
         Measure::QueueDelay,
         Measure::RunTime,
         Measure::TurnLength,
         Measure::TimerLateness,
         Measure::PollTime,
+        Measure::CommitWait,
     ];
 
     /// Its name in text formats, without unit.
@@ -66,6 +69,7 @@ impl Measure {
             Measure::TurnLength => "turn_length",
             Measure::TimerLateness => "timer_lateness",
             Measure::PollTime => "poll_time",
+            Measure::CommitWait => "commit_wait",
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p dapple --lib --release --target-dir target-loom`
 
+mod domain;
 mod life;
 mod order;
 mod private;

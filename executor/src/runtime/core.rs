@@ -9,6 +9,7 @@
 //! done to the core happens before its end.
 
 use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::NonNull;
 
 use crossbeam_utils::CachePadded;
@@ -18,11 +19,13 @@ use super::quiesce::Quiesce;
 use crate::clock::Clock;
 use crate::color::cell::{ColorCell, UNKNOWN};
 use crate::event::Event;
+use crate::metrics::Sampler;
 use crate::metrics::labels::Labels;
 use crate::slab::Slab;
 use crate::sync::{AtomicU8, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
 use crate::worker::entry::Entry;
-use crate::worker::shared::{Sleep, WorkerShared};
+use crate::worker::local::Local;
+use crate::worker::shared::{Sleep, WorkerShared, add};
 use crate::worker::steal::{SURELY_LONG, Verdict};
 
 /// How far a runtime has come (E11). It only goes up.
@@ -63,6 +66,8 @@ pub(crate) struct Core {
     pub(crate) dropped_outside: AtomicU64,
     /// Panics caught on threads that are no workers: in drops at the end.
     pub(crate) panics_outside: AtomicU64,
+    /// Events of domains accepted above their limit, from such threads.
+    pub(crate) over_limit_outside: AtomicU64,
     /// Memory of events, and of the cells of colors.
     pub(crate) events: Slab,
     pub(crate) cells: Slab,
@@ -99,6 +104,7 @@ impl Core {
             undertaker: Mutex::new(()),
             dropped_outside: AtomicU64::new(0),
             panics_outside: AtomicU64::new(0),
+            over_limit_outside: AtomicU64::new(0),
             events: Slab::of::<Event>(),
             cells: Slab::of::<ColorCell>(),
             next_place: AtomicUsize::new(0),
@@ -177,6 +183,49 @@ impl Core {
                     self.sleep.notify_any(self, worker + 1);
                 }
             }
+        }
+    }
+
+    /// Queues an event without color, from whatever thread this is.
+    pub(crate) fn queue_event(&self, event: NonNull<Event>) {
+        match Local::current(self) {
+            Some(local) => local.queue_event(event),
+            None => self.inject(self.place(), Entry::event(event), UNKNOWN),
+        }
+    }
+
+    /// Runs something that may panic, outside of an event; a panic is caught, counted and reported.
+    pub(crate) fn guard(&self, site: Option<&'static Location<'static>>, f: impl FnOnce()) {
+        if let Some(local) = Local::current(self) {
+            return local.guard(site, f);
+        }
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
+            self.panics_outside.fetch_add(1, Ordering::Relaxed);
+            crate::panic::report(self, payload, site, 0);
+        }
+    }
+
+    /// Counts events that were dropped unrun.
+    pub(crate) fn count_dropped(&self, n: u64) {
+        match Local::current(self) {
+            Some(local) => local.count_dropped(n),
+            None => drop(self.dropped_outside.fetch_add(n, Ordering::Relaxed)),
+        }
+    }
+
+    /// Counts events of domains that were accepted though there were too many.
+    pub(crate) fn count_over_limit(&self, n: u64) {
+        match Local::current(self) {
+            Some(local) => add(&local.shared().counters.over_limit, n),
+            None => drop(self.over_limit_outside.fetch_add(n, Ordering::Relaxed)),
+        }
+    }
+
+    /// When an event posted by a thread that is no worker was posted, if it is sampled; otherwise 0.
+    pub(crate) fn stamp_outside(&self) -> u64 {
+        match Sampler::outside_hit(self.settings.histograms) {
+            true => self.clock.now(),
+            false => 0,
         }
     }
 

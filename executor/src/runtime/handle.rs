@@ -4,10 +4,8 @@ use std::fmt;
 use std::panic::Location;
 
 use super::core::{Core, CoreRef, Phase};
-use crate::color::cell::UNKNOWN;
 use crate::color::{outside_event, refuse};
 use crate::metrics::Metrics;
-use crate::worker::entry::Entry;
 use crate::worker::local::Local;
 use crate::{Color, ColorBuilder, Cx};
 
@@ -90,7 +88,7 @@ impl Handle {
             Some(local) => local.post_uncolored(f, site),
             None if self.core.phase() == Phase::Running => {
                 let event = outside_event(&self.core, f, site);
-                self.core.inject(self.core.place(), Entry::event(event), UNKNOWN);
+                self.core.queue_event(event);
             }
             None => refuse(&self.core, f, site),
         }

@@ -17,10 +17,11 @@ impl Local {
             Job::Event(event) => {
                 // SAFETY: the run queue gave the event to us alone; it is deallocated right after.
                 unsafe {
+                    let kind = Header::of(Event::as_link(event)).as_ref().kind();
                     self.guard(Some(Event::site(event)), || Event::discard(event));
                     self.give_memory(event);
+                    u64::from(kind == Kind::Closure)
                 }
-                1
             }
             // SAFETY: the color was in a run queue, so now it is held by us.
             Job::Color(cell) | Job::Guest(cell) => unsafe { self.dispose_color(cell) },

@@ -20,6 +20,7 @@ use super::shared::{WorkerShared, add};
 use super::steal::UNCOLORED_TRAFFIC;
 use crate::color::cell::{ColorCell, UNKNOWN, blend, blend_thousandths};
 use crate::cx::Cx;
+use crate::domain::done::Steps;
 use crate::event::Event;
 use crate::metrics::{Sample, Sampler};
 use crate::panic;
@@ -72,6 +73,8 @@ pub(crate) struct Local {
     pub(crate) polls: Cell<u64>,
     /// Which part of the run queue is looked at first.
     pub(super) deque_first: Cell<bool>,
+    /// How far a domain event's steps have come that run here one after the other; see `domain::done`.
+    pub(crate) steps: Cell<Steps>,
     steals: bool,
     pub(super) keeps_home: bool,
     /// Entries worth less than this, in nanoseconds, stay out of the deque.
@@ -108,6 +111,7 @@ impl Local {
             samples: RefCell::new(Vec::new()),
             polls: Cell::new(0),
             deque_first: Cell::new(false),
+            steps: Cell::new(Steps::Off),
             steals: many && policy != StealPolicy::Off,
             keeps_home: many && policy == StealPolicy::Off,
             public_from: match policy {
@@ -220,7 +224,7 @@ impl Local {
         f: F,
         site: &'static Location<'static>,
     ) -> NonNull<Event> {
-        let posted = if self.sampler.hit() { self.core.clock.now() } else { 0 };
+        let posted = self.stamp();
         // SAFETY: the memory is fresh or recycled, and ours.
         unsafe { Event::write(self.take_memory(), f, site, posted) }
     }
@@ -280,9 +284,21 @@ impl Local {
         f: F,
         site: &'static Location<'static>,
     ) {
+        self.queue_event(self.event(f, site));
+    }
+
+    /// Queues an event without color.
+    #[inline]
+    pub(crate) fn queue_event(&self, event: NonNull<Event>) {
         self.posts.set(self.posts.get().wrapping_add(1));
         self.uncolored_posts.set(self.uncolored_posts.get().wrapping_add(1));
-        self.make_runnable(Entry::event(self.event(f, site)), self.index, 0);
+        self.make_runnable(Entry::event(event), self.index, UNKNOWN);
+    }
+
+    /// The time, if what begins now is sampled; otherwise 0.
+    #[inline]
+    pub(crate) fn stamp(&self) -> u64 {
+        if self.sampler.hit() { self.core.clock.now() } else { 0 }
     }
 
     /// So many run-queue entries have taken so many nanoseconds since this was last called.

@@ -112,6 +112,7 @@ pub(crate) struct Counters {
     pub(crate) polls: AtomicU64,
     pub(crate) polls_for_others: AtomicU64,
     pub(crate) stalls: AtomicU64,
+    pub(crate) over_limit: AtomicU64,
 }
 
 /// Adds to a counter whose only writer is the caller.

@@ -398,6 +398,8 @@ impl Local {
 
     fn run_uncolored(&self, event: NonNull<Event>) -> bool {
         self.uncolored_events.set(self.uncolored_events.get().wrapping_add(1));
+        // SAFETY: the run queue gave the event to us alone.
+        let kind = unsafe { Header::of(Event::as_link(event)).as_ref() }.kind();
         self.shared().published.label.store(0, Ordering::Relaxed);
         let ran = catch_unwind(AssertUnwindSafe(|| {
             // SAFETY: the run queue gave the event to us alone, and it has not run.
@@ -408,7 +410,7 @@ impl Local {
         }
         // SAFETY: its closure is spent.
         unsafe { self.give_memory(event) };
-        add(&self.shared().counters.events, 1);
+        add(&self.shared().counters.events, u64::from(kind == Kind::Closure));
         self.entry_nanos.get() >= LONG_EVENT_NANOS
     }
 

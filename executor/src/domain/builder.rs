@@ -1,0 +1,130 @@
+//! How a domain is opened.
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use dapple_colors::Mode;
+
+use super::engine::{DomainPtr, Inner};
+use super::handle::Domain;
+use super::store::Store;
+use crate::Handle;
+use crate::lock::Lock;
+use crate::runtime::core::CoreRef;
+use crate::sync::{Arc, AtomicUsize};
+
+/// Of a [`DomainBuilder`]: a panic in global leaves the state as it is then.
+#[derive(Debug)]
+pub enum Plain {}
+
+/// Of a [`DomainBuilder`]: a panic in global leaves the state as it was before.
+#[derive(Debug)]
+pub enum Transactional {}
+
+/// Opens a domain with more than the defaults.
+///
+/// # Examples
+///
+/// ```
+/// use dapple::{Domain, Runtime};
+/// let rt = Runtime::new()?;
+/// let d = Domain::builder()
+///     .label("index")
+///     .max_uncommitted(10_000)
+///     .transactional()
+///     .snapshot(&rt.handle(), vec![1, 2, 3]);
+/// d.global(|g| {
+///     g.state_mut().clear();
+///     panic!("in the middle");
+/// });
+/// d.anon(|a| assert_eq!(a.state(), &[1, 2, 3]));
+/// rt.wait_idle();
+/// # assert_eq!(rt.metrics().panics(), 1);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a builder opens nothing until it gets a state"]
+pub struct DomainBuilder<T = Plain> {
+    label: Option<Arc<str>>,
+    limit: usize,
+    _kind: PhantomData<fn(T)>,
+}
+
+impl DomainBuilder {
+    pub(super) fn new() -> Self {
+        DomainBuilder { label: None, limit: usize::MAX, _kind: PhantomData }
+    }
+
+    /// An event in global works on a copy of the state, and a panic leaves the state as it was before: the domain is not
+    /// poisoned, unless the event had been alone (see [`GlobalCx::exclusive_then`](super::GlobalCx::exclusive_then)).
+    pub fn transactional(self) -> DomainBuilder<Transactional> {
+        DomainBuilder { label: self.label, limit: self.limit, _kind: PhantomData }
+    }
+
+    /// Opens it in read_write mode; see [`Domain::read_write`].
+    pub fn read_write<S: Send + Sync + 'static>(self, handle: &Handle, state: S) -> Domain<S> {
+        self.open(handle, Mode::ReadWrite, None, false, state)
+    }
+
+    /// Opens it in snapshot mode; see [`Domain::snapshot`].
+    pub fn snapshot<S>(self, handle: &Handle, state: S) -> Domain<S>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        self.open(handle, Mode::Snapshot, Some(S::clone), false, state)
+    }
+}
+
+impl DomainBuilder<Transactional> {
+    /// Opens it in read_write mode; see [`Domain::read_write`].
+    pub fn read_write<S>(self, handle: &Handle, state: S) -> Domain<S>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        self.open(handle, Mode::ReadWrite, Some(S::clone), true, state)
+    }
+
+    /// Opens it in snapshot mode; see [`Domain::snapshot`].
+    pub fn snapshot<S>(self, handle: &Handle, state: S) -> Domain<S>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        self.open(handle, Mode::Snapshot, Some(S::clone), true, state)
+    }
+}
+
+impl<T> DomainBuilder<T> {
+    /// Names the domain in reports.
+    pub fn label(mut self, label: &str) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// How many events may be uncommitted before the `try_` forms answer
+    /// [`Full`](crate::TryPostError::Full) and transports stop reading; by default any number. Plain posts
+    /// and sub-events are accepted all the same, and counted when they exceed it.
+    pub fn max_uncommitted(mut self, events: usize) -> Self {
+        self.limit = events.max(1);
+        self
+    }
+
+    fn open<S: Send + Sync + 'static>(
+        self,
+        handle: &Handle,
+        mode: Mode,
+        copy: Option<fn(&S) -> S>,
+        transactional: bool,
+        state: S,
+    ) -> Domain<S> {
+        let inner = Box::new(Inner {
+            core: CoreRef::of(handle.core()),
+            handles: AtomicUsize::new(1),
+            mode,
+            copy,
+            transactional,
+            label: self.label,
+            store: Lock::new(Store::new(mode, self.limit, state)),
+        });
+        Domain::first(DomainPtr(NonNull::from(Box::leak(inner))))
+    }
+}

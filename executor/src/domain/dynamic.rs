@@ -1,0 +1,238 @@
+//! The dynamic form, for ported code: the context is a value, and an illegal step an error (I2).
+
+use std::error::Error;
+use std::fmt;
+use std::panic::Location;
+
+use dapple_colors::{Context, IllegalStep, Passage, Ticket};
+
+use super::done::Done;
+use super::part::DynStep;
+use super::token::{Token, What};
+use crate::cx::Cx;
+
+/// The token of an event whose context is known at run time only.
+///
+/// A handler that was written for contexts as annotations calls [`enter_then`](Self::enter_then) where it needs a
+/// context; being in a higher one than that is not an error there, it is one here: what is entered
+/// explicitly is left explicitly.
+///
+/// # Examples
+///
+/// ```
+/// use dapple::{Context, Domain, Runtime};
+/// let rt = Runtime::new()?;
+/// let d = Domain::snapshot(&rt.handle(), 1);
+/// d.event_dyn(Context::Global, |e| {
+///     assert_eq!(e.state().unwrap_err().to_string(), "an event in none cannot read the state");
+///     e.enter_then(Context::Global, |mut e| {
+///         *e.state_mut().unwrap() += 1;
+///         e.enter_then(Context::Anon, |e| {
+///             assert_eq!(e.state(), Ok(&2));
+///             let refused = e.enter_then(Context::Global, |e| e.commit()).unwrap_err();
+///             assert_eq!(refused.to_string(), "an event cannot go from anon to global");
+///             refused.into_token().commit()
+///         }).unwrap()
+///     }).unwrap()
+/// });
+/// rt.wait_idle();
+/// # assert_eq!(rt.metrics().panics(), 0);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct DynCx<S: Send + Sync + 'static> {
+    token: Token<S>,
+    context: Context,
+    highest: Context,
+}
+
+impl<S: Send + Sync + 'static> DynCx<S> {
+    pub(super) fn new(token: Token<S>, context: Context, highest: Context) -> Self {
+        DynCx { token, context, highest }
+    }
+
+    /// The context that the event is in.
+    pub fn context(&self) -> Context {
+        self.context
+    }
+
+    /// The place of this event in the order of its domain.
+    pub fn ticket(&self) -> Ticket {
+        self.token.ticket
+    }
+
+    /// The state.
+    ///
+    /// # Errors
+    ///
+    /// In none.
+    pub fn state(&self) -> Result<&S, ContextError> {
+        match self.context {
+            Context::None => Err(ContextError { kind: Kind::Read }),
+            // SAFETY: the event is in anon or global.
+            Context::Anon | Context::Global => Ok(unsafe { self.token.state() }),
+        }
+    }
+
+    /// The state, to change it.
+    ///
+    /// # Errors
+    ///
+    /// In none and in anon.
+    pub fn state_mut(&mut self) -> Result<&mut S, ContextError> {
+        match self.context {
+            // SAFETY: the event is in global.
+            Context::Global => Ok(unsafe { self.token.state_mut() }),
+            context => Err(ContextError { kind: Kind::Write(context) }),
+        }
+    }
+
+    /// See [`GlobalCx::defer`](super::GlobalCx::defer).
+    #[track_caller]
+    pub fn defer<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, action: F) {
+        self.token.defer(action, Location::caller());
+    }
+
+    /// Goes on with `f` in a context: at once if the event is there, otherwise by an upgrade or a downgrade.
+    ///
+    /// # Errors
+    ///
+    /// When the step is not legal; the error gives the token back. `f` is dropped.
+    #[track_caller]
+    pub fn enter_then<F>(self, context: Context, f: F) -> Result<Done, Refused<S>>
+    where
+        F: FnOnce(DynCx<S>) -> Done + Send + 'static,
+    {
+        let what = match self.context.passage(context, self.highest) {
+            Ok(Passage::Stay) => What::Stay,
+            Ok(Passage::Downgrade) => What::Downgrade,
+            Ok(Passage::Upgrade) => What::Upgrade(context),
+            Err(step) => return Err(self.refuse(Kind::Step(step))),
+        };
+        let part = DynStep { context, highest: self.highest, f };
+        Ok(self.token.then(what, part, Location::caller()))
+    }
+
+    /// See [`GlobalCx::exclusive_then`](super::GlobalCx::exclusive_then).
+    ///
+    /// # Errors
+    ///
+    /// When the event is not in global; the error gives the token back. `f` is dropped.
+    #[track_caller]
+    pub fn exclusive_then<F>(self, f: F) -> Result<Done, Refused<S>>
+    where
+        F: FnOnce(DynCx<S>) -> Done + Send + 'static,
+    {
+        if self.context != Context::Global {
+            let kind = Kind::Exclusive(self.context);
+            return Err(self.refuse(kind));
+        }
+        let part = DynStep { context: self.context, highest: self.highest, f };
+        Ok(self.token.then(What::Alone, part, Location::caller()))
+    }
+
+    /// Gives up the right to go higher than `highest`. In anon and global it changes nothing.
+    pub fn renounce(&mut self, highest: Context) {
+        if self.context == Context::None && highest < self.highest {
+            self.token.renounce(highest);
+            self.highest = highest;
+        }
+    }
+
+    /// Ends the event.
+    #[track_caller]
+    pub fn commit(self) -> Done {
+        self.token.end(Location::caller())
+    }
+
+    /// Ends the event, and goes on with a sub-event that may go up to `highest`.
+    #[track_caller]
+    pub fn commit_then<F>(self, highest: Context, f: F) -> Done
+    where
+        F: FnOnce(DynCx<S>) -> Done + Send + 'static,
+    {
+        let part = DynStep { context: Context::None, highest, f };
+        self.token.then(What::Commit(highest), part, Location::caller())
+    }
+
+    fn refuse(self, kind: Kind) -> Refused<S> {
+        Refused { token: self, error: ContextError { kind } }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Read,
+    Write(Context),
+    Exclusive(Context),
+    Step(IllegalStep),
+}
+
+/// What an event may not do in its context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContextError {
+    kind: Kind,
+}
+
+impl ContextError {
+    /// Would the step be legal, had the event said at its post that it might go so high?
+    pub fn is_undeclared(&self) -> bool {
+        matches!(self.kind, Kind::Step(step) if step.is_undeclared())
+    }
+}
+
+impl fmt::Display for ContextError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            Kind::Read => f.write_str("an event in none cannot read the state"),
+            Kind::Write(from) => write!(f, "an event in {from} cannot write the state"),
+            Kind::Exclusive(from) => {
+                write!(f, "an event in {from} cannot be alone: only global can")
+            }
+            Kind::Step(step) => step.fmt(f),
+        }
+    }
+}
+
+impl Error for ContextError {}
+
+/// A step that was refused, with the token of the event.
+pub struct Refused<S: Send + Sync + 'static> {
+    token: DynCx<S>,
+    error: ContextError,
+}
+
+impl<S: Send + Sync + 'static> Refused<S> {
+    /// The token: the event is where it was.
+    pub fn into_token(self) -> DynCx<S> {
+        self.token
+    }
+
+    /// Why.
+    pub fn error(&self) -> ContextError {
+        self.error
+    }
+}
+
+impl<S: Send + Sync + 'static> fmt::Display for Refused<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<S: Send + Sync + 'static> Error for Refused<S> {}
+
+impl<S: Send + Sync + 'static> fmt::Debug for DynCx<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DynCx")
+            .field("ticket", &self.ticket())
+            .field("context", &self.context)
+            .field("highest", &self.highest)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: Send + Sync + 'static> fmt::Debug for Refused<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refused").field("error", &self.error).finish_non_exhaustive()
+    }
+}

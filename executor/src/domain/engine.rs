@@ -1,0 +1,411 @@
+//! A domain at work: what the order decides is carried out.
+//!
+//! # Who keeps it
+//!
+//! The domain's memory is kept by its handles, by every ticket that has not committed, and by whoever is
+//! between two collections of decisions (`settling`). The last handle marks the store as an orphan; whoever
+//! then sees under the lock that nothing is left frees it, after the lock, whose release is the last access
+//! of the one before.
+//!
+//! # What runs where
+//!
+//! Decisions are collected under the lock, some at a time, and carried out after it: what may go on is queued as an event
+//! without color. No user code runs here (C16) but the deferred actions of the event whose turn it is to
+//! commit, and those only below a worker's own loop, when the last step has returned (I8); from anywhere
+//! else the commit is queued as an event, too. One event commits at a time: the order hands out the next commit
+//! only when it has been told that the last one is done (I7).
+//!
+//! When the runtime stops, no action runs any more: what is deferred is dropped and counted, so that what has
+//! run is a prefix of the ticket order (E11).
+
+use std::ops::Deref;
+use std::panic::Location;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use dapple_colors::{Mode, Ticket};
+
+use super::actions::Actions;
+use super::store::{Decision, Freed, Store};
+use crate::cx::Cx;
+use crate::event::{Event, Step};
+use crate::lock::Lock;
+use crate::metrics::{Measure, Sample};
+use crate::runtime::core::{Core, CoreRef, Phase};
+use crate::sync::{AtomicUsize, Ordering};
+use crate::worker::local::Local;
+
+/// An event without color that waits for its turn.
+pub(super) struct Waiting(pub(super) NonNull<Event>);
+
+// SAFETY: what it holds is Send, and it has one owner.
+unsafe impl Send for Waiting {}
+
+/// What is kept with a ticket.
+pub(super) struct Deferred {
+    /// What was deferred before the event left global; or, once it is ready, all of it.
+    pub(super) actions: Actions,
+    /// It was in global, and is not any more.
+    pub(super) left_global: bool,
+    /// When it became ready to commit, if that is sampled; otherwise 0.
+    pub(super) ready: u64,
+    /// Where it was posted.
+    pub(super) site: &'static Location<'static>,
+}
+
+pub(super) type DomainStore<S> = Store<S, Waiting, Deferred>;
+
+/// What all handles and tickets of a domain share.
+pub(super) struct Inner<S> {
+    pub(super) core: CoreRef,
+    pub(super) handles: AtomicUsize,
+    pub(super) mode: Mode,
+    /// How to copy the state; none in read_write mode, which needs no copy unless it is transactional.
+    pub(super) copy: Option<fn(&S) -> S>,
+    /// An event in global works on a copy, which is dropped if it panics.
+    pub(super) transactional: bool,
+    pub(super) label: Option<Arc<str>>,
+    pub(super) store: Lock<DomainStore<S>>,
+}
+
+/// The word of a step that poison covers: it is not a version's address.
+pub(super) const SKIP: usize = 1;
+/// Marks a version that others may read, in the word of a step.
+pub(super) const READ: usize = 1;
+
+/// Decisions in one collection, and looks at the order.
+const BATCH: usize = 16;
+const LOOKS: usize = 64;
+
+/// Commits with actions that one settling runs.
+const COMMITS: usize = 16;
+
+/// What has been decided, and has to be done.
+pub(super) struct Batch<S: 'static> {
+    queue: [Option<(Option<Ticket>, Waiting)>; BATCH],
+    len: usize,
+    commit: Option<Commit<S>>,
+    /// Events that poison covered have committed.
+    covered: u64,
+    /// Events that were accepted though there were too many.
+    pub(super) exceeded: u64,
+    /// There may be more.
+    more: bool,
+    /// Nothing is left of the domain.
+    is_last: bool,
+}
+
+impl Deferred {
+    #[inline]
+    pub(super) fn new(site: &'static Location<'static>) -> Self {
+        Deferred { actions: Actions::default(), left_global: false, ready: 0, site }
+    }
+}
+
+impl<S> Batch<S> {
+    fn new() -> Self {
+        Batch {
+            queue: [const { None }; BATCH],
+            len: 0,
+            commit: None,
+            covered: 0,
+            exceeded: 0,
+            more: false,
+            is_last: false,
+        }
+    }
+
+    /// An event that has to wait for nothing.
+    pub(super) fn of(event: Waiting) -> Self {
+        let mut batch = Batch::new();
+        batch.push(None, event);
+        batch
+    }
+
+    fn push(&mut self, ticket: Option<Ticket>, with: Waiting) {
+        self.queue[self.len] = Some((ticket, with));
+        self.len += 1;
+    }
+}
+
+/// A pointer to a domain. Whoever has one has a handle, or a ticket, or settles.
+pub(super) struct DomainPtr<S: 'static>(pub(super) NonNull<Inner<S>>);
+
+impl<S> Clone for DomainPtr<S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for DomainPtr<S> {}
+
+// SAFETY: `Inner` is reached from all threads by its lock; S: Send + Sync is asked for when it is made.
+unsafe impl<S: Send + Sync> Send for DomainPtr<S> {}
+// SAFETY: as above.
+unsafe impl<S: Send + Sync> Sync for DomainPtr<S> {}
+
+impl<S> Deref for DomainPtr<S> {
+    type Target = Inner<S>;
+    #[inline]
+    fn deref(&self) -> &Inner<S> {
+        // SAFETY: whoever has the pointer keeps the domain; see the module.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl<S: Send + Sync + 'static> DomainPtr<S> {
+    /// Collects decisions, under the lock.
+    #[inline]
+    pub(super) fn collect(self, store: &mut DomainStore<S>) -> Batch<S> {
+        let mut batch = Batch { more: true, ..Batch::new() };
+        for _ in 0..LOOKS {
+            let Some(decision) = store.decide() else {
+                batch.more = false;
+                break;
+            };
+            self.take_in(store, decision, &mut batch);
+            if batch.len == BATCH {
+                break;
+            }
+        }
+        batch.more &= !store.order().is_empty();
+        store.settling += usize::from(batch.more);
+        batch.is_last = store.is_over();
+        batch
+    }
+
+    fn take_in(
+        self,
+        store: &mut DomainStore<S>,
+        decision: Decision<S, Waiting>,
+        batch: &mut Batch<S>,
+    ) {
+        match decision {
+            Decision::Enter { ticket, with, version, is_read } => {
+                let tag = if is_read { READ } else { 0 };
+                with.set_word(version.as_ptr().map_addr(|a| a | tag).cast());
+                batch.push(Some(ticket), with);
+            }
+            Decision::Begin { ticket, with } => {
+                with.set_word(number_as_word(ticket));
+                batch.exceeded += u64::from(store.order().is_over_full());
+                batch.push(Some(ticket), with);
+            }
+            Decision::Skip { with } => {
+                with.set_word(std::ptr::without_provenance_mut(SKIP));
+                batch.push(None, with);
+            }
+            Decision::Room { with } => batch.push(None, with),
+            Decision::Moved => {}
+            Decision::Commit { ticket, covered } => {
+                let kept = store.data(ticket);
+                let (actions, ready) = (std::mem::take(&mut kept.actions), kept.ready);
+                // What a sub-event begins with.
+                (kept.left_global, kept.ready) = (false, 0);
+                batch.covered += u64::from(covered);
+                if actions.is_empty() && ready == 0 {
+                    store.committed();
+                } else {
+                    batch.commit = Some(Commit { domain: self, actions, covered, ready });
+                }
+            }
+        }
+    }
+
+    /// Carries out what was collected, and what follows from it. With a `cx` (below a worker's loop) it runs
+    /// commits. If the event `own` may go on, that is the answer; all others are queued.
+    pub(super) fn settle(
+        self,
+        core: &Core,
+        mut batch: Batch<S>,
+        own: Option<Ticket>,
+        mut cx: Option<&mut Cx>,
+    ) -> Option<Waiting> {
+        let mut next = None;
+        let mut commits = 0;
+        loop {
+            for (ticket, with) in batch.queue.iter_mut().take(batch.len).filter_map(Option::take) {
+                match own.is_some() && ticket == own {
+                    true => next = Some(with),
+                    false => core.queue_event(with.0),
+                }
+            }
+            if batch.covered > 0 {
+                core.count_dropped(batch.covered);
+            }
+            if batch.exceeded > 0 {
+                core.count_over_limit(batch.exceeded);
+            }
+            if let Some(commit) = batch.commit {
+                match &mut cx {
+                    Some(cx) if commits < COMMITS && !batch.more => {
+                        commits += 1;
+                        batch = commit.carry_out(Some(cx));
+                        continue;
+                    }
+                    _ => core.queue_event(commit.into_event(core)),
+                }
+            }
+            if batch.is_last {
+                self.free(core);
+                return next;
+            }
+            if !batch.more {
+                return next;
+            }
+            batch = self.store.with(|store| {
+                store.settling -= 1;
+                self.collect(store)
+            });
+        }
+    }
+
+    /// Gives back a handle.
+    pub(super) fn drop_handle(self) {
+        if self.handles.fetch_sub(1, Ordering::Release) != 1 {
+            return;
+        }
+        // Partner: the release of the other handles.
+        crate::sync::fence(Ordering::Acquire);
+        // Once it is an orphan, somebody else may free it.
+        let core = self.core.clone();
+        let is_last = self.store.with(|store| {
+            store.orphaned = true;
+            store.is_over()
+        });
+        if is_last {
+            self.free(&core);
+        }
+    }
+
+    /// Frees the domain, as an event: its state is the user's.
+    fn free(self, core: &Core) {
+        // SAFETY: nobody keeps it any more, and it was a box.
+        let inner = unsafe { Box::from_raw(self.0.as_ptr()) };
+        // The core outlives the event: what runs or discards it keeps it.
+        let memory = Local::memory_for(core);
+        // SAFETY: the memory is fresh or recycled.
+        let event = unsafe { Event::write_housekeeping(memory, inner, Location::caller()) };
+        core.queue_event(event);
+    }
+}
+
+impl Waiting {
+    fn set_word(&self, word: *mut ()) {
+        // SAFETY: the event is ours, and in no queue.
+        unsafe { Event::set_word(self.0, word) }
+    }
+}
+
+const _: () = assert!(usize::BITS == 64, "a ticket's number stands in a word");
+
+fn number_as_word(ticket: Ticket) -> *mut () {
+    std::ptr::without_provenance_mut(ticket.number() as usize)
+}
+
+/// The turn of an event to commit: what it has deferred.
+struct Commit<S: 'static> {
+    domain: DomainPtr<S>,
+    actions: Actions,
+    /// Poison covers it.
+    covered: bool,
+    ready: u64,
+}
+
+impl<S: Send + Sync + 'static> Commit<S> {
+    /// Runs the actions, or drops them if nobody runs any, and goes on. The ticket keeps the domain.
+    fn carry_out(self, cx: Option<&mut Cx>) -> Batch<S> {
+        let Commit { domain, actions, covered, ready } = self;
+        let core = &domain.core;
+        match cx {
+            Some(cx) if !covered && core.phase() < Phase::Stopping => {
+                if ready != 0 {
+                    let local = cx.local();
+                    let waited = core.clock.now().saturating_sub(ready);
+                    local.sample(Sample::new(Measure::CommitWait, 0, waited));
+                }
+                actions.run(cx);
+            }
+            _ => {
+                if !covered && !actions.is_empty() {
+                    core.count_dropped(1);
+                }
+                actions.discard(core);
+            }
+        }
+        domain.store.with(|store| {
+            store.committed();
+            domain.collect(store)
+        })
+    }
+
+    fn into_event(self, core: &Core) -> NonNull<Event> {
+        let memory = Local::memory_for(core);
+        // SAFETY: the memory is fresh or recycled.
+        unsafe { Event::write_step(memory, self, true, Location::caller(), 0) }
+    }
+}
+
+impl<S: Send + Sync + 'static> Step for Commit<S> {
+    fn run(self, _: *mut (), cx: &mut Cx) {
+        let domain = self.domain;
+        let core = core_of(cx);
+        let batch = self.carry_out(Some(cx));
+        domain.settle(core, batch, None, Some(cx));
+    }
+
+    fn discard(self, _: *mut ()) {
+        let domain = self.domain;
+        let core = domain.core.clone();
+        let batch = self.carry_out(None);
+        domain.settle(&core, batch, None, None);
+    }
+}
+
+/// What an event leaves that is the user's to drop: that runs as an event, or with one.
+pub(super) struct Remains<S> {
+    pub(super) core: NonNull<Core>,
+    pub(super) actions: Actions,
+    pub(super) version: Freed<S>,
+}
+
+// SAFETY: the actions and the state are Send; the core is, too.
+unsafe impl<S: Send> Send for Remains<S> {}
+
+impl<S: Send + 'static> Remains<S> {
+    /// Drops them as an event, if there is something.
+    pub(super) fn drop_later(self, core: &Core, site: &'static Location<'static>) {
+        if self.actions.is_empty() && self.version.is_none() {
+            return;
+        }
+        let memory = Local::memory_for(core);
+        // SAFETY: the memory is fresh or recycled.
+        core.queue_event(unsafe { Event::write_step(memory, self, true, site, 0) });
+    }
+}
+
+impl<S: Send + 'static> Step for Remains<S> {
+    fn run(self, word: *mut (), _: &mut Cx) {
+        self.discard(word);
+    }
+
+    fn discard(self, _: *mut ()) {
+        // SAFETY: whoever runs or discards events keeps the core.
+        self.actions.discard(unsafe { self.core.as_ref() });
+        drop(self.version);
+    }
+}
+
+/// The core that an event runs on.
+pub(super) fn core_of<'a>(cx: &Cx) -> &'a Core {
+    // SAFETY: the worker counts on its core, and outlives what runs on it; the reference is used below the event
+    // only.
+    unsafe { cx.local().core.as_ptr().as_ref() }
+}
+
+/// Drops a version that nobody needs: the user's code.
+pub(super) fn drop_freed<S>(core: &Core, version: Freed<S>) {
+    if version.is_some() {
+        core.guard(None, || drop(version));
+    }
+}

@@ -1,0 +1,429 @@
+//! The handle of a domain: its events are posted here.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::Location;
+
+use dapple_colors::{Context, Mode};
+
+use super::builder::DomainBuilder;
+use super::contexts::{InAnon, InGlobal, InNone, MayAnon, MayGlobal, NoneCx};
+use super::done::Done;
+use super::dynamic::DynCx;
+use super::engine::{Batch, Deferred, DomainPtr, Waiting};
+use super::part::{Continue, DynStep, Holds, NoneStep, Part, WholeAnon, WholeGlobal, WholeNone};
+use crate::color::refuse;
+use crate::error::TryPostError;
+use crate::event::{Event, Step};
+use crate::runtime::core::Phase;
+use crate::slab::Slab;
+use crate::sync::Ordering;
+use crate::worker::local::Local;
+use crate::{Color, Cx, Handle};
+
+/// A state, and events that read and write it in parallel with the results of running them one by one.
+///
+/// Every event gets a *ticket* when it is posted. What an event may do with the state depends on its context: in
+/// *global* it reads and writes, alone; in *anon* it reads, beside others; in *none* neither, beside
+/// everything. An event may downgrade from global to anon, and so let the next one in while it goes on. Effects are
+/// *deferred*: they run when the event commits, and events commit in the order of their tickets.
+/// So whatever ran in parallel, state, reads and effects are those of the events run one after the other by
+/// ticket, as long as events are deterministic, defer their effects, and post by deferred actions (I13).
+///
+/// Clone it and send it anywhere. When the last handle is gone and every event has committed, the state is
+/// dropped.
+///
+/// # Panics in events
+///
+/// An event that panics commits in its place, with what it had deferred until it left global; nothing, if it never
+/// was there. If it panics *in* global the domain is *poisoned* (unless it is
+/// [transactional](DomainBuilder::transactional)): the events behind it are dropped unrun, and counted, up
+/// to the next [`clear_poison`](Self::clear_poison).
+///
+/// # Waiting
+///
+/// An event that waits for its turn is a closure in a queue, not a thread. Every wait is for an event with a smaller ticket,
+/// so there is no deadlock; but an event must not wait for something outside while it holds its ticket: everything behind
+/// it would wait, too. What has to wait for a socket or a timer does so before it posts, or in a
+/// deferred action.
+///
+/// # Examples
+///
+/// ```
+/// use dapple::{Domain, Runtime};
+/// let rt = Runtime::new()?;
+/// let d = Domain::snapshot(&rt.handle(), 0u64);
+/// for _ in 0..100 {
+///     d.event(|n| n.upgrade_global_then(|mut g| {
+///         *g.state_mut() += 1;                                   // alone
+///         g.downgrade_then(|mut a| {
+///             let n = *a.state();                                // beside the next one's global part
+///             a.defer(move |_| println!("{n}"));                 // in order: 1, 2, 3, ...
+///             a.commit()
+///         })
+///     }));
+/// }
+/// d.anon(|a| assert_eq!(*a.state(), 100));
+/// rt.wait_idle();
+/// # assert_eq!(rt.metrics().panics(), 0);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[doc(alias = "service")]
+#[doc(alias = "rwlock")]
+pub struct Domain<S: Send + Sync + 'static>(DomainPtr<S>);
+
+impl Domain<()> {
+    /// Configures a domain, of whatever state.
+    pub fn builder() -> DomainBuilder {
+        DomainBuilder::new()
+    }
+}
+
+impl<S: Send + Sync + 'static> Domain<S> {
+    /// Opens a domain whose readers read a frozen version of the state while the next event in global
+    /// writes. The state is copied only if somebody still reads it, so its clones should be cheap, and
+    /// independent of each other.
+    pub fn snapshot(handle: &Handle, state: S) -> Self
+    where
+        S: Clone,
+    {
+        DomainBuilder::new().snapshot(handle, state)
+    }
+
+    /// Opens a domain whose events in global wait until all earlier readers are done. The state is never
+    /// copied.
+    pub fn read_write(handle: &Handle, state: S) -> Self {
+        DomainBuilder::new().read_write(handle, state)
+    }
+
+    /// The handle that a domain begins with.
+    pub(super) fn first(domain: DomainPtr<S>) -> Self {
+        Domain(domain)
+    }
+
+    /// One more handle.
+    pub(super) fn of(domain: DomainPtr<S>) -> Self {
+        // Relaxed: somebody keeps the domain.
+        let before = domain.handles.fetch_add(1, Ordering::Relaxed);
+        if before > usize::MAX / 2 {
+            std::process::abort();
+        }
+        Domain(domain)
+    }
+
+    /// Posts an event that runs in global: it reads and writes the state, alone.
+    #[track_caller]
+    #[inline]
+    pub fn global<F: FnOnce(&mut InGlobal<S>) + Send + 'static>(&self, f: F) {
+        self.post(Entry::GLOBAL, WholeGlobal(f), Location::caller());
+    }
+
+    /// Posts an event that runs in anon: it reads the state as the last earlier event in global left it, beside
+    /// others.
+    #[track_caller]
+    #[inline]
+    pub fn anon<F: FnOnce(&mut InAnon<S>) + Send + 'static>(&self, f: F) {
+        self.post(Entry::ANON, WholeAnon(f), Location::caller());
+    }
+
+    /// Posts an event that runs in none: it does not reach the state, and delays nobody. What it defers
+    /// has its place in the order.
+    #[track_caller]
+    #[inline]
+    pub fn none<F: FnOnce(&mut InNone<S>) + Send + 'static>(&self, f: F) {
+        self.post(Entry::none(Context::None), WholeNone(f), Location::caller());
+    }
+
+    /// Posts an event of several steps. It begins in none, and may go up to global; until it
+    /// has been there, or has renounced, later events cannot enter global or anon.
+    #[track_caller]
+    pub fn event<F>(&self, f: F)
+    where
+        F: FnOnce(NoneCx<S, MayGlobal>) -> Done + Send + 'static,
+    {
+        let part = NoneStep(f, PhantomData::<MayGlobal>);
+        self.post(Entry::none(Context::Global), part, Location::caller());
+    }
+
+    /// Posts an event of several steps that goes up to anon at most. Until it has been there, or has
+    /// renounced, later events cannot enter global.
+    #[track_caller]
+    pub fn event_anon<F>(&self, f: F)
+    where
+        F: FnOnce(NoneCx<S, MayAnon>) -> Done + Send + 'static,
+    {
+        let part = NoneStep(f, PhantomData::<MayAnon>);
+        self.post(Entry::none(Context::Anon), part, Location::caller());
+    }
+
+    /// Posts an event of several steps whose contexts are known at run time; see [`DynCx`].
+    #[track_caller]
+    pub fn event_dyn<F>(&self, highest: Context, f: F)
+    where
+        F: FnOnce(DynCx<S>) -> Done + Send + 'static,
+    {
+        let part = DynStep { context: Context::None, highest, f };
+        self.post(Entry::none(highest), part, Location::caller());
+    }
+
+    /// Posts an event in global that repairs the state: it runs even if the domain is poisoned, and the
+    /// events behind it run again, unless it panics itself.
+    #[track_caller]
+    pub fn clear_poison<F: FnOnce(&mut InGlobal<S>) + Send + 'static>(&self, f: F) {
+        self.post(Entry::REPAIR, WholeGlobal(f), Location::caller());
+    }
+
+    /// As [`global`](Self::global), unless too many events are uncommitted.
+    ///
+    /// # Errors
+    ///
+    /// `Full`: see [`DomainBuilder::max_uncommitted`]. `Closed`: a shutdown has begun, and this is no
+    /// worker.
+    #[track_caller]
+    pub fn try_global<F>(&self, f: F) -> Result<(), TryPostError<F>>
+    where
+        F: FnOnce(&mut InGlobal<S>) + Send + 'static,
+    {
+        self.try_post(Entry::GLOBAL, WholeGlobal(f), Location::caller())
+    }
+
+    /// As [`anon`](Self::anon), unless too many events are uncommitted.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_global`](Self::try_global).
+    #[track_caller]
+    pub fn try_anon<F>(&self, f: F) -> Result<(), TryPostError<F>>
+    where
+        F: FnOnce(&mut InAnon<S>) + Send + 'static,
+    {
+        self.try_post(Entry::ANON, WholeAnon(f), Location::caller())
+    }
+
+    /// As [`none`](Self::none), unless too many events are uncommitted.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_global`](Self::try_global).
+    #[track_caller]
+    pub fn try_none<F>(&self, f: F) -> Result<(), TryPostError<F>>
+    where
+        F: FnOnce(&mut InNone<S>) + Send + 'static,
+    {
+        self.try_post(Entry::none(Context::None), WholeNone(f), Location::caller())
+    }
+
+    /// As [`event`](Self::event), unless too many events are uncommitted.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_global`](Self::try_global).
+    #[track_caller]
+    pub fn try_event<F>(&self, f: F) -> Result<(), TryPostError<F>>
+    where
+        F: FnOnce(NoneCx<S, MayGlobal>) -> Done + Send + 'static,
+    {
+        let part = NoneStep(f, PhantomData::<MayGlobal>);
+        self.try_post(Entry::none(Context::Global), part, Location::caller())
+    }
+
+    /// As [`event_anon`](Self::event_anon), unless too many events are uncommitted.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_global`](Self::try_global).
+    #[track_caller]
+    pub fn try_event_anon<F>(&self, f: F) -> Result<(), TryPostError<F>>
+    where
+        F: FnOnce(NoneCx<S, MayAnon>) -> Done + Send + 'static,
+    {
+        let part = NoneStep(f, PhantomData::<MayAnon>);
+        self.try_post(Entry::none(Context::Anon), part, Location::caller())
+    }
+
+    /// Posts `f` to a color when less than the [most](DomainBuilder::max_uncommitted) events are uncommitted,
+    /// which may be at once. There may be none left when it runs.
+    #[track_caller]
+    pub fn when_room<F: FnOnce(&mut Cx) + Send + 'static>(&self, color: &Color, f: F) {
+        let (color, site) = (color.clone(), Location::caller());
+        // It holds a handle, so that the domain is there while somebody waits.
+        let waiter = Room { domain: self.clone(), color, f, site };
+        waiter.wait();
+    }
+
+    /// How many events have not committed.
+    pub fn uncommitted(&self) -> usize {
+        self.0.store.with(|store| store.order().uncommitted())
+    }
+
+    /// Is the state poisoned for whoever enters next?
+    pub fn is_poisoned(&self) -> bool {
+        self.0.store.with(|store| store.order().is_poisoned())
+    }
+
+    /// How readers and writers get along.
+    pub fn mode(&self) -> Mode {
+        self.0.mode
+    }
+
+    /// A handle of the runtime that the domain belongs to.
+    pub fn runtime(&self) -> Handle {
+        Handle::new(self.0.core.clone())
+    }
+}
+
+/// How an event enters the order.
+#[derive(Clone, Copy)]
+struct Entry {
+    /// How high it may go.
+    highest: Context,
+    /// Where it goes at once.
+    wants: Context,
+    repairs: bool,
+}
+
+impl Entry {
+    const GLOBAL: Entry = Entry { wants: Context::Global, ..Entry::none(Context::Global) };
+    const ANON: Entry = Entry { wants: Context::Anon, ..Entry::none(Context::Anon) };
+    const REPAIR: Entry = Entry { repairs: true, ..Entry::GLOBAL };
+
+    const fn none(highest: Context) -> Entry {
+        Entry { highest, wants: Context::None, repairs: false }
+    }
+}
+
+impl<S: Send + Sync + 'static> Domain<S> {
+    #[inline]
+    fn post<K: Part<S>>(&self, entry: Entry, part: K, site: &'static Location<'static>) {
+        match self.enter(entry, part, false, site) {
+            Ok(()) => {}
+            Err(TryPostError::Full(part) | TryPostError::Closed(part)) => {
+                refuse(&self.0.core, part, site);
+            }
+        }
+    }
+
+    fn try_post<K: Part<S> + Holds>(
+        &self,
+        entry: Entry,
+        part: K,
+        site: &'static Location<'static>,
+    ) -> Result<(), TryPostError<K::Closure>> {
+        self.enter(entry, part, true, site).map_err(|error| error.map(K::into_closure))
+    }
+
+    /// Takes a ticket (I1), and queues the event or lets it wait for its context.
+    #[inline]
+    fn enter<K: Part<S>>(
+        &self,
+        entry: Entry,
+        part: K,
+        is_limited: bool,
+        site: &'static Location<'static>,
+    ) -> Result<(), TryPostError<K>> {
+        let domain = self.0;
+        let core = &*domain.core;
+        let local = Local::current(core);
+        if local.is_none() && core.phase() != Phase::Running {
+            return Err(TryPostError::Closed(part));
+        }
+        let (memory, posted) = match local {
+            Some(local) => (local.take_memory(), local.stamp()),
+            None => (core.events.take_outside().cast(), core.stamp_outside()),
+        };
+        // Made before the lock is taken, and completed under it.
+        let step = Continue { domain, ticket: 0, part };
+        // SAFETY: the memory is fresh or recycled.
+        let event = unsafe { step.write(memory, site, posted) };
+        let batch = domain.store.with(|store| {
+            let is_full = store.order().is_full();
+            if is_full && is_limited {
+                return Err(event);
+            }
+            let kept = Deferred::new(site);
+            let ticket = match entry.repairs {
+                true => store.take_ticket_to_repair(kept),
+                false => store.take_ticket(entry.highest, kept),
+            };
+            // SAFETY: the event is ours, and holds this.
+            unsafe { (*Event::step::<Continue<S, K>>(event.0)).ticket = ticket.number() };
+            let mut batch = match entry.wants {
+                Context::None => Batch::of(event),
+                wants => {
+                    store.want(ticket, wants, event);
+                    domain.collect(store)
+                }
+            };
+            batch.exceeded += u64::from(is_full);
+            Ok(batch)
+        });
+        match batch {
+            Ok(batch) => {
+                domain.settle(core, batch, None, None);
+                Ok(())
+            }
+            Err(event) => {
+                // SAFETY: the event is ours, and holds this; its memory is given back once.
+                unsafe {
+                    let step = Event::take_step::<Continue<S, K>>(event.0);
+                    Slab::give_back(event.0.cast());
+                    Err(TryPostError::Full(step.part))
+                }
+            }
+        }
+    }
+}
+
+/// Somebody who waits for room.
+struct Room<S: Send + Sync + 'static, F> {
+    domain: Domain<S>,
+    color: Color,
+    f: F,
+    site: &'static Location<'static>,
+}
+
+impl<S: Send + Sync + 'static, F: FnOnce(&mut Cx) + Send + 'static> Room<S, F> {
+    fn wait(self) {
+        let handle = self.domain.clone();
+        let (domain, core) = (handle.0, &*handle.0.core);
+        let (memory, site) = (Local::memory_for(core), self.site);
+        // SAFETY: the memory is fresh or recycled.
+        let event = Waiting(unsafe { Event::write_step(memory, self, true, site, 0) });
+        let batch = domain.store.with(|store| {
+            store.wait_for_room(event);
+            domain.collect(store)
+        });
+        domain.settle(core, batch, None, None);
+    }
+}
+
+impl<S: Send + Sync + 'static, F: FnOnce(&mut Cx) + Send + 'static> Step for Room<S, F> {
+    fn run(self, _: *mut (), _: &mut Cx) {
+        self.color.post_from_anywhere(self.f, self.site);
+    }
+
+    fn discard(self, _: *mut ()) {}
+}
+
+impl<S: Send + Sync + 'static> Clone for Domain<S> {
+    fn clone(&self) -> Self {
+        Domain::of(self.0)
+    }
+}
+
+impl<S: Send + Sync + 'static> Drop for Domain<S> {
+    fn drop(&mut self) {
+        self.0.drop_handle();
+    }
+}
+
+impl<S: Send + Sync + 'static> fmt::Debug for Domain<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Domain")
+            .field("label", &self.0.label)
+            .field("mode", &self.mode())
+            .field("uncommitted", &self.uncommitted())
+            .field("poisoned", &self.is_poisoned())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,42 @@
+//! Domains: a state, and events that read and write it in contexts, in the order of their tickets (rules
+//! I1-I13, I15, I16).
+//!
+//! * `store`: the state's versions and the order, which the domain's lock guards.
+//! * `engine`: decisions, commits, and who keeps the domain.
+//! * `token`: the right to a place and a context, and what a step does with it.
+//! * `done`: how one step leads to the next.
+//! * `part`: the user's closures, and the events in which they wait.
+//! * `actions`: what is deferred.
+//! * `contexts`, `dynamic`: what the closures get.
+//! * `builder`: how a domain is opened.
+
+#[cfg(not(loom))]
+mod actions;
+#[cfg(not(loom))]
+mod builder;
+#[cfg(not(loom))]
+mod contexts;
+#[cfg(not(loom))]
+pub(crate) mod done;
+#[cfg(not(loom))]
+mod dynamic;
+#[cfg(not(loom))]
+mod engine;
+#[cfg(not(loom))]
+mod handle;
+#[cfg(not(loom))]
+mod part;
+pub(crate) mod store;
+#[cfg(not(loom))]
+mod token;
+
+#[cfg(not(loom))]
+pub use self::{
+    builder::{DomainBuilder, Plain, Transactional},
+    contexts::{
+        AnonCx, GlobalCx, InAnon, InGlobal, InNone, MayAnon, MayGlobal, NoneCx, NoneOnly, Rights,
+    },
+    done::Done,
+    dynamic::{ContextError, DynCx, Refused},
+    handle::Domain,
+};

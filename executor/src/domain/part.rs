@@ -1,0 +1,180 @@
+//! The parts of an event: closures that run in one context, and the events that they wait in.
+
+use std::panic::Location;
+
+use dapple_colors::Ticket;
+
+use super::contexts::{AnonCx, GlobalCx, InAnon, InGlobal, InNone, NoneCx, Rights};
+use super::done::Done;
+use super::dynamic::DynCx;
+use super::engine::{DomainPtr, SKIP, Waiting};
+use super::token::Token;
+use crate::cx::Cx;
+use crate::event::{Event, Step};
+use crate::worker::local::Local;
+
+/// A closure of the user's that runs in a context.
+pub(super) trait Part<S: Send + Sync + 'static>: Send + 'static {
+    /// The event is in the context of the part.
+    fn run(self, token: Token<S>, cx: &mut Cx);
+}
+
+/// A part that waits in an event: for its context, for its ticket, or for a worker.
+pub(super) struct Continue<S: Send + Sync + 'static, K> {
+    pub(super) domain: DomainPtr<S>,
+    /// The number of the ticket. 0: a sub-event, to which it comes as the word of its step.
+    pub(super) ticket: u64,
+    pub(super) part: K,
+}
+
+impl<S: Send + Sync + 'static, K: Part<S>> Continue<S, K> {
+    /// As an event; see [`Event::write_step`].
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline]
+    pub(super) unsafe fn write(
+        self,
+        memory: std::ptr::NonNull<Event>,
+        site: &'static Location<'static>,
+        posted: u64,
+    ) -> Waiting {
+        // SAFETY: by contract.
+        Waiting(unsafe { Event::write_step(memory, self, false, site, posted) })
+    }
+
+    /// As an event, on a worker.
+    pub(super) fn into_event(self, cx: &Cx, site: &'static Location<'static>) -> Waiting {
+        let local: &Local = cx.local();
+        // SAFETY: the memory is fresh or recycled.
+        unsafe { self.write(local.take_memory(), site, local.stamp()) }
+    }
+
+    /// The token, and the part. `None`: a sub-event that never got a ticket.
+    #[inline]
+    fn open(self, word: *mut ()) -> (Option<Token<S>>, K) {
+        let Continue { domain, ticket, part } = self;
+        let (number, version) = match ticket {
+            // No sub-event has the first ticket, so its number is not `SKIP`.
+            0 if word.addr() == SKIP => (0, word),
+            0 => (word.addr() as u64, std::ptr::null_mut()),
+            ticket if word.addr() == SKIP => (ticket, std::ptr::null_mut()),
+            ticket => (ticket, word),
+        };
+        let ticket = Ticket::from_number(number);
+        ((number != 0).then(|| Token::new(domain, ticket, version)), part)
+    }
+}
+
+impl<S: Send + Sync + 'static, K: Part<S>> Step for Continue<S, K> {
+    fn run(self, word: *mut (), cx: &mut Cx) {
+        if word.addr() == SKIP {
+            // Poison covers it. Its place goes when what it was has been dropped.
+            return self.discard(word);
+        }
+        let (Some(token), part) = self.open(word) else { unreachable!("what runs has a ticket") };
+        part.run(token, cx);
+    }
+
+    fn discard(self, word: *mut ()) {
+        // The token goes last, also if the drop of the closure panics.
+        let (_token, part) = self.open(word);
+        drop(part);
+    }
+}
+
+/// A part that can give its closure back.
+pub(super) trait Holds {
+    type Closure;
+    fn into_closure(self) -> Self::Closure;
+}
+
+macro_rules! whole {
+    ($part:ident, $context:ident, $doc:literal) => {
+        #[doc = $doc]
+        pub(super) struct $part<F>(pub(super) F);
+
+        impl<S, F> Part<S> for $part<F>
+        where
+            S: Send + Sync + 'static,
+            F: FnOnce(&mut $context<S>) + Send + 'static,
+        {
+            #[inline]
+            fn run(self, token: Token<S>, cx: &mut Cx) {
+                let mut context = $context::new(token);
+                (self.0)(&mut context);
+                context.into_token().commit(None, cx);
+            }
+        }
+
+        impl<F> Holds for $part<F> {
+            type Closure = F;
+            fn into_closure(self) -> F {
+                self.0
+            }
+        }
+    };
+}
+
+whole!(WholeGlobal, InGlobal, "A whole event in global.");
+whole!(WholeAnon, InAnon, "A whole event in anon.");
+whole!(WholeNone, InNone, "A whole event in none.");
+
+macro_rules! step {
+    ($part:ident, $context:ident, $doc:literal) => {
+        #[doc = $doc]
+        pub(super) struct $part<F>(pub(super) F);
+
+        impl<S, F> Part<S> for $part<F>
+        where
+            S: Send + Sync + 'static,
+            F: FnOnce($context<S>) -> Done + Send + 'static,
+        {
+            fn run(self, token: Token<S>, cx: &mut Cx) {
+                (self.0)($context::new(token)).carry_out(cx);
+            }
+        }
+    };
+}
+
+step!(GlobalStep, GlobalCx, "A step in global.");
+step!(AnonStep, AnonCx, "A step in anon.");
+
+/// A step in none, by an event with these rights.
+pub(super) struct NoneStep<R, F>(pub(super) F, pub(super) std::marker::PhantomData<R>);
+
+impl<S, R, F> Part<S> for NoneStep<R, F>
+where
+    S: Send + Sync + 'static,
+    R: Rights,
+    F: FnOnce(NoneCx<S, R>) -> Done + Send + 'static,
+{
+    fn run(self, token: Token<S>, cx: &mut Cx) {
+        (self.0)(NoneCx::new(token)).carry_out(cx);
+    }
+}
+
+impl<R, F> Holds for NoneStep<R, F> {
+    type Closure = F;
+    fn into_closure(self) -> F {
+        self.0
+    }
+}
+
+/// A step of the dynamic form, in whatever context.
+pub(super) struct DynStep<F> {
+    pub(super) context: dapple_colors::Context,
+    pub(super) highest: dapple_colors::Context,
+    pub(super) f: F,
+}
+
+impl<S, F> Part<S> for DynStep<F>
+where
+    S: Send + Sync + 'static,
+    F: FnOnce(DynCx<S>) -> Done + Send + 'static,
+{
+    fn run(self, token: Token<S>, cx: &mut Cx) {
+        (self.f)(DynCx::new(token, self.context, self.highest)).carry_out(cx);
+    }
+}

@@ -1,0 +1,276 @@
+//! The state of a domain and its order: what the domain's lock guards.
+//!
+//! The order is the step functions of `dapple_colors::domain`, as they are. Here they meet the versions of the
+//! state, which are read and written *outside* the lock:
+//!
+//! * An event that enters anon, or downgrades, pins the current version under the lock, and reads it until it
+//!   releases, which unpins it under the lock. So whoever sees under the lock that nobody has a version pinned
+//!   comes after all its readers.
+//! * An event in global has the current version to itself if nobody had it pinned when the event entered, or
+//!   at any later look under the lock: nobody can pin it while the event is in global. Then it
+//!   writes in place. Otherwise it writes to a copy, which becomes current when it leaves.
+//! * A version that is neither current nor pinned is handed out to be freed, outside the lock, since its drop is user
+//!   code.
+//!
+//! What one event wrote the next one sees: each step on a state lies between two times under the lock, that
+//! of the grant and that of the release; what is granted is handed on through run queues, which
+//! order it, too.
+
+use std::ptr::NonNull;
+
+use dapple_colors::{Abandoned, Context, Fate, Mode, Next, Order, Pins, Ticket};
+
+use crate::sync::UnsafeCell;
+
+/// A state of the domain, and who needs it.
+pub(crate) struct Version<S> {
+    /// Touched under the lock only.
+    pins: UnsafeCell<Pins>,
+    state: UnsafeCell<S>,
+}
+
+impl<S> Version<S> {
+    pub(crate) fn new(state: S) -> Box<Self> {
+        let pins = UnsafeCell::new(Pins::new());
+        Box::new(Version { pins, state: UnsafeCell::new(state) })
+    }
+
+    /// The state, for whoever the module says may read or write it now.
+    pub(crate) fn state(&self) -> &UnsafeCell<S> {
+        &self.state
+    }
+
+    /// # Safety
+    ///
+    /// The caller has the lock.
+    unsafe fn pins<R>(&self, f: impl FnOnce(&mut Pins) -> R) -> R {
+        // SAFETY: by contract.
+        self.pins.with_mut(|pins| f(unsafe { &mut *pins }))
+    }
+}
+
+/// A version that nobody needs, or `None`. It is to be dropped outside the lock.
+pub(crate) type Freed<S> = Option<Box<Version<S>>>;
+
+/// What is kept with a ticket.
+pub(crate) struct Kept<S, D> {
+    /// What the event has pinned.
+    version: Option<NonNull<Version<S>>>,
+    pub(crate) data: D,
+}
+
+/// See the module. `W` and `D` are those of [`Order`].
+pub(crate) struct Store<S, W, D> {
+    order: Order<W, Kept<S, D>>,
+    current: NonNull<Version<S>>,
+    /// No handle of the domain is left.
+    pub(crate) orphaned: bool,
+    /// Who is about to come back for more decisions.
+    pub(crate) settling: usize,
+}
+
+// SAFETY: the pointers are to boxes that the store owns. Readers on other threads have `&S`, hence Sync.
+unsafe impl<S: Send + Sync, W: Send, D: Send> Send for Store<S, W, D> {}
+
+/// What is to be done next; see [`Next`].
+pub(crate) enum Decision<S, W> {
+    /// In anon or global, with the version that the event reads, and whether others read it, too.
+    Enter {
+        ticket: Ticket,
+        with: W,
+        version: NonNull<Version<S>>,
+        is_read: bool,
+    },
+    /// A sub-event begins.
+    Begin {
+        ticket: Ticket,
+        with: W,
+    },
+    Skip {
+        with: W,
+    },
+    Commit {
+        ticket: Ticket,
+        covered: bool,
+    },
+    Room {
+        with: W,
+    },
+    Moved,
+}
+
+impl<S, W, D> Store<S, W, D> {
+    pub(crate) fn new(mode: Mode, limit: usize, state: S) -> Self {
+        Store {
+            order: Order::new(mode, limit),
+            current: NonNull::from(Box::leak(Version::new(state))),
+            orphaned: false,
+            settling: 0,
+        }
+    }
+
+    /// What does not concern versions.
+    #[inline]
+    pub(crate) fn order(&self) -> &Order<W, Kept<S, D>> {
+        &self.order
+    }
+
+    /// Is there neither a handle nor an event, nor anybody who is about to come back?
+    #[inline]
+    pub(crate) fn is_over(&self) -> bool {
+        self.orphaned && self.settling == 0 && self.order.is_empty()
+    }
+
+    /// A place behind all others.
+    #[inline]
+    pub(crate) fn take_ticket(&mut self, highest: Context, data: D) -> Ticket {
+        self.order.take_ticket(highest, Kept { version: None, data })
+    }
+
+    /// See [`Order::take_ticket_to_repair`].
+    pub(crate) fn take_ticket_to_repair(&mut self, data: D) -> Ticket {
+        self.order.take_ticket_to_repair(Kept { version: None, data })
+    }
+
+    #[inline]
+    pub(crate) fn want(&mut self, ticket: Ticket, context: Context, with: W) {
+        self.order.want(ticket, context, with);
+    }
+
+    pub(crate) fn renounce(&mut self, ticket: Ticket, highest: Context) {
+        self.order.renounce(ticket, highest);
+    }
+
+    pub(crate) fn wait_for_room(&mut self, with: W) {
+        self.order.wait_for_room(with);
+    }
+
+    /// What the caller keeps with a ticket.
+    #[inline]
+    pub(crate) fn data(&mut self, ticket: Ticket) -> &mut D {
+        &mut self.order.data(ticket).data
+    }
+
+    #[inline]
+    pub(crate) fn decide(&mut self) -> Option<Decision<S, W>> {
+        Some(match self.order.decide()? {
+            Next::Run { ticket, context: Context::None, with } => Decision::Begin { ticket, with },
+            Next::Run { ticket, context, with } => {
+                let version = self.current;
+                // SAFETY: the current version is there; we have the lock.
+                let is_read = unsafe { version.as_ref().pins(|pins| pins.is_read()) };
+                if context == Context::Anon {
+                    self.pin(ticket);
+                }
+                Decision::Enter { ticket, with, version, is_read }
+            }
+            Next::Skip { with, .. } => Decision::Skip { with },
+            Next::Commit { ticket, covered } => Decision::Commit { ticket, covered },
+            Next::Room { with } => Decision::Room { with },
+            Next::Moved => Decision::Moved,
+        })
+    }
+
+    /// Has anybody the current version pinned? The caller is in global.
+    pub(crate) fn is_read(&self) -> bool {
+        // SAFETY: the current version is there; we have the lock.
+        unsafe { self.current.as_ref().pins(|pins| pins.is_read()) }
+    }
+
+    /// The event in global goes to anon, and leaves this copy, if it made one. Also: the version that it
+    /// reads from now on.
+    pub(crate) fn downgrade(
+        &mut self,
+        ticket: Ticket,
+        copy: Freed<S>,
+    ) -> (Freed<S>, NonNull<Version<S>>) {
+        let freed = self.install(copy);
+        self.order.downgrade(ticket);
+        self.pin(ticket);
+        (freed, self.current)
+    }
+
+    /// The event in global waits to be alone, and leaves this copy, if it made one.
+    pub(crate) fn alone(&mut self, ticket: Ticket, copy: Freed<S>, with: W) -> Freed<S> {
+        let freed = self.install(copy);
+        self.order.alone(ticket, with);
+        freed
+    }
+
+    /// The event leaves the state, and commits when its turn comes.
+    #[inline]
+    pub(crate) fn commit(
+        &mut self,
+        ticket: Ticket,
+        copy: Freed<S>,
+        then: Option<(Context, W)>,
+    ) -> Freed<S> {
+        self.order.commit(ticket, then);
+        let freed = self.install(copy);
+        self.unpin(ticket).or(freed)
+    }
+
+    /// The event ends without a commit of its own. With `restores`, a copy that it made is dropped, and the
+    /// state is as it was before, unless it has been alone.
+    pub(crate) fn abandon(
+        &mut self,
+        ticket: Ticket,
+        copy: Freed<S>,
+        restores: bool,
+    ) -> (Abandoned, Freed<S>) {
+        let abandoned = self.order.abandon(ticket, restores);
+        let freed = match abandoned {
+            // It had a version pinned, or a copy, not both.
+            Abandoned::Left(_) => copy.or_else(|| self.unpin(ticket)),
+            Abandoned::Poisons => self.install(copy),
+        };
+        (abandoned, freed)
+    }
+
+    /// What the last [`Decision::Commit`] was about has been done.
+    #[inline]
+    pub(crate) fn committed(&mut self) {
+        // What was kept has nothing left to say.
+        drop(self.order.committed());
+    }
+
+    #[inline]
+    fn pin(&mut self, ticket: Ticket) {
+        // SAFETY: the current version is there; we have the lock.
+        unsafe { self.current.as_ref().pins(Pins::pin) };
+        self.order.data(ticket).version = Some(self.current);
+    }
+
+    #[inline]
+    fn unpin(&mut self, ticket: Ticket) -> Freed<S> {
+        let version = self.order.data(ticket).version.take()?;
+        // SAFETY: what is pinned is there; we have the lock. If nobody needs it, nobody frees it but us.
+        unsafe {
+            match version.as_ref().pins(Pins::unpin) {
+                Fate::Kept => None,
+                Fate::Free => Some(Box::from_raw(version.as_ptr())),
+            }
+        }
+    }
+
+    /// Makes a copy the current version.
+    #[inline]
+    fn install(&mut self, copy: Freed<S>) -> Freed<S> {
+        let before = std::mem::replace(&mut self.current, NonNull::from(Box::leak(copy?)));
+        // SAFETY: as in `unpin`.
+        unsafe {
+            match before.as_ref().pins(Pins::retire) {
+                Fate::Kept => None,
+                Fate::Free => Some(Box::from_raw(before.as_ptr())),
+            }
+        }
+    }
+}
+
+impl<S, W, D> Drop for Store<S, W, D> {
+    fn drop(&mut self) {
+        // SAFETY: every event has committed, so nobody but the store needs a version, and that is the current
+        // one.
+        drop(unsafe { Box::from_raw(self.current.as_ptr()) });
+    }
+}

@@ -1,0 +1,290 @@
+//! The token of an event: its domain, its ticket, and what it has deferred. Holding it is the right to the place
+//! in the order and to the context (I16); all types of the public API wrap it, and the runtime acts on
+//! nothing else.
+//!
+//! A token that is dropped without a commit releases state and place as a panic does (I12). That runs no user code:
+//! what it leaves is dropped as an event.
+
+use std::panic::Location;
+use std::ptr::NonNull;
+
+use dapple_colors::{Abandoned, Context, Ticket};
+
+use super::actions::Actions;
+use super::done::Done;
+use super::engine::{DomainPtr, DomainStore, READ, Remains, Waiting, core_of, drop_freed};
+use super::part::{Continue, Part};
+use super::store::{Freed, Version};
+use crate::cx::Cx;
+use crate::event::Step;
+use crate::runtime::core::Phase;
+
+/// The version is a copy of the event's own.
+const COPY: usize = 2;
+const TAGS: usize = READ | COPY;
+
+/// See the module.
+pub(super) struct Token<S: Send + Sync + 'static> {
+    pub(super) domain: DomainPtr<S>,
+    pub(super) ticket: Ticket,
+    /// Deferred since the last step under the lock that took them.
+    actions: Actions,
+    /// The state in anon and global, with tags; null in none.
+    version: *mut Version<S>,
+}
+
+// SAFETY: the state is Send and Sync, the actions are Send, and a version is reached by the rules of `store`.
+unsafe impl<S: Send + Sync> Send for Token<S> {}
+// SAFETY: a shared token gives `&S` and nothing else.
+unsafe impl<S: Send + Sync> Sync for Token<S> {}
+
+impl<S: Send + Sync + 'static> Token<S> {
+    /// The token of an event that goes on. `version`: the word of its step, null in none.
+    #[inline]
+    pub(super) fn new(domain: DomainPtr<S>, ticket: Ticket, version: *mut ()) -> Self {
+        const { assert!(align_of::<Version<S>>() > TAGS) };
+        Token { domain, ticket, actions: Actions::default(), version: version.cast() }
+    }
+
+    /// Defers an action (I7).
+    #[inline]
+    pub(super) fn defer<F>(&mut self, f: F, site: &'static Location<'static>)
+    where
+        F: FnOnce(&mut Cx) + Send + 'static,
+    {
+        self.actions.push(&self.domain.core, f, site);
+    }
+
+    /// # Safety
+    ///
+    /// The event is in anon or global.
+    #[inline]
+    pub(super) unsafe fn state(&self) -> &S {
+        // SAFETY: by contract the version is there, and nobody writes to it: in anon it is pinned, in
+        // global only this event does, through `&mut self`.
+        unsafe { &*self.plain().as_ref().state().get() }
+    }
+
+    /// # Safety
+    ///
+    /// The event is in global.
+    #[inline]
+    pub(super) unsafe fn state_mut(&mut self) -> &mut S {
+        let tags = self.version.addr() & TAGS;
+        if tags & COPY == 0 && (self.domain.transactional || tags & READ != 0) {
+            // SAFETY: by contract.
+            unsafe { self.make_own() };
+        }
+        // SAFETY: by contract, and by `store`: a copy is this event's own, and the current version is
+        // if nobody reads it.
+        unsafe { &mut *self.plain().as_ref().state().get() }
+    }
+
+    /// Somebody may read the version, or it has to be kept: writes go to a copy.
+    ///
+    /// # Safety
+    ///
+    /// The event is in global.
+    #[cold]
+    unsafe fn make_own(&mut self) {
+        if !self.domain.transactional && !self.domain.store.with(|store| store.is_read()) {
+            self.version = self.version.map_addr(|a| a & !READ);
+            return;
+        }
+        let copy = self.domain.copy.expect("only a mode that can copy lets others read");
+        // SAFETY: by contract.
+        let state = copy(unsafe { self.state() });
+        self.version = Box::into_raw(Version::new(state)).map_addr(|a| a | COPY);
+    }
+
+    #[inline]
+    fn plain(&self) -> NonNull<Version<S>> {
+        // SAFETY: in anon and global it is not null.
+        unsafe { NonNull::new_unchecked(self.version.map_addr(|a| a & !TAGS)) }
+    }
+
+    /// The copy, if the event has made one.
+    #[inline]
+    fn take_copy(&mut self) -> Freed<S> {
+        let version = std::mem::replace(&mut self.version, std::ptr::null_mut());
+        let is_copy = version.addr() & COPY != 0;
+        // SAFETY: a copy is the event's own, and was a box.
+        is_copy.then(|| unsafe { Box::from_raw(version.map_addr(|a| a & !TAGS)) })
+    }
+
+    /// The parts, without the drop.
+    #[inline]
+    fn dismantle(mut self) -> (DomainPtr<S>, Ticket, Actions, Freed<S>) {
+        let parts = (self.domain, self.ticket, std::mem::take(&mut self.actions), self.take_copy());
+        std::mem::forget(self);
+        parts
+    }
+
+    /// The event has left the state, and commits when its turn comes; below a worker's own loop.
+    #[inline]
+    pub(super) fn commit(self, then: Option<(Context, Waiting)>, cx: &mut Cx) {
+        let (domain, ticket, actions, copy) = self.dismantle();
+        let (core, ready) = (core_of(cx), cx.local().stamp());
+        let (freed, batch) = domain.store.with(|store| {
+            let kept = store.data(ticket);
+            kept.actions.append(actions);
+            kept.ready = ready;
+            let freed = store.commit(ticket, copy, then);
+            (freed, domain.collect(store))
+        });
+        domain.settle(core, batch, None, Some(cx));
+        drop_freed(core, freed);
+    }
+
+    /// Ends the step by doing `what`, and then `part`.
+    pub(super) fn then<K: Part<S>>(
+        self,
+        what: What,
+        part: K,
+        site: &'static Location<'static>,
+    ) -> Done {
+        let domain = self.domain;
+        Done::new(&domain.core, Act { token: self, what, site, part }, site)
+    }
+
+    /// Ends the step by a commit.
+    pub(super) fn end(self, site: &'static Location<'static>) -> Done {
+        let domain = self.domain;
+        Done::new(&domain.core, End(self), site)
+    }
+
+    /// Goes to a lower declaration.
+    pub(super) fn renounce(&mut self, highest: Context) {
+        let domain = self.domain;
+        let batch = domain.store.with(|store| {
+            store.renounce(self.ticket, highest);
+            domain.collect(store)
+        });
+        domain.settle(&domain.core, batch, None, None);
+    }
+}
+
+impl<S: Send + Sync + 'static> Drop for Token<S> {
+    fn drop(&mut self) {
+        let (domain, ticket) = (self.domain, self.ticket);
+        // When the ticket is gone, the domain may go, and its core with it.
+        let core = domain.core.clone();
+        let (actions, copy) = (std::mem::take(&mut self.actions), self.take_copy());
+        let (abandoned, remains, site, batch) = domain.store.with(|store| {
+            let (abandoned, version) = store.abandon(ticket, copy, domain.transactional);
+            let kept = store.data(ticket);
+            let mut dropped = match kept.left_global {
+                true => Actions::default(),
+                false => std::mem::take(&mut kept.actions),
+            };
+            dropped.append(actions);
+            let site = kept.site;
+            let remains = Remains { core: core.as_ptr(), actions: dropped, version };
+            (abandoned, remains, site, domain.collect(store))
+        });
+        if abandoned == Abandoned::Poisons && core.phase() < Phase::Stopping {
+            tracing::warn!(ticket = ticket.number(), posted_at = %site, "a domain is poisoned");
+        }
+        remains.drop_later(&core, site);
+        domain.settle(&core, batch, None, None);
+    }
+}
+
+/// How a step ends.
+#[derive(Clone, Copy)]
+pub(super) enum What {
+    /// Another step in the same context follows.
+    Stay,
+    Upgrade(Context),
+    Downgrade,
+    /// The event waits to be alone (I9).
+    Alone,
+    /// A commit; what follows is a sub-event that may go so high.
+    Commit(Context),
+}
+
+/// The end of a step that another one follows.
+struct Act<S: Send + Sync + 'static, K> {
+    token: Token<S>,
+    what: What,
+    site: &'static Location<'static>,
+    part: K,
+}
+
+impl<S: Send + Sync + 'static, K: Part<S>> Step for Act<S, K> {
+    fn run(self, _: *mut (), cx: &mut Cx) {
+        let Act { mut token, what, site, part } = self;
+        match what {
+            What::Stay => part.run(token, cx),
+            What::Downgrade => {
+                token.downgrade(cx);
+                part.run(token, cx)
+            }
+            What::Upgrade(context) => token.wait(part, site, cx, |store, ticket, _, with| {
+                store.want(ticket, context, with);
+                None
+            }),
+            What::Alone => token
+                .wait(part, site, cx, |store, ticket, copy, with| store.alone(ticket, copy, with)),
+            What::Commit(highest) => {
+                // It has no ticket yet: that comes as its word.
+                let with = Continue { domain: token.domain, ticket: 0, part }.into_event(cx, site);
+                token.commit(Some((highest, with)), cx)
+            }
+        }
+    }
+
+    fn discard(self, _: *mut ()) {}
+}
+
+impl<S: Send + Sync + 'static> Token<S> {
+    /// The event goes from global to anon.
+    fn downgrade(&mut self, cx: &mut Cx) {
+        let (domain, ticket, copy) = (self.domain, self.ticket, self.take_copy());
+        let actions = std::mem::take(&mut self.actions);
+        let (freed, version, batch) = domain.store.with(|store| {
+            let kept = store.data(ticket);
+            kept.actions.append(actions);
+            kept.left_global = true;
+            let (freed, version) = store.downgrade(ticket, copy);
+            (freed, version, domain.collect(store))
+        });
+        self.version = version.as_ptr();
+        domain.settle(core_of(cx), batch, None, Some(cx));
+        drop_freed(core_of(cx), freed);
+    }
+
+    /// The event goes on with `part` when the order says so, which may be at once.
+    fn wait<K: Part<S>>(
+        self,
+        part: K,
+        site: &'static Location<'static>,
+        cx: &mut Cx,
+        ask: impl FnOnce(&mut DomainStore<S>, Ticket, Freed<S>, Waiting) -> Freed<S>,
+    ) {
+        let (domain, ticket, actions, copy) = self.dismantle();
+        let core = core_of(cx);
+        let with = Continue { domain, ticket: ticket.number(), part }.into_event(cx, site);
+        let (freed, batch) = domain.store.with(|store| {
+            store.data(ticket).actions.append(actions);
+            let freed = ask(store, ticket, copy, with);
+            (freed, domain.collect(store))
+        });
+        let next = domain.settle(core, batch, Some(ticket), Some(cx));
+        drop_freed(core, freed);
+        if let Some(next) = next {
+            Done::of(core, next.0).carry_out(cx);
+        }
+    }
+}
+
+/// The end of an event.
+struct End<S: Send + Sync + 'static>(Token<S>);
+
+impl<S: Send + Sync + 'static> Step for End<S> {
+    fn run(self, _: *mut (), cx: &mut Cx) {
+        self.0.commit(None, cx);
+    }
+
+    fn discard(self, _: *mut ()) {}
+}

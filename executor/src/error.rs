@@ -1,0 +1,57 @@
+//! Errors that several parts share.
+
+use std::error::Error;
+use std::fmt;
+
+/// Why a `try_` form did not accept a closure; it hands the closure back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TryPostError<F> {
+    /// The limit is reached.
+    Full(F),
+    /// A shutdown has begun.
+    Closed(F),
+}
+
+impl<F> TryPostError<F> {
+    /// The closure.
+    pub fn into_inner(self) -> F {
+        match self {
+            TryPostError::Full(f) | TryPostError::Closed(f) => f,
+        }
+    }
+
+    pub(crate) fn map<G>(self, map: impl FnOnce(F) -> G) -> TryPostError<G> {
+        match self {
+            TryPostError::Full(f) => TryPostError::Full(map(f)),
+            TryPostError::Closed(f) => TryPostError::Closed(map(f)),
+        }
+    }
+
+    /// Was the limit reached?
+    pub fn is_full(&self) -> bool {
+        matches!(self, TryPostError::Full(_))
+    }
+
+    /// Has a shutdown begun?
+    pub fn is_closed(&self) -> bool {
+        matches!(self, TryPostError::Closed(_))
+    }
+}
+
+impl<F> fmt::Debug for TryPostError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_full() { "Full(..)" } else { "Closed(..)" })
+    }
+}
+
+impl<F> fmt::Display for TryPostError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TryPostError::Full(_) => "the limit is reached",
+            TryPostError::Closed(_) => "the runtime is shutting down",
+        })
+    }
+}
+
+impl<F> Error for TryPostError<F> {}
