@@ -52,6 +52,13 @@ impl Cx {
         NonNull::new(self.local().current.get().cast_mut())
     }
 
+    /// Runs `f`; a panic is caught, counted and reported.
+    pub(crate) fn guard(&mut self, site: &'static Location<'static>, f: impl FnOnce(&mut Cx)) {
+        // SAFETY: the worker's part outlives what runs on it.
+        let local = unsafe { self.local.as_ref() };
+        local.guard(Some(site), || f(self));
+    }
+
     /// Posts `f` to a color. See [`Handle::post`].
     #[track_caller]
     #[inline]

@@ -24,6 +24,7 @@
 //! * [`Runtime`], [`Builder`], [`Handle`]: start, post, stop.
 //! * [`Color`], [`Colored`], [`Palette`]: serial identity, data bound to it, keys mapped to it.
 //! * [`Domain`]: a state that events reach in contexts: global, anon, none.
+//! * [`Sequencer`]: results in order, however they were made.
 //! * [`Cx`]: what a callback gets.
 //! * [`Timer`]: callbacks that wait for their time.
 //! * [`Metrics`]: histograms and counters.
@@ -52,6 +53,8 @@ mod panic;
 pub mod park;
 #[cfg(not(loom))]
 mod runtime;
+#[cfg(not(loom))]
+mod sequencer;
 #[cfg(not(loom))]
 mod slab;
 mod sync;
@@ -83,6 +86,7 @@ pub use self::{
         handle::Handle,
         shutdown::ShutdownReport,
     },
+    sequencer::{Place, Sequencer},
     timer::Timer,
     worker::watch::StallReport,
 };

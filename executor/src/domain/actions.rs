@@ -69,14 +69,11 @@ impl Actions {
 
     /// Runs the actions, in order (I7). One that panics is counted and reported, the others still run.
     pub(super) fn run(mut self, cx: &mut Cx) {
-        let local = NonNull::from(cx.local());
-        // SAFETY: the worker's part outlives the event that runs on it; `cx` is of its stack.
-        let local = unsafe { local.as_ref() };
         while let Some(action) = self.pop() {
             // SAFETY: the event is ours, and has not run; its memory is given back once.
             unsafe {
-                local.guard(Some(Event::site(action)), || Event::run(action, cx));
-                local.give_memory(action);
+                cx.guard(Event::site(action), |cx| Event::run(action, cx));
+                cx.local().give_memory(action);
             }
         }
     }

@@ -69,6 +69,10 @@ impl Done {
     pub(super) fn carry_out(self, cx: &mut Cx) {
         // SAFETY: the worker's part outlives what runs on it.
         let local = unsafe { NonNull::from(cx.local()).as_ref() };
+        if self.core != local.core.as_ptr() {
+            // Of a domain of another runtime: there it is carried out.
+            return drop(self);
+        }
         if local.steps.get() == Steps::On {
             // The loop that called this step goes on with it.
             return local.steps.set(Steps::Next(self.into_event()));

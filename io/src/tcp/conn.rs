@@ -45,6 +45,8 @@ pub struct Conn {
     pub(super) peer_ended: bool,
     /// The protocol has left input because the output is full.
     pub(super) held_back: bool,
+    /// The protocol takes no input until it resumes.
+    pub(super) is_paused: bool,
 }
 
 /// The input of a connection, taken out by [`Conn::take_input`].
@@ -86,6 +88,7 @@ impl Conn {
             peer_closed: false,
             peer_ended: false,
             held_back: false,
+            is_paused: false,
         }
     }
 
@@ -178,9 +181,26 @@ impl Conn {
         self.held_back = self.phase == Phase::Open;
     }
 
+    /// Takes no input, and reads none from the peer, until [`resume`](Self::resume): for a protocol that waits for something
+    /// else than its peer. Neither the idle nor the frame timeout runs meanwhile.
+    pub fn pause(&mut self) {
+        self.is_paused = true;
+    }
+
+    /// Ends a pause: the protocol is called again if it has left input.
+    pub fn resume(&mut self) {
+        if std::mem::take(&mut self.is_paused) {
+            // What waits has not been the peer's doing.
+            self.clocks.frame = None;
+            self.clocks.active = Instant::now();
+            self.come_back();
+        }
+    }
+
     /// Did the protocol leave input, and is there room for its output now?
     pub(super) fn may_go_on(&self) -> bool {
         self.held_back
+            && !self.is_paused
             && self.phase == Phase::Open
             && self.output.len() <= self.options.high_water as u64 / 2
             && self.output.files() <= MOST_FILES / 2
@@ -189,6 +209,11 @@ impl Conn {
     /// Closes the connection when the out-buffer has been written. Input is not read any more.
     pub fn close(&mut self) {
         self.end(CloseReason::Closed);
+    }
+
+    /// Closes the connection when the out-buffer has been written, because the peer broke the rules of the protocol.
+    pub fn reject(&mut self, why: &'static str) {
+        self.end(CloseReason::Protocol(why));
     }
 
     /// Closes the connection now, whatever is in the out-buffer.

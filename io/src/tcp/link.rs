@@ -259,7 +259,8 @@ impl<P: Protocol> Link<P> {
         }
         for _ in 0..READS {
             let conn = &mut self.conn;
-            if !conn.readable || conn.held_back || conn.peer_ended || conn.phase != Phase::Open {
+            let leaves_it = conn.held_back || conn.is_paused || conn.peer_ended;
+            if !conn.readable || leaves_it || conn.phase != Phase::Open {
                 return;
             }
             let Some(stream) = &mut conn.stream else {
@@ -293,7 +294,8 @@ impl<P: Protocol> Link<P> {
 
     fn check_input_limit(&mut self) {
         let conn = &mut self.conn;
-        if !conn.held_back && conn.input.bytes().len() > conn.options.max_input {
+        let may_leave = conn.held_back || conn.is_paused;
+        if !may_leave && conn.input.bytes().len() > conn.options.max_input {
             conn.end(CloseReason::InputLimit);
         }
     }
@@ -356,7 +358,7 @@ impl<P: Protocol> Link<P> {
         self.set_timer(cx);
         let conn = &self.conn;
         let reads = matches!(conn.phase, Phase::Open | Phase::Lingering) && !conn.peer_ended;
-        let more_to_read = conn.readable && !conn.held_back && reads;
+        let more_to_read = conn.readable && !conn.held_back && !conn.is_paused && reads;
         let more_to_write = conn.writable && conn.output.len() > 0;
         if (more_to_read || more_to_write || conn.may_go_on())
             && let Some(entry) = self.place.entry()
@@ -415,6 +417,10 @@ impl<P: Protocol> Link<P> {
         }
         if let Some(since) = conn.clocks.write {
             return (later(since, options.write_timeout), CloseReason::WriteTimeout);
+        }
+        if conn.is_paused {
+            // Looks now and then.
+            return (later(Instant::now(), options.idle_timeout), CloseReason::IdleTimeout);
         }
         if conn.input.bytes().is_empty() {
             conn.clocks.frame = None;

@@ -1,7 +1,8 @@
 //! TCP in callback style: listeners, and connections with a buffer on each side.
 //!
 //! [`Io::listen`](crate::Io::listen) accepts; a [`Protocol`] talks over a [`Conn`], within the limits of
-//! [`ConnOptions`].
+//! [`ConnOptions`]. A [`Transport`] delivers framed messages in order, to a domain or to a handler on the connection's
+//! color.
 //!
 //! A connection's events run on its color. In one event it is read until the system has no more or
 //! the event's budget is spent, the protocol answers into the out-buffer, and at the end of the event
@@ -15,6 +16,8 @@ mod conn;
 mod link;
 // Accepting, one listener per worker or one for all (N3).
 mod listener;
+// Framed messages in order (N4).
+mod transport;
 
 use std::io;
 use std::time::Duration;
@@ -22,6 +25,7 @@ use std::time::Duration;
 pub use conn::{Conn, TakenInput};
 pub use link::{Connection, Protocol};
 pub use listener::{Accepting, Listener, TcpStream};
+pub use transport::{Message, SendError, Transport, TransportOptions};
 
 /// Limits of a connection (N5). Every one has a default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +78,8 @@ pub enum CloseReason {
     WriteTimeout,
     /// More input was left than is allowed.
     InputLimit,
+    /// The peer broke the rules of the protocol.
+    Protocol(&'static str),
     /// The system said so.
     Io(io::Error),
     /// The protocol panicked.

@@ -1,0 +1,152 @@
+//! Commit order alone (I14): results that are made in any order are released in the order in which their
+//! places were reserved.
+//!
+//! The order is the step functions' [`Sequence`], under a small lock. Whoever completes the first open place, while
+//! nobody releases, posts an event to the sequencer's color, which releases what is complete: so there is one
+//! releaser at a time, values are released as events of that color are run, and after some of them it
+//! lets others have their turn.
+
+use std::fmt;
+use std::panic::Location;
+
+use dapple_colors::{Completed, Sequence, SequencePlace};
+
+use crate::lock::Lock;
+use crate::sync::Arc;
+use crate::{Color, Colored, Cx};
+
+/// Values that one event releases.
+const BUDGET: usize = 64;
+
+type Release<T> = Box<dyn FnMut(T, &mut Cx) + Send>;
+
+struct Shared<T: Send + 'static> {
+    sequence: Lock<Sequence<T>>,
+    release: Colored<Release<T>>,
+}
+
+/// Releases values in the order in which their places were reserved, on a color.
+///
+/// What it is for: requests that are worked on in parallel and have to be answered in order. Reserve a place when a
+/// request is read, complete it from whatever core has the answer. Clone it and send it anywhere.
+///
+/// # Examples
+///
+/// ```
+/// use dapple::{Runtime, Sequencer};
+/// let rt = Runtime::new()?;
+/// let h = rt.handle();
+/// let (tx, answers) = std::sync::mpsc::channel();
+/// let sequencer = Sequencer::new(&h.new_color(), move |n: u64, _| tx.send(n).unwrap());
+/// for n in 0..100 {
+///     let place = sequencer.reserve();
+///     h.post_uncolored(move |_| place.complete(n * n));     // on all cores, in any order
+/// }
+/// rt.wait_idle();
+/// assert!(answers.try_iter().eq((0..100).map(|n| n * n)));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[doc(alias = "resequencer")]
+#[doc(alias = "reorder buffer")]
+pub struct Sequencer<T: Send + 'static>(Arc<Shared<T>>);
+
+impl<T: Send + 'static> Sequencer<T> {
+    /// One that calls `release` with each value, in an event of `color`. A call that panics is counted and
+    /// reported, and the next value is released all the same.
+    pub fn new(color: &Color, release: impl FnMut(T, &mut Cx) + Send + 'static) -> Self {
+        let release: Release<T> = Box::new(release);
+        Sequencer(Arc::new(Shared {
+            sequence: Lock::new(Sequence::new()),
+            release: Colored::new(color, release),
+        }))
+    }
+
+    /// The place behind all that were reserved before.
+    #[track_caller]
+    pub fn reserve(&self) -> Place<T> {
+        let number = self.0.sequence.with(Sequence::reserve);
+        Place { shared: Arc::clone(&self.0), number, site: Location::caller(), is_open: true }
+    }
+
+    /// Places that have not been released, complete or not.
+    pub fn len(&self) -> usize {
+        self.0.sequence.with(|sequence| sequence.len())
+    }
+
+    /// Has every place been released?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The color on which values are released.
+    pub fn color(&self) -> &Color {
+        self.0.release.color()
+    }
+}
+
+impl<T: Send + 'static> Clone for Sequencer<T> {
+    fn clone(&self) -> Self {
+        Sequencer(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for Sequencer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sequencer")
+            .field("color", self.color())
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A place in the order of a [`Sequencer`]. If it is dropped, it completes without a value: what comes behind it is
+/// not held up.
+#[must_use = "a place that is dropped completes without a value"]
+pub struct Place<T: Send + 'static> {
+    shared: Arc<Shared<T>>,
+    number: SequencePlace,
+    site: &'static Location<'static>,
+    is_open: bool,
+}
+
+impl<T: Send + 'static> Place<T> {
+    /// Completes it: `value` is released when all places before this one have been.
+    pub fn complete(mut self, value: T) {
+        self.fill(Some(value));
+    }
+
+    fn fill(&mut self, value: Option<T>) {
+        self.is_open = false;
+        let number = self.number;
+        match self.shared.sequence.with(|sequence| sequence.complete(number, value)) {
+            Completed::Wait => {}
+            Completed::Release => release_some(Arc::clone(&self.shared), self.site),
+        }
+    }
+}
+
+impl<T: Send + 'static> Drop for Place<T> {
+    fn drop(&mut self) {
+        if self.is_open {
+            self.fill(None);
+        }
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for Place<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Place").field(&self.number).finish()
+    }
+}
+
+/// Posts the event that releases.
+fn release_some<T: Send + 'static>(shared: Arc<Shared<T>>, site: &'static Location<'static>) {
+    let colored = shared.release.clone();
+    colored.post(move |release, cx| {
+        for _ in 0..BUDGET {
+            let Some(value) = shared.sequence.with(Sequence::release) else { return };
+            cx.guard(site, |cx| release(value, cx));
+        }
+        release_some(shared, site);
+    });
+}
