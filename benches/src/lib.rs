@@ -5,6 +5,7 @@
 //! * [`random`]: numbers from seeds.
 //! * [`workloads`]: the same work on each system.
 //! * [`report`]: the table and the JSON file of `versus`.
+//! * [`shared_state`]: one state that events read and write, in a domain and in other ways.
 //! * [`openloop`]: latency under requests that arrive by a schedule, not when the system is ready
 //!   for them.
 
@@ -12,4 +13,5 @@ pub mod measure;
 pub mod openloop;
 pub mod random;
 pub mod report;
+pub mod shared_state;
 pub mod workloads;

@@ -18,6 +18,7 @@
 //! When the runtime stops, no action runs any more: what is deferred is dropped and counted, so that what has
 //! run is a prefix of the ticket order (E11).
 
+use std::mem::MaybeUninit;
 use std::ops::Deref;
 use std::panic::Location;
 use std::ptr::NonNull;
@@ -74,15 +75,18 @@ pub(super) const SKIP: usize = 1;
 pub(super) const READ: usize = 1;
 
 /// Decisions in one collection, and looks at the order.
-const BATCH: usize = 16;
+const BATCH: usize = 8;
 const LOOKS: usize = 64;
 
 /// Commits with actions that one settling runs.
 const COMMITS: usize = 16;
 
-/// What has been decided, and has to be done.
-pub(super) struct Batch<S: 'static> {
-    queue: [Option<(Option<Ticket>, Waiting)>; BATCH],
+/// What has been decided, and has to be done. It is filled and emptied in place: to move it would cost more
+/// than what it is for.
+pub(super) struct Batch<S: Send + Sync + 'static> {
+    /// Events that may go on, with the numbers of their tickets; 0 for those that have none. So many are
+    /// there.
+    queue: [MaybeUninit<(u64, Waiting)>; BATCH],
     len: usize,
     commit: Option<Commit<S>>,
     /// Events that poison covered have committed.
@@ -102,10 +106,11 @@ impl Deferred {
     }
 }
 
-impl<S> Batch<S> {
-    fn new() -> Self {
+impl<S: Send + Sync + 'static> Batch<S> {
+    #[inline]
+    pub(super) fn new() -> Self {
         Batch {
-            queue: [const { None }; BATCH],
+            queue: [const { MaybeUninit::uninit() }; BATCH],
             len: 0,
             commit: None,
             covered: 0,
@@ -115,16 +120,26 @@ impl<S> Batch<S> {
         }
     }
 
-    /// An event that has to wait for nothing.
-    pub(super) fn of(event: Waiting) -> Self {
-        let mut batch = Batch::new();
-        batch.push(None, event);
-        batch
+    #[inline]
+    pub(super) fn push(&mut self, ticket: u64, with: Waiting) {
+        self.queue[self.len].write((ticket, with));
+        self.len += 1;
     }
 
-    fn push(&mut self, ticket: Option<Ticket>, with: Waiting) {
-        self.queue[self.len] = Some((ticket, with));
-        self.len += 1;
+    /// Queues what may go on, but for the event of this ticket, which is the answer.
+    #[inline]
+    fn queue(&mut self, core: &Core, own: Option<Ticket>) -> Option<Waiting> {
+        let mut next = None;
+        let len = std::mem::take(&mut self.len);
+        for slot in &mut self.queue[..len] {
+            // SAFETY: the first `len` have been written, and are read once.
+            let (ticket, with) = unsafe { slot.assume_init_read() };
+            match own {
+                Some(own) if own.number() == ticket => next = Some(with),
+                _ => core.queue_event(with.0),
+            }
+        }
+        next
     }
 }
 
@@ -156,14 +171,14 @@ impl<S> Deref for DomainPtr<S> {
 impl<S: Send + Sync + 'static> DomainPtr<S> {
     /// Collects decisions, under the lock.
     #[inline]
-    pub(super) fn collect(self, store: &mut DomainStore<S>) -> Batch<S> {
-        let mut batch = Batch { more: true, ..Batch::new() };
+    pub(super) fn collect(self, store: &mut DomainStore<S>, batch: &mut Batch<S>) {
+        batch.more = true;
         for _ in 0..LOOKS {
             let Some(decision) = store.decide() else {
                 batch.more = false;
                 break;
             };
-            self.take_in(store, decision, &mut batch);
+            self.take_in(store, decision, batch);
             if batch.len == BATCH {
                 break;
             }
@@ -171,9 +186,9 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
         batch.more &= !store.order().is_empty();
         store.settling += usize::from(batch.more);
         batch.is_last = store.is_over();
-        batch
     }
 
+    #[inline]
     fn take_in(
         self,
         store: &mut DomainStore<S>,
@@ -184,18 +199,18 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
             Decision::Enter { ticket, with, version, is_read } => {
                 let tag = if is_read { READ } else { 0 };
                 with.set_word(version.as_ptr().map_addr(|a| a | tag).cast());
-                batch.push(Some(ticket), with);
+                batch.push(ticket.number(), with);
             }
             Decision::Begin { ticket, with } => {
                 with.set_word(number_as_word(ticket));
                 batch.exceeded += u64::from(store.order().is_over_full());
-                batch.push(Some(ticket), with);
+                batch.push(0, with);
             }
             Decision::Skip { with } => {
                 with.set_word(std::ptr::without_provenance_mut(SKIP));
-                batch.push(None, with);
+                batch.push(0, with);
             }
-            Decision::Room { with } => batch.push(None, with),
+            Decision::Room { with } => batch.push(0, with),
             Decision::Moved => {}
             Decision::Commit { ticket, covered } => {
                 let kept = store.data(ticket);
@@ -214,33 +229,48 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
 
     /// Carries out what was collected, and what follows from it. With a `cx` (below a worker's loop) it runs
     /// commits. If the event `own` may go on, that is the answer; all others are queued.
+    #[inline]
     pub(super) fn settle(
         self,
         core: &Core,
-        mut batch: Batch<S>,
+        batch: &mut Batch<S>,
+        own: Option<Ticket>,
+        cx: Option<&mut Cx>,
+    ) -> Option<Waiting> {
+        let next = batch.queue(core, own);
+        let is_done = batch.commit.is_none()
+            && !batch.more
+            && !batch.is_last
+            && batch.covered + batch.exceeded == 0;
+        if is_done {
+            return next;
+        }
+        let later = self.settle_more(core, batch, own, cx);
+        next.or(later)
+    }
+
+    fn settle_more(
+        self,
+        core: &Core,
+        batch: &mut Batch<S>,
         own: Option<Ticket>,
         mut cx: Option<&mut Cx>,
     ) -> Option<Waiting> {
         let mut next = None;
         let mut commits = 0;
         loop {
-            for (ticket, with) in batch.queue.iter_mut().take(batch.len).filter_map(Option::take) {
-                match own.is_some() && ticket == own {
-                    true => next = Some(with),
-                    false => core.queue_event(with.0),
-                }
-            }
+            next = next.or(batch.queue(core, own));
             if batch.covered > 0 {
-                core.count_dropped(batch.covered);
+                core.count_dropped(std::mem::take(&mut batch.covered));
             }
             if batch.exceeded > 0 {
-                core.count_over_limit(batch.exceeded);
+                core.count_over_limit(std::mem::take(&mut batch.exceeded));
             }
-            if let Some(commit) = batch.commit {
+            if let Some(commit) = batch.commit.take() {
                 match &mut cx {
                     Some(cx) if commits < COMMITS && !batch.more => {
                         commits += 1;
-                        batch = commit.carry_out(Some(cx));
+                        commit.carry_out(Some(cx), batch);
                         continue;
                     }
                     _ => core.queue_event(commit.into_event(core)),
@@ -253,9 +283,9 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
             if !batch.more {
                 return next;
             }
-            batch = self.store.with(|store| {
+            self.store.with(|store| {
                 store.settling -= 1;
-                self.collect(store)
+                self.collect(store, batch);
             });
         }
     }
@@ -304,7 +334,7 @@ fn number_as_word(ticket: Ticket) -> *mut () {
 }
 
 /// The turn of an event to commit: what it has deferred.
-struct Commit<S: 'static> {
+struct Commit<S: Send + Sync + 'static> {
     domain: DomainPtr<S>,
     actions: Actions,
     /// Poison covers it.
@@ -314,7 +344,7 @@ struct Commit<S: 'static> {
 
 impl<S: Send + Sync + 'static> Commit<S> {
     /// Runs the actions, or drops them if nobody runs any, and goes on. The ticket keeps the domain.
-    fn carry_out(self, cx: Option<&mut Cx>) -> Batch<S> {
+    fn carry_out(self, cx: Option<&mut Cx>, batch: &mut Batch<S>) {
         let Commit { domain, actions, covered, ready } = self;
         let core = &domain.core;
         match cx {
@@ -335,8 +365,8 @@ impl<S: Send + Sync + 'static> Commit<S> {
         }
         domain.store.with(|store| {
             store.committed();
-            domain.collect(store)
-        })
+            domain.collect(store, batch);
+        });
     }
 
     fn into_event(self, core: &Core) -> NonNull<Event> {
@@ -350,15 +380,17 @@ impl<S: Send + Sync + 'static> Step for Commit<S> {
     fn run(self, _: *mut (), cx: &mut Cx) {
         let domain = self.domain;
         let core = core_of(cx);
-        let batch = self.carry_out(Some(cx));
-        domain.settle(core, batch, None, Some(cx));
+        let mut batch = Batch::new();
+        self.carry_out(Some(cx), &mut batch);
+        domain.settle(core, &mut batch, None, Some(cx));
     }
 
     fn discard(self, _: *mut ()) {
         let domain = self.domain;
         let core = domain.core.clone();
-        let batch = self.carry_out(None);
-        domain.settle(&core, batch, None, None);
+        let mut batch = Batch::new();
+        self.carry_out(None, &mut batch);
+        domain.settle(&core, &mut batch, None, None);
     }
 }
 

@@ -339,11 +339,12 @@ impl<S: Send + Sync + 'static> Domain<S> {
         // Made before the lock is taken, and completed under it.
         let step = Continue { domain, ticket: 0, part };
         // SAFETY: the memory is fresh or recycled.
-        let event = unsafe { step.write(memory, site, posted) };
-        let batch = domain.store.with(|store| {
+        let Waiting(event) = unsafe { step.write(memory, site, posted) };
+        let mut batch = Batch::new();
+        let is_refused = domain.store.with(|store| {
             let is_full = store.order().is_full();
             if is_full && is_limited {
-                return Err(event);
+                return true;
             }
             let kept = Deferred::new(site);
             let ticket = match entry.repairs {
@@ -351,31 +352,27 @@ impl<S: Send + Sync + 'static> Domain<S> {
                 false => store.take_ticket(entry.highest, kept),
             };
             // SAFETY: the event is ours, and holds this.
-            unsafe { (*Event::step::<Continue<S, K>>(event.0)).ticket = ticket.number() };
-            let mut batch = match entry.wants {
-                Context::None => Batch::of(event),
-                wants => {
-                    store.want(ticket, wants, event);
-                    domain.collect(store)
-                }
-            };
+            unsafe { (*Event::step::<Continue<S, K>>(event)).ticket = ticket.number() };
             batch.exceeded += u64::from(is_full);
-            Ok(batch)
-        });
-        match batch {
-            Ok(batch) => {
-                domain.settle(core, batch, None, None);
-                Ok(())
-            }
-            Err(event) => {
-                // SAFETY: the event is ours, and holds this; its memory is given back once.
-                unsafe {
-                    let step = Event::take_step::<Continue<S, K>>(event.0);
-                    Slab::give_back(event.0.cast());
-                    Err(TryPostError::Full(step.part))
+            match entry.wants {
+                Context::None => batch.push(0, Waiting(event)),
+                wants => {
+                    store.want(ticket, wants, Waiting(event));
+                    domain.collect(store, &mut batch);
                 }
+            }
+            false
+        });
+        if is_refused {
+            // SAFETY: the event is ours, and holds this; its memory is given back once.
+            unsafe {
+                let step = Event::take_step::<Continue<S, K>>(event);
+                Slab::give_back(event.cast());
+                return Err(TryPostError::Full(step.part));
             }
         }
+        domain.settle(core, &mut batch, None, None);
+        Ok(())
     }
 }
 
@@ -394,11 +391,12 @@ impl<S: Send + Sync + 'static, F: FnOnce(&mut Cx) + Send + 'static> Room<S, F> {
         let (memory, site) = (Local::memory_for(core), self.site);
         // SAFETY: the memory is fresh or recycled.
         let event = Waiting(unsafe { Event::write_step(memory, self, true, site, 0) });
-        let batch = domain.store.with(|store| {
+        let mut batch = Batch::new();
+        domain.store.with(|store| {
             store.wait_for_room(event);
-            domain.collect(store)
+            domain.collect(store, &mut batch);
         });
-        domain.settle(core, batch, None, None);
+        domain.settle(core, &mut batch, None, None);
     }
 }
 

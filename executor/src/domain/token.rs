@@ -12,7 +12,7 @@ use dapple_colors::{Abandoned, Context, Ticket};
 
 use super::actions::Actions;
 use super::done::Done;
-use super::engine::{DomainPtr, DomainStore, READ, Remains, Waiting, core_of, drop_freed};
+use super::engine::{Batch, DomainPtr, DomainStore, READ, Remains, Waiting, core_of, drop_freed};
 use super::part::{Continue, Part};
 use super::store::{Freed, Version};
 use crate::cx::Cx;
@@ -125,14 +125,16 @@ impl<S: Send + Sync + 'static> Token<S> {
     pub(super) fn commit(self, then: Option<(Context, Waiting)>, cx: &mut Cx) {
         let (domain, ticket, actions, copy) = self.dismantle();
         let (core, ready) = (core_of(cx), cx.local().stamp());
-        let (freed, batch) = domain.store.with(|store| {
+        let mut batch = Batch::new();
+        let freed = domain.store.with(|store| {
             let kept = store.data(ticket);
             kept.actions.append(actions);
             kept.ready = ready;
             let freed = store.commit(ticket, copy, then);
-            (freed, domain.collect(store))
+            domain.collect(store, &mut batch);
+            freed
         });
-        domain.settle(core, batch, None, Some(cx));
+        domain.settle(core, &mut batch, None, Some(cx));
         drop_freed(core, freed);
     }
 
@@ -156,11 +158,12 @@ impl<S: Send + Sync + 'static> Token<S> {
     /// Goes to a lower declaration.
     pub(super) fn renounce(&mut self, highest: Context) {
         let domain = self.domain;
-        let batch = domain.store.with(|store| {
+        let mut batch = Batch::new();
+        domain.store.with(|store| {
             store.renounce(self.ticket, highest);
-            domain.collect(store)
+            domain.collect(store, &mut batch);
         });
-        domain.settle(&domain.core, batch, None, None);
+        domain.settle(&domain.core, &mut batch, None, None);
     }
 }
 
@@ -170,7 +173,8 @@ impl<S: Send + Sync + 'static> Drop for Token<S> {
         // When the ticket is gone, the domain may go, and its core with it.
         let core = domain.core.clone();
         let (actions, copy) = (std::mem::take(&mut self.actions), self.take_copy());
-        let (abandoned, remains, site, batch) = domain.store.with(|store| {
+        let mut batch = Batch::new();
+        let (abandoned, remains, site) = domain.store.with(|store| {
             let (abandoned, version) = store.abandon(ticket, copy, domain.transactional);
             let kept = store.data(ticket);
             let mut dropped = match kept.left_global {
@@ -180,13 +184,14 @@ impl<S: Send + Sync + 'static> Drop for Token<S> {
             dropped.append(actions);
             let site = kept.site;
             let remains = Remains { core: core.as_ptr(), actions: dropped, version };
-            (abandoned, remains, site, domain.collect(store))
+            domain.collect(store, &mut batch);
+            (abandoned, remains, site)
         });
         if abandoned == Abandoned::Poisons && core.phase() < Phase::Stopping {
             tracing::warn!(ticket = ticket.number(), posted_at = %site, "a domain is poisoned");
         }
         remains.drop_later(&core, site);
-        domain.settle(&core, batch, None, None);
+        domain.settle(&core, &mut batch, None, None);
     }
 }
 
@@ -242,15 +247,17 @@ impl<S: Send + Sync + 'static> Token<S> {
     fn downgrade(&mut self, cx: &mut Cx) {
         let (domain, ticket, copy) = (self.domain, self.ticket, self.take_copy());
         let actions = std::mem::take(&mut self.actions);
-        let (freed, version, batch) = domain.store.with(|store| {
+        let mut batch = Batch::new();
+        let (freed, version) = domain.store.with(|store| {
             let kept = store.data(ticket);
             kept.actions.append(actions);
             kept.left_global = true;
             let (freed, version) = store.downgrade(ticket, copy);
-            (freed, version, domain.collect(store))
+            domain.collect(store, &mut batch);
+            (freed, version)
         });
         self.version = version.as_ptr();
-        domain.settle(core_of(cx), batch, None, Some(cx));
+        domain.settle(core_of(cx), &mut batch, None, Some(cx));
         drop_freed(core_of(cx), freed);
     }
 
@@ -265,12 +272,14 @@ impl<S: Send + Sync + 'static> Token<S> {
         let (domain, ticket, actions, copy) = self.dismantle();
         let core = core_of(cx);
         let with = Continue { domain, ticket: ticket.number(), part }.into_event(cx, site);
-        let (freed, batch) = domain.store.with(|store| {
+        let mut batch = Batch::new();
+        let freed = domain.store.with(|store| {
             store.data(ticket).actions.append(actions);
             let freed = ask(store, ticket, copy, with);
-            (freed, domain.collect(store))
+            domain.collect(store, &mut batch);
+            freed
         });
-        let next = domain.settle(core, batch, Some(ticket), Some(cx));
+        let next = domain.settle(core, &mut batch, Some(ticket), Some(cx));
         drop_freed(core, freed);
         if let Some(next) = next {
             Done::of(core, next.0).carry_out(cx);

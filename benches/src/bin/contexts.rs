@@ -1,0 +1,123 @@
+//! What an event of a domain costs, beside other ways to share a state; and what downgrading brings.
+//!
+//! `cargo run --release -p dapple-benches --bin contexts`
+
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, Command, value_parser};
+use dapple_benches::measure::{Took, median};
+use dapple_benches::openloop::service::Speed;
+use dapple_benches::shared_state::{Load, System, downgrade, run};
+
+/// Writes of a hundred events.
+const WRITES: [u64; 4] = [0, 1, 10, 50];
+/// Work of an event, in microseconds.
+const WORK_US: [u64; 3] = [0, 1, 10];
+const WORKERS: [usize; 2] = [1, 2];
+
+/// One line of a table: a system with so many workers.
+struct Line {
+    system: System,
+    workers: usize,
+    runs: Vec<Took>,
+}
+
+impl Line {
+    fn wall(&self) -> f64 {
+        median(&self.runs.iter().map(|t| t.wall).collect::<Vec<_>>())
+    }
+
+    fn cpu(&self) -> f64 {
+        median(&self.runs.iter().map(|t| t.cpu).collect::<Vec<_>>())
+    }
+}
+
+/// Runs all systems, one after the other, so many times.
+fn interleaved(
+    rounds: u32,
+    systems: &[System],
+    run: impl Fn(System, usize) -> Option<Took>,
+) -> Vec<Line> {
+    let each = systems.iter().flat_map(|s| WORKERS.map(|w| (*s, w)));
+    let mut lines: Vec<Line> =
+        each.map(|(system, workers)| Line { system, workers, runs: Vec::new() }).collect();
+    for round in 0..=rounds {
+        for line in &mut lines {
+            if let Some(took) = run(line.system, line.workers)
+                // The first round is for warming up.
+                && round > 0
+            {
+                line.runs.push(took);
+            }
+        }
+    }
+    lines.retain(|line| !line.runs.is_empty());
+    lines
+}
+
+fn print(title: &str, lines: &[Line]) {
+    println!("\n{title}");
+    println!(
+        "  {:<13} {:>2} {:>11} {:>11} {:>8} {:>10}",
+        "system", "w", "ns/event", "cpu ns", "x post", "1w : this"
+    );
+    for line in lines {
+        let of = |system: System, workers: usize| {
+            lines.iter().find(|l| l.system == system && l.workers == workers).map(Line::wall)
+        };
+        let ratio = |r: Option<f64>| r.map_or_else(|| "-".to_owned(), |r| format!("{r:.2}"));
+        let alone = of(line.system, 1).filter(|_| line.workers > 1);
+        println!(
+            "  {:<13} {:>2} {:>11.1} {:>11.1} {:>8} {:>10}",
+            line.system.name(),
+            line.workers,
+            line.wall(),
+            line.cpu(),
+            ratio(of(System::Post, line.workers).map(|post| line.wall() / post)),
+            ratio(alone.map(|alone| alone / line.wall())),
+        );
+    }
+}
+
+fn main() -> ExitCode {
+    let args = Command::new("contexts")
+        .about("What an event of a domain costs, beside other ways to share a state")
+        .arg(
+            Arg::new("rounds")
+                .long("rounds")
+                .value_name("N")
+                .default_value("15")
+                .value_parser(value_parser!(u32).range(1..=1_000))
+                .help("Runs of each system, interleaved; medians are printed"),
+        )
+        .arg(
+            Arg::new("downgrade-only")
+                .long("downgrade-only")
+                .action(ArgAction::SetTrue)
+                .help("Only events that downgrade and then work 100 us"),
+        )
+        .get_matches();
+    let rounds = *args.get_one::<u32>("rounds").expect("it has a default");
+    let speed = Speed::measure();
+    if !args.get_flag("downgrade-only") {
+        for work in WORK_US {
+            for writes in WRITES {
+                let events = 200_000 / (1 + 10 * work);
+                let load = Load::new(events, writes, 1_000 * work, speed);
+                let systems: Vec<System> =
+                    System::ALL.into_iter().filter(|s| writes == 0 || s.has_state()).collect();
+                let systems = match writes {
+                    0 => systems,
+                    _ => [&[System::Post][..], &systems].concat(),
+                };
+                let lines = interleaved(rounds, &systems, |s, w| run(s, load, w));
+                print(&format!("{writes} % writes, work of {work} us"), &lines);
+            }
+        }
+    }
+    let steps = (speed.steps(100), speed.steps(100_000));
+    let systems = [System::PlainLoop, System::Snapshot, System::ReadWrite];
+    let lines = interleaved(rounds, &systems, |s, w| downgrade(s, 1_000, steps, w));
+    print("global, then downgrade and 100 us in anon (plain-loop: bare pinned threads)", &lines);
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,366 @@
+//! One state that many events read and few write: a domain, and other ways to share it.
+//!
+//! A generator, which is an event of its own, posts 64 events and then itself, until all are posted. Each event reads
+//! the state, or changes it, and works for a while with it in its hand. What a system promises beyond that differs: a
+//! domain runs effects in the order of its posts, and the reads are those of that order; the others promise neither.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::hint::black_box;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use dapple::{Cx, Domain, Runtime};
+
+use crate::measure::{Took, time};
+use crate::openloop::service::{Speed, spin};
+use crate::random::SplitMix64;
+use crate::workloads::{Gate, OpensWhenDropped, tokio_actor};
+
+/// Events that the generator posts at a time.
+const BURST: u64 = 64;
+
+/// The state: small, so that a copy costs little.
+#[derive(Clone, Debug)]
+pub struct State([u64; 8]);
+
+impl State {
+    fn new() -> Self {
+        State([0; 8])
+    }
+
+    fn change(&mut self, i: u64) {
+        self.0[(i % 8) as usize] += i;
+    }
+
+    fn look(&self, i: u64) {
+        black_box(self.0[(i % 8) as usize]);
+    }
+}
+
+/// How the state is shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum System {
+    /// One thread, a `VecDeque` of boxed closures.
+    PlainLoop,
+    /// Events without color that reach no state: what an event costs by itself.
+    Post,
+    /// The same with a color each: the state is a domain's, and not touched.
+    None,
+    /// A domain in snapshot mode, reads in anon, writes in global.
+    Snapshot,
+    /// The same in read_write mode.
+    ReadWrite,
+    /// Events without color, and `parking_lot::RwLock`.
+    ParkingLot,
+    /// Events without color, and `arc_swap`: a write copies the state, under a mutex.
+    ArcSwap,
+    /// Tasks on tokio, and its `RwLock`.
+    Tokio,
+}
+
+impl System {
+    /// All of them.
+    pub const ALL: [System; 8] = [
+        System::PlainLoop,
+        System::Post,
+        System::None,
+        System::Snapshot,
+        System::ReadWrite,
+        System::ParkingLot,
+        System::ArcSwap,
+        System::Tokio,
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            System::PlainLoop => "plain-loop",
+            System::Post => "post",
+            System::None => "none",
+            System::Snapshot => "snapshot",
+            System::ReadWrite => "read_write",
+            System::ParkingLot => "parking_lot",
+            System::ArcSwap => "arc-swap",
+            System::Tokio => "tokio-rwlock",
+        }
+    }
+
+    /// Does it tell reads from writes?
+    pub fn has_state(self) -> bool {
+        !matches!(self, System::Post | System::None)
+    }
+}
+
+/// What is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// How many events.
+    pub events: u64,
+    /// Of a hundred, those that write.
+    pub writes: u64,
+    /// How long each works, in steps of [`spin`].
+    pub steps: u64,
+}
+
+impl Load {
+    /// So many events, which work so many nanoseconds each.
+    pub fn new(events: u64, writes: u64, nanos: u64, speed: Speed) -> Load {
+        Load { events, writes, steps: if nanos == 0 { 0 } else { speed.steps(nanos) } }
+    }
+}
+
+/// Draws what each event does, and calls one of the two with its number.
+struct Draw {
+    load: Load,
+    random: SplitMix64,
+    next: u64,
+}
+
+impl Draw {
+    fn new(load: Load) -> Self {
+        Draw { load, random: SplitMix64::new(1), next: 0 }
+    }
+
+    /// The next events. False: it was the last one.
+    fn burst(&mut self, mut post: impl FnMut(u64, bool)) -> bool {
+        let end = (self.next + BURST).min(self.load.events);
+        for i in self.next..end {
+            post(i, self.random.draw() % 100 < self.load.writes);
+        }
+        self.next = end;
+        end < self.load.events
+    }
+}
+
+/// Runs a load; `None` if the system cannot.
+pub fn run(system: System, load: Load, workers: usize) -> Option<Took> {
+    let steps = load.steps;
+    match system {
+        System::PlainLoop => (workers == 1).then(|| plain_loop(load)),
+        System::Post => Some(on_dapple(load, workers, move |_| {
+            move |i, _, cx: &mut Cx| {
+                cx.post_uncolored(move |_| {
+                    black_box(i);
+                    spin(steps);
+                });
+            }
+        })),
+        System::None => Some(on_dapple(load, workers, move |rt| {
+            let d = Domain::snapshot(&rt.handle(), State::new());
+            move |i, _, _: &mut Cx| {
+                d.none(move |_| {
+                    black_box(i);
+                    spin(steps);
+                });
+            }
+        })),
+        System::Snapshot => Some(on_dapple(load, workers, move |rt| {
+            in_domain(Domain::snapshot(&rt.handle(), State::new()), steps)
+        })),
+        System::ReadWrite => Some(on_dapple(load, workers, move |rt| {
+            in_domain(Domain::read_write(&rt.handle(), State::new()), steps)
+        })),
+        System::ParkingLot => Some(on_dapple(load, workers, move |_| {
+            let state = Arc::new(parking_lot::RwLock::new(State::new()));
+            move |i, writes, cx: &mut Cx| {
+                let state = Arc::clone(&state);
+                cx.post_uncolored(move |_| match writes {
+                    true => {
+                        let mut state = state.write();
+                        state.change(i);
+                        spin(steps);
+                    }
+                    false => {
+                        let state = state.read();
+                        state.look(i);
+                        spin(steps);
+                    }
+                });
+            }
+        })),
+        System::ArcSwap => Some(on_dapple(load, workers, move |_| {
+            let state = Arc::new((ArcSwap::from_pointee(State::new()), Mutex::new(())));
+            move |i, writes, cx: &mut Cx| {
+                let state = Arc::clone(&state);
+                cx.post_uncolored(move |_| match writes {
+                    true => {
+                        let _one = state.1.lock().expect("nobody panics");
+                        let mut copy = State::clone(&state.0.load());
+                        copy.change(i);
+                        spin(steps);
+                        state.0.store(Arc::new(copy));
+                    }
+                    false => {
+                        let state = state.0.load();
+                        state.look(i);
+                        spin(steps);
+                    }
+                });
+            }
+        })),
+        System::Tokio => Some(on_tokio(load, workers)),
+    }
+}
+
+fn in_domain(d: Domain<State>, steps: u64) -> impl FnMut(u64, bool, &mut Cx) + Send {
+    move |i, writes, _| match writes {
+        true => d.global(move |g| {
+            g.state_mut().change(i);
+            spin(steps);
+        }),
+        false => d.anon(move |a| {
+            a.state().look(i);
+            spin(steps);
+        }),
+    }
+}
+
+/// Runs a load on dapple; `make` makes what posts an event.
+fn on_dapple<P>(load: Load, workers: usize, make: impl FnOnce(&Runtime) -> P) -> Took
+where
+    P: FnMut(u64, bool, &mut Cx) + Send + 'static,
+{
+    fn generate<P>(mut draw: Box<Draw>, mut post: Box<P>, cx: &mut Cx)
+    where
+        P: FnMut(u64, bool, &mut Cx) + Send + 'static,
+    {
+        if draw.burst(|i, writes| post(i, writes, cx)) {
+            cx.post_here(move |cx| generate(draw, post, cx));
+        }
+    }
+    let rt = Runtime::builder().workers(workers).build().expect("a runtime");
+    let post = Box::new(make(&rt));
+    // Warm: every worker's thread has started.
+    rt.wait_idle();
+    let draw = Box::new(Draw::new(load));
+    let color = rt.handle().new_color();
+    time(load.events, || {
+        rt.handle().post(&color, move |cx| generate(draw, post, cx));
+        rt.wait_idle();
+    })
+}
+
+fn on_tokio(load: Load, workers: usize) -> Took {
+    let rt = tokio_actor::runtime(workers);
+    let gate = Arc::new(Gate::default());
+    let last = Arc::new(OpensWhenDropped(Arc::clone(&gate)));
+    let state = Arc::new(tokio::sync::RwLock::new(State::new()));
+    let (mut draw, steps) = (Draw::new(load), load.steps);
+    time(load.events, || {
+        rt.spawn(async move {
+            loop {
+                let more = draw.burst(|i, writes| {
+                    let (state, last) = (Arc::clone(&state), Arc::clone(&last));
+                    tokio::spawn(async move {
+                        match writes {
+                            true => {
+                                let mut state = state.write().await;
+                                state.change(i);
+                                spin(steps);
+                            }
+                            false => {
+                                let state = state.read().await;
+                                state.look(i);
+                                spin(steps);
+                            }
+                        }
+                        drop(last);
+                    });
+                });
+                if !more {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            drop(last);
+        });
+        gate.wait();
+    })
+}
+
+fn plain_loop(load: Load) -> Took {
+    type Callback = Box<dyn FnOnce(&mut VecDeque<Job>)>;
+    struct Job(Callback);
+    fn generate(mut draw: Draw, state: Rc<RefCell<State>>, queue: &mut VecDeque<Job>) {
+        let steps = draw.load.steps;
+        let more = draw.burst(|i, writes| {
+            let state = Rc::clone(&state);
+            queue.push_back(Job(Box::new(move |_| {
+                match writes {
+                    true => state.borrow_mut().change(i),
+                    false => state.borrow().look(i),
+                }
+                spin(steps);
+            })));
+        });
+        if more {
+            queue.push_back(Job(Box::new(move |queue| generate(draw, state, queue))));
+        }
+    }
+    let (draw, state) = (Draw::new(load), Rc::new(RefCell::new(State::new())));
+    time(load.events, || {
+        let mut queue = VecDeque::new();
+        generate(draw, state, &mut queue);
+        while let Some(job) = queue.pop_front() {
+            (job.0)(&mut queue);
+        }
+    })
+}
+
+/// Events in global that take `global` steps there, downgrade, and go on for `anon` steps.
+pub fn downgrade(system: System, events: u64, steps: (u64, u64), workers: usize) -> Option<Took> {
+    let (global, anon) = steps;
+    let load = Load { events, writes: 100, steps: anon };
+    let events = move |d: Domain<State>| {
+        move |i, _, _: &mut Cx| {
+            d.event(move |n| {
+                n.upgrade_global_then(move |mut g| {
+                    g.state_mut().change(i);
+                    spin(global);
+                    g.downgrade_then(move |a| {
+                        a.state().look(i);
+                        spin(anon);
+                        a.commit()
+                    })
+                })
+            });
+        }
+    };
+    match system {
+        System::PlainLoop => Some(bare_threads(load, global + anon, workers)),
+        System::Snapshot => Some(on_dapple(load, workers, move |rt| {
+            events(Domain::snapshot(&rt.handle(), State::new()))
+        })),
+        System::ReadWrite => Some(on_dapple(load, workers, move |rt| {
+            events(Domain::read_write(&rt.handle(), State::new()))
+        })),
+        _ => None,
+    }
+}
+
+/// The same work on bare threads, each pinned to a core, that share nothing.
+fn bare_threads(load: Load, steps: u64, workers: usize) -> Took {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let start = std::sync::Barrier::new(workers + 1);
+    std::thread::scope(|s| {
+        let threads: Vec<_> = (0..workers)
+            .map(|w| {
+                let (start, core) = (&start, cores.get(w).copied());
+                s.spawn(move || {
+                    core.map(core_affinity::set_for_current);
+                    start.wait();
+                    for i in 0..load.events / workers as u64 {
+                        black_box(i);
+                        spin(steps);
+                    }
+                })
+            })
+            .collect();
+        time(load.events, || {
+            start.wait();
+            threads.into_iter().for_each(|t| t.join().expect("it does not panic"));
+        })
+    })
+}
