@@ -20,7 +20,7 @@
 //! caller asks until it says nothing more. What is done for one event is bounded, so that a caller that
 //! holds a lock can let others in between.
 //!
-//! What is left out on purpose: state, versions (see [`Pins`](super::Pins)), actions, and where an event runs.
+//! What is left out on purpose: state, versions (see [`Pins`]), actions, and where an event runs.
 //! `W` is what the caller continues an event with, `D` what it keeps with a ticket.
 
 mod pins;
@@ -320,33 +320,48 @@ impl<W, D> Order<W, D> {
     /// # Panics
     ///
     /// When nothing is being committed.
-    #[inline]
+    #[inline(always)]
     pub fn committed(&mut self) -> Option<D> {
         assert!(self.committing, "nothing is being committed");
         self.committing = false;
-        let ticket = Ticket(self.base);
-        let slot = &mut self.slots[0];
-        if slot.stage == Stage::ToBeAlone {
-            slot.stage = Stage::Global;
-            slot.was_alone = true;
-            let with = slot.held.take().expect("who waits to be alone goes on with something");
-            self.out.push_back(Next::Run { ticket, context: Context::Global, with });
-            return None;
+        let slot = &self.slots[0];
+        let covered = self.commits_poisoned && !slot.is_exempt;
+        match slot.stage {
+            Stage::ToBeAlone => return self.is_alone(),
+            Stage::Ready(Some(highest)) => return self.committed_with_more(highest, covered),
+            _ => {}
         }
-        let slot = self.slots.pop_front().expect("an event that commits is there");
+        self.commits_poisoned = slot.poisons || (self.commits_poisoned && !slot.repaired);
+        let slot = self.slots.pop_front();
         self.base += 1;
         self.anon_gate = self.anon_gate.max(self.base);
         self.global_gate = self.global_gate.max(self.base);
-        let covered = self.commits_poisoned && !slot.is_exempt;
-        self.commits_poisoned = slot.poisons || (self.commits_poisoned && !slot.repaired);
-        let (Stage::Ready(Some(highest)), Some(with)) = (slot.stage, slot.held) else {
-            return Some(slot.data);
-        };
+        slot.map(|slot| slot.data)
+    }
+
+    /// The first event goes on, alone.
+    fn is_alone(&mut self) -> Option<D> {
+        let ticket = Ticket(self.base);
+        let slot = &mut self.slots[0];
+        slot.stage = Stage::Global;
+        slot.was_alone = true;
+        let with = slot.held.take().expect("who waits to be alone goes on with something");
+        self.out.push_back(Next::Run { ticket, context: Context::Global, with });
+        None
+    }
+
+    /// The first event has committed, and has a sub-event.
+    fn committed_with_more(&mut self, highest: Context, covered: bool) -> Option<D> {
+        let slot = &mut self.slots[0];
+        slot.stage = Stage::Ready(None);
+        let with = slot.held.take().expect("a sub-event begins with something");
+        self.committing = true;
+        let data = self.committed()?;
         if covered {
             self.out.push_back(Next::Skip { ticket: None, with });
-            return Some(slot.data);
+            return Some(data);
         }
-        let ticket = self.take_ticket(highest, slot.data);
+        let ticket = self.take_ticket(highest, data);
         self.out.push_back(Next::Run { ticket, context: Context::None, with });
         None
     }

@@ -1,0 +1,170 @@
+//! What a user states: a first state, and events.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::rc::Rc;
+
+use super::script::Script;
+use super::search;
+use super::steps::Steps;
+use super::violation::Violation;
+use crate::{Mode, Order, Ticket};
+
+/// An event that the scenario posts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Listed {
+    pub(super) script: usize,
+    pub(super) repairs: bool,
+}
+
+/// A domain, and the events that are posted to it, in this order. See the [module](super).
+///
+/// # Examples
+///
+/// A panic in global poisons the domain, until an event repairs it:
+///
+/// ```
+/// use dapple_colors::{Context, Mode, check::Scenario};
+/// let report = Scenario::new(Mode::Snapshot, 1)
+///     .event("breaks", |script| {
+///         script.global(|e| {
+///             *e.write() = 0;
+///             e.panic();
+///         })
+///     })
+///     .event("divides", |script| {
+///         script.anon(|e| {
+///             e.see(100 / *e.read()); // never with 0: poison covers it
+///             e.post("reports");
+///         })
+///     })
+///     .repair("repairs", |script| script.global(|e| *e.write() = 1))
+///     .handler("reports", |script| script.none(|e| e.defer("reported")))
+///     .check()
+///     .unwrap();
+/// assert!(report.ends > 0);
+/// ```
+#[derive(Debug)]
+pub struct Scenario<S> {
+    pub(super) mode: Mode,
+    pub(super) state: S,
+    /// With their names.
+    pub(super) scripts: Vec<(Rc<str>, Script<S>)>,
+    pub(super) listed: Vec<Listed>,
+    handlers: Vec<usize>,
+    pub(super) transactional: bool,
+    pub(super) commits_once: bool,
+    pub(super) limit: usize,
+}
+
+/// How large a search was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Worlds that were visited.
+    pub states: usize,
+    /// Transitions between them.
+    pub transitions: usize,
+    /// Worlds in which all events have committed.
+    pub ends: usize,
+    /// In how many ways the tickets were handed out.
+    pub orders: usize,
+}
+
+/// Worlds that are visited at most, unless a scenario says otherwise.
+const LIMIT: usize = 300_000;
+
+impl<S: Clone + Eq + Hash + Debug> Scenario<S> {
+    /// A domain of this mode and first state, and no events.
+    pub fn new(mode: Mode, state: S) -> Self {
+        Scenario {
+            mode,
+            state,
+            scripts: Vec::new(),
+            listed: Vec::new(),
+            handlers: Vec::new(),
+            transactional: false,
+            commits_once: false,
+            limit: LIMIT,
+        }
+    }
+
+    /// An event, which is posted behind those before.
+    pub fn event(
+        mut self,
+        name: impl Into<String>,
+        script: impl FnOnce(Script<S>) -> Script<S>,
+    ) -> Self {
+        let script = self.add(name.into(), script);
+        self.listed.push(Listed { script, repairs: false });
+        self
+    }
+
+    /// An event that repairs the state: poison does not cover it, and ends when it leaves global
+    /// (I12).
+    pub fn repair(
+        mut self,
+        name: impl Into<String>,
+        script: impl FnOnce(Script<S>) -> Script<S>,
+    ) -> Self {
+        let script = self.add(name.into(), script);
+        self.listed.push(Listed { script, repairs: true });
+        self
+    }
+
+    /// An event that others [post](super::Event::post) by its name, as often as they like.
+    pub fn handler(
+        mut self,
+        name: impl Into<String>,
+        script: impl FnOnce(Script<S>) -> Script<S>,
+    ) -> Self {
+        let script = self.add(name.into(), script);
+        self.handlers.push(script);
+        self
+    }
+
+    /// A panic in global leaves the state as it was, unless the event has been alone (I12).
+    pub fn transactional(mut self) -> Self {
+        self.transactional = true;
+        self
+    }
+
+    /// Each event is to commit once. Then it is atomic as a whole, not only each of its sub-events.
+    pub fn commits_once(mut self) -> Self {
+        self.commits_once = true;
+        self
+    }
+
+    /// Visits at most this many worlds; 300,000 without it. A world takes a few kilobytes.
+    pub fn limit(mut self, states: usize) -> Self {
+        self.limit = states;
+        self
+    }
+
+    /// Runs all interleavings.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that was broken, after the fewest transitions.
+    pub fn check(&self) -> Result<Report, Violation> {
+        self.check_over::<Order<Ticket, ()>>()
+    }
+
+    /// The same over other step functions.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn check_over<O: Steps>(&self) -> Result<Report, Violation> {
+        search::search::<S, O>(self)
+    }
+
+    fn add(&mut self, name: String, script: impl FnOnce(Script<S>) -> Script<S>) -> usize {
+        self.scripts.push((name.into(), script(Script::new())));
+        self.scripts.len() - 1
+    }
+
+    pub(super) fn find_handler(&self, name: &str) -> Option<usize> {
+        self.handlers.iter().copied().find(|script| *self.scripts[*script].0 == *name)
+    }
+}

@@ -1,0 +1,91 @@
+//! The versions of the state, as a domain keeps them.
+//!
+//! They are listed from the oldest to the current one. Freeing one moves the later ones down, so
+//! that equal worlds look equal.
+
+use super::State;
+use super::steps::PinSteps;
+use crate::{Fate, Mode};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Version<S, P> {
+    state: S,
+    pins: P,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Versions<S, P> {
+    list: Vec<Version<S, P>>,
+    /// What the event in global works on, in a transactional domain.
+    copy: Option<S>,
+}
+
+/// The version that is to be freed.
+pub(super) type Freed = Option<usize>;
+
+impl<S: State, P: PinSteps> Versions<S, P> {
+    pub(super) fn new(state: S) -> Self {
+        Versions { list: vec![Version { state, pins: P::new() }], copy: None }
+    }
+
+    pub(super) fn current(&self) -> usize {
+        self.list.len() - 1
+    }
+
+    pub(super) fn get(&self, version: usize) -> &S {
+        &self.list[version].state
+    }
+
+    /// What the event in global sees.
+    pub(super) fn written(&self) -> &S {
+        self.copy.as_ref().unwrap_or_else(|| self.get(self.current()))
+    }
+
+    /// The event in global has written. In read_write mode it always writes in place: nobody reads.
+    pub(super) fn write(&mut self, state: S, mode: Mode, transactional: bool) -> Freed {
+        if transactional {
+            self.copy = Some(state);
+            return None;
+        }
+        let current = self.current();
+        if mode == Mode::Snapshot && self.list[current].pins.is_read() {
+            return self.replace(state);
+        }
+        self.list[current].state = state;
+        None
+    }
+
+    /// The event has left global, and its copy counts.
+    pub(super) fn publish(&mut self) -> Freed {
+        let state = self.copy.take()?;
+        self.replace(state)
+    }
+
+    /// The event has left global, and its copy does not count.
+    pub(super) fn restore(&mut self) {
+        self.copy = None;
+    }
+
+    /// Somebody reads the current version.
+    pub(super) fn pin(&mut self) -> usize {
+        let current = self.current();
+        self.list[current].pins.pin();
+        current
+    }
+
+    pub(super) fn unpin(&mut self, version: usize) -> Freed {
+        let fate = self.list[version].pins.unpin();
+        (fate == Fate::Free).then_some(version)
+    }
+
+    pub(super) fn free(&mut self, version: usize) {
+        self.list.remove(version);
+    }
+
+    fn replace(&mut self, state: S) -> Freed {
+        let old = self.current();
+        self.list.push(Version { state, pins: P::new() });
+        let fate = self.list[old].pins.retire();
+        (fate == Fate::Free).then_some(old)
+    }
+}

@@ -1,0 +1,153 @@
+//! The rules that are watched, and what is said when one is broken.
+
+use std::error::Error;
+use std::fmt;
+
+use crate::Ticket;
+
+/// What is watched. The names with a number are those of the project's rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Rule {
+    /// Tickets are consecutive, a sub-event takes its own at its parent's commit, the order never
+    /// stops.
+    I1,
+    /// Only legal steps, and in each context only what is allowed there.
+    I2,
+    /// Who may enter a context does, and nobody else.
+    I3,
+    /// An event goes no higher than it has declared, and a none-only event delays nobody's entry.
+    I4,
+    /// An event in anon reads what the last earlier event in global left, or what it wrote itself.
+    I5,
+    /// State is released before the commit is awaited.
+    I6,
+    /// Events commit in ticket order, one after the other.
+    I7,
+    /// The oldest event commits as soon as it has ended, and not before.
+    I8,
+    /// A non-deferrable action is done alone, in global, when all that is earlier has happened.
+    I9,
+    /// A version is kept as long as it is current or read, and no longer.
+    I11,
+    /// Panics, poison and repair.
+    I12,
+    /// State, reads and effects are those of the sub-events run one by one by ticket.
+    I13,
+    /// Each event commits once. The paper's optional rule: it makes whole events atomic.
+    CommitsOnce,
+    /// The scenario cannot be searched: it is too large, or posts what it has not registered.
+    Scenario,
+    /// The step functions panicked, or never stopped deciding.
+    Steps,
+}
+
+impl Rule {
+    fn text(self) -> &'static str {
+        match self {
+            Rule::I1 => "tickets are consecutive, and the order never stops",
+            Rule::I2 => "only legal steps, and in a context only what is allowed there",
+            Rule::I3 => "who may enter a context does, and nobody else",
+            Rule::I4 => "no higher than declared, and a none-only event delays nobody",
+            Rule::I5 => "anon reads what the last earlier event in global left",
+            Rule::I6 => "state is released before the commit is awaited",
+            Rule::I7 => "events commit in ticket order, one after the other",
+            Rule::I8 => "the oldest event commits as soon as it has ended, and not before",
+            Rule::I9 => "a non-deferrable action is done alone in global",
+            Rule::I11 => "a version is kept while it is current or read, and no longer",
+            Rule::I12 => "panics, poison and repair",
+            Rule::I13 => "the same as the sub-events run one by one by ticket",
+            Rule::CommitsOnce => "each event commits once",
+            Rule::Scenario => "the scenario cannot be searched",
+            Rule::Steps => "the step functions failed",
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?} ({})", self.text())
+    }
+}
+
+/// A rule that was broken, by which event and step, and how it came to that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    pub(super) rule: Rule,
+    pub(super) event: Option<(String, Ticket)>,
+    pub(super) step: Option<usize>,
+    pub(super) what: String,
+    pub(super) interleaving: Vec<String>,
+}
+
+impl Violation {
+    /// The rule.
+    pub fn rule(&self) -> Rule {
+        self.rule
+    }
+
+    /// The name of the event that broke it, if it was one.
+    pub fn event(&self) -> Option<&str> {
+        self.event.as_ref().map(|(name, _)| name.as_str())
+    }
+
+    /// Its ticket.
+    pub fn ticket(&self) -> Option<Ticket> {
+        self.event.as_ref().map(|(_, ticket)| *ticket)
+    }
+
+    /// The step of its script, counted from 1, with renounces and commits. An event that has done
+    /// all its steps has none.
+    pub fn step(&self) -> Option<usize> {
+        self.step
+    }
+
+    /// What is wrong.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// The interleaving, a line for each transition. The last one broke the rule.
+    pub fn interleaving(&self) -> &[String] {
+        &self.interleaving
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is broken", self.rule)?;
+        if let Some((name, ticket)) = &self.event {
+            write!(f, " by {name:?}, ticket {ticket}")?;
+        }
+        if let Some(step) = self.step {
+            write!(f, ", at step {step}")?;
+        }
+        write!(f, ": {}", self.what)?;
+        for (i, line) in self.interleaving.iter().enumerate() {
+            write!(f, "\n{:4}. {line}", i + 1)?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for Violation {}
+
+/// A rule that was broken, before anybody knows how it came to that.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) rule: Rule,
+    pub(super) ticket: Option<Ticket>,
+    pub(super) what: String,
+}
+
+pub(super) type Checked<T = ()> = Result<T, Broken>;
+
+impl Broken {
+    pub(super) fn by(rule: Rule, ticket: Ticket, what: impl Into<String>) -> Self {
+        Broken { rule, ticket: Some(ticket), what: what.into() }
+    }
+
+    pub(super) fn new(rule: Rule, what: impl Into<String>) -> Self {
+        Broken { rule, ticket: None, what: what.into() }
+    }
+}
