@@ -167,6 +167,10 @@ pub struct Order<W, D> {
     global_gate: u64,
     /// Events in anon.
     readers: usize,
+    /// Events that wait to enter a context: if there is none, the gates need not move.
+    waiting: usize,
+    /// Events that are ready to commit, or wait to be alone.
+    ready: usize,
     /// Is the state poisoned for whoever enters next?
     poisoned: bool,
     /// Is it for whoever commits next?
@@ -193,6 +197,8 @@ impl<W, D> Order<W, D> {
             anon_gate: 1,
             global_gate: 1,
             readers: 0,
+            waiting: 0,
+            ready: 0,
             poisoned: false,
             commits_poisoned: false,
             committing: false,
@@ -228,6 +234,7 @@ impl<W, D> Order<W, D> {
         assert!(Context::None < context && context <= highest, "{context} was not declared");
         slot.stage = Stage::Wants(context);
         slot.held = Some(with);
+        self.waiting += 1;
         if context == Context::Anon && ticket.0 < self.anon_gate {
             let entered = self.enter(ticket);
             self.out.push_back(entered);
@@ -270,6 +277,7 @@ impl<W, D> Order<W, D> {
         assert_eq!(slot.stage, Stage::Global, "only an event in global can be alone");
         slot.stage = Stage::ToBeAlone;
         slot.held = Some(with);
+        self.ready += 1;
     }
 
     /// The event has left the state, and commits when its turn comes (I6, I7). With `then` a sub-event follows, which
@@ -290,6 +298,7 @@ impl<W, D> Order<W, D> {
         let slot = self.slot_mut(ticket);
         slot.stage = Stage::Ready(highest);
         slot.held = held;
+        self.ready += 1;
     }
 
     /// The event ends without a commit of its own: it panicked, or nobody holds its token any more. It keeps
@@ -309,6 +318,7 @@ impl<W, D> Order<W, D> {
         };
         slot.stage = Stage::Ready(None);
         slot.poisons = poisons;
+        self.ready += 1;
         self.readers -= usize::from(left == Context::Anon);
         self.poisoned |= poisons;
         if poisons { Abandoned::Poisons } else { Abandoned::Left(left) }
@@ -333,6 +343,7 @@ impl<W, D> Order<W, D> {
         }
         self.commits_poisoned = slot.poisons || (self.commits_poisoned && !slot.repaired);
         let slot = self.slots.pop_front();
+        self.ready -= 1;
         self.base += 1;
         self.anon_gate = self.anon_gate.max(self.base);
         self.global_gate = self.global_gate.max(self.base);
@@ -342,6 +353,7 @@ impl<W, D> Order<W, D> {
     /// The first event goes on, alone.
     fn is_alone(&mut self) -> Option<D> {
         let ticket = Ticket(self.base);
+        self.ready -= 1;
         let slot = &mut self.slots[0];
         slot.stage = Stage::Global;
         slot.was_alone = true;
@@ -429,7 +441,17 @@ impl<W, D> Order<W, D> {
         if let Some(next) = self.out.pop_front() {
             return Some(next);
         }
-        self.next_entry().or_else(|| self.next_commit()).or_else(|| self.next_room())
+        if self.waiting > 0
+            && let Some(next) = self.next_entry()
+        {
+            return Some(next);
+        }
+        if self.ready > 0
+            && let Some(next) = self.next_commit()
+        {
+            return Some(next);
+        }
+        if self.room.is_empty() { None } else { self.next_room() }
     }
 
     #[inline]
@@ -473,6 +495,7 @@ impl<W, D> Order<W, D> {
     /// The event enters what it wants, or is covered by poison.
     #[inline]
     fn enter(&mut self, ticket: Ticket) -> Next<W> {
+        self.waiting -= 1;
         let poisoned = self.poisoned;
         let slot = self.slot_mut(ticket);
         let Stage::Wants(context) = slot.stage else { unreachable!("it wants a context") };
