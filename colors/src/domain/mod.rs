@@ -222,6 +222,58 @@ impl<W, D> Order<W, D> {
         ticket
     }
 
+    /// [`take_ticket`](Self::take_ticket), [`want`](Self::want) and [`decide`](Self::decide) in one, for an event that has
+    /// nothing in its way: it is in its context then, and there is nothing to decide. Otherwise nothing has
+    /// changed, and `data` comes back.
+    #[inline]
+    pub fn enter_at_once(&mut self, context: Context, data: D) -> Result<Ticket, D> {
+        // What is decided must not come in another order than it would have.
+        if self.waiting > 0 || self.poisoned || !self.out.is_empty() {
+            return Err(data);
+        }
+        let stage = match context {
+            Context::Anon if self.anon_is_open() => Stage::Anon,
+            Context::Global if self.global_is_open() => Stage::Global,
+            _ => return Err(data),
+        };
+        self.readers += usize::from(stage == Stage::Anon);
+        let ticket = self.take_ticket(context, data);
+        self.slot_mut(ticket).stage = stage;
+        Ok(ticket)
+    }
+
+    /// May whoever comes next enter anon? It may say no if the gate has a long way to go.
+    #[inline]
+    fn anon_is_open(&mut self) -> bool {
+        let end = self.base + self.slots.len() as u64;
+        for _ in 0..SCAN {
+            if self.anon_gate == end {
+                return true;
+            }
+            if self.slots[(self.anon_gate - self.base) as usize].blocks_anon() {
+                return false;
+            }
+            self.anon_gate += 1;
+        }
+        false
+    }
+
+    /// May whoever comes next enter global? It may say no if the gate has a long way to go.
+    #[inline]
+    fn global_is_open(&mut self) -> bool {
+        let end = self.base + self.slots.len() as u64;
+        for _ in 0..SCAN {
+            if self.global_gate == end {
+                return self.mode == Mode::Snapshot || self.readers == 0;
+            }
+            if self.slots[(self.global_gate - self.base) as usize].blocks_global() {
+                return false;
+            }
+            self.global_gate += 1;
+        }
+        false
+    }
+
     /// The event waits to enter a context, and goes on with `with` when it has.
     ///
     /// # Panics
@@ -301,6 +353,37 @@ impl<W, D> Order<W, D> {
         self.ready += 1;
     }
 
+    /// [`commit`](Self::commit), [`decide`](Self::decide) and [`committed`](Self::committed) in one, for the oldest event,
+    /// if it has deferred nothing and nothing else follows from its end: what was kept with its ticket. Otherwise
+    /// nothing has changed.
+    #[inline]
+    pub fn commit_at_once(&mut self, ticket: Ticket) -> Option<D> {
+        let is_quiet = ticket.0 == self.base
+            && self.waiting + self.ready == 0
+            && !(self.committing || self.commits_poisoned)
+            && self.out.is_empty()
+            && self.room.is_empty();
+        if !is_quiet {
+            return None;
+        }
+        let slot = &self.slots[0];
+        if slot.is_exempt || !matches!(slot.stage, Stage::Free(_) | Stage::Anon | Stage::Global) {
+            return None;
+        }
+        self.readers -= usize::from(slot.stage == Stage::Anon);
+        let slot = self.slots.pop_front();
+        self.pass_first();
+        slot.map(|slot| slot.data)
+    }
+
+    /// The first slot is gone.
+    #[inline]
+    fn pass_first(&mut self) {
+        self.base += 1;
+        self.anon_gate = self.anon_gate.max(self.base);
+        self.global_gate = self.global_gate.max(self.base);
+    }
+
     /// The event ends without a commit of its own: it panicked, or nobody holds its token any more. It keeps
     /// its place in the commit order (I1, I12). In global it poisons the domain, unless the caller
     /// `restores` the state as it was before, which does not help once the event has been alone.
@@ -344,9 +427,7 @@ impl<W, D> Order<W, D> {
         self.commits_poisoned = slot.poisons || (self.commits_poisoned && !slot.repaired);
         let slot = self.slots.pop_front();
         self.ready -= 1;
-        self.base += 1;
-        self.anon_gate = self.anon_gate.max(self.base);
-        self.global_gate = self.global_gate.max(self.base);
+        self.pass_first();
         slot.map(|slot| slot.data)
     }
 

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use dapple_colors::{Mode, Ticket};
 
 use super::actions::Actions;
-use super::store::{Decision, Freed, Store};
+use super::store::{Decision, Freed, Store, Version};
 use crate::cx::Cx;
 use crate::event::{Event, Step};
 use crate::lock::Lock;
@@ -197,8 +197,7 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
     ) {
         match decision {
             Decision::Enter { ticket, with, version, is_read } => {
-                let tag = if is_read { READ } else { 0 };
-                with.set_word(version.as_ptr().map_addr(|a| a | tag).cast());
+                with.set_version(version, is_read);
                 batch.push(ticket.number(), with);
             }
             Decision::Begin { ticket, with } => {
@@ -321,6 +320,14 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
 }
 
 impl Waiting {
+    /// The event is in anon or global, with this version.
+    #[inline]
+    pub(super) fn set_version<S>(&self, version: NonNull<Version<S>>, is_read: bool) {
+        let tag = if is_read { READ } else { 0 };
+        self.set_word(version.as_ptr().map_addr(|a| a | tag).cast());
+    }
+
+    #[inline]
     fn set_word(&self, word: *mut ()) {
         // SAFETY: the event is ours, and in no queue.
         unsafe { Event::set_word(self.0, word) }

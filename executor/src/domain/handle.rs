@@ -10,7 +10,7 @@ use super::builder::DomainBuilder;
 use super::contexts::{InAnon, InGlobal, InNone, MayAnon, MayGlobal, NoneCx};
 use super::done::Done;
 use super::dynamic::DynCx;
-use super::engine::{Batch, Deferred, DomainPtr, Waiting};
+use super::engine::{Batch, Deferred, DomainPtr, DomainStore, Waiting};
 use super::part::{Continue, DynStep, Holds, NoneStep, Part, WholeAnon, WholeGlobal, WholeNone};
 use crate::color::refuse;
 use crate::error::TryPostError;
@@ -341,38 +341,86 @@ impl<S: Send + Sync + 'static> Domain<S> {
         // SAFETY: the memory is fresh or recycled.
         let Waiting(event) = unsafe { step.write(memory, site, posted) };
         let mut batch = Batch::new();
-        let is_refused = domain.store.with(|store| {
+        let entered = domain.store.with(|store| {
             let is_full = store.order().is_full();
             if is_full && is_limited {
-                return true;
+                return Entered::Not;
             }
-            let kept = Deferred::new(site);
-            let ticket = match entry.repairs {
-                true => store.take_ticket_to_repair(kept),
-                false => store.take_ticket(entry.highest, kept),
-            };
+            batch.exceeded = u64::from(is_full);
             // SAFETY: the event is ours, and holds this.
-            unsafe { (*Event::step::<Continue<S, K>>(event)).ticket = ticket.number() };
-            batch.exceeded += u64::from(is_full);
-            match entry.wants {
-                Context::None => batch.push(0, Waiting(event)),
-                wants => {
-                    store.want(ticket, wants, Waiting(event));
-                    domain.collect(store, &mut batch);
+            let number = unsafe { &mut (*Event::step::<Continue<S, K>>(event)).ticket };
+            entry.take(domain, store, Waiting(event), number, &mut batch, site)
+        });
+        match entered {
+            Entered::Runs if batch.exceeded == 0 => match local {
+                Some(local) => local.queue_event(event),
+                None => core.queue_event(event),
+            },
+            Entered::Runs => {
+                core.count_over_limit(batch.exceeded);
+                core.queue_event(event);
+            }
+            Entered::Waits => {
+                domain.settle(core, &mut batch, None, None);
+            }
+            Entered::Not => {
+                // SAFETY: the event is ours, and holds this; its memory is given back once.
+                unsafe {
+                    let step = Event::take_step::<Continue<S, K>>(event);
+                    Slab::give_back(event.cast());
+                    return Err(TryPostError::Full(step.part));
                 }
             }
-            false
-        });
-        if is_refused {
-            // SAFETY: the event is ours, and holds this; its memory is given back once.
-            unsafe {
-                let step = Event::take_step::<Continue<S, K>>(event);
-                Slab::give_back(event.cast());
-                return Err(TryPostError::Full(step.part));
+        }
+        Ok(())
+    }
+}
+
+/// What became of an event that was posted.
+enum Entered {
+    /// It may run, and nothing else follows.
+    Runs,
+    /// It stands in the order, and what follows has been collected.
+    Waits,
+    /// There was no room.
+    Not,
+}
+
+impl Entry {
+    /// Gives an event its ticket, under the lock, and the context that it wants, if it can have it at once.
+    #[inline]
+    fn take<S: Send + Sync + 'static>(
+        self,
+        domain: DomainPtr<S>,
+        store: &mut DomainStore<S>,
+        event: Waiting,
+        number: &mut u64,
+        batch: &mut Batch<S>,
+        site: &'static Location<'static>,
+    ) -> Entered {
+        let mut kept = Deferred::new(site);
+        if self.wants == Context::None {
+            *number = store.take_ticket(self.highest, kept).number();
+            return Entered::Runs;
+        }
+        if !self.repairs {
+            match store.enter_at_once(self.wants, kept) {
+                Ok((ticket, version, is_read)) => {
+                    *number = ticket.number();
+                    event.set_version(version, is_read);
+                    return Entered::Runs;
+                }
+                Err(back) => kept = back,
             }
         }
-        domain.settle(core, &mut batch, None, None);
-        Ok(())
+        let ticket = match self.repairs {
+            true => store.take_ticket_to_repair(kept),
+            false => store.take_ticket(self.highest, kept),
+        };
+        *number = ticket.number();
+        store.want(ticket, self.wants, event);
+        domain.collect(store, batch);
+        Entered::Waits
     }
 }
 

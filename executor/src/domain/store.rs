@@ -127,6 +127,35 @@ impl<S, W, D> Store<S, W, D> {
         self.order.take_ticket(highest, Kept { version: None, data })
     }
 
+    /// A place behind all others, and a context at once, if nothing is in the way: with the version, and whether others
+    /// read it.
+    #[inline]
+    pub(crate) fn enter_at_once(
+        &mut self,
+        context: Context,
+        data: D,
+    ) -> Result<(Ticket, NonNull<Version<S>>, bool), D> {
+        let kept = Kept { version: None, data };
+        let ticket = self.order.enter_at_once(context, kept).map_err(|kept| kept.data)?;
+        let (version, is_read) = (self.current, self.is_read());
+        if context == Context::Anon {
+            self.pin(ticket);
+        }
+        Ok((ticket, version, is_read))
+    }
+
+    /// The oldest event commits, if nothing follows from that. False: nothing has changed.
+    #[inline]
+    pub(crate) fn commit_at_once(&mut self, ticket: Ticket, copy: &mut Freed<S>) -> bool {
+        if self.orphaned {
+            return false;
+        }
+        let Some(kept) = self.order.commit_at_once(ticket) else { return false };
+        let freed = self.install(copy.take());
+        *copy = self.unpin_version(kept.version).or(freed);
+        true
+    }
+
     /// See [`Order::take_ticket_to_repair`].
     pub(crate) fn take_ticket_to_repair(&mut self, data: D) -> Ticket {
         self.order.take_ticket_to_repair(Kept { version: None, data })
@@ -243,7 +272,13 @@ impl<S, W, D> Store<S, W, D> {
 
     #[inline]
     fn unpin(&mut self, ticket: Ticket) -> Freed<S> {
-        let version = self.order.data(ticket).version.take()?;
+        let version = self.order.data(ticket).version.take();
+        self.unpin_version(version)
+    }
+
+    #[inline]
+    fn unpin_version(&mut self, version: Option<NonNull<Version<S>>>) -> Freed<S> {
+        let version = version?;
         // SAFETY: what is pinned is there; we have the lock. If nobody needs it, nobody frees it but us.
         unsafe {
             match version.as_ref().pins(Pins::unpin) {

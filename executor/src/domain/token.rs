@@ -123,19 +123,26 @@ impl<S: Send + Sync + 'static> Token<S> {
     /// The event has left the state, and commits when its turn comes; below a worker's own loop.
     #[inline]
     pub(super) fn commit(self, then: Option<(Context, Waiting)>, cx: &mut Cx) {
-        let (domain, ticket, actions, copy) = self.dismantle();
+        let (domain, ticket, actions, mut copy) = self.dismantle();
         let (core, ready) = (core_of(cx), cx.local().stamp());
+        let is_plain = then.is_none() && actions.is_empty() && ready == 0;
         let mut batch = Batch::new();
-        let freed = domain.store.with(|store| {
+        let is_done = domain.store.with(|store| {
+            let kept = store.data(ticket);
+            if is_plain && kept.actions.is_empty() && store.commit_at_once(ticket, &mut copy) {
+                return true;
+            }
             let kept = store.data(ticket);
             kept.actions.append(actions);
             kept.ready = ready;
-            let freed = store.commit(ticket, copy, then);
+            copy = store.commit(ticket, copy.take(), then);
             domain.collect(store, &mut batch);
-            freed
+            false
         });
-        domain.settle(core, &mut batch, None, Some(cx));
-        drop_freed(core, freed);
+        if !is_done {
+            domain.settle(core, &mut batch, None, Some(cx));
+        }
+        drop_freed(core, copy);
     }
 
     /// Ends the step by doing `what`, and then `part`.
