@@ -91,7 +91,7 @@ impl World {
                         .push((ticket.number(), if covered { "is dropped" } else { "commits" }));
                     self.committing = Some(ticket);
                     // As an executor does it with an event that has deferred nothing.
-                    if ticket.number() % 2 == 0 {
+                    if ticket.number().is_multiple_of(2) {
                         self.committed();
                     }
                 }
@@ -124,7 +124,7 @@ impl World {
     fn commit(&mut self, ticket: Ticket, then: bool) {
         self.events.retain(|e| e.0 != ticket);
         // Such an event has deferred nothing.
-        if self.takes_short_cuts && !then && ticket.number() % 2 == 0 {
+        if self.takes_short_cuts && !then && ticket.number().is_multiple_of(2) {
             let may_follow = self.order.commit_at_once(ticket).is_some();
             if may_follow {
                 self.short_cuts += 1;
