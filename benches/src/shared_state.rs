@@ -315,15 +315,13 @@ pub fn downgrade(system: System, events: u64, steps: (u64, u64), workers: usize)
     let load = Load { events, writes: 100, steps: anon };
     let events = move |d: Domain<State>| {
         move |i, _, _: &mut Cx| {
-            d.event(move |n| {
-                n.upgrade_global_then(move |mut g| {
-                    g.state_mut().change(i);
-                    spin(global);
-                    g.downgrade_then(move |a| {
-                        a.state().look(i);
-                        spin(anon);
-                        a.commit()
-                    })
+            d.global_then(move |mut g| {
+                g.state_mut().change(i);
+                spin(global);
+                g.downgrade_then(move |a| {
+                    a.state().look(i);
+                    spin(anon);
+                    a.commit()
                 })
             });
         }

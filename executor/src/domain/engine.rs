@@ -126,6 +126,11 @@ impl<S: Send + Sync + 'static> Batch<S> {
         self.len += 1;
     }
 
+    /// Does the turn of an event to commit take time?
+    pub(super) fn has_actions(&self) -> bool {
+        self.commit.is_some()
+    }
+
     /// Queues what may go on, but for the event of this ticket, which is the answer.
     #[inline]
     fn queue(&mut self, core: &Core, own: Option<Ticket>) -> Option<Waiting> {

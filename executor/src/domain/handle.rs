@@ -7,11 +7,14 @@ use std::panic::Location;
 use dapple_colors::{Context, Mode};
 
 use super::builder::DomainBuilder;
-use super::contexts::{InAnon, InGlobal, InNone, MayAnon, MayGlobal, NoneCx};
+use super::contexts::{AnonCx, GlobalCx, InAnon, InGlobal, InNone, MayAnon, MayGlobal, NoneCx};
 use super::done::Done;
 use super::dynamic::DynCx;
 use super::engine::{Batch, Deferred, DomainPtr, DomainStore, Waiting};
-use super::part::{Continue, DynStep, Holds, NoneStep, Part, WholeAnon, WholeGlobal, WholeNone};
+use super::part::{
+    AnonStep, Continue, DynStep, GlobalStep, Holds, NoneStep, Part, WholeAnon, WholeGlobal,
+    WholeNone,
+};
 use crate::color::refuse;
 use crate::error::TryPostError;
 use crate::event::{Event, Step};
@@ -143,6 +146,42 @@ impl<S: Send + Sync + 'static> Domain<S> {
     {
         let part = NoneStep(f, PhantomData::<MayGlobal>);
         self.post(Entry::none(Context::Global), part, Location::caller());
+    }
+
+    /// Posts an event of several steps that begins in global.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use dapple::{Domain, Runtime};
+    /// # let rt = Runtime::new()?;
+    /// let d = Domain::snapshot(&rt.handle(), vec![1, 2]);
+    /// d.global_then(|mut g| {
+    ///     g.state_mut().push(3);
+    ///     g.downgrade_then(|a| {
+    ///         println!("{}", a.state().iter().sum::<i32>());   // the next event may be in global now
+    ///         a.commit()
+    ///     })
+    /// });
+    /// # rt.wait_idle();
+    /// # assert_eq!(rt.metrics().panics(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn global_then<F>(&self, f: F)
+    where
+        F: FnOnce(GlobalCx<S>) -> Done + Send + 'static,
+    {
+        self.post(Entry::GLOBAL, GlobalStep(f), Location::caller());
+    }
+
+    /// Posts an event of several steps that begins in anon.
+    #[track_caller]
+    pub fn anon_then<F>(&self, f: F)
+    where
+        F: FnOnce(AnonCx<S>) -> Done + Send + 'static,
+    {
+        self.post(Entry::ANON, AnonStep(f), Location::caller());
     }
 
     /// Posts an event of several steps that goes up to anon at most. Until it has been there, or has

@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use dapple_colors::{Abandoned, Context, Ticket};
 
 use super::actions::Actions;
-use super::done::Done;
+use super::done::{Done, Steps};
 use super::engine::{Batch, DomainPtr, DomainStore, READ, Remains, Waiting, core_of, drop_freed};
 use super::part::{Continue, Part};
 use super::store::{Freed, Version};
@@ -140,6 +140,10 @@ impl<S: Send + Sync + 'static> Token<S> {
             false
         });
         if !is_done {
+            if !batch.has_actions() {
+                // The event ends here, so this worker is as good as free for what may go on now.
+                cx.local().steps.set(Steps::Off);
+            }
             domain.settle(core, &mut batch, None, Some(cx));
         }
         drop_freed(core, copy);
