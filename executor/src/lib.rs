@@ -75,7 +75,8 @@ pub use self::{
     cx::Cx,
     domain::{
         AnonCx, ContextError, Domain, DomainBuilder, Done, DynCx, GlobalCx, InAnon, InGlobal,
-        InNone, MayAnon, MayGlobal, NoneCx, NoneOnly, Plain, Refused, Rights, Transactional,
+        InNone, MayAnon, MayGlobal, NoneCx, NoneOnly, Plain, Refused, Rights, TicketStall,
+        Transactional,
     },
     error::TryPostError,
     metrics::{Distribution, Histogramming, Measure, Metrics},
@@ -91,7 +92,7 @@ pub use self::{
     worker::watch::StallReport,
 };
 #[cfg(not(loom))]
-pub use dapple_colors::{Context, Mode, Ticket, TurnBudget};
+pub use dapple_colors::{Context, Doing, Mode, Ticket, TurnBudget};
 
 /// The example of the README compiles and runs.
 #[cfg(doctest)]

@@ -662,3 +662,121 @@ fn e11_posts_from_outside_are_refused_after_a_shutdown() {
     assert_eq!(Arc::strong_count(&held), 1);
     assert!(d.try_none(|_| ()).unwrap_err().is_closed());
 }
+
+#[test]
+fn i4_an_event_that_stays_in_none_from_its_post_on_delays_nobody() {
+    in_both_modes(0, |rt, d| {
+        if rt.workers() < 2 {
+            return;
+        }
+        let (entered, wait) = mpsc::channel();
+        let log = Log::default();
+        let also = log.clone();
+        d.event_none(move |n| {
+            wait.recv_timeout(MINUTE).unwrap();
+            n.commit_then(move |n| {
+                n.upgrade_anon_then(move |mut a| {
+                    let seen = *a.state();
+                    a.defer(move |_| also.add(seen));
+                    a.commit()
+                })
+            })
+        });
+        d.global(move |g| {
+            *g.state_mut() = 1;
+            entered.send(()).unwrap();
+        });
+        rt.wait_idle();
+        assert_eq!(log.read(), [1]);
+        assert_eq!(rt.metrics().panics(), 0);
+    });
+}
+
+#[test]
+fn i2_an_annotated_handler_asks_for_at_least_a_context() {
+    let rt = runtime(1);
+    let d = Domain::snapshot(&rt.handle(), 1);
+    fn reader(e: dapple::DynCx<i32>) -> dapple::Done {
+        e.at_least_then(Context::Anon, |e| {
+            assert_eq!(e.state(), Ok(&1));
+            e.commit()
+        })
+        .unwrap()
+    }
+    d.event_dyn(Context::Anon, reader);
+    d.event_dyn(Context::Global, |e| e.at_least_then(Context::Global, reader).unwrap());
+    d.event_dyn(Context::None, |e| {
+        e.at_least_then(Context::Anon, reader).unwrap_err().into_token().commit()
+    });
+    rt.wait_idle();
+    assert_eq!((rt.metrics().panics(), d.uncommitted()), (0, 0));
+}
+
+#[test]
+fn i15_e12_the_oldest_uncommitted_ticket_is_named_once() {
+    let (tx, stalls) = mpsc::channel();
+    let rt = Runtime::builder()
+        .workers(2)
+        .stall_after(Duration::from_millis(20))
+        .on_ticket_stall(move |stall| {
+            let label = stall.label.map(str::to_owned);
+            tx.send((
+                stall.ticket.number(),
+                label,
+                stall.site.line(),
+                stall.doing,
+                stall.uncommitted,
+            ))
+            .unwrap();
+        })
+        .build()
+        .unwrap();
+    let d = Domain::builder().label("index").snapshot(&rt.handle(), ());
+    let kept = Arc::new(Mutex::new(None));
+    let also = Arc::clone(&kept);
+    d.none(|_| ());
+    let line = line!() + 1;
+    d.anon_then(move |a| {
+        *also.lock().unwrap() = Some(a);
+        std::panic::resume_unwind(Box::new("no Done"));
+    });
+    d.none(|_| ());
+    let stall = stalls.recv_timeout(MINUTE).unwrap();
+    let doing = dapple::Doing::In(Context::Anon);
+    assert_eq!(stall, (2, Some("index".to_owned()), line, doing, 2));
+    assert!(stalls.recv_timeout(Duration::from_millis(100)).is_err(), "once");
+    drop(kept.lock().unwrap().take());
+    rt.wait_idle();
+    assert_eq!((d.uncommitted(), rt.metrics().ticket_stalls()), (0, 1));
+    assert_eq!(rt.metrics().panics(), 2, "a token dropped without a commit counts as a panic");
+    // With nothing open no worker wakes up to look.
+    std::thread::sleep(Duration::from_millis(50));
+    let parks = rt.metrics().parks();
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(rt.metrics().parks(), parks);
+}
+
+#[test]
+fn c9_an_event_of_many_steps_lets_others_have_the_worker() {
+    let rt = runtime(1);
+    let d = Domain::snapshot(&rt.handle(), ());
+    let (steps, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    fn step(left: usize, steps: Arc<AtomicUsize>, n: NoneCx<()>) -> dapple::Done {
+        steps.fetch_add(1, SeqCst);
+        std::thread::sleep(Duration::from_millis(1));
+        match left {
+            0 => n.commit(),
+            _ => n.then(move |n| step(left - 1, steps, n)),
+        }
+    }
+    let also = Arc::clone(&steps);
+    let (early, late) = (Arc::clone(&steps), Arc::clone(&seen));
+    rt.handle().post_default(move |cx| {
+        d.event(move |n| step(100, also, n));
+        cx.post_default(move |_| ());
+        cx.post_uncolored(move |_| late.store(early.load(SeqCst), SeqCst));
+    });
+    rt.wait_idle();
+    let seen = seen.load(SeqCst);
+    assert!(seen < 20, "the other event came after {seen} of {} steps", steps.load(SeqCst));
+}

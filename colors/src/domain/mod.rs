@@ -136,6 +136,17 @@ pub enum Doing {
     Commits,
 }
 
+impl fmt::Display for Doing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Doing::In(context) => write!(f, "in {context}"),
+            Doing::WaitsFor(context) => write!(f, "waits for {context}"),
+            Doing::WaitsToBeAlone => f.write_str("waits to be alone"),
+            Doing::Commits => f.write_str("commits"),
+        }
+    }
+}
+
 /// See the [module](self).
 ///
 /// # Examples

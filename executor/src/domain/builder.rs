@@ -11,7 +11,7 @@ use super::store::Store;
 use crate::Handle;
 use crate::lock::Lock;
 use crate::runtime::core::CoreRef;
-use crate::sync::{Arc, AtomicUsize};
+use crate::sync::{Arc, AtomicUsize, Ordering};
 
 /// Of a [`DomainBuilder`]: a panic in global leaves the state as it is then.
 #[derive(Debug)]
@@ -123,8 +123,14 @@ impl<T> DomainBuilder<T> {
             copy,
             transactional,
             label: self.label,
+            key: AtomicUsize::new(0),
             store: Lock::new(Store::new(mode, self.limit, state)),
         });
-        Domain::first(DomainPtr(NonNull::from(Box::leak(inner))))
+        let inner = NonNull::from(Box::leak(inner));
+        let key = handle.core().domains.enter(inner);
+        let domain = DomainPtr(inner);
+        // Nobody else knows the domain yet, but who looks at the register does not ask for its key.
+        domain.key.store(key, Ordering::Relaxed);
+        Domain::first(domain)
     }
 }

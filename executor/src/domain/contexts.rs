@@ -68,7 +68,8 @@ macro_rules! context {
                 self.token.ticket
             }
 
-            /// A handle of the domain.
+            /// A handle of the domain. An event that posts to it takes part in the order only if it does so in a deferred
+            /// action: a post from within a step gets its ticket at once, whenever that is.
             pub fn domain(&self) -> Domain<S> {
                 Domain::of(self.token.domain)
             }
@@ -96,8 +97,8 @@ macro_rules! context {
 macro_rules! steps {
     ($name:ident [$($rights:ident)?] $step:expr) => {
         impl<S: Send + Sync + 'static $(, $rights: Rights)?> $name<S $(, $rights)?> {
-            /// Ends this step, and goes on in the same context with the next one. A long computation
-            /// lets others have the worker between two steps.
+            /// Ends this step, and goes on in the same context with the next one. Between two steps other work may have
+            /// the worker: after 32 of them, or after a turn's time.
             #[track_caller]
             pub fn then<F>(self, f: F) -> Done
             where

@@ -38,8 +38,10 @@ pub(crate) enum Steps {
     Next(NonNull<Event>),
 }
 
-/// Steps that run one after the other before other work gets its turn.
+/// Steps that run one after the other before other work gets its turn; from some of them on also for a
+/// turn's time at most. The first ones have no clock read for them.
 const STEPS: usize = 32;
+const UNTIMED_STEPS: usize = 4;
 
 impl Done {
     /// One that does `step`.
@@ -79,8 +81,17 @@ impl Done {
         }
         let looping = Looping(local);
         let mut next = Steps::Next(self.into_event());
-        for _ in 0..STEPS {
+        let mut begin = 0;
+        for step in 0..STEPS {
             let Steps::Next(event) = next else { break };
+            if step == UNTIMED_STEPS {
+                begin = local.core.clock.now();
+            } else if step > UNTIMED_STEPS {
+                let took = local.core.clock.now().saturating_sub(begin);
+                if took >= local.core.settings.turn_budget.nanos {
+                    break;
+                }
+            }
             local.steps.set(Steps::On);
             let memory = Memory(event);
             // SAFETY: the event is ours, and has not run.

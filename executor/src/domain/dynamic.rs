@@ -13,9 +13,8 @@ use crate::cx::Cx;
 
 /// The token of an event whose context is known at run time only.
 ///
-/// A handler that was written for contexts as annotations calls [`enter_then`](Self::enter_then) where it needs a
-/// context; being in a higher one than that is not an error there, it is one here: what is entered
-/// explicitly is left explicitly.
+/// A handler that was written for contexts as annotations calls [`at_least_then`](Self::at_least_then) where its annotation
+/// stands, and [`enter_then`](Self::enter_then) where it downgrades.
 ///
 /// # Examples
 ///
@@ -110,6 +109,21 @@ impl<S: Send + Sync + 'static> DynCx<S> {
         };
         let part = DynStep { context, highest: self.highest, f };
         Ok(self.token.then(what, part, Location::caller()))
+    }
+
+    /// Goes on with `f` in this context, or in the higher one in which the event is already: what an annotated handler
+    /// asks for that others call.
+    ///
+    /// # Errors
+    ///
+    /// As [`enter_then`](Self::enter_then).
+    #[track_caller]
+    pub fn at_least_then<F>(self, context: Context, f: F) -> Result<Done, Refused<S>>
+    where
+        F: FnOnce(DynCx<S>) -> Done + Send + 'static,
+    {
+        let to = context.max(self.context);
+        self.enter_then(to, f)
     }
 
     /// See [`GlobalCx::exclusive_then`](super::GlobalCx::exclusive_then).

@@ -28,6 +28,7 @@ use dapple_colors::{Mode, Ticket};
 
 use super::actions::Actions;
 use super::store::{Decision, Freed, Store, Version};
+use super::watch::Found;
 use crate::cx::Cx;
 use crate::event::{Event, Step};
 use crate::lock::Lock;
@@ -66,6 +67,8 @@ pub(super) struct Inner<S> {
     /// An event in global works on a copy, which is dropped if it panics.
     pub(super) transactional: bool,
     pub(super) label: Option<Arc<str>>,
+    /// Where it stands in the register; see `watch`.
+    pub(super) key: AtomicUsize,
     pub(super) store: Lock<DomainStore<S>>,
 }
 
@@ -294,6 +297,15 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
         }
     }
 
+    /// What the oldest event is about.
+    pub(super) fn look(self) -> Option<Found> {
+        self.store.with(|store| {
+            let oldest = store.order().oldest()?;
+            let uncommitted = store.order().uncommitted();
+            Some(Found { oldest, site: store.data(oldest.ticket).site, uncommitted })
+        })
+    }
+
     /// Gives back a handle.
     pub(super) fn drop_handle(self) {
         if self.handles.fetch_sub(1, Ordering::Release) != 1 {
@@ -314,6 +326,7 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
 
     /// Frees the domain, as an event: its state is the user's.
     fn free(self, core: &Core) {
+        core.domains.leave(self.key.load(Ordering::Relaxed));
         // SAFETY: nobody keeps it any more, and it was a box.
         let inner = unsafe { Box::from_raw(self.0.as_ptr()) };
         // The core outlives the event: what runs or discards it keeps it.

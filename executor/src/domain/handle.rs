@@ -7,7 +7,9 @@ use std::panic::Location;
 use dapple_colors::{Context, Mode};
 
 use super::builder::DomainBuilder;
-use super::contexts::{AnonCx, GlobalCx, InAnon, InGlobal, InNone, MayAnon, MayGlobal, NoneCx};
+use super::contexts::{
+    AnonCx, GlobalCx, InAnon, InGlobal, InNone, MayAnon, MayGlobal, NoneCx, NoneOnly,
+};
 use super::done::Done;
 use super::dynamic::DynCx;
 use super::engine::{Batch, Deferred, DomainPtr, DomainStore, Waiting};
@@ -40,8 +42,9 @@ use crate::{Color, Cx, Handle};
 ///
 /// An event that panics commits in its place, with what it had deferred until it left global; nothing, if it never
 /// was there. If it panics *in* global the domain is *poisoned* (unless it is
-/// [transactional](DomainBuilder::transactional)): the events behind it are dropped unrun, and counted, up
-/// to the next [`clear_poison`](Self::clear_poison).
+/// [transactional](DomainBuilder::transactional)): the events behind it are dropped and counted, up
+/// to the next [`clear_poison`](Self::clear_poison). What they have done in none by then cannot be told from nothing: their
+/// effects are dropped, too. A token that is dropped without a commit counts as a panic.
 ///
 /// # Waiting
 ///
@@ -195,6 +198,17 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.post(Entry::none(Context::Anon), part, Location::caller());
     }
 
+    /// Posts an event of several steps that stays in none, and so delays nobody's entry; its sub-events may go
+    /// higher.
+    #[track_caller]
+    pub fn event_none<F>(&self, f: F)
+    where
+        F: FnOnce(NoneCx<S, NoneOnly>) -> Done + Send + 'static,
+    {
+        let part = NoneStep(f, PhantomData::<NoneOnly>);
+        self.post(Entry::none(Context::None), part, Location::caller());
+    }
+
     /// Posts an event of several steps whose contexts are known at run time; see [`DynCx`].
     #[track_caller]
     pub fn event_dyn<F>(&self, highest: Context, f: F)
@@ -206,7 +220,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
     }
 
     /// Posts an event in global that repairs the state: it runs even if the domain is poisoned, and the
-    /// events behind it run again, unless it panics itself.
+    /// events behind it run again, unless it panics itself. If the domain is not poisoned, it is an event in global
+    /// like any other.
     #[track_caller]
     pub fn clear_poison<F: FnOnce(&mut InGlobal<S>) + Send + 'static>(&self, f: F) {
         self.post(Entry::REPAIR, WholeGlobal(f), Location::caller());

@@ -9,6 +9,7 @@
 //! * `actions`: what is deferred.
 //! * `contexts`, `dynamic`: what the closures get.
 //! * `builder`: how a domain is opened.
+//! * `watch`: tickets that do not commit.
 
 #[cfg(not(loom))]
 mod actions;
@@ -29,6 +30,8 @@ mod part;
 pub(crate) mod store;
 #[cfg(not(loom))]
 mod token;
+#[cfg(not(loom))]
+pub(crate) mod watch;
 
 #[cfg(not(loom))]
 pub use self::{
@@ -39,4 +42,5 @@ pub use self::{
     done::Done,
     dynamic::{ContextError, DynCx, Refused},
     handle::Domain,
+    watch::TicketStall,
 };

@@ -78,8 +78,17 @@ impl<S: Send + Sync + 'static, K: Part<S>> Step for Continue<S, K> {
     }
 
     fn discard(self, word: *mut ()) {
-        // The token goes last, also if the drop of the closure panics.
-        let (_token, part) = self.open(word);
+        /// Goes last, also if the drop of the closure panics.
+        struct Last<S: Send + Sync + 'static>(Option<Token<S>>);
+        impl<S: Send + Sync + 'static> Drop for Last<S> {
+            fn drop(&mut self) {
+                if let Some(token) = self.0.take() {
+                    token.release();
+                }
+            }
+        }
+        let (token, part) = self.open(word);
+        let _last = Last(token);
         drop(part);
     }
 }

@@ -178,11 +178,17 @@ impl<S: Send + Sync + 'static> Token<S> {
     }
 }
 
-impl<S: Send + Sync + 'static> Drop for Token<S> {
-    fn drop(&mut self) {
+impl<S: Send + Sync + 'static> Token<S> {
+    /// Releases state and place of an event that will not go on, as it was covered by poison, or as nothing runs any more.
+    pub(super) fn release(mut self) {
+        self.abandon();
+        std::mem::forget(self);
+    }
+
+    fn abandon(&mut self) {
         let (domain, ticket) = (self.domain, self.ticket);
         // When the ticket is gone, the domain may go, and its core with it.
-        let core = domain.core.clone();
+        let (core, label) = (domain.core.clone(), domain.label.clone());
         let (actions, copy) = (std::mem::take(&mut self.actions), self.take_copy());
         let mut batch = Batch::new();
         let (abandoned, remains, site) = domain.store.with(|store| {
@@ -199,10 +205,22 @@ impl<S: Send + Sync + 'static> Drop for Token<S> {
             (abandoned, remains, site)
         });
         if abandoned == Abandoned::Poisons && core.phase() < Phase::Stopping {
-            tracing::warn!(ticket = ticket.number(), posted_at = %site, "a domain is poisoned");
+            let label = label.as_deref();
+            tracing::warn!(domain = label, %ticket, posted_at = %site, "a domain is poisoned");
         }
         remains.drop_later(&core, site);
         domain.settle(&core, &mut batch, None, None);
+    }
+}
+
+impl<S: Send + Sync + 'static> Drop for Token<S> {
+    /// Whoever had it has not committed.
+    fn drop(&mut self) {
+        // A panic that unwinds is counted where it is caught.
+        if !std::thread::panicking() {
+            self.domain.core.count_panic();
+        }
+        self.abandon();
     }
 }
 

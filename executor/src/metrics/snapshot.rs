@@ -17,7 +17,7 @@ use crate::worker::shared::Counters;
 /// be missing. Histograms hold what was sampled; see [`Histogramming`](crate::Histogramming).
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    pub(super) counters: [u64; 17],
+    pub(super) counters: [u64; 18],
     pub(super) distributions: Vec<Distribution>,
     pub(super) taken: SystemTime,
     pub(super) uptime: Duration,
@@ -43,7 +43,7 @@ macro_rules! counters {
             })*
         }
 
-        pub(super) const COUNTERS: [(&str, &str); 17] = [$((stringify!($name), $doc)),*];
+        pub(super) const COUNTERS: [(&str, &str); 18] = [$((stringify!($name), $doc)),*];
     };
 }
 
@@ -65,6 +65,7 @@ counters! {
     14 sentinel_nanos "CPU time of sentinels whose looks found nothing to do, in nanoseconds.";
     15 move_nanos "What moving a cache line to another core and back was measured to take, in nanoseconds; 0: not measured, as the policy does not ask.";
     16 over_limit "Events of domains that were accepted though the domain had reached its limit: plain posts and sub-events.";
+    17 ticket_stalls "Tickets that were the oldest of their domain for longer than the stall threshold.";
 }
 
 impl Metrics {
@@ -91,6 +92,7 @@ impl Metrics {
             sum(|c| &c.sentinel_nanos),
             u64::from(core.move_nanos),
             sum(|c| &c.over_limit) + outside(&core.over_limit_outside),
+            sum(|c| &c.ticket_stalls),
         ];
         Metrics {
             counters,

@@ -10,6 +10,7 @@ use dapple_colors::TurnBudget;
 use super::Runtime;
 use super::core::Core;
 use crate::clock::saturating_nanos;
+use crate::domain::TicketStall;
 use crate::metrics::Histogramming;
 use crate::panic::PanicReport;
 use crate::park::{Driver, Park, ThreadPark};
@@ -37,6 +38,7 @@ pub enum StealPolicy {
 
 type PanicHook = dyn Fn(&PanicReport<'_>) + Send + Sync;
 type StallHook = dyn Fn(&StallReport<'_>) + Send + Sync;
+type TicketHook = dyn Fn(&TicketStall<'_>) + Send + Sync;
 
 /// What a runtime was told.
 pub(crate) struct Settings {
@@ -50,6 +52,7 @@ pub(crate) struct Settings {
     /// Taken at the end, as it may hold a handle.
     on_panic: Mutex<Option<Arc<PanicHook>>>,
     on_stall: Mutex<Option<Arc<StallHook>>>,
+    on_ticket_stall: Mutex<Option<Arc<TicketHook>>>,
     pub(crate) stall_after: Duration,
     pub(crate) driver: Option<Arc<dyn Driver>>,
     workers: usize,
@@ -78,10 +81,15 @@ impl Settings {
         lock(&self.on_stall).clone()
     }
 
+    pub(crate) fn ticket_hook(&self) -> Option<Arc<TicketHook>> {
+        lock(&self.on_ticket_stall).clone()
+    }
+
     /// The runtime is closed: what the user gave it goes.
     pub(crate) fn drop_hooks(&self) {
         let hooks = (lock(&self.on_panic).take(), lock(&self.on_stall).take());
-        drop(hooks);
+        let ticket_hook = lock(&self.on_ticket_stall).take();
+        drop((hooks, ticket_hook));
     }
 
     pub(crate) fn steal_delay_nanos(&self) -> u64 {
@@ -125,6 +133,7 @@ impl Default for Builder {
                 seed: 0,
                 on_panic: Mutex::new(None),
                 on_stall: Mutex::new(None),
+                on_ticket_stall: Mutex::new(None),
                 stall_after: Duration::from_millis(100),
                 driver: None,
                 workers: 0,
@@ -241,6 +250,39 @@ impl Builder {
     /// ```
     pub fn on_stall(mut self, hook: impl Fn(&StallReport<'_>) + Send + Sync + 'static) -> Self {
         self.settings.on_stall = Mutex::new(Some(Arc::new(hook)));
+        self
+    }
+
+    /// Called once for each ticket that has been the oldest uncommitted one of its [`Domain`](crate::Domain) for longer than
+    /// [`stall_after`](Self::stall_after): its event runs long, or its token is kept somewhere, and everything behind it
+    /// waits. By default a warning is logged.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{sync::{Arc, Mutex, mpsc}, time::Duration};
+    /// use dapple::Domain;
+    /// let (tx, rx) = mpsc::channel();
+    /// let rt = dapple::Runtime::builder()
+    ///     .stall_after(Duration::from_millis(5))
+    ///     .on_ticket_stall(move |stall| tx.send(stall.ticket.number()).unwrap())
+    ///     .build()?;
+    /// let d = Domain::snapshot(&rt.handle(), ());
+    /// let kept = Arc::new(Mutex::new(None));
+    /// let place = Arc::clone(&kept);
+    /// d.anon_then(move |a| {
+    ///     *place.lock().unwrap() = Some(a);                       // instead of a commit
+    ///     std::panic::resume_unwind(Box::new("no Done"))
+    /// });
+    /// assert_eq!(rx.recv().unwrap(), 1);
+    /// kept.lock().unwrap().take();                                // the order goes on
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn on_ticket_stall(
+        mut self,
+        hook: impl Fn(&TicketStall<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        self.settings.on_ticket_stall = Mutex::new(Some(Arc::new(hook)));
         self
     }
 

@@ -18,6 +18,7 @@ use super::builder::Settings;
 use super::quiesce::Quiesce;
 use crate::clock::Clock;
 use crate::color::cell::{ColorCell, UNKNOWN};
+use crate::domain::watch::Register;
 use crate::event::Event;
 use crate::metrics::Sampler;
 use crate::metrics::labels::Labels;
@@ -60,6 +61,7 @@ pub(crate) struct Core {
     pub(crate) sleep: Sleep,
     pub(crate) quiesce: Quiesce,
     pub(crate) labels: Labels,
+    pub(crate) domains: Register,
     /// Held by whoever disposes of what is queued after the workers are gone.
     pub(super) undertaker: Mutex<()>,
     /// Events dropped unrun by threads that are no workers: refused, or disposed of at the end.
@@ -101,6 +103,7 @@ impl Core {
             sleep,
             quiesce: Quiesce::default(),
             labels: Labels::default(),
+            domains: Register::default(),
             undertaker: Mutex::new(()),
             dropped_outside: AtomicU64::new(0),
             panics_outside: AtomicU64::new(0),
@@ -200,8 +203,16 @@ impl Core {
             return local.guard(site, f);
         }
         if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
-            self.panics_outside.fetch_add(1, Ordering::Relaxed);
+            self.count_panic();
             crate::panic::report(self, payload, site, 0);
+        }
+    }
+
+    /// Counts a panic, or what counts as one.
+    pub(crate) fn count_panic(&self) {
+        match Local::current(self) {
+            Some(local) => add(&local.shared().counters.panics, 1),
+            None => drop(self.panics_outside.fetch_add(1, Ordering::Relaxed)),
         }
     }
 

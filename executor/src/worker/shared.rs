@@ -113,6 +113,7 @@ pub(crate) struct Counters {
     pub(crate) polls_for_others: AtomicU64,
     pub(crate) stalls: AtomicU64,
     pub(crate) over_limit: AtomicU64,
+    pub(crate) ticket_stalls: AtomicU64,
 }
 
 /// Adds to a counter whose only writer is the caller.

@@ -163,6 +163,7 @@ impl WorkerLoop<'_> {
         self.local.hand_over();
         self.local.publicise();
         self.fire_timers(now);
+        self.local.watch_tickets(now);
         // An idle worker does it, if there is one.
         let watches = self.local.steals() && !self.local.core.sleep.state.has_sentinel();
         if watches && now.saturating_sub(self.last_watch) >= self.watch_interval() {
@@ -289,10 +290,8 @@ impl WorkerLoop<'_> {
         let timer = lock(&self.local.shared().timers)
             .plan_sleep()
             .map(|deadline| Duration::from_nanos(deadline.saturating_sub(now)));
-        match (timer, self.sentinel_delay()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let look = self.local.watch_tickets(now).map(Duration::from_nanos);
+        [timer, self.sentinel_delay(), look].into_iter().flatten().min()
     }
 
     /// If this worker is to stand sentinel, the time until its next look.
