@@ -63,10 +63,10 @@ fn n4_tickets_and_replies_are_in_the_order_of_the_stream() {
         let domain = Domain::snapshot(&rt.handle(), HashMap::<u16, Vec<u32>>::new());
         let serving = domain.clone();
         let listener = listen(&io, move |stream, color| {
-            stream.deliver_to(color, TransportOptions::default(), &serving, |message, n| {
+            stream.deliver_to(color, TransportOptions::default(), &serving, |message, d, _| {
                 let (k, port) = (number(message.bytes()), message.transport().peer_addr().port());
                 match k % 3 {
-                    0 => n.upgrade_global_then(move |mut g| {
+                    0 => d.global_then(move |mut g| {
                         g.state_mut().entry(port).or_default().push(k);
                         g.downgrade_then(move |mut a| {
                             thread::yield_now();
@@ -74,14 +74,12 @@ fn n4_tickets_and_replies_are_in_the_order_of_the_stream() {
                             a.commit()
                         })
                     }),
-                    1 => n.upgrade_anon_then(move |mut a| {
+                    1 => d.anon(move |a| {
                         thread::yield_now();
                         a.defer(move |_| message.reply(&k.to_be_bytes()).unwrap());
-                        a.commit()
                     }),
-                    _ => n.renounce().then(move |mut n| {
+                    _ => d.none(move |n| {
                         n.defer(move |_| message.reply(&k.to_be_bytes()).unwrap());
-                        n.commit()
                     }),
                 }
             })
@@ -205,11 +203,8 @@ fn n4_a_full_domain_stops_the_reading_and_nothing_is_dropped() {
     domain.none(move |_| wait.recv_timeout(MINUTE).unwrap());
     let serving = domain.clone();
     let listener = listen(&io, move |stream, color| {
-        stream.deliver_to(color, TransportOptions::default(), &serving, |message, n| {
-            n.upgrade_global_then(move |mut g| {
-                g.state_mut().push(number(&message.bytes()[..4]));
-                g.commit()
-            })
+        stream.deliver_to(color, TransportOptions::default(), &serving, |message, d, _| {
+            d.global(move |g| g.state_mut().push(number(&message.bytes()[..4])));
         })
     });
     let mut stream = connect(&listener);

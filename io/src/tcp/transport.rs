@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dapple::{Color, Cx, Domain, Done, NoneCx};
+use dapple::{Color, Cx, Domain};
 
 use super::conn::Conn;
 use super::link::{Connection, Protocol};
@@ -253,13 +253,13 @@ impl<F: FnMut(Message, &mut Cx) + Send + 'static> Deliver for ToHandler<F> {
 /// To a domain.
 struct ToDomain<S: Send + Sync + 'static, F> {
     domain: Domain<S>,
-    f: Arc<F>,
+    f: F,
 }
 
 impl<S, F> Deliver for ToDomain<S, F>
 where
     S: Send + Sync + 'static,
-    F: Fn(Message, NoneCx<S>) -> Done + Send + Sync + 'static,
+    F: FnMut(Message, &Domain<S>, &mut Cx) + Send + 'static,
 {
     fn has_room(&mut self, transport: &Transport) -> bool {
         let is_full = self.domain.is_full();
@@ -275,9 +275,8 @@ where
         !is_full
     }
 
-    fn deliver(&mut self, message: Message, _: &mut Cx) {
-        let f = Arc::clone(&self.f);
-        self.domain.event(move |n| f(message, n));
+    fn deliver(&mut self, message: Message, cx: &mut Cx) {
+        (self.f)(message, &self.domain, cx);
     }
 }
 
@@ -447,9 +446,10 @@ impl TcpStream {
         self.transport(color, options, Box::new(ToHandler(f)))
     }
 
-    /// Delivers each message to a domain, as an event that `f` begins in none; the tickets are in the order of the
-    /// stream. While the domain is full (see [`max_uncommitted`](dapple::DomainBuilder::max_uncommitted))
-    /// nothing is read.
+    /// Delivers each message to a domain: `f` gets it on `color`, looks what it is, and posts the event that it stands for,
+    /// in the context that it needs. That is the step that dequeues the message, so the tickets are in the order of
+    /// the stream. While the domain is full (see [`max_uncommitted`](dapple::DomainBuilder::max_uncommitted)) nothing is
+    /// read.
     ///
     /// # Examples
     ///
@@ -464,14 +464,13 @@ impl TcpStream {
     /// let counter = Domain::snapshot(&rt.handle(), 0u64);
     /// let listener = io.listen("127.0.0.1:0".parse().unwrap(), Accepting::PerWorker, move |stream, cx| {
     ///     let color = cx.new_color();
-    ///     stream.deliver_to(&color, TransportOptions::default(), &counter, |message, n| {
+    ///     stream.deliver_to(&color, TransportOptions::default(), &counter, |message, counter, _| {
     ///         let add = u64::from(message.bytes()[0]);
-    ///         n.upgrade_global_then(move |mut g| {
+    ///         counter.global(move |g| {
     ///             *g.state_mut() += add;
     ///             let sum = *g.state();
     ///             g.defer(move |_| _ = message.reply(&sum.to_be_bytes()));
-    ///             g.commit()
-    ///         })
+    ///         });
     ///     });
     /// })?;
     /// let mut client = TcpStream::connect(listener.local_addr())?;
@@ -490,9 +489,9 @@ impl TcpStream {
     ) -> Transport
     where
         S: Send + Sync + 'static,
-        F: Fn(Message, NoneCx<S>) -> Done + Send + Sync + 'static,
+        F: FnMut(Message, &Domain<S>, &mut Cx) + Send + 'static,
     {
-        let to = ToDomain { domain: domain.clone(), f: Arc::new(f) };
+        let to = ToDomain { domain: domain.clone(), f };
         self.transport(color, options, Box::new(to))
     }
 
