@@ -26,7 +26,7 @@ pub enum Completed {
 /// let (a, b) = (s.reserve(), s.reserve());
 /// assert_eq!(s.complete(b, Some("b")), Completed::Wait);
 /// assert_eq!(s.complete(a, Some("a")), Completed::Release);
-/// assert_eq!((s.release(), s.release(), s.release()), (Some("a"), Some("b"), None));
+/// assert_eq!((s.release(), s.release(), s.release()), (Some(Some("a")), Some(Some("b")), None));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Sequence<T> {
@@ -66,14 +66,12 @@ impl<T> Sequence<T> {
         Completed::Release
     }
 
-    /// The next value, for the one who releases. `None`: there is none, and the caller releases no
-    /// more.
-    pub fn release(&mut self) -> Option<T> {
-        while let Some(Some(_)) = self.slots.front() {
+    /// The next place, for the one who releases: its value, if it has one. `None`: it is open, and the caller
+    /// releases no more.
+    pub fn release(&mut self) -> Option<Option<T>> {
+        if let Some(Some(_)) = self.slots.front() {
             self.base += 1;
-            if let Some(value) = self.slots.pop_front().flatten().flatten() {
-                return Some(value);
-            }
+            return self.slots.pop_front().flatten();
         }
         self.releasing = false;
         None

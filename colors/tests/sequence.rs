@@ -10,13 +10,15 @@ fn i14_places_are_released_in_order() {
     assert_eq!(sequence.complete(places[1], None), Completed::Wait, "a dropped place is empty");
     assert_eq!(sequence.release(), None);
     assert_eq!(sequence.complete(places[0], Some(1)), Completed::Release);
-    assert_eq!(sequence.release(), Some(1));
+    assert_eq!(sequence.release(), Some(Some(1)));
+    assert_eq!(sequence.release(), Some(None), "nothing to release, but it takes its turn");
     assert_eq!(sequence.complete(places[3], Some(4)), Completed::Wait, "one releaser at a time");
-    assert_eq!([(); 3].map(|()| sequence.release()), [Some(3), Some(4), None]);
+    assert_eq!([(); 3].map(|()| sequence.release()), [Some(Some(3)), Some(Some(4)), None]);
     assert!(sequence.is_empty());
     let next = sequence.reserve();
     assert_eq!(sequence.complete(next, None), Completed::Release);
-    assert_eq!((sequence.release(), sequence.len()), (None, 0));
+    assert_eq!((sequence.release(), sequence.release()), (Some(None), None));
+    assert_eq!(sequence.len(), 0);
 }
 
 #[test]

@@ -118,52 +118,24 @@ impl<T> Payload<T> {
     }
 }
 
-struct Closure<F>(F);
-
-impl<F: FnOnce(&mut Cx) + Send + 'static> Closure<F> {
-    const OPS: Ops = Self::ops(Kind::Closure);
-    const HOUSEKEEPING: Ops = Self::ops(Kind::Housekeeping);
-
-    const fn ops(kind: Kind) -> Ops {
-        if Payload::<F>::INLINE {
-            Ops { kind, run: Self::run_inline, discard: Self::discard_inline }
-        } else {
-            Ops { kind, run: Self::run_boxed, discard: Self::discard_boxed }
-        }
-    }
-
-    /// # Safety
-    ///
-    /// For the four: the event holds an F, and it has not been consumed.
-    unsafe fn run_inline(event: NonNull<Event>, cx: &mut Cx) {
-        // SAFETY: by contract.
-        let f = unsafe { Payload::<F>::read_inline(event) };
-        f(cx)
-    }
-
-    unsafe fn discard_inline(event: NonNull<Event>) {
-        // SAFETY: by contract.
-        drop(unsafe { Payload::<F>::read_inline(event) });
-    }
-
-    unsafe fn run_boxed(event: NonNull<Event>, cx: &mut Cx) {
-        // SAFETY: by contract.
-        let f = unsafe { Payload::<F>::read_boxed(event) };
-        (*f)(cx)
-    }
-
-    unsafe fn discard_boxed(event: NonNull<Event>) {
-        // SAFETY: by contract.
-        drop(unsafe { Payload::<F>::read_boxed(event) });
-    }
-}
-
-/// What an event without color may hold instead of a closure. It gets a word, which stands in the link that
-/// it does not need, and which whoever queues it may [set](Event::set_word); null if nobody did.
+/// What an event holds: a closure or, without a color, something that gets a word. The word stands in the link, which such
+/// an event does not need, and whoever queues it may [set](Event::set_word) it; null if nobody did.
 pub(crate) trait Step: Send + 'static {
     fn run(self, word: *mut (), cx: &mut Cx);
     /// It is dropped unrun.
     fn discard(self, word: *mut ());
+}
+
+struct Closure<F>(F);
+
+impl<F: FnOnce(&mut Cx) + Send + 'static> Step for Closure<F> {
+    #[inline]
+    fn run(self, _: *mut (), cx: &mut Cx) {
+        (self.0)(cx)
+    }
+
+    #[inline]
+    fn discard(self, _: *mut ()) {}
 }
 
 struct Stepping<T>(T);
@@ -221,15 +193,15 @@ impl Event {
         site: &'static Location<'static>,
         posted: u64,
     ) -> NonNull<Event> {
-        // SAFETY: by contract; the ops are those of an F.
-        unsafe { Self::write_payload(memory, f, const { &Closure::<F>::OPS }, site, posted) }
+        // SAFETY: by contract; a closure asks for no word.
+        unsafe { Self::write_step(memory, Closure(f), false, site, posted) }
     }
 
-    /// Makes an event that holds a step. A step of the runtime's own is not counted.
+    /// Makes an event that holds a step. One of the runtime's own is not counted.
     ///
     /// # Safety
     ///
-    /// As [`write`](Self::write); and the event will have no color.
+    /// As [`write`](Self::write); and if the step asks for its word, the event will have no color.
     #[inline]
     pub(crate) unsafe fn write_step<T: Step>(
         memory: NonNull<Event>,
@@ -335,17 +307,9 @@ impl Event {
         holds: T,
         site: &'static Location<'static>,
     ) -> NonNull<Event> {
-        fn ops<F: FnOnce(&mut Cx) + Send + 'static>(_: &F) -> &'static Ops {
-            const { &Closure::<F>::HOUSEKEEPING }
-        }
-        let f = move |_: &mut Cx| drop(holds);
-        let ops = ops(&f);
-        // SAFETY: by contract; then only the kind changes.
-        unsafe {
-            let event = Self::write(memory, f, site, 0);
-            (*event.as_ptr()).header.ops.set(ops);
-            event
-        }
+        let drops = Closure(move |_: &mut Cx| drop(holds));
+        // SAFETY: by contract; a closure asks for no word.
+        unsafe { Self::write_step(memory, drops, true, site, 0) }
     }
 
     /// The link of an event, with the right to reach the event again by [`Event::of`].

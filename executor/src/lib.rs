@@ -99,6 +99,11 @@ pub use dapple_colors::{Context, Doing, Mode, Ticket, TurnBudget};
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
+/// So do those of the guide to contexts.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/CONTEXTS.md")]
+struct Contexts;
+
 /// So do those of the guide to porting.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/PORTING.md")]

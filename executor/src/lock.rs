@@ -1,4 +1,4 @@
-//! A lock for a few dozen instructions.
+//! A lock for a few dozen instructions; now and then some thousand.
 //!
 //! Its release is one store, and the last access to its memory: whoever gets the lock next may free what it is
 //! part of. That, and that taking it is one read-modify-write, is why it is not the standard library's

@@ -15,7 +15,7 @@ use crate::lock::Lock;
 use crate::sync::Arc;
 use crate::{Color, Colored, Cx};
 
-/// Values that one event releases.
+/// Places that one event releases.
 const BUDGET: usize = 64;
 
 type Release<T> = Box<dyn FnMut(T, &mut Cx) + Send>;
@@ -144,8 +144,10 @@ fn release_some<T: Send + 'static>(shared: Arc<Shared<T>>, site: &'static Locati
     let colored = shared.release.clone();
     colored.post(move |release, cx| {
         for _ in 0..BUDGET {
-            let Some(value) = shared.sequence.with(Sequence::release) else { return };
-            cx.guard(site, |cx| release(value, cx));
+            let Some(place) = shared.sequence.with(Sequence::release) else { return };
+            if let Some(value) = place {
+                cx.guard(site, |cx| release(value, cx));
+            }
         }
         release_some(shared, site);
     });

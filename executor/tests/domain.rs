@@ -780,3 +780,210 @@ fn c9_an_event_of_many_steps_lets_others_have_the_worker() {
     let seen = seen.load(SeqCst);
     assert!(seen < 20, "the other event came after {seen} of {} steps", steps.load(SeqCst));
 }
+
+#[test]
+fn i16_a_ticket_makes_a_handle_of_a_domain_that_has_none() {
+    for round in 0..200 {
+        let rt = runtime(1 + round % 2);
+        let d = Domain::snapshot(&rt.handle(), vec![1]);
+        let ((go, wait), (tx, rx)) = (mpsc::channel::<()>(), mpsc::channel());
+        d.anon(move |a| {
+            wait.recv_timeout(MINUTE).unwrap();
+            tx.send(a.domain()).unwrap();
+        });
+        drop(d);
+        go.send(()).unwrap();
+        rt.wait_idle();
+        let d = rx.recv().unwrap();
+        d.global(|g| g.state_mut().push(2));
+        d.anon(|a| assert_eq!(a.state(), &[1, 2]));
+        rt.wait_idle();
+        assert_eq!((d.uncommitted(), rt.metrics().panics()), (0, 0));
+    }
+}
+
+#[test]
+fn i16_tokens_and_dones_of_two_runtimes_may_meet() {
+    let (one, two) = (runtime(1), runtime(1));
+    let (a, b) = (Domain::snapshot(&one.handle(), 1), Domain::snapshot(&two.handle(), 2));
+    let log = Log::default();
+    for _ in 0..100 {
+        let (tx, rx) = mpsc::channel();
+        let also = log.clone();
+        a.event(move |mut n| {
+            n.defer(move |_| also.add("a"));
+            tx.send(n.commit()).unwrap();
+            std::panic::resume_unwind(Box::new("its Done is returned elsewhere"))
+        });
+        let also = log.clone();
+        b.event(move |mut n| {
+            n.defer(move |_| also.add("b"));
+            drop(n.commit());
+            rx.recv_timeout(MINUTE).unwrap()
+        });
+        one.wait_idle();
+        two.wait_idle();
+        one.wait_idle();
+        let (tx, rx) = mpsc::channel();
+        a.anon_then(move |a| {
+            tx.send(a).unwrap();
+            std::panic::resume_unwind(Box::new("its token is dropped elsewhere"))
+        });
+        b.none(move |_| drop(rx.recv_timeout(MINUTE).unwrap()));
+        two.wait_idle();
+        one.wait_idle();
+        assert_eq!((a.uncommitted(), b.uncommitted()), (0, 0));
+    }
+    assert_eq!(log.read().len(), 200);
+}
+
+#[test]
+fn i8_many_readers_and_commits_behind_one_event_all_come_in_order() {
+    for workers in [1, 2, 4] {
+        let rt = runtime(workers);
+        let d = Domain::snapshot(&rt.handle(), 0);
+        let log = Log::default();
+        for round in 0..20 {
+            let (go, wait) = mpsc::channel::<()>();
+            d.global(move |_| wait.recv_timeout(MINUTE).unwrap());
+            for i in 0..200 {
+                let log = log.clone();
+                match i % 5 {
+                    4 => d.anon(|_| ()),
+                    _ => d.anon(move |a| a.defer(move |_| log.add(200 * round + i))),
+                }
+            }
+            go.send(()).unwrap();
+            // Posts from outside meet what is being let go on.
+            for _ in 0..50 {
+                d.anon(|_| ());
+            }
+            rt.wait_idle();
+            assert_eq!(d.uncommitted(), 0);
+        }
+        assert!(log.read().into_iter().eq((0..4_000).filter(|i| i % 5 != 4)));
+    }
+}
+
+#[test]
+fn i6_actions_of_others_do_not_run_while_an_event_on_the_same_stack_has_the_state() {
+    let rt = runtime(1);
+    let d = Domain::snapshot(&rt.handle(), ());
+    let in_global = Arc::new(AtomicBool::new(false));
+    for _ in 0..300 {
+        let (seen, flag) = (Arc::clone(&in_global), Arc::clone(&in_global));
+        d.anon(move |a| a.defer(move |_| assert!(!seen.load(SeqCst))));
+        d.event(move |n| {
+            n.upgrade_global_then(move |g| {
+                flag.store(true, SeqCst);
+                g.then(move |g| {
+                    g.then(move |g| {
+                        flag.store(false, SeqCst);
+                        g.commit()
+                    })
+                })
+            })
+        });
+    }
+    rt.wait_idle();
+    assert_eq!(rt.metrics().panics(), 0);
+}
+
+#[test]
+fn e11_nothing_that_cannot_be_deferred_happens_after_an_effect_was_dropped() {
+    for round in 0..40 {
+        let rt = runtime(1 + round % 3);
+        let d = Domain::snapshot(&rt.handle(), ());
+        let log = Log::default();
+        let (begun, wait) = mpsc::channel();
+        let (a, b) = (log.clone(), log.clone());
+        let h = rt.handle();
+        d.global_then(move |mut g| {
+            g.defer(move |_| a.add(1));
+            begun.send(()).unwrap();
+            while h.is_running() {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(Duration::from_millis(1));
+            g.exclusive_then(move |g| {
+                b.add(2);
+                g.commit()
+            })
+        });
+        wait.recv_timeout(MINUTE).unwrap();
+        rt.shutdown(Duration::ZERO);
+        let log = log.read();
+        assert!([vec![], vec![1], vec![1, 2]].contains(&log), "{log:?}");
+        assert_eq!(d.uncommitted(), 0);
+    }
+}
+
+#[test]
+fn e11_a_token_that_is_kept_is_no_drained_runtime() {
+    let rt = runtime(1);
+    let d = Domain::snapshot(&rt.handle(), ());
+    let kept = Arc::new(Mutex::new(None));
+    let also = Arc::clone(&kept);
+    d.anon_then(move |a| {
+        *also.lock().unwrap() = Some(a);
+        std::panic::resume_unwind(Box::new("no Done"))
+    });
+    d.none(|_| ());
+    rt.wait_idle();
+    assert!(!rt.shutdown(MINUTE).drained);
+    drop(kept.lock().unwrap().take());
+    assert_eq!(d.uncommitted(), 0);
+}
+
+/// Panics when it is cloned or dropped, if told to, and posts to its domain when it is dropped.
+struct Nasty {
+    panics: Arc<AtomicBool>,
+    drops: Arc<AtomicUsize>,
+    home: Arc<Mutex<Option<Domain<Nasty>>>>,
+}
+
+impl Clone for Nasty {
+    fn clone(&self) -> Self {
+        assert!(!self.panics.load(SeqCst), "a clone");
+        Nasty { panics: self.panics.clone(), drops: self.drops.clone(), home: self.home.clone() }
+    }
+}
+
+impl Drop for Nasty {
+    fn drop(&mut self) {
+        self.drops.fetch_add(1, SeqCst);
+        if let Some(d) = &*self.home.lock().unwrap() {
+            d.none(|_| ());
+        }
+        assert!(!self.panics.load(SeqCst), "a drop");
+    }
+}
+
+#[test]
+fn i12_states_whose_clones_and_drops_panic_or_post() {
+    let rt = runtime(2);
+    let (panics, drops) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let home = Arc::new(Mutex::new(None));
+    let state = Nasty { panics: panics.clone(), drops: drops.clone(), home: home.clone() };
+    let d = Domain::builder().transactional().snapshot(&rt.handle(), state);
+    *home.lock().unwrap() = Some(d.clone());
+    for _ in 0..50 {
+        d.global(|g| _ = g.state_mut());
+        d.anon(|_| ());
+    }
+    rt.wait_idle();
+    assert_eq!((drops.load(SeqCst), rt.metrics().panics()), (50, 0));
+    panics.store(true, SeqCst);
+    d.global(|g| _ = g.state_mut());
+    rt.wait_idle();
+    assert_eq!(rt.metrics().panics(), 1);
+    panics.store(false, SeqCst);
+    d.global(|g| _ = g.state_mut());
+    rt.wait_idle();
+    assert_eq!((drops.load(SeqCst), d.uncommitted()), (51, 0));
+    home.lock().unwrap().take();
+    panics.store(true, SeqCst);
+    drop(d);
+    rt.wait_idle();
+    assert_eq!((drops.load(SeqCst), rt.metrics().panics()), (52, 2));
+}

@@ -194,6 +194,9 @@ pub struct Order<W, D> {
     out: VecDeque<Next<W>>,
 }
 
+/// Slots whose memory is kept when there is no event.
+const KEPT: usize = 16_384;
+
 /// Slots that a gate passes in one call.
 const SCAN: usize = 64;
 
@@ -393,6 +396,9 @@ impl<W, D> Order<W, D> {
         self.base += 1;
         self.anon_gate = self.anon_gate.max(self.base);
         self.global_gate = self.global_gate.max(self.base);
+        if self.slots.is_empty() && self.slots.capacity() > KEPT {
+            self.slots.shrink_to(KEPT);
+        }
     }
 
     /// The event ends without a commit of its own: it panicked, or nobody holds its token any more. It keeps

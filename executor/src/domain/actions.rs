@@ -72,6 +72,7 @@ impl Actions {
         while let Some(action) = self.pop() {
             // SAFETY: the event is ours, and has not run; its memory is given back once.
             unsafe {
+                cx.local().publish_site(Event::site(action));
                 cx.guard(Event::site(action), |cx| Event::run(action, cx));
                 cx.local().give_memory(action);
             }

@@ -7,7 +7,7 @@ use dapple_colors::Mode;
 
 use super::engine::{DomainPtr, Inner};
 use super::handle::Domain;
-use super::store::Store;
+use super::store::{Handles, Store};
 use crate::Handle;
 use crate::lock::Lock;
 use crate::runtime::core::CoreRef;
@@ -118,7 +118,7 @@ impl<T> DomainBuilder<T> {
     ) -> Domain<S> {
         let inner = Box::new(Inner {
             core: CoreRef::of(handle.core()),
-            handles: AtomicUsize::new(1),
+            handles: Handles::new(),
             mode,
             copy,
             transactional,

@@ -8,10 +8,10 @@
 
 use std::ptr::NonNull;
 
+use super::stretch::Stretch;
 use crate::cx::Cx;
 use crate::event::{Event, Step};
 use crate::runtime::core::Core;
-use crate::slab::Slab;
 use crate::worker::local::Local;
 
 /// What a step has been made to do with its token: proof that there is an end to the event.
@@ -34,14 +34,31 @@ pub(crate) enum Steps {
     Off,
     /// It has called the last one.
     On,
+    /// The same, and the event ends with it: the worker is as good as free.
+    Ending,
     /// This is the next one.
     Next(NonNull<Event>),
 }
 
-/// Steps that run one after the other before other work gets its turn; from some of them on also for a
-/// turn's time at most. The first ones have no clock read for them.
+impl Steps {
+    /// The event ends, if it is one of several steps.
+    pub(super) fn ending(self) -> Steps {
+        if self == Steps::On { Steps::Ending } else { self }
+    }
+
+    /// Its end takes time.
+    pub(super) fn not_ending(self) -> Steps {
+        if self == Steps::Ending { Steps::On } else { self }
+    }
+
+    /// Does what may run now wait for this worker?
+    pub(crate) fn is_busy(self) -> bool {
+        matches!(self, Steps::On | Steps::Next(_))
+    }
+}
+
+/// Steps that run one after the other before other work gets its turn; see `Stretch`, too.
 const STEPS: usize = 32;
-const UNTIMED_STEPS: usize = 4;
 
 impl Done {
     /// One that does `step`.
@@ -75,27 +92,25 @@ impl Done {
             // Of a domain of another runtime: there it is carried out.
             return drop(self);
         }
-        if local.steps.get() == Steps::On {
+        if matches!(local.steps.get(), Steps::On | Steps::Ending) {
             // The loop that called this step goes on with it.
             return local.steps.set(Steps::Next(self.into_event()));
         }
         let looping = Looping(local);
         let mut next = Steps::Next(self.into_event());
-        let mut begin = 0;
-        for step in 0..STEPS {
+        let mut stretch = Stretch::new();
+        for _ in 0..STEPS {
             let Steps::Next(event) = next else { break };
-            if step == UNTIMED_STEPS {
-                begin = local.core.clock.now();
-            } else if step > UNTIMED_STEPS {
-                let took = local.core.clock.now().saturating_sub(begin);
-                if took >= local.core.settings.turn_budget.nanos {
-                    break;
-                }
+            if !stretch.goes_on(&local.core) {
+                break;
             }
             local.steps.set(Steps::On);
-            let memory = Memory(event);
+            let memory = Memory(local, event);
             // SAFETY: the event is ours, and has not run.
-            unsafe { Event::run(event, cx) };
+            unsafe {
+                local.publish_site(Event::site(event));
+                Event::run(event, cx);
+            }
             drop(memory);
             next = local.steps.get();
         }
@@ -135,11 +150,11 @@ impl Drop for Looping<'_> {
 }
 
 /// Memory of an event that runs.
-struct Memory(NonNull<Event>);
+struct Memory<'a>(&'a Local, NonNull<Event>);
 
-impl Drop for Memory {
+impl Drop for Memory<'_> {
     fn drop(&mut self) {
-        // SAFETY: it has run, or is unwinding from that; its worker keeps the core.
-        unsafe { Slab::give_back(self.0.cast()) }
+        // SAFETY: it has run, or is unwinding from that; it is of this worker's runtime.
+        unsafe { self.0.give_memory(self.1) }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::marker::PhantomData;
 use std::panic::Location;
 
 use dapple_colors::{Context, IllegalStep, Passage, Ticket};
@@ -42,11 +43,13 @@ pub struct DynCx<S: Send + Sync + 'static> {
     token: Token<S>,
     context: Context,
     highest: Context,
+    /// It may be in global.
+    _not_send: PhantomData<*mut ()>,
 }
 
 impl<S: Send + Sync + 'static> DynCx<S> {
     pub(super) fn new(token: Token<S>, context: Context, highest: Context) -> Self {
-        DynCx { token, context, highest }
+        DynCx { token, context, highest, _not_send: PhantomData }
     }
 
     /// The context that the event is in.

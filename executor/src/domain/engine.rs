@@ -3,17 +3,20 @@
 //! # Who keeps it
 //!
 //! The domain's memory is kept by its handles, by every ticket that has not committed, and by whoever is
-//! between two collections of decisions (`settling`). The last handle marks the store as an orphan; whoever
-//! then sees under the lock that nothing is left frees it, after the lock, whose release is the last access
+//! between two collections of decisions (`settling`). The last handle marks the store as an orphan (see `store::Handles`);
+//! whoever then sees under the lock that nothing is left frees it, after the lock, whose release is the last access
 //! of the one before.
 //!
 //! # What runs where
 //!
 //! Decisions are collected under the lock, some at a time, and carried out after it: what may go on is queued as an event
 //! without color. No user code runs here (C16) but the deferred actions of the event whose turn it is to
-//! commit, and those only below a worker's own loop, when the last step has returned (I8); from anywhere
-//! else the commit is queued as an event, too. One event commits at a time: the order hands out the next commit
-//! only when it has been told that the last one is done (I7).
+//! commit, and those only below a worker's own loop, when an event has ended (I8), so that they never run while an
+//! event on the same stack has the state; from anywhere else the commit is queued as an event, too. One event commits
+//! at a time: the order hands out the next commit only when it has been told that the last one is done (I7).
+//!
+//! A thread that is no worker may have collected what others have made runnable; until it has queued that,
+//! the runtime is not at rest (`quiesce`).
 //!
 //! When the runtime stops, no action runs any more: what is deferred is dropped and counted, so that what has
 //! run is a prefix of the ticket order (E11).
@@ -27,7 +30,8 @@ use std::sync::Arc;
 use dapple_colors::{Mode, Ticket};
 
 use super::actions::Actions;
-use super::store::{Decision, Freed, Store, Version};
+use super::store::{Decision, Freed, Handles, Store, Version};
+use super::stretch::Stretch;
 use super::watch::Found;
 use crate::cx::Cx;
 use crate::event::{Event, Step};
@@ -60,7 +64,7 @@ pub(super) type DomainStore<S> = Store<S, Waiting, Deferred>;
 /// What all handles and tickets of a domain share.
 pub(super) struct Inner<S> {
     pub(super) core: CoreRef,
-    pub(super) handles: AtomicUsize,
+    pub(super) handles: Handles,
     pub(super) mode: Mode,
     /// How to copy the state; none in read_write mode, which needs no copy unless it is transactional.
     pub(super) copy: Option<fn(&S) -> S>,
@@ -77,12 +81,10 @@ pub(super) const SKIP: usize = 1;
 /// Marks a version that others may read, in the word of a step.
 pub(super) const READ: usize = 1;
 
-/// Decisions in one collection, and looks at the order.
+/// Decisions in one collection, and looks at the order; one that passes many slots counts for some.
 const BATCH: usize = 8;
 const LOOKS: usize = 64;
-
-/// Commits with actions that one settling runs.
-const COMMITS: usize = 16;
+const MOVED: usize = 16;
 
 /// What has been decided, and has to be done. It is filled and emptied in place: to move it would cost more
 /// than what it is for.
@@ -142,6 +144,7 @@ impl<S: Send + Sync + 'static> Batch<S> {
         for slot in &mut self.queue[..len] {
             // SAFETY: the first `len` have been written, and are read once.
             let (ticket, with) = unsafe { slot.assume_init_read() };
+            with.may_go_on(core);
             match own {
                 Some(own) if own.number() == ticket => next = Some(with),
                 _ => core.queue_event(with.0),
@@ -181,15 +184,14 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
     #[inline]
     pub(super) fn collect(self, store: &mut DomainStore<S>, batch: &mut Batch<S>) {
         batch.more = true;
-        for _ in 0..LOOKS {
+        let mut looks = 0;
+        while looks < LOOKS && batch.len < BATCH {
             let Some(decision) = store.decide() else {
                 batch.more = false;
                 break;
             };
+            looks += if matches!(decision, Decision::Moved) { MOVED } else { 1 };
             self.take_in(store, decision, batch);
-            if batch.len == BATCH {
-                break;
-            }
         }
         batch.more &= !store.order().is_empty();
         store.settling += usize::from(batch.more);
@@ -224,18 +226,20 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
                 let (actions, ready) = (std::mem::take(&mut kept.actions), kept.ready);
                 // What a sub-event begins with.
                 (kept.left_global, kept.ready) = (false, 0);
-                batch.covered += u64::from(covered);
+                // Once nothing runs any more, what is dropped is counted where it is dropped.
+                batch.covered += u64::from(covered && self.core.phase() < Phase::Stopping);
                 if actions.is_empty() && ready == 0 {
                     store.committed();
                 } else {
-                    batch.commit = Some(Commit { domain: self, actions, covered, ready });
+                    batch.commit = Some(Commit { domain: self, ticket, actions, covered, ready });
                 }
             }
         }
     }
 
-    /// Carries out what was collected, and what follows from it. With a `cx` (below a worker's loop) it runs
-    /// commits. If the event `own` may go on, that is the answer; all others are queued.
+    /// Carries out what was collected, and what follows from it. If the event `own` may go on, that is the answer; all
+    /// others are queued. With a `cx` (below a worker's loop) it runs commits: any, if no event goes on from here, or
+    /// those of `own`, which waits to be alone.
     #[inline]
     pub(super) fn settle(
         self,
@@ -264,7 +268,8 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
         mut cx: Option<&mut Cx>,
     ) -> Option<Waiting> {
         let mut next = None;
-        let mut commits = 0;
+        let mut commit = None;
+        let mut stretch = Stretch::new();
         loop {
             next = next.or(batch.queue(core, own));
             if batch.covered > 0 {
@@ -273,28 +278,32 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
             if batch.exceeded > 0 {
                 core.count_over_limit(std::mem::take(&mut batch.exceeded));
             }
-            if let Some(commit) = batch.commit.take() {
-                match &mut cx {
-                    Some(cx) if commits < COMMITS && !batch.more => {
-                        commits += 1;
-                        commit.carry_out(Some(cx), batch);
-                        continue;
-                    }
-                    _ => core.queue_event(commit.into_event(core)),
+            // There is one at a time.
+            commit = commit.or(batch.commit.take());
+            if batch.more {
+                self.store.with(|store| {
+                    store.settling -= 1;
+                    self.collect(store, batch);
+                });
+                continue;
+            }
+            let Some(turn) = commit.take() else { break };
+            let is_ours = next.is_none() && own.is_none_or(|own| own == turn.ticket);
+            match &mut cx {
+                Some(cx) if is_ours && stretch.goes_on(core) => {
+                    cx.local().steps.set(cx.local().steps.get().not_ending());
+                    turn.carry_out(Some(cx), batch);
+                }
+                _ => {
+                    core.queue_event(turn.into_event(core));
+                    break;
                 }
             }
-            if batch.is_last {
-                self.free(core);
-                return next;
-            }
-            if !batch.more {
-                return next;
-            }
-            self.store.with(|store| {
-                store.settling -= 1;
-                self.collect(store, batch);
-            });
         }
+        if batch.is_last {
+            self.free(core);
+        }
+        next
     }
 
     /// What the oldest event is about.
@@ -308,18 +317,11 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
 
     /// Gives back a handle.
     pub(super) fn drop_handle(self) {
-        if self.handles.fetch_sub(1, Ordering::Release) != 1 {
-            return;
-        }
-        // Partner: the release of the other handles.
-        crate::sync::fence(Ordering::Acquire);
-        // Once it is an orphan, somebody else may free it.
-        let core = self.core.clone();
-        let is_last = self.store.with(|store| {
-            store.orphaned = true;
-            store.is_over()
-        });
-        if is_last {
+        // Without the handle, somebody else may free the domain.
+        let core = self.core.as_ptr();
+        if self.handles.remove(&self.store) {
+            // SAFETY: we are the last one to know the domain, which counts on the core.
+            let core = CoreRef::of(unsafe { core.as_ref() });
             self.free(&core);
         }
     }
@@ -345,6 +347,17 @@ impl Waiting {
         self.set_word(version.as_ptr().map_addr(|a| a | tag).cast());
     }
 
+    /// What it waited for is not a delay of a queue; that counts from here.
+    #[inline]
+    fn may_go_on(&self, core: &Core) {
+        // SAFETY: the event is ours, and in no queue.
+        unsafe {
+            if Event::posted(self.0) != 0 {
+                Event::set_posted(self.0, core.clock.now());
+            }
+        }
+    }
+
     #[inline]
     fn set_word(&self, word: *mut ()) {
         // SAFETY: the event is ours, and in no queue.
@@ -361,6 +374,7 @@ fn number_as_word(ticket: Ticket) -> *mut () {
 /// The turn of an event to commit: what it has deferred.
 struct Commit<S: Send + Sync + 'static> {
     domain: DomainPtr<S>,
+    ticket: Ticket,
     actions: Actions,
     /// Poison covers it.
     covered: bool,
@@ -370,7 +384,7 @@ struct Commit<S: Send + Sync + 'static> {
 impl<S: Send + Sync + 'static> Commit<S> {
     /// Runs the actions, or drops them if nobody runs any, and goes on. The ticket keeps the domain.
     fn carry_out(self, cx: Option<&mut Cx>, batch: &mut Batch<S>) {
-        let Commit { domain, actions, covered, ready } = self;
+        let Commit { domain, actions, covered, ready, .. } = self;
         let core = &domain.core;
         match cx {
             Some(cx) if !covered && core.phase() < Phase::Stopping => {
@@ -382,7 +396,7 @@ impl<S: Send + Sync + 'static> Commit<S> {
                 actions.run(cx);
             }
             _ => {
-                if !covered && !actions.is_empty() {
+                if !actions.is_empty() && core.phase() >= Phase::Stopping {
                     core.count_dropped(1);
                 }
                 actions.discard(core);

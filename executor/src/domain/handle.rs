@@ -21,8 +21,8 @@ use crate::color::refuse;
 use crate::error::TryPostError;
 use crate::event::{Event, Step};
 use crate::runtime::core::Phase;
+use crate::runtime::quiesce::Outside;
 use crate::slab::Slab;
-use crate::sync::Ordering;
 use crate::worker::local::Local;
 use crate::{Color, Cx, Handle};
 
@@ -107,13 +107,9 @@ impl<S: Send + Sync + 'static> Domain<S> {
         Domain(domain)
     }
 
-    /// One more handle.
+    /// One more handle. The caller has one, or a ticket.
     pub(super) fn of(domain: DomainPtr<S>) -> Self {
-        // Relaxed: somebody keeps the domain.
-        let before = domain.handles.fetch_add(1, Ordering::Relaxed);
-        if before > usize::MAX / 2 {
-            std::process::abort();
-        }
+        domain.handles.add(&domain.store);
         Domain(domain)
     }
 
@@ -394,6 +390,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         let step = Continue { domain, ticket: 0, part };
         // SAFETY: the memory is fresh or recycled.
         let Waiting(event) = unsafe { step.write(memory, site, posted) };
+        let _outside = Outside::enter(core);
         let mut batch = Batch::new();
         let entered = domain.store.with(|store| {
             let is_full = store.order().is_full();
@@ -493,6 +490,7 @@ impl<S: Send + Sync + 'static, F: FnOnce(&mut Cx) + Send + 'static> Room<S, F> {
         let (memory, site) = (Local::memory_for(core), self.site);
         // SAFETY: the memory is fresh or recycled.
         let event = Waiting(unsafe { Event::write_step(memory, self, true, site, 0) });
+        let _outside = Outside::enter(core);
         let mut batch = Batch::new();
         domain.store.with(|store| {
             store.wait_for_room(event);

@@ -8,6 +8,7 @@
 //! * `part`: the user's closures, and the events in which they wait.
 //! * `actions`: what is deferred.
 //! * `contexts`, `dynamic`: what the closures get.
+//! * `stretch`: how long a worker stays with one domain.
 //! * `builder`: how a domain is opened.
 //! * `watch`: tickets that do not commit.
 
@@ -28,6 +29,8 @@ mod handle;
 #[cfg(not(loom))]
 mod part;
 pub(crate) mod store;
+#[cfg(not(loom))]
+mod stretch;
 #[cfg(not(loom))]
 mod token;
 #[cfg(not(loom))]

@@ -8,9 +8,10 @@ use super::contexts::{AnonCx, GlobalCx, InAnon, InGlobal, InNone, NoneCx, Rights
 use super::done::Done;
 use super::dynamic::DynCx;
 use super::engine::{DomainPtr, SKIP, Waiting};
-use super::token::Token;
+use super::token::{Last, Token};
 use crate::cx::Cx;
 use crate::event::{Event, Step};
+use crate::runtime::core::Phase;
 use crate::worker::local::Local;
 
 /// A closure of the user's that runs in a context.
@@ -73,23 +74,18 @@ impl<S: Send + Sync + 'static, K: Part<S>> Step for Continue<S, K> {
             // Poison covers it. Its place goes when what it was has been dropped.
             return self.discard(word);
         }
+        if cx.local().core.phase() >= Phase::Stopping {
+            // An earlier event's actions may have been dropped already, so this one must not act (E11, I9).
+            cx.local().count_dropped(1);
+            return self.discard(word);
+        }
         let (Some(token), part) = self.open(word) else { unreachable!("what runs has a ticket") };
         part.run(token, cx);
     }
 
     fn discard(self, word: *mut ()) {
-        /// Goes last, also if the drop of the closure panics.
-        struct Last<S: Send + Sync + 'static>(Option<Token<S>>);
-        impl<S: Send + Sync + 'static> Drop for Last<S> {
-            fn drop(&mut self) {
-                if let Some(token) = self.0.take() {
-                    token.release();
-                }
-            }
-        }
         let (token, part) = self.open(word);
-        let _last = Last(token);
-        drop(part);
+        Last::drop_before(part, token);
     }
 }
 

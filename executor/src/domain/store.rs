@@ -20,7 +20,8 @@ use std::ptr::NonNull;
 
 use dapple_colors::{Abandoned, Context, Fate, Mode, Next, Order, Pins, Ticket};
 
-use crate::sync::UnsafeCell;
+use crate::lock::Lock;
+use crate::sync::{AtomicUsize, Ordering, UnsafeCell};
 
 /// A state of the domain, and who needs it.
 pub(crate) struct Version<S> {
@@ -71,6 +72,51 @@ pub(crate) struct Store<S, W, D> {
 
 // SAFETY: the pointers are to boxes that the store owns. Readers on other threads have `&S`, hence Sync.
 unsafe impl<S: Send + Sync, W: Send, D: Send> Send for Store<S, W, D> {}
+
+/// Counts the handles of a domain.
+///
+/// It is brought to zero under the lock only, and by whoever then has the last handle, so that handle keeps the domain
+/// until the lock is taken. A ticket can make a first handle again: then the domain is no orphan any more. That is said
+/// under the lock, too, and before it the ticket keeps the domain.
+///
+/// Orderings: a handle's drop releases, and the last one acquires, so that what was done with the others comes before the
+/// end.
+pub(crate) struct Handles(AtomicUsize);
+
+impl Handles {
+    /// One.
+    pub(crate) fn new() -> Self {
+        Handles(AtomicUsize::new(1))
+    }
+
+    /// One more. The caller has a handle, or a ticket.
+    pub(crate) fn add<S, W, D>(&self, store: &Lock<Store<S, W, D>>) {
+        match self.0.fetch_add(1, Ordering::Relaxed) {
+            0 => store.with(|store| store.orphaned = false),
+            n if n > usize::MAX / 2 => std::process::abort(),
+            _ => {}
+        }
+    }
+
+    /// One less. True: it was the last one, and nothing else is left, so the caller frees the domain.
+    pub(crate) fn remove<S, W, D>(&self, store: &Lock<Store<S, W, D>>) -> bool {
+        let mut handles = self.0.load(Ordering::Relaxed);
+        while handles > 1 {
+            let fewer = handles - 1;
+            match self.0.compare_exchange(handles, fewer, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return false,
+                Err(now) => handles = now,
+            }
+        }
+        store.with(|store| {
+            if self.0.fetch_sub(1, Ordering::AcqRel) > 1 {
+                return false;
+            }
+            store.orphaned = true;
+            store.is_over()
+        })
+    }
+}
 
 /// What is to be done next; see [`Next`].
 pub(crate) enum Decision<S, W> {

@@ -11,13 +11,14 @@ use std::ptr::NonNull;
 use dapple_colors::{Abandoned, Context, Ticket};
 
 use super::actions::Actions;
-use super::done::{Done, Steps};
+use super::done::Done;
 use super::engine::{Batch, DomainPtr, DomainStore, READ, Remains, Waiting, core_of, drop_freed};
 use super::part::{Continue, Part};
 use super::store::{Freed, Version};
 use crate::cx::Cx;
 use crate::event::Step;
 use crate::runtime::core::Phase;
+use crate::runtime::quiesce::Outside;
 
 /// The version is a copy of the event's own.
 const COPY: usize = 2;
@@ -141,8 +142,8 @@ impl<S: Send + Sync + 'static> Token<S> {
         });
         if !is_done {
             if !batch.has_actions() {
-                // The event ends here, so this worker is as good as free for what may go on now.
-                cx.local().steps.set(Steps::Off);
+                // This worker is as good as free for what may go on now.
+                cx.local().steps.set(cx.local().steps.get().ending());
             }
             domain.settle(core, &mut batch, None, Some(cx));
         }
@@ -169,6 +170,7 @@ impl<S: Send + Sync + 'static> Token<S> {
     /// Goes to a lower declaration.
     pub(super) fn renounce(&mut self, highest: Context) {
         let domain = self.domain;
+        let _outside = Outside::enter(&domain.core);
         let mut batch = Batch::new();
         domain.store.with(|store| {
             store.renounce(self.ticket, highest);
@@ -190,9 +192,12 @@ impl<S: Send + Sync + 'static> Token<S> {
         // When the ticket is gone, the domain may go, and its core with it.
         let (core, label) = (domain.core.clone(), domain.label.clone());
         let (actions, copy) = (std::mem::take(&mut self.actions), self.take_copy());
+        let _outside = Outside::enter(&core);
         let mut batch = Batch::new();
         let (abandoned, remains, site) = domain.store.with(|store| {
-            let (abandoned, version) = store.abandon(ticket, copy, domain.transactional);
+            // Once nothing runs any more, there is nobody to be kept from the state.
+            let restores = domain.transactional || core.phase() >= Phase::Stopping;
+            let (abandoned, version) = store.abandon(ticket, copy, restores);
             let kept = store.data(ticket);
             let mut dropped = match kept.left_global {
                 true => Actions::default(),
@@ -204,12 +209,15 @@ impl<S: Send + Sync + 'static> Token<S> {
             domain.collect(store, &mut batch);
             (abandoned, remains, site)
         });
-        if abandoned == Abandoned::Poisons && core.phase() < Phase::Stopping {
-            let label = label.as_deref();
-            tracing::warn!(domain = label, %ticket, posted_at = %site, "a domain is poisoned");
-        }
         remains.drop_later(&core, site);
         domain.settle(&core, &mut batch, None, None);
+        if abandoned == Abandoned::Poisons && core.phase() < Phase::Stopping {
+            // Whoever logs is foreign, so it comes last.
+            let label = label.as_deref();
+            core.guard(Some(site), || {
+                tracing::warn!(domain = label, %ticket, posted_at = %site, "a domain is poisoned");
+            });
+        }
     }
 }
 
@@ -268,7 +276,30 @@ impl<S: Send + Sync + 'static, K: Part<S>> Step for Act<S, K> {
         }
     }
 
-    fn discard(self, _: *mut ()) {}
+    fn discard(self, _: *mut ()) {
+        self.token.domain.core.count_dropped(1);
+        Last::drop_before(self.part, Some(self.token));
+    }
+}
+
+/// Releases a token when something else has been dropped, also if that drop panics.
+pub(super) struct Last<S: Send + Sync + 'static>(Option<Token<S>>);
+
+impl<S: Send + Sync + 'static> Last<S> {
+    /// Drops `first`, and then releases the token.
+    pub(super) fn drop_before<T>(first: T, token: Option<Token<S>>) {
+        let last = Last(token);
+        drop(first);
+        drop(last);
+    }
+}
+
+impl<S: Send + Sync + 'static> Drop for Last<S> {
+    fn drop(&mut self) {
+        if let Some(token) = self.0.take() {
+            token.release();
+        }
+    }
 }
 
 impl<S: Send + Sync + 'static> Token<S> {
@@ -286,7 +317,7 @@ impl<S: Send + Sync + 'static> Token<S> {
             (freed, version)
         });
         self.version = version.as_ptr();
-        domain.settle(core_of(cx), &mut batch, None, Some(cx));
+        domain.settle(core_of(cx), &mut batch, None, None);
         drop_freed(core_of(cx), freed);
     }
 
@@ -324,5 +355,8 @@ impl<S: Send + Sync + 'static> Step for End<S> {
         self.0.commit(None, cx);
     }
 
-    fn discard(self, _: *mut ()) {}
+    fn discard(self, _: *mut ()) {
+        self.0.domain.core.count_dropped(1);
+        self.0.release();
+    }
 }

@@ -102,6 +102,15 @@ impl Register {
     }
 }
 
+impl Register {
+    /// Has any domain a ticket that has not committed?
+    pub(crate) fn is_open(&self) -> bool {
+        // SAFETY: each domain is in the register, whose lock we have.
+        let is_open = |watched: &Watched| unsafe { (watched.look)(watched.domain) }.is_some();
+        lock(&self.watched).iter().any(|(_, watched)| is_open(watched))
+    }
+}
+
 impl Local {
     /// Looks at the domains, if that is due. The answer: how many nanoseconds a worker may sleep until the next
     /// look; none if there is nothing to look at.

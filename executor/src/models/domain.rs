@@ -1,5 +1,5 @@
-//! I3, I5, I11, I12: a domain's state, its versions, and who frees it. The lock and the store are the product's, events are
-//! numbers, and workers take them from a queue.
+//! I3, I5, I11, I12, I16: a domain's state, its versions, its handles, and who frees it. Store and handles are the product's; the
+//! lock is loom's, events are numbers, and workers take them from a queue.
 
 use std::collections::VecDeque;
 use std::ptr::NonNull;
@@ -10,7 +10,7 @@ use loom::sync::{Arc, Mutex};
 use loom::thread;
 
 use super::model;
-use crate::domain::store::{Decision, Freed, Store, Version};
+use crate::domain::store::{Decision, Freed, Handles, Store, Version};
 use crate::lock::Lock;
 
 /// A state of two halves; the counted part tells loom if a version leaks.
@@ -28,6 +28,8 @@ enum What {
     /// Writes, downgrades, and reads what it wrote.
     WriteAndRead,
     WriteAndPanic,
+    /// Reads, and makes a handle, which it drops after its commit.
+    ReadAndHold,
 }
 
 struct Job {
@@ -41,6 +43,7 @@ struct Job {
 unsafe impl Send for Job {}
 
 struct Domain {
+    handles: Handles,
     store: Lock<Store<State, What, ()>>,
     mode: Mode,
     transactional: bool,
@@ -55,6 +58,7 @@ impl Domain {
     fn new(mode: Mode, transactional: bool, events: usize) -> Arc<Domain> {
         let state = State { value: 0, _counted: Arc::new(()) };
         Arc::new(Domain {
+            handles: Handles::new(),
             store: Lock::new(Store::new(mode, usize::MAX, state)),
             mode,
             transactional,
@@ -68,7 +72,7 @@ impl Domain {
 
     fn post(&self, what: What) {
         let context = match what {
-            What::Read => Context::Anon,
+            What::Read | What::ReadAndHold => Context::Anon,
             _ => Context::Global,
         };
         let jobs = self.store.with(|store| {
@@ -126,10 +130,14 @@ impl Domain {
     }
 
     fn run(&self, job: Job) {
-        let copy = if job.what == What::Read { None } else { self.write(&job) };
+        let reads = matches!(job.what, What::Read | What::ReadAndHold);
+        let copy = if reads { None } else { self.write(&job) };
         let ticket = job.ticket;
         let (freed, jobs) = match job.what {
-            What::Read => {
+            What::Read | What::ReadAndHold => {
+                if job.what == What::ReadAndHold {
+                    self.handles.add(&self.store);
+                }
                 self.read(ticket, job.version);
                 self.store.with(|store| (store.commit(ticket, None, None), self.collect(store)))
             }
@@ -151,6 +159,9 @@ impl Domain {
                 self.store.with(|store| (store.commit(ticket, None, None), self.collect(store)))
             }
         };
+        if job.what == What::ReadAndHold {
+            self.drop_handle();
+        }
         self.carry_out(jobs);
         drop(freed);
     }
@@ -179,12 +190,9 @@ impl Domain {
     }
 
     fn drop_handle(&self) {
-        self.store.with(|store| {
-            store.orphaned = true;
-            if store.is_over() {
-                assert_eq!(self.freed.fetch_add(1, Ordering::Relaxed), 0, "freed twice");
-            }
-        });
+        if self.handles.remove(&self.store) {
+            assert_eq!(self.freed.fetch_add(1, Ordering::Relaxed), 0, "freed twice");
+        }
     }
 }
 
@@ -234,5 +242,13 @@ fn i12_a_panic_in_a_transaction_leaves_no_trace() {
     model(|| {
         let seen = run(Mode::Snapshot, true, &[What::Read, What::WriteAndPanic, What::Read]);
         assert_eq!(seen, [(1, 0), (3, 0)]);
+    });
+}
+
+#[test]
+fn i16_a_ticket_that_makes_a_handle_keeps_the_domain() {
+    model(|| {
+        let seen = run(Mode::Snapshot, false, &[What::ReadAndHold, What::Read]);
+        assert_eq!(seen, [(1, 0), (2, 0)]);
     });
 }

@@ -37,7 +37,7 @@ pub(crate) enum Phase {
     Running,
     /// Posts from outside are refused, those of running work accepted.
     Draining,
-    /// Every post is refused; workers drop what is left.
+    /// Posts from outside are refused, and no domain commits; workers drop what is left, and what is still posted.
     Stopping,
     /// No worker serves any more; whoever queues something disposes of it (see `shutdown`).
     Closed,

@@ -8,6 +8,11 @@
 //! carry an epoch, so if they are equal, no worker has risen in between, and all of it
 //! was true at the moment between the two readings.
 //!
+//! A thread that is no worker may hold events that are in no queue yet: what a domain has let go on while the thread had to
+//! do with it. Such threads are counted, from before the lock of the domain until the last event is queued, and as long as
+//! there is one the runtime is not at rest. Whoever took events over from a worker did so before that worker's last
+//! look at the domain, hence before it went idle; so the check, which reads the count after the states, sees it.
+//!
 //! A worker that goes idle tells the waiters, who check for themselves. It announces its state,
 //! fences, and reads `waiters`; a waiter counts itself, fences, and reads the states: one of the two
 //! sees the other.
@@ -16,11 +21,14 @@ use std::time::Instant;
 
 use super::core::Core;
 use crate::sync::{AtomicUsize, Condvar, Mutex, Ordering, fence, lock};
+use crate::worker::local::Local;
 
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Quiesce {
     waiters: AtomicUsize,
+    /// Threads that are no workers, and hold what they have not queued.
+    outside: AtomicUsize,
     lock: Mutex<()>,
     changed: Condvar,
 }
@@ -73,12 +81,41 @@ impl Quiesce {
     }
 }
 
+/// The calling thread may hold events of a domain that it has not queued, until this is dropped; nothing on
+/// a worker, which is not idle meanwhile.
+pub(crate) struct Outside<'a>(Option<&'a Core>);
+
+impl<'a> Outside<'a> {
+    #[inline]
+    pub(crate) fn enter(core: &'a Core) -> Self {
+        if Local::current(core).is_some() {
+            return Outside(None);
+        }
+        core.quiesce.outside.fetch_add(1, Ordering::SeqCst);
+        Outside(Some(core))
+    }
+}
+
+impl Drop for Outside<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(core) = self.0 {
+            // Partner: the count, fence and readings of a waiter. One of the two sees the other.
+            core.quiesce.outside.fetch_sub(1, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+            core.quiesce.worker_went_idle();
+        }
+    }
+}
+
 fn at_rest(core: &Core) -> bool {
     let Some(before) = core.sleep.state.all_idle() else {
         return false;
     };
     fence(Ordering::SeqCst);
-    let empty = core.workers.iter().all(|w| w.has_nothing());
+    // Before the queues: who has left has queued what it held. Partner: the release of `Outside`.
+    let alone = core.quiesce.outside.load(Ordering::Acquire) == 0;
+    let empty = alone && core.workers.iter().all(|w| w.has_nothing());
     fence(Ordering::SeqCst);
     empty && core.sleep.state.all_idle() == Some(before)
 }

@@ -36,7 +36,7 @@ pub struct ShutdownReport {
     /// Workers that were still in an event when the shutdown gave up on them; their threads
     /// were detached.
     pub stuck_workers: Vec<usize>,
-    /// Was everything that was queued run before the deadline?
+    /// Was everything that was queued run before the deadline? Not if a domain has events that have not committed.
     pub drained: bool,
 }
 
@@ -51,7 +51,8 @@ pub(super) fn shutdown(
     let dropped_timers = crate::timer::drop_all(core);
     let deadline = Instant::now().checked_add(limit);
     let stopped = || core.phase() >= Phase::Stopping;
-    let drained = core.quiesce.wait(core, deadline, stopped);
+    // A token that is kept somewhere holds up events that are in no queue.
+    let drained = core.quiesce.wait(core, deadline, stopped) && !core.domains.is_open();
     start_stopping(core);
     let patience = Instant::now().checked_add(core.settings.stuck_after);
     let mut stuck_workers = Vec::new();

@@ -9,7 +9,6 @@ use super::entry::Entry;
 use super::local::Local;
 use super::steal::Verdict;
 use crate::color::cell::UNKNOWN;
-use crate::domain::done::Steps;
 
 /// Entries that take at least so long, in nanoseconds, others may gain by.
 pub(super) const PUBLIC_NANOS: u32 = 2_000;
@@ -86,7 +85,7 @@ impl Local {
     fn consider_waking(&self) {
         // Alone in the queue of a worker that is about to look there, it runs here.
         let waits =
-            self.deque.len() > 1 || !self.current.get().is_null() || self.steps.get() != Steps::Off;
+            self.deque.len() > 1 || !self.current.get().is_null() || self.steps.get().is_busy();
         if self.wakes_from == 0 || waits && self.core.judge(self.index) == Verdict::Yes {
             self.core.sleep.notify_any(&self.core, self.index + 1);
         }

@@ -3,7 +3,7 @@
 //! A panic ends its event only (C11). One `catch_unwind` spans a turn, not an event: the turn keeps
 //! its place outside of it, and after a panic goes on with what follows the event that panicked.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::NonNull;
 
 use dapple_colors::turn::LONG_EVENT_NANOS;
@@ -333,9 +333,7 @@ impl Local {
     unsafe fn run_event(&self, event: NonNull<Event>, label: u32, cx: &mut Cx) {
         // SAFETY: by contract.
         let (posted, site) = unsafe { (Event::posted(event), Event::site(event)) };
-        // For whoever watches; see `watch`.
-        let published = &self.shared().published;
-        published.site.store(std::ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
+        self.publish_site(site);
         if posted == 0 {
             self.time_passes();
             // SAFETY: by contract.
@@ -344,6 +342,13 @@ impl Local {
             // SAFETY: by contract.
             unsafe { self.run_measured(event, posted, label, cx) }
         }
+    }
+
+    /// Says where what runs now was posted, for whoever watches; see `watch`.
+    #[inline]
+    pub(crate) fn publish_site(&self, site: &'static Location<'static>) {
+        let published = &self.shared().published;
+        published.site.store(std::ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
     }
 
     /// # Safety
