@@ -190,7 +190,7 @@ fn e7_a_spin_ends() {
 fn c9_a_greedy_color_leaves_a_thousand_others_their_share() {
     fn greedy(stop: Arc<AtomicBool>, cx: &mut Cx) {
         if !stop.load(Relaxed) {
-            // Two chains of one color: its queue is never empty.
+            // Several chains of one color: its queue is never empty.
             cx.post_here(move |cx| greedy(stop, cx));
         }
     }

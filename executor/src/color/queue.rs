@@ -221,7 +221,14 @@ impl Queue {
         } else {
             let last = self.own_last.load(Ordering::Relaxed);
             // SAFETY: the own list is not empty, so its last link is there, and it is the holder's.
-            unsafe { &*last }.next.store(link.as_ptr(), Ordering::Relaxed);
+            let last = unsafe { &*last };
+            last.next.store(link.as_ptr(), Ordering::Relaxed);
+            #[cfg(debug_assertions)]
+            // SAFETY: the caller owns the link.
+            unsafe {
+                link.as_ref().trail.start();
+                link.as_ref().trail.follow(&last.trail);
+            }
         }
         self.own_last.store(link.as_ptr(), Ordering::Relaxed);
         true
@@ -241,7 +248,13 @@ impl Queue {
     #[inline]
     pub(crate) unsafe fn drop_own(&self, first: NonNull<Link>) {
         // SAFETY: it is in the list, so it is there.
-        let next = unsafe { first.as_ref() }.next.load(Ordering::Relaxed);
+        let first = unsafe { first.as_ref() };
+        let next = first.next.load(Ordering::Relaxed);
+        #[cfg(debug_assertions)]
+        // SAFETY: what follows in the list is there, too.
+        if let Some(next) = unsafe { next.as_ref() } {
+            next.trail.check(&first.trail);
+        }
         self.own.store(next, Ordering::Relaxed);
     }
 

@@ -301,16 +301,16 @@ impl Builder {
     /// what the operating system says when it refuses a thread or a poller.
     pub fn build(self) -> io::Result<Runtime> {
         let Builder { workers, pin_cores, cores, thread_name, mut settings } = self;
+        let are_named = cores.is_some();
         let cores = choose_cores(cores)?;
-        let workers = workers.unwrap_or_else(|| match &cores {
-            Chosen::Named(cores) => cores.len(),
-            Chosen::Usable(_) => cores::default_workers(),
+        let workers = workers.unwrap_or_else(|| match are_named {
+            true => cores.len(),
+            false => cores::default_workers(),
         });
         if workers == 0 {
             return Err(invalid("a runtime has at least one worker"));
         }
         settings.workers = workers;
-        let (Chosen::Named(cores) | Chosen::Usable(cores)) = cores;
         let pins: Vec<Option<CoreId>> = match pin_cores && workers <= cores.len() {
             true => cores.iter().copied().map(Some).take(workers).collect(),
             false => vec![None; workers],
@@ -318,7 +318,9 @@ impl Builder {
 
         let mut deques = Vec::new();
         let mut shared = Vec::new();
-        for (worker, neighbours) in neighbours::of_all(&pins).into_iter().enumerate() {
+        // Who steals nothing asks for nobody's neighbours.
+        let places = if settings.steals() { pins.clone() } else { vec![None; workers] };
+        for (worker, neighbours) in neighbours::of_all(&places).into_iter().enumerate() {
             let park: Box<dyn Park> = match &settings.driver {
                 Some(driver) => driver.park(worker)?,
                 None => Box::new(ThreadPark::new()),
@@ -362,17 +364,11 @@ impl std::fmt::Debug for Builder {
     }
 }
 
-enum Chosen {
-    /// By the user.
-    Named(Vec<CoreId>),
-    /// All that the process may use.
-    Usable(Vec<CoreId>),
-}
-
-fn choose_cores(named: Option<Vec<usize>>) -> io::Result<Chosen> {
+/// Those of the user, or all that the process may use.
+fn choose_cores(named: Option<Vec<usize>>) -> io::Result<Vec<CoreId>> {
     let usable = cores::usable();
     let Some(named) = named else {
-        return Ok(Chosen::Usable(usable));
+        return Ok(usable);
     };
     if named.is_empty() {
         return Err(invalid("a runtime runs on at least one core"));
@@ -393,7 +389,7 @@ fn choose_cores(named: Option<Vec<usize>>) -> io::Result<Chosen> {
             }
         }
     }
-    Ok(Chosen::Named(chosen))
+    Ok(chosen)
 }
 
 fn invalid(why: &str) -> io::Error {

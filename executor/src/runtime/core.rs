@@ -180,9 +180,7 @@ impl Core {
                     UNKNOWN => published.entry_nanos.load(Ordering::Relaxed),
                     worth => worth,
                 };
-                let wakes_from = self.wakes_from();
-                if expected >= wakes_from && (wakes_from == 0 || self.judge(worker) == Verdict::Yes)
-                {
+                if expected >= self.wakes_from() && self.may_be_taken_from(worker) {
                     self.sleep.notify_any(self, worker + 1);
                 }
             }
@@ -262,6 +260,11 @@ impl Core {
             (true, true) => 0,
             (true, false) => SURELY_LONG.max(4 * self.move_nanos),
         }
+    }
+
+    /// May whoever is woken take what is queued at this worker?
+    pub(crate) fn may_be_taken_from(&self, worker: usize) -> bool {
+        self.settings.is_eager() || self.judge(worker) == Verdict::Yes
     }
 
     /// Takes `n` counts.

@@ -1,7 +1,7 @@
 //! When nothing runs and nothing is queued (E16).
 //!
 //! No counter of events exists, as each post would write to it. Instead: the runtime is at rest if, at
-//! one moment, every worker is idle and every run queue and inbox is empty. Events are made by
+//! one moment, every worker is idle (asleep, or spinning, which takes nothing out of a queue) and every run queue and inbox is empty. Events are made by
 //! events, by pollers and timers, and from outside (by a push to an inbox). A poller posts while its
 //! worker's state is still idle, but then into the run queue, and only a worker that has risen takes
 //! something out of one. The check reads all workers' states, then the queues, then the states again; states

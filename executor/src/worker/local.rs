@@ -1,7 +1,8 @@
 //! The part of a worker that only its own thread touches, and the way from a thread to it.
 //!
-//! A post on a worker goes through here: it takes an event from the worker's free list, appends it
-//! to the color with one exchange, and, if the color was idle, pushes it to the worker's run queue.
+//! A post on a worker goes through here: it takes an event from the worker's magazine, appends it to the color, with
+//! one exchange or, if it is the own color of the event that runs, with none, and, if the color was idle, puts it into the
+//! worker's run queue.
 //! Nothing on this way is written by another core, but the color's tail when others post to it.
 //!
 //! `Local` lives on the stack of the worker's thread, and a thread-local pointer leads to it. All
@@ -112,7 +113,7 @@ impl Local {
             polls: Cell::new(0),
             deque_first: Cell::new(false),
             steps: Cell::new(Steps::Off),
-            steals: many && policy != StealPolicy::Off,
+            steals: core.settings.steals(),
             keeps_home: many && policy == StealPolicy::Off,
             public_from: match policy {
                 StealPolicy::Eager if many => 0,

@@ -11,7 +11,9 @@
 //! * [`sleep`]: the sleep protocol.
 //! * [`cores`](self::cores): pinning.
 //!
-//! This file is the loop that puts them together: run what is queued; now and then look at the
+//! * [`worker_loop`]: the loop that puts them together.
+//!
+//! The loop: run what is queued; now and then look at the
 //! time, the descriptors and the inbox; when there is nothing, steal; when that fails, sleep.
 
 #[cfg(not(loom))]

@@ -1,8 +1,7 @@
 //! What it costs to move work to another core, measured.
 //!
-//! Moving a color, and each event that is posted to it from the core where it was, takes a cache line
-//! to the other core and back; that is from 40 ns (two threads of one core) over 100 ns (two cores of one chip) to 2 us (virtual machines,
-//! several packages). Two threads, on two of the cores that the runtime will use, bounce a line to and
+//! Moving a color, and each event that is posted to it from the core where it was, takes cache lines
+//! to the other core and back: about 100 ns for a line between two cores of one chip, up to 2 us on a loaded virtual machine. Two threads, on two of the cores that the runtime will use, bounce a line to and
 //! fro; the median of a few batches counts. Once per pair of cores: 100 us, or a few milliseconds when the
 //! machine is so loaded that the two do not run at the same time, and then the default counts.
 
@@ -26,7 +25,8 @@ const PATIENCE: Duration = Duration::from_millis(3);
 /// Nanoseconds that a cache line takes from one of these cores to another one and back.
 pub(crate) fn of_a_move(cores: &[CoreId]) -> u32 {
     static MEASURED: Mutex<BTreeMap<(usize, usize), u32>> = Mutex::new(BTreeMap::new());
-    // Nothing moves between one core and itself.
+    // With one core there is nothing to be measured. More workers than cores may still be moved by the system, so
+    // the default counts.
     let [a, b, ..] = *cores else { return DEFAULT_NANOS };
     let mut measured = lock(&MEASURED);
     if let Some(nanos) = measured.get(&(a.id, b.id)) {

@@ -7,7 +7,6 @@
 
 use super::entry::Entry;
 use super::local::Local;
-use super::steal::Verdict;
 use crate::color::cell::UNKNOWN;
 
 /// Entries that take at least so long, in nanoseconds, others may gain by.
@@ -86,7 +85,8 @@ impl Local {
         // Alone in the queue of a worker that is about to look there, it runs here.
         let waits =
             self.deque.len() > 1 || !self.current.get().is_null() || self.steps.get().is_busy();
-        if self.wakes_from == 0 || waits && self.core.judge(self.index) == Verdict::Yes {
+        let is_eager = self.core.settings.is_eager();
+        if (waits || is_eager) && self.core.may_be_taken_from(self.index) {
             self.core.sleep.notify_any(&self.core, self.index + 1);
         }
     }

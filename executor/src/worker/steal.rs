@@ -96,8 +96,7 @@ impl Local {
     pub(super) fn steal(&self, trials: &mut Trials) -> bool {
         for &index in &self.shared().neighbours {
             let Some(verdict) = self.prey(index, trials) else { continue };
-            let taken = self.take_from(&self.core.workers[index]);
-            if taken > 0 {
+            if self.take_from(&self.core.workers[index]) {
                 self.begin_trial(trials, index);
                 return true;
             }
@@ -155,18 +154,16 @@ impl Local {
         pays.then_some(verdict)
     }
 
-    /// Takes about half of what is runnable at another worker, a batch at most; how many entries that were.
-    fn take_from(&self, victim: &WorkerShared) -> usize {
+    /// Takes about half of what is runnable at another worker, a batch at most. False: there was nothing.
+    fn take_from(&self, victim: &WorkerShared) -> bool {
         let before = self.deque.len();
-        let batch = |from: &dyn Fn() -> Steal<()>| retry(from).is_some();
-        let taken = batch(&|| victim.stealer.steal_batch_with_limit(&self.deque, BATCH))
-            || batch(&|| victim.inbox.steal_batch_with_limit(&self.deque, BATCH));
-        if !taken {
-            return 0;
+        let from_deque = || victim.stealer.steal_batch_with_limit(&self.deque, BATCH);
+        let from_inbox = || victim.inbox.steal_batch_with_limit(&self.deque, BATCH);
+        let taken = retry(from_deque).or_else(|| retry(from_inbox)).is_some();
+        if taken {
+            self.count_steal(self.deque.len().saturating_sub(before).max(1));
         }
-        let entries = self.deque.len().saturating_sub(before).max(1);
-        self.count_steal(entries);
-        entries
+        taken
     }
 
     /// Gives half of what is kept to itself, a batch at most, to the worker that has asked for it.
@@ -189,9 +186,7 @@ impl Local {
             // Release: partner is the acquire of `note_answer`.
             thief_shared.handed_by.store(self.index + 1, Ordering::Release);
             self.core.inject_all(thief, given);
-            let counters = &self.shared().counters;
-            add(&counters.steals, 1);
-            add(&counters.colors_stolen, n as u64);
+            self.count_entries(n);
         }
     }
 
@@ -212,6 +207,10 @@ impl Local {
     fn count_steal(&self, entries: usize) {
         // What was taken became ready after this worker last looked at its descriptors.
         self.polls.set(self.polls.get() + 1);
+        self.count_entries(entries);
+    }
+
+    fn count_entries(&self, entries: usize) {
         let counters = &self.shared().counters;
         add(&counters.steals, 1);
         add(&counters.colors_stolen, entries as u64);
@@ -220,8 +219,8 @@ impl Local {
     /// Undoes a steal: what is queued here goes to `victim`, unless that is stuck. All of it: this worker had
     /// nothing when it stole, and what has come to it since comes from what it stole, as a rule.
     pub(super) fn send_back(&self, victim: usize) {
-        add(&self.shared().counters.steals_undone, 1);
         if !self.is_still_stuck(victim) {
+            add(&self.shared().counters.steals_undone, 1);
             self.core.inject_all(victim, std::iter::from_fn(|| self.dequeue()));
         }
     }

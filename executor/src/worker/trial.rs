@@ -62,9 +62,9 @@ pub(super) enum Judgement {
 #[derive(Debug, Default)]
 pub(super) struct Trials {
     nap: Option<Reading>,
-    /// Throughput in the nap before the last one, with nothing run in between; 0: none.
+    /// Throughput in the last nap; 0: none.
     last_rate: u64,
-    /// Throughput in the last nap, and when it ended.
+    /// Throughput in the better of the last two naps, with nothing run in between, and when the last one ended.
     before: Option<(u64, u64)>,
     running: Option<Trial>,
     trusted_until: u64,

@@ -335,8 +335,9 @@ impl WorkerLoop<'_> {
     /// Looks for work for as long as the user has paid for; true if there is some. To the others it is
     /// as good as idle meanwhile, so that it takes nothing, and posts to its own run queue only.
     fn spin(&mut self, since: u64) -> bool {
-        let core = self.local.core.clone();
-        let (me, state) = (self.local.index, &core.sleep.state);
+        let local = self.local;
+        let core = &local.core;
+        let (me, state) = (local.index, &core.sleep.state);
         let limit = saturating_nanos(core.settings.spin);
         state.spin(me);
         core.quiesce.worker_went_idle();
