@@ -22,11 +22,11 @@ use crate::runtime::builder::StealPolicy;
 use crate::runtime::core::Core;
 use crate::sync::Ordering;
 
-/// Entries that one steal takes at most.
+/// Entries that are taken out of a deque at once, at most.
 const BATCH: usize = 32;
 
-/// Entries that a victim hands over at most.
-const HAND_OVER: usize = 512;
+/// Entries that change hands in one steal, at most.
+const STEAL: usize = 512;
 
 /// Entries that one look at a stuck worker takes at most. What is left is taken at the next one: the
 /// worker that looks has timers and descriptors, too.
@@ -96,14 +96,18 @@ impl Local {
     pub(super) fn steal(&self, trials: &mut Trials) -> bool {
         for &index in &self.shared().neighbours {
             let Some(verdict) = self.prey(index, trials) else { continue };
-            if self.take_from(&self.core.workers[index]) {
+            let taken = self.take_from(&self.core.workers[index]);
+            if taken {
                 self.begin_trial(trials, index);
-                return true;
             }
-            // What others would gain by for sure is not kept out of the deque.
-            if verdict == Verdict::Perhaps && self.core.workers[index].private.len() > 1 {
+            // What others would gain by for sure is not kept out of the deque. On trial, half of the rest comes, too.
+            let asks = verdict == Verdict::Perhaps && !self.has_asked();
+            if asks && self.core.workers[index].private.len() > 1 {
                 self.ask(index);
-                return false;
+                return taken;
+            }
+            if taken {
+                return true;
             }
         }
         false
@@ -154,12 +158,24 @@ impl Local {
         pays.then_some(verdict)
     }
 
-    /// Takes about half of what is runnable at another worker, a batch at most. False: there was nothing.
+    /// Takes about half of what is runnable at another worker. False: there was nothing.
+    ///
+    /// Half, because colors that feed themselves never come to an end: then nobody is idle again, and what one worker has
+    /// more than the other it keeps. The eager policy takes a batch.
     fn take_from(&self, victim: &WorkerShared) -> bool {
         let before = self.deque.len();
+        let half = match self.core.settings.is_eager() {
+            true => BATCH,
+            false => (victim.stealer.len() / 2).clamp(1, STEAL),
+        };
         let from_deque = || victim.stealer.steal_batch_with_limit(&self.deque, BATCH);
         let from_inbox = || victim.inbox.steal_batch_with_limit(&self.deque, BATCH);
         let taken = retry(from_deque).or_else(|| retry(from_inbox)).is_some();
+        while taken && self.deque.len() - before.min(self.deque.len()) < half {
+            if retry(from_deque).is_none() {
+                break;
+            }
+        }
         if taken {
             self.count_steal(self.deque.len().saturating_sub(before).max(1));
         }
@@ -179,7 +195,7 @@ impl Local {
         asked.store(0, Ordering::Relaxed);
         // SAFETY: this is the worker whose queue it is.
         let pop = |_| unsafe { self.shared().private.pop() };
-        let given: Vec<Entry> = (0..half.min(HAND_OVER)).map_while(pop).collect();
+        let given: Vec<Entry> = (0..half.min(STEAL)).map_while(pop).collect();
         let n = given.len();
         if n > 0 {
             let thief_shared = &self.core.workers[thief];

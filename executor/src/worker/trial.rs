@@ -132,6 +132,11 @@ impl Trials {
         }
     }
 
+    /// Is one under way?
+    pub(super) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
     /// Is a trial over at this time?
     pub(super) fn is_due(&self, now: u64) -> bool {
         self.running.as_ref().is_some_and(|trial| now >= trial.begin.now + TRIAL)

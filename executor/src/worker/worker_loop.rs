@@ -126,7 +126,10 @@ impl WorkerLoop<'_> {
             self.sentinel_since = None;
             self.idle_since = None;
             self.trials.works();
-            self.local.withdraw();
+            // On trial, the rest of what it has asked for may still come.
+            if !self.trials.is_running() {
+                self.local.withdraw();
+            }
             self.call_sentinel();
         }
         self.until_look -= 1;
