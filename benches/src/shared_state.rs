@@ -1,6 +1,7 @@
 //! One state that many events read and few write: a domain, and other ways to share it.
 //!
-//! A generator, which is an event of its own, posts 64 events and then itself, until all are posted. Each event reads
+//! A generator, which is an event of its own, posts 64 events and then itself, until all are posted; if 256 of a domain have not
+//! committed, it waits for room. Each event reads
 //! the state, or changes it, and works for a while with it in its hand. What a system promises beyond that differs: a
 //! domain runs effects in the order of its posts, and the reads are those of that order; the others promise neither.
 
@@ -11,7 +12,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
-use dapple::{Cx, Domain, Runtime};
+use dapple::{Cx, Domain, Mode, Runtime};
 
 use crate::measure::{Took, time};
 use crate::openloop::service::{Speed, spin};
@@ -20,6 +21,9 @@ use crate::workloads::{Gate, OpensWhenDropped, tokio_actor};
 
 /// Events that the generator posts at a time.
 const BURST: u64 = 64;
+
+/// Uncommitted events of a domain from which on the generator waits for room.
+const LIMIT: usize = 256;
 
 /// The state: small, so that a copy costs little.
 #[derive(Clone, Debug)]
@@ -140,31 +144,34 @@ pub fn run(system: System, load: Load, workers: usize) -> Option<Took> {
     match system {
         System::PlainLoop => (workers == 1).then(|| plain_loop(load)),
         System::Post => Some(on_dapple(load, workers, move |_| {
-            move |i, _, cx: &mut Cx| {
+            let post = move |i, _, cx: &mut Cx| {
                 cx.post_uncolored(move |_| {
                     black_box(i);
                     spin(steps);
                 });
-            }
+            };
+            (post, None)
         })),
         System::None => Some(on_dapple(load, workers, move |rt| {
-            let d = Domain::snapshot(&rt.handle(), State::new());
-            move |i, _, _: &mut Cx| {
+            let d = domain(rt, Mode::Snapshot);
+            let also = d.clone();
+            let post = move |i, _, _: &mut Cx| {
                 d.none(move |_| {
                     black_box(i);
                     spin(steps);
                 });
-            }
+            };
+            (post, Some(also))
         })),
-        System::Snapshot => Some(on_dapple(load, workers, move |rt| {
-            in_domain(Domain::snapshot(&rt.handle(), State::new()), steps)
-        })),
-        System::ReadWrite => Some(on_dapple(load, workers, move |rt| {
-            in_domain(Domain::read_write(&rt.handle(), State::new()), steps)
-        })),
+        System::Snapshot => {
+            Some(on_dapple(load, workers, move |rt| in_domain(domain(rt, Mode::Snapshot), steps)))
+        }
+        System::ReadWrite => {
+            Some(on_dapple(load, workers, move |rt| in_domain(domain(rt, Mode::ReadWrite), steps)))
+        }
         System::ParkingLot => Some(on_dapple(load, workers, move |_| {
             let state = Arc::new(parking_lot::RwLock::new(State::new()));
-            move |i, writes, cx: &mut Cx| {
+            let post = move |i, writes, cx: &mut Cx| {
                 let state = Arc::clone(&state);
                 cx.post_uncolored(move |_| match writes {
                     true => {
@@ -178,11 +185,12 @@ pub fn run(system: System, load: Load, workers: usize) -> Option<Took> {
                         spin(steps);
                     }
                 });
-            }
+            };
+            (post, None)
         })),
         System::ArcSwap => Some(on_dapple(load, workers, move |_| {
             let state = Arc::new((ArcSwap::from_pointee(State::new()), Mutex::new(())));
-            move |i, writes, cx: &mut Cx| {
+            let post = move |i, writes, cx: &mut Cx| {
                 let state = Arc::clone(&state);
                 cx.post_uncolored(move |_| match writes {
                     true => {
@@ -198,14 +206,16 @@ pub fn run(system: System, load: Load, workers: usize) -> Option<Took> {
                         spin(steps);
                     }
                 });
-            }
+            };
+            (post, None)
         })),
         System::Tokio => Some(on_tokio(load, workers)),
     }
 }
 
-fn in_domain(d: Domain<State>, steps: u64) -> impl FnMut(u64, bool, &mut Cx) + Send {
-    move |i, writes, _| match writes {
+fn in_domain(d: Domain<State>, steps: u64) -> Posting<impl FnMut(u64, bool, &mut Cx) + Send> {
+    let also = d.clone();
+    let post = move |i, writes, _: &mut Cx| match writes {
         true => d.global(move |g| {
             g.state_mut().change(i);
             spin(steps);
@@ -214,32 +224,58 @@ fn in_domain(d: Domain<State>, steps: u64) -> impl FnMut(u64, bool, &mut Cx) + S
             a.state().look(i);
             spin(steps);
         }),
-    }
+    };
+    (post, Some(also))
 }
 
+/// What posts an event, and the domain whose limit it keeps, if there is one.
+type Posting<P> = (P, Option<Domain<State>>);
+
 /// Runs a load on dapple; `make` makes what posts an event.
-fn on_dapple<P>(load: Load, workers: usize, make: impl FnOnce(&Runtime) -> P) -> Took
+fn on_dapple<P>(load: Load, workers: usize, make: impl FnOnce(&Runtime) -> Posting<P>) -> Took
 where
     P: FnMut(u64, bool, &mut Cx) + Send + 'static,
 {
-    fn generate<P>(mut draw: Box<Draw>, mut post: Box<P>, cx: &mut Cx)
+    struct Generator<P> {
+        draw: Draw,
+        post: P,
+        domain: Option<Domain<State>>,
+    }
+    fn generate<P>(mut g: Box<Generator<P>>, cx: &mut Cx)
     where
         P: FnMut(u64, bool, &mut Cx) + Send + 'static,
     {
-        if draw.burst(|i, writes| post(i, writes, cx)) {
-            cx.post_here(move |cx| generate(draw, post, cx));
+        let post = &mut g.post;
+        if !g.draw.burst(|i, writes| post(i, writes, cx)) {
+            return;
+        }
+        match g.domain.clone() {
+            Some(domain) if domain.is_full() => {
+                let color = cx.color().expect("the generator has one");
+                domain.when_room(&color, move |cx| generate(g, cx));
+            }
+            _ => cx.post_here(move |cx| generate(g, cx)),
         }
     }
     let rt = Runtime::builder().workers(workers).build().expect("a runtime");
-    let post = Box::new(make(&rt));
+    let (post, domain) = make(&rt);
     // Warm: every worker's thread has started.
     rt.wait_idle();
-    let draw = Box::new(Draw::new(load));
+    let generator = Box::new(Generator { draw: Draw::new(load), post, domain });
     let color = rt.handle().new_color();
     time(load.events, || {
-        rt.handle().post(&color, move |cx| generate(draw, post, cx));
+        rt.handle().post(&color, move |cx| generate(generator, cx));
         rt.wait_idle();
     })
+}
+
+/// A domain in this mode, with a limit, so that what waits does not pile up.
+fn domain(rt: &Runtime, mode: Mode) -> Domain<State> {
+    let builder = Domain::builder().max_uncommitted(LIMIT);
+    match mode {
+        Mode::Snapshot => builder.snapshot(&rt.handle(), State::new()),
+        Mode::ReadWrite => builder.read_write(&rt.handle(), State::new()),
+    }
 }
 
 fn on_tokio(load: Load, workers: usize) -> Took {
@@ -314,7 +350,8 @@ pub fn downgrade(system: System, events: u64, steps: (u64, u64), workers: usize)
     let (global, anon) = steps;
     let load = Load { events, writes: 100, steps: anon };
     let events = move |d: Domain<State>| {
-        move |i, _, _: &mut Cx| {
+        let also = d.clone();
+        let post = move |i, _, _: &mut Cx| {
             d.global_then(move |mut g| {
                 g.state_mut().change(i);
                 spin(global);
@@ -324,16 +361,17 @@ pub fn downgrade(system: System, events: u64, steps: (u64, u64), workers: usize)
                     a.commit()
                 })
             });
-        }
+        };
+        (post, Some(also))
     };
     match system {
         System::PlainLoop => Some(bare_threads(load, global + anon, workers)),
-        System::Snapshot => Some(on_dapple(load, workers, move |rt| {
-            events(Domain::snapshot(&rt.handle(), State::new()))
-        })),
-        System::ReadWrite => Some(on_dapple(load, workers, move |rt| {
-            events(Domain::read_write(&rt.handle(), State::new()))
-        })),
+        System::Snapshot => {
+            Some(on_dapple(load, workers, move |rt| events(domain(rt, Mode::Snapshot))))
+        }
+        System::ReadWrite => {
+            Some(on_dapple(load, workers, move |rt| events(domain(rt, Mode::ReadWrite))))
+        }
         _ => None,
     }
 }

@@ -79,6 +79,8 @@ impl<S: Send + Sync + 'static, K: Part<S>> Step for Continue<S, K> {
             cx.local().count_dropped(1);
             return self.discard(word);
         }
+        let count = &cx.local().domain_events;
+        count.set(count.get().wrapping_add(1));
         let (Some(token), part) = self.open(word) else { unreachable!("what runs has a ticket") };
         part.run(token, cx);
     }

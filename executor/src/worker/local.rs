@@ -18,7 +18,7 @@ use dapple_colors::Posted;
 
 use super::entry::Entry;
 use super::shared::{WorkerShared, add};
-use super::steal::UNCOLORED_TRAFFIC;
+use super::steal::{DOMAIN_TRAFFIC, UNCOLORED_TRAFFIC};
 use crate::color::cell::{ColorCell, UNKNOWN, blend, blend_thousandths};
 use crate::cx::Cx;
 use crate::domain::done::Steps;
@@ -59,6 +59,8 @@ pub(crate) struct Local {
     uncolored_posts: Cell<u32>,
     /// Events without a color that have run here.
     pub(super) uncolored_events: Cell<u32>,
+    /// Of these, those of domains, since entries were last learned from.
+    pub(crate) domain_events: Cell<u32>,
     /// Events, uncolored ones, and posts to the own color and to others, when entries were last learned from.
     learned_from: Cell<(u64, u32, (u32, u32))>,
     /// Average time per run-queue entry, in nanoseconds; what is published.
@@ -105,6 +107,7 @@ impl Local {
             self_posts: Cell::new(0),
             uncolored_posts: Cell::new(0),
             uncolored_events: Cell::new(0),
+            domain_events: Cell::new(0),
             learned_from: Cell::default(),
             entry_nanos: Cell::new(0),
             entry_traffic: Cell::new(0),
@@ -314,7 +317,9 @@ impl Local {
         let colored = events.saturating_sub(events_then).saturating_sub(uncolored);
         // As many events as colors posted to themselves came from themselves; the others from elsewhere.
         let crossed = 1_000 * (colored.saturating_sub(own) + out);
-        let traffic = crossed + u64::from(UNCOLORED_TRAFFIC) * uncolored;
+        let domain = u64::from(self.domain_events.take());
+        let traffic =
+            crossed + u64::from(UNCOLORED_TRAFFIC) * uncolored + u64::from(DOMAIN_TRAFFIC) * domain;
         let entries = u64::from(entries.max(1));
         let traffic = (traffic / entries).min(u64::from(u32::MAX / 8)) as u32;
         let known = self.entry_nanos.get() != UNKNOWN;

@@ -51,6 +51,10 @@ pub(crate) enum Verdict {
 /// once, in one direction, and nobody writes to the same place from the other side.
 pub(crate) const UNCOLORED_TRAFFIC: u32 = 250;
 
+/// What an event of a domain counts for besides: it takes the domain's lock when it is posted and when it ends, and writes to
+/// the order both times.
+pub(crate) const DOMAIN_TRAFFIC: u32 = 2_000;
+
 /// Is a run-queue entry worth its move that takes so many nanoseconds and exchanges so many thousandths of an
 /// event, when moving a cache line to and fro takes `price` nanoseconds? An event that a color exchanges moves two:
 /// its own, and the end of the queue.
