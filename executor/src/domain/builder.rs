@@ -5,8 +5,8 @@ use std::ptr::NonNull;
 
 use dapple_colors::Mode;
 
-use super::engine::{DomainPtr, Inner};
 use super::handle::Domain;
+use super::inner::{DomainPtr, Inner};
 use super::store::{Handles, Store};
 use crate::Handle;
 use crate::lock::Lock;

@@ -1,14 +1,5 @@
 //! A domain at work: what the order decides is carried out.
 //!
-//! # Who keeps it
-//!
-//! The domain's memory is kept by its handles, by every ticket that has not committed, and by whoever is
-//! between two collections of decisions (`settling`). The last handle marks the store as an orphan (see `store::Handles`);
-//! whoever then sees under the lock that nothing is left frees it, after the lock, whose release is the last access
-//! of the one before.
-//!
-//! # What runs where
-//!
 //! Decisions are collected under the lock, some at a time, and carried out after it: what may go on is queued as an event
 //! without color. No user code runs here (C16) but the deferred actions of the event whose turn it is to
 //! commit, and those only below a worker's own loop, when an event has ended (I8), so that they never run while an
@@ -22,64 +13,15 @@
 //! run is a prefix of the ticket order (E11).
 
 use std::mem::MaybeUninit;
-use std::ops::Deref;
-use std::panic::Location;
-use std::ptr::NonNull;
-use std::sync::Arc;
 
-use dapple_colors::{Mode, Ticket};
+use dapple_colors::Ticket;
 
-use super::actions::Actions;
-use super::store::{Decision, Freed, Handles, Store, Version};
+use super::commit::Commit;
+use super::inner::{DomainPtr, DomainStore, SKIP, Waiting, number_as_word};
+use super::store::Decision;
 use super::stretch::Stretch;
-use super::watch::Found;
 use crate::cx::Cx;
-use crate::event::{Event, Step};
-use crate::lock::Lock;
-use crate::metrics::{Measure, Sample};
-use crate::runtime::core::{Core, CoreRef, Phase};
-use crate::sync::{AtomicUsize, Ordering};
-use crate::worker::local::Local;
-
-/// An event without color that waits for its turn.
-pub(super) struct Waiting(pub(super) NonNull<Event>);
-
-// SAFETY: what it holds is Send, and it has one owner.
-unsafe impl Send for Waiting {}
-
-/// What is kept with a ticket.
-pub(super) struct Deferred {
-    /// What was deferred before the event left global; or, once it is ready, all of it.
-    pub(super) actions: Actions,
-    /// It was in global, and is not any more.
-    pub(super) left_global: bool,
-    /// When it became ready to commit, if that is sampled; otherwise 0.
-    pub(super) ready: u64,
-    /// Where it was posted.
-    pub(super) site: &'static Location<'static>,
-}
-
-pub(super) type DomainStore<S> = Store<S, Waiting, Deferred>;
-
-/// What all handles and tickets of a domain share.
-pub(super) struct Inner<S> {
-    pub(super) core: CoreRef,
-    pub(super) handles: Handles,
-    pub(super) mode: Mode,
-    /// How to copy the state; none in read_write mode, which needs no copy unless it is transactional.
-    pub(super) copy: Option<fn(&S) -> S>,
-    /// An event in global works on a copy, which is dropped if it panics.
-    pub(super) transactional: bool,
-    pub(super) label: Option<Arc<str>>,
-    /// Where it stands in the register; see `watch`.
-    pub(super) key: AtomicUsize,
-    pub(super) store: Lock<DomainStore<S>>,
-}
-
-/// The word of a step that poison covers: it is not a version's address.
-pub(super) const SKIP: usize = 1;
-/// Marks a version that others may read, in the word of a step.
-pub(super) const READ: usize = 1;
+use crate::runtime::core::{Core, Phase};
 
 /// Decisions in one collection, and looks at the order; one that passes many slots counts for some.
 const BATCH: usize = 8;
@@ -102,13 +44,6 @@ pub(super) struct Batch<S: Send + Sync + 'static> {
     more: bool,
     /// Nothing is left of the domain.
     is_last: bool,
-}
-
-impl Deferred {
-    #[inline]
-    pub(super) fn new(site: &'static Location<'static>) -> Self {
-        Deferred { actions: Actions::default(), left_global: false, ready: 0, site }
-    }
 }
 
 impl<S: Send + Sync + 'static> Batch<S> {
@@ -151,31 +86,6 @@ impl<S: Send + Sync + 'static> Batch<S> {
             }
         }
         next
-    }
-}
-
-/// A pointer to a domain. Whoever has one has a handle, or a ticket, or settles.
-pub(super) struct DomainPtr<S: 'static>(pub(super) NonNull<Inner<S>>);
-
-impl<S> Clone for DomainPtr<S> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<S> Copy for DomainPtr<S> {}
-
-// SAFETY: `Inner` is reached from all threads by its lock; S: Send + Sync is asked for when it is made.
-unsafe impl<S: Send + Sync> Send for DomainPtr<S> {}
-// SAFETY: as above.
-unsafe impl<S: Send + Sync> Sync for DomainPtr<S> {}
-
-impl<S> Deref for DomainPtr<S> {
-    type Target = Inner<S>;
-    #[inline]
-    fn deref(&self) -> &Inner<S> {
-        // SAFETY: whoever has the pointer keeps the domain; see the module.
-        unsafe { self.0.as_ref() }
     }
 }
 
@@ -304,179 +214,5 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
             self.free(core);
         }
         next
-    }
-
-    /// What the oldest event is about.
-    pub(super) fn look(self) -> Option<Found> {
-        self.store.with(|store| {
-            let oldest = store.order().oldest()?;
-            let uncommitted = store.order().uncommitted();
-            Some(Found { oldest, site: store.data(oldest.ticket).site, uncommitted })
-        })
-    }
-
-    /// Gives back a handle.
-    pub(super) fn drop_handle(self) {
-        // Without the handle, somebody else may free the domain.
-        let core = self.core.as_ptr();
-        if self.handles.remove(&self.store) {
-            // SAFETY: we are the last one to know the domain, which counts on the core.
-            let core = CoreRef::of(unsafe { core.as_ref() });
-            self.free(&core);
-        }
-    }
-
-    /// Frees the domain, as an event: its state is the user's.
-    fn free(self, core: &Core) {
-        core.domains.leave(self.key.load(Ordering::Relaxed));
-        // SAFETY: nobody keeps it any more, and it was a box.
-        let inner = unsafe { Box::from_raw(self.0.as_ptr()) };
-        // The core outlives the event: what runs or discards it keeps it.
-        let memory = Local::memory_for(core);
-        // SAFETY: the memory is fresh or recycled.
-        let event = unsafe { Event::write_housekeeping(memory, inner, Location::caller()) };
-        core.queue_event(event);
-    }
-}
-
-impl Waiting {
-    /// The event is in anon or global, with this version.
-    #[inline]
-    pub(super) fn set_version<S>(&self, version: NonNull<Version<S>>, is_read: bool) {
-        let tag = if is_read { READ } else { 0 };
-        self.set_word(version.as_ptr().map_addr(|a| a | tag).cast());
-    }
-
-    /// What it waited for is not a delay of a queue; that counts from here.
-    #[inline]
-    fn may_go_on(&self, core: &Core) {
-        // SAFETY: the event is ours, and in no queue.
-        unsafe {
-            if Event::posted(self.0) != 0 {
-                Event::set_posted(self.0, core.clock.now());
-            }
-        }
-    }
-
-    #[inline]
-    fn set_word(&self, word: *mut ()) {
-        // SAFETY: the event is ours, and in no queue.
-        unsafe { Event::set_word(self.0, word) }
-    }
-}
-
-const _: () = assert!(usize::BITS == 64, "a ticket's number stands in a word");
-
-fn number_as_word(ticket: Ticket) -> *mut () {
-    std::ptr::without_provenance_mut(ticket.number() as usize)
-}
-
-/// The turn of an event to commit: what it has deferred.
-struct Commit<S: Send + Sync + 'static> {
-    domain: DomainPtr<S>,
-    ticket: Ticket,
-    actions: Actions,
-    /// Poison covers it.
-    covered: bool,
-    ready: u64,
-}
-
-impl<S: Send + Sync + 'static> Commit<S> {
-    /// Runs the actions, or drops them if nobody runs any, and goes on. The ticket keeps the domain.
-    fn carry_out(self, cx: Option<&mut Cx>, batch: &mut Batch<S>) {
-        let Commit { domain, actions, covered, ready, .. } = self;
-        let core = &domain.core;
-        match cx {
-            Some(cx) if !covered && core.phase() < Phase::Stopping => {
-                if ready != 0 {
-                    let local = cx.local();
-                    let waited = core.clock.now().saturating_sub(ready);
-                    local.sample(Sample::new(Measure::CommitWait, 0, waited));
-                }
-                actions.run(cx);
-            }
-            _ => {
-                if !actions.is_empty() && core.phase() >= Phase::Stopping {
-                    core.count_dropped(1);
-                }
-                actions.discard(core);
-            }
-        }
-        domain.store.with(|store| {
-            store.committed();
-            domain.collect(store, batch);
-        });
-    }
-
-    fn into_event(self, core: &Core) -> NonNull<Event> {
-        let memory = Local::memory_for(core);
-        // SAFETY: the memory is fresh or recycled.
-        unsafe { Event::write_step(memory, self, true, Location::caller(), 0) }
-    }
-}
-
-impl<S: Send + Sync + 'static> Step for Commit<S> {
-    fn run(self, _: *mut (), cx: &mut Cx) {
-        let domain = self.domain;
-        let core = core_of(cx);
-        let mut batch = Batch::new();
-        self.carry_out(Some(cx), &mut batch);
-        domain.settle(core, &mut batch, None, Some(cx));
-    }
-
-    fn discard(self, _: *mut ()) {
-        let domain = self.domain;
-        let core = domain.core.clone();
-        let mut batch = Batch::new();
-        self.carry_out(None, &mut batch);
-        domain.settle(&core, &mut batch, None, None);
-    }
-}
-
-/// What an event leaves that is the user's to drop: that runs as an event, or with one.
-pub(super) struct Remains<S> {
-    pub(super) core: NonNull<Core>,
-    pub(super) actions: Actions,
-    pub(super) version: Freed<S>,
-}
-
-// SAFETY: the actions and the state are Send; the core is, too.
-unsafe impl<S: Send> Send for Remains<S> {}
-
-impl<S: Send + 'static> Remains<S> {
-    /// Drops them as an event, if there is something.
-    pub(super) fn drop_later(self, core: &Core, site: &'static Location<'static>) {
-        if self.actions.is_empty() && self.version.is_none() {
-            return;
-        }
-        let memory = Local::memory_for(core);
-        // SAFETY: the memory is fresh or recycled.
-        core.queue_event(unsafe { Event::write_step(memory, self, true, site, 0) });
-    }
-}
-
-impl<S: Send + 'static> Step for Remains<S> {
-    fn run(self, word: *mut (), _: &mut Cx) {
-        self.discard(word);
-    }
-
-    fn discard(self, _: *mut ()) {
-        // SAFETY: whoever runs or discards events keeps the core.
-        self.actions.discard(unsafe { self.core.as_ref() });
-        drop(self.version);
-    }
-}
-
-/// The core that an event runs on.
-pub(super) fn core_of<'a>(cx: &Cx) -> &'a Core {
-    // SAFETY: the worker counts on its core, and outlives what runs on it; the reference is used below the event
-    // only.
-    unsafe { cx.local().core.as_ptr().as_ref() }
-}
-
-/// Drops a version that nobody needs: the user's code.
-pub(super) fn drop_freed<S>(core: &Core, version: Freed<S>) {
-    if version.is_some() {
-        core.guard(None, || drop(version));
     }
 }

@@ -2,7 +2,10 @@
 //! I1-I13, I15, I16).
 //!
 //! * `store`: the state's versions and the order, which the domain's lock guards.
-//! * `engine`: decisions, commits, and who keeps the domain.
+//! * `inner`: what all handles and tickets share, and how long it lives.
+//! * `engine`: what the order decides is carried out.
+//! * `commit`: the end of an event, and what it leaves.
+//! * `post`: posting to a domain.
 //! * `token`: the right to a place and a context, and what a step does with it.
 //! * `done`: how one step leads to the next.
 //! * `part`: the user's closures, and the events in which they wait.
@@ -17,6 +20,8 @@ mod actions;
 #[cfg(not(loom))]
 mod builder;
 #[cfg(not(loom))]
+mod commit;
+#[cfg(not(loom))]
 mod contexts;
 #[cfg(not(loom))]
 pub(crate) mod done;
@@ -27,7 +32,11 @@ mod engine;
 #[cfg(not(loom))]
 mod handle;
 #[cfg(not(loom))]
+mod inner;
+#[cfg(not(loom))]
 mod part;
+#[cfg(not(loom))]
+mod post;
 pub(crate) mod store;
 #[cfg(not(loom))]
 mod stretch;

@@ -7,7 +7,7 @@ use dapple_colors::Ticket;
 use super::contexts::{AnonCx, GlobalCx, InAnon, InGlobal, InNone, NoneCx, Rights};
 use super::done::Done;
 use super::dynamic::DynCx;
-use super::engine::{DomainPtr, SKIP, Waiting};
+use super::inner::{DomainPtr, SKIP, Waiting};
 use super::token::{Last, Token};
 use crate::cx::Cx;
 use crate::event::{Event, Step};

@@ -11,8 +11,10 @@ use std::ptr::NonNull;
 use dapple_colors::{Abandoned, Context, Ticket};
 
 use super::actions::Actions;
+use super::commit::{Remains, drop_freed};
 use super::done::Done;
-use super::engine::{Batch, DomainPtr, DomainStore, READ, Remains, Waiting, core_of, drop_freed};
+use super::engine::Batch;
+use super::inner::{DomainPtr, DomainStore, READ, Waiting, core_of};
 use super::part::{Continue, Part};
 use super::store::{Freed, Version};
 use crate::cx::Cx;

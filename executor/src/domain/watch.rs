@@ -15,7 +15,7 @@ use std::time::Duration;
 use dapple_colors::{Doing, Oldest, Ticket};
 use slab::Slab;
 
-use super::engine::{DomainPtr, Inner};
+use super::inner::{DomainPtr, Inner};
 use crate::clock::saturating_nanos;
 use crate::runtime::core::Core;
 use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, lock};

@@ -1,0 +1,123 @@
+//! The end of an event: its turn to commit, and what it leaves.
+//!
+//! Actions run in the order in which they were deferred, outside of the state and of every lock (I7). If poison covers the
+//! event, or the runtime stops, they are dropped instead.
+
+use std::panic::Location;
+use std::ptr::NonNull;
+
+use dapple_colors::Ticket;
+
+use super::actions::Actions;
+use super::engine::Batch;
+use super::inner::{DomainPtr, core_of};
+use super::store::Freed;
+use crate::cx::Cx;
+use crate::event::{Event, Step};
+use crate::metrics::{Measure, Sample};
+use crate::runtime::core::{Core, Phase};
+use crate::worker::local::Local;
+
+/// The turn of an event to commit: what it has deferred.
+pub(super) struct Commit<S: Send + Sync + 'static> {
+    pub(super) domain: DomainPtr<S>,
+    pub(super) ticket: Ticket,
+    pub(super) actions: Actions,
+    /// Poison covers it.
+    pub(super) covered: bool,
+    /// When it became ready, if that is sampled; otherwise 0.
+    pub(super) ready: u64,
+}
+
+impl<S: Send + Sync + 'static> Commit<S> {
+    /// Runs the actions, or drops them if nobody runs any, and goes on. The ticket keeps the domain.
+    pub(super) fn carry_out(self, cx: Option<&mut Cx>, batch: &mut Batch<S>) {
+        let Commit { domain, actions, covered, ready, .. } = self;
+        let core = &domain.core;
+        match cx {
+            Some(cx) if !covered && core.phase() < Phase::Stopping => {
+                if ready != 0 {
+                    let local = cx.local();
+                    let waited = core.clock.now().saturating_sub(ready);
+                    local.sample(Sample::new(Measure::CommitWait, 0, waited));
+                }
+                actions.run(cx);
+            }
+            _ => {
+                if !actions.is_empty() && core.phase() >= Phase::Stopping {
+                    core.count_dropped(1);
+                }
+                actions.discard(core);
+            }
+        }
+        domain.store.with(|store| {
+            store.committed();
+            domain.collect(store, batch);
+        });
+    }
+
+    pub(super) fn into_event(self, core: &Core) -> NonNull<Event> {
+        let memory = Local::memory_for(core);
+        // SAFETY: the memory is fresh or recycled.
+        unsafe { Event::write_step(memory, self, true, Location::caller(), 0) }
+    }
+}
+
+impl<S: Send + Sync + 'static> Step for Commit<S> {
+    fn run(self, _: *mut (), cx: &mut Cx) {
+        let domain = self.domain;
+        let core = core_of(cx);
+        let mut batch = Batch::new();
+        self.carry_out(Some(cx), &mut batch);
+        domain.settle(core, &mut batch, None, Some(cx));
+    }
+
+    fn discard(self, _: *mut ()) {
+        let domain = self.domain;
+        let core = domain.core.clone();
+        let mut batch = Batch::new();
+        self.carry_out(None, &mut batch);
+        domain.settle(&core, &mut batch, None, None);
+    }
+}
+
+/// What an event leaves that is the user's to drop: that runs as an event, or with one.
+pub(super) struct Remains<S> {
+    pub(super) core: NonNull<Core>,
+    pub(super) actions: Actions,
+    pub(super) version: Freed<S>,
+}
+
+// SAFETY: the actions and the state are Send; the core is, too.
+unsafe impl<S: Send> Send for Remains<S> {}
+
+impl<S: Send + 'static> Remains<S> {
+    /// Drops them as an event, if there is something.
+    pub(super) fn drop_later(self, core: &Core, site: &'static Location<'static>) {
+        if self.actions.is_empty() && self.version.is_none() {
+            return;
+        }
+        let memory = Local::memory_for(core);
+        // SAFETY: the memory is fresh or recycled.
+        core.queue_event(unsafe { Event::write_step(memory, self, true, site, 0) });
+    }
+}
+
+impl<S: Send + 'static> Step for Remains<S> {
+    fn run(self, word: *mut (), _: &mut Cx) {
+        self.discard(word);
+    }
+
+    fn discard(self, _: *mut ()) {
+        // SAFETY: whoever runs or discards events keeps the core.
+        self.actions.discard(unsafe { self.core.as_ref() });
+        drop(self.version);
+    }
+}
+
+/// Drops a version that nobody needs: the user's code.
+pub(super) fn drop_freed<S>(core: &Core, version: Freed<S>) {
+    if version.is_some() {
+        core.guard(None, || drop(version));
+    }
+}

@@ -1,0 +1,168 @@
+//! What all handles and tickets of a domain share, and how long it lives.
+//!
+//! The domain's memory is kept by its handles, by every ticket that has not committed, and by whoever is
+//! between two collections of decisions (`settling`). The last handle marks the store as an orphan (see `store::Handles`);
+//! whoever then sees under the lock that nothing is left frees it, after the lock, whose release is the last access
+//! of the one before.
+
+use std::ops::Deref;
+use std::panic::Location;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use dapple_colors::{Mode, Ticket};
+
+use super::actions::Actions;
+use super::store::{Handles, Store, Version};
+use super::watch::Found;
+use crate::cx::Cx;
+use crate::event::Event;
+use crate::lock::Lock;
+use crate::runtime::core::{Core, CoreRef};
+use crate::sync::{AtomicUsize, Ordering};
+use crate::worker::local::Local;
+
+/// An event without color that waits for its turn.
+pub(super) struct Waiting(pub(super) NonNull<Event>);
+
+// SAFETY: what it holds is Send, and it has one owner.
+unsafe impl Send for Waiting {}
+
+/// What is kept with a ticket.
+pub(super) struct Deferred {
+    /// What was deferred before the event left global; or, once it is ready, all of it.
+    pub(super) actions: Actions,
+    /// It was in global, and is not any more.
+    pub(super) left_global: bool,
+    /// When it became ready to commit, if that is sampled; otherwise 0.
+    pub(super) ready: u64,
+    /// Where it was posted.
+    pub(super) site: &'static Location<'static>,
+}
+
+pub(super) type DomainStore<S> = Store<S, Waiting, Deferred>;
+
+/// What all handles and tickets of a domain share.
+pub(super) struct Inner<S> {
+    pub(super) core: CoreRef,
+    pub(super) handles: Handles,
+    pub(super) mode: Mode,
+    /// How to copy the state; none in read_write mode, which needs no copy unless it is transactional.
+    pub(super) copy: Option<fn(&S) -> S>,
+    /// An event in global works on a copy, which is dropped if it panics.
+    pub(super) transactional: bool,
+    pub(super) label: Option<Arc<str>>,
+    /// Where it stands in the register; see `watch`.
+    pub(super) key: AtomicUsize,
+    pub(super) store: Lock<DomainStore<S>>,
+}
+
+/// The word of a step that poison covers: it is not a version's address.
+pub(super) const SKIP: usize = 1;
+/// Marks a version that others may read, in the word of a step.
+pub(super) const READ: usize = 1;
+
+impl Deferred {
+    #[inline]
+    pub(super) fn new(site: &'static Location<'static>) -> Self {
+        Deferred { actions: Actions::default(), left_global: false, ready: 0, site }
+    }
+}
+
+/// A pointer to a domain. Whoever has one has a handle, or a ticket, or settles.
+pub(super) struct DomainPtr<S: 'static>(pub(super) NonNull<Inner<S>>);
+
+impl<S> Clone for DomainPtr<S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for DomainPtr<S> {}
+
+// SAFETY: `Inner` is reached from all threads by its lock; S: Send + Sync is asked for when it is made.
+unsafe impl<S: Send + Sync> Send for DomainPtr<S> {}
+// SAFETY: as above.
+unsafe impl<S: Send + Sync> Sync for DomainPtr<S> {}
+
+impl<S> Deref for DomainPtr<S> {
+    type Target = Inner<S>;
+    #[inline]
+    fn deref(&self) -> &Inner<S> {
+        // SAFETY: whoever has the pointer keeps the domain; see the module.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl<S: Send + Sync + 'static> DomainPtr<S> {
+    /// What the oldest event is about.
+    pub(super) fn look(self) -> Option<Found> {
+        self.store.with(|store| {
+            let oldest = store.order().oldest()?;
+            let uncommitted = store.order().uncommitted();
+            Some(Found { oldest, site: store.data(oldest.ticket).site, uncommitted })
+        })
+    }
+
+    /// Gives back a handle.
+    pub(super) fn drop_handle(self) {
+        // Without the handle, somebody else may free the domain.
+        let core = self.core.as_ptr();
+        if self.handles.remove(&self.store) {
+            // SAFETY: we are the last one to know the domain, which counts on the core.
+            let core = CoreRef::of(unsafe { core.as_ref() });
+            self.free(&core);
+        }
+    }
+
+    /// Frees the domain, as an event: its state is the user's.
+    pub(super) fn free(self, core: &Core) {
+        core.domains.leave(self.key.load(Ordering::Relaxed));
+        // SAFETY: nobody keeps it any more, and it was a box.
+        let inner = unsafe { Box::from_raw(self.0.as_ptr()) };
+        // The core outlives the event: what runs or discards it keeps it.
+        let memory = Local::memory_for(core);
+        // SAFETY: the memory is fresh or recycled.
+        let event = unsafe { Event::write_housekeeping(memory, inner, Location::caller()) };
+        core.queue_event(event);
+    }
+}
+
+impl Waiting {
+    /// The event is in anon or global, with this version.
+    #[inline]
+    pub(super) fn set_version<S>(&self, version: NonNull<Version<S>>, is_read: bool) {
+        let tag = if is_read { READ } else { 0 };
+        self.set_word(version.as_ptr().map_addr(|a| a | tag).cast());
+    }
+
+    /// What it waited for is not a delay of a queue; that counts from here.
+    #[inline]
+    pub(super) fn may_go_on(&self, core: &Core) {
+        // SAFETY: the event is ours, and in no queue.
+        unsafe {
+            if Event::posted(self.0) != 0 {
+                Event::set_posted(self.0, core.clock.now());
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn set_word(&self, word: *mut ()) {
+        // SAFETY: the event is ours, and in no queue.
+        unsafe { Event::set_word(self.0, word) }
+    }
+}
+
+const _: () = assert!(usize::BITS == 64, "a ticket's number stands in a word");
+
+pub(super) fn number_as_word(ticket: Ticket) -> *mut () {
+    std::ptr::without_provenance_mut(ticket.number() as usize)
+}
+
+/// The core that an event runs on.
+pub(super) fn core_of<'a>(cx: &Cx) -> &'a Core {
+    // SAFETY: the worker counts on its core, and outlives what runs on it; the reference is used below the event
+    // only.
+    unsafe { cx.local().core.as_ptr().as_ref() }
+}

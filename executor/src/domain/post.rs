@@ -1,0 +1,200 @@
+//! Posting to a domain: an event gets its ticket (I1), and the context that it wants, if that is free.
+
+use std::panic::Location;
+
+use dapple_colors::Context;
+
+use super::engine::Batch;
+use super::handle::Domain;
+use super::inner::{Deferred, DomainPtr, DomainStore, Waiting};
+use super::part::{Continue, Holds, Part};
+use crate::color::refuse;
+use crate::error::TryPostError;
+use crate::event::{Event, Step};
+use crate::runtime::core::Phase;
+use crate::runtime::quiesce::Outside;
+use crate::slab::Slab;
+use crate::worker::local::Local;
+use crate::{Color, Cx};
+
+/// How an event enters the order.
+#[derive(Clone, Copy)]
+pub(super) struct Entry {
+    /// How high it may go.
+    highest: Context,
+    /// Where it goes at once.
+    wants: Context,
+    repairs: bool,
+}
+
+impl Entry {
+    pub(super) const GLOBAL: Entry =
+        Entry { wants: Context::Global, ..Entry::none(Context::Global) };
+    pub(super) const ANON: Entry = Entry { wants: Context::Anon, ..Entry::none(Context::Anon) };
+    pub(super) const REPAIR: Entry = Entry { repairs: true, ..Entry::GLOBAL };
+
+    pub(super) const fn none(highest: Context) -> Entry {
+        Entry { highest, wants: Context::None, repairs: false }
+    }
+}
+
+impl<S: Send + Sync + 'static> Domain<S> {
+    #[inline]
+    pub(super) fn post<K: Part<S>>(&self, entry: Entry, part: K, site: &'static Location<'static>) {
+        match self.enter(entry, part, false, site) {
+            Ok(()) => {}
+            Err(TryPostError::Full(part) | TryPostError::Closed(part)) => {
+                refuse(&self.0.core, part, site);
+            }
+        }
+    }
+
+    pub(super) fn try_post<K: Part<S> + Holds>(
+        &self,
+        entry: Entry,
+        part: K,
+        site: &'static Location<'static>,
+    ) -> Result<(), TryPostError<K::Closure>> {
+        self.enter(entry, part, true, site).map_err(|error| error.map(K::into_closure))
+    }
+
+    /// Takes a ticket (I1), and queues the event or lets it wait for its context.
+    #[inline]
+    fn enter<K: Part<S>>(
+        &self,
+        entry: Entry,
+        part: K,
+        is_limited: bool,
+        site: &'static Location<'static>,
+    ) -> Result<(), TryPostError<K>> {
+        let domain = self.0;
+        let core = &*domain.core;
+        let local = Local::current(core);
+        if local.is_none() && core.phase() != Phase::Running {
+            return Err(TryPostError::Closed(part));
+        }
+        let (memory, posted) = match local {
+            Some(local) => (local.take_memory(), local.stamp()),
+            None => (core.events.take_outside().cast(), core.stamp_outside()),
+        };
+        // Made before the lock is taken, and completed under it.
+        let step = Continue { domain, ticket: 0, part };
+        // SAFETY: the memory is fresh or recycled.
+        let Waiting(event) = unsafe { step.write(memory, site, posted) };
+        let _outside = Outside::enter(core);
+        let mut batch = Batch::new();
+        let entered = domain.store.with(|store| {
+            let is_full = store.order().is_full();
+            if is_full && is_limited {
+                return Entered::Not;
+            }
+            batch.exceeded = u64::from(is_full);
+            // SAFETY: the event is ours, and holds this.
+            let number = unsafe { &mut (*Event::step::<Continue<S, K>>(event)).ticket };
+            entry.take(domain, store, Waiting(event), number, &mut batch, site)
+        });
+        match entered {
+            Entered::Runs if batch.exceeded == 0 => match local {
+                Some(local) => local.queue_event(event),
+                None => core.queue_event(event),
+            },
+            Entered::Runs => {
+                core.count_over_limit(batch.exceeded);
+                core.queue_event(event);
+            }
+            Entered::Waits => {
+                domain.settle(core, &mut batch, None, None);
+            }
+            Entered::Not => {
+                // SAFETY: the event is ours, and holds this; its memory is given back once.
+                unsafe {
+                    let step = Event::take_step::<Continue<S, K>>(event);
+                    Slab::give_back(event.cast());
+                    return Err(TryPostError::Full(step.part));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What became of an event that was posted.
+enum Entered {
+    /// It may run, and nothing else follows.
+    Runs,
+    /// It stands in the order, and what follows has been collected.
+    Waits,
+    /// There was no room.
+    Not,
+}
+
+impl Entry {
+    /// Gives an event its ticket, under the lock, and the context that it wants, if it can have it at once.
+    #[inline]
+    fn take<S: Send + Sync + 'static>(
+        self,
+        domain: DomainPtr<S>,
+        store: &mut DomainStore<S>,
+        event: Waiting,
+        number: &mut u64,
+        batch: &mut Batch<S>,
+        site: &'static Location<'static>,
+    ) -> Entered {
+        let mut kept = Deferred::new(site);
+        if self.wants == Context::None {
+            *number = store.take_ticket(self.highest, kept).number();
+            return Entered::Runs;
+        }
+        if !self.repairs {
+            match store.enter_at_once(self.wants, kept) {
+                Ok((ticket, version, is_read)) => {
+                    *number = ticket.number();
+                    event.set_version(version, is_read);
+                    return Entered::Runs;
+                }
+                Err(back) => kept = back,
+            }
+        }
+        let ticket = match self.repairs {
+            true => store.take_ticket_to_repair(kept),
+            false => store.take_ticket(self.highest, kept),
+        };
+        *number = ticket.number();
+        store.want(ticket, self.wants, event);
+        domain.collect(store, batch);
+        Entered::Waits
+    }
+}
+
+/// Somebody who waits for room.
+pub(super) struct Room<S: Send + Sync + 'static, F> {
+    pub(super) domain: Domain<S>,
+    pub(super) color: Color,
+    pub(super) f: F,
+    pub(super) site: &'static Location<'static>,
+}
+
+impl<S: Send + Sync + 'static, F: FnOnce(&mut Cx) + Send + 'static> Room<S, F> {
+    pub(super) fn wait(self) {
+        let handle = self.domain.clone();
+        let (domain, core) = (handle.0, &*handle.0.core);
+        let (memory, site) = (Local::memory_for(core), self.site);
+        // SAFETY: the memory is fresh or recycled.
+        let event = Waiting(unsafe { Event::write_step(memory, self, true, site, 0) });
+        let _outside = Outside::enter(core);
+        let mut batch = Batch::new();
+        domain.store.with(|store| {
+            store.wait_for_room(event);
+            domain.collect(store, &mut batch);
+        });
+        domain.settle(core, &mut batch, None, None);
+    }
+}
+
+impl<S: Send + Sync + 'static, F: FnOnce(&mut Cx) + Send + 'static> Step for Room<S, F> {
+    fn run(self, _: *mut (), _: &mut Cx) {
+        self.color.post_from_anywhere(self.f, self.site);
+    }
+
+    fn discard(self, _: *mut ()) {}
+}
