@@ -3,6 +3,8 @@
 //! Random transitions run on two orders. One takes each short cut that it may, the other one never: what they
 //! decide, and what becomes of the tickets, has to be the same.
 
+mod seeded;
+
 use dapple_colors::{Context, Mode, Next, Order, Ticket};
 use proptest::prelude::*;
 
@@ -189,7 +191,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(seeded::seeded(2_000))]
 
     #[test]
     fn short_cuts_decide_what_the_long_way_decides(

@@ -2,6 +2,8 @@
 //!
 //! The events are longer and stranger than those of the systematic sweep: they are alone twice, renounce
 //! and go on, panic or end anywhere, and go on in sub-events that do the same.
+mod seeded;
+
 use dapple_colors::check::{Event, Rule, Scenario, Script};
 use dapple_colors::{Context, Mode};
 use proptest::prelude::*;
@@ -124,7 +126,7 @@ fn scenario(mode: Mode, program: &Program) -> Scenario<i64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(seeded::seeded(40))]
 
     #[test]
     fn i13_random_programs(program in program(), transactional: bool) {

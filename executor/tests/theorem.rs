@@ -13,7 +13,7 @@ use dapple::{
     NoneOnly, Runtime,
 };
 use proptest::prelude::*;
-use proptest::test_runner::FileFailurePersistence;
+use proptest::test_runner::RngSeed;
 
 /// What a step does, in order.
 #[derive(Clone, Debug)]
@@ -536,12 +536,21 @@ fn on_the_executor(
     std::mem::take(&mut *shared.log.lock().unwrap())
 }
 
+/// So many cases, from a seed that a failure prints. `PROPTEST_RNG_SEED` repeats it, `PROPTEST_CASES` asks for more.
+fn seeded(cases: u32) -> ProptestConfig {
+    let default = ProptestConfig::default();
+    let seed = match default.rng_seed {
+        RngSeed::Fixed(seed) => seed,
+        RngSeed::Random => std::time::UNIX_EPOCH.elapsed().map_or(0, |t| t.as_nanos() as u64),
+    };
+    println!("PROPTEST_RNG_SEED={seed}");
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { default.cases } else { cases };
+    let rng_seed = RngSeed::Fixed(seed);
+    ProptestConfig { cases, rng_seed, failure_persistence: None, ..default }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 500,
-        failure_persistence: Some(Box::new(FileFailurePersistence::Off)),
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(seeded(500))]
 
     #[test]
     fn i13_a_parallel_run_is_the_serial_one(
