@@ -142,7 +142,7 @@ impl<T: Send + 'static> fmt::Debug for Place<T> {
 /// Posts the event that releases.
 fn release_some<T: Send + 'static>(shared: Arc<Shared<T>>, site: &'static Location<'static>) {
     let colored = shared.release.clone();
-    colored.post(move |release, cx| {
+    let releases = move |release: &mut Release<T>, cx: &mut Cx| {
         for _ in 0..BUDGET {
             let Some(place) = shared.sequence.with(Sequence::release) else { return };
             if let Some(value) = place {
@@ -150,5 +150,7 @@ fn release_some<T: Send + 'static>(shared: Arc<Shared<T>>, site: &'static Locati
             }
         }
         release_some(shared, site);
-    });
+    };
+    // Never refused: it releases what was completed elsewhere, too.
+    colored.post_always(releases, site);
 }

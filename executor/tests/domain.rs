@@ -987,3 +987,40 @@ fn i12_states_whose_clones_and_drops_panic_or_post() {
     rt.wait_idle();
     assert_eq!((drops.load(SeqCst), rt.metrics().panics()), (52, 2));
 }
+
+#[test]
+fn e12_a_hook_that_lets_the_order_go_on_is_followed_at_once() {
+    let kept = Arc::new(Mutex::new(None));
+    let also = Arc::clone(&kept);
+    let rt = Runtime::builder()
+        .workers(1)
+        .stall_after(Duration::from_millis(20))
+        .on_ticket_stall(move |_| drop(also.lock().unwrap().take()))
+        .build()
+        .unwrap();
+    let d = Domain::snapshot(&rt.handle(), ());
+    let also = Arc::clone(&kept);
+    d.anon_then(move |a| {
+        *also.lock().unwrap() = Some(a);
+        std::panic::resume_unwind(Box::new("no Done"))
+    });
+    let (tx, rx) = mpsc::channel();
+    d.none(move |n| n.defer(move |_| tx.send(()).unwrap()));
+    rx.recv_timeout(MINUTE).unwrap();
+}
+
+#[test]
+fn e7_thousands_of_quiet_domains_wake_nobody() {
+    let rt = Runtime::builder().workers(2).stall_after(Duration::from_millis(8)).build().unwrap();
+    let domains: Vec<_> = (0..2_000).map(|i| Domain::read_write(&rt.handle(), i)).collect();
+    for d in &domains {
+        d.global(|g| *g.state_mut() += 1);
+    }
+    rt.wait_idle();
+    let quiet = (0..100).any(|_| {
+        let parks = rt.metrics().parks();
+        std::thread::sleep(Duration::from_millis(100));
+        rt.metrics().parks() == parks
+    });
+    assert!(quiet, "some worker wakes up again and again");
+}

@@ -89,3 +89,25 @@ fn i14_a_long_row_lets_other_colors_have_their_turn() {
     assert_eq!(log.len(), 10_001);
     assert_ne!(log.last(), Some(&2), "the other color came in between");
 }
+
+#[test]
+fn i14_a_place_dropped_outside_during_a_shutdown_holds_up_nobody() {
+    let rt = runtime(1);
+    let h = rt.handle();
+    let (tx, rx) = mpsc::channel();
+    let sequencer = Sequencer::new(&h.new_color(), move |n: u32, _| tx.send(n).unwrap());
+    let (first, second) = (sequencer.reserve(), sequencer.reserve());
+    let (go, wait) = mpsc::channel::<()>();
+    h.post_uncolored(move |_| {
+        wait.recv_timeout(Duration::from_secs(60)).unwrap();
+        second.complete(2);
+    });
+    let ends = std::thread::spawn(move || rt.shutdown(Duration::from_secs(60)));
+    while h.is_running() {
+        std::thread::yield_now();
+    }
+    drop(first);
+    go.send(()).unwrap();
+    assert!(ends.join().unwrap().drained);
+    assert_eq!(rx.try_recv(), Ok(2));
+}

@@ -329,3 +329,63 @@ fn n4_close_writes_what_was_sent() {
         thread::sleep(Duration::from_millis(1));
     }
 }
+
+#[test]
+fn e11_a_runtime_that_ends_closes_its_transports() {
+    for _ in 0..10 {
+        let (rt, io) = runtime(2);
+        let state = Arc::new(());
+        let domain = Domain::snapshot(&rt.handle(), Arc::clone(&state));
+        let (tx, transports) = mpsc::channel();
+        let tx = Mutex::new(tx);
+        let listener = listen(&io, move |stream, color| {
+            let options = TransportOptions::default();
+            let transport = stream.deliver_to(color, options, &domain, |message, d, _| {
+                d.none(move |n| n.defer(move |_| message.reply(message.bytes()).unwrap()));
+            });
+            tx.lock().unwrap().send(transport.clone()).unwrap();
+            transport
+        });
+        let mut stream = connect(&listener);
+        stream.write_all(&frame(b"hello")).unwrap();
+        assert_eq!(receive(&mut stream).unwrap(), b"hello");
+        let transport = transports.recv_timeout(MINUTE).unwrap();
+        drop((listener, io));
+        drop(rt);
+        assert_eq!(receive(&mut stream), None, "the peer sees the end");
+        assert!(transport.send(b"too late").is_err() || transport.is_closed());
+        drop((transport, transports));
+        assert_eq!(Arc::strong_count(&state), 1, "the domain is gone");
+    }
+}
+
+#[test]
+fn e11_what_was_refused_to_one_thread_is_sent_by_the_next() {
+    let (rt, io) = runtime(2);
+    let (tx, transports) = mpsc::channel();
+    let tx = Mutex::new(tx);
+    let listener = listen(&io, move |stream, color| {
+        let transport = echo(stream, color, TransportOptions::default());
+        tx.lock().unwrap().send(transport.clone()).unwrap();
+        transport
+    });
+    let mut stream = connect(&listener);
+    let transport = transports.recv_timeout(MINUTE).unwrap();
+    let (h, also) = (rt.handle(), transport.clone());
+    // Keeps the runtime from its end, and sends when a thread from outside has been refused.
+    let (go, wait) = mpsc::channel::<()>();
+    h.post_uncolored(move |_| {
+        wait.recv_timeout(MINUTE).unwrap();
+        also.send(b"two").unwrap();
+    });
+    let ends = thread::spawn(move || rt.shutdown(MINUTE));
+    while h.is_running() {
+        thread::yield_now();
+    }
+    transport.send(b"one").unwrap();
+    go.send(()).unwrap();
+    assert_eq!(receive(&mut stream).unwrap(), b"one");
+    assert_eq!(receive(&mut stream).unwrap(), b"two");
+    drop(stream);
+    ends.join().unwrap();
+}

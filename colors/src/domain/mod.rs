@@ -188,8 +188,9 @@ pub struct Order<W, D> {
     commits_poisoned: bool,
     /// The first event's actions are being run.
     committing: bool,
-    /// Who waits for room.
+    /// Who waits for room, and how many have been told, and have not posted since, perhaps.
     room: VecDeque<W>,
+    told: usize,
     /// What has been decided, and not been handed out.
     out: VecDeque<Next<W>>,
 }
@@ -217,6 +218,7 @@ impl<W, D> Order<W, D> {
             commits_poisoned: false,
             committing: false,
             room: VecDeque::new(),
+            told: 0,
             out: VecDeque::new(),
         }
     }
@@ -226,6 +228,7 @@ impl<W, D> Order<W, D> {
     pub fn take_ticket(&mut self, highest: Context, data: D) -> Ticket {
         let ticket = Ticket(self.base + self.slots.len() as u64);
         self.slots.push_back(Slot::new(highest, data));
+        self.told = self.told.saturating_sub(1);
         ticket
     }
 
@@ -396,6 +399,9 @@ impl<W, D> Order<W, D> {
         self.base += 1;
         self.anon_gate = self.anon_gate.max(self.base);
         self.global_gate = self.global_gate.max(self.base);
+        if self.slots.is_empty() {
+            self.told = 0;
+        }
         if self.slots.is_empty() && self.slots.capacity() > KEPT {
             self.slots.shrink_to(KEPT);
         }
@@ -622,11 +628,14 @@ impl<W, D> Order<W, D> {
         Some(Next::Commit { ticket: Ticket(self.base), covered })
     }
 
+    /// As many are told as there is room for; all, if there is no event whose end would tell the others.
     fn next_room(&mut self) -> Option<Next<W>> {
-        if self.is_full() {
+        if !self.slots.is_empty() && self.slots.len() + self.told >= self.limit {
             return None;
         }
-        self.room.pop_front().map(|with| Next::Room { with })
+        let with = self.room.pop_front()?;
+        self.told += 1;
+        Some(Next::Room { with })
     }
 
     /// The event leaves global as it should: if it came to repair, the poison ends here.

@@ -95,8 +95,30 @@ impl<T: Send + 'static> Colored<T> {
     #[track_caller]
     #[inline]
     pub fn post<F: FnOnce(&mut T, &mut Cx) + Send + 'static>(&self, f: F) {
+        self.inner().color.post_from_anywhere(self.event(f), Location::caller());
+    }
+
+    /// The same, accepted whatever the phase: for what others have been promised.
+    pub(crate) fn post_always<F: FnOnce(&mut T, &mut Cx) + Send + 'static>(
+        &self,
+        f: F,
+        site: &'static Location<'static>,
+    ) {
+        let color = &self.inner().color;
+        // SAFETY: the memory is fresh or recycled; then the event is fresh.
+        unsafe {
+            let event = Event::write(Local::memory_for(color.core()), self.event(f), site, 0);
+            color.enqueue_from_anywhere(event);
+        }
+    }
+
+    #[inline]
+    fn event<F>(&self, f: F) -> impl FnOnce(&mut Cx) + Send + use<F, T>
+    where
+        F: FnOnce(&mut T, &mut Cx) + Send + 'static,
+    {
         let reach = Reach(self.0);
-        let event = move |cx: &mut Cx| {
+        move |cx: &mut Cx| {
             let reach = reach;
             // SAFETY: this is an event of the color, posted through a handle; so the value is there
             // until it has ended, and no other event of the color runs.
@@ -106,8 +128,7 @@ impl<T: Send + 'static> Colored<T> {
                 return drop(f);
             }
             inner.with(|value| f(value, cx));
-        };
-        self.inner().color.post_from_anywhere(event, Location::caller());
+        }
     }
 
     /// The value, from within an event of its color: how an event that has one value of a color

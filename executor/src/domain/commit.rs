@@ -44,7 +44,7 @@ impl<S: Send + Sync + 'static> Commit<S> {
                 actions.run(cx);
             }
             _ => {
-                if !actions.is_empty() && core.phase() >= Phase::Stopping {
+                if !covered && !actions.is_empty() {
                     core.count_dropped(1);
                 }
                 actions.discard(core);

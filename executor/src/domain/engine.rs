@@ -13,20 +13,27 @@
 //! run is a prefix of the ticket order (E11).
 
 use std::mem::MaybeUninit;
+use std::panic::Location;
+use std::ptr::NonNull;
 
 use dapple_colors::Ticket;
 
 use super::commit::Commit;
-use super::inner::{DomainPtr, DomainStore, SKIP, Waiting, number_as_word};
+use super::inner::{DomainPtr, DomainStore, SKIP, Waiting, core_of, number_as_word};
 use super::store::Decision;
 use super::stretch::Stretch;
 use crate::cx::Cx;
+use crate::event::{Event, Step};
 use crate::runtime::core::{Core, Phase};
+use crate::worker::local::Local;
 
 /// Decisions in one collection, and looks at the order; one that passes many slots counts for some.
 const BATCH: usize = 8;
 const LOOKS: usize = 64;
 const MOVED: usize = 16;
+
+/// Collections that are carried out one after the other.
+const ROUNDS: usize = 64;
 
 /// What has been decided, and has to be done. It is filled and emptied in place: to move it would cost more
 /// than what it is for.
@@ -180,6 +187,7 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
         let mut next = None;
         let mut commit = None;
         let mut stretch = Stretch::new();
+        let mut rounds = 0;
         loop {
             next = next.or(batch.queue(core, own));
             if batch.covered > 0 {
@@ -191,6 +199,15 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
             // There is one at a time.
             commit = commit.or(batch.commit.take());
             if batch.more {
+                rounds += 1;
+                if rounds == ROUNDS {
+                    // Others have their turn; `settling` keeps the domain until this comes back.
+                    core.queue_event(Resume(self).into_event(core));
+                    if let Some(turn) = commit {
+                        core.queue_event(turn.into_event(core));
+                    }
+                    return next;
+                }
                 self.store.with(|store| {
                     store.settling -= 1;
                     self.collect(store, batch);
@@ -214,5 +231,36 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
             self.free(core);
         }
         next
+    }
+}
+
+/// There is more to be collected, by whoever runs this.
+struct Resume<S: Send + Sync + 'static>(DomainPtr<S>);
+
+impl<S: Send + Sync + 'static> Resume<S> {
+    fn into_event(self, core: &Core) -> NonNull<Event> {
+        let memory = Local::memory_for(core);
+        // SAFETY: the memory is fresh or recycled.
+        unsafe { Event::write_step(memory, self, true, Location::caller(), 0) }
+    }
+
+    fn resume(self, core: &Core, cx: Option<&mut Cx>) {
+        let mut batch = Batch::new();
+        self.0.store.with(|store| {
+            store.settling -= 1;
+            self.0.collect(store, &mut batch);
+        });
+        self.0.settle(core, &mut batch, None, cx);
+    }
+}
+
+impl<S: Send + Sync + 'static> Step for Resume<S> {
+    fn run(self, _: *mut (), cx: &mut Cx) {
+        self.resume(core_of(cx), Some(cx));
+    }
+
+    fn discard(self, _: *mut ()) {
+        let core = self.0.core.clone();
+        self.resume(&core, None);
     }
 }

@@ -71,7 +71,10 @@ impl<S: Send + Sync + 'static, K: Part<S>> Continue<S, K> {
 impl<S: Send + Sync + 'static, K: Part<S>> Step for Continue<S, K> {
     fn run(self, word: *mut (), cx: &mut Cx) {
         if word.addr() == SKIP {
-            // Poison covers it. Its place goes when what it was has been dropped.
+            // Poison covers it. Its place goes when what it was has been dropped; it is counted at its commit, unless there
+            // is none.
+            let is_over = cx.local().core.phase() >= Phase::Stopping;
+            cx.local().count_dropped(u64::from(is_over));
             return self.discard(word);
         }
         if cx.local().core.phase() >= Phase::Stopping {

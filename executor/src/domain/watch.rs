@@ -3,7 +3,7 @@
 //! A token that is kept somewhere, or forgotten, holds up every commit behind it, and no worker is busy meanwhile. So
 //! now and then some worker looks at the domains of the runtime: whoever finds that a look is due, be it between two
 //! entries or before it sleeps. As long as there are tickets that have not committed, a sleeping worker wakes up for
-//! the next look; otherwise none does.
+//! the next look; otherwise none does, when it has seen all.
 //!
 //! A domain is in the register from its opening until it is freed. Who looks holds the register's lock, and the
 //! domain's for a moment; who frees takes the domain out first.
@@ -18,7 +18,7 @@ use slab::Slab;
 use super::inner::{DomainPtr, Inner};
 use crate::clock::saturating_nanos;
 use crate::runtime::core::Core;
-use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, lock};
+use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock};
 use crate::worker::local::Local;
 use crate::worker::shared::add;
 
@@ -26,7 +26,7 @@ use crate::worker::shared::add;
 const LOOKS: u64 = 4;
 
 /// Domains that one look sees; the next one goes on behind them.
-const DOMAINS: usize = 1_024;
+const DOMAINS: usize = 256;
 
 /// A ticket that has not committed for longer than it should, and that all later ones of its domain wait for, as the hook
 /// of [`Builder::on_ticket_stall`](crate::Builder::on_ticket_stall) gets it.
@@ -73,8 +73,9 @@ pub(crate) struct Register {
     len: AtomicUsize,
     /// When the next look is due, on the runtime's clock.
     due: AtomicU64,
-    /// Where it begins.
+    /// Where it begins, and whether a ticket has been seen open since the first domain.
     next: AtomicUsize,
+    seen_open: AtomicBool,
 }
 
 impl Register {
@@ -112,6 +113,12 @@ impl Register {
 }
 
 impl Local {
+    /// Is a look at the domains due?
+    pub(crate) fn is_look_due(&self, now: u64) -> bool {
+        let register = &self.core.domains;
+        register.len.load(Ordering::Relaxed) > 0 && now >= register.due.load(Ordering::Relaxed)
+    }
+
     /// Looks at the domains, if that is due. The answer: how many nanoseconds a worker may sleep until the next
     /// look; none if there is nothing to look at.
     pub(crate) fn watch_tickets(&self, now: u64) -> Option<u64> {
@@ -139,13 +146,13 @@ impl Local {
         {
             let mut all = lock(&register.watched);
             let first = register.next.load(Ordering::Relaxed);
-            let mut seen = 0;
-            for (key, watched) in all.iter_mut().skip_while(|(key, _)| *key < first) {
+            let mut is_round = true;
+            let from_first = all.iter_mut().skip_while(|(key, _)| *key < first);
+            for (seen, (key, watched)) in from_first.enumerate() {
                 if seen == DOMAINS {
-                    is_open = true;
+                    is_round = false;
                     break;
                 }
-                seen += 1;
                 register.next.store(key + 1, Ordering::Relaxed);
                 // SAFETY: the domain is in the register, whose lock we have.
                 let Some(found) = (unsafe { (watched.look)(watched.domain) }) else {
@@ -155,10 +162,13 @@ impl Local {
                 is_open = true;
                 stalls.extend(watched.note(found, now, &self.core));
             }
-            if seen < DOMAINS {
-                is_open |= first > 0;
+            // Whether there is anything to look at again is known when all have been seen.
+            is_open |= register.seen_open.load(Ordering::Relaxed);
+            register.seen_open.store(is_open && !is_round, Ordering::Relaxed);
+            if is_round {
                 register.next.store(0, Ordering::Relaxed);
             }
+            is_open |= !is_round;
         }
         for (found, waiting, label) in stalls {
             self.report_ticket(&found, waiting, label.as_deref());

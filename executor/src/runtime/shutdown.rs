@@ -2,7 +2,7 @@
 //!
 //! 1. *Draining*: posts from outside are refused, timers dropped; running work goes on until nothing
 //!    is left or the deadline comes.
-//! 2. *Stopping*: every post is refused. Each worker ends the event that it runs, drops what is queued
+//! 2. *Stopping*: what is still posted by running work is dropped. Each worker ends the event that it runs, drops what is queued
 //!    for it, and leaves.
 //! 3. *Closed*: by the last worker that leaves, or by the caller of the shutdown who gives up on a
 //!    stuck one. From then on, whoever puts something into an inbox disposes of all that is there.

@@ -338,7 +338,10 @@ impl Local {
 
     /// Has this worker asked another one for private work, and had no answer?
     pub(super) fn has_asked(&self) -> bool {
-        self.asked.get().is_some()
+        let asks = |victim: usize| {
+            self.core.workers[victim].asked.load(Ordering::Relaxed) == self.index + 1
+        };
+        self.asked.get().is_some_and(asks)
     }
 
     /// Asks a worker for some of what it keeps out of its deque.

@@ -186,10 +186,10 @@ impl Local {
         taken
     }
 
-    /// Gives half of what is kept to itself, a batch at most, to the worker that has asked for it.
+    /// Gives half of what is kept to itself to the worker that has asked for it.
     pub(super) fn hand_over(&self) {
         let asked = &self.shared().asked;
-        // Two loads for the usual case; who asks at the same time asks again.
+        // Two loads for the usual case; who asks at the same time finds that nobody is asked any more, and asks again.
         let Some(thief) = asked.load(Ordering::Relaxed).checked_sub(1) else { return };
         let half = self.shared().private.len() / 2;
         if half == 0 {

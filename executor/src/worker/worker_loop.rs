@@ -258,9 +258,11 @@ impl WorkerLoop<'_> {
         let since = *self.idle_since.get_or_insert_with(|| self.local.now());
         let spun = !core.settings.spin.is_zero() && self.spin(since);
         if !spun {
+            // Its hook may post, so it comes before the worker says that it sleeps.
+            let look = self.local.watch_tickets(self.local.now()).map(Duration::from_nanos);
             state.announce(me);
             core.quiesce.worker_went_idle();
-            let timeout = self.time_to_sleep();
+            let timeout = self.time_to_sleep(look);
             if timeout != Some(Duration::ZERO) {
                 add(&self.local.shared().counters.parks, 1);
             }
@@ -282,8 +284,9 @@ impl WorkerLoop<'_> {
         self.last_look = self.local.now();
     }
 
-    /// How long the worker, which has announced its sleep, may sleep; zero: not at all.
-    fn time_to_sleep(&mut self) -> Option<Duration> {
+    /// How long the worker, which has announced its sleep, may sleep; zero: not at all. `look`: until tickets are looked at
+    /// again.
+    fn time_to_sleep(&mut self, look: Option<Duration>) -> Option<Duration> {
         let core = &self.local.core;
         if core.phase() >= Phase::Stopping || !self.local.shared().has_nothing() {
             return Some(Duration::ZERO);
@@ -293,7 +296,6 @@ impl WorkerLoop<'_> {
         let timer = lock(&self.local.shared().timers)
             .plan_sleep()
             .map(|deadline| Duration::from_nanos(deadline.saturating_sub(now)));
-        let look = self.local.watch_tickets(now).map(Duration::from_nanos);
         [timer, self.sentinel_delay(), look].into_iter().flatten().min()
     }
 
@@ -361,6 +363,15 @@ impl WorkerLoop<'_> {
                     self.last_poll = now;
                     self.fire_timers(now);
                     self.park(Some(Duration::ZERO));
+                }
+                if local.is_look_due(now) {
+                    state.rise(me);
+                    local.watch_tickets(now);
+                    if local.has_queued() {
+                        return true;
+                    }
+                    state.spin(me);
+                    core.quiesce.worker_went_idle();
                 }
                 let watches = self.local.steals() && state.others_busy(me);
                 if watches && now.saturating_sub(self.last_watch) >= self.watch_interval() {

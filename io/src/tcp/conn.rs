@@ -231,7 +231,7 @@ impl Conn {
     pub(super) fn end(&mut self, reason: CloseReason) {
         if self.phase == Phase::Open {
             self.phase = Phase::Closing;
-            self.held_back = false;
+            (self.held_back, self.is_paused) = (false, false);
             self.reason = Some(reason);
         }
     }
@@ -240,7 +240,7 @@ impl Conn {
         self.output.clear();
         if self.phase < Phase::Closed {
             self.phase = Phase::Closed;
-            self.held_back = false;
+            (self.held_back, self.is_paused) = (false, false);
             self.reason = Some(reason);
         }
     }

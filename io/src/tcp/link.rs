@@ -14,7 +14,7 @@
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use dapple::{Color, Colored, Cx, Timer};
@@ -103,6 +103,8 @@ const QUEUED: u8 = 8;
 struct Source<P: Protocol> {
     bits: Arc<AtomicU8>,
     link: Colored<Link<P>>,
+    /// For who wants to know how long the connection is there; see [`serve_weakly`].
+    _keeps: Option<Arc<Connection<P>>>,
 }
 
 impl<P: Protocol> Ready for Source<P> {
@@ -179,6 +181,33 @@ pub(super) fn serve<P: Protocol>(
     options: ConnOptions,
     protocol: P,
 ) -> Connection<P> {
+    start(stream, color, options, protocol, |_| None)
+}
+
+/// The same for a protocol that holds its own connection, which does not live longer for that.
+pub(super) fn serve_weakly<P: Protocol>(
+    stream: TcpStream,
+    color: &Color,
+    options: ConnOptions,
+    protocol: P,
+) -> Weak<Connection<P>> {
+    let mut weak = Weak::new();
+    start(stream, color, options, protocol, |link| {
+        let connection = Arc::new(Connection { link: link.clone() });
+        weak = Arc::downgrade(&connection);
+        Some(connection)
+    });
+    weak
+}
+
+/// `keep`: what the reactor keeps for as long as the connection is registered.
+fn start<P: Protocol>(
+    stream: TcpStream,
+    color: &Color,
+    options: ConnOptions,
+    protocol: P,
+    keep: impl FnOnce(&Colored<Link<P>>) -> Option<Arc<Connection<P>>>,
+) -> Connection<P> {
     let TcpStream { stream, peer, site } = stream;
     let place =
         Place { site: Arc::clone(&site), token: Arc::new(OnceLock::new()), color: color.clone() };
@@ -192,7 +221,8 @@ pub(super) fn serve<P: Protocol>(
         is_over: false,
     };
     let link = Colored::new(color, link);
-    let entry = Arc::new(Source { bits: Arc::new(AtomicU8::new(0)), link: link.clone() });
+    let (bits, _keeps) = (Arc::new(AtomicU8::new(0)), keep(&link));
+    let entry = Arc::new(Source { bits, link: link.clone(), _keeps });
     // The first event registers the stream, on the color: nothing can come before it.
     link.post(move |link, cx| {
         link.run(cx, |link, cx| link.register(&site, entry, &token, cx));

@@ -9,19 +9,20 @@
 //!
 //! Back-pressure: the connection is paused, and so not read any more, while its domain is full, or while too many of
 //! its messages are in flight (delivered, and neither they nor their replies dropped). Output that
-//! waits stops reading, too. Nothing is ever dropped.
+//! waits stops reading, too. Nothing is dropped, unless the program ends (`on_drain`): then what is in flight is finished, and
+//! no more is delivered.
 //!
 //! When the peer has closed its side, the connection stays until no message is in flight, so that it gets all its replies.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use dapple::{Color, Cx, Domain};
 
 use super::conn::Conn;
-use super::link::{Connection, Protocol};
+use super::link::{self, Connection, Protocol};
 use super::listener::TcpStream;
 use super::{CloseReason, ConnOptions};
 
@@ -83,8 +84,8 @@ struct State {
     is_closing: bool,
     /// There is room in the domain again.
     has_room: bool,
-    /// How to reach the connection; none before it begins and when it is gone.
-    connection: Option<Connection<Framed>>,
+    /// How to reach the connection, which holds this, too; nothing before it begins and when it is gone.
+    connection: Weak<Connection<Framed>>,
     is_gone: bool,
 }
 
@@ -173,15 +174,30 @@ impl Shared {
     }
 
     /// Has the connection look at the state, if no event is queued that will.
-    fn look(&self, mut state: MutexGuard<'_, State>) {
+    fn look(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         if state.is_queued {
             return;
         }
-        // Before the first event of the connection there is none; that one looks.
-        let Some(connection) = state.connection.clone() else { return };
+        let Some(connection) = state.connection.upgrade() else {
+            state.is_gone = true;
+            return;
+        };
         state.is_queued = true;
         drop(state);
-        connection.with(|framed, conn, _| framed.look(conn));
+        let look = Look(Arc::clone(self));
+        connection.with(move |framed, conn, _| {
+            let _look = look;
+            framed.look(conn);
+        });
+    }
+}
+
+/// An event that looks at the state; if it is refused, or dropped unrun, the next one may be posted.
+struct Look(Arc<Shared>);
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        self.0.lock().is_queued = false;
     }
 }
 
@@ -292,6 +308,7 @@ impl Framed {
     /// Somebody has changed the state.
     fn look(&mut self, conn: &mut Conn) {
         let mut state = self.transport.0.lock();
+        // What comes from now on looks again.
         state.is_queued = false;
         write_out(&mut state, conn);
         let may_resume = state.in_flight <= self.transport.0.max_in_flight / 2;
@@ -402,7 +419,7 @@ impl Protocol for Framed {
     fn on_data(&mut self, conn: &mut Conn, cx: &mut Cx) {
         let delivered = catch_unwind(AssertUnwindSafe(|| self.deliver_some(conn, cx)));
         if let Err(payload) = delivered {
-            self.forget_connection();
+            self.is_gone();
             resume_unwind(payload);
         }
         self.end_if_over(conn);
@@ -421,18 +438,13 @@ impl Protocol for Framed {
     }
 
     fn on_close(&mut self, _: &CloseReason, _: &mut Cx) {
-        self.forget_connection();
+        self.is_gone();
     }
 }
 
 impl Framed {
-    /// The connection holds this, which holds the connection: that ends here.
-    fn forget_connection(&self) {
-        let mut state = self.transport.0.lock();
-        state.is_gone = true;
-        let connection = state.connection.take();
-        drop(state);
-        drop(connection);
+    fn is_gone(&self) {
+        self.transport.0.lock().is_gone = true;
     }
 }
 
@@ -513,8 +525,7 @@ impl TcpStream {
         let framed = Framed { transport: transport.clone(), deliver, is_draining: false };
         // Locked, so that the first event does not end before the connection is known.
         let mut state = transport.0.lock();
-        let connection = self.serve(color, conn, framed);
-        state.connection = Some(connection);
+        state.connection = link::serve_weakly(self, color, conn, framed);
         drop(state);
         transport
     }
