@@ -114,8 +114,9 @@ fn e4_a_color_that_was_rescued_goes_home() {
         }
         cx.post_here(move |cx| chain(home, been_away, done, cx));
     }
-    let rt = runtime(2);
     for _ in 0..5 {
+        // A new one each time: one that has seen long events would steal the color, and steals are for good.
+        let rt = runtime(2);
         let (tx, rx) = mpsc::channel();
         rt.handle().post_uncolored(move |cx| {
             let (home, color) = (cx.worker(), cx.new_color());
