@@ -3,8 +3,10 @@
 //! `cargo run --release -p dapple-benches --bin contexts`
 
 use std::process::ExitCode;
+use std::sync::mpsc;
 
 use clap::{Arg, ArgAction, Command, value_parser};
+use dapple::{Domain, Runtime};
 use dapple_benches::measure::{Took, median};
 use dapple_benches::openloop::service::Speed;
 use dapple_benches::shared_state::{Load, System, downgrade, run};
@@ -79,6 +81,31 @@ fn print(title: &str, lines: &[Line]) {
     }
 }
 
+/// Resident memory of this process, in bytes; 0 if the system does not tell.
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    pages.unwrap_or(0) * 4_096
+}
+
+/// What a million events that wait behind one take.
+fn memory() {
+    const EVENTS: u64 = 1_000_000;
+    let rt = Runtime::builder().workers(1).build().expect("a runtime");
+    let d = Domain::snapshot(&rt.handle(), 0u64);
+    let (go, wait) = mpsc::channel::<()>();
+    d.global(move |_| wait.recv().expect("somebody says go"));
+    let before = resident();
+    for i in 0..EVENTS {
+        d.global(move |g| *g.state_mut() += i);
+    }
+    let each = (resident() - before) as f64 / EVENTS as f64;
+    go.send(()).expect("the event waits");
+    rt.wait_idle();
+    let left = resident().saturating_sub(before) / 1_024;
+    println!("\na waiting event takes {each:.0} bytes; {left} KiB are kept when all have run");
+}
+
 fn main() -> ExitCode {
     let args = Command::new("contexts")
         .about("What an event of a domain costs, beside other ways to share a state")
@@ -118,6 +145,7 @@ fn main() -> ExitCode {
     let steps = (speed.steps(100), speed.steps(100_000));
     let systems = [System::PlainLoop, System::Snapshot, System::ReadWrite];
     let lines = interleaved(rounds, &systems, |s, w| downgrade(s, 1_000, steps, w));
+    memory();
     print("global, then downgrade and 100 us in anon (plain-loop: bare pinned threads)", &lines);
     ExitCode::SUCCESS
 }
