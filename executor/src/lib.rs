@@ -77,8 +77,8 @@ pub use self::{
     cx::Cx,
     domain::{
         AnonCx, ContextError, Domain, DomainBuilder, Done, DynCx, GlobalCx, InAnon, InGlobal,
-        InNone, MayAnon, MayGlobal, NoneCx, NoneOnly, Plain, Refused, Rights, TicketStall,
-        Transactional,
+        InNone, MayAnon, MayGlobal, NoneCx, NoneOnly, Plain, ReachesAnon, Refused, Rights,
+        TicketStall, Transactional,
     },
     error::TryPostError,
     metrics::{Distribution, Histogramming, Measure, Metrics},

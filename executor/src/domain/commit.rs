@@ -10,13 +10,12 @@ use dapple_colors::Ticket;
 
 use super::actions::Actions;
 use super::engine::Batch;
-use super::inner::{DomainPtr, core_of};
+use super::inner::{DomainPtr, core_of, own_event};
 use super::store::Freed;
 use crate::cx::Cx;
 use crate::event::{Event, Step};
 use crate::metrics::{Measure, Sample};
 use crate::runtime::core::{Core, Phase};
-use crate::worker::local::Local;
 
 /// The turn of an event to commit: what it has deferred.
 pub(super) struct Commit<S: Send + Sync + 'static> {
@@ -57,9 +56,7 @@ impl<S: Send + Sync + 'static> Commit<S> {
     }
 
     pub(super) fn into_event(self, core: &Core) -> NonNull<Event> {
-        let memory = Local::memory_for(core);
-        // SAFETY: the memory is fresh or recycled.
-        unsafe { Event::write_step(memory, self, true, Location::caller(), 0) }
+        own_event(core, self, Location::caller())
     }
 }
 
@@ -97,9 +94,7 @@ impl<S: Send + 'static> Remains<S> {
         if self.actions.is_empty() && self.version.is_none() {
             return;
         }
-        let memory = Local::memory_for(core);
-        // SAFETY: the memory is fresh or recycled.
-        core.queue_event(unsafe { Event::write_step(memory, self, true, site, 0) });
+        core.queue_event(own_event(core, self, site));
     }
 }
 

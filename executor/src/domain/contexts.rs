@@ -31,6 +31,11 @@ pub enum MayAnon {}
 #[derive(Debug)]
 pub enum NoneOnly {}
 
+/// Rights that include anon: [`MayGlobal`] and [`MayAnon`].
+pub trait ReachesAnon: Rights {}
+impl ReachesAnon for MayGlobal {}
+impl ReachesAnon for MayAnon {}
+
 impl Rights for MayGlobal {
     const HIGHEST: Context = Context::Global;
 }
@@ -121,7 +126,7 @@ macro_rules! steps {
             where
                 F: FnOnce(NoneCx<S, MayGlobal>) -> Done + Send + 'static,
             {
-                self.token.then(What::Commit(Context::Global), NoneStep(f, PhantomData), Location::caller())
+                self.token.then(What::Commit(MayGlobal::HIGHEST), NoneStep(f, PhantomData), Location::caller())
             }
 
             /// The same; the sub-event may go up to anon.
@@ -130,7 +135,7 @@ macro_rules! steps {
             where
                 F: FnOnce(NoneCx<S, MayAnon>) -> Done + Send + 'static,
             {
-                self.token.then(What::Commit(Context::Anon), NoneStep(f, PhantomData), Location::caller())
+                self.token.then(What::Commit(MayAnon::HIGHEST), NoneStep(f, PhantomData), Location::caller())
             }
 
             /// The same; the sub-event stays in none.
@@ -139,7 +144,7 @@ macro_rules! steps {
             where
                 F: FnOnce(NoneCx<S, NoneOnly>) -> Done + Send + 'static,
             {
-                self.token.then(What::Commit(Context::None), NoneStep(f, PhantomData), Location::caller())
+                self.token.then(What::Commit(NoneOnly::HIGHEST), NoneStep(f, PhantomData), Location::caller())
             }
         }
     };
@@ -263,24 +268,9 @@ impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
         self.token.renounce(Context::Anon);
         NoneCx::new(self.token)
     }
-
-    /// Enters anon, when no earlier event is in global, or may still reach it.
-    #[track_caller]
-    pub fn upgrade_anon_then<F>(self, f: F) -> Done
-    where
-        F: FnOnce(AnonCx<S>) -> Done + Send + 'static,
-    {
-        self.token.then(What::Upgrade(Context::Anon), AnonStep(f), Location::caller())
-    }
-
-    /// Gives up the right to enter global or anon: the event delays nobody's entry any more.
-    pub fn renounce(mut self) -> NoneCx<S, NoneOnly> {
-        self.token.renounce(Context::None);
-        NoneCx::new(self.token)
-    }
 }
 
-impl<S: Send + Sync + 'static> NoneCx<S, MayAnon> {
+impl<S: Send + Sync + 'static, R: ReachesAnon> NoneCx<S, R> {
     /// Enters anon, when no earlier event is in global, or may still reach it.
     #[track_caller]
     pub fn upgrade_anon_then<F>(self, f: F) -> Done

@@ -8,6 +8,7 @@
 
 use std::ptr::NonNull;
 
+use super::inner::own_event;
 use super::stretch::Stretch;
 use crate::cx::Cx;
 use crate::event::{Event, Step};
@@ -67,10 +68,7 @@ impl Done {
         step: T,
         site: &'static std::panic::Location<'static>,
     ) -> Done {
-        let memory = Local::memory_for(core);
-        // SAFETY: the memory is fresh or recycled.
-        let event = unsafe { Event::write_step(memory, step, true, site, 0) };
-        Done::of(core, event)
+        Done::of(core, own_event(core, step, site))
     }
 
     /// One that is in an event already.

@@ -19,13 +19,12 @@ use std::ptr::NonNull;
 use dapple_colors::Ticket;
 
 use super::commit::Commit;
-use super::inner::{DomainPtr, DomainStore, SKIP, Waiting, core_of, number_as_word};
+use super::inner::{DomainPtr, DomainStore, SKIP, Waiting, core_of, number_as_word, own_event};
 use super::store::Decision;
 use super::stretch::Stretch;
 use crate::cx::Cx;
 use crate::event::{Event, Step};
 use crate::runtime::core::{Core, Phase};
-use crate::worker::local::Local;
 
 /// Decisions in one collection, and looks at the order; one that passes many slots counts for some.
 const BATCH: usize = 8;
@@ -239,9 +238,7 @@ struct Resume<S: Send + Sync + 'static>(DomainPtr<S>);
 
 impl<S: Send + Sync + 'static> Resume<S> {
     fn into_event(self, core: &Core) -> NonNull<Event> {
-        let memory = Local::memory_for(core);
-        // SAFETY: the memory is fresh or recycled.
-        unsafe { Event::write_step(memory, self, true, Location::caller(), 0) }
+        own_event(core, self, Location::caller())
     }
 
     fn resume(self, core: &Core, cx: Option<&mut Cx>) {

@@ -135,8 +135,11 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(NoneCx<S, MayGlobal>) -> Done + Send + 'static,
     {
-        let part = NoneStep(f, PhantomData::<MayGlobal>);
-        self.post(Entry::none(Context::Global), part, Location::caller());
+        self.post(
+            Entry::of::<MayGlobal>(),
+            NoneStep(f, PhantomData::<MayGlobal>),
+            Location::caller(),
+        );
     }
 
     /// Posts an event of several steps that begins in global.
@@ -182,8 +185,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(NoneCx<S, MayAnon>) -> Done + Send + 'static,
     {
-        let part = NoneStep(f, PhantomData::<MayAnon>);
-        self.post(Entry::none(Context::Anon), part, Location::caller());
+        self.post(Entry::of::<MayAnon>(), NoneStep(f, PhantomData::<MayAnon>), Location::caller());
     }
 
     /// Posts an event of several steps that stays in none, and so delays nobody's entry; its sub-events may go
@@ -193,8 +195,11 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(NoneCx<S, NoneOnly>) -> Done + Send + 'static,
     {
-        let part = NoneStep(f, PhantomData::<NoneOnly>);
-        self.post(Entry::none(Context::None), part, Location::caller());
+        self.post(
+            Entry::of::<NoneOnly>(),
+            NoneStep(f, PhantomData::<NoneOnly>),
+            Location::caller(),
+        );
     }
 
     /// Posts an event of several steps whose contexts are known at run time; see [`DynCx`].
@@ -265,8 +270,11 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(NoneCx<S, MayGlobal>) -> Done + Send + 'static,
     {
-        let part = NoneStep(f, PhantomData::<MayGlobal>);
-        self.try_post(Entry::none(Context::Global), part, Location::caller())
+        self.try_post(
+            Entry::of::<MayGlobal>(),
+            NoneStep(f, PhantomData::<MayGlobal>),
+            Location::caller(),
+        )
     }
 
     /// As [`event_anon`](Self::event_anon), unless too many events are uncommitted.
@@ -279,8 +287,11 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(NoneCx<S, MayAnon>) -> Done + Send + 'static,
     {
-        let part = NoneStep(f, PhantomData::<MayAnon>);
-        self.try_post(Entry::none(Context::Anon), part, Location::caller())
+        self.try_post(
+            Entry::of::<MayAnon>(),
+            NoneStep(f, PhantomData::<MayAnon>),
+            Location::caller(),
+        )
     }
 
     /// Posts `f` to a color when less than the [most](DomainBuilder::max_uncommitted) events are uncommitted,

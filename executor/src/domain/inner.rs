@@ -16,7 +16,7 @@ use super::actions::Actions;
 use super::store::{Handles, Store, Version};
 use super::watch::Found;
 use crate::cx::Cx;
-use crate::event::Event;
+use crate::event::{Event, Step};
 use crate::lock::Lock;
 use crate::runtime::core::{Core, CoreRef};
 use crate::sync::{AtomicUsize, Ordering};
@@ -165,4 +165,14 @@ pub(super) fn core_of<'a>(cx: &Cx) -> &'a Core {
     // SAFETY: the worker counts on its core, and outlives what runs on it; the reference is used below the event
     // only.
     unsafe { cx.local().core.as_ptr().as_ref() }
+}
+
+/// An event without color of the domain's own, which is not counted.
+pub(super) fn own_event<T: Step>(
+    core: &Core,
+    step: T,
+    site: &'static Location<'static>,
+) -> NonNull<Event> {
+    // SAFETY: the memory is fresh or recycled.
+    unsafe { Event::write_step(Local::memory_for(core), step, true, site, 0) }
 }

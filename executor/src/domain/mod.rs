@@ -49,7 +49,8 @@ pub(crate) mod watch;
 pub use self::{
     builder::{DomainBuilder, Plain, Transactional},
     contexts::{
-        AnonCx, GlobalCx, InAnon, InGlobal, InNone, MayAnon, MayGlobal, NoneCx, NoneOnly, Rights,
+        AnonCx, GlobalCx, InAnon, InGlobal, InNone, MayAnon, MayGlobal, NoneCx, NoneOnly,
+        ReachesAnon, Rights,
     },
     done::Done,
     dynamic::{ContextError, DynCx, Refused},

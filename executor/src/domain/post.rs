@@ -4,9 +4,10 @@ use std::panic::Location;
 
 use dapple_colors::Context;
 
+use super::contexts::Rights;
 use super::engine::Batch;
 use super::handle::Domain;
-use super::inner::{Deferred, DomainPtr, DomainStore, Waiting};
+use super::inner::{Deferred, DomainPtr, DomainStore, Waiting, own_event};
 use super::part::{Continue, Holds, Part};
 use crate::color::refuse;
 use crate::error::TryPostError;
@@ -32,6 +33,11 @@ impl Entry {
         Entry { wants: Context::Global, ..Entry::none(Context::Global) };
     pub(super) const ANON: Entry = Entry { wants: Context::Anon, ..Entry::none(Context::Anon) };
     pub(super) const REPAIR: Entry = Entry { repairs: true, ..Entry::GLOBAL };
+
+    /// One of several steps that begins in none, with these rights.
+    pub(super) const fn of<R: Rights>() -> Entry {
+        Entry::none(R::HIGHEST)
+    }
 
     pub(super) const fn none(highest: Context) -> Entry {
         Entry { highest, wants: Context::None, repairs: false }
@@ -178,9 +184,8 @@ impl<S: Send + Sync + 'static, F: FnOnce(&mut Cx) + Send + 'static> Room<S, F> {
     pub(super) fn wait(self) {
         let handle = self.domain.clone();
         let (domain, core) = (handle.0, &*handle.0.core);
-        let (memory, site) = (Local::memory_for(core), self.site);
-        // SAFETY: the memory is fresh or recycled.
-        let event = Waiting(unsafe { Event::write_step(memory, self, true, site, 0) });
+        let site = self.site;
+        let event = Waiting(own_event(core, self, site));
         let _outside = Outside::enter(core);
         let mut batch = Batch::new();
         domain.store.with(|store| {
