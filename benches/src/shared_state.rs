@@ -17,6 +17,7 @@ use dapple::{Cx, Domain, Mode, Runtime};
 use crate::measure::{Took, time};
 use crate::openloop::service::{Speed, spin};
 use crate::random::SplitMix64;
+use crate::workloads::plain::on_bare_threads;
 use crate::workloads::{Gate, OpensWhenDropped, tokio_actor};
 
 /// Events that the generator posts at a time.
@@ -365,7 +366,12 @@ pub fn downgrade(system: System, events: u64, steps: (u64, u64), workers: usize)
         (post, Some(also))
     };
     match system {
-        System::PlainLoop => Some(bare_threads(load, global + anon, workers)),
+        System::PlainLoop => Some(on_bare_threads(load.events, workers, |events| {
+            for i in 0..events {
+                black_box(i);
+                spin(global + anon);
+            }
+        })),
         System::Snapshot => {
             Some(on_dapple(load, workers, move |rt| events(domain(rt, Mode::Snapshot))))
         }
@@ -374,29 +380,4 @@ pub fn downgrade(system: System, events: u64, steps: (u64, u64), workers: usize)
         }
         _ => None,
     }
-}
-
-/// The same work on bare threads, each pinned to a core, that share nothing.
-fn bare_threads(load: Load, steps: u64, workers: usize) -> Took {
-    let cores = core_affinity::get_core_ids().unwrap_or_default();
-    let start = std::sync::Barrier::new(workers + 1);
-    std::thread::scope(|s| {
-        let threads: Vec<_> = (0..workers)
-            .map(|w| {
-                let (start, core) = (&start, cores.get(w).copied());
-                s.spawn(move || {
-                    core.map(core_affinity::set_for_current);
-                    start.wait();
-                    for i in 0..load.events / workers as u64 {
-                        black_box(i);
-                        spin(steps);
-                    }
-                })
-            })
-            .collect();
-        time(load.events, || {
-            start.wait();
-            threads.into_iter().for_each(|t| t.join().expect("it does not panic"));
-        })
-    })
 }

@@ -36,23 +36,28 @@ pub fn run(workload: Workload, events: u64, workers: usize) -> Option<Took> {
         return None;
     }
     work_10us();
+    Some(on_bare_threads(events, workers, |events| _ = run_one(workload, events)))
+}
+
+/// `run` on so many threads, each pinned to a core, with its part of the events.
+pub(crate) fn on_bare_threads(events: u64, workers: usize, run: impl Fn(u64) + Sync) -> Took {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let start = std::sync::Barrier::new(workers + 1);
     std::thread::scope(|s| {
         let threads: Vec<_> = (0..workers)
             .map(|w| {
-                let (start, core) = (&start, cores.get(w).copied());
+                let (start, run, core) = (&start, &run, cores.get(w).copied());
                 s.spawn(move || {
                     core.map(core_affinity::set_for_current);
                     start.wait();
-                    run_one(workload, events / workers as u64);
+                    run(events / workers as u64);
                 })
             })
             .collect();
-        Some(time(events, || {
+        time(events, || {
             start.wait();
             threads.into_iter().for_each(|t| t.join().expect("it does not panic"));
-        }))
+        })
     })
 }
 
