@@ -23,25 +23,51 @@
 
 use crate::access::Access;
 
-/// Puts the colors of a set into the one order of all colors, each once, with its stronger access.
+/// A color that an event wants, and what for.
+pub trait Want {
+    /// Which color, in the one order of all colors.
+    type Key: Ord;
+    /// Which color.
+    fn key(&self) -> Self::Key;
+    /// What for.
+    fn access(&mut self) -> &mut Access;
+}
+
+impl<K: Ord + Copy> Want for (K, Access) {
+    type Key = K;
+    fn key(&self) -> K {
+        self.0
+    }
+    fn access(&mut self) -> &mut Access {
+        &mut self.1
+    }
+}
+
+/// Puts what a set wants into the one order of all colors, each color once, with its stronger access: that many stand at the
+/// front then, and what is behind them is left over.
 ///
 /// # Examples
 ///
 /// ```
 /// use dapple_colors::{Access::*, set::arrange};
-/// let mut wants = vec![('b', Shared), ('a', Exclusive), ('b', Exclusive)];
-/// arrange(&mut wants);
-/// assert_eq!(wants, [('a', Exclusive), ('b', Exclusive)]);
+/// let mut wants = [('b', Shared), ('a', Exclusive), ('b', Exclusive)];
+/// assert_eq!(arrange(&mut wants), 2);
+/// assert_eq!(wants[..2], [('a', Exclusive), ('b', Exclusive)]);
 /// ```
-pub fn arrange<K: Ord + Copy>(wants: &mut Vec<(K, Access)>) {
-    wants.sort_unstable();
-    wants.dedup_by(|later, first| {
-        let same = later.0 == first.0;
-        if same {
-            first.1 = first.1.max(later.1);
+pub fn arrange<W: Want>(wants: &mut [W]) -> usize {
+    wants.sort_unstable_by_key(W::key);
+    let mut kept = 0;
+    for at in 0..wants.len() {
+        if kept > 0 && wants[kept - 1].key() == wants[at].key() {
+            let access = *wants[at].access();
+            let known = wants[kept - 1].access();
+            *known = access.max(*known);
+        } else {
+            wants.swap(kept, at);
+            kept += 1;
         }
-        same
-    });
+    }
+    kept
 }
 
 /// What the arrival of a request means for its set.

@@ -378,7 +378,7 @@ fn explore(program: &Program) -> Found {
 fn program(colors: usize, posters: &[&[&[(usize, Access)]]]) -> Program {
     let arranged = |post: &&[(usize, Access)]| {
         let mut wants = post.to_vec();
-        arrange(&mut wants);
+        wants.truncate(arrange(&mut wants));
         wants
     };
     let posters = posters.iter().map(|p| p.iter().map(arranged).collect()).collect();

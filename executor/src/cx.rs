@@ -6,10 +6,13 @@ use std::panic::Location;
 use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
+use dapple_colors::Access;
+
 use crate::color::cell::ColorCell;
+use crate::color::set::post_set;
 use crate::runtime::core::CoreRef;
 use crate::worker::local::Local;
-use crate::{Color, Handle, Timer};
+use crate::{Color, Handle, Request, Timer};
 
 /// The worker and the color that a callback runs on.
 ///
@@ -47,9 +50,29 @@ impl Cx {
         unsafe { self.local.as_ref() }
     }
 
+    /// The color that the callback runs on; of a set, the one that was named first.
     #[inline]
-    pub(crate) fn current(&self) -> Option<NonNull<ColorCell>> {
-        NonNull::new(self.local().current.get().cast_mut())
+    fn first_color(&self) -> Option<NonNull<ColorCell>> {
+        let local = self.local();
+        let one = NonNull::new(local.current.get().cast_mut());
+        one.or_else(|| NonNull::new(local.reads.get().cast_mut())).or_else(|| {
+            // SAFETY: the set whose event runs is there.
+            unsafe { local.set.get().as_ref() }.map(|set| set.wants()[0].cell())
+        })
+    }
+
+    /// What the callback may do with a color; `None`: nothing.
+    #[inline]
+    pub(crate) fn access(&self, color: &Color) -> Option<Access> {
+        let (local, cell) = (self.local(), color.cell());
+        if std::ptr::eq(local.current.get(), cell.as_ptr()) {
+            return Some(Access::Exclusive);
+        }
+        if std::ptr::eq(local.reads.get(), cell.as_ptr()) {
+            return Some(Access::Shared);
+        }
+        // SAFETY: the set whose event runs is there.
+        unsafe { local.set.get().as_ref() }.and_then(|set| set.access(cell))
     }
 
     /// Runs `f`; a panic is caught, counted and reported.
@@ -72,8 +95,8 @@ impl Cx {
         }
     }
 
-    /// Posts `f` to the color that the callback runs on, without a handle of it; if it runs on none,
-    /// without a color.
+    /// Posts `f` to the color that the callback runs on, without a handle of it; of a set, to the color that was named first;
+    /// if it runs on none, without a color.
     ///
     /// # Examples
     ///
@@ -94,7 +117,7 @@ impl Cx {
     #[inline]
     pub fn post_here<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, f: F) {
         let local = self.local();
-        match self.current() {
+        match self.first_color() {
             // SAFETY: the callback runs on the color.
             Some(cell) => unsafe { local.post(cell, f, Location::caller()) },
             None => local.post_uncolored(f, Location::caller()),
@@ -115,6 +138,25 @@ impl Cx {
     #[inline]
     pub fn post_uncolored<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, f: F) {
         self.local().post_uncolored(f, Location::caller());
+    }
+
+    /// Posts `f` to a color with shared access. See [`Handle::post_shared`].
+    #[track_caller]
+    pub fn post_shared<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, color: &Color, f: F) {
+        color.post_shared_from_anywhere(f, Location::caller());
+    }
+
+    /// Posts `f` to several colors at once. See [`Handle::post_set`].
+    ///
+    /// # Panics
+    ///
+    /// When a color belongs to another runtime.
+    #[track_caller]
+    pub fn post_set<F>(&mut self, colors: &[Request<'_>], f: F)
+    where
+        F: FnOnce(&mut Cx) + Send + 'static,
+    {
+        post_set(&self.local().core, colors, f, Location::caller());
     }
 
     /// Posts `f` to a color after `delay`. See [`Handle::post_after`].
@@ -145,15 +187,20 @@ impl Cx {
         Handle::new(CoreRef::of(&self.local().core))
     }
 
-    /// The color that the callback runs on; `None` if it has none.
+    /// The color that the callback runs on, of a set the one that was named first; `None` if it has none.
     pub fn color(&self) -> Option<Color> {
-        // SAFETY: the color of the event that runs is alive, and held by this worker.
-        self.current().map(|cell| unsafe { Color::revive(cell) })
+        // SAFETY: the color of the event that runs is alive, and held by this worker, or read by the event.
+        self.first_color().map(|cell| unsafe { Color::revive(cell) })
     }
 
-    /// Does the callback run on this color (C15)?
+    /// Does the callback run on this color, alone or beside others (C15)?
     pub fn is_on(&self, color: &Color) -> bool {
-        self.current() == Some(color.cell())
+        self.access(color).is_some()
+    }
+
+    /// Does it, and nothing else of the color meanwhile?
+    pub fn is_alone_on(&self, color: &Color) -> bool {
+        self.access(color) == Some(Access::Exclusive)
     }
 
     /// The number of the worker that runs the callback, counted from 0.

@@ -70,8 +70,9 @@ mod models;
 #[cfg(not(loom))]
 pub use self::{
     color::{
-        Color, ColorBuilder,
+        Color, ColorBuilder, Request,
         colored::{Colored, Reached},
+        colored_set::{ColoredSet, Exclusive, Part, Shared},
         palette::Palette,
     },
     cx::Cx,

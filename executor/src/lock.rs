@@ -12,10 +12,15 @@
 #[cfg(not(loom))]
 use crate::sync::{AtomicBool, Ordering, UnsafeCell, yield_now};
 
+/// A lock that guards no value of its own.
+#[cfg(not(loom))]
+#[derive(Debug)]
+pub(crate) struct Flag(AtomicBool);
+
 /// See the module.
 #[cfg(not(loom))]
 pub(crate) struct Lock<T> {
-    held: AtomicBool,
+    held: Flag,
     value: UnsafeCell<T>,
 }
 
@@ -31,22 +36,17 @@ unsafe impl<T: Send> Sync for Lock<T> {}
 const SPINS: u32 = 64;
 
 #[cfg(not(loom))]
-impl<T> Lock<T> {
-    pub(crate) fn new(value: T) -> Self {
-        Lock { held: AtomicBool::new(false), value: UnsafeCell::new(value) }
+impl Flag {
+    pub(crate) const fn new() -> Self {
+        Flag(AtomicBool::new(false))
     }
 
-    /// Runs `f` on the value while nobody else has it.
+    /// Takes the lock.
     #[inline]
-    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
-        if self.held.swap(true, Ordering::Acquire) {
+    pub(crate) fn acquire(&self) {
+        if self.0.swap(true, Ordering::Acquire) {
             self.wait();
         }
-        let release = Release(&self.held);
-        // SAFETY: we hold the lock.
-        let result = self.value.with_mut(|value| f(unsafe { &mut *value }));
-        drop(release);
-        result
     }
 
     #[cold]
@@ -54,25 +54,75 @@ impl<T> Lock<T> {
         for _ in 0..SPINS {
             crate::sync::spin_loop();
             // A look does not take the line from the holder.
-            if !self.held.load(Ordering::Relaxed) && !self.held.swap(true, Ordering::Acquire) {
+            if !self.0.load(Ordering::Relaxed) && !self.0.swap(true, Ordering::Acquire) {
                 return;
             }
         }
-        while self.held.swap(true, Ordering::Acquire) {
+        while self.0.swap(true, Ordering::Acquire) {
             yield_now();
         }
+    }
+
+    /// Gives it back; by who has taken it.
+    #[inline]
+    pub(crate) fn release(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(not(loom))]
+impl<T> Lock<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Lock { held: Flag::new(), value: UnsafeCell::new(value) }
+    }
+
+    /// Runs `f` on the value while nobody else has it.
+    #[inline]
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        self.held.acquire();
+        let release = Release(&self.held);
+        // SAFETY: we hold the lock.
+        let result = self.value.with_mut(|value| f(unsafe { &mut *value }));
+        drop(release);
+        result
     }
 }
 
 /// Releases, also when what ran under the lock panics.
 #[cfg(not(loom))]
-struct Release<'a>(&'a AtomicBool);
+struct Release<'a>(&'a Flag);
 
 #[cfg(not(loom))]
 impl Drop for Release<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+        self.0.release();
+    }
+}
+
+#[cfg(loom)]
+pub(crate) struct Flag {
+    held: crate::sync::Mutex<bool>,
+    released: loom::sync::Condvar,
+}
+
+#[cfg(loom)]
+impl Flag {
+    pub(crate) fn new() -> Self {
+        Flag { held: crate::sync::Mutex::new(false), released: loom::sync::Condvar::new() }
+    }
+
+    pub(crate) fn acquire(&self) {
+        let mut held = self.held.lock().unwrap();
+        while *held {
+            held = self.released.wait(held).unwrap();
+        }
+        *held = true;
+    }
+
+    pub(crate) fn release(&self) {
+        *self.held.lock().unwrap() = false;
+        self.released.notify_one();
     }
 }
 

@@ -30,9 +30,11 @@ use dapple_colors::{Finished, Posted};
 
 use super::life::Life;
 use super::queue::{Link, Queue};
+use super::readers::Readers;
 use crate::event::{Event, Header};
+use crate::lock::Flag;
 use crate::runtime::core::Core;
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU16, AtomicU32, Ordering};
 use crate::worker::steal::{Verdict, verdict};
 
 /// What a palette adds to the death of its colors.
@@ -58,19 +60,26 @@ pub(crate) struct ColorCell {
     pub(crate) life: Life,
     core: NonNull<Core>,
     /// The worker that last ran it, or where it was placed.
-    home: AtomicU32,
-    pub(crate) label: u32,
+    home: AtomicU16,
+    label: u8,
+    default: bool,
+    pub(crate) readers: Readers,
     /// Learned: nanoseconds per turn and per event. Written by the holder only.
     turn_nanos: AtomicU32,
     event_nanos: AtomicU32,
     grave: Header,
     /// Learned: how many events a turn exchanges with other colors, in thousandths. Written by the holder.
     traffic: AtomicU32,
+    /// Held by posters of sets while they take their places.
+    pub(crate) set_lock: Flag,
     retire: Option<Box<dyn Retire>>,
-    default: bool,
     #[cfg(debug_assertions)]
     holder: AtomicU32,
 }
+
+/// What a turn reads stands in one line of the cache.
+#[cfg(not(debug_assertions))]
+const _: () = assert!(std::mem::offset_of!(ColorCell, grave) == 64);
 
 /// How a visit to the grave ended.
 #[must_use]
@@ -100,14 +109,16 @@ impl ColorCell {
             queue: Queue::new(),
             life: Life::new(),
             core,
-            home: AtomicU32::new(home as u32),
-            label,
+            home: AtomicU16::new(home as u16),
+            label: label as u8,
+            default,
+            readers: Readers::new(),
             turn_nanos: AtomicU32::new(UNKNOWN),
             event_nanos: AtomicU32::new(UNKNOWN),
             grave: Header::grave(),
             traffic: AtomicU32::new(0),
+            set_lock: Flag::new(),
             retire,
-            default,
             #[cfg(debug_assertions)]
             holder: AtomicU32::new(0),
         };
@@ -125,6 +136,12 @@ impl ColorCell {
         self.default
     }
 
+    /// Which label it has; 0: none.
+    #[inline]
+    pub(crate) fn label(&self) -> u32 {
+        self.label.into()
+    }
+
     #[inline]
     pub(crate) fn home(&self) -> usize {
         self.home.load(Ordering::Relaxed) as usize
@@ -133,7 +150,7 @@ impl ColorCell {
     #[inline]
     pub(crate) fn set_home(&self, worker: usize) {
         if self.home() != worker {
-            self.home.store(worker as u32, Ordering::Relaxed);
+            self.home.store(worker as u16, Ordering::Relaxed);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Data bound to a color (C13).
 //!
-//! The value is reached in exclusive events of its color only, so it needs no lock. Nothing counts
+//! The value is written in exclusive events of its color only, and read in shared ones, so it needs no lock. Nothing counts
 //! the events that will reach it: when the last handle is dropped, an event is posted to the color
 //! that drops the value, and the order of the queue puts it behind all that were posted before.
 //! That event is posted whatever the phase of the runtime; where it is disposed of instead of run,
@@ -11,13 +11,16 @@ use std::fmt;
 use std::panic::Location;
 use std::ptr::NonNull;
 
+use dapple_colors::Access;
+
+use super::colored_set::{Exclusive, Shared};
 use super::handle::Color;
 use crate::cx::Cx;
 use crate::event::Event;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering, fence};
 use crate::worker::local::Local;
 
-struct Inner<T> {
+pub struct Inner<T> {
     handles: AtomicUsize,
     color: Color,
     poisoned: AtomicBool,
@@ -26,7 +29,7 @@ struct Inner<T> {
     value: UnsafeCell<T>,
 }
 
-/// A value that belongs to a color: `&mut T` in its events, nothing anywhere else.
+/// A value that belongs to a color: `&mut T` in its events, `&T` in its shared ones, nothing anywhere else.
 ///
 /// Handles can be cloned and sent to any thread. When the last one is dropped, the value is dropped
 /// as an event of its color, behind the events that were posted before.
@@ -54,14 +57,21 @@ struct Inner<T> {
 #[doc(alias = "mutex")]
 pub struct Colored<T: Send + 'static>(NonNull<Inner<T>>);
 
-// SAFETY: only one event at a time reaches the value, on whatever thread, which T: Send allows. The
-// rest of `Inner` is atomic, immutable, or touched on the color only.
+// SAFETY: only one event at a time reaches the value, on whatever thread, which T: Send allows; or several that share it, which
+// asks for T: Sync. The rest of `Inner` is atomic, immutable, or touched on the color only.
 unsafe impl<T: Send> Send for Colored<T> {}
 // SAFETY: as above; `&Colored<T>` gives no `&T` off the color.
 unsafe impl<T: Send> Sync for Colored<T> {}
 
 /// A pointer that an event takes along.
-struct Reach<T>(NonNull<Inner<T>>);
+pub struct Reach<T>(pub(super) NonNull<Inner<T>>);
+
+impl<T> Clone for Reach<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Reach<T> {}
 
 // SAFETY: as for `Colored`.
 unsafe impl<T: Send> Send for Reach<T> {}
@@ -83,6 +93,23 @@ impl<T: Send + 'static> Colored<T> {
     fn inner(&self) -> &Inner<T> {
         // SAFETY: a handle keeps it; the event that drops it is posted by the last one.
         unsafe { self.0.as_ref() }
+    }
+
+    pub(super) fn reach(&self) -> Reach<T> {
+        Reach(self.0)
+    }
+
+    /// This value by `&mut`, as a part of a set; see [`ColoredSet`](crate::ColoredSet).
+    pub fn exclusive(&self) -> Exclusive<'_, T> {
+        Exclusive(self)
+    }
+
+    /// This value by `&`, as a part of a set; see [`ColoredSet`](crate::ColoredSet).
+    pub fn shared(&self) -> Shared<'_, T>
+    where
+        T: Sync,
+    {
+        Shared(self)
     }
 
     /// The color that the value belongs to.
@@ -131,12 +158,88 @@ impl<T: Send + 'static> Colored<T> {
         }
     }
 
-    /// The value, from within an event of its color: how an event that has one value of a color
+    /// Posts a shared event that gets the value: it may run beside other shared events of the color, on all cores at once, but
+    /// not beside an exclusive one. See [`Handle::post_shared`](crate::Handle::post_shared).
+    ///
+    /// A panic in it poisons nothing, as it cannot have changed the value.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let table = dapple::Colored::new(&rt.handle().new_color(), vec![3, 1, 2]);
+    /// table.post(|table, _| table.sort());
+    /// for _ in 0..10 {
+    ///     table.post_shared(|table, _| assert_eq!(*table, [1, 2, 3]));
+    /// }
+    /// rt.wait_idle();
+    /// # assert_eq!(rt.metrics().panics(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn post_shared<F: FnOnce(&T, &mut Cx) + Send + 'static>(&self, f: F)
+    where
+        T: Sync,
+    {
+        let reach = Reach(self.0);
+        let event = move |cx: &mut Cx| {
+            let reach = reach;
+            // SAFETY: this is a shared event of the color, posted through a handle; so the value is there until it has ended.
+            let inner = unsafe { reach.0.as_ref() };
+            if inner.poisoned.load(Ordering::Relaxed) {
+                cx.local().count_dropped(1);
+                return drop(f);
+            }
+            // SAFETY: no exclusive event of the color runs, so nobody has the value by `&mut`.
+            f(unsafe { inner.read() }, cx);
+        };
+        self.inner().color.post_shared_from_anywhere(event, Location::caller());
+    }
+
+    /// The value, from within any event of its color, shared or not, to be read.
+    ///
+    /// # Panics
+    ///
+    /// When the event does not run on the value's color; when it has this very value by `&mut` already; when the value is
+    /// poisoned.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let color = rt.handle().new_color();
+    /// let (rates, prices) = (dapple::Colored::new(&color, 2), dapple::Colored::new(&color, 5));
+    /// prices.post_shared(move |price, cx| assert_eq!(price * rates.get(cx), 10));
+    /// rt.wait_idle();
+    /// # assert_eq!(rt.metrics().panics(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn get<'a>(&'a self, cx: &'a Cx) -> &'a T
+    where
+        T: Sync,
+    {
+        let inner = self.inner();
+        match cx.access(&inner.color) {
+            None => panic!("the event does not run on the color of this value"),
+            // `borrowed` is touched by exclusive events only.
+            Some(Access::Exclusive) => {
+                assert!(!inner.borrowed.get(), "the event has this value by reference already")
+            }
+            Some(Access::Shared) => {}
+        }
+        assert!(!self.is_poisoned(), "the value is poisoned: an event on it panicked");
+        // SAFETY: an event of the color runs. If it is a shared one, no exclusive one does. Otherwise it is alone, does not
+        // have the value by `&mut`, and cannot get it so while `cx` is borrowed.
+        unsafe { inner.read() }
+    }
+
+    /// The value, from within an exclusive event of its color: how an event that has one value of a color
     /// reaches another. A panic while it is held poisons the value.
     ///
     /// # Panics
     ///
-    /// When the event does not run on the value's color; when it has this very value by reference
+    /// When the event does not run alone on the value's color; when it has this very value by reference
     /// already; when the value is poisoned.
     ///
     /// # Examples
@@ -155,7 +258,11 @@ impl<T: Send + 'static> Colored<T> {
     #[track_caller]
     pub fn get_mut<'a>(&'a self, cx: &'a mut Cx) -> Reached<'a, T> {
         let inner = self.inner();
-        assert!(cx.is_on(&inner.color), "the event does not run on the color of this value");
+        match cx.access(&inner.color) {
+            None => panic!("the event does not run on the color of this value"),
+            Some(Access::Shared) => panic!("the event shares the color of this value with others"),
+            Some(Access::Exclusive) => {}
+        }
         assert!(!inner.borrowed.get(), "the event has this value by reference already");
         assert!(!self.is_poisoned(), "the value is poisoned: an event on it panicked");
         Reached(inner.borrow())
@@ -163,7 +270,7 @@ impl<T: Send + 'static> Colored<T> {
 
     /// Has an event on the value panicked, and nobody repaired it?
     pub fn is_poisoned(&self) -> bool {
-        self.inner().poisoned.load(Ordering::Relaxed)
+        self.inner().is_poisoned()
     }
 
     /// Posts an event that gets the value even if it is poisoned. When `f` returns, the value is
@@ -183,9 +290,34 @@ impl<T: Send + 'static> Colored<T> {
 }
 
 impl<T> Inner<T> {
-    /// The caller is an event of the color and has no reference to the value.
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Relaxed)
+    }
+
+    /// # Safety
+    ///
+    /// The caller is an event of the color, and nobody has the value by `&mut` while the reference lives.
+    pub(super) unsafe fn read(&self) -> &T {
+        // SAFETY: by contract.
+        unsafe { &*self.value.get() }
+    }
+
+    /// The same for a set's event. If that is alone on the color, as `cx` may tell, it cannot get the value by `&mut` meanwhile.
+    ///
+    /// # Safety
+    ///
+    /// As [`read`](Self::read).
+    pub(super) unsafe fn read_in_set(&self, cx: Option<&Cx>) -> Reading<'_, T> {
+        let alone = cx.is_some_and(|cx| cx.access(&self.color) == Some(Access::Exclusive));
+        if alone {
+            self.borrowed.set(true);
+        }
+        Reading { inner: self, alone }
+    }
+
+    /// The caller is an exclusive event of the color and has no reference to the value.
     #[inline]
-    fn borrow(&self) -> Borrow<'_, T> {
+    pub(super) fn borrow(&self) -> Borrow<'_, T> {
         // It may be true: a `Reached` that an earlier event has forgotten ended with that event.
         self.borrowed.set(true);
         Borrow { inner: self, was_panicking: std::thread::panicking() }
@@ -200,7 +332,7 @@ impl<T> Inner<T> {
 }
 
 /// The one reference to a value, from [`Inner::borrow`] until it is dropped.
-struct Borrow<'a, T> {
+pub struct Borrow<'a, T> {
     inner: &'a Inner<T>,
     /// In a destructor that runs while the thread unwinds: that panic is not the value's.
     was_panicking: bool,
@@ -208,7 +340,7 @@ struct Borrow<'a, T> {
 
 impl<T> Borrow<'_, T> {
     #[inline]
-    fn value(&mut self) -> &mut T {
+    pub(super) fn value(&mut self) -> &mut T {
         // SAFETY: made by an event of the color, of which no other one runs; `borrowed` keeps this
         // event from making a second one.
         unsafe { &mut *self.inner.value.get() }
@@ -221,6 +353,29 @@ impl<T> Drop for Borrow<'_, T> {
         self.inner.borrowed.set(false);
         if !self.was_panicking && std::thread::panicking() {
             self.inner.poisoned.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A reference to a value for a set's event, from [`Inner::read_in_set`] until it is dropped.
+pub struct Reading<'a, T> {
+    inner: &'a Inner<T>,
+    /// `borrowed` is set, and ours.
+    alone: bool,
+}
+
+impl<T> Reading<'_, T> {
+    pub(super) fn value(&self) -> &T {
+        // SAFETY: made by an event of the color. If it is alone, `borrowed` keeps it from reaching the value by `&mut`; if not, no
+        // exclusive event of the color runs.
+        unsafe { &*self.inner.value.get() }
+    }
+}
+
+impl<T> Drop for Reading<'_, T> {
+    fn drop(&mut self) {
+        if self.alone {
+            self.inner.borrowed.set(false);
         }
     }
 }

@@ -5,12 +5,13 @@ use std::hash::{Hash, Hasher};
 use std::panic::Location;
 use std::ptr::NonNull;
 
-use dapple_colors::Posted;
+use dapple_colors::{Access, Posted};
 
 use super::cell::{ColorCell, GRAVE_WORTH, Retire};
+use super::set::Request;
 use crate::Handle;
 use crate::cx::Cx;
-use crate::event::Event;
+use crate::event::{Event, Kind};
 use crate::runtime::core::{Core, CoreRef, Phase};
 use crate::sync::Ordering;
 use crate::worker::entry::Entry;
@@ -87,6 +88,22 @@ impl Color {
         self.post_from_anywhere(f, Location::caller());
     }
 
+    /// Posts `f` with shared access; see [`Handle::post_shared`].
+    #[track_caller]
+    pub fn post_shared<F: FnOnce(&mut Cx) + Send + 'static>(&self, f: F) {
+        self.post_shared_from_anywhere(f, Location::caller());
+    }
+
+    /// This color for itself, as a part of a set; see [`Handle::post_set`].
+    pub fn exclusive(&self) -> Request<'_> {
+        Request { color: self, access: Access::Exclusive }
+    }
+
+    /// This color beside other events that share it, as a part of a set; see [`Handle::post_set`].
+    pub fn shared(&self) -> Request<'_> {
+        Request { color: self, access: Access::Shared }
+    }
+
     /// A handle of the runtime that the color belongs to.
     pub fn runtime(&self) -> Handle {
         Handle::new(CoreRef::of(self.core()))
@@ -144,6 +161,29 @@ impl Color {
         unsafe { self.enqueue_from_outside(event) }
     }
 
+    /// Posts a shared event from whatever thread this is.
+    pub(crate) fn post_shared_from_anywhere<F: FnOnce(&mut Cx) + Send + 'static>(
+        &self,
+        f: F,
+        site: &'static Location<'static>,
+    ) {
+        let core = self.core();
+        let local = Local::current(core);
+        if local.is_none() && core.phase() != Phase::Running {
+            return refuse(core, f, site);
+        }
+        let posted = local.map_or_else(|| core.stamp_outside(), Local::stamp);
+        // SAFETY: the memory is fresh or recycled; then the event is fresh. We are a handle.
+        unsafe {
+            let event =
+                Event::write_closure(Local::memory_for(core), f, Kind::Shared, site, posted);
+            match local {
+                Some(local) => local.enqueue_behind(self.0, event),
+                None => self.enqueue_from_outside(event),
+            }
+        }
+    }
+
     /// Appends an event, whatever the phase.
     ///
     /// # Safety
@@ -199,6 +239,20 @@ pub(crate) fn outside_event<F: FnOnce(&mut Cx) + Send + 'static>(
     unsafe { Event::write(core.events.take_outside().cast(), f, site, posted) }
 }
 
+/// Posts without a color, from whatever thread this is.
+#[inline]
+pub(crate) fn post_uncolored<F: FnOnce(&mut Cx) + Send + 'static>(
+    core: &Core,
+    f: F,
+    site: &'static Location<'static>,
+) {
+    match Local::current(core) {
+        Some(local) => local.post_uncolored(f, site),
+        None if core.phase() == Phase::Running => core.queue_event(outside_event(core, f, site)),
+        None => refuse(core, f, site),
+    }
+}
+
 /// Drops what came too late, from outside.
 #[cold]
 pub(crate) fn refuse<F>(core: &Core, f: F, site: &'static Location<'static>) {
@@ -246,7 +300,7 @@ impl Hash for Color {
 impl fmt::Debug for Color {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // SAFETY: a handle keeps the cell.
-        let label = unsafe { self.0.as_ref() }.label;
+        let label = unsafe { self.0.as_ref() }.label();
         let mut out = f.debug_tuple("Color");
         match self.core().labels.name(label) {
             Some(name) => out.field(&name),

@@ -2,8 +2,10 @@
 //!
 //! * [`queue`]: the atomic queue of a color.
 //! * [`life`]: who keeps a color.
+//! * [`readers`]: shared events that run beside each other.
+//! * [`set`], [`two_phase`]: events that need several colors.
 //! * [`cell`]: the shared object behind the handles, and how it ends.
-//! * [`colored`]: data that belongs to a color.
+//! * [`colored`]: data that belongs to a color; [`colored_set`]: data of several.
 //! * [`palette`]: keys to colors.
 
 #[cfg(not(loom))]
@@ -11,13 +13,21 @@ pub(crate) mod cell;
 #[cfg(not(loom))]
 pub(crate) mod colored;
 #[cfg(not(loom))]
+pub(crate) mod colored_set;
+#[cfg(not(loom))]
 mod handle;
 pub(crate) mod life;
 #[cfg(not(loom))]
 pub(crate) mod palette;
 pub(crate) mod queue;
+pub(crate) mod readers;
+#[cfg(not(loom))]
+pub(crate) mod set;
+pub(crate) mod two_phase;
 
 #[cfg(not(loom))]
 pub use handle::{Color, ColorBuilder};
 #[cfg(not(loom))]
-pub(crate) use handle::{outside_event, refuse};
+pub(crate) use handle::{outside_event, post_uncolored, refuse};
+#[cfg(not(loom))]
+pub use set::Request;

@@ -16,7 +16,7 @@ use super::actions::Actions;
 use super::store::{Handles, Store, Version};
 use super::watch::Found;
 use crate::cx::Cx;
-use crate::event::{Event, Step};
+use crate::event::{Event, Kind, Step};
 use crate::lock::Lock;
 use crate::runtime::core::{Core, CoreRef};
 use crate::sync::{AtomicUsize, Ordering};
@@ -174,5 +174,5 @@ pub(super) fn own_event<T: Step>(
     site: &'static Location<'static>,
 ) -> NonNull<Event> {
     // SAFETY: the memory is fresh or recycled.
-    unsafe { Event::write_step(Local::memory_for(core), step, true, site, 0) }
+    unsafe { Event::write_step(Local::memory_for(core), step, Kind::Housekeeping, site, 0) }
 }

@@ -10,7 +10,7 @@ use super::dynamic::DynCx;
 use super::inner::{DomainPtr, SKIP, Waiting};
 use super::token::{Last, Token};
 use crate::cx::Cx;
-use crate::event::{Event, Step};
+use crate::event::{Event, Kind, Step};
 use crate::runtime::core::Phase;
 use crate::worker::local::Local;
 
@@ -42,7 +42,7 @@ impl<S: Send + Sync + 'static, K: Part<S>> Continue<S, K> {
         posted: u64,
     ) -> Waiting {
         // SAFETY: by contract.
-        Waiting(unsafe { Event::write_step(memory, self, false, site, posted) })
+        Waiting(unsafe { Event::write_step(memory, self, Kind::Closure, site, posted) })
     }
 
     /// As an event, on a worker.

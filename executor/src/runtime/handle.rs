@@ -4,10 +4,11 @@ use std::fmt;
 use std::panic::Location;
 
 use super::core::{Core, CoreRef, Phase};
-use crate::color::{outside_event, refuse};
+use crate::color::post_uncolored;
+use crate::color::set::post_set;
 use crate::metrics::Metrics;
 use crate::worker::local::Local;
-use crate::{Color, ColorBuilder, Cx};
+use crate::{Color, ColorBuilder, Cx, Request};
 
 /// A handle of a runtime: makes colors, and posts callbacks. Clone it and send it anywhere; a handle
 /// does not keep the runtime running.
@@ -83,15 +84,79 @@ impl Handle {
     #[track_caller]
     #[inline]
     pub fn post_uncolored<F: FnOnce(&mut Cx) + Send + 'static>(&self, f: F) {
-        let site = Location::caller();
-        match Local::current(&self.core) {
-            Some(local) => local.post_uncolored(f, site),
-            None if self.core.phase() == Phase::Running => {
-                let event = outside_event(&self.core, f, site);
-                self.core.queue_event(event);
-            }
-            None => refuse(&self.core, f, site),
-        }
+        post_uncolored(&self.core, f, Location::caller());
+    }
+
+    /// Posts `f` to a color with shared access: it may run beside other shared events of the color, on all cores at once, but
+    /// not beside an exclusive one (C5). Elsewhere that is a reader of a readers-writer lock.
+    ///
+    /// Shared events that stand behind each other in the color's queue are one group, without an order inside. A group begins
+    /// when the exclusive event before it has ended, and the exclusive event behind it begins when all of the group have ended; so
+    /// neither side starves.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    /// use std::sync::Arc;
+    /// let rt = dapple::Runtime::new()?;
+    /// let (h, table) = (rt.handle(), rt.handle().new_color());
+    /// let entries = Arc::new(AtomicU32::new(0));
+    /// let writer = entries.clone();
+    /// h.post(&table, move |_| writer.store(7, Ordering::Relaxed));
+    /// for _ in 0..100 {
+    ///     let reader = entries.clone();
+    ///     h.post_shared(&table, move |_| assert_eq!(reader.load(Ordering::Relaxed), 7));
+    /// }
+    /// h.post(&table, move |_| entries.store(8, Ordering::Relaxed));
+    /// rt.wait_idle();
+    /// # assert_eq!(rt.metrics().panics(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    #[doc(alias = "read lock")]
+    pub fn post_shared<F: FnOnce(&mut Cx) + Send + 'static>(&self, color: &Color, f: F) {
+        color.post_shared_from_anywhere(f, Location::caller());
+    }
+
+    /// Posts `f` to several colors, each [exclusive](Color::exclusive) or [shared](Color::shared): it runs when it has them all
+    /// (C6). No thread waits meanwhile, and sets never wait for each other in a circle, in whatever order they name
+    /// their colors.
+    ///
+    /// A color that is named twice counts once, with its stronger access. A set of one color is a plain post.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::{Arc, atomic::{AtomicI64, Ordering::Relaxed}};
+    /// let rt = dapple::Runtime::new()?;
+    /// let h = rt.handle();
+    /// let (alice, bob) = (h.new_color(), h.new_color());
+    /// let balances = Arc::new([AtomicI64::new(100), AtomicI64::new(0)]);
+    /// let (transfer, audit) = (balances.clone(), balances.clone());
+    /// h.post_set(&[alice.exclusive(), bob.exclusive()], move |_| {
+    ///     transfer[0].fetch_sub(30, Relaxed);
+    ///     transfer[1].fetch_add(30, Relaxed);
+    /// });
+    /// h.post_set(&[bob.shared(), alice.shared()], move |_| {
+    ///     assert_eq!(audit[0].load(Relaxed) + audit[1].load(Relaxed), 100);
+    /// });
+    /// rt.wait_idle();
+    /// # assert_eq!((rt.metrics().panics(), rt.metrics().events()), (0, 2));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When a color belongs to another runtime.
+    #[track_caller]
+    #[doc(alias = "when")]
+    #[doc(alias = "behaviour")]
+    pub fn post_set<F>(&self, colors: &[Request<'_>], f: F)
+    where
+        F: FnOnce(&mut Cx) + Send + 'static,
+    {
+        post_set(&self.core, colors, f, Location::caller());
     }
 
     /// The figures of the runtime.

@@ -14,22 +14,15 @@ impl Local {
     /// Drops what was taken out of a run queue, unrun.
     pub(super) fn dispose(&self, entry: Entry) {
         let dropped = match entry.open() {
-            Job::Event(event) => {
-                // SAFETY: the run queue gave the event to us alone; it is deallocated right after.
-                unsafe {
-                    let kind = Header::of(Event::as_link(event)).as_ref().kind();
-                    self.guard(Some(Event::site(event)), || Event::discard(event));
-                    self.give_memory(event);
-                    u64::from(kind == Kind::Closure)
-                }
-            }
+            Job::Event(event) => self.discard_free(event),
             // SAFETY: the color was in a run queue, so now it is held by us.
             Job::Color(cell) | Job::Guest(cell) => unsafe { self.dispose_color(cell) },
         };
         self.count_dropped(dropped);
     }
 
-    /// Drops the events of a color unrun, and says how many there were.
+    /// Drops the events of a color unrun, and says how many there were; up to the first one that has to wait for readers, or
+    /// that reserves the color for a set: who ends those queues the color again.
     ///
     /// # Safety
     ///
@@ -46,10 +39,13 @@ impl Local {
             let kind = unsafe { header.as_ref() }.kind();
             // SAFETY: we hold the color and `link` is next; what is passed is given back once.
             let finished = unsafe {
+                if kind.is_exclusive() && !self.exclude_readers(cell) {
+                    break;
+                }
                 match kind {
-                    Kind::Closure | Kind::Housekeeping | Kind::Spent => {
+                    Kind::Closure | Kind::Shared | Kind::Housekeeping | Kind::Spent => {
                         if kind != Kind::Spent {
-                            dropped += u64::from(kind == Kind::Closure);
+                            dropped += u64::from(kind != Kind::Housekeeping);
                             let event = Event::of(header);
                             self.guard(Some(Event::site(event)), || Event::discard(event));
                         }
@@ -58,6 +54,12 @@ impl Local {
                             None => self.finish(cell, color.queue.head()),
                         }
                     }
+                    Kind::SharedRequest => self.let_request_go(cell, link),
+                    Kind::Request => {
+                        self.reserve(link);
+                        break;
+                    }
+                    Kind::Set => unreachable!("a set's event stands in no color's queue"),
                     Kind::Grave => match self.visit_grave(cell, link) {
                         Some(finished) => finished,
                         None => break,
@@ -66,6 +68,7 @@ impl Local {
             };
             match finished {
                 Finished::Next(next) => {
+                    self.current.set(cell.as_ptr());
                     if color.queue.own().is_none() {
                         color.queue.set_head(next);
                     }
@@ -74,6 +77,7 @@ impl Local {
                 Finished::Idle => break,
                 // The poster is between two instructions.
                 Finished::Gap => {
+                    self.current.set(cell.as_ptr());
                     link = color.queue.head();
                     std::thread::yield_now();
                 }

@@ -20,6 +20,7 @@ use super::entry::Entry;
 use super::shared::{WorkerShared, add};
 use super::steal::{DOMAIN_TRAFFIC, UNCOLORED_TRAFFIC};
 use crate::color::cell::{ColorCell, UNKNOWN, blend, blend_thousandths};
+use crate::color::set::Set;
 use crate::cx::Cx;
 use crate::domain::done::Steps;
 use crate::event::Event;
@@ -48,8 +49,11 @@ pub(crate) struct Local {
     events: RefCell<Magazine>,
     cells: RefCell<Magazine>,
     credits: Cell<usize>,
-    /// The color whose event runs now; null: none.
+    /// The color whose exclusive event runs now; null: none.
     pub(crate) current: Cell<*const ColorCell>,
+    /// The color whose shared event runs now, or the set; null: none.
+    pub(crate) reads: Cell<*const ColorCell>,
+    pub(crate) set: Cell<*const Set>,
     /// The last reading of the clock, unless something has run since; 0: it has.
     now: Cell<u64>,
     /// Posts since the worker started; the turn counts by difference.
@@ -102,6 +106,8 @@ impl Local {
             cells: RefCell::new(core.cells.magazine()),
             credits: Cell::new(0),
             current: Cell::new(ptr::null()),
+            reads: Cell::new(ptr::null()),
+            set: Cell::new(ptr::null()),
             now: Cell::new(0),
             posts: Cell::new(0),
             self_posts: Cell::new(0),
@@ -265,20 +271,37 @@ impl Local {
     /// As [`ColorCell::push`].
     #[inline]
     pub(crate) unsafe fn enqueue(&self, cell: NonNull<ColorCell>, event: NonNull<Event>) {
-        self.posts.set(self.posts.get().wrapping_add(1));
         if ptr::eq(self.current.get(), cell.as_ptr()) {
             self.self_posts.set(self.self_posts.get().wrapping_add(1));
             // SAFETY: an event of the color runs here, so we hold it; the event is the caller's.
             if unsafe { cell.as_ref().keep(event) } {
-                return;
+                return self.count_posts(1);
             }
         }
+        // SAFETY: by contract.
+        unsafe { self.enqueue_behind(cell, event) }
+    }
+
+    /// The same, behind everything that is in the queue, even by an event of the color.
+    ///
+    /// # Safety
+    ///
+    /// As [`ColorCell::push`].
+    #[inline]
+    pub(crate) unsafe fn enqueue_behind(&self, cell: NonNull<ColorCell>, event: NonNull<Event>) {
+        self.count_posts(1);
         // SAFETY: by contract.
         if unsafe { cell.as_ref().push(event) } == Posted::BecameRunnable {
             // SAFETY: the color has an event that only we can make run, so the cell is there.
             let (home, turn) = unsafe { (cell.as_ref().home(), cell.as_ref().worth()) };
             self.make_runnable(Entry::color(cell), home, turn);
         }
+    }
+
+    /// So many posts more.
+    #[inline]
+    pub(crate) fn count_posts(&self, n: u32) {
+        self.posts.set(self.posts.get().wrapping_add(n));
     }
 
     /// Posts an event without color.
@@ -294,7 +317,7 @@ impl Local {
     /// Queues an event without color.
     #[inline]
     pub(crate) fn queue_event(&self, event: NonNull<Event>) {
-        self.posts.set(self.posts.get().wrapping_add(1));
+        self.count_posts(1);
         self.uncolored_posts.set(self.uncolored_posts.get().wrapping_add(1));
         self.make_runnable(Entry::event(event), self.index, UNKNOWN);
     }

@@ -4,7 +4,7 @@
 //! * [`local`]: what only the worker's own thread touches, and posting from there.
 //! * [`shared`]: what other threads touch; [`private`]: run-queue entries that they touch only in need.
 //! * [`run_queue`]: what is queued where.
-//! * [`turn`]: running a color for a turn; [`dispose`]: dropping what nobody will run.
+//! * [`turn`]: running a color for a turn; [`free`]: running what stands in no color's queue; [`dispose`]: dropping what nobody will run.
 //! * [`steal`]: taking work from the others, if it pays; [`trial`]: finding out whether it does;
 //!   [`price`]: what a move costs on this machine; [`neighbours`]: whom to ask first.
 //! * [`watch`]: serving what waits behind a stuck worker.
@@ -22,6 +22,8 @@ pub(crate) mod cores;
 mod dispose;
 #[cfg(not(loom))]
 pub(crate) mod entry;
+#[cfg(not(loom))]
+mod free;
 #[cfg(not(loom))]
 pub(crate) mod local;
 #[cfg(not(loom))]

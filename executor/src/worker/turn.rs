@@ -1,4 +1,4 @@
-//! Running: one turn of a color, or one event without color.
+//! Running: one turn of a color. What stands in no color's queue is run by `free`.
 //!
 //! A panic ends its event only (C11). One `catch_unwind` spans a turn, not an event: the turn keeps
 //! its place outside of it, and after a panic goes on with what follows the event that panicked.
@@ -6,7 +6,6 @@
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::NonNull;
 
-use dapple_colors::turn::LONG_EVENT_NANOS;
 use dapple_colors::{Finished, Pace, Posted, Turn, TurnStep};
 
 use super::entry::{Entry, Job};
@@ -36,9 +35,11 @@ struct Progress {
     since: u64,
     from: u32,
     posts_from: (u32, u32),
-    /// Events of the runtime's own.
-    housekeeping: u32,
+    /// What counts for the turn and is no event of it: the runtime's own, and what was let go.
+    uncounted: u32,
     posts_before: u32,
+    /// The color has readers, or had some; others have left before the turn began.
+    has_readers: bool,
     /// The event at `link` has run, or panicked.
     ended: bool,
     /// The color runs here only because its home is stuck.
@@ -60,7 +61,7 @@ impl Local {
         match entry.open() {
             Job::Color(cell) => self.run_turn(cell, time_it, false),
             Job::Guest(cell) => self.run_turn(cell, time_it, true),
-            Job::Event(event) => self.run_uncolored(event),
+            Job::Event(event) => self.run_free(event),
         }
     }
 
@@ -82,23 +83,27 @@ impl Local {
             since: begin,
             from: 0,
             posts_from: self.posts_in_and_out(),
-            housekeeping: 0,
+            uncounted: 0,
             posts_before: self.posts.get(),
+            has_readers: color.readers.any(),
             ended: false,
             is_guest,
         };
         self.current.set(cell.as_ptr());
-        self.shared().published.label.store(color.label, Ordering::Relaxed);
+        self.shared().published.label.store(color.label(), Ordering::Relaxed);
         loop {
             match catch_unwind(AssertUnwindSafe(|| self.turn_loop(&mut progress))) {
                 Ok(()) => break,
-                Err(payload) => self.event_panicked(payload, progress.link, Some(cell)),
+                // SAFETY: an event of it panicked, so we hold the color.
+                Err(payload) => {
+                    self.event_panicked(payload, progress.link, progress.color().label())
+                }
             }
         }
         self.current.set(std::ptr::null());
         let counters = &self.shared().counters;
         add(&counters.turns, 1);
-        add(&counters.events, u64::from(progress.turn.events() - progress.housekeeping));
+        add(&counters.events, u64::from(progress.turn.events() - progress.uncounted));
         progress.turn.is_long()
     }
 
@@ -113,14 +118,14 @@ impl Local {
                         true => continue,
                         false => return,
                     },
+                    Begun::LetGo(finished) => match self.go_on_behind(p, finished) {
+                        true => continue,
+                        false => return,
+                    },
                     Begun::Gone => return,
                 }
             }
-            let step = match p.turn.after_event(self.posts.get().wrapping_sub(p.posts_before)) {
-                _ if self.core.phase() >= Phase::Stopping => TurnStep::End,
-                TurnStep::ReadClock => self.look_at_clock(p),
-                step => step,
-            };
+            let step = self.after_event(p);
             p.ended = false;
             if let Some(next) = self.pass_own(p.cell, p.link) {
                 if step == TurnStep::End {
@@ -150,6 +155,34 @@ impl Local {
                     }
                 }
             }
+        }
+    }
+
+    /// Does the turn go on after one more event?
+    #[inline]
+    fn after_event(&self, p: &mut Progress) -> TurnStep {
+        match p.turn.after_event(self.posts.get().wrapping_sub(p.posts_before)) {
+            _ if self.core.phase() >= Phase::Stopping => TurnStep::End,
+            TurnStep::ReadClock => self.look_at_clock(p),
+            step => step,
+        }
+    }
+
+    /// Goes to what is behind something that was let go. False: the color is let go, too.
+    fn go_on_behind(&self, p: &mut Progress, finished: Finished<NonNull<Link>>) -> bool {
+        (p.has_readers, p.uncounted) = (true, p.uncounted + 1);
+        let step = self.after_event(p);
+        match finished {
+            Finished::Next(next) if step == TurnStep::End => {
+                p.color().queue.set_head(next);
+                self.requeue(p);
+                false
+            }
+            Finished::Next(_) => {
+                self.current.set(p.cell.as_ptr());
+                self.follow(p, finished)
+            }
+            _ => self.follow(p, finished),
         }
     }
 
@@ -246,16 +279,42 @@ impl Local {
     fn begin_link(&self, p: &mut Progress, cx: &mut Cx) -> Begun {
         let header = Header::of(p.link);
         // SAFETY: the head of a held color is in the queue.
-        match unsafe { header.as_ref() }.kind() {
-            kind @ (Kind::Closure | Kind::Housekeeping) => {
+        let kind = unsafe { header.as_ref() }.kind();
+        if p.has_readers && kind.is_exclusive() {
+            if p.since != 0 {
+                self.time_turn(p);
+            }
+            p.color().debug_let_go();
+            // SAFETY: we hold the color.
+            if !unsafe { self.exclude_readers(p.cell) } {
+                return Begun::Gone;
+            }
+            p.color().debug_hold(self.index);
+            p.has_readers = false;
+        }
+        match kind {
+            Kind::Closure | Kind::Housekeeping => {
                 let event = Event::of(header);
-                p.housekeeping += u32::from(kind == Kind::Housekeeping);
+                p.uncounted += u32::from(kind == Kind::Housekeeping);
                 // Said first: if it panics, it has ended all the same.
                 p.ended = true;
                 // SAFETY: the event is at the head of the color that we hold.
-                unsafe { self.run_event(event, p.cell.as_ref().label, cx) };
+                unsafe { self.run_event(event, p.cell.as_ref().label(), cx) };
                 Begun::Ended
             }
+            // SAFETY: we hold the color, the link is its head, and a turn begins with the own list.
+            Kind::Shared => Begun::LetGo(unsafe { self.let_reader_go(p.cell, p.link) }),
+            // SAFETY: as above.
+            Kind::SharedRequest => Begun::LetGo(unsafe { self.let_request_go(p.cell, p.link) }),
+            Kind::Request => {
+                if p.since != 0 {
+                    self.time_turn(p);
+                }
+                // SAFETY: we hold the color, it has no readers, and the link is its head.
+                unsafe { self.reserve(p.link) };
+                Begun::Gone
+            }
+            Kind::Set => unreachable!("a set's event stands in no color's queue"),
             // A gap, or the own list, kept it here; it has been counted.
             Kind::Spent => {
                 p.color().debug_let_go();
@@ -330,7 +389,7 @@ impl Local {
     ///
     /// The event is the caller's, and has not run.
     #[inline]
-    unsafe fn run_event(&self, event: NonNull<Event>, label: u32, cx: &mut Cx) {
+    pub(super) unsafe fn run_event(&self, event: NonNull<Event>, label: u32, cx: &mut Cx) {
         // SAFETY: by contract.
         let (posted, site) = unsafe { (Event::posted(event), Event::site(event)) };
         self.publish_site(site);
@@ -398,33 +457,15 @@ impl Local {
         // As many events as it posted to itself will come from itself; the others come from elsewhere.
         let traffic = events.saturating_sub(own) + out.min(events.saturating_mul(MOST_OUT));
         color.learn(took, events, traffic);
-        self.sample(Sample::new(Measure::TurnLength, color.label, took));
-    }
-
-    fn run_uncolored(&self, event: NonNull<Event>) -> bool {
-        self.uncolored_events.set(self.uncolored_events.get().wrapping_add(1));
-        // SAFETY: the run queue gave the event to us alone.
-        let kind = unsafe { Header::of(Event::as_link(event)).as_ref() }.kind();
-        self.shared().published.label.store(0, Ordering::Relaxed);
-        let ran = catch_unwind(AssertUnwindSafe(|| {
-            // SAFETY: the run queue gave the event to us alone, and it has not run.
-            unsafe { self.run_event(event, 0, &mut Cx::new(self)) }
-        }));
-        if let Err(payload) = ran {
-            self.event_panicked(payload, Event::as_link(event), None);
-        }
-        // SAFETY: its closure is spent.
-        unsafe { self.give_memory(event) };
-        add(&self.shared().counters.events, u64::from(kind == Kind::Closure));
-        self.entry_nanos.get() >= LONG_EVENT_NANOS
+        self.sample(Sample::new(Measure::TurnLength, color.label(), took));
     }
 
     #[cold]
-    fn event_panicked(
+    pub(super) fn event_panicked(
         &self,
         payload: Box<dyn std::any::Any + Send>,
         link: NonNull<Link>,
-        cell: Option<NonNull<ColorCell>>,
+        label: u32,
     ) {
         add(&self.shared().counters.panics, 1);
         let header = Header::of(link);
@@ -432,8 +473,6 @@ impl Local {
         let site = unsafe {
             (header.as_ref().kind() != Kind::Grave).then(|| Event::site(Event::of(header)))
         };
-        // SAFETY: we hold the color.
-        let label = cell.map_or(0, |c| unsafe { c.as_ref() }.label);
         panic::report(&self.core, payload, site, label);
         self.time_passes();
     }
@@ -445,6 +484,8 @@ enum Begun {
     Ended,
     /// What stood there is out of the queue, or the queue has a gap.
     Passed(Finished<NonNull<Link>>),
-    /// The color does not exist any more.
+    /// The same; and it goes on by itself.
+    LetGo(Finished<NonNull<Link>>),
+    /// The color does not exist any more, or somebody else has it: a set, or its readers.
     Gone,
 }

@@ -1,6 +1,6 @@
 //! Events: a link for the queue, the closure, and where it was posted.
 //!
-//! A closure of up to four words lives in the event itself, a larger one in a box. An event has one
+//! An event has one
 //! owner at a time: the poster, then the queue, then the worker that runs it. `run` and `discard`
 //! consume the closure and leave the memory to the caller, which recycles it.
 //!
@@ -9,16 +9,19 @@
 //! Left out on purpose: reference counts. What an event points to is kept alive by the order of the
 //! queue: whatever frees it is itself an event of the same color, posted later.
 
+mod payload;
+
 use std::cell::Cell;
-use std::mem::{MaybeUninit, align_of, size_of};
+use std::mem::MaybeUninit;
 use std::panic::Location;
 use std::ptr::NonNull;
 
+use dapple_colors::Access;
+
+pub(crate) use self::payload::Step;
+use self::payload::{Closure, INLINE_WORDS, Ops, Payload, Stepping};
 use crate::color::queue::Link;
 use crate::cx::Cx;
-
-/// Words of closure that an event holds without a box.
-const INLINE_WORDS: usize = 4;
 
 /// What a link stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,17 +30,26 @@ pub(crate) enum Kind {
     Closure,
     /// The same, of the runtime's own: it drops something where and when it has to be. Not counted.
     Housekeeping,
+    /// A closure with shared access to its color. Once it has been let go its word is the color.
+    Shared,
+    /// The closure of a color set. It stands in no color's queue; its word is the [`Set`](crate::color::set::Set).
+    Set,
+    /// The place of a set in the queue of one of its colors: an [`Event`] that holds no closure.
+    Request,
+    /// The same, with shared access.
+    SharedRequest,
     /// A closure that has run, kept in the queue by a gap behind it.
     Spent,
     /// The color's own grave: the header is part of a color (see `color::cell`).
     Grave,
 }
 
-/// What can be done with a closure. Both consume it.
-pub(crate) struct Ops {
-    pub(crate) kind: Kind,
-    run: unsafe fn(NonNull<Event>, &mut Cx),
-    discard: unsafe fn(NonNull<Event>),
+impl Kind {
+    /// In a color's queue: may it begin only when the color has no readers?
+    #[inline]
+    pub(crate) fn is_exclusive(self) -> bool {
+        matches!(self, Kind::Closure | Kind::Housekeeping | Kind::Grave | Kind::Request)
+    }
 }
 
 /// The start of everything that stands in a color's queue.
@@ -65,8 +77,8 @@ impl Header {
     }
 }
 
-/// One callback.
-#[repr(C)]
+/// One callback. Aligned for the tags of run-queue entries.
+#[repr(C, align(16))]
 pub(crate) struct Event {
     header: Header,
     site: &'static Location<'static>,
@@ -76,109 +88,13 @@ pub(crate) struct Event {
 }
 
 static SPENT: Ops = Ops { kind: Kind::Spent, run: nothing_to_run, discard: nothing_to_discard };
+static REQUEST: Ops = Ops { kind: Kind::Request, run: nothing_to_run, discard: nothing_to_discard };
+static SHARED_REQUEST: Ops =
+    Ops { kind: Kind::SharedRequest, run: nothing_to_run, discard: nothing_to_discard };
 static GRAVE: Ops = Ops { kind: Kind::Grave, run: nothing_to_run, discard: nothing_to_discard };
 
 unsafe fn nothing_to_run(_: NonNull<Event>, _: &mut Cx) {}
 unsafe fn nothing_to_discard(_: NonNull<Event>) {}
-
-/// What an event holds, in itself or in a box.
-struct Payload<T>(T);
-
-impl<T> Payload<T> {
-    const INLINE: bool = size_of::<T>() <= size_of::<[usize; INLINE_WORDS]>()
-        && align_of::<T>() <= align_of::<[usize; INLINE_WORDS]>();
-
-    /// # Safety
-    ///
-    /// `slot` is valid for a write of the payload.
-    #[inline]
-    unsafe fn write(value: T, slot: *mut MaybeUninit<[usize; INLINE_WORDS]>) {
-        if Self::INLINE {
-            // SAFETY: INLINE says that T fits in size and alignment.
-            unsafe { slot.cast::<T>().write(value) }
-        } else {
-            // SAFETY: one pointer fits.
-            unsafe { slot.cast::<Box<T>>().write(Box::new(value)) }
-        }
-    }
-
-    /// # Safety
-    ///
-    /// For the two: the event holds a T written by `write`, read by the fitting one of them once.
-    #[inline]
-    unsafe fn read_inline(event: NonNull<Event>) -> T {
-        // SAFETY: by contract; the payload is not read again.
-        unsafe { (&raw const (*event.as_ptr()).payload).cast::<T>().read() }
-    }
-
-    #[inline]
-    unsafe fn read_boxed(event: NonNull<Event>) -> Box<T> {
-        // SAFETY: by contract; the payload is not read again.
-        unsafe { (&raw const (*event.as_ptr()).payload).cast::<Box<T>>().read() }
-    }
-}
-
-/// What an event holds: a closure or, without a color, something that gets a word. The word stands in the link, which such
-/// an event does not need, and whoever queues it may [set](Event::set_word) it; null if nobody did.
-pub(crate) trait Step: Send + 'static {
-    fn run(self, word: *mut (), cx: &mut Cx);
-    /// It is dropped unrun.
-    fn discard(self, word: *mut ());
-}
-
-struct Closure<F>(F);
-
-impl<F: FnOnce(&mut Cx) + Send + 'static> Step for Closure<F> {
-    #[inline]
-    fn run(self, _: *mut (), cx: &mut Cx) {
-        (self.0)(cx)
-    }
-
-    #[inline]
-    fn discard(self, _: *mut ()) {}
-}
-
-struct Stepping<T>(T);
-
-impl<T: Step> Stepping<T> {
-    const OPS: Ops = Self::ops(Kind::Closure);
-    const HOUSEKEEPING: Ops = Self::ops(Kind::Housekeeping);
-
-    const fn ops(kind: Kind) -> Ops {
-        if Payload::<T>::INLINE {
-            Ops { kind, run: Self::run_inline, discard: Self::discard_inline }
-        } else {
-            Ops { kind, run: Self::run_boxed, discard: Self::discard_boxed }
-        }
-    }
-
-    /// # Safety
-    ///
-    /// For the four: the event holds a T, and it has not been consumed.
-    unsafe fn run_inline(event: NonNull<Event>, cx: &mut Cx) {
-        // SAFETY: by contract.
-        let (word, step) = unsafe { (Event::word(event), Payload::<T>::read_inline(event)) };
-        step.run(word, cx)
-    }
-
-    unsafe fn discard_inline(event: NonNull<Event>) {
-        // SAFETY: by contract.
-        let (word, step) = unsafe { (Event::word(event), Payload::<T>::read_inline(event)) };
-        step.discard(word)
-    }
-
-    unsafe fn run_boxed(event: NonNull<Event>, cx: &mut Cx) {
-        // SAFETY: by contract.
-        let (word, step) = unsafe { (Event::word(event), Payload::<T>::read_boxed(event)) };
-        (*step).run(word, cx)
-    }
-
-    unsafe fn discard_boxed(event: NonNull<Event>) {
-        // SAFETY: by contract.
-        let (word, step) = unsafe { (Event::word(event), Payload::<T>::read_boxed(event)) };
-        (*step).discard(word)
-    }
-}
 
 impl Event {
     /// Makes an event in `memory`.
@@ -194,10 +110,77 @@ impl Event {
         posted: u64,
     ) -> NonNull<Event> {
         // SAFETY: by contract; a closure asks for no word.
-        unsafe { Self::write_step(memory, Closure(f), false, site, posted) }
+        unsafe { Self::write_step(memory, Closure(f), Kind::Closure, site, posted) }
     }
 
-    /// Makes an event that holds a step. One of the runtime's own is not counted.
+    /// The same, of another kind that holds a closure.
+    ///
+    /// # Safety
+    ///
+    /// As [`write`](Self::write).
+    #[inline]
+    pub(crate) unsafe fn write_closure<F: FnOnce(&mut Cx) + Send + 'static>(
+        memory: NonNull<Event>,
+        f: F,
+        kind: Kind,
+        site: &'static Location<'static>,
+        posted: u64,
+    ) -> NonNull<Event> {
+        // SAFETY: by contract; a closure asks for no word.
+        unsafe { Self::write_step(memory, Closure(f), kind, site, posted) }
+    }
+
+    /// Makes the request of a set. It has nothing to drop.
+    ///
+    /// # Safety
+    ///
+    /// As [`write`](Self::write).
+    pub(crate) unsafe fn write_request<T>(
+        memory: NonNull<Event>,
+        set: NonNull<T>,
+        access: Access,
+        site: &'static Location<'static>,
+    ) -> NonNull<Event> {
+        let ops = match access {
+            Access::Exclusive => &REQUEST,
+            Access::Shared => &SHARED_REQUEST,
+        };
+        // SAFETY: by contract; a pointer is held in the event itself, and needs no drop.
+        unsafe { Self::write_payload(memory, set, ops, site, 0) }
+    }
+
+    /// The set whose request this is; the request is spent then.
+    ///
+    /// # Safety
+    ///
+    /// The event is the caller's, and was made by [`write_request`](Self::write_request) with a `T`; once.
+    pub(crate) unsafe fn take_request<T>(event: NonNull<Event>) -> NonNull<T> {
+        // SAFETY: by contract.
+        unsafe {
+            (*event.as_ptr()).header.ops.set(&SPENT);
+            Payload::<NonNull<T>>::read_inline(event)
+        }
+    }
+
+    /// Moves an event to other memory, and leaves a spent one behind.
+    ///
+    /// # Safety
+    ///
+    /// As [`write`](Self::write); and the closure of the event is the caller's, and has not been consumed.
+    pub(crate) unsafe fn relocate(event: NonNull<Event>, memory: NonNull<Event>) -> NonNull<Event> {
+        let (from, to) = (event.as_ptr(), memory.as_ptr());
+        // SAFETY: by contract. A closure can be moved; the old event is spent, so that it is consumed once.
+        unsafe {
+            let ops = (*from).header.ops.replace(&SPENT);
+            (&raw mut (*to).header).write(Header { link: Link::new(), ops: Cell::new(ops) });
+            (&raw mut (*to).site).write((*from).site);
+            (&raw mut (*to).posted).write((*from).posted);
+            (&raw mut (*to).payload).write((&raw const (*from).payload).read());
+        }
+        memory
+    }
+
+    /// Makes an event of a kind that holds a step.
     ///
     /// # Safety
     ///
@@ -206,14 +189,11 @@ impl Event {
     pub(crate) unsafe fn write_step<T: Step>(
         memory: NonNull<Event>,
         step: T,
-        is_own: bool,
+        kind: Kind,
         site: &'static Location<'static>,
         posted: u64,
     ) -> NonNull<Event> {
-        let ops = match is_own {
-            true => const { &Stepping::<T>::HOUSEKEEPING },
-            false => const { &Stepping::<T>::OPS },
-        };
+        let ops = Stepping::<T>::as_kind(kind);
         // SAFETY: by contract; the ops are those of a T.
         unsafe { Self::write_payload(memory, step, ops, site, posted) }
     }
@@ -309,7 +289,7 @@ impl Event {
     ) -> NonNull<Event> {
         let drops = Closure(move |_: &mut Cx| drop(holds));
         // SAFETY: by contract; a closure asks for no word.
-        unsafe { Self::write_step(memory, drops, true, site, 0) }
+        unsafe { Self::write_step(memory, drops, Kind::Housekeeping, site, 0) }
     }
 
     /// The link of an event, with the right to reach the event again by [`Event::of`].

@@ -1,0 +1,298 @@
+//! Values of several colors at once, typed: sets of [`Colored`] (C6, C13).
+
+use std::panic::Location;
+use std::ptr::NonNull;
+
+use dapple_colors::Access;
+
+use super::colored::{Borrow, Colored, Inner, Reach, Reading};
+use super::set::{Request, post_set};
+use crate::cx::Cx;
+
+/// A value that a set's event gets by `&mut`; from [`Colored::exclusive`].
+#[derive(Debug)]
+pub struct Exclusive<'a, T: Send + 'static>(pub(super) &'a Colored<T>);
+
+/// A value that a set's event gets by `&`; from [`Colored::shared`].
+#[derive(Debug)]
+pub struct Shared<'a, T: Send + Sync + 'static>(pub(super) &'a Colored<T>);
+
+impl<T: Send + 'static> Clone for Exclusive<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T: Send + 'static> Copy for Exclusive<'_, T> {}
+impl<T: Send + Sync + 'static> Clone for Shared<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T: Send + Sync + 'static> Copy for Shared<'_, T> {}
+
+/// One value of a set: [`Exclusive`] or [`Shared`].
+pub trait Part: sealed::Part {
+    /// What the event gets: `&mut T` or `&T`.
+    type Ref<'r>;
+    #[doc(hidden)]
+    type Reach: Copy + Send + 'static;
+    #[doc(hidden)]
+    type Held<'r>;
+    #[doc(hidden)]
+    fn request(&self) -> Request<'_>;
+    #[doc(hidden)]
+    fn reach(&self) -> Self::Reach;
+    /// Which value it is.
+    #[doc(hidden)]
+    fn address(&self) -> usize;
+    /// # Safety
+    ///
+    /// For the two: an event of the value's color runs that was posted through a handle of it, with the access of this part, until
+    /// 'r ends.
+    #[doc(hidden)]
+    unsafe fn is_poisoned(reach: Self::Reach) -> bool;
+    #[doc(hidden)]
+    unsafe fn hold<'r>(reach: Self::Reach, others: Others<'_>) -> Self::Held<'r>;
+    #[doc(hidden)]
+    fn get<'h>(held: &'h mut Self::Held<'_>) -> Self::Ref<'h>;
+}
+
+impl<T: Send + 'static> Part for Exclusive<'_, T> {
+    type Ref<'r> = &'r mut T;
+    type Reach = Reach<T>;
+    type Held<'r> = Borrow<'r, T>;
+
+    fn request(&self) -> Request<'_> {
+        Request { color: self.0.color(), access: Access::Exclusive }
+    }
+    fn reach(&self) -> Reach<T> {
+        self.0.reach()
+    }
+    fn address(&self) -> usize {
+        self.0.reach().0.as_ptr().addr()
+    }
+    unsafe fn is_poisoned(reach: Reach<T>) -> bool {
+        // SAFETY: by contract.
+        unsafe { inner(reach.0) }.is_poisoned()
+    }
+    unsafe fn hold<'r>(reach: Reach<T>, _: Others<'_>) -> Borrow<'r, T> {
+        // SAFETY: by contract.
+        unsafe { inner(reach.0) }.borrow()
+    }
+    fn get<'h>(held: &'h mut Borrow<'_, T>) -> &'h mut T {
+        held.value()
+    }
+}
+
+impl<T: Send + Sync + 'static> Part for Shared<'_, T> {
+    type Ref<'r> = &'r T;
+    type Reach = Reach<T>;
+    type Held<'r> = Reading<'r, T>;
+
+    fn request(&self) -> Request<'_> {
+        Request { color: self.0.color(), access: Access::Shared }
+    }
+    fn reach(&self) -> Reach<T> {
+        self.0.reach()
+    }
+    fn address(&self) -> usize {
+        self.0.reach().0.as_ptr().addr()
+    }
+    unsafe fn is_poisoned(reach: Reach<T>) -> bool {
+        // SAFETY: by contract.
+        unsafe { inner(reach.0) }.is_poisoned()
+    }
+    unsafe fn hold<'r>(reach: Reach<T>, others: Others<'_>) -> Reading<'r, T> {
+        // SAFETY: by contract: no exclusive event of the color runs, or this one, which has each value once and keeps itself
+        // from getting it by `&mut`.
+        unsafe { inner(reach.0).read_in_set(others.of_any_access()) }
+    }
+    fn get<'h>(held: &'h mut Reading<'_, T>) -> &'h T {
+        held.value()
+    }
+}
+
+/// What a part has to reckon with: that another part has made the set exclusive on its color.
+#[derive(Clone, Copy)]
+#[doc(hidden)]
+pub enum Others<'a> {
+    /// It does not happen: all parts have the same access.
+    Alike,
+    /// It may.
+    Any(&'a Cx),
+}
+
+impl<'a> Others<'a> {
+    fn of_any_access(self) -> Option<&'a Cx> {
+        match self {
+            Others::Alike => None,
+            Others::Any(cx) => Some(cx),
+        }
+    }
+}
+
+/// # Safety
+///
+/// The value is there until 'r ends.
+unsafe fn inner<'r, T>(reach: NonNull<Inner<T>>) -> &'r Inner<T> {
+    // SAFETY: by contract.
+    unsafe { reach.as_ref() }
+}
+
+/// Values of several colors: a tuple, or a `Vec`, of [`Exclusive`] and [`Shared`] parts.
+///
+/// # Examples
+///
+/// ```
+/// use dapple::{Colored, ColoredSet};
+/// let rt = dapple::Runtime::new()?;
+/// let h = rt.handle();
+/// let rate = Colored::new(&h.new_color(), 3);
+/// let accounts: Vec<_> = (0..2).map(|_| Colored::new(&h.new_color(), 100)).collect();
+///
+/// (accounts[0].exclusive(), accounts[1].exclusive(), rate.shared()).post(|(from, to, rate), _| {
+///     *from -= 10 * rate;
+///     *to += 10 * rate;
+/// });
+/// let all: Vec<_> = accounts.iter().map(Colored::shared).collect();
+/// all.post(|accounts, _| assert_eq!(accounts.into_iter().sum::<i32>(), 200));
+/// rt.wait_idle();
+/// # assert_eq!((rt.metrics().panics(), rt.metrics().events()), (0, 2));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub trait ColoredSet: sealed::Set + Sized {
+    /// What the event gets: a tuple, or a `Vec`, of `&mut T` and `&T`.
+    type Refs<'r>;
+    #[doc(hidden)]
+    type Reach: Send + 'static;
+    #[doc(hidden)]
+    fn reach(&self) -> Self::Reach;
+    #[doc(hidden)]
+    fn with_parts<R>(&self, f: impl FnOnce(&[Request<'_>], &mut [usize]) -> R) -> R;
+    /// Runs `f` on the values, unless one of them is poisoned: false then.
+    ///
+    /// # Safety
+    ///
+    /// As [`Part::hold`], until it returns, for parts of which each is another value.
+    #[doc(hidden)]
+    unsafe fn run<F>(reach: Self::Reach, f: F, cx: &mut Cx) -> bool
+    where
+        F: FnOnce(Self::Refs<'_>, &mut Cx);
+
+    /// Posts an event that gets the values, when it has all their colors; see [`Handle::post_set`](crate::Handle::post_set).
+    ///
+    /// If it panics, the values that it has by `&mut` are poisoned. If one of the values is poisoned, it is dropped unrun, and counted.
+    ///
+    /// # Panics
+    ///
+    /// When a value is named twice; when there is none; when their colors belong to several runtimes.
+    #[track_caller]
+    fn post<F>(self, f: F)
+    where
+        F: for<'r> FnOnce(Self::Refs<'r>, &mut Cx) + Send + 'static,
+    {
+        let site = Location::caller();
+        let reach = self.reach();
+        let event = move |cx: &mut Cx| {
+            // SAFETY: this is the set's event, which has all the colors; the parts were checked below, before it was posted.
+            if !unsafe { Self::run(reach, f, cx) } {
+                cx.local().count_dropped(1);
+            }
+        };
+        self.with_parts(|requests, values| {
+            values.sort_unstable();
+            let twice = values.windows(2).any(|pair| pair[0] == pair[1]);
+            assert!(!twice, "a set names one value twice");
+            let first = requests.first().expect("a set names at least one value");
+            post_set(first.color.core(), requests, event, site);
+        });
+    }
+}
+
+impl<P: Part> ColoredSet for Vec<P> {
+    type Refs<'r> = Vec<P::Ref<'r>>;
+    type Reach = Vec<P::Reach>;
+
+    fn reach(&self) -> Self::Reach {
+        self.iter().map(P::reach).collect()
+    }
+
+    fn with_parts<R>(&self, f: impl FnOnce(&[Request<'_>], &mut [usize]) -> R) -> R {
+        let requests: Vec<_> = self.iter().map(P::request).collect();
+        let mut values: Vec<_> = self.iter().map(P::address).collect();
+        f(&requests, &mut values)
+    }
+
+    unsafe fn run<F>(reach: Self::Reach, f: F, cx: &mut Cx) -> bool
+    where
+        F: FnOnce(Self::Refs<'_>, &mut Cx),
+    {
+        // SAFETY: by contract.
+        unsafe {
+            if reach.iter().any(|r| P::is_poisoned(*r)) {
+                return false;
+            }
+            let hold = |r: &P::Reach| P::hold(*r, Others::Alike);
+            let mut held: Vec<P::Held<'_>> = reach.iter().map(hold).collect();
+            f(held.iter_mut().map(P::get).collect(), cx);
+        }
+        true
+    }
+}
+
+macro_rules! tuples {
+    ($($part:ident $held:ident),+) => {
+        impl<$($part: Part),+> ColoredSet for ($($part,)+) {
+            type Refs<'r> = ($($part::Ref<'r>,)+);
+            type Reach = ($($part::Reach,)+);
+
+            #[allow(non_snake_case)]
+            fn reach(&self) -> Self::Reach {
+                let ($($part,)+) = self;
+                ($($part.reach(),)+)
+            }
+
+            #[allow(non_snake_case)]
+            fn with_parts<R>(&self, f: impl FnOnce(&[Request<'_>], &mut [usize]) -> R) -> R {
+                let ($($part,)+) = self;
+                f(&[$($part.request()),+], &mut [$($part.address()),+])
+            }
+
+            #[allow(non_snake_case)]
+            unsafe fn run<F>(reach: Self::Reach, f: F, cx: &mut Cx) -> bool
+            where
+                F: FnOnce(Self::Refs<'_>, &mut Cx),
+            {
+                let ($($held,)+) = reach;
+                // SAFETY: by contract.
+                unsafe {
+                    if $($part::is_poisoned($held))||+ {
+                        return false;
+                    }
+                    $(let mut $held = $part::hold($held, Others::Any(cx));)+
+                    f(($($part::get(&mut $held),)+), cx);
+                }
+                true
+            }
+        }
+        impl<$($part: Part),+> sealed::Set for ($($part,)+) {}
+    };
+}
+
+tuples!(A a);
+tuples!(A a, B b);
+tuples!(A a, B b, C c);
+tuples!(A a, B b, C c, D d);
+tuples!(A a, B b, C c, D d, E e);
+tuples!(A a, B b, C c, D d, E e, G g);
+tuples!(A a, B b, C c, D d, E e, G g, H h);
+tuples!(A a, B b, C c, D d, E e, G g, H h, I i);
+
+/// What is a part, and what is a set, is settled here.
+mod sealed {
+    pub trait Part {}
+    impl<T: Send + 'static> Part for super::Exclusive<'_, T> {}
+    impl<T: Send + Sync + 'static> Part for super::Shared<'_, T> {}
+    pub trait Set {}
+    impl<P: super::Part> Set for Vec<P> {}
+}

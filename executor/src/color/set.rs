@@ -1,0 +1,265 @@
+//! Color sets: an event that needs several colors at once (C6).
+//!
+//! See [`dapple_colors::set`] for the algorithm, and why sets that meet do not wait for each other in a circle. A set has
+//! its closure's [`Event`], which stands in no color's queue; a *request*, an event without closure, in the queue of each of its
+//! colors; and a [`Set`], which counts the requests that have not arrived and knows the colors. All of them are slots of the
+//! runtime's slab, so that a set of up to five colors allocates nothing.
+//!
+//! # Who may touch what
+//!
+//! The `Set` is written by the poster before the first request is in a queue. After that `missing` is counted down by whoever
+//! holds a color whose request has come to the front; the rest is immutable. Who counts it down to none has the `Set`, the
+//! event and, by their requests, all the colors: an exclusive one is held, with the request, which is spent, at its head; of
+//! a shared one it is a reader.
+//!
+//! A color cannot die while a request is in its queue, or a reader in it, as its grave waits for both. So a `Set` needs
+//! no handles.
+//!
+//! Orderings: counting down is AcqRel, so that what the holders of all colors saw is seen by the set's event. The locks
+//! of the posters order their places; what they order is argued in `dapple_colors::set`.
+
+use std::panic::Location;
+use std::ptr::NonNull;
+
+use dapple_colors::{Access, Arrived, Gathering, set::arrange};
+
+use super::cell::ColorCell;
+use super::handle::{Color, post_uncolored, refuse};
+use super::queue::{Link, Queue};
+use super::two_phase::{Site, take_places};
+use crate::cx::Cx;
+use crate::event::{Event, Kind};
+use crate::lock::Flag;
+use crate::runtime::core::{Core, Phase};
+use crate::sync::{AtomicUsize, Ordering};
+use crate::worker::entry::Entry;
+use crate::worker::local::Local;
+
+/// Colors of a set that needs no allocation.
+const FEW: usize = 5;
+
+/// A color that an event needs, and what for; from [`Color::exclusive`] and [`Color::shared`].
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    pub(crate) color: &'a Color,
+    pub(crate) access: Access,
+}
+
+/// One color of a set, and what for: the lowest bit says that it is shared.
+#[derive(Clone, Copy)]
+pub(crate) struct Want(NonNull<u8>);
+
+const SHARED: usize = 1;
+const _: () = assert!(align_of::<ColorCell>() > SHARED);
+
+impl Want {
+    fn new(cell: NonNull<ColorCell>, access: Access) -> Self {
+        let bit = if access == Access::Shared { SHARED } else { 0 };
+        let tagged = cell.as_ptr().cast::<u8>().map_addr(|a| a | bit);
+        // SAFETY: setting a bit of a pointer that is not null leaves it so.
+        Want(unsafe { NonNull::new_unchecked(tagged) })
+    }
+
+    pub(crate) fn cell(self) -> NonNull<ColorCell> {
+        let plain = self.0.as_ptr().map_addr(|a| a & !SHARED);
+        // SAFETY: this undoes `new`.
+        unsafe { NonNull::new_unchecked(plain) }.cast()
+    }
+
+    pub(crate) fn access(self) -> Access {
+        match self.0.as_ptr().addr() & SHARED {
+            0 => Access::Exclusive,
+            _ => Access::Shared,
+        }
+    }
+}
+
+enum Wants {
+    Few(u8, [Want; FEW]),
+    Many(Box<[Want]>),
+}
+
+/// See the module.
+pub(crate) struct Set {
+    missing: AtomicUsize,
+    event: NonNull<Event>,
+    /// The color that was named first comes first.
+    wants: Wants,
+}
+
+const _: () =
+    assert!(size_of::<Set>() <= size_of::<Event>() && align_of::<Set>() <= align_of::<Event>());
+
+impl Set {
+    /// Makes one in `memory`, whose first color is `first`.
+    ///
+    /// # Safety
+    ///
+    /// The memory is a slot of a slab of events, and the caller's; there is a place, and one of them is of `first`.
+    unsafe fn write(
+        memory: NonNull<Event>,
+        event: NonNull<Event>,
+        places: &[Place],
+        first: NonNull<ColorCell>,
+    ) -> NonNull<Set> {
+        let of = |p: &Place| Want::new(p.cell, p.access);
+        let mut wants = match places.len() {
+            n @ ..=FEW => {
+                let mut few = [of(&places[0]); FEW];
+                few.iter_mut().zip(places).for_each(|(want, place)| *want = of(place));
+                Wants::Few(n as u8, few)
+            }
+            _ => Wants::Many(places.iter().map(of).collect()),
+        };
+        let lead = places.iter().position(|p| p.cell == first).unwrap_or(0);
+        match &mut wants {
+            Wants::Few(_, few) => few.swap(0, lead),
+            Wants::Many(many) => many.swap(0, lead),
+        }
+        let set = memory.cast::<Set>();
+        // SAFETY: by contract; a slot is large enough.
+        unsafe { set.write(Set { missing: AtomicUsize::new(places.len()), event, wants }) };
+        set
+    }
+
+    pub(crate) fn wants(&self) -> &[Want] {
+        match &self.wants {
+            Wants::Few(n, few) => &few[..usize::from(*n)],
+            Wants::Many(many) => many,
+        }
+    }
+
+    /// What the set may do with a color, if it has it.
+    pub(crate) fn access(&self, cell: NonNull<ColorCell>) -> Option<Access> {
+        self.wants().iter().find(|want| want.cell() == cell).map(|want| want.access())
+    }
+
+    /// A request has arrived. If it was the last one, this is the set's event, and the caller has all its colors. Otherwise
+    /// the caller must not touch the set any more, nor a color that the request was exclusive for.
+    ///
+    /// # Safety
+    ///
+    /// The request is spent, and each arrives once.
+    pub(crate) unsafe fn arrive(set: NonNull<Set>) -> Option<NonNull<Event>> {
+        // SAFETY: a set is there until its last request has arrived.
+        let left = unsafe { set.as_ref() }.missing.fetch_sub(1, Ordering::AcqRel) - 1;
+        match Gathering::after(left) {
+            Arrived::Waits => None,
+            // SAFETY: we have the set.
+            Arrived::Complete => Some(unsafe { set.as_ref() }.event),
+        }
+    }
+}
+
+/// A color of a set that is being posted.
+#[derive(Clone, Copy)]
+struct Place {
+    cell: NonNull<ColorCell>,
+    access: Access,
+    request: Option<NonNull<Event>>,
+    became_runnable: bool,
+}
+
+impl Site for Place {
+    fn queue(&self) -> &Queue {
+        // SAFETY: who posts has a handle of the color.
+        unsafe { &self.cell.as_ref().queue }
+    }
+    fn lock(&self) -> &Flag {
+        // SAFETY: as above.
+        unsafe { &self.cell.as_ref().set_lock }
+    }
+    fn link(&self) -> NonNull<Link> {
+        Event::as_link(self.request.expect("it is written before the place is taken"))
+    }
+    fn became_runnable(&mut self) {
+        self.became_runnable = true;
+    }
+}
+
+impl dapple_colors::set::Want for Place {
+    /// The one order of all colors is that of their addresses.
+    type Key = NonNull<ColorCell>;
+    fn key(&self) -> NonNull<ColorCell> {
+        self.cell
+    }
+    fn access(&mut self) -> &mut Access {
+        &mut self.access
+    }
+}
+
+/// Posts `f` to several colors.
+///
+/// # Panics
+///
+/// When one of them does not belong to `core`.
+pub(crate) fn post_set<F: FnOnce(&mut Cx) + Send + 'static>(
+    core: &Core,
+    requests: &[Request<'_>],
+    f: F,
+    site: &'static Location<'static>,
+) {
+    let place = |request: &Request<'_>| {
+        let same = std::ptr::eq(request.color.core(), core);
+        assert!(same, "the colors of a set belong to the runtime that it is posted to");
+        let (cell, access) = (request.color.cell(), request.access);
+        Place { cell, access, request: None, became_runnable: false }
+    };
+    let Some(first) = requests.first() else {
+        return post_uncolored(core, f, site);
+    };
+    if requests.len() <= FEW {
+        let mut places = [place(first); FEW];
+        for (to, request) in places.iter_mut().zip(requests) {
+            *to = place(request);
+        }
+        post_places(core, &mut places[..requests.len()], first.color, f, site);
+    } else {
+        let mut places: Vec<Place> = requests.iter().map(place).collect();
+        post_places(core, &mut places, first.color, f, site);
+    }
+}
+
+fn post_places<F: FnOnce(&mut Cx) + Send + 'static>(
+    core: &Core,
+    places: &mut [Place],
+    first: &Color,
+    f: F,
+    site: &'static Location<'static>,
+) {
+    let n = arrange(places);
+    let places = &mut places[..n];
+    match (n, places[0].access) {
+        (1, Access::Exclusive) => return first.post_from_anywhere(f, site),
+        (1, Access::Shared) => return first.post_shared_from_anywhere(f, site),
+        _ => {}
+    }
+    let local = Local::current(core);
+    if local.is_none() && core.phase() != Phase::Running {
+        return refuse(core, f, site);
+    }
+    let posted = local.map_or_else(|| core.stamp_outside(), Local::stamp);
+    let memory = || Local::memory_for(core);
+    // SAFETY: the memory is fresh or recycled; the caller has handles of all colors, one of which is the first; and the set's
+    // event is in no color's queue.
+    unsafe {
+        let event = Event::write_closure(memory(), f, Kind::Set, site, posted);
+        let set = Set::write(memory(), event, places, first.cell());
+        Event::set_word(event, set.as_ptr().cast());
+        for place in &mut *places {
+            place.request = Some(Event::write_request(memory(), set, place.access, site));
+        }
+        take_places(places);
+    }
+    if let Some(local) = local {
+        local.count_posts(n as u32);
+    }
+    for place in places.iter().filter(|place| place.became_runnable) {
+        // SAFETY: the caller has a handle.
+        let (home, worth) = unsafe { (place.cell.as_ref().home(), place.cell.as_ref().worth()) };
+        match local {
+            Some(local) => local.make_runnable(Entry::color(place.cell), home, worth),
+            None => core.inject(home, Entry::color(place.cell), worth),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What an event holds: a closure of up to four words in the event itself, a larger one in a box; and what can be done
+//! with it.
+
+use std::mem::{MaybeUninit, align_of, size_of};
+use std::ptr::NonNull;
+
+use super::{Event, Kind};
+use crate::cx::Cx;
+
+/// Words of closure that an event holds without a box.
+pub(super) const INLINE_WORDS: usize = 4;
+
+/// What can be done with a closure. Both consume it.
+pub(crate) struct Ops {
+    pub(crate) kind: Kind,
+    pub(super) run: unsafe fn(NonNull<Event>, &mut Cx),
+    pub(super) discard: unsafe fn(NonNull<Event>),
+}
+
+/// What an event holds, in itself or in a box.
+pub(super) struct Payload<T>(T);
+
+impl<T> Payload<T> {
+    pub(super) const INLINE: bool = size_of::<T>() <= size_of::<[usize; INLINE_WORDS]>()
+        && align_of::<T>() <= align_of::<[usize; INLINE_WORDS]>();
+
+    /// # Safety
+    ///
+    /// `slot` is valid for a write of the payload.
+    #[inline]
+    pub(super) unsafe fn write(value: T, slot: *mut MaybeUninit<[usize; INLINE_WORDS]>) {
+        if Self::INLINE {
+            // SAFETY: INLINE says that T fits in size and alignment.
+            unsafe { slot.cast::<T>().write(value) }
+        } else {
+            // SAFETY: one pointer fits.
+            unsafe { slot.cast::<Box<T>>().write(Box::new(value)) }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// For the two: the event holds a T written by `write`, read by the fitting one of them once.
+    #[inline]
+    pub(super) unsafe fn read_inline(event: NonNull<Event>) -> T {
+        // SAFETY: by contract; the payload is not read again.
+        unsafe { (&raw const (*event.as_ptr()).payload).cast::<T>().read() }
+    }
+
+    #[inline]
+    pub(super) unsafe fn read_boxed(event: NonNull<Event>) -> Box<T> {
+        // SAFETY: by contract; the payload is not read again.
+        unsafe { (&raw const (*event.as_ptr()).payload).cast::<Box<T>>().read() }
+    }
+}
+
+/// What an event holds: a closure or, without a color, something that gets a word. The word stands in the link, which such
+/// an event does not need, and whoever queues it may [set](Event::set_word) it; null if nobody did.
+pub(crate) trait Step: Send + 'static {
+    fn run(self, word: *mut (), cx: &mut Cx);
+    /// It is dropped unrun.
+    fn discard(self, word: *mut ());
+}
+
+pub(super) struct Closure<F>(pub(super) F);
+
+impl<F: FnOnce(&mut Cx) + Send + 'static> Step for Closure<F> {
+    #[inline]
+    fn run(self, _: *mut (), cx: &mut Cx) {
+        (self.0)(cx)
+    }
+
+    #[inline]
+    fn discard(self, _: *mut ()) {}
+}
+
+pub(super) struct Stepping<T>(T);
+
+impl<T: Step> Stepping<T> {
+    const CLOSURE: Ops = Self::ops(Kind::Closure);
+    const HOUSEKEEPING: Ops = Self::ops(Kind::Housekeeping);
+    const SHARED: Ops = Self::ops(Kind::Shared);
+    const SET: Ops = Self::ops(Kind::Set);
+
+    /// What can be done with a step in an event of this kind, which must be one that holds a step.
+    #[inline]
+    pub(super) fn as_kind(kind: Kind) -> &'static Ops {
+        match kind {
+            Kind::Closure => &Self::CLOSURE,
+            Kind::Housekeeping => &Self::HOUSEKEEPING,
+            Kind::Shared => &Self::SHARED,
+            Kind::Set => &Self::SET,
+            Kind::Spent | Kind::Grave | Kind::Request | Kind::SharedRequest => {
+                unreachable!("these hold no step")
+            }
+        }
+    }
+
+    const fn ops(kind: Kind) -> Ops {
+        if Payload::<T>::INLINE {
+            Ops { kind, run: Self::run_inline, discard: Self::discard_inline }
+        } else {
+            Ops { kind, run: Self::run_boxed, discard: Self::discard_boxed }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// For the four: the event holds a T, and it has not been consumed.
+    unsafe fn run_inline(event: NonNull<Event>, cx: &mut Cx) {
+        // SAFETY: by contract.
+        let (word, step) = unsafe { (Event::word(event), Payload::<T>::read_inline(event)) };
+        step.run(word, cx)
+    }
+
+    unsafe fn discard_inline(event: NonNull<Event>) {
+        // SAFETY: by contract.
+        let (word, step) = unsafe { (Event::word(event), Payload::<T>::read_inline(event)) };
+        step.discard(word)
+    }
+
+    unsafe fn run_boxed(event: NonNull<Event>, cx: &mut Cx) {
+        // SAFETY: by contract.
+        let (word, step) = unsafe { (Event::word(event), Payload::<T>::read_boxed(event)) };
+        (*step).run(word, cx)
+    }
+
+    unsafe fn discard_boxed(event: NonNull<Event>) {
+        // SAFETY: by contract.
+        let (word, step) = unsafe { (Event::word(event), Payload::<T>::read_boxed(event)) };
+        (*step).discard(word)
+    }
+}
