@@ -3,6 +3,7 @@
 //! Random programs run on the executor, in both modes, transactional or not, with 1 to 8 workers; and, beside, in
 //! a serial interpreter that knows nothing of contexts but what they allow and what a panic costs (I12).
 //! The interpreter shares no code with the step functions.
+mod seeded;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::resume_unwind;
@@ -13,7 +14,7 @@ use dapple::{
     NoneOnly, Runtime,
 };
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
+use seeded::seeded;
 
 /// What a step does, in order.
 #[derive(Clone, Debug)]
@@ -534,19 +535,6 @@ fn on_the_executor(
     domain.clear_poison(move |g| log.lock().unwrap().state = *g.state());
     rt.wait_idle();
     std::mem::take(&mut *shared.log.lock().unwrap())
-}
-
-/// So many cases, from a seed that a failure prints. `PROPTEST_RNG_SEED` repeats it, `PROPTEST_CASES` asks for more.
-fn seeded(cases: u32) -> ProptestConfig {
-    let default = ProptestConfig::default();
-    let seed = match default.rng_seed {
-        RngSeed::Fixed(seed) => seed,
-        RngSeed::Random => std::time::UNIX_EPOCH.elapsed().map_or(0, |t| t.as_nanos() as u64),
-    };
-    println!("PROPTEST_RNG_SEED={seed}");
-    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { default.cases } else { cases };
-    let rng_seed = RngSeed::Fixed(seed);
-    ProptestConfig { cases, rng_seed, failure_persistence: None, ..default }
 }
 
 proptest! {

@@ -8,7 +8,7 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::ptr::NonNull;
 
 use dapple_colors::Access;
@@ -75,6 +75,10 @@ impl<T> Copy for Reach<T> {}
 
 // SAFETY: as for `Colored`.
 unsafe impl<T: Send> Send for Reach<T> {}
+
+// What a panic may have left half done is poisoned.
+impl<T: Send> UnwindSafe for Colored<T> {}
+impl<T: Send> RefUnwindSafe for Colored<T> {}
 
 impl<T: Send + 'static> Colored<T> {
     /// Binds `value` to `color`.

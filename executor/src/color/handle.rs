@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::ptr::NonNull;
 
 use dapple_colors::{Access, Posted};
@@ -44,6 +44,10 @@ pub struct Color(NonNull<ColorCell>);
 unsafe impl Send for Color {}
 // SAFETY: as above.
 unsafe impl Sync for Color {}
+
+// A panic in a callback ends the callback only; the color goes on.
+impl UnwindSafe for Color {}
+impl RefUnwindSafe for Color {}
 
 impl Color {
     /// A new color of `core`, whose first handle this is.

@@ -2,6 +2,7 @@
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p dapple --lib --release --target-dir target-loom`
 
+mod access;
 mod domain;
 mod life;
 mod order;
