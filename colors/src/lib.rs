@@ -9,6 +9,7 @@
 //! * [`mailbox`]: the queue of one color, and who may run it (rules C1, C2).
 //! * [`access`]: shared and exclusive events of one color (rule C5).
 //! * [`set`]: events that need several colors (rule C6).
+//! * [`priority`]: which class of colors is served next (rule C7).
 //! * [`turn`]: when a worker's visit to a color ends (rule C9).
 //! * [`context`]: what an event may do in a domain, and which steps are legal (rule I2).
 //! * [`domain`]: tickets, entry to the contexts, commit order, poison (rules I1-I9, I12).
@@ -21,6 +22,7 @@ pub mod check;
 pub mod context;
 pub mod domain;
 pub mod mailbox;
+pub mod priority;
 pub mod sequence;
 pub mod set;
 pub mod turn;
@@ -29,6 +31,7 @@ pub use access::{Access, Excluded, Left, Readers};
 pub use context::{Context, IllegalStep, Passage};
 pub use domain::{Abandoned, Doing, Fate, Mode, Next, Oldest, Order, Pins, Ticket};
 pub use mailbox::{Finished, Mailbox, Place, Posted};
+pub use priority::Priority;
 pub use sequence::{Completed, Sequence, SequencePlace};
 pub use set::{Arrived, Gathering};
 pub use turn::{Pace, Turn, TurnBudget, TurnStep};

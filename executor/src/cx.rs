@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use dapple_colors::Access;
 
-use crate::color::cell::ColorCell;
+use crate::color::cell::{ColorCell, Plan};
 use crate::color::set::post_set;
 use crate::runtime::core::CoreRef;
 use crate::worker::local::Local;
@@ -179,7 +179,7 @@ impl Cx {
 
     /// A new color. See [`Handle::new_color`].
     pub fn new_color(&mut self) -> Color {
-        Color::create(&self.local().core, 0, None)
+        Color::create(&self.local().core, Plan::default())
     }
 
     /// A handle of this runtime.

@@ -95,7 +95,7 @@ pub use self::{
     worker::watch::StallReport,
 };
 #[cfg(not(loom))]
-pub use dapple_colors::{Context, Doing, Mode, Ticket, TurnBudget};
+pub use dapple_colors::{Context, Doing, Mode, Priority, Ticket, TurnBudget};
 
 /// The example of the README compiles and runs.
 #[cfg(doctest)]

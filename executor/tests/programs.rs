@@ -2,7 +2,7 @@
 //! at the record.
 //!
 //! Events are exclusive, shared, or sets of both; they are posted by several threads and by each other, take longer or shorter, and
-//! panic. All policies run, on one to four workers; the eager one steals whatever it can. The checker compares every two events
+//! panic. Colors have classes. All policies run, on one to four workers; the eager one steals whatever it can. The checker compares every two events
 //! that share a color: it needs neither queues nor step functions.
 mod seeded;
 
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 use std::thread;
 
-use dapple::{Color, Cx, Handle, Request, Runtime, StealPolicy};
+use dapple::{Color, Cx, Handle, Priority, Request, Runtime, StealPolicy};
 use proptest::prelude::*;
 use seeded::seeded;
 
@@ -34,6 +34,7 @@ struct Program {
     threads: Vec<Vec<Event>>,
     workers: usize,
     policy: StealPolicy,
+    classes: Vec<Priority>,
 }
 
 const COLORS: usize = 4;
@@ -64,10 +65,18 @@ fn program() -> impl Strategy<Value = Program> {
         1 => Just(StealPolicy::CostAware),
         1 => Just(StealPolicy::Off),
     ];
-    (threads, 1..5usize, policy).prop_map(|(threads, workers, policy)| Program {
+    let class = prop_oneof![
+        1 => Just(Priority::High),
+        2 => Just(Priority::Normal),
+        1 => Just(Priority::Low),
+    ];
+    let classes =
+        prop_oneof![Just(vec![Priority::Normal; COLORS]), prop::collection::vec(class, COLORS),];
+    (threads, 1..5usize, policy, classes).prop_map(|(threads, workers, policy, classes)| Program {
         threads,
         workers,
         policy,
+        classes,
     })
 }
 
@@ -169,7 +178,11 @@ fn run(program: &Program) -> Arc<World> {
         Runtime::builder().workers(program.workers).steal_policy(program.policy).build().unwrap();
     let handle = rt.handle();
     let world = Arc::new(World {
-        colors: (0..COLORS).map(|_| handle.new_color()).collect(),
+        colors: program
+            .classes
+            .iter()
+            .map(|class| handle.color_builder().priority(*class).build())
+            .collect(),
         handle,
         clock: AtomicU64::new(0),
         records: Default::default(),
@@ -236,7 +249,12 @@ proptest! {
 /// The checker can fail.
 #[test]
 fn records_that_break_a_rule_are_caught() {
-    let program = Program { threads: vec![Vec::new()], workers: 1, policy: StealPolicy::CostAware };
+    let program = Program {
+        threads: vec![Vec::new()],
+        workers: 1,
+        policy: StealPolicy::CostAware,
+        classes: vec![Priority::Normal; COLORS],
+    };
     let verdict = |moments: [[u64; 4]; 2], shared: [bool; 2]| {
         let world = run(&program);
         for ([posting, posted, began, ended], shared) in moments.into_iter().zip(shared) {

@@ -26,15 +26,17 @@
 
 use std::ptr::NonNull;
 
-use dapple_colors::{Finished, Posted};
+use dapple_colors::{Finished, Posted, Priority};
 
 use super::life::Life;
+use super::marks::{Boosts, Marks};
 use super::queue::{Link, Queue};
 use super::readers::Readers;
 use crate::event::{Event, Header};
 use crate::lock::Flag;
 use crate::runtime::core::Core;
 use crate::sync::{AtomicU16, AtomicU32, Ordering};
+use crate::worker::entry::Entry;
 use crate::worker::steal::{Verdict, verdict};
 
 /// What a palette adds to the death of its colors.
@@ -62,7 +64,7 @@ pub(crate) struct ColorCell {
     /// The worker that last ran it, or where it was placed.
     home: AtomicU16,
     label: u8,
-    default: bool,
+    marks: Marks,
     pub(crate) readers: Readers,
     /// Learned: nanoseconds per turn and per event. Written by the holder only.
     turn_nanos: AtomicU32,
@@ -70,6 +72,8 @@ pub(crate) struct ColorCell {
     grave: Header,
     /// Learned: how many events a turn exchanges with other colors, in thousandths. Written by the holder.
     traffic: AtomicU32,
+    /// How many sets of each higher class wait for it. Under the lock.
+    boosts: Boosts,
     /// Held by posters of sets while they take their places.
     pub(crate) set_lock: Flag,
     retire: Option<Box<dyn Retire>>,
@@ -80,6 +84,16 @@ pub(crate) struct ColorCell {
 /// What a turn reads stands in one line of the cache.
 #[cfg(not(debug_assertions))]
 const _: () = assert!(std::mem::offset_of!(ColorCell, grave) == 64);
+
+/// What a color is made with.
+#[derive(Default)]
+pub(crate) struct Plan {
+    pub(crate) label: u32,
+    pub(crate) priority: Priority,
+    pub(crate) retire: Option<Box<dyn Retire>>,
+    /// It is the default color.
+    pub(crate) default: bool,
+}
 
 /// How a visit to the grave ended.
 #[must_use]
@@ -101,22 +115,22 @@ impl ColorCell {
         memory: NonNull<ColorCell>,
         core: NonNull<Core>,
         home: usize,
-        label: u32,
-        retire: Option<Box<dyn Retire>>,
-        default: bool,
+        plan: Plan,
     ) -> NonNull<ColorCell> {
+        let Plan { label, priority, retire, default } = plan;
         let cell = ColorCell {
             queue: Queue::new(),
             life: Life::new(),
             core,
             home: AtomicU16::new(home as u16),
             label: label as u8,
-            default,
+            marks: Marks::new(priority, default),
             readers: Readers::new(),
             turn_nanos: AtomicU32::new(UNKNOWN),
             event_nanos: AtomicU32::new(UNKNOWN),
             grave: Header::grave(),
             traffic: AtomicU32::new(0),
+            boosts: Boosts::default(),
             set_lock: Flag::new(),
             retire,
             #[cfg(debug_assertions)]
@@ -133,7 +147,41 @@ impl ColorCell {
     }
 
     pub(crate) fn is_default(&self) -> bool {
-        self.default
+        self.marks.is_default()
+    }
+
+    /// The class that it runs in now.
+    #[inline]
+    pub(crate) fn priority(&self) -> Priority {
+        self.marks.priority()
+    }
+
+    /// What stands for it in a run queue.
+    #[inline]
+    pub(crate) fn entry(&self) -> Entry {
+        Entry::color(NonNull::from(self), self.priority())
+    }
+
+    /// A set of a class waits for it. True: it runs in a higher class from now on.
+    ///
+    /// The caller has the lock of the color.
+    pub(crate) fn boost(&self, class: Priority) -> bool {
+        self.boosts.add(class);
+        self.marks.raise(class)
+    }
+
+    /// A set of a class does not wait for it any more.
+    pub(crate) fn unboost(&self, class: Priority) {
+        self.set_lock.acquire();
+        self.boosts.remove(class);
+        self.marks.set(self.boosts.highest().or_higher(self.marks.own_priority()));
+        self.set_lock.release();
+    }
+
+    /// The class that it was made with.
+    #[inline]
+    pub(crate) fn own_priority(&self) -> Priority {
+        self.marks.own_priority()
     }
 
     /// Which label it has; 0: none.

@@ -5,16 +5,15 @@ use std::hash::{Hash, Hasher};
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::ptr::NonNull;
 
-use dapple_colors::{Access, Posted};
+use dapple_colors::{Access, Posted, Priority};
 
-use super::cell::{ColorCell, GRAVE_WORTH, Retire};
+use super::cell::{ColorCell, GRAVE_WORTH, Plan};
 use super::set::Request;
 use crate::Handle;
 use crate::cx::Cx;
 use crate::event::{Event, Kind};
 use crate::runtime::core::{Core, CoreRef, Phase};
 use crate::sync::Ordering;
-use crate::worker::entry::Entry;
 use crate::worker::local::Local;
 
 /// The serial identity of callbacks: two callbacks of one color never run at once, and they run in
@@ -51,7 +50,7 @@ impl RefUnwindSafe for Color {}
 
 impl Color {
     /// A new color of `core`, whose first handle this is.
-    pub(crate) fn create(core: &Core, label: u32, retire: Option<Box<dyn Retire>>) -> Color {
+    pub(crate) fn create(core: &Core, plan: Plan) -> Color {
         let pinned = core.settings.is_pinned_policy();
         let (home, memory) = match Local::current(core) {
             Some(local) => {
@@ -64,7 +63,7 @@ impl Color {
             }
         };
         // SAFETY: the memory is fresh, and ours.
-        Color(unsafe { ColorCell::write(memory, core.as_ptr(), home, label, retire, false) })
+        Color(unsafe { ColorCell::write(memory, core.as_ptr(), home, plan) })
     }
 
     /// A handle of a color that may have none.
@@ -210,7 +209,7 @@ impl Color {
         unsafe {
             if self.0.as_ref().push(event) == Posted::BecameRunnable {
                 let (home, worth) = (self.0.as_ref().home(), self.0.as_ref().worth());
-                self.core().inject(home, Entry::color(self.0), worth);
+                self.core().inject(home, self.0.as_ref().entry(), worth);
             }
         }
     }
@@ -223,9 +222,9 @@ impl Color {
             let cell = self.0.as_ref();
             if cell.life.release() {
                 let core = CoreRef::of(self.core());
-                let home = cell.home();
+                let (home, entry) = (cell.home(), cell.entry());
                 if ColorCell::dig(self.0) == Posted::BecameRunnable {
-                    core.inject(home, Entry::color(self.0), GRAVE_WORTH);
+                    core.inject(home, entry, GRAVE_WORTH);
                 }
             }
         }
@@ -320,11 +319,12 @@ impl fmt::Debug for Color {
 pub struct ColorBuilder {
     handle: Handle,
     label: u32,
+    priority: Priority,
 }
 
 impl ColorBuilder {
     pub(crate) fn new(handle: Handle) -> Self {
-        ColorBuilder { handle, label: 0 }
+        ColorBuilder { handle, label: 0, priority: Priority::Normal }
     }
 
     /// Names the color in figures and reports. Colors of one label share their histograms, so a
@@ -336,8 +336,36 @@ impl ColorBuilder {
         self
     }
 
+    /// The class of the color: a worker serves high colors before normal ones, and those before low ones. A lower class
+    /// ages while it is passed over, so it still gets its share of turns.
+    ///
+    /// It decides between colors, never between the events of one, whose order stays (C2). A turn is not interrupted: what is high
+    /// waits for the turn that is under way. An event of several colors, and the colors that it waits for, run in the highest
+    /// class among them. What has no color is normal.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple::Priority;
+    /// let rt = dapple::Runtime::new()?;
+    /// let alarms = rt.handle().color_builder().priority(Priority::High).build();
+    /// let cleaning = rt.handle().color_builder().priority(Priority::Low).build();
+    /// cleaning.post(|_| println!("when there is nothing else to do"));
+    /// alarms.post(|_| println!("at once"));
+    /// rt.wait_idle();
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
     /// The color.
     pub fn build(self) -> Color {
-        Color::create(self.handle.core(), self.label, None)
+        let ColorBuilder { handle, label, priority } = self;
+        if priority != Priority::Normal {
+            handle.core().use_classes();
+        }
+        Color::create(handle.core(), Plan { label, priority, ..Plan::default() })
     }
 }

@@ -5,6 +5,7 @@
 //! * [`readers`]: shared events that run beside each other.
 //! * [`set`], [`two_phase`]: events that need several colors.
 //! * [`cell`]: the shared object behind the handles, and how it ends.
+//! * `marks`: its class.
 //! * [`colored`]: data that belongs to a color; [`colored_set`]: data of several.
 //! * [`palette`]: keys to colors.
 
@@ -17,6 +18,8 @@ pub(crate) mod colored_set;
 #[cfg(not(loom))]
 mod handle;
 pub(crate) mod life;
+#[cfg(not(loom))]
+mod marks;
 #[cfg(not(loom))]
 pub(crate) mod palette;
 pub(crate) mod queue;

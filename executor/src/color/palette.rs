@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use super::cell::{ColorCell, Retire};
+use super::cell::{ColorCell, Plan, Retire};
 use super::handle::Color;
 use crate::Handle;
 use crate::sync::{Mutex, lock};
@@ -82,7 +82,8 @@ impl<K: Hash + Eq + Send + 'static> Palette<K> {
             Entry::Vacant(vacant) => {
                 let key = key.to_owned();
                 let retire = Member { table: Arc::downgrade(&self.table), hash };
-                let color = Color::create(self.handle.core(), 0, Some(Box::new(retire)));
+                let plan = Plan { retire: Some(Box::new(retire)), ..Plan::default() };
+                let color = Color::create(self.handle.core(), plan);
                 vacant.insert(Slot { hash, key, cell: CellPtr(color.cell()) });
                 color
             }

@@ -21,7 +21,7 @@
 use std::panic::Location;
 use std::ptr::NonNull;
 
-use dapple_colors::{Access, Arrived, Gathering, set::arrange};
+use dapple_colors::{Access, Arrived, Gathering, Priority, set::arrange};
 
 use super::cell::ColorCell;
 use super::handle::{Color, post_uncolored, refuse};
@@ -31,7 +31,7 @@ use crate::cx::Cx;
 use crate::event::{Event, Kind};
 use crate::lock::Flag;
 use crate::runtime::core::{Core, Phase};
-use crate::sync::{AtomicUsize, Ordering};
+use crate::sync::{AtomicU32, Ordering};
 use crate::worker::entry::Entry;
 use crate::worker::local::Local;
 
@@ -81,7 +81,9 @@ enum Wants {
 
 /// See the module.
 pub(crate) struct Set {
-    missing: AtomicUsize,
+    missing: AtomicU32,
+    /// The highest class among its colors. All that it waits for are in this class until their request arrives.
+    class: Priority,
     event: NonNull<Event>,
     /// The color that was named first comes first.
     wants: Wants,
@@ -101,6 +103,7 @@ impl Set {
         event: NonNull<Event>,
         places: &[Place],
         first: NonNull<ColorCell>,
+        class: Priority,
     ) -> NonNull<Set> {
         let of = |p: &Place| Want::new(p.cell, p.access);
         let mut wants = match places.len() {
@@ -117,8 +120,9 @@ impl Set {
             Wants::Many(many) => many.swap(0, lead),
         }
         let set = memory.cast::<Set>();
+        let missing = AtomicU32::new(places.len() as u32);
         // SAFETY: by contract; a slot is large enough.
-        unsafe { set.write(Set { missing: AtomicUsize::new(places.len()), event, wants }) };
+        unsafe { set.write(Set { missing, class, event, wants }) };
         set
     }
 
@@ -134,19 +138,29 @@ impl Set {
         self.wants().iter().find(|want| want.cell() == cell).map(|want| want.access())
     }
 
-    /// A request has arrived. If it was the last one, this is the set's event, and the caller has all its colors. Otherwise
-    /// the caller must not touch the set any more, nor a color that the request was exclusive for.
+    /// A request has come to the front of its color's queue.
+    pub(crate) fn has_come_to(&self, color: &ColorCell) {
+        if is_higher(self.class, color.own_priority()) {
+            color.unboost(self.class);
+        }
+    }
+
+    /// A request has arrived. If it was the last one, this is what is to be queued, and the caller has all colors of the set.
+    /// Otherwise the caller must not touch the set any more, nor a color that the request was exclusive for.
     ///
     /// # Safety
     ///
     /// The request is spent, and each arrives once.
-    pub(crate) unsafe fn arrive(set: NonNull<Set>) -> Option<NonNull<Event>> {
+    pub(crate) unsafe fn arrive(set: NonNull<Set>) -> Option<Entry> {
         // SAFETY: a set is there until its last request has arrived.
         let left = unsafe { set.as_ref() }.missing.fetch_sub(1, Ordering::AcqRel) - 1;
-        match Gathering::after(left) {
+        match Gathering::after(left as usize) {
             Arrived::Waits => None,
-            // SAFETY: we have the set.
-            Arrived::Complete => Some(unsafe { set.as_ref() }.event),
+            Arrived::Complete => {
+                // SAFETY: we have the set.
+                let set = unsafe { set.as_ref() };
+                Some(Entry::event(set.event, set.class))
+            }
         }
     }
 }
@@ -157,7 +171,11 @@ struct Place {
     cell: NonNull<ColorCell>,
     access: Access,
     request: Option<NonNull<Event>>,
+    /// The set's class, if it is higher than the color's.
+    boost: Option<Priority>,
     became_runnable: bool,
+    /// It runs in a higher class now, and may stand in a lane of a lower one.
+    was_raised: bool,
 }
 
 impl Site for Place {
@@ -172,8 +190,15 @@ impl Site for Place {
     fn link(&self) -> NonNull<Link> {
         Event::as_link(self.request.expect("it is written before the place is taken"))
     }
+    fn entering(&mut self) {
+        if let Some(class) = self.boost {
+            // SAFETY: as in `queue`.
+            self.was_raised = unsafe { self.cell.as_ref() }.boost(class);
+        }
+    }
     fn became_runnable(&mut self) {
         self.became_runnable = true;
+        self.was_raised = false;
     }
 }
 
@@ -203,7 +228,14 @@ pub(crate) fn post_set<F: FnOnce(&mut Cx) + Send + 'static>(
         let same = std::ptr::eq(request.color.core(), core);
         assert!(same, "the colors of a set belong to the runtime that it is posted to");
         let (cell, access) = (request.color.cell(), request.access);
-        Place { cell, access, request: None, became_runnable: false }
+        Place {
+            cell,
+            access,
+            request: None,
+            boost: None,
+            became_runnable: false,
+            was_raised: false,
+        }
     };
     let Some(first) = requests.first() else {
         return post_uncolored(core, f, site);
@@ -240,26 +272,49 @@ fn post_places<F: FnOnce(&mut Cx) + Send + 'static>(
     }
     let posted = local.map_or_else(|| core.stamp_outside(), Local::stamp);
     let memory = || Local::memory_for(core);
+    let class = choose_class(core, places);
     // SAFETY: the memory is fresh or recycled; the caller has handles of all colors, one of which is the first; and the set's
     // event is in no color's queue.
     unsafe {
         let event = Event::write_closure(memory(), f, Kind::Set, site, posted);
-        let set = Set::write(memory(), event, places, first.cell());
+        let set = Set::write(memory(), event, places, first.cell(), class);
         Event::set_word(event, set.as_ptr().cast());
         for place in &mut *places {
             place.request = Some(Event::write_request(memory(), set, place.access, site));
         }
         take_places(places);
     }
+    if places.iter().any(|place| place.was_raised) {
+        core.raised.fetch_add(1, Ordering::Relaxed);
+    }
     if let Some(local) = local {
         local.count_posts(n as u32);
     }
     for place in places.iter().filter(|place| place.became_runnable) {
         // SAFETY: the caller has a handle.
-        let (home, worth) = unsafe { (place.cell.as_ref().home(), place.cell.as_ref().worth()) };
+        let color = unsafe { place.cell.as_ref() };
+        let (entry, home, worth) = (color.entry(), color.home(), color.worth());
         match local {
-            Some(local) => local.make_runnable(Entry::color(place.cell), home, worth),
-            None => core.inject(home, Entry::color(place.cell), worth),
+            Some(local) => local.make_runnable(entry, home, worth),
+            None => core.inject(home, entry, worth),
         }
     }
+}
+
+/// The highest class among the colors; those of a lower one are to be raised.
+fn choose_class(core: &Core, places: &mut [Place]) -> Priority {
+    if !core.has_classes() {
+        return Priority::Normal;
+    }
+    // SAFETY: the caller has handles of the colors.
+    let own = |place: &Place| unsafe { place.cell.as_ref() }.own_priority();
+    let class = places.iter().map(own).fold(Priority::Low, Priority::or_higher);
+    for place in places {
+        place.boost = is_higher(class, own(place)).then_some(class);
+    }
+    class
+}
+
+fn is_higher(class: Priority, than: Priority) -> bool {
+    class != than && class.or_higher(than) == class
 }

@@ -19,6 +19,8 @@ pub(crate) trait Site {
     fn lock(&self) -> &Flag;
     /// What is to stand there.
     fn link(&self) -> NonNull<Link>;
+    /// It is about to be taken; the lock is held.
+    fn entering(&mut self) {}
     /// The color was idle: the caller has to queue it.
     fn became_runnable(&mut self);
 }
@@ -34,6 +36,7 @@ pub(crate) unsafe fn take_places<P: Site>(places: &mut [P]) {
         place.lock().acquire();
     }
     for place in &mut *places {
+        place.entering();
         // SAFETY: by contract.
         if unsafe { place.queue().push(place.link()) } == Posted::BecameRunnable {
             place.became_runnable();

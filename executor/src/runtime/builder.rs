@@ -310,6 +310,9 @@ impl Builder {
         if workers == 0 {
             return Err(invalid("a runtime has at least one worker"));
         }
+        if workers > usize::from(u16::MAX) {
+            return Err(invalid("a runtime has at most 65,535 workers"));
+        }
         settings.workers = workers;
         let pins: Vec<Option<CoreId>> = match pin_cores && workers <= cores.len() {
             true => cores.iter().copied().map(Some).take(workers).collect(),
@@ -325,9 +328,10 @@ impl Builder {
                 Some(driver) => driver.park(worker)?,
                 None => Box::new(ThreadPark::new()),
             };
-            let deque = Deque::new_fifo();
-            shared.push(WorkerShared::new(deque.stealer(), park, neighbours));
-            deques.push(deque);
+            let lanes = [(); 3].map(|()| Deque::new_fifo());
+            let stealers = std::array::from_fn(|class| lanes[class].stealer());
+            shared.push(WorkerShared::new(stealers, park, neighbours));
+            deques.push(lanes);
         }
         let move_nanos = match settings.steals() && !settings.is_eager() {
             true => price::of_a_move(&cores),

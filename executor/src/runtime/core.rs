@@ -13,17 +13,18 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::NonNull;
 
 use crossbeam_utils::CachePadded;
+use dapple_colors::Priority;
 
 use super::builder::Settings;
 use super::quiesce::Quiesce;
 use crate::clock::Clock;
-use crate::color::cell::{ColorCell, UNKNOWN};
+use crate::color::cell::{ColorCell, Plan, UNKNOWN};
 use crate::domain::watch::Register;
 use crate::event::Event;
 use crate::metrics::Sampler;
 use crate::metrics::labels::Labels;
 use crate::slab::Slab;
-use crate::sync::{AtomicU8, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
+use crate::sync::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
 use crate::worker::entry::Entry;
 use crate::worker::local::Local;
 use crate::worker::shared::{Sleep, WorkerShared, add};
@@ -47,6 +48,10 @@ pub(crate) enum Phase {
 pub(crate) struct Core {
     /// The pointer to the allocation, from which every [`CoreRef`] is made.
     me: NonNull<Core>,
+    /// Has there been a color that is not of the normal class?
+    has_classes: AtomicBool,
+    /// How many colors have been raised to a higher class while they may have stood in a run queue.
+    pub(crate) raised: AtomicUsize,
     refs: AtomicUsize,
     phase: AtomicU8,
     pub(crate) workers: Box<[CachePadded<WorkerShared>]>,
@@ -92,6 +97,8 @@ impl Core {
         let sleep = Sleep::new(workers.len());
         let core = Box::new(Core {
             me: NonNull::dangling(),
+            has_classes: AtomicBool::new(false),
+            raised: AtomicUsize::new(0),
             refs: AtomicUsize::new(1),
             phase: AtomicU8::new(Phase::Running as u8),
             live_workers: AtomicUsize::new(0),
@@ -118,7 +125,8 @@ impl Core {
         // SAFETY: nobody else knows the core yet; the memory is fresh.
         unsafe {
             let memory = core.as_ref().cells.take_outside().cast();
-            let default = ColorCell::write(memory, core, 0, 0, None, true);
+            let plan = Plan { default: true, ..Plan::default() };
+            let default = ColorCell::write(memory, core, 0, plan);
             (*core.as_ptr()).me = core;
             (*core.as_ptr()).default_color = Some(default);
         }
@@ -137,6 +145,18 @@ impl Core {
 
     pub(crate) fn as_ptr(&self) -> NonNull<Core> {
         self.me
+    }
+
+    /// Need a worker look into any lane but the normal one? What is in another lane when it says no is found when it is about to
+    /// sleep, at the latest.
+    #[inline]
+    pub(crate) fn has_classes(&self) -> bool {
+        self.has_classes.load(Ordering::Relaxed)
+    }
+
+    /// There will be colors of other classes.
+    pub(crate) fn use_classes(&self) {
+        self.has_classes.store(true, Ordering::Relaxed);
     }
 
     /// Goes up to `phase`; false if it had come that far already.
@@ -166,7 +186,7 @@ impl Core {
     /// Hands something runnable to a worker from elsewhere, and wakes it if it sleeps; if it does not,
     /// and what is handed over is worth so much (in nanoseconds; 0: not known), another one.
     pub(crate) fn inject(&self, worker: usize, entry: Entry, worth: u32) {
-        self.workers[worker].inbox.push(entry);
+        self.workers[worker].hand(entry);
         // Partner: the fence of a worker between saying that it sleeps and looking at its inbox,
         // and the fence of `advance`. One of the two sees what the other has done.
         fence(Ordering::SeqCst);
@@ -191,7 +211,7 @@ impl Core {
     pub(crate) fn queue_event(&self, event: NonNull<Event>) {
         match Local::current(self) {
             Some(local) => local.queue_event(event),
-            None => self.inject(self.place(), Entry::event(event), UNKNOWN),
+            None => self.inject(self.place(), Entry::event(event, Priority::Normal), UNKNOWN),
         }
     }
 
@@ -243,7 +263,7 @@ impl Core {
         let mut last = None;
         for entry in entries {
             if let Some(entry) = last.replace(entry) {
-                self.workers[worker].inbox.push(entry);
+                self.workers[worker].hand(entry);
             }
         }
         // The last one wakes it.

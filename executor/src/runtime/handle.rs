@@ -4,6 +4,7 @@ use std::fmt;
 use std::panic::Location;
 
 use super::core::{Core, CoreRef, Phase};
+use crate::color::cell::Plan;
 use crate::color::post_uncolored;
 use crate::color::set::post_set;
 use crate::metrics::Metrics;
@@ -31,7 +32,7 @@ impl Handle {
 
     /// A new color.
     pub fn new_color(&self) -> Color {
-        Color::create(&self.core, 0, None)
+        Color::create(&self.core, Plan::default())
     }
 
     /// Makes a color with a label.

@@ -2,7 +2,7 @@
 
 use std::ptr::NonNull;
 
-use dapple_colors::Finished;
+use dapple_colors::{Finished, Priority};
 
 use super::entry::{Entry, Job};
 use super::local::Local;
@@ -56,7 +56,7 @@ impl Local {
                     }
                     Kind::SharedRequest => self.let_request_go(cell, link),
                     Kind::Request => {
-                        self.reserve(link);
+                        self.reserve(cell, link);
                         break;
                     }
                     Kind::Set => unreachable!("a set's event stands in no color's queue"),
@@ -92,9 +92,11 @@ impl Local {
         debug_assert!(core.phase() >= Phase::Stopping);
         loop {
             let mut found = false;
-            while let Some(entry) = self.deque.pop() {
-                found = true;
-                self.dispose(entry);
+            for class in Priority::ALL {
+                while let Some(entry) = self.lane(class).pop() {
+                    found = true;
+                    self.dispose(entry);
+                }
             }
             while let Some(entry) = self.pop_private() {
                 found = true;
@@ -105,7 +107,7 @@ impl Local {
                     found = true;
                     self.dispose(entry);
                 }
-                while let Some(entry) = super::steal::take_one(&worker.inbox, &worker.stealer) {
+                while let Some(entry) = super::steal::take_one(worker) {
                     found = true;
                     self.dispose(entry);
                 }

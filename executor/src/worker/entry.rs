@@ -1,7 +1,9 @@
 //! What stands in a run queue: a runnable color, at home or as a guest (see `watch`), or an event
-//! without a color.
+//! that stands in no color's queue; with its class (C7).
 
 use std::ptr::NonNull;
+
+use dapple_colors::Priority;
 
 use crate::color::cell::ColorCell;
 use crate::event::Event;
@@ -23,44 +25,69 @@ pub(crate) enum Job {
 
 const EVENT: usize = 1;
 const GUEST: usize = 2;
-const TAG: usize = EVENT | GUEST;
+const HIGH: usize = 4;
+const LOW: usize = 8;
+const TAG: usize = EVENT | GUEST | HIGH | LOW;
 const _: () = assert!(align_of::<ColorCell>() > TAG && align_of::<Event>() > TAG);
 
 impl Entry {
+    /// See [`ColorCell::entry`].
     #[inline]
-    pub(crate) fn color(cell: NonNull<ColorCell>) -> Self {
-        Entry(cell.cast())
+    pub(crate) fn color(cell: NonNull<ColorCell>, class: Priority) -> Self {
+        Entry(cell.cast()).tagged(Self::class_tag(class))
     }
 
     #[inline]
-    pub(crate) fn event(event: NonNull<Event>) -> Self {
-        let tagged = event.as_ptr().cast::<u8>().map_addr(|a| a | EVENT);
+    pub(crate) fn event(event: NonNull<Event>, class: Priority) -> Self {
+        Entry(event.cast()).tagged(EVENT | Self::class_tag(class))
+    }
+
+    #[inline]
+    fn class_tag(class: Priority) -> usize {
+        match class {
+            Priority::High => HIGH,
+            Priority::Normal => 0,
+            Priority::Low => LOW,
+        }
+    }
+
+    #[inline]
+    fn tagged(self, tag: usize) -> Self {
+        let tagged = self.0.as_ptr().map_addr(|a| a | tag);
         // SAFETY: setting a bit of a pointer that is not null leaves it so.
         Entry(unsafe { NonNull::new_unchecked(tagged) })
     }
 
+    #[inline]
+    fn tag(self) -> usize {
+        self.0.as_ptr().addr() & TAG
+    }
+
+    /// Where it is queued.
+    #[inline]
+    pub(crate) fn class(self) -> Priority {
+        match self.tag() & (HIGH | LOW) {
+            0 => Priority::Normal,
+            HIGH => Priority::High,
+            _ => Priority::Low,
+        }
+    }
+
     /// The same as a guest, if it is a color.
     pub(crate) fn into_guest(self) -> Self {
-        match self.open() {
-            Job::Event(_) => self,
-            Job::Color(cell) | Job::Guest(cell) => {
-                let tagged = cell.as_ptr().cast::<u8>().map_addr(|a| a | GUEST);
-                // SAFETY: setting a bit of a pointer that is not null leaves it so.
-                Entry(unsafe { NonNull::new_unchecked(tagged) })
-            }
+        match self.tag() & EVENT {
+            0 => self.tagged(GUEST),
+            _ => self,
         }
     }
 
     #[inline]
     pub(crate) fn open(self) -> Job {
         let address = self.0.as_ptr();
-        let tag = address.addr() & TAG;
-        if tag == 0 {
-            return Job::Color(self.0.cast());
-        }
-        // SAFETY: this undoes `event` and `into_guest`.
+        // SAFETY: this undoes `tagged`.
         let plain = unsafe { NonNull::new_unchecked(address.map_addr(|a| a & !TAG)) };
-        match tag {
+        match self.tag() & (EVENT | GUEST) {
+            0 => Job::Color(plain.cast()),
             EVENT => Job::Event(plain.cast()),
             _ => Job::Guest(plain.cast()),
         }

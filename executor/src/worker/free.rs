@@ -10,7 +10,6 @@ use std::ptr::{self, NonNull};
 use dapple_colors::turn::LONG_EVENT_NANOS;
 use dapple_colors::{Access, Excluded, Finished, Left};
 
-use super::entry::Entry;
 use super::local::Local;
 use super::shared::add;
 use crate::color::cell::{ColorCell, UNKNOWN};
@@ -150,8 +149,8 @@ impl Local {
     /// The caller holds it, and lets it go.
     unsafe fn queue_held(&self, cell: NonNull<ColorCell>) {
         // SAFETY: by contract.
-        let (home, worth) = unsafe { (cell.as_ref().home(), cell.as_ref().worth()) };
-        self.make_runnable(Entry::color(cell), home, worth);
+        let color = unsafe { cell.as_ref() };
+        self.make_runnable(color.entry(), color.home(), color.worth());
     }
 
     /// A set's event has ended: all its colors go on.
@@ -226,7 +225,7 @@ impl Local {
                 _ => event,
             };
             Event::set_word(event, cell.as_ptr().cast());
-            self.queue_event(event);
+            self.queue_event_as(event, color.priority());
             finished
         }
     }
@@ -246,6 +245,7 @@ impl Local {
         unsafe {
             let set = Event::take_request::<Set>(Event::of(Header::of(link)));
             let color = cell.as_ref();
+            set.as_ref().has_come_to(color);
             color.readers.enter();
             color.debug_let_go();
             let finished = self.finish(cell, link);
@@ -259,10 +259,14 @@ impl Local {
     /// # Safety
     ///
     /// The caller holds the color, which has no readers, and `link` is its head and an exclusive request.
-    pub(super) unsafe fn reserve(&self, link: NonNull<Link>) {
+    pub(super) unsafe fn reserve(&self, cell: NonNull<ColorCell>, link: NonNull<Link>) {
         self.current.set(ptr::null());
         // SAFETY: by contract; what a request holds is taken once. The request stays at the head, spent.
-        unsafe { self.arrive(Event::take_request::<Set>(Event::of(Header::of(link)))) };
+        unsafe {
+            let set = Event::take_request::<Set>(Event::of(Header::of(link)));
+            set.as_ref().has_come_to(cell.as_ref());
+            self.arrive(set);
+        }
     }
 
     /// # Safety
@@ -270,8 +274,8 @@ impl Local {
     /// As [`Set::arrive`].
     unsafe fn arrive(&self, set: NonNull<Set>) {
         // SAFETY: by contract.
-        if let Some(event) = unsafe { Set::arrive(set) } {
-            self.make_runnable(Entry::event(event), self.index, UNKNOWN);
+        if let Some(entry) = unsafe { Set::arrive(set) } {
+            self.make_runnable(entry, self.index, UNKNOWN);
         }
     }
 }

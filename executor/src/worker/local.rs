@@ -14,9 +14,11 @@ use std::panic::Location;
 use std::ptr::{self, NonNull};
 
 use crossbeam_deque::Worker as Deque;
-use dapple_colors::Posted;
+use dapple_colors::priority::Aging;
+use dapple_colors::{Posted, Priority};
 
 use super::entry::Entry;
+use super::lanes::Resorting;
 use super::shared::{WorkerShared, add};
 use super::steal::{DOMAIN_TRAFFIC, UNCOLORED_TRAFFIC};
 use crate::color::cell::{ColorCell, UNKNOWN, blend, blend_thousandths};
@@ -45,7 +47,11 @@ pub(crate) struct Local {
     /// This worker's part of the core.
     shared: NonNull<WorkerShared>,
     pub(crate) index: usize,
-    pub(crate) deque: Deque<Entry>,
+    /// What is queued where thieves may look, by class.
+    lanes: [Deque<Entry>; 3],
+    pub(super) aging: Cell<Aging>,
+    /// What is known of colors that have been raised to a higher class; see `lanes`.
+    pub(super) resorting: Cell<Resorting>,
     events: RefCell<Magazine>,
     cells: RefCell<Magazine>,
     credits: Cell<usize>,
@@ -94,14 +100,16 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    pub(crate) fn new(core: CoreRef, index: usize, deque: Deque<Entry>) -> Self {
+    pub(crate) fn new(core: CoreRef, index: usize, lanes: [Deque<Entry>; 3]) -> Self {
         let policy = core.settings.steal_policy;
         let many = core.workers.len() > 1;
         Local {
             shared: NonNull::from(&*core.workers[index]),
             sampler: Sampler::new(core.settings.histograms, core.settings.seed ^ index as u64),
             index,
-            deque,
+            lanes,
+            aging: Cell::default(),
+            resorting: Cell::default(),
             events: RefCell::new(core.events.magazine()),
             cells: RefCell::new(core.cells.magazine()),
             credits: Cell::new(0),
@@ -137,7 +145,7 @@ impl Local {
 
     /// What disposes of events after the workers are gone.
     pub(crate) fn undertaker(core: CoreRef) -> Self {
-        let mut local = Local::new(core, 0, Deque::new_fifo());
+        let mut local = Local::new(core, 0, [(); 3].map(|()| Deque::new_fifo()));
         local.undertaker = true;
         // It is nobody's owner.
         local.public_from = 0;
@@ -173,6 +181,11 @@ impl Local {
     pub(crate) fn shared(&self) -> &WorkerShared {
         // SAFETY: it points into the core, which `self.core` keeps, and whose workers do not move.
         unsafe { self.shared.as_ref() }
+    }
+
+    #[inline]
+    pub(super) fn lane(&self, class: Priority) -> &Deque<Entry> {
+        &self.lanes[class as usize]
     }
 
     pub(crate) fn steals(&self) -> bool {
@@ -293,8 +306,11 @@ impl Local {
         // SAFETY: by contract.
         if unsafe { cell.as_ref().push(event) } == Posted::BecameRunnable {
             // SAFETY: the color has an event that only we can make run, so the cell is there.
-            let (home, turn) = unsafe { (cell.as_ref().home(), cell.as_ref().worth()) };
-            self.make_runnable(Entry::color(cell), home, turn);
+            let (entry, home, turn) = unsafe {
+                let cell = cell.as_ref();
+                (cell.entry(), cell.home(), cell.worth())
+            };
+            self.make_runnable(entry, home, turn);
         }
     }
 
@@ -317,9 +333,15 @@ impl Local {
     /// Queues an event without color.
     #[inline]
     pub(crate) fn queue_event(&self, event: NonNull<Event>) {
+        self.queue_event_as(event, Priority::Normal);
+    }
+
+    /// The same, in a class.
+    #[inline]
+    pub(crate) fn queue_event_as(&self, event: NonNull<Event>, class: Priority) {
         self.count_posts(1);
         self.uncolored_posts.set(self.uncolored_posts.get().wrapping_add(1));
-        self.make_runnable(Entry::event(event), self.index, UNKNOWN);
+        self.make_runnable(Entry::event(event, class), self.index, UNKNOWN);
     }
 
     /// The time, if what begins now is sampled; otherwise 0.

@@ -3,7 +3,7 @@
 //! * [`entry`]: what stands in a run queue.
 //! * [`local`]: what only the worker's own thread touches, and posting from there.
 //! * [`shared`]: what other threads touch; [`private`]: run-queue entries that they touch only in need.
-//! * [`run_queue`]: what is queued where.
+//! * [`run_queue`]: what is queued where; [`lanes`]: by class.
 //! * [`turn`]: running a color for a turn; [`free`]: running what stands in no color's queue; [`dispose`]: dropping what nobody will run.
 //! * [`steal`]: taking work from the others, if it pays; [`trial`]: finding out whether it does;
 //!   [`price`]: what a move costs on this machine; [`neighbours`]: whom to ask first.
@@ -24,6 +24,8 @@ mod dispose;
 pub(crate) mod entry;
 #[cfg(not(loom))]
 mod free;
+#[cfg(not(loom))]
+pub(crate) mod lanes;
 #[cfg(not(loom))]
 pub(crate) mod local;
 #[cfg(not(loom))]

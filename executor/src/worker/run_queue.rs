@@ -1,9 +1,11 @@
 //! A worker's run queue: a deque that thieves may look into, and a private part for what nobody else would
-//! gain by (see `private`).
+//! gain by (see `private`); and beside them a deque each for what is high and what is low (see `lanes`).
 //!
 //! What is known, or on average is likely, to take long is pushed to the deque, the rest to the private part. The
 //! worker takes from both in turn, so neither part starves the other. With the eager policy everything is public,
 //! and where nobody steals nothing is.
+
+use dapple_colors::Priority::{self, Normal};
 
 use super::entry::Entry;
 use super::local::Local;
@@ -32,23 +34,32 @@ impl Local {
     /// Puts an entry of so much worth into the own run queue.
     #[inline]
     pub(crate) fn queue(&self, entry: Entry, worth: u32) {
-        if worth >= self.public_from {
-            return self.deque.push(entry);
+        let class = entry.class();
+        if worth >= self.public_from || class != Normal {
+            return self.lane(class).push(entry);
         }
         // SAFETY: this is the worker whose queue it is; the undertaker keeps nothing to itself.
         if let Err(entry) = unsafe { self.shared().private.push(entry) } {
-            self.deque.push(entry);
+            self.lane(Normal).push(entry);
         }
     }
 
     /// The next entry of the own run queue. Neither part of it starves the other.
     #[inline]
     pub(super) fn dequeue(&self) -> Option<Entry> {
+        match self.core.has_classes() {
+            true => self.dequeue_by_class(),
+            false => self.dequeue_normal(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn dequeue_normal(&self) -> Option<Entry> {
         let deque_first = !self.deque_first.get();
         self.deque_first.set(deque_first);
         match deque_first {
-            true => self.deque.pop().or_else(|| self.pop_private()),
-            false => self.pop_private().or_else(|| self.deque.pop()),
+            true => self.lane(Normal).pop().or_else(|| self.pop_private()),
+            false => self.pop_private().or_else(|| self.lane(Normal).pop()),
         }
     }
 
@@ -66,7 +77,7 @@ impl Local {
     pub(super) fn publicise(&self) {
         if self.entry_nanos.get() >= self.public_from {
             let some = std::iter::from_fn(|| self.pop_private()).take(PUBLICISED);
-            let some = some.map(|entry| self.deque.push(entry)).count();
+            let some = some.map(|entry| self.lane(Normal).push(entry)).count();
             if some > 0 && self.core.sleep.state.any_idle() {
                 self.consider_waking();
             }
@@ -75,7 +86,7 @@ impl Local {
 
     /// Is there something in the own run queue?
     pub(super) fn has_queued(&self) -> bool {
-        !self.deque.is_empty() || self.shared().private.len() > 0
+        self.shared().private.len() > 0 || Priority::ALL.iter().any(|c| !self.lane(*c).is_empty())
     }
 
     /// Somebody sleeps, and what has just become runnable is worth waking it, if it may take it then; what
@@ -83,8 +94,9 @@ impl Local {
     #[cold]
     fn consider_waking(&self) {
         // Alone in the queue of a worker that is about to look there, it runs here.
-        let waits =
-            self.deque.len() > 1 || !self.current.get().is_null() || self.steps.get().is_busy();
+        let waits = self.lane(Normal).len() > 1
+            || !self.current.get().is_null()
+            || self.steps.get().is_busy();
         let is_eager = self.core.settings.is_eager();
         if (waits || is_eager) && self.core.may_be_taken_from(self.index) {
             self.core.sleep.notify_any(&self.core, self.index + 1);

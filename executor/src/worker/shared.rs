@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crossbeam_deque::{Injector, Stealer};
 use crossbeam_utils::CachePadded;
+use dapple_colors::Priority;
 
 use super::entry::Entry;
 use super::private::Private;
@@ -15,9 +16,22 @@ use crate::runtime::core::Core;
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::timer::Timers;
 
+/// What others see of a worker's run queue of one class.
+pub(crate) struct Lane {
+    pub(crate) stealer: Stealer<Entry>,
+    /// What others hand to this worker.
+    pub(crate) inbox: Injector<Entry>,
+}
+
+impl Lane {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inbox.is_empty() && self.stealer.is_empty()
+    }
+}
+
 /// See the module.
 pub(crate) struct WorkerShared {
-    pub(crate) stealer: Stealer<Entry>,
+    lanes: [Lane; 3],
     /// What nobody else would gain by.
     pub(crate) private: CachePadded<Private<Entry>>,
     /// Who last served what waits behind this worker because it was stuck, and when: others leave that to
@@ -30,8 +44,6 @@ pub(crate) struct WorkerShared {
     pub(crate) asked: AtomicUsize,
     /// The answer to this worker's own question: number plus one of who has put work into its inbox.
     pub(crate) handed_by: AtomicUsize,
-    /// What others hand to this worker.
-    pub(crate) inbox: Injector<Entry>,
     pub(crate) unpark: Arc<dyn Unpark>,
     /// The other workers, nearest first.
     pub(crate) neighbours: Box<[usize]>,
@@ -45,19 +57,18 @@ pub(crate) struct WorkerShared {
 
 impl WorkerShared {
     pub(crate) fn new(
-        stealer: Stealer<Entry>,
+        stealers: [Stealer<Entry>; 3],
         park: Box<dyn Park>,
         neighbours: Box<[usize]>,
     ) -> Self {
         WorkerShared {
-            stealer,
+            lanes: stealers.map(|stealer| Lane { stealer, inbox: Injector::new() }),
             private: Private::new().into(),
             rescuer: AtomicUsize::new(0),
             rescued_at: AtomicU64::new(0),
             rescued_progress: AtomicU64::new(u64::MAX),
             asked: AtomicUsize::new(0),
             handed_by: AtomicUsize::new(0),
-            inbox: Injector::new(),
             unpark: park.unparker(),
             neighbours,
             park: Mutex::new(park),
@@ -68,6 +79,16 @@ impl WorkerShared {
         }
     }
 
+    #[inline]
+    pub(crate) fn lane(&self, class: Priority) -> &Lane {
+        &self.lanes[class as usize]
+    }
+
+    /// Hands it something; see [`Core::inject`](crate::runtime::core::Core::inject).
+    pub(crate) fn hand(&self, entry: Entry) {
+        self.lane(entry.class()).inbox.push(entry);
+    }
+
     /// Is nothing runnable queued here?
     pub(crate) fn has_nothing(&self) -> bool {
         self.has_nothing_open() && self.private.len() == 0
@@ -75,7 +96,7 @@ impl WorkerShared {
 
     /// Is nothing queued where everybody may take it?
     pub(crate) fn has_nothing_open(&self) -> bool {
-        self.inbox.is_empty() && self.stealer.is_empty()
+        self.lanes.iter().all(Lane::is_empty)
     }
 }
 

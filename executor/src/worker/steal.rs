@@ -11,7 +11,8 @@
 //! Entries that nobody else would gain by are not in the deque (see `private`). A thief that is to try
 //! some of them asks, and the victim hands them over at its next look around.
 
-use crossbeam_deque::{Injector, Steal, Stealer};
+use crossbeam_deque::Steal;
+use dapple_colors::Priority;
 
 use super::entry::Entry;
 use super::local::Local;
@@ -167,21 +168,27 @@ impl Local {
     /// Half, because colors that feed themselves never come to an end: then nobody is idle again, and what one worker has
     /// more than the other it keeps. The eager policy takes a batch.
     fn take_from(&self, victim: &WorkerShared) -> bool {
-        let before = self.deque.len();
+        Priority::ALL.into_iter().any(|class| self.take_class_from(victim, class))
+    }
+
+    /// The same, of one class.
+    pub(super) fn take_class_from(&self, victim: &WorkerShared, class: Priority) -> bool {
+        let (mine, theirs) = (self.lane(class), victim.lane(class));
+        let before = mine.len();
         let half = match self.core.settings.is_eager() {
             true => BATCH,
-            false => (victim.stealer.len() / 2).clamp(1, STEAL),
+            false => (theirs.stealer.len() / 2).clamp(1, STEAL),
         };
-        let from_deque = || victim.stealer.steal_batch_with_limit(&self.deque, BATCH);
-        let from_inbox = || victim.inbox.steal_batch_with_limit(&self.deque, BATCH);
+        let from_deque = || theirs.stealer.steal_batch_with_limit(mine, BATCH);
+        let from_inbox = || theirs.inbox.steal_batch_with_limit(mine, BATCH);
         let taken = retry(from_deque).or_else(|| retry(from_inbox)).is_some();
-        while taken && self.deque.len() - before.min(self.deque.len()) < half {
+        while taken && mine.len() - before.min(mine.len()) < half {
             if retry(from_deque).is_none() {
                 break;
             }
         }
         if taken {
-            self.count_steal(self.deque.len().saturating_sub(before).max(1));
+            self.count_steal(mine.len().saturating_sub(before).max(1));
         }
         taken
     }
@@ -213,7 +220,7 @@ impl Local {
     /// Takes what waits behind a worker that is stuck, up to a number, as guests.
     pub(super) fn take_as_guests(&self, victim: &WorkerShared) {
         let worth = victim.published.entry_nanos.load(Ordering::Relaxed);
-        let open = (0..RESCUE_BATCH).map_while(|_| take_one(&victim.inbox, &victim.stealer));
+        let open = (0..RESCUE_BATCH).map_while(|_| take_one(victim));
         let mut taken = open.map(|entry| self.queue(entry.into_guest(), worth)).count();
         for entry in victim.private.take(RESCUE_BATCH - taken) {
             self.queue(entry.into_guest(), worth);
@@ -247,19 +254,31 @@ impl Local {
 
     /// Takes what others have handed to this worker.
     pub(super) fn take_inbox(&self) -> Option<Entry> {
-        let inbox = &self.shared().inbox;
+        let inbox = &self.shared().lane(Priority::Normal).inbox;
         if inbox.is_empty() {
             return None;
         }
         // It was put there after this worker last looked at its descriptors, perhaps.
         self.polls.set(self.polls.get() + 1);
-        retry(|| inbox.steal_batch_and_pop(&self.deque))
+        retry(|| inbox.steal_batch_and_pop(self.lane(Priority::Normal)))
+    }
+
+    /// Moves what others have handed to this worker in a class behind what it has of it.
+    pub(super) fn empty_inbox_of(&self, class: Priority) {
+        let inbox = &self.shared().lane(class).inbox;
+        if !inbox.is_empty() {
+            self.polls.set(self.polls.get() + 1);
+            while retry(|| inbox.steal_batch(self.lane(class))).is_some() {}
+        }
     }
 }
 
-/// One entry of a worker, for whoever disposes of what is left, or rescues it.
-pub(super) fn take_one(inbox: &Injector<Entry>, stealer: &Stealer<Entry>) -> Option<Entry> {
-    retry(|| inbox.steal()).or_else(|| retry(|| stealer.steal()))
+/// One entry of a worker, of the highest class, for whoever disposes of what is left, or rescues it.
+pub(super) fn take_one(worker: &WorkerShared) -> Option<Entry> {
+    Priority::ALL.into_iter().find_map(|class| {
+        let lane = worker.lane(class);
+        retry(|| lane.inbox.steal()).or_else(|| retry(|| lane.stealer.steal()))
+    })
 }
 
 fn retry<T>(mut attempt: impl FnMut() -> Steal<T>) -> Option<T> {

@@ -198,7 +198,7 @@ impl Local {
     /// The turn is over, the color is not: a guest goes home, unless its home is still stuck.
     #[inline]
     fn requeue(&self, p: &Progress) {
-        let entry = Entry::color(p.cell);
+        let entry = p.color().entry();
         // From here on it may be run elsewhere; and whoever is woken may be user code (a hook, a drop).
         self.current.set(std::ptr::null());
         // Read before the color is queued, and may be gone.
@@ -208,7 +208,7 @@ impl Local {
         }
         let home = p.color().home();
         match self.is_still_stuck(home) {
-            true => self.deque.push(entry.into_guest()),
+            true => self.lane(entry.class()).push(entry.into_guest()),
             false => self.core.inject(home, entry, UNKNOWN),
         }
     }
@@ -311,7 +311,7 @@ impl Local {
                     self.time_turn(p);
                 }
                 // SAFETY: we hold the color, it has no readers, and the link is its head.
-                unsafe { self.reserve(p.link) };
+                unsafe { self.reserve(p.cell, p.link) };
                 Begun::Gone
             }
             Kind::Set => unreachable!("a set's event stands in no color's queue"),
@@ -377,9 +377,9 @@ impl Local {
         // SAFETY: our count keeps the cell, until the grave is run; we have not queued it yet.
         unsafe {
             if cell.as_ref().life.release() {
-                let home = cell.as_ref().home();
+                let (home, entry) = (cell.as_ref().home(), cell.as_ref().entry());
                 if ColorCell::dig(cell) == Posted::BecameRunnable {
-                    self.make_runnable(Entry::color(cell), home, GRAVE_WORTH);
+                    self.make_runnable(entry, home, GRAVE_WORTH);
                 }
             }
         }

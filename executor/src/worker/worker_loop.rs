@@ -57,14 +57,14 @@ struct WorkerLoop<'a> {
 }
 
 /// The body of a worker's thread.
-pub(crate) fn run(core: CoreRef, index: usize, deque: Deque<Entry>, pin: Option<CoreId>) {
+pub(crate) fn run(core: CoreRef, index: usize, lanes: [Deque<Entry>; 3], pin: Option<CoreId>) {
     if let Some(id) = pin
         && !super::cores::pin(id)
     {
         tracing::warn!(worker = index, core = id.id, "the system refused to pin a worker");
     }
     let workers = core.workers.len();
-    let local = Local::new(core, index, deque);
+    let local = Local::new(core, index, lanes);
     let entered = local.enter();
     let mut this = WorkerLoop {
         local: &local,
@@ -105,6 +105,12 @@ impl WorkerLoop<'_> {
 
     fn next_entry(&mut self) -> Option<Entry> {
         let local = self.local;
+        // A lower class must not run before what others have handed over.
+        if local.core.has_classes()
+            && let Some(entry) = self.take_inbox()
+        {
+            local.queue_here(entry);
+        }
         local.dequeue().or_else(|| self.take_inbox()).or_else(|| {
             let found =
                 local.steals() && (local.steal(&mut self.trials) || local.rescue(&mut self.watch));
@@ -165,6 +171,7 @@ impl WorkerLoop<'_> {
         self.judge_trial(now);
         self.local.hand_over();
         self.local.publicise();
+        self.local.take_high();
         self.fire_timers(now);
         self.local.watch_tickets(now);
         // An idle worker does it, if there is one.
@@ -180,7 +187,7 @@ impl WorkerLoop<'_> {
             self.local.sample(Sample::new(Measure::PollTime, 0, took));
         }
         if let Some(entry) = self.take_inbox() {
-            self.local.deque.push(entry);
+            self.local.queue_here(entry);
         }
         self.local.flush_samples_if_many();
         // What this took is nobody's.

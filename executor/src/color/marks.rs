@@ -1,0 +1,92 @@
+//! What a color is, in a byte: the class that it runs in, the one that it was made with, and whether it is the default color.
+//!
+//! The class is raised while sets of a higher class wait for the color (C7). It is written under the color's lock, and read
+//! without it wherever the color is queued: who reads an old class queues the color in an old lane, for one turn.
+
+use dapple_colors::Priority;
+
+use crate::sync::{AtomicU8, AtomicU32, Ordering};
+
+const CLASS: u8 = 0b11;
+const OWN_SHIFT: u8 = 2;
+const DEFAULT: u8 = 1 << 4;
+
+/// See the module.
+pub(super) struct Marks(AtomicU8);
+
+impl Marks {
+    pub(super) fn new(priority: Priority, default: bool) -> Self {
+        let class = priority as u8;
+        Marks(AtomicU8::new(class | class << OWN_SHIFT | if default { DEFAULT } else { 0 }))
+    }
+
+    #[inline]
+    fn get(&self) -> u8 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn is_default(&self) -> bool {
+        self.get() & DEFAULT != 0
+    }
+
+    #[inline]
+    pub(super) fn priority(&self) -> Priority {
+        Priority::ALL[usize::from(self.get() & CLASS).min(2)]
+    }
+
+    #[inline]
+    pub(super) fn own_priority(&self) -> Priority {
+        Priority::ALL[usize::from(self.get() >> OWN_SHIFT & CLASS).min(2)]
+    }
+
+    /// Under the lock.
+    pub(super) fn set(&self, class: Priority) {
+        self.0.store(self.get() & !CLASS | class as u8, Ordering::Relaxed);
+    }
+
+    /// Under the lock. True: it was lower.
+    pub(super) fn raise(&self, class: Priority) -> bool {
+        let is_higher = class.or_higher(self.priority()) != self.priority();
+        if is_higher {
+            self.set(class);
+        }
+        is_higher
+    }
+}
+
+/// How many sets of each class that is higher than the color's wait for it. Touched under the color's lock.
+#[derive(Default)]
+pub(super) struct Boosts {
+    high: AtomicU32,
+    normal: AtomicU32,
+}
+
+impl Boosts {
+    fn of(&self, class: Priority) -> &AtomicU32 {
+        match class {
+            Priority::High => &self.high,
+            _ => &self.normal,
+        }
+    }
+
+    pub(super) fn add(&self, class: Priority) {
+        let count = self.of(class);
+        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    pub(super) fn remove(&self, class: Priority) {
+        let count = self.of(class);
+        count.store(count.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+    }
+
+    /// The highest class of which there is one.
+    pub(super) fn highest(&self) -> Priority {
+        let any = |class| self.of(class).load(Ordering::Relaxed) > 0;
+        match (any(Priority::High), any(Priority::Normal)) {
+            (true, _) => Priority::High,
+            (false, true) => Priority::Normal,
+            (false, false) => Priority::Low,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Classes of colors in the run queue (C7).
+//!
+//! A worker has a lane for each class: a deque, and an inbox for what others hand to it; the normal one has a private
+//! part besides. Which lane is served next is decided by [`Aging`](dapple_colors::priority::Aging). As long as no color has another class
+//! than the normal one, nobody looks into the other lanes.
+//!
+//! # Colors that are raised
+//!
+//! A color that a set of a higher class waits for runs in that class (see `color::marks`). If it stands in a run queue
+//! already, it stands in the wrong lane, and nobody can take it out of the middle. So whoever raises a color counts it, and a worker that sees the
+//! count change sorts its lower lanes anew: every entry is taken out at the front and put in again, at the back of
+//! its lane or of a higher one, so that their order stays. As that takes as long as there are entries, it is done again only after as many
+//! entries have been run.
+
+use dapple_colors::Priority;
+
+use super::entry::{Entry, Job};
+use super::local::Local;
+use crate::sync::Ordering;
+use crate::worker::steal::Verdict;
+
+/// What a worker knows of raised colors.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Resorting {
+    /// How many there had been when it last sorted its lanes.
+    seen: usize,
+    /// Entries that are run before it sorts them again.
+    credit: usize,
+}
+
+impl Local {
+    /// The next entry of the own run queue, in the order of classes.
+    #[cold]
+    pub(super) fn dequeue_by_class(&self) -> Option<Entry> {
+        self.resort();
+        loop {
+            let waits = |class| match class {
+                // What others have handed over in this class is looked at by the loop.
+                Priority::Normal => !self.lane(class).is_empty() || self.shared().private.len() > 0,
+                _ => !self.shared().lane(class).is_empty(),
+            };
+            let mut aging = self.aging.get();
+            let class = aging.next(waits)?;
+            self.aging.set(aging);
+            let entry = match class {
+                Priority::Normal => self.dequeue_normal(),
+                _ => {
+                    self.empty_inbox_of(class);
+                    self.lane(class).pop()
+                }
+            };
+            if entry.is_some() {
+                return entry;
+            }
+            // Somebody else has taken it; or takes what is private, just now.
+            if class == Priority::Normal && self.lane(class).is_empty() {
+                return None;
+            }
+        }
+    }
+
+    /// Puts an entry where this worker will find it, not to be taken back by whoever handed it over.
+    pub(super) fn queue_here(&self, entry: Entry) {
+        self.lane(entry.class()).push(entry);
+    }
+
+    /// Would this worker serve a lower class next, while a higher one waits behind the event that another worker is in? Then
+    /// it takes some of that.
+    pub(super) fn take_high(&self) {
+        if !self.core.has_classes() || !self.shared().lane(Priority::High).is_empty() {
+            return;
+        }
+        for &index in &self.shared().neighbours {
+            let victim = &self.core.workers[index];
+            let waits = !victim.lane(Priority::High).is_empty();
+            if waits
+                && self.core.judge(index) == Verdict::Yes
+                && self.take_class_from(victim, Priority::High)
+            {
+                return;
+            }
+        }
+    }
+
+    /// See the module.
+    fn resort(&self) {
+        let Resorting { seen, credit } = self.resorting.get();
+        let raised = self.core.raised.load(Ordering::Relaxed);
+        if raised == seen || credit > 0 {
+            return self.resorting.set(Resorting { seen, credit: credit.saturating_sub(1) });
+        }
+        let private = self.shared().private.len();
+        let lanes = [(Priority::Normal, 0), (Priority::Low, 1)].map(|(class, _)| {
+            (class, self.lane(class).len() + self.shared().lane(class).inbox.len())
+        });
+        let mut sorted = 0;
+        for entry in (0..private).map_while(|_| self.pop_private()) {
+            sorted += 1;
+            self.queue_again(entry);
+        }
+        for (class, entries) in lanes {
+            self.empty_inbox_of(class);
+            for entry in (0..entries).map_while(|_| self.lane(class).pop()) {
+                sorted += 1;
+                self.queue_again(entry);
+            }
+        }
+        self.resorting.set(Resorting { seen: raised, credit: sorted });
+    }
+
+    fn queue_again(&self, entry: Entry) {
+        match entry.open() {
+            // SAFETY: a color that is in a run queue has an event, so the cell is there.
+            Job::Color(cell) => unsafe { self.queue(cell.as_ref().entry(), cell.as_ref().worth()) },
+            // SAFETY: as above.
+            Job::Guest(cell) => unsafe { self.queue(cell.as_ref().entry().into_guest(), u32::MAX) },
+            Job::Event(_) => self.queue(entry, self.entry_nanos.get()),
+        }
+    }
+}
