@@ -12,7 +12,7 @@ use crate::color::cell::{ColorCell, Plan};
 use crate::color::set::post_set;
 use crate::runtime::core::CoreRef;
 use crate::worker::local::Local;
-use crate::{Color, Handle, Request, Timer};
+use crate::{Color, Handle, Request, Timer, TryPostError};
 
 /// The worker and the color that a callback runs on.
 ///
@@ -144,6 +144,20 @@ impl Cx {
     #[track_caller]
     pub fn post_shared<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, color: &Color, f: F) {
         color.post_shared_from_anywhere(f, Location::caller());
+    }
+
+    /// Posts `f` to a color if it has room. See [`Handle::try_post`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[track_caller]
+    pub fn try_post<F: FnOnce(&mut Cx) + Send + 'static>(
+        &mut self,
+        color: &Color,
+        f: F,
+    ) -> Result<(), TryPostError<F>> {
+        color.try_post(f)
     }
 
     /// Posts `f` to several colors at once. See [`Handle::post_set`].

@@ -70,7 +70,7 @@ mod models;
 #[cfg(not(loom))]
 pub use self::{
     color::{
-        Color, ColorBuilder, Request,
+        Color, ColorBuilder, Permit, Request,
         colored::{Colored, Reached},
         colored_set::{ColoredSet, Exclusive, Part, Shared},
         palette::Palette,

@@ -28,6 +28,7 @@ use std::ptr::NonNull;
 
 use dapple_colors::{Finished, Posted, Priority};
 
+use super::bound::Bound;
 use super::life::Life;
 use super::marks::{Boosts, Marks};
 use super::queue::{Link, Queue};
@@ -77,6 +78,7 @@ pub(crate) struct ColorCell {
     /// Held by posters of sets while they take their places.
     pub(crate) set_lock: Flag,
     retire: Option<Box<dyn Retire>>,
+    bound: Option<Box<Bound>>,
     #[cfg(debug_assertions)]
     holder: AtomicU32,
 }
@@ -90,6 +92,7 @@ const _: () = assert!(std::mem::offset_of!(ColorCell, grave) == 64);
 pub(crate) struct Plan {
     pub(crate) label: u32,
     pub(crate) priority: Priority,
+    pub(crate) capacity: Option<usize>,
     pub(crate) retire: Option<Box<dyn Retire>>,
     /// It is the default color.
     pub(crate) default: bool,
@@ -117,14 +120,14 @@ impl ColorCell {
         home: usize,
         plan: Plan,
     ) -> NonNull<ColorCell> {
-        let Plan { label, priority, retire, default } = plan;
+        let Plan { label, priority, capacity, retire, default } = plan;
         let cell = ColorCell {
             queue: Queue::new(),
             life: Life::new(),
             core,
             home: AtomicU16::new(home as u16),
             label: label as u8,
-            marks: Marks::new(priority, default),
+            marks: Marks::new(priority, default, capacity.is_some()),
             readers: Readers::new(),
             turn_nanos: AtomicU32::new(UNKNOWN),
             event_nanos: AtomicU32::new(UNKNOWN),
@@ -133,6 +136,7 @@ impl ColorCell {
             boosts: Boosts::default(),
             set_lock: Flag::new(),
             retire,
+            bound: capacity.map(|capacity| Box::new(Bound::new(capacity))),
             #[cfg(debug_assertions)]
             holder: AtomicU32::new(0),
         };
@@ -148,6 +152,15 @@ impl ColorCell {
 
     pub(crate) fn is_default(&self) -> bool {
         self.marks.is_default()
+    }
+
+    #[inline]
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.marks.is_bounded()
+    }
+
+    pub(crate) fn bound(&self) -> Option<&Bound> {
+        self.bound.as_deref()
     }
 
     /// The class that it runs in now.

@@ -15,6 +15,7 @@ use dapple_colors::Access;
 
 use super::colored_set::{Exclusive, Shared};
 use super::handle::Color;
+use crate::TryPostError;
 use crate::cx::Cx;
 use crate::event::Event;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering, fence};
@@ -127,6 +128,26 @@ impl<T: Send + 'static> Colored<T> {
     #[inline]
     pub fn post<F: FnOnce(&mut T, &mut Cx) + Send + 'static>(&self, f: F) {
         self.inner().color.post_from_anywhere(self.event(f), Location::caller());
+    }
+
+    /// Posts an event that gets the value, if its color has room for one more. See [`Handle::try_post`](crate::Handle::try_post).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[track_caller]
+    pub fn try_post<F>(&self, f: F) -> Result<(), TryPostError<F>>
+    where
+        F: FnOnce(&mut T, &mut Cx) + Send + 'static,
+    {
+        let color = &self.inner().color;
+        match color.admit() {
+            Ok(()) => {
+                color.post_counted(self.event(f), Location::caller());
+                Ok(())
+            }
+            Err(refused) => Err(refused.map(|()| f)),
+        }
     }
 
     /// The same, accepted whatever the phase: for what others have been promised.

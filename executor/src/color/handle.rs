@@ -7,7 +7,8 @@ use std::ptr::NonNull;
 
 use dapple_colors::{Access, Posted, Priority};
 
-use super::cell::{ColorCell, GRAVE_WORTH, Plan};
+use super::cell::{ColorCell, GRAVE_WORTH, Plan, Retire};
+use super::palette::Palette;
 use super::set::Request;
 use crate::Handle;
 use crate::cx::Cx;
@@ -117,6 +118,11 @@ impl Color {
         self.0
     }
 
+    pub(super) fn as_cell(&self) -> &ColorCell {
+        // SAFETY: a handle keeps the cell.
+        unsafe { self.0.as_ref() }
+    }
+
     #[inline]
     pub(crate) fn core_ptr(&self) -> NonNull<Core> {
         // SAFETY: a handle keeps the cell.
@@ -181,7 +187,12 @@ impl Color {
             let event =
                 Event::write_closure(Local::memory_for(core), f, Kind::Shared, site, posted);
             match local {
-                Some(local) => local.enqueue_behind(self.0, event),
+                Some(local) => {
+                    if self.as_cell().is_bounded() {
+                        self.as_cell().enter_bound();
+                    }
+                    local.append_behind(self.0, event);
+                }
                 None => self.enqueue_from_outside(event),
             }
         }
@@ -205,6 +216,21 @@ impl Color {
     ///
     /// The event is the caller's.
     unsafe fn enqueue_from_outside(&self, event: NonNull<Event>) {
+        // SAFETY: by contract.
+        unsafe {
+            if self.as_cell().is_bounded() && Event::is_counted(event) {
+                self.as_cell().enter_bound();
+            }
+            self.append_from_outside(event);
+        }
+    }
+
+    /// The same of what has been counted.
+    ///
+    /// # Safety
+    ///
+    /// The event is the caller's.
+    pub(super) unsafe fn append_from_outside(&self, event: NonNull<Event>) {
         // SAFETY: a handle keeps the cell; the event by contract.
         unsafe {
             if self.0.as_ref().push(event) == Posted::BecameRunnable {
@@ -318,13 +344,27 @@ impl fmt::Debug for Color {
 #[must_use = "a builder makes nothing until `build` is called"]
 pub struct ColorBuilder {
     handle: Handle,
+    looks: Looks,
+}
+
+/// What many colors may have in common.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Looks {
     label: u32,
     priority: Priority,
+    capacity: Option<usize>,
+}
+
+impl Looks {
+    pub(super) fn color(self, core: &Core, retire: Option<Box<dyn Retire>>) -> Color {
+        let Looks { label, priority, capacity } = self;
+        Color::create(core, Plan { label, priority, capacity, retire, ..Plan::default() })
+    }
 }
 
 impl ColorBuilder {
     pub(crate) fn new(handle: Handle) -> Self {
-        ColorBuilder { handle, label: 0, priority: Priority::Normal }
+        ColorBuilder { handle, looks: Looks::default() }
     }
 
     /// Names the color in figures and reports. Colors of one label share their histograms, so a
@@ -332,7 +372,7 @@ impl ColorBuilder {
     ///
     /// A runtime keeps 255 labels; the colors of any further one are counted without label.
     pub fn label(mut self, label: &str) -> Self {
-        self.label = self.handle.core().labels.intern(label);
+        self.looks.label = self.handle.core().labels.intern(label);
         self
     }
 
@@ -356,16 +396,42 @@ impl ColorBuilder {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn priority(mut self, priority: Priority) -> Self {
-        self.priority = priority;
+        self.looks.priority = priority;
         self
+    }
+
+    /// How many events the color may have, queued or running, before [`Handle::try_post`] answers `Full`. Posts of all other
+    /// kinds are accepted beyond it, and counted (`dapple_over_limit_total`). Without it there is no limit.
+    pub fn capacity(mut self, events: usize) -> Self {
+        self.looks.capacity = Some(events);
+        self
+    }
+
+    /// Colors by key, all of them like this one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let users = rt.handle().color_builder().label("user").capacity(8).palette::<String>();
+    /// assert_eq!(users.color("ada").capacity(), Some(8));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn palette<K: Eq + Hash + Send + 'static>(self) -> Palette<K> {
+        let (handle, looks) = self.plan();
+        Palette::with_looks(&handle, looks)
+    }
+
+    fn plan(self) -> (Handle, Looks) {
+        if self.looks.priority != Priority::Normal {
+            self.handle.core().use_classes();
+        }
+        (self.handle, self.looks)
     }
 
     /// The color.
     pub fn build(self) -> Color {
-        let ColorBuilder { handle, label, priority } = self;
-        if priority != Priority::Normal {
-            handle.core().use_classes();
-        }
-        Color::create(handle.core(), Plan { label, priority, ..Plan::default() })
+        let (handle, looks) = self.plan();
+        looks.color(handle.core(), None)
     }
 }

@@ -1,4 +1,5 @@
-//! What a color is, in a byte: the class that it runs in, the one that it was made with, and whether it is the default color.
+//! What a color is, in a byte: the class that it runs in, the one that it was made with, whether it is bounded, and whether it is
+//! the default color.
 //!
 //! The class is raised while sets of a higher class wait for the color (C7). It is written under the color's lock, and read
 //! without it wherever the color is queued: who reads an old class queues the color in an old lane, for one turn.
@@ -10,14 +11,17 @@ use crate::sync::{AtomicU8, AtomicU32, Ordering};
 const CLASS: u8 = 0b11;
 const OWN_SHIFT: u8 = 2;
 const DEFAULT: u8 = 1 << 4;
+const BOUNDED: u8 = 1 << 5;
 
 /// See the module.
 pub(super) struct Marks(AtomicU8);
 
 impl Marks {
-    pub(super) fn new(priority: Priority, default: bool) -> Self {
+    pub(super) fn new(priority: Priority, is_default: bool, is_bounded: bool) -> Self {
         let class = priority as u8;
-        Marks(AtomicU8::new(class | class << OWN_SHIFT | if default { DEFAULT } else { 0 }))
+        let default = if is_default { DEFAULT } else { 0 };
+        let bounded = if is_bounded { BOUNDED } else { 0 };
+        Marks(AtomicU8::new(class | class << OWN_SHIFT | default | bounded))
     }
 
     #[inline]
@@ -28,6 +32,11 @@ impl Marks {
     #[inline]
     pub(super) fn is_default(&self) -> bool {
         self.get() & DEFAULT != 0
+    }
+
+    #[inline]
+    pub(super) fn is_bounded(&self) -> bool {
+        self.get() & BOUNDED != 0
     }
 
     #[inline]

@@ -5,10 +5,12 @@
 //! * [`readers`]: shared events that run beside each other.
 //! * [`set`], [`two_phase`]: events that need several colors.
 //! * [`cell`]: the shared object behind the handles, and how it ends.
-//! * `marks`: its class.
+//! * `marks`: its class; [`bound`]: how many events it may have.
 //! * [`colored`]: data that belongs to a color; [`colored_set`]: data of several.
 //! * [`palette`]: keys to colors.
 
+#[cfg(not(loom))]
+pub(crate) mod bound;
 #[cfg(not(loom))]
 pub(crate) mod cell;
 #[cfg(not(loom))]
@@ -33,4 +35,4 @@ pub use handle::{Color, ColorBuilder};
 #[cfg(not(loom))]
 pub(crate) use handle::{outside_event, post_uncolored, refuse};
 #[cfg(not(loom))]
-pub use set::Request;
+pub use {bound::Permit, set::Request};

@@ -14,8 +14,9 @@ use std::sync::{Arc, Weak};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use super::cell::{ColorCell, Plan, Retire};
+use super::cell::{ColorCell, Retire};
 use super::handle::Color;
+use super::handle::Looks;
 use crate::Handle;
 use crate::sync::{Mutex, lock};
 
@@ -38,6 +39,7 @@ const SHARDS: usize = 16;
 /// ```
 pub struct Palette<K> {
     handle: Handle,
+    looks: Looks,
     table: Arc<Table<K>>,
 }
 
@@ -59,11 +61,16 @@ struct CellPtr(NonNull<ColorCell>);
 unsafe impl Send for CellPtr {}
 
 impl<K: Hash + Eq + Send + 'static> Palette<K> {
-    /// An empty palette, whose colors belong to the handle's runtime.
+    /// An empty palette, whose colors belong to the handle's runtime, and have no label and the normal class; see
+    /// [`ColorBuilder::palette`](crate::ColorBuilder::palette) for others.
     pub fn new(handle: &Handle) -> Self {
+        Self::with_looks(handle, Looks::default())
+    }
+
+    pub(super) fn with_looks(handle: &Handle, looks: Looks) -> Self {
         let shards = std::array::from_fn(|_| Mutex::new(HashTable::new()));
         let table = Arc::new(Table { shards, hasher: RandomState::new() });
-        Palette { handle: handle.clone(), table }
+        Palette { handle: handle.clone(), looks, table }
     }
 
     /// The color of `key`; a new one if the key has none.
@@ -82,8 +89,7 @@ impl<K: Hash + Eq + Send + 'static> Palette<K> {
             Entry::Vacant(vacant) => {
                 let key = key.to_owned();
                 let retire = Member { table: Arc::downgrade(&self.table), hash };
-                let plan = Plan { retire: Some(Box::new(retire)), ..Plan::default() };
-                let color = Color::create(self.handle.core(), plan);
+                let color = self.looks.color(self.handle.core(), Some(Box::new(retire)));
                 vacant.insert(Slot { hash, key, cell: CellPtr(color.cell()) });
                 color
             }

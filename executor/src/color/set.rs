@@ -191,9 +191,13 @@ impl Site for Place {
         Event::as_link(self.request.expect("it is written before the place is taken"))
     }
     fn entering(&mut self) {
+        // SAFETY: as in `queue`.
+        let color = unsafe { self.cell.as_ref() };
+        if color.is_bounded() {
+            color.enter_bound();
+        }
         if let Some(class) = self.boost {
-            // SAFETY: as in `queue`.
-            self.was_raised = unsafe { self.cell.as_ref() }.boost(class);
+            self.was_raised = color.boost(class);
         }
     }
     fn became_runnable(&mut self) {

@@ -304,6 +304,16 @@ impl Event {
         header.cast()
     }
 
+    /// Does it count for the bound of its color?
+    ///
+    /// # Safety
+    ///
+    /// The event is alive and the caller's.
+    pub(crate) unsafe fn is_counted(event: NonNull<Event>) -> bool {
+        // SAFETY: by contract.
+        matches!(unsafe { (*event.as_ptr()).header.kind() }, Kind::Closure | Kind::Shared)
+    }
+
     /// Where it was posted.
     ///
     /// # Safety

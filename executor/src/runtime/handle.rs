@@ -9,7 +9,7 @@ use crate::color::post_uncolored;
 use crate::color::set::post_set;
 use crate::metrics::Metrics;
 use crate::worker::local::Local;
-use crate::{Color, ColorBuilder, Cx, Request};
+use crate::{Color, ColorBuilder, Cx, Request, TryPostError};
 
 /// A handle of a runtime: makes colors, and posts callbacks. Clone it and send it anywhere; a handle
 /// does not keep the runtime running.
@@ -66,6 +66,41 @@ impl Handle {
     #[doc(alias = "cpucb")]
     pub fn post<F: FnOnce(&mut Cx) + Send + 'static>(&self, color: &Color, f: F) {
         color.post_from_anywhere(f, Location::caller());
+    }
+
+    /// Posts `f` to a color if it has room for one more event (C8). Only a color with a
+    /// [capacity](ColorBuilder::capacity) can be full; whoever posts in this way can say no at once where others would queue.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let h = rt.handle();
+    /// let mail = h.color_builder().capacity(100).build();
+    /// let mut refused = 0;
+    /// for n in 0..1_000 {
+    ///     if let Err(full) = h.try_post(&mail, move |_| println!("letter {n}")) {
+    ///         assert!(full.is_full());
+    ///         let _the_closure = full.into_inner();
+    ///         refused += 1;
+    ///     }
+    /// }
+    /// rt.wait_idle();
+    /// assert_eq!(rt.metrics().events() + refused, 1_000);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `Full` if as many events as the color may have are queued, running, or have [permits](crate::Permit); `Closed` when the
+    /// runtime is shutting down, unless the caller is a worker. Both hand `f` back.
+    #[track_caller]
+    pub fn try_post<F: FnOnce(&mut Cx) + Send + 'static>(
+        &self,
+        color: &Color,
+        f: F,
+    ) -> Result<(), TryPostError<F>> {
+        color.try_post(f)
     }
 
     /// Posts `f` to the default color.

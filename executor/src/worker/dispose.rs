@@ -49,6 +49,9 @@ impl Local {
                             let event = Event::of(header);
                             self.guard(Some(Event::site(event)), || Event::discard(event));
                         }
+                        if color.is_bounded() && matches!(kind, Kind::Closure | Kind::Shared) {
+                            color.leave_bound();
+                        }
                         match self.pass_own(cell, link) {
                             Some(own) => Finished::Next(own),
                             None => self.finish(cell, color.queue.head()),

@@ -136,7 +136,11 @@ impl Local {
     /// The caller is a reader, and ceases to be one.
     unsafe fn leave(&self, cell: NonNull<ColorCell>) {
         // SAFETY: a color with a reader does not die.
-        if unsafe { cell.as_ref() }.readers.leave() == Left::Holds {
+        let color = unsafe { cell.as_ref() };
+        if color.is_bounded() {
+            color.leave_bound();
+        }
+        if color.readers.leave() == Left::Holds {
             // SAFETY: we hold it.
             unsafe { self.queue_held(cell) };
         }
@@ -166,8 +170,12 @@ impl Local {
                 match want.access() {
                     Access::Shared => self.leave(cell),
                     Access::Exclusive => {
-                        let queue = &cell.as_ref().queue;
-                        cell.as_ref().debug_let_go();
+                        let color = cell.as_ref();
+                        let queue = &color.queue;
+                        if color.is_bounded() {
+                            color.leave_bound();
+                        }
+                        color.debug_let_go();
                         match self.finish(cell, queue.head()) {
                             Finished::Idle => {}
                             Finished::Gap => self.queue_held(cell),

@@ -284,6 +284,22 @@ impl Local {
     /// As [`ColorCell::push`].
     #[inline]
     pub(crate) unsafe fn enqueue(&self, cell: NonNull<ColorCell>, event: NonNull<Event>) {
+        // SAFETY: by contract.
+        unsafe {
+            if cell.as_ref().is_bounded() && Event::is_counted(event) {
+                cell.as_ref().enter_bound();
+            }
+            self.append(cell, event);
+        }
+    }
+
+    /// The same of an event that has been counted, or whose color is not bounded.
+    ///
+    /// # Safety
+    ///
+    /// As [`ColorCell::push`].
+    #[inline]
+    pub(crate) unsafe fn append(&self, cell: NonNull<ColorCell>, event: NonNull<Event>) {
         if ptr::eq(self.current.get(), cell.as_ptr()) {
             self.self_posts.set(self.self_posts.get().wrapping_add(1));
             // SAFETY: an event of the color runs here, so we hold it; the event is the caller's.
@@ -292,7 +308,7 @@ impl Local {
             }
         }
         // SAFETY: by contract.
-        unsafe { self.enqueue_behind(cell, event) }
+        unsafe { self.append_behind(cell, event) }
     }
 
     /// The same, behind everything that is in the queue, even by an event of the color.
@@ -301,7 +317,7 @@ impl Local {
     ///
     /// As [`ColorCell::push`].
     #[inline]
-    pub(crate) unsafe fn enqueue_behind(&self, cell: NonNull<ColorCell>, event: NonNull<Event>) {
+    pub(crate) unsafe fn append_behind(&self, cell: NonNull<ColorCell>, event: NonNull<Event>) {
         self.count_posts(1);
         // SAFETY: by contract.
         if unsafe { cell.as_ref().push(event) } == Posted::BecameRunnable {

@@ -40,6 +40,9 @@ struct Progress {
     posts_before: u32,
     /// The color has readers, or had some; others have left before the turn began.
     has_readers: bool,
+    is_bounded: bool,
+    /// The event at `link` is one of the runtime's own.
+    is_own_affair: bool,
     /// The event at `link` has run, or panicked.
     ended: bool,
     /// The color runs here only because its home is stuck.
@@ -86,6 +89,8 @@ impl Local {
             uncounted: 0,
             posts_before: self.posts.get(),
             has_readers: color.readers.any(),
+            is_bounded: color.is_bounded(),
+            is_own_affair: false,
             ended: false,
             is_guest,
         };
@@ -127,6 +132,9 @@ impl Local {
             }
             let step = self.after_event(p);
             p.ended = false;
+            if p.is_bounded && !p.is_own_affair {
+                p.color().leave_bound();
+            }
             if let Some(next) = self.pass_own(p.cell, p.link) {
                 if step == TurnStep::End {
                     return self.end_turn(p);
@@ -295,7 +303,8 @@ impl Local {
         match kind {
             Kind::Closure | Kind::Housekeeping => {
                 let event = Event::of(header);
-                p.uncounted += u32::from(kind == Kind::Housekeeping);
+                p.is_own_affair = kind == Kind::Housekeeping;
+                p.uncounted += u32::from(p.is_own_affair);
                 // Said first: if it panics, it has ended all the same.
                 p.ended = true;
                 // SAFETY: the event is at the head of the color that we hold.
