@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use dapple_colors::Access;
 
-use crate::color::cell::{ColorCell, Plan};
+use crate::color::cell::Plan;
 use crate::color::set::post_set;
 use crate::runtime::core::CoreRef;
 use crate::worker::local::Local;
@@ -50,29 +50,10 @@ impl Cx {
         unsafe { self.local.as_ref() }
     }
 
-    /// The color that the callback runs on; of a set, the one that was named first.
-    #[inline]
-    fn first_color(&self) -> Option<NonNull<ColorCell>> {
-        let local = self.local();
-        let one = NonNull::new(local.current.get().cast_mut());
-        one.or_else(|| NonNull::new(local.reads.get().cast_mut())).or_else(|| {
-            // SAFETY: the set whose event runs is there.
-            unsafe { local.set.get().as_ref() }.map(|set| set.wants()[0].cell())
-        })
-    }
-
     /// What the callback may do with a color; `None`: nothing.
     #[inline]
     pub(crate) fn access(&self, color: &Color) -> Option<Access> {
-        let (local, cell) = (self.local(), color.cell());
-        if std::ptr::eq(local.current.get(), cell.as_ptr()) {
-            return Some(Access::Exclusive);
-        }
-        if std::ptr::eq(local.reads.get(), cell.as_ptr()) {
-            return Some(Access::Shared);
-        }
-        // SAFETY: the set whose event runs is there.
-        unsafe { local.set.get().as_ref() }.and_then(|set| set.access(cell))
+        self.local().current.access(color.cell())
     }
 
     /// Runs `f`; a panic is caught, counted and reported.
@@ -117,7 +98,7 @@ impl Cx {
     #[inline]
     pub fn post_here<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, f: F) {
         let local = self.local();
-        match self.first_color() {
+        match local.current.first_color() {
             // SAFETY: the callback runs on the color.
             Some(cell) => unsafe { local.post(cell, f, Location::caller()) },
             None => local.post_uncolored(f, Location::caller()),
@@ -204,7 +185,7 @@ impl Cx {
     /// The color that the callback runs on, of a set the one that was named first; `None` if it has none.
     pub fn color(&self) -> Option<Color> {
         // SAFETY: the color of the event that runs is alive, and held by this worker, or read by the event.
-        self.first_color().map(|cell| unsafe { Color::revive(cell) })
+        self.local().current.first_color().map(|cell| unsafe { Color::revive(cell) })
     }
 
     /// Does the callback run on this color, alone or beside others (C15)?

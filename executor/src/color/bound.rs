@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::panic::Location;
+use std::ptr::NonNull;
 
 use super::cell::ColorCell;
 use super::handle::Color;
@@ -59,9 +60,15 @@ impl Bound {
 
 impl ColorCell {
     /// An event is about to be appended that did not ask for room. For a color that is bounded.
+    ///
+    /// # Safety
+    ///
+    /// The event is the caller's, and alive.
     #[cold]
-    pub(crate) fn enter_bound(&self) {
-        if let Some(bound) = self.bound()
+    pub(crate) unsafe fn enter_bound(&self, event: NonNull<Event>) {
+        // SAFETY: by contract.
+        if unsafe { Event::is_counted(event) }
+            && let Some(bound) = self.bound()
             && !bound.enter()
         {
             // SAFETY: who posts has a handle, which counts on the core, or runs on the color.

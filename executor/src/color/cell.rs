@@ -159,12 +159,17 @@ impl ColorCell {
         self.marks.is_bounded()
     }
 
+    /// Is it of the normal class, and not bounded?
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.marks.is_plain()
+    }
+
     pub(crate) fn bound(&self) -> Option<&Bound> {
         self.bound.as_deref()
     }
 
     /// The class that it runs in now.
-    #[inline]
     pub(crate) fn priority(&self) -> Priority {
         self.marks.priority()
     }
@@ -172,7 +177,7 @@ impl ColorCell {
     /// What stands for it in a run queue.
     #[inline]
     pub(crate) fn entry(&self) -> Entry {
-        Entry::color(NonNull::from(self), self.priority())
+        Entry::color(NonNull::from(self), self.marks.class_tag())
     }
 
     /// A set of a class waits for it. True: it runs in a higher class from now on.
@@ -192,7 +197,6 @@ impl ColorCell {
     }
 
     /// The class that it was made with.
-    #[inline]
     pub(crate) fn own_priority(&self) -> Priority {
         self.marks.own_priority()
     }

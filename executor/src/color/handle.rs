@@ -187,12 +187,7 @@ impl Color {
             let event =
                 Event::write_closure(Local::memory_for(core), f, Kind::Shared, site, posted);
             match local {
-                Some(local) => {
-                    if self.as_cell().is_bounded() {
-                        self.as_cell().enter_bound();
-                    }
-                    local.append_behind(self.0, event);
-                }
+                Some(local) => local.enqueue_behind(self.0, event),
                 None => self.enqueue_from_outside(event),
             }
         }
@@ -218,8 +213,8 @@ impl Color {
     unsafe fn enqueue_from_outside(&self, event: NonNull<Event>) {
         // SAFETY: by contract.
         unsafe {
-            if self.as_cell().is_bounded() && Event::is_counted(event) {
-                self.as_cell().enter_bound();
+            if self.as_cell().is_bounded() {
+                self.as_cell().enter_bound(event);
             }
             self.append_from_outside(event);
         }

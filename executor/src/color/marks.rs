@@ -7,18 +7,20 @@
 use dapple_colors::Priority;
 
 use crate::sync::{AtomicU8, AtomicU32, Ordering};
+use crate::worker::entry::Entry;
 
-const CLASS: u8 = 0b11;
+/// The class has the bits of a run-queue entry's tag.
+const CLASS: u8 = Entry::CLASS as u8;
 const OWN_SHIFT: u8 = 2;
-const DEFAULT: u8 = 1 << 4;
-const BOUNDED: u8 = 1 << 5;
+const DEFAULT: u8 = 1;
+const BOUNDED: u8 = 2;
 
 /// See the module.
 pub(super) struct Marks(AtomicU8);
 
 impl Marks {
     pub(super) fn new(priority: Priority, is_default: bool, is_bounded: bool) -> Self {
-        let class = priority as u8;
+        let class = Entry::class_tag(priority) as u8;
         let default = if is_default { DEFAULT } else { 0 };
         let bounded = if is_bounded { BOUNDED } else { 0 };
         Marks(AtomicU8::new(class | class << OWN_SHIFT | default | bounded))
@@ -40,18 +42,27 @@ impl Marks {
     }
 
     #[inline]
-    pub(super) fn priority(&self) -> Priority {
-        Priority::ALL[usize::from(self.get() & CLASS).min(2)]
+    pub(super) fn is_plain(&self) -> bool {
+        self.get() & (BOUNDED | CLASS) == 0
     }
 
+    /// The class, as the tag of a run-queue entry.
     #[inline]
+    pub(super) fn class_tag(&self) -> usize {
+        usize::from(self.get() & CLASS)
+    }
+
+    pub(super) fn priority(&self) -> Priority {
+        Entry::class_of_tag(self.class_tag())
+    }
+
     pub(super) fn own_priority(&self) -> Priority {
-        Priority::ALL[usize::from(self.get() >> OWN_SHIFT & CLASS).min(2)]
+        Entry::class_of_tag(usize::from(self.get() >> OWN_SHIFT & CLASS))
     }
 
     /// Under the lock.
     pub(super) fn set(&self, class: Priority) {
-        self.0.store(self.get() & !CLASS | class as u8, Ordering::Relaxed);
+        self.0.store(self.get() & !CLASS | Entry::class_tag(class) as u8, Ordering::Relaxed);
     }
 
     /// Under the lock. True: it was lower.

@@ -193,8 +193,11 @@ impl Site for Place {
     fn entering(&mut self) {
         // SAFETY: as in `queue`.
         let color = unsafe { self.cell.as_ref() };
-        if color.is_bounded() {
-            color.enter_bound();
+        if color.is_bounded()
+            && let Some(request) = self.request
+        {
+            // SAFETY: it is ours until the place is taken.
+            unsafe { color.enter_bound(request) };
         }
         if let Some(class) = self.boost {
             self.was_raised = color.boost(class);

@@ -311,7 +311,7 @@ impl Event {
     /// The event is alive and the caller's.
     pub(crate) unsafe fn is_counted(event: NonNull<Event>) -> bool {
         // SAFETY: by contract.
-        matches!(unsafe { (*event.as_ptr()).header.kind() }, Kind::Closure | Kind::Shared)
+        unsafe { (*event.as_ptr()).header.kind() != Kind::Housekeeping }
     }
 
     /// Where it was posted.

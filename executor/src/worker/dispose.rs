@@ -30,7 +30,7 @@ impl Local {
     unsafe fn dispose_color(&self, cell: NonNull<ColorCell>) -> u64 {
         // SAFETY: it was in a run queue, so it has an event and is there.
         let color = unsafe { cell.as_ref() };
-        self.current.set(cell.as_ptr());
+        self.current.enter(color);
         let mut dropped = 0;
         let mut link = color.queue.own().unwrap_or_else(|| color.queue.head());
         loop {
@@ -71,7 +71,7 @@ impl Local {
             };
             match finished {
                 Finished::Next(next) => {
-                    self.current.set(cell.as_ptr());
+                    self.current.enter(color);
                     if color.queue.own().is_none() {
                         color.queue.set_head(next);
                     }
@@ -80,13 +80,13 @@ impl Local {
                 Finished::Idle => break,
                 // The poster is between two instructions.
                 Finished::Gap => {
-                    self.current.set(cell.as_ptr());
+                    self.current.enter(color);
                     link = color.queue.head();
                     std::thread::yield_now();
                 }
             }
         }
-        self.current.set(std::ptr::null());
+        self.current.leave();
         dropped
     }
 

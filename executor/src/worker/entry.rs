@@ -31,10 +31,19 @@ const TAG: usize = EVENT | GUEST | HIGH | LOW;
 const _: () = assert!(align_of::<ColorCell>() > TAG && align_of::<Event>() > TAG);
 
 impl Entry {
-    /// See [`ColorCell::entry`].
+    /// The bits of a tag that tell the class.
+    pub(crate) const CLASS: usize = HIGH | LOW;
+
+    /// Of a class as the tag tells it; see [`ColorCell::entry`].
     #[inline]
-    pub(crate) fn color(cell: NonNull<ColorCell>, class: Priority) -> Self {
-        Entry(cell.cast()).tagged(Self::class_tag(class))
+    pub(crate) fn color(cell: NonNull<ColorCell>, class_tag: usize) -> Self {
+        Entry(cell.cast()).tagged(class_tag)
+    }
+
+    /// Of the normal class.
+    #[inline]
+    pub(crate) fn normal_color(cell: NonNull<ColorCell>) -> Self {
+        Entry(cell.cast())
     }
 
     #[inline]
@@ -43,7 +52,7 @@ impl Entry {
     }
 
     #[inline]
-    fn class_tag(class: Priority) -> usize {
+    pub(crate) fn class_tag(class: Priority) -> usize {
         match class {
             Priority::High => HIGH,
             Priority::Normal => 0,
@@ -63,10 +72,21 @@ impl Entry {
         self.0.as_ptr().addr() & TAG
     }
 
+    /// Is it queued with what names no class?
+    #[inline]
+    pub(crate) fn is_normal(self) -> bool {
+        self.tag() & Self::CLASS == 0
+    }
+
     /// Where it is queued.
     #[inline]
     pub(crate) fn class(self) -> Priority {
-        match self.tag() & (HIGH | LOW) {
+        Self::class_of_tag(self.tag() & Self::CLASS)
+    }
+
+    #[inline]
+    pub(crate) fn class_of_tag(tag: usize) -> Priority {
+        match tag {
             0 => Priority::Normal,
             HIGH => Priority::High,
             _ => Priority::Low,

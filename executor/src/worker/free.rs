@@ -68,11 +68,21 @@ impl Local {
     pub(super) fn run_free(&self, event: NonNull<Event>) -> bool {
         self.uncolored_events.set(self.uncolored_events.get().wrapping_add(1));
         // SAFETY: the run queue gave the event to us alone.
-        let (kind, has) = unsafe { Has::of(event) };
-        // SAFETY: it has not ended.
-        let label = unsafe { has.label() };
+        let kind = unsafe { Header::of(Event::as_link(event)).as_ref() }.kind();
+        match kind {
+            Kind::Closure | Kind::Housekeeping => {
+                self.run_alone(event, kind, 0);
+                // SAFETY: its closure is spent.
+                unsafe { self.give_memory(event) };
+            }
+            _ => self.run_with_colors(event),
+        }
+        self.entry_nanos.get() >= LONG_EVENT_NANOS
+    }
+
+    #[inline]
+    fn run_alone(&self, event: NonNull<Event>, kind: Kind, label: u32) {
         self.shared().published.label.store(label, Ordering::Relaxed);
-        self.enter_free(&has);
         let ran = catch_unwind(AssertUnwindSafe(|| {
             // SAFETY: the run queue gave the event to us alone, and it has not run.
             unsafe { self.run_event(event, label, &mut Cx::new(self)) }
@@ -81,9 +91,21 @@ impl Local {
             self.event_panicked(payload, Event::as_link(event), label);
         }
         add(&self.shared().counters.events, u64::from(kind != Kind::Housekeeping));
+    }
+
+    /// A reader, or a set's event.
+    #[inline(never)]
+    fn run_with_colors(&self, event: NonNull<Event>) {
+        // SAFETY: the run queue gave the event to us alone, and it has not ended.
+        let (kind, has, label) = unsafe {
+            let (kind, has) = Has::of(event);
+            let label = has.label();
+            (kind, has, label)
+        };
+        self.enter_free(&has);
+        self.run_alone(event, kind, label);
         // SAFETY: its closure is spent.
         unsafe { self.end_free(event, has) };
-        self.entry_nanos.get() >= LONG_EVENT_NANOS
     }
 
     /// Drops such an event unrun, and says how many that are.
@@ -102,8 +124,8 @@ impl Local {
     fn enter_free(&self, has: &Has) {
         match has {
             Has::Nothing => {}
-            Has::Reads(cell) => self.reads.set(cell.as_ptr()),
-            Has::Set(set) => self.set.set(set.as_ptr()),
+            Has::Reads(cell) => self.current.set_reads(cell.as_ptr()),
+            Has::Set(set) => self.current.set_set(set.as_ptr()),
         }
     }
 
@@ -117,12 +139,12 @@ impl Local {
         match has {
             Has::Nothing => {}
             Has::Reads(cell) => {
-                self.reads.set(ptr::null());
+                self.current.set_reads(ptr::null());
                 // SAFETY: the event was a reader of it.
                 unsafe { self.leave(cell) };
             }
             Has::Set(set) => {
-                self.set.set(ptr::null());
+                self.current.set_set(ptr::null());
                 // SAFETY: the event has ended, so the set and its colors are ours.
                 unsafe { self.give_back(set) };
             }
@@ -201,11 +223,11 @@ impl Local {
         // SAFETY: by contract.
         let color = unsafe { cell.as_ref() };
         // No post is kept for a color that is let go.
-        self.current.set(ptr::null());
+        self.current.leave();
         if color.readers.exclude() == Excluded::Waits {
             return false;
         }
-        self.current.set(cell.as_ptr());
+        self.current.enter(color);
         true
     }
 
@@ -220,7 +242,7 @@ impl Local {
         link: NonNull<Link>,
     ) -> Finished<NonNull<Link>> {
         let event = Event::of(Header::of(link));
-        self.current.set(ptr::null());
+        self.current.leave();
         // SAFETY: we hold the color until `finish`, and it does not die before its reader has left. In a gap the link stays in the
         // queue, so the event moves on without it.
         unsafe {
@@ -248,7 +270,7 @@ impl Local {
         cell: NonNull<ColorCell>,
         link: NonNull<Link>,
     ) -> Finished<NonNull<Link>> {
-        self.current.set(ptr::null());
+        self.current.leave();
         // SAFETY: as in `let_reader_go`; what a request holds is taken once.
         unsafe {
             let set = Event::take_request::<Set>(Event::of(Header::of(link)));
@@ -268,7 +290,7 @@ impl Local {
     ///
     /// The caller holds the color, which has no readers, and `link` is its head and an exclusive request.
     pub(super) unsafe fn reserve(&self, cell: NonNull<ColorCell>, link: NonNull<Link>) {
-        self.current.set(ptr::null());
+        self.current.leave();
         // SAFETY: by contract; what a request holds is taken once. The request stays at the head, spent.
         unsafe {
             let set = Event::take_request::<Set>(Event::of(Header::of(link)));

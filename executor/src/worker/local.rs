@@ -17,12 +17,12 @@ use crossbeam_deque::Worker as Deque;
 use dapple_colors::priority::Aging;
 use dapple_colors::{Posted, Priority};
 
+use super::current::Current;
 use super::entry::Entry;
 use super::lanes::Resorting;
 use super::shared::{WorkerShared, add};
 use super::steal::{DOMAIN_TRAFFIC, UNCOLORED_TRAFFIC};
 use crate::color::cell::{ColorCell, UNKNOWN, blend, blend_thousandths};
-use crate::color::set::Set;
 use crate::cx::Cx;
 use crate::domain::done::Steps;
 use crate::event::Event;
@@ -55,11 +55,7 @@ pub(crate) struct Local {
     events: RefCell<Magazine>,
     cells: RefCell<Magazine>,
     credits: Cell<usize>,
-    /// The color whose exclusive event runs now; null: none.
-    pub(crate) current: Cell<*const ColorCell>,
-    /// The color whose shared event runs now, or the set; null: none.
-    pub(crate) reads: Cell<*const ColorCell>,
-    pub(crate) set: Cell<*const Set>,
+    pub(crate) current: Current,
     /// The last reading of the clock, unless something has run since; 0: it has.
     now: Cell<u64>,
     /// Posts since the worker started; the turn counts by difference.
@@ -113,9 +109,7 @@ impl Local {
             events: RefCell::new(core.events.magazine()),
             cells: RefCell::new(core.cells.magazine()),
             credits: Cell::new(0),
-            current: Cell::new(ptr::null()),
-            reads: Cell::new(ptr::null()),
-            set: Cell::new(ptr::null()),
+            current: Current::new(),
             now: Cell::new(0),
             posts: Cell::new(0),
             self_posts: Cell::new(0),
@@ -284,10 +278,45 @@ impl Local {
     /// As [`ColorCell::push`].
     #[inline]
     pub(crate) unsafe fn enqueue(&self, cell: NonNull<ColorCell>, event: NonNull<Event>) {
+        if self.current.may_keep(cell) {
+            self.self_posts.set(self.self_posts.get().wrapping_add(1));
+            // SAFETY: an event of the color runs here, so we hold it; the event is the caller's.
+            if unsafe { cell.as_ref().keep(event) } {
+                return self.count_posts(1);
+            }
+        }
+        // SAFETY: by contract.
+        unsafe { self.enqueue_behind(cell, event) }
+    }
+
+    /// The same, behind everything that is in the queue, even by an event of the color.
+    ///
+    /// # Safety
+    ///
+    /// As [`ColorCell::push`].
+    #[inline]
+    pub(crate) unsafe fn enqueue_behind(&self, cell: NonNull<ColorCell>, event: NonNull<Event>) {
         // SAFETY: by contract.
         unsafe {
-            if cell.as_ref().is_bounded() && Event::is_counted(event) {
-                cell.as_ref().enter_bound();
+            match cell.as_ref().is_plain() {
+                true => self.append_in(cell, event, true),
+                false => self.enqueue_bounded(cell, event),
+            }
+        }
+    }
+
+    /// The same; the color may be bounded.
+    ///
+    /// # Safety
+    ///
+    /// As [`ColorCell::push`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn enqueue_bounded(&self, cell: NonNull<ColorCell>, event: NonNull<Event>) {
+        // SAFETY: by contract.
+        unsafe {
+            if cell.as_ref().is_bounded() {
+                cell.as_ref().enter_bound(event);
             }
             self.append(cell, event);
         }
@@ -298,35 +327,28 @@ impl Local {
     /// # Safety
     ///
     /// As [`ColorCell::push`].
-    #[inline]
     pub(crate) unsafe fn append(&self, cell: NonNull<ColorCell>, event: NonNull<Event>) {
-        if ptr::eq(self.current.get(), cell.as_ptr()) {
-            self.self_posts.set(self.self_posts.get().wrapping_add(1));
-            // SAFETY: an event of the color runs here, so we hold it; the event is the caller's.
-            if unsafe { cell.as_ref().keep(event) } {
-                return self.count_posts(1);
-            }
-        }
         // SAFETY: by contract.
-        unsafe { self.append_behind(cell, event) }
+        unsafe { self.append_in(cell, event, false) }
     }
 
-    /// The same, behind everything that is in the queue, even by an event of the color.
+    /// The same; is the color surely of the normal class?
     ///
     /// # Safety
     ///
     /// As [`ColorCell::push`].
-    #[inline]
-    pub(crate) unsafe fn append_behind(&self, cell: NonNull<ColorCell>, event: NonNull<Event>) {
+    #[inline(always)]
+    unsafe fn append_in(&self, cell: NonNull<ColorCell>, event: NonNull<Event>, is_normal: bool) {
         self.count_posts(1);
         // SAFETY: by contract.
         if unsafe { cell.as_ref().push(event) } == Posted::BecameRunnable {
             // SAFETY: the color has an event that only we can make run, so the cell is there.
-            let (entry, home, turn) = unsafe {
-                let cell = cell.as_ref();
-                (cell.entry(), cell.home(), cell.worth())
-            };
-            self.make_runnable(entry, home, turn);
+            let color = unsafe { cell.as_ref() };
+            let (home, worth) = (color.home(), color.worth());
+            match is_normal {
+                true => self.make_runnable_in(Entry::normal_color(cell), home, worth, true),
+                false => self.make_runnable(color.entry(), home, worth),
+            }
         }
     }
 
@@ -353,11 +375,12 @@ impl Local {
     }
 
     /// The same, in a class.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn queue_event_as(&self, event: NonNull<Event>, class: Priority) {
         self.count_posts(1);
         self.uncolored_posts.set(self.uncolored_posts.get().wrapping_add(1));
-        self.make_runnable(Entry::event(event, class), self.index, UNKNOWN);
+        let is_normal = class == Priority::Normal;
+        self.make_runnable_in(Entry::event(event, class), self.index, UNKNOWN, is_normal);
     }
 
     /// The time, if what begins now is sampled; otherwise 0.

@@ -1,6 +1,7 @@
 //! A worker: one thread with its run queue, its timers and its poller.
 //!
 //! * [`entry`]: what stands in a run queue.
+//! * [`current`]: what the event that runs has.
 //! * [`local`]: what only the worker's own thread touches, and posting from there.
 //! * [`shared`]: what other threads touch; [`private`]: run-queue entries that they touch only in need.
 //! * [`run_queue`]: what is queued where; [`lanes`]: by class.
@@ -18,6 +19,8 @@
 
 #[cfg(not(loom))]
 pub(crate) mod cores;
+#[cfg(not(loom))]
+pub(crate) mod current;
 #[cfg(not(loom))]
 mod dispose;
 #[cfg(not(loom))]

@@ -19,24 +19,35 @@ const PUBLICISED: usize = 64;
 
 impl Local {
     /// Puts an entry into the run queue where it belongs: the poster's, unless colors are pinned.
-    #[inline]
     pub(crate) fn make_runnable(&self, entry: Entry, home: usize, worth: u32) {
+        self.make_runnable_in(entry, home, worth, entry.is_normal())
+    }
+
+    /// The same; does the entry stand with what names no class? Inlined where that is known.
+    #[inline(always)]
+    pub(super) fn make_runnable_in(&self, entry: Entry, home: usize, worth: u32, is_normal: bool) {
         if self.keeps_home && home != self.index {
             return self.core.inject(home, entry, worth);
         }
         let worth = if worth == UNKNOWN { self.entry_nanos.get() } else { worth };
-        self.queue(entry, worth);
+        self.queue_in(entry, worth, is_normal);
         if worth >= self.wakes_from && self.core.sleep.state.any_idle() {
             self.consider_waking();
         }
     }
 
     /// Puts an entry of so much worth into the own run queue.
-    #[inline]
     pub(crate) fn queue(&self, entry: Entry, worth: u32) {
-        let class = entry.class();
-        if worth >= self.public_from || class != Normal {
-            return self.lane(class).push(entry);
+        self.queue_in(entry, worth, entry.is_normal());
+    }
+
+    #[inline(always)]
+    fn queue_in(&self, entry: Entry, worth: u32, is_normal: bool) {
+        if !is_normal {
+            return self.lane(entry.class()).push(entry);
+        }
+        if worth >= self.public_from {
+            return self.lane(Normal).push(entry);
         }
         // SAFETY: this is the worker whose queue it is; the undertaker keeps nothing to itself.
         if let Err(entry) = unsafe { self.shared().private.push(entry) } {
@@ -94,9 +105,8 @@ impl Local {
     #[cold]
     fn consider_waking(&self) {
         // Alone in the queue of a worker that is about to look there, it runs here.
-        let waits = self.lane(Normal).len() > 1
-            || !self.current.get().is_null()
-            || self.steps.get().is_busy();
+        let waits =
+            self.lane(Normal).len() > 1 || self.current.is_held() || self.steps.get().is_busy();
         let is_eager = self.core.settings.is_eager();
         if (waits || is_eager) && self.core.may_be_taken_from(self.index) {
             self.core.sleep.notify_any(&self.core, self.index + 1);

@@ -38,18 +38,42 @@ struct Progress {
     /// What counts for the turn and is no event of it: the runtime's own, and what was let go.
     uncounted: u32,
     posts_before: u32,
-    /// The color has readers, or had some; others have left before the turn began.
-    has_readers: bool,
-    is_bounded: bool,
-    /// The event at `link` is one of the runtime's own.
-    is_own_affair: bool,
+    /// What most colors never are.
+    special: Option<Special>,
     /// The event at `link` has run, or panicked.
     ended: bool,
     /// The color runs here only because its home is stuck.
     is_guest: bool,
 }
 
+/// What has to be looked at before and after each event of some colors.
+#[derive(Clone, Copy, Default)]
+struct Special {
+    /// The color has readers, or had some; others have left before the turn began.
+    has_readers: bool,
+    is_bounded: bool,
+    /// The event that runs counts for the bound.
+    counts: bool,
+}
+
+impl Special {
+    #[inline]
+    fn of(color: &ColorCell) -> Option<Special> {
+        let (has_readers, is_bounded) = (color.readers.any(), color.is_bounded());
+        (has_readers || is_bounded).then_some(Special { has_readers, is_bounded, counts: false })
+    }
+}
+
 impl Progress {
+    /// The event that runs has ended.
+    fn leave_bound(&mut self) {
+        if let Some(special) = &mut self.special
+            && std::mem::take(&mut special.counts)
+        {
+            self.color().leave_bound();
+        }
+    }
+
     /// SAFETY for all that use it: the worker holds the color until a `finish` says otherwise.
     fn color(&self) -> &ColorCell {
         // SAFETY: as above.
@@ -88,24 +112,23 @@ impl Local {
             posts_from: self.posts_in_and_out(),
             uncounted: 0,
             posts_before: self.posts.get(),
-            has_readers: color.readers.any(),
-            is_bounded: color.is_bounded(),
-            is_own_affair: false,
+            special: Special::of(color),
             ended: false,
             is_guest,
         };
-        self.current.set(cell.as_ptr());
+        self.current.enter(color);
         self.shared().published.label.store(color.label(), Ordering::Relaxed);
         loop {
             match catch_unwind(AssertUnwindSafe(|| self.turn_loop(&mut progress))) {
                 Ok(()) => break,
                 // SAFETY: an event of it panicked, so we hold the color.
                 Err(payload) => {
-                    self.event_panicked(payload, progress.link, progress.color().label())
+                    self.event_panicked(payload, progress.link, progress.color().label());
+                    progress.leave_bound();
                 }
             }
         }
-        self.current.set(std::ptr::null());
+        self.current.leave();
         let counters = &self.shared().counters;
         add(&counters.turns, 1);
         add(&counters.events, u64::from(progress.turn.events() - progress.uncounted));
@@ -132,9 +155,6 @@ impl Local {
             }
             let step = self.after_event(p);
             p.ended = false;
-            if p.is_bounded && !p.is_own_affair {
-                p.color().leave_bound();
-            }
             if let Some(next) = self.pass_own(p.cell, p.link) {
                 if step == TurnStep::End {
                     return self.end_turn(p);
@@ -178,7 +198,8 @@ impl Local {
 
     /// Goes to what is behind something that was let go. False: the color is let go, too.
     fn go_on_behind(&self, p: &mut Progress, finished: Finished<NonNull<Link>>) -> bool {
-        (p.has_readers, p.uncounted) = (true, p.uncounted + 1);
+        p.special.get_or_insert_default().has_readers = true;
+        p.uncounted += 1;
         let step = self.after_event(p);
         match finished {
             Finished::Next(next) if step == TurnStep::End => {
@@ -187,7 +208,7 @@ impl Local {
                 false
             }
             Finished::Next(_) => {
-                self.current.set(p.cell.as_ptr());
+                self.current.enter(p.color());
                 self.follow(p, finished)
             }
             _ => self.follow(p, finished),
@@ -208,7 +229,7 @@ impl Local {
     fn requeue(&self, p: &Progress) {
         let entry = p.color().entry();
         // From here on it may be run elsewhere; and whoever is woken may be user code (a hook, a drop).
-        self.current.set(std::ptr::null());
+        self.current.leave();
         // Read before the color is queued, and may be gone.
         let worth = p.color().worth();
         if !p.is_guest {
@@ -288,27 +309,24 @@ impl Local {
         let header = Header::of(p.link);
         // SAFETY: the head of a held color is in the queue.
         let kind = unsafe { header.as_ref() }.kind();
-        if p.has_readers && kind.is_exclusive() {
-            if p.since != 0 {
-                self.time_turn(p);
-            }
-            p.color().debug_let_go();
-            // SAFETY: we hold the color.
-            if !unsafe { self.exclude_readers(p.cell) } {
-                return Begun::Gone;
-            }
-            p.color().debug_hold(self.index);
-            p.has_readers = false;
+        if kind == Kind::Closure && p.special.is_none() {
+            self.run_link(p, cx);
+            return Begun::Ended;
+        }
+        self.begin_other(p, cx, kind)
+    }
+
+    /// The same, of what is rarer.
+    #[inline(never)]
+    fn begin_other(&self, p: &mut Progress, cx: &mut Cx, kind: Kind) -> Begun {
+        if kind.is_exclusive() && !self.is_alone(p, kind) {
+            return Begun::Gone;
         }
         match kind {
             Kind::Closure | Kind::Housekeeping => {
-                let event = Event::of(header);
-                p.is_own_affair = kind == Kind::Housekeeping;
-                p.uncounted += u32::from(p.is_own_affair);
-                // Said first: if it panics, it has ended all the same.
-                p.ended = true;
-                // SAFETY: the event is at the head of the color that we hold.
-                unsafe { self.run_event(event, p.cell.as_ref().label(), cx) };
+                p.uncounted += u32::from(kind == Kind::Housekeeping);
+                self.run_link(p, cx);
+                p.leave_bound();
                 Begun::Ended
             }
             // SAFETY: we hold the color, the link is its head, and a turn begins with the own list.
@@ -341,6 +359,35 @@ impl Local {
         }
     }
 
+    /// Runs the event at the link.
+    #[inline]
+    fn run_link(&self, p: &mut Progress, cx: &mut Cx) {
+        // Said first: if it panics, it has ended all the same.
+        p.ended = true;
+        // SAFETY: the event is next, of the color that we hold.
+        unsafe { self.run_event(Event::of(Header::of(p.link)), p.cell.as_ref().label(), cx) };
+    }
+
+    /// May an exclusive event begin? If not, the color waits for its readers, and is let go.
+    fn is_alone(&self, p: &mut Progress, kind: Kind) -> bool {
+        let Some(mut special) = p.special else { return true };
+        special.counts = special.is_bounded && kind == Kind::Closure;
+        if special.has_readers {
+            if p.since != 0 {
+                self.time_turn(p);
+            }
+            p.color().debug_let_go();
+            // SAFETY: we hold the color.
+            if !unsafe { self.exclude_readers(p.cell) } {
+                return false;
+            }
+            p.color().debug_hold(self.index);
+            special.has_readers = false;
+        }
+        p.special = (special.has_readers || special.is_bounded).then_some(special);
+        true
+    }
+
     /// # Safety
     ///
     /// The caller holds the color, and `link` is its head and its grave. None: the color is gone.
@@ -351,7 +398,7 @@ impl Local {
     ) -> Option<Finished<NonNull<Link>>> {
         // A palette may drop keys now, whose drops are user code: no event runs, so that what they
         // post is not kept (see `Queue::keep`).
-        self.current.set(std::ptr::null());
+        self.current.leave();
         self.time_passes();
         // SAFETY: by contract.
         match unsafe { cell.as_ref().bury(link) } {
@@ -370,7 +417,8 @@ impl Local {
                     unsafe { self.drop_handle(cell) };
                 }
                 if let Finished::Next(_) = finished {
-                    self.current.set(cell.as_ptr());
+                    // SAFETY: we hold it.
+                    self.current.enter(unsafe { cell.as_ref() });
                 }
                 Some(finished)
             }

@@ -105,13 +105,17 @@ impl WorkerLoop<'_> {
 
     fn next_entry(&mut self) -> Option<Entry> {
         let local = self.local;
-        // A lower class must not run before what others have handed over.
-        if local.core.has_classes()
-            && let Some(entry) = self.take_inbox()
-        {
-            local.queue_here(entry);
-        }
-        local.dequeue().or_else(|| self.take_inbox()).or_else(|| {
+        let own = match local.core.has_classes() {
+            false => local.dequeue_normal(),
+            true => {
+                // A lower class must not run before what others have handed over.
+                if let Some(entry) = self.take_inbox() {
+                    local.queue_here(entry);
+                }
+                local.dequeue_by_class()
+            }
+        };
+        own.or_else(|| self.take_inbox()).or_else(|| {
             let found =
                 local.steals() && (local.steal(&mut self.trials) || local.rescue(&mut self.watch));
             found.then(|| local.dequeue()).flatten()
