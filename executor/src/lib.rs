@@ -71,9 +71,10 @@ mod models;
 pub use self::{
     color::{
         Color, ColorBuilder, Permit, Request,
-        colored::{Colored, Reached},
+        colored::Colored,
         colored_set::{ColoredSet, Exclusive, Part, Shared},
         palette::Palette,
+        value::{Reached, ReachedRef},
     },
     cx::Cx,
     domain::{

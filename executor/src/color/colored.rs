@@ -6,7 +6,6 @@
 //! That event is posted whatever the phase of the runtime; where it is disposed of instead of run,
 //! its drop does the same.
 
-use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::ptr::NonNull;
@@ -15,20 +14,13 @@ use dapple_colors::Access;
 
 use super::colored_set::{Exclusive, Shared};
 use super::handle::Color;
+use super::value::{Borrow, Inner, Reached, ReachedRef};
 use crate::TryPostError;
 use crate::cx::Cx;
 use crate::event::Event;
-use crate::sync::{AtomicBool, AtomicUsize, Ordering, fence};
+use crate::sync::{Ordering, fence};
 use crate::worker::local::Local;
 
-pub struct Inner<T> {
-    handles: AtomicUsize,
-    color: Color,
-    poisoned: AtomicBool,
-    /// An event has the value by reference. Touched on the color only.
-    borrowed: Cell<bool>,
-    value: UnsafeCell<T>,
-}
 
 /// A value that belongs to a color: `&mut T` in its events, `&T` in its shared ones, nothing anywhere else.
 ///
@@ -84,13 +76,7 @@ impl<T: Send> RefUnwindSafe for Colored<T> {}
 impl<T: Send + 'static> Colored<T> {
     /// Binds `value` to `color`.
     pub fn new(color: &Color, value: T) -> Self {
-        let inner = Box::new(Inner {
-            handles: AtomicUsize::new(1),
-            color: color.clone(),
-            poisoned: AtomicBool::new(false),
-            borrowed: Cell::new(false),
-            value: UnsafeCell::new(value),
-        });
+        let inner = Box::new(Inner::new(color.clone(), value));
         // SAFETY: a box is not null.
         Colored(unsafe { NonNull::new_unchecked(Box::into_raw(inner)) })
     }
@@ -175,7 +161,7 @@ impl<T: Send + 'static> Colored<T> {
             // SAFETY: this is an event of the color, posted through a handle; so the value is there
             // until it has ended, and no other event of the color runs.
             let inner = unsafe { reach.0.as_ref() };
-            if inner.poisoned.load(Ordering::Relaxed) {
+            if inner.is_poisoned() {
                 cx.local().count_dropped(1);
                 return drop(f);
             }
@@ -211,12 +197,12 @@ impl<T: Send + 'static> Colored<T> {
             let reach = reach;
             // SAFETY: this is a shared event of the color, posted through a handle; so the value is there until it has ended.
             let inner = unsafe { reach.0.as_ref() };
-            if inner.poisoned.load(Ordering::Relaxed) {
+            if inner.is_poisoned() {
                 cx.local().count_dropped(1);
                 return drop(f);
             }
             // SAFETY: no exclusive event of the color runs, so nobody has the value by `&mut`.
-            f(unsafe { inner.read() }, cx);
+            f(unsafe { inner.share(false) }.value(), cx);
         };
         self.inner().color.post_shared_from_anywhere(event, Location::caller());
     }
@@ -240,23 +226,22 @@ impl<T: Send + 'static> Colored<T> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     #[track_caller]
-    pub fn get<'a>(&'a self, cx: &'a Cx) -> &'a T
+    pub fn get<'a>(&'a self, cx: &'a Cx) -> ReachedRef<'a, T>
     where
         T: Sync,
     {
         let inner = self.inner();
-        match cx.access(&inner.color) {
-            None => panic!("the event does not run on the color of this value"),
-            // `borrowed` is touched by exclusive events only.
-            Some(Access::Exclusive) => {
-                assert!(!inner.borrowed.get(), "the event has this value by reference already")
-            }
-            Some(Access::Shared) => {}
+        let Some(access) = cx.access(&inner.color) else {
+            panic!("the event does not run on the color of this value")
+        };
+        let alone = access == Access::Exclusive;
+        if alone && inner.is_written() {
+            panic!("the event has this value by reference already");
         }
         assert!(!self.is_poisoned(), "the value is poisoned: an event on it panicked");
-        // SAFETY: an event of the color runs. If it is a shared one, no exclusive one does. Otherwise it is alone, does not
-        // have the value by `&mut`, and cannot get it so while `cx` is borrowed.
-        unsafe { inner.read() }
+        // SAFETY: an event of the color runs. If it shares the color, no exclusive one does; if it is alone, it does not have the
+        // value by `&mut`.
+        ReachedRef(unsafe { inner.share(alone) })
     }
 
     /// The value, from within an exclusive event of its color: how an event that has one value of a color
@@ -282,15 +267,53 @@ impl<T: Send + 'static> Colored<T> {
     /// ```
     #[track_caller]
     pub fn get_mut<'a>(&'a self, cx: &'a mut Cx) -> Reached<'a, T> {
+        Reached(self.reach_alone(cx.access(&self.inner().color)))
+    }
+
+    /// Runs `f` on the value, from within an exclusive event of its color: for code that has no [`Cx`], such as async tasks on
+    /// the color. A panic in it poisons the value.
+    ///
+    /// # Panics
+    ///
+    /// When the calling thread does not run an exclusive event of the value's color; when that has the value by reference already;
+    /// when the value is poisoned.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let hits = dapple::Colored::new(&rt.handle().new_color(), 0);
+    /// let task = rt.handle().spawn(hits.color(), {
+    ///     let hits = hits.clone();
+    ///     async move {
+    ///         hits.with(|n| *n += 1);
+    ///         dapple::yield_now().await;
+    ///         hits.with(|n| *n)
+    ///     }
+    /// });
+    /// assert_eq!(rt.block_on(task).unwrap(), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         let inner = self.inner();
-        match cx.access(&inner.color) {
+        let local = Local::current(inner.color.core());
+        let access = local.and_then(|local| local.current.access(inner.color.cell()));
+        f(self.reach_alone(access).value())
+    }
+
+    /// The value, for an event with such an access to its color.
+    #[track_caller]
+    fn reach_alone(&self, access: Option<Access>) -> Borrow<'_, T> {
+        match access {
             None => panic!("the event does not run on the color of this value"),
             Some(Access::Shared) => panic!("the event shares the color of this value with others"),
             Some(Access::Exclusive) => {}
         }
-        assert!(!inner.borrowed.get(), "the event has this value by reference already");
+        let inner = self.inner();
+        assert!(!inner.is_borrowed(), "the event has this value by reference already");
         assert!(!self.is_poisoned(), "the value is poisoned: an event on it panicked");
-        Reached(inner.borrow())
+        inner.borrow()
     }
 
     /// Has an event on the value panicked, and nobody repaired it?
@@ -308,123 +331,9 @@ impl<T: Send + 'static> Colored<T> {
             // SAFETY: as in `post`.
             let inner = unsafe { reach.0.as_ref() };
             inner.with(|value| f(value, cx));
-            inner.poisoned.store(false, Ordering::Relaxed);
+            inner.repair();
         };
         self.inner().color.post_from_anywhere(event, Location::caller());
-    }
-}
-
-impl<T> Inner<T> {
-    pub(super) fn is_poisoned(&self) -> bool {
-        self.poisoned.load(Ordering::Relaxed)
-    }
-
-    /// # Safety
-    ///
-    /// The caller is an event of the color, and nobody has the value by `&mut` while the reference lives.
-    pub(super) unsafe fn read(&self) -> &T {
-        // SAFETY: by contract.
-        unsafe { &*self.value.get() }
-    }
-
-    /// The same for a set's event. If that is alone on the color, as `cx` may tell, it cannot get the value by `&mut` meanwhile.
-    ///
-    /// # Safety
-    ///
-    /// As [`read`](Self::read).
-    pub(super) unsafe fn read_in_set(&self, cx: Option<&Cx>) -> Reading<'_, T> {
-        let alone = cx.is_some_and(|cx| cx.access(&self.color) == Some(Access::Exclusive));
-        if alone {
-            self.borrowed.set(true);
-        }
-        Reading { inner: self, alone }
-    }
-
-    /// The caller is an exclusive event of the color and has no reference to the value.
-    #[inline]
-    pub(super) fn borrow(&self) -> Borrow<'_, T> {
-        // It may be true: a `Reached` that an earlier event has forgotten ended with that event.
-        self.borrowed.set(true);
-        Borrow { inner: self, was_panicking: std::thread::panicking() }
-    }
-
-    /// Runs `f` on the value, in an event of the color; a panic poisons.
-    #[inline]
-    fn with(&self, f: impl FnOnce(&mut T)) {
-        let mut borrow = self.borrow();
-        f(borrow.value());
-    }
-}
-
-/// The one reference to a value, from [`Inner::borrow`] until it is dropped.
-pub struct Borrow<'a, T> {
-    inner: &'a Inner<T>,
-    /// In a destructor that runs while the thread unwinds: that panic is not the value's.
-    was_panicking: bool,
-}
-
-impl<T> Borrow<'_, T> {
-    #[inline]
-    pub(super) fn value(&mut self) -> &mut T {
-        // SAFETY: made by an event of the color, of which no other one runs; `borrowed` keeps this
-        // event from making a second one.
-        unsafe { &mut *self.inner.value.get() }
-    }
-}
-
-impl<T> Drop for Borrow<'_, T> {
-    #[inline]
-    fn drop(&mut self) {
-        self.inner.borrowed.set(false);
-        if !self.was_panicking && std::thread::panicking() {
-            self.inner.poisoned.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
-/// A reference to a value for a set's event, from [`Inner::read_in_set`] until it is dropped.
-pub struct Reading<'a, T> {
-    inner: &'a Inner<T>,
-    /// `borrowed` is set, and ours.
-    alone: bool,
-}
-
-impl<T> Reading<'_, T> {
-    pub(super) fn value(&self) -> &T {
-        // SAFETY: made by an event of the color. If it is alone, `borrowed` keeps it from reaching the value by `&mut`; if not, no
-        // exclusive event of the color runs.
-        unsafe { &*self.inner.value.get() }
-    }
-}
-
-impl<T> Drop for Reading<'_, T> {
-    fn drop(&mut self) {
-        if self.alone {
-            self.inner.borrowed.set(false);
-        }
-    }
-}
-
-/// A value of the color that the event runs on; see [`Colored::get_mut`].
-pub struct Reached<'a, T>(Borrow<'a, T>);
-
-impl<T> std::ops::Deref for Reached<'_, T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        // SAFETY: as in `Borrow::value`.
-        unsafe { &*self.0.inner.value.get() }
-    }
-}
-
-impl<T> std::ops::DerefMut for Reached<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        self.0.value()
-    }
-}
-
-impl<T: fmt::Debug> fmt::Debug for Reached<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (**self).fmt(f)
     }
 }
 

@@ -5,8 +5,10 @@ use std::ptr::NonNull;
 
 use dapple_colors::Access;
 
-use super::colored::{Borrow, Colored, Inner, Reach, Reading};
+use super::colored::{Colored, Reach};
+use super::handle::Color;
 use super::set::{Request, post_set};
+use super::value::{Borrow, Inner, Sharing};
 use crate::cx::Cx;
 
 /// A value that a set's event gets by `&mut`; from [`Colored::exclusive`].
@@ -87,7 +89,7 @@ impl<T: Send + 'static> Part for Exclusive<'_, T> {
 impl<T: Send + Sync + 'static> Part for Shared<'_, T> {
     type Ref<'r> = &'r T;
     type Reach = Reach<T>;
-    type Held<'r> = Reading<'r, T>;
+    type Held<'r> = Sharing<'r, T>;
 
     fn request(&self) -> Request<'_> {
         Request { color: self.0.color(), access: Access::Shared }
@@ -102,12 +104,15 @@ impl<T: Send + Sync + 'static> Part for Shared<'_, T> {
         // SAFETY: by contract.
         unsafe { inner(reach.0) }.is_poisoned()
     }
-    unsafe fn hold<'r>(reach: Reach<T>, others: Others<'_>) -> Reading<'r, T> {
-        // SAFETY: by contract: no exclusive event of the color runs, or this one, which has each value once and keeps itself
+    unsafe fn hold<'r>(reach: Reach<T>, others: Others<'_>) -> Sharing<'r, T> {
+        // SAFETY: by contract: no exclusive event of the color runs, or this one, which has each value once and is kept
         // from getting it by `&mut`.
-        unsafe { inner(reach.0).read_in_set(others.of_any_access()) }
+        unsafe {
+            let inner = inner(reach.0);
+            inner.share(others.make_alone(&inner.color))
+        }
     }
-    fn get<'h>(held: &'h mut Reading<'_, T>) -> &'h T {
+    fn get<'h>(held: &'h mut Sharing<'_, T>) -> &'h T {
         held.value()
     }
 }
@@ -122,11 +127,11 @@ pub enum Others<'a> {
     Any(&'a Cx),
 }
 
-impl<'a> Others<'a> {
-    fn of_any_access(self) -> Option<&'a Cx> {
+impl Others<'_> {
+    fn make_alone(self, color: &Color) -> bool {
         match self {
-            Others::Alike => None,
-            Others::Any(cx) => Some(cx),
+            Others::Alike => false,
+            Others::Any(cx) => cx.access(color) == Some(Access::Exclusive),
         }
     }
 }

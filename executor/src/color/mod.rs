@@ -6,7 +6,8 @@
 //! * [`set`], [`two_phase`]: events that need several colors.
 //! * [`cell`]: the shared object behind the handles, and how it ends.
 //! * `marks`: its class; [`bound`]: how many events it may have.
-//! * [`colored`]: data that belongs to a color; [`colored_set`]: data of several.
+//! * [`colored`]: data that belongs to a color; [`value`]: its cell;
+//!   [`colored_set`]: data of several.
 //! * [`palette`]: keys to colors.
 
 #[cfg(not(loom))]
@@ -29,6 +30,8 @@ pub(crate) mod readers;
 #[cfg(not(loom))]
 pub(crate) mod set;
 pub(crate) mod two_phase;
+#[cfg(not(loom))]
+pub(crate) mod value;
 
 #[cfg(not(loom))]
 pub use handle::{Color, ColorBuilder};
