@@ -50,6 +50,8 @@ mod lock;
 #[cfg(not(loom))]
 mod metrics;
 #[cfg(not(loom))]
+mod offload;
+#[cfg(not(loom))]
 mod panic;
 #[cfg(not(loom))]
 pub mod park;
@@ -60,6 +62,7 @@ mod sequencer;
 #[cfg(not(loom))]
 mod slab;
 mod sync;
+mod task;
 #[cfg(not(loom))]
 mod timer;
 mod worker;
@@ -92,6 +95,12 @@ pub use self::{
         shutdown::ShutdownReport,
     },
     sequencer::{Place, Sequencer},
+    task::{
+        error::JoinError,
+        join::JoinHandle,
+        time::{Elapsed, Sleep, Timeout},
+        yields::{YieldNow, yield_now},
+    },
     timer::Timer,
     worker::watch::StallReport,
 };

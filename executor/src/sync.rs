@@ -6,8 +6,8 @@
 #[cfg(loom)]
 pub(crate) use loom::{
     cell::UnsafeCell,
-    sync::Mutex,
     sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence},
+    sync::{Arc, Mutex},
     thread::yield_now,
 };
 #[cfg(not(loom))]

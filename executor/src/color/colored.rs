@@ -21,7 +21,6 @@ use crate::event::Event;
 use crate::sync::{Ordering, fence};
 use crate::worker::local::Local;
 
-
 /// A value that belongs to a color: `&mut T` in its events, `&T` in its shared ones, nothing anywhere else.
 ///
 /// Handles can be cloned and sent to any thread. When the last one is dropped, the value is dropped
@@ -142,18 +141,26 @@ impl<T: Send + 'static> Colored<T> {
         f: F,
         site: &'static Location<'static>,
     ) {
-        let color = &self.inner().color;
-        // SAFETY: the memory is fresh or recycled; then the event is fresh.
-        unsafe {
-            let event = Event::write(Local::memory_for(color.core()), self.event(f), site, 0);
-            color.enqueue_from_anywhere(event);
-        }
+        self.inner().color.post_always(self.event(f), site);
     }
 
     #[inline]
     fn event<F>(&self, f: F) -> impl FnOnce(&mut Cx) + Send + use<F, T>
     where
         F: FnOnce(&mut T, &mut Cx) + Send + 'static,
+    {
+        self.event_if_poisoned(move |value, cx| {
+            if let Some(value) = value {
+                f(value, cx);
+            }
+        })
+    }
+
+    /// An event that gets nothing, and is counted as dropped, if the value is poisoned.
+    #[inline]
+    pub(crate) fn event_if_poisoned<F>(&self, f: F) -> impl FnOnce(&mut Cx) + Send + use<F, T>
+    where
+        F: FnOnce(Option<&mut T>, &mut Cx) + Send + 'static,
     {
         let reach = Reach(self.0);
         move |cx: &mut Cx| {
@@ -163,9 +170,9 @@ impl<T: Send + 'static> Colored<T> {
             let inner = unsafe { reach.0.as_ref() };
             if inner.is_poisoned() {
                 cx.local().count_dropped(1);
-                return drop(f);
+                return f(None, cx);
             }
-            inner.with(|value| f(value, cx));
+            inner.with(|value| f(Some(value), cx));
         }
     }
 
@@ -192,19 +199,35 @@ impl<T: Send + 'static> Colored<T> {
     where
         T: Sync,
     {
+        let event = self.shared_event_if_poisoned(move |value, cx| {
+            if let Some(value) = value {
+                f(value, cx);
+            }
+        });
+        self.inner().color.post_shared_from_anywhere(event, Location::caller());
+    }
+
+    /// The same as [`event_if_poisoned`](Self::event_if_poisoned), for a shared event.
+    pub(crate) fn shared_event_if_poisoned<F>(
+        &self,
+        f: F,
+    ) -> impl FnOnce(&mut Cx) + Send + use<F, T>
+    where
+        T: Sync,
+        F: FnOnce(Option<&T>, &mut Cx) + Send + 'static,
+    {
         let reach = Reach(self.0);
-        let event = move |cx: &mut Cx| {
+        move |cx: &mut Cx| {
             let reach = reach;
             // SAFETY: this is a shared event of the color, posted through a handle; so the value is there until it has ended.
             let inner = unsafe { reach.0.as_ref() };
             if inner.is_poisoned() {
                 cx.local().count_dropped(1);
-                return drop(f);
+                return f(None, cx);
             }
             // SAFETY: no exclusive event of the color runs, so nobody has the value by `&mut`.
-            f(unsafe { inner.share(false) }.value(), cx);
-        };
-        self.inner().color.post_shared_from_anywhere(event, Location::caller());
+            f(Some(unsafe { inner.share(false) }.value()), cx);
+        }
     }
 
     /// The value, from within any event of its color, shared or not, to be read.

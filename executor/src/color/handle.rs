@@ -170,6 +170,26 @@ impl Color {
         unsafe { self.enqueue_from_outside(event) }
     }
 
+    /// Posts whatever the phase: what somebody has been promised.
+    pub(crate) fn post_always<F: FnOnce(&mut Cx) + Send + 'static>(
+        &self,
+        f: F,
+        site: &'static Location<'static>,
+    ) {
+        let core = self.core();
+        let posted = Local::current(core).map_or_else(|| core.stamp_outside(), Local::stamp);
+        // SAFETY: the memory is fresh or recycled; then the event is fresh.
+        unsafe {
+            let event = Event::write(Local::memory_for(core), f, site, posted);
+            self.enqueue_from_anywhere(event);
+        }
+    }
+
+    /// Which label it has; 0: none.
+    pub(crate) fn label(&self) -> u32 {
+        self.as_cell().label()
+    }
+
     /// Posts a shared event from whatever thread this is.
     pub(crate) fn post_shared_from_anywhere<F: FnOnce(&mut Cx) + Send + 'static>(
         &self,

@@ -8,6 +8,7 @@ mod life;
 mod order;
 mod private;
 mod sleep;
+mod wake;
 
 fn model(f: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();

@@ -12,6 +12,7 @@ use super::core::Core;
 use crate::clock::saturating_nanos;
 use crate::domain::TicketStall;
 use crate::metrics::Histogramming;
+use crate::offload::Offload;
 use crate::panic::PanicReport;
 use crate::park::{Driver, Park, ThreadPark};
 use crate::sync::{Mutex, Ordering, lock};
@@ -113,6 +114,7 @@ pub struct Builder {
     pin_cores: bool,
     cores: Option<Vec<usize>>,
     thread_name: String,
+    offload_threads: Option<usize>,
     settings: Settings,
 }
 
@@ -123,6 +125,7 @@ impl Default for Builder {
             pin_cores: true,
             cores: None,
             thread_name: "dapple".to_owned(),
+            offload_threads: None,
             settings: Settings {
                 steal_policy: StealPolicy::default(),
                 steal_delay: Duration::from_millis(1),
@@ -167,6 +170,12 @@ impl Builder {
     /// Name of the workers' threads, to which their number is added; by default `dapple`.
     pub fn thread_name(mut self, name: &str) -> Self {
         self.thread_name = name.to_owned();
+        self
+    }
+
+    /// Most threads for [blocking work](crate::Handle::offload). Default: four per worker, and at least eight.
+    pub fn offload_threads(mut self, threads: usize) -> Self {
+        self.offload_threads = Some(threads);
         self
     }
 
@@ -300,7 +309,8 @@ impl Builder {
     /// `InvalidInput` for no workers, no cores, or cores that the process may not use; otherwise
     /// what the operating system says when it refuses a thread or a poller.
     pub fn build(self) -> io::Result<Runtime> {
-        let Builder { workers, pin_cores, cores, thread_name, mut settings } = self;
+        let Builder { workers, pin_cores, cores, thread_name, offload_threads, mut settings } =
+            self;
         let are_named = cores.is_some();
         let cores = choose_cores(cores)?;
         let workers = workers.unwrap_or_else(|| match are_named {
@@ -309,6 +319,9 @@ impl Builder {
         });
         if workers == 0 {
             return Err(invalid("a runtime has at least one worker"));
+        }
+        if offload_threads == Some(0) {
+            return Err(invalid("blocking work runs on at least one thread"));
         }
         if workers > usize::from(u16::MAX) {
             return Err(invalid("a runtime has at most 65,535 workers"));
@@ -337,7 +350,8 @@ impl Builder {
             true => price::of_a_move(&cores),
             false => 0,
         };
-        let core = Core::create(settings, shared, move_nanos);
+        let offload = Offload::new(offload_threads, workers, &thread_name);
+        let core = Core::create(settings, shared, move_nanos, offload);
         let mut runtime = Runtime { core, threads: Vec::new() };
         for (index, (deque, pin)) in deques.into_iter().zip(pins).enumerate() {
             let core = runtime.core.clone();

@@ -23,8 +23,10 @@ use crate::domain::watch::Register;
 use crate::event::Event;
 use crate::metrics::Sampler;
 use crate::metrics::labels::Labels;
+use crate::offload::Offload;
 use crate::slab::Slab;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
+use crate::task::register::Tasks;
 use crate::worker::entry::Entry;
 use crate::worker::local::Local;
 use crate::worker::shared::{Sleep, WorkerShared, add};
@@ -67,6 +69,8 @@ pub(crate) struct Core {
     pub(crate) quiesce: Quiesce,
     pub(crate) labels: Labels,
     pub(crate) domains: Register,
+    pub(crate) tasks: Tasks,
+    pub(crate) offload: Offload,
     /// Held by whoever disposes of what is queued after the workers are gone.
     pub(super) undertaker: Mutex<()>,
     /// Events dropped unrun by threads that are no workers: refused, or disposed of at the end.
@@ -93,6 +97,7 @@ impl Core {
         settings: Settings,
         workers: Vec<WorkerShared>,
         move_nanos: u32,
+        offload: Offload,
     ) -> CoreRef {
         let sleep = Sleep::new(workers.len());
         let core = Box::new(Core {
@@ -111,6 +116,8 @@ impl Core {
             quiesce: Quiesce::default(),
             labels: Labels::default(),
             domains: Register::default(),
+            tasks: Tasks::default(),
+            offload,
             undertaker: Mutex::new(()),
             dropped_outside: AtomicU64::new(0),
             panics_outside: AtomicU64::new(0),

@@ -14,15 +14,13 @@ pub(crate) mod shutdown;
 
 use std::future::Future;
 use std::io;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use self::builder::Builder;
 use self::core::{CoreRef, Phase};
 use self::shutdown::ShutdownReport;
 use crate::sync::thread;
+use crate::task::block_on::block_on;
 use crate::worker::local::Local;
 use crate::{Handle, Metrics};
 
@@ -111,22 +109,7 @@ impl Runtime {
     /// ```
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
-        assert!(!Local::on_a_worker(), "block_on on a worker would block it");
-        struct Unpark(thread::Thread);
-        impl Wake for Unpark {
-            fn wake(self: Arc<Self>) {
-                self.0.unpark();
-            }
-        }
-        let waker = Waker::from(Arc::new(Unpark(thread::current())));
-        let mut cx = Context::from_waker(&waker);
-        let mut future = pin!(future);
-        loop {
-            match future.as_mut().poll(&mut cx) {
-                Poll::Ready(output) => return output,
-                Poll::Pending => thread::park(),
-            }
-        }
+        block_on(future, "block_on on a worker would block it")
     }
 
     /// Ends the runtime. Posts from outside are refused from now on, and timers that have not

@@ -91,8 +91,23 @@ impl<'a> Outside<'a> {
         if Local::current(core).is_some() {
             return Outside(None);
         }
-        core.quiesce.outside.fetch_add(1, Ordering::SeqCst);
+        Self::begin(core);
         Outside(Some(core))
+    }
+}
+
+impl Outside<'_> {
+    /// Somebody holds what is in no queue, from now on until [`end`](Self::end); on a worker before its event ends.
+    pub(crate) fn begin(core: &Core) {
+        core.quiesce.outside.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// It has queued what it held.
+    pub(crate) fn end(core: &Core) {
+        // Partner: the count, fence and readings of a waiter. One of the two sees the other.
+        core.quiesce.outside.fetch_sub(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        core.quiesce.worker_went_idle();
     }
 }
 
@@ -100,10 +115,7 @@ impl Drop for Outside<'_> {
     #[inline]
     fn drop(&mut self) {
         if let Some(core) = self.0 {
-            // Partner: the count, fence and readings of a waiter. One of the two sees the other.
-            core.quiesce.outside.fetch_sub(1, Ordering::SeqCst);
-            fence(Ordering::SeqCst);
-            core.quiesce.worker_went_idle();
+            Outside::end(core);
         }
     }
 }

@@ -90,6 +90,8 @@ pub(super) fn start_stopping(core: &Core) {
     core.advance(Phase::Draining);
     crate::timer::drop_all(core);
     if core.advance(Phase::Stopping) {
+        core.tasks.abort_all();
+        core.offload.close();
         core.sleep.notify_all(core);
         core.quiesce.wake();
     }

@@ -1,0 +1,25 @@
+//! Async tasks, and waiting for what runs elsewhere.
+//!
+//! * [`spawn`]: tasks on colors (C12); [`register`]: those that have not ended.
+//! * [`join`]: the handle of what runs elsewhere; [`packet`]: how its outcome gets there; [`error`]: why it does not.
+//! * `call`: posts that answer.
+//! * [`time`]: sleeping, and limits of time.
+//! * [`yields`]: letting others go first.
+//! * [`block_on`]: waiting in a thread.
+
+#[cfg(not(loom))]
+pub(crate) mod block_on;
+#[cfg(not(loom))]
+mod call;
+pub(crate) mod error;
+#[cfg(not(loom))]
+pub(crate) mod join;
+pub(crate) mod packet;
+#[cfg(not(loom))]
+pub(crate) mod register;
+#[cfg(not(loom))]
+pub(crate) mod spawn;
+#[cfg(not(loom))]
+pub(crate) mod time;
+#[cfg(not(loom))]
+pub(crate) mod yields;

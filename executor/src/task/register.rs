@@ -1,0 +1,102 @@
+//! The tasks of a runtime that have not ended.
+//!
+//! A task that waits is kept by its wakers, wherever they are. So that it can be aborted, and is dropped at the end of the
+//! runtime (E11), its handle is kept here, in one of a few lists, by the worker that made it. No foreign code runs under
+//! their locks: handles are cancelled outside of them.
+//!
+//! *None is forgotten at the end*: who enters a task looks at the phase afterwards, and whoever ends the runtime changes the phase
+//! before it empties the lists; one of the two sees the other.
+
+use async_task::Task;
+
+use crate::lock::Lock;
+use crate::runtime::core::{Core, Phase};
+use crate::sync::{AtomicU64, Ordering, fence};
+use crate::worker::local::Local;
+
+/// Lists.
+const SHARDS: usize = 16;
+
+/// See the module.
+pub(crate) struct Tasks {
+    shards: [Lock<slab::Slab<Entry>>; SHARDS],
+    ids: AtomicU64,
+}
+
+struct Entry {
+    id: u64,
+    /// None for as long as it is being made.
+    task: Option<Task<()>>,
+}
+
+/// Where a task stands; the number tells it from those that stood there before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key {
+    shard: usize,
+    slot: usize,
+    id: u64,
+}
+
+impl Default for Tasks {
+    fn default() -> Self {
+        let shards = std::array::from_fn(|_| Lock::new(slab::Slab::new()));
+        Tasks { shards, ids: AtomicU64::new(0) }
+    }
+}
+
+impl Tasks {
+    /// A place for a task that is about to be made.
+    pub(crate) fn reserve(&self, core: &Core) -> Key {
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        let shard = Local::current(core).map_or(id as usize, |local| local.index) % SHARDS;
+        let entry = Entry { id, task: None };
+        let slot = self.shards[shard].with(|tasks| tasks.insert(entry));
+        Key { shard, slot, id }
+    }
+
+    /// Enters a task that has not been scheduled.
+    pub(crate) fn enter(&self, core: &Core, key: Key, task: Task<()>) {
+        let mut task = Some(task);
+        self.shards[key.shard].with(|tasks| {
+            if let Some(entry) = tasks.get_mut(key.slot).filter(|entry| entry.id == key.id) {
+                entry.task = task.take();
+            }
+        });
+        // Partner: the fence of `Core::advance`.
+        fence(Ordering::SeqCst);
+        if core.phase() >= Phase::Stopping {
+            self.abort(key);
+        }
+        // If the place was gone: a task whose handle is dropped is cancelled.
+        drop(task);
+    }
+
+    fn remove(&self, key: Key) -> Option<Task<()>> {
+        self.shards[key.shard].with(|tasks| {
+            let is_it = tasks.get(key.slot).is_some_and(|entry| entry.id == key.id);
+            if is_it { tasks.remove(key.slot).task } else { None }
+        })
+    }
+
+    /// A task has ended.
+    pub(crate) fn ended(&self, key: Key) {
+        if let Some(task) = self.remove(key) {
+            task.detach();
+        }
+    }
+
+    /// Has the future of a task dropped, as an event of its color, if it has not ended.
+    pub(crate) fn abort(&self, key: Key) {
+        drop(self.remove(key));
+    }
+
+    /// The same of all. The phase is *Stopping*.
+    pub(crate) fn abort_all(&self) {
+        for shard in &self.shards {
+            let all = shard.with(std::mem::take);
+            for (_, entry) in all {
+                drop(entry.task);
+            }
+        }
+    }
+}

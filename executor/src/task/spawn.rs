@@ -1,0 +1,164 @@
+//! Async tasks: futures whose polls are events of a color (C12).
+//!
+//! The state of a task, its wakers and its memory are `async-task`'s. A wake posts an event to the color that polls the task, whatever
+//! the phase of the runtime, as what wakes it was promised; so a task is polled by one worker at a time, and in order with
+//! everything else of its color. When a task is aborted, or the last waker of a task that waits is dropped, `async-task` schedules it once
+//! more to drop its future: that is an event of the color, too.
+//!
+//! Nothing of the user panics through `async-task`: polls and drops are guarded, so that a panic ends the task only.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::error::JoinError;
+use super::join::JoinHandle;
+use super::packet::{Promise, promise};
+use super::register::Key;
+use crate::Color;
+use crate::runtime::core::{Core, CoreRef, Phase};
+use crate::worker::local::Local;
+
+pin_project_lite::pin_project! {
+    /// A future whose outcome goes to whoever waits for it, and whose panics go no further.
+    struct Task<F: Future> {
+        // None when it has ended.
+        #[pin]
+        future: Option<F>,
+        promise: Option<Promise<F::Output>>,
+        core: CoreRef,
+        key: Key,
+        label: u32,
+        site: &'static Location<'static>,
+    }
+
+    impl<F: Future> PinnedDrop for Task<F> {
+        fn drop(this: Pin<&mut Self>) {
+            this.end(Err(JoinError::cancelled()));
+        }
+    }
+}
+
+impl<F: Future> Task<F> {
+    /// Drops the future, and then tells the outcome, if there was none before.
+    fn end(self: Pin<&mut Self>, outcome: Result<F::Output, JoinError>) {
+        let mut this = self.project();
+        let core: &Core = this.core;
+        core.guard(Some(this.site), || this.future.set(None));
+        if let Some(promise) = this.promise.take() {
+            core.tasks.ended(*this.key);
+            // If nobody waits, the outcome is dropped; and if somebody does, a foreign waker is woken.
+            core.guard(Some(this.site), || promise.keep(outcome));
+        }
+    }
+}
+
+impl<F: Future> Future for Task<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.as_mut().project();
+        let Some(future) = this.future.as_pin_mut() else { return Poll::Ready(()) };
+        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(output)) => self.end(Ok(output)),
+            Err(payload) => {
+                this.core.count_panic();
+                crate::panic::report(this.core, payload, Some(this.site), *this.label);
+                self.end(Err(JoinError::panicked()));
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+/// Starts a task on a color.
+pub(crate) fn spawn<F>(
+    color: &Color,
+    future: F,
+    site: &'static Location<'static>,
+) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let core = color.core();
+    let (promise, packet) = promise();
+    let key = core.tasks.reserve(core);
+    let label = color.label();
+    let (future, promise) = (Some(future), Some(promise));
+    let task = Task { future, promise, core: CoreRef::of(core), key, label, site };
+    let home = color.clone();
+    let schedule = move |runnable: async_task::Runnable| {
+        home.post_always(
+            move |_| {
+                runnable.run();
+            },
+            site,
+        );
+    };
+    let (runnable, task) = async_task::spawn(task, schedule);
+    core.tasks.enter(core, key, task);
+    if core.phase() == Phase::Running || Local::current(core).is_some() {
+        runnable.schedule();
+    } else {
+        core.count_dropped(1);
+        // Drops the future here, as a refused post drops its closure.
+        drop(runnable);
+    }
+    JoinHandle::of_task(packet, CoreRef::of(core), key)
+}
+
+impl crate::Handle {
+    /// Runs a future on a color: each poll is an event of it (C12), so between two `.await`s it runs alone with what the color stands for.
+    ///
+    /// The color is free while the future waits: other events of it run in between. So what was true of colored data before
+    /// an `.await` need not be true after it, and references to it never cross one.
+    ///
+    /// A wake, from any thread, posts the next poll. The future is dropped as an event of the color, too. Its panic ends it,
+    /// and nothing else. Dropping the `JoinHandle` detaches; [`abort`](JoinHandle::abort) drops the future, and so does the end of the runtime.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let h = rt.handle();
+    /// let inner = h.spawn(&h.new_color(), async { 6 });
+    /// let outer = h.spawn(&h.new_color(), async move { inner.await.unwrap() * 7 });
+    /// assert_eq!(rt.block_on(outer).unwrap(), 42);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn spawn<F>(&self, color: &Color, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        spawn(color, future, Location::caller())
+    }
+}
+
+impl Color {
+    /// Runs a future on this color; see [`Handle::spawn`](crate::Handle::spawn).
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        spawn(self, future, Location::caller())
+    }
+}
+
+impl crate::Cx {
+    /// Runs a future on a color; see [`Handle::spawn`](crate::Handle::spawn).
+    #[track_caller]
+    pub fn spawn<F>(&mut self, color: &Color, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        spawn(color, future, Location::caller())
+    }
+}

@@ -1,0 +1,181 @@
+//! Sleeping, and limits of time, for async tasks.
+//!
+//! A sleep is a timer whose event keeps a promise. The event runs on the color of the task that sleeps, or, if no event polls it, on one
+//! of its own; so a color that is busy delays its own sleepers only.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::packet::{Packet, promise};
+use crate::worker::local::Local;
+use crate::{Color, Handle, Timer};
+
+/// A future that ends at a time, never before; see [`Handle::sleep`].
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct Sleep {
+    handle: Handle,
+    until: Instant,
+    armed: Option<(Timer, Arc<Packet<()>>)>,
+}
+
+impl Sleep {
+    pub(crate) fn new(handle: Handle, until: Instant) -> Self {
+        Sleep { handle, until, armed: None }
+    }
+
+    /// When it ends.
+    pub fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// Changes when it ends.
+    pub fn reset(&mut self, until: Instant) {
+        self.disarm();
+        self.until = until;
+    }
+
+    fn disarm(&mut self) {
+        if let Some((timer, _)) = self.armed.take() {
+            timer.cancel();
+        }
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        if this.armed.is_none() {
+            if Instant::now() >= this.until {
+                return Poll::Ready(());
+            }
+            let here = Local::current(this.handle.core()).and_then(|l| l.current.first_color());
+            // SAFETY: the color of the event that runs is alive.
+            let here = here.map(|cell| unsafe { Color::revive(cell) });
+            let color = here.unwrap_or_else(|| this.handle.new_color());
+            let (promise, packet) = promise();
+            let timer = this.handle.post_at(this.until, &color, move |_| promise.keep(Ok(())));
+            this.armed = Some((timer, packet));
+        }
+        let Some((_, packet)) = &this.armed else { return Poll::Pending };
+        match packet.poll(cx) {
+            Poll::Ready(Ok(())) => {
+                this.armed = None;
+                this.until = Instant::now().min(this.until);
+                Poll::Ready(())
+            }
+            // The runtime shuts down, and has dropped its timers; it will drop its tasks, too.
+            Poll::Ready(Err(_)) => {
+                this.armed = None;
+                Poll::Pending
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        self.disarm();
+    }
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sleep").field("until", &self.until).finish_non_exhaustive()
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A future with a limit of time; see [`Handle::timeout`].
+    #[derive(Debug)]
+    #[must_use = "a future does nothing unless it is awaited"]
+    pub struct Timeout<F> {
+        #[pin]
+        future: F,
+        sleep: Sleep,
+    }
+}
+
+/// The time was over before the future had ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elapsed(());
+
+impl fmt::Display for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the time was over")
+    }
+}
+
+impl std::error::Error for Elapsed {}
+
+impl From<Elapsed> for std::io::Error {
+    fn from(elapsed: Elapsed) -> Self {
+        std::io::Error::new(std::io::ErrorKind::TimedOut, elapsed)
+    }
+}
+
+impl<F: Future> Future for Timeout<F> {
+    type Output = Result<F::Output, Elapsed>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.future.poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        Pin::new(this.sleep).poll(cx).map(|()| Err(Elapsed(())))
+    }
+}
+
+impl Handle {
+    /// A future that ends after `delay`, never before, and up to a millisecond later or as late as its color is busy.
+    ///
+    /// It never ends once the runtime shuts down: tasks that wait are dropped then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let rt = dapple::Runtime::new()?;
+    /// let h = rt.handle();
+    /// rt.block_on(h.sleep(Duration::from_millis(1)));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn sleep(&self, delay: Duration) -> Sleep {
+        let now = Instant::now();
+        // A time that cannot be told is far enough away.
+        let far = || now + Duration::from_secs(30 * 365 * 24 * 3_600);
+        self.sleep_until(now.checked_add(delay).unwrap_or_else(far))
+    }
+
+    /// A future that ends at a time; see [`sleep`](Self::sleep).
+    pub fn sleep_until(&self, until: Instant) -> Sleep {
+        Sleep::new(self.clone(), until)
+    }
+
+    /// Gives `future` so much time. When that is over, what is awaited is told so; the future is dropped with the `Timeout`.
+    ///
+    /// # Errors
+    ///
+    /// The future that is returned gives [`Elapsed`] when `limit` is over before `future` has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let rt = dapple::Runtime::new()?;
+    /// let h = rt.handle();
+    /// let never = std::future::pending::<()>();
+    /// assert!(rt.block_on(h.timeout(Duration::from_millis(1), never)).is_err());
+    /// assert_eq!(rt.block_on(h.timeout(Duration::from_secs(9), async { 5 })), Ok(5));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn timeout<F: Future>(&self, limit: Duration, future: F) -> Timeout<F> {
+        Timeout { future, sleep: self.sleep(limit) }
+    }
+}

@@ -1,0 +1,133 @@
+//! E9: blocking work beside the workers.
+use std::sync::atomic::{AtomicUsize, Ordering::*};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use dapple::{Colored, Runtime};
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn runtime() -> Runtime {
+    Runtime::builder().workers(1).offload_threads(4).on_panic(|_| {}).build().unwrap()
+}
+
+#[test]
+fn e9_blocking_work_does_not_hold_up_a_worker() {
+    let rt = runtime();
+    let h = rt.handle();
+    let (go, gone) = mpsc::channel::<()>();
+    let work = h.offload(move || gone.recv_timeout(LONG).is_err());
+    assert_eq!(h.new_color().call(|_| 5).join(), Ok(5), "the only worker is free");
+    assert!(!work.is_finished());
+    drop(go);
+    assert_eq!(work.join(), Ok(true));
+}
+
+#[test]
+fn e9_the_outcome_comes_to_the_color() {
+    let rt = runtime();
+    let h = rt.handle();
+    let total = Colored::new(&h.new_color(), 0);
+    let worker = h.new_color().call(|_| thread::current().id()).join().unwrap();
+    for n in 1..=100 {
+        let total = total.clone();
+        h.offload_then(
+            &total.color().clone(),
+            move || (n, thread::current().id()),
+            move |outcome, cx| {
+                let (n, thread) = outcome.unwrap();
+                assert_ne!(thread, worker, "it ran beside the workers");
+                *total.get_mut(cx) += n;
+            },
+        );
+    }
+    rt.wait_idle();
+    assert_eq!(rt.metrics().panics(), 0);
+    assert_eq!(total.call(|t, _| *t).join(), Ok(5_050), "E16: what was offloaded has ended");
+}
+
+#[test]
+fn e9_the_pool_is_bounded_and_takes_work_in_order() {
+    let rt = runtime();
+    let h = rt.handle();
+    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let all_four = Arc::new(Barrier::new(4));
+    let begun = Arc::new(Mutex::new(Vec::new()));
+    let work: Vec<_> = (0..40)
+        .map(|n| {
+            let (running, most, all_four, begun) =
+                (running.clone(), most.clone(), all_four.clone(), begun.clone());
+            h.offload(move || {
+                begun.lock().unwrap().push(n / 4);
+                most.fetch_max(1 + running.fetch_add(1, SeqCst), SeqCst);
+                // Four at a time, or it never ends.
+                all_four.wait();
+                running.fetch_sub(1, SeqCst);
+            })
+        })
+        .collect();
+    work.into_iter().for_each(|work| work.join().unwrap());
+    assert_eq!(most.load(SeqCst), 4);
+    assert!(begun.lock().unwrap().is_sorted(), "the first four, then the next");
+}
+
+#[test]
+fn c11_e9_a_panic_in_blocking_work_is_told_and_counted() {
+    let rt = runtime();
+    let h = rt.handle();
+    assert!(h.offload(|| -> u8 { panic!("blocking work's") }).join().unwrap_err().is_panic());
+    let (tell, told) = mpsc::channel();
+    let panics = || -> u8 { panic!("blocking work's") };
+    h.offload_then(&h.new_color(), panics, move |outcome, _| tell.send(outcome).unwrap());
+    assert!(told.recv_timeout(LONG).unwrap().unwrap_err().is_panic());
+    assert_eq!(h.offload(|| 3).join(), Ok(3), "the pool goes on");
+    rt.wait_idle();
+    assert_eq!(rt.metrics().panics(), 2);
+}
+
+#[test]
+fn e11_a_shutdown_waits_for_blocking_work_and_drops_what_has_not_begun() {
+    let rt = runtime();
+    let h = rt.handle();
+    let work: Vec<_> =
+        (0..8).map(|_| h.offload(|| thread::sleep(Duration::from_millis(10)))).collect();
+    let report = rt.shutdown(LONG);
+    assert!(report.drained && report.dropped_events == 0, "{report:?}");
+    assert!(work.into_iter().all(|work| work.join().is_ok()));
+
+    let rt = runtime();
+    let h = rt.handle();
+    let (go, gone) = mpsc::channel::<()>();
+    let gone = Arc::new(Mutex::new(gone));
+    let begun = Arc::new(Barrier::new(5));
+    let work: Vec<_> = (0..10)
+        .map(|n| {
+            let (gone, begun) = (Arc::clone(&gone), Arc::clone(&begun));
+            h.offload(move || {
+                if n < 4 {
+                    begun.wait();
+                }
+                let _ = gone.lock().unwrap().recv_timeout(LONG);
+            })
+        })
+        .collect();
+    begun.wait();
+    let then = h.new_color();
+    h.offload_then(&then, || (), |_, _| unreachable!("nobody runs it"));
+    let report = rt.shutdown(Duration::ZERO);
+    assert!(!report.drained, "{report:?}");
+    drop(go);
+    let outcomes: Vec<_> = work.into_iter().map(|work| work.join()).collect();
+    assert!(outcomes[..4].iter().all(Result::is_ok), "what has begun ends");
+    assert!(outcomes[4..].iter().all(|o| o.unwrap_err().is_cancelled()), "what has not is dropped");
+    assert!(h.offload(|| unreachable!("refused")).join().unwrap_err().is_cancelled());
+    // Six pieces of work, the one with a closure for its outcome, that closure, and the refused one.
+    assert_eq!(h.metrics().dropped(), 9);
+}
+
+#[test]
+fn e1_no_thread_for_blocking_work_is_a_clear_error() {
+    let error = Runtime::builder().offload_threads(0).build().unwrap_err();
+    assert_eq!(error.to_string(), "blocking work runs on at least one thread");
+}
