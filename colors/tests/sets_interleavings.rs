@@ -378,7 +378,8 @@ fn explore(program: &Program) -> Found {
 fn program(colors: usize, posters: &[&[&[(usize, Access)]]]) -> Program {
     let arranged = |post: &&[(usize, Access)]| {
         let mut wants = post.to_vec();
-        wants.truncate(arrange(&mut wants));
+        let colors = arrange(&mut wants);
+        wants.truncate(colors);
         wants
     };
     let posters = posters.iter().map(|p| p.iter().map(arranged).collect()).collect();

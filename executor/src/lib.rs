@@ -56,6 +56,8 @@ mod panic;
 #[cfg(not(loom))]
 pub mod park;
 #[cfg(not(loom))]
+mod rendezvous;
+#[cfg(not(loom))]
 mod runtime;
 #[cfg(not(loom))]
 mod sequencer;
@@ -88,6 +90,7 @@ pub use self::{
     error::TryPostError,
     metrics::{Distribution, Histogramming, Measure, Metrics},
     panic::PanicReport,
+    rendezvous::{Arrival, Rendezvous, Trigger, Unfired},
     runtime::{
         Runtime,
         builder::{Builder, StealPolicy},
