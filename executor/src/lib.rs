@@ -83,9 +83,9 @@ pub use self::{
     },
     cx::Cx,
     domain::{
-        AnonCx, ContextError, Domain, DomainBuilder, Done, DynCx, GlobalCx, InAnon, InGlobal,
-        InNone, MayAnon, MayGlobal, NoneCx, NoneOnly, Plain, ReachesAnon, Refused, Rights,
-        TicketStall, Transactional,
+        AnonCx, Committing, ContextError, Domain, DomainBuilder, Done, DynCx, GlobalCx, InAnon,
+        InGlobal, InNone, MayAnon, MayGlobal, NoneCx, NoneOnly, Plain, ReachesAnon, Reaching,
+        Refused, Rights, TicketStall, Transactional,
     },
     error::TryPostError,
     metrics::{Distribution, Histogramming, Measure, Metrics},

@@ -58,7 +58,7 @@ macro_rules! context {
     ($(#[$doc:meta])* $name:ident [$($rights:ident: $bound:ident = $default:ident)?] $marker:ty) => {
         $(#[$doc])*
         pub struct $name<S: Send + Sync + 'static $(, $rights: $bound = $default)?> {
-            token: Token<S>,
+            pub(super) token: Token<S>,
             _marker: PhantomData<$marker>,
         }
 
@@ -179,17 +179,6 @@ macro_rules! writes {
     };
 }
 
-macro_rules! whole {
-    ($name:ident) => {
-        impl<S: Send + Sync + 'static> $name<S> {
-            #[inline]
-            pub(super) fn into_token(self) -> Token<S> {
-                self.token
-            }
-        }
-    };
-}
-
 context! {
     /// A whole event in global; see [`Domain::global`].
     InGlobal [] *mut ()
@@ -216,9 +205,6 @@ context! {
     NoneCx [R: Rights = MayGlobal] fn(R)
 }
 
-whole!(InGlobal);
-whole!(InAnon);
-whole!(InNone);
 reads!(InGlobal);
 reads!(InAnon);
 reads!(GlobalCx);

@@ -13,6 +13,7 @@ use super::stretch::Stretch;
 use crate::cx::Cx;
 use crate::event::{Event, Step};
 use crate::runtime::core::Core;
+use crate::task::packet::Promise;
 use crate::worker::local::Local;
 
 /// What a step has been made to do with its token: proof that there is an end to the event.
@@ -23,7 +24,12 @@ pub struct Done {
     event: NonNull<Event>,
     /// Kept by the domain, which the token in the event keeps.
     core: NonNull<Core>,
+    /// How to be told that what it does has come to its end, if it has one.
+    notice: Option<Notice>,
 }
+
+/// Has a promise kept when the event's step is over; see [`Done::with_notice`].
+type Notice = unsafe fn(NonNull<Event>, Promise<()>);
 
 // SAFETY: what the event holds is Send.
 unsafe impl Send for Done {}
@@ -73,7 +79,21 @@ impl Done {
 
     /// One that is in an event already.
     pub(super) fn of(core: &Core, event: NonNull<Event>) -> Done {
-        Done { event, core: core.as_ptr() }
+        Done { event, core: core.as_ptr(), notice: None }
+    }
+
+    /// The same, of which one can be told when it has come to its end. `notice` fits what is in the event.
+    pub(super) fn with_notice(mut self, notice: Notice) -> Done {
+        self.notice = Some(notice);
+        self
+    }
+
+    /// Has the promise kept when it has come to its end. False: it has none to wait for.
+    pub(super) fn notify(&mut self, promise: Promise<()>) -> bool {
+        let Some(notice) = self.notice.take() else { return false };
+        // SAFETY: the event is ours, has not run, and holds what the notice is for.
+        unsafe { notice(self.event, promise) };
+        true
     }
 
     fn into_event(self) -> NonNull<Event> {

@@ -9,6 +9,7 @@
 //! * `token`: the right to a place and a context, and what a step does with it.
 //! * `done`: how one step leads to the next.
 //! * `part`: the user's closures, and the events in which they wait.
+//! * `task`: events as async tasks; `held`: what they must not wait for.
 //! * `actions`: what is deferred.
 //! * `contexts`, `dynamic`: what the closures get.
 //! * `stretch`: how long a worker stays with one domain.
@@ -32,6 +33,8 @@ mod engine;
 #[cfg(not(loom))]
 mod handle;
 #[cfg(not(loom))]
+pub(crate) mod held;
+#[cfg(not(loom))]
 mod inner;
 #[cfg(not(loom))]
 mod part;
@@ -40,6 +43,8 @@ mod post;
 pub(crate) mod store;
 #[cfg(not(loom))]
 mod stretch;
+#[cfg(not(loom))]
+mod task;
 #[cfg(not(loom))]
 mod token;
 #[cfg(not(loom))]
@@ -55,5 +60,6 @@ pub use self::{
     done::Done,
     dynamic::{ContextError, DynCx, Refused},
     handle::Domain,
+    task::{Committing, Reaching},
     watch::TicketStall,
 };

@@ -18,6 +18,8 @@ use crate::worker::local::Local;
 pub(super) trait Part<S: Send + Sync + 'static>: Send + 'static {
     /// The event is in the context of the part.
     fn run(self, token: Token<S>, cx: &mut Cx);
+    /// It will be dropped unrun, as poison covers the event.
+    fn is_covered(&mut self) {}
 }
 
 /// A part that waits in an event: for its context, for its ticket, or for a worker.
@@ -69,8 +71,9 @@ impl<S: Send + Sync + 'static, K: Part<S>> Continue<S, K> {
 }
 
 impl<S: Send + Sync + 'static, K: Part<S>> Step for Continue<S, K> {
-    fn run(self, word: *mut (), cx: &mut Cx) {
+    fn run(mut self, word: *mut (), cx: &mut Cx) {
         if word.addr() == SKIP {
+            self.part.is_covered();
             // Poison covers it. Its place goes when what it was has been dropped; it is counted at its commit, unless there
             // is none.
             let is_over = cx.local().core.phase() >= Phase::Stopping;
@@ -114,7 +117,7 @@ macro_rules! whole {
             fn run(self, token: Token<S>, cx: &mut Cx) {
                 let mut context = $context::new(token);
                 (self.0)(&mut context);
-                context.into_token().commit(None, cx);
+                context.token.commit(None, cx);
             }
         }
 

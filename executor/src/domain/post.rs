@@ -2,7 +2,7 @@
 
 use std::panic::Location;
 
-use dapple_colors::Context;
+use dapple_colors::{Context, Ticket};
 
 use super::contexts::Rights;
 use super::engine::Batch;
@@ -45,12 +45,19 @@ impl Entry {
 }
 
 impl<S: Send + Sync + 'static> Domain<S> {
+    /// Says which ticket it has got; `None`: it was refused.
     #[inline]
-    pub(super) fn post<K: Part<S>>(&self, entry: Entry, part: K, site: &'static Location<'static>) {
+    pub(super) fn post<K: Part<S>>(
+        &self,
+        entry: Entry,
+        part: K,
+        site: &'static Location<'static>,
+    ) -> Option<Ticket> {
         match self.enter(entry, part, false, site) {
-            Ok(()) => {}
+            Ok(ticket) => Some(ticket),
             Err(TryPostError::Full(part) | TryPostError::Closed(part)) => {
                 refuse(&self.0.core, part, site);
+                None
             }
         }
     }
@@ -61,7 +68,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
         part: K,
         site: &'static Location<'static>,
     ) -> Result<(), TryPostError<K::Closure>> {
-        self.enter(entry, part, true, site).map_err(|error| error.map(K::into_closure))
+        let entered = self.enter(entry, part, true, site);
+        entered.map(|_| ()).map_err(|error| error.map(K::into_closure))
     }
 
     /// Takes a ticket (I1), and queues the event or lets it wait for its context.
@@ -72,7 +80,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         part: K,
         is_limited: bool,
         site: &'static Location<'static>,
-    ) -> Result<(), TryPostError<K>> {
+    ) -> Result<Ticket, TryPostError<K>> {
         let domain = self.0;
         let core = &*domain.core;
         let local = Local::current(core);
@@ -89,6 +97,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         let Waiting(event) = unsafe { step.write(memory, site, posted) };
         let _outside = Outside::enter(core);
         let mut batch = Batch::new();
+        let mut ticket = 0;
         let entered = domain.store.with(|store| {
             let is_full = store.order().is_full();
             if is_full && is_limited {
@@ -97,7 +106,9 @@ impl<S: Send + Sync + 'static> Domain<S> {
             batch.exceeded = u64::from(is_full);
             // SAFETY: the event is ours, and holds this.
             let number = unsafe { &mut (*Event::step::<Continue<S, K>>(event)).ticket };
-            entry.take(domain, store, Waiting(event), number, &mut batch, site)
+            let entered = entry.take(domain, store, Waiting(event), number, &mut batch, site);
+            ticket = *number;
+            entered
         });
         match entered {
             Entered::Runs if batch.exceeded == 0 => match local {
@@ -120,7 +131,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
                 }
             }
         }
-        Ok(())
+        Ok(Ticket::from_number(ticket))
     }
 }
 

@@ -14,13 +14,15 @@ use super::actions::Actions;
 use super::commit::{Remains, drop_freed};
 use super::done::Done;
 use super::engine::Batch;
+use super::held::Place;
 use super::inner::{DomainPtr, DomainStore, READ, Waiting, core_of};
 use super::part::{Continue, Part};
 use super::store::{Freed, Version};
 use crate::cx::Cx;
-use crate::event::Step;
+use crate::event::{Event, Step};
 use crate::runtime::core::Phase;
 use crate::runtime::quiesce::Outside;
+use crate::task::packet::Promise;
 
 /// The version is a copy of the event's own.
 const COPY: usize = 2;
@@ -166,7 +168,20 @@ impl<S: Send + Sync + 'static> Token<S> {
     /// Ends the step by a commit.
     pub(super) fn end(self, site: &'static Location<'static>) -> Done {
         let domain = self.domain;
-        Done::new(&domain.core, End(self), site)
+        self.place().ends();
+        Done::new(&domain.core, End(self), site).with_notice(End::<S>::notify)
+    }
+
+    /// Which event it is.
+    pub(super) fn place(&self) -> Place {
+        Place::new(self.domain, self.ticket)
+    }
+
+    /// Ends an event that is in global and has not touched the state, as if it had panicked before: nobody waits for it any more.
+    pub(super) fn cancel(mut self) {
+        self.domain.core.count_panic();
+        self.abandon(true);
+        std::mem::forget(self);
     }
 
     /// Goes to a lower declaration.
@@ -185,11 +200,12 @@ impl<S: Send + Sync + 'static> Token<S> {
 impl<S: Send + Sync + 'static> Token<S> {
     /// Releases state and place of an event that will not go on, as it was covered by poison, or as nothing runs any more.
     pub(super) fn release(mut self) {
-        self.abandon();
+        self.abandon(false);
         std::mem::forget(self);
     }
 
-    fn abandon(&mut self) {
+    /// `untouched`: the state is as it was before.
+    fn abandon(&mut self, untouched: bool) {
         let (domain, ticket) = (self.domain, self.ticket);
         // When the ticket is gone, the domain may go, and its core with it.
         let (core, label) = (domain.core.clone(), domain.label.clone());
@@ -198,7 +214,7 @@ impl<S: Send + Sync + 'static> Token<S> {
         let mut batch = Batch::new();
         let (abandoned, remains, site) = domain.store.with(|store| {
             // Once nothing runs any more, there is nobody to be kept from the state.
-            let restores = domain.transactional || core.phase() >= Phase::Stopping;
+            let restores = untouched || domain.transactional || core.phase() >= Phase::Stopping;
             let (abandoned, version) = store.abandon(ticket, copy, restores);
             let kept = store.data(ticket);
             let mut dropped = match kept.left_global {
@@ -230,7 +246,8 @@ impl<S: Send + Sync + 'static> Drop for Token<S> {
         if !std::thread::panicking() {
             self.domain.core.count_panic();
         }
-        self.abandon();
+        self.place().ends();
+        self.abandon(false);
     }
 }
 
@@ -351,6 +368,19 @@ impl<S: Send + Sync + 'static> Token<S> {
 
 /// The end of an event.
 struct End<S: Send + Sync + 'static>(Token<S>);
+
+impl<S: Send + Sync + 'static> End<S> {
+    /// Has a promise kept when the event has committed, after everything that it has deferred.
+    ///
+    /// # Safety
+    ///
+    /// The event is the caller's, and holds an `End<S>` that has not been consumed.
+    unsafe fn notify(event: NonNull<Event>, promise: Promise<()>) {
+        // SAFETY: by contract.
+        let end = unsafe { &mut *Event::step::<Self>(event) };
+        end.0.defer(move |_| promise.keep(Ok(())), Location::caller());
+    }
+}
 
 impl<S: Send + Sync + 'static> Step for End<S> {
     fn run(self, _: *mut (), cx: &mut Cx) {

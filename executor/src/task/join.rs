@@ -9,6 +9,7 @@ use super::block_on;
 use super::error::JoinError;
 use super::packet::Packet;
 use super::register::Key;
+use crate::domain::held::Place;
 use crate::runtime::core::CoreRef;
 use crate::sync::Arc;
 
@@ -21,15 +22,26 @@ pub struct JoinHandle<T> {
     packet: Arc<Packet<T>>,
     /// The task, if it is one.
     task: Option<(CoreRef, Key)>,
+    /// Which event of a domain it is, if it is one.
+    event: Option<Place>,
 }
 
 impl<T> JoinHandle<T> {
     pub(crate) fn new(packet: Arc<Packet<T>>) -> Self {
-        JoinHandle { packet, task: None }
+        JoinHandle { packet, task: None, event: None }
     }
 
     pub(crate) fn of_task(packet: Arc<Packet<T>>, core: CoreRef, key: Key) -> Self {
-        JoinHandle { packet, task: Some((core, key)) }
+        JoinHandle { packet, task: Some((core, key)), event: None }
+    }
+
+    pub(crate) fn of_domain(
+        packet: Arc<Packet<T>>,
+        core: CoreRef,
+        key: Key,
+        event: Option<Place>,
+    ) -> Self {
+        JoinHandle { packet, task: Some((core, key)), event }
     }
 
     /// Drops a task as soon as it is not being polled, as an event of its color; awaiting it then says that it was
@@ -68,6 +80,9 @@ impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(event) = self.event {
+            event.check();
+        }
         self.packet.poll(cx)
     }
 }

@@ -81,6 +81,26 @@ impl<T> Promise<T> {
         self.keep(Ok(value));
     }
 
+    /// From now on, that it is dropped means that a panic unwinds.
+    pub(crate) fn panics(&mut self) {
+        self.otherwise = JoinError::panicked();
+    }
+
+    /// No more.
+    pub(crate) fn goes_on(&mut self) {
+        self.otherwise = JoinError::cancelled();
+    }
+
+    /// From now on, that it is dropped means that poison covers what would have kept it.
+    pub(crate) fn is_poisoned(&mut self) {
+        self.otherwise = JoinError::poisoned();
+    }
+
+    /// Does somebody still wait for it?
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.packet.as_ref().is_some_and(|packet| Arc::strong_count(packet) > 1)
+    }
+
     fn settle(&mut self, outcome: Outcome<T>) {
         let Some(packet) = self.packet.take() else { return };
         let before = packet.0.with(|state| std::mem::replace(state, State::Done(outcome)));

@@ -71,6 +71,12 @@ impl Tasks {
         drop(task);
     }
 
+    /// Has it neither ended nor been aborted?
+    pub(crate) fn has(&self, key: Key) -> bool {
+        self.shards[key.shard]
+            .with(|tasks| tasks.get(key.slot).is_some_and(|entry| entry.id == key.id))
+    }
+
     fn remove(&self, key: Key) -> Option<Task<()>> {
         self.shards[key.shard].with(|tasks| {
             let is_it = tasks.get(key.slot).is_some_and(|entry| entry.id == key.id);

@@ -10,15 +10,18 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
+use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
 use super::error::JoinError;
 use super::join::JoinHandle;
 use super::packet::{Promise, promise};
 use super::register::Key;
-use crate::Color;
+use crate::color::outside_event;
+use crate::event::Event;
 use crate::runtime::core::{Core, CoreRef, Phase};
 use crate::worker::local::Local;
+use crate::{Color, Cx};
 
 pin_project_lite::pin_project! {
     /// A future whose outcome goes to whoever waits for it, and whose panics go no further.
@@ -86,17 +89,34 @@ where
     let core = color.core();
     let (promise, packet) = promise();
     let key = core.tasks.reserve(core);
-    let label = color.label();
+    spawn_reserved(core, Some(color), key, future, promise, site);
+    JoinHandle::of_task(packet, CoreRef::of(core), key)
+}
+
+/// Starts a task, on a color or on none, for which there is a place among the tasks already.
+pub(crate) fn spawn_reserved<F>(
+    core: &Core,
+    color: Option<&Color>,
+    key: Key,
+    future: F,
+    promise: Promise<F::Output>,
+    site: &'static Location<'static>,
+) where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let label = color.map_or(0, Color::label);
     let (future, promise) = (Some(future), Some(promise));
     let task = Task { future, promise, core: CoreRef::of(core), key, label, site };
-    let home = color.clone();
+    let (home, at) = (color.cloned(), CoreRef::of(core));
     let schedule = move |runnable: async_task::Runnable| {
-        home.post_always(
-            move |_| {
-                runnable.run();
-            },
-            site,
-        );
+        let poll = move |_: &mut Cx| {
+            runnable.run();
+        };
+        match &home {
+            Some(color) => color.post_always(poll, site),
+            None => at.queue_event(outside_or_here(&at, poll, site)),
+        }
     };
     let (runnable, task) = async_task::spawn(task, schedule);
     core.tasks.enter(core, key, task);
@@ -107,7 +127,18 @@ where
         // Drops the future here, as a refused post drops its closure.
         drop(runnable);
     }
-    JoinHandle::of_task(packet, CoreRef::of(core), key)
+}
+
+/// An event made on whatever thread this is.
+fn outside_or_here<F: FnOnce(&mut Cx) + Send + 'static>(
+    core: &Core,
+    f: F,
+    site: &'static Location<'static>,
+) -> NonNull<Event> {
+    match Local::current(core) {
+        Some(local) => local.event(f, site),
+        None => outside_event(core, f, site),
+    }
 }
 
 impl crate::Handle {

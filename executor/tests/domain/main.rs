@@ -5,4 +5,5 @@ mod common;
 mod contexts;
 mod ends;
 mod panics;
+mod tasks;
 mod tokens;

@@ -1,0 +1,318 @@
+//! Events as async tasks (I1, I3, I5, I9, I12, I15, I16).
+
+use std::future::pending;
+use std::sync::{Arc, Mutex, mpsc};
+
+use dapple::{Domain, JoinError, JoinHandle, Runtime, yield_now};
+
+use crate::common::{Log, MINUTE, in_both_modes, runtime};
+
+/// What async events return.
+type Outcome<T> = Result<T, JoinError>;
+
+#[test]
+fn i5_a_section_in_global_gives_back_what_it_returns_and_a_token_in_anon() {
+    in_both_modes(0u64, |rt, d| {
+        let log = Log::default();
+        let tasks: Vec<JoinHandle<Outcome<u64>>> = (0..50)
+            .map(|n| {
+                let log = log.clone();
+                d.spawn(move |none| async move {
+                    if n % 3 == 0 {
+                        yield_now().await;
+                    }
+                    let (before, mut a) = none
+                        .global(|g| {
+                            *g.state_mut() += 1;
+                            *g.state() - 1
+                        })
+                        .await?;
+                    if n % 2 == 0 {
+                        yield_now().await;
+                    }
+                    let mine = *a.state();
+                    assert_eq!(mine, before + 1, "it reads what it wrote itself");
+                    a.defer(move |_| log.add(mine));
+                    a.commit().await?;
+                    Ok(mine)
+                })
+            })
+            .collect();
+        let results: Vec<u64> = tasks.into_iter().map(|t| t.join().unwrap().unwrap()).collect();
+        let expected: Vec<u64> = (1..=50).collect();
+        assert_eq!(results, expected, "I1: tickets are taken when the events are spawned");
+        assert_eq!(log.read(), expected, "I7: effects are in the order of tickets");
+        assert_eq!((rt.metrics().panics(), d.uncommitted()), (0, 0));
+    });
+}
+
+#[test]
+fn i7_a_commit_that_is_awaited_has_happened() {
+    in_both_modes((), |rt, d| {
+        let log = Log::default();
+        let (go, gone) = mpsc::channel::<()>();
+        let first = log.clone();
+        d.none(move |n| {
+            n.defer(move |_| {
+                let _ = gone.recv_timeout(MINUTE);
+                first.add("earlier");
+            });
+        });
+        let (mine, after) = (log.clone(), log.clone());
+        let task = d.spawn_none(move |mut n| async move {
+            n.defer(move |_| mine.add("its own"));
+            let committed = n.commit().await;
+            after.add("awaited");
+            committed
+        });
+        assert!(log.read().is_empty());
+        go.send(()).unwrap();
+        assert_eq!(task.join().unwrap(), Ok(()));
+        assert_eq!(log.read(), ["earlier", "its own", "awaited"]);
+        rt.wait_idle();
+    });
+}
+
+#[test]
+fn i2_i3_async_events_read_in_anon_and_go_on_as_sub_events() {
+    in_both_modes(vec![0], |rt, d| {
+        let reader = d.spawn_anon(|n| async move {
+            let a = n.anon().await?;
+            yield_now().await;
+            let seen = a.state().clone();
+            a.commit().await?;
+            Ok::<_, JoinError>(seen)
+        });
+        let writer = d.spawn(|n| async move {
+            let ((), a) = n.global(|g| g.state_mut().push(1)).await?;
+            let first = a.ticket();
+            let n = a.commit_next().await?;
+            assert!(n.ticket() > first, "a sub-event has a ticket of its own");
+            let ((), a) = n.global(|g| g.state_mut().push(2)).await?;
+            let n = a.commit_next().await?.renounce_global();
+            let a = n.anon().await?;
+            let seen = a.state().clone();
+            a.commit().await?;
+            Ok::<_, JoinError>(seen)
+        });
+        assert_eq!(reader.join().unwrap(), Ok(vec![0]));
+        assert_eq!(writer.join().unwrap(), Ok(vec![0, 1, 2]));
+        rt.wait_idle();
+        assert_eq!(rt.metrics().panics(), 0);
+    });
+}
+
+#[test]
+fn i9_an_exclusive_section_runs_alone_and_after_what_was_deferred() {
+    in_both_modes(0, |rt, d| {
+        let log = Log::default();
+        let (go, gone) = mpsc::channel::<()>();
+        let earlier = log.clone();
+        d.none(move |n| {
+            n.defer(move |_| {
+                let _ = gone.recv_timeout(MINUTE);
+                earlier.add("an earlier event's");
+            });
+        });
+        let (mine, at_once) = (log.clone(), log.clone());
+        let task = d.spawn(move |n| async move {
+            let (sum, a) = n
+                .global_exclusive(
+                    move |g| {
+                        *g.state_mut() = 5;
+                        g.defer(move |_| mine.add("its own"));
+                        7
+                    },
+                    move |g, before| {
+                        at_once.add("at once");
+                        *g.state() + before
+                    },
+                )
+                .await?;
+            a.commit().await?;
+            Ok::<_, JoinError>(sum)
+        });
+        go.send(()).unwrap();
+        assert_eq!(task.join().unwrap(), Ok(12));
+        assert_eq!(log.read(), ["an earlier event's", "its own", "at once"]);
+        rt.wait_idle();
+    });
+}
+
+#[test]
+fn i12_panics_and_poison_are_told_to_whoever_waits() {
+    in_both_modes(0, |rt, d| {
+        let panics = rt.metrics().panics();
+        let none = d.spawn(|_| async { panic!("in none") });
+        let making = d.spawn(|_| -> std::future::Ready<()> { panic!("making the future") });
+        assert!(none.join().map(|(): ()| ()).unwrap_err().is_panic());
+        assert!(making.join().unwrap_err().is_panic());
+        assert!(!d.is_poisoned());
+        let section = d.spawn(|n| async move {
+            let outcome = n.global(|_| panic!("in global")).await;
+            outcome.map(|((), _)| ()).unwrap_err()
+        });
+        let covered = d.spawn(|n| async move { n.global(|_| ()).await.unwrap_err() });
+        let covered_anon = d.spawn_anon(|n| async move { n.anon().await.unwrap_err() });
+        assert!(section.join().unwrap().is_panic());
+        assert!(covered.join().map_or_else(|e| e.is_poisoned(), |e| e.is_poisoned()));
+        assert!(covered_anon.join().map_or_else(|e| e.is_poisoned(), |e| e.is_poisoned()));
+        assert!(d.is_poisoned());
+        d.clear_poison(|g| *g.state_mut() = 3);
+        let again =
+            d.spawn(|n| async move { n.global(|g| *g.state()).await.map(|(n, a)| (n, drop(a))) });
+        assert_eq!(again.join().unwrap(), Ok((3, ())));
+        rt.wait_idle();
+        // Three that panicked, and two tokens that were dropped without a commit: that of the first event, when its future was
+        // made, and that of the last one.
+        assert_eq!(rt.metrics().panics() - panics, 5);
+        assert_eq!(d.uncommitted(), 0, "the order goes on in every case");
+    });
+}
+
+#[test]
+fn i16_a_cancelled_event_gives_up_its_place_wherever_it_is() {
+    in_both_modes(0, |rt, d| {
+        let log = Log::default();
+        // Before it begins: behind an event that holds up nobody but this worker, perhaps.
+        let early =
+            d.spawn(|n| async move { n.global(|g| *g.state_mut() += 1_000).await.map(drop) });
+        early.abort();
+        // In none, for ever.
+        let in_none = d.spawn(|n| async move {
+            let _n = n;
+            pending::<()>().await;
+        });
+        // In anon, for ever.
+        let deferred = log.clone();
+        let in_anon = d.spawn(move |n| async move {
+            let also = deferred.clone();
+            let ((), mut a) = n
+                .global(move |g| {
+                    *g.state_mut() += 1;
+                    g.defer(move |_| also.add("deferred in global"));
+                })
+                .await
+                .unwrap();
+            a.defer(move |_| deferred.add("deferred in anon"));
+            pending::<()>().await;
+            drop(a);
+        });
+        // Waits for global, behind the one in none.
+        let waits =
+            d.spawn(
+                |n| async move { n.global(|g| *g.state_mut() += 100).await.map(|((), a)| drop(a)) },
+            );
+        let last = log.clone();
+        d.anon(move |a| {
+            let seen = *a.state();
+            a.defer(move |_| last.add(if seen % 100 == 1 { "later" } else { "wrong" }));
+        });
+        waits.abort();
+        in_none.abort();
+        assert!(in_none.join().unwrap_err().is_cancelled());
+        let waited = waits.join();
+        rt.wait_idle();
+        in_anon.abort();
+        let _ = in_anon.join();
+        rt.wait_idle();
+        assert_eq!(log.read(), ["deferred in global", "later"]);
+        assert!(!d.is_poisoned(), "nobody was cancelled in global");
+        assert_eq!(d.uncommitted(), 0);
+        let state = Arc::new(Mutex::new(0));
+        let seen = Arc::clone(&state);
+        d.anon(move |a| *seen.lock().unwrap() = *a.state());
+        rt.wait_idle();
+        let ran_early = early.join().is_ok();
+        let expected = 1 + 100 * i32::from(waited.is_ok()) + 1_000 * i32::from(ran_early);
+        assert_eq!(*state.lock().unwrap(), expected);
+    });
+}
+
+#[test]
+fn i16_a_section_that_nobody_waits_for_does_not_run() {
+    let rt = runtime(1);
+    let d = Domain::snapshot(&rt.handle(), 0);
+    let (go, gone) = mpsc::channel::<()>();
+    d.global(move |_| {
+        let _ = gone.recv_timeout(MINUTE);
+    });
+    let task = d.spawn(|n| async move {
+        // Begun, and dropped before its turn.
+        drop(n.global(|_| unreachable!("nobody waits for it")));
+        "gone on"
+    });
+    go.send(()).unwrap();
+    assert_eq!(task.join(), Ok("gone on"));
+    rt.wait_idle();
+    assert!(!d.is_poisoned() && d.uncommitted() == 0);
+    assert_eq!(rt.metrics().panics(), 1, "it counts as a panic");
+}
+
+#[test]
+#[cfg(debug_assertions)]
+fn i15_a_ticket_holder_that_waits_for_another_domain_or_a_later_event_panics() {
+    let messages = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&messages);
+    let rt = Runtime::builder()
+        .workers(2)
+        .on_panic(move |p| heard.lock().unwrap().push(p.message().unwrap_or_default().to_owned()))
+        .build()
+        .unwrap();
+    let (d, other) = (Domain::snapshot(&rt.handle(), 0), Domain::snapshot(&rt.handle(), 0));
+    let (later, foreign) = (d.clone(), other.clone());
+    let waits_for_later = d.spawn(move |n| async move {
+        let later = later.spawn(|n| async move { n.commit().await });
+        let outcome = later.await;
+        drop(n);
+        outcome.map(drop)
+    });
+    assert!(waits_for_later.join().unwrap_err().is_panic());
+    let waits_for_another = d.spawn(move |n| async move {
+        let outcome = foreign.spawn(|n| async move { n.commit().await }).await;
+        drop(n);
+        outcome.map(drop)
+    });
+    assert!(waits_for_another.join().unwrap_err().is_panic());
+    let told: Vec<_> = messages.lock().unwrap().drain(..).collect();
+    assert!(told[0].ends_with("waits for a later event of the same domain"), "{told:?}");
+    assert!(told[1].ends_with("waits for another domain"), "{told:?}");
+    // An earlier event may be waited for; and after the commit, anything.
+    let earlier = d.spawn(|n| async move { n.commit().await });
+    let third = other.clone();
+    let right = d.spawn(move |n| async move {
+        earlier.await.unwrap().unwrap();
+        let ((), a) = n.global(|_| ()).await?;
+        a.commit().await?;
+        third.spawn(|n| async move { n.commit().await }).await.unwrap()
+    });
+    assert_eq!(right.join().unwrap(), Ok(()));
+    rt.wait_idle();
+    assert_eq!((d.uncommitted(), other.uncommitted()), (0, 0));
+    assert!(messages.lock().unwrap().is_empty());
+}
+
+#[test]
+fn e11_async_events_end_with_the_runtime() {
+    for workers in [1, 2] {
+        let rt = runtime(workers);
+        let d = Domain::snapshot(&rt.handle(), 0);
+        let stuck = d.spawn(|n| async move {
+            let _n = n;
+            pending::<()>().await;
+        });
+        let behind: Vec<_> = (0..10)
+            .map(|_| d.spawn(|n| async move { n.global(|g| *g.state_mut() += 1).await.map(drop) }))
+            .collect();
+        rt.wait_idle();
+        let report = rt.shutdown(std::time::Duration::ZERO);
+        assert!(!report.drained, "{report:?}");
+        assert!(stuck.join().unwrap_err().is_cancelled());
+        for task in behind {
+            let outcome = task.join();
+            assert!(outcome.map_or(true, |o| o.is_err()), "none of them got into global");
+        }
+        let late = d.spawn(|_| async { unreachable!("refused") });
+        assert!(late.join().map(|(): ()| ()).unwrap_err().is_cancelled());
+    }
+}
