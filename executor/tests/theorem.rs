@@ -10,8 +10,8 @@ use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex};
 
 use dapple::{
-    AnonCx, Context, Cx, Domain, Done, DynCx, GlobalCx, InAnon, InGlobal, InNone, MayAnon, NoneCx,
-    NoneOnly, Runtime,
+    AnonCx, Context, Cx, Domain, Done, DynCx, GlobalCx, Handle, InAnon, InGlobal, InNone,
+    JoinHandle, MayAnon, NoneCx, NoneOnly, Runtime,
 };
 use proptest::prelude::*;
 use seeded::seeded;
@@ -33,7 +33,7 @@ enum Act {
 /// The steps of an event, context by context.
 #[derive(Clone, Debug)]
 struct Event {
-    /// How it is written: as a whole event (if it is one), by typed tokens, or by dynamic ones.
+    /// How it is written: as a whole event (if it is one), by typed tokens, by dynamic ones, or as an async task.
     form: u8,
     repairs: bool,
     none: Vec<Vec<Act>>,
@@ -52,6 +52,11 @@ impl Event {
             (true, false) => Context::Anon,
             (true, true) => Context::None,
         }
+    }
+
+    /// Has it, and each of its sub-events, at most one part in which it is alone?
+    fn is_for_tasks(&self) -> bool {
+        self.alone.len() < 2 && self.then.as_ref().is_none_or(|then| then.is_for_tasks())
     }
 
     /// Has it one step only, and no sub-event?
@@ -353,7 +358,7 @@ impl Shared {
                 s.acts(g, &e.global[0]);
             });
         }
-        match (e.form % 3, e.highest()) {
+        match (e.form % 4, e.highest()) {
             (0, Context::Global) if e.is_whole() => d.global(move |g| {
                 s.acts(g, &e.global[0]);
             }),
@@ -365,7 +370,80 @@ impl Shared {
             }),
             (1, Context::Global) => d.event(move |n| s.typed_none(n, e, 0)),
             (1, _) => d.event_anon(move |n| s.typed_anon_at_most(n, e, 0)),
+            (3, _) if e.is_for_tasks() => {
+                let me = Me::default();
+                let mine = me.clone();
+                let task = d.spawn(move |n| s.in_task(n, e, mine));
+                *me.0.lock().unwrap() = Some(task);
+            }
             (_, highest) => d.event_dyn(highest, move |t| s.dynamic(t, e, Place::None(0))),
+        }
+    }
+
+    /// The event as an async task.
+    async fn in_task(
+        self,
+        mut n: NoneCx<State>,
+        mut e: Event,
+        me: Me,
+    ) -> Result<(), dapple::JoinError> {
+        loop {
+            let Event { none, global, alone, anon, then, form, renounces, .. } = e;
+            for acts in &none {
+                self.acts_in_task(&mut n, acts, form, &me).await;
+            }
+            let in_global = self.clone();
+            let mut a = match (global.is_empty(), alone.into_iter().next()) {
+                (false, None) => {
+                    let section = move |g: &mut InGlobal<State>| {
+                        global.iter().for_each(|acts| in_global.acts(g, acts));
+                    };
+                    n.global(section).await?.1
+                }
+                (false, Some(alone)) => {
+                    let at_once = self.clone();
+                    let before = move |g: &mut InGlobal<State>| {
+                        global.iter().for_each(|acts| in_global.acts(g, acts));
+                    };
+                    let alone = move |g: &mut InGlobal<State>, ()| {
+                        at_once.effect(g.ticket().number(), AT_ONCE);
+                        at_once.acts(g, &alone);
+                    };
+                    n.global_exclusive(before, alone).await?.1
+                }
+                (true, _) if !anon.is_empty() && renounces => n.renounce_global().anon().await?,
+                (true, _) if !anon.is_empty() => n.anon().await?,
+                (true, _) => match then {
+                    None => return n.commit().await,
+                    Some(then) => {
+                        (n, e) = (n.commit_next().await?, *then);
+                        continue;
+                    }
+                },
+            };
+            for acts in &anon {
+                self.acts_in_task(&mut a, acts, form, &me).await;
+            }
+            match then {
+                None => return a.commit().await,
+                Some(then) => (n, e) = (a.commit_next().await?, *then),
+            }
+        }
+    }
+
+    /// A panic may be a cancellation instead, which costs the same.
+    async fn acts_in_task(&self, token: &mut (impl Token + Send), acts: &[Act], form: u8, me: &Me) {
+        for act in acts {
+            if form & 8 != 0 {
+                dapple::yield_now().await;
+            }
+            match act {
+                Act::Panic if form & 4 != 0 => {
+                    me.clone().cancel(&self.domain.runtime());
+                    std::future::pending::<()>().await;
+                }
+                act => self.acts(token, std::slice::from_ref(act)),
+            }
         }
     }
 
@@ -479,6 +557,22 @@ impl Shared {
             Place::Anon(_) => t.enter_then(Context::Anon, move |t| self.dynamic(t, e, next)),
         }
         .unwrap()
+    }
+}
+
+/// The handle of an event that is an async task; it may not be there yet.
+#[derive(Clone, Default)]
+struct Me(Arc<Mutex<Option<JoinHandle<Result<(), dapple::JoinError>>>>>);
+
+impl Me {
+    fn cancel(self, h: &Handle) {
+        h.post_uncolored(move |cx| {
+            let task = self.0.lock().unwrap().take();
+            match task {
+                Some(task) => task.abort(),
+                None => self.cancel(&cx.handle()),
+            }
+        });
     }
 }
 
