@@ -244,7 +244,7 @@ impl World {
                 let found = self.colors[color].mailbox.finish();
                 self.follow(i, color, found);
                 match is_set {
-                    true => drop(self.arrive(event)),
+                    true => self.arrive(event),
                     false => self.let_go(event),
                 }
             }

@@ -562,7 +562,9 @@ impl Shared {
 
 /// The handle of an event that is an async task; it may not be there yet.
 #[derive(Clone, Default)]
-struct Me(Arc<Mutex<Option<JoinHandle<Result<(), dapple::JoinError>>>>>);
+struct Me(Arc<Mutex<Option<Task>>>);
+
+type Task = JoinHandle<Result<(), dapple::JoinError>>;
 
 impl Me {
     fn cancel(self, h: &Handle) {
