@@ -33,13 +33,16 @@
 //!
 //! * [`runtime`]: a [`dapple::Builder`] whose workers sleep in the reactor.
 //! * [`Io`]: the way to the reactor: [`Io::on_readable`], [`Io::on_signal`], [`Io::listen`].
-//! * [`tcp`]: listeners and buffered connections.
+//! * [`tcp`]: listeners, buffered connections, and streams for async tasks.
+//! * `hyper`, with the feature of that name: a bridge to hyper.
 //!
 //! Readiness that arrives on a worker's poller is posted as an event to a color; callbacks never run
 //! inside the poller.
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks, missing_docs)]
 
 mod fd;
+#[cfg(feature = "hyper")]
+pub mod hyper;
 mod reactor;
 mod signal;
 mod sys;

@@ -1,4 +1,4 @@
-//! TCP in callback style: listeners, and connections with a buffer on each side.
+//! TCP: listeners; connections in callback style, with a buffer on each side; streams for async tasks.
 //!
 //! [`Io::listen`](crate::Io::listen) accepts; a [`Protocol`] talks over a [`Conn`], within the limits of
 //! [`ConnOptions`]. A [`Transport`] delivers framed messages in order, to a domain or to a handler on the connection's
@@ -16,6 +16,8 @@ mod conn;
 mod link;
 // Accepting, one listener per worker or one for all (N3).
 mod listener;
+// For async tasks.
+mod stream;
 // Framed messages in order (N4).
 mod transport;
 
@@ -25,6 +27,7 @@ use std::time::Duration;
 pub use conn::{Conn, TakenInput};
 pub use link::{Connection, Protocol};
 pub use listener::{Accepting, Listener, TcpStream};
+pub use stream::AsyncStream;
 pub use transport::{Message, SendError, Transport, TransportOptions};
 
 /// Limits of a connection (N5). Every one has a default.

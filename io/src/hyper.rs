@@ -1,0 +1,144 @@
+//! A bridge to hyper: its traits for streams, executors and timers, so that hyper, and what is built on it, runs on dapple without
+//! another runtime (N2).
+//!
+//! ```no_run
+//! use dapple_io::hyper::{OnColors, Timers};
+//! use dapple_io::tcp::Accepting;
+//! use hyper::{Request, Response, body::Incoming, service::service_fn};
+//!
+//! let rt = dapple_io::runtime().build()?;
+//! let io = dapple_io::Io::of(&rt.handle());
+//! let handle = rt.handle();
+//! let listener = io.listen("127.0.0.1:8080".parse().unwrap(), Accepting::PerWorker, move |stream, cx| {
+//!     let timers = Timers::of(&handle);
+//!     // A connection has a color; the streams of an HTTP/2 connection, by `OnColors`, one each.
+//!     let color = cx.new_color();
+//!     cx.spawn(&color, async move {
+//!         let hello = |_: Request<Incoming>| async {
+//!             Ok::<_, std::convert::Infallible>(Response::new("hello\n".to_owned()))
+//!         };
+//!         let mut http = hyper::server::conn::http1::Builder::new();
+//!         http.timer(timers);
+//!         let stream = stream.into_async()?;
+//!         http.serve_connection(stream, service_fn(hello)).await.map_err(std::io::Error::other)
+//!     })
+//!     .detach();
+//! })?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use dapple::Handle;
+use hyper::rt::{Executor, Read, ReadBufCursor, Sleep, Timer, Write};
+
+use crate::tcp::AsyncStream;
+
+impl Read for AsyncStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        // SAFETY: the system only writes to it.
+        let n = ready!(self.poll_read_uninit(cx, unsafe { buf.as_mut() }))?;
+        // SAFETY: the system has just written so many bytes to its beginning.
+        unsafe { buf.advance(n) };
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for AsyncStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_slice(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_slices(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.shut_down())
+    }
+}
+
+/// An executor for hyper that gives every task a color of its own: they run beside each other, and none is polled twice at once.
+#[derive(Clone, Debug)]
+pub struct OnColors(Handle);
+
+impl OnColors {
+    /// On the handle's runtime.
+    pub fn of(handle: &Handle) -> Self {
+        OnColors(handle.clone())
+    }
+}
+
+impl<F> Executor<F> for OnColors
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(&self.0.new_color(), future).detach();
+    }
+}
+
+/// The runtime's timers, for hyper's limits of time.
+#[derive(Clone, Debug)]
+pub struct Timers(Handle);
+
+impl Timers {
+    /// Those of the handle's runtime.
+    pub fn of(handle: &Handle) -> Self {
+        Timers(handle.clone())
+    }
+}
+
+struct HyperSleep(dapple::Sleep);
+
+impl Future for HyperSleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+impl Sleep for HyperSleep {}
+
+impl Timer for Timers {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
+        Box::pin(HyperSleep(self.0.sleep(duration)))
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
+        Box::pin(HyperSleep(self.0.sleep_until(deadline)))
+    }
+
+    fn reset(&self, sleep: &mut Pin<Box<dyn Sleep>>, new_deadline: Instant) {
+        match sleep.as_mut().downcast_mut_pin::<HyperSleep>() {
+            Some(sleep) => sleep.get_mut().0.reset(new_deadline),
+            None => *sleep = self.sleep_until(new_deadline),
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! TCP streams for async tasks: the traits of futures-io (N2).
+//!
+//! mio reports edges. Each direction has a flag that says that trying may help, and a count of the edges so far. Whoever tries, and
+//! would block, takes the flag away and leaves its waker, but only if no edge has come since before it tried; otherwise it tries
+//! again. So no edge is lost between the system's "not now" and the waker.
+//!
+//! No foreign code runs under the lock of a direction: wakers are cloned before it, and dropped and woken after it.
+
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use dapple::Cx;
+use futures_io::{AsyncRead, AsyncWrite};
+use mio::{Interest, Token};
+
+use super::listener::TcpStream;
+use crate::reactor::{Io, Readiness, Ready, Site};
+
+/// One direction of a stream.
+#[derive(Default)]
+struct Direction(Mutex<State>);
+
+struct State {
+    may_help: bool,
+    edges: u64,
+    waker: Option<Waker>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        State { may_help: true, edges: 0, waker: None }
+    }
+}
+
+impl Direction {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn edge(&self) {
+        let waker = {
+            let mut state = self.state();
+            state.may_help = true;
+            state.edges += 1;
+            state.waker.take()
+        };
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Tries until it works, or the system says "not now".
+    fn poll<T>(
+        &self,
+        cx: &mut Context<'_>,
+        mut attempt: impl FnMut() -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        let mut waker = None;
+        loop {
+            let edges = {
+                let mut state = self.state();
+                if !state.may_help {
+                    let mine = waker.get_or_insert_with(|| cx.waker().clone());
+                    if !state.waker.as_ref().is_some_and(|w| w.will_wake(mine)) {
+                        std::mem::swap(&mut state.waker, &mut waker);
+                    }
+                    break;
+                }
+                state.edges
+            };
+            match attempt() {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    waker.get_or_insert_with(|| cx.waker().clone());
+                    let mut state = self.state();
+                    state.may_help = state.edges != edges;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                outcome => return Poll::Ready(outcome),
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// Both directions, as the reactor knows them.
+#[derive(Default)]
+struct Edges {
+    read: Direction,
+    write: Direction,
+}
+
+impl Ready for Edges {
+    fn ready(&self, readiness: Readiness, _: &mut Cx) {
+        if readiness.readable || readiness.closed {
+            self.read.edge();
+        }
+        if readiness.writable || readiness.closed {
+            self.write.edge();
+        }
+    }
+
+    /// The reactor ends: what waits finds out by trying.
+    fn end(&self) {
+        self.read.edge();
+        self.write.edge();
+    }
+}
+
+/// A TCP stream for async tasks. It implements the traits of futures-io and, with the feature `hyper`, hyper's.
+///
+/// Reading and writing are independent; each remembers the waker of whoever polled it last. Dropping it closes the connection.
+///
+/// # Examples
+///
+/// ```
+/// use dapple_io::tcp::Accepting;
+/// use futures_lite::io::{AsyncReadExt, AsyncWriteExt};
+/// let rt = dapple_io::runtime().build()?;
+/// let io = dapple_io::Io::of(&rt.handle());
+/// let listener = io.listen("127.0.0.1:0".parse().unwrap(), Accepting::PerWorker, |stream, cx| {
+///     let color = cx.new_color();
+///     cx.spawn(&color, async move {
+///         let mut stream = stream.into_async()?;
+///         let mut request = [0; 5];
+///         stream.read_exact(&mut request).await?;
+///         stream.write_all(&request).await?;
+///         stream.close().await
+///     })
+///     .detach();
+/// })?;
+/// let address = listener.local_addr();
+/// let answer = rt.block_on(async {
+///     let mut client = io.connect(address).await?;
+///     client.write_all(b"hello").await?;
+///     let mut answer = Vec::new();
+///     client.read_to_end(&mut answer).await?;
+///     Ok::<_, std::io::Error>(answer)
+/// })?;
+/// assert_eq!(answer, b"hello");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct AsyncStream {
+    stream: mio::net::TcpStream,
+    peer: SocketAddr,
+    edges: Arc<Edges>,
+    site: Arc<Site>,
+    token: Token,
+}
+
+impl TcpStream {
+    /// The same stream, for async tasks.
+    ///
+    /// # Errors
+    ///
+    /// What the system says when it refuses to watch it.
+    pub fn into_async(self) -> io::Result<AsyncStream> {
+        let TcpStream { mut stream, peer, site } = self;
+        let edges = Arc::new(Edges::default());
+        let entry = Arc::clone(&edges) as Arc<dyn Ready>;
+        let (fd, both) = (stream.as_raw_fd(), Interest::READABLE | Interest::WRITABLE);
+        let token = site.register(entry, &mut stream, Some(fd), both)?;
+        Ok(AsyncStream { stream, peer, edges, site, token })
+    }
+}
+
+impl Io {
+    /// Connects, for async tasks; TCP_NODELAY is set. There is no limit of time but the system's: see [`dapple::Handle::timeout`].
+    ///
+    /// # Errors
+    ///
+    /// What the system says: `ConnectionRefused`, `HostUnreachable`, `TimedOut`.
+    pub async fn connect(&self, address: SocketAddr) -> io::Result<AsyncStream> {
+        let stream = mio::net::TcpStream::connect(address)?;
+        let site = Arc::clone(self.site(self.place()));
+        let stream = TcpStream { stream, peer: address, site }.into_async()?;
+        std::future::poll_fn(|cx| {
+            stream.edges.write.poll(cx, || match stream.stream.take_error()? {
+                Some(error) => Err(error),
+                None => match stream.stream.peer_addr() {
+                    // Not yet, whatever the system calls it.
+                    Err(e) if e.kind() == io::ErrorKind::NotConnected => {
+                        Err(io::ErrorKind::WouldBlock.into())
+                    }
+                    connected => connected.map(drop),
+                },
+            })
+        })
+        .await?;
+        stream.stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+impl AsyncStream {
+    /// The address of the peer.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The address on this side.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.stream.local_addr()
+    }
+
+    /// Reads into memory that need not be initialised, and says how much is then.
+    pub(crate) fn poll_read_uninit(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [MaybeUninit<u8>],
+    ) -> Poll<io::Result<usize>> {
+        let socket = socket2::SockRef::from(&self.stream);
+        self.edges.read.poll(cx, || socket.recv(buf))
+    }
+
+    pub(crate) fn poll_write_slices(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.edges.write.poll(cx, || (&self.stream).write_vectored(bufs))
+    }
+
+    pub(crate) fn poll_write_slice(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.edges.write.poll(cx, || (&self.stream).write(buf))
+    }
+
+    /// Tells the peer that nothing more will come.
+    pub(crate) fn shut_down(&self) -> io::Result<()> {
+        match self.stream.shutdown(Shutdown::Write) {
+            // The peer is gone already.
+            Err(e) if e.kind() == io::ErrorKind::NotConnected => Ok(()),
+            outcome => outcome,
+        }
+    }
+}
+
+impl AsyncRead for AsyncStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.edges.read.poll(cx, || (&self.stream).read(buf))
+    }
+
+    fn poll_read_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.edges.read.poll(cx, || (&self.stream).read_vectored(bufs))
+    }
+}
+
+impl AsyncWrite for AsyncStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_slice(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_slices(cx, bufs)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.as_mut().poll_flush(cx))?;
+        Poll::Ready(self.shut_down())
+    }
+}
+
+impl AsFd for AsyncStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+impl Drop for AsyncStream {
+    fn drop(&mut self) {
+        self.site.forget(self.token);
+        if let Err(error) = self.site.registry().deregister(&mut self.stream) {
+            tracing::debug!(%error, "a stream was not registered any more");
+        }
+    }
+}
+
+impl std::fmt::Debug for AsyncStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AsyncStream").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}

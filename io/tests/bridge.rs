@@ -1,0 +1,90 @@
+//! N2: the example `axum`, which serves HTTP/1.1 and HTTP/2 by hyper's bridge, under real clients. They skip, and say so, when a client
+//! is missing; with `DAPPLE_CLIENTS=require` a missing one is a failure.
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+/// The example, as long as it is not dropped.
+struct Server {
+    process: Child,
+    url: String,
+}
+
+impl Server {
+    fn start() -> Server {
+        // target/debug/deps/bridge-... -> target/debug/examples/axum, which cargo has built with this test.
+        let test = std::env::current_exe().unwrap();
+        let example: PathBuf = test.ancestors().nth(2).unwrap().join("examples").join("axum");
+        let mut process = Command::new(&example)
+            .arg("127.0.0.1:0")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("{}: {e}", example.display()));
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+        Server { process, url }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+/// The client's command, if it is there.
+fn client(name: &str) -> Option<Command> {
+    if Command::new(name).arg("--version").output().is_ok() {
+        return Some(Command::new(name));
+    }
+    assert_ne!(std::env::var("DAPPLE_CLIENTS").as_deref(), Ok("require"), "{name} is missing");
+    eprintln!("skipped: {name} is missing");
+    None
+}
+
+/// What curl prints for these arguments.
+fn curl(args: &[&str]) -> Option<String> {
+    let output = client("curl")?.args(["-sS", "--max-time", "20"]).args(args).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn n2_curl_talks_http_1_and_http_2_to_an_axum_application() {
+    let server = Server::start();
+    for (option, version) in [("--http1.1", "1.1"), ("--http2-prior-knowledge", "2")] {
+        let path = |path: &str| format!("{}{path}", server.url);
+        let Some(hello) = curl(&[option, "-w", "%{http_version}", &path("/hello?name=everybody")])
+        else {
+            return;
+        };
+        assert_eq!(hello, format!("hello, everybody\n{version}"));
+        let entry = path(&format!("/entries/by-{version}"));
+        let status = ["-w", "%{http_code}"];
+        let put =
+            |value| curl(&[&[option, "-X", "PUT", "-d", value], &status[..], &[&entry]].concat());
+        assert_eq!(put("first").unwrap(), "201");
+        assert_eq!(put("second").unwrap(), "204");
+        assert_eq!(curl(&[option, &entry]).unwrap(), "second");
+        let missing = path("/entries/nothing");
+        assert_eq!(curl(&[&[option], &status[..], &[&missing]].concat()).unwrap(), "404");
+        assert_eq!(curl(&[option, "-X", "POST", &path("/sum/1000")]).unwrap(), "500500\n");
+        assert_eq!(curl(&[option, &path("/slow")]).unwrap(), "after 100 ms\n");
+    }
+}
+
+#[test]
+fn n2_h2load_gets_an_answer_to_every_request() {
+    let server = Server::start();
+    for protocol in ["--h1", "--no-tls-proto=h2c"] {
+        let Some(mut h2load) = client("h2load") else { return };
+        let url = format!("{}/hello", server.url);
+        let output =
+            h2load.args([protocol, "-n", "5000", "-c", "20", "-m", "10", &url]).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout);
+        let all = "requests: 5000 total, 5000 started, 5000 done, 5000 succeeded, 0 failed";
+        assert!(told.contains(all), "{told}");
+    }
+}
