@@ -2,7 +2,9 @@
 
 use dapple::{Colored, Cx, Handle, Runtime, StealPolicy};
 
-use super::{BURST, CHAINS, GENERATORS, KEYS, Keys, Workload, keyed_rounds, work_10us};
+use super::{
+    BURST, CHAINS, GENERATORS, KEYS, Keys, Workload, keyed_rounds, sharing_rounds, work_10us,
+};
 use crate::measure::{Took, time};
 
 /// Posts the first events of a run.
@@ -79,6 +81,10 @@ pub fn run(workload: Workload, events: u64, workers: usize, policy: StealPolicy)
             }),
             events,
         ),
+        Workload::Sharing(sharing) => {
+            let (rounds, events) = sharing_rounds(sharing, events);
+            (Box::new(move |h| super::sharing::dapple::start(h, sharing, rounds)), events)
+        }
         Workload::Pingpong => (
             Box::new(move |h| {
                 let a = Colored::new(&h.new_color(), Player { left: events / 2, other: None });

@@ -10,6 +10,8 @@
 //! | chains | 128 serial units that each post to themselves, all started on one worker | a closure |
 //! | work10us | events that share with nobody, each 10 us of arithmetic | one of these |
 //!
+//! Those whose events need several things, or read one thing together, are in [`sharing`].
+//!
 //! A serial unit is dapple's color, an actor (a task that receives from a channel), or a mutex.
 //! Runs start with an idle, warm pool, and end when every event has run.
 
@@ -17,11 +19,13 @@ pub mod async_executor;
 pub mod dapple;
 pub mod plain;
 pub mod rayon;
+pub mod sharing;
 pub mod tokio_actor;
 pub mod tokio_spawn;
 
 use std::sync::{Condvar, Mutex, OnceLock};
 
+use self::sharing::{SEATS, Sharing};
 use crate::measure::Took;
 use crate::openloop::service::{Speed, spin};
 
@@ -49,11 +53,13 @@ pub enum Workload {
     Chains,
     /// See the module.
     Work10us,
+    /// See [`sharing`].
+    Sharing(Sharing),
 }
 
 impl Workload {
     /// All of them.
-    pub const ALL: [Workload; 7] = [
+    pub const ALL: [Workload; 10] = [
         Workload::Chain,
         Workload::Keyed,
         Workload::Fanout,
@@ -61,6 +67,9 @@ impl Workload {
         Workload::Pingpong,
         Workload::Chains,
         Workload::Work10us,
+        Workload::Sharing(Sharing::Bank),
+        Workload::Sharing(Sharing::Philosophers),
+        Workload::Sharing(Sharing::Dictionary),
     ];
 
     /// Its name.
@@ -73,6 +82,9 @@ impl Workload {
             Workload::Pingpong => "pingpong",
             Workload::Chains => "chains",
             Workload::Work10us => "work10us",
+            Workload::Sharing(Sharing::Bank) => "bank",
+            Workload::Sharing(Sharing::Philosophers) => "philosophers",
+            Workload::Sharing(Sharing::Dictionary) => "dictionary",
         }
     }
 
@@ -84,6 +96,8 @@ impl Workload {
             Workload::Fanout | Workload::FanoutColors => 3_000_000,
             Workload::Chains => 4_000_000,
             Workload::Work10us => 20_000,
+            Workload::Sharing(Sharing::Philosophers) => (SEATS * 10_000) as u64,
+            Workload::Sharing(_) => (GENERATORS * BURST * 100) as u64,
         };
         if quick { full / 20 } else { full }
     }
@@ -105,6 +119,17 @@ pub(crate) fn work_10us() {
 pub(crate) fn keyed_rounds(events: u64) -> (usize, u64) {
     let rounds = (events as usize / (GENERATORS * BURST)).max(1);
     (rounds, (rounds * GENERATORS * BURST) as u64)
+}
+
+/// Rounds of each generator, or meals of each philosopher, for about `events` events, and the exact number of these.
+pub(crate) fn sharing_rounds(sharing: Sharing, events: u64) -> (usize, u64) {
+    match sharing {
+        Sharing::Philosophers => {
+            let meals = (events as usize / SEATS).max(1);
+            (meals, (meals * SEATS) as u64)
+        }
+        Sharing::Bank | Sharing::Dictionary => keyed_rounds(events),
+    }
 }
 
 /// The random keys of a generator (xorshift64).

@@ -65,6 +65,7 @@ fn run_one(workload: Workload, events: u64) -> Option<Took> {
     let mut l = Loop::default();
     let mut events = events;
     match workload {
+        Workload::Sharing(_) => return None,
         Workload::Chain | Workload::Pingpong => l.post(move |l| chain(events - 1, l)),
         Workload::Chains => l.post(move |l| {
             for _ in 0..CHAINS {

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use rayon::ScopeFifo;
 
-use super::{BURST, CHAINS, GENERATORS, KEYS, Keys, Workload, keyed_rounds, work_10us};
+use super::{
+    BURST, CHAINS, GENERATORS, KEYS, Keys, Workload, keyed_rounds, sharing_rounds, work_10us,
+};
 use crate::measure::{Took, time};
 
 /// Runs a workload.
@@ -48,6 +50,10 @@ pub fn run(workload: Workload, events: u64, workers: usize) -> Option<Took> {
                 }
             })
         }),
+        Workload::Sharing(sharing) => {
+            let (rounds, events) = sharing_rounds(sharing, events);
+            time(events, || super::sharing::locks::run(&pool, sharing, rounds))
+        }
         Workload::Keyed => {
             let (rounds, events) = keyed_rounds(events);
             let counters: Vec<Mutex<u64>> = (0..KEYS).map(|_| Mutex::new(0)).collect();

@@ -5,7 +5,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
-use super::{BURST, CHAINS, GENERATORS, KEYS, Keys, Workload, keyed_rounds};
+use super::{BURST, CHAINS, GENERATORS, KEYS, Keys, Workload, keyed_rounds, sharing_rounds};
 use crate::measure::{Took, time};
 
 /// A runtime with so many workers.
@@ -39,6 +39,10 @@ pub fn run(workload: Workload, events: u64, workers: usize) -> Option<Took> {
             });
         })),
         Workload::Chain => Some(time(events, || rt.block_on(chain(events)))),
+        Workload::Sharing(sharing) => {
+            let (rounds, events) = sharing_rounds(sharing, events);
+            Some(time(events, || rt.block_on(super::sharing::actors::run(sharing, rounds))))
+        }
         Workload::Keyed => {
             let (rounds, events) = keyed_rounds(events);
             Some(time(events, || rt.block_on(keyed(rounds))))

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::{
     BURST, CHAINS, GENERATORS, Gate, KEYS, Keys, OpensWhenDropped, Workload, keyed_rounds,
-    work_10us,
+    sharing_rounds, work_10us,
 };
 use crate::measure::{Took, time};
 
@@ -52,6 +52,11 @@ pub fn run(workload: Workload, events: u64, workers: usize) -> Option<Took> {
                 });
             }
         }),
+        Workload::Sharing(sharing) => {
+            let (rounds, exact) = sharing_rounds(sharing, events);
+            events = exact;
+            Box::new(move || super::sharing::tokio_locks::start(sharing, rounds, last))
+        }
         Workload::Keyed => {
             let (rounds, exact) = keyed_rounds(events);
             events = exact;

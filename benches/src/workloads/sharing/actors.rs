@@ -1,0 +1,126 @@
+//! By actors on tokio. A transfer takes two accounts and an audit all of them at one moment, so one actor owns the bank; a fork is an actor
+//! that grants itself to one philosopher at a time.
+
+use std::collections::VecDeque;
+
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::{ACCOUNTS, Deal, Deals, Dictionary, SEATS, Sharing};
+use super::{change, check_audit, dictionary, look_up};
+use crate::workloads::{BURST, GENERATORS};
+
+/// A run of so many rounds, or meals per seat.
+pub(in crate::workloads) async fn run(sharing: Sharing, rounds: usize) {
+    match sharing {
+        Sharing::Bank => {
+            let (bank, ends) = owner(vec![0i64; ACCOUNTS]);
+            generators(rounds, bank, ends, |deals| match deals.deal() {
+                Deal::Transfer(from, to) => Box::new(move |accounts: &mut Vec<i64>| {
+                    accounts[from] -= 1;
+                    accounts[to] += 1;
+                }),
+                Deal::Audit => Box::new(|accounts| check_audit(accounts.iter().sum())),
+            })
+            .await;
+        }
+        Sharing::Dictionary => {
+            let (words, ends) = owner(dictionary());
+            generators(rounds, words, ends, |deals| match deals.word() {
+                (first, true) => Box::new(move |words: &mut Dictionary| change(words, first)),
+                (first, false) => Box::new(move |words| look_up(words, first)),
+            })
+            .await;
+        }
+        Sharing::Philosophers => philosophers(rounds).await,
+    }
+}
+
+type Message<S> = Box<dyn FnOnce(&mut S) + Send>;
+
+/// An actor that owns a state, and ends when nobody can send to it.
+fn owner<S: Send + 'static>(mut state: S) -> (UnboundedSender<Message<S>>, JoinHandle<()>) {
+    let (tx, mut rx) = unbounded_channel::<Message<S>>();
+    let ends = tokio::spawn(async move {
+        while let Some(message) = rx.recv().await {
+            message(&mut state);
+        }
+    });
+    (tx, ends)
+}
+
+async fn generators<S: Send + 'static>(
+    rounds: usize,
+    to: UnboundedSender<Message<S>>,
+    ends: JoinHandle<()>,
+    next: fn(&mut Deals) -> Message<S>,
+) {
+    for g in 0..GENERATORS {
+        let to = to.clone();
+        tokio::spawn(async move {
+            let mut deals = Deals::of(g);
+            for _ in 0..rounds {
+                for _ in 0..BURST {
+                    let _ = to.send(next(&mut deals));
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    drop(to);
+    ends.await.expect("an actor does not panic");
+}
+
+/// What a fork is told.
+enum Fork {
+    Take(oneshot::Sender<()>),
+    Put,
+}
+
+fn fork() -> UnboundedSender<Fork> {
+    let (tx, mut rx) = unbounded_channel::<Fork>();
+    tokio::spawn(async move {
+        let (mut taken, mut waiting) = (false, VecDeque::new());
+        let mut meals = 0u64;
+        while let Some(message) = rx.recv().await {
+            match message {
+                Fork::Take(grant) => waiting.push_back(grant),
+                Fork::Put => {
+                    taken = false;
+                    meals += 1;
+                }
+            }
+            if !taken && let Some(grant) = waiting.pop_front() {
+                taken = true;
+                let _ = grant.send(());
+            }
+        }
+        std::hint::black_box(meals);
+    });
+    tx
+}
+
+async fn philosophers(meals: usize) {
+    let forks: Vec<_> = (0..SEATS).map(|_| fork()).collect();
+    let all: Vec<_> = (0..SEATS)
+        .map(|seat| {
+            let (a, b) = (seat, (seat + 1) % SEATS);
+            let (low, high) = (forks[a.min(b)].clone(), forks[a.max(b)].clone());
+            tokio::spawn(async move {
+                for _ in 0..meals {
+                    for fork in [&low, &high] {
+                        let (grant, granted) = oneshot::channel();
+                        let _ = fork.send(Fork::Take(grant));
+                        granted.await.expect("a fork is granted in the end");
+                    }
+                    let _ = low.send(Fork::Put);
+                    let _ = high.send(Fork::Put);
+                }
+            })
+        })
+        .collect();
+    for one in all {
+        one.await.expect("a philosopher does not panic");
+    }
+}
