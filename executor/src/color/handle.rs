@@ -207,7 +207,7 @@ impl Color {
             let event =
                 Event::write_closure(Local::memory_for(core), f, Kind::Shared, site, posted);
             match local {
-                Some(local) => local.enqueue_behind(self.0, event),
+                Some(local) => local.enqueue_shared(self.0, event),
                 None => self.enqueue_from_outside(event),
             }
         }

@@ -297,14 +297,19 @@ fn post_places<F: FnOnce(&mut Cx) + Send + 'static>(
     if let Some(local) = local {
         local.count_posts(n as u32);
     }
-    for place in places.iter().filter(|place| place.became_runnable) {
-        // SAFETY: the caller has a handle.
-        let color = unsafe { place.cell.as_ref() };
-        let (entry, home, worth) = (color.entry(), color.home(), color.worth());
-        match local {
-            Some(local) => local.make_runnable(entry, home, worth),
-            None => core.inject(home, entry, worth),
+    let idle = places.iter().filter(|place| place.became_runnable).map(|place| place.cell);
+    match local {
+        Some(local) => {
+            let current = local.current.set_aside();
+            // SAFETY: they were idle, and have not been queued: we hold them.
+            idle.for_each(|cell| unsafe { local.go_on(cell) });
+            local.current.put_back(current);
         }
+        None => idle.for_each(|cell| {
+            // SAFETY: the caller has a handle.
+            let color = unsafe { cell.as_ref() };
+            core.inject(color.home(), color.entry(), color.worth());
+        }),
     }
 }
 

@@ -42,6 +42,18 @@ impl Current {
         self.color.set(ptr::null());
     }
 
+    /// What runs posts, and this worker may take hold of another color for a moment.
+    #[inline]
+    pub(crate) fn set_aside(&self) -> *const ColorCell {
+        self.color.replace(ptr::null())
+    }
+
+    /// The moment is over.
+    #[inline]
+    pub(crate) fn put_back(&self, color: *const ColorCell) {
+        self.color.set(color);
+    }
+
     /// A shared event runs, or none any more.
     pub(super) fn set_reads(&self, cell: *const ColorCell) {
         self.reads.set(cell);

@@ -8,12 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 
 use dapple_colors::turn::LONG_EVENT_NANOS;
-use dapple_colors::{Access, Excluded, Finished, Left};
 
 use super::local::Local;
 use super::shared::add;
-use crate::color::cell::{ColorCell, UNKNOWN};
-use crate::color::queue::Link;
+use crate::color::cell::ColorCell;
 use crate::color::set::Set;
 use crate::cx::Cx;
 use crate::event::{Event, Header, Kind};
@@ -148,164 +146,6 @@ impl Local {
                 // SAFETY: the event has ended, so the set and its colors are ours.
                 unsafe { self.give_back(set) };
             }
-        }
-    }
-
-    /// A reader leaves. If the color waited for it, it goes on.
-    ///
-    /// # Safety
-    ///
-    /// The caller is a reader, and ceases to be one.
-    unsafe fn leave(&self, cell: NonNull<ColorCell>) {
-        // SAFETY: a color with a reader does not die.
-        let color = unsafe { cell.as_ref() };
-        if color.is_bounded() {
-            color.leave_bound();
-        }
-        if color.readers.leave() == Left::Holds {
-            // SAFETY: we hold it.
-            unsafe { self.queue_held(cell) };
-        }
-    }
-
-    /// Queues a color that has something to run, wherever it comes from.
-    ///
-    /// # Safety
-    ///
-    /// The caller holds it, and lets it go.
-    unsafe fn queue_held(&self, cell: NonNull<ColorCell>) {
-        // SAFETY: by contract.
-        let color = unsafe { cell.as_ref() };
-        self.make_runnable(color.entry(), color.home(), color.worth());
-    }
-
-    /// A set's event has ended: all its colors go on.
-    ///
-    /// # Safety
-    ///
-    /// The set, and all its colors, are the caller's.
-    unsafe fn give_back(&self, set: NonNull<Set>) {
-        // SAFETY: by contract; each color is given back once, and the set's memory after that.
-        unsafe {
-            for want in set.as_ref().wants() {
-                let cell = want.cell();
-                match want.access() {
-                    Access::Shared => self.leave(cell),
-                    Access::Exclusive => {
-                        let color = cell.as_ref();
-                        let queue = &color.queue;
-                        if color.is_bounded() {
-                            color.leave_bound();
-                        }
-                        color.debug_let_go();
-                        match self.finish(cell, queue.head()) {
-                            Finished::Idle => {}
-                            Finished::Gap => self.queue_held(cell),
-                            Finished::Next(next) => {
-                                queue.set_head(next);
-                                self.queue_held(cell);
-                            }
-                        }
-                    }
-                }
-            }
-            ptr::drop_in_place(set.as_ptr());
-            self.give_memory(set.cast());
-        }
-    }
-
-    /// May an exclusive event of a color that has, or had, readers begin? If not, the caller does not hold the color any more.
-    ///
-    /// # Safety
-    ///
-    /// The caller holds it.
-    pub(super) unsafe fn exclude_readers(&self, cell: NonNull<ColorCell>) -> bool {
-        // SAFETY: by contract.
-        let color = unsafe { cell.as_ref() };
-        // No post is kept for a color that is let go.
-        self.current.leave();
-        if color.readers.exclude() == Excluded::Waits {
-            return false;
-        }
-        self.current.enter(color);
-        true
-    }
-
-    /// The holder of a color has come to a shared event: it goes on by itself. Says what is behind it.
-    ///
-    /// # Safety
-    ///
-    /// The caller holds the color, and `link` is its head and a shared event. After [`Finished::Idle`] it does not hold it any more.
-    pub(super) unsafe fn let_reader_go(
-        &self,
-        cell: NonNull<ColorCell>,
-        link: NonNull<Link>,
-    ) -> Finished<NonNull<Link>> {
-        let event = Event::of(Header::of(link));
-        self.current.leave();
-        // SAFETY: we hold the color until `finish`, and it does not die before its reader has left. In a gap the link stays in the
-        // queue, so the event moves on without it.
-        unsafe {
-            let color = cell.as_ref();
-            color.readers.enter();
-            color.debug_let_go();
-            let finished = color.queue.finish(link);
-            let event = match finished {
-                Finished::Gap => Event::relocate(event, self.take_memory()),
-                _ => event,
-            };
-            Event::set_word(event, cell.as_ptr().cast());
-            self.queue_event_as(event, color.priority());
-            finished
-        }
-    }
-
-    /// The same of a shared request of a set.
-    ///
-    /// # Safety
-    ///
-    /// As there.
-    pub(super) unsafe fn let_request_go(
-        &self,
-        cell: NonNull<ColorCell>,
-        link: NonNull<Link>,
-    ) -> Finished<NonNull<Link>> {
-        self.current.leave();
-        // SAFETY: as in `let_reader_go`; what a request holds is taken once.
-        unsafe {
-            let set = Event::take_request::<Set>(Event::of(Header::of(link)));
-            let color = cell.as_ref();
-            set.as_ref().has_come_to(color);
-            color.readers.enter();
-            color.debug_let_go();
-            let finished = self.finish(cell, link);
-            self.arrive(set);
-            finished
-        }
-    }
-
-    /// The holder of a color has come to an exclusive request: the set has the color now, and the caller does not.
-    ///
-    /// # Safety
-    ///
-    /// The caller holds the color, which has no readers, and `link` is its head and an exclusive request.
-    pub(super) unsafe fn reserve(&self, cell: NonNull<ColorCell>, link: NonNull<Link>) {
-        self.current.leave();
-        // SAFETY: by contract; what a request holds is taken once. The request stays at the head, spent.
-        unsafe {
-            let set = Event::take_request::<Set>(Event::of(Header::of(link)));
-            set.as_ref().has_come_to(cell.as_ref());
-            self.arrive(set);
-        }
-    }
-
-    /// # Safety
-    ///
-    /// As [`Set::arrive`].
-    unsafe fn arrive(&self, set: NonNull<Set>) {
-        // SAFETY: by contract.
-        if let Some(entry) = unsafe { Set::arrive(set) } {
-            self.make_runnable(entry, self.index, UNKNOWN);
         }
     }
 }

@@ -305,6 +305,26 @@ impl Local {
         }
     }
 
+    /// The same of a shared event: if the color is idle, it is let go at once.
+    ///
+    /// # Safety
+    ///
+    /// As [`ColorCell::push`].
+    pub(crate) unsafe fn enqueue_shared(&self, cell: NonNull<ColorCell>, event: NonNull<Event>) {
+        // SAFETY: by contract; a color that was idle, and is not queued, is ours.
+        unsafe {
+            if cell.as_ref().is_bounded() {
+                cell.as_ref().enter_bound(event);
+            }
+            if cell.as_ref().push(event) == Posted::Behind {
+                return self.count_posts(1);
+            }
+            let current = self.current.set_aside();
+            self.go_on(cell);
+            self.current.put_back(current);
+        }
+    }
+
     /// The same; the color may be bounded.
     ///
     /// # Safety

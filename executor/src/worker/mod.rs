@@ -1,6 +1,7 @@
 //! A worker: one thread with its run queue, its timers and its poller.
 //!
 //! * [`entry`]: what stands in a run queue.
+//! * [`hold`]: what the holder of a color does without running anything.
 //! * [`current`]: what the event that runs has.
 //! * [`local`]: what only the worker's own thread touches, and posting from there.
 //! * [`shared`]: what other threads touch; [`private`]: run-queue entries that they touch only in need.
@@ -27,6 +28,8 @@ mod dispose;
 pub(crate) mod entry;
 #[cfg(not(loom))]
 mod free;
+#[cfg(not(loom))]
+mod hold;
 #[cfg(not(loom))]
 pub(crate) mod lanes;
 #[cfg(not(loom))]
