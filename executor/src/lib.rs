@@ -120,6 +120,11 @@ struct Readme;
 #[doc = include_str!("../../docs/CONTEXTS.md")]
 struct Contexts;
 
+/// So do those of the guide to colors.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/COLORS.md")]
+struct Colors;
+
 /// So do those of the guide to porting.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/PORTING.md")]

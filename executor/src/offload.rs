@@ -8,17 +8,20 @@
 //! *The runtime is not at rest while there is work* (E16): each piece counts among those who hold events that are in no queue (see
 //! `quiesce`), from before it is accepted until its outcome is posted.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::time::Duration;
 
-use crate::runtime::core::{Core, CoreRef, Phase};
+use crate::runtime::core::{Core, CoreRef};
 use crate::runtime::quiesce::Outside;
 use crate::sync::{Arc, Condvar, Mutex, lock, thread};
+use crate::task::call::{answer, outcome_of};
 use crate::task::error::JoinError;
 use crate::task::join::JoinHandle;
 use crate::task::packet::promise;
+use crate::worker::cores::Mask;
 use crate::worker::local::Local;
 use crate::{Color, Cx, Handle};
 
@@ -37,6 +40,18 @@ struct Pool {
     changed: Condvar,
     limit: usize,
     name: String,
+    /// Where the threads may run: not where the worker is pinned that happens to start one.
+    mask: Option<Mask>,
+}
+
+thread_local! {
+    /// The core whose work this thread does; null: none.
+    static WORKS_FOR: Cell<*const Core> = const { Cell::new(std::ptr::null()) };
+}
+
+/// Does the calling thread run blocking work of this runtime?
+pub(crate) fn works_for(core: &Core) -> bool {
+    std::ptr::eq(WORKS_FOR.get(), core)
 }
 
 #[derive(Default)]
@@ -57,7 +72,9 @@ struct Work {
 impl Work {
     fn run(mut self) {
         let run = self.run.take();
+        WORKS_FOR.set(&*self.core);
         self.core.guard(Some(self.site), || run.into_iter().for_each(|run| run()));
+        WORKS_FOR.set(std::ptr::null());
     }
 }
 
@@ -75,8 +92,8 @@ impl Offload {
     pub(crate) fn new(limit: Option<usize>, workers: usize, name: &str) -> Self {
         let limit = limit.unwrap_or((PER_WORKER * workers).max(LEAST));
         let name = format!("{name}-offload");
-        let (state, changed) = (Mutex::default(), Condvar::new());
-        Offload(Arc::new(Pool { state, changed, limit, name }))
+        let (state, changed, mask) = (Mutex::default(), Condvar::new(), Mask::of_this_thread());
+        Offload(Arc::new(Pool { state, changed, limit, name, mask }))
     }
 
     /// Queues work, unless the pool is closed.
@@ -121,6 +138,7 @@ impl Drop for Offload {
 impl Pool {
     /// The body of a thread.
     fn serve(&self) {
+        self.mask.inspect(Mask::apply);
         let mut state = lock(&self.state);
         loop {
             if let Some(work) = state.queue.pop_front() {
@@ -169,16 +187,11 @@ fn push(core: &Core, site: &'static Location<'static>, run: Box<dyn FnOnce() + S
     core.offload.push(Work { run: Some(run), core: CoreRef::of(core), site });
 }
 
-/// Whether work is accepted from here: as posts are.
-fn accepts(core: &Core) -> bool {
-    core.phase() == Phase::Running || Local::current(core).is_some()
-}
-
 impl Handle {
     /// Runs blocking work, such as a read of a cold file, on a thread that is no worker, and hands out what it returns.
     ///
     /// The threads are bounded ([`Builder::offload_threads`](crate::Builder::offload_threads)); what they have no time for yet waits in a
-    /// queue, which is not. Work that has been accepted is not aborted, whether its handle is kept or not.
+    /// queue, which is not. It may post, spawn and offload as a worker may, until the runtime stops. Work that has been accepted is not aborted, whether its handle is kept or not.
     ///
     /// # Errors
     ///
@@ -201,10 +214,12 @@ impl Handle {
     {
         let (promise, packet) = promise();
         let core = self.core();
-        if accepts(core) {
-            push(core, Location::caller(), Box::new(move || promise.keep_by(f)));
+        let site = Location::caller();
+        if core.accepts(Local::current(core)) {
+            let at = CoreRef::of(core);
+            push(core, site, Box::new(move || answer(&at, site, 0, promise, || Ok(f()))));
         } else {
-            crate::color::refuse(core, (promise, f), Location::caller());
+            crate::color::refuse(core, (promise, f), site);
         }
         JoinHandle::new(packet)
     }
@@ -212,7 +227,7 @@ impl Handle {
     /// Runs blocking work `f` on a thread that is no worker, and posts `then` to a color with what it returns, whatever the number of events
     /// that the color may have.
     ///
-    /// If `f` panics, or is dropped by a shutdown, `then` gets the error.
+    /// If `f` panics, `then` gets the error. What a shutdown finds before it has begun is dropped, with its `then`, and counted.
     ///
     /// # Examples
     ///
@@ -234,11 +249,12 @@ impl Handle {
         G: FnOnce(Result<R, JoinError>, &mut Cx) + Send + 'static,
     {
         let (core, site) = (self.core(), Location::caller());
-        if !accepts(core) {
+        if !core.accepts(Local::current(core)) {
             return crate::color::refuse(core, (then, f), site);
         }
         let after = Then { then: Some(then), color: color.clone(), site, outcome: PhantomData };
-        push(core, site, Box::new(move || after.post(Ok(f()))));
+        let at = CoreRef::of(core);
+        push(core, site, Box::new(move || after.post(outcome_of(&at, site, 0, || Ok(f())))));
     }
 }
 
@@ -266,9 +282,6 @@ impl<R: Send + 'static, G: FnOnce(Result<R, JoinError>, &mut Cx) + Send + 'stati
     for Then<R, G>
 {
     fn drop(&mut self) {
-        self.settle(Err(match thread::panicking() {
-            true => JoinError::panicked(),
-            false => JoinError::cancelled(),
-        }));
+        self.settle(Err(JoinError::cancelled()));
     }
 }

@@ -46,6 +46,9 @@ pub type Arrival<I, T> = (I, Result<T, Unfired>);
 /// Clones are the same place. Callbacks run on its color, and in the order in which they were made to wait; each arrival is given to one
 /// of them.
 ///
+/// A callback that waits, and holds a clone of its own place, keeps itself: it goes when it has been called, and not if nothing ever
+/// arrives.
+///
 /// # Examples
 ///
 /// Two look-ups at once; the answer when both are there:
@@ -104,28 +107,33 @@ impl<I: Send + 'static, T: Send + 'static> Clone for Rendezvous<I, T> {
 type Any<I, T> = Box<dyn FnOnce(Arrival<I, T>, &mut Cx) + Send>;
 type Many<I, T> = Box<dyn FnOnce(Vec<Arrival<I, T>>, &mut Cx) + Send>;
 
-enum Waiter<I, T> {
+/// Whoever waits inside of this module gets the place instead of keeping it.
+type Inside<I, T> = Box<dyn FnOnce(Arrival<I, T>, &Rendezvous<I, T>, &mut Cx) + Send>;
+
+enum Waiter<I: Send + 'static, T: Send + 'static> {
     Any(Any<I, T>),
+    Inside(Inside<I, T>),
     /// Until so many are outstanding, at most.
     Until(usize, Many<I, T>),
 }
 
-struct Meeting<I, T> {
+struct Meeting<I: Send + 'static, T: Send + 'static> {
     waiters: VecDeque<Waiter<I, T>>,
     arrived: VecDeque<Arrival<I, T>>,
 }
 
 /// A callback with what it has waited for.
-enum Due<I, T> {
+enum Due<I: Send + 'static, T: Send + 'static> {
     Any(Any<I, T>, Arrival<I, T>),
+    Inside(Inside<I, T>, Arrival<I, T>),
     Many(Many<I, T>, Vec<Arrival<I, T>>),
 }
 
-impl<I, T> Meeting<I, T> {
+impl<I: Send + 'static, T: Send + 'static> Meeting<I, T> {
     /// The next one that has not to wait any more.
     fn due(&mut self, outstanding: usize) -> Option<Due<I, T>> {
         let ready = match self.waiters.front()? {
-            Waiter::Any(_) => !self.arrived.is_empty(),
+            Waiter::Any(_) | Waiter::Inside(_) => !self.arrived.is_empty(),
             Waiter::Until(left, _) => outstanding <= *left,
         };
         if !ready {
@@ -133,6 +141,7 @@ impl<I, T> Meeting<I, T> {
         }
         Some(match self.waiters.pop_front()? {
             Waiter::Any(f) => Due::Any(f, self.arrived.pop_front()?),
+            Waiter::Inside(f) => Due::Inside(f, self.arrived.pop_front()?),
             Waiter::Until(_, f) => Due::Many(f, self.arrived.drain(..).collect()),
         })
     }
@@ -239,6 +248,7 @@ impl<I: Send + 'static, T: Send + 'static> Rendezvous<I, T> {
                 while let Some(due) = this.meeting.with(|meeting| meeting.due(this.outstanding())) {
                     cx.guard(site, |cx| match due {
                         Due::Any(f, arrival) => f(arrival, cx),
+                        Due::Inside(f, arrival) => f(arrival, &this, cx),
                         Due::Many(f, arrivals) => f(arrivals, cx),
                     });
                 }
@@ -251,6 +261,8 @@ impl<I: Send + 'static, T: Send + 'static> Rendezvous<I, T> {
 impl<T: Send + 'static> Rendezvous<usize, T> {
     /// Starts work for each input, with `window` pieces under way at most, on `color`: `start` begins a piece, and hands the trigger to
     /// whatever ends it; `each` gets the outcomes as they arrive, with the number of the input, counted from 0; `done` is called after the last one.
+    ///
+    /// A panic in one of them ends the whole: no further piece is begun, and `done` is not called.
     ///
     /// # Panics
     ///
@@ -294,46 +306,49 @@ impl<T: Send + 'static> Rendezvous<usize, T> {
     {
         assert!(window > 0, "a window lets at least one piece of work go on");
         let inputs = inputs.into_iter().enumerate();
-        let place = Rendezvous::new(color);
-        let pipeline = Pipeline { place, window, under_way: 0, inputs, start, each, done };
-        color.post_always(move |cx| pipeline.go_on(cx), Location::caller());
+        let (place, site) = (Rendezvous::new(color), Location::caller());
+        let pipeline = Pipeline { window, under_way: 0, inputs, start, each, done, site };
+        color.post_always(move |cx| pipeline.go_on(&place, cx), site);
     }
 }
 
 /// The state of [`Rendezvous::windowed`].
-struct Pipeline<T: Send + 'static, Inputs, Start, Each, Done> {
-    place: Rendezvous<usize, T>,
+struct Pipeline<Inputs, Start, Each, Done> {
     window: usize,
     under_way: usize,
     inputs: Inputs,
     start: Start,
     each: Each,
     done: Done,
+    site: &'static Location<'static>,
 }
 
-impl<T, Input, Inputs, Start, Each, Done> Pipeline<T, Inputs, Start, Each, Done>
+impl<Input, Inputs, Start, Each, Done> Pipeline<Inputs, Start, Each, Done>
 where
-    T: Send + 'static,
     Inputs: Iterator<Item = (usize, Input)> + Send + 'static,
-    Start: FnMut(Input, Trigger<T>, &mut Cx) + Send + 'static,
-    Each: FnMut(usize, Result<T, Unfired>, &mut Cx) + Send + 'static,
-    Done: FnOnce(&mut Cx) + Send + 'static,
 {
-    fn go_on(mut self, cx: &mut Cx) {
+    fn go_on<T>(mut self, place: &Rendezvous<usize, T>, cx: &mut Cx)
+    where
+        T: Send + 'static,
+        Start: FnMut(Input, Trigger<T>, &mut Cx) + Send + 'static,
+        Each: FnMut(usize, Result<T, Unfired>, &mut Cx) + Send + 'static,
+        Done: FnOnce(&mut Cx) + Send + 'static,
+    {
         while self.under_way < self.window {
             let Some((n, input)) = self.inputs.next() else { break };
             self.under_way += 1;
-            (self.start)(input, self.place.trigger(n), cx);
+            (self.start)(input, place.trigger(n), cx);
         }
         if self.under_way == 0 {
             return (self.done)(cx);
         }
-        let place = self.place.clone();
-        place.any(move |(n, outcome), cx| {
+        let site = self.site;
+        let next = move |(n, outcome), place: &Rendezvous<usize, T>, cx: &mut Cx| {
             self.under_way -= 1;
             (self.each)(n, outcome, cx);
-            self.go_on(cx);
-        });
+            self.go_on(place, cx);
+        };
+        place.wait(Waiter::Inside(Box::new(next)), site);
     }
 }
 

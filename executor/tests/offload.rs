@@ -127,6 +127,61 @@ fn e11_a_shutdown_waits_for_blocking_work_and_drops_what_has_not_begun() {
 }
 
 #[test]
+fn e11_e9_blocking_work_may_post_while_the_runtime_drains() {
+    let rt = runtime();
+    let h = rt.handle();
+    let (also, color) = (h.clone(), h.new_color());
+    let (began, begins) = mpsc::channel();
+    let work = h.offload(move || {
+        began.send(()).unwrap();
+        // The shutdown has begun.
+        while also.is_running() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let posted = also.new_color().call(|_| 7);
+        let more = also.offload(|| 8);
+        (posted, more, color.call(|_| 9))
+    });
+    begins.recv_timeout(LONG).unwrap();
+    let report = rt.shutdown(LONG);
+    assert!(report.drained && report.dropped_events == 0, "{report:?}");
+    let (posted, more, called) = work.join().unwrap();
+    assert_eq!((posted.join(), more.join(), called.join()), (Ok(7), Ok(8), Ok(9)));
+}
+
+#[test]
+fn e16_waiting_for_itself_in_blocking_work_panics_with_a_message() {
+    let rt = Arc::new(runtime());
+    let also = Arc::clone(&rt);
+    let message = rt.handle().offload(move || {
+        let wait = std::panic::AssertUnwindSafe(|| also.wait_idle());
+        *std::panic::catch_unwind(wait).unwrap_err().downcast::<&str>().unwrap()
+    });
+    assert_eq!(message.join(), Ok("wait_idle in offloaded work would wait for itself"));
+}
+
+#[test]
+fn e9_blocking_work_is_not_pinned_where_a_worker_is() {
+    let rt = Runtime::builder().workers(1).build().unwrap();
+    let h = rt.handle();
+    let cores = || {
+        // SAFETY: a zeroed set is a valid one, and it is ours.
+        unsafe {
+            let mut set: libc::cpu_set_t = std::mem::zeroed();
+            assert_eq!(libc::sched_getaffinity(0, size_of_val(&set), &mut set), 0);
+            (0..1024).filter(|core| libc::CPU_ISSET(*core, &set)).count()
+        }
+    };
+    let mine = cores();
+    let also = h.clone();
+    // Started by a worker, which is pinned.
+    let (tell, told) = mpsc::channel();
+    h.post_default(move |_| tell.send((cores(), also.offload(cores))).unwrap());
+    let (on_the_worker, beside) = told.recv_timeout(LONG).unwrap();
+    assert_eq!((on_the_worker, beside.join()), (1, Ok(mine)));
+}
+
+#[test]
 fn e1_no_thread_for_blocking_work_is_a_clear_error() {
     let error = Runtime::builder().offload_threads(0).build().unwrap_err();
     assert_eq!(error.to_string(), "blocking work runs on at least one thread");

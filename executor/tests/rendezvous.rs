@@ -171,6 +171,26 @@ fn e15_callbacks_wait_again_at_the_same_place() {
 }
 
 #[test]
+fn e11_e15_a_window_that_is_open_at_the_end_is_dropped() {
+    let rt = runtime(1);
+    let (tell, told) = mpsc::channel::<()>();
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let triggers = Arc::clone(&kept);
+    Rendezvous::<usize, ()>::windowed(
+        &rt.handle().new_color(),
+        2,
+        0..10,
+        move |_, trigger, _| triggers.lock().unwrap().push(trigger),
+        |_, _, _| {},
+        move |_| drop(tell),
+    );
+    rt.wait_idle();
+    drop(rt);
+    kept.lock().unwrap().clear();
+    assert_eq!(told.recv_timeout(LONG), Err(mpsc::RecvTimeoutError::Disconnected));
+}
+
+#[test]
 fn e11_e15_what_waits_at_the_end_is_dropped() {
     let rt = runtime(1);
     let place = Rendezvous::<_, ()>::new(&rt.handle().new_color());

@@ -57,6 +57,7 @@ fn c12_polls_are_events_of_the_color() {
         task.join().unwrap();
     }
     assert_eq!(value.call(|v, _| *v).join(), Ok(10_000));
+    rt.wait_idle();
     assert_eq!(rt.metrics().events(), 100 * 101 + 1);
 }
 
@@ -337,6 +338,7 @@ fn c11_a_call_on_a_poisoned_value_says_so() {
         value.call_shared(|_, _| -> u8 { panic!("a reader's") }).join().unwrap_err().is_panic()
     );
     assert!(value.call(|_, _| -> u8 { panic!("a writer's") }).join().unwrap_err().is_panic());
+    assert!(value.is_poisoned() && rt.metrics().panics() == 2, "who is told finds it done");
     assert!(value.call(|v, _| *v).join().unwrap_err().is_poisoned());
     assert!(value.call_shared(|v, _| *v).join().unwrap_err().is_poisoned());
     assert_eq!(rt.metrics().dropped(), 2);
@@ -355,7 +357,7 @@ fn e16_join_and_block_on_panic_on_a_worker() {
     let message = color.call(move |_| {
         let join = || also.call(|_| ()).join().is_ok();
         let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(join)).unwrap_err();
-        payload.downcast_ref::<String>().unwrap().clone()
+        *payload.downcast_ref::<&str>().unwrap()
     });
     assert_eq!(message.join().unwrap(), "join on a worker would block it");
 }

@@ -70,6 +70,8 @@ pub(crate) struct Table {
     pub(crate) by_fd: std::collections::HashMap<RawFd, Token>,
     /// The program is about to end: what is registered from now on is told so.
     draining: bool,
+    /// The reactor has ended: it tells nobody anything any more.
+    closed: bool,
 }
 
 impl Table {
@@ -123,6 +125,9 @@ impl Site {
     ) -> io::Result<Token> {
         let token = {
             let mut table = self.table();
+            if table.closed {
+                return Err(io::Error::other("the runtime has ended"));
+            }
             if let Some(fd) = fd {
                 table.by_fd.remove(&fd);
             }
@@ -237,14 +242,23 @@ impl Park for Reactor {
             }
         }
         drop(table);
+        // A foreign waker may panic; that is not to keep readiness from the others, to whom it is not told again.
+        let mut panicked = None;
         for (ready, readiness) in self.found.drain(..) {
-            ready.ready(readiness, cx);
+            let told = AssertUnwindSafe(|| ready.ready(readiness, cx));
+            if let Err(payload) = catch_unwind(told) {
+                panicked = Some(payload);
+            }
         }
-        Ok(())
+        match panicked {
+            Some(payload) => resume_unwind(payload),
+            None => Ok(()),
+        }
     }
 
     fn close(&mut self) {
-        let table = std::mem::take(&mut *self.site.table());
+        let closed = Table { closed: true, ..Table::default() };
+        let table = std::mem::replace(&mut *self.site.table(), closed);
         let mut panicked = None;
         for (_, entry) in table.entries {
             // What goes is the user's; one drop that panics does not keep the others.
@@ -292,8 +306,8 @@ impl Io {
         &self.handle
     }
 
-    /// Tells all connections of the runtime that the program is about to end; see
-    /// [`Protocol::on_drain`](crate::tcp::Protocol::on_drain).
+    /// Tells all connections in callback style that the program is about to end; see
+    /// [`Protocol::on_drain`](crate::tcp::Protocol::on_drain). Streams for tasks are their tasks' affair.
     pub fn drain_connections(&self) {
         for site in self.driver().sites() {
             // Posting may drop handles, so not under the lock.

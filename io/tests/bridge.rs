@@ -12,14 +12,16 @@ struct Server {
 
 impl Server {
     fn start() -> Server {
-        // target/debug/deps/bridge-... -> target/debug/examples/axum, which cargo has built with this test.
+        // target/debug/deps/bridge-... -> target/debug/examples/axum, which `cargo test` has built, but not `cargo test --test bridge`.
         let test = std::env::current_exe().unwrap();
         let example: PathBuf = test.ancestors().nth(2).unwrap().join("examples").join("axum");
         let mut process = Command::new(&example)
             .arg("127.0.0.1:0")
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|e| panic!("{}: {e}", example.display()));
+            .unwrap_or_else(|e| {
+                panic!("{}: {e}; cargo build -p dapple-io --example axum", example.display())
+            });
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let url = line.trim().strip_prefix("listening on ").unwrap().to_owned();

@@ -143,6 +143,28 @@ fn n2_a_stream_that_is_dropped_closes_its_connection() {
 }
 
 #[test]
+fn e11_a_stream_that_another_executor_polls_is_told_of_the_end() {
+    let (rt, io) = runtime(1);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut stream = rt.block_on(io.connect(address)).unwrap();
+    let (_peer, _) = listener.accept().unwrap();
+    let (began, begins) = mpsc::channel();
+    let read = std::thread::spawn(move || {
+        futures_lite::future::block_on(async {
+            began.send(()).unwrap();
+            stream.read(&mut [0]).await
+        })
+    });
+    begins.recv_timeout(LONG).unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    drop(rt);
+    assert_eq!(read.join().unwrap().unwrap_err().to_string(), "the runtime has ended");
+    let late = futures_lite::future::block_on(io.connect(address)).map(drop);
+    assert_eq!(late.unwrap_err().to_string(), "the runtime has ended");
+}
+
+#[test]
 fn e11_streams_that_wait_end_with_the_runtime() {
     let (rt, io) = runtime(2);
     let ended = Arc::new(AtomicUsize::new(0));

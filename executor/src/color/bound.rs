@@ -14,7 +14,6 @@ use super::handle::Color;
 use crate::TryPostError;
 use crate::cx::Cx;
 use crate::event::{Event, Kind};
-use crate::runtime::core::Phase;
 use crate::sync::{AtomicUsize, Ordering};
 use crate::worker::local::Local;
 
@@ -188,7 +187,7 @@ impl Color {
     /// Is it open, and has it room? Then it is taken.
     pub(super) fn admit(&self) -> Result<(), TryPostError<()>> {
         let core = self.core();
-        if core.phase() != Phase::Running && Local::current(core).is_none() {
+        if !core.accepts(Local::current(core)) {
             return Err(TryPostError::Closed(()));
         }
         match self.as_cell().bound() {

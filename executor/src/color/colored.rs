@@ -65,6 +65,50 @@ impl<T> Clone for Reach<T> {
 }
 impl<T> Copy for Reach<T> {}
 
+impl<T> Reach<T> {
+    /// Runs `f` on the value; if it is poisoned, drops it, and counts.
+    ///
+    /// # Safety
+    ///
+    /// An exclusive event of the value's color runs, on the worker of `cx`, that was posted through a handle; it has no reference to the
+    /// value.
+    #[inline]
+    pub(crate) unsafe fn run<R>(
+        self,
+        cx: &mut Cx,
+        f: impl FnOnce(&mut T, &mut Cx) -> R,
+    ) -> Option<R> {
+        // SAFETY: by contract the value is there until the event has ended, and no other event of the color runs.
+        let inner = unsafe { self.0.as_ref() };
+        if inner.is_poisoned() {
+            cx.local().count_dropped(1);
+            return None;
+        }
+        let mut borrow = inner.borrow();
+        Some(f(borrow.value(), cx))
+    }
+
+    /// The same in a shared event.
+    ///
+    /// # Safety
+    ///
+    /// A shared event of the value's color runs that was posted through a handle.
+    pub(crate) unsafe fn run_shared<R>(
+        self,
+        cx: &mut Cx,
+        f: impl FnOnce(&T, &mut Cx) -> R,
+    ) -> Option<R> {
+        // SAFETY: by contract the value is there until the event has ended.
+        let inner = unsafe { self.0.as_ref() };
+        if inner.is_poisoned() {
+            cx.local().count_dropped(1);
+            return None;
+        }
+        // SAFETY: no exclusive event of the color runs, so nobody has the value by `&mut`.
+        Some(f(unsafe { inner.share(false) }.value(), cx))
+    }
+}
+
 // SAFETY: as for `Colored`.
 unsafe impl<T: Send> Send for Reach<T> {}
 
@@ -85,7 +129,7 @@ impl<T: Send + 'static> Colored<T> {
         unsafe { self.0.as_ref() }
     }
 
-    pub(super) fn reach(&self) -> Reach<T> {
+    pub(crate) fn reach(&self) -> Reach<T> {
         Reach(self.0)
     }
 
@@ -149,30 +193,10 @@ impl<T: Send + 'static> Colored<T> {
     where
         F: FnOnce(&mut T, &mut Cx) + Send + 'static,
     {
-        self.event_if_poisoned(move |value, cx| {
-            if let Some(value) = value {
-                f(value, cx);
-            }
-        })
-    }
-
-    /// An event that gets nothing, and is counted as dropped, if the value is poisoned.
-    #[inline]
-    pub(crate) fn event_if_poisoned<F>(&self, f: F) -> impl FnOnce(&mut Cx) + Send + use<F, T>
-    where
-        F: FnOnce(Option<&mut T>, &mut Cx) + Send + 'static,
-    {
         let reach = Reach(self.0);
         move |cx: &mut Cx| {
-            let reach = reach;
-            // SAFETY: this is an event of the color, posted through a handle; so the value is there
-            // until it has ended, and no other event of the color runs.
-            let inner = unsafe { reach.0.as_ref() };
-            if inner.is_poisoned() {
-                cx.local().count_dropped(1);
-                return f(None, cx);
-            }
-            inner.with(|value| f(Some(value), cx));
+            // SAFETY: this is an event of the color, posted through a handle.
+            unsafe { reach.run(cx, f) };
         }
     }
 
@@ -199,35 +223,12 @@ impl<T: Send + 'static> Colored<T> {
     where
         T: Sync,
     {
-        let event = self.shared_event_if_poisoned(move |value, cx| {
-            if let Some(value) = value {
-                f(value, cx);
-            }
-        });
-        self.inner().color.post_shared_from_anywhere(event, Location::caller());
-    }
-
-    /// The same as [`event_if_poisoned`](Self::event_if_poisoned), for a shared event.
-    pub(crate) fn shared_event_if_poisoned<F>(
-        &self,
-        f: F,
-    ) -> impl FnOnce(&mut Cx) + Send + use<F, T>
-    where
-        T: Sync,
-        F: FnOnce(Option<&T>, &mut Cx) + Send + 'static,
-    {
         let reach = Reach(self.0);
-        move |cx: &mut Cx| {
-            let reach = reach;
-            // SAFETY: this is a shared event of the color, posted through a handle; so the value is there until it has ended.
-            let inner = unsafe { reach.0.as_ref() };
-            if inner.is_poisoned() {
-                cx.local().count_dropped(1);
-                return f(None, cx);
-            }
-            // SAFETY: no exclusive event of the color runs, so nobody has the value by `&mut`.
-            f(Some(unsafe { inner.share(false) }.value()), cx);
-        }
+        let event = move |cx: &mut Cx| {
+            // SAFETY: this is a shared event of the color, posted through a handle.
+            unsafe { reach.run_shared(cx, f) };
+        };
+        self.inner().color.post_shared_from_anywhere(event, Location::caller());
     }
 
     /// The value, from within any event of its color, shared or not, to be read.
@@ -243,7 +244,7 @@ impl<T: Send + 'static> Colored<T> {
     /// let rt = dapple::Runtime::new()?;
     /// let color = rt.handle().new_color();
     /// let (rates, prices) = (dapple::Colored::new(&color, 2), dapple::Colored::new(&color, 5));
-    /// prices.post_shared(move |price, cx| assert_eq!(price * rates.get(cx), 10));
+    /// prices.post_shared(move |price, cx| assert_eq!(price * *rates.get(cx), 10));
     /// rt.wait_idle();
     /// # assert_eq!(rt.metrics().panics(), 0);
     /// # Ok::<(), std::io::Error>(())

@@ -13,7 +13,7 @@ use super::set::Request;
 use crate::Handle;
 use crate::cx::Cx;
 use crate::event::{Event, Kind};
-use crate::runtime::core::{Core, CoreRef, Phase};
+use crate::runtime::core::{Core, CoreRef};
 use crate::sync::Ordering;
 use crate::worker::local::Local;
 
@@ -162,7 +162,7 @@ impl Color {
         site: &'static Location<'static>,
     ) {
         let core = self.core();
-        if core.phase() != Phase::Running {
+        if !core.accepts(None) {
             return refuse(core, f, site);
         }
         let event = outside_event(core, f, site);
@@ -198,7 +198,7 @@ impl Color {
     ) {
         let core = self.core();
         let local = Local::current(core);
-        if local.is_none() && core.phase() != Phase::Running {
+        if !core.accepts(local) {
             return refuse(core, f, site);
         }
         let posted = local.map_or_else(|| core.stamp_outside(), Local::stamp);
@@ -292,7 +292,7 @@ pub(crate) fn post_uncolored<F: FnOnce(&mut Cx) + Send + 'static>(
 ) {
     match Local::current(core) {
         Some(local) => local.post_uncolored(f, site),
-        None if core.phase() == Phase::Running => core.queue_event(outside_event(core, f, site)),
+        None if core.accepts(None) => core.queue_event(outside_event(core, f, site)),
         None => refuse(core, f, site),
     }
 }

@@ -30,7 +30,7 @@ use super::two_phase::{Site, take_places};
 use crate::cx::Cx;
 use crate::event::{Event, Kind};
 use crate::lock::Flag;
-use crate::runtime::core::{Core, Phase};
+use crate::runtime::core::Core;
 use crate::sync::{AtomicU32, Ordering};
 use crate::worker::entry::Entry;
 use crate::worker::local::Local;
@@ -274,7 +274,7 @@ fn post_places<F: FnOnce(&mut Cx) + Send + 'static>(
         _ => {}
     }
     let local = Local::current(core);
-    if local.is_none() && core.phase() != Phase::Running {
+    if !core.accepts(local) {
         return refuse(core, f, site);
     }
     let posted = local.map_or_else(|| core.stamp_outside(), Local::stamp);

@@ -3,6 +3,7 @@
 //! Actions run in the order in which they were deferred, outside of the state and of every lock (I7). If poison covers the
 //! event, or the runtime stops, they are dropped instead.
 
+use std::cell::Cell;
 use std::panic::Location;
 use std::ptr::NonNull;
 
@@ -16,6 +17,16 @@ use crate::cx::Cx;
 use crate::event::{Event, Step};
 use crate::metrics::{Measure, Sample};
 use crate::runtime::core::{Core, Phase};
+
+thread_local! {
+    /// Actions are dropped because poison covers their event.
+    static COVERED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Are actions dropped on this thread because poison covers their event?
+pub(super) fn is_covered() -> bool {
+    COVERED.get()
+}
 
 /// The turn of an event to commit: what it has deferred.
 pub(super) struct Commit<S: Send + Sync + 'static> {
@@ -46,7 +57,9 @@ impl<S: Send + Sync + 'static> Commit<S> {
                 if !covered && !actions.is_empty() {
                     core.count_dropped(1);
                 }
+                COVERED.set(covered);
                 actions.discard(core);
+                COVERED.set(false);
             }
         }
         domain.store.with(|store| {

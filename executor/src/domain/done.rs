@@ -28,7 +28,7 @@ pub struct Done {
     notice: Option<Notice>,
 }
 
-/// Has a promise kept when the event's step is over; see [`Done::with_notice`].
+/// Has a promise kept when what the event does has come to its end; see [`Done::with_notice`].
 type Notice = unsafe fn(NonNull<Event>, Promise<()>);
 
 // SAFETY: what the event holds is Send.

@@ -108,9 +108,9 @@ impl Place {
 
     /// It does not any more.
     #[inline]
-    pub(super) fn ends(self) {
+    pub(super) fn ends(&self) {
         #[cfg(debug_assertions)]
-        tickets::change(|held| held.retain(|place| *place != self));
+        tickets::change(|held| held.retain(|place| place != self));
     }
 }
 
@@ -124,9 +124,34 @@ pin_project_lite::pin_project! {
 }
 
 impl<F> Holding<F> {
-    pub(super) fn new(future: F, place: Place) -> Self {
-        let held = cfg!(debug_assertions).then(|| vec![place]);
+    /// Makes the future of a task that holds a ticket, which may be given up in that already.
+    pub(super) fn make(place: Place, make: impl FnOnce() -> F) -> Self {
+        let mut held = cfg!(debug_assertions).then(|| vec![place]);
+        let future = while_held(&mut held, make);
         Holding { future, held }
+    }
+}
+
+/// Runs `f` while the calling thread holds these tickets, which may be others afterwards.
+#[inline]
+fn while_held<R>(held: &mut Option<Vec<Place>>, f: impl FnOnce() -> R) -> R {
+    #[cfg(debug_assertions)]
+    {
+        /// Gives the tickets back, also if it panics.
+        struct Back<'a>(&'a mut Option<Vec<Place>>, Option<Vec<Place>>);
+        impl Drop for Back<'_> {
+            fn drop(&mut self) {
+                *self.0 = tickets::swap(self.1.take());
+            }
+        }
+        let outer = tickets::swap(held.take());
+        let _back = Back(held, outer);
+        f()
+    }
+    #[cfg(not(debug_assertions))]
+    {
+        let _ = held;
+        f()
     }
 }
 
@@ -135,23 +160,6 @@ impl<F: Future> Future for Holding<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        #[cfg(debug_assertions)]
-        {
-            /// Gives the tickets back to the task, also if the poll panics.
-            struct Back<'a>(&'a mut Option<Vec<Place>>, Option<Vec<Place>>);
-            impl Drop for Back<'_> {
-                fn drop(&mut self) {
-                    *self.0 = tickets::swap(self.1.take());
-                }
-            }
-            let outer = tickets::swap(this.held.take());
-            let _back = Back(this.held, outer);
-            this.future.poll(cx)
-        }
-        #[cfg(not(debug_assertions))]
-        {
-            let _ = this.held;
-            this.future.poll(cx)
-        }
+        while_held(this.held, || this.future.poll(cx))
     }
 }

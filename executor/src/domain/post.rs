@@ -12,7 +12,6 @@ use super::part::{Continue, Holds, Part};
 use crate::color::refuse;
 use crate::error::TryPostError;
 use crate::event::{Event, Step};
-use crate::runtime::core::Phase;
 use crate::runtime::quiesce::Outside;
 use crate::slab::Slab;
 use crate::worker::local::Local;
@@ -84,7 +83,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         let domain = self.0;
         let core = &*domain.core;
         let local = Local::current(core);
-        if local.is_none() && core.phase() != Phase::Running {
+        if !core.accepts(local) {
             return Err(TryPostError::Closed(part));
         }
         let (memory, posted) = match local {

@@ -24,7 +24,7 @@ use super::part::Part;
 use super::post::Entry;
 use super::token::{Token, What};
 use crate::cx::Cx;
-use crate::runtime::core::CoreRef;
+use crate::runtime::core::{Core, CoreRef};
 use crate::task::error::JoinError;
 use crate::task::join::JoinHandle;
 use crate::task::packet::{Packet, Promise, promise};
@@ -58,14 +58,29 @@ where
             return drop(token);
         }
         promise.panics();
+        let gone = Gone(core, Some(key));
         let place = token.place();
-        let future = f(NoneCx::new(token));
+        let future = Holding::make(place, || f(NoneCx::new(token)));
         promise.goes_on();
-        spawn_reserved(core, None, key, Holding::new(future, place), promise, site);
+        gone.made();
+        spawn_reserved(core, None, key, future, promise, site);
     }
+}
 
-    fn is_covered(&mut self) {
-        self.promise.is_poisoned();
+/// The place of a task that is not made after all.
+struct Gone<'a>(&'a Core, Option<Key>);
+
+impl Gone<'_> {
+    fn made(mut self) {
+        self.1 = None;
+    }
+}
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.1 {
+            self.0.tasks.abort(key);
+        }
     }
 }
 
@@ -99,7 +114,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
     ///
     /// # Errors
     ///
-    /// The handle says that the event panicked, was aborted, or was covered by poison before it began.
+    /// The handle says that the event panicked, or was aborted. Poison does not end the future: what waits for a section or a commit is
+    /// told by these, and passes it on.
     ///
     /// # Examples
     ///
@@ -174,6 +190,7 @@ where
         promise.panics();
         let mut g = InGlobal::new(token);
         let value = f(&mut g);
+        promise.goes_on();
         let part = HandOver { promise, value };
         g.token.then(What::Downgrade, part, site).carry_out(cx);
     }
@@ -207,6 +224,7 @@ where
         promise.panics();
         let mut g = InGlobal::new(token);
         let before = f(&mut g);
+        promise.goes_on();
         let part = Alone { alone, before, promise, site };
         g.token.then(What::Alone, part, site).carry_out(cx);
     }
@@ -232,9 +250,11 @@ where
     G: FnOnce(&mut InGlobal<S>, B) -> T + Send + 'static,
 {
     fn run(self, token: Token<S>, cx: &mut Cx) {
-        let Alone { alone, before, promise, site } = self;
+        let Alone { alone, before, mut promise, site } = self;
+        promise.panics();
         let mut g = InGlobal::new(token);
         let value = alone(&mut g, before);
+        promise.goes_on();
         let part = HandOver { promise, value };
         g.token.then(What::Downgrade, part, site).carry_out(cx);
     }
@@ -290,18 +310,21 @@ impl<S: Send + Sync + 'static> Part<S> for HandNone<NoneCx<S, MayGlobal>> {
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Reaching<T> {
     packet: Arc<Packet<T>>,
-    /// Of the event that waits.
-    place: Place,
+    /// Of the event that waits, until it does not any more.
+    place: Option<Place>,
 }
 
 impl<T: held::Gives> Future for Reaching<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        self.place.check();
-        let outcome = self.packet.poll(cx);
+        let this = self.get_mut();
+        if let Some(place) = this.place {
+            place.check();
+        }
+        let outcome = this.packet.poll(cx);
         if let Poll::Ready(outcome) = &outcome {
-            self.place.ends();
+            this.place.take().inspect(Place::ends);
             if let Ok(token) = outcome {
                 token.place().begins();
             }
@@ -312,7 +335,7 @@ impl<T: held::Gives> Future for Reaching<T> {
 
 impl<T> Drop for Reaching<T> {
     fn drop(&mut self) {
-        self.place.ends();
+        self.place.take().inspect(Place::ends);
     }
 }
 
@@ -337,7 +360,9 @@ where
     let (promise, packet) = promise();
     // Dropped, it is queued.
     drop(token.then(what, part(promise), site));
-    Reaching { packet, place }
+    // The task still waits for it.
+    place.begins();
+    Reaching { packet, place: Some(place) }
 }
 
 impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {

@@ -162,6 +162,7 @@ impl<S: Send + Sync + 'static> Token<S> {
         site: &'static Location<'static>,
     ) -> Done {
         let domain = self.domain;
+        self.place().ends();
         Done::new(&domain.core, Act { token: self, what, site, part }, site)
     }
 
@@ -242,8 +243,8 @@ impl<S: Send + Sync + 'static> Token<S> {
 impl<S: Send + Sync + 'static> Drop for Token<S> {
     /// Whoever had it has not committed.
     fn drop(&mut self) {
-        // A panic that unwinds is counted where it is caught.
-        if !std::thread::panicking() {
+        // A panic that unwinds, or has ended a task that is dropped now, is counted where it is caught.
+        if !std::thread::panicking() && !crate::task::spawn::is_after_a_panic() {
             self.domain.core.count_panic();
         }
         self.place().ends();
@@ -369,6 +370,27 @@ impl<S: Send + Sync + 'static> Token<S> {
 /// The end of an event.
 struct End<S: Send + Sync + 'static>(Token<S>);
 
+/// The last action of an event whose commit is awaited. If it is dropped instead of run, poison covers the event, or nothing runs any more.
+struct Told(Option<Promise<()>>);
+
+impl Told {
+    fn tell(mut self) {
+        if let Some(promise) = self.0.take() {
+            promise.keep(Ok(()));
+        }
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if let Some(promise) = &mut self.0
+            && super::commit::is_covered()
+        {
+            promise.is_poisoned();
+        }
+    }
+}
+
 impl<S: Send + Sync + 'static> End<S> {
     /// Has a promise kept when the event has committed, after everything that it has deferred.
     ///
@@ -378,7 +400,8 @@ impl<S: Send + Sync + 'static> End<S> {
     unsafe fn notify(event: NonNull<Event>, promise: Promise<()>) {
         // SAFETY: by contract.
         let end = unsafe { &mut *Event::step::<Self>(event) };
-        end.0.defer(move |_| promise.keep(Ok(())), Location::caller());
+        let told = Told(Some(promise));
+        end.0.defer(move |_| told.tell(), Location::caller());
     }
 }
 

@@ -173,6 +173,18 @@ impl Core {
         before < phase as u8
     }
 
+    /// Is what the calling thread posts accepted? `local`: the worker that it is.
+    #[inline]
+    pub(crate) fn accepts(&self, local: Option<&Local>) -> bool {
+        local.is_some() || self.phase() == Phase::Running || self.accepts_of_its_own()
+    }
+
+    /// While the runtime drains, running work may post, on whatever thread it runs (E11).
+    #[cold]
+    fn accepts_of_its_own(&self) -> bool {
+        self.phase() < Phase::Stopping && crate::offload::works_for(self)
+    }
+
     /// The cell of the default color; it lives as long as the core.
     #[inline]
     pub(crate) fn default_color(&self) -> NonNull<ColorCell> {

@@ -18,8 +18,10 @@ impl Wake for Unpark {
 
 /// Runs the future to its end. Panics with the message on a worker.
 #[track_caller]
-pub(crate) fn block_on<F: Future>(future: F, not_on_a_worker: &str) -> F::Output {
-    assert!(!Local::on_a_worker(), "{not_on_a_worker}");
+pub(crate) fn block_on<F: Future>(future: F, not_on_a_worker: &'static str) -> F::Output {
+    if Local::on_a_worker() {
+        std::panic::panic_any(not_on_a_worker);
+    }
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut cx = Context::from_waker(&waker);
     let mut future = pin!(future);

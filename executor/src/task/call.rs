@@ -1,11 +1,39 @@
 //! Posts that answer.
 
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 
 use super::error::JoinError;
 use super::join::JoinHandle;
-use super::packet::promise;
+use super::packet::{Promise, promise};
+use crate::runtime::core::{Core, CoreRef};
 use crate::{Color, Colored, Cx};
+
+/// What `f` returns. Its panic ends here: it is counted and reported.
+pub(crate) fn outcome_of<R>(
+    core: &Core,
+    site: &'static Location<'static>,
+    label: u32,
+    f: impl FnOnce() -> Result<R, JoinError>,
+) -> Result<R, JoinError> {
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| {
+        core.count_panic();
+        crate::panic::report(core, payload, Some(site), label);
+        Err(JoinError::panicked())
+    })
+}
+
+/// Keeps a promise by what `f` returns, when everything about it is over: who waits sees its panic counted, and what it poisoned.
+pub(crate) fn answer<R>(
+    core: &Core,
+    site: &'static Location<'static>,
+    label: u32,
+    promise: Promise<R>,
+    f: impl FnOnce() -> Result<R, JoinError>,
+) {
+    let outcome = outcome_of(core, site, label, f);
+    // Whoever is woken may be foreign; and if nobody waits, the outcome is dropped.
+    core.guard(Some(site), || promise.keep(outcome));
+}
 
 impl Color {
     /// Posts `f` and hands out what it returns: for async code, and for threads that wait.
@@ -26,7 +54,12 @@ impl Color {
         F: FnOnce(&mut Cx) -> R + Send + 'static,
     {
         let (promise, packet) = promise();
-        self.post_from_anywhere(move |cx| promise.keep_by(|| f(cx)), Location::caller());
+        let (site, label) = (Location::caller(), self.label());
+        let event = move |cx: &mut Cx| {
+            let core = CoreRef::of(&cx.local().core);
+            answer(&core, site, label, promise, || Ok(f(cx)));
+        };
+        self.post_from_anywhere(event, site);
         JoinHandle::new(packet)
     }
 }
@@ -54,11 +87,15 @@ impl<T: Send + 'static> Colored<T> {
         F: FnOnce(&mut T, &mut Cx) -> R + Send + 'static,
     {
         let (promise, packet) = promise();
-        let event = self.event_if_poisoned(move |value, cx| match value {
-            Some(value) => promise.keep_by(|| f(value, cx)),
-            None => promise.keep(Err(JoinError::poisoned())),
-        });
-        self.color().post_from_anywhere(event, Location::caller());
+        let (site, label, reach) = (Location::caller(), self.color().label(), self.reach());
+        let event = move |cx: &mut Cx| {
+            let core = CoreRef::of(&cx.local().core);
+            answer(&core, site, label, promise, || {
+                // SAFETY: this is an event of the color, posted through a handle.
+                unsafe { reach.run(cx, f) }.ok_or(JoinError::poisoned())
+            });
+        };
+        self.color().post_from_anywhere(event, site);
         JoinHandle::new(packet)
     }
 
@@ -71,11 +108,15 @@ impl<T: Send + 'static> Colored<T> {
         F: FnOnce(&T, &mut Cx) -> R + Send + 'static,
     {
         let (promise, packet) = promise();
-        let event = self.shared_event_if_poisoned(move |value, cx| match value {
-            Some(value) => promise.keep_by(|| f(value, cx)),
-            None => promise.keep(Err(JoinError::poisoned())),
-        });
-        self.color().post_shared_from_anywhere(event, Location::caller());
+        let (site, label, reach) = (Location::caller(), self.color().label(), self.reach());
+        let event = move |cx: &mut Cx| {
+            let core = CoreRef::of(&cx.local().core);
+            answer(&core, site, label, promise, || {
+                // SAFETY: this is a shared event of the color, posted through a handle.
+                unsafe { reach.run_shared(cx, f) }.ok_or(JoinError::poisoned())
+            });
+        };
+        self.color().post_shared_from_anywhere(event, site);
         JoinHandle::new(packet)
     }
 }

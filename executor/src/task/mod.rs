@@ -2,7 +2,7 @@
 //!
 //! * [`spawn`]: tasks on colors (C12); [`register`]: those that have not ended.
 //! * [`join`]: the handle of what runs elsewhere; [`packet`]: how its outcome gets there; [`error`]: why it does not.
-//! * `call`: posts that answer.
+//! * [`call`]: posts that answer.
 //! * [`time`]: sleeping, and limits of time.
 //! * [`yields`]: letting others go first.
 //! * [`block_on`]: waiting in a thread.
@@ -10,7 +10,7 @@
 #[cfg(not(loom))]
 pub(crate) mod block_on;
 #[cfg(not(loom))]
-mod call;
+pub(crate) mod call;
 pub(crate) mod error;
 #[cfg(not(loom))]
 pub(crate) mod join;

@@ -74,13 +74,6 @@ impl<T> Promise<T> {
         self.settle(outcome);
     }
 
-    /// Keeps it by what `f` returns; a panic goes through, and is told.
-    pub(crate) fn keep_by(mut self, f: impl FnOnce() -> T) {
-        self.otherwise = JoinError::panicked();
-        let value = f();
-        self.keep(Ok(value));
-    }
-
     /// From now on, that it is dropped means that a panic unwinds.
     pub(crate) fn panics(&mut self) {
         self.otherwise = JoinError::panicked();
@@ -103,9 +96,12 @@ impl<T> Promise<T> {
 
     fn settle(&mut self, outcome: Outcome<T>) {
         let Some(packet) = self.packet.take() else { return };
+        // Nobody waits any more: there is a waker perhaps, but nobody who polls.
+        let is_awaited = Arc::strong_count(&packet) > 1;
         let before = packet.0.with(|state| std::mem::replace(state, State::Done(outcome)));
-        if let State::Waiting(Some(waker)) = before {
-            waker.wake();
+        match before {
+            State::Waiting(Some(waker)) if is_awaited => waker.wake(),
+            before => drop(before),
         }
         // If nobody waits any more, the value is dropped here.
         drop(packet);

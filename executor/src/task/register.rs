@@ -1,7 +1,7 @@
 //! The tasks of a runtime that have not ended.
 //!
-//! A task that waits is kept by its wakers, wherever they are. So that it can be aborted, and is dropped at the end of the
-//! runtime (E11), its handle is kept here, in one of a few lists, by the worker that made it. No foreign code runs under
+//! So that a task can be aborted, and is dropped at the end of the runtime (E11), wherever its wakers are, its handle is kept here,
+//! in one of a few lists: that of the worker that made it. No foreign code runs under
 //! their locks: handles are cancelled outside of them.
 //!
 //! *None is forgotten at the end*: who enters a task looks at the phase afterwards, and whoever ends the runtime changes the phase

@@ -2,11 +2,12 @@
 //!
 //! The state of a task, its wakers and its memory are `async-task`'s. A wake posts an event to the color that polls the task, whatever
 //! the phase of the runtime, as what wakes it was promised; so a task is polled by one worker at a time, and in order with
-//! everything else of its color. When a task is aborted, or the last waker of a task that waits is dropped, `async-task` schedules it once
-//! more to drop its future: that is an event of the color, too.
+//! everything else of its color. When a task is aborted, `async-task` schedules it once more to drop its future: that is an event of the
+//! color, too. A task that nobody can wake any more stays until it is aborted, or the runtime ends.
 //!
 //! Nothing of the user panics through `async-task`: polls and drops are guarded, so that a panic ends the task only.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
@@ -19,7 +20,7 @@ use super::packet::{Promise, promise};
 use super::register::Key;
 use crate::color::outside_event;
 use crate::event::Event;
-use crate::runtime::core::{Core, CoreRef, Phase};
+use crate::runtime::core::{Core, CoreRef};
 use crate::worker::local::Local;
 use crate::{Color, Cx};
 
@@ -43,7 +44,24 @@ pin_project_lite::pin_project! {
     }
 }
 
+thread_local! {
+    /// A future is dropped because it has panicked.
+    static AFTER_A_PANIC: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does the calling thread drop what a task held that has panicked?
+pub(crate) fn is_after_a_panic() -> bool {
+    AFTER_A_PANIC.get()
+}
+
 impl<F: Future> Task<F> {
+    /// The future has panicked: what it holds is dropped by that.
+    fn end_by_a_panic(self: Pin<&mut Self>) {
+        AFTER_A_PANIC.set(true);
+        self.end(Err(JoinError::panicked()));
+        AFTER_A_PANIC.set(false);
+    }
+
     /// Drops the future, and then tells the outcome, if there was none before.
     fn end(self: Pin<&mut Self>, outcome: Result<F::Output, JoinError>) {
         let mut this = self.project();
@@ -69,7 +87,7 @@ impl<F: Future> Future for Task<F> {
             Err(payload) => {
                 this.core.count_panic();
                 crate::panic::report(this.core, payload, Some(this.site), *this.label);
-                self.end(Err(JoinError::panicked()));
+                self.end_by_a_panic();
             }
         }
         Poll::Ready(())
@@ -120,7 +138,7 @@ pub(crate) fn spawn_reserved<F>(
     };
     let (runnable, task) = async_task::spawn(task, schedule);
     core.tasks.enter(core, key, task);
-    if core.phase() == Phase::Running || Local::current(core).is_some() {
+    if core.accepts(Local::current(core)) {
         runnable.schedule();
     } else {
         core.count_dropped(1);

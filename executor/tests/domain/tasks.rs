@@ -154,9 +154,14 @@ fn i12_panics_and_poison_are_told_to_whoever_waits() {
         });
         let covered = d.spawn(|n| async move { n.global(|_| ()).await.unwrap_err() });
         let covered_anon = d.spawn_anon(|n| async move { n.anon().await.unwrap_err() });
+        let covered_commit = d.spawn_none(|mut n| async move {
+            n.defer(|_| unreachable!("poison covers it"));
+            n.commit().await.map_err(|e| e.is_poisoned())
+        });
         assert!(section.join().unwrap().is_panic());
         assert!(covered.join().map_or_else(|e| e.is_poisoned(), |e| e.is_poisoned()));
         assert!(covered_anon.join().map_or_else(|e| e.is_poisoned(), |e| e.is_poisoned()));
+        assert_eq!(covered_commit.join().unwrap(), Err(true));
         assert!(d.is_poisoned());
         d.clear_poison(|g| *g.state_mut() = 3);
         let again =
@@ -174,9 +179,17 @@ fn i12_panics_and_poison_are_told_to_whoever_waits() {
 fn i16_a_cancelled_event_gives_up_its_place_wherever_it_is() {
     in_both_modes(0, |rt, d| {
         let log = Log::default();
-        // Before it begins: behind an event that holds up nobody but this worker, perhaps.
-        let early =
-            d.spawn(|n| async move { n.global(|g| *g.state_mut() += 1_000).await.map(drop) });
+        // Before it begins, or a little later.
+        let sum = Arc::new(Mutex::new(0));
+        let adds = |n: i32| {
+            let sum = Arc::clone(&sum);
+            move |g: &mut dapple::InGlobal<i32>| {
+                *g.state_mut() += n;
+                *sum.lock().unwrap() += n;
+            }
+        };
+        let add = adds(1_000);
+        let early = d.spawn(|n| async move { n.global(add).await.map(drop) });
         early.abort();
         // In none, for ever.
         let in_none = d.spawn(|n| async move {
@@ -199,10 +212,8 @@ fn i16_a_cancelled_event_gives_up_its_place_wherever_it_is() {
             drop(a);
         });
         // Waits for global, behind the one in none.
-        let waits =
-            d.spawn(
-                |n| async move { n.global(|g| *g.state_mut() += 100).await.map(|((), a)| drop(a)) },
-            );
+        let add = adds(100);
+        let waits = d.spawn(|n| async move { n.global(add).await.map(drop) });
         let last = log.clone();
         d.anon(move |a| {
             let seen = *a.state();
@@ -211,7 +222,7 @@ fn i16_a_cancelled_event_gives_up_its_place_wherever_it_is() {
         waits.abort();
         in_none.abort();
         assert!(in_none.join().unwrap_err().is_cancelled());
-        let waited = waits.join();
+        let _ = waits.join();
         rt.wait_idle();
         in_anon.abort();
         let _ = in_anon.join();
@@ -223,9 +234,8 @@ fn i16_a_cancelled_event_gives_up_its_place_wherever_it_is() {
         let seen = Arc::clone(&state);
         d.anon(move |a| *seen.lock().unwrap() = *a.state());
         rt.wait_idle();
-        let ran_early = early.join().is_ok();
-        let expected = 1 + 100 * i32::from(waited.is_ok()) + 1_000 * i32::from(ran_early);
-        assert_eq!(*state.lock().unwrap(), expected);
+        let _ = early.join();
+        assert_eq!(*state.lock().unwrap(), 1 + *sum.lock().unwrap(), "what ran, ran as a whole");
     });
 }
 
@@ -274,7 +284,25 @@ fn i15_a_ticket_holder_that_waits_for_another_domain_or_a_later_event_panics() {
         outcome.map(drop)
     });
     assert!(waits_for_another.join().unwrap_err().is_panic());
+    let (third, fourth) = (other.clone(), other.clone());
+    let waits_in_anon = d.spawn(move |n| async move {
+        let ((), a) = n.global(|_| ()).await.unwrap();
+        let outcome = third.spawn(|n| async move { n.commit().await }).await;
+        drop(a);
+        outcome.map(drop)
+    });
+    assert!(waits_in_anon.join().unwrap_err().is_panic());
     let told: Vec<_> = messages.lock().unwrap().drain(..).collect();
+    assert!(told[2].ends_with("waits for another domain"), "{told:?}");
+    // A ticket that was given up when the future was made is not held.
+    let given_up = d.spawn(move |n| {
+        let done = n.commit();
+        async move {
+            done.await.unwrap();
+            fourth.spawn(|n| async move { n.commit().await }).await.unwrap()
+        }
+    });
+    assert_eq!(given_up.join().unwrap(), Ok(()));
     assert!(told[0].ends_with("waits for a later event of the same domain"), "{told:?}");
     assert!(told[1].ends_with("waits for another domain"), "{told:?}");
     // An earlier event may be waited for; and after the commit, anything.

@@ -10,6 +10,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -27,13 +28,15 @@ struct Direction(Mutex<State>);
 
 struct State {
     may_help: bool,
+    /// The reactor has ended: there will be no further edge.
+    ended: bool,
     edges: u64,
     waker: Option<Waker>,
 }
 
 impl Default for State {
     fn default() -> Self {
-        State { may_help: true, edges: 0, waker: None }
+        State { may_help: true, ended: false, edges: 0, waker: None }
     }
 }
 
@@ -43,8 +46,17 @@ impl Direction {
     }
 
     fn edge(&self) {
+        self.change(|_| {});
+    }
+
+    fn end(&self) {
+        self.change(|state| state.ended = true);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
         let waker = {
             let mut state = self.state();
+            change(&mut state);
             state.may_help = true;
             state.edges += 1;
             state.waker.take()
@@ -58,30 +70,37 @@ impl Direction {
         cx: &mut Context<'_>,
         mut attempt: impl FnMut() -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
-        let mut waker = None;
         loop {
-            let edges = {
+            let Some(edges) = self.edges_if_it_may_help() else {
+                let mut waker = Some(cx.waker().clone());
                 let mut state = self.state();
-                if !state.may_help {
-                    let mine = waker.get_or_insert_with(|| cx.waker().clone());
-                    if !state.waker.as_ref().is_some_and(|w| w.will_wake(mine)) {
-                        std::mem::swap(&mut state.waker, &mut waker);
-                    }
-                    break;
+                if state.may_help {
+                    // An edge has come meanwhile.
+                    continue;
                 }
-                state.edges
+                std::mem::swap(&mut state.waker, &mut waker);
+                drop(state);
+                // The old one goes outside of the lock.
+                drop(waker);
+                return Poll::Pending;
             };
             match attempt() {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    waker.get_or_insert_with(|| cx.waker().clone());
                     let mut state = self.state();
+                    if state.ended {
+                        return Poll::Ready(Err(io::Error::other("the runtime has ended")));
+                    }
                     state.may_help = state.edges != edges;
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 outcome => return Poll::Ready(outcome),
             }
         }
-        Poll::Pending
+    }
+
+    fn edges_if_it_may_help(&self) -> Option<u64> {
+        let state = self.state();
+        state.may_help.then_some(state.edges)
     }
 }
 
@@ -94,18 +113,24 @@ struct Edges {
 
 impl Ready for Edges {
     fn ready(&self, readiness: Readiness, _: &mut Cx) {
-        if readiness.readable || readiness.closed {
-            self.read.edge();
-        }
+        let read = catch_unwind(AssertUnwindSafe(|| {
+            if readiness.readable || readiness.closed {
+                self.read.edge();
+            }
+        }));
+        // Also if a foreign waker has panicked.
         if readiness.writable || readiness.closed {
             self.write.edge();
+        }
+        if let Err(payload) = read {
+            resume_unwind(payload);
         }
     }
 
     /// The reactor ends: what waits finds out by trying.
     fn end(&self) {
-        self.read.edge();
-        self.write.edge();
+        self.read.end();
+        self.write.end();
     }
 }
 
