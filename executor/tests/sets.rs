@@ -254,6 +254,21 @@ fn c13_aliasing_in_a_set_panics_at_the_place() {
 }
 
 #[test]
+fn c13_what_an_earlier_event_has_forgotten_does_not_let_a_value_be_aliased() {
+    let rt = runtime(1);
+    let color = rt.handle().new_color();
+    let (a, b) = (Colored::new(&color, 1), Colored::new(&color, 2));
+    let (forgets, writes, reads) = (b.clone(), b.clone(), b.clone());
+    a.post(move |_, cx| std::mem::forget(forgets.get_mut(cx)));
+    (a.exclusive(), b.shared()).post(move |(_, b), cx| {
+        assert_eq!((*b, *reads.get(cx)), (2, 2));
+        writes.with(|_| unreachable!("the event has it by `&`"));
+    });
+    rt.wait_idle();
+    assert_eq!(rt.metrics().panics(), 1);
+}
+
+#[test]
 fn c6_a_set_across_runtimes_is_refused_at_the_place() {
     let (rt, other) = (runtime(1), runtime(1));
     let (a, b) = (rt.handle().new_color(), other.handle().new_color());

@@ -231,7 +231,44 @@ fn e11_shared_events_that_are_left_are_dropped_and_counted() {
 }
 
 #[test]
-fn a_color_with_a_million_readers_leaves_no_trace() {
+fn e11_what_is_dropped_with_shared_access_gets_no_other() {
+    let rt = runtime(2);
+    let value = Colored::new(&rt.handle().new_color(), 0);
+    struct Writes(Colored<i32>, Arc<AtomicUsize>);
+    impl Drop for Writes {
+        fn drop(&mut self) {
+            let alone = std::panic::AssertUnwindSafe(|| self.0.with(|v| *v += 1));
+            if std::panic::catch_unwind(alone).is_ok() {
+                self.1.fetch_add(1, SeqCst);
+            }
+        }
+    }
+    let alone = Arc::new(AtomicUsize::new(0));
+    let (began, begins) = mpsc::channel();
+    let (go, gone) = mpsc::channel::<()>();
+    value.post_shared(move |_, _| {
+        began.send(()).unwrap();
+        let _ = gone.recv_timeout(LONG);
+    });
+    begins.recv_timeout(LONG).unwrap();
+    let mut posted = 0;
+    for _ in 0..1_000 {
+        let writes = Writes(value.clone(), Arc::clone(&alone));
+        value.post_shared(move |_, _| drop(writes));
+        posted += 1;
+    }
+    std::thread::scope(|s| {
+        s.spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            go.send(()).unwrap();
+        });
+        rt.shutdown(Duration::ZERO);
+    });
+    assert_eq!((posted, alone.load(SeqCst)), (1_000, 0), "run or dropped, none of them was alone");
+}
+
+#[test]
+fn c5_a_hundred_thousand_readers_and_a_writer() {
     let rt = runtime(2);
     let color = rt.handle().new_color();
     let ran = Arc::new(AtomicUsize::new(0));

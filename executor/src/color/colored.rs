@@ -235,8 +235,8 @@ impl<T: Send + 'static> Colored<T> {
     ///
     /// # Panics
     ///
-    /// When the event does not run on the value's color; when it has this very value by `&mut` already; when the value is
-    /// poisoned.
+    /// When the event does not run on the value's color; when it, or an earlier event that has forgotten it, has this very value by `&mut`
+    /// already; when the value is poisoned.
     ///
     /// # Examples
     ///
@@ -273,8 +273,8 @@ impl<T: Send + 'static> Colored<T> {
     ///
     /// # Panics
     ///
-    /// When the event does not run alone on the value's color; when it has this very value by reference
-    /// already; when the value is poisoned.
+    /// When the event does not run alone on the value's color; when it, or an earlier event that has forgotten it, has this very value by
+    /// reference already; when the value is poisoned.
     ///
     /// # Examples
     ///
@@ -299,8 +299,8 @@ impl<T: Send + 'static> Colored<T> {
     ///
     /// # Panics
     ///
-    /// When the calling thread does not run an exclusive event of the value's color; when that has the value by reference already;
-    /// when the value is poisoned.
+    /// When the calling thread does not run an exclusive event of the value's color; when that, or an earlier event that has forgotten it,
+    /// has the value by reference already; when the value is poisoned.
     ///
     /// # Examples
     ///

@@ -109,7 +109,7 @@ impl<T: Send + Sync + 'static> Part for Shared<'_, T> {
         // from getting it by `&mut`.
         unsafe {
             let inner = inner(reach.0);
-            inner.share(others.make_alone(&inner.color))
+            inner.share_first(others.make_alone(&inner.color))
         }
     }
     fn get<'h>(held: &'h mut Sharing<'_, T>) -> &'h T {

@@ -14,6 +14,7 @@ use crate::Handle;
 use crate::cx::Cx;
 use crate::event::{Event, Kind};
 use crate::runtime::core::{Core, CoreRef};
+use crate::runtime::quiesce::Outside;
 use crate::sync::Ordering;
 use crate::worker::local::Local;
 
@@ -246,6 +247,8 @@ impl Color {
     ///
     /// The event is the caller's.
     pub(super) unsafe fn append_from_outside(&self, event: NonNull<Event>) {
+        // Behind its place others may post, and be done, before the color is queued.
+        let _outside = Outside::from_outside(self.core());
         // SAFETY: a handle keeps the cell; the event by contract.
         unsafe {
             if self.0.as_ref().push(event) == Posted::BecameRunnable {

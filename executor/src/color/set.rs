@@ -31,6 +31,7 @@ use crate::cx::Cx;
 use crate::event::{Event, Kind};
 use crate::lock::Flag;
 use crate::runtime::core::Core;
+use crate::runtime::quiesce::Outside;
 use crate::sync::{AtomicU32, Ordering};
 use crate::worker::entry::Entry;
 use crate::worker::local::Local;
@@ -280,6 +281,8 @@ fn post_places<F: FnOnce(&mut Cx) + Send + 'static>(
     let posted = local.map_or_else(|| core.stamp_outside(), Local::stamp);
     let memory = || Local::memory_for(core);
     let class = choose_class(core, places);
+    // Until all colors are queued; see `quiesce`.
+    let _outside = Outside::enter(core);
     // SAFETY: the memory is fresh or recycled; the caller has handles of all colors, one of which is the first; and the set's
     // event is in no color's queue.
     unsafe {

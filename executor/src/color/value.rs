@@ -66,7 +66,22 @@ impl<T> Inner<T> {
     /// The caller is an event of the color, exclusive if `alone`, and nobody has the value by `&mut`.
     pub(super) unsafe fn share(&self, alone: bool) -> Sharing<'_, T> {
         if alone {
-            self.borrows.set(self.borrows.get() + 1);
+            let borrows = self.borrows.get();
+            assert!(borrows < WRITTEN - 1, "a value is borrowed so often at most");
+            self.borrows.set(borrows + 1);
+        }
+        Sharing { inner: self, alone }
+    }
+
+    /// The same at the begin of an event, which has no reference to the value yet.
+    ///
+    /// # Safety
+    ///
+    /// As [`share`](Self::share).
+    pub(super) unsafe fn share_first(&self, alone: bool) -> Sharing<'_, T> {
+        if alone {
+            // As in `borrow`: what an earlier event has forgotten does not count.
+            self.borrows.set(1);
         }
         Sharing { inner: self, alone }
     }

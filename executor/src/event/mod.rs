@@ -38,7 +38,7 @@ pub(crate) enum Kind {
     Request,
     /// The same, with shared access.
     SharedRequest,
-    /// A closure that has run, kept in the queue by a gap behind it.
+    /// What is over and still stands in a queue: a gap is behind it, or own posts of it run first, or a set has the color.
     Spent,
     /// The color's own grave: the header is part of a color (see `color::cell`).
     Grave,

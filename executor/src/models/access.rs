@@ -34,7 +34,7 @@ struct Color {
     state: loom::cell::UnsafeCell<usize>,
 }
 
-/// What `turn`, `free` and the run queue do, without closures.
+/// What `turn`, `hold` and the run queue do, without closures, and without going on outside of a turn.
 struct World {
     colors: Vec<Color>,
     runnable: Mutex<Vec<Job>>,

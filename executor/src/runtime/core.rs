@@ -77,7 +77,7 @@ pub(crate) struct Core {
     pub(crate) dropped_outside: AtomicU64,
     /// Panics caught on threads that are no workers: in drops at the end.
     pub(crate) panics_outside: AtomicU64,
-    /// Events of domains accepted above their limit, from such threads.
+    /// Events of domains and of bounded colors accepted above their limit, from such threads.
     pub(crate) over_limit_outside: AtomicU64,
     /// Memory of events, and of the cells of colors.
     pub(crate) events: Slab,
@@ -261,7 +261,7 @@ impl Core {
         }
     }
 
-    /// Counts events of domains that were accepted though there were too many.
+    /// Counts events of domains, and of bounded colors, that were accepted though there were too many.
     pub(crate) fn count_over_limit(&self, n: u64) {
         match Local::current(self) {
             Some(local) => add(&local.shared().counters.over_limit, n),

@@ -9,7 +9,7 @@
 //! was true at the moment between the two readings.
 //!
 //! A thread that is no worker may hold events that are in no queue yet: what a domain has let go on while the thread had to
-//! do with it. Such threads are counted, from before the lock of the domain until the last event is queued, and as long as
+//! do with it; what others have posted to a color between its own post and the push that queues the color; blocking work. Such threads are counted, from before the lock of the domain until the last event is queued, and as long as
 //! there is one the runtime is not at rest. Whoever took events over from a worker did so before that worker's last
 //! look at the domain, hence before it went idle; so the check, which reads the count after the states, sees it.
 //!
@@ -91,6 +91,15 @@ impl<'a> Outside<'a> {
         if Local::current(core).is_some() {
             return Outside(None);
         }
+        Self::begin(core);
+        Outside(Some(core))
+    }
+}
+
+impl<'a> Outside<'a> {
+    /// The same, of a thread that is no worker.
+    #[inline]
+    pub(crate) fn from_outside(core: &'a Core) -> Self {
         Self::begin(core);
         Outside(Some(core))
     }

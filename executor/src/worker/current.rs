@@ -15,6 +15,8 @@ pub(crate) struct Current {
     color: Cell<*const ColorCell>,
     reads: Cell<*const ColorCell>,
     set: Cell<*const Set>,
+    /// An event runs that has none of them for a moment.
+    is_aside: Cell<bool>,
 }
 
 const BOUNDED: usize = 1;
@@ -26,6 +28,7 @@ impl Current {
             color: Cell::new(ptr::null()),
             reads: Cell::new(ptr::null()),
             set: Cell::new(ptr::null()),
+            is_aside: Cell::new(false),
         }
     }
 
@@ -45,12 +48,15 @@ impl Current {
     /// What runs posts, and this worker may take hold of another color for a moment.
     #[inline]
     pub(crate) fn set_aside(&self) -> *const ColorCell {
-        self.color.replace(ptr::null())
+        let color = self.color.replace(ptr::null());
+        self.is_aside.set(!color.is_null());
+        color
     }
 
     /// The moment is over.
     #[inline]
     pub(crate) fn put_back(&self, color: *const ColorCell) {
+        self.is_aside.set(false);
         self.color.set(color);
     }
 
@@ -67,7 +73,8 @@ impl Current {
     /// Does an event of a color run?
     #[inline]
     pub(super) fn is_held(&self) -> bool {
-        !self.color.get().is_null()
+        let one = [self.color.get(), self.reads.get(), self.set.get().cast()];
+        self.is_aside.get() || one.iter().any(|color| !color.is_null())
     }
 
     /// Does an exclusive event of this color run, which is not bounded?

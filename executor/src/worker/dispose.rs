@@ -47,7 +47,17 @@ impl Local {
                         if kind != Kind::Spent {
                             dropped += u64::from(kind != Kind::Housekeeping);
                             let event = Event::of(header);
+                            // Readers may run beside what is dropped with shared access.
+                            let is_shared = kind == Kind::Shared;
+                            if is_shared {
+                                self.current.leave();
+                                self.current.set_reads(cell.as_ptr());
+                            }
                             self.guard(Some(Event::site(event)), || Event::discard(event));
+                            if is_shared {
+                                self.current.set_reads(std::ptr::null());
+                                self.current.enter(color);
+                            }
                         }
                         if color.is_bounded() && matches!(kind, Kind::Closure | Kind::Shared) {
                             color.leave_bound();

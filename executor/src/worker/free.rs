@@ -7,12 +7,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 
+use dapple_colors::Priority;
 use dapple_colors::turn::LONG_EVENT_NANOS;
 
 use super::local::Local;
 use super::shared::add;
 use crate::color::cell::ColorCell;
-use crate::color::set::Set;
+use crate::color::set::{Set, Want};
 use crate::cx::Cx;
 use crate::event::{Event, Header, Kind};
 use crate::sync::Ordering;
@@ -62,6 +63,25 @@ impl Has {
 }
 
 impl Local {
+    /// The class that an event which stands in no color's queue runs in now: the highest of its colors.
+    ///
+    /// # Safety
+    ///
+    /// The event is the caller's, and came out of a run queue.
+    pub(super) unsafe fn class_of_free(&self, event: NonNull<Event>) -> Priority {
+        // SAFETY: by contract; what it has is there until it has ended.
+        unsafe {
+            match Has::of(event).1 {
+                Has::Nothing => Priority::Normal,
+                Has::Reads(cell) => cell.as_ref().priority(),
+                Has::Set(set) => {
+                    let of = |want: &Want| want.cell().as_ref().priority();
+                    set.as_ref().wants().iter().map(of).fold(Priority::Low, Priority::or_higher)
+                }
+            }
+        }
+    }
+
     /// Runs an event that came out of a run queue. True: it took long, or may have.
     pub(super) fn run_free(&self, event: NonNull<Event>) -> bool {
         self.uncolored_events.set(self.uncolored_events.get().wrapping_add(1));

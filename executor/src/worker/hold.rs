@@ -44,6 +44,10 @@ impl Local {
         // SAFETY: by contract; after `Finished::Idle`, and when somebody else has it, the color is not touched.
         unsafe {
             let color = cell.as_ref();
+            if self.keeps_home && color.home() != self.index {
+                // What it lets go is to run there, too.
+                return self.queue_held(cell);
+            }
             let queue = &color.queue;
             let mut left = AT_ONCE;
             while queue.own().is_none() && left > 0 {

@@ -2,11 +2,12 @@
 //!
 //! A worker has a lane for each class: a deque, and an inbox for what others hand to it; the normal one has a private
 //! part besides. Which lane is served next is decided by [`Aging`](dapple_colors::priority::Aging). As long as no color has another class
-//! than the normal one, nobody looks into the other lanes.
+//! than the normal one, no worker looks into its other lanes between two events.
 //!
 //! # Colors that are raised
 //!
-//! A color that a set of a higher class waits for runs in that class (see `color::marks`). If it stands in a run queue
+//! A color that a set of a higher class waits for runs in that class (see `color::marks`), and so do readers of it that were let go, and sets
+//! that have it. (Sets that stand before the set, and wait for yet other colors, pass nothing on to those.) If it stands in a run queue
 //! already, it stands in the wrong lane, and nobody can take it out of the middle. So whoever raises a color counts it, and a worker that sees the
 //! count change sorts its lower lanes anew: every entry is taken out at the front and put in again, at the back of
 //! its lane or of a higher one, so that their order stays. As that takes as long as there are entries, it is done again only after as many
@@ -89,17 +90,17 @@ impl Local {
         if raised == seen || credit > 0 {
             return self.resorting.set(Resorting { seen, credit: credit.saturating_sub(1) });
         }
+        for class in [Priority::Normal, Priority::Low] {
+            self.empty_inbox_of(class);
+        }
         let private = self.shared().private.len();
-        let lanes = [(Priority::Normal, 0), (Priority::Low, 1)].map(|(class, _)| {
-            (class, self.lane(class).len() + self.shared().lane(class).inbox.len())
-        });
+        let lanes = [Priority::Normal, Priority::Low].map(|class| (class, self.lane(class).len()));
         let mut sorted = 0;
         for entry in (0..private).map_while(|_| self.pop_private()) {
             sorted += 1;
             self.queue_again(entry);
         }
         for (class, entries) in lanes {
-            self.empty_inbox_of(class);
             for entry in (0..entries).map_while(|_| self.lane(class).pop()) {
                 sorted += 1;
                 self.queue_again(entry);
@@ -114,7 +115,11 @@ impl Local {
             Job::Color(cell) => unsafe { self.queue(cell.as_ref().entry(), cell.as_ref().worth()) },
             // SAFETY: as above.
             Job::Guest(cell) => unsafe { self.queue(cell.as_ref().entry().into_guest(), u32::MAX) },
-            Job::Event(_) => self.queue(entry, self.entry_nanos.get()),
+            Job::Event(event) => {
+                // SAFETY: the entry gave the event to us alone.
+                let class = unsafe { self.class_of_free(event) };
+                self.queue(Entry::event(event, class), self.entry_nanos.get());
+            }
         }
     }
 }

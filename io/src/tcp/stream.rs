@@ -7,6 +7,7 @@
 //! No foreign code runs under the lock of a direction: wakers are cloned before it, and dropped and woken after it.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+#[cfg(feature = "hyper")]
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -235,6 +236,7 @@ impl AsyncStream {
     }
 
     /// Reads into memory that need not be initialised, and says how much is then.
+    #[cfg(feature = "hyper")]
     pub(crate) fn poll_read_uninit(
         &self,
         cx: &mut Context<'_>,

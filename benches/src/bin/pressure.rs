@@ -1,0 +1,258 @@
+//! More work than there is time for: what a class of priority is worth beside full load of a lower one (C7), and what becomes
+//! of goodput when requests arrive faster than they can be served (C8, E14).
+//!
+//! `cargo run --release -p dapple-benches --bin pressure`
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clap::{Arg, Command, value_parser};
+use dapple::{Color, Cx, Handle, Priority, Runtime};
+use dapple_benches::measure::{monotonic_nanos, run_first, sleep_exactly, sleep_until};
+use dapple_benches::openloop::percentiles::Percentiles;
+use dapple_benches::openloop::service::{Speed, spin};
+
+/// Colors of the load.
+const LOADS: usize = 256;
+
+/// An event of the load, in nanoseconds.
+const LOAD_NANOS: u64 = 10_000;
+
+/// Time between two probes.
+const PROBE_EVERY: u64 = 1_000_000;
+
+/// A request's service, in nanoseconds.
+const SERVICE_NANOS: u64 = 100_000;
+
+/// An answer that comes later is of no use to anybody.
+const DEADLINE: u64 = 20_000_000;
+
+/// Requests under way at most, where there is a bound.
+const PERMITS: usize = 64;
+
+/// What is noted together.
+const WINDOW: u64 = 100_000_000;
+
+fn load(stop: Arc<AtomicBool>, steps: u64, cx: &mut Cx) {
+    spin(steps);
+    if !stop.load(Relaxed) {
+        cx.post_here(move |cx| load(stop, steps, cx));
+    }
+}
+
+fn color(h: &Handle, class: Priority) -> Color {
+    h.color_builder().priority(class).build()
+}
+
+/// Delays of events that arrive now and then, in nanoseconds.
+fn probe(h: &Handle, class: Priority, time: Duration) -> Vec<u64> {
+    let (color, delays) = (color(h, class), Arc::new(Mutex::new(Vec::new())));
+    let start = monotonic_nanos();
+    for n in 1..=time.as_nanos() as u64 / PROBE_EVERY {
+        // Not in step with anything.
+        sleep_until(start + n * PROBE_EVERY + n * 7_919 % (PROBE_EVERY / 2));
+        let (delays, posted) = (Arc::clone(&delays), monotonic_nanos());
+        color.post(move |_| {
+            let delay = monotonic_nanos() - posted;
+            delays.lock().expect("nobody panics").push(delay);
+        });
+    }
+    // The last ones have a class that is served soon, or there is no load.
+    color.call(|_| ()).join().expect("it does not panic");
+    std::mem::take(&mut *delays.lock().expect("nobody panics"))
+}
+
+fn classes(workers: usize, time: Duration) {
+    let steps = Speed::measure().steps(LOAD_NANOS);
+    let rows = [
+        ("nothing", None, Priority::High),
+        ("low", Some(Priority::Low), Priority::High),
+        ("normal", Some(Priority::Normal), Priority::High),
+        ("normal", Some(Priority::Normal), Priority::Normal),
+    ];
+    for (name, beside, class) in rows {
+        let rt = Runtime::builder().workers(workers).build().expect("a runtime");
+        let h = rt.handle();
+        let stop = Arc::new(AtomicBool::new(false));
+        if let Some(beside) = beside {
+            for _ in 0..LOADS {
+                let stop = Arc::clone(&stop);
+                color(&h, beside).post(move |cx| load(stop, steps, cx));
+            }
+        }
+        let found = Percentiles::of(probe(&h, class, time));
+        stop.store(true, Relaxed);
+        rt.wait_idle();
+        println!(
+            "  {:>2} {:<10} {:<8} {:>10.1} {:>10.1} {:>10.1}",
+            workers,
+            name,
+            format!("{class:?}").to_lowercase(),
+            found.p50 as f64 / 1e3,
+            found.p99 as f64 / 1e3,
+            found.max as f64 / 1e3,
+        );
+    }
+}
+
+/// What happened in one window of time.
+#[derive(Clone, Copy, Default)]
+struct Window {
+    offered: u64,
+    refused: u64,
+    useful: u64,
+    late: u64,
+    resident: u64,
+}
+
+/// Resident memory of the process, in bytes.
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+    pages * 4_096
+}
+
+/// Requests per second that the workers can serve.
+fn capacity(rt: &Runtime, steps: u64) -> f64 {
+    let n = 5_000;
+    let start = monotonic_nanos();
+    for _ in 0..n {
+        rt.handle().post_uncolored(move |_| spin(steps));
+    }
+    rt.wait_idle();
+    f64::from(n) * 1e9 / (monotonic_nanos() - start) as f64
+}
+
+fn overload(bounded: bool, workers: usize, phases: &[(f64, Duration)]) -> (f64, Vec<Window>) {
+    let rt = Runtime::builder().workers(workers).build().expect("a runtime");
+    let h = rt.handle();
+    let steps = Speed::measure().steps(SERVICE_NANOS);
+    let capacity = capacity(&rt, steps);
+    let windows: u64 = phases.iter().map(|p| p.1.as_nanos() as u64 / WINDOW).sum();
+    let noted = Arc::new(Mutex::new(vec![Window::default(); windows as usize + 1]));
+    let door = match bounded {
+        true => h.color_builder().capacity(PERMITS).build(),
+        false => h.new_color(),
+    };
+    let start = monotonic_nanos();
+    let window_of = move |now: u64| ((now - start) / WINDOW).min(windows) as usize;
+    let mut arrives = start;
+    let mut end = start;
+    let mut last = 0;
+    for (load, time) in phases {
+        end += time.as_nanos() as u64;
+        let gap = (1e9 / (capacity * load)) as u64;
+        while arrives < end {
+            sleep_until(arrives);
+            let at = window_of(arrives);
+            if at != last {
+                last = at;
+                let resident = resident();
+                noted.lock().expect("nobody panics")[at].resident = resident;
+            }
+            let arrived = arrives;
+            arrives += gap;
+            let Ok(permit) = door.try_reserve() else {
+                let mut noted = noted.lock().expect("nobody panics");
+                noted[at].offered += 1;
+                noted[at].refused += 1;
+                continue;
+            };
+            noted.lock().expect("nobody panics")[at].offered += 1;
+            let noted = Arc::clone(&noted);
+            h.post_uncolored(move |_| {
+                spin(steps);
+                let now = monotonic_nanos();
+                let mut noted = noted.lock().expect("nobody panics");
+                let window = &mut noted[window_of(now)];
+                match now - arrived <= DEADLINE {
+                    true => window.useful += 1,
+                    false => window.late += 1,
+                }
+                drop(noted);
+                drop(permit);
+            });
+        }
+    }
+    let found = noted.lock().expect("nobody panics").clone();
+    rt.shutdown(Duration::ZERO);
+    (capacity, found)
+}
+
+fn print_overload(name: &str, workers: usize, time: Duration) {
+    let after = 2 * time;
+    let phases = [(0.5, time), (0.9, time), (1.5, time), (0.5, after)];
+    let (capacity, windows) = overload(name == "permits", workers, &phases);
+    let mut at = 0;
+    for (load, time) in phases {
+        let n = (time.as_nanos() as u64 / WINDOW) as usize;
+        let these = &windows[at..at + n];
+        let per_second = |of: fn(&Window) -> u64| {
+            these.iter().map(of).sum::<u64>() as f64 * 1e9 / (n as u64 * WINDOW) as f64
+        };
+        println!(
+            "  {:>2} {:<8} {:>4.1} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.1}",
+            workers,
+            name,
+            load,
+            per_second(|w| w.offered) / capacity,
+            per_second(|w| w.useful) / capacity,
+            per_second(|w| w.late) / capacity,
+            per_second(|w| w.refused) / capacity,
+            these.last().map_or(0.0, |w| w.resident as f64 / 1e6),
+        );
+        at += n;
+    }
+    let calm = &windows[at - (after.as_nanos() as u64 / WINDOW) as usize..at];
+    let recovered = calm.iter().position(|w| w.late == 0 && w.refused == 0);
+    match recovered {
+        Some(n) => println!("     recovered within {:.1} s", (n + 1) as f64 / 10.0),
+        None => println!("     not recovered after {:.1} s", after.as_secs_f64()),
+    }
+}
+
+fn main() -> ExitCode {
+    let args = Command::new("pressure")
+        .about("Priorities under full load, and goodput under overload")
+        .arg(
+            Arg::new("seconds")
+                .long("seconds")
+                .value_name("S")
+                .default_value("3")
+                .value_parser(value_parser!(u32).range(1..=600))
+                .help("Time of each run, and of each phase of an overload"),
+        )
+        .get_matches();
+    let seconds = *args.get_one::<u32>("seconds").expect("it has a default");
+    let time = Duration::from_secs(u64::from(seconds));
+    sleep_exactly();
+    if !run_first() {
+        eprintln!(
+            "without the right to SCHED_FIFO, requests come late where workers take all cores"
+        );
+    }
+
+    println!(
+        "delay of an event that arrives from outside now and then, beside {LOADS} colors of 10 us events"
+    );
+    println!(
+        "  {:>2} {:<10} {:<8} {:>10} {:>10} {:>10}",
+        "w", "load", "class", "p50 us", "p99 us", "worst us"
+    );
+    for workers in [1, 2] {
+        classes(workers, time);
+    }
+    println!("\nrequests of 100 us, useful within 20 ms, in parts of what the workers can serve");
+    println!(
+        "  {:>2} {:<8} {:>4} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "w", "door", "load", "offered", "goodput", "late", "refused", "MB"
+    );
+    for workers in [1, 2] {
+        for name in ["permits", "open"] {
+            print_overload(name, workers, time);
+        }
+    }
+    ExitCode::SUCCESS
+}
