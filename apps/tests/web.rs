@@ -176,6 +176,44 @@ fn pipelined_requests_are_answered_in_order() {
     }
 }
 
+/// E9: files that are not in memory are read beside the workers, and answered in order all the same.
+#[test]
+fn e9_cold_files_are_served_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let contents = |n: usize| -> Vec<u8> { (0..n).map(|i| (i * 13 + n) as u8).collect() };
+    let sizes = [100, 15_000, 70_000, 3_000_000, 0, 16 * 1024, 16 * 1024 + 1];
+    for size in sizes {
+        let path = folder.path().join(size.to_string());
+        std::fs::write(&path, contents(size)).unwrap();
+        let file = std::fs::File::open(&path).unwrap();
+        file.sync_all().unwrap();
+        // Out of the page cache, where the file system has one.
+        // SAFETY: numbers and a descriptor that is open.
+        unsafe {
+            libc::posix_fadvise(
+                std::os::fd::AsRawFd::as_raw_fd(&file),
+                0,
+                0,
+                libc::POSIX_FADV_DONTNEED,
+            );
+        }
+    }
+    let web = Web::start(Some(folder.path()), &["--workers", "1"]);
+    let mut requests = String::new();
+    for size in sizes {
+        requests += &format!(
+            "GET /{size} HTTP/1.1\r\nHost: x\r\n\r\nGET /missing HTTP/1.1\r\nHost: x\r\n\r\n"
+        );
+    }
+    let mut client = web.connect();
+    client.send(requests.as_bytes());
+    for size in sizes {
+        let answer = client.response(true);
+        assert_eq!((answer.status, answer.body == contents(size)), (200, true), "{size} bytes");
+        assert_eq!(client.response(true).status, 404);
+    }
+}
+
 #[test]
 fn http_1_0_and_connection_fields() {
     let web = Web::start(None, &[]);

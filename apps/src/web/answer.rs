@@ -1,13 +1,14 @@
 //! Which response a request gets.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, IoSliceMut, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use dapple::{Color, Cx};
 use dapple_io::tcp::Conn;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::cache::{Body, Cache, Entry, MOST_IN_MEMORY};
 use super::demo::Demo;
@@ -49,6 +50,18 @@ impl std::fmt::Display for Site {
     }
 }
 
+/// The file of this path has to be read from a disk first, by [`Answers::fetch`].
+pub(super) struct Cold(pub(super) Vec<u8>);
+
+/// A file that was read beside the workers.
+pub(super) struct Fetched {
+    pub(super) path: Vec<u8>,
+    pub(super) found: io::Result<Option<Loaded>>,
+}
+
+/// An entry of a file. The flag: its size was what the version says.
+pub(super) struct Loaded(Entry, bool);
+
 /// Site and cache.
 pub(super) struct Answers {
     pub(super) site: Site,
@@ -69,18 +82,24 @@ impl Answers {
         Answers { site, cache: Cache::new(color, cache_bytes) }
     }
 
-    /// Answers a request for a file, and says with which status.
-    pub(super) fn answer(&self, request: &Request<'_>, reply: Reply<'_>, cx: &Cx) -> Status {
+    /// Answers a request for a file, and says with which status; nothing is answered if the file has to be fetched first.
+    pub(super) fn answer(
+        &self,
+        request: &Request<'_>,
+        reply: Reply<'_>,
+        fetched: Option<Fetched>,
+        cx: &Cx,
+    ) -> Result<Status, Cold> {
         if request.method == Method::Other {
-            return reply.error(Status::MethodNotAllowed);
+            return Ok(reply.error(Status::MethodNotAllowed));
         }
         let Some((raw, query)) = path::split(request.target) else {
-            return reply.error(Status::BadRequest);
+            return Ok(reply.error(Status::BadRequest));
         };
         let asked = match path::decode(raw) {
             Ok(asked) => asked,
-            Err(BadPath::Malformed) => return reply.error(Status::BadRequest),
-            Err(BadPath::Outside) => return reply.error(Status::NotFound),
+            Err(BadPath::Malformed) => return Ok(reply.error(Status::BadRequest)),
+            Err(BadPath::Outside) => return Ok(reply.error(Status::NotFound)),
         };
         let mut file = asked.relative;
         if asked.is_folder {
@@ -89,16 +108,22 @@ impl Answers {
             }
             file.extend_from_slice(b"index.html");
         }
-        match self.find(&file, cx) {
+        Ok(match self.find(&file, fetched, cx) {
             Ok(Some(entry)) => reply.entry(request, &entry),
             Ok(None) if asked.is_folder => reply.error(Status::NotFound),
             Ok(None) => reply.redirect(&path::folder_location(&file, query)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(Cold(file)),
             Err(error) => reply.error(status_of(&error)),
-        }
+        })
     }
 
-    /// The file of a path; `None`: it is a folder.
-    fn find(&self, path: &[u8], cx: &Cx) -> io::Result<Option<Arc<Entry>>> {
+    /// The file of a path; `None`: it is a folder. `WouldBlock`: a disk would have to be read for it.
+    fn find(
+        &self,
+        path: &[u8],
+        fetched: Option<Fetched>,
+        cx: &Cx,
+    ) -> io::Result<Option<Arc<Entry>>> {
         let root = match &self.site {
             Site::Demo(demo) => return demo.find(path),
             Site::Folder(root) => root,
@@ -106,31 +131,79 @@ impl Answers {
         if let Some(entry) = self.cache.get(root, path, cx) {
             return Ok(Some(entry));
         }
-        let (file, version) = match root.find(path)? {
-            Found::File(file, version) => (file, version),
-            Found::Folder => return Ok(None),
-            Found::Other => return Err(io::ErrorKind::NotFound.into()),
+        let loaded = match fetched.filter(|fetched| fetched.path == path) {
+            Some(fetched) => fetched.found?,
+            None => load(path, root.find_cached(path)?, read_cached)?,
         };
-        let (entry, is_whole) = load(path, file, version)?;
+        let Some(Loaded(entry, is_whole)) = loaded else { return Ok(None) };
         let entry = Arc::new(entry);
-        if is_whole && version.is_settled(SystemTime::now()) {
+        if is_whole && entry.version.is_settled(SystemTime::now()) {
             self.cache.insert(path, Arc::clone(&entry));
         }
         Ok(Some(entry))
     }
+
+    /// Reads what is cold: what [`answer`](Self::answer) has asked for. It blocks, so it is offloaded (E9).
+    pub(super) fn fetch(&self, path: Vec<u8>) -> Fetched {
+        let found = match &self.site {
+            Site::Demo(_) => Err(io::ErrorKind::NotFound.into()),
+            Site::Folder(root) => root.find(&path).and_then(|found| load(&path, found, read_cold)),
+        };
+        Fetched { path, found }
+    }
 }
 
-/// Makes an entry of a file. The flag: its size was what the version says.
-fn load(path: &[u8], file: File, version: Version) -> io::Result<(Entry, bool)> {
+/// Bytes of a large file that are read before it is served.
+const MOST_AHEAD: u64 = 256 * 1024;
+
+/// Makes an entry of what was found; `None`: a folder. `read` reads the beginning of the file, so much of it that it can be served at once.
+fn load(
+    path: &[u8],
+    found: Found,
+    read: fn(&File, u64) -> io::Result<Vec<u8>>,
+) -> io::Result<Option<Loaded>> {
+    let (file, version) = match found {
+        Found::File(file, version) => (file, version),
+        Found::Folder => return Ok(None),
+        Found::Other => return Err(io::ErrorKind::NotFound.into()),
+    };
     if version.size > MOST_IN_MEMORY {
-        return Ok((entry_of(path, version, Body::File(Arc::new(file))), true));
+        read(&file, version.size)?;
+        return Ok(Some(Loaded(entry_of(path, version, Body::File(Arc::new(file))), true)));
     }
-    let mut bytes = Vec::with_capacity(version.size as usize);
-    file.take(MOST_IN_MEMORY).read_to_end(&mut bytes)?;
+    let bytes = read(&file, version.size)?;
     // If it has changed meanwhile, what was read is served once, under its own size.
     let is_whole = bytes.len() as u64 == version.size;
     let version = version.with_size(bytes.len() as u64);
-    Ok((entry_of(path, version, Body::Memory(bytes.into())), is_whole))
+    Ok(Some(Loaded(entry_of(path, version, Body::Memory(bytes.into())), is_whole)))
+}
+
+/// The contents of a small file, from memory; of a large one its first byte. `WouldBlock`: a disk would have to be read.
+fn read_cached(file: &File, size: u64) -> io::Result<Vec<u8>> {
+    let wanted = if size > MOST_IN_MEMORY { 1 } else { size } as usize;
+    let mut bytes = vec![0; wanted];
+    let mut filled = 0;
+    while filled < wanted {
+        let mut rest = [IoSliceMut::new(&mut bytes[filled..])];
+        match rustix::io::preadv2(file, &mut rest, filled as u64, ReadWriteFlags::NOWAIT) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(Errno::INTR) => {}
+            // A file system that cannot tell.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => return read_cold(file, size),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+/// The same from wherever it is; of a large file more, which is in memory then.
+fn read_cold(file: &File, size: u64) -> io::Result<Vec<u8>> {
+    let most = if size > MOST_IN_MEMORY { MOST_AHEAD.min(size) } else { MOST_IN_MEMORY };
+    let mut bytes = Vec::with_capacity(most.min(size) as usize);
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 pub(super) fn entry_of(path: &[u8], version: Version, body: Body) -> Entry {
@@ -176,7 +249,6 @@ fn status_of(error: &io::Error) -> Status {
 }
 
 fn is_shortage(code: i32) -> bool {
-    use rustix::io::Errno;
     [Errno::MFILE, Errno::NFILE, Errno::NOMEM].iter().any(|e| e.raw_os_error() == code)
 }
 

@@ -1,12 +1,13 @@
 //! A connection: requests in, responses out, all in events of its color.
 
-use std::sync::Arc;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use dapple::{Cx, Handle};
-use dapple_io::tcp::{CloseReason, Conn, ConnOptions, Protocol, TcpStream};
+use dapple_io::tcp::{CloseReason, Conn, ConnOptions, Connection, Protocol, TcpStream};
 
-use super::answer::{Answers, Reply, Site, refuse};
+use super::answer::{Answers, Cold, Fetched, Reply, Site, refuse};
 use super::figures::{self, Figures};
 use super::http::head::{KeepAlive, Status};
 use super::http::request::{self, MOST_HEAD, Method, Parsed};
@@ -71,6 +72,10 @@ pub(super) struct WebConn {
     last_request: bool,
     /// There are too many connections.
     refused: bool,
+    /// This connection, for what comes back to it.
+    me: Weak<Connection<WebConn>>,
+    /// What the request at the begin of the input waited for.
+    fetched: Option<Fetched>,
 }
 
 impl WebConn {
@@ -89,11 +94,39 @@ impl WebConn {
             closing: false,
             last_request: false,
             refused,
+            me: Weak::new(),
+            fetched: None,
         };
-        stream.serve(&color, server.settings.options, web);
+        let me = stream.serve_weakly(&color, server.settings.options, web);
+        if let Some(connection) = me.upgrade() {
+            connection.with(move |web, _, _| web.me = me);
+        }
     }
 
-    /// Answers what is at the begin of the input; false: there is no whole request.
+    /// Has a file read that is on a disk, and nothing answered until it is there.
+    fn fetch(&self, path: Vec<u8>, conn: &mut Conn) {
+        let Some(connection) = self.me.upgrade() else { return conn.abort() };
+        conn.pause();
+        let server = Arc::clone(&self.server.0);
+        let (asked, color) = (path.clone(), connection.color().clone());
+        let me = self.me.clone();
+        self.server.0.handle.offload_then(
+            &color,
+            move || server.answers.fetch(path),
+            move |fetched, _| {
+                let lost = |_| Fetched { path: asked, found: Err(io::ErrorKind::Other.into()) };
+                let fetched = fetched.unwrap_or_else(lost);
+                if let Some(connection) = me.upgrade() {
+                    connection.with(move |web, conn, _| {
+                        web.fetched = Some(fetched);
+                        conn.resume();
+                    });
+                }
+            },
+        );
+    }
+
+    /// Answers what is at the begin of the input; false: there is no whole request, or it waits for its file.
     fn answer_one(&mut self, conn: &mut Conn, cx: &mut Cx) -> bool {
         let server = &self.server.0;
         let stamp = cx.poll_count();
@@ -117,11 +150,18 @@ impl WebConn {
                 };
                 let keep_alive = reply.keep_alive != KeepAlive::No;
                 let status = if is_metrics(&request) {
-                    figures::answer(&server.figures, server, reply)
+                    Ok(figures::answer(&server.figures, server, reply))
                 } else {
-                    server.answers.answer(&request, reply, cx)
+                    server.answers.answer(&request, reply, self.fetched.take(), cx)
                 };
-                (status, len, keep_alive)
+                match status {
+                    Ok(status) => (status, len, keep_alive),
+                    Err(Cold(path)) => {
+                        conn.give_input_back(input, 0);
+                        self.fetch(path, conn);
+                        return false;
+                    }
+                }
             }
         };
         server.figures.worker(cx.worker()).response(status);

@@ -90,7 +90,22 @@ impl Root {
 
     /// Opens a path below the folder.
     pub(super) fn find(&self, relative: &[u8]) -> io::Result<Found> {
-        let file = self.open_beneath(path(relative))?;
+        Self::examine(self.open_beneath(path(relative), ResolveFlags::empty())?)
+    }
+
+    /// The same if no disk has to be read for that; otherwise the error is `WouldBlock`.
+    pub(super) fn find_cached(&self, relative: &[u8]) -> io::Result<Found> {
+        let relative = path(relative);
+        match self.open_beneath(relative, ResolveFlags::CACHED) {
+            // Linux before 5.12 does not know the flag.
+            Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+                Self::examine(self.open_beneath(relative, ResolveFlags::empty())?)
+            }
+            found => Self::examine(found?),
+        }
+    }
+
+    fn examine(file: File) -> io::Result<Found> {
         let stat = rustix::fs::fstat(&file)?;
         Ok(match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
             rustix::fs::FileType::RegularFile => Found::File(file, Version::of(&stat)),
@@ -106,14 +121,14 @@ impl Root {
         Ok(Version::of(&stat))
     }
 
-    fn open_beneath(&self, relative: &Path) -> io::Result<File> {
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    fn open_beneath(&self, relative: &Path, how: ResolveFlags) -> io::Result<File> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | how;
         let folder = self.folder.as_fd();
         // The kernel gives up when something is renamed while it follows a `..` of a link.
         let attempt = || rustix::fs::openat2(folder, relative, FLAGS, Mode::empty(), resolve);
         let mut found = attempt();
         for _ in 0..16 {
-            if found.as_ref().err() != Some(&Errno::AGAIN) {
+            if how.contains(ResolveFlags::CACHED) || found.as_ref().err() != Some(&Errno::AGAIN) {
                 break;
             }
             found = attempt();

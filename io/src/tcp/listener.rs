@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use dapple::{Color, Cx};
@@ -70,6 +70,18 @@ impl TcpStream {
         protocol: P,
     ) -> Connection<P> {
         link::serve(self, color, options, protocol)
+    }
+}
+
+impl TcpStream {
+    /// The same for a protocol that holds its own connection: the connection does not live longer for that, and ends with its stream.
+    pub fn serve_weakly<P: Protocol>(
+        self,
+        color: &Color,
+        options: ConnOptions,
+        protocol: P,
+    ) -> Weak<Connection<P>> {
+        link::serve_weakly(self, color, options, protocol)
     }
 }
 
