@@ -35,7 +35,13 @@ impl Current {
     /// An exclusive event of the color is about to run. The caller holds it.
     #[inline]
     pub(super) fn enter(&self, cell: &ColorCell) {
-        let bit = if cell.is_bounded() { BOUNDED } else { 0 };
+        self.enter_known(cell, cell.is_bounded());
+    }
+
+    /// The same, if it is known whether the color is bounded.
+    #[inline]
+    pub(super) fn enter_known(&self, cell: &ColorCell, is_bounded: bool) {
+        let bit = if is_bounded { BOUNDED } else { 0 };
         self.color.set(ptr::from_ref(cell).map_addr(|a| a | bit));
     }
 

@@ -104,6 +104,9 @@ impl Entry {
     #[inline]
     pub(crate) fn open(self) -> Job {
         let address = self.0.as_ptr();
+        if self.tag() == 0 {
+            return Job::Color(self.0.cast());
+        }
         // SAFETY: this undoes `tagged`.
         let plain = unsafe { NonNull::new_unchecked(address.map_addr(|a| a & !TAG)) };
         match self.tag() & (EVENT | GUEST) {

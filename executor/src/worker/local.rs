@@ -276,7 +276,7 @@ impl Local {
     /// # Safety
     ///
     /// As [`ColorCell::push`].
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn enqueue(&self, cell: NonNull<ColorCell>, event: NonNull<Event>) {
         if self.current.may_keep(cell) {
             self.self_posts.set(self.self_posts.get().wrapping_add(1));

@@ -58,8 +58,8 @@ struct Special {
 
 impl Special {
     #[inline]
-    fn of(color: &ColorCell) -> Option<Special> {
-        let (has_readers, is_bounded) = (color.readers.any(), color.is_bounded());
+    fn of(color: &ColorCell, is_bounded: bool) -> Option<Special> {
+        let has_readers = color.readers.any();
         (has_readers || is_bounded).then_some(Special { has_readers, is_bounded, counts: false })
     }
 }
@@ -100,7 +100,7 @@ impl Local {
         if !is_guest && !self.core.settings.is_pinned_policy() {
             color.set_home(self.index);
         }
-        let pace = Pace::of(color.event_nanos());
+        let (pace, is_bounded) = (Pace::of(color.event_nanos()), color.is_bounded());
         let begin = if time_it || pace == Pace::Long { self.now() } else { 0 };
         let mut progress = Progress {
             cell,
@@ -112,11 +112,11 @@ impl Local {
             posts_from: self.posts_in_and_out(),
             uncounted: 0,
             posts_before: self.posts.get(),
-            special: Special::of(color),
+            special: Special::of(color, is_bounded),
             ended: false,
             is_guest,
         };
-        self.current.enter(color);
+        self.current.enter_known(color, is_bounded);
         self.shared().published.label.store(color.label(), Ordering::Relaxed);
         loop {
             match catch_unwind(AssertUnwindSafe(|| self.turn_loop(&mut progress))) {
