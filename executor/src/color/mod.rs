@@ -4,6 +4,7 @@
 //! * [`life`]: who keeps a color.
 //! * [`readers`]: shared events that run beside each other.
 //! * [`set`], [`two_phase`]: events that need several colors.
+//! * `handle`: the handle; `builder`: what it can have.
 //! * [`cell`]: the shared object behind the handles, and how it ends.
 //! * `marks`: its class; [`bound`]: how many events it may have.
 //! * [`colored`]: data that belongs to a color; [`value`]: its cell;
@@ -12,6 +13,8 @@
 
 #[cfg(not(loom))]
 pub(crate) mod bound;
+#[cfg(not(loom))]
+mod builder;
 #[cfg(not(loom))]
 pub(crate) mod cell;
 #[cfg(not(loom))]
@@ -34,8 +37,8 @@ pub(crate) mod two_phase;
 pub(crate) mod value;
 
 #[cfg(not(loom))]
-pub use handle::{Color, ColorBuilder};
-#[cfg(not(loom))]
 pub(crate) use handle::{outside_event, post_uncolored, refuse};
 #[cfg(not(loom))]
 pub use {bound::Permit, set::Request};
+#[cfg(not(loom))]
+pub use {builder::ColorBuilder, handle::Color};

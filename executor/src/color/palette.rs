@@ -14,9 +14,9 @@ use std::sync::{Arc, Weak};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
+use super::builder::Looks;
 use super::cell::{ColorCell, Retire};
 use super::handle::Color;
-use super::handle::Looks;
 use crate::Handle;
 use crate::sync::{Mutex, lock};
 

@@ -9,7 +9,7 @@
 //! * `token`: the right to a place and a context, and what a step does with it.
 //! * `done`: how one step leads to the next.
 //! * `part`: the user's closures, and the events in which they wait.
-//! * `task`: events as async tasks; `held`: what they must not wait for.
+//! * `task`: events as async tasks; `reach`: how their tokens get to a context and back; `held`: what they must not wait for.
 //! * `actions`: what is deferred.
 //! * `contexts`, `dynamic`: what the closures get.
 //! * `stretch`: how long a worker stays with one domain.
@@ -40,6 +40,8 @@ mod inner;
 mod part;
 #[cfg(not(loom))]
 mod post;
+#[cfg(not(loom))]
+mod reach;
 pub(crate) mod store;
 #[cfg(not(loom))]
 mod stretch;
@@ -60,6 +62,6 @@ pub use self::{
     done::Done,
     dynamic::{ContextError, DynCx, Refused},
     handle::Domain,
-    task::{Committing, Reaching},
+    reach::{Committing, Reaching},
     watch::TicketStall,
 };

@@ -6,10 +6,10 @@
 
 use std::ptr::NonNull;
 
-use dapple_colors::{Access, Excluded, Finished, Left};
+use dapple_colors::{Access, Excluded, Finished, Left, Posted};
 
 use super::local::Local;
-use crate::color::cell::{ColorCell, UNKNOWN};
+use crate::color::cell::{Buried, ColorCell, GRAVE_WORTH, UNKNOWN};
 use crate::color::queue::Link;
 use crate::color::set::Set;
 use crate::event::{Event, Header, Kind};
@@ -211,6 +211,102 @@ impl Local {
         // SAFETY: by contract.
         if let Some(entry) = unsafe { Set::arrive(set) } {
             self.make_runnable(entry, self.index, UNKNOWN);
+        }
+    }
+
+    /// The event of `ended` has run. If it is of the own list, it leaves it; in any case the first one that is left
+    /// there is next.
+    #[inline]
+    pub(super) fn pass_own(
+        &self,
+        cell: NonNull<ColorCell>,
+        ended: NonNull<Link>,
+    ) -> Option<NonNull<Link>> {
+        // SAFETY: we hold the color.
+        let queue = unsafe { &cell.as_ref().queue };
+        let own = queue.own()?;
+        if own != ended {
+            return Some(own);
+        }
+        // SAFETY: we hold the color; what left the list is ours, and its closure is spent.
+        unsafe {
+            queue.drop_own(own);
+            self.give_memory(Event::of(Header::of(own)));
+        }
+        queue.own()
+    }
+
+    /// The event at the head, whose closure is spent, leaves the queue.
+    ///
+    /// # Safety
+    ///
+    /// As [`Queue::finish`](crate::color::queue::Queue::finish).
+    #[inline]
+    pub(super) unsafe fn finish(
+        &self,
+        cell: NonNull<ColorCell>,
+        spent: NonNull<Link>,
+    ) -> Finished<NonNull<Link>> {
+        // SAFETY: by contract.
+        let finished = unsafe { cell.as_ref().queue.finish(spent) };
+        if finished != Finished::Gap {
+            // SAFETY: the link is out of the queue, and its closure is spent.
+            unsafe { self.give_memory(Event::of(Header::of(spent))) };
+        }
+        finished
+    }
+
+    /// # Safety
+    ///
+    /// The caller holds the color, and `link` is its head and its grave. None: the color is gone.
+    pub(super) unsafe fn visit_grave(
+        &self,
+        cell: NonNull<ColorCell>,
+        link: NonNull<Link>,
+    ) -> Option<Finished<NonNull<Link>>> {
+        // A palette may drop keys now, whose drops are user code: no event runs, so that what they
+        // post is not kept (see `Queue::keep`).
+        self.current.leave();
+        self.time_passes();
+        // SAFETY: by contract.
+        match unsafe { cell.as_ref().bury(link) } {
+            Buried::Dead => {
+                // SAFETY: it is dead; its memory is given back once.
+                unsafe {
+                    std::ptr::drop_in_place(cell.as_ptr());
+                    self.give_cell(cell);
+                }
+                self.give_credit();
+                None
+            }
+            Buried::Passed(finished) => {
+                if finished != Finished::Gap {
+                    // SAFETY: the grave's count is ours, and its link is out of the queue.
+                    unsafe { self.drop_handle(cell) };
+                }
+                if let Finished::Next(_) = finished {
+                    // SAFETY: we hold it.
+                    self.current.enter(unsafe { cell.as_ref() });
+                }
+                Some(finished)
+            }
+        }
+    }
+
+    /// Gives back a handle's count; the last one posts the grave.
+    ///
+    /// # Safety
+    ///
+    /// The count is the caller's, and the color is not the default one.
+    pub(crate) unsafe fn drop_handle(&self, cell: NonNull<ColorCell>) {
+        // SAFETY: our count keeps the cell, until the grave is run; we have not queued it yet.
+        unsafe {
+            if cell.as_ref().life.release() {
+                let (home, entry) = (cell.as_ref().home(), cell.as_ref().entry());
+                if ColorCell::dig(cell) == Posted::BecameRunnable {
+                    self.make_runnable(entry, home, GRAVE_WORTH);
+                }
+            }
         }
     }
 }

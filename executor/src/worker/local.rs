@@ -1,10 +1,5 @@
 //! The part of a worker that only its own thread touches, and the way from a thread to it.
 //!
-//! A post on a worker goes through here: it takes an event from the worker's magazine, appends it to the color, with
-//! one exchange or, if it is the own color of the event that runs, with none, and, if the color was idle, puts it into the
-//! worker's run queue.
-//! Nothing on this way is written by another core, but the color's tail when others post to it.
-//!
 //! `Local` lives on the stack of the worker's thread, and a thread-local pointer leads to it. All
 //! fields are cells: user code that runs inside an event reaches the same `Local` through its `Cx`,
 //! through handles, and through drops.
@@ -14,8 +9,8 @@ use std::panic::Location;
 use std::ptr::{self, NonNull};
 
 use crossbeam_deque::Worker as Deque;
+use dapple_colors::Priority;
 use dapple_colors::priority::Aging;
-use dapple_colors::{Posted, Priority};
 
 use super::current::Current;
 use super::entry::Entry;
@@ -23,7 +18,6 @@ use super::lanes::Resorting;
 use super::shared::{WorkerShared, add};
 use super::steal::{DOMAIN_TRAFFIC, UNCOLORED_TRAFFIC};
 use crate::color::cell::{ColorCell, UNKNOWN, blend, blend_thousandths};
-use crate::cx::Cx;
 use crate::domain::done::Steps;
 use crate::event::Event;
 use crate::metrics::{Sample, Sampler};
@@ -62,7 +56,7 @@ pub(crate) struct Local {
     pub(crate) posts: Cell<u32>,
     /// Of these, those of events to their own color, and those without a color.
     pub(crate) self_posts: Cell<u32>,
-    uncolored_posts: Cell<u32>,
+    pub(super) uncolored_posts: Cell<u32>,
     /// Events without a color that have run here.
     pub(super) uncolored_events: Cell<u32>,
     /// Of these, those of domains, since entries were last learned from.
@@ -232,175 +226,6 @@ impl Local {
     pub(crate) unsafe fn give_cell(&self, memory: NonNull<ColorCell>) {
         // SAFETY: by contract; all cells of a runtime are slots of its slab.
         unsafe { self.cells.borrow_mut().give(memory.cast(), &self.core.cells) };
-    }
-
-    /// A closure as an event, stamped if it is sampled.
-    #[inline]
-    pub(crate) fn event<F: FnOnce(&mut Cx) + Send + 'static>(
-        &self,
-        f: F,
-        site: &'static Location<'static>,
-    ) -> NonNull<Event> {
-        let posted = self.stamp();
-        // SAFETY: the memory is fresh or recycled, and ours.
-        unsafe { Event::write(self.take_memory(), f, site, posted) }
-    }
-
-    /// Memory for an event made on whatever thread this is.
-    pub(crate) fn memory_for(core: &Core) -> NonNull<Event> {
-        let outside = || core.events.take_outside().cast();
-        Local::current(core).map_or_else(outside, Local::take_memory)
-    }
-
-    /// Posts to a color.
-    ///
-    /// # Safety
-    ///
-    /// The caller has a handle of the color, or runs on it.
-    #[inline]
-    pub(crate) unsafe fn post<F: FnOnce(&mut Cx) + Send + 'static>(
-        &self,
-        cell: NonNull<ColorCell>,
-        f: F,
-        site: &'static Location<'static>,
-    ) {
-        // Never refused, so that no drop of a closure runs inside of a post (C16): what is posted while
-        // the runtime stops is dropped when the worker leaves its loop.
-        let event = self.event(f, site);
-        // SAFETY: by contract; the event is fresh.
-        unsafe { self.enqueue(cell, event) }
-    }
-
-    /// Appends an event to a color, and queues the color if it was idle.
-    ///
-    /// # Safety
-    ///
-    /// As [`ColorCell::push`].
-    #[inline(always)]
-    pub(crate) unsafe fn enqueue(&self, cell: NonNull<ColorCell>, event: NonNull<Event>) {
-        if self.current.may_keep(cell) {
-            self.self_posts.set(self.self_posts.get().wrapping_add(1));
-            // SAFETY: an event of the color runs here, so we hold it; the event is the caller's.
-            if unsafe { cell.as_ref().keep(event) } {
-                return self.count_posts(1);
-            }
-        }
-        // SAFETY: by contract.
-        unsafe { self.enqueue_behind(cell, event) }
-    }
-
-    /// The same, behind everything that is in the queue, even by an event of the color.
-    ///
-    /// # Safety
-    ///
-    /// As [`ColorCell::push`].
-    #[inline]
-    pub(crate) unsafe fn enqueue_behind(&self, cell: NonNull<ColorCell>, event: NonNull<Event>) {
-        // SAFETY: by contract.
-        unsafe {
-            match cell.as_ref().is_plain() {
-                true => self.append_in(cell, event, true),
-                false => self.enqueue_bounded(cell, event),
-            }
-        }
-    }
-
-    /// The same of a shared event: if the color is idle, it is let go at once.
-    ///
-    /// # Safety
-    ///
-    /// As [`ColorCell::push`].
-    pub(crate) unsafe fn enqueue_shared(&self, cell: NonNull<ColorCell>, event: NonNull<Event>) {
-        // SAFETY: by contract; a color that was idle, and is not queued, is ours.
-        unsafe {
-            if cell.as_ref().is_bounded() {
-                cell.as_ref().enter_bound(event);
-            }
-            if cell.as_ref().push(event) == Posted::Behind {
-                return self.count_posts(1);
-            }
-            let current = self.current.set_aside();
-            self.go_on(cell);
-            self.current.put_back(current);
-        }
-    }
-
-    /// The same; the color may be bounded.
-    ///
-    /// # Safety
-    ///
-    /// As [`ColorCell::push`].
-    #[cold]
-    #[inline(never)]
-    unsafe fn enqueue_bounded(&self, cell: NonNull<ColorCell>, event: NonNull<Event>) {
-        // SAFETY: by contract.
-        unsafe {
-            if cell.as_ref().is_bounded() {
-                cell.as_ref().enter_bound(event);
-            }
-            self.append(cell, event);
-        }
-    }
-
-    /// The same of an event that has been counted, or whose color is not bounded.
-    ///
-    /// # Safety
-    ///
-    /// As [`ColorCell::push`].
-    pub(crate) unsafe fn append(&self, cell: NonNull<ColorCell>, event: NonNull<Event>) {
-        // SAFETY: by contract.
-        unsafe { self.append_in(cell, event, false) }
-    }
-
-    /// The same; is the color surely of the normal class?
-    ///
-    /// # Safety
-    ///
-    /// As [`ColorCell::push`].
-    #[inline(always)]
-    unsafe fn append_in(&self, cell: NonNull<ColorCell>, event: NonNull<Event>, is_normal: bool) {
-        self.count_posts(1);
-        // SAFETY: by contract.
-        if unsafe { cell.as_ref().push(event) } == Posted::BecameRunnable {
-            // SAFETY: the color has an event that only we can make run, so the cell is there.
-            let color = unsafe { cell.as_ref() };
-            let (home, worth) = (color.home(), color.worth());
-            match is_normal {
-                true => self.make_runnable_in(Entry::normal_color(cell), home, worth, true),
-                false => self.make_runnable(color.entry(), home, worth),
-            }
-        }
-    }
-
-    /// So many posts more.
-    #[inline]
-    pub(crate) fn count_posts(&self, n: u32) {
-        self.posts.set(self.posts.get().wrapping_add(n));
-    }
-
-    /// Posts an event without color.
-    #[inline]
-    pub(crate) fn post_uncolored<F: FnOnce(&mut Cx) + Send + 'static>(
-        &self,
-        f: F,
-        site: &'static Location<'static>,
-    ) {
-        self.queue_event(self.event(f, site));
-    }
-
-    /// Queues an event without color.
-    #[inline]
-    pub(crate) fn queue_event(&self, event: NonNull<Event>) {
-        self.queue_event_as(event, Priority::Normal);
-    }
-
-    /// The same, in a class.
-    #[inline(always)]
-    pub(crate) fn queue_event_as(&self, event: NonNull<Event>, class: Priority) {
-        self.count_posts(1);
-        self.uncolored_posts.set(self.uncolored_posts.get().wrapping_add(1));
-        let is_normal = class == Priority::Normal;
-        self.make_runnable_in(Entry::event(event, class), self.index, UNKNOWN, is_normal);
     }
 
     /// The time, if what begins now is sampled; otherwise 0.

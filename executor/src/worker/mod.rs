@@ -3,10 +3,10 @@
 //! * [`entry`]: what stands in a run queue.
 //! * [`hold`]: what the holder of a color does without running anything.
 //! * [`current`]: what the event that runs has.
-//! * [`local`]: what only the worker's own thread touches, and posting from there.
+//! * [`local`]: what only the worker's own thread touches; [`post`]: posting from there.
 //! * [`shared`]: what other threads touch; [`private`]: run-queue entries that they touch only in need.
 //! * [`run_queue`]: what is queued where; [`lanes`]: by class.
-//! * [`turn`]: running a color for a turn; [`free`]: running what stands in no color's queue; [`dispose`]: dropping what nobody will run.
+//! * [`turn`]: running a color for a turn; [`run_event`]: one event; [`free`]: running what stands in no color's queue; [`dispose`]: dropping what nobody will run.
 //! * [`steal`]: taking work from the others, if it pays; [`trial`]: finding out whether it does;
 //!   [`price`]: what a move costs on this machine; [`neighbours`]: whom to ask first.
 //! * [`watch`]: serving what waits behind a stuck worker.
@@ -37,8 +37,12 @@ pub(crate) mod local;
 #[cfg(not(loom))]
 pub(crate) mod neighbours;
 #[cfg(not(loom))]
+mod post;
+#[cfg(not(loom))]
 pub(crate) mod price;
 pub(crate) mod private;
+#[cfg(not(loom))]
+mod run_event;
 #[cfg(not(loom))]
 mod run_queue;
 #[cfg(not(loom))]

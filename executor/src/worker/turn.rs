@@ -3,20 +3,19 @@
 //! A panic ends its event only (C11). One `catch_unwind` spans a turn, not an event: the turn keeps
 //! its place outside of it, and after a panic goes on with what follows the event that panicked.
 
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
-use dapple_colors::{Finished, Pace, Posted, Turn, TurnStep};
+use dapple_colors::{Finished, Pace, Turn, TurnStep};
 
 use super::entry::{Entry, Job};
 use super::local::Local;
 use super::shared::add;
-use crate::color::cell::{Buried, ColorCell, GRAVE_WORTH, UNKNOWN};
+use crate::color::cell::{ColorCell, UNKNOWN};
 use crate::color::queue::Link;
 use crate::cx::Cx;
 use crate::event::{Event, Header, Kind};
 use crate::metrics::{Measure, Sample};
-use crate::panic;
 use crate::runtime::core::Phase;
 use crate::sync::Ordering;
 
@@ -242,48 +241,6 @@ impl Local {
         }
     }
 
-    /// The event of `ended` has run. If it is of the own list, it leaves it; in any case the first one that is left
-    /// there is next.
-    #[inline]
-    pub(super) fn pass_own(
-        &self,
-        cell: NonNull<ColorCell>,
-        ended: NonNull<Link>,
-    ) -> Option<NonNull<Link>> {
-        // SAFETY: we hold the color.
-        let queue = unsafe { &cell.as_ref().queue };
-        let own = queue.own()?;
-        if own != ended {
-            return Some(own);
-        }
-        // SAFETY: we hold the color; what left the list is ours, and its closure is spent.
-        unsafe {
-            queue.drop_own(own);
-            self.give_memory(Event::of(Header::of(own)));
-        }
-        queue.own()
-    }
-
-    /// The event at the head, whose closure is spent, leaves the queue.
-    ///
-    /// # Safety
-    ///
-    /// As [`Queue::finish`](crate::color::queue::Queue::finish).
-    #[inline]
-    pub(super) unsafe fn finish(
-        &self,
-        cell: NonNull<ColorCell>,
-        spent: NonNull<Link>,
-    ) -> Finished<NonNull<Link>> {
-        // SAFETY: by contract.
-        let finished = unsafe { cell.as_ref().queue.finish(spent) };
-        if finished != Finished::Gap {
-            // SAFETY: the link is out of the queue, and its closure is spent.
-            unsafe { self.give_memory(Event::of(Header::of(spent))) };
-        }
-        finished
-    }
-
     /// Goes to what is behind a link. False: the color is let go.
     fn follow(&self, p: &mut Progress, finished: Finished<NonNull<Link>>) -> bool {
         match finished {
@@ -388,106 +345,6 @@ impl Local {
         true
     }
 
-    /// # Safety
-    ///
-    /// The caller holds the color, and `link` is its head and its grave. None: the color is gone.
-    pub(super) unsafe fn visit_grave(
-        &self,
-        cell: NonNull<ColorCell>,
-        link: NonNull<Link>,
-    ) -> Option<Finished<NonNull<Link>>> {
-        // A palette may drop keys now, whose drops are user code: no event runs, so that what they
-        // post is not kept (see `Queue::keep`).
-        self.current.leave();
-        self.time_passes();
-        // SAFETY: by contract.
-        match unsafe { cell.as_ref().bury(link) } {
-            Buried::Dead => {
-                // SAFETY: it is dead; its memory is given back once.
-                unsafe {
-                    std::ptr::drop_in_place(cell.as_ptr());
-                    self.give_cell(cell);
-                }
-                self.give_credit();
-                None
-            }
-            Buried::Passed(finished) => {
-                if finished != Finished::Gap {
-                    // SAFETY: the grave's count is ours, and its link is out of the queue.
-                    unsafe { self.drop_handle(cell) };
-                }
-                if let Finished::Next(_) = finished {
-                    // SAFETY: we hold it.
-                    self.current.enter(unsafe { cell.as_ref() });
-                }
-                Some(finished)
-            }
-        }
-    }
-
-    /// Gives back a handle's count; the last one posts the grave.
-    ///
-    /// # Safety
-    ///
-    /// The count is the caller's, and the color is not the default one.
-    pub(crate) unsafe fn drop_handle(&self, cell: NonNull<ColorCell>) {
-        // SAFETY: our count keeps the cell, until the grave is run; we have not queued it yet.
-        unsafe {
-            if cell.as_ref().life.release() {
-                let (home, entry) = (cell.as_ref().home(), cell.as_ref().entry());
-                if ColorCell::dig(cell) == Posted::BecameRunnable {
-                    self.make_runnable(entry, home, GRAVE_WORTH);
-                }
-            }
-        }
-    }
-
-    /// # Safety
-    ///
-    /// The event is the caller's, and has not run.
-    #[inline]
-    pub(super) unsafe fn run_event(&self, event: NonNull<Event>, label: u32, cx: &mut Cx) {
-        // SAFETY: by contract.
-        let (posted, site) = unsafe { (Event::posted(event), Event::site(event)) };
-        self.publish_site(site);
-        if posted == 0 {
-            self.time_passes();
-            // SAFETY: by contract.
-            unsafe { Event::run(event, cx) }
-        } else {
-            // SAFETY: by contract.
-            unsafe { self.run_measured(event, posted, label, cx) }
-        }
-    }
-
-    /// Says where what runs now was posted, for whoever watches; see `watch`.
-    #[inline]
-    pub(crate) fn publish_site(&self, site: &'static Location<'static>) {
-        let published = &self.shared().published;
-        published.site.store(std::ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
-    }
-
-    /// # Safety
-    ///
-    /// As [`run_event`](Self::run_event).
-    #[cold]
-    #[inline(never)]
-    unsafe fn run_measured(&self, event: NonNull<Event>, posted: u64, label: u32, cx: &mut Cx) {
-        struct Stop<'a>(&'a Local, u64, u32);
-        impl Drop for Stop<'_> {
-            fn drop(&mut self) {
-                let took = self.0.now().saturating_sub(self.1);
-                self.0.sample(Sample::new(Measure::RunTime, self.2, took));
-            }
-        }
-        let now = self.now();
-        self.sample(Sample::new(Measure::QueueDelay, label, now.saturating_sub(posted)));
-        let _stop = Stop(self, now, label);
-        self.time_passes();
-        // SAFETY: by contract.
-        unsafe { Event::run(event, cx) }
-    }
-
     fn look_at_clock(&self, p: &mut Progress) -> TurnStep {
         let now = self.now();
         if p.begin == 0 {
@@ -515,23 +372,6 @@ impl Local {
         let traffic = events.saturating_sub(own) + out.min(events.saturating_mul(MOST_OUT));
         color.learn(took, events, traffic);
         self.sample(Sample::new(Measure::TurnLength, color.label(), took));
-    }
-
-    #[cold]
-    pub(super) fn event_panicked(
-        &self,
-        payload: Box<dyn std::any::Any + Send>,
-        link: NonNull<Link>,
-        label: u32,
-    ) {
-        add(&self.shared().counters.panics, 1);
-        let header = Header::of(link);
-        // SAFETY: what stands at the head of a color that we hold is ours; only a grave is no event.
-        let site = unsafe {
-            (header.as_ref().kind() != Kind::Grave).then(|| Event::site(Event::of(header)))
-        };
-        panic::report(&self.core, payload, site, label);
-        self.time_passes();
     }
 }
 

@@ -1,0 +1,325 @@
+//! How a token of an async event gets to another context and back: sections in global, anon, sub-events, and the commit.
+//!
+//! The token leaves the future with a step of the domain's, and a promise brings it back.
+
+use std::future::{Future, IntoFuture};
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use dapple_colors::Context;
+
+use super::contexts::{AnonCx, InGlobal, MayGlobal, NoneCx, ReachesAnon, Rights};
+use super::done::Done;
+use super::held::{self, Place};
+use super::part::Part;
+use super::token::{Token, What};
+use crate::cx::Cx;
+use crate::task::error::JoinError;
+use crate::task::packet::{Packet, Promise, promise};
+
+/// A section in global, and what it returns.
+struct Section<F, T> {
+    f: F,
+    promise: Promise<T>,
+    site: &'static Location<'static>,
+}
+
+impl<S, F, T> Part<S> for Section<F, (T, AnonCx<S>)>
+where
+    S: Send + Sync + 'static,
+    T: Send + 'static,
+    F: FnOnce(&mut InGlobal<S>) -> T + Send + 'static,
+{
+    fn run(self, token: Token<S>, cx: &mut Cx) {
+        let Section { f, mut promise, site } = self;
+        if !promise.is_awaited() {
+            return token.cancel();
+        }
+        promise.panics();
+        let mut g = InGlobal::new(token);
+        let value = f(&mut g);
+        promise.goes_on();
+        let part = HandOver { promise, value };
+        g.token.then(What::Downgrade, part, site).carry_out(cx);
+    }
+
+    fn is_covered(&mut self) {
+        self.promise.is_poisoned();
+    }
+}
+
+/// The first half of a section in global, before the event is alone (I9).
+struct Before<F, G, T> {
+    f: F,
+    alone: G,
+    promise: Promise<T>,
+    site: &'static Location<'static>,
+}
+
+impl<S, F, G, B, T> Part<S> for Before<F, G, (T, AnonCx<S>)>
+where
+    S: Send + Sync + 'static,
+    B: Send + 'static,
+    T: Send + 'static,
+    F: FnOnce(&mut InGlobal<S>) -> B + Send + 'static,
+    G: FnOnce(&mut InGlobal<S>, B) -> T + Send + 'static,
+{
+    fn run(self, token: Token<S>, cx: &mut Cx) {
+        let Before { f, alone, mut promise, site } = self;
+        if !promise.is_awaited() {
+            return token.cancel();
+        }
+        promise.panics();
+        let mut g = InGlobal::new(token);
+        let before = f(&mut g);
+        promise.goes_on();
+        let part = Alone { alone, before, promise, site };
+        g.token.then(What::Alone, part, site).carry_out(cx);
+    }
+
+    fn is_covered(&mut self) {
+        self.promise.is_poisoned();
+    }
+}
+
+/// The second half.
+struct Alone<G, B, T> {
+    alone: G,
+    before: B,
+    promise: Promise<T>,
+    site: &'static Location<'static>,
+}
+
+impl<S, G, B, T> Part<S> for Alone<G, B, (T, AnonCx<S>)>
+where
+    S: Send + Sync + 'static,
+    B: Send + 'static,
+    T: Send + 'static,
+    G: FnOnce(&mut InGlobal<S>, B) -> T + Send + 'static,
+{
+    fn run(self, token: Token<S>, cx: &mut Cx) {
+        let Alone { alone, before, mut promise, site } = self;
+        promise.panics();
+        let mut g = InGlobal::new(token);
+        let value = alone(&mut g, before);
+        promise.goes_on();
+        let part = HandOver { promise, value };
+        g.token.then(What::Downgrade, part, site).carry_out(cx);
+    }
+
+    fn is_covered(&mut self) {
+        self.promise.is_poisoned();
+    }
+}
+
+/// The event is in anon: the future has its token again.
+struct HandOver<V, T> {
+    promise: Promise<T>,
+    value: V,
+}
+
+impl<S, V> Part<S> for HandOver<V, (V, AnonCx<S>)>
+where
+    S: Send + Sync + 'static,
+    V: Send + 'static,
+{
+    fn run(self, token: Token<S>, _: &mut Cx) {
+        self.promise.keep(Ok((self.value, AnonCx::new(token))));
+    }
+}
+
+/// The same, without a value.
+struct HandAnon<T>(Promise<T>);
+
+impl<S: Send + Sync + 'static> Part<S> for HandAnon<AnonCx<S>> {
+    fn run(self, token: Token<S>, _: &mut Cx) {
+        self.0.keep(Ok(AnonCx::new(token)));
+    }
+
+    fn is_covered(&mut self) {
+        self.0.is_poisoned();
+    }
+}
+
+/// A sub-event has begun.
+struct HandNone<T>(Promise<T>);
+
+impl<S: Send + Sync + 'static> Part<S> for HandNone<NoneCx<S, MayGlobal>> {
+    fn run(self, token: Token<S>, _: &mut Cx) {
+        self.0.keep(Ok(NoneCx::new(token)));
+    }
+
+    fn is_covered(&mut self) {
+        self.0.is_poisoned();
+    }
+}
+
+/// A token on its way back to the future that waits for it. Dropping it cancels the event.
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct Reaching<T> {
+    packet: Arc<Packet<T>>,
+    /// Of the event that waits, until it does not any more.
+    place: Option<Place>,
+}
+
+impl<T: held::Gives> Future for Reaching<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if let Some(place) = this.place {
+            place.check();
+        }
+        let outcome = this.packet.poll(cx);
+        if let Poll::Ready(outcome) = &outcome {
+            this.place.take().inspect(Place::ends);
+            if let Ok(token) = outcome {
+                token.place().begins();
+            }
+        }
+        outcome
+    }
+}
+
+impl<T> Drop for Reaching<T> {
+    fn drop(&mut self) {
+        self.place.take().inspect(Place::ends);
+    }
+}
+
+impl<T> std::fmt::Debug for Reaching<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reaching").finish_non_exhaustive()
+    }
+}
+
+/// Has a token leave for `what`, and waits until it comes back by `part`.
+fn reach<S, T, K>(
+    token: Token<S>,
+    what: What,
+    part: impl FnOnce(Promise<T>) -> K,
+    site: &'static Location<'static>,
+) -> Reaching<T>
+where
+    S: Send + Sync + 'static,
+    K: Part<S>,
+{
+    let place = token.place();
+    let (promise, packet) = promise();
+    // Dropped, it is queued.
+    drop(token.then(what, part(promise), site));
+    // The task still waits for it.
+    place.begins();
+    Reaching { packet, place: Some(place) }
+}
+
+impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
+    /// Runs `f` in global, and goes on in anon: for async events. It begins when no earlier event is in global, or may still enter
+    /// global or anon; in read_write mode when all earlier ones have left anon, too.
+    ///
+    /// # Errors
+    ///
+    /// When `f` panicked; when an earlier event has poisoned the domain; when the runtime stops.
+    #[track_caller]
+    pub fn global<T, F>(self, f: F) -> Reaching<(T, AnonCx<S>)>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut InGlobal<S>) -> T + Send + 'static,
+    {
+        let site = Location::caller();
+        let part = |promise| Section { f, promise, site };
+        reach(self.token, What::Upgrade(Context::Global), part, site)
+    }
+
+    /// The same in two parts: `before` runs in global; then all earlier events commit, and what this one has deferred runs; then
+    /// `alone` runs with the domain to itself, and may do what cannot be deferred (I9). It gets what `before` has returned.
+    ///
+    /// # Errors
+    ///
+    /// As [`global`](Self::global).
+    #[track_caller]
+    pub fn global_exclusive<B, T, F, G>(self, before: F, alone: G) -> Reaching<(T, AnonCx<S>)>
+    where
+        B: Send + 'static,
+        T: Send + 'static,
+        F: FnOnce(&mut InGlobal<S>) -> B + Send + 'static,
+        G: FnOnce(&mut InGlobal<S>, B) -> T + Send + 'static,
+    {
+        let site = Location::caller();
+        let part = |promise| Before { f: before, alone, promise, site };
+        reach(self.token, What::Upgrade(Context::Global), part, site)
+    }
+}
+
+impl<S: Send + Sync + 'static, R: ReachesAnon> NoneCx<S, R> {
+    /// Goes to anon: for async events. It is entered when no earlier event is in global, or may still reach it.
+    ///
+    /// # Errors
+    ///
+    /// When an earlier event has poisoned the domain; when the runtime stops.
+    #[track_caller]
+    pub fn anon(self) -> Reaching<AnonCx<S>> {
+        let site = Location::caller();
+        reach(self.token, What::Upgrade(Context::Anon), HandAnon, site)
+    }
+}
+
+macro_rules! commits {
+    ($name:ident [$($rights:ident)?]) => {
+        impl<S: Send + Sync + 'static $(, $rights: Rights)?> $name<S $(, $rights)?> {
+            /// Commits, and goes on as a sub-event, which takes its ticket when this one has committed: for async events.
+            ///
+            /// # Errors
+            ///
+            /// When an earlier event has poisoned the domain; when the runtime stops.
+            #[track_caller]
+            pub fn commit_next(self) -> Reaching<NoneCx<S, MayGlobal>> {
+                let what = What::Commit(MayGlobal::HIGHEST);
+                reach(self.token, what, HandNone, Location::caller())
+            }
+        }
+    };
+}
+
+commits!(NoneCx[R]);
+commits!(AnonCx[]);
+
+/// The commit of an async event: it ends when the event has committed, its deferred actions included.
+#[derive(Debug)]
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct Committing(Option<CommitPacket>);
+
+struct CommitPacket(Arc<Packet<()>>);
+
+impl std::fmt::Debug for CommitPacket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CommitPacket")
+    }
+}
+
+impl IntoFuture for Done {
+    type Output = Result<(), JoinError>;
+    type IntoFuture = Committing;
+
+    /// Carries it out. After a `commit` the future ends when the event has committed; it says that it was cancelled if the event was covered by
+    /// poison, or the runtime stops. After anything else it ends at once.
+    fn into_future(mut self) -> Committing {
+        let (promise, packet) = promise();
+        let committing = self.notify(promise).then_some(CommitPacket(packet));
+        drop(self);
+        Committing(committing)
+    }
+}
+
+impl Future for Committing {
+    type Output = Result<(), JoinError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        match &self.0 {
+            Some(packet) => packet.0.poll(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
