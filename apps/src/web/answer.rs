@@ -149,6 +149,11 @@ impl Answers {
             Site::Demo(_) => Err(io::ErrorKind::NotFound.into()),
             Site::Folder(root) => root.find(&path).and_then(|found| load(&path, found, read_cold)),
         };
+        // Somebody has a lease on it, or renames all the time: to wait again would not help.
+        let found = found.map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => io::ErrorKind::ResourceBusy.into(),
+            _ => error,
+        });
         Fetched { path, found }
     }
 }
@@ -186,7 +191,8 @@ fn read_cached(file: &File, size: u64) -> io::Result<Vec<u8>> {
     while filled < wanted {
         let mut rest = [IoSliceMut::new(&mut bytes[filled..])];
         match rustix::io::preadv2(file, &mut rest, filled as u64, ReadWriteFlags::NOWAIT) {
-            Ok(0) => break,
+            // It has become shorter; or the kernel (5.9, 5.10) says so of what is not in memory.
+            Ok(0) => return Err(io::ErrorKind::WouldBlock.into()),
             Ok(n) => filled += n,
             Err(Errno::INTR) => {}
             // A file system that cannot tell.
@@ -194,7 +200,6 @@ fn read_cached(file: &File, size: u64) -> io::Result<Vec<u8>> {
             Err(error) => return Err(error.into()),
         }
     }
-    bytes.truncate(filled);
     Ok(bytes)
 }
 
@@ -234,6 +239,7 @@ fn status_of(error: &io::Error) -> Status {
     match error.kind() {
         NotFound | NotADirectory | InvalidFilename => Status::NotFound,
         PermissionDenied => Status::Forbidden,
+        ResourceBusy => Status::Unavailable,
         _ => match error.raw_os_error() {
             // Out of descriptors or memory: later perhaps.
             Some(code) if is_shortage(code) => Status::Unavailable,

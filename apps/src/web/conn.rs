@@ -104,8 +104,12 @@ impl WebConn {
     }
 
     /// Has a file read that is on a disk, and nothing answered until it is there.
-    fn fetch(&self, path: Vec<u8>, conn: &mut Conn) {
-        let Some(connection) = self.me.upgrade() else { return conn.abort() };
+    fn fetch(&mut self, path: Vec<u8>, conn: &mut Conn) {
+        let Some(connection) = self.me.upgrade() else {
+            // The very first moment of a connection: there is no way back to it yet.
+            self.fetched = Some(self.server.0.answers.fetch(path));
+            return conn.come_back();
+        };
         conn.pause();
         let server = Arc::clone(&self.server.0);
         let (asked, color) = (path.clone(), connection.color().clone());

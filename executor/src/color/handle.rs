@@ -265,6 +265,7 @@ impl Color {
             let cell = self.0.as_ref();
             if cell.life.release() {
                 let core = CoreRef::of(self.core());
+                let _outside = Outside::from_outside(&core);
                 let (home, entry) = (cell.home(), cell.entry());
                 if ColorCell::dig(self.0) == Posted::BecameRunnable {
                     core.inject(home, entry, GRAVE_WORTH);

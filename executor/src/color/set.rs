@@ -303,10 +303,9 @@ fn post_places<F: FnOnce(&mut Cx) + Send + 'static>(
     let idle = places.iter().filter(|place| place.became_runnable).map(|place| place.cell);
     match local {
         Some(local) => {
-            let current = local.current.set_aside();
+            let _aside = local.current.set_aside();
             // SAFETY: they were idle, and have not been queued: we hold them.
             idle.for_each(|cell| unsafe { local.go_on(cell) });
-            local.current.put_back(current);
         }
         None => idle.for_each(|cell| {
             // SAFETY: the caller has a handle.

@@ -19,6 +19,17 @@ pub(crate) struct Current {
     is_aside: Cell<bool>,
 }
 
+/// The color of the event that runs, which does not have it until this is dropped; see [`Current::set_aside`].
+pub(crate) struct Aside<'a>(&'a Current, *const ColorCell);
+
+impl Drop for Aside<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.is_aside.set(false);
+        self.0.color.set(self.1);
+    }
+}
+
 const BOUNDED: usize = 1;
 const _: () = assert!(align_of::<ColorCell>() > BOUNDED);
 
@@ -53,17 +64,10 @@ impl Current {
 
     /// What runs posts, and this worker may take hold of another color for a moment.
     #[inline]
-    pub(crate) fn set_aside(&self) -> *const ColorCell {
+    pub(crate) fn set_aside(&self) -> Aside<'_> {
         let color = self.color.replace(ptr::null());
         self.is_aside.set(!color.is_null());
-        color
-    }
-
-    /// The moment is over.
-    #[inline]
-    pub(crate) fn put_back(&self, color: *const ColorCell) {
-        self.is_aside.set(false);
-        self.color.set(color);
+        Aside(self, color)
     }
 
     /// A shared event runs, or none any more.

@@ -103,9 +103,8 @@ impl Local {
             if cell.as_ref().push(event) == Posted::Behind {
                 return self.count_posts(1);
             }
-            let current = self.current.set_aside();
+            let _aside = self.current.set_aside();
             self.go_on(cell);
-            self.current.put_back(current);
         }
     }
 

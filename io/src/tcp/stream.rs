@@ -130,8 +130,11 @@ impl Ready for Edges {
 
     /// The reactor ends: what waits finds out by trying.
     fn end(&self) {
-        self.read.end();
+        let read = catch_unwind(AssertUnwindSafe(|| self.read.end()));
         self.write.end();
+        if let Err(payload) = read {
+            resume_unwind(payload);
+        }
     }
 }
 
