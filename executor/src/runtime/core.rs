@@ -50,12 +50,13 @@ pub(crate) enum Phase {
 pub(crate) struct Core {
     /// The pointer to the allocation, from which every [`CoreRef`] is made.
     me: NonNull<Core>,
-    /// Has there been a color that is not of the normal class?
-    has_classes: AtomicBool,
+    /// Has there been a color that is not of the normal class? Read before every entry of a run queue, so it has a line of its own.
+    has_classes: CachePadded<AtomicBool>,
     /// How many colors have been raised to a higher class while they may have stood in a run queue.
     pub(crate) raised: AtomicUsize,
     refs: AtomicUsize,
-    phase: AtomicU8,
+    /// Read after every event.
+    phase: CachePadded<AtomicU8>,
     pub(crate) workers: Box<[CachePadded<WorkerShared>]>,
     /// Workers whose threads have not left their loop.
     pub(crate) live_workers: AtomicUsize,
@@ -102,10 +103,10 @@ impl Core {
         let sleep = Sleep::new(workers.len());
         let core = Box::new(Core {
             me: NonNull::dangling(),
-            has_classes: AtomicBool::new(false),
+            has_classes: AtomicBool::new(false).into(),
             raised: AtomicUsize::new(0),
             refs: AtomicUsize::new(1),
-            phase: AtomicU8::new(Phase::Running as u8),
+            phase: AtomicU8::new(Phase::Running as u8).into(),
             live_workers: AtomicUsize::new(0),
             workers: workers.into_iter().map(CachePadded::new).collect(),
             settings,

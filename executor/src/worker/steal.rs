@@ -168,6 +168,9 @@ impl Local {
     /// Half, because colors that feed themselves never come to an end: then nobody is idle again, and what one worker has
     /// more than the other it keeps. The eager policy takes a batch.
     fn take_from(&self, victim: &WorkerShared) -> bool {
+        if !self.core.has_classes() {
+            return self.take_class_from(victim, Priority::Normal);
+        }
         Priority::ALL.into_iter().any(|class| self.take_class_from(victim, class))
     }
 
