@@ -223,7 +223,11 @@ impl Local {
     /// Takes what waits behind a worker that is stuck, up to a number, as guests.
     pub(super) fn take_as_guests(&self, victim: &WorkerShared) {
         let worth = victim.published.entry_nanos.load(Ordering::Relaxed);
-        let open = (0..RESCUE_BATCH).map_while(|_| take_one(victim));
+        let has_classes = self.core.has_classes();
+        let open = (0..RESCUE_BATCH).map_while(|_| match has_classes {
+            true => take_one(victim),
+            false => take_one_of(victim, Priority::Normal),
+        });
         let mut taken = open.map(|entry| self.queue(entry.into_guest(), worth)).count();
         for entry in victim.private.take(RESCUE_BATCH - taken) {
             self.queue(entry.into_guest(), worth);
@@ -278,10 +282,13 @@ impl Local {
 
 /// One entry of a worker, of the highest class, for whoever disposes of what is left, or rescues it.
 pub(super) fn take_one(worker: &WorkerShared) -> Option<Entry> {
-    Priority::ALL.into_iter().find_map(|class| {
-        let lane = worker.lane(class);
-        retry(|| lane.inbox.steal()).or_else(|| retry(|| lane.stealer.steal()))
-    })
+    Priority::ALL.into_iter().find_map(|class| take_one_of(worker, class))
+}
+
+/// The same, of one class.
+fn take_one_of(worker: &WorkerShared, class: Priority) -> Option<Entry> {
+    let lane = worker.lane(class);
+    retry(|| lane.inbox.steal()).or_else(|| retry(|| lane.stealer.steal()))
 }
 
 fn retry<T>(mut attempt: impl FnMut() -> Steal<T>) -> Option<T> {
