@@ -42,6 +42,8 @@ fn i5_a_section_in_global_gives_back_what_it_returns_and_a_token_in_anon() {
         let expected: Vec<u64> = (1..=50).collect();
         assert_eq!(results, expected, "I1: tickets are taken when the events are spawned");
         assert_eq!(log.read(), expected, "I7: effects are in the order of tickets");
+        // Who awaits a commit is told by its last action; the order hears of it when that has returned.
+        rt.wait_idle();
         assert_eq!((rt.metrics().panics(), d.uncommitted()), (0, 0));
     });
 }
