@@ -34,6 +34,8 @@
 //! * [`runtime`]: a [`dapple::Builder`] whose workers sleep in the reactor.
 //! * [`Io`]: the way to the reactor: [`Io::on_readable`], [`Io::on_signal`], [`Io::listen`].
 //! * [`tcp`]: listeners, buffered connections, and streams for async tasks.
+//! * [`TimeoutStream`]: such a stream with limits of time.
+//! * `tls`, with the feature of that name: TLS streams by rustls.
 //! * `hyper`, with the feature of that name: a bridge to hyper.
 //!
 //! Readiness that arrives on a worker's poller is posted as an event to a color; callbacks never run
@@ -47,11 +49,15 @@ mod reactor;
 mod signal;
 mod sys;
 pub mod tcp;
+mod timeout;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 use std::sync::Arc;
 
 pub use fd::Registration;
 pub use reactor::Io;
+pub use timeout::TimeoutStream;
 
 /// A builder of a runtime whose workers sleep in a reactor, one `mio::Poll` each.
 ///

@@ -249,6 +249,15 @@ impl AsyncStream {
         self.edges.read.poll(cx, || socket.recv(buf))
     }
 
+    #[cfg(feature = "tls")]
+    pub(crate) fn poll_read_slice(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.edges.read.poll(cx, || (&self.stream).read(buf))
+    }
+
     pub(crate) fn poll_write_slices(
         &self,
         cx: &mut Context<'_>,
