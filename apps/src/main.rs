@@ -1,6 +1,7 @@
 //! The programs of dapple, one subcommand each: `dapple web`.
 #![forbid(unsafe_code)]
 
+mod common;
 mod web;
 
 use std::process::ExitCode;

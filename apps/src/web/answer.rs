@@ -12,12 +12,12 @@ use rustix::io::{Errno, ReadWriteFlags};
 
 use super::cache::{Body, Cache, Entry, MOST_IN_MEMORY};
 use super::demo::Demo;
-use super::http::conditions::{self, Part, Validators, Verdict};
-use super::http::date;
 use super::http::head::{self, KeepAlive, Status};
 use super::http::request::{Method, Request};
-use super::path::{self, BadPath};
-use super::root::{Found, Root, Version};
+use super::root::{Found, Root};
+use crate::common::conditions::{self, Part, Validators, Verdict};
+use crate::common::target::{self, BadPath};
+use crate::common::version::Version;
 
 /// Bodies of up to this many bytes are copied behind their head; larger ones are written from where
 /// they are.
@@ -71,7 +71,7 @@ pub(super) struct Answers {
 /// Where a response goes, and what it needs from its request.
 pub(super) struct Reply<'a> {
     pub(super) conn: &'a mut Conn,
-    /// See [`date::write_now`].
+    /// See [`write_now`](super::http::date::write_now).
     pub(super) stamp: u64,
     pub(super) keep_alive: KeepAlive,
     pub(super) head_only: bool,
@@ -93,10 +93,10 @@ impl Answers {
         if request.method == Method::Other {
             return Ok(reply.error(Status::MethodNotAllowed));
         }
-        let Some((raw, query)) = path::split(request.target) else {
+        let Some((raw, query)) = target::split(request.target) else {
             return Ok(reply.error(Status::BadRequest));
         };
-        let asked = match path::decode(raw) {
+        let asked = match target::decode(raw) {
             Ok(asked) => asked,
             Err(BadPath::Malformed) => return Ok(reply.error(Status::BadRequest)),
             Err(BadPath::Outside) => return Ok(reply.error(Status::NotFound)),
@@ -111,7 +111,7 @@ impl Answers {
         Ok(match self.find(&file, fetched, cx) {
             Ok(Some(entry)) => reply.entry(request, &entry),
             Ok(None) if asked.is_folder => reply.error(Status::NotFound),
-            Ok(None) => reply.redirect(&path::folder_location(&file, query)),
+            Ok(None) => reply.redirect(&target::folder_location(&file, query)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(Cold(file)),
             Err(error) => reply.error(status_of(&error)),
         })
@@ -214,7 +214,7 @@ fn read_cold(file: &File, size: u64) -> io::Result<Vec<u8>> {
 pub(super) fn entry_of(path: &[u8], version: Version, body: Body) -> Entry {
     let kind = content_type(path);
     let etag = format!("\"{}\"", version.tag());
-    let modified = httpdate::fmt_http_date(date::of_nanos(version.modified));
+    let modified = httpdate::fmt_http_date(version.modified_time());
     let fields = format!(
         "Content-Type: {kind}\r\nContent-Length: {}\r\nLast-Modified: {modified}\r\nETag: {etag}\r\nAccept-Ranges: bytes\r\n",
         version.size
@@ -260,16 +260,15 @@ fn is_shortage(code: i32) -> bool {
 
 impl Reply<'_> {
     fn entry(self, request: &Request<'_>, entry: &Entry) -> Status {
-        let own =
-            Validators { etag: &entry.etag, modified: date::of_nanos(entry.version.modified) };
-        match conditions::verdict(request, &own) {
+        let own = Validators { etag: &entry.etag, modified: entry.version.modified_time() };
+        match conditions::verdict(&request.conditions, &own) {
             Verdict::Go => {}
             Verdict::NotModified => return self.not_modified(&own),
             Verdict::Failed => return self.error(Status::PreconditionFailed),
         }
         let len = entry.version.size;
         let part = match request.method {
-            Method::Get => conditions::part(request, &own, len),
+            Method::Get => conditions::part(&request.conditions, &own, len),
             // Ranges are defined for GET only.
             _ => Part::All,
         };

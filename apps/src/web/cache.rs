@@ -20,7 +20,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use dapple::{Color, Colored, Cx};
 
-use super::root::{Root, Version};
+use super::root::Root;
+use crate::common::version::Version;
 
 const SHARDS: usize = 256;
 

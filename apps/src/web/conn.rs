@@ -191,7 +191,7 @@ impl Server {
 
 fn is_metrics(request: &request::Request<'_>) -> bool {
     request.method != Method::Other
-        && matches!(super::path::split(request.target), Some(("/metrics", _)))
+        && matches!(crate::common::target::split(request.target), Some(("/metrics", _)))
 }
 
 /// Pipelined requests that are answered at once, before others get their turn.

@@ -2,7 +2,6 @@
 //!
 //! * [`conn`]: a connection: requests in, responses out, in callback style.
 //! * [`http`]: requests, responses, ranges and dates as HTTP/1.1 has them.
-//! * [`path`]: from a request's target to a path below the folder.
 //! * [`root`]: the folder; opens what is below it and nothing else.
 //! * [`cache`]: small files in memory, large ones open.
 //! * [`answer`]: which response a request gets.
@@ -18,24 +17,24 @@ mod conn;
 mod demo;
 mod figures;
 mod http;
-mod path;
 mod root;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use dapple::{Runtime, StealPolicy};
+use dapple::Runtime;
 use dapple_io::Io;
 use dapple_io::tcp::{Accepting, ConnOptions, Listener};
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::answer::Site;
 use self::conn::{Server, WebConn};
+use crate::common::process::{self, Signals};
+use crate::common::runtime::{self, seconds};
 
 /// How long a drain waits for requests that have begun.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -47,14 +46,6 @@ const OTHER_DESCRIPTORS: u64 = 1_200;
 const PER_CONNECTION: u64 = 2;
 
 pub(crate) fn command() -> Command {
-    let seconds = |id: &'static str, default: &'static str, help: &'static str| {
-        Arg::new(id)
-            .long(id)
-            .value_name("SECONDS")
-            .value_parser(value_parser!(u64).range(1..=86_400))
-            .default_value(default)
-            .help(help)
-    };
     Command::new("web")
         .about("Serves the files of a folder over HTTP/1.1")
         .long_about(
@@ -75,29 +66,7 @@ pub(crate) fn command() -> Command {
                 .default_value("127.0.0.1:8080")
                 .help("Where to listen; port 0 lets the system choose one"),
         )
-        .arg(
-            Arg::new("workers")
-                .long("workers")
-                .value_name("N")
-                .value_parser(value_parser!(u16).range(1..=1024))
-                .help("Worker threads [default: one per usable core]"),
-        )
-        .arg(
-            Arg::new("cores")
-                .long("cores")
-                .value_name("LIST")
-                .value_delimiter(',')
-                .value_parser(value_parser!(usize))
-                .help("Cores to pin the workers to, such as 0,2 [default: all usable]"),
-        )
-        .arg(
-            Arg::new("steal")
-                .long("steal")
-                .value_name("POLICY")
-                .value_parser(["cost-aware", "eager", "off"])
-                .default_value("cost-aware")
-                .help("What an idle worker may take from another one"),
-        )
+        .args(runtime::args())
         .arg(
             Arg::new("serial")
                 .long("serial")
@@ -144,16 +113,16 @@ pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
     let address: SocketAddr = *args.get_one("listen").expect("it has a default");
     let serial = args.get_flag("serial");
     let site = Site::open(args.get_one::<PathBuf>("dir").map(PathBuf::as_path))?;
-    let descriptors = raise_descriptor_limit();
-    let rt = build_runtime(args).map_err(|e| format!("cannot start the runtime: {e}"))?;
+    let descriptors = process::raise_descriptor_limit();
+    let rt = runtime::build(args, "web").map_err(|e| format!("cannot start the runtime: {e}"))?;
     let io = Io::of(&rt.handle());
     let shown = site.to_string();
 
-    let seconds = |id: &str| Duration::from_secs(*args.get_one(id).expect("it has a default"));
+    let limit = |id: &str| Duration::from_secs(*args.get_one(id).expect("it has a default"));
     let options = ConnOptions {
-        idle_timeout: seconds("idle-timeout"),
-        frame_timeout: seconds("header-timeout"),
-        write_timeout: seconds("write-timeout"),
+        idle_timeout: limit("idle-timeout"),
+        frame_timeout: limit("header-timeout"),
+        write_timeout: limit("write-timeout"),
         ..ConnOptions::default()
     };
     let server = Arc::new(Server::new(
@@ -176,22 +145,6 @@ pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
     signals.wait();
     drain(rt, &io, listener, &server);
     Ok(())
-}
-
-fn build_runtime(args: &ArgMatches) -> io::Result<Runtime> {
-    let mut builder = dapple_io::runtime().thread_name("web");
-    if let Some(workers) = args.get_one::<u16>("workers") {
-        builder = builder.workers(usize::from(*workers));
-    }
-    if let Some(cores) = args.get_many::<usize>("cores") {
-        builder = builder.cores(cores.copied());
-    }
-    let policy = match args.get_one::<String>("steal").map(String::as_str) {
-        Some("eager") => StealPolicy::Eager,
-        Some("off") => StealPolicy::Off,
-        _ => StealPolicy::CostAware,
-    };
-    builder.steal_policy(policy).build()
 }
 
 fn listen(
@@ -222,36 +175,6 @@ fn announce(listener: &Listener, rt: &Runtime, site: &str, serial: bool) {
     let _ = out.flush();
 }
 
-/// SIGINT and SIGTERM.
-struct Signals {
-    first: mpsc::Receiver<()>,
-    _registrations: Vec<dapple_io::Registration>,
-}
-
-impl Signals {
-    /// The first one ends the program in order, the second one at once, even if every worker is
-    /// stuck: that is done in the signal's handler.
-    fn new(io: &Io) -> io::Result<Signals> {
-        let (tx, first) = mpsc::channel();
-        let mut registrations = Vec::new();
-        let begun = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            let status = 128 + signal;
-            signal_hook::flag::register_conditional_shutdown(signal, status, Arc::clone(&begun))?;
-            signal_hook::flag::register(signal, Arc::clone(&begun))?;
-            let tx = tx.clone();
-            let color = io.handle().new_color();
-            registrations.push(io.on_signal(signal, &color, move |_| tx.send(()).unwrap_or(()))?);
-        }
-        Ok(Signals { first, _registrations: registrations })
-    }
-
-    fn wait(&self) {
-        // The senders live in the registrations, which we hold.
-        let _ = self.first.recv();
-    }
-}
-
 /// Idle connections close at once, requests that have begun are answered.
 fn drain(rt: Runtime, io: &Io, listener: Listener, server: &Server) {
     server.draining.store(true, Ordering::Relaxed);
@@ -268,16 +191,4 @@ fn drain(rt: Runtime, io: &Io, listener: Listener, server: &Server) {
         (0, 0) => writeln!(out, "Ended; every connection was closed in order"),
         (n, stuck) => writeln!(out, "Ended; {n} connections cut off, {stuck} workers stuck"),
     };
-}
-
-/// As many descriptors as the system lets us have; returns how many.
-fn raise_descriptor_limit() -> u64 {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum.unwrap_or(1 << 20),
-        Err(_) => limit.current.unwrap_or(1 << 20),
-    }
-    .min(1 << 20)
 }

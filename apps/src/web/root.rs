@@ -10,8 +10,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+
+use crate::common::version::Version;
 
 /// See the module.
 #[derive(Debug)]
@@ -19,54 +21,6 @@ pub(super) struct Root {
     folder: OwnedFd,
     /// Without links, for the comparison of real paths.
     real: PathBuf,
-}
-
-/// What tells two versions of a file apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Version {
-    device: u64,
-    inode: u64,
-    pub(super) size: u64,
-    /// Nanoseconds since 1970.
-    pub(super) modified: i128,
-    changed: i128,
-}
-
-impl Version {
-    fn of(stat: &Stat) -> Version {
-        let nanos = |s: i64, n: u64| i128::from(s) * 1_000_000_000 + i128::from(n);
-        Version {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-            size: stat.st_size as u64,
-            modified: nanos(stat.st_mtime, stat.st_mtime_nsec),
-            changed: nanos(stat.st_ctime, stat.st_ctime_nsec),
-        }
-    }
-
-    /// A text that no other version of the file has.
-    pub(super) fn tag(&self) -> String {
-        format!("{:x}-{:x}-{:x}", self.modified, self.changed, self.size)
-    }
-
-    /// The same, of another size: what was read of a file that changes.
-    pub(super) fn with_size(self, size: u64) -> Version {
-        Version { size, ..self }
-    }
-
-    /// That of a file that is part of the program.
-    pub(super) fn built_in(started: std::time::SystemTime, size: u64) -> Version {
-        let since = started.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let modified = since.as_nanos() as i128;
-        Version { device: 0, inode: 0, size, modified, changed: modified }
-    }
-
-    /// Has the file not been touched for so long that a further change cannot have the same times?
-    /// Kernels before 6.13 take them from a clock that ticks a hundred times a second or so.
-    pub(super) fn is_settled(&self, now: std::time::SystemTime) -> bool {
-        let now = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos() as i128;
-        now - self.changed.max(self.modified) > 50_000_000
-    }
 }
 
 /// What a path names.

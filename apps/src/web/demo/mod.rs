@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use super::answer::entry_of;
 use super::cache::{Body, Entry};
-use super::root::Version;
+use crate::common::version::Version;
 
 /// The built-in files, by path.
 #[derive(Debug)]

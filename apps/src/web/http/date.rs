@@ -1,14 +1,7 @@
 //! Dates of HTTP.
 
 use std::cell::RefCell;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// The time of a version's modification, in whole seconds, as HTTP has it.
-pub(in crate::web) fn of_nanos(nanos: i128) -> SystemTime {
-    let seconds = u64::try_from(nanos / 1_000_000_000).unwrap_or(0);
-    // The last second of the year 9999, beyond which HTTP has no dates.
-    UNIX_EPOCH + Duration::from_secs(seconds.min(253_402_300_799))
-}
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Appends the current date. It is made once a second on each thread; `stamp` says when to look at
 /// the clock at all.

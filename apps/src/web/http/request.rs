@@ -1,6 +1,7 @@
 //! Parsing a request. It borrows from the input; nothing is copied.
 
 use super::head::{KeepAlive, Status};
+use crate::common::conditions::{Conditions, tokens};
 
 /// Bytes of a request line, at most; more is 414.
 pub(in crate::web) const MOST_LINE: usize = 8 * 1024;
@@ -17,12 +18,7 @@ pub(in crate::web) struct Request<'a> {
     pub(in crate::web) method: Method,
     pub(in crate::web) target: &'a str,
     pub(in crate::web) keep_alive: KeepAlive,
-    pub(in crate::web) range: Option<&'a [u8]>,
-    pub(in crate::web) if_range: Option<&'a [u8]>,
-    pub(in crate::web) if_match: Option<&'a [u8]>,
-    pub(in crate::web) if_unmodified_since: Option<&'a [u8]>,
-    pub(in crate::web) if_none_match: Option<&'a [u8]>,
-    pub(in crate::web) if_modified_since: Option<&'a [u8]>,
+    pub(in crate::web) conditions: Conditions<'a>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,12 +80,7 @@ fn understand<'a>(raw: &httparse::Request<'_, 'a>) -> Result<Request<'a>, Status
         },
         target: raw.path.ok_or(Status::BadRequest)?,
         keep_alive: if one_one { KeepAlive::Yes } else { KeepAlive::No },
-        if_match: None,
-        if_unmodified_since: None,
-        range: None,
-        if_range: None,
-        if_none_match: None,
-        if_modified_since: None,
+        conditions: Conditions::default(),
     };
     let (mut hosts, mut lengths, mut encoded) = (0, None::<&[u8]>, false);
     let (mut close, mut keep) = (false, false);
@@ -98,16 +89,16 @@ fn understand<'a>(raw: &httparse::Request<'_, 'a>) -> Result<Request<'a>, Status
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         match field.name.len() {
             4 if is("host") => hosts += 1,
-            5 if is("range") => request.range = Some(value),
-            8 if is("if-match") => request.if_match = Some(value),
-            8 if is("if-range") => request.if_range = Some(value),
+            5 if is("range") => request.conditions.range = Some(value),
+            8 if is("if-match") => request.conditions.if_match = Some(value),
+            8 if is("if-range") => request.conditions.if_range = Some(value),
             10 if is("connection") => {
                 for token in tokens(value) {
                     close |= token.eq_ignore_ascii_case(b"close");
                     keep |= token.eq_ignore_ascii_case(b"keep-alive");
                 }
             }
-            13 if is("if-none-match") => request.if_none_match = Some(value),
+            13 if is("if-none-match") => request.conditions.if_none_match = Some(value),
             14 if is("content-length") => {
                 // Two that differ are an attack on whoever reads only one of them.
                 if lengths.is_some_and(|other| other != value) || !is_number(value) {
@@ -115,8 +106,8 @@ fn understand<'a>(raw: &httparse::Request<'_, 'a>) -> Result<Request<'a>, Status
                 }
                 lengths = Some(value);
             }
-            17 if is("if-modified-since") => request.if_modified_since = Some(value),
-            19 if is("if-unmodified-since") => request.if_unmodified_since = Some(value),
+            17 if is("if-modified-since") => request.conditions.if_modified_since = Some(value),
+            19 if is("if-unmodified-since") => request.conditions.if_unmodified_since = Some(value),
             17 if is("transfer-encoding") => encoded = true,
             _ => {}
         }
@@ -136,11 +127,6 @@ fn understand<'a>(raw: &httparse::Request<'_, 'a>) -> Result<Request<'a>, Status
 
 fn is_number(value: &[u8]) -> bool {
     !value.is_empty() && value.len() < 20 && value.iter().all(u8::is_ascii_digit)
-}
-
-/// The elements of a comma-separated list.
-pub(super) fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|t| !t.is_empty())
 }
 
 #[cfg(test)]
@@ -168,7 +154,7 @@ mod tests {
     fn requests_are_understood() {
         let r = request("GET /a?b HTTP/1.1\r\nHost: x\r\nRANGE: bytes=1-\r\n\r\n");
         assert_eq!((r.method, r.target, r.keep_alive), (Method::Get, "/a?b", KeepAlive::Yes));
-        assert_eq!(r.range, Some(&b"bytes=1-"[..]));
+        assert_eq!(r.conditions.range, Some(&b"bytes=1-"[..]));
         let kept = |input| request(input).keep_alive;
         assert_eq!(kept("GET / HTTP/1.0\r\n\r\n"), KeepAlive::No);
         assert_eq!(kept("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"), KeepAlive::Told);

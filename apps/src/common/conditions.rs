@@ -2,20 +2,34 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::request::{Request, tokens};
+/// The fields of a request that make it conditional, or ask for a part.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Conditions<'a> {
+    pub(crate) range: Option<&'a [u8]>,
+    pub(crate) if_range: Option<&'a [u8]>,
+    pub(crate) if_match: Option<&'a [u8]>,
+    pub(crate) if_unmodified_since: Option<&'a [u8]>,
+    pub(crate) if_none_match: Option<&'a [u8]>,
+    pub(crate) if_modified_since: Option<&'a [u8]>,
+}
+
+/// The elements of a comma-separated list.
+pub(crate) fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|t| !t.is_empty())
+}
 
 /// What a representation is known by.
 #[derive(Debug)]
-pub(in crate::web) struct Validators<'a> {
+pub(crate) struct Validators<'a> {
     /// With its quotes.
-    pub(in crate::web) etag: &'a [u8],
+    pub(crate) etag: &'a [u8],
     /// In whole seconds.
-    pub(in crate::web) modified: SystemTime,
+    pub(crate) modified: SystemTime,
 }
 
 /// Which part is asked for.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::web) enum Part {
+pub(crate) enum Part {
     All,
     /// From, and how many bytes.
     Range(u64, u64),
@@ -25,7 +39,7 @@ pub(in crate::web) enum Part {
 
 /// What the conditions of a request come to (13.2.2).
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::web) enum Verdict {
+pub(crate) enum Verdict {
     Go,
     /// The client has what it asks for.
     NotModified,
@@ -34,24 +48,24 @@ pub(in crate::web) enum Verdict {
 }
 
 /// Decides by the conditions in their order.
-pub(in crate::web) fn verdict(request: &Request<'_>, own: &Validators<'_>) -> Verdict {
-    if let Some(list) = request.if_match {
+pub(crate) fn verdict(conditions: &Conditions<'_>, own: &Validators<'_>) -> Verdict {
+    if let Some(list) = conditions.if_match {
         // The strong comparison.
         if list.trim_ascii() != b"*" && !tokens(list).any(|tag| tag == own.etag) {
             return Verdict::Failed;
         }
-    } else if let Some(since) = request.if_unmodified_since.and_then(parse_date)
+    } else if let Some(since) = conditions.if_unmodified_since.and_then(parse_date)
         && own.modified > since
     {
         return Verdict::Failed;
     }
-    if let Some(list) = request.if_none_match {
+    if let Some(list) = conditions.if_none_match {
         // The weak comparison.
         let is_own = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag) == own.etag;
         let has_it = list.trim_ascii() == b"*" || tokens(list).any(is_own);
         return if has_it { Verdict::NotModified } else { Verdict::Go };
     }
-    match request.if_modified_since.and_then(parse_date) {
+    match conditions.if_modified_since.and_then(parse_date) {
         Some(since) if own.modified <= since => Verdict::NotModified,
         _ => Verdict::Go,
     }
@@ -59,11 +73,11 @@ pub(in crate::web) fn verdict(request: &Request<'_>, own: &Validators<'_>) -> Ve
 
 /// Which part of `len` bytes is asked for. More than one range, and what is no range of bytes, asks
 /// for all.
-pub(in crate::web) fn part(request: &Request<'_>, own: &Validators<'_>, len: u64) -> Part {
-    let Some(spec) = request.range.and_then(|r| r.trim_ascii().strip_prefix(b"bytes=")) else {
+pub(crate) fn part(conditions: &Conditions<'_>, own: &Validators<'_>, len: u64) -> Part {
+    let Some(spec) = conditions.range.and_then(|r| r.trim_ascii().strip_prefix(b"bytes=")) else {
         return Part::All;
     };
-    if request.if_range.is_some_and(|condition| !is_same(condition.trim_ascii(), own)) {
+    if conditions.if_range.is_some_and(|condition| !is_same(condition.trim_ascii(), own)) {
         return Part::All;
     }
     let Ok(spec) = std::str::from_utf8(spec) else {
@@ -109,22 +123,7 @@ fn parse_date(value: &[u8]) -> Option<SystemTime> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::Method;
     use super::*;
-
-    fn request<'a>() -> Request<'a> {
-        Request {
-            method: Method::Get,
-            target: "/",
-            keep_alive: super::super::head::KeepAlive::Yes,
-            if_match: None,
-            if_unmodified_since: None,
-            range: None,
-            if_range: None,
-            if_none_match: None,
-            if_modified_since: None,
-        }
-    }
 
     fn own() -> Validators<'static> {
         let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
@@ -132,7 +131,7 @@ mod tests {
     }
 
     fn part_of(range: &str, len: u64) -> Part {
-        part(&Request { range: Some(range.as_bytes()), ..request() }, &own(), len)
+        part(&Conditions { range: Some(range.as_bytes()), ..Conditions::default() }, &own(), len)
     }
 
     #[test]
@@ -174,7 +173,11 @@ mod tests {
     fn if_range() {
         let range = Some(&b"bytes=1-2"[..]);
         let with = |condition: &'static [u8]| {
-            part(&Request { range, if_range: Some(condition), ..request() }, &own(), 10)
+            part(
+                &Conditions { range, if_range: Some(condition), ..Conditions::default() },
+                &own(),
+                10,
+            )
         };
         assert_eq!(with(b"\"v1\""), Part::Range(1, 2));
         assert_eq!(with(b"\"v2\""), Part::All);
@@ -186,7 +189,10 @@ mod tests {
     #[test]
     fn not_modified() {
         let none_match = |list: &'static str| {
-            verdict(&Request { if_none_match: Some(list.as_bytes()), ..request() }, &own())
+            verdict(
+                &Conditions { if_none_match: Some(list.as_bytes()), ..Conditions::default() },
+                &own(),
+            )
         };
         for list in ["\"v1\"", "*", "\"x\", W/\"v1\""] {
             assert_eq!(none_match(list), Verdict::NotModified, "{list}");
@@ -195,17 +201,20 @@ mod tests {
             assert_eq!(none_match(list), Verdict::Go, "{list}");
         }
         let since = |date: &'static str| {
-            verdict(&Request { if_modified_since: Some(date.as_bytes()), ..request() }, &own())
+            verdict(
+                &Conditions { if_modified_since: Some(date.as_bytes()), ..Conditions::default() },
+                &own(),
+            )
         };
         assert_eq!(since("Sun, 06 Nov 1994 08:49:37 GMT"), Verdict::NotModified);
         assert_eq!(since("Mon, 07 Nov 1994 08:49:37 GMT"), Verdict::NotModified);
         assert_eq!(since("Sun, 06 Nov 1994 08:49:36 GMT"), Verdict::Go);
         assert_eq!(since("yesterday"), Verdict::Go);
         // If-None-Match wins.
-        let both = Request {
+        let both = Conditions {
             if_none_match: Some(b"\"v2\""),
             if_modified_since: Some(b"Mon, 07 Nov 1994 08:49:37 GMT"),
-            ..request()
+            ..Conditions::default()
         };
         assert_eq!(verdict(&both, &own()), Verdict::Go);
     }
@@ -213,14 +222,20 @@ mod tests {
     #[test]
     fn another_version() {
         let matches = |list: &'static str| {
-            verdict(&Request { if_match: Some(list.as_bytes()), ..request() }, &own())
+            verdict(
+                &Conditions { if_match: Some(list.as_bytes()), ..Conditions::default() },
+                &own(),
+            )
         };
         assert_eq!(matches("\"x\", \"v1\""), Verdict::Go);
         assert_eq!(matches("*"), Verdict::Go);
         assert_eq!(matches("\"v2\""), Verdict::Failed);
         assert_eq!(matches("W/\"v1\""), Verdict::Failed);
         let since = |date: &'static str| {
-            verdict(&Request { if_unmodified_since: Some(date.as_bytes()), ..request() }, &own())
+            verdict(
+                &Conditions { if_unmodified_since: Some(date.as_bytes()), ..Conditions::default() },
+                &own(),
+            )
         };
         assert_eq!(since("Sun, 06 Nov 1994 08:49:37 GMT"), Verdict::Go);
         assert_eq!(since("Sun, 06 Nov 1994 08:49:36 GMT"), Verdict::Failed);

@@ -4,16 +4,16 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_
 
 /// What a target asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct WebPath {
+pub(crate) struct WebPath {
     /// The decoded path without slashes at its ends; empty: the folder itself.
-    pub(super) relative: Vec<u8>,
+    pub(crate) relative: Vec<u8>,
     /// Did it end with a slash?
-    pub(super) is_folder: bool,
+    pub(crate) is_folder: bool,
 }
 
 /// Why a target is refused.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum BadPath {
+pub(crate) enum BadPath {
     /// It is no path of HTTP.
     Malformed,
     /// It leads up.
@@ -41,7 +41,7 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'@');
 
 /// The path of a target, and its query.
-pub(super) fn split(target: &str) -> Option<(&str, Option<&str>)> {
+pub(crate) fn split(target: &str) -> Option<(&str, Option<&str>)> {
     // A proxy's form: the path begins after the authority.
     let path = match target.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => {
@@ -62,7 +62,7 @@ pub(super) fn split(target: &str) -> Option<(&str, Option<&str>)> {
 
 /// Decodes a path. Empty and `.` components vanish; `..` is refused, as is what decodes to a NUL or
 /// hides a slash in a component.
-pub(super) fn decode(path: &str) -> Result<WebPath, BadPath> {
+pub(crate) fn decode(path: &str) -> Result<WebPath, BadPath> {
     let mut relative = Vec::with_capacity(path.len());
     for raw in path.split('/') {
         if !is_well_escaped(raw) {
@@ -98,7 +98,7 @@ fn is_well_escaped(raw: &str) -> bool {
 
 /// The path of a folder as a redirect names it. It begins with exactly one slash, so it never names
 /// another host.
-pub(super) fn folder_location(relative: &[u8], query: Option<&str>) -> String {
+pub(crate) fn folder_location(relative: &[u8], query: Option<&str>) -> String {
     let text = match std::str::from_utf8(relative) {
         Ok(text) => utf8_percent_encode(text, PLAIN).to_string(),
         Err(_) => percent_encoding::percent_encode(relative, PLAIN).to_string(),

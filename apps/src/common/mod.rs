@@ -1,0 +1,13 @@
+//! What several programs share.
+//!
+//! * [`conditions`]: If-Match, If-None-Match, If-Modified-Since, If-Range, Range.
+//! * [`target`]: from a request's target to a path below a folder.
+//! * [`version`]: versions of files.
+//! * [`runtime`]: the runtime, as the command line wants it.
+//! * [`process`]: signals, descriptors.
+
+pub(crate) mod conditions;
+pub(crate) mod process;
+pub(crate) mod runtime;
+pub(crate) mod target;
+pub(crate) mod version;

@@ -1,0 +1,50 @@
+//! The process: signals that end it, and how many descriptors it may have.
+
+use std::io;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, mpsc};
+
+use dapple_io::Io;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// SIGINT and SIGTERM.
+pub(crate) struct Signals {
+    first: mpsc::Receiver<()>,
+    _registrations: Vec<dapple_io::Registration>,
+}
+
+impl Signals {
+    /// The first one ends the program in order, the second one at once, even if every worker is
+    /// stuck: that is done in the signal's handler.
+    pub(crate) fn new(io: &Io) -> io::Result<Signals> {
+        let (tx, first) = mpsc::channel();
+        let mut registrations = Vec::new();
+        let begun = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            let status = 128 + signal;
+            signal_hook::flag::register_conditional_shutdown(signal, status, Arc::clone(&begun))?;
+            signal_hook::flag::register(signal, Arc::clone(&begun))?;
+            let tx = tx.clone();
+            let color = io.handle().new_color();
+            registrations.push(io.on_signal(signal, &color, move |_| tx.send(()).unwrap_or(()))?);
+        }
+        Ok(Signals { first, _registrations: registrations })
+    }
+
+    pub(crate) fn wait(&self) {
+        // The senders live in the registrations, which we hold.
+        let _ = self.first.recv();
+    }
+}
+
+/// As many descriptors as the system lets us have; returns how many.
+pub(crate) fn raise_descriptor_limit() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum.unwrap_or(1 << 20),
+        Err(_) => limit.current.unwrap_or(1 << 20),
+    }
+    .min(1 << 20)
+}

@@ -1,0 +1,60 @@
+//! Versions of files.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::Stat;
+
+/// What tells two versions of a file apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Version {
+    device: u64,
+    inode: u64,
+    pub(crate) size: u64,
+    /// Nanoseconds since 1970.
+    pub(crate) modified: i128,
+    changed: i128,
+}
+
+impl Version {
+    pub(crate) fn of(stat: &Stat) -> Version {
+        let nanos = |s: i64, n: u64| i128::from(s) * 1_000_000_000 + i128::from(n);
+        Version {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: stat.st_size as u64,
+            modified: nanos(stat.st_mtime, stat.st_mtime_nsec),
+            changed: nanos(stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+
+    /// A text that no other version of the file has.
+    pub(crate) fn tag(&self) -> String {
+        format!("{:x}-{:x}-{:x}-{:x}", self.modified, self.changed, self.size, self.inode)
+    }
+
+    /// The time of the modification, in whole seconds, as HTTP has it.
+    pub(crate) fn modified_time(&self) -> SystemTime {
+        let seconds = u64::try_from(self.modified / 1_000_000_000).unwrap_or(0);
+        // The last second of the year 9999, beyond which HTTP has no dates.
+        UNIX_EPOCH + Duration::from_secs(seconds.min(253_402_300_799))
+    }
+
+    /// The same, of another size: what was read of a file that changes.
+    pub(crate) fn with_size(self, size: u64) -> Version {
+        Version { size, ..self }
+    }
+
+    /// That of a file that is part of the program.
+    pub(crate) fn built_in(started: SystemTime, size: u64) -> Version {
+        let since = started.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let modified = since.as_nanos() as i128;
+        Version { device: 0, inode: 0, size, modified, changed: modified }
+    }
+
+    /// Has the file not been touched for so long that a further change cannot have the same times?
+    /// Kernels before 6.13 take them from a clock that ticks a hundred times a second or so.
+    pub(crate) fn is_settled(&self, now: SystemTime) -> bool {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as i128;
+        now - self.changed.max(self.modified) > 50_000_000
+    }
+}
