@@ -1,7 +1,8 @@
-//! The programs of dapple, one subcommand each: `dapple web`.
+//! The programs of dapple, one subcommand each: `dapple web`, `dapple files`.
 #![forbid(unsafe_code)]
 
 mod common;
+mod files;
 mod web;
 
 use std::process::ExitCode;
@@ -22,13 +23,15 @@ fn main() -> ExitCode {
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(web::command());
+        .subcommand(web::command())
+        .subcommand(files::command());
     let matches = match command.try_get_matches() {
         Ok(matches) => matches,
         Err(error) => return usage(&error),
     };
     let outcome = match matches.subcommand() {
         Some(("web", args)) => web::main(args),
+        Some(("files", args)) => files::main(args),
         _ => unreachable!("clap knows the subcommands"),
     };
     match outcome {

@@ -1,11 +1,13 @@
 //! What several programs share.
 //!
+//! * [`cached`]: reading files without waiting for a disk.
 //! * [`conditions`]: If-Match, If-None-Match, If-Modified-Since, If-Range, Range.
 //! * [`target`]: from a request's target to a path below a folder.
 //! * [`version`]: versions of files.
 //! * [`runtime`]: the runtime, as the command line wants it.
 //! * [`process`]: signals, descriptors.
 
+pub(crate) mod cached;
 pub(crate) mod conditions;
 pub(crate) mod process;
 pub(crate) mod runtime;

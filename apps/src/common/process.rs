@@ -1,11 +1,16 @@
 //! The process: signals that end it, and how many descriptors it may have.
 
-use std::io;
+use std::io::{self, Write};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
+use dapple::Runtime;
 use dapple_io::Io;
 use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// How long the end waits for requests that have begun.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// SIGINT and SIGTERM.
 pub(crate) struct Signals {
@@ -35,6 +40,25 @@ impl Signals {
         // The senders live in the registrations, which we hold.
         let _ = self.first.recv();
     }
+}
+
+/// Waits until the connections, which have been told to end, have ended, but not for ever; then ends the runtime, and says how it went.
+pub(crate) fn end<N>(rt: Runtime, open_connections: impl Fn() -> N)
+where
+    N: TryInto<u64, Error: std::fmt::Debug>,
+{
+    let open = || open_connections().try_into().expect("a number of connections");
+    let start = Instant::now();
+    while open() > 0 && start.elapsed() < DRAIN_LIMIT {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let cut = open();
+    let report = rt.shutdown(Duration::from_secs(1));
+    let mut out = io::stdout().lock();
+    let _ = match (cut, report.stuck_workers.len()) {
+        (0, 0) => writeln!(out, "Ended; every connection was closed in order"),
+        (n, stuck) => writeln!(out, "Ended; {n} connections cut off, {stuck} workers stuck"),
+    };
 }
 
 /// As many descriptors as the system lets us have; returns how many.

@@ -1,6 +1,6 @@
 //! From a request's target to a path below the folder that is served.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 
 /// What a target asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,7 +44,9 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
 pub(crate) fn split(target: &str) -> Option<(&str, Option<&str>)> {
     // A proxy's form: the path begins after the authority.
     let path = match target.split_once("://") {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => {
+        Some((scheme, rest))
+            if ["http", "https"].iter().any(|s| scheme.eq_ignore_ascii_case(s)) =>
+        {
             match rest.find(['/', '?']) {
                 Some(at) if rest[at..].starts_with('/') => &rest[at..],
                 _ => return Some(("/", None)),
@@ -96,16 +98,18 @@ fn is_well_escaped(raw: &str) -> bool {
         .all(|(at, _)| hex(bytes.get(at + 1)) && hex(bytes.get(at + 2)))
 }
 
+/// A path as it stands in a URL, any bytes of it.
+pub(crate) fn encode(relative: &[u8]) -> impl std::fmt::Display {
+    percent_encode(relative, PLAIN)
+}
+
 /// The path of a folder as a redirect names it. It begins with exactly one slash, so it never names
 /// another host.
 pub(crate) fn folder_location(relative: &[u8], query: Option<&str>) -> String {
-    let text = match std::str::from_utf8(relative) {
-        Ok(text) => utf8_percent_encode(text, PLAIN).to_string(),
-        Err(_) => percent_encoding::percent_encode(relative, PLAIN).to_string(),
-    };
+    let path = encode(relative);
     match query {
-        Some(query) => format!("/{text}/?{query}"),
-        None => format!("/{text}/"),
+        Some(query) => format!("/{path}/?{query}"),
+        None => format!("/{path}/"),
     }
 }
 

@@ -12,7 +12,8 @@ pub(crate) struct Version {
     pub(crate) size: u64,
     /// Nanoseconds since 1970.
     pub(crate) modified: i128,
-    changed: i128,
+    /// The same of the last change of anything about it.
+    pub(crate) changed: i128,
 }
 
 impl Version {

@@ -1,20 +1,21 @@
 //! Which response a request gets.
 
 use std::fs::File;
-use std::io::{self, IoSliceMut, Read};
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use dapple::{Color, Cx};
 use dapple_io::tcp::Conn;
-use rustix::io::{Errno, ReadWriteFlags};
+use rustix::io::Errno;
 
 use super::cache::{Body, Cache, Entry, MOST_IN_MEMORY};
 use super::demo::Demo;
 use super::http::head::{self, KeepAlive, Status};
 use super::http::request::{Method, Request};
 use super::root::{Found, Root};
+use crate::common::cached;
 use crate::common::conditions::{self, Part, Validators, Verdict};
 use crate::common::target::{self, BadPath};
 use crate::common::version::Version;
@@ -189,15 +190,10 @@ fn read_cached(file: &File, size: u64) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; wanted];
     let mut filled = 0;
     while filled < wanted {
-        let mut rest = [IoSliceMut::new(&mut bytes[filled..])];
-        match rustix::io::preadv2(file, &mut rest, filled as u64, ReadWriteFlags::NOWAIT) {
-            // It has become shorter; or the kernel (5.9, 5.10) says so of what is not in memory.
-            Ok(0) => return Err(io::ErrorKind::WouldBlock.into()),
-            Ok(n) => filled += n,
-            Err(Errno::INTR) => {}
-            // A file system that cannot tell.
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => return read_cold(file, size),
-            Err(error) => return Err(error.into()),
+        match cached::read(file, &mut bytes[filled..], filled as u64)? {
+            // It has become shorter, and is on a file system that cannot tell what is in memory.
+            0 => return Err(io::ErrorKind::WouldBlock.into()),
+            n => filled += n,
         }
     }
     Ok(bytes)

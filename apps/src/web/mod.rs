@@ -24,7 +24,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use dapple::Runtime;
@@ -35,9 +35,6 @@ use self::answer::Site;
 use self::conn::{Server, WebConn};
 use crate::common::process::{self, Signals};
 use crate::common::runtime::{self, seconds};
-
-/// How long a drain waits for requests that have begun.
-const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// Descriptors that belong to no connection: the cache's files, pollers, listeners.
 const OTHER_DESCRIPTORS: u64 = 1_200;
@@ -180,15 +177,5 @@ fn drain(rt: Runtime, io: &Io, listener: Listener, server: &Server) {
     server.draining.store(true, Ordering::Relaxed);
     drop(listener);
     io.drain_connections();
-    let start = Instant::now();
-    while server.open_connections() > 0 && start.elapsed() < DRAIN_LIMIT {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let cut = server.open_connections();
-    let report = rt.shutdown(Duration::from_secs(1));
-    let mut out = io::stdout().lock();
-    let _ = match (cut, report.stuck_workers.len()) {
-        (0, 0) => writeln!(out, "Ended; every connection was closed in order"),
-        (n, stuck) => writeln!(out, "Ended; {n} connections cut off, {stuck} workers stuck"),
-    };
+    process::end(rt, || server.open_connections());
 }

@@ -1,0 +1,35 @@
+//! Reading files without waiting for a disk.
+
+use std::fs::File;
+use std::io::{self, IoSliceMut};
+use std::os::unix::fs::FileExt;
+
+use rustix::io::{Errno, ReadWriteFlags};
+
+/// Reads at an offset what the system has in memory, of a file that is at least so long. `WouldBlock`: a disk would have to be read.
+pub(crate) fn read(file: &File, buf: &mut [u8], at: u64) -> io::Result<usize> {
+    loop {
+        let mut slices = [IoSliceMut::new(buf)];
+        match rustix::io::preadv2(file, &mut slices, at, ReadWriteFlags::NOWAIT) {
+            // It has become shorter; or the kernel (5.9, 5.10) says so of what is not in memory.
+            Ok(0) if !buf.is_empty() => return Err(io::ErrorKind::WouldBlock.into()),
+            Ok(n) => return Ok(n),
+            Err(Errno::INTR) => {}
+            // A file system that cannot tell.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                return read_blocking(file, buf, at);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The same from wherever it is; 0 is the end.
+pub(crate) fn read_blocking(file: &File, buf: &mut [u8], at: u64) -> io::Result<usize> {
+    loop {
+        match file.read_at(buf, at) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What the server says when it is ready: where it is, how to know it, and how to mount it.
+
+use std::io::Write;
+use std::net::SocketAddr;
+
+use super::identity::Identity;
+use super::login::ONE_TIME_USER;
+
+/// Everything that there is to say. `password`: the one that is good for this time, if there is one.
+pub(super) fn announce(
+    out: &mut impl Write,
+    share: &str,
+    address: SocketAddr,
+    name: &str,
+    identity: &Identity,
+    password: Option<&str>,
+) -> std::io::Result<()> {
+    let host = match name.contains(':') {
+        true => format!("[{name}]"),
+        false => name.to_owned(),
+    };
+    let port = address.port();
+    let place = format!("{host}:{port}");
+    let url = format!("https://{place}/");
+    let (pin, certificate) = (&identity.pin, identity.certificate.display());
+    let user = if password.is_some() { ONE_TIME_USER } else { "USER" };
+    writeln!(out, "Serving {share} at {url}")?;
+    writeln!(out, "  pin          {pin}")?;
+    writeln!(out, "  certificate  {certificate}")?;
+    writeln!(out, "  SHA-256      {}", identity.fingerprint)?;
+    match password {
+        Some(password) => {
+            writeln!(out, "  user         {ONE_TIME_USER}")?;
+            writeln!(out, "  password     {password}  (until the server ends)")?;
+        }
+        None => writeln!(out, "  users        dapple files user list")?,
+    }
+    writeln!(out, "Mount it:")?;
+    let mut mount = |with: &str, how: String| writeln!(out, "  {with:<8} {how}");
+    mount("curl", format!("curl --pinnedpubkey '{pin}' -k -u {user} {url}"))?;
+    mount(
+        "rclone",
+        format!(
+            "rclone copy :webdav: DIR --webdav-url {url} --webdav-user {user} \
+             --webdav-pass \"$(rclone obscure PASSWORD)\" --ca-cert {certificate}"
+        ),
+    )?;
+    mount("davfs2", format!("mount -t davfs -o trust_server_cert={certificate} {url} DIR"))?;
+    mount("GNOME", format!("gio mount davs://{user}@{place}/   (or: Files, Other Locations)"))?;
+    mount("KDE", format!("dolphin webdavs://{user}@{place}/"))?;
+    mount("Finder", format!("Go, Connect to Server (Cmd-K): {url}"))?;
+    writeln!(out, "Ctrl-C ends it")?;
+    out.flush()
+}

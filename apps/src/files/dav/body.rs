@@ -1,0 +1,248 @@
+//! Bodies of responses: nothing, some bytes, a part of a file, or what is made piece by piece.
+//!
+//! A file that the system has in memory is read on the worker; what has to come from a disk is read beside the workers, one piece
+//! ahead of what is being sent. So a client that takes nothing holds the piece that it does not take, one more, and what the
+//! connection has buffered; see [`CHUNK`].
+
+use std::fs::File;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use dapple::{Handle, JoinHandle};
+use hyper::body::{Frame, SizeHint};
+
+use crate::common::cached;
+
+/// Bytes of a file that are read at once.
+pub(in crate::files) const CHUNK: usize = 128 * 1024;
+
+/// Buffers that are kept for the next file.
+const MOST_FREE: usize = 64;
+
+/// Buffers for files, which come back when they have been sent.
+#[derive(Clone, Debug, Default)]
+pub(in crate::files) struct Buffers(Arc<Mutex<Vec<Box<[u8]>>>>);
+
+impl Buffers {
+    fn free(&self) -> std::sync::MutexGuard<'_, Vec<Box<[u8]>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Buffer {
+        let bytes = self.free().pop().unwrap_or_else(|| vec![0; CHUNK].into());
+        Buffer { bytes, from: 0, to: 0, home: self.clone() }
+    }
+}
+
+/// A buffer, of which a part is filled.
+pub(in crate::files) struct Buffer {
+    bytes: Box<[u8]>,
+    from: usize,
+    to: usize,
+    home: Buffers,
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let mut free = self.home.free();
+        if free.len() < MOST_FREE {
+            free.push(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+/// A piece of a body.
+pub(in crate::files) enum Piece {
+    Bytes(Bytes),
+    Buffer(Buffer),
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        match self {
+            Piece::Bytes(bytes) => bytes.remaining(),
+            Piece::Buffer(buffer) => buffer.to - buffer.from,
+        }
+    }
+
+    fn chunk(&self) -> &[u8] {
+        match self {
+            Piece::Bytes(bytes) => bytes.chunk(),
+            Piece::Buffer(buffer) => &buffer.bytes[buffer.from..buffer.to],
+        }
+    }
+
+    fn advance(&mut self, count: usize) {
+        match self {
+            Piece::Bytes(bytes) => bytes.advance(count),
+            Piece::Buffer(buffer) => {
+                assert!(count <= buffer.to - buffer.from, "advanced behind the end");
+                buffer.from += count;
+            }
+        }
+    }
+}
+
+/// What is made piece by piece, beside the workers.
+pub(in crate::files) trait Pieces: Send + 'static {
+    /// The next piece; `None`: that was all. It may block.
+    fn next(&mut self) -> io::Result<Option<Bytes>>;
+}
+
+type Made = (Box<dyn Pieces>, io::Result<Option<Bytes>>);
+
+pub(in crate::files) enum Body {
+    Empty,
+    Bytes(Bytes),
+    File(FileBody),
+    Pieces { handle: Handle, made: Option<JoinHandle<Made>> },
+}
+
+impl Body {
+    pub(in crate::files) fn text(text: impl Into<Bytes>) -> Body {
+        Body::Bytes(text.into())
+    }
+
+    /// Made while it is sent; the first piece is begun at once.
+    pub(in crate::files) fn pieces(handle: &Handle, pieces: impl Pieces) -> Body {
+        let made = Some(make(handle, Box::new(pieces)));
+        Body::Pieces { handle: handle.clone(), made }
+    }
+}
+
+fn make(handle: &Handle, mut pieces: Box<dyn Pieces>) -> JoinHandle<Made> {
+    handle.offload(move || {
+        let piece = pieces.next();
+        (pieces, piece)
+    })
+}
+
+/// A part of a file.
+pub(in crate::files) struct FileBody {
+    file: Arc<File>,
+    /// Of what has not been handed out.
+    at: u64,
+    left: u64,
+    buffers: Buffers,
+    handle: Handle,
+    /// The next piece, if it has to be read from a disk.
+    ahead: Option<JoinHandle<io::Result<Buffer>>>,
+}
+
+impl FileBody {
+    pub(in crate::files) fn new(
+        file: File,
+        at: u64,
+        len: u64,
+        buffers: &Buffers,
+        handle: &Handle,
+    ) -> FileBody {
+        let (buffers, handle) = (buffers.clone(), handle.clone());
+        FileBody { file: Arc::new(file), at, left: len, buffers, handle, ahead: None }
+    }
+
+    fn next_len(&self) -> usize {
+        usize::try_from(self.left).unwrap_or(CHUNK).min(CHUNK)
+    }
+
+    fn read_ahead(&mut self) -> JoinHandle<io::Result<Buffer>> {
+        let (file, at, len) = (Arc::clone(&self.file), self.at, self.next_len());
+        let mut buffer = self.buffers.take();
+        self.handle.offload(move || {
+            buffer.to = cached::read_blocking(&file, &mut buffer.bytes[..len], at)?;
+            Ok(buffer)
+        })
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Buffer>> {
+        if self.ahead.is_none() {
+            let mut buffer = self.buffers.take();
+            let len = self.next_len();
+            match cached::read(&self.file, &mut buffer.bytes[..len], self.at) {
+                Ok(n) => {
+                    buffer.to = n;
+                    return Poll::Ready(self.got(buffer));
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Poll::Ready(Err(e)),
+            }
+        }
+        let mut ahead = self.ahead.take().unwrap_or_else(|| self.read_ahead());
+        let Poll::Ready(outcome) = Pin::new(&mut ahead).poll(cx) else {
+            self.ahead = Some(ahead);
+            return Poll::Pending;
+        };
+        let buffer = outcome.map_err(io::Error::other)?;
+        let buffer = self.got(buffer?)?;
+        if self.left > 0 {
+            self.ahead = Some(self.read_ahead());
+        }
+        Poll::Ready(Ok(buffer))
+    }
+
+    fn got(&mut self, buffer: Buffer) -> io::Result<Buffer> {
+        if buffer.to == 0 {
+            // It has become shorter. The client has been promised more, so it is to see that it does not have all.
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.at += buffer.to as u64;
+        self.left -= buffer.to as u64;
+        Ok(buffer)
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Piece;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Piece>>>> {
+        let piece = match &mut *self {
+            Body::Empty => return Poll::Ready(None),
+            Body::Bytes(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Body::Empty;
+                Piece::Bytes(bytes)
+            }
+            Body::File(file) if file.left == 0 => return Poll::Ready(None),
+            Body::File(file) => Piece::Buffer(ready!(file.poll_next(cx))?),
+            Body::Pieces { handle, made } => {
+                let Some(making) = made else { return Poll::Ready(None) };
+                let (pieces, piece) =
+                    ready!(Pin::new(making).poll(cx)).map_err(io::Error::other)?;
+                *made = None;
+                match piece? {
+                    None => return Poll::Ready(None),
+                    Some(bytes) => {
+                        *made = Some(make(handle, pieces));
+                        Piece::Bytes(bytes)
+                    }
+                }
+            }
+        };
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Body::Empty => true,
+            Body::Bytes(bytes) => bytes.is_empty(),
+            Body::File(file) => file.left == 0,
+            Body::Pieces { made, .. } => made.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Body::Empty => SizeHint::with_exact(0),
+            Body::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Body::File(file) => SizeHint::with_exact(file.left),
+            Body::Pieces { .. } => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The If field (RFC 4918, section 10.4): lists of conditions on the state of resources.
+
+use std::str::Chars;
+
+/// The whole field: one of its lists has to hold.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::files) struct IfHeader {
+    pub(in crate::files) lists: Vec<List>,
+}
+
+/// All conditions of a list have to hold.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::files) struct List {
+    /// The URL of the resource; `None`: that of the request.
+    pub(in crate::files) resource: Option<String>,
+    pub(in crate::files) conditions: Vec<Condition>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::files) struct Condition {
+    pub(in crate::files) negated: bool,
+    pub(in crate::files) state: State,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::files) enum State {
+    /// That of a lock, as a URI without its brackets.
+    Token(String),
+    /// With its quotes, and perhaps `W/`.
+    Etag(String),
+}
+
+/// Lists and conditions of one field, at most.
+const MOST: usize = 1000;
+
+impl IfHeader {
+    /// `None`: it is not well-formed.
+    pub(in crate::files) fn parse(text: &str) -> Option<IfHeader> {
+        let mut rest = text.chars();
+        let mut lists: Vec<List> = Vec::new();
+        let mut resource = None;
+        let mut tag_has_list = true;
+        loop {
+            skip_space(&mut rest);
+            match rest.next() {
+                None => break,
+                Some('<') => {
+                    // Either all lists have a tag before them, or none has.
+                    if !tag_has_list || (!lists.is_empty() && resource.is_none()) {
+                        return None;
+                    }
+                    resource = Some(until(&mut rest, '>')?);
+                    tag_has_list = false;
+                }
+                Some('(') => {
+                    lists.push(List {
+                        resource: resource.clone(),
+                        conditions: conditions(&mut rest)?,
+                    });
+                    tag_has_list = true;
+                }
+                Some(_) => return None,
+            }
+            if lists.len() > MOST {
+                return None;
+            }
+        }
+        (tag_has_list && !lists.is_empty()).then_some(IfHeader { lists })
+    }
+
+    /// All tokens that it names: the client knows of these locks.
+    pub(in crate::files) fn tokens(&self) -> impl Iterator<Item = &str> {
+        self.lists.iter().flat_map(|list| &list.conditions).filter_map(|condition| match &condition
+            .state
+        {
+            State::Token(token) => Some(token.as_str()),
+            State::Etag(_) => None,
+        })
+    }
+
+    /// Does it hold, given what a single state of a resource comes to?
+    pub(in crate::files) fn holds(&self, mut is: impl FnMut(Option<&str>, &State) -> bool) -> bool {
+        self.lists.iter().any(|list| {
+            let resource = list.resource.as_deref();
+            list.conditions.iter().all(|one| is(resource, &one.state) != one.negated)
+        })
+    }
+}
+
+fn conditions(rest: &mut Chars<'_>) -> Option<Vec<Condition>> {
+    let mut conditions = Vec::new();
+    let mut negated = false;
+    loop {
+        skip_space(rest);
+        let state = match rest.next()? {
+            ')' if !negated && !conditions.is_empty() => return Some(conditions),
+            '<' => State::Token(until(rest, '>')?),
+            '[' => State::Etag(until(rest, ']')?),
+            'N' | 'n' if !negated => {
+                if !rest.next()?.eq_ignore_ascii_case(&'o')
+                    || !rest.next()?.eq_ignore_ascii_case(&'t')
+                {
+                    return None;
+                }
+                negated = true;
+                continue;
+            }
+            _ => return None,
+        };
+        conditions.push(Condition { negated, state });
+        negated = false;
+        if conditions.len() > MOST {
+            return None;
+        }
+    }
+}
+
+fn skip_space(rest: &mut Chars<'_>) {
+    *rest = rest.as_str().trim_start_matches([' ', '\t']).chars();
+}
+
+fn until(rest: &mut Chars<'_>, end: char) -> Option<String> {
+    let (text, after) = rest.as_str().split_once(end)?;
+    *rest = after.chars();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn token(text: &str) -> State {
+        State::Token(text.to_owned())
+    }
+
+    fn etag(text: &str) -> State {
+        State::Etag(text.to_owned())
+    }
+
+    #[test]
+    fn lists_without_tags() {
+        let header = IfHeader::parse("(<urn:a> [\"e\"]) (Not <urn:b>)").unwrap();
+        let of = |negated, state| Condition { negated, state };
+        assert_eq!(
+            header.lists,
+            [
+                List {
+                    resource: None,
+                    conditions: vec![of(false, token("urn:a")), of(false, etag("\"e\""))]
+                },
+                List { resource: None, conditions: vec![of(true, token("urn:b"))] },
+            ]
+        );
+        assert_eq!(header.tokens().collect::<Vec<_>>(), ["urn:a", "urn:b"]);
+    }
+
+    #[test]
+    fn lists_with_tags() {
+        let header =
+            IfHeader::parse("<http://h/a> (<urn:a>)(<urn:b>) <http://h/b>(Not[W/\"x\"])").unwrap();
+        let tags: Vec<_> = header.lists.iter().map(|l| l.resource.as_deref().unwrap()).collect();
+        assert_eq!(tags, ["http://h/a", "http://h/a", "http://h/b"]);
+        assert_eq!(
+            header.lists[2].conditions,
+            [Condition { negated: true, state: etag("W/\"x\"") }]
+        );
+    }
+
+    #[test]
+    fn one_list_has_to_hold_and_all_of_it() {
+        let header = IfHeader::parse("(<a> <b>) (Not <c>)").unwrap();
+        let with = |known: &[&str]| {
+            header.holds(|_, state| matches!(state, State::Token(t) if known.contains(&t.as_str())))
+        };
+        assert!(with(&["a", "b", "c"]));
+        assert!(!with(&["a", "c"]));
+        assert!(with(&[]));
+    }
+
+    #[test]
+    fn bad_ones() {
+        for bad in [
+            "",
+            "()",
+            "(",
+            "(<a>",
+            "(<>)",
+            "(Not)",
+            "(Not Not <a>)",
+            "<a>",
+            "<a> <b> (<c>)",
+            "(<a>) <b> (<c>)",
+            "(a)",
+            "<a> (<b>) <c>",
+            "(<a>) x",
+            "([e)",
+        ] {
+            assert_eq!(IfHeader::parse(bad), None, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(text in "[()<>Not\\[\\]a\" ]{0,60}|.{0,40}") {
+            let _ = IfHeader::parse(&text);
+        }
+    }
+}

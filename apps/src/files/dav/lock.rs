@@ -1,0 +1,213 @@
+//! LOCK and UNLOCK.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::body::Body;
+use super::call::{Call, DepthField};
+use super::problem::{Outcome, Problem, XML_HEAD};
+use super::xml;
+use super::{Dav, empty, value, xml_response};
+use crate::files::meta::claims::Area;
+use crate::files::meta::locks::{Change, Lock, LockError};
+use crate::files::share::{Found, Kind};
+
+/// Bytes of what a client says of a lock's owner, at most.
+const MOST_OWNER: usize = 4096;
+
+/// What a client asks for.
+struct Wanted {
+    exclusive: bool,
+    owner: String,
+    deep: bool,
+    timeout: Duration,
+}
+
+impl Dav {
+    pub(super) async fn lock(&self, call: Call, body: &mut Incoming) -> Outcome {
+        let body = self.read_body(body, xml::MOST_BYTES).await?;
+        if body.is_empty() {
+            return self.refresh(call).await;
+        }
+        let wanted = wanted(&call, &xml::parse(&body)?)?;
+        let area = if wanted.deep { Area::all(&call.path) } else { Area::one(&call.path) };
+        let prepare = move |dav: &Dav, locks: &Arc<_>| {
+            let found = dav.share.look_for(&call.path)?;
+            let changes = match found {
+                Some(found) if found.kind == Kind::Hidden => {
+                    return Err(StatusCode::FORBIDDEN.into());
+                }
+                Some(_) => vec![],
+                None => vec![Change::Existence(call.path.clone())],
+            };
+            call.check(&dav.share, locks, found.as_ref(), &changes)?;
+            check_free(locks, &call, &wanted)?;
+            if found.is_none() {
+                super::tree::check_parent(&dav.share, &call.path)?;
+                // What is locked is there, if only as an empty file.
+                let upload = dav.share.begin_upload(&call.path)?;
+                dav.share.finish_upload(upload, &call.path, None)?;
+            }
+            Ok((new_lock(&call, wanted, found.as_ref())?, found.is_none()))
+        };
+        self.change(vec![area], prepare, |dav, (lock, created)| async move {
+            let inserted = lock.clone();
+            let insert = move |state: &mut crate::files::meta::State| {
+                state.locks_mut().insert(inserted, Instant::now())
+            };
+            dav.meta.change(insert).await??;
+            let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+            let mut response = locked(status, &lock);
+            let token = value(&format!("<{}>", lock.token));
+            response.headers_mut().insert("lock-token", token);
+            Ok(response)
+        })
+        .await
+    }
+
+    async fn refresh(&self, call: Call) -> Outcome {
+        let timeout = call.timeout()?;
+        if !call.has_if() {
+            let why = "a lock is refreshed with its token in the If field";
+            return Err(Problem::Told(StatusCode::BAD_REQUEST, why));
+        }
+        let (path, client) = (call.path.clone(), call.client.clone());
+        let refresh = move |state: &mut crate::files::meta::State| {
+            state.locks_mut().refresh(&path, &client, timeout, Instant::now())
+        };
+        match self.meta.change(refresh).await? {
+            Some(lock) => Ok(locked(StatusCode::OK, &lock)),
+            None => Err(Problem::Condition(
+                StatusCode::PRECONDITION_FAILED,
+                "lock-token-matches-request-uri",
+            )),
+        }
+    }
+
+    pub(super) async fn unlock(&self, call: Call) -> Outcome {
+        let field = call.field("lock-token")?;
+        let token = field.and_then(|f| f.strip_prefix('<')?.strip_suffix('>'));
+        let why = "there is no Lock-Token";
+        let token: Arc<str> = token.ok_or(Problem::Told(StatusCode::BAD_REQUEST, why))?.into();
+        let (path, user) = (call.path.clone(), Arc::clone(&call.client.user));
+        let unlock = move |state: &mut crate::files::meta::State| {
+            let now = Instant::now();
+            // Whether there is one of somebody else's, to tell the two apart.
+            let is_anothers = state.locks.find(&token, now).is_some_and(|lock| lock.user != user);
+            (state.locks_mut().unlock(&path, &user, &token, now), is_anothers)
+        };
+        match self.meta.change(unlock).await? {
+            (true, _) => Ok(empty(StatusCode::NO_CONTENT)),
+            (false, true) => Err(StatusCode::FORBIDDEN.into()),
+            (false, false) => {
+                Err(Problem::Condition(StatusCode::CONFLICT, "lock-token-matches-request-uri"))
+            }
+        }
+    }
+}
+
+fn wanted(call: &Call, document: &xml::Element) -> Result<Wanted, Problem> {
+    let bad = |why| Problem::Told(StatusCode::BAD_REQUEST, why);
+    if !document.name.is_dav("lockinfo") {
+        return Err(bad("the document is no lockinfo"));
+    }
+    if document.child("locktype").and_then(|t| t.child("write")).is_none() {
+        return Err(bad("there are only locks for writing"));
+    }
+    let scope = document.child("lockscope").ok_or(bad("the lock has no scope"))?;
+    let exclusive = match (scope.child("exclusive"), scope.child("shared")) {
+        (Some(_), None) => true,
+        (None, Some(_)) => false,
+        _ => return Err(bad("a lock is exclusive or shared")),
+    };
+    let mut owner = String::new();
+    if let Some(element) = document.child("owner") {
+        element.write_children(&mut owner);
+    }
+    if owner.len() > MOST_OWNER {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE.into());
+    }
+    let deep = match call.depth()? {
+        None | Some(DepthField::Infinity) => true,
+        Some(DepthField::Zero) => false,
+        Some(DepthField::One) => return Err(bad("a lock has depth 0 or infinity")),
+    };
+    Ok(Wanted { exclusive, owner, deep, timeout: call.timeout()? })
+}
+
+fn check_free(
+    locks: &crate::files::meta::locks::Locks,
+    call: &Call,
+    wanted: &Wanted,
+) -> Result<(), Problem> {
+    let free = locks.check_new(&call.path, wanted.deep, wanted.exclusive, Instant::now());
+    free.map_err(|error| match error {
+        LockError::Locked(path) => Problem::ConflictingLock(path),
+        other => other.into(),
+    })
+}
+
+fn new_lock(call: &Call, wanted: Wanted, found: Option<&Found>) -> Result<Lock, Problem> {
+    let Wanted { exclusive, owner, deep, timeout } = wanted;
+    Ok(Lock {
+        token: new_token()?.into(),
+        path: call.path.clone(),
+        is_folder: found.is_some_and(Found::is_folder),
+        deep,
+        exclusive,
+        owner: owner.into(),
+        user: Arc::clone(&call.client.user),
+        timeout,
+        until: Instant::now() + timeout,
+    })
+}
+
+/// A random UUID (RFC 9562, version 4).
+fn new_token() -> Result<String, Problem> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let mut token = String::from("urn:uuid:");
+    for (n, byte) in bytes.iter().enumerate() {
+        if matches!(n, 4 | 6 | 8 | 10) {
+            token.push('-');
+        }
+        let _ = write!(token, "{byte:02x}");
+    }
+    Ok(token)
+}
+
+fn locked(status: StatusCode, lock: &Lock) -> Response<Body> {
+    let mut out = format!("{XML_HEAD}<D:prop xmlns:D=\"DAV:\"><D:lockdiscovery>");
+    write_active(&mut out, lock, Instant::now());
+    out.push_str("</D:lockdiscovery></D:prop>\n");
+    xml_response(status, Body::text(out))
+}
+
+/// A lock as `lockdiscovery` tells it.
+pub(super) fn write_active(out: &mut String, lock: &Lock, now: Instant) {
+    let scope = if lock.exclusive { "exclusive" } else { "shared" };
+    let depth = if lock.deep { "infinity" } else { "0" };
+    let left = lock.until.saturating_duration_since(now).as_secs().max(1);
+    let _ = write!(
+        out,
+        "<D:activelock><D:locktype><D:write/></D:locktype><D:lockscope><D:{scope}/></D:lockscope>\
+         <D:depth>{depth}</D:depth>"
+    );
+    if !lock.owner.is_empty() {
+        let _ = write!(out, "<D:owner>{}</D:owner>", lock.owner);
+    }
+    let _ = write!(
+        out,
+        "<D:timeout>Second-{left}</D:timeout><D:locktoken><D:href>{}</D:href></D:locktoken>\
+         <D:lockroot><D:href>",
+        lock.token
+    );
+    xml::write_text(out, &lock.path.href(lock.is_folder));
+    out.push_str("</D:href></D:lockroot></D:activelock>");
+}

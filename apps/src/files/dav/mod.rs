@@ -1,0 +1,222 @@
+//! WebDAV (RFC 4918), classes 1, 2 and 3: which response a request gets.
+//!
+//! * [`call`]: what a request says; conditions. [`if_header`]: the If field.
+//! * [`get`], [`put`]: contents.
+//! * [`tree`]: MKCOL, DELETE, COPY, MOVE.
+//! * [`propfind`], [`proppatch`]: properties. [`xml`]: documents.
+//! * [`lock`]: LOCK, UNLOCK.
+//! * [`body`]: bodies of responses. [`problem`]: refusals.
+//!
+//! Whoever changes something claims its paths in the domain of the metadata first, then looks, checks and changes beside the workers, and
+//! gives the claim back when the outcome is in the domain. That is a task of its own: a client who goes away does not cut it in two.
+
+pub(super) mod body;
+mod call;
+mod get;
+mod if_header;
+mod lock;
+pub(super) mod problem;
+mod propfind;
+mod proppatch;
+mod put;
+mod tree;
+pub(super) mod xml;
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use dapple::Handle;
+use http::{HeaderValue, Method, Response, StatusCode};
+use hyper::body::{Body as _, Incoming};
+
+use self::body::{Body, Buffers};
+use self::call::Call;
+use self::problem::{Outcome, Problem};
+use super::login::User;
+use super::meta::Meta;
+use super::meta::claims::Area;
+use super::meta::locks::Locks;
+use super::share::Share;
+
+/// How long a client may send nothing of a body that it has begun.
+const BODY_SILENCE: Duration = Duration::from_secs(60);
+
+/// Bytes of a body that nobody wants which are read all the same, so that the connection can be kept.
+const MOST_DRAINED: u64 = 256 * 1024;
+
+const ALLOW: &str =
+    "OPTIONS, GET, HEAD, PUT, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, LOCK, UNLOCK";
+
+/// A folder, served.
+#[derive(Clone)]
+pub(super) struct Dav {
+    share: Arc<Share>,
+    meta: Arc<Meta>,
+    handle: Handle,
+    buffers: Buffers,
+}
+
+impl Dav {
+    pub(super) fn new(share: Arc<Share>, meta: Arc<Meta>, handle: &Handle) -> Dav {
+        Dav { share, meta, handle: handle.clone(), buffers: Buffers::default() }
+    }
+
+    /// Answers a request of a user.
+    pub(super) async fn answer(
+        &self,
+        request: http::Request<Incoming>,
+        user: &User,
+    ) -> Response<Body> {
+        let (head, mut body) = request.into_parts();
+        let outcome = match Call::new(&head, Arc::clone(&user.name)) {
+            Ok(call) => self.dispatch(call, &mut body, user).await,
+            Err(problem) => Err(problem),
+        };
+        self.drain(body).await;
+        outcome.unwrap_or_else(Problem::into_response)
+    }
+
+    async fn dispatch(&self, call: Call, body: &mut Incoming, user: &User) -> Outcome {
+        let changes = match call.method.as_str() {
+            "OPTIONS" => return Ok(options()),
+            "GET" | "HEAD" | "PROPFIND" => false,
+            "PUT" | "DELETE" | "MKCOL" | "COPY" | "MOVE" | "PROPPATCH" | "LOCK" | "UNLOCK" => true,
+            "POST" | "PATCH" => return Ok(not_allowed()),
+            _ => return Err(StatusCode::NOT_IMPLEMENTED.into()),
+        };
+        if changes && user.read_only {
+            return Err(Problem::Told(StatusCode::FORBIDDEN, "this user may only read"));
+        }
+        if call.path.is_private() {
+            let status = if changes { StatusCode::FORBIDDEN } else { StatusCode::NOT_FOUND };
+            return Err(status.into());
+        }
+        if !changes && call.has_if() {
+            let (share, call) = (Arc::clone(&self.share), call.clone());
+            let locks = self.meta.read(|state| Arc::clone(&state.locks)).await?;
+            let check = move || call.check_if(&share, &locks, Instant::now());
+            self.handle.offload(check).await??;
+        }
+        match call.method.as_str() {
+            "GET" | "HEAD" => self.get(call).await,
+            "PUT" => self.put(call, body).await,
+            "DELETE" => self.delete(call).await,
+            "MKCOL" => self.mkcol(call, body).await,
+            "COPY" | "MOVE" => self.transfer(call).await,
+            "PROPFIND" => self.propfind(call, body).await,
+            "PROPPATCH" => self.proppatch(call, body).await,
+            "LOCK" => self.lock(call, body).await,
+            _ => self.unlock(call).await,
+        }
+    }
+
+    /// Runs a change under a claim of its areas, to its end. `blocking` is run beside the workers and gets the locks that there
+    /// are; `then` gets what it returned, and the claim is held until it has.
+    async fn change<T, F, G, Fut>(&self, areas: Vec<Area>, blocking: F, then: G) -> Outcome
+    where
+        T: Send + 'static,
+        F: FnOnce(&Dav, &Arc<Locks>) -> Result<T, Problem> + Send + 'static,
+        G: FnOnce(Dav, T) -> Fut + Send + 'static,
+        Fut: Future<Output = Outcome> + Send,
+    {
+        let this = self.clone();
+        let task = self.handle.spawn(&self.handle.new_color(), async move {
+            let (claim, locks) = this.meta.claim(areas).await?;
+            let dav = this.clone();
+            let outcome = this.handle.offload(move || blocking(&dav, &locks)).await;
+            let response = then(this, outcome??).await;
+            drop(claim);
+            response
+        });
+        task.await?
+    }
+
+    /// The whole body; one that is too large is refused.
+    async fn read_body(&self, body: &mut Incoming, most: usize) -> Result<Vec<u8>, Problem> {
+        let mut all = Vec::new();
+        while let Some(bytes) = self.next_bytes(body).await? {
+            if all.len() + bytes.len() > most {
+                return Err(StatusCode::PAYLOAD_TOO_LARGE.into());
+            }
+            all.extend_from_slice(&bytes);
+        }
+        Ok(all)
+    }
+
+    /// What comes next of a body; `None`: that was all.
+    async fn next_bytes(&self, body: &mut Incoming) -> io::Result<Option<Bytes>> {
+        loop {
+            let next = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
+            match self.handle.timeout(BODY_SILENCE, next).await? {
+                None => return Ok(None),
+                Some(Err(error)) => {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, error));
+                }
+                Some(Ok(frame)) => {
+                    if let Ok(bytes) = frame.into_data()
+                        && !bytes.is_empty()
+                    {
+                        return Ok(Some(bytes));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads what is left of a body that nobody wants, if that is little.
+    pub(super) async fn drain(&self, mut body: Incoming) {
+        if body.is_end_stream() || body.size_hint().lower() > MOST_DRAINED {
+            return;
+        }
+        let mut left = MOST_DRAINED;
+        while let Ok(Some(bytes)) = self.next_bytes(&mut body).await {
+            left = left.saturating_sub(bytes.len() as u64);
+            if left == 0 {
+                return;
+            }
+        }
+    }
+}
+
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = status;
+    response
+}
+
+fn options() -> Response<Body> {
+    let mut response = empty(StatusCode::OK);
+    let headers = response.headers_mut();
+    headers.insert("allow", HeaderValue::from_static(ALLOW));
+    headers.insert("dav", HeaderValue::from_static("1, 2, 3"));
+    // Some clients take the server for something else without it.
+    headers.insert("ms-author-via", HeaderValue::from_static("DAV"));
+    response
+}
+
+fn not_allowed() -> Response<Body> {
+    let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
+    response.headers_mut().insert("allow", HeaderValue::from_static(ALLOW));
+    response
+}
+
+fn xml_response(status: StatusCode, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static(problem::XML_TYPE);
+    response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+    response
+}
+
+/// A value of a field that we have made, so that it is one.
+fn value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+fn is_head(call: &Call) -> bool {
+    call.method == Method::HEAD
+}

@@ -1,0 +1,153 @@
+//! Why a request is refused, and the response that says so.
+
+use std::io;
+
+use http::{Response, StatusCode};
+
+use super::body::Body;
+use super::xml::{self, BadXml};
+use crate::files::meta::Gone;
+use crate::files::meta::locks::LockError;
+use crate::files::meta::store::StoreError;
+use crate::files::path::DavPath;
+use crate::files::share;
+
+#[derive(Debug)]
+pub(in crate::files) enum Problem {
+    Status(StatusCode),
+    /// With the name of the condition (RFC 4918, section 16) that does not hold.
+    Condition(StatusCode, &'static str),
+    /// With a sentence for people.
+    Told(StatusCode, &'static str),
+    /// There is a lock on this path; its token was not submitted.
+    Locked(DavPath),
+    /// There is a lock on this path that the new one does not go with.
+    ConflictingLock(DavPath),
+    Failed(io::Error),
+}
+
+pub(in crate::files) type Outcome = Result<Response<Body>, Problem>;
+
+impl From<StatusCode> for Problem {
+    fn from(status: StatusCode) -> Self {
+        Problem::Status(status)
+    }
+}
+
+impl From<io::Error> for Problem {
+    fn from(error: io::Error) -> Self {
+        Problem::Failed(error)
+    }
+}
+
+impl From<BadXml> for Problem {
+    fn from(BadXml(why): BadXml) -> Self {
+        Problem::Told(StatusCode::BAD_REQUEST, why)
+    }
+}
+
+impl From<Gone> for Problem {
+    fn from(_: Gone) -> Self {
+        Problem::Status(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+impl From<dapple::JoinError> for Problem {
+    fn from(error: dapple::JoinError) -> Self {
+        Problem::Failed(io::Error::other(error))
+    }
+}
+
+impl From<LockError> for Problem {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Locked(path) => Problem::Locked(path),
+            LockError::TooMany => Problem::Status(StatusCode::INSUFFICIENT_STORAGE),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full => Problem::Status(StatusCode::INSUFFICIENT_STORAGE),
+            error => Problem::Failed(io::Error::other(error.to_string())),
+        }
+    }
+}
+
+/// What an error of the system means to a client.
+pub(in crate::files) fn status_of(error: &io::Error) -> StatusCode {
+    use io::ErrorKind::*;
+    use rustix::io::Errno;
+    match error.kind() {
+        NotFound | NotADirectory => StatusCode::NOT_FOUND,
+        PermissionDenied | ReadOnlyFilesystem | ResourceBusy => StatusCode::FORBIDDEN,
+        InvalidFilename => StatusCode::URI_TOO_LONG,
+        AlreadyExists => StatusCode::CONFLICT,
+        TimedOut => StatusCode::REQUEST_TIMEOUT,
+        _ if share::is_full(error) => StatusCode::INSUFFICIENT_STORAGE,
+        _ => match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => StatusCode::SERVICE_UNAVAILABLE,
+            // A socket, a device.
+            Some(Errno::NXIO | Errno::NODEV) => StatusCode::NOT_FOUND,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        },
+    }
+}
+
+impl Problem {
+    pub(in crate::files) fn status(&self) -> StatusCode {
+        match self {
+            Problem::Status(status) | Problem::Condition(status, _) | Problem::Told(status, _) => {
+                *status
+            }
+            Problem::Locked(_) | Problem::ConflictingLock(_) => StatusCode::LOCKED,
+            Problem::Failed(error) => status_of(error),
+        }
+    }
+
+    pub(in crate::files) fn into_response(self) -> Response<Body> {
+        let status = self.status();
+        if let Problem::Failed(error) = &self
+            && status.is_server_error()
+            && status != StatusCode::INSUFFICIENT_STORAGE
+        {
+            tracing::error!(%error, "a request failed");
+        }
+        let condition = match &self {
+            Problem::Condition(_, name) => Some(format!("<D:{name}/>")),
+            Problem::Locked(path) => Some(with_href("lock-token-submitted", path)),
+            Problem::ConflictingLock(path) => Some(with_href("no-conflicting-lock", path)),
+            _ => None,
+        };
+        let (kind, text) = match (condition, &self) {
+            (Some(condition), _) => {
+                (XML_TYPE, format!("{XML_HEAD}<D:error xmlns:D=\"DAV:\">{condition}</D:error>\n"))
+            }
+            (None, Problem::Told(_, why)) => (TEXT_TYPE, format!("{why}\n")),
+            (None, _) => {
+                (TEXT_TYPE, format!("{}\n", status.canonical_reason().unwrap_or("failed")))
+            }
+        };
+        let mut response = Response::new(Body::text(text));
+        *response.status_mut() = status;
+        response
+            .headers_mut()
+            .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+        response
+    }
+}
+
+pub(super) const XML_TYPE: &str = "application/xml; charset=utf-8";
+
+const TEXT_TYPE: &str = "text/plain; charset=utf-8";
+
+pub(super) const XML_HEAD: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n";
+
+fn with_href(name: &str, path: &DavPath) -> String {
+    let mut out = format!("<D:{name}><D:href>");
+    xml::write_text(&mut out, &path.href(false));
+    out.push_str(&format!("</D:href></D:{name}>"));
+    out
+}

@@ -1,0 +1,312 @@
+//! PROPFIND: properties of a resource, of its members, or of all below it. The document is made beside the workers while it is
+//! sent, so a large folder takes no more memory than a small one.
+
+use std::fmt::Write;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::StatusCode;
+use hyper::body::Incoming;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::body::{Body, Pieces};
+use super::call::{Call, DepthField};
+use super::get::content_type;
+use super::problem::{Outcome, Problem, XML_HEAD};
+use super::xml::{self, DAV, Name};
+use super::{Dav, lock, xml_response};
+use crate::files::meta::locks::Locks;
+use crate::files::meta::store::View;
+use crate::files::path::DavPath;
+use crate::files::share::walk::{Depth, Walk};
+use crate::files::share::{Found, Share};
+
+/// Resources below a folder that are listed with all below them, at most. The answer says if there are more.
+const MOST_LISTED: usize = 100_000;
+
+/// Bytes of a document that are made at once.
+const PIECE: usize = 32 * 1024;
+
+/// The properties that the server makes itself. `true`: also if all are asked for.
+const LIVE: [(&str, bool); 11] = [
+    ("creationdate", true),
+    ("displayname", true),
+    ("getcontentlength", true),
+    ("getcontenttype", true),
+    ("getetag", true),
+    ("getlastmodified", true),
+    ("resourcetype", true),
+    ("lockdiscovery", true),
+    ("supportedlock", true),
+    ("quota-available-bytes", false),
+    ("quota-used-bytes", false),
+];
+
+/// Does the server make this property itself?
+pub(super) fn is_live(name: &Name) -> bool {
+    name.space == DAV && LIVE.iter().any(|(live, _)| *live == name.local)
+}
+
+/// Which properties are asked for.
+#[derive(Debug, PartialEq, Eq)]
+enum Want {
+    /// Those that are there, and these.
+    All(Vec<Name>),
+    Names,
+    These(Vec<Name>),
+}
+
+impl Dav {
+    pub(super) async fn propfind(&self, call: Call, body: &mut Incoming) -> Outcome {
+        let depth = call.depth()?.unwrap_or(DepthField::Infinity);
+        let body = self.read_body(body, xml::MOST_BYTES).await?;
+        let want = match body.is_empty() {
+            true => Want::All(Vec::new()),
+            false => want(&xml::parse(&body)?)?,
+        };
+        let read = |state: &crate::files::meta::State| {
+            (Arc::clone(&state.locks), Arc::clone(&state.properties))
+        };
+        let (locks, properties) = self.meta.read(read).await?;
+        let share = Arc::clone(&self.share);
+        let begin = move || Listing::begin(share, call.path, depth, want, locks, properties);
+        let listing = self.handle.offload(begin).await??;
+        Ok(xml_response(StatusCode::MULTI_STATUS, Body::pieces(&self.handle, listing)))
+    }
+}
+
+fn want(document: &xml::Element) -> Result<Want, Problem> {
+    let bad = || Problem::Told(StatusCode::BAD_REQUEST, "the document is no propfind");
+    if !document.name.is_dav("propfind") {
+        return Err(bad());
+    }
+    let names = |element: &xml::Element| element.elements().map(|e| e.name.clone()).collect();
+    let (prop, all, only_names) =
+        (document.child("prop"), document.child("allprop"), document.child("propname"));
+    match (prop, all, only_names) {
+        (Some(prop), None, None) => Ok(Want::These(names(prop))),
+        (None, Some(_), None) => {
+            Ok(Want::All(document.child("include").map(names).unwrap_or_default()))
+        }
+        (None, None, Some(_)) => Ok(Want::Names),
+        _ => Err(bad()),
+    }
+}
+
+/// A document that is being made.
+struct Listing {
+    share: Arc<Share>,
+    locks: Arc<Locks>,
+    properties: Arc<View>,
+    /// Is there any dead property at all?
+    has_dead: bool,
+    want: Want,
+    /// Bytes free and in use, if somebody asks.
+    room: Option<(u64, u64)>,
+    first: Option<(DavPath, Found)>,
+    path: DavPath,
+    walk: Option<Walk>,
+    /// How many more may be listed.
+    left: usize,
+    now: Instant,
+    ended: bool,
+}
+
+impl Listing {
+    fn begin(
+        share: Arc<Share>,
+        path: DavPath,
+        depth: DepthField,
+        want: Want,
+        locks: Arc<Locks>,
+        properties: Arc<View>,
+    ) -> Result<Listing, Problem> {
+        let found = super::tree::shown(&share, &path)?;
+        let walk = match depth {
+            DepthField::One if found.is_folder() => Some(share.walk(&path, Depth::Members)?),
+            DepthField::Infinity if found.is_folder() => Some(share.walk(&path, Depth::All)?),
+            _ => None,
+        };
+        let names = match &want {
+            Want::These(names) | Want::All(names) => &names[..],
+            Want::Names => &[],
+        };
+        let asks_for_room = names.iter().any(|name| name.local.starts_with("quota-"));
+        let room = if asks_for_room { share.room().ok() } else { None };
+        Ok(Listing {
+            has_dead: !properties.is_empty()?,
+            share,
+            locks,
+            properties,
+            want,
+            room,
+            first: Some((path.clone(), found)),
+            path,
+            walk,
+            left: match depth {
+                DepthField::Infinity => MOST_LISTED,
+                _ => usize::MAX,
+            },
+            now: Instant::now(),
+            ended: false,
+        })
+    }
+
+    fn next_resource(&mut self) -> io::Result<Option<(DavPath, Found)>> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
+        }
+        match &mut self.walk {
+            Some(walk) => walk.next(&self.share),
+            None => Ok(None),
+        }
+    }
+
+    fn write(&self, out: &mut String, path: &DavPath, found: &Found) -> io::Result<()> {
+        let dead = match self.has_dead {
+            true => self.properties.of(path).map_err(|e| io::Error::other(e.to_string()))?,
+            false => Vec::new(),
+        };
+        out.push_str("<D:response><D:href>");
+        xml::write_text(out, &path.href(found.is_folder()));
+        out.push_str("</D:href><D:propstat><D:prop>");
+        let mut missing = Vec::new();
+        match &self.want {
+            Want::Names => {
+                for (live, _) in LIVE {
+                    let name = Name::new(DAV, live);
+                    if self.live(&mut String::new(), &name, path, found) {
+                        xml::write_empty(out, &name);
+                    }
+                }
+                dead.iter().for_each(|(name, _)| xml::write_empty(out, name));
+            }
+            Want::All(more) => {
+                for (live, _) in LIVE.iter().filter(|(_, always)| *always) {
+                    self.live(out, &Name::new(DAV, live), path, found);
+                }
+                dead.iter().for_each(|(_, element)| out.push_str(element));
+                let is_told = |name: &Name| {
+                    let is_live = LIVE.iter().any(|(live, always)| *always && name.is_dav(live));
+                    is_live || dead.iter().any(|(other, _)| other == name)
+                };
+                for name in more.iter().filter(|name| !is_told(name)) {
+                    if !self.live(out, name, path, found) {
+                        missing.push(name);
+                    }
+                }
+            }
+            Want::These(names) => {
+                for name in names {
+                    if self.live(out, name, path, found) {
+                        continue;
+                    }
+                    match dead.iter().find(|(other, _)| other == name) {
+                        Some((_, element)) => out.push_str(element),
+                        None => missing.push(name),
+                    }
+                }
+            }
+        }
+        out.push_str("</D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat>");
+        if !missing.is_empty() {
+            out.push_str("<D:propstat><D:prop>");
+            missing.iter().for_each(|name| xml::write_empty(out, name));
+            out.push_str("</D:prop><D:status>HTTP/1.1 404 Not Found</D:status></D:propstat>");
+        }
+        out.push_str("</D:response>\n");
+        Ok(())
+    }
+
+    /// Writes a property that the server makes itself; false: the resource does not have it.
+    fn live(&self, out: &mut String, name: &Name, path: &DavPath, found: &Found) -> bool {
+        if name.space != DAV {
+            return false;
+        }
+        let version = &found.version;
+        let is_folder = found.is_folder();
+        let local = name.local.as_str();
+        let mut put = |value: &str| {
+            let _ = write!(out, "<D:{local}>{value}</D:{local}>");
+            true
+        };
+        match local {
+            // When it was made the system does not always know: not later than it was changed.
+            "creationdate" => {
+                let nanos = version.modified.min(version.changed);
+                let time = OffsetDateTime::from_unix_timestamp_nanos(nanos).ok();
+                let text =
+                    time.map(|t| t.truncate_to_second()).and_then(|t| t.format(&Rfc3339).ok());
+                text.is_some_and(|text| put(&text))
+            }
+            "displayname" => match std::str::from_utf8(path.name()) {
+                Ok(name) if xml::is_text(name) && !name.is_empty() => {
+                    put(&quick_xml::escape::escape(name))
+                }
+                _ => false,
+            },
+            "getcontentlength" => !is_folder && put(&version.size.to_string()),
+            "getcontenttype" => !is_folder && put(content_type(path)),
+            "getetag" => put(&quick_xml::escape::escape(found.etag())),
+            "getlastmodified" => put(&httpdate::fmt_http_date(version.modified_time())),
+            "resourcetype" => put(if is_folder { "<D:collection/>" } else { "" }),
+            "supportedlock" => put(SUPPORTED_LOCKS),
+            "lockdiscovery" => {
+                let mut all = String::new();
+                for active in self.locks.covering(path, self.now) {
+                    lock::write_active(&mut all, active, self.now);
+                }
+                put(&all)
+            }
+            "quota-available-bytes" => {
+                is_folder && self.room.is_some_and(|(free, _)| put(&free.to_string()))
+            }
+            "quota-used-bytes" => {
+                is_folder && self.room.is_some_and(|(_, used)| put(&used.to_string()))
+            }
+            _ => false,
+        }
+    }
+}
+
+const SUPPORTED_LOCKS: &str = "<D:lockentry><D:lockscope><D:exclusive/></D:lockscope><D:locktype><D:write/></D:locktype></D:lockentry>\
+    <D:lockentry><D:lockscope><D:shared/></D:lockscope><D:locktype><D:write/></D:locktype></D:lockentry>";
+
+impl Pieces for Listing {
+    fn next(&mut self) -> io::Result<Option<Bytes>> {
+        if self.ended {
+            return Ok(None);
+        }
+        let mut out = String::with_capacity(PIECE + 4096);
+        if self.first.is_some() {
+            out.push_str(XML_HEAD);
+            out.push_str("<D:multistatus xmlns:D=\"DAV:\">\n");
+        }
+        while out.len() < PIECE {
+            let Some((path, found)) = self.next_resource()? else {
+                self.ended = true;
+                break;
+            };
+            if self.left == 0 {
+                // As RFC 6578 tells that a list is not complete.
+                out.push_str("<D:response><D:href>");
+                xml::write_text(&mut out, &self.path.href(true));
+                out.push_str(
+                    "</D:href><D:status>HTTP/1.1 507 Insufficient Storage</D:status>\
+                     <D:error><D:number-of-matches-within-limits/></D:error></D:response>\n",
+                );
+                self.ended = true;
+                break;
+            }
+            self.left -= 1;
+            self.write(&mut out, &path, &found)?;
+        }
+        if self.ended {
+            out.push_str("</D:multistatus>\n");
+        }
+        Ok(Some(out.into()))
+    }
+}

@@ -1,0 +1,342 @@
+//! XML as WebDAV uses it: small documents in, parsed into a tree; elements out.
+//!
+//! There is no document type: no entities but the five of XML itself, so nothing expands and nothing is fetched. Depth and size are
+//! bounded. What is written declares the namespaces that it uses on each element, so a stored property can be put into any document.
+
+use std::fmt::{self, Write};
+
+use quick_xml::escape::{escape, resolve_xml_entity, unescape};
+use quick_xml::events::{BytesStart, Event};
+use quick_xml::name::ResolveResult;
+use quick_xml::{NsReader, XmlVersion};
+
+/// Bytes of a document, at most.
+pub(in crate::files) const MOST_BYTES: usize = 512 * 1024;
+
+/// Elements within elements, at most.
+const MOST_DEPTH: usize = 32;
+
+/// The namespace of WebDAV.
+pub(in crate::files) const DAV: &str = "DAV:";
+
+const XML: &str = "http://www.w3.org/XML/1998/namespace";
+
+/// A name with its namespace, which may be empty.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::files) struct Name {
+    pub(in crate::files) space: String,
+    pub(in crate::files) local: String,
+}
+
+impl Name {
+    pub(in crate::files) fn new(space: &str, local: &str) -> Name {
+        Name { space: space.to_owned(), local: local.to_owned() }
+    }
+
+    /// Is it this one of WebDAV's own?
+    pub(in crate::files) fn is_dav(&self, local: &str) -> bool {
+        self.space == DAV && self.local == local
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::files) struct Element {
+    pub(in crate::files) name: Name,
+    attributes: Vec<(Name, String)>,
+    pub(in crate::files) children: Vec<Node>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::files) enum Node {
+    Element(Element),
+    Text(String),
+}
+
+/// Why a document is refused.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::files) struct BadXml(pub(in crate::files) &'static str);
+
+impl<E: Into<quick_xml::Error>> From<E> for BadXml {
+    fn from(_: E) -> Self {
+        BadXml("it is not well-formed")
+    }
+}
+
+impl Element {
+    fn new(name: Name) -> Element {
+        Element { name, attributes: Vec::new(), children: Vec::new() }
+    }
+
+    pub(in crate::files) fn elements(&self) -> impl Iterator<Item = &Element> {
+        self.children.iter().filter_map(|child| match child {
+            Node::Element(element) => Some(element),
+            Node::Text(_) => None,
+        })
+    }
+
+    /// The first child of this name of WebDAV's.
+    pub(in crate::files) fn child(&self, local: &str) -> Option<&Element> {
+        self.elements().find(|element| element.name.is_dav(local))
+    }
+
+    /// Its language, unless it says so itself, is this.
+    fn inherit_language(&mut self, language: Option<&str>) {
+        let name = Name::new(XML, "lang");
+        if let Some(language) = language
+            && !self.attributes.iter().any(|(other, _)| *other == name)
+        {
+            self.attributes.push((name, language.to_owned()));
+        }
+    }
+
+    fn language(&self) -> Option<&str> {
+        let is_language = |name: &Name| name.space == XML && name.local == "lang";
+        self.attributes.iter().find(|(name, _)| is_language(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// Writes it so that it can stand anywhere.
+    pub(in crate::files) fn write(&self, out: &mut String) {
+        let name = &self.name;
+        let prefix = open(out, name);
+        for (n, (name, value)) in self.attributes.iter().enumerate() {
+            let value = escape(value.as_str());
+            let _ = match name.space.as_str() {
+                "" => write!(out, " {}=\"{value}\"", name.local),
+                XML => write!(out, " xml:{}=\"{value}\"", name.local),
+                space => {
+                    let space = escape(space);
+                    write!(out, " xmlns:a{n}=\"{space}\" a{n}:{}=\"{value}\"", name.local)
+                }
+            };
+        }
+        if self.children.is_empty() {
+            out.push_str("/>");
+            return;
+        }
+        out.push('>');
+        self.write_children(out);
+        let _ = write!(out, "</{prefix}{}>", name.local);
+    }
+
+    /// Writes what is in it.
+    pub(in crate::files) fn write_children(&self, out: &mut String) {
+        for child in &self.children {
+            match child {
+                Node::Element(element) => element.write(out),
+                Node::Text(text) => out.push_str(&escape(text.as_str())),
+            }
+        }
+    }
+}
+
+/// Begins a tag, declares its namespace, and says its prefix with the colon.
+fn open(out: &mut String, name: &Name) -> &'static str {
+    let prefix = match name.space.as_str() {
+        // No document of ours has a default namespace.
+        "" => "",
+        // Every document of ours declares it.
+        DAV => "D:",
+        _ => "x:",
+    };
+    let _ = write!(out, "<{prefix}{}", name.local);
+    if prefix == "x:" {
+        let _ = write!(out, " xmlns:x=\"{}\"", escape(name.space.as_str()));
+    }
+    prefix
+}
+
+/// An element without contents.
+pub(in crate::files) fn write_empty(out: &mut String, name: &Name) {
+    open(out, name);
+    out.push_str("/>");
+}
+
+/// Text as the contents of an element.
+pub(in crate::files) fn write_text(out: &mut String, text: &str) {
+    out.push_str(&escape(text));
+}
+
+/// Can XML carry this text?
+pub(in crate::files) fn is_text(text: &str) -> bool {
+    text.chars().all(|c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..))
+}
+
+/// Parses a document of one element.
+pub(in crate::files) fn parse(bytes: &[u8]) -> Result<Element, BadXml> {
+    let text = decode(bytes)?;
+    if !is_text(&text) {
+        return Err(BadXml("it has characters that XML does not allow"));
+    }
+    let mut reader = NsReader::from_str(&text);
+    reader.config_mut().check_comments = true;
+    let mut open: Vec<Element> = Vec::new();
+    let mut root = None;
+    loop {
+        let event = reader.read_event()?;
+        match event {
+            Event::Start(start) => {
+                if root.is_some() {
+                    return Err(BadXml("it has more than one root"));
+                }
+                if open.len() == MOST_DEPTH {
+                    return Err(BadXml("its elements are nested too deeply"));
+                }
+                open.push(element(&reader, &start)?);
+            }
+            Event::Empty(start) => {
+                let element = element(&reader, &start)?;
+                close(element, &mut open, &mut root)?;
+            }
+            Event::End(_) => {
+                let element = open.pop().ok_or(BadXml("it is not well-formed"))?;
+                close(element, &mut open, &mut root)?;
+            }
+            Event::Text(text) => add_text(&text.xml10_content(), &mut open)?,
+            Event::CData(text) => add_text(&text.xml10_content(), &mut open)?,
+            Event::GeneralRef(reference) => {
+                let known = match reference.resolve_char_ref()? {
+                    Some(character) => character.to_string(),
+                    None => match resolve_xml_entity(&reference.xml10_content()) {
+                        Some(text) => text.to_owned(),
+                        None => return Err(BadXml("it uses an entity that is not declared")),
+                    },
+                };
+                if !is_text(&known) {
+                    return Err(BadXml("it has characters that XML does not allow"));
+                }
+                add_text(&known, &mut open)?;
+            }
+            Event::DocType(_) => return Err(BadXml("it has a document type")),
+            Event::Decl(_) | Event::Comment(_) | Event::PI(_) => {}
+            Event::Eof => break,
+        }
+    }
+    match (root, open.is_empty()) {
+        (Some(root), true) => Ok(root),
+        _ => Err(BadXml("it ends too early")),
+    }
+}
+
+/// The text of a document: UTF-8, or UTF-16 if its first bytes say so.
+fn decode(bytes: &[u8]) -> Result<String, BadXml> {
+    let wide = |unit: fn([u8; 2]) -> u16| {
+        let units = bytes[2..].chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
+        let text: Result<String, _> = char::decode_utf16(units).collect();
+        text.map_err(|_| BadXml("it is not UTF-16, as it says"))
+    };
+    match bytes {
+        [0xfe, 0xff, ..] => wide(u16::from_be_bytes),
+        [0xff, 0xfe, ..] => wide(u16::from_le_bytes),
+        _ => {
+            let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+            let text = std::str::from_utf8(bytes).map_err(|_| BadXml("it is not UTF-8"))?;
+            Ok(text.to_owned())
+        }
+    }
+}
+
+fn element(reader: &NsReader<&[u8]>, start: &BytesStart<'_>) -> Result<Element, BadXml> {
+    let (space, local) = reader.resolver().resolve_element(start.name());
+    let mut element = Element::new(name(space, local.into_inner())?);
+    for attribute in start.attributes() {
+        let attribute = attribute.map_err(|_| BadXml("it is not well-formed"))?;
+        let value = attribute.normalized_value(XmlVersion::Explicit1_0)?;
+        if attribute.key.as_namespace_binding().is_some() {
+            // A prefix cannot be given up in XML 1.0.
+            if value.is_empty() && attribute.key.prefix().is_some() {
+                return Err(BadXml("it declares a prefix for no namespace"));
+            }
+            continue;
+        }
+        if !is_text(&value) {
+            return Err(BadXml("it has characters that XML does not allow"));
+        }
+        let (space, local) = reader.resolver().resolve_attribute(attribute.key);
+        element.attributes.push((name(space, local.into_inner())?, value.into_owned()));
+    }
+    Ok(element)
+}
+
+fn name(space: ResolveResult<'_>, local: &str) -> Result<Name, BadXml> {
+    if !is_name(local) {
+        return Err(BadXml("it has a name that XML does not allow"));
+    }
+    match space {
+        // As it stands in the document.
+        ResolveResult::Bound(space) => Ok(Name::new(&unescape(space.into_inner())?, local)),
+        ResolveResult::Unbound => Ok(Name::new("", local)),
+        ResolveResult::Unknown(_) => Err(BadXml("it uses a prefix that is not declared")),
+    }
+}
+
+/// Is it a name without a colon (Namespaces in XML 1.0, NCName)?
+fn is_name(text: &str) -> bool {
+    let is_start = |c: char| {
+        matches!(c, '_' | 'A'..='Z' | 'a'..='z' | '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{f6}' | '\u{f8}'..='\u{2ff}'
+            | '\u{370}'..='\u{37d}' | '\u{37f}'..='\u{1fff}' | '\u{200c}'..='\u{200d}' | '\u{2070}'..='\u{218f}'
+            | '\u{2c00}'..='\u{2fef}' | '\u{3001}'..='\u{d7ff}' | '\u{f900}'..='\u{fdcf}' | '\u{fdf0}'..='\u{fffd}'
+            | '\u{10000}'..='\u{effff}')
+    };
+    let is_rest = |c: char| {
+        is_start(c)
+            || matches!(c, '-' | '.' | '0'..='9' | '\u{b7}' | '\u{300}'..='\u{36f}' | '\u{203f}'..='\u{2040}')
+    };
+    let mut characters = text.chars();
+    characters.next().is_some_and(is_start) && characters.all(is_rest)
+}
+
+fn close(
+    mut element: Element,
+    open: &mut [Element],
+    root: &mut Option<Element>,
+) -> Result<(), BadXml> {
+    match open.last_mut() {
+        Some(parent) => {
+            parent.children.push(Node::Element(element));
+            Ok(())
+        }
+        None if root.is_some() => Err(BadXml("it has more than one root")),
+        None => {
+            spread_language(&mut element);
+            *root = Some(element);
+            Ok(())
+        }
+    }
+}
+
+/// A property keeps its language when it leaves the document, wherever that was said.
+fn spread_language(element: &mut Element) {
+    let language = element.language().map(str::to_owned);
+    for child in &mut element.children {
+        if let Node::Element(child) = child {
+            child.inherit_language(language.as_deref());
+            spread_language(child);
+        }
+    }
+}
+
+fn add_text(text: &str, open: &mut [Element]) -> Result<(), BadXml> {
+    match open.last_mut() {
+        Some(element) => {
+            match element.children.last_mut() {
+                Some(Node::Text(before)) => before.push_str(text),
+                _ => element.children.push(Node::Text(text.to_owned())),
+            }
+            Ok(())
+        }
+        None if text.trim().is_empty() => Ok(()),
+        None => Err(BadXml("it has text outside of its root")),
+    }
+}
+
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = String::new();
+        self.write(&mut out);
+        f.write_str(&out)
+    }
+}
+
+#[cfg(test)]
+#[path = "xml_tests.rs"]
+mod tests;

@@ -1,0 +1,108 @@
+//! Tests of [`super`].
+use proptest::prelude::*;
+
+use super::*;
+
+fn parsed(text: &str) -> Element {
+    parse(text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {}", e.0))
+}
+
+fn refused(text: &str) -> &'static str {
+    match parse(text.as_bytes()) {
+        Err(BadXml(why)) => why,
+        Ok(element) => panic!("{text}: {element:?}"),
+    }
+}
+
+/// Within a document that declares WebDAV's namespace, as all of ours do.
+fn again(element: &Element) -> Element {
+    let text = format!("<D:r xmlns:D=\"DAV:\">{element}</D:r>");
+    parsed(&text).elements().next().cloned().unwrap()
+}
+
+#[test]
+fn namespaces_are_resolved() {
+    let e = parsed(
+        r#"<?xml version="1.0"?><a:propfind xmlns:a="DAV:" xmlns="other:"><a:prop><x/><y xmlns="" z="1"/></a:prop></a:propfind>"#,
+    );
+    assert!(e.name.is_dav("propfind"));
+    let prop = e.child("prop").unwrap();
+    let names: Vec<_> = prop.elements().map(|e| e.name.clone()).collect();
+    assert_eq!(names, [Name::new("other:", "x"), Name::new("", "y")]);
+}
+
+#[test]
+fn what_is_written_means_the_same_anywhere() {
+    for text in [
+        r#"<p xmlns="http://e/?a=1&amp;b">text &lt;&amp;&gt; <b xmlns="">deep</b><c/></p>"#,
+        r#"<q:p xmlns:q="u:" q:one="1" two="&quot;2'" xml:lang="de">x<D:href xmlns:D="DAV:">y</D:href></q:p>"#,
+        "<p>no namespace at all</p>",
+        r#"<p xmlns="D:"><![CDATA[<raw> & ]]>&#x10000;&#65;</p>"#,
+    ] {
+        let element = parsed(text);
+        assert_eq!(again(&element), element, "{text}");
+    }
+}
+
+#[test]
+fn a_language_is_inherited() {
+    let e = parsed(r#"<r xml:lang="fr"><a><b/></a><c xml:lang="en"/></r>"#);
+    let languages: Vec<_> = e.elements().map(|e| e.language().unwrap()).collect();
+    assert_eq!(languages, ["fr", "en"]);
+}
+
+#[test]
+fn bad_documents_are_refused() {
+    for (text, why) in [
+        ("", "too early"),
+        ("<a>", "too early"),
+        ("<a></b>", "well-formed"),
+        ("<a/><b/>", "more than one root"),
+        ("<a></a>x", "outside"),
+        ("x<a/>", "outside"),
+        ("<p:a/>", "prefix that is not declared"),
+        ("<a p:x='1'/>", "prefix that is not declared"),
+        ("<a xmlns:p=''/>", "no namespace"),
+        ("<a>&b;</a>", "entity"),
+        ("<a b='&c;'/>", "well-formed"),
+        ("<a b='1' b='2'/>", "well-formed"),
+        ("<a>&#0;</a>", ""),
+        ("<a>\u{1}</a>", "characters"),
+        ("<1/>", "name"),
+        (r#"<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>"#, "document type"),
+        ("<!DOCTYPE a SYSTEM 'file:///etc/passwd'><a/>", "document type"),
+    ] {
+        let told = refused(text);
+        assert!(told.contains(why), "{text}: {told}");
+    }
+    let deep = "<a>".repeat(MOST_DEPTH + 1) + &"</a>".repeat(MOST_DEPTH + 1);
+    assert!(refused(&deep).contains("nested"));
+    parsed(&("<a>".repeat(MOST_DEPTH) + &"</a>".repeat(MOST_DEPTH)));
+}
+
+#[test]
+fn utf_16_is_read() {
+    let text = "<a>\u{e4}\u{10000}</a>";
+    let expected = parsed(text);
+    let big: Vec<u8> =
+        std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_be_bytes).collect();
+    let small: Vec<u8> =
+        std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    assert_eq!(parse(&big), Ok(expected.clone()));
+    assert_eq!(parse(&small), Ok(expected));
+}
+
+proptest! {
+    /// Whatever comes is parsed or refused; what is parsed survives being written.
+    #[test]
+    fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = parse(&bytes);
+    }
+
+    #[test]
+    fn likely_documents(text in r#"(<[ab:/?!x]{0,4}( [abx:]{1,5}="[a&;<]{0,3}")?/?>|[a-z&;#\]]{0,5}){0,12}"#) {
+        if let Ok(element) = parse(text.as_bytes()) {
+            prop_assert_eq!(again(&element), element);
+        }
+    }
+}

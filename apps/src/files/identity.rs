@@ -1,0 +1,206 @@
+//! Who the server is: a key that it makes once and keeps, and a certificate for it.
+//!
+//! Clients can know the server by its key alone (a pin), which never changes, or by its certificate, which is made anew when it is about to
+//! expire or is to carry other names.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::version::TLS13;
+use sha2::{Digest, Sha256};
+
+/// How long a certificate is good: what Apple's systems accept is 825 days.
+const GOOD_FOR: Duration = Duration::from_secs(800 * 86_400);
+
+/// It is made anew if it would expire so soon.
+const RENEWED_BEFORE: Duration = Duration::from_secs(60 * 86_400);
+
+/// See the module.
+pub(super) struct Identity {
+    pub(super) config: Arc<ServerConfig>,
+    /// The key as curl's `--pinnedpubkey` takes it.
+    pub(super) pin: String,
+    /// SHA-256 of the certificate, as browsers show it.
+    pub(super) fingerprint: String,
+    pub(super) certificate: PathBuf,
+}
+
+impl Identity {
+    /// The server's own: made in `state` at the first start. The certificate is for these names and addresses.
+    pub(super) fn own(state: &Path, names: &[String]) -> Result<Identity, String> {
+        let (key_file, certificate) = (state.join("key.pem"), state.join("cert.pem"));
+        let key = own_key(&key_file)?;
+        let is_good = fs::read_to_string(&certificate)
+            .is_ok_and(|text| is_good(&text, names, SystemTime::now()));
+        if !is_good {
+            let text = make_certificate(&key, names)
+                .map_err(|e| format!("cannot make a certificate: {e}"))?;
+            write_whole(&certificate, text.as_bytes(), 0o644)
+                .map_err(|e| format!("cannot write {}: {e}", certificate.display()))?;
+        }
+        Identity::of_files(&certificate, &key_file)
+    }
+
+    /// One that somebody else has made.
+    pub(super) fn of_files(certificate: &Path, key: &Path) -> Result<Identity, String> {
+        let bad = |file: &Path, e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
+            .and_then(Iterator::collect)
+            .map_err(|e| bad(certificate, &e))?;
+        let first = chain.first().ok_or_else(|| bad(certificate, &"it has no certificate"))?;
+        let fingerprint = hex_pairs(&Sha256::digest(first));
+        let private = PrivateKeyDer::from_pem_file(key).map_err(|e| bad(key, &e))?;
+        let provider = Arc::new(provider());
+        let signing = provider
+            .key_provider
+            .load_private_key(private.clone_key())
+            .map_err(|e| bad(key, &e))?;
+        let public = signing.public_key().ok_or_else(|| bad(key, &"it has no public part"))?;
+        let pin = format!("sha256//{}", STANDARD.encode(Sha256::digest(&public)));
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13])
+            .and_then(|config| config.with_no_client_auth().with_single_cert(chain, private))
+            .map_err(|e| bad(certificate, &e))?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // Two are enough for whoever opens a connection more; each costs a signature less then.
+        config.send_tls13_tickets = 2;
+        let certificate = certificate.to_owned();
+        Ok(Identity { config: Arc::new(config), pin, fingerprint, certificate })
+    }
+}
+
+#[cfg(feature = "aws-lc-rs")]
+fn provider() -> CryptoProvider {
+    rustls::crypto::aws_lc_rs::default_provider()
+}
+
+#[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
+fn provider() -> CryptoProvider {
+    rustls::crypto::ring::default_provider()
+}
+
+fn own_key(file: &Path) -> Result<KeyPair, String> {
+    let shown = file.display();
+    match fs::read_to_string(file) {
+        Ok(text) => {
+            let mode =
+                fs::metadata(file).map_err(|e| format!("{shown}: {e}"))?.permissions().mode();
+            if mode & 0o077 != 0 {
+                return Err(format!(
+                    "{shown} can be read by others: chmod 600 it, or remove it for a new one"
+                ));
+            }
+            KeyPair::from_pem(&text).map_err(|e| format!("{shown}: {e}"))
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let key = KeyPair::generate().map_err(|e| format!("cannot make a key: {e}"))?;
+            write_whole(file, key.serialize_pem().as_bytes(), 0o600)
+                .map_err(|e| format!("cannot write {shown}: {e}"))?;
+            Ok(key)
+        }
+        Err(e) => Err(format!("{shown}: {e}")),
+    }
+}
+
+/// The lines before the certificate say what it is for. Whoever reads certificates skips them.
+fn is_good(text: &str, names: &[String], now: SystemTime) -> bool {
+    let line = |key: &str| text.lines().find_map(|line| line.strip_prefix(key));
+    let until = line("Until: ").and_then(|until| until.parse().ok()).map(Duration::from_secs);
+    let needed = now.duration_since(UNIX_EPOCH).unwrap_or_default() + RENEWED_BEFORE;
+    line("Names: ").is_some_and(|all| all == names.join(" ")) && until.is_some_and(|u| u > needed)
+}
+
+fn make_certificate(key: &KeyPair, names: &[String]) -> Result<String, rcgen::Error> {
+    let now = SystemTime::now();
+    let until = now + GOOD_FOR;
+    let mut params = CertificateParams::new(names)?;
+    params.not_before = (now - Duration::from_secs(86_400)).into();
+    params.not_after = until.into();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "dapple files");
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let pem = params.self_signed(key)?.pem();
+    let until = until.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    Ok(format!("Names: {}\nUntil: {until}\n{pem}", names.join(" ")))
+}
+
+/// Writes a file so that it is whole or not there.
+pub(super) fn write_whole(file: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let temporary = file.with_file_name(name);
+    let write = || {
+        let mut options = fs::OpenOptions::new();
+        let mut new =
+            options.write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+        new.set_permissions(fs::Permissions::from_mode(mode))?;
+        new.write_all(bytes)?;
+        new.sync_all()?;
+        fs::rename(&temporary, file)
+    };
+    write().inspect_err(|_| drop(fs::remove_file(&temporary)))
+}
+
+fn hex_pairs(bytes: &[u8]) -> String {
+    let pairs: Vec<String> = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+    pairs.join(":")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(all: &[&str]) -> Vec<String> {
+        all.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn the_key_stays_and_the_certificate_follows_the_names() {
+        let state = tempfile::tempdir().unwrap();
+        let one = Identity::own(state.path(), &names(&["localhost", "127.0.0.1"])).unwrap();
+        assert!(one.pin.starts_with("sha256//") && one.pin.len() == 8 + 44, "{}", one.pin);
+        let again = Identity::own(state.path(), &names(&["localhost", "127.0.0.1"])).unwrap();
+        assert_eq!((&one.pin, &one.fingerprint), (&again.pin, &again.fingerprint));
+        let other = Identity::own(state.path(), &names(&["example.org"])).unwrap();
+        assert_eq!(one.pin, other.pin);
+        assert_ne!(one.fingerprint, other.fingerprint);
+        let mode = fs::metadata(state.path().join("key.pem")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_certificate_is_renewed_in_time() {
+        let state = tempfile::tempdir().unwrap();
+        let all = names(&["localhost"]);
+        Identity::own(state.path(), &all).unwrap();
+        let text = fs::read_to_string(state.path().join("cert.pem")).unwrap();
+        let now = SystemTime::now();
+        assert!(is_good(&text, &all, now));
+        assert!(!is_good(&text, &all, now + GOOD_FOR - RENEWED_BEFORE + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused() {
+        let state = tempfile::tempdir().unwrap();
+        let all = names(&["localhost"]);
+        Identity::own(state.path(), &all).unwrap();
+        let file = state.path().join("key.pem");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(Identity::own(state.path(), &all).err().unwrap().contains("others"));
+        fs::write(&file, "no key").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(Identity::own(state.path(), &all).is_err());
+    }
+}

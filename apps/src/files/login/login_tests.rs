@@ -1,0 +1,64 @@
+//! Tests of [`super`].
+use super::*;
+
+fn basic(user: &str, password: &str) -> HeaderValue {
+    let coded = STANDARD.encode(format!("{user}:{password}"));
+    HeaderValue::from_str(&format!("Basic {coded}")).unwrap()
+}
+
+const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+#[test]
+fn users_are_let_in_and_others_are_not() {
+    let state = tempfile::tempdir().unwrap();
+    let file = UserFile::in_folder(state.path());
+    file.add("ann", "sec:ret", false).unwrap();
+    let rt = dapple::Runtime::new().unwrap();
+    let (login, password) = Login::new(&rt.handle(), file.clone()).unwrap();
+    let login = Arc::new(login);
+    assert_eq!(password, None);
+    let check = |field: Option<&HeaderValue>| {
+        rt.block_on(login.check(field, HERE)).map(|u| u.name.to_string())
+    };
+    assert_eq!(check(None), Err(Refused::Unknown));
+    assert_eq!(check(Some(&basic("ann", "sec:ret"))), Ok("ann".to_owned()));
+    for (user, password) in
+        [("ann", "sec"), ("bob", "sec:ret"), ("", ""), (ONE_TIME_USER, "sec:ret")]
+    {
+        assert_eq!(check(Some(&basic(user, password))), Err(Refused::Unknown), "{user}");
+    }
+    for bad in ["Basic", "Basic !", "Bearer x", "Basic YWJj"] {
+        assert_eq!(check(Some(&HeaderValue::from_static(bad))), Err(Refused::Unknown), "{bad}");
+    }
+    // Whoever is remembered does not wait for the failures of others.
+    assert_eq!(check(Some(&basic("ann", "sec:ret"))), Ok("ann".to_owned()));
+    // Another password: the old one is not good any more, once the file has been looked at.
+    file.add("ann", "other", true).unwrap();
+    login.known().looked_at = Instant::now() - LOOKED_AT_EVERY;
+    assert_eq!(check(Some(&basic("ann", "sec:ret"))), Err(Refused::Unknown));
+    assert_eq!(check(Some(&basic("ann", "other"))), Ok("ann".to_owned()));
+}
+
+#[test]
+fn without_users_there_is_a_password_for_once() {
+    let state = tempfile::tempdir().unwrap();
+    let file = UserFile::in_folder(state.path());
+    let rt = dapple::Runtime::new().unwrap();
+    let (login, password) = Login::new(&rt.handle(), file.clone()).unwrap();
+    let login = Arc::new(login);
+    let field = basic(ONE_TIME_USER, &password.unwrap());
+    assert!(rt.block_on(login.check(Some(&field), HERE)).is_ok());
+    // As soon as there is a user, it is gone.
+    file.add("ann", "secret", false).unwrap();
+    login.known().looked_at = Instant::now() - LOOKED_AT_EVERY;
+    assert_eq!(rt.block_on(login.check(Some(&field), HERE)), Err(Refused::Unknown));
+    let ann = rt.block_on(login.check(Some(&basic("ann", "secret")), HERE)).unwrap();
+    assert_eq!(*ann.name, *"ann");
+}
+
+#[test]
+fn one_time_passwords_differ() {
+    let (one, other) = (random_password().unwrap(), random_password().unwrap());
+    assert_ne!(one, other);
+    assert_eq!(one.len(), 23, "{one}");
+}

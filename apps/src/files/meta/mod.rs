@@ -1,0 +1,167 @@
+//! What the server knows beside the files themselves: locks, dead properties, and who is changing what. It is one [`Domain`]: requests
+//! that read it run beside each other in anon, those that change it are in global, in the order of their tickets.
+//!
+//! * [`locks`]: the table of locks.
+//! * [`claims`]: changes of the folder that are under way.
+//! * [`store`]: dead properties, on disk.
+//!
+//! Files never pass through it, and nothing in it blocks: a change of the folder or the store is made beside the workers, under a claim, and
+//! its outcome is a step in global.
+
+pub(super) mod claims;
+pub(super) mod locks;
+pub(super) mod store;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dapple::{Domain, Handle};
+use futures_channel::oneshot;
+
+use self::claims::{Area, Claims};
+use self::locks::Locks;
+use self::store::{Store, StoreError, View};
+
+/// The state of the domain. A version of it is cheap to take: what is large is shared until it changes.
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    pub(super) locks: Arc<Locks>,
+    /// The properties after the last change of the store.
+    pub(super) properties: Arc<View>,
+    claims: Claims,
+    /// Those who wait for their claims.
+    waiting: Vec<(u64, Arc<Given>)>,
+}
+
+impl State {
+    pub(super) fn locks_mut(&mut self) -> &mut Locks {
+        Arc::make_mut(&mut self.locks)
+    }
+}
+
+/// How one who waits for a claim is told. It is used once, when the event commits that gives the claim.
+#[derive(Debug)]
+struct Given(Mutex<Option<oneshot::Sender<Arc<Locks>>>>);
+
+impl Given {
+    fn tell(&self, locks: &Arc<Locks>) {
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Who has given up is not told.
+        sender.map(|sender| sender.send(Arc::clone(locks)));
+    }
+}
+
+/// The domain has ended, or one of its events panicked.
+#[derive(Debug)]
+pub(super) struct Gone;
+
+/// The way to the domain, and to the store that it speaks of.
+#[derive(Debug)]
+pub(super) struct Meta {
+    domain: Domain<State>,
+    store: Arc<Store>,
+    next_claim: AtomicU64,
+}
+
+impl Meta {
+    pub(super) fn new(handle: &Handle, store: Store) -> Result<Arc<Meta>, StoreError> {
+        let state = State {
+            locks: Arc::default(),
+            properties: Arc::new(store.view()?),
+            claims: Claims::default(),
+            waiting: Vec::new(),
+        };
+        // A step that panics leaves no trace.
+        let domain = Domain::builder().label("metadata").transactional().snapshot(handle, state);
+        Ok(Arc::new(Meta { domain, store: Arc::new(store), next_claim: AtomicU64::new(0) }))
+    }
+
+    /// The store; its changes are made under a claim of their paths, and told by [`Meta::changed`].
+    pub(super) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Reads, in anon.
+    pub(super) async fn read<R: Send + 'static>(
+        &self,
+        f: impl FnOnce(&State) -> R + Send + 'static,
+    ) -> Result<R, Gone> {
+        let (tell, told) = oneshot::channel();
+        self.domain.anon(move |a| {
+            let found = f(a.state());
+            a.defer(move |_| drop(tell.send(found)));
+        });
+        told.await.map_err(|_| Gone)
+    }
+
+    /// Changes, in global.
+    pub(super) async fn change<R: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut State) -> R + Send + 'static,
+    ) -> Result<R, Gone> {
+        let (tell, told) = oneshot::channel();
+        self.domain.global(move |g| {
+            let found = f(g.state_mut());
+            g.defer(move |_| drop(tell.send(found)));
+        });
+        told.await.map_err(|_| Gone)
+    }
+
+    /// Waits until nobody else changes anything in these areas, and says which locks there are then. They stay, or
+    /// expire, as long as the claim is held.
+    pub(super) async fn claim(
+        self: &Arc<Self>,
+        areas: Vec<Area>,
+    ) -> Result<(Claim, Arc<Locks>), Gone> {
+        let id = self.next_claim.fetch_add(1, Ordering::Relaxed);
+        let claim = Claim { id, meta: Arc::clone(self) };
+        let (tell, told) = oneshot::channel();
+        let given = Arc::new(Given(Mutex::new(Some(tell))));
+        self.domain.global(move |g| {
+            let state = g.state_mut();
+            if state.claims.add(id, areas.into()) {
+                let locks = Arc::clone(&state.locks);
+                g.defer(move |_| given.tell(&locks));
+            } else {
+                state.waiting.push((id, given));
+            }
+        });
+        let locks = told.await.map_err(|_| Gone)?;
+        Ok((claim, locks))
+    }
+
+    /// The store has changed: later readers see it.
+    pub(super) async fn changed(&self) -> Result<(), Gone> {
+        let store = Arc::clone(&self.store);
+        self.change(move |state| match store.view() {
+            Ok(view) => state.properties = Arc::new(view),
+            Err(error) => tracing::error!("{error}"),
+        })
+        .await
+    }
+}
+
+/// The right to change what is in some areas, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Claim {
+    id: u64,
+    meta: Arc<Meta>,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let id = self.id;
+        self.meta.domain.global(move |g| {
+            let state = g.state_mut();
+            state.waiting.retain(|(waiting, _)| *waiting != id);
+            let given = state.claims.remove(id);
+            let (told, waiting) = std::mem::take(&mut state.waiting)
+                .into_iter()
+                .partition(|(waiting, _)| given.contains(waiting));
+            state.waiting = waiting;
+            let locks = Arc::clone(&state.locks);
+            let told: Vec<(u64, Arc<Given>)> = told;
+            g.defer(move |_| told.iter().for_each(|(_, given)| given.tell(&locks)));
+        });
+    }
+}

@@ -1,0 +1,326 @@
+//! Dead properties on disk, and what is about to become of them.
+//!
+//! The store is redb: a B-tree in one file, copy on write, with one writer and readers that see a version each. It is in Rust throughout and
+//! needs nothing of the system; a commit is on the disk when it returns, and a process that is killed leaves the last commit.
+//!
+//! A property belongs to a path. The folder and the store are two places, and no change spans both at once. So whoever moves, copies or
+//! deletes what has properties writes down first what it is about to do, an [`Intent`], and by which inode one can tell
+//! afterwards whether it was done. What a killed server has left is finished, or forgotten, at the next start: files and their
+//! properties are both the old or both the new ones.
+
+use std::path::Path;
+
+use redb::{
+    Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition,
+};
+
+use crate::files::dav::xml::Name;
+use crate::files::path::DavPath;
+
+/// Path, namespace, name: the element.
+const PROPERTIES: TableDefinition<'_, Key<'static>, &str> = TableDefinition::new("properties");
+
+/// Number: what is about to be done.
+const INTENTS: TableDefinition<'_, u64, Record<'static>> = TableDefinition::new("intents");
+
+/// Kind, from, to, the inode that tells whether it was done, the inode of what was replaced.
+type Record<'a> = (u8, &'a [u8], &'a [u8], u64, u64);
+
+/// Bytes of the properties of one resource, at most.
+const MOST_BYTES: usize = 256 * 1024;
+
+/// Memory for pages, in bytes.
+const CACHE: usize = 16 * 1024 * 1024;
+
+/// What is about to happen to a resource and all below it. Done is it when ...
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::files) enum Intent {
+    /// ... `path` is not `inode` any more.
+    Delete { path: DavPath, inode: u64 },
+    /// ... `to` is `inode`. Without `deep`, what is below is not copied.
+    Copy { from: DavPath, to: DavPath, inode: u64, deep: bool },
+    /// ... `to` is `inode`; then `replaced`, if there is one, may still be at `from`, and has to go.
+    Move { from: DavPath, to: DavPath, inode: u64, replaced: Option<u64> },
+}
+
+/// Why the store could not be used.
+#[derive(Debug)]
+pub(in crate::files) enum StoreError {
+    /// Another server has it.
+    InUse,
+    /// There is no room: on the disk, or for so large properties.
+    Full,
+    Failed(redb::Error),
+}
+
+impl std::fmt::Display for StoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StoreError::InUse => f.write_str("another server serves this folder already"),
+            StoreError::Full => f.write_str("there is no room"),
+            StoreError::Failed(error) => write!(f, "the store of properties: {error}"),
+        }
+    }
+}
+
+impl<E: Into<redb::Error>> From<E> for StoreError {
+    fn from(error: E) -> Self {
+        match error.into() {
+            redb::Error::DatabaseAlreadyOpen => StoreError::InUse,
+            redb::Error::Io(error) if crate::files::share::is_full(&error) => StoreError::Full,
+            error => StoreError::Failed(error),
+        }
+    }
+}
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+#[derive(Debug)]
+pub(in crate::files) struct Store {
+    db: Database,
+}
+
+/// The properties as they were at one time.
+pub(in crate::files) struct View(ReadTransaction);
+
+/// A property: its name, and the element.
+pub(in crate::files) type Property = (Name, String);
+
+impl Store {
+    pub(in crate::files) fn open(file: &Path) -> Result<Store> {
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE);
+        let db = match builder.create(file) {
+            Err(DatabaseError::Storage(error)) => return Err(error.into()),
+            other => other?,
+        };
+        let txn = db.begin_write()?;
+        txn.open_table(PROPERTIES)?;
+        txn.open_table(INTENTS)?;
+        txn.commit()?;
+        Ok(Store { db })
+    }
+
+    /// What there is now.
+    pub(in crate::files) fn view(&self) -> Result<View> {
+        Ok(View(self.db.begin_read()?))
+    }
+
+    /// Sets properties of a resource, and removes those without an element.
+    pub(in crate::files) fn patch(
+        &self,
+        path: &DavPath,
+        changes: &[(Name, Option<String>)],
+    ) -> Result<()> {
+        let txn = self.db.begin_write()?;
+        {
+            let mut table = txn.open_table(PROPERTIES)?;
+            for (name, element) in changes {
+                let key = (path.as_bytes(), name.space.as_str(), name.local.as_str());
+                match element {
+                    Some(element) => drop(table.insert(key, element.as_str())?),
+                    None => drop(table.remove(key)?),
+                }
+            }
+            let mut bytes = 0;
+            for entry in table.range(keys(path, &after(path)))? {
+                let (_, element) = entry?;
+                bytes += element.value().len();
+            }
+            if bytes > MOST_BYTES {
+                return Err(StoreError::Full);
+            }
+        }
+        txn.commit()?;
+        Ok(())
+    }
+
+    /// Writes down what is about to be done, and says under which number.
+    pub(in crate::files) fn intend(&self, intent: &Intent) -> Result<u64> {
+        let txn = self.db.begin_write()?;
+        let number = {
+            let mut table = txn.open_table(INTENTS)?;
+            let number = table.last()?.map_or(0, |(number, _)| number.value() + 1);
+            table.insert(number, record(intent))?;
+            number
+        };
+        txn.commit()?;
+        Ok(number)
+    }
+
+    /// It was done: the properties follow. Or it was not: nothing does.
+    pub(in crate::files) fn settle(&self, number: u64, intent: &Intent, done: bool) -> Result<()> {
+        let txn = self.db.begin_write()?;
+        {
+            let mut table = txn.open_table(PROPERTIES)?;
+            match intent {
+                _ if !done => {}
+                Intent::Delete { path, .. } => drop(take_within(&mut table, path, true)?),
+                Intent::Copy { from, to, deep, .. } => {
+                    take_within(&mut table, to, true)?;
+                    let mut found = take_within(&mut table, from, false)?;
+                    found.retain(|(at, _)| *deep || at == from);
+                    put(&mut table, found, from, to)?;
+                }
+                Intent::Move { from, to, .. } => {
+                    take_within(&mut table, to, true)?;
+                    let found = take_within(&mut table, from, true)?;
+                    put(&mut table, found, from, to)?;
+                }
+            }
+            txn.open_table(INTENTS)?.remove(number)?;
+        }
+        txn.commit()?;
+        Ok(())
+    }
+
+    /// Forgets the properties of a resource that is not there.
+    pub(in crate::files) fn forget(&self, path: &DavPath) -> Result<()> {
+        let txn = self.db.begin_write()?;
+        take_within(&mut txn.open_table(PROPERTIES)?, path, true)?;
+        txn.commit()?;
+        Ok(())
+    }
+
+    /// What a server that was killed has left.
+    pub(in crate::files) fn intents(&self) -> Result<Vec<(u64, Intent)>> {
+        let table = self.db.begin_read()?.open_table(INTENTS)?;
+        let mut all = Vec::new();
+        for entry in table.iter()? {
+            let (number, record) = entry?;
+            all.push((number.value(), intent(record.value())));
+        }
+        Ok(all)
+    }
+}
+
+impl View {
+    /// Is there no property at all?
+    pub(in crate::files) fn is_empty(&self) -> Result<bool> {
+        use redb::ReadableTableMetadata;
+        Ok(self.0.open_table(PROPERTIES)?.is_empty()?)
+    }
+
+    /// Those of one resource, by name.
+    pub(in crate::files) fn of(&self, path: &DavPath) -> Result<Vec<Property>> {
+        let table = self.0.open_table(PROPERTIES)?;
+        let mut all = Vec::new();
+        for entry in table.range(keys(path, &after(path)))? {
+            let (key, element) = entry?;
+            let (_, space, local) = key.value();
+            all.push((Name::new(space, local), element.value().to_owned()));
+        }
+        Ok(all)
+    }
+
+    /// Has the resource, or anything below it, a property?
+    pub(in crate::files) fn has_within(&self, path: &DavPath) -> Result<bool> {
+        let table = self.0.open_table(PROPERTIES)?;
+        if table.range(keys(path, &after(path)))?.next().is_some() {
+            return Ok(true);
+        }
+        let below = path.join(b"");
+        let first = table.range((below.as_bytes(), "", "")..)?.next().transpose()?;
+        Ok(first.is_some_and(|(key, _)| DavPath::from_bytes(key.value().0).is_within(path)))
+    }
+}
+
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("View")
+    }
+}
+
+type Key<'a> = (&'a [u8], &'a str, &'a str);
+
+/// What comes behind all keys of one path: no path has a zero byte.
+fn after(path: &DavPath) -> Vec<u8> {
+    [path.as_bytes(), b"\0"].concat()
+}
+
+/// The keys of one path.
+fn keys<'a>(path: &'a DavPath, after: &'a [u8]) -> std::ops::Range<Key<'a>> {
+    (path.as_bytes(), "", "")..(after, "", "")
+}
+
+type Found = Vec<(DavPath, Property)>;
+
+/// The properties of a resource and of all below it; they may be removed.
+fn take_within(
+    table: &mut redb::Table<'_, Key<'static>, &'static str>,
+    path: &DavPath,
+    remove: bool,
+) -> Result<Found> {
+    let mut found = Vec::new();
+    let mut add = |(key, element): Entry<'_>| {
+        let (at, space, local) = key.value();
+        let at = DavPath::from_bytes(at);
+        let is_within = at.is_within(path);
+        if is_within {
+            found.push((at, (Name::new(space, local), element.value().to_owned())));
+        }
+        is_within
+    };
+    for entry in table.range(keys(path, &after(path)))? {
+        add(entry?);
+    }
+    let below = path.join(b"");
+    if !path.is_root() {
+        for entry in table.range((below.as_bytes(), "", "")..)? {
+            if !add(entry?) {
+                break;
+            }
+        }
+    }
+    if remove {
+        for (at, (name, _)) in &found {
+            table.remove((at.as_bytes(), name.space.as_str(), name.local.as_str()))?;
+        }
+    }
+    Ok(found)
+}
+
+type Entry<'a> = (redb::AccessGuard<'a, Key<'static>>, redb::AccessGuard<'a, &'static str>);
+
+/// What was found at `from` is at `to`.
+fn put(
+    table: &mut redb::Table<'_, Key<'static>, &'static str>,
+    found: Found,
+    from: &DavPath,
+    to: &DavPath,
+) -> Result<()> {
+    for (at, (name, element)) in found {
+        let at = at.moved(from, to);
+        table
+            .insert((at.as_bytes(), name.space.as_str(), name.local.as_str()), element.as_str())?;
+    }
+    Ok(())
+}
+
+/// No inode has this number.
+const NONE: u64 = 0;
+
+fn record(intent: &Intent) -> Record<'_> {
+    match intent {
+        Intent::Delete { path, inode } => (0, path.as_bytes(), b"", *inode, NONE),
+        Intent::Copy { from, to, inode, deep } => {
+            (if *deep { 1 } else { 3 }, from.as_bytes(), to.as_bytes(), *inode, NONE)
+        }
+        Intent::Move { from, to, inode, replaced } => {
+            (2, from.as_bytes(), to.as_bytes(), *inode, replaced.unwrap_or(NONE))
+        }
+    }
+}
+
+fn intent((kind, from, to, inode, replaced): Record<'_>) -> Intent {
+    let (from, to) = (DavPath::from_bytes(from), DavPath::from_bytes(to));
+    match kind {
+        0 => Intent::Delete { path: from, inode },
+        1 | 3 => Intent::Copy { from, to, inode, deep: kind == 1 },
+        _ => Intent::Move { from, to, inode, replaced: (replaced != NONE).then_some(replaced) },
+    }
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

@@ -1,0 +1,330 @@
+//! `dapple files DIR`: a folder, served to people who mount it: WebDAV over TLS 1.3 (N7, N9).
+//!
+//! * [`serve`]: connections. [`login`]: who asks. [`identity`]: who the server is.
+//! * [`dav`]: which response a request gets.
+//! * [`share`]: the folder. [`path`]: where in it.
+//! * [`meta`]: locks, properties, and who is changing what: a domain.
+//! * [`recover`]: what a server that was killed has left.
+//! * [`announce`](self::announce): what it says when it is ready.
+//!
+//! Every connection is a task with a color of its own, and so is every stream of HTTP/2. What blocks runs beside the workers.
+
+mod announce;
+mod dav;
+mod identity;
+mod login;
+mod meta;
+mod path;
+mod recover;
+mod serve;
+mod share;
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use dapple_io::Io;
+use dapple_io::tcp::Accepting;
+
+use self::dav::Dav;
+use self::identity::Identity;
+use self::login::{Login, UserFile};
+use self::meta::Meta;
+use self::meta::store::Store;
+use self::serve::{Connections, Server};
+use self::share::Share;
+use crate::common::process::{self, Signals};
+use crate::common::runtime::{self, seconds};
+
+/// Descriptors that belong to no connection.
+const OTHER_DESCRIPTORS: u64 = 200;
+
+/// Descriptors that a connection may need: its socket, a file, folders on the way to it.
+const PER_CONNECTION: u64 = 4;
+
+pub(crate) fn command() -> Command {
+    let state = Arg::new("state")
+        .long("state")
+        .value_name("DIR")
+        .global(true)
+        .value_parser(value_parser!(PathBuf))
+        .help("Where key, certificate and users are kept [default: ~/.local/state/dapple]");
+    Command::new("files")
+        .about("Serves a folder that people mount: WebDAV over TLS 1.3")
+        .long_about(
+            "Serves the files of DIR over WebDAV and TLS 1.3, so that they can be mounted with what every desktop has.\n\n\
+             The key of the server is made at the first start; its pin, and how to mount, are printed. Without a user (see \
+             `dapple files user add`) there is a password for this time only.",
+        )
+        .args_conflicts_with_subcommands(true)
+        .subcommand_negates_reqs(true)
+        .subcommand(users_command())
+        .arg(
+            Arg::new("dir")
+                .value_name("DIR")
+                .required(true)
+                .value_parser(value_parser!(PathBuf))
+                .help("The folder"),
+        )
+        .arg(
+            Arg::new("listen")
+                .long("listen")
+                .value_name("ADDRESS:PORT")
+                .value_parser(value_parser!(SocketAddr))
+                .default_value("127.0.0.1:8443")
+                .help("Where to listen, such as 0.0.0.0:8443 for everybody; port 0 lets the system choose one"),
+        )
+        .arg(
+            Arg::new("name")
+                .long("name")
+                .value_name("HOST")
+                .action(ArgAction::Append)
+                .help("A name or address that clients use, for the certificate; may be repeated"),
+        )
+        .arg(state)
+        .arg(
+            Arg::new("cert")
+                .long("cert")
+                .value_name("FILE")
+                .requires("key")
+                .value_parser(value_parser!(PathBuf))
+                .help("A certificate (PEM, with its chain) instead of the server's own"),
+        )
+        .arg(
+            Arg::new("key")
+                .long("key")
+                .value_name("FILE")
+                .requires("cert")
+                .value_parser(value_parser!(PathBuf))
+                .help("The key of that certificate (PEM)"),
+        )
+        .arg(
+            Arg::new("no-sync")
+                .long("no-sync")
+                .action(ArgAction::SetTrue)
+                .help("Do not wait until the disk has what is written: faster, and a power failure may lose it"),
+        )
+        .args(runtime::args())
+        .arg(
+            Arg::new("max-connections")
+                .long("max-connections")
+                .value_name("N")
+                .value_parser(value_parser!(u64).range(1..))
+                .help("Connections at once [default: what the descriptor limit allows]"),
+        )
+        .arg(seconds(
+            "idle-timeout",
+            "120",
+            "Close a connection that has no request for so long, or takes so long to make one",
+        ))
+}
+
+fn users_command() -> Command {
+    let name = || Arg::new("name").value_name("NAME").required(true).help("The user");
+    Command::new("user")
+        .about("Who may use the server; it needs not be restarted")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            Command::new("add")
+                .about("Adds a user, or gives one another password and rights")
+                .arg(name())
+                .arg(
+                    Arg::new("read-only")
+                        .long("read-only")
+                        .action(ArgAction::SetTrue)
+                        .help("The user may read and not change anything"),
+                )
+                .arg(
+                    Arg::new("password-stdin")
+                        .long("password-stdin")
+                        .action(ArgAction::SetTrue)
+                        .help("Take the password from the first line of the standard input"),
+                ),
+        )
+        .subcommand(Command::new("remove").about("Removes a user").arg(name()))
+        .subcommand(Command::new("list").about("Lists the users"))
+}
+
+pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
+    match args.subcommand() {
+        Some(("user", users)) => manage_users(users),
+        _ => serve_folder(args),
+    }
+}
+
+/// The folder of key, certificate and users; it is made if it is not there.
+fn state_folder(args: &ArgMatches) -> Result<PathBuf, String> {
+    let folder = match args.get_one::<PathBuf>("state") {
+        Some(folder) => folder.clone(),
+        None => {
+            let of = |name: &str, below: &str| {
+                let folder = std::env::var_os(name).filter(|folder| !folder.is_empty())?;
+                Some(PathBuf::from(folder).join(below))
+            };
+            of("XDG_STATE_HOME", "dapple")
+                .or_else(|| of("HOME", ".local/state/dapple"))
+                .ok_or("there is no HOME: say --state DIR")?
+        }
+    };
+    let make = || {
+        use std::os::unix::fs::DirBuilderExt;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)
+    };
+    make().map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
+    Ok(folder)
+}
+
+fn manage_users(args: &ArgMatches) -> Result<(), String> {
+    let file = UserFile::in_folder(&state_folder(args)?);
+    let name = |args: &ArgMatches| args.get_one::<String>("name").expect("required").clone();
+    match args.subcommand() {
+        Some(("add", args)) => {
+            let password = password(args.get_flag("password-stdin"))?;
+            let (name, read_only) = (name(args), args.get_flag("read-only"));
+            let replaced = file.add(&name, &password, read_only)?;
+            let what = if replaced { "Changed" } else { "Added" };
+            let rights = if read_only { "may read" } else { "may read and write" };
+            println!("{what} {name}, who {rights}");
+        }
+        Some(("remove", args)) => {
+            let name = name(args);
+            if !file.remove(&name)? {
+                return Err(format!("there is no user {name}"));
+            }
+            println!("Removed {name}");
+        }
+        _ => {
+            for user in file.users()? {
+                println!(
+                    "{}\t{}",
+                    user.name,
+                    if user.read_only { "read-only" } else { "read and write" }
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// From the terminal, twice and unseen; or a line of the standard input.
+fn password(from_stdin: bool) -> Result<String, String> {
+    let failed = |e: io::Error| format!("cannot read the password: {e}");
+    if from_stdin {
+        let mut line = String::new();
+        io::stdin().lock().read_line(&mut line).map_err(failed)?;
+        let line = line.strip_suffix('\n').unwrap_or(&line);
+        return Ok(line.strip_suffix('\r').unwrap_or(line).to_owned());
+    }
+    if !io::stdin().is_terminal() {
+        return Err("there is no terminal to ask for the password: use --password-stdin".to_owned());
+    }
+    let one = rpassword::prompt_password("Password: ").map_err(failed)?;
+    let other = rpassword::prompt_password("Again: ").map_err(failed)?;
+    if one == other { Ok(one) } else { Err("the two are not the same".to_owned()) }
+}
+
+fn serve_folder(args: &ArgMatches) -> Result<(), String> {
+    let address: SocketAddr = *args.get_one("listen").expect("it has a default");
+    let folder: &PathBuf = args.get_one("dir").expect("required");
+    let state = state_folder(args)?;
+    let descriptors = process::raise_descriptor_limit();
+    let names = names(args, address.ip());
+    let identity = match (args.get_one::<PathBuf>("cert"), args.get_one::<PathBuf>("key")) {
+        (Some(certificate), Some(key)) => Identity::of_files(certificate, key)?,
+        _ => Identity::own(&state, &names)?,
+    };
+    let (share, store) = open(folder, !args.get_flag("no-sync"))?;
+    let shown = share.to_string();
+
+    let rt = runtime::build(args, "files").map_err(|e| format!("cannot start the runtime: {e}"))?;
+    let (io, handle) = (Io::of(&rt.handle()), rt.handle());
+    let (login, password) = Login::new(&handle, UserFile::in_folder(&state))?;
+    let meta = Meta::new(&handle, store).map_err(|e| e.to_string())?;
+    let most = args
+        .get_one("max-connections")
+        .copied()
+        .unwrap_or((descriptors.saturating_sub(OTHER_DESCRIPTORS) / PER_CONNECTION).max(64));
+    let server = Arc::new(Server {
+        handle: handle.clone(),
+        tls: Arc::clone(&identity.config),
+        login: Arc::new(login),
+        dav: Dav::new(Arc::new(share), meta, &handle),
+        connections: Connections::new(usize::try_from(most).unwrap_or(usize::MAX)),
+        idle: Duration::from_secs(*args.get_one("idle-timeout").expect("it has a default")),
+    });
+    let signals = Signals::new(&io).map_err(|e| format!("cannot handle signals: {e}"))?;
+    let accepting = Arc::clone(&server);
+    let on_accept = move |stream, cx: &mut dapple::Cx| serve::accept(&accepting, stream, cx);
+    let listener = io
+        .listen(address, Accepting::PerWorker, on_accept)
+        .map_err(|e| format!("cannot listen on {address}: {e}"))?;
+    // A closed standard output is no reason to stop.
+    let mut out = io::stdout().lock();
+    let _ = announce::announce(
+        &mut out,
+        &shown,
+        listener.local_addr(),
+        &shown_name(args, listener.local_addr().ip(), &names),
+        &identity,
+        password.as_deref(),
+    );
+    let _ = out.flush();
+    drop(out);
+    signals.wait();
+    drop(listener);
+    server.connections.drain();
+    process::end(rt, || server.connections.count() as u64);
+    Ok(())
+}
+
+/// Opens the folder and its store, and clears up what a server that was killed has left.
+fn open(folder: &Path, sync: bool) -> Result<(Share, Store), String> {
+    let failed = |e: &dyn std::fmt::Display| format!("cannot serve {}: {e}", folder.display());
+    let share = Share::open(folder, sync).map_err(|e| failed(&e))?;
+    // Whoever has the store has the folder: before that, another server may be using it.
+    let store = Store::open(&share.corner().join("properties.redb")).map_err(|e| failed(&e))?;
+    recover::recover(&share, &store).map_err(|e| failed(&e))?;
+    share.clean().map_err(|e| failed(&e))?;
+    Ok((share, store))
+}
+
+/// The names in the certificate: those of the command line, that of this machine, and where it listens.
+fn names(args: &ArgMatches, address: IpAddr) -> Vec<String> {
+    let mut names: Vec<String> = args.get_many("name").into_iter().flatten().cloned().collect();
+    let mut add = |name: String| {
+        if !name.is_empty() && !names.contains(&name) {
+            names.push(name);
+        }
+    };
+    add("localhost".to_owned());
+    add("127.0.0.1".to_owned());
+    add("::1".to_owned());
+    add(host_name());
+    if !address.is_unspecified() {
+        add(address.to_string());
+    }
+    names
+}
+
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let is_name =
+        |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'));
+    if is_name(&name) { name } else { String::new() }
+}
+
+/// By which name clients reach it, as far as is known.
+fn shown_name(args: &ArgMatches, address: IpAddr, names: &[String]) -> String {
+    match args.get_one::<String>("name") {
+        Some(name) => name.clone(),
+        None if address.is_unspecified() => match host_name() {
+            name if name.is_empty() => names[0].clone(),
+            name => name,
+        },
+        None => address.to_string(),
+    }
+}

@@ -1,0 +1,152 @@
+//! What a server that was killed has left: changes of which it is not known whether they were made. Each was written down with an inode by which
+//! that can be told now; see [`Intent`].
+
+use std::io;
+
+use super::meta::store::{Intent, Store, StoreError};
+use super::path::DavPath;
+use super::share::Share;
+
+/// Finishes or forgets each of them.
+pub(super) fn recover(share: &Share, store: &Store) -> Result<(), StoreError> {
+    for (number, intent) in store.intents()? {
+        let done = was_done(share, &intent);
+        match done {
+            Ok(done) => store.settle(number, &intent, done)?,
+            // It is tried again at the next start.
+            Err(error) => {
+                tracing::error!(%error, ?intent, "an unfinished change cannot be looked into")
+            }
+        }
+    }
+    Ok(())
+}
+
+fn was_done(share: &Share, intent: &Intent) -> io::Result<bool> {
+    match intent {
+        Intent::Delete { path, inode } => Ok(inode_of(share, path)? != Some(*inode)),
+        Intent::Copy { to, inode, .. } => Ok(inode_of(share, to)? == Some(*inode)),
+        Intent::Move { from, to, inode, replaced } => {
+            if inode_of(share, to)? != Some(*inode) {
+                return Ok(false);
+            }
+            // They have changed places; the second step is still to be made.
+            if let Some(found) = share.look_for(from)?
+                && Some(found.inode) == *replaced
+            {
+                share.delete(from, &found)?.remove()?;
+            }
+            Ok(true)
+        }
+    }
+}
+
+fn inode_of(share: &Share, path: &DavPath) -> io::Result<Option<u64>> {
+    Ok(share.look_for(path)?.map(|found| found.inode))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::files::dav::xml::Name;
+
+    struct World {
+        folder: tempfile::TempDir,
+        share: Share,
+        store: Store,
+    }
+
+    impl World {
+        fn new() -> World {
+            let folder = tempfile::tempdir().unwrap();
+            let share = Share::open(folder.path(), false).unwrap();
+            let store = Store::open(&share.corner().join("properties")).unwrap();
+            World { folder, share, store }
+        }
+
+        fn file(&self, name: &str) -> u64 {
+            fs::write(self.folder.path().join(name), name).unwrap();
+            let property = (Name::new("", "p"), Some(format!("<p>{name}</p>")));
+            self.store.patch(&path(name), &[property]).unwrap();
+            self.share.look(&path(name)).unwrap().inode
+        }
+
+        fn dir(&self, name: &str) -> u64 {
+            fs::create_dir(self.folder.path().join(name)).unwrap();
+            self.file(&format!("{name}/in"));
+            self.share.look(&path(name)).unwrap().inode
+        }
+
+        fn property(&self, name: &str) -> Option<String> {
+            self.store.view().unwrap().of(&path(name)).unwrap().pop().map(|(_, value)| value)
+        }
+
+        fn rename(&self, from: &str, to: &str) {
+            fs::rename(self.folder.path().join(from), self.folder.path().join(to)).unwrap();
+        }
+
+        fn recover(&self, intent: &Intent) {
+            self.store.intend(intent).unwrap();
+            recover(&self.share, &self.store).unwrap();
+            assert!(self.store.intents().unwrap().is_empty());
+        }
+    }
+
+    fn path(name: &str) -> DavPath {
+        DavPath::from_bytes(name.as_bytes())
+    }
+
+    #[test]
+    fn a_move_is_finished_or_forgotten() {
+        let world = World::new();
+        let inode = world.file("a");
+        let intent = Intent::Move { from: path("a"), to: path("b"), inode, replaced: None };
+        world.recover(&intent);
+        assert_eq!(world.property("a").as_deref(), Some("<p>a</p>"));
+        world.rename("a", "b");
+        world.recover(&intent);
+        assert_eq!((world.property("a"), world.property("b").as_deref()), (None, Some("<p>a</p>")));
+    }
+
+    #[test]
+    fn what_has_changed_places_is_not_left_there() {
+        let world = World::new();
+        let (inode, replaced) = (world.dir("new"), world.dir("old"));
+        let intent =
+            Intent::Move { from: path("new"), to: path("old"), inode, replaced: Some(replaced) };
+        world.recover(&intent);
+        assert!(
+            world.folder.path().join("new/in").exists()
+                && world.folder.path().join("old/in").exists()
+        );
+        // As the server does it, up to where it was killed.
+        world.rename("old", "third");
+        world.rename("new", "old");
+        world.rename("third", "new");
+        world.recover(&intent);
+        assert!(!world.folder.path().join("new").exists());
+        assert_eq!(fs::read_to_string(world.folder.path().join("old/in")).unwrap(), "new/in");
+        assert_eq!(world.property("old/in").as_deref(), Some("<p>new/in</p>"));
+        assert_eq!(world.property("new/in"), None);
+    }
+
+    #[test]
+    fn a_copy_and_a_deletion_are_told_by_the_inode() {
+        let world = World::new();
+        world.file("a");
+        let old = world.file("b");
+        let intent = |inode| Intent::Copy { from: path("a"), to: path("b"), inode, deep: true };
+        world.recover(&intent(old + 1000));
+        assert_eq!(world.property("b").as_deref(), Some("<p>b</p>"));
+        world.recover(&intent(old));
+        assert_eq!(world.property("b").as_deref(), Some("<p>a</p>"));
+        let gone = Intent::Delete { path: path("b"), inode: old };
+        world.recover(&gone);
+        assert!(world.property("b").is_some());
+        fs::remove_file(world.folder.path().join("b")).unwrap();
+        world.recover(&gone);
+        assert_eq!(world.property("b"), None);
+    }
+}

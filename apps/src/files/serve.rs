@@ -1,0 +1,226 @@
+//! Connections: TLS, HTTP/1.1 or HTTP/2 as the client wants it, and who asks.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use dapple::{Cx, Handle};
+use dapple_io::TimeoutStream;
+use dapple_io::hyper::{OnColors, Timers};
+use dapple_io::tcp::TcpStream;
+use dapple_io::tls::TlsStream;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use rustls::ServerConfig;
+
+use super::dav::Dav;
+use super::dav::body::Body;
+use super::login::{Login, Refused};
+
+/// How long a handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How long a client may take nothing of what it has asked for.
+const WRITE_SILENCE: Duration = Duration::from_secs(60);
+
+/// Bytes that hyper holds of a connection in each direction, at most, beside one piece of a body.
+const MOST_BUFFERED: usize = 256 * 1024;
+
+/// Requests that an HTTP/2 connection may have at once.
+const MOST_STREAMS: u32 = 64;
+
+/// Bytes that a client may send ahead on an HTTP/2 stream.
+const WINDOW: u32 = 1024 * 1024;
+
+/// What all connections share.
+pub(super) struct Server {
+    pub(super) handle: Handle,
+    pub(super) tls: Arc<ServerConfig>,
+    pub(super) login: Arc<Login>,
+    pub(super) dav: Dav,
+    pub(super) connections: Connections,
+    /// How long a connection may stay without a request.
+    pub(super) idle: Duration,
+}
+
+/// The connections that are open.
+pub(super) struct Connections {
+    most: usize,
+    draining: AtomicBool,
+    next: AtomicU64,
+    /// Who has to be woken when the program is about to end.
+    open: Mutex<HashMap<u64, Option<Waker>>>,
+}
+
+/// A connection's place among them.
+struct Place {
+    server: Arc<Server>,
+    number: u64,
+}
+
+impl Connections {
+    pub(super) fn new(most: usize) -> Connections {
+        let (draining, next) = (AtomicBool::new(false), AtomicU64::new(0));
+        Connections { most, draining, next, open: Mutex::default() }
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, Option<Waker>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.open().len()
+    }
+
+    /// Every connection ends when the requests that it has begun are answered.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        let wakers: Vec<Waker> = self.open().values_mut().filter_map(Option::take).collect();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Place {
+    /// `None`: there are too many.
+    fn take(server: &Arc<Server>) -> Option<Place> {
+        let connections = &server.connections;
+        let mut open = connections.open();
+        if open.len() >= connections.most {
+            return None;
+        }
+        let number = connections.next.fetch_add(1, Ordering::Relaxed);
+        open.insert(number, None);
+        Some(Place { server: Arc::clone(server), number })
+    }
+
+    /// Has the program begun to end? If not, the task is woken when it does.
+    fn is_draining(&self, cx: &Context<'_>) -> bool {
+        let connections = &self.server.connections;
+        let mut open = connections.open();
+        // Whoever drains sets the flag, and then takes the wakers under the lock.
+        if connections.draining.load(Ordering::SeqCst) {
+            return true;
+        }
+        open.insert(self.number, Some(cx.waker().clone()));
+        false
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let waker = self.server.connections.open().remove(&self.number);
+        drop(waker);
+    }
+}
+
+/// Takes a connection over.
+pub(super) fn accept(server: &Arc<Server>, stream: TcpStream, cx: &mut Cx) {
+    let Some(place) = Place::take(server) else {
+        tracing::warn!(peer = %stream.peer_addr(), "there are too many connections");
+        return;
+    };
+    let color = cx.new_color();
+    cx.spawn(&color, async move {
+        let peer = stream.peer_addr();
+        if let Err(error) = serve(place, stream, peer).await {
+            tracing::debug!(%peer, %error, "a connection ended");
+        }
+    })
+    .detach();
+}
+
+async fn serve(place: Place, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+    let server = Arc::clone(&place.server);
+    let handle = &server.handle;
+    let handshake = TlsStream::accept(stream.into_async()?, Arc::clone(&server.tls));
+    let stream = handle.timeout(HANDSHAKE, handshake).await??;
+    let speaks_two = stream.connection().alpn_protocol() == Some(b"h2");
+    let stream = TimeoutStream::new(stream, handle).write_limit(WRITE_SILENCE);
+    let service = service_fn({
+        let server = Arc::clone(&server);
+        move |request| {
+            let server = Arc::clone(&server);
+            async move { Ok::<_, Infallible>(server.answer(request, peer).await) }
+        }
+    });
+    if speaks_two {
+        let mut http = http2::Builder::new(OnColors::of(handle));
+        http.timer(Timers::of(handle))
+            .keep_alive_interval(Duration::from_secs(30))
+            .keep_alive_timeout(Duration::from_secs(20))
+            .max_concurrent_streams(MOST_STREAMS)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(2 * WINDOW)
+            .max_send_buf_size(MOST_BUFFERED);
+        let connection = pin!(http.serve_connection(stream, service));
+        to_its_end(&place, connection, |connection| connection.graceful_shutdown()).await
+    } else {
+        let mut http = http1::Builder::new();
+        http.timer(Timers::of(handle)).header_read_timeout(server.idle).max_buf_size(MOST_BUFFERED);
+        let connection = pin!(http.serve_connection(stream, service));
+        to_its_end(&place, connection, |connection| connection.graceful_shutdown()).await
+    }
+    .map_err(io::Error::other)
+}
+
+/// Serves a connection until it ends, or, when the program is about to end, until what was begun is answered.
+async fn to_its_end<C: Future>(
+    place: &Place,
+    mut connection: Pin<&mut C>,
+    end: fn(Pin<&mut C>),
+) -> C::Output {
+    let (mut is_registered, mut is_ending) = (false, false);
+    std::future::poll_fn(move |cx| {
+        // A task has one waker, so it is left once, and taken only to end.
+        if !is_ending
+            && (!is_registered || place.server.connections.draining.load(Ordering::SeqCst))
+        {
+            is_registered = true;
+            if place.is_draining(cx) {
+                is_ending = true;
+                end(connection.as_mut());
+            }
+        }
+        connection.as_mut().poll(cx)
+    })
+    .await
+}
+
+impl Server {
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let field = request.headers().get(header::AUTHORIZATION);
+        match self.login.check(field, peer.ip()).await {
+            Ok(user) => self.dav.answer(request, &user).await,
+            Err(refused) => {
+                self.dav.drain(request.into_body()).await;
+                refuse(refused)
+            }
+        }
+    }
+}
+
+fn refuse(refused: Refused) -> Response<Body> {
+    let (status, name, value) = match refused {
+        Refused::Unknown => {
+            let challenge = HeaderValue::from_static("Basic realm=\"dapple\", charset=\"UTF-8\"");
+            (StatusCode::UNAUTHORIZED, header::WWW_AUTHENTICATE, challenge)
+        }
+        Refused::Later(seconds) => {
+            (StatusCode::TOO_MANY_REQUESTS, header::RETRY_AFTER, seconds.into())
+        }
+    };
+    let text = status.canonical_reason().unwrap_or_default();
+    let mut response = Response::new(Body::text(format!("{text}\n")));
+    *response.status_mut() = status;
+    response.headers_mut().insert(name, value);
+    response
+}

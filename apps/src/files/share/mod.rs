@@ -1,0 +1,266 @@
+//! The folder that is served: what is below it can be read and changed, and nothing else.
+//!
+//! * [`mod@self`]: looking, opening, and the server's own corner, [`PRIVATE`](super::path::PRIVATE).
+//! * [`upload`]: files that are being written.
+//! * [`walk`]: folders, member by member.
+//! * [`change`]: making, moving, copying, deleting.
+//!
+//! Symbolic links are not followed and not shown: the kernel resolves every path with `openat2` and `RESOLVE_NO_SYMLINKS`, so nothing leads
+//! out, whatever is renamed meanwhile. Where the kernel does not have it (Linux before 5.6, some sandboxes), a path is opened
+//! component by component, with `O_NOFOLLOW` each.
+//!
+//! All of it blocks, so it runs beside the workers, but for what is read with [`How::Cached`].
+
+pub(super) mod change;
+pub(super) mod upload;
+pub(super) mod walk;
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use super::path::{DavPath, PRIVATE};
+use crate::common::version::Version;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Share {
+    root: OwnedFd,
+    /// Without links.
+    real: PathBuf,
+    /// The server's own corner.
+    private: OwnedFd,
+    device: u64,
+    /// Whether what is written has to be on the disk before it is acknowledged.
+    sync: bool,
+}
+
+/// What a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    File,
+    Folder,
+    /// A link, a device, a socket: not shown, and not overwritten.
+    Hidden,
+}
+
+/// A resource, as it was when it was looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub(super) kind: Kind,
+    pub(super) version: Version,
+    pub(super) inode: u64,
+    mode: u32,
+}
+
+impl Found {
+    fn of(stat: &Stat) -> Found {
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Folder,
+            _ => Kind::Hidden,
+        };
+        Found { kind, version: Version::of(stat), inode: stat.st_ino, mode: stat.st_mode }
+    }
+
+    pub(super) fn is_folder(&self) -> bool {
+        self.kind == Kind::Folder
+    }
+
+    /// With its quotes. That of a folder says when its list of members has changed.
+    pub(super) fn etag(&self) -> String {
+        format!("\"{}\"", self.version.tag())
+    }
+}
+
+/// Whether a disk may be read for it; if not, the error is `WouldBlock`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    Cached,
+    Blocking,
+}
+
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// Room for the files that are being written, below the corner.
+const UPLOADS: &str = "uploads";
+
+/// What is to be deleted, below the corner.
+const TRASH: &str = "trash";
+
+impl Share {
+    /// Opens the folder, makes the server's corner in it, and empties that of what a server that was killed has left.
+    pub(super) fn open(folder: &Path, sync: bool) -> io::Result<Share> {
+        let real = folder.canonicalize()?;
+        let root = rustix::fs::openat(CWD, &real, FOLDER, Mode::empty())?;
+        let private = make_folder(&root, OsStr::from_bytes(PRIVATE))?;
+        let device = rustix::fs::fstat(&root)?.st_dev;
+        for name in [UPLOADS, TRASH] {
+            make_folder(&private, OsStr::new(name))?;
+        }
+        Ok(Share { root, real, private, device, sync })
+    }
+
+    /// The server's corner, for files of its own.
+    pub(super) fn corner(&self) -> PathBuf {
+        self.real.join(OsStr::from_bytes(PRIVATE))
+    }
+
+    /// Empties the corner. A tree may take long.
+    pub(super) fn clean(&self) -> io::Result<()> {
+        for name in [UPLOADS, TRASH] {
+            let folder = rustix::fs::openat(&self.private, name, FOLDER, Mode::empty())?;
+            change::remove_members(&folder)?;
+        }
+        Ok(())
+    }
+
+    /// What there is at a path.
+    pub(super) fn look(&self, path: &DavPath) -> io::Result<Found> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = self.open_beneath(path, flags, How::Blocking)?;
+        Ok(Found::of(&rustix::fs::fstat(&fd)?))
+    }
+
+    /// The same; `None`: nothing, though there could be something.
+    pub(super) fn look_for(&self, path: &DavPath) -> io::Result<Option<Found>> {
+        match self.look(path) {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens a file for reading; a folder is only looked at.
+    pub(super) fn open_file(&self, path: &DavPath, how: How) -> io::Result<(File, Found)> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(self.open_beneath(path, flags, how)?);
+        let found = Found::of(&rustix::fs::fstat(&file)?);
+        Ok((file, found))
+    }
+
+    fn open_folder(&self, path: &DavPath) -> io::Result<OwnedFd> {
+        self.open_beneath(path, FOLDER | OFlags::NOFOLLOW, How::Blocking)
+    }
+
+    /// The folder that a resource is in, and its name there.
+    fn open_parent<'a>(&self, path: &'a DavPath) -> io::Result<(OwnedFd, &'a OsStr)> {
+        let parent = path.parent().ok_or(io::ErrorKind::PermissionDenied)?;
+        Ok((self.open_folder(&parent)?, OsStr::from_bytes(path.name())))
+    }
+
+    fn open_beneath(&self, path: &DavPath, flags: OFlags, how: How) -> io::Result<OwnedFd> {
+        let relative = relative(path);
+        let mut resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        if how == How::Cached {
+            resolve |= ResolveFlags::CACHED;
+        }
+        match rustix::fs::openat2(&self.root, relative, flags, Mode::empty(), resolve) {
+            // Linux before 5.12 does not know the flag.
+            Err(Errno::INVAL) if how == How::Cached => {
+                self.open_beneath(path, flags, How::Blocking)
+            }
+            Err(Errno::NOSYS | Errno::PERM) => self.open_step_by_step(path, flags),
+            Err(error) => Err(shown(error)),
+            Ok(fd) => Ok(fd),
+        }
+    }
+
+    /// The same by steps that the kernel has always had.
+    fn open_step_by_step(&self, path: &DavPath, flags: OFlags) -> io::Result<OwnedFd> {
+        let way = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut at = rustix::fs::openat(&self.root, c".", way, Mode::empty())?;
+        let mut steps = path.as_bytes().split(|b| *b == b'/').peekable();
+        while let Some(step) = steps.next() {
+            let flags = if steps.peek().is_some() { way } else { flags | OFlags::NOFOLLOW };
+            let step = if step.is_empty() { OsStr::new(".") } else { OsStr::from_bytes(step) };
+            at = rustix::fs::openat(&at, step, flags, Mode::empty()).map_err(shown)?;
+        }
+        Ok(at)
+    }
+
+    /// Bytes that are free for us, and bytes in use, on the file system of the folder.
+    pub(super) fn room(&self) -> io::Result<(u64, u64)> {
+        let stat = rustix::fs::fstatvfs(&self.root)?;
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let used = (stat.f_blocks.saturating_sub(stat.f_bfree)).saturating_mul(stat.f_frsize);
+        Ok((free, used))
+    }
+
+    /// Has it on the disk.
+    fn sync(&self, fd: impl AsFd) -> io::Result<()> {
+        if self.sync {
+            match rustix::fs::fsync(fd) {
+                // A file system that has no disk.
+                Ok(()) | Err(Errno::INVAL | Errno::ROFS) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for Share {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.real.display().fmt(f)
+    }
+}
+
+fn relative(path: &DavPath) -> &Path {
+    match path.as_bytes() {
+        b"" => Path::new("."),
+        bytes => Path::new(OsStr::from_bytes(bytes)),
+    }
+}
+
+fn make_folder(at: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
+    match rustix::fs::mkdirat(at, name, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(rustix::fs::openat(at, name, FOLDER | OFlags::NOFOLLOW, Mode::empty())?)
+}
+
+/// A link on the way is nothing that we know of.
+fn shown(error: Errno) -> io::Error {
+    match error {
+        Errno::LOOP | Errno::XDEV => io::ErrorKind::NotFound.into(),
+        error => error.into(),
+    }
+}
+
+/// Is there nothing at the path?
+pub(super) fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Is there no room for more?
+pub(super) fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::*;
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// What a name is now, links not followed.
+fn look_at(folder: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<Found>> {
+    match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(Found::of(&stat))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A name that nobody has.
+fn fresh_name() -> String {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{:x}-{:x}", now.as_nanos(), NEXT.fetch_add(1, Ordering::Relaxed))
+}

@@ -1,0 +1,160 @@
+//! Files that are being written. They grow where nobody sees them, and take their place at once, with one rename: whoever
+//! reads sees the old file or the new one.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, IoSlice, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::SystemTime;
+
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps};
+
+use super::{Found, Kind, Share, UPLOADS, fresh_name, look_at};
+use crate::files::path::{DavPath, PRIVATE};
+
+/// A file that is not there yet. Dropped, it is gone.
+#[derive(Debug)]
+pub(in crate::files) struct Upload {
+    file: File,
+    folder: OwnedFd,
+    name: OsString,
+    placed: bool,
+}
+
+impl Share {
+    /// Begins a file that is to be at a path; its folder has to be there.
+    pub(in crate::files) fn begin_upload(&self, path: &DavPath) -> io::Result<Upload> {
+        let (parent, _) = self.open_parent(path)?;
+        let (folder, name) = self.hidden_place(parent)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o666);
+        let file = File::from(rustix::fs::openat(&folder, &name, flags, mode)?);
+        Ok(Upload { file, folder, name, placed: false })
+    }
+
+    /// Where something can be made that is renamed into `parent` later: in the corner, if that is on the same file system, or else in
+    /// `parent` under a name of the server's own.
+    pub(super) fn hidden_place(&self, parent: OwnedFd) -> io::Result<(OwnedFd, OsString)> {
+        let name = fresh_name();
+        if rustix::fs::fstat(&parent)?.st_dev == self.device {
+            let uploads = rustix::fs::openat(&self.private, UPLOADS, super::FOLDER, Mode::empty())?;
+            return Ok((uploads, name.into()));
+        }
+        let prefix = String::from_utf8_lossy(PRIVATE);
+        Ok((parent, format!("{prefix}-{name}").into()))
+    }
+
+    /// Puts a file to its place, instead of `old`, as which it was looked at last; what is there is what `old` says, or the error is
+    /// `AlreadyExists`.
+    pub(in crate::files) fn finish_upload(
+        &self,
+        upload: Upload,
+        path: &DavPath,
+        old: Option<&Found>,
+    ) -> io::Result<Found> {
+        if let Some(old) = old {
+            // The permissions stay as the owner of the old one has set them.
+            let mode = Mode::from_raw_mode(old.mode & 0o777);
+            rustix::fs::fchmod(&upload.file, mode)?;
+        }
+        self.place(upload, path, old.is_some())
+    }
+
+    pub(super) fn place(
+        &self,
+        mut upload: Upload,
+        path: &DavPath,
+        replace: bool,
+    ) -> io::Result<Found> {
+        self.sync(&upload.file)?;
+        let (parent, name) = self.open_parent(path)?;
+        if replace {
+            let now = look_at(parent.as_fd(), name)?;
+            if now.is_some_and(|now| now.kind != Kind::File) {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            rustix::fs::renameat(&upload.folder, &upload.name, &parent, name)?;
+        } else {
+            rename_to_nothing(&upload.folder, &upload.name, &parent, name)?;
+        }
+        upload.placed = true;
+        self.sync(&parent)?;
+        Ok(Found::of(&rustix::fs::fstat(&upload.file)?))
+    }
+}
+
+/// Renames if nothing has the new name.
+pub(super) fn rename_to_nothing(
+    from: impl AsFd,
+    name: &std::ffi::OsStr,
+    to: impl AsFd,
+    new: &std::ffi::OsStr,
+) -> io::Result<()> {
+    use rustix::io::Errno;
+    match rustix::fs::renameat_with(&from, name, &to, new, RenameFlags::NOREPLACE) {
+        // A file system that cannot: nearly as good, as all that goes through us is under a claim.
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            if look_at(to.as_fd(), new)?.is_some() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            Ok(rustix::fs::renameat(from, name, to, new)?)
+        }
+        other => Ok(other?),
+    }
+}
+
+impl Upload {
+    /// Appends.
+    pub(in crate::files) fn write(&mut self, pieces: &[bytes::Bytes]) -> io::Result<()> {
+        let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        let mut rest = &mut slices[..];
+        while !rest.is_empty() {
+            match self.file.write_vectored(&rest[..rest.len().min(64)]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => IoSlice::advance_slices(&mut rest, n),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reserves room for so many bytes: a disk that is full says so before they come.
+    pub(in crate::files) fn reserve(&self, bytes: u64) -> io::Result<()> {
+        use rustix::fs::FallocateFlags;
+        use rustix::io::Errno;
+        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, bytes) {
+            // A file system that cannot.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Says when it was modified.
+    pub(in crate::files) fn set_modified(&self, time: SystemTime) -> io::Result<()> {
+        self.file.set_modified(time)
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if !self.placed
+            && let Err(error) = rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty())
+        {
+            tracing::warn!(%error, "a file that was not finished stays behind until the next start");
+        }
+    }
+}
+
+/// The time of a modification, for what has no other.
+pub(super) fn keep_modified(file: impl AsFd, like: &Found) -> io::Result<()> {
+    use rustix::fs::UTIME_OMIT;
+    let nanos = like.version.modified;
+    let modified = Timespec {
+        tv_sec: i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or(0),
+        tv_nsec: (nanos.rem_euclid(1_000_000_000)) as _,
+    };
+    let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let times = Timestamps { last_access, last_modification: modified };
+    Ok(rustix::fs::futimens(file, &times)?)
+}

@@ -1,0 +1,87 @@
+//! Folders, member by member: what is shown of them.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::{AtFlags, Dir};
+
+use super::{Found, Kind, Share};
+use crate::files::path::{DavPath, is_private_name};
+
+/// How far below a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::files) enum Depth {
+    Members,
+    All,
+}
+
+/// What is below a folder, in no order. Folders that vanish meanwhile, or may not be read, are empty.
+pub(in crate::files) struct Walk {
+    depth: Depth,
+    current: Option<(DavPath, OwnedFd, Dir)>,
+    /// Folders that are still to be read.
+    folders: VecDeque<DavPath>,
+}
+
+impl Share {
+    pub(in crate::files) fn walk(&self, folder: &DavPath, depth: Depth) -> io::Result<Walk> {
+        let mut walk = Walk { depth, current: None, folders: VecDeque::new() };
+        walk.enter(self, folder.clone())?;
+        Ok(walk)
+    }
+}
+
+impl Walk {
+    fn enter(&mut self, share: &Share, path: DavPath) -> io::Result<()> {
+        let folder = share.open_folder(&path)?;
+        let dir = Dir::read_from(&folder)?;
+        self.current = Some((path, folder, dir));
+        Ok(())
+    }
+
+    /// The next one.
+    pub(in crate::files) fn next(&mut self, share: &Share) -> io::Result<Option<(DavPath, Found)>> {
+        loop {
+            let Some((path, folder, dir)) = &mut self.current else {
+                let Some(path) = self.folders.pop_front() else { return Ok(None) };
+                match self.enter(share, path) {
+                    Err(e)
+                        if super::is_missing(&e) || e.kind() == io::ErrorKind::PermissionDenied =>
+                    {
+                        continue;
+                    }
+                    entered => entered?,
+                }
+                continue;
+            };
+            let Some(entry) = dir.read() else {
+                self.current = None;
+                continue;
+            };
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if matches!(name, b"." | b"..") || is_private_name(name) {
+                continue;
+            }
+            let stat = match rustix::fs::statat(
+                &*folder,
+                OsStr::from_bytes(name),
+                AtFlags::SYMLINK_NOFOLLOW,
+            ) {
+                Err(rustix::io::Errno::NOENT) => continue,
+                stat => stat?,
+            };
+            let found = Found::of(&stat);
+            let path = path.join(name);
+            match found.kind {
+                Kind::Hidden => continue,
+                Kind::Folder if self.depth == Depth::All => self.folders.push_back(path.clone()),
+                _ => {}
+            }
+            return Ok(Some((path, found)));
+        }
+    }
+}
