@@ -1,6 +1,8 @@
 //! Real clients against `dapple web`. They skip, and say so, when a client is missing; with
 //! `DAPPLE_CLIENTS=require` a missing one is a failure.
 mod common;
+#[path = "common/tool.rs"]
+mod tool;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,16 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::Web;
-
-/// The client's command, if it is there.
-fn client(name: &str) -> Option<Command> {
-    if Command::new(name).arg("--version").output().is_ok() {
-        return Some(Command::new(name));
-    }
-    assert_ne!(std::env::var("DAPPLE_CLIENTS").as_deref(), Ok("require"), "{name} is missing");
-    eprintln!("skipped: {name} is missing");
-    None
-}
+use tool::tool;
 
 /// A site of pages that link to each other, of all sizes.
 fn make_site(root: &Path) {
@@ -53,7 +46,7 @@ fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn wget_fetches_a_whole_site() {
-    let Some(mut wget) = client("wget") else { return };
+    let Some(mut wget) = tool("wget") else { return };
     let (site, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     make_site(site.path());
     let web = Web::start(Some(site.path()), &[]);
@@ -72,7 +65,7 @@ fn wget_fetches_a_whole_site() {
 
 #[test]
 fn curl_resumes_and_revalidates() {
-    let Some(mut curl) = client("curl") else { return };
+    let Some(mut curl) = tool("curl") else { return };
     let (site, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let whole: Vec<u8> = (0..5_000_000u32).map(|i| (i / 11) as u8).collect();
     fs::write(site.path().join("file"), &whole).unwrap();

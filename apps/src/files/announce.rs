@@ -45,7 +45,10 @@ pub(super) fn announce(
              --webdav-pass \"$(rclone obscure PASSWORD)\" --ca-cert {certificate}"
         ),
     )?;
-    mount("davfs2", format!("mount -t davfs -o trust_server_cert={certificate} {url} DIR"))?;
+    mount(
+        "davfs2",
+        format!("mount -t davfs {url} DIR   (asks for the user, and about the certificate)"),
+    )?;
     mount("GNOME", format!("gio mount davs://{user}@{place}/   (or: Files, Other Locations)"))?;
     mount("KDE", format!("dolphin webdavs://{user}@{place}/"))?;
     mount("Finder", format!("Go, Connect to Server (Cmd-K): {url}"))?;

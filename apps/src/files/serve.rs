@@ -17,13 +17,13 @@ use dapple_io::hyper::{OnColors, Timers};
 use dapple_io::tcp::TcpStream;
 use dapple_io::tls::TlsStream;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use rustls::ServerConfig;
 
-use super::dav::Dav;
 use super::dav::body::Body;
+use super::dav::{self, Dav};
 use super::login::{Login, Refused};
 
 /// How long a handshake may take.
@@ -40,6 +40,9 @@ const MOST_STREAMS: u32 = 64;
 
 /// Bytes that a client may send ahead on an HTTP/2 stream.
 const WINDOW: u32 = 1024 * 1024;
+
+/// Bytes that are read of what somebody sends who is not let in.
+const DRAINED: u64 = 1024 * 1024;
 
 /// What all connections share.
 pub(super) struct Server {
@@ -201,7 +204,9 @@ impl Server {
         match self.login.check(field, peer.ip()).await {
             Ok(user) => self.dav.answer(request, &user).await,
             Err(refused) => {
-                self.dav.drain(request.into_body()).await;
+                if !request.body().is_end_stream() && !dav::waits(request.headers()) {
+                    self.dav.drain(request.into_body(), DRAINED);
+                }
                 refuse(refused)
             }
         }

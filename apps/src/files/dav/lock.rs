@@ -193,7 +193,7 @@ fn locked(status: StatusCode, lock: &Lock) -> Response<Body> {
 pub(super) fn write_active(out: &mut String, lock: &Lock, now: Instant) {
     let scope = if lock.exclusive { "exclusive" } else { "shared" };
     let depth = if lock.deep { "infinity" } else { "0" };
-    let left = lock.until.saturating_duration_since(now).as_secs().max(1);
+    let left = lock.until.saturating_duration_since(now).as_millis().div_ceil(1000).max(1);
     let _ = write!(
         out,
         "<D:activelock><D:locktype><D:write/></D:locktype><D:lockscope><D:{scope}/></D:lockscope>\

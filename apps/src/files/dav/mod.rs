@@ -45,8 +45,10 @@ use super::share::Share;
 /// How long a client may send nothing of a body that it has begun.
 const BODY_SILENCE: Duration = Duration::from_secs(60);
 
-/// Bytes of a body that nobody wants which are read all the same, so that the connection can be kept.
-const MOST_DRAINED: u64 = 256 * 1024;
+/// Bytes of a body that nobody wants which are read all the same,
+const MOST_DRAINED: u64 = 256 * 1024 * 1024;
+/// and for how long.
+const DRAINED_FOR: Duration = Duration::from_secs(10);
 
 const ALLOW: &str =
     "OPTIONS, GET, HEAD, PUT, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, LOCK, UNLOCK";
@@ -76,7 +78,9 @@ impl Dav {
             Ok(call) => self.dispatch(call, &mut body, user).await,
             Err(problem) => Err(problem),
         };
-        self.drain(body).await;
+        if !body.is_end_stream() && !waits(&head.headers) {
+            self.drain(body, MOST_DRAINED);
+        }
         outcome.unwrap_or_else(Problem::into_response)
     }
 
@@ -167,19 +171,27 @@ impl Dav {
         }
     }
 
-    /// Reads what is left of a body that nobody wants, if that is little.
-    pub(super) async fn drain(&self, mut body: Incoming) {
-        if body.is_end_stream() || body.size_hint().lower() > MOST_DRAINED {
-            return;
-        }
-        let mut left = MOST_DRAINED;
-        while let Ok(Some(bytes)) = self.next_bytes(&mut body).await {
-            left = left.saturating_sub(bytes.len() as u64);
-            if left == 0 {
-                return;
+    /// What is left of a body that nobody wants is read all the same, for a while, so that the client hears why instead of being cut off. The
+    /// answer does not wait for it.
+    pub(super) fn drain(&self, mut body: Incoming, most: u64) {
+        let this = self.clone();
+        let drain = async move {
+            let mut left = most;
+            while let Ok(Some(bytes)) = this.next_bytes(&mut body).await {
+                left = left.saturating_sub(bytes.len() as u64);
+                if left == 0 {
+                    return;
+                }
             }
-        }
+        };
+        let limited = self.handle.timeout(DRAINED_FOR, drain);
+        self.handle.spawn(&self.handle.new_color(), limited).detach();
     }
+}
+
+/// Does a client wait to be told before it sends its body? It is told by the answer then.
+pub(super) fn waits(headers: &http::HeaderMap) -> bool {
+    headers.contains_key(http::header::EXPECT)
 }
 
 fn empty(status: StatusCode) -> Response<Body> {

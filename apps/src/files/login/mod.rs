@@ -152,7 +152,7 @@ impl Login {
             Some(entry) => (entry, true),
             None => ((*self.known().nobody).clone(), false),
         };
-        let check = move || (entry.is(&password) && is_known).then(|| entry.user);
+        let check = move || (entry.is(&password) && is_known).then_some(entry.user);
         match uncolored(&self.handle, check).await.flatten() {
             Some(user) => {
                 self.throttle.succeeded(peer);

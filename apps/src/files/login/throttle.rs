@@ -12,10 +12,10 @@ use futures_channel::oneshot;
 /// What one waits after the first failure,
 const FIRST: Duration = Duration::from_millis(250);
 /// and at most.
-const LONGEST: Duration = Duration::from_secs(15);
+const LONGEST: Duration = Duration::from_secs(8);
 
 /// Nobody waits longer for a turn; who would have to is told to come again.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// After so long failures are forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(600);
@@ -201,13 +201,13 @@ mod tests {
     fn attempts_at_once_wait_for_each_other_and_not_for_ever() {
         let throttle = Throttle::new(2);
         let (now, one) = (Instant::now(), peer("10.0.0.1"));
-        for _ in 0..6 {
+        for _ in 0..4 {
             throttle.failed_at(one, now);
         }
-        let turns: Vec<_> = (0..10).map(|_| throttle.reserve(one, now)).collect();
-        assert_eq!(turns[0], Ok(now + FIRST * 32));
-        assert_eq!(turns[1], Ok(now + FIRST * 64));
-        assert!(matches!(turns[9], Err(Turn::NotBefore(seconds)) if seconds >= 20));
+        let turns: Vec<_> = (0..6).map(|_| throttle.reserve(one, now)).collect();
+        assert_eq!(turns[0], Ok(now + FIRST * 8));
+        assert_eq!(turns[1], Ok(now + FIRST * 16));
+        assert_eq!(turns[5], Err(Turn::NotBefore(10)));
     }
 
     #[test]

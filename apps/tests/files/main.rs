@@ -1,0 +1,12 @@
+//! N7, N9: `dapple files` as its clients see it: the program as a process, over TLS.
+mod clients;
+mod contents;
+mod crash;
+mod locks;
+mod login;
+mod properties;
+mod robust;
+mod server;
+#[path = "../common/tool.rs"]
+mod tool;
+mod tree;
