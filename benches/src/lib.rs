@@ -1,6 +1,7 @@
 //! What the benchmarks of dapple share: workloads on dapple and on its peers, and measuring them
 //! interleaved.
 //!
+//! * [`filesload`]: load on servers of files over TLS.
 //! * [`measure`]: clocks, wall and CPU time of a run, medians.
 //! * [`random`]: numbers from seeds.
 //! * [`workloads`]: the same work on each system.
@@ -9,6 +10,7 @@
 //! * [`openloop`]: latency under requests that arrive by a schedule, not when the system is ready
 //!   for them.
 
+pub mod filesload;
 pub mod measure;
 pub mod openloop;
 pub mod random;
