@@ -6,8 +6,8 @@ Needs Linux, openssl and taskset, and a release build:
     benches/scripts/files-versus.py [--rounds N] [--servers A,B] [--cases A,B] [--workers 1,2] [--json FILE]
 
 Peers, where they are installed: nginx, Apache (mod_dav), rclone serve webdav, OpenSSH sftp with its default cipher
-and with AES-128-GCM; and fileslimit, which is a server without features. All others speak TLS 1.3 with the one
-cipher that the client offers.
+and with AES-128-GCM; and fileslimit, which is a server without features, by rustls's buffers and in place. All but sftp
+speak TLS 1.3 with the one cipher that the client offers.
 
 In each round each server is started once, alone, answers some requests for warming up, and then serves each case
 once. With one worker the server has the first core and the client the second; with two both have both. CPU time of
@@ -23,7 +23,7 @@ import argparse, json, mmap, os, pathlib, shutil, signal, socket, statistics, su
 SMALL = 4096
 WARM = 200
 CASES = [f'{op}-{size}-{clients}' for size in ('large', 'small') for op in ('get', 'put') for clients in (1, 8)]
-SERVERS = ['dapple', 'fileslimit', 'nginx', 'apache', 'rclone', 'sftp', 'sftp-aes']
+SERVERS = ['dapple', 'fileslimit', 'in-place', 'nginx', 'apache', 'rclone', 'sftp', 'sftp-aes']
 
 release = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../target/release')
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -60,7 +60,7 @@ def warn(text):
 
 def find(*names):
     for name in names:
-        found = shutil.which(name) or shutil.which(name, path='/usr/sbin:/usr/local/sbin:' + args.bin)
+        found = shutil.which(name, path=os.pathsep.join([args.bin, os.environ.get('PATH', ''), '/usr/sbin', '/usr/local/sbin']))
         if found:
             return found
     raise Failed(f'{names[0]} is not there')
@@ -200,9 +200,15 @@ class Dapple(Server):
 
 
 class Limit(Server):
+    more = []
+
     def start(self):
         self.spawn([find('fileslimit'), '--dir', files, '--listen', f'127.0.0.1:{self.port}', '--workers', self.workers,
-                    '--cores', self.cores])
+                    '--cores', self.cores, *self.more])
+
+
+class InPlace(Limit):
+    more = ['--in-place']
 
 
 class Nginx(Server):
@@ -418,7 +424,7 @@ class SftpAes(Sftp):
     ciphers = ['-c', 'aes128-gcm@openssh.com']
 
 
-KINDS = {'dapple': Dapple, 'fileslimit': Limit, 'nginx': Nginx, 'apache': Apache, 'rclone': Rclone, 'sftp': Sftp, 'sftp-aes': SftpAes}
+KINDS = dict(zip(SERVERS, [Dapple, Limit, InPlace, Nginx, Apache, Rclone, Sftp, SftpAes]))
 
 
 def prepare():

@@ -2,14 +2,16 @@
 //! measure others by. A blocking thread per connection, pinned to one of the workers' cores, and
 //! rustls; no users, no folders, nothing of HTTP but what a well-meaning client needs.
 //!
-//! A file is sent by reads of 128 KiB through rustls. What is put goes to another name first, which
+//! A file is sent by reads of 128 KiB through rustls, or, with `--in-place`, is read to where it is
+//! encrypted, without rustls's buffers: what is left then is the
+//! cipher and the system. What is put goes to another name first, which
 //! then takes the place of the old one; nothing waits for the disk, if `--fsync` is not told.
 //!
 //! `cargo run --release -p dapple-benches --bin fileslimit -- --help`
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{self, ErrorKind, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,11 +19,10 @@ use std::sync::Arc;
 
 use clap::{Arg, ArgAction, Command, value_parser};
 use core_affinity::CoreId;
+use dapple_benches::fileslimit::{Buffered, PIECE, RECEIVED, Transport};
+use dapple_benches::filesload::tls::Connection;
 use rustls::pki_types::PrivatePkcs8KeyDer;
-use rustls::{ServerConfig, ServerConnection, version};
-
-/// Bytes that are read and written at once.
-const PIECE: usize = 128 << 10;
+use rustls::{ServerConfig, version};
 
 /// Bytes of a request's head, at most.
 const HEAD: usize = 16 << 10;
@@ -47,6 +48,12 @@ fn command() -> Command {
                 .help("Which cores the workers have [default: the first ones]"),
         )
         .arg(
+            Arg::new("in-place")
+                .long("in-place")
+                .action(ArgAction::SetTrue)
+                .help("Records are opened and sealed in place, without the buffers of rustls"),
+        )
+        .arg(
             Arg::new("fsync")
                 .long("fsync")
                 .action(ArgAction::SetTrue)
@@ -64,18 +71,17 @@ fn config() -> Result<Arc<ServerConfig>, Box<dyn std::error::Error>> {
         .with_protocol_versions(&[&version::TLS13])?
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key.into())?;
+    config.enable_secret_extraction = true;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 
 /// A connection, and what it remembers.
-struct Connection {
-    socket: TcpStream,
-    tls: ServerConnection,
+struct Served<T> {
+    transport: T,
     /// What was received and not used yet is its begin, so many bytes.
     incoming: Vec<u8>,
     filled: usize,
-    outgoing: Vec<u8>,
     /// The file that was sent last: its name, and its length.
     last: Option<(String, File, u64)>,
 }
@@ -105,34 +111,20 @@ fn read_head(head: &[u8]) -> Option<Request> {
     }
 }
 
-impl Connection {
-    fn new(socket: TcpStream, config: Arc<ServerConfig>) -> io::Result<Self> {
-        socket.set_nodelay(true)?;
-        let mut tls = ServerConnection::new(config).map_err(io::Error::other)?;
-        // A piece is encrypted at once and then sent.
-        tls.set_buffer_limit(None);
-        let (incoming, outgoing) = (vec![0; PIECE + HEAD], vec![0; PIECE]);
-        Ok(Self { socket, tls, incoming, filled: 0, outgoing, last: None })
+/// An answer's head.
+fn head(status: &str, length: u64) -> String {
+    format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n")
+}
+
+impl<T: Transport> Served<T> {
+    fn new(transport: T) -> Self {
+        // A head or a piece is waited for, and more may come with the last part of it.
+        Self { transport, incoming: vec![0; PIECE + RECEIVED], filled: 0, last: None }
     }
 
-    /// Takes what is next into `incoming`, which has room; false at the end of the connection.
-    fn receive(&mut self) -> io::Result<bool> {
-        loop {
-            match self.tls.reader().read(&mut self.incoming[self.filled..]) {
-                Ok(0) => return Ok(false),
-                Ok(n) => {
-                    self.filled += n;
-                    return Ok(true);
-                }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
-                Err(e) => return Err(e),
-            }
-            if self.tls.read_tls(&mut self.socket)? == 0 {
-                return Ok(false);
-            }
-            self.tls.process_new_packets().map_err(io::Error::other)?;
-            self.flush()?;
-        }
+    fn receive(&mut self) -> io::Result<()> {
+        self.filled += self.transport.receive(&mut self.incoming[self.filled..])?;
+        Ok(())
     }
 
     /// Forgets the first `n` bytes of `incoming`.
@@ -141,40 +133,22 @@ impl Connection {
         self.filled -= n;
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        while self.tls.wants_write() {
-            self.tls.write_tls(&mut self.socket)?;
-        }
-        Ok(())
-    }
-
-    /// Sends the first `n` bytes of `outgoing`.
-    fn send(&mut self, n: usize) -> io::Result<()> {
-        self.tls.writer().write_all(&self.outgoing[..n])?;
-        self.flush()
-    }
-
-    /// Puts the head of an answer into `outgoing`: its length.
-    fn answer(&mut self, status: &str, length: u64) -> usize {
-        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n");
-        self.outgoing[..head.len()].copy_from_slice(head.as_bytes());
-        head.len()
-    }
-
+    /// Serves until the client leaves, which is an error.
     fn serve(&mut self, dir: &Path, fsync: bool) -> io::Result<()> {
         loop {
             let end = self.incoming[..self.filled].windows(4).position(|w| w == b"\r\n\r\n");
             let Some(end) = end else {
-                if self.filled > HEAD || !self.receive()? {
-                    return Ok(());
+                if self.filled > HEAD {
+                    return Err(io::Error::other("a request's head that does not end"));
                 }
+                self.receive()?;
                 continue;
             };
             let request = read_head(&self.incoming[..end]);
             self.consume(end + 4);
-            let head = match request {
+            let status = match request {
                 Some(Request::Get(name)) => match self.get(dir, name) {
-                    Err(e) if e.kind() == ErrorKind::NotFound => self.answer("404 Not Found", 0),
+                    Err(e) if e.kind() == ErrorKind::NotFound => "404 Not Found",
                     other => {
                         other?;
                         continue;
@@ -182,11 +156,15 @@ impl Connection {
                 },
                 Some(Request::Put(name, length)) => {
                     self.put(&dir.join(name), length, fsync)?;
-                    self.answer("201 Created", 0)
+                    "201 Created"
                 }
-                None => self.answer("400 Bad Request", 0),
+                None => "400 Bad Request",
             };
-            self.send(head)?;
+            let head = head(status, 0);
+            self.transport.send(head.len(), |room| {
+                room.copy_from_slice(head.as_bytes());
+                Ok(())
+            })?;
         }
     }
 
@@ -200,18 +178,17 @@ impl Connection {
                 (name, file, length)
             }
         };
-        let mut filled = self.answer("200 OK", length);
-        let mut at = 0;
-        loop {
-            let room = (self.outgoing.len() - filled) as u64;
-            let end = filled + room.min(length - at) as usize;
-            file.read_exact_at(&mut self.outgoing[filled..end], at)?;
-            at += (end - filled) as u64;
-            self.send(end)?;
-            filled = 0;
-            if at == length {
-                break;
-            }
+        let head = head("200 OK", length);
+        let (mut head, mut at) = (head.as_bytes(), 0);
+        while !head.is_empty() || at < length {
+            let n = (head.len() as u64 + length - at).min(PIECE as u64) as usize;
+            self.transport.send(n, |room| {
+                let (first, content) = room.split_at_mut(head.len().min(room.len()));
+                first.copy_from_slice(head.split_off(..first.len()).expect("it is as long"));
+                file.read_exact_at(content, at)?;
+                at += content.len() as u64;
+                Ok(())
+            })?;
         }
         self.last = Some((name, file, length));
         Ok(())
@@ -225,9 +202,7 @@ impl Connection {
         while left > 0 {
             let n = left.min(PIECE as u64) as usize;
             while self.filled < n {
-                if !self.receive()? {
-                    return Err(ErrorKind::UnexpectedEof.into());
-                }
+                self.receive()?;
             }
             file.write_all(&self.incoming[..n])?;
             self.consume(n);
@@ -250,6 +225,7 @@ fn main() -> ExitCode {
         args.get_one::<PathBuf>("dir").expect("it is required"),
         args.get_one::<String>("listen").expect("it has a default"),
         &cores,
+        args.get_flag("in-place"),
         args.get_flag("fsync"),
     ) {
         Ok(()) => ExitCode::SUCCESS,
@@ -265,6 +241,7 @@ fn run(
     dir: &Path,
     listen: &str,
     cores: &[usize],
+    in_place: bool,
     fsync: bool,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let config = config()?;
@@ -280,7 +257,13 @@ fn run(
             {
                 eprintln!("fileslimit: core {id} cannot be had");
             }
-            let served = Connection::new(socket, config).and_then(|mut c| c.serve(&dir, fsync));
+            let served = match in_place {
+                true => Connection::accept(socket, &config)
+                    .and_then(|c| Served::new(c).serve(&dir, fsync)),
+                false => {
+                    Buffered::new(socket, &config).and_then(|c| Served::new(c).serve(&dir, fsync))
+                }
+            };
             match served {
                 Err(e) if e.kind() != ErrorKind::UnexpectedEof => eprintln!("fileslimit: {e}"),
                 _ => {}

@@ -5,9 +5,9 @@
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
+use dapple_benches::filesload::config::CIPHERS;
 use dapple_benches::filesload::http::{Op, Site};
 use dapple_benches::filesload::load::{Files, Load, Took};
-use dapple_benches::filesload::tls::CIPHERS;
 
 const LONG_ABOUT: &str = "\
 Load on a server of files over TLS 1.3, by requests of HTTP/1.1 on connections that are kept

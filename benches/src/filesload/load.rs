@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use core_affinity::CoreId;
 use rustls::CipherSuite;
 
+use super::config::config;
+use super::cpu;
 use super::http::{Answer, Op, Site};
-use super::tls::{Connection, READ, config};
-use super::{cpu, tls};
+use super::tls::{Connection, READ};
 use crate::measure::process_cpu_nanos;
 
 /// Which files.
@@ -95,7 +96,7 @@ impl Load {
             load: self,
             next: AtomicU64::new(0),
             failed: AtomicBool::new(false),
-            pattern: (0..tls::READ).map(|n| (n * 31 + (n >> 8)) as u8).collect(),
+            pattern: (0..READ).map(|n| (n * 31 + (n >> 8)) as u8).collect(),
         };
         let servers = || match self.servers.is_empty() {
             true => Ok(None),

@@ -12,12 +12,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::client::UnbufferedClientConnection;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::pki_types::ServerName;
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
-use rustls::{CipherSuite, ClientConfig, DigitallySignedStruct, Error, SignatureScheme, version};
+use rustls::{ClientConfig, Error, ExtractedSecrets, ServerConfig};
 
 use super::records::{CONTENT, Direction, HEADER, PAYLOAD, record_len, sealed_len};
 use crate::measure::thread_cpu_nanos;
@@ -28,71 +27,47 @@ pub const READ: usize = 128 << 10;
 /// Who does not answer for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The ciphers by their names, first the one that is taken if none was told.
-pub const CIPHERS: [(&str, CipherSuite); 3] = [
-    ("aes128", CipherSuite::TLS13_AES_128_GCM_SHA256),
-    ("aes256", CipherSuite::TLS13_AES_256_GCM_SHA384),
-    ("chacha20", CipherSuite::TLS13_CHACHA20_POLY1305_SHA256),
-];
+/// The handshake of either side.
+trait Handshake {
+    type Data;
 
-/// Believes every certificate: this is a client for load on servers of one's own, and sends nothing
-/// that is worth a secret.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+    fn process<'c, 'i>(
+        &'c mut self,
+        incoming: &'i mut [u8],
+    ) -> UnbufferedStatus<'c, 'i, Self::Data>;
 
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
+    /// What is known at its end. Messages of TLS that come later, as tickets, are ignored.
+    fn secrets(self) -> Result<ExtractedSecrets, Error>;
+}
+
+impl Handshake for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+
+    fn process<'c, 'i>(
+        &'c mut self,
+        incoming: &'i mut [u8],
+    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(incoming)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+    fn secrets(self) -> Result<ExtractedSecrets, Error> {
+        self.dangerous_into_kernel_connection().map(|(secrets, _)| secrets)
     }
 }
 
-/// What all connections have in common. Only the one cipher is offered, so that all servers work
-/// with the same.
-///
-/// # Errors
-///
-/// When rustls does not know the cipher.
-pub fn config(cipher: CipherSuite) -> Result<Arc<ClientConfig>, Error> {
-    let mut provider = aws_lc_rs::default_provider();
-    provider.cipher_suites.retain(|s| s.suite() == cipher);
-    let provider = Arc::new(provider);
-    let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&version::TLS13])?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
-        .with_no_client_auth();
-    config.enable_secret_extraction = true;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+impl Handshake for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+
+    fn process<'c, 'i>(
+        &'c mut self,
+        incoming: &'i mut [u8],
+    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(incoming)
+    }
+
+    fn secrets(self) -> Result<ExtractedSecrets, Error> {
+        self.dangerous_into_kernel_connection().map(|(secrets, _)| secrets)
+    }
 }
 
 /// A connection whose handshake is over.
@@ -102,6 +77,8 @@ pub struct Connection {
     spun: u64,
     receives: Direction,
     sends: Direction,
+    /// What came with the handshake.
+    early: Vec<u8>,
     incoming: Vec<u8>,
     /// What has arrived and was not opened yet stands at `start..end` of `incoming`.
     start: usize,
@@ -136,18 +113,33 @@ impl Connection {
     ///
     /// When nobody listens there, or does not agree on TLS 1.3 and the cipher.
     pub fn new(address: SocketAddr, host: &str, config: &Arc<ClientConfig>) -> io::Result<Self> {
-        let mut socket = TcpStream::connect_timeout(&address, PATIENCE)?;
-        socket.set_nodelay(true)?;
+        let socket = TcpStream::connect_timeout(&address, PATIENCE)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
         let name = ServerName::try_from(host.to_owned()).map_err(broken)?;
-        let mut tls = UnbufferedClientConnection::new(Arc::clone(config), name).map_err(broken)?;
+        let tls = UnbufferedClientConnection::new(Arc::clone(config), name).map_err(broken)?;
+        Self::shake_hands(socket, tls)
+    }
+
+    /// The server's side of `socket`.
+    ///
+    /// # Errors
+    ///
+    /// When the client does not agree on TLS 1.3 and a cipher.
+    pub fn accept(socket: TcpStream, config: &Arc<ServerConfig>) -> io::Result<Self> {
+        let tls = UnbufferedServerConnection::new(Arc::clone(config)).map_err(broken)?;
+        Self::shake_hands(socket, tls)
+    }
+
+    fn shake_hands(mut socket: TcpStream, mut tls: impl Handshake) -> io::Result<Self> {
+        socket.set_nodelay(true)?;
+        let mut early = Vec::new();
         let mut incoming = vec![0; READ + HEADER + PAYLOAD];
         let mut end = 0;
         let mut outgoing = vec![0; READ + 2 * sealed_len(CONTENT)];
         let mut encoded = 0;
         loop {
-            let UnbufferedStatus { discard, state } = tls.process_tls_records(&mut incoming[..end]);
+            let UnbufferedStatus { discard, state } = tls.process(&mut incoming[..end]);
             let mut finished = false;
             match state.map_err(broken)? {
                 ConnectionState::EncodeTlsData(mut data) => {
@@ -164,8 +156,14 @@ impl Connection {
                         n => n,
                     };
                 }
+                // A client may send what it wants together with its part of the handshake.
+                ConnectionState::ReadTraffic(mut data) => {
+                    while let Some(record) = data.next_record() {
+                        early.extend_from_slice(record.map_err(broken)?.payload);
+                    }
+                }
                 ConnectionState::WriteTraffic(_) => finished = true,
-                _ => return Err(io::Error::other("data before the first request")),
+                _ => return Err(ErrorKind::UnexpectedEof.into()),
             }
             incoming.copy_within(discard..end, 0);
             end -= discard;
@@ -173,10 +171,9 @@ impl Connection {
                 break;
             }
         }
-        // Tickets, which the rest is for, are ignored.
-        let (secrets, _) = tls.dangerous_into_kernel_connection().map_err(broken)?;
+        let secrets = tls.secrets().map_err(broken)?;
         let (receives, sends) = (Direction::new(secrets.rx)?, Direction::new(secrets.tx)?);
-        Ok(Self { socket, spun: 0, receives, sends, incoming, start: 0, end, outgoing })
+        Ok(Self { socket, spun: 0, receives, sends, early, incoming, start: 0, end, outgoing })
     }
 
     /// From now on it waits without sleeping.
@@ -203,20 +200,37 @@ impl Connection {
     /// # Panics
     ///
     /// When they are longer.
-    pub fn send<'a>(&mut self, mut head: &'a [u8], mut body: &'a [u8]) -> io::Result<()> {
-        let mut at = 0;
-        while !head.is_empty() || !body.is_empty() {
-            let content = at + HEADER;
-            let mut n = 0;
-            for from in [&mut head, &mut body] {
-                let (now, later) = from.split_at(from.len().min(CONTENT - n));
-                self.outgoing[content + n..content + n + now.len()].copy_from_slice(now);
-                *from = later;
-                n += now.len();
-            }
-            let end = at + sealed_len(n);
-            self.sends.seal(&mut self.outgoing[at..end])?;
-            at = end;
+    pub fn send(&mut self, mut head: &[u8], mut body: &[u8]) -> io::Result<()> {
+        self.send_by(head.len() + body.len(), |room| {
+            let (first, second) = room.split_at_mut(head.len().min(room.len()));
+            first.copy_from_slice(head.split_off(..first.len()).expect("it is as long"));
+            second.copy_from_slice(body.split_off(..second.len()).expect("it is as long"));
+            Ok(())
+        })
+    }
+
+    /// Sends `len` bytes, as [`send`](Self::send) does, that `fill` writes to their place, in pieces.
+    ///
+    /// # Errors
+    ///
+    /// Those of the socket and of `fill`.
+    ///
+    /// # Panics
+    ///
+    /// When they are too many.
+    pub fn send_by(
+        &mut self,
+        len: usize,
+        mut fill: impl FnMut(&mut [u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let (mut at, mut left) = (0, len);
+        while left > 0 {
+            let n = left.min(CONTENT);
+            let record = &mut self.outgoing[at..at + sealed_len(n)];
+            fill(&mut record[HEADER..HEADER + n])?;
+            self.sends.seal(record)?;
+            at += record.len();
+            left -= n;
         }
         let mut rest = &self.outgoing[..at];
         while !rest.is_empty() {
@@ -232,6 +246,10 @@ impl Connection {
     ///
     /// Those of the socket and of `consume`; that the server has closed the connection.
     pub fn receive(&mut self, consume: &mut impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let early = std::mem::take(&mut self.early);
+        if !early.is_empty() {
+            return consume(&early);
+        }
         let mut received = false;
         loop {
             while let Some(len) = record_len(&self.incoming[self.start..self.end])? {
@@ -253,7 +271,8 @@ impl Connection {
             (self.start, self.end) = (0, self.end - self.start);
             let n = spin(&mut self.spun, || self.socket.read(&mut self.incoming[self.end..]))?;
             if n == 0 {
-                return Err(ErrorKind::UnexpectedEof.into());
+                let closed = "the other side has closed the connection";
+                return Err(io::Error::new(ErrorKind::UnexpectedEof, closed));
             }
             self.end += n;
         }
