@@ -92,6 +92,15 @@ def family(pid):
     return found
 
 
+def kill(pid):
+    """Ends a process and all that descends from it."""
+    for member in family(pid):
+        try:
+            os.kill(member, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
 def cpu(pid):
     """CPU seconds of a process and all that descends from it, as filesload counts them: by the CPU clocks of the
     living, which count in nanoseconds (the number of a process's clock is made so in Linux), and by ticks of the dead."""
@@ -142,13 +151,21 @@ class Server:
         self.stop()
 
     def stop(self):
+        """Asks it to end, as it then waits for its own children; after a while it is ended, it before its children,
+        as it could start others."""
         if self.process:
-            for pid in reversed(family(self.process.pid)) if self.process.poll() is None else []:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-            self.process.wait()
+            self.process.terminate()
+            try:
+                self.process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                self.process.send_signal(signal.SIGSTOP)
+                kill(self.process.pid)
+                self.process.wait()
+            # Whatever is left of its group has lost its parent.
+            try:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
             self.process = None
         self.log.close()
 
@@ -401,7 +418,7 @@ Subsystem sftp internal-sftp
         finally:
             for c in clients:
                 if c.poll() is None:
-                    c.kill()
+                    kill(c.pid)
                 c.wait()
                 c.stdout.close()
 
@@ -538,14 +555,24 @@ def main():
                 pathlib.Path(args.json).write_text(json.dumps(record, indent=1))
 
 
-# Whoever ends this ends the servers, too.
-for number in (signal.SIGTERM, signal.SIGHUP):
-    signal.signal(number, lambda *_: sys.exit(1))
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+ending = []
+
+
+def end(number, _):
+    """Whoever ends this ends the servers, too; once is enough."""
+    if not ending:
+        ending.append(number)
+        sys.exit(128 + number)
+
+
+for number in SIGNALS:
+    signal.signal(number, end)
 try:
     main()
 except Failed as e:
     sys.exit(str(e))
-except KeyboardInterrupt:
-    sys.exit(130)
 finally:
     shutil.rmtree(work, ignore_errors=True)

@@ -2,10 +2,10 @@
 //! measure others by. A blocking thread per connection, pinned to one of the workers' cores, and
 //! rustls; no users, no folders, nothing of HTTP but what a well-meaning client needs.
 //!
-//! A file is sent by reads of 128 KiB through rustls, or, with `--in-place`, is read to where it is
-//! encrypted, without rustls's buffers: what is left then is the
-//! cipher and the system. What is put goes to another name first, which
-//! then takes the place of the old one; nothing waits for the disk, if `--fsync` is not told.
+//! A file is sent by reads of 128 KiB through rustls; with `--in-place` it is read to where it is
+//! encrypted, without rustls's buffers, so that what is left is the cipher and the system. What is
+//! put goes to another name first, which then takes the place of the old one; nothing waits for the
+//! disk, if `--fsync` is not told.
 //!
 //! `cargo run --release -p dapple-benches --bin fileslimit -- --help`
 
