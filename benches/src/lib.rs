@@ -1,6 +1,8 @@
 //! What the benchmarks of dapple share: workloads on dapple and on its peers, and measuring them
 //! interleaved.
 //!
+//! * [`fileslimit`]: the transport of a server without features, to measure others by.
+//! * [`filesload`]: load on servers of files over TLS.
 //! * [`measure`]: clocks, wall and CPU time of a run, medians.
 //! * [`random`]: numbers from seeds.
 //! * [`workloads`]: the same work on each system.
@@ -9,6 +11,8 @@
 //! * [`openloop`]: latency under requests that arrive by a schedule, not when the system is ready
 //!   for them.
 
+pub mod fileslimit;
+pub mod filesload;
 pub mod measure;
 pub mod openloop;
 pub mod random;
