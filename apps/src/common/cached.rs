@@ -7,18 +7,24 @@ use std::os::unix::fs::FileExt;
 use rustix::io::{Errno, ReadWriteFlags};
 
 /// Reads at an offset what the system has in memory, of a file that is at least so long. `WouldBlock`: a disk would have to be read.
+/// A file system that cannot tell is read all the same.
 pub(crate) fn read(file: &File, buf: &mut [u8], at: u64) -> io::Result<usize> {
+    match try_read(file, buf, at)? {
+        Some(n) => Ok(n),
+        None => read_blocking(file, buf, at),
+    }
+}
+
+/// The same; `None`: the file system cannot tell.
+pub(crate) fn try_read(file: &File, buf: &mut [u8], at: u64) -> io::Result<Option<usize>> {
     loop {
         let mut slices = [IoSliceMut::new(buf)];
         match rustix::io::preadv2(file, &mut slices, at, ReadWriteFlags::NOWAIT) {
             // It has become shorter; or the kernel (5.9, 5.10) says so of what is not in memory.
             Ok(0) if !buf.is_empty() => return Err(io::ErrorKind::WouldBlock.into()),
-            Ok(n) => return Ok(n),
+            Ok(n) => return Ok(Some(n)),
             Err(Errno::INTR) => {}
-            // A file system that cannot tell.
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
-                return read_blocking(file, buf, at);
-            }
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
     }

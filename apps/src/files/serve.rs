@@ -33,7 +33,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const WRITE_SILENCE: Duration = Duration::from_secs(60);
 
 /// Bytes that hyper holds of a connection in each direction, at most, beside one piece of a body.
-const MOST_BUFFERED: usize = 256 * 1024;
+const MOST_BUFFERED: usize = 128 * 1024;
 
 /// Requests that an HTTP/2 connection may have at once.
 const MOST_STREAMS: u32 = 64;

@@ -31,13 +31,16 @@ struct State {
     may_help: bool,
     /// The reactor has ended: there will be no further edge.
     ended: bool,
+    /// An edge has said that the peer has closed its side, or that the socket is in error. It may have said that together with what can still be
+    /// read, and does not say it again.
+    closed: bool,
     edges: u64,
     waker: Option<Waker>,
 }
 
 impl Default for State {
     fn default() -> Self {
-        State { may_help: true, ended: false, edges: 0, waker: None }
+        State { may_help: true, ended: false, closed: false, edges: 0, waker: None }
     }
 }
 
@@ -46,8 +49,8 @@ impl Direction {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn edge(&self) {
-        self.change(|_| {});
+    fn edge(&self, closed: bool) {
+        self.change(|state| state.closed |= closed);
     }
 
     fn end(&self) {
@@ -63,6 +66,26 @@ impl Direction {
             state.waker.take()
         };
         waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Moves bytes, of which `most` are wanted. If fewer can be had, there is nothing more for now (epoll(7), questions and answers), and
+    /// the next attempt waits for an edge at once.
+    fn poll_bytes(
+        &self,
+        cx: &mut Context<'_>,
+        most: usize,
+        attempt: impl FnMut() -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let edges = self.edges_if_it_may_help();
+        let n = ready!(self.poll(cx, attempt))?;
+        if (1..most).contains(&n) {
+            let mut state = self.state();
+            // An edge that has come since is of something else; and of the end there is none any more.
+            if Some(state.edges) == edges && !state.closed && !state.ended {
+                state.may_help = false;
+            }
+        }
+        Poll::Ready(Ok(n))
     }
 
     /// Tries until it works, or the system says "not now".
@@ -116,12 +139,12 @@ impl Ready for Edges {
     fn ready(&self, readiness: Readiness, _: &mut Cx) {
         let read = catch_unwind(AssertUnwindSafe(|| {
             if readiness.readable || readiness.closed {
-                self.read.edge();
+                self.read.edge(readiness.closed);
             }
         }));
         // Also if a foreign waker has panicked.
         if readiness.writable || readiness.closed {
-            self.write.edge();
+            self.write.edge(readiness.closed);
         }
         if let Err(payload) = read {
             resume_unwind(payload);
@@ -246,7 +269,8 @@ impl AsyncStream {
         buf: &mut [MaybeUninit<u8>],
     ) -> Poll<io::Result<usize>> {
         let socket = socket2::SockRef::from(&self.stream);
-        self.edges.read.poll(cx, || socket.recv(buf))
+        let most = buf.len();
+        self.edges.read.poll_bytes(cx, most, || socket.recv(buf))
     }
 
     #[cfg(feature = "tls")]
@@ -255,7 +279,8 @@ impl AsyncStream {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        self.edges.read.poll(cx, || (&self.stream).read(buf))
+        let most = buf.len();
+        self.edges.read.poll_bytes(cx, most, || (&self.stream).read(buf))
     }
 
     pub(crate) fn poll_write_slices(
@@ -263,7 +288,8 @@ impl AsyncStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.edges.write.poll(cx, || (&self.stream).write_vectored(bufs))
+        let most = bufs.iter().map(|buf| buf.len()).sum();
+        self.edges.write.poll_bytes(cx, most, || (&self.stream).write_vectored(bufs))
     }
 
     pub(crate) fn poll_write_slice(
@@ -271,7 +297,7 @@ impl AsyncStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.edges.write.poll(cx, || (&self.stream).write(buf))
+        self.edges.write.poll_bytes(cx, buf.len(), || (&self.stream).write(buf))
     }
 
     /// Tells the peer that nothing more will come.
@@ -290,7 +316,8 @@ impl AsyncRead for AsyncStream {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        self.edges.read.poll(cx, || (&self.stream).read(buf))
+        let most = buf.len();
+        self.edges.read.poll_bytes(cx, most, || (&self.stream).read(buf))
     }
 
     fn poll_read_vectored(
@@ -298,7 +325,8 @@ impl AsyncRead for AsyncStream {
         cx: &mut Context<'_>,
         bufs: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.edges.read.poll(cx, || (&self.stream).read_vectored(bufs))
+        let most = bufs.iter().map(|buf| buf.len()).sum();
+        self.edges.read.poll_bytes(cx, most, || (&self.stream).read_vectored(bufs))
     }
 }
 

@@ -128,6 +128,8 @@ pub(in crate::files) struct FileBody {
     left: u64,
     buffers: Buffers,
     handle: Handle,
+    /// The file system cannot tell what is in memory: mostly one that has no disk.
+    blind: bool,
     /// The next piece, if it has to be read from a disk.
     ahead: Option<JoinHandle<io::Result<Buffer>>>,
 }
@@ -141,11 +143,21 @@ impl FileBody {
         handle: &Handle,
     ) -> FileBody {
         let (buffers, handle) = (buffers.clone(), handle.clone());
-        FileBody { file: Arc::new(file), at, left: len, buffers, handle, ahead: None }
+        FileBody { file: Arc::new(file), at, left: len, buffers, handle, blind: false, ahead: None }
     }
 
     fn next_len(&self) -> usize {
         usize::try_from(self.left).unwrap_or(CHUNK).min(CHUNK)
+    }
+
+    fn read_cached(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if !self.blind {
+            match cached::try_read(&self.file, buf, self.at)? {
+                Some(n) => return Ok(n),
+                None => self.blind = true,
+            }
+        }
+        cached::read_blocking(&self.file, buf, self.at)
     }
 
     fn read_ahead(&mut self) -> JoinHandle<io::Result<Buffer>> {
@@ -161,7 +173,7 @@ impl FileBody {
         if self.ahead.is_none() {
             let mut buffer = self.buffers.take();
             let len = self.next_len();
-            match cached::read(&self.file, &mut buffer.bytes[..len], self.at) {
+            match self.read_cached(&mut buffer.bytes[..len]) {
                 Ok(n) => {
                     buffer.to = n;
                     return Poll::Ready(self.got(buffer));

@@ -40,11 +40,11 @@ impl Dav {
             return Err(Problem::Told(StatusCode::BAD_REQUEST, why));
         }
         let modified = modified(&call)?;
-        // Nobody is to send gigabytes for nothing. It is decided when they are there.
-        let locks = self.meta.read(|state| Arc::clone(&state.locks)).await?;
         let announced = body.size_hint().exact();
         let is_small = announced.is_some_and(|len| len <= PIECE as u64);
         if !is_small {
+            // Nobody is to send gigabytes for nothing. It is decided when they are there.
+            let locks = self.meta.read(|state| Arc::clone(&state.locks)).await?;
             let (dav, call) = (self.clone(), call.clone());
             self.handle.offload(move || look(&dav.share, &call, &locks).map(drop)).await??;
         }

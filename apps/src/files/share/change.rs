@@ -8,12 +8,13 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::upload::{keep_modified, rename_to_nothing};
-use super::{FOLDER, Found, Kind, Share, TRASH, fresh_name, look_at};
+use super::{FOLDER, Found, Kind, Share, fresh_name, look_at};
 use crate::files::path::DavPath;
 
 /// Folders within folders that are copied, at most.
@@ -22,7 +23,7 @@ const MOST_DEPTH: usize = 200;
 /// Something that has lost its place and is still to be taken apart.
 #[derive(Debug)]
 #[must_use = "it takes room until it is removed"]
-pub(in crate::files) struct Trash(Option<(OwnedFd, OsString)>);
+pub(in crate::files) struct Trash(Option<(Arc<OwnedFd>, OsString)>);
 
 impl Trash {
     /// Takes it apart, which may take long.
@@ -37,7 +38,7 @@ impl Trash {
 /// A copy that has not got its place yet. Dropped, it is taken apart.
 #[derive(Debug)]
 pub(in crate::files) struct Copied {
-    folder: OwnedFd,
+    folder: Arc<OwnedFd>,
     name: OsString,
     found: Found,
     placed: bool,
@@ -86,7 +87,7 @@ impl Share {
             Err(Errno::NOTEMPTY | Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
-        let trash = rustix::fs::openat(&self.private, TRASH, FOLDER, Mode::empty())?;
+        let trash = Arc::clone(&self.trash);
         let fresh = OsString::from(fresh_name());
         match rustix::fs::renameat(parent, name, &trash, &fresh) {
             Ok(()) => Ok(Trash(Some((trash, fresh)))),
@@ -232,7 +233,7 @@ impl Share {
                     exchange,
                 ) {
                     // What was there is where the copy was, which is as good as the trash.
-                    Ok(()) => Trash(Some((copied.folder.try_clone()?, copied.name.clone()))),
+                    Ok(()) => Trash(Some((Arc::clone(&copied.folder), copied.name.clone()))),
                     Err(Errno::INVAL | Errno::NOSYS) => {
                         let trash = self.throw_away(&parent, name, replaced)?;
                         rustix::fs::renameat(&copied.folder, &copied.name, &parent, name)?;

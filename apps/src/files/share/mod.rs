@@ -21,6 +21,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
@@ -34,8 +35,9 @@ pub(super) struct Share {
     root: OwnedFd,
     /// Without links.
     real: PathBuf,
-    /// The server's own corner.
-    private: OwnedFd,
+    /// In the server's own corner: what is being made, and what is to be deleted.
+    uploads: Arc<OwnedFd>,
+    trash: Arc<OwnedFd>,
     device: u64,
     /// Whether what is written has to be on the disk before it is acknowledged.
     sync: bool,
@@ -88,12 +90,6 @@ pub(super) enum How {
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// Room for the files that are being written, below the corner.
-const UPLOADS: &str = "uploads";
-
-/// What is to be deleted, below the corner.
-const TRASH: &str = "trash";
-
 impl Share {
     /// Opens the folder, makes the server's corner in it, and empties that of what a server that was killed has left.
     pub(super) fn open(folder: &Path, sync: bool) -> io::Result<Share> {
@@ -101,10 +97,9 @@ impl Share {
         let root = rustix::fs::openat(CWD, &real, FOLDER, Mode::empty())?;
         let private = make_folder(&root, OsStr::from_bytes(PRIVATE))?;
         let device = rustix::fs::fstat(&root)?.st_dev;
-        for name in [UPLOADS, TRASH] {
-            make_folder(&private, OsStr::new(name))?;
-        }
-        Ok(Share { root, real, private, device, sync })
+        let uploads = Arc::new(make_folder(&private, OsStr::new("uploads"))?);
+        let trash = Arc::new(make_folder(&private, OsStr::new("trash"))?);
+        Ok(Share { root, real, uploads, trash, device, sync })
     }
 
     /// The server's corner, for files of its own.
@@ -114,11 +109,8 @@ impl Share {
 
     /// Empties the corner. A tree may take long.
     pub(super) fn clean(&self) -> io::Result<()> {
-        for name in [UPLOADS, TRASH] {
-            let folder = rustix::fs::openat(&self.private, name, FOLDER, Mode::empty())?;
-            change::remove_members(&folder)?;
-        }
-        Ok(())
+        change::remove_members(&self.uploads)?;
+        change::remove_members(&self.trash)
     }
 
     /// What there is at a path.

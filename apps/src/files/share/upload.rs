@@ -5,18 +5,19 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps};
 
-use super::{Found, Kind, Share, UPLOADS, fresh_name, look_at};
+use super::{Found, Kind, Share, fresh_name, look_at};
 use crate::files::path::{DavPath, PRIVATE};
 
 /// A file that is not there yet. Dropped, it is gone.
 #[derive(Debug)]
 pub(in crate::files) struct Upload {
     file: File,
-    folder: OwnedFd,
+    folder: Arc<OwnedFd>,
     name: OsString,
     placed: bool,
 }
@@ -34,14 +35,13 @@ impl Share {
 
     /// Where something can be made that is renamed into `parent` later: in the corner, if that is on the same file system, or else in
     /// `parent` under a name of the server's own.
-    pub(super) fn hidden_place(&self, parent: OwnedFd) -> io::Result<(OwnedFd, OsString)> {
+    pub(super) fn hidden_place(&self, parent: OwnedFd) -> io::Result<(Arc<OwnedFd>, OsString)> {
         let name = fresh_name();
         if rustix::fs::fstat(&parent)?.st_dev == self.device {
-            let uploads = rustix::fs::openat(&self.private, UPLOADS, super::FOLDER, Mode::empty())?;
-            return Ok((uploads, name.into()));
+            return Ok((Arc::clone(&self.uploads), name.into()));
         }
         let prefix = String::from_utf8_lossy(PRIVATE);
-        Ok((parent, format!("{prefix}-{name}").into()))
+        Ok((Arc::new(parent), format!("{prefix}-{name}").into()))
     }
 
     /// Puts a file to its place, instead of `old`, as which it was looked at last; what is there is what `old` says, or the error is
