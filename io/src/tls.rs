@@ -8,6 +8,8 @@
 //!
 //! *Writing.* Plain bytes are sealed as soon as they are given, up to [`MOST_SEALED`] that the socket has not taken; then the writer
 //! waits. So a peer that takes nothing holds that much, and no more.
+//!
+//! Reading and writing may be two tasks (with a `split`): neither takes the waker that the other one has left with the socket.
 
 use std::cell::RefCell;
 use std::io::{self, BufRead, IoSlice, Write};
@@ -29,6 +31,9 @@ const READ: usize = 128 * 1024;
 
 /// And at least, as far as there is room in the buffer: a record is not to be read in two.
 const LEAST_READ: usize = 17 * 1024;
+
+/// Times that rustls is fed in one call of a reader, at most.
+const MOST_RECEIVED: usize = 32;
 
 thread_local! {
     /// What a socket is read into. It belongs to the stream that is polled on this thread, for as long as that takes.
@@ -150,6 +155,7 @@ impl TlsStream {
 
     /// Feeds rustls with what is there, or with what the socket gives, of which no more than `room` is wanted; 0: the peer has closed.
     fn poll_receive(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+        let had_to_write = self.tls.wants_write();
         if self.fed < self.left.len() {
             let mut left = &self.left[self.fed..];
             let before = left.len();
@@ -159,7 +165,7 @@ impl TlsStream {
                 // An idle connection holds nothing.
                 (self.left, self.fed) = (Vec::new(), 0);
             }
-            return Poll::Ready(self.told(cx, fed));
+            return Poll::Ready(self.told(cx, fed, had_to_write));
         }
         let stream = &self.stream;
         let (tls, left) = (&mut self.tls, &mut self.left);
@@ -173,12 +179,18 @@ impl TlsStream {
             Poll::Ready(fed)
         });
         let fed = ready!(fed);
-        Poll::Ready(self.told(cx, fed))
+        Poll::Ready(self.told(cx, fed, had_to_write))
     }
 
-    /// After rustls has been fed: it may have to answer, an alert for example.
-    fn told(&mut self, cx: &mut Context<'_>, fed: io::Result<usize>) -> io::Result<usize> {
-        if self.tls.wants_write() {
+    /// After rustls has been fed: it may have to answer, by an alert for example. If there was something to write before, whoever writes is
+    /// at it, perhaps in another task, which has left its waker: then the answer is theirs to write, too.
+    fn told(
+        &mut self,
+        cx: &mut Context<'_>,
+        fed: io::Result<usize>,
+        had_to_write: bool,
+    ) -> io::Result<usize> {
+        if !had_to_write && self.tls.wants_write() {
             // If it cannot be written now, the next flush will.
             if let Poll::Ready(Err(error)) = self.poll_send(cx) {
                 return fed.and(Err(error));
@@ -208,7 +220,7 @@ impl TlsStream {
         mut room: usize,
         mut take: impl FnMut(&[u8]),
     ) -> Poll<io::Result<usize>> {
-        let mut taken = 0;
+        let (mut taken, mut received) = (0, 0);
         if let Some(error) = self.failed.take() {
             return Poll::Ready(Err(error));
         }
@@ -225,6 +237,12 @@ impl TlsStream {
                     // What is there is fed for a full buffer; the socket is asked again only for an empty one.
                     if taken > 0 && self.left.is_empty() {
                         break;
+                    }
+                    // Records without contents are not to hold the worker.
+                    received += 1;
+                    if received > MOST_RECEIVED {
+                        cx.waker().wake_by_ref();
+                        return if taken > 0 { Poll::Ready(Ok(taken)) } else { Poll::Pending };
                     }
                     match self.poll_receive(cx, room) {
                         Poll::Ready(Ok(_)) => {}
