@@ -6,16 +6,23 @@ use std::os::unix::fs::FileExt;
 
 use rustix::io::{Errno, ReadWriteFlags};
 
-/// Reads at an offset what the system has in memory, of a file that is at least so long. `WouldBlock`: a disk would have to be read.
-/// A file system that cannot tell is read all the same.
+/// Reads at an offset what the system has in memory, of a file that is at least so long. `WouldBlock`: a disk would have to be read, or
+/// whatever else the file system reads, if it cannot tell.
 pub(crate) fn read(file: &File, buf: &mut [u8], at: u64) -> io::Result<usize> {
     match try_read(file, buf, at)? {
         Some(n) => Ok(n),
-        None => read_blocking(file, buf, at),
+        None if is_in_memory(file) => read_blocking(file, buf, at),
+        None => Err(io::ErrorKind::WouldBlock.into()),
     }
 }
 
-/// The same; `None`: the file system cannot tell.
+/// Does the file system keep everything in memory?
+pub(crate) fn is_in_memory(file: &File) -> bool {
+    // linux/magic.h: TMPFS_MAGIC, RAMFS_MAGIC.
+    rustix::fs::fstatfs(file).is_ok_and(|fs| matches!(fs.f_type, 0x0102_1994 | 0x8584_58f6))
+}
+
+/// The same; `None`: the file system cannot tell what is in memory.
 pub(crate) fn try_read(file: &File, buf: &mut [u8], at: u64) -> io::Result<Option<usize>> {
     loop {
         let mut slices = [IoSliceMut::new(buf)];

@@ -7,7 +7,7 @@ use rustix::fs::Stat;
 /// What tells two versions of a file apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Version {
-    device: u64,
+    pub(crate) device: u64,
     inode: u64,
     pub(crate) size: u64,
     /// Nanoseconds since 1970.

@@ -1,16 +1,19 @@
 //! `dapple files DIR`: a folder, served to people who mount it: WebDAV over TLS 1.3 (N7, N9).
 //!
-//! * [`serve`]: connections. [`login`]: who asks. [`identity`]: who the server is.
+//! * [`serve`]: connections; [`activity`]: what is going on on one. [`login`]: who asks. [`identity`]: who the server is.
 //! * [`dav`]: which response a request gets.
 //! * [`share`]: the folder. [`path`]: where in it.
 //! * [`meta`]: locks, properties, and who is changing what: a domain.
 //! * [`recover`]: what a server that was killed has left.
+//! * [`gate`]: how many may do something at once.
 //! * [`announce`](self::announce): what it says when it is ready.
 //!
 //! Every connection is a task with a color of its own, and so is every stream of HTTP/2. What blocks runs beside the workers.
 
+mod activity;
 mod announce;
 mod dav;
+mod gate;
 mod identity;
 mod login;
 mod meta;
@@ -44,6 +47,9 @@ const OTHER_DESCRIPTORS: u64 = 200;
 
 /// Descriptors that a connection may need: its socket, a file, folders on the way to it.
 const PER_CONNECTION: u64 = 4;
+
+/// Connections without a setting, at most: each may hold memory.
+const MOST_CONNECTIONS: u64 = 10_000;
 
 pub(crate) fn command() -> Command {
     let state = Arg::new("state")
@@ -237,6 +243,8 @@ fn serve_folder(args: &ArgMatches) -> Result<(), String> {
         (Some(certificate), Some(key)) => Identity::of_files(certificate, key)?,
         _ => Identity::own(&state, &names)?,
     };
+    let secrets = [args.get_one("key"), args.get_one("cert"), Some(&state)];
+    secrets.into_iter().flatten().try_for_each(|secret| check_outside(folder, secret))?;
     let (share, store) = open(folder, !args.get_flag("no-sync"))?;
     let shown = share.to_string();
 
@@ -244,10 +252,9 @@ fn serve_folder(args: &ArgMatches) -> Result<(), String> {
     let (io, handle) = (Io::of(&rt.handle()), rt.handle());
     let (login, password) = Login::new(&handle, UserFile::in_folder(&state))?;
     let meta = Meta::new(&handle, store).map_err(|e| e.to_string())?;
-    let most = args
-        .get_one("max-connections")
-        .copied()
-        .unwrap_or((descriptors.saturating_sub(OTHER_DESCRIPTORS) / PER_CONNECTION).max(64));
+    let allowed = descriptors.saturating_sub(OTHER_DESCRIPTORS) / PER_CONNECTION;
+    let most = args.get_one("max-connections").copied();
+    let most = most.unwrap_or(allowed.clamp(64, MOST_CONNECTIONS));
     let server = Arc::new(Server {
         handle: handle.clone(),
         tls: Arc::clone(&identity.config),
@@ -281,14 +288,31 @@ fn serve_folder(args: &ArgMatches) -> Result<(), String> {
     Ok(())
 }
 
+/// Who may read the folder is not to read the server's key.
+fn check_outside(folder: &Path, secret: &PathBuf) -> Result<(), String> {
+    let real = |path: &Path| path.canonicalize().map_err(|e| format!("{}: {e}", path.display()));
+    let folder =
+        folder.canonicalize().map_err(|e| format!("cannot serve {}: {e}", folder.display()))?;
+    if real(secret)?.starts_with(&folder) {
+        return Err(format!(
+            "{} would be served, with what is secret in it: say --state DIR, outside of {}",
+            secret.display(),
+            folder.display()
+        ));
+    }
+    Ok(())
+}
+
 /// Opens the folder and its store, and clears up what a server that was killed has left.
 fn open(folder: &Path, sync: bool) -> Result<(Share, Store), String> {
     let failed = |e: &dyn std::fmt::Display| format!("cannot serve {}: {e}", folder.display());
-    let share = Share::open(folder, sync).map_err(|e| failed(&e))?;
-    // Whoever has the store has the folder: before that, another server may be using it.
+    let share = Share::open(folder, sync).map_err(|e| match e.kind() {
+        io::ErrorKind::ResourceBusy => failed(&"another server serves this folder already"),
+        _ => failed(&e),
+    })?;
     let store = Store::open(&share.corner().join("properties.redb")).map_err(|e| failed(&e))?;
     recover::recover(&share, &store).map_err(|e| failed(&e))?;
-    share.clean().map_err(|e| failed(&e))?;
+    share.clean();
     Ok((share, store))
 }
 

@@ -100,9 +100,11 @@ impl DavPath {
     }
 }
 
-/// Is this name the server's own?
+/// Is this name the server's own? Some file systems do not tell upper from lower case, nor see dots and spaces at the end.
 pub(super) fn is_private_name(name: &[u8]) -> bool {
-    name.strip_prefix(PRIVATE).is_some_and(|rest| matches!(rest, [] | [b'-', ..]))
+    name.split_at_checked(PRIVATE.len()).is_some_and(|(start, rest)| {
+        start.eq_ignore_ascii_case(PRIVATE) && matches!(rest, [] | [b'-' | b'.' | b' ', ..])
+    })
 }
 
 impl std::fmt::Debug for DavPath {
@@ -156,7 +158,8 @@ mod tests {
 
     #[test]
     fn the_servers_own_names() {
-        for own in [".dapple", ".dapple/x", "a/.dapple-upload-1", ".dapple-"] {
+        for own in [".dapple", ".dapple/x", "a/.dapple-upload-1", ".dapple-", ".Dapple", ".dapple."]
+        {
             assert!(path(own).is_private(), "{own}");
         }
         for other in ["dapple", ".dapples", "a/x.dapple", ""] {

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::meta::store::{Intent, Store, StoreError};
+use super::meta::store::{Intent, Left, Store, StoreError};
 use super::path::DavPath;
 use super::share::Share;
 
@@ -26,13 +26,13 @@ fn was_done(share: &Share, intent: &Intent) -> io::Result<bool> {
     match intent {
         Intent::Delete { path, inode } => Ok(inode_of(share, path)? != Some(*inode)),
         Intent::Copy { to, inode, .. } => Ok(inode_of(share, to)? == Some(*inode)),
-        Intent::Move { from, to, inode, replaced } => {
+        Intent::Move { from, to, inode, left } => {
             if inode_of(share, to)? != Some(*inode) {
                 return Ok(false);
             }
-            // They have changed places; the second step is still to be made.
+            // The last step may still have to be made.
             if let Some(found) = share.look_for(from)?
-                && Some(found.inode) == *replaced
+                && Some(Left::of(&found)) == *left
             {
                 share.delete(from, &found)?.remove()?;
             }
@@ -102,7 +102,7 @@ mod tests {
     fn a_move_is_finished_or_forgotten() {
         let world = World::new();
         let inode = world.file("a");
-        let intent = Intent::Move { from: path("a"), to: path("b"), inode, replaced: None };
+        let intent = Intent::Move { from: path("a"), to: path("b"), inode, left: None };
         world.recover(&intent);
         assert_eq!(world.property("a").as_deref(), Some("<p>a</p>"));
         world.rename("a", "b");
@@ -113,9 +113,11 @@ mod tests {
     #[test]
     fn what_has_changed_places_is_not_left_there() {
         let world = World::new();
-        let (inode, replaced) = (world.dir("new"), world.dir("old"));
-        let intent =
-            Intent::Move { from: path("new"), to: path("old"), inode, replaced: Some(replaced) };
+        let inode = world.dir("new");
+        world.dir("old");
+        let old = world.share.look(&path("old")).unwrap();
+        let left = Some(Left::of(&old));
+        let intent = Intent::Move { from: path("new"), to: path("old"), inode, left };
         world.recover(&intent);
         assert!(
             world.folder.path().join("new/in").exists()

@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Waker};
-use std::time::Duration;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use dapple::{Cx, Handle};
 use dapple_io::TimeoutStream;
@@ -22,6 +22,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use rustls::ServerConfig;
 
+use super::activity::{Activity, Doing};
 use super::dav::body::Body;
 use super::dav::{self, Dav};
 use super::login::{Login, Refused};
@@ -35,14 +36,23 @@ const WRITE_SILENCE: Duration = Duration::from_secs(60);
 /// Bytes that hyper holds of a connection in each direction, at most, beside one piece of a body.
 const MOST_BUFFERED: usize = 128 * 1024;
 
+/// Bytes of a head, at most.
+const MOST_HEAD: usize = 64 * 1024;
+
 /// Requests that an HTTP/2 connection may have at once.
-const MOST_STREAMS: u32 = 64;
+const MOST_STREAMS: u32 = 32;
 
 /// Bytes that a client may send ahead on an HTTP/2 stream.
 const WINDOW: u32 = 1024 * 1024;
 
 /// Bytes that are read of what somebody sends who is not let in.
 const DRAINED: u64 = 1024 * 1024;
+
+/// How often a connection is looked at, at least.
+const LOOKED_AT: Duration = Duration::from_secs(60);
+
+/// How long a connection that is told to end has for that.
+const ENDING: Duration = Duration::from_secs(5);
 
 /// What all connections share.
 pub(super) struct Server {
@@ -148,11 +158,15 @@ async fn serve(place: Place, stream: TcpStream, peer: SocketAddr) -> io::Result<
     let stream = handle.timeout(HANDSHAKE, handshake).await??;
     let speaks_two = stream.connection().alpn_protocol() == Some(b"h2");
     let stream = TimeoutStream::new(stream, handle).write_limit(WRITE_SILENCE);
+    let activity = Activity::new();
     let service = service_fn({
-        let server = Arc::clone(&server);
+        let (server, activity) = (Arc::clone(&server), activity.clone());
         move |request| {
-            let server = Arc::clone(&server);
-            async move { Ok::<_, Infallible>(server.answer(request, peer).await) }
+            let (server, in_flight) = (Arc::clone(&server), activity.begin());
+            async move {
+                let response = server.answer(request, peer).await;
+                Ok::<_, Infallible>(response.map(|body| in_flight.with(body)))
+            }
         }
     });
     if speaks_two {
@@ -163,39 +177,65 @@ async fn serve(place: Place, stream: TcpStream, peer: SocketAddr) -> io::Result<
             .max_concurrent_streams(MOST_STREAMS)
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(2 * WINDOW)
+            .max_header_list_size(MOST_HEAD as u32)
             .max_send_buf_size(MOST_BUFFERED);
         let connection = pin!(http.serve_connection(stream, service));
-        to_its_end(&place, connection, |connection| connection.graceful_shutdown()).await
+        to_its_end(&place, &activity, connection, |connection| connection.graceful_shutdown()).await
     } else {
         let mut http = http1::Builder::new();
-        http.timer(Timers::of(handle)).header_read_timeout(server.idle).max_buf_size(MOST_BUFFERED);
+        http.timer(Timers::of(handle))
+            .header_read_timeout(server.idle)
+            .max_header_size(MOST_HEAD)
+            .max_buf_size(MOST_BUFFERED);
         let connection = pin!(http.serve_connection(stream, service));
-        to_its_end(&place, connection, |connection| connection.graceful_shutdown()).await
+        to_its_end(&place, &activity, connection, |connection| connection.graceful_shutdown()).await
     }
-    .map_err(io::Error::other)
 }
 
-/// Serves a connection until it ends, or, when the program is about to end, until what was begun is answered.
-async fn to_its_end<C: Future>(
+/// Serves a connection until it ends; or, when the program is about to end, or nothing has been asked for too long, until what was begun is
+/// answered. One that does not end then, or that takes nothing of what it has asked for, is cut off.
+async fn to_its_end<C>(
     place: &Place,
+    activity: &Activity,
     mut connection: Pin<&mut C>,
     end: fn(Pin<&mut C>),
-) -> C::Output {
+) -> io::Result<()>
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let server = &place.server;
     let (mut is_registered, mut is_ending) = (false, false);
+    let mut look = server.handle.sleep(server.idle);
     std::future::poll_fn(move |cx| {
         // A task has one waker, so it is left once, and taken only to end.
-        if !is_ending
-            && (!is_registered || place.server.connections.draining.load(Ordering::SeqCst))
-        {
+        if !is_ending && (!is_registered || server.connections.draining.load(Ordering::SeqCst)) {
             is_registered = true;
             if place.is_draining(cx) {
                 is_ending = true;
                 end(connection.as_mut());
             }
         }
-        connection.as_mut().poll(cx)
+        while Pin::new(&mut look).poll(cx).is_ready() {
+            match activity.state(Instant::now(), server.idle) {
+                // It has been told to end, and has not, and nobody waits for an answer.
+                Doing::Nothing if is_ending => return Poll::Ready(Err(cut_off())),
+                Doing::Nothing => {
+                    is_ending = true;
+                    end(connection.as_mut());
+                }
+                Doing::Stalled => return Poll::Ready(Err(cut_off())),
+                Doing::Something => {}
+            }
+            let next = if is_ending { ENDING } else { server.idle.min(LOOKED_AT) };
+            look.reset(Instant::now() + next);
+        }
+        connection.as_mut().poll(cx).map_err(io::Error::other)
     })
     .await
+}
+
+fn cut_off() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "nothing was going on")
 }
 
 impl Server {

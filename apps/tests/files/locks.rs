@@ -130,6 +130,13 @@ fn n9_locking_nothing_makes_an_empty_file() {
     assert_eq!((locked.status, client.get("/new").status), (201, 200));
     assert_eq!(client.get("/new").body, b"");
     assert_eq!(lock(&mut client, "/none/new", "exclusive", "").status, 409);
+    // It has nothing of a file that vanished behind the server's back.
+    let patch = "<D:propertyupdate xmlns:D=\"DAV:\"><D:set><D:prop><p xmlns=\"t:\">old</p></D:prop></D:set></D:propertyupdate>";
+    client.put("/gone", b"x");
+    client.request("PROPPATCH", "/gone", "", patch.as_bytes());
+    std::fs::remove_file(place.path("gone")).unwrap();
+    lock(&mut client, "/gone", "exclusive", "");
+    assert!(!client.propfind("/gone", "0", "").text().contains("old"));
     let bad = client.request("LOCK", "/new", "", b"<D:lockinfo xmlns:D=\"DAV:\"/>");
     assert_eq!(bad.status, 400);
     assert_eq!(lock(&mut client, "/x", "exclusive", "Depth: 1\r\n").status, 400);

@@ -169,6 +169,9 @@ fn n9_bad_command_lines_are_told_in_a_line() {
     assert!(said(&["--listen", "nowhere", "/tmp"]).contains("nowhere"));
     let folder = place.folder.to_str().unwrap();
     assert!(said(&["--cert", "/none", "--key", "/none", folder]).contains("/none"));
+    let inside = dapple(&["--state"]).arg(place.path("state")).arg(&place.folder).output().unwrap();
+    let told = String::from_utf8(inside.stderr).unwrap();
+    assert!(inside.status.code() == Some(2) && told.contains("would be served"), "{told}");
     fs::set_permissions(place.state.join("users"), fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(place.state.join("users"), "ann:rw:plain\n").unwrap();
     assert!(said(&[folder]).contains("line 1"));

@@ -145,9 +145,17 @@ fn n9_a_full_disk_says_so_and_loses_nothing() {
     );
     let patched = client.request("PROPPATCH", "/one", "", patch.as_bytes());
     assert!(patched.status == 507 || patched.text().contains(" 507 "), "{patched:?}");
-    assert_eq!(client.request("MOVE", "/one", "Destination: /two\r\n", b"").status, 201);
+    assert_eq!(client.propfind("/", "1", "").status, 207, "what can be read is");
+    assert_eq!(client.request("MOVE", "/one", "Destination: /two\r\n", b"").status / 100, 2);
     assert_eq!(client.request("DELETE", "/filler0", "", b"").status, 204);
     assert_eq!(client.put("/new", b"there is room again"), 201);
+    // And the store of properties works again, as soon as somebody has noticed.
+    let patch = patch.replace(&"x".repeat(200_000), "little");
+    let works = (0..20).any(|_| {
+        thread::sleep(Duration::from_millis(250));
+        client.request("PROPPATCH", "/new", "", patch.as_bytes()).text().contains(" 200 ")
+    });
+    assert!(works && client.propfind("/new", "0", "").text().contains("little"));
     assert!(client.get("/two").body == one);
 }
 
@@ -203,6 +211,23 @@ fn n9_requests_that_are_no_good_end_nothing() {
     let mut client = server.client();
     let long = format!("X: {}\r\n", "y".repeat(600_000));
     assert!(client.try_request("GET", "/", &long, b"").map_or(true, |r| r.status == 431));
+    assert_eq!(server.client().get("/").status, 200);
+}
+
+#[test]
+fn n5_connections_on_which_nothing_happens_end() {
+    let place = Place::new();
+    let server = place.serve_with(&["--idle-timeout", "1"]);
+    let mut used = server.client();
+    used.get("/");
+    // One that has agreed on HTTP/2, and one on HTTP/1.1, and neither says anything.
+    let mut silent =
+        [server.client_that_speaks(&[b"h2"]), server.client_that_speaks(&[b"http/1.1"])];
+    for client in silent.iter_mut().chain([&mut used]) {
+        let mut rest = Vec::new();
+        // Whether it is closed in order or cut off.
+        let _ = client.stream.read_to_end(&mut rest);
+    }
     assert_eq!(server.client().get("/").status, 200);
 }
 

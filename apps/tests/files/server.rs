@@ -110,16 +110,30 @@ impl Server {
     }
 
     pub fn client_of(&self, user: &str, password: &str) -> Client {
+        self.connect(user, password, &[])
+    }
+
+    /// One that offers these protocols, and has made the handshake.
+    pub fn client_that_speaks(&self, protocols: &[&[u8]]) -> Client {
+        let mut client = self.connect(USER, PASSWORD, protocols);
+        let stream = client.stream.get_mut();
+        stream.conn.complete_io(&mut stream.sock).unwrap();
+        assert_eq!(stream.conn.alpn_protocol(), protocols.first().copied());
+        client
+    }
+
+    fn connect(&self, user: &str, password: &str, protocols: &[&[u8]]) -> Client {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_file_iter(&self.certificate).unwrap() {
             roots.add(certificate.unwrap()).unwrap();
         }
-        let config = ClientConfig::builder_with_provider(provider)
+        let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         let tls = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
         let tcp = TcpStream::connect(self.address).unwrap();
         tcp.set_read_timeout(Some(Duration::from_secs(120))).unwrap();

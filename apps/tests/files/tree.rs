@@ -191,3 +191,35 @@ fn n9_a_folder_has_one_server() {
     assert_eq!(other.status.code(), Some(2));
     assert!(said.contains("another server serves this folder already"), "{said}");
 }
+
+#[test]
+fn n9_a_file_is_moved_onto_its_other_name() {
+    let place = Place::new();
+    let server = place.serve();
+    fs::write(place.path("a"), "one file").unwrap();
+    fs::hard_link(place.path("a"), place.path("b")).unwrap();
+    assert_eq!(transfer(&mut server.client(), "MOVE", "/a", "/b", ""), 204);
+    assert_eq!((place.path("a").exists(), read(&place, "b")), (false, "one file".into()));
+}
+
+#[test]
+fn n9_trees_of_any_depth_are_deleted() {
+    let place = Place::new();
+    let server = place.serve();
+    let mut client = server.client();
+    // By moves, since no path is so long.
+    let part = format!("/{}", ["d"; 800].join("/"));
+    for n in 0..4 {
+        fs::create_dir_all(place.folder.join(&part[1..])).unwrap();
+        fs::write(place.folder.join(&part[1..]).join("file"), "x").unwrap();
+        let to = format!("/p{n}");
+        assert_eq!(transfer(&mut client, "MOVE", "/d", &to, ""), 201);
+        if n > 0 {
+            let below = format!("{to}{}/below", &part[2..]);
+            assert_eq!(transfer(&mut client, "MOVE", &format!("/p{}", n - 1), &below, ""), 201);
+        }
+    }
+    assert_eq!(client.request("DELETE", "/p3", "", b"").status, 204);
+    is_clean(&place);
+    assert_eq!(client.get("/").status, 200);
+}

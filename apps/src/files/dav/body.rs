@@ -19,6 +19,9 @@ use crate::common::cached;
 /// Bytes of a file that are read at once.
 pub(in crate::files) const CHUNK: usize = 128 * 1024;
 
+/// Bytes of a file that are many to free at once.
+const LARGE: u64 = 16 * 1024 * 1024;
+
 /// Buffers that are kept for the next file.
 const MOST_FREE: usize = 64;
 
@@ -128,8 +131,9 @@ pub(in crate::files) struct FileBody {
     left: u64,
     buffers: Buffers,
     handle: Handle,
-    /// The file system cannot tell what is in memory: mostly one that has no disk.
-    blind: bool,
+    is_large: bool,
+    /// The file system cannot tell what is in memory: does it keep everything there?
+    kept: Option<bool>,
     /// The next piece, if it has to be read from a disk.
     ahead: Option<JoinHandle<io::Result<Buffer>>>,
 }
@@ -142,22 +146,35 @@ impl FileBody {
         buffers: &Buffers,
         handle: &Handle,
     ) -> FileBody {
-        let (buffers, handle) = (buffers.clone(), handle.clone());
-        FileBody { file: Arc::new(file), at, left: len, buffers, handle, blind: false, ahead: None }
+        let (buffers, handle, is_large) = (buffers.clone(), handle.clone(), len > LARGE);
+        FileBody {
+            file: Arc::new(file),
+            at,
+            left: len,
+            buffers,
+            handle,
+            is_large,
+            kept: None,
+            ahead: None,
+        }
     }
 
     fn next_len(&self) -> usize {
         usize::try_from(self.left).unwrap_or(CHUNK).min(CHUNK)
     }
 
+    /// `WouldBlock`: it has to be read beside the workers.
     fn read_cached(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if !self.blind {
-            match cached::try_read(&self.file, buf, self.at)? {
-                Some(n) => return Ok(n),
-                None => self.blind = true,
+        if self.kept.is_none() {
+            if let Some(n) = cached::try_read(&self.file, buf, self.at)? {
+                return Ok(n);
             }
+            self.kept = Some(cached::is_in_memory(&self.file));
         }
-        cached::read_blocking(&self.file, buf, self.at)
+        match self.kept {
+            Some(true) => cached::read_blocking(&self.file, buf, self.at),
+            _ => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 
     fn read_ahead(&mut self) -> JoinHandle<io::Result<Buffer>> {
@@ -203,6 +220,16 @@ impl FileBody {
         self.at += buffer.to as u64;
         self.left -= buffer.to as u64;
         Ok(buffer)
+    }
+}
+
+impl Drop for FileBody {
+    /// It may have been replaced meanwhile: then the last to close it frees its blocks, which takes a while for many.
+    fn drop(&mut self) {
+        if self.is_large {
+            let file = Arc::clone(&self.file);
+            self.handle.offload(move || drop(file)).detach();
+        }
     }
 }
 

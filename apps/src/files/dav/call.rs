@@ -208,6 +208,10 @@ impl Call {
     }
 }
 
+/// Bytes of a name, and of a path, at most, as the system has it.
+const MOST_NAME: usize = 255;
+const MOST_PATH: usize = 4095;
+
 /// Locks are held for so long if nothing else is said,
 const USUAL_LOCK: Duration = Duration::from_secs(600);
 /// at least,
@@ -225,8 +229,9 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> Result<Option<&str>, P
 fn decode(url: &str) -> Result<(DavPath, bool), Problem> {
     let (path, _) = target::split(url).ok_or(bad_path(BadPath::Malformed))?;
     let (path, is_folder) = DavPath::decode(path).map_err(bad_path)?;
-    if path.as_bytes().split(|b| *b == b'/').any(|name| name.len() > 255) {
-        return Err(Problem::Told(StatusCode::URI_TOO_LONG, "a name has more than 255 bytes"));
+    let is_long = path.as_bytes().split(|b| *b == b'/').any(|name| name.len() > MOST_NAME);
+    if is_long || path.as_bytes().len() > MOST_PATH {
+        return Err(Problem::Told(StatusCode::URI_TOO_LONG, "no file can have so long a name"));
     }
     Ok((path, is_folder))
 }

@@ -148,7 +148,7 @@ impl Pieces for Page {
             begin(&mut out, &self.folder);
         }
         while out.len() < PIECE {
-            match walk.next(&self.share)? {
+            match walk.next(&self.share) {
                 Some((path, found)) => line(&mut out, &path, &found),
                 None => {
                     out.push_str("</table>\n");

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::body::Body;
 use super::call::{Call, DepthField};
 use super::problem::{Outcome, Problem, XML_HEAD};
 use super::xml;
-use super::{Dav, empty, value, xml_response};
+use super::{Dav, RequestBody, empty, value, xml_response};
 use crate::files::meta::claims::Area;
 use crate::files::meta::locks::{Change, Lock, LockError};
 use crate::files::share::{Found, Kind};
@@ -28,8 +27,8 @@ struct Wanted {
 }
 
 impl Dav {
-    pub(super) async fn lock(&self, call: Call, body: &mut Incoming) -> Outcome {
-        let body = self.read_body(body, xml::MOST_BYTES).await?;
+    pub(super) async fn lock(&self, call: Call, body: &mut RequestBody) -> Outcome {
+        let body = self.read_body(body, xml::MOST_ASKED).await?;
         if body.is_empty() {
             return self.refresh(call).await;
         }
@@ -37,6 +36,7 @@ impl Dav {
         let area = if wanted.deep { Area::all(&call.path) } else { Area::one(&call.path) };
         let prepare = move |dav: &Dav, locks: &Arc<_>| {
             let found = dav.share.look_for(&call.path)?;
+            let mut forgotten = false;
             let changes = match found {
                 Some(found) if found.kind == Kind::Hidden => {
                     return Err(StatusCode::FORBIDDEN.into());
@@ -49,12 +49,16 @@ impl Dav {
             if found.is_none() {
                 super::tree::check_parent(&dav.share, &call.path)?;
                 // What is locked is there, if only as an empty file.
+                forgotten = dav.forget(&call.path);
                 let upload = dav.share.begin_upload(&call.path)?;
                 dav.share.finish_upload(upload, &call.path, None)?;
             }
-            Ok((new_lock(&call, wanted, found.as_ref())?, found.is_none()))
+            Ok((new_lock(&call, wanted, found.as_ref())?, found.is_none(), forgotten))
         };
-        self.change(vec![area], prepare, |dav, (lock, created)| async move {
+        self.change(vec![area], prepare, |dav, (lock, created, forgotten)| async move {
+            if forgotten {
+                dav.meta.changed().await?;
+            }
             let inserted = lock.clone();
             let insert = move |state: &mut crate::files::meta::State| {
                 state.locks_mut().insert(inserted, Instant::now())

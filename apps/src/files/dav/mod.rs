@@ -2,7 +2,7 @@
 //!
 //! * [`call`]: what a request says; conditions. [`if_header`]: the If field.
 //! * [`get`], [`put`]: contents.
-//! * [`tree`]: MKCOL, DELETE, COPY, MOVE.
+//! * [`tree`]: MKCOL, DELETE, COPY, MOVE. [`reaper`]: what is deleted is taken apart.
 //! * [`propfind`], [`proppatch`]: properties. [`xml`]: documents.
 //! * [`lock`]: LOCK, UNLOCK.
 //! * [`body`]: bodies of responses. [`problem`]: refusals.
@@ -19,13 +19,14 @@ pub(super) mod problem;
 mod propfind;
 mod proppatch;
 mod put;
+mod reaper;
 mod tree;
 pub(super) mod xml;
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -36,6 +37,8 @@ use hyper::body::{Body as _, Incoming};
 use self::body::{Body, Buffers};
 use self::call::Call;
 use self::problem::{Outcome, Problem};
+use self::reaper::Reaper;
+use super::gate::Gate;
 use super::login::User;
 use super::meta::Meta;
 use super::meta::claims::Area;
@@ -50,6 +53,9 @@ const MOST_DRAINED: u64 = 256 * 1024 * 1024;
 /// and for how long.
 const DRAINED_FOR: Duration = Duration::from_secs(10);
 
+/// How often it is tried to reopen the store after an error of the disk.
+const HEALED_EVERY: Duration = Duration::from_millis(500);
+
 const ALLOW: &str =
     "OPTIONS, GET, HEAD, PUT, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, LOCK, UNLOCK";
 
@@ -60,11 +66,47 @@ pub(super) struct Dav {
     meta: Arc<Meta>,
     handle: Handle,
     buffers: Buffers,
+    gates: Gates,
+    reaper: Reaper,
+    /// When the store was last reopened, or tried to be.
+    healed: Arc<Mutex<Option<Instant>>>,
+}
+
+/// How much may be going on at once.
+#[derive(Clone)]
+struct Gates {
+    /// Changes of any kind.
+    changes: Gate,
+    /// Copies and moves.
+    trees: Gate,
+    /// Bodies that are being received.
+    uploads: Gate,
+}
+
+/// A body, and whether any of it has been asked for: then a client that waits for that has been told to send it.
+struct RequestBody {
+    body: Incoming,
+    begun: bool,
 }
 
 impl Dav {
     pub(super) fn new(share: Arc<Share>, meta: Arc<Meta>, handle: &Handle) -> Dav {
-        Dav { share, meta, handle: handle.clone(), buffers: Buffers::default() }
+        // Half of the threads that there are for blocking work at least.
+        let trees = (2 * handle.workers()).max(4);
+        let gates = Gates {
+            changes: Gate::new(256, 1024),
+            trees: Gate::new(trees, 256),
+            uploads: Gate::new(256, 1024),
+        };
+        Dav {
+            share,
+            meta,
+            handle: handle.clone(),
+            buffers: Buffers::default(),
+            gates,
+            reaper: Reaper::default(),
+            healed: Arc::default(),
+        }
     }
 
     /// Answers a request of a user.
@@ -73,18 +115,22 @@ impl Dav {
         request: http::Request<Incoming>,
         user: &User,
     ) -> Response<Body> {
-        let (head, mut body) = request.into_parts();
+        let (head, body) = request.into_parts();
+        let mut body = RequestBody { body, begun: false };
         let outcome = match Call::new(&head, Arc::clone(&user.name)) {
             Ok(call) => self.dispatch(call, &mut body, user).await,
             Err(problem) => Err(problem),
         };
-        if !body.is_end_stream() && !waits(&head.headers) {
-            self.drain(body, MOST_DRAINED);
+        if !body.body.is_end_stream() && (body.begun || !waits(&head.headers)) {
+            self.drain(body.body, MOST_DRAINED);
+        }
+        if self.meta.store().is_broken() {
+            self.heal();
         }
         outcome.unwrap_or_else(Problem::into_response)
     }
 
-    async fn dispatch(&self, call: Call, body: &mut Incoming, user: &User) -> Outcome {
+    async fn dispatch(&self, call: Call, body: &mut RequestBody, user: &User) -> Outcome {
         let changes = match call.method.as_str() {
             "OPTIONS" => return Ok(options()),
             "GET" | "HEAD" | "PROPFIND" => false,
@@ -127,8 +173,10 @@ impl Dav {
         G: FnOnce(Dav, T) -> Fut + Send + 'static,
         Fut: Future<Output = Outcome> + Send,
     {
+        let pass = self.gates.changes.enter().await.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
         let this = self.clone();
         let task = self.handle.spawn(&self.handle.new_color(), async move {
+            let _pass = pass;
             let (claim, locks) = this.meta.claim(areas).await?;
             let dav = this.clone();
             let outcome = this.handle.offload(move || blocking(&dav, &locks)).await;
@@ -139,8 +187,22 @@ impl Dav {
         task.await?
     }
 
+    /// After an error of the disk; not too often.
+    fn heal(&self) {
+        {
+            let mut healed = self.healed.lock().unwrap_or_else(PoisonError::into_inner);
+            if healed.is_some_and(|at| at.elapsed() < HEALED_EVERY) {
+                return;
+            }
+            *healed = Some(Instant::now());
+        }
+        let this = self.clone();
+        let heal = async move { drop(this.meta.heal(&this.handle).await) };
+        self.handle.spawn(&self.handle.new_color(), heal).detach();
+    }
+
     /// The whole body; one that is too large is refused.
-    async fn read_body(&self, body: &mut Incoming, most: usize) -> Result<Vec<u8>, Problem> {
+    async fn read_body(&self, body: &mut RequestBody, most: usize) -> Result<Vec<u8>, Problem> {
         let mut all = Vec::new();
         while let Some(bytes) = self.next_bytes(body).await? {
             if all.len() + bytes.len() > most {
@@ -152,9 +214,10 @@ impl Dav {
     }
 
     /// What comes next of a body; `None`: that was all.
-    async fn next_bytes(&self, body: &mut Incoming) -> io::Result<Option<Bytes>> {
+    async fn next_bytes(&self, body: &mut RequestBody) -> io::Result<Option<Bytes>> {
+        body.begun = true;
         loop {
-            let next = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
+            let next = std::future::poll_fn(|cx| Pin::new(&mut body.body).poll_frame(cx));
             match self.handle.timeout(BODY_SILENCE, next).await? {
                 None => return Ok(None),
                 Some(Err(error)) => {
@@ -173,8 +236,9 @@ impl Dav {
 
     /// What is left of a body that nobody wants is read all the same, for a while, so that the client hears why instead of being cut off. The
     /// answer does not wait for it.
-    pub(super) fn drain(&self, mut body: Incoming, most: u64) {
+    pub(super) fn drain(&self, body: Incoming, most: u64) {
         let this = self.clone();
+        let mut body = RequestBody { body, begun: true };
         let drain = async move {
             let mut left = most;
             while let Ok(Some(bytes)) = this.next_bytes(&mut body).await {

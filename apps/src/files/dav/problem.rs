@@ -70,7 +70,9 @@ impl From<LockError> for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Full => Problem::Status(StatusCode::INSUFFICIENT_STORAGE),
+            StoreError::Full | StoreError::Broken => {
+                Problem::Status(StatusCode::INSUFFICIENT_STORAGE)
+            }
             error => Problem::Failed(io::Error::other(error.to_string())),
         }
     }

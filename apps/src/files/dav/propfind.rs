@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::StatusCode;
-use hyper::body::Incoming;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -17,7 +16,7 @@ use super::call::{Call, DepthField};
 use super::get::content_type;
 use super::problem::{Outcome, Problem, XML_HEAD};
 use super::xml::{self, DAV, Name};
-use super::{Dav, lock, xml_response};
+use super::{Dav, RequestBody, lock, xml_response};
 use crate::files::meta::locks::Locks;
 use crate::files::meta::store::View;
 use crate::files::path::DavPath;
@@ -60,9 +59,9 @@ enum Want {
 }
 
 impl Dav {
-    pub(super) async fn propfind(&self, call: Call, body: &mut Incoming) -> Outcome {
+    pub(super) async fn propfind(&self, call: Call, body: &mut RequestBody) -> Outcome {
         let depth = call.depth()?.unwrap_or(DepthField::Infinity);
-        let body = self.read_body(body, xml::MOST_BYTES).await?;
+        let body = self.read_body(body, xml::MOST_ASKED).await?;
         let want = match body.is_empty() {
             true => Want::All(Vec::new()),
             false => want(&xml::parse(&body)?)?,
@@ -76,6 +75,14 @@ impl Dav {
         let listing = self.handle.offload(begin).await??;
         Ok(xml_response(StatusCode::MULTI_STATUS, Body::pieces(&self.handle, listing)))
     }
+}
+
+/// Is there any dead property? A store that cannot be read is no reason not to list.
+fn has_some(properties: &View) -> bool {
+    !properties.is_empty().unwrap_or_else(|error| {
+        tracing::error!("{error}");
+        true
+    })
 }
 
 fn want(document: &xml::Element) -> Result<Want, Problem> {
@@ -137,7 +144,7 @@ impl Listing {
         let asks_for_room = names.iter().any(|name| name.local.starts_with("quota-"));
         let room = if asks_for_room { share.room().ok() } else { None };
         Ok(Listing {
-            has_dead: !properties.is_empty()?,
+            has_dead: has_some(&properties),
             share,
             locks,
             properties,
@@ -155,19 +162,19 @@ impl Listing {
         })
     }
 
-    fn next_resource(&mut self) -> io::Result<Option<(DavPath, Found)>> {
-        if let Some(first) = self.first.take() {
-            return Ok(Some(first));
-        }
-        match &mut self.walk {
-            Some(walk) => walk.next(&self.share),
-            None => Ok(None),
+    fn next_resource(&mut self) -> Option<(DavPath, Found)> {
+        match self.first.take() {
+            Some(first) => Some(first),
+            None => self.walk.as_mut()?.next(&self.share),
         }
     }
 
-    fn write(&self, out: &mut String, path: &DavPath, found: &Found) -> io::Result<()> {
+    fn write(&self, out: &mut String, path: &DavPath, found: &Found) {
         let dead = match self.has_dead {
-            true => self.properties.of(path).map_err(|e| io::Error::other(e.to_string()))?,
+            true => self.properties.of(path).unwrap_or_else(|error| {
+                tracing::error!("{error}");
+                Vec::new()
+            }),
             false => Vec::new(),
         };
         out.push_str("<D:response><D:href>");
@@ -218,7 +225,6 @@ impl Listing {
             out.push_str("</D:prop><D:status>HTTP/1.1 404 Not Found</D:status></D:propstat>");
         }
         out.push_str("</D:response>\n");
-        Ok(())
     }
 
     /// Writes a property that the server makes itself; false: the resource does not have it.
@@ -286,7 +292,7 @@ impl Pieces for Listing {
             out.push_str("<D:multistatus xmlns:D=\"DAV:\">\n");
         }
         while out.len() < PIECE {
-            let Some((path, found)) = self.next_resource()? else {
+            let Some((path, found)) = self.next_resource() else {
                 self.ended = true;
                 break;
             };
@@ -302,7 +308,7 @@ impl Pieces for Listing {
                 break;
             }
             self.left -= 1;
-            self.write(&mut out, &path, &found)?;
+            self.write(&mut out, &path, &found);
         }
         if self.ended {
             out.push_str("</D:multistatus>\n");

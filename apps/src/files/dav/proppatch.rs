@@ -1,21 +1,22 @@
 //! PROPPATCH: dead properties are set and removed, all or none.
 
 use http::StatusCode;
-use hyper::body::Incoming;
 
 use super::body::Body;
 use super::call::Call;
 use super::problem::{Outcome, Problem, XML_HEAD};
 use super::propfind::is_live;
 use super::xml::{self, Name};
-use super::{Dav, xml_response};
+use super::{Dav, RequestBody, xml_response};
 use crate::files::meta::claims::Area;
 use crate::files::meta::locks::Change;
 
 impl Dav {
-    pub(super) async fn proppatch(&self, call: Call, body: &mut Incoming) -> Outcome {
-        let document = xml::parse(&self.read_body(body, xml::MOST_BYTES).await?)?;
-        let changes = changes(&document)?;
+    pub(super) async fn proppatch(&self, call: Call, body: &mut RequestBody) -> Outcome {
+        let document = self.read_body(body, xml::MOST_BYTES).await?;
+        // A large one takes a while.
+        let parse = move || changes(&xml::parse(&document)?);
+        let changes = self.handle.offload(parse).await??;
         let areas = vec![Area::one(&call.path)];
         let patch = move |dav: &Dav, locks: &std::sync::Arc<_>| {
             let found = super::tree::shown(&dav.share, &call.path)?;

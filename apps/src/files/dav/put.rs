@@ -3,17 +3,18 @@
 //!
 //! While a piece is written beside the workers the next one is received; when that is full, too, nothing more is read from the client.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-use dapple::JoinHandle;
+use bytes::{Bytes, BytesMut};
+use dapple::{Handle, JoinHandle};
 use http::{HeaderValue, StatusCode};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 
 use super::call::Call;
 use super::problem::{Outcome, Problem};
-use super::{Dav, empty, value};
+use super::{Dav, RequestBody, empty, value};
 use crate::files::meta::claims::Area;
 use crate::files::meta::locks::{Change, Locks};
 use crate::files::path::DavPath;
@@ -23,15 +24,71 @@ use crate::files::share::{Found, Kind, Share};
 /// Bytes that are written at once, about.
 const PIECE: usize = 512 * 1024;
 
+/// Pieces that are smaller are copied together: each may hold on to a buffer that is much larger.
+const LITTLE: usize = 32 * 1024;
+
 /// What has been received.
 enum Received {
     /// All of it, and little: it is written where it is put to its place.
-    Small(Vec<Bytes>),
-    Large(Upload),
+    Small(Pieces),
+    Large(Kept),
+}
+
+/// Bytes that have been received and are to be written.
+#[derive(Default)]
+struct Pieces {
+    pieces: Vec<Bytes>,
+    size: usize,
+    /// The last of them, as long as it grows.
+    little: BytesMut,
+}
+
+impl Pieces {
+    fn push(&mut self, bytes: Bytes) {
+        self.size += bytes.len();
+        if bytes.len() < LITTLE {
+            self.little.extend_from_slice(&bytes);
+        } else {
+            self.end_little();
+            self.pieces.push(bytes);
+        }
+    }
+
+    fn end_little(&mut self) {
+        if !self.little.is_empty() {
+            self.pieces.push(self.little.split().freeze());
+        }
+    }
+
+    fn take(&mut self) -> Vec<Bytes> {
+        self.end_little();
+        self.size = 0;
+        std::mem::take(&mut self.pieces)
+    }
+}
+
+/// A file that is not finished. If it is given up it is removed beside the workers: it may be large.
+struct Kept {
+    upload: Option<Upload>,
+    handle: Handle,
+}
+
+impl Kept {
+    fn take(mut self) -> io::Result<Upload> {
+        self.upload.take().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Some(upload) = self.upload.take() {
+            self.handle.offload(move || drop(upload)).detach();
+        }
+    }
 }
 
 impl Dav {
-    pub(super) async fn put(&self, call: Call, body: &mut Incoming) -> Outcome {
+    pub(super) async fn put(&self, call: Call, body: &mut RequestBody) -> Outcome {
         if call.path.is_root() || call.is_folder {
             return Err(StatusCode::METHOD_NOT_ALLOWED.into());
         }
@@ -40,37 +97,34 @@ impl Dav {
             return Err(Problem::Told(StatusCode::BAD_REQUEST, why));
         }
         let modified = modified(&call)?;
-        let announced = body.size_hint().exact();
-        let is_small = announced.is_some_and(|len| len <= PIECE as u64);
-        if !is_small {
-            // Nobody is to send gigabytes for nothing. It is decided when they are there.
-            let locks = self.meta.read(|state| Arc::clone(&state.locks)).await?;
-            let (dav, call) = (self.clone(), call.clone());
-            self.handle.offload(move || look(&dav.share, &call, &locks).map(drop)).await??;
-        }
-        let received = self.receive(&call.path, body, is_small, announced).await?;
+        let _pass = self.gates.uploads.enter().await.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+        let announced = body.body.size_hint().exact();
+        let received = if announced.is_some_and(|len| len <= PIECE as u64) {
+            let mut pieces = Pieces::default();
+            while let Some(bytes) = self.next_bytes(body).await? {
+                pieces.push(bytes);
+            }
+            Received::Small(pieces)
+        } else {
+            Received::Large(self.receive(&call, body, announced).await?)
+        };
         let path = call.path.clone();
         self.change(
             vec![Area::one(&call.path)],
             move |dav, locks| {
                 let old = look(&dav.share, &call, locks)?;
                 let upload = match received {
-                    Received::Large(upload) => upload,
-                    Received::Small(pieces) => {
+                    Received::Large(kept) => kept.take()?,
+                    Received::Small(mut pieces) => {
                         let mut upload = begin(&dav.share, &call.path)?;
-                        upload.write(&pieces)?;
+                        upload.write(&pieces.take())?;
                         upload
                     }
                 };
                 if let Some(modified) = modified {
                     upload.set_modified(modified)?;
                 }
-                let mut forgotten = false;
-                if old.is_none() && dav.meta.store().view()?.has_within(&call.path)? {
-                    // Of a file that vanished behind our back.
-                    dav.meta.store().forget(&call.path)?;
-                    forgotten = true;
-                }
+                let forgotten = old.is_none() && dav.forget(&call.path);
                 let new = dav.share.finish_upload(upload, &call.path, old.as_ref())?;
                 Ok((old.is_some(), new, forgotten))
             },
@@ -94,46 +148,49 @@ impl Dav {
         .await
     }
 
-    /// Receives the body, and writes it if it is large.
+    /// Receives a large body, and writes it meanwhile.
     async fn receive(
         &self,
-        path: &DavPath,
-        body: &mut Incoming,
-        is_small: bool,
+        call: &Call,
+        body: &mut RequestBody,
         announced: Option<u64>,
-    ) -> Result<Received, Problem> {
-        let (mut pieces, mut size) = (Vec::new(), 0);
-        let mut writing: Option<JoinHandle<Result<Upload, Problem>>> = None;
+    ) -> Result<Kept, Problem> {
+        // Nobody is to send gigabytes for nothing. It is decided when they are there.
+        let locks = self.meta.read(|state| Arc::clone(&state.locks)).await?;
+        let (dav, call) = (self.clone(), call.clone());
+        let begin = move || {
+            look(&dav.share, &call, &locks)?;
+            let upload = begin(&dav.share, &call.path)?;
+            announced.map_or(Ok(()), |len| upload.reserve(len))?;
+            Ok::<_, Problem>(Kept { upload: Some(upload), handle: dav.handle.clone() })
+        };
+        let mut kept = self.handle.offload(begin).await??;
+        let mut pieces = Pieces::default();
+        let mut writing: Option<JoinHandle<io::Result<Kept>>> = None;
         while let Some(bytes) = self.next_bytes(body).await? {
-            size += bytes.len();
             pieces.push(bytes);
-            if is_small || size < PIECE {
+            if pieces.size < PIECE {
                 continue;
             }
-            let upload = match writing.take() {
-                Some(writing) => Some(writing.await??),
-                None => None,
-            };
-            let full = std::mem::take(&mut pieces);
-            size = 0;
-            let (share, path) = (Arc::clone(&self.share), path.clone());
-            writing = Some(self.handle.offload(move || {
-                let mut upload = match upload {
-                    Some(upload) => upload,
-                    None => {
-                        let upload = begin(&share, &path)?;
-                        announced.map_or(Ok(()), |len| upload.reserve(len))?;
-                        upload
-                    }
-                };
-                upload.write(&full)?;
-                Ok(upload)
-            }));
+            if let Some(writing) = writing.take() {
+                kept = writing.await??;
+            }
+            writing = Some(self.write(kept, pieces.take()));
+            kept = Kept { upload: None, handle: self.handle.clone() };
         }
-        let Some(writing) = writing else { return Ok(Received::Small(pieces)) };
-        let mut upload = writing.await??;
-        let last = move || upload.write(&pieces).map(|()| upload);
-        Ok(Received::Large(self.handle.offload(last).await??))
+        if let Some(writing) = writing {
+            kept = writing.await??;
+        }
+        Ok(self.write(kept, pieces.take()).await??)
+    }
+
+    fn write(&self, mut kept: Kept, pieces: Vec<Bytes>) -> JoinHandle<io::Result<Kept>> {
+        self.handle.offload(move || {
+            if let Some(upload) = &mut kept.upload {
+                upload.write(&pieces)?;
+            }
+            Ok(kept)
+        })
     }
 }
 

@@ -3,16 +3,18 @@
 use std::io;
 
 use http::StatusCode;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 
 use super::call::{Call, DepthField};
 use super::problem::{Outcome, Problem};
-use super::{Dav, empty};
+use super::{Dav, RequestBody, empty};
+use crate::files::meta::State;
 use crate::files::meta::claims::Area;
 use crate::files::meta::locks::{Change, Locks};
-use crate::files::meta::store::Intent;
+use crate::files::meta::store::{Intent, Left, StoreError};
 use crate::files::path::DavPath;
-use crate::files::share::change::Trash;
+use crate::files::share::copy::What;
+use crate::files::share::remove::Trash;
 use crate::files::share::{Found, Kind, Share};
 
 /// What a change of the tree leaves to be done.
@@ -24,8 +26,8 @@ struct Changed {
 }
 
 impl Dav {
-    pub(super) async fn mkcol(&self, call: Call, body: &mut Incoming) -> Outcome {
-        if !body.is_end_stream() && self.next_bytes(body).await?.is_some() {
+    pub(super) async fn mkcol(&self, call: Call, body: &mut RequestBody) -> Outcome {
+        if !body.body.is_end_stream() && self.next_bytes(body).await?.is_some() {
             return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE.into());
         }
         let areas = vec![Area::one(&call.path)];
@@ -36,15 +38,12 @@ impl Dav {
             }
             check_parent(&dav.share, &call.path)?;
             call.check(&dav.share, locks, None, &[Change::Existence(call.path.clone())])?;
-            let properties = dav.meta.store().view()?.has_within(&call.path)?;
-            if properties {
-                dav.meta.store().forget(&call.path)?;
-            }
+            let forgotten = dav.forget(&call.path);
             dav.share.make_folder(&call.path)?;
-            Ok(properties)
+            Ok(forgotten)
         };
-        self.change(areas, make, |dav, properties| async move {
-            if properties {
+        self.change(areas, make, |dav, forgotten| async move {
+            if forgotten {
                 dav.meta.changed().await?;
             }
             Ok(empty(StatusCode::CREATED))
@@ -63,15 +62,15 @@ impl Dav {
         let delete = move |dav: &Dav, locks: &std::sync::Arc<Locks>| {
             let found = shown(&dav.share, &call.path)?;
             call.check(&dav.share, locks, Some(&found), &[Change::Existence(call.path.clone())])?;
-            let properties = dav.meta.store().view()?.has_within(&call.path)?;
             let intent = Intent::Delete { path: call.path.clone(), inode: found.inode };
-            let trash = dav.with_intent(properties.then_some(intent), || {
-                dav.share.delete(&call.path, &found)
-            })?;
+            // A store that is full is no reason not to make room; what is left in it is forgotten when the path is used again.
+            let properties = dav.has_properties(&call.path).unwrap_or(false);
+            let number = if properties { dav.meta.store().intend(&intent).ok() } else { None };
+            let trash = dav.settled(number, &intent, dav.share.delete(&call.path, &found))?;
             Ok(Changed { replaced: true, trash, properties })
         };
         self.change(vec![Area::all(&path)], delete, |dav, changed| async move {
-            dav.settle(changed, move |locks| locks.remove_within(&path)).await
+            dav.conclude(changed, move |locks| locks.remove_within(&path)).await
         })
         .await
     }
@@ -93,6 +92,8 @@ impl Dav {
             Some(DepthField::Zero) if !is_move => false,
             _ => return Err(StatusCode::BAD_REQUEST.into()),
         };
+        // A large tree takes long, and a place among those who do blocking work.
+        let _pass = self.gates.trees.enter().await.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
         let (from, target) = (call.path.clone(), to.clone());
         let areas = vec![Area::all(&from), Area::all(&to)];
         let transfer = move |dav: &Dav, locks: &std::sync::Arc<Locks>| {
@@ -124,7 +125,7 @@ impl Dav {
             }
         };
         self.change(areas, transfer, move |dav, changed| async move {
-            dav.settle(changed, move |locks| {
+            dav.conclude(changed, move |locks| {
                 if is_move {
                     // A lock does not move with what it was on, and goes with what was replaced.
                     locks.remove_within(&from);
@@ -145,13 +146,13 @@ impl Dav {
         replaced: Option<&Found>,
         deep: bool,
     ) -> Result<Changed, Problem> {
-        let copied = self.share.copy(from, to, deep)?;
-        let properties = self.have_properties(from, to)?;
+        let properties = self.has_properties(from)? || self.has_properties(to)?;
+        let copied = self.share.copy(from, to, if deep { What::Shown } else { What::Itself })?;
         let intent =
             Intent::Copy { from: from.clone(), to: to.clone(), inode: copied.inode(), deep };
-        let trash = self.with_intent(properties.then_some(intent), || {
-            self.share.place_copy(copied, to, replaced)
-        })?;
+        let number = if properties { Some(self.meta.store().intend(&intent)?) } else { None };
+        let placed = self.share.place_copy(copied, to, replaced);
+        let trash = self.settled(number, &intent, placed)?;
         Ok(Changed { replaced: replaced.is_some(), trash, properties })
     }
 
@@ -162,75 +163,82 @@ impl Dav {
         found: &Found,
         replaced: Option<&Found>,
     ) -> Result<Changed, Problem> {
-        let properties = self.have_properties(from, to)?;
+        let properties = self.has_properties(from)? || self.has_properties(to)?;
         // Two steps, of which the second is to follow whatever happens: they change places, and what was replaced goes.
-        let two_steps = replaced.is_some_and(|old| old.is_folder() || found.is_folder());
-        let mut intent = Intent::Move {
+        let exchanged = replaced.filter(|old| old.is_folder() || found.is_folder());
+        let intent = |inode, left: Option<&Found>| Intent::Move {
             from: from.clone(),
             to: to.clone(),
-            inode: found.inode,
-            replaced: replaced.filter(|_| two_steps).map(|old| old.inode),
+            inode,
+            left: left.map(Left::of),
         };
-        let renamed = self.with_intent((properties || two_steps).then(|| intent.clone()), || {
-            self.share.rename(from, to, replaced, found)
-        });
-        let trash = match renamed {
-            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                let copied = self.share.copy(from, to, true)?;
-                if let Intent::Move { inode, replaced, .. } = &mut intent {
-                    (*inode, *replaced) = (copied.inode(), None);
-                }
-                self.with_intent(properties.then_some(intent), || {
-                    let trash = self.share.place_copy(copied, to, replaced)?;
-                    self.share.delete(from, found)?.remove()?;
-                    Ok(trash)
-                })?
+        let intended = intent(found.inode, exchanged);
+        let is_needed = properties || exchanged.is_some();
+        let number = if is_needed { Some(self.meta.store().intend(&intended)?) } else { None };
+        let renamed = self.share.rename(from, to, replaced, found);
+        let trash = match self.settled(number, &intended, renamed) {
+            Err(Problem::Failed(error)) if error.kind() == io::ErrorKind::CrossesDevices => {
+                let copied = self.share.copy(from, to, What::Everything)?;
+                let intended = intent(copied.inode(), Some(found));
+                let number = Some(self.meta.store().intend(&intended)?);
+                let placed = self.share.place_copy(copied, to, replaced);
+                let moved = placed.inspect(|_| {
+                    // It has been moved; that some of it may be left is a pity.
+                    if let Err(error) = self.share.delete(from, found).and_then(Trash::remove) {
+                        tracing::error!(%error, ?from, "what was moved to another file system cannot be removed");
+                    }
+                });
+                self.settled(number, &intended, moved)?
             }
             renamed => renamed?,
         };
         Ok(Changed { replaced: replaced.is_some(), trash, properties })
     }
 
-    fn have_properties(&self, from: &DavPath, to: &DavPath) -> Result<bool, Problem> {
-        let view = self.meta.store().view()?;
-        Ok(view.has_within(from)? || view.has_within(to)?)
+    fn has_properties(&self, path: &DavPath) -> Result<bool, StoreError> {
+        self.meta.store().view()?.has_within(path)
     }
 
-    /// Changes the folder; an intent is written down first, and afterwards the properties follow.
-    fn with_intent<T>(
+    /// Something is made where nothing is: properties of what was there once are not its. True: there were some.
+    pub(super) fn forget(&self, path: &DavPath) -> bool {
+        let has_some = self.has_properties(path).unwrap_or(false);
+        if has_some && let Err(error) = self.meta.store().forget(path) {
+            tracing::error!("{error}");
+        }
+        has_some
+    }
+
+    /// The properties follow what was done, if it was. If that cannot be written down now, it will be.
+    fn settled(
         &self,
-        intent: Option<Intent>,
-        change: impl FnOnce() -> io::Result<T>,
-    ) -> io::Result<T> {
-        let Some(intent) = intent else { return change() };
-        let failed = |error: super::super::meta::store::StoreError| match error {
-            super::super::meta::store::StoreError::Full => io::ErrorKind::StorageFull.into(),
-            error => io::Error::other(error.to_string()),
-        };
-        let number = self.meta.store().intend(&intent).map_err(failed)?;
-        let outcome = change();
-        self.meta.store().settle(number, &intent, outcome.is_ok()).map_err(failed)?;
-        outcome
+        number: Option<u64>,
+        intent: &Intent,
+        outcome: io::Result<Trash>,
+    ) -> Result<Trash, Problem> {
+        if let Some(number) = number
+            && let Err(error) = self.meta.store().settle(number, intent, outcome.is_ok())
+        {
+            tracing::error!("{error}");
+        }
+        Ok(outcome?)
     }
 
     /// Has the outcome of a change in the domain, and answers. What it left is taken apart after that.
-    async fn settle(
+    async fn conclude(
         &self,
         changed: Changed,
         change: impl FnOnce(&mut Locks) + Send + 'static,
     ) -> Outcome {
-        self.meta.change(move |state| change(state.locks_mut())).await?;
+        let change = move |state: &mut State| {
+            if !state.locks.is_empty() {
+                change(state.locks_mut());
+            }
+        };
+        self.meta.change(change).await?;
         if changed.properties {
             self.meta.changed().await?;
         }
-        let trash = changed.trash;
-        self.handle
-            .offload(move || {
-                if let Err(error) = trash.remove() {
-                    tracing::warn!(%error, "what was deleted takes room until the next start");
-                }
-            })
-            .detach();
+        self.reaper.take(changed.trash, &self.handle);
         let status = if changed.replaced { StatusCode::NO_CONTENT } else { StatusCode::CREATED };
         Ok(empty(status))
     }

@@ -10,8 +10,17 @@ use quick_xml::events::{BytesStart, Event};
 use quick_xml::name::ResolveResult;
 use quick_xml::{NsReader, XmlVersion};
 
-/// Bytes of a document, at most.
+/// Bytes of a document that brings properties, at most.
 pub(in crate::files) const MOST_BYTES: usize = 512 * 1024;
+
+/// And of one that only asks.
+pub(in crate::files) const MOST_ASKED: usize = 64 * 1024;
+
+/// Elements and attributes of a document, at most,
+const MOST_NODES: usize = 10_000;
+
+/// and bytes of a name, a namespace or a language: each element has its own.
+const MOST_NAME: usize = 1024;
 
 /// Elements within elements, at most.
 const MOST_DEPTH: usize = 32;
@@ -170,7 +179,7 @@ pub(in crate::files) fn parse(bytes: &[u8]) -> Result<Element, BadXml> {
     let mut reader = NsReader::from_str(&text);
     reader.config_mut().check_comments = true;
     let mut open: Vec<Element> = Vec::new();
-    let mut root = None;
+    let (mut root, mut nodes) = (None, 0);
     loop {
         let event = reader.read_event()?;
         match event {
@@ -181,10 +190,10 @@ pub(in crate::files) fn parse(bytes: &[u8]) -> Result<Element, BadXml> {
                 if open.len() == MOST_DEPTH {
                     return Err(BadXml("its elements are nested too deeply"));
                 }
-                open.push(element(&reader, &start)?);
+                open.push(element(&reader, &start, &mut nodes)?);
             }
             Event::Empty(start) => {
-                let element = element(&reader, &start)?;
+                let element = element(&reader, &start, &mut nodes)?;
                 close(element, &mut open, &mut root)?;
             }
             Event::End(_) => {
@@ -235,7 +244,11 @@ fn decode(bytes: &[u8]) -> Result<String, BadXml> {
     }
 }
 
-fn element(reader: &NsReader<&[u8]>, start: &BytesStart<'_>) -> Result<Element, BadXml> {
+fn element(
+    reader: &NsReader<&[u8]>,
+    start: &BytesStart<'_>,
+    nodes: &mut usize,
+) -> Result<Element, BadXml> {
     let (space, local) = reader.resolver().resolve_element(start.name());
     let mut element = Element::new(name(space, local.into_inner())?);
     for attribute in start.attributes() {
@@ -252,18 +265,38 @@ fn element(reader: &NsReader<&[u8]>, start: &BytesStart<'_>) -> Result<Element, 
             return Err(BadXml("it has characters that XML does not allow"));
         }
         let (space, local) = reader.resolver().resolve_attribute(attribute.key);
-        element.attributes.push((name(space, local.into_inner())?, value.into_owned()));
+        let name = name(space, local.into_inner())?;
+        if name.space == XML && name.local == "lang" && value.len() > MOST_NAME {
+            return Err(BadXml("it has a language that is too long"));
+        }
+        element.attributes.push((name, value.into_owned()));
+    }
+    *nodes += 1 + element.attributes.len();
+    if *nodes > MOST_NODES {
+        return Err(BadXml("it has too many elements"));
+    }
+    // Two prefixes may mean one namespace.
+    let mut names: Vec<&Name> = element.attributes.iter().map(|(name, _)| name).collect();
+    names.sort_unstable();
+    if names.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(BadXml("it has an attribute twice"));
     }
     Ok(element)
 }
 
 fn name(space: ResolveResult<'_>, local: &str) -> Result<Name, BadXml> {
-    if !is_name(local) {
+    if !is_name(local) || local.len() > MOST_NAME {
         return Err(BadXml("it has a name that XML does not allow"));
     }
     match space {
-        // As it stands in the document.
-        ResolveResult::Bound(space) => Ok(Name::new(&unescape(space.into_inner())?, local)),
+        ResolveResult::Bound(space) => {
+            // As it stands in the document.
+            let space = unescape(space.into_inner())?;
+            if space.len() > MOST_NAME || !is_text(&space) {
+                return Err(BadXml("it has a namespace that is no good"));
+            }
+            Ok(Name::new(&space, local))
+        }
         ResolveResult::Unbound => Ok(Name::new("", local)),
         ResolveResult::Unknown(_) => Err(BadXml("it uses a prefix that is not declared")),
     }

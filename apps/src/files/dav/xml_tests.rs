@@ -75,6 +75,15 @@ fn bad_documents_are_refused() {
         let told = refused(text);
         assert!(told.contains(why), "{text}: {told}");
     }
+    let long = "n".repeat(2000);
+    for text in
+        [format!("<a xmlns='{long}'/>"), format!("<{long}/>"), format!("<a xml:lang='{long}'/>")]
+    {
+        refused(&text);
+    }
+    assert!(refused("<a xmlns='&#1;'/>").contains("namespace"));
+    assert!(refused("<a xmlns:p='u:' xmlns:q='u:' p:x='1' q:x='2'/>").contains("twice"));
+    assert!(refused(&format!("<a>{}</a>", "<b/>".repeat(10_000))).contains("too many"));
     let deep = "<a>".repeat(MOST_DEPTH + 1) + &"</a>".repeat(MOST_DEPTH + 1);
     assert!(refused(&deep).contains("nested"));
     parsed(&("<a>".repeat(MOST_DEPTH) + &"</a>".repeat(MOST_DEPTH)));

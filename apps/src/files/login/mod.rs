@@ -25,6 +25,7 @@ use sha2::{Digest, Sha256};
 use self::throttle::{Throttle, Turn};
 use self::users::Entry;
 pub(super) use self::users::{User, UserFile};
+use super::gate::Gate;
 use crate::common::version::Version;
 
 /// Logins that are remembered, at most.
@@ -35,6 +36,9 @@ const LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
 
 /// When all places for hashing are taken: seconds after which one may come again.
 const BUSY: u64 = 5;
+
+/// Logins that wait for the hashing of others, at most.
+const MOST_WAITING: usize = 64;
 
 /// Bytes of the field, at most.
 const MOST_BYTES: usize = 1024;
@@ -54,6 +58,8 @@ pub(super) struct Login {
     file: UserFile,
     known: Mutex<Known>,
     throttle: Throttle,
+    /// For those whose passwords are hashed.
+    hashing: Gate,
     /// Of this process only: what is remembered means nothing to anybody else.
     secret: [u8; 32],
 }
@@ -92,9 +98,10 @@ impl Login {
             looked_at: Instant::now(),
             remembered: HashMap::new(),
         };
-        let throttle = Throttle::new(handle.workers());
-        let known = Mutex::new(known);
-        Ok((Login { handle: handle.clone(), file, known, throttle, secret }, password))
+        // One worker at least is for those who have logged in.
+        let hashing = Gate::new(handle.workers().saturating_sub(1).max(1), MOST_WAITING);
+        let (known, throttle) = (Mutex::new(known), Throttle::default());
+        Ok((Login { handle: handle.clone(), file, known, throttle, hashing, secret }, password))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -115,6 +122,7 @@ impl Login {
         keyed.update(self.secret);
         keyed.update(field);
         let key: [u8; 32] = keyed.finalize().into();
+        self.look_again().await;
         if let Some(user) = self.remembered(&key) {
             return Ok(user);
         }
@@ -127,9 +135,7 @@ impl Login {
     }
 
     fn remembered(&self, key: &[u8; 32]) -> Option<Arc<User>> {
-        let mut known = self.known();
-        self.look_again(&mut known);
-        known.remembered.get(key).cloned()
+        self.known().remembered.get(key).cloned()
     }
 
     /// Checks a password that is not remembered, when it is its turn.
@@ -143,7 +149,7 @@ impl Login {
         if let Turn::NotBefore(seconds) = self.throttle.wait(peer, &self.handle).await {
             return Err(Refused::Later(seconds));
         }
-        let Some(_place) = self.throttle.place().await else { return Err(Refused::Later(BUSY)) };
+        let Some(_pass) = self.hashing.enter().await else { return Err(Refused::Later(BUSY)) };
         // A client that opens several connections at once is let in on all of them by the first one.
         if let Some(user) = self.remembered(&key) {
             return Ok(user);
@@ -155,12 +161,12 @@ impl Login {
         let check = move || (entry.is(&password) && is_known).then_some(entry.user);
         match uncolored(&self.handle, check).await.flatten() {
             Some(user) => {
-                self.throttle.succeeded(peer);
+                self.throttle.succeeded(peer, &name);
                 self.remember(key, &user);
                 Ok(user)
             }
             None => {
-                let failures = self.throttle.failed(peer);
+                let failures = self.throttle.failed(peer, &name);
                 tracing::warn!(user = ?name, %peer, failures, "a login failed");
                 Err(Refused::Unknown)
             }
@@ -186,18 +192,32 @@ impl Login {
         known.remembered.insert(key, Arc::clone(user));
     }
 
-    /// Reads the file again if it has changed.
-    fn look_again(&self, known: &mut Known) {
-        if known.looked_at.elapsed() < LOOKED_AT_EVERY {
-            return;
+    /// Reads the file again, if it has changed, from time to time.
+    async fn look_again(self: &Arc<Self>) {
+        {
+            let mut known = self.known();
+            if known.looked_at.elapsed() < LOOKED_AT_EVERY {
+                return;
+            }
+            // Others go on with what is known.
+            known.looked_at = Instant::now();
         }
-        known.looked_at = Instant::now();
+        let this = Arc::clone(self);
+        let _ = self.handle.offload(move || this.read_again()).await;
+    }
+
+    fn read_again(&self) {
         let version = version_of(&self.file);
-        if version == known.version {
+        if version == self.known().version {
             return;
         }
         match self.file.read() {
             Ok(entries) => {
+                let mut known = self.known();
+                if !entries.is_empty() {
+                    // It was for the time without users.
+                    known.one_time = None;
+                }
                 known.entries = entries.into();
                 known.version = version;
                 known.remembered.clear();

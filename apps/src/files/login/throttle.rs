@@ -1,13 +1,11 @@
-//! Failed logins are slowed down: after each failure the next attempt from the same address has to wait, twice as long each time. And
-//! passwords are hashed for a limited number of clients at once, wherever they are.
+//! Failed logins are slowed down: after each failure the next attempt from the same address has to wait, twice as long each time.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dapple::Handle;
-use futures_channel::oneshot;
 
 /// What one waits after the first failure,
 const FIRST: Duration = Duration::from_millis(250);
@@ -23,8 +21,8 @@ const FORGOTTEN: Duration = Duration::from_secs(600);
 /// Addresses that are known, at most; the longest forgotten go first.
 const MOST_ADDRESSES: usize = 10_000;
 
-/// Logins that wait for the hashing of others, at most.
-const MOST_WAITING: usize = 64;
+/// Names that have failed from an address, at most; more are counted together.
+const MOST_NAMES: usize = 16;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Turn {
@@ -34,37 +32,26 @@ pub(super) enum Turn {
 }
 
 struct Address {
-    failures: u32,
+    /// By the name that was tried: who logs in under one is not forgiven what was tried under others.
+    failures: HashMap<String, u32>,
     /// When the next attempt may be made.
     next: Instant,
 }
 
+impl Address {
+    fn failures(&self) -> u32 {
+        self.failures.values().fold(0, |all, one| all.saturating_add(*one))
+    }
+}
+
+#[derive(Default)]
 pub(super) struct Throttle {
     addresses: Mutex<HashMap<IpAddr, Address>>,
-    hashing: Mutex<Hashing>,
 }
-
-struct Hashing {
-    free: usize,
-    waiting: VecDeque<oneshot::Sender<()>>,
-}
-
-/// A place among those whose passwords are hashed.
-pub(super) struct Place<'a>(&'a Throttle);
 
 impl Throttle {
-    pub(super) fn new(workers: usize) -> Throttle {
-        // One worker at least is for those who have logged in.
-        let hashing = Hashing { free: workers.saturating_sub(1).max(1), waiting: VecDeque::new() };
-        Throttle { addresses: Mutex::default(), hashing: Mutex::new(hashing) }
-    }
-
     fn addresses(&self) -> MutexGuard<'_, HashMap<IpAddr, Address>> {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn hashing(&self) -> MutexGuard<'_, Hashing> {
-        self.hashing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until an attempt may be made from there.
@@ -86,20 +73,26 @@ impl Throttle {
         if turn > now + PATIENCE {
             return Err(Turn::NotBefore((turn - now).as_secs().max(1)));
         }
-        address.next = turn + delay(address.failures);
+        address.next = turn + delay(address.failures());
         Ok(turn)
     }
 
-    pub(super) fn succeeded(&self, peer: IpAddr) {
-        self.addresses().remove(&network(peer));
+    pub(super) fn succeeded(&self, peer: IpAddr, name: &str) {
+        let mut addresses = self.addresses();
+        if let Some(address) = addresses.get_mut(&network(peer)) {
+            address.failures.remove(name);
+            if address.failures.is_empty() {
+                addresses.remove(&network(peer));
+            }
+        }
     }
 
     /// Says how many failures there have been from there.
-    pub(super) fn failed(&self, peer: IpAddr) -> u32 {
-        self.failed_at(peer, Instant::now())
+    pub(super) fn failed(&self, peer: IpAddr, name: &str) -> u32 {
+        self.failed_at(peer, name, Instant::now())
     }
 
-    fn failed_at(&self, peer: IpAddr, now: Instant) -> u32 {
+    fn failed_at(&self, peer: IpAddr, name: &str, now: Instant) -> u32 {
         let mut addresses = self.addresses();
         if addresses.len() >= MOST_ADDRESSES {
             addresses.retain(|_, address| address.next + FORGOTTEN > now);
@@ -109,47 +102,17 @@ impl Throttle {
                 oldest.map(|peer| addresses.remove(&peer));
             }
         }
-        let address = addresses.entry(network(peer)).or_insert(Address { failures: 0, next: now });
+        let unknown = || Address { failures: HashMap::new(), next: now };
+        let address = addresses.entry(network(peer)).or_insert_with(unknown);
         if address.next + FORGOTTEN < now {
-            address.failures = 0;
+            address.failures.clear();
         }
-        address.failures = address.failures.saturating_add(1);
-        address.next = address.next.max(now + delay(address.failures));
-        address.failures
-    }
-
-    /// Waits for a place among those whose passwords are hashed; `None`: too many wait.
-    pub(super) async fn place(&self) -> Option<Place<'_>> {
-        let turn = {
-            let mut hashing = self.hashing();
-            if hashing.free > 0 {
-                hashing.free -= 1;
-                None
-            } else if hashing.waiting.len() < MOST_WAITING {
-                let (tell, told) = oneshot::channel();
-                hashing.waiting.push_back(tell);
-                Some(told)
-            } else {
-                return None;
-            }
-        };
-        if let Some(told) = turn {
-            told.await.ok()?;
-        }
-        Some(Place(self))
-    }
-}
-
-impl Drop for Place<'_> {
-    /// The place goes to the next one who still waits.
-    fn drop(&mut self) {
-        let mut hashing = self.0.hashing();
-        while let Some(next) = hashing.waiting.pop_front() {
-            if next.send(()).is_ok() {
-                return;
-            }
-        }
-        hashing.free += 1;
+        let is_known = address.failures.contains_key(name);
+        let name = if is_known || address.failures.len() < MOST_NAMES { name } else { "" };
+        let count = address.failures.entry(name.to_owned()).or_default();
+        *count = count.saturating_add(1);
+        address.next = address.next.max(now + delay(address.failures()));
+        address.failures()
     }
 }
 
@@ -178,14 +141,14 @@ mod tests {
 
     #[test]
     fn each_failure_makes_the_next_attempt_wait_longer() {
-        let throttle = Throttle::new(2);
+        let throttle = Throttle::default();
         let start = Instant::now();
         let (one, other) = (peer("10.0.0.1"), peer("10.0.0.2"));
         assert_eq!(throttle.reserve(one, start), Ok(start));
         let mut now = start;
         let mut waits = Vec::new();
         for _ in 0..10 {
-            throttle.failed_at(one, now);
+            throttle.failed_at(one, "ann", now);
             let turn = throttle.reserve(one, now).unwrap();
             waits.push(turn - now);
             now = turn;
@@ -193,16 +156,21 @@ mod tests {
         assert_eq!(waits[..3], [FIRST, FIRST * 2, FIRST * 4]);
         assert_eq!(waits[9], LONGEST);
         assert_eq!(throttle.reserve(other, start), Ok(start), "another address does not wait");
-        throttle.succeeded(one);
+        throttle.succeeded(one, "bob");
+        assert!(
+            throttle.reserve(one, now).unwrap() > start,
+            "another one's success forgives nothing"
+        );
+        throttle.succeeded(one, "ann");
         assert_eq!(throttle.reserve(one, now), Ok(now));
     }
 
     #[test]
     fn attempts_at_once_wait_for_each_other_and_not_for_ever() {
-        let throttle = Throttle::new(2);
+        let throttle = Throttle::default();
         let (now, one) = (Instant::now(), peer("10.0.0.1"));
         for _ in 0..4 {
-            throttle.failed_at(one, now);
+            throttle.failed_at(one, "ann", now);
         }
         let turns: Vec<_> = (0..6).map(|_| throttle.reserve(one, now)).collect();
         assert_eq!(turns[0], Ok(now + FIRST * 8));
@@ -212,22 +180,32 @@ mod tests {
 
     #[test]
     fn networks_and_forgetting() {
-        let throttle = Throttle::new(2);
+        let throttle = Throttle::default();
         let now = Instant::now();
-        assert_eq!(throttle.failed_at(peer("2001:db8::1"), now), 1);
-        assert_eq!(throttle.failed_at(peer("2001:db8::2"), now), 2);
-        assert_eq!(throttle.failed_at(peer("2001:db8:0:1::1"), now), 1);
-        assert_eq!(throttle.failed_at(peer("::ffff:10.0.0.1"), now), 1);
-        assert_eq!(throttle.failed_at(peer("10.0.0.1"), now), 2);
-        assert_eq!(throttle.failed_at(peer("10.0.0.1"), now + FORGOTTEN * 2), 1);
+        assert_eq!(throttle.failed_at(peer("2001:db8::1"), "ann", now), 1);
+        assert_eq!(throttle.failed_at(peer("2001:db8::2"), "ann", now), 2);
+        assert_eq!(throttle.failed_at(peer("2001:db8:0:1::1"), "ann", now), 1);
+        assert_eq!(throttle.failed_at(peer("::ffff:10.0.0.1"), "ann", now), 1);
+        assert_eq!(throttle.failed_at(peer("10.0.0.1"), "ann", now), 2);
+        assert_eq!(throttle.failed_at(peer("10.0.0.1"), "ann", now + FORGOTTEN * 2), 1);
+    }
+
+    #[test]
+    fn no_flood_of_names_either() {
+        let throttle = Throttle::default();
+        let (now, one) = (Instant::now(), peer("10.0.0.1"));
+        for n in 1..100 {
+            assert_eq!(throttle.failed_at(one, &n.to_string(), now), n);
+        }
+        assert!(throttle.addresses()[&one].failures.len() <= MOST_NAMES + 1);
     }
 
     #[test]
     fn no_flood_of_addresses_fills_the_memory() {
-        let throttle = Throttle::new(2);
+        let throttle = Throttle::default();
         let now = Instant::now();
         for n in 0..MOST_ADDRESSES as u32 + 100 {
-            throttle.failed_at(IpAddr::from(n.to_be_bytes()), now);
+            throttle.failed_at(IpAddr::from(n.to_be_bytes()), "ann", now);
         }
         assert_eq!(throttle.addresses().len(), MOST_ADDRESSES);
     }

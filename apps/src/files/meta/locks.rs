@@ -9,8 +9,14 @@ use std::time::{Duration, Instant};
 
 use crate::files::path::DavPath;
 
-/// Locks at once, at most.
-pub(in crate::files) const MOST_LOCKS: usize = 10_000;
+/// Locks at once, at most: of all,
+const MOST_LOCKS: usize = 10_000;
+
+/// of one user,
+const MOST_OF_USER: usize = 1_000;
+
+/// and on one place: these are shared ones.
+const MOST_ON_PLACE: usize = 16;
 
 #[derive(Clone, Debug)]
 pub(in crate::files) struct Lock {
@@ -74,6 +80,10 @@ pub(in crate::files) struct Locks {
 }
 
 impl Locks {
+    pub(in crate::files) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// The locks that hold for a path: its own, and the deep ones of the folders above.
     pub(in crate::files) fn covering(&self, path: &DavPath, now: Instant) -> Vec<&Lock> {
         if self.count == 0 {
@@ -149,7 +159,10 @@ impl Locks {
     /// Adds a lock, which has been checked.
     pub(in crate::files) fn insert(&mut self, lock: Lock, now: Instant) -> Result<(), LockError> {
         self.remove_expired(now);
-        if self.count >= MOST_LOCKS {
+        let of_user = self.by_path.values().flatten().filter(|other| other.user == lock.user);
+        let on_place = self.by_path.get(&lock.path).map_or(0, Vec::len);
+        if self.count >= MOST_LOCKS || on_place >= MOST_ON_PLACE || of_user.count() >= MOST_OF_USER
+        {
             return Err(LockError::TooMany);
         }
         self.count += 1;

@@ -101,16 +101,22 @@ fn refresh_and_unlock() {
 }
 
 #[test]
-fn there_is_a_limit_that_expired_locks_do_not_count_for() {
+fn there_are_limits_that_expired_locks_do_not_count_for() {
     let now = Instant::now();
     let mut locks = Locks::default();
-    for n in 0..MOST_LOCKS {
+    for n in 0..MOST_OF_USER {
         locks.insert(lock(&n.to_string(), &n.to_string(), false, true, now), now).unwrap();
     }
     let one_more = lock("more", "more", false, true, now);
     assert_eq!(locks.insert(one_more.clone(), now), Err(LockError::TooMany));
+    locks.insert(Lock { user: "other".into(), ..one_more.clone() }, now).unwrap();
     locks.insert(Lock { until: now + HOUR * 3, ..one_more }, now + HOUR * 2).unwrap();
     assert_eq!(locks.count, 1);
+    for n in 0..MOST_ON_PLACE {
+        locks.insert(lock(&n.to_string(), "place", false, false, now), now).unwrap();
+    }
+    let one_more = lock("more", "place", false, false, now);
+    assert_eq!(locks.insert(one_more, now), Err(LockError::TooMany));
 }
 
 fn some_path() -> impl Strategy<Value = DavPath> {

@@ -139,6 +139,23 @@ impl Meta {
         })
         .await
     }
+
+    /// After an error of the disk: the store is reopened. It may have to be tried again.
+    pub(super) async fn heal(&self, handle: &Handle) -> Result<(), Gone> {
+        self.change(|state| state.properties = Arc::new(View::none())).await?;
+        let store = Arc::clone(&self.store);
+        match handle.offload(move || store.reopen()).await {
+            Ok(Ok(())) => {
+                tracing::warn!("the store of properties works again");
+                self.changed().await
+            }
+            Ok(Err(error)) => {
+                tracing::warn!("{error}");
+                Ok(())
+            }
+            Err(_) => Err(Gone),
+        }
+    }
 }
 
 /// The right to change what is in some areas, until it is dropped.

@@ -8,14 +8,16 @@
 //! afterwards whether it was done. What a killed server has left is finished, or forgotten, at the next start: files and their
 //! properties are both the old or both the new ones.
 
-use std::path::Path;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
-use redb::{
-    Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition,
-};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::files::dav::xml::Name;
 use crate::files::path::DavPath;
+use crate::files::share::Found;
 
 /// Path, namespace, name: the element.
 const PROPERTIES: TableDefinition<'_, Key<'static>, &str> = TableDefinition::new("properties");
@@ -23,8 +25,8 @@ const PROPERTIES: TableDefinition<'_, Key<'static>, &str> = TableDefinition::new
 /// Number: what is about to be done.
 const INTENTS: TableDefinition<'_, u64, Record<'static>> = TableDefinition::new("intents");
 
-/// Kind, from, to, the inode that tells whether it was done, the inode of what was replaced.
-type Record<'a> = (u8, &'a [u8], &'a [u8], u64, u64);
+/// Kind, from, to, the inode that tells whether it was done; of what was replaced the inode and the time of its modification.
+type Record<'a> = (u8, &'a [u8], &'a [u8], u64, u64, u64);
 
 /// Bytes of the properties of one resource, at most.
 const MOST_BYTES: usize = 256 * 1024;
@@ -39,8 +41,21 @@ pub(in crate::files) enum Intent {
     Delete { path: DavPath, inode: u64 },
     /// ... `to` is `inode`. Without `deep`, what is below is not copied.
     Copy { from: DavPath, to: DavPath, inode: u64, deep: bool },
-    /// ... `to` is `inode`; then `replaced`, if there is one, may still be at `from`, and has to go.
-    Move { from: DavPath, to: DavPath, inode: u64, replaced: Option<u64> },
+    /// ... `to` is `inode`; then `left`, if there is one, may still be at `from`, and has to go.
+    Move { from: DavPath, to: DavPath, inode: u64, left: Option<Left> },
+}
+
+/// What a move may leave at its source: it is deleted only if it is exactly this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::files) struct Left {
+    inode: u64,
+    modified: u64,
+}
+
+impl Left {
+    pub(in crate::files) fn of(found: &Found) -> Left {
+        Left { inode: found.inode, modified: found.version.modified as u64 }
+    }
 }
 
 /// Why the store could not be used.
@@ -50,6 +65,8 @@ pub(in crate::files) enum StoreError {
     InUse,
     /// There is no room: on the disk, or for so large properties.
     Full,
+    /// After an error of the disk; see [`Store::reopen`].
+    Broken,
     Failed(redb::Error),
 }
 
@@ -58,6 +75,7 @@ impl std::fmt::Display for StoreError {
         match self {
             StoreError::InUse => f.write_str("another server serves this folder already"),
             StoreError::Full => f.write_str("there is no room"),
+            StoreError::Broken => f.write_str("the store of properties cannot be used for now"),
             StoreError::Failed(error) => write!(f, "the store of properties: {error}"),
         }
     }
@@ -67,6 +85,7 @@ impl<E: Into<redb::Error>> From<E> for StoreError {
     fn from(error: E) -> Self {
         match error.into() {
             redb::Error::DatabaseAlreadyOpen => StoreError::InUse,
+            redb::Error::PreviousIo => StoreError::Broken,
             redb::Error::Io(error) if crate::files::share::is_full(&error) => StoreError::Full,
             error => StoreError::Failed(error),
         }
@@ -75,35 +94,80 @@ impl<E: Into<redb::Error>> From<E> for StoreError {
 
 type Result<T> = std::result::Result<T, StoreError>;
 
+/// See the module.
+///
+/// After an error of the disk redb does nothing any more. Then the store is [broken](Self::is_broken), and has to be reopened.
 #[derive(Debug)]
 pub(in crate::files) struct Store {
-    db: Database,
+    file: PathBuf,
+    db: RwLock<Option<Database>>,
+    broken: AtomicBool,
+    /// Changes of the folder whose outcome could not be written down.
+    unsettled: Mutex<Vec<(u64, Intent, bool)>>,
 }
 
-/// The properties as they were at one time.
-pub(in crate::files) struct View(ReadTransaction);
+/// The properties as they were at one time; `None`: while the store is broken.
+pub(in crate::files) struct View(Option<ReadTransaction>);
 
 /// A property: its name, and the element.
 pub(in crate::files) type Property = (Name, String);
 
 impl Store {
     pub(in crate::files) fn open(file: &Path) -> Result<Store> {
-        let mut builder = Database::builder();
-        builder.set_cache_size(CACHE);
-        let db = match builder.create(file) {
-            Err(DatabaseError::Storage(error)) => return Err(error.into()),
-            other => other?,
+        let db = RwLock::new(Some(open(file)?));
+        let (broken, unsettled) = (AtomicBool::new(false), Mutex::default());
+        Ok(Store { file: file.to_owned(), db, broken, unsettled })
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&Database) -> Result<T>) -> Result<T> {
+        let outcome = match &*self.db.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(db) => f(db),
+            None => Err(StoreError::Broken),
         };
-        let txn = db.begin_write()?;
-        txn.open_table(PROPERTIES)?;
-        txn.open_table(INTENTS)?;
-        txn.commit()?;
-        Ok(Store { db })
+        let is_of_the_disk = |error: &StoreError| match error {
+            StoreError::Broken => true,
+            StoreError::Failed(redb::Error::Io(_)) => true,
+            // Of the disk, not the limit of one resource: redb says so at the next call.
+            StoreError::Full => self.with_is_broken(),
+            _ => false,
+        };
+        if outcome.as_ref().err().is_some_and(is_of_the_disk) {
+            self.broken.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    fn with_is_broken(&self) -> bool {
+        match &*self.db.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(db) => db.begin_write().is_err(),
+            None => true,
+        }
+    }
+
+    pub(in crate::files) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// Tries to make it whole again. Views of before are good for nothing then.
+    pub(in crate::files) fn reopen(&self) -> Result<()> {
+        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        *db = None;
+        *db = Some(open(&self.file)?);
+        drop(db);
+        self.broken.store(false, Ordering::Relaxed);
+        let unsettled = std::mem::take(&mut *self.unsettled());
+        unsettled
+            .into_iter()
+            .try_for_each(|(number, intent, done)| self.settle(number, &intent, done))
+    }
+
+    fn unsettled(&self) -> MutexGuard<'_, Vec<(u64, Intent, bool)>> {
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What there is now.
     pub(in crate::files) fn view(&self) -> Result<View> {
-        Ok(View(self.db.begin_read()?))
+        self.with(|db| Ok(View(Some(db.begin_read()?))))
     }
 
     /// Sets properties of a resource, and removes those without an element.
@@ -112,98 +176,148 @@ impl Store {
         path: &DavPath,
         changes: &[(Name, Option<String>)],
     ) -> Result<()> {
-        let txn = self.db.begin_write()?;
-        {
-            let mut table = txn.open_table(PROPERTIES)?;
-            for (name, element) in changes {
-                let key = (path.as_bytes(), name.space.as_str(), name.local.as_str());
-                match element {
-                    Some(element) => drop(table.insert(key, element.as_str())?),
-                    None => drop(table.remove(key)?),
-                }
-            }
-            let mut bytes = 0;
-            for entry in table.range(keys(path, &after(path)))? {
-                let (_, element) = entry?;
-                bytes += element.value().len();
-            }
-            if bytes > MOST_BYTES {
-                return Err(StoreError::Full);
-            }
-        }
-        txn.commit()?;
-        Ok(())
+        self.with(|db| patch(db, path, changes))
     }
 
     /// Writes down what is about to be done, and says under which number.
     pub(in crate::files) fn intend(&self, intent: &Intent) -> Result<u64> {
-        let txn = self.db.begin_write()?;
-        let number = {
-            let mut table = txn.open_table(INTENTS)?;
-            let number = table.last()?.map_or(0, |(number, _)| number.value() + 1);
-            table.insert(number, record(intent))?;
-            number
-        };
-        txn.commit()?;
-        Ok(number)
+        self.with(|db| {
+            let txn = db.begin_write()?;
+            let number = {
+                let mut table = txn.open_table(INTENTS)?;
+                let number = table.last()?.map_or(0, |(number, _)| number.value() + 1);
+                table.insert(number, record(intent))?;
+                number
+            };
+            txn.commit()?;
+            Ok(number)
+        })
     }
 
-    /// It was done: the properties follow. Or it was not: nothing does.
+    /// It was done: the properties follow. Or it was not: nothing does. If that cannot be written down now, it is when the store has been
+    /// reopened.
     pub(in crate::files) fn settle(&self, number: u64, intent: &Intent, done: bool) -> Result<()> {
-        let txn = self.db.begin_write()?;
-        {
-            let mut table = txn.open_table(PROPERTIES)?;
-            match intent {
-                _ if !done => {}
-                Intent::Delete { path, .. } => drop(take_within(&mut table, path, true)?),
-                Intent::Copy { from, to, deep, .. } => {
-                    take_within(&mut table, to, true)?;
-                    let mut found = take_within(&mut table, from, false)?;
-                    found.retain(|(at, _)| *deep || at == from);
-                    put(&mut table, found, from, to)?;
-                }
-                Intent::Move { from, to, .. } => {
-                    take_within(&mut table, to, true)?;
-                    let found = take_within(&mut table, from, true)?;
-                    put(&mut table, found, from, to)?;
-                }
-            }
-            txn.open_table(INTENTS)?.remove(number)?;
+        let settled = self.with(|db| settle(db, number, intent, done));
+        if settled.is_err() {
+            self.unsettled().push((number, intent.clone(), done));
         }
-        txn.commit()?;
-        Ok(())
+        settled
     }
 
     /// Forgets the properties of a resource that is not there.
     pub(in crate::files) fn forget(&self, path: &DavPath) -> Result<()> {
-        let txn = self.db.begin_write()?;
-        take_within(&mut txn.open_table(PROPERTIES)?, path, true)?;
-        txn.commit()?;
-        Ok(())
+        self.with(|db| {
+            let txn = db.begin_write()?;
+            take_within(&mut txn.open_table(PROPERTIES)?, path, true)?;
+            txn.commit()?;
+            Ok(())
+        })
     }
 
     /// What a server that was killed has left.
     pub(in crate::files) fn intents(&self) -> Result<Vec<(u64, Intent)>> {
-        let table = self.db.begin_read()?.open_table(INTENTS)?;
-        let mut all = Vec::new();
-        for entry in table.iter()? {
-            let (number, record) = entry?;
-            all.push((number.value(), intent(record.value())));
-        }
-        Ok(all)
+        self.with(|db| {
+            let table = db.begin_read()?.open_table(INTENTS)?;
+            let mut all = Vec::new();
+            for entry in table.iter()? {
+                let (number, record) = entry?;
+                all.push((number.value(), intent(record.value())));
+            }
+            Ok(all)
+        })
     }
 }
 
+fn open(file: &Path) -> Result<Database> {
+    // Killed while it was made: redb writes the beginning last.
+    let has_begun = std::fs::File::open(file).and_then(|mut file| {
+        let mut start = [0; 16];
+        file.read_exact(&mut start).map(|()| start != [0; 16])
+    });
+    match has_begun {
+        Ok(false) => std::fs::remove_file(file)?,
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            std::fs::remove_file(file)?
+        }
+        // It is there, or not; or redb says what is wrong with it.
+        _ => {}
+    }
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE);
+    let db = builder.create(file)?;
+    let txn = db.begin_write()?;
+    txn.open_table(PROPERTIES)?;
+    txn.open_table(INTENTS)?;
+    txn.commit()?;
+    Ok(db)
+}
+
+fn patch(db: &Database, path: &DavPath, changes: &[(Name, Option<String>)]) -> Result<()> {
+    let txn = db.begin_write()?;
+    {
+        let mut table = txn.open_table(PROPERTIES)?;
+        for (name, element) in changes {
+            let key = (path.as_bytes(), name.space.as_str(), name.local.as_str());
+            match element {
+                Some(element) => drop(table.insert(key, element.as_str())?),
+                None => drop(table.remove(key)?),
+            }
+        }
+        let mut bytes = 0;
+        for entry in table.range(keys(path, &after(path)))? {
+            let (_, element) = entry?;
+            bytes += element.value().len();
+        }
+        if bytes > MOST_BYTES {
+            return Err(StoreError::Full);
+        }
+    }
+    txn.commit()?;
+    Ok(())
+}
+
+fn settle(db: &Database, number: u64, intent: &Intent, done: bool) -> Result<()> {
+    let txn = db.begin_write()?;
+    {
+        let mut table = txn.open_table(PROPERTIES)?;
+        match intent {
+            _ if !done => {}
+            Intent::Delete { path, .. } => drop(take_within(&mut table, path, true)?),
+            Intent::Copy { from, to, deep, .. } => {
+                take_within(&mut table, to, true)?;
+                let mut found = take_within(&mut table, from, false)?;
+                found.retain(|(at, _)| *deep || at == from);
+                put(&mut table, found, from, to)?;
+            }
+            Intent::Move { from, to, .. } => {
+                take_within(&mut table, to, true)?;
+                let found = take_within(&mut table, from, true)?;
+                put(&mut table, found, from, to)?;
+            }
+        }
+        txn.open_table(INTENTS)?.remove(number)?;
+    }
+    txn.commit()?;
+    Ok(())
+}
+
 impl View {
+    /// Of a store that cannot be read: it has nothing.
+    pub(in crate::files) fn none() -> View {
+        View(None)
+    }
+
     /// Is there no property at all?
     pub(in crate::files) fn is_empty(&self) -> Result<bool> {
         use redb::ReadableTableMetadata;
-        Ok(self.0.open_table(PROPERTIES)?.is_empty()?)
+        let Some(txn) = &self.0 else { return Ok(true) };
+        Ok(txn.open_table(PROPERTIES)?.is_empty()?)
     }
 
     /// Those of one resource, by name.
     pub(in crate::files) fn of(&self, path: &DavPath) -> Result<Vec<Property>> {
-        let table = self.0.open_table(PROPERTIES)?;
+        let Some(txn) = &self.0 else { return Ok(Vec::new()) };
+        let table = txn.open_table(PROPERTIES)?;
         let mut all = Vec::new();
         for entry in table.range(keys(path, &after(path)))? {
             let (key, element) = entry?;
@@ -215,7 +329,8 @@ impl View {
 
     /// Has the resource, or anything below it, a property?
     pub(in crate::files) fn has_within(&self, path: &DavPath) -> Result<bool> {
-        let table = self.0.open_table(PROPERTIES)?;
+        let Some(txn) = &self.0 else { return Ok(false) };
+        let table = txn.open_table(PROPERTIES)?;
         if table.range(keys(path, &after(path)))?.next().is_some() {
             return Ok(true);
         }
@@ -243,14 +358,14 @@ fn keys<'a>(path: &'a DavPath, after: &'a [u8]) -> std::ops::Range<Key<'a>> {
     (path.as_bytes(), "", "")..(after, "", "")
 }
 
-type Found = Vec<(DavPath, Property)>;
+type Entries = Vec<(DavPath, Property)>;
 
 /// The properties of a resource and of all below it; they may be removed.
 fn take_within(
     table: &mut redb::Table<'_, Key<'static>, &'static str>,
     path: &DavPath,
     remove: bool,
-) -> Result<Found> {
+) -> Result<Entries> {
     let mut found = Vec::new();
     let mut add = |(key, element): Entry<'_>| {
         let (at, space, local) = key.value();
@@ -285,7 +400,7 @@ type Entry<'a> = (redb::AccessGuard<'a, Key<'static>>, redb::AccessGuard<'a, &'s
 /// What was found at `from` is at `to`.
 fn put(
     table: &mut redb::Table<'_, Key<'static>, &'static str>,
-    found: Found,
+    found: Entries,
     from: &DavPath,
     to: &DavPath,
 ) -> Result<()> {
@@ -302,22 +417,26 @@ const NONE: u64 = 0;
 
 fn record(intent: &Intent) -> Record<'_> {
     match intent {
-        Intent::Delete { path, inode } => (0, path.as_bytes(), b"", *inode, NONE),
+        Intent::Delete { path, inode } => (0, path.as_bytes(), b"", *inode, NONE, 0),
         Intent::Copy { from, to, inode, deep } => {
-            (if *deep { 1 } else { 3 }, from.as_bytes(), to.as_bytes(), *inode, NONE)
+            (if *deep { 1 } else { 3 }, from.as_bytes(), to.as_bytes(), *inode, NONE, 0)
         }
-        Intent::Move { from, to, inode, replaced } => {
-            (2, from.as_bytes(), to.as_bytes(), *inode, replaced.unwrap_or(NONE))
+        Intent::Move { from, to, inode, left } => {
+            let Left { inode: left, modified } = left.unwrap_or(Left { inode: NONE, modified: 0 });
+            (2, from.as_bytes(), to.as_bytes(), *inode, left, modified)
         }
     }
 }
 
-fn intent((kind, from, to, inode, replaced): Record<'_>) -> Intent {
+fn intent((kind, from, to, inode, left, modified): Record<'_>) -> Intent {
     let (from, to) = (DavPath::from_bytes(from), DavPath::from_bytes(to));
     match kind {
         0 => Intent::Delete { path: from, inode },
         1 | 3 => Intent::Copy { from, to, inode, deep: kind == 1 },
-        _ => Intent::Move { from, to, inode, replaced: (replaced != NONE).then_some(replaced) },
+        _ => {
+            let left = (left != NONE).then_some(Left { inode: left, modified });
+            Intent::Move { from, to, inode, left }
+        }
     }
 }
 

@@ -57,7 +57,12 @@ fn properties_follow_what_was_done_and_only_that() {
     let view = store.view().unwrap();
     assert!(view.has_within(&path("a/x")).unwrap() && !view.has_within(&path("c")).unwrap());
     assert!(view.has_within(&path("")).unwrap());
-    let moved = Intent::Move { from: path("a"), to: path("b"), inode: 7, replaced: Some(9) };
+    let moved = Intent::Move {
+        from: path("a"),
+        to: path("b"),
+        inode: 7,
+        left: Some(Left { inode: 9, modified: 10 }),
+    };
     let number = store.intend(&moved).unwrap();
     assert_eq!(store.intents().unwrap(), [(number, moved.clone())]);
     store.settle(number, &moved, false).unwrap();
@@ -94,4 +99,36 @@ fn they_survive_and_the_file_has_one_owner() {
     let store = Store::open(&file).unwrap();
     assert_eq!(get(&store, "f").as_deref(), Some("value"));
     assert_eq!(store.intents().unwrap(), [(0, intent)]);
+}
+
+#[test]
+fn a_store_whose_making_was_cut_off_is_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("p");
+    for contents in [vec![], vec![0; 5], vec![0; 1_000_000]] {
+        std::fs::write(&file, contents).unwrap();
+        set(&Store::open(&file).unwrap(), "f", "value");
+    }
+    std::fs::write(&file, "something else altogether").unwrap();
+    assert!(Store::open(&file).is_err(), "what is not ours is not removed");
+}
+
+#[test]
+fn what_could_not_be_settled_is_when_it_is_reopened() {
+    let (_folder, store) = store();
+    set(&store, "a", "value");
+    let intent = Intent::Delete { path: path("a"), inode: 1 };
+    let number = store.intend(&intent).unwrap();
+    *store.db.write().unwrap() = None;
+    assert!(matches!(store.settle(number, &intent, true), Err(StoreError::Broken)));
+    assert!(store.is_broken());
+    store.reopen().unwrap();
+    assert!(!store.is_broken() && store.intents().unwrap().is_empty());
+    assert_eq!(get(&store, "a"), None);
+    let before = store.view().unwrap();
+    store.reopen().unwrap();
+    // What was there before does not keep it.
+    drop(before);
+    set(&store, "b", "value");
+    assert_eq!(get(&store, "b").as_deref(), Some("value"));
 }

@@ -1,62 +1,33 @@
-//! Making, moving, copying and deleting. Whoever calls has claimed the paths, so nobody else changes them through the server.
+//! Making, moving, replacing and deleting. Whoever calls has claimed the paths, so nobody else changes them through the server.
 //!
-//! What other people see changes with one system call: a copy grows in the corner and is renamed; a tree that is deleted or replaced is
-//! renamed into the corner first, and taken apart there.
+//! What other people see changes with one system call: a tree that is deleted or replaced is renamed into the corner first, and taken
+//! apart there. If one of several steps fails, those before it are undone. What is done is done: that the disk does not tell
+//! that it has it is logged, and no reason to say that it was not.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, Mode, RenameFlags};
 use rustix::io::Errno;
 
-use super::upload::{keep_modified, rename_to_nothing};
-use super::{FOLDER, Found, Kind, Share, fresh_name, look_at};
+use super::copy::Copied;
+use super::remove::{Trash, remove};
+use super::upload::rename_to_nothing;
+use super::{Found, Kind, Share, fresh_name, hidden_name};
 use crate::files::path::DavPath;
 
-/// Folders within folders that are copied, at most.
-const MOST_DEPTH: usize = 200;
+/// A name in a folder.
+struct Spot<'a>(&'a OwnedFd, &'a OsStr);
 
-/// Something that has lost its place and is still to be taken apart.
-#[derive(Debug)]
-#[must_use = "it takes room until it is removed"]
-pub(in crate::files) struct Trash(Option<(Arc<OwnedFd>, OsString)>);
-
-impl Trash {
-    /// Takes it apart, which may take long.
-    pub(in crate::files) fn remove(self) -> io::Result<()> {
-        match self.0 {
-            Some((folder, name)) => remove(&folder, &name),
-            None => Ok(()),
-        }
+impl Spot<'_> {
+    fn rename(&self, to: &Spot<'_>) -> rustix::io::Result<()> {
+        rustix::fs::renameat(self.0, self.1, to.0, to.1)
     }
-}
 
-/// A copy that has not got its place yet. Dropped, it is taken apart.
-#[derive(Debug)]
-pub(in crate::files) struct Copied {
-    folder: Arc<OwnedFd>,
-    name: OsString,
-    found: Found,
-    placed: bool,
-}
-
-impl Copied {
-    pub(in crate::files) fn inode(&self) -> u64 {
-        self.found.inode
-    }
-}
-
-impl Drop for Copied {
-    fn drop(&mut self) {
-        if !self.placed
-            && let Err(error) = remove(&self.folder, &self.name)
-        {
-            tracing::warn!(%error, "a copy that was not finished stays behind until the next start");
-        }
+    fn exchange(&self, other: &Spot<'_>) -> rustix::io::Result<()> {
+        rustix::fs::renameat_with(self.0, self.1, other.0, other.1, RenameFlags::EXCHANGE)
     }
 }
 
@@ -65,18 +36,19 @@ impl Share {
     pub(in crate::files) fn make_folder(&self, path: &DavPath) -> io::Result<()> {
         let (parent, name) = self.open_parent(path)?;
         rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o777))?;
-        self.sync(&parent)
+        self.sync_done(&parent);
+        Ok(())
     }
 
     /// Takes a file or a whole folder away.
     pub(in crate::files) fn delete(&self, path: &DavPath, found: &Found) -> io::Result<Trash> {
         let (parent, name) = self.open_parent(path)?;
-        let trash = self.throw_away(&parent, name, found)?;
-        self.sync(&parent)?;
+        let trash = self.delete_at(&parent, name, found)?;
+        self.sync_done(&parent);
         Ok(trash)
     }
 
-    fn throw_away(&self, parent: &OwnedFd, name: &OsStr, found: &Found) -> io::Result<Trash> {
+    fn delete_at(&self, parent: &OwnedFd, name: &OsStr, found: &Found) -> io::Result<Trash> {
         if found.kind != Kind::Folder {
             rustix::fs::unlinkat(parent, name, AtFlags::empty())?;
             return Ok(Trash(None));
@@ -87,21 +59,32 @@ impl Share {
             Err(Errno::NOTEMPTY | Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
-        let trash = Arc::clone(&self.trash);
-        let fresh = OsString::from(fresh_name());
-        match rustix::fs::renameat(parent, name, &trash, &fresh) {
-            Ok(()) => Ok(Trash(Some((trash, fresh)))),
-            // Of another file system, or there is no room for a name: where it is.
-            Err(Errno::XDEV | Errno::NOSPC | Errno::DQUOT) => {
+        match self.put_aside(&Spot(parent, name)) {
+            // There is no room for a name.
+            Err(error) if super::is_full(&error) => {
                 remove(parent, name)?;
                 Ok(Trash(None))
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Gives something a place where it is not seen, and from where it can be put back.
+    fn put_aside(&self, spot: &Spot<'_>) -> io::Result<Trash> {
+        let fresh = OsString::from(fresh_name());
+        match spot.rename(&Spot(&self.trash, &fresh)) {
+            Ok(()) => Ok(Trash(Some((Arc::clone(&self.trash), fresh)))),
+            // Of another file system: in its own folder.
+            Err(Errno::XDEV) => {
+                let hidden = hidden_name();
+                spot.rename(&Spot(spot.0, &hidden))?;
+                Ok(Trash(Some((Arc::new(spot.0.try_clone()?), hidden))))
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Moves within one file system; otherwise the error is `CrossesDevices`. What is at `to` is replaced. If that is a folder, or a folder
-    /// replaces it, the two change places first.
+    /// Moves within one file system; otherwise the error is `CrossesDevices`. What is at `to` is replaced.
     pub(in crate::files) fn rename(
         &self,
         from: &DavPath,
@@ -111,99 +94,22 @@ impl Share {
     ) -> io::Result<Trash> {
         let (old_parent, old) = self.open_parent(from)?;
         let (new_parent, new) = self.open_parent(to)?;
+        let (source, target) = (Spot(&old_parent, old), Spot(&new_parent, new));
         let trash = match replaced {
             None => {
                 rename_to_nothing(&old_parent, old, &new_parent, new)?;
                 Trash(None)
             }
-            Some(replaced) if replaced.kind == Kind::File && moved.kind == Kind::File => {
-                rustix::fs::renameat(&old_parent, old, &new_parent, new)?;
+            // Two names of one file: a rename would leave both.
+            Some(replaced) if replaced.is_same_as(moved) => {
+                rustix::fs::unlinkat(&old_parent, old, AtFlags::empty())?;
                 Trash(None)
             }
-            Some(replaced) => {
-                let exchange = RenameFlags::EXCHANGE;
-                match rustix::fs::renameat_with(&old_parent, old, &new_parent, new, exchange) {
-                    Ok(()) => self.throw_away(&old_parent, old, replaced)?,
-                    // A file system that cannot.
-                    Err(Errno::INVAL | Errno::NOSYS) => {
-                        let trash = self.throw_away(&new_parent, new, replaced)?;
-                        rustix::fs::renameat(&old_parent, old, &new_parent, new)?;
-                        trash
-                    }
-                    Err(error) => return Err(error.into()),
-                }
-            }
+            Some(replaced) => self.replace(&source, &target, moved, replaced)?,
         };
-        self.sync(&new_parent)?;
-        self.sync(&old_parent)?;
+        self.sync_done(&new_parent);
+        self.sync_done(&old_parent);
         Ok(trash)
-    }
-
-    /// Copies a file, or a folder with all below it, or without that, to where nobody sees it. What is not shown is not copied.
-    pub(in crate::files) fn copy(
-        &self,
-        from: &DavPath,
-        to: &DavPath,
-        with_members: bool,
-    ) -> io::Result<Copied> {
-        let (source, found) = self.open_file(from, super::How::Blocking)?;
-        let (parent, _) = self.open_parent(to)?;
-        let (folder, name) = self.hidden_place(parent)?;
-        // From now on there may be something to take apart.
-        let mut copied = Copied { folder, name, found, placed: false };
-        self.copy_one(source, &found, &copied.folder, &copied.name, with_members, 0)?;
-        let made = look_at(copied.folder.as_fd(), &copied.name)?;
-        copied.found = made.ok_or(io::ErrorKind::NotFound)?;
-        Ok(copied)
-    }
-
-    fn copy_one(
-        &self,
-        source: File,
-        found: &Found,
-        folder: &OwnedFd,
-        name: &OsStr,
-        with_members: bool,
-        depth: usize,
-    ) -> io::Result<()> {
-        let mode = Mode::from_raw_mode(found.mode & 0o777);
-        match found.kind {
-            Kind::Hidden => return Err(io::ErrorKind::NotFound.into()),
-            Kind::File => {
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-                let mut target = File::from(rustix::fs::openat(folder, name, flags, mode)?);
-                io::copy(&mut &source, &mut target)?;
-                keep_modified(&target, found)?;
-                return self.sync(&target);
-            }
-            Kind::Folder if depth == MOST_DEPTH => return Err(io::Error::from(Errno::NAMETOOLONG)),
-            Kind::Folder => rustix::fs::mkdirat(folder, name, mode | Mode::RWXU)?,
-        }
-        let target = rustix::fs::openat(folder, name, FOLDER, Mode::empty())?;
-        if with_members {
-            let source = OwnedFd::from(source);
-            for entry in Dir::read_from(&source)? {
-                let entry = entry?;
-                let name = entry.file_name().to_bytes();
-                if matches!(name, b"." | b"..") || crate::files::path::is_private_name(name) {
-                    continue;
-                }
-                let name = OsStr::from_bytes(name);
-                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-                let member = match rustix::fs::openat(&source, name, flags, Mode::empty()) {
-                    Ok(member) => File::from(member),
-                    // Links; sockets; what has vanished.
-                    Err(Errno::LOOP | Errno::NXIO | Errno::NODEV | Errno::NOENT) => continue,
-                    Err(error) => return Err(error.into()),
-                };
-                let found = Found::of(&rustix::fs::fstat(&member)?);
-                if found.kind != Kind::Hidden {
-                    self.copy_one(member, &found, &target, name, true, depth + 1)?;
-                }
-            }
-        }
-        keep_modified(&target, found)?;
-        self.sync(&target)
     }
 
     /// Gives a copy its place, instead of what is there.
@@ -214,70 +120,66 @@ impl Share {
         replaced: Option<&Found>,
     ) -> io::Result<Trash> {
         let (parent, name) = self.open_parent(to)?;
+        let (folder, found) = (Arc::clone(&copied.folder), copied.found);
         let trash = match replaced {
             None => {
                 rename_to_nothing(&copied.folder, &copied.name, &parent, name)?;
                 Trash(None)
             }
-            Some(replaced) if replaced.kind == Kind::File && copied.found.kind == Kind::File => {
-                rustix::fs::renameat(&copied.folder, &copied.name, &parent, name)?;
-                Trash(None)
-            }
             Some(replaced) => {
-                let exchange = RenameFlags::EXCHANGE;
-                match rustix::fs::renameat_with(
-                    &copied.folder,
-                    &copied.name,
-                    &parent,
-                    name,
-                    exchange,
-                ) {
-                    // What was there is where the copy was, which is as good as the trash.
-                    Ok(()) => Trash(Some((Arc::clone(&copied.folder), copied.name.clone()))),
-                    Err(Errno::INVAL | Errno::NOSYS) => {
-                        let trash = self.throw_away(&parent, name, replaced)?;
-                        rustix::fs::renameat(&copied.folder, &copied.name, &parent, name)?;
-                        trash
-                    }
-                    Err(error) => return Err(error.into()),
-                }
+                let (source, target) = (Spot(&folder, &copied.name), Spot(&parent, name));
+                self.replace(&source, &target, &found, replaced)?
             }
         };
         copied.placed = true;
-        self.sync(&parent)?;
+        self.sync_done(&parent);
         Ok(trash)
     }
-}
 
-/// Removes a file, or a folder with all below it, links themselves and not what they lead to.
-fn remove(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
-    match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => return Ok(()),
-        Err(Errno::ISDIR | Errno::PERM) => {}
-        Err(error) => return Err(error.into()),
+    /// Has `source` at `target`, instead of what is there. A file replaces a file with one call; if one of them is a folder, they
+    /// change places first.
+    fn replace(
+        &self,
+        source: &Spot<'_>,
+        target: &Spot<'_>,
+        moved: &Found,
+        replaced: &Found,
+    ) -> io::Result<Trash> {
+        if moved.kind == Kind::File && replaced.kind == Kind::File {
+            source.rename(target)?;
+            return Ok(Trash(None));
+        }
+        let (aside, undo) = match source.exchange(target) {
+            Ok(()) => match self.put_aside(source) {
+                Ok(trash) => return Ok(trash),
+                Err(error) => (Err(error), source.exchange(target)),
+            },
+            // A file system that cannot.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                let trash = self.put_aside(target)?;
+                match source.rename(target) {
+                    Ok(()) => return Ok(trash),
+                    Err(error) => {
+                        let back = match &trash.0 {
+                            Some((folder, name)) => Spot(folder, name).rename(target),
+                            None => Ok(()),
+                        };
+                        (Err(error.into()), back)
+                    }
+                }
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if let Err(error) = undo {
+            tracing::error!(%error, "a change that failed half way could not be undone");
+        }
+        aside
     }
-    // Depth first, with one descriptor per level of the tree.
-    let members = rustix::fs::openat(folder, name, FOLDER | OFlags::NOFOLLOW, Mode::empty())?;
-    remove_members(&members)?;
-    match rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
 
-pub(super) fn remove_members(folder: &OwnedFd) -> io::Result<()> {
-    for entry in Dir::read_from(folder)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if matches!(name, b"." | b"..") {
-            continue;
-        }
-        let name = OsStr::from_bytes(name);
-        if entry.file_type() == FileType::Directory || entry.file_type() == FileType::Unknown {
-            remove(folder, name)?;
-        } else {
-            rustix::fs::unlinkat(folder, name, AtFlags::empty())?;
+    /// Has on the disk what is done already.
+    pub(super) fn sync_done(&self, folder: impl AsFd) {
+        if let Err(error) = self.sync(folder) {
+            tracing::error!(%error, "the disk does not tell that it has a change");
         }
     }
-    Ok(())
 }

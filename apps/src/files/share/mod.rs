@@ -3,7 +3,7 @@
 //! * [`mod@self`]: looking, opening, and the server's own corner, [`PRIVATE`](super::path::PRIVATE).
 //! * [`upload`]: files that are being written.
 //! * [`walk`]: folders, member by member.
-//! * [`change`]: making, moving, copying, deleting.
+//! * [`change`]: making, moving, replacing, deleting. [`copy`]: copies. [`remove`]: taking apart.
 //!
 //! Symbolic links are not followed and not shown: the kernel resolves every path with `openat2` and `RESOLVE_NO_SYMLINKS`, so nothing leads
 //! out, whatever is renamed meanwhile. Where the kernel does not have it (Linux before 5.6, some sandboxes), a path is opened
@@ -12,10 +12,12 @@
 //! All of it blocks, so it runs beside the workers, but for what is read with [`How::Cached`].
 
 pub(super) mod change;
+pub(super) mod copy;
+pub(super) mod remove;
 pub(super) mod upload;
 pub(super) mod walk;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,7 +25,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Stat, StatxFlags,
+};
 use rustix::io::Errno;
 
 use super::path::{DavPath, PRIVATE};
@@ -38,7 +42,11 @@ pub(super) struct Share {
     /// In the server's own corner: what is being made, and what is to be deleted.
     uploads: Arc<OwnedFd>,
     trash: Arc<OwnedFd>,
-    device: u64,
+    /// Held as long as the folder is served, so that it is by one server only.
+    _lock: File,
+    mount: Mount,
+    /// The corner, if it may have other names, too: the file system takes upper and lower case for the same, or shortens names.
+    corner_by_inode: Option<u64>,
     /// Whether what is written has to be on the disk before it is acknowledged.
     sync: bool,
 }
@@ -71,6 +79,11 @@ impl Found {
         Found { kind, version: Version::of(stat), inode: stat.st_ino, mode: stat.st_mode }
     }
 
+    /// Is it the same thing under another name?
+    pub(super) fn is_same_as(&self, other: &Found) -> bool {
+        self.inode == other.inode && self.version.device == other.version.device
+    }
+
     pub(super) fn is_folder(&self) -> bool {
         self.kind == Kind::Folder
     }
@@ -91,15 +104,28 @@ pub(super) enum How {
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 impl Share {
-    /// Opens the folder, makes the server's corner in it, and empties that of what a server that was killed has left.
+    /// Opens the folder, and makes the server's corner in it. If another server has it the error is `ResourceBusy`.
     pub(super) fn open(folder: &Path, sync: bool) -> io::Result<Share> {
         let real = folder.canonicalize()?;
         let root = rustix::fs::openat(CWD, &real, FOLDER, Mode::empty())?;
         let private = make_folder(&root, OsStr::from_bytes(PRIVATE))?;
-        let device = rustix::fs::fstat(&root)?.st_dev;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let lock =
+            File::from(rustix::fs::openat(&private, "lock", flags, Mode::RUSR | Mode::WUSR)?);
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Err(io::ErrorKind::ResourceBusy.into()),
+            // A file system without locks.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOLCK) => {}
+            Err(error) => return Err(error.into()),
+        }
         let uploads = Arc::new(make_folder(&private, OsStr::new("uploads"))?);
         let trash = Arc::new(make_folder(&private, OsStr::new("trash"))?);
-        Ok(Share { root, real, uploads, trash, device, sync })
+        let other_case = look_at(root.as_fd(), OsStr::new(".DAPPLE"))?;
+        let own = Found::of(&rustix::fs::fstat(&private)?);
+        let corner_by_inode =
+            other_case.is_some_and(|other| other.is_same_as(&own)).then_some(own.inode);
+        let mount = Mount::of(&root)?;
+        Ok(Share { root, real, uploads, trash, _lock: lock, mount, corner_by_inode, sync })
     }
 
     /// The server's corner, for files of its own.
@@ -107,10 +133,14 @@ impl Share {
         self.real.join(OsStr::from_bytes(PRIVATE))
     }
 
-    /// Empties the corner. A tree may take long.
-    pub(super) fn clean(&self) -> io::Result<()> {
-        change::remove_members(&self.uploads)?;
-        change::remove_members(&self.trash)
+    /// Empties the corner of what a server that was killed has left, as far as that goes.
+    pub(super) fn clean(&self) {
+        for folder in [&self.uploads, &self.trash] {
+            if let Err(error) = remove::remove_members(folder) {
+                let corner = self.corner();
+                tracing::warn!(%error, ?corner, "something that was deleted cannot be removed");
+            }
+        }
     }
 
     /// What there is at a path.
@@ -148,6 +178,16 @@ impl Share {
     }
 
     fn open_beneath(&self, path: &DavPath, flags: OFlags, how: How) -> io::Result<OwnedFd> {
+        if let Some(corner) = self.corner_by_inode
+            && let Some(first) = path.as_bytes().split(|b| *b == b'/').next()
+            && look_at(
+                self.root.as_fd(),
+                OsStr::from_bytes(if first.is_empty() { b"." } else { first }),
+            )?
+            .is_some_and(|found| found.inode == corner)
+        {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let relative = relative(path);
         let mut resolve =
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
@@ -246,6 +286,28 @@ fn look_at(folder: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<Found>> {
         Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// A file system where it is mounted: within one, things can be renamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mount {
+    device: u64,
+    id: Option<u64>,
+}
+
+impl Mount {
+    fn of(fd: impl AsFd) -> io::Result<Mount> {
+        let device = rustix::fs::fstat(&fd)?.st_dev;
+        let told = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok();
+        let is_told = |mask: u32| StatxFlags::from_bits_retain(mask).contains(StatxFlags::MNT_ID);
+        let id = told.filter(|stat| is_told(stat.stx_mask)).map(|stat| stat.stx_mnt_id);
+        Ok(Mount { device, id })
+    }
+}
+
+/// A name that nobody has and that is not shown.
+fn hidden_name() -> OsString {
+    format!("{}-{}", String::from_utf8_lossy(PRIVATE), fresh_name()).into()
 }
 
 /// A name that nobody has.

@@ -10,8 +10,8 @@ use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps};
 
-use super::{Found, Kind, Share, fresh_name, look_at};
-use crate::files::path::{DavPath, PRIVATE};
+use super::{Found, Kind, Mount, Share, fresh_name, hidden_name, look_at};
+use crate::files::path::DavPath;
 
 /// A file that is not there yet. Dropped, it is gone.
 #[derive(Debug)]
@@ -36,12 +36,10 @@ impl Share {
     /// Where something can be made that is renamed into `parent` later: in the corner, if that is on the same file system, or else in
     /// `parent` under a name of the server's own.
     pub(super) fn hidden_place(&self, parent: OwnedFd) -> io::Result<(Arc<OwnedFd>, OsString)> {
-        let name = fresh_name();
-        if rustix::fs::fstat(&parent)?.st_dev == self.device {
-            return Ok((Arc::clone(&self.uploads), name.into()));
+        if Mount::of(&parent)? == self.mount {
+            return Ok((Arc::clone(&self.uploads), fresh_name().into()));
         }
-        let prefix = String::from_utf8_lossy(PRIVATE);
-        Ok((Arc::new(parent), format!("{prefix}-{name}").into()))
+        Ok((Arc::new(parent), hidden_name()))
     }
 
     /// Puts a file to its place, instead of `old`, as which it was looked at last; what is there is what `old` says, or the error is
@@ -78,7 +76,7 @@ impl Share {
             rename_to_nothing(&upload.folder, &upload.name, &parent, name)?;
         }
         upload.placed = true;
-        self.sync(&parent)?;
+        self.sync_done(&parent);
         Ok(Found::of(&rustix::fs::fstat(&upload.file)?))
     }
 }

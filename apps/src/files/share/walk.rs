@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, Dir};
+use rustix::fs::Dir;
 
-use super::{Found, Kind, Share};
+use super::{Found, Kind, Share, look_at};
 use crate::files::path::{DavPath, is_private_name};
 
 /// How far below a folder.
@@ -42,46 +42,42 @@ impl Walk {
         Ok(())
     }
 
-    /// The next one.
-    pub(in crate::files) fn next(&mut self, share: &Share) -> io::Result<Option<(DavPath, Found)>> {
+    /// The next one. What cannot be looked at is left out.
+    pub(in crate::files) fn next(&mut self, share: &Share) -> Option<(DavPath, Found)> {
         loop {
             let Some((path, folder, dir)) = &mut self.current else {
-                let Some(path) = self.folders.pop_front() else { return Ok(None) };
-                match self.enter(share, path) {
-                    Err(e)
-                        if super::is_missing(&e) || e.kind() == io::ErrorKind::PermissionDenied =>
-                    {
-                        continue;
-                    }
-                    entered => entered?,
+                let path = self.folders.pop_front()?;
+                if let Err(error) = self.enter(share, path.clone()) {
+                    tracing::debug!(?path, %error, "a folder is left out");
                 }
                 continue;
             };
-            let Some(entry) = dir.read() else {
-                self.current = None;
-                continue;
+            let entry = match dir.read() {
+                Some(Ok(entry)) => entry,
+                Some(Err(error)) => {
+                    tracing::debug!(?path, %error, "the rest of a folder is left out");
+                    self.current = None;
+                    continue;
+                }
+                None => {
+                    self.current = None;
+                    continue;
+                }
             };
-            let entry = entry?;
             let name = entry.file_name().to_bytes();
             if matches!(name, b"." | b"..") || is_private_name(name) {
                 continue;
             }
-            let stat = match rustix::fs::statat(
-                &*folder,
-                OsStr::from_bytes(name),
-                AtFlags::SYMLINK_NOFOLLOW,
-            ) {
-                Err(rustix::io::Errno::NOENT) => continue,
-                stat => stat?,
+            let Ok(Some(found)) = look_at(folder.as_fd(), OsStr::from_bytes(name)) else {
+                continue;
             };
-            let found = Found::of(&stat);
             let path = path.join(name);
             match found.kind {
                 Kind::Hidden => continue,
                 Kind::Folder if self.depth == Depth::All => self.folders.push_back(path.clone()),
                 _ => {}
             }
-            return Ok(Some((path, found)));
+            return Some((path, found));
         }
     }
 }

@@ -1,0 +1,143 @@
+//! What is going on on a connection: requests that are being answered, and bodies that are being sent.
+
+use std::collections::HashMap;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use hyper::body::{Frame, SizeHint};
+
+use super::dav::body::{Body, Piece};
+
+/// How long the client may take nothing of a body.
+const STALLED: Duration = Duration::from_secs(300);
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(super) struct Activity(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    next: u64,
+    /// `None`: it is being answered; otherwise when its body was last asked for more.
+    requests: HashMap<u64, Option<Instant>>,
+    /// When there was a request last.
+    last: Instant,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Doing {
+    Something,
+    /// For as long as was asked.
+    Nothing,
+    /// There is a body of which nothing is taken.
+    Stalled,
+}
+
+impl Activity {
+    pub(super) fn new() -> Activity {
+        let state = State { next: 0, requests: HashMap::new(), last: Instant::now() };
+        Activity(Arc::new(Mutex::new(state)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request has come.
+    pub(super) fn begin(&self) -> InFlight {
+        let mut state = self.lock();
+        let number = state.next;
+        state.next += 1;
+        state.requests.insert(number, None);
+        InFlight { activity: self.clone(), number }
+    }
+
+    pub(super) fn state(&self, now: Instant, idle: Duration) -> Doing {
+        let state = self.lock();
+        let is_stalled = |last: &Option<Instant>| last.is_some_and(|last| last + STALLED <= now);
+        if state.requests.values().any(is_stalled) {
+            Doing::Stalled
+        } else if state.requests.is_empty() && state.last + idle <= now {
+            Doing::Nothing
+        } else {
+            Doing::Something
+        }
+    }
+}
+
+/// A request that has not been answered to the end.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    activity: Activity,
+    number: u64,
+}
+
+impl InFlight {
+    /// It is answered, with this body.
+    pub(super) fn with(self, body: Body) -> Tracked {
+        self.asked();
+        Tracked { body, request: self }
+    }
+
+    fn asked(&self) {
+        self.activity.lock().requests.insert(self.number, Some(Instant::now()));
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut state = self.activity.lock();
+        state.requests.remove(&self.number);
+        state.last = Instant::now();
+    }
+}
+
+/// A body that is being sent.
+pub(super) struct Tracked {
+    body: Body,
+    request: InFlight,
+}
+
+impl hyper::body::Body for Tracked {
+    type Data = Piece;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Piece>>>> {
+        self.request.asked();
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_and_stalled() {
+        let idle = Duration::from_secs(10);
+        let activity = Activity::new();
+        let now = Instant::now();
+        let at = |seconds| activity.state(now + Duration::from_secs(seconds), idle);
+        assert_eq!((at(0), at(11)), (Doing::Something, Doing::Nothing));
+        let request = activity.begin();
+        assert_eq!(at(10_000), Doing::Something, "an answer may take its time");
+        let body = request.with(Body::Empty);
+        assert_eq!((at(299), at(302)), (Doing::Something, Doing::Stalled));
+        drop(body);
+        assert_eq!((at(9), at(11)), (Doing::Something, Doing::Nothing));
+    }
+}

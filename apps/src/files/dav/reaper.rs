@@ -1,0 +1,55 @@
+//! Who takes apart what was deleted: one after the other, so that large trees do not take all the threads for blocking work.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dapple::Handle;
+
+use crate::files::share::remove::Trash;
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reaper(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Trash>,
+    is_at_it: bool,
+}
+
+impl Reaper {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has it removed beside the workers.
+    pub(super) fn take(&self, trash: Trash, handle: &Handle) {
+        if trash.is_empty() {
+            return;
+        }
+        {
+            let mut state = self.state();
+            state.waiting.push_back(trash);
+            if std::mem::replace(&mut state.is_at_it, true) {
+                return;
+            }
+        }
+        let this = self.clone();
+        handle.offload(move || this.work()).detach();
+    }
+
+    fn work(&self) {
+        loop {
+            let next = {
+                let mut state = self.state();
+                let next = state.waiting.pop_front();
+                state.is_at_it = next.is_some();
+                next
+            };
+            let Some(trash) = next else { return };
+            if let Err(error) = trash.remove() {
+                tracing::warn!(%error, "something that was deleted takes room until the next start");
+            }
+        }
+    }
+}

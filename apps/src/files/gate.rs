@@ -1,0 +1,132 @@
+//! A gate: so many may be inside at once, a few more wait in line, and who comes after them is turned away.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_channel::oneshot;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(super) struct Gate(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    state: Mutex<State>,
+    most_waiting: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    free: usize,
+    waiting: VecDeque<oneshot::Sender<Pass>>,
+}
+
+/// Somebody is inside, until it is dropped.
+#[derive(Debug)]
+#[must_use = "who drops it is out again"]
+pub(super) struct Pass(Option<Arc<Inner>>);
+
+impl Gate {
+    pub(super) fn new(inside: usize, most_waiting: usize) -> Gate {
+        let state = Mutex::new(State { free: inside, waiting: VecDeque::new() });
+        Gate(Arc::new(Inner { state, most_waiting }))
+    }
+
+    /// Goes in, in the order of coming; `None`: too many wait already.
+    pub(super) async fn enter(&self) -> Option<Pass> {
+        let told = {
+            let mut state = self.0.state();
+            if state.free > 0 {
+                state.free -= 1;
+                return Some(Pass(Some(Arc::clone(&self.0))));
+            }
+            // Those who have given up do not count.
+            state.waiting.retain(|waiting| !waiting.is_canceled());
+            if state.waiting.len() >= self.0.most_waiting {
+                return None;
+            }
+            let (tell, told) = oneshot::channel();
+            state.waiting.push_back(tell);
+            told
+        };
+        told.await.ok()
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Pass {
+    /// The next one who still waits gets it.
+    fn drop(&mut self) {
+        let Some(mut gate) = self.0.take() else { return };
+        loop {
+            let next = {
+                let mut state = gate.state();
+                match state.waiting.pop_front() {
+                    Some(next) => next,
+                    None => {
+                        state.free += 1;
+                        return;
+                    }
+                }
+            };
+            match next.send(Pass(Some(gate))) {
+                Ok(()) => return,
+                // That one has given up.
+                Err(mut back) => match back.0.take() {
+                    Some(back) => gate = back,
+                    None => return,
+                },
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    fn now<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn some_are_in_some_wait_and_others_are_turned_away() {
+        let gate = Gate::new(1, 2);
+        let Poll::Ready(Some(one)) = now(pin!(gate.enter())) else { panic!() };
+        let mut second = pin!(gate.enter());
+        let mut third = Box::pin(gate.enter());
+        assert!(now(second.as_mut()).is_pending() && now(third.as_mut()).is_pending());
+        assert!(matches!(now(pin!(gate.enter())), Poll::Ready(None)));
+        drop(third);
+        let mut fourth = pin!(gate.enter());
+        assert!(now(fourth.as_mut()).is_pending(), "there is room in the line again");
+        drop(one);
+        assert!(now(fourth.as_mut()).is_pending());
+        let Poll::Ready(Some(second)) = now(second.as_mut()) else { panic!() };
+        drop(second);
+        let Poll::Ready(Some(fourth)) = now(fourth.as_mut()) else { panic!() };
+        drop(fourth);
+        assert!(matches!(now(pin!(gate.enter())), Poll::Ready(Some(_))));
+    }
+
+    #[test]
+    fn one_who_gives_up_at_the_last_moment_loses_no_place() {
+        let gate = Gate::new(1, 5);
+        let Poll::Ready(Some(one)) = now(pin!(gate.enter())) else { panic!() };
+        let mut second = Box::pin(gate.enter());
+        assert!(now(second.as_mut()).is_pending());
+        // It is given the pass, and goes without having taken it.
+        drop(one);
+        drop(second);
+        assert!(matches!(now(pin!(gate.enter())), Poll::Ready(Some(_))));
+    }
+}
