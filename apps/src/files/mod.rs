@@ -244,7 +244,7 @@ fn serve_folder(args: &ArgMatches) -> Result<(), String> {
         _ => Identity::own(&state, &names)?,
     };
     let secrets = [args.get_one("key"), args.get_one("cert"), Some(&state)];
-    secrets.into_iter().flatten().try_for_each(|secret| check_outside(folder, secret))?;
+    secrets.into_iter().flatten().try_for_each(|secret: &PathBuf| check_outside(folder, secret))?;
     let (share, store) = open(folder, !args.get_flag("no-sync"))?;
     let shown = share.to_string();
 
@@ -289,7 +289,7 @@ fn serve_folder(args: &ArgMatches) -> Result<(), String> {
 }
 
 /// Who may read the folder is not to read the server's key.
-fn check_outside(folder: &Path, secret: &PathBuf) -> Result<(), String> {
+fn check_outside(folder: &Path, secret: &Path) -> Result<(), String> {
     let real = |path: &Path| path.canonicalize().map_err(|e| format!("{}: {e}", path.display()));
     let folder =
         folder.canonicalize().map_err(|e| format!("cannot serve {}: {e}", folder.display()))?;
