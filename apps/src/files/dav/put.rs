@@ -24,26 +24,26 @@ use crate::files::share::{Found, Kind, Share};
 /// Bytes that are written at once, about.
 const PIECE: usize = 512 * 1024;
 
-/// Pieces that are smaller are copied together: each may hold on to a buffer that is much larger.
+/// Gathered that are smaller are copied together: each may hold on to a buffer that is much larger.
 const LITTLE: usize = 32 * 1024;
 
 /// What has been received.
 enum Received {
     /// All of it, and little: it is written where it is put to its place.
-    Small(Pieces),
+    Small(Gathered),
     Large(Kept),
 }
 
 /// Bytes that have been received and are to be written.
 #[derive(Default)]
-struct Pieces {
+struct Gathered {
     pieces: Vec<Bytes>,
     size: usize,
     /// The last of them, as long as it grows.
     little: BytesMut,
 }
 
-impl Pieces {
+impl Gathered {
     fn push(&mut self, bytes: Bytes) {
         self.size += bytes.len();
         if bytes.len() < LITTLE {
@@ -100,7 +100,7 @@ impl Dav {
         let _pass = self.gates.uploads.enter().await.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
         let announced = body.body.size_hint().exact();
         let received = if announced.is_some_and(|len| len <= PIECE as u64) {
-            let mut pieces = Pieces::default();
+            let mut pieces = Gathered::default();
             while let Some(bytes) = self.next_bytes(body).await? {
                 pieces.push(bytes);
             }
@@ -165,7 +165,7 @@ impl Dav {
             Ok::<_, Problem>(Kept { upload: Some(upload), handle: dav.handle.clone() })
         };
         let mut kept = self.handle.offload(begin).await??;
-        let mut pieces = Pieces::default();
+        let mut pieces = Gathered::default();
         let mut writing: Option<JoinHandle<io::Result<Kept>>> = None;
         while let Some(bytes) = self.next_bytes(body).await? {
             pieces.push(bytes);

@@ -93,10 +93,12 @@ impl Dav {
             _ => return Err(StatusCode::BAD_REQUEST.into()),
         };
         // A large tree takes long, and a place among those who do blocking work.
-        let _pass = self.gates.trees.enter().await.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+        let pass = self.gates.trees.enter().await.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
         let (from, target) = (call.path.clone(), to.clone());
         let areas = vec![Area::all(&from), Area::all(&to)];
         let transfer = move |dav: &Dav, locks: &std::sync::Arc<Locks>| {
+            // Also if nobody waits for it any more.
+            let _pass = pass;
             let found = shown(&dav.share, &call.path)?;
             let replaced = dav.share.look_for(&to)?;
             if replaced.is_some_and(|old| old.kind == Kind::Hidden) {
