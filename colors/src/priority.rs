@@ -20,9 +20,14 @@ impl Priority {
     /// From the highest to the lowest.
     pub const ALL: [Priority; 3] = [Priority::High, Priority::Normal, Priority::Low];
 
+    /// Is it served before the other one?
+    pub fn is_higher_than(self, other: Priority) -> bool {
+        (self as u8) < other as u8
+    }
+
     /// The higher one of the two.
     pub fn or_higher(self, other: Priority) -> Priority {
-        if (other as u8) < self as u8 { other } else { self }
+        if other.is_higher_than(self) { other } else { self }
     }
 }
 

@@ -12,6 +12,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::panic::Location;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use crate::runtime::core::{Core, CoreRef};
@@ -151,16 +152,11 @@ impl Pool {
                 break;
             }
             state.idle += 1;
-            let (back, timed_out) = match self.changed.wait_timeout(state, IDLE) {
-                Ok((back, timeout)) => (back, timeout.timed_out()),
-                Err(poisoned) => {
-                    let (back, timeout) = poisoned.into_inner();
-                    (back, timeout.timed_out())
-                }
-            };
+            let waited = self.changed.wait_timeout(state, IDLE);
+            let (back, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
             state = back;
             state.idle -= 1;
-            if timed_out && state.queue.is_empty() {
+            if timeout.timed_out() && state.queue.is_empty() {
                 break;
             }
         }

@@ -1,6 +1,6 @@
 //! A gate: so many may be inside at once, a few more wait in line, and who comes after them is turned away.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_channel::oneshot;
@@ -19,6 +19,29 @@ struct Inner {
 struct State {
     free: usize,
     waiting: VecDeque<oneshot::Sender<Pass>>,
+}
+
+/// A gate for each user: nobody keeps the others out.
+#[derive(Clone, Debug)]
+pub(super) struct Gates {
+    gates: Arc<Mutex<HashMap<Arc<str>, Gate>>>,
+    inside: usize,
+    most_waiting: usize,
+}
+
+impl Gates {
+    pub(super) fn new(inside: usize, most_waiting: usize) -> Gates {
+        Gates { gates: Arc::default(), inside, most_waiting }
+    }
+
+    pub(super) async fn enter(&self, user: &Arc<str>) -> Option<Pass> {
+        let gate = {
+            let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+            let gate = gates.entry(Arc::clone(user));
+            gate.or_insert_with(|| Gate::new(self.inside, self.most_waiting)).clone()
+        };
+        gate.enter().await
+    }
 }
 
 /// Somebody is inside, until it is dropped.

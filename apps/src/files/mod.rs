@@ -39,6 +39,7 @@ use self::meta::Meta;
 use self::meta::store::Store;
 use self::serve::{Connections, Server};
 use self::share::Share;
+use self::share::remove::Trash;
 use crate::common::process::{self, Signals};
 use crate::common::runtime::{self, seconds};
 
@@ -46,7 +47,7 @@ use crate::common::runtime::{self, seconds};
 const OTHER_DESCRIPTORS: u64 = 200;
 
 /// Descriptors that a connection may need: its socket, a file, folders on the way to it.
-const PER_CONNECTION: u64 = 4;
+const PER_CONNECTION: u64 = 8;
 
 /// Connections without a setting, at most: each may hold memory.
 const MOST_CONNECTIONS: u64 = 10_000;
@@ -245,7 +246,7 @@ fn serve_folder(args: &ArgMatches) -> Result<(), String> {
     };
     let secrets = [args.get_one("key"), args.get_one("cert"), Some(&state)];
     secrets.into_iter().flatten().try_for_each(|secret: &PathBuf| check_outside(folder, secret))?;
-    let (share, store) = open(folder, !args.get_flag("no-sync"))?;
+    let (share, store, leftovers) = open(folder, !args.get_flag("no-sync"))?;
     let shown = share.to_string();
 
     let rt = runtime::build(args, "files").map_err(|e| format!("cannot start the runtime: {e}"))?;
@@ -263,6 +264,7 @@ fn serve_folder(args: &ArgMatches) -> Result<(), String> {
         connections: Connections::new(usize::try_from(most).unwrap_or(usize::MAX)),
         idle: Duration::from_secs(*args.get_one("idle-timeout").expect("it has a default")),
     });
+    server.dav.clear_up(leftovers);
     let signals = Signals::new(&io).map_err(|e| format!("cannot handle signals: {e}"))?;
     let accepting = Arc::clone(&server);
     let on_accept = move |stream, cx: &mut dapple::Cx| serve::accept(&accepting, stream, cx);
@@ -303,8 +305,8 @@ fn check_outside(folder: &Path, secret: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Opens the folder and its store, and clears up what a server that was killed has left.
-fn open(folder: &Path, sync: bool) -> Result<(Share, Store), String> {
+/// Opens the folder and its store, and finishes what a server that was killed has begun; what it has left is still to be removed.
+fn open(folder: &Path, sync: bool) -> Result<(Share, Store, Vec<Trash>), String> {
     let failed = |e: &dyn std::fmt::Display| format!("cannot serve {}: {e}", folder.display());
     let share = Share::open(folder, sync).map_err(|e| match e.kind() {
         io::ErrorKind::ResourceBusy => failed(&"another server serves this folder already"),
@@ -312,8 +314,8 @@ fn open(folder: &Path, sync: bool) -> Result<(Share, Store), String> {
     })?;
     let store = Store::open(&share.corner().join("properties.redb")).map_err(|e| failed(&e))?;
     recover::recover(&share, &store).map_err(|e| failed(&e))?;
-    share.clean();
-    Ok((share, store))
+    let leftovers = share.leftovers().map_err(|e| failed(&e))?;
+    Ok((share, store, leftovers))
 }
 
 /// The names in the certificate: those of the command line, that of this machine, and where it listens.

@@ -5,7 +5,8 @@ use std::io;
 
 use super::meta::store::{Intent, Left, Store, StoreError};
 use super::path::DavPath;
-use super::share::Share;
+use super::share::remove::Trash;
+use super::share::{Found, Share};
 
 /// Finishes or forgets each of them.
 pub(super) fn recover(share: &Share, store: &Store) -> Result<(), StoreError> {
@@ -27,14 +28,21 @@ fn was_done(share: &Share, intent: &Intent) -> io::Result<bool> {
         Intent::Delete { path, inode } => Ok(inode_of(share, path)? != Some(*inode)),
         Intent::Copy { to, inode, .. } => Ok(inode_of(share, to)? == Some(*inode)),
         Intent::Move { from, to, inode, left } => {
-            if inode_of(share, to)? != Some(*inode) {
+            let now = inode_of(share, to)?;
+            if now != Some(*inode) {
+                let is_it = |found: &Found| Some(Left::of(found)) == *left;
+                if now.is_none() && left.is_some() && !share.put_back(is_it, to)? {
+                    tracing::warn!(?to, "what was there is gone");
+                }
                 return Ok(false);
             }
             // The last step may still have to be made.
             if let Some(found) = share.look_for(from)?
                 && Some(Left::of(&found)) == *left
             {
-                share.delete(from, &found)?.remove()?;
+                if let Err(error) = share.delete(from, &found).and_then(Trash::remove) {
+                    tracing::warn!(%error, ?from, "what was replaced cannot be removed");
+                }
             }
             Ok(true)
         }
@@ -132,6 +140,21 @@ mod tests {
         assert_eq!(fs::read_to_string(world.folder.path().join("old/in")).unwrap(), "new/in");
         assert_eq!(world.property("old/in").as_deref(), Some("<p>new/in</p>"));
         assert_eq!(world.property("new/in"), None);
+    }
+
+    #[test]
+    fn what_was_put_aside_gets_its_place_back() {
+        let world = World::new();
+        let inode = world.dir("new");
+        world.dir("old");
+        let left = Some(Left::of(&world.share.look(&path("old")).unwrap()));
+        let intent = Intent::Move { from: path("new"), to: path("old"), inode, left };
+        // As the server does it where folders cannot change places, up to where it was killed.
+        world.rename("old", ".dapple/trash/x");
+        world.recover(&intent);
+        assert_eq!(fs::read_to_string(world.folder.path().join("old/in")).unwrap(), "old/in");
+        assert!(world.folder.path().join("new/in").exists());
+        assert_eq!(world.property("old/in").as_deref(), Some("<p>old/in</p>"));
     }
 
     #[test]

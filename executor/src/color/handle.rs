@@ -1,4 +1,4 @@
-//! The handle of a color, and its builder.
+//! The handle of a color.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

@@ -67,7 +67,7 @@ impl Marks {
 
     /// Under the lock. True: it was lower.
     pub(super) fn raise(&self, class: Priority) -> bool {
-        let is_higher = class.or_higher(self.priority()) != self.priority();
+        let is_higher = class.is_higher_than(self.priority());
         if is_higher {
             self.set(class);
         }

@@ -141,7 +141,7 @@ impl Set {
 
     /// A request has come to the front of its color's queue.
     pub(crate) fn has_come_to(&self, color: &ColorCell) {
-        if is_higher(self.class, color.own_priority()) {
+        if self.class.is_higher_than(color.own_priority()) {
             color.unboost(self.class);
         }
     }
@@ -324,11 +324,7 @@ fn choose_class(core: &Core, places: &mut [Place]) -> Priority {
     let own = |place: &Place| unsafe { place.cell.as_ref() }.own_priority();
     let class = places.iter().map(own).fold(Priority::Low, Priority::or_higher);
     for place in places {
-        place.boost = is_higher(class, own(place)).then_some(class);
+        place.boost = class.is_higher_than(own(place)).then_some(class);
     }
     class
-}
-
-fn is_higher(class: Priority, than: Priority) -> bool {
-    class != than && class.or_higher(than) == class
 }

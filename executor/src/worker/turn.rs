@@ -120,7 +120,7 @@ impl Local {
         loop {
             match catch_unwind(AssertUnwindSafe(|| self.turn_loop(&mut progress))) {
                 Ok(()) => break,
-                // SAFETY: an event of it panicked, so we hold the color.
+                // An event of it panicked: we still hold the color.
                 Err(payload) => {
                     self.event_panicked(payload, progress.link, progress.color().label());
                     progress.leave_bound();
@@ -341,7 +341,7 @@ impl Local {
             p.color().debug_hold(self.index);
             special.has_readers = false;
         }
-        p.special = (special.has_readers || special.is_bounded).then_some(special);
+        p.special = special.is_bounded.then_some(special);
         true
     }
 

@@ -23,6 +23,9 @@ use mio::{Interest, Token};
 use super::listener::TcpStream;
 use crate::reactor::{Io, Readiness, Ready, Site};
 
+/// Slices that the system takes at once (IOV_MAX): more are not looked at.
+const MOST_SLICES: usize = 1024;
+
 /// One direction of a stream.
 #[derive(Default)]
 struct Direction(Mutex<State>);
@@ -288,7 +291,7 @@ impl AsyncStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let most = bufs.iter().map(|buf| buf.len()).sum();
+        let most = bufs.iter().take(MOST_SLICES).map(|buf| buf.len()).sum();
         self.edges.write.poll_bytes(cx, most, || (&self.stream).write_vectored(bufs))
     }
 
@@ -325,7 +328,7 @@ impl AsyncRead for AsyncStream {
         cx: &mut Context<'_>,
         bufs: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        let most = bufs.iter().map(|buf| buf.len()).sum();
+        let most = bufs.iter().take(MOST_SLICES).map(|buf| buf.len()).sum();
         self.edges.read.poll_bytes(cx, most, || (&self.stream).read_vectored(bufs))
     }
 }

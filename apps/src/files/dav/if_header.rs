@@ -1,6 +1,7 @@
 //! The If field (RFC 4918, section 10.4): lists of conditions on the state of resources.
 
 use std::str::Chars;
+use std::sync::Arc;
 
 /// The whole field: one of its lists has to hold.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,7 +13,7 @@ pub(in crate::files) struct IfHeader {
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::files) struct List {
     /// The URL of the resource; `None`: that of the request.
-    pub(in crate::files) resource: Option<String>,
+    pub(in crate::files) resource: Option<Arc<str>>,
     pub(in crate::files) conditions: Vec<Condition>,
 }
 
@@ -30,8 +31,8 @@ pub(in crate::files) enum State {
     Etag(String),
 }
 
-/// Lists and conditions of one field, at most.
-const MOST: usize = 1000;
+/// Conditions of one field, at most.
+const MOST: usize = 128;
 
 impl IfHeader {
     /// `None`: it is not well-formed.
@@ -49,7 +50,7 @@ impl IfHeader {
                     if !tag_has_list || (!lists.is_empty() && resource.is_none()) {
                         return None;
                     }
-                    resource = Some(until(&mut rest, '>')?);
+                    resource = Some(Arc::from(until(&mut rest, '>')?));
                     tag_has_list = false;
                 }
                 Some('(') => {
@@ -61,7 +62,7 @@ impl IfHeader {
                 }
                 Some(_) => return None,
             }
-            if lists.len() > MOST {
+            if lists.iter().map(|list| list.conditions.len()).sum::<usize>() > MOST {
                 return None;
             }
         }

@@ -33,6 +33,7 @@ impl Dav {
             return self.refresh(call).await;
         }
         let wanted = wanted(&call, &xml::parse(&body)?)?;
+        let user = Arc::clone(&call.client.user);
         let area = if wanted.deep { Area::all(&call.path) } else { Area::one(&call.path) };
         let prepare = move |dav: &Dav, locks: &Arc<_>| {
             let found = dav.share.look_for(&call.path)?;
@@ -49,13 +50,13 @@ impl Dav {
             if found.is_none() {
                 super::tree::check_parent(&dav.share, &call.path)?;
                 // What is locked is there, if only as an empty file.
-                forgotten = dav.forget(&call.path);
+                forgotten = dav.meta.store().forget(&call.path);
                 let upload = dav.share.begin_upload(&call.path)?;
                 dav.share.finish_upload(upload, &call.path, None)?;
             }
             Ok((new_lock(&call, wanted, found.as_ref())?, found.is_none(), forgotten))
         };
-        self.change(vec![area], prepare, |dav, (lock, created, forgotten)| async move {
+        self.change(&user, vec![area], prepare, |dav, (lock, created, forgotten)| async move {
             if forgotten {
                 dav.meta.changed().await?;
             }
@@ -148,6 +149,7 @@ fn check_free(
     call: &Call,
     wanted: &Wanted,
 ) -> Result<(), Problem> {
+    locks.check_room(&call.path, &call.client.user)?;
     let free = locks.check_new(&call.path, wanted.deep, wanted.exclusive, Instant::now());
     free.map_err(|error| match error {
         LockError::Locked(path) => Problem::ConflictingLock(path),

@@ -38,12 +38,13 @@ use self::body::{Body, Buffers};
 use self::call::Call;
 use self::problem::{Outcome, Problem};
 use self::reaper::Reaper;
-use super::gate::Gate;
+use super::gate::{Gate, Gates};
 use super::login::User;
 use super::meta::Meta;
 use super::meta::claims::Area;
 use super::meta::locks::Locks;
 use super::share::Share;
+use super::share::remove::Trash;
 
 /// How long a client may send nothing of a body that it has begun.
 const BODY_SILENCE: Duration = Duration::from_secs(60);
@@ -66,7 +67,7 @@ pub(super) struct Dav {
     meta: Arc<Meta>,
     handle: Handle,
     buffers: Buffers,
-    gates: Gates,
+    gates: Limits,
     reaper: Reaper,
     /// When the store was last reopened, or tried to be.
     healed: Arc<Mutex<Option<Instant>>>,
@@ -74,13 +75,13 @@ pub(super) struct Dav {
 
 /// How much may be going on at once.
 #[derive(Clone)]
-struct Gates {
+struct Limits {
     /// Changes of any kind.
-    changes: Gate,
-    /// Copies and moves.
-    trees: Gate,
+    changes: Gates,
     /// Bodies that are being received.
-    uploads: Gate,
+    uploads: Gates,
+    /// Copies, of all users.
+    trees: Gate,
 }
 
 /// A body, and whether any of it has been asked for: then a client that waits for that has been told to send it.
@@ -93,10 +94,10 @@ impl Dav {
     pub(super) fn new(share: Arc<Share>, meta: Arc<Meta>, handle: &Handle) -> Dav {
         // Half of the threads that there are for blocking work at least.
         let trees = (2 * handle.workers()).max(4);
-        let gates = Gates {
-            changes: Gate::new(256, 1024),
-            trees: Gate::new(trees, 256),
-            uploads: Gate::new(256, 1024),
+        let gates = Limits {
+            changes: Gates::new(64, 1024),
+            uploads: Gates::new(64, 1024),
+            trees: Gate::new(trees, usize::MAX),
         };
         Dav {
             share,
@@ -107,6 +108,11 @@ impl Dav {
             reaper: Reaper::default(),
             healed: Arc::default(),
         }
+    }
+
+    /// What a server that was killed has left is taken apart.
+    pub(super) fn clear_up(&self, leftovers: Vec<Trash>) {
+        leftovers.into_iter().for_each(|trash| self.reaper.take(trash, &self.handle));
     }
 
     /// Answers a request of a user.
@@ -166,18 +172,47 @@ impl Dav {
 
     /// Runs a change under a claim of its areas, to its end. `blocking` is run beside the workers and gets the locks that there
     /// are; `then` gets what it returned, and the claim is held until it has.
-    async fn change<T, F, G, Fut>(&self, areas: Vec<Area>, blocking: F, then: G) -> Outcome
+    async fn change<T, F, G, Fut>(
+        &self,
+        user: &Arc<str>,
+        areas: Vec<Area>,
+        blocking: F,
+        then: G,
+    ) -> Outcome
     where
         T: Send + 'static,
         F: FnOnce(&Dav, &Arc<Locks>) -> Result<T, Problem> + Send + 'static,
         G: FnOnce(Dav, T) -> Fut + Send + 'static,
         Fut: Future<Output = Outcome> + Send,
     {
-        let pass = self.gates.changes.enter().await.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+        self.change_through(None, user, areas, blocking, then).await
+    }
+
+    /// The same, through a gate, too, once it has the claim.
+    async fn change_through<T, F, G, Fut>(
+        &self,
+        gate: Option<Gate>,
+        user: &Arc<str>,
+        areas: Vec<Area>,
+        blocking: F,
+        then: G,
+    ) -> Outcome
+    where
+        T: Send + 'static,
+        F: FnOnce(&Dav, &Arc<Locks>) -> Result<T, Problem> + Send + 'static,
+        G: FnOnce(Dav, T) -> Fut + Send + 'static,
+        Fut: Future<Output = Outcome> + Send,
+    {
+        let pass = self.gates.changes.enter(user).await;
+        let pass = pass.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
         let this = self.clone();
         let task = self.handle.spawn(&self.handle.new_color(), async move {
             let _pass = pass;
             let (claim, locks) = this.meta.claim(areas).await?;
+            let _pass = match gate {
+                Some(gate) => gate.enter().await,
+                None => None,
+            };
             let dav = this.clone();
             let outcome = this.handle.offload(move || blocking(&dav, &locks)).await;
             let response = then(this, outcome??).await;
@@ -197,7 +232,7 @@ impl Dav {
             *healed = Some(Instant::now());
         }
         let this = self.clone();
-        let heal = async move { drop(this.meta.heal(&this.handle).await) };
+        let heal = async move { drop(this.meta.heal().await) };
         self.handle.spawn(&self.handle.new_color(), heal).detach();
     }
 

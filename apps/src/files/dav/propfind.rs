@@ -26,6 +26,10 @@ use crate::files::share::{Found, Share};
 /// Resources below a folder that are listed with all below them, at most. The answer says if there are more.
 const MOST_LISTED: usize = 100_000;
 
+/// Properties that can be asked for at once, and bytes of their names, at most.
+const MOST_NAMES: usize = 500;
+const MOST_NAMES_BYTES: usize = 32 * 1024;
+
 /// Bytes of a document that are made at once.
 const PIECE: usize = 32 * 1024;
 
@@ -79,9 +83,9 @@ impl Dav {
 
 /// Is there any dead property? A store that cannot be read is no reason not to list.
 fn has_some(properties: &View) -> bool {
-    !properties.is_empty().unwrap_or_else(|error| {
+    properties.has_some().unwrap_or_else(|error| {
         tracing::error!("{error}");
-        true
+        false
     })
 }
 
@@ -90,17 +94,33 @@ fn want(document: &xml::Element) -> Result<Want, Problem> {
     if !document.name.is_dav("propfind") {
         return Err(bad());
     }
-    let names = |element: &xml::Element| element.elements().map(|e| e.name.clone()).collect();
+    let names = |element: &xml::Element| {
+        let mut names: Vec<Name> = element.elements().map(|e| e.name.clone()).collect();
+        names.sort();
+        names.dedup();
+        names
+    };
     let (prop, all, only_names) =
         (document.child("prop"), document.child("allprop"), document.child("propname"));
-    match (prop, all, only_names) {
-        (Some(prop), None, None) => Ok(Want::These(names(prop))),
+    let want = match (prop, all, only_names) {
+        (Some(prop), None, None) => Want::These(names(prop)),
         (None, Some(_), None) => {
-            Ok(Want::All(document.child("include").map(names).unwrap_or_default()))
+            Want::All(document.child("include").map(names).unwrap_or_default())
         }
-        (None, None, Some(_)) => Ok(Want::Names),
-        _ => Err(bad()),
+        (None, None, Some(_)) => Want::Names,
+        _ => return Err(bad()),
+    };
+    // The answer names them for each resource.
+    if let Want::These(names) | Want::All(names) = &want {
+        let bytes: usize = names.iter().map(|name| name.space.len() + name.local.len()).sum();
+        if names.len() > MOST_NAMES || bytes > MOST_NAMES_BYTES {
+            return Err(Problem::Told(
+                StatusCode::BAD_REQUEST,
+                "too many properties are asked for",
+            ));
+        }
     }
+    Ok(want)
 }
 
 /// A document that is being made.

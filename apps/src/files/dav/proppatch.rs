@@ -1,5 +1,7 @@
 //! PROPPATCH: dead properties are set and removed, all or none.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 
 use super::body::Body;
@@ -17,8 +19,8 @@ impl Dav {
         // A large one takes a while.
         let parse = move || changes(&xml::parse(&document)?);
         let changes = self.handle.offload(parse).await??;
-        let areas = vec![Area::one(&call.path)];
-        let patch = move |dav: &Dav, locks: &std::sync::Arc<_>| {
+        let (areas, user) = (vec![Area::one(&call.path)], Arc::clone(&call.client.user));
+        let patch = move |dav: &Dav, locks: &Arc<_>| {
             let found = super::tree::shown(&dav.share, &call.path)?;
             call.check(&dav.share, locks, Some(&found), &[Change::Contents(call.path.clone())])?;
             let is_protected = |(name, _): &(Name, _)| is_live(name);
@@ -34,7 +36,7 @@ impl Dav {
             }
             Ok((answer(&call, found.is_folder(), &changes, outcome), outcome == StatusCode::OK))
         };
-        self.change(areas, patch, |dav, (text, changed)| async move {
+        self.change(&user, areas, patch, |dav, (text, changed)| async move {
             if changed {
                 dav.meta.changed().await?;
             }

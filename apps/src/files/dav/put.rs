@@ -97,7 +97,8 @@ impl Dav {
             return Err(Problem::Told(StatusCode::BAD_REQUEST, why));
         }
         let modified = modified(&call)?;
-        let _pass = self.gates.uploads.enter().await.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+        let pass = self.gates.uploads.enter(&call.client.user).await;
+        let _pass = pass.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
         let announced = body.body.size_hint().exact();
         let received = if announced.is_some_and(|len| len <= PIECE as u64) {
             let mut pieces = Gathered::default();
@@ -108,8 +109,9 @@ impl Dav {
         } else {
             Received::Large(self.receive(&call, body, announced).await?)
         };
-        let path = call.path.clone();
+        let (path, user) = (call.path.clone(), Arc::clone(&call.client.user));
         self.change(
+            &user,
             vec![Area::one(&call.path)],
             move |dav, locks| {
                 let old = look(&dav.share, &call, locks)?;
@@ -124,7 +126,7 @@ impl Dav {
                 if let Some(modified) = modified {
                     upload.set_modified(modified)?;
                 }
-                let forgotten = old.is_none() && dav.forget(&call.path);
+                let forgotten = old.is_none() && dav.meta.store().forget(&call.path);
                 let new = dav.share.finish_upload(upload, &call.path, old.as_ref())?;
                 Ok((old.is_some(), new, forgotten))
             },

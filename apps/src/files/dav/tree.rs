@@ -1,6 +1,7 @@
 //! MKCOL, DELETE, COPY and MOVE.
 
 use std::io;
+use std::sync::Arc;
 
 use http::StatusCode;
 use hyper::body::Body as _;
@@ -30,19 +31,19 @@ impl Dav {
         if !body.body.is_end_stream() && self.next_bytes(body).await?.is_some() {
             return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE.into());
         }
-        let areas = vec![Area::one(&call.path)];
-        let make = move |dav: &Dav, locks: &std::sync::Arc<Locks>| {
+        let (areas, user) = (vec![Area::one(&call.path)], Arc::clone(&call.client.user));
+        let make = move |dav: &Dav, locks: &Arc<Locks>| {
             let found = dav.share.look_for(&call.path)?;
             if found.is_some() {
                 return Err(StatusCode::METHOD_NOT_ALLOWED.into());
             }
             check_parent(&dav.share, &call.path)?;
             call.check(&dav.share, locks, None, &[Change::Existence(call.path.clone())])?;
-            let forgotten = dav.forget(&call.path);
+            let forgotten = dav.meta.store().forget(&call.path);
             dav.share.make_folder(&call.path)?;
             Ok(forgotten)
         };
-        self.change(areas, make, |dav, forgotten| async move {
+        self.change(&user, areas, make, |dav, forgotten| async move {
             if forgotten {
                 dav.meta.changed().await?;
             }
@@ -58,18 +59,26 @@ impl Dav {
         if !matches!(call.depth()?, None | Some(DepthField::Infinity)) {
             return Err(StatusCode::BAD_REQUEST.into());
         }
-        let path = call.path.clone();
-        let delete = move |dav: &Dav, locks: &std::sync::Arc<Locks>| {
+        let (path, user) = (call.path.clone(), Arc::clone(&call.client.user));
+        let delete = move |dav: &Dav, locks: &Arc<Locks>| {
             let found = shown(&dav.share, &call.path)?;
             call.check(&dav.share, locks, Some(&found), &[Change::Existence(call.path.clone())])?;
             let intent = Intent::Delete { path: call.path.clone(), inode: found.inode };
             // A store that is full is no reason not to make room; what is left in it is forgotten when the path is used again.
-            let properties = dav.has_properties(&call.path).unwrap_or(false);
-            let number = if properties { dav.meta.store().intend(&intent).ok() } else { None };
-            let trash = dav.settled(number, &intent, dav.share.delete(&call.path, &found))?;
-            Ok(Changed { replaced: true, trash, properties })
+            let store = dav.meta.store();
+            let has_properties = store.has_within(&call.path);
+            let number = match has_properties {
+                Ok(false) => None,
+                Ok(true) | Err(_) => store.intend(&intent).ok(),
+            };
+            let deleted = dav.share.delete(&call.path, &found);
+            if !matches!(has_properties, Ok(false)) && number.is_none() && deleted.is_ok() {
+                store.forget(&call.path);
+            }
+            let trash = dav.settled(number, &intent, deleted)?;
+            Ok(Changed { replaced: true, trash, properties: !matches!(has_properties, Ok(false)) })
         };
-        self.change(vec![Area::all(&path)], delete, |dav, changed| async move {
+        self.change(&user, vec![Area::all(&path)], delete, |dav, changed| async move {
             dav.conclude(changed, move |locks| locks.remove_within(&path)).await
         })
         .await
@@ -92,13 +101,9 @@ impl Dav {
             Some(DepthField::Zero) if !is_move => false,
             _ => return Err(StatusCode::BAD_REQUEST.into()),
         };
-        // A large tree takes long, and a place among those who do blocking work.
-        let pass = self.gates.trees.enter().await.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
-        let (from, target) = (call.path.clone(), to.clone());
+        let (from, target, user) = (call.path.clone(), to.clone(), Arc::clone(&call.client.user));
         let areas = vec![Area::all(&from), Area::all(&to)];
-        let transfer = move |dav: &Dav, locks: &std::sync::Arc<Locks>| {
-            // Also if nobody waits for it any more.
-            let _pass = pass;
+        let transfer = move |dav: &Dav, locks: &Arc<Locks>| {
             let found = shown(&dav.share, &call.path)?;
             let replaced = dav.share.look_for(&to)?;
             if replaced.is_some_and(|old| old.kind == Kind::Hidden) {
@@ -126,7 +131,9 @@ impl Dav {
                 dav.copy_to(&call.path, &to, replaced.as_ref(), deep)
             }
         };
-        self.change(areas, transfer, move |dav, changed| async move {
+        // A large tree takes long, and a place among those who do blocking work.
+        let gate = (!is_move).then(|| self.gates.trees.clone());
+        self.change_through(gate, &user, areas, transfer, move |dav, changed| async move {
             dav.conclude(changed, move |locks| {
                 if is_move {
                     // A lock does not move with what it was on, and goes with what was replaced.
@@ -198,16 +205,7 @@ impl Dav {
     }
 
     fn has_properties(&self, path: &DavPath) -> Result<bool, StoreError> {
-        self.meta.store().view()?.has_within(path)
-    }
-
-    /// Something is made where nothing is: properties of what was there once are not its. True: there were some.
-    pub(super) fn forget(&self, path: &DavPath) -> bool {
-        let has_some = self.has_properties(path).unwrap_or(false);
-        if has_some && let Err(error) = self.meta.store().forget(path) {
-            tracing::error!("{error}");
-        }
-        has_some
+        self.meta.store().has_within(path)
     }
 
     /// The properties follow what was done, if it was. If that cannot be written down now, it will be.

@@ -28,6 +28,8 @@ const MOST_DEPTH: usize = 32;
 /// The namespace of WebDAV.
 pub(in crate::files) const DAV: &str = "DAV:";
 
+/// The namespaces that no prefix may mean but their own.
+const XMLNS: &str = "http://www.w3.org/2000/xmlns/";
 const XML: &str = "http://www.w3.org/XML/1998/namespace";
 
 /// A name with its namespace, which may be empty.
@@ -251,6 +253,9 @@ fn element(
 ) -> Result<Element, BadXml> {
     let (space, local) = reader.resolver().resolve_element(start.name());
     let mut element = Element::new(name(space, local.into_inner())?);
+    if element.name.space == XML {
+        return Err(BadXml("it has an element in the namespace of XML itself"));
+    }
     for attribute in start.attributes() {
         let attribute = attribute.map_err(|_| BadXml("it is not well-formed"))?;
         let value = attribute.normalized_value(XmlVersion::Explicit1_0)?;
@@ -292,7 +297,7 @@ fn name(space: ResolveResult<'_>, local: &str) -> Result<Name, BadXml> {
         ResolveResult::Bound(space) => {
             // As it stands in the document.
             let space = unescape(space.into_inner())?;
-            if space.len() > MOST_NAME || !is_text(&space) {
+            if space.len() > MOST_NAME || !is_text(&space) || space == XMLNS {
                 return Err(BadXml("it has a namespace that is no good"));
             }
             Ok(Name::new(&space, local))

@@ -82,6 +82,11 @@ fn bad_documents_are_refused() {
         refused(&text);
     }
     assert!(refused("<a xmlns='&#1;'/>").contains("namespace"));
+    assert!(refused("<xml:a/>").contains("XML itself"));
+    assert!(
+        refused("<a xmlns='http://www.w3.org/XML/1998/namespac&#101;'/>").contains("XML itself")
+    );
+    assert!(refused("<a xmlns='http://www.w3.org/2000/xmlns&#47;'/>").contains("namespace"));
     assert!(refused("<a xmlns:p='u:' xmlns:q='u:' p:x='1' q:x='2'/>").contains("twice"));
     assert!(refused(&format!("<a>{}</a>", "<b/>".repeat(10_000))).contains("too many"));
     let deep = "<a>".repeat(MOST_DEPTH + 1) + &"</a>".repeat(MOST_DEPTH + 1);

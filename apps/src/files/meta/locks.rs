@@ -159,14 +159,20 @@ impl Locks {
     /// Adds a lock, which has been checked.
     pub(in crate::files) fn insert(&mut self, lock: Lock, now: Instant) -> Result<(), LockError> {
         self.remove_expired(now);
-        let of_user = self.by_path.values().flatten().filter(|other| other.user == lock.user);
-        let on_place = self.by_path.get(&lock.path).map_or(0, Vec::len);
+        self.check_room(&lock.path, &lock.user)?;
+        self.count += 1;
+        self.by_path.entry(lock.path.clone()).or_default().push(lock);
+        Ok(())
+    }
+
+    /// Is there room for one more?
+    pub(in crate::files) fn check_room(&self, path: &DavPath, user: &str) -> Result<(), LockError> {
+        let of_user = self.by_path.values().flatten().filter(|other| *other.user == *user);
+        let on_place = self.by_path.get(path).map_or(0, Vec::len);
         if self.count >= MOST_LOCKS || on_place >= MOST_ON_PLACE || of_user.count() >= MOST_OF_USER
         {
             return Err(LockError::TooMany);
         }
-        self.count += 1;
-        self.by_path.entry(lock.path.clone()).or_default().push(lock);
         Ok(())
     }
 

@@ -28,6 +28,8 @@ pub(super) struct State {
     pub(super) locks: Arc<Locks>,
     /// The properties after the last change of the store.
     pub(super) properties: Arc<View>,
+    /// Which view that is: they are numbered before they are taken.
+    view: u64,
     claims: Claims,
     /// Those who wait for their claims.
     waiting: Vec<(u64, Arc<Given>)>,
@@ -59,8 +61,10 @@ pub(super) struct Gone;
 #[derive(Debug)]
 pub(super) struct Meta {
     domain: Domain<State>,
+    handle: Handle,
     store: Arc<Store>,
     next_claim: AtomicU64,
+    next_view: AtomicU64,
 }
 
 impl Meta {
@@ -68,12 +72,15 @@ impl Meta {
         let state = State {
             locks: Arc::default(),
             properties: Arc::new(store.view()?),
+            view: 0,
             claims: Claims::default(),
             waiting: Vec::new(),
         };
         // A step that panics leaves no trace.
         let domain = Domain::builder().label("metadata").transactional().snapshot(handle, state);
-        Ok(Arc::new(Meta { domain, store: Arc::new(store), next_claim: AtomicU64::new(0) }))
+        let (handle, store, next_claim) = (handle.clone(), Arc::new(store), AtomicU64::new(0));
+        let next_view = AtomicU64::new(1);
+        Ok(Arc::new(Meta { domain, handle, store, next_claim, next_view }))
     }
 
     /// The store; its changes are made under a claim of their paths, and told by [`Meta::changed`].
@@ -132,19 +139,31 @@ impl Meta {
 
     /// The store has changed: later readers see it.
     pub(super) async fn changed(&self) -> Result<(), Gone> {
-        let store = Arc::clone(&self.store);
-        self.change(move |state| match store.view() {
-            Ok(view) => state.properties = Arc::new(view),
-            Err(error) => tracing::error!("{error}"),
-        })
-        .await
+        let (store, ticket) =
+            (Arc::clone(&self.store), self.next_view.fetch_add(1, Ordering::Relaxed));
+        match self.handle.offload(move || store.view()).await {
+            // A later view may have come first.
+            Ok(Ok(view)) => {
+                self.change(move |state| {
+                    if state.view < ticket {
+                        (state.view, state.properties) = (ticket, Arc::new(view));
+                    }
+                })
+                .await
+            }
+            Ok(Err(error)) => {
+                tracing::error!("{error}");
+                Ok(())
+            }
+            Err(_) => Err(Gone),
+        }
     }
 
     /// After an error of the disk: the store is reopened. It may have to be tried again.
-    pub(super) async fn heal(&self, handle: &Handle) -> Result<(), Gone> {
-        self.change(|state| state.properties = Arc::new(View::none())).await?;
+    pub(super) async fn heal(&self) -> Result<(), Gone> {
+        self.change(|state| state.properties = Arc::new(state.properties.emptied())).await?;
         let store = Arc::clone(&self.store);
-        match handle.offload(move || store.reopen()).await {
+        match self.handle.offload(move || store.reopen()).await {
             Ok(Ok(())) => {
                 tracing::warn!("the store of properties works again");
                 self.changed().await

@@ -11,7 +11,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
 
@@ -101,13 +101,24 @@ type Result<T> = std::result::Result<T, StoreError>;
 pub(in crate::files) struct Store {
     file: PathBuf,
     db: RwLock<Option<Database>>,
-    broken: AtomicBool,
-    /// Changes of the folder whose outcome could not be written down.
-    unsettled: Mutex<Vec<(u64, Intent, bool)>>,
+    broken: Arc<AtomicBool>,
+    /// What could not be written down, in its order.
+    unsettled: Mutex<Vec<Unsettled>>,
 }
 
-/// The properties as they were at one time; `None`: while the store is broken.
-pub(in crate::files) struct View(Option<ReadTransaction>);
+#[derive(Debug)]
+enum Unsettled {
+    /// The outcome of a change of the folder.
+    Outcome(u64, Intent, bool),
+    /// There is nothing at this path any more, or something else.
+    Gone(DavPath),
+}
+
+/// The properties as they were at one time; nothing while the store is broken.
+pub(in crate::files) struct View {
+    txn: Option<ReadTransaction>,
+    broken: Arc<AtomicBool>,
+}
 
 /// A property: its name, and the element.
 pub(in crate::files) type Property = (Name, String);
@@ -115,7 +126,7 @@ pub(in crate::files) type Property = (Name, String);
 impl Store {
     pub(in crate::files) fn open(file: &Path) -> Result<Store> {
         let db = RwLock::new(Some(open(file)?));
-        let (broken, unsettled) = (AtomicBool::new(false), Mutex::default());
+        let (broken, unsettled) = (Arc::default(), Mutex::default());
         Ok(Store { file: file.to_owned(), db, broken, unsettled })
     }
 
@@ -151,23 +162,39 @@ impl Store {
     /// Tries to make it whole again. Views of before are good for nothing then.
     pub(in crate::files) fn reopen(&self) -> Result<()> {
         let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_broken() {
+            return Ok(());
+        }
         *db = None;
-        *db = Some(open(&self.file)?);
-        drop(db);
+        let opened = open(&self.file)?;
+        // Nobody uses it before it knows what has happened meanwhile.
+        let mut unsettled = self.unsettled();
+        while let Some(first) = unsettled.first() {
+            match first {
+                Unsettled::Outcome(number, intent, done) => {
+                    settle(&opened, *number, intent, *done)?
+                }
+                Unsettled::Gone(path) => forget(&opened, path)?,
+            }
+            unsettled.remove(0);
+        }
+        *db = Some(opened);
         self.broken.store(false, Ordering::Relaxed);
-        let unsettled = std::mem::take(&mut *self.unsettled());
-        unsettled
-            .into_iter()
-            .try_for_each(|(number, intent, done)| self.settle(number, &intent, done))
+        Ok(())
     }
 
-    fn unsettled(&self) -> MutexGuard<'_, Vec<(u64, Intent, bool)>> {
+    fn unsettled(&self) -> MutexGuard<'_, Vec<Unsettled>> {
         self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What there is now.
     pub(in crate::files) fn view(&self) -> Result<View> {
-        self.with(|db| Ok(View(Some(db.begin_read()?))))
+        self.with(|db| Ok(View { txn: Some(db.begin_read()?), broken: Arc::clone(&self.broken) }))
+    }
+
+    /// Has the resource, or anything below it, a property?
+    pub(in crate::files) fn has_within(&self, path: &DavPath) -> Result<bool> {
+        self.view()?.has_within(path)
     }
 
     /// Sets properties of a resource, and removes those without an element.
@@ -199,18 +226,24 @@ impl Store {
     pub(in crate::files) fn settle(&self, number: u64, intent: &Intent, done: bool) -> Result<()> {
         let settled = self.with(|db| settle(db, number, intent, done));
         if settled.is_err() {
-            self.unsettled().push((number, intent.clone(), done));
+            self.unsettled().push(Unsettled::Outcome(number, intent.clone(), done));
         }
         settled
     }
 
-    /// Forgets the properties of a resource that is not there.
-    pub(in crate::files) fn forget(&self, path: &DavPath) -> Result<()> {
-        self.with(|db| {
-            let txn = db.begin_write()?;
-            take_within(&mut txn.open_table(PROPERTIES)?, path, true)?;
-            txn.commit()?;
-            Ok(())
+    /// There is nothing at a path any more, or something else: its properties are forgotten, if not now, then when the store has been
+    /// reopened. True: there were some, or there may have been.
+    pub(in crate::files) fn forget(&self, path: &DavPath) -> bool {
+        let forgotten = self.has_within(path).and_then(|has_some| {
+            if has_some {
+                self.with(|db| forget(db, path))?;
+            }
+            Ok(has_some)
+        });
+        forgotten.unwrap_or_else(|error| {
+            tracing::error!("{error}");
+            self.unsettled().push(Unsettled::Gone(path.clone()));
+            true
         })
     }
 
@@ -229,10 +262,10 @@ impl Store {
 }
 
 fn open(file: &Path) -> Result<Database> {
-    // Killed while it was made: redb writes the beginning last.
+    // Killed while it was made: redb writes its magic number, nine bytes, last.
     let has_begun = std::fs::File::open(file).and_then(|mut file| {
-        let mut start = [0; 16];
-        file.read_exact(&mut start).map(|()| start != [0; 16])
+        let mut magic = [0; 9];
+        file.read_exact(&mut magic).map(|()| magic != [0; 9])
     });
     match has_begun {
         Ok(false) => std::fs::remove_file(file)?,
@@ -279,6 +312,12 @@ fn patch(db: &Database, path: &DavPath, changes: &[(Name, Option<String>)]) -> R
 fn settle(db: &Database, number: u64, intent: &Intent, done: bool) -> Result<()> {
     let txn = db.begin_write()?;
     {
+        let mut intents = txn.open_table(INTENTS)?;
+        // A commit may have been made though it was reported to have failed.
+        if intents.get(number)?.is_none_or(|known| known.value() != record(intent)) {
+            return Ok(());
+        }
+        intents.remove(number)?;
         let mut table = txn.open_table(PROPERTIES)?;
         match intent {
             _ if !done => {}
@@ -295,48 +334,59 @@ fn settle(db: &Database, number: u64, intent: &Intent, done: bool) -> Result<()>
                 put(&mut table, found, from, to)?;
             }
         }
-        txn.open_table(INTENTS)?.remove(number)?;
     }
     txn.commit()?;
     Ok(())
 }
 
+fn forget(db: &Database, path: &DavPath) -> Result<()> {
+    let txn = db.begin_write()?;
+    take_within(&mut txn.open_table(PROPERTIES)?, path, true)?;
+    txn.commit()?;
+    Ok(())
+}
+
 impl View {
-    /// Of a store that cannot be read: it has nothing.
-    pub(in crate::files) fn none() -> View {
-        View(None)
+    /// The same while the store cannot be read: it has nothing.
+    pub(in crate::files) fn emptied(&self) -> View {
+        View { txn: None, broken: Arc::clone(&self.broken) }
     }
 
-    /// Is there no property at all?
-    pub(in crate::files) fn is_empty(&self) -> Result<bool> {
+    fn read<T: Default>(&self, f: impl FnOnce(&ReadTransaction) -> Result<T>) -> Result<T> {
+        let Some(txn) = &self.txn else { return Ok(T::default()) };
+        f(txn).inspect_err(|_| self.broken.store(true, Ordering::Relaxed))
+    }
+
+    /// Has any resource a property?
+    pub(in crate::files) fn has_some(&self) -> Result<bool> {
         use redb::ReadableTableMetadata;
-        let Some(txn) = &self.0 else { return Ok(true) };
-        Ok(txn.open_table(PROPERTIES)?.is_empty()?)
+        self.read(|txn| Ok(!txn.open_table(PROPERTIES)?.is_empty()?))
     }
 
     /// Those of one resource, by name.
     pub(in crate::files) fn of(&self, path: &DavPath) -> Result<Vec<Property>> {
-        let Some(txn) = &self.0 else { return Ok(Vec::new()) };
-        let table = txn.open_table(PROPERTIES)?;
-        let mut all = Vec::new();
-        for entry in table.range(keys(path, &after(path)))? {
-            let (key, element) = entry?;
-            let (_, space, local) = key.value();
-            all.push((Name::new(space, local), element.value().to_owned()));
-        }
-        Ok(all)
+        self.read(|txn| {
+            let table = txn.open_table(PROPERTIES)?;
+            let mut all = Vec::new();
+            for entry in table.range(keys(path, &after(path)))? {
+                let (key, element) = entry?;
+                let (_, space, local) = key.value();
+                all.push((Name::new(space, local), element.value().to_owned()));
+            }
+            Ok(all)
+        })
     }
 
-    /// Has the resource, or anything below it, a property?
-    pub(in crate::files) fn has_within(&self, path: &DavPath) -> Result<bool> {
-        let Some(txn) = &self.0 else { return Ok(false) };
-        let table = txn.open_table(PROPERTIES)?;
-        if table.range(keys(path, &after(path)))?.next().is_some() {
-            return Ok(true);
-        }
-        let below = path.join(b"");
-        let first = table.range((below.as_bytes(), "", "")..)?.next().transpose()?;
-        Ok(first.is_some_and(|(key, _)| DavPath::from_bytes(key.value().0).is_within(path)))
+    fn has_within(&self, path: &DavPath) -> Result<bool> {
+        self.read(|txn| {
+            let table = txn.open_table(PROPERTIES)?;
+            if table.range(keys(path, &after(path)))?.next().is_some() {
+                return Ok(true);
+            }
+            let below = path.join(b"");
+            let first = table.range((below.as_bytes(), "", "")..)?.next().transpose()?;
+            Ok(first.is_some_and(|(key, _)| DavPath::from_bytes(key.value().0).is_within(path)))
+        })
     }
 }
 

@@ -26,7 +26,7 @@ fn get(store: &Store, at: &str) -> Option<String> {
 #[test]
 fn properties_are_kept_per_path() {
     let (_folder, store) = store();
-    assert!(store.view().unwrap().is_empty().unwrap());
+    assert!(!store.view().unwrap().has_some().unwrap());
     let changes = [(name("a"), Some("<a/>".to_owned())), (name("b"), Some("<b/>".to_owned()))];
     store.patch(&path("f"), &changes).unwrap();
     set(&store, "f0", "other");
@@ -83,7 +83,7 @@ fn properties_follow_what_was_done_and_only_that() {
     let deleted = Intent::Delete { path: path("b"), inode: 1 };
     store.settle(store.intend(&deleted).unwrap(), &deleted, true).unwrap();
     assert!(!store.view().unwrap().has_within(&path("b")).unwrap());
-    store.forget(&path("c/y")).unwrap();
+    assert!(store.forget(&path("c/y")) && !store.forget(&path("c/y")));
     assert_eq!(get(&store, "c/y"), None);
 }
 
@@ -109,6 +109,11 @@ fn a_store_whose_making_was_cut_off_is_made_again() {
         std::fs::write(&file, contents).unwrap();
         set(&Store::open(&file).unwrap(), "f", "value");
     }
+    // All is there but the magic number.
+    let mut whole = std::fs::read(&file).unwrap();
+    whole[..9].fill(0);
+    std::fs::write(&file, whole).unwrap();
+    set(&Store::open(&file).unwrap(), "f", "value");
     std::fs::write(&file, "something else altogether").unwrap();
     assert!(Store::open(&file).is_err(), "what is not ours is not removed");
 }
@@ -119,10 +124,17 @@ fn what_could_not_be_settled_is_when_it_is_reopened() {
     set(&store, "a", "value");
     let intent = Intent::Delete { path: path("a"), inode: 1 };
     let number = store.intend(&intent).unwrap();
+    set(&store, "gone", "value");
     *store.db.write().unwrap() = None;
     assert!(matches!(store.settle(number, &intent, true), Err(StoreError::Broken)));
-    assert!(store.is_broken());
+    assert!(store.is_broken() && store.forget(&path("gone")));
     store.reopen().unwrap();
+    assert_eq!(get(&store, "gone"), None);
+    // What was settled already is not settled again.
+    set(&store, "a", "another");
+    store.settle(number, &intent, true).unwrap();
+    assert_eq!(get(&store, "a").as_deref(), Some("another"));
+    store.patch(&path("a"), &[(name("p"), None)]).unwrap();
     assert!(!store.is_broken() && store.intents().unwrap().is_empty());
     assert_eq!(get(&store, "a"), None);
     let before = store.view().unwrap();

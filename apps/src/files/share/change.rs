@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, Mode, RenameFlags};
 use rustix::io::Errno;
 
 use super::copy::Copied;
-use super::remove::{Trash, remove};
+use super::remove::{Trash, names, remove_in_place};
 use super::upload::rename_to_nothing;
 use super::{Found, Kind, Share, fresh_name, hidden_name};
 use crate::files::path::DavPath;
@@ -60,9 +60,9 @@ impl Share {
             Err(error) => return Err(error.into()),
         }
         match self.put_aside(&Spot(parent, name)) {
-            // There is no room for a name.
-            Err(error) if super::is_full(&error) => {
-                remove(parent, name)?;
+            // There is no room for a name, or the file system moves no folders.
+            Err(error) if super::is_full(&error) || is_elsewhere(&error) => {
+                remove_in_place(parent, name)?;
                 Ok(Trash(None))
             }
             outcome => outcome,
@@ -101,15 +101,39 @@ impl Share {
                 Trash(None)
             }
             // Two names of one file: a rename would leave both.
-            Some(replaced) if replaced.is_same_as(moved) => {
+            Some(replaced)
+                if replaced.is_same_as(moved) && moved.kind == Kind::File && moved.links > 1 =>
+            {
                 rustix::fs::unlinkat(&old_parent, old, AtFlags::empty())?;
                 Trash(None)
             }
-            Some(replaced) => self.replace(&source, &target, moved, replaced)?,
+            // Two spellings of one name, on a file system that takes them for the same.
+            Some(replaced) if replaced.is_same_as(moved) => {
+                source.rename(&target)?;
+                Trash(None)
+            }
+            Some(replaced) => {
+                self.check_not_in(from, replaced)?;
+                self.replace(&source, &target, moved, replaced)?
+            }
         };
         self.sync_done(&new_parent);
         self.sync_done(&old_parent);
         Ok(trash)
+    }
+
+    /// What is replaced must not be a folder that the source is in: that is checked by name before, and again here, where several
+    /// spellings may mean one name.
+    fn check_not_in(&self, from: &DavPath, replaced: &Found) -> io::Result<()> {
+        if !replaced.is_folder() || self.corner_by_inode.is_none() {
+            return Ok(());
+        }
+        for folder in from.upwards().skip(1) {
+            if self.look(&folder)?.is_same_as(replaced) {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
+        }
+        Ok(())
     }
 
     /// Gives a copy its place, instead of what is there.
@@ -176,10 +200,30 @@ impl Share {
         aside
     }
 
+    /// What was put aside when the server was killed, before what replaces it had its place, gets its own back. True: there was such a thing.
+    pub(in crate::files) fn put_back(
+        &self,
+        is_it: impl Fn(&Found) -> bool,
+        to: &DavPath,
+    ) -> io::Result<bool> {
+        for name in names(&self.trash)? {
+            if super::look_at(self.trash.as_fd(), &name)?.is_some_and(|found| is_it(&found)) {
+                let (parent, new) = self.open_parent(to)?;
+                rename_to_nothing(&self.trash, &name, &parent, new)?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Has on the disk what is done already.
     pub(super) fn sync_done(&self, folder: impl AsFd) {
         if let Err(error) = self.sync(folder) {
             tracing::error!(%error, "the disk does not tell that it has a change");
         }
     }
+}
+
+fn is_elsewhere(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::CrossesDevices
 }

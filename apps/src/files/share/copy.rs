@@ -16,7 +16,7 @@ use super::{FOLDER, Found, How, Kind, Share, look_at};
 use crate::files::path::{DavPath, is_private_name};
 
 /// Folders within folders that are copied, at most.
-const MOST_DEPTH: usize = 200;
+const MOST_DEPTH: usize = 100;
 
 /// What is copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

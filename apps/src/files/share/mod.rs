@@ -30,6 +30,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use self::remove::Trash;
 use super::path::{DavPath, PRIVATE};
 use crate::common::version::Version;
 
@@ -66,6 +67,8 @@ pub(super) struct Found {
     pub(super) kind: Kind,
     pub(super) version: Version,
     pub(super) inode: u64,
+    /// Names that it has.
+    links: u64,
     mode: u32,
 }
 
@@ -76,7 +79,13 @@ impl Found {
             FileType::Directory => Kind::Folder,
             _ => Kind::Hidden,
         };
-        Found { kind, version: Version::of(stat), inode: stat.st_ino, mode: stat.st_mode }
+        Found {
+            kind,
+            version: Version::of(stat),
+            inode: stat.st_ino,
+            links: stat.st_nlink,
+            mode: stat.st_mode,
+        }
     }
 
     /// Is it the same thing under another name?
@@ -133,14 +142,14 @@ impl Share {
         self.real.join(OsStr::from_bytes(PRIVATE))
     }
 
-    /// Empties the corner of what a server that was killed has left, as far as that goes.
-    pub(super) fn clean(&self) {
+    /// What a server that was killed has left in the corner.
+    pub(super) fn leftovers(&self) -> io::Result<Vec<Trash>> {
+        let mut all = Vec::new();
         for folder in [&self.uploads, &self.trash] {
-            if let Err(error) = remove::remove_members(folder) {
-                let corner = self.corner();
-                tracing::warn!(%error, ?corner, "something that was deleted cannot be removed");
-            }
+            let names = remove::names(folder)?;
+            all.extend(names.into_iter().map(|name| Trash(Some((Arc::clone(folder), name)))));
         }
+        Ok(all)
     }
 
     /// What there is at a path.

@@ -5,7 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
@@ -38,55 +38,86 @@ pub(super) fn remove(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
     if unlink(folder, name)? {
         return Ok(());
     }
-    let members = open(folder, name)?;
-    remove_members(&members)?;
+    remove_members(&open(folder, name)?)?;
     remove_empty(folder, name)
 }
 
-/// Removes all that is in a folder. The error is the first one.
-pub(super) fn remove_members(folder: &OwnedFd) -> io::Result<()> {
+/// The same where others see it: nothing is moved meanwhile.
+pub(super) fn remove_in_place(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    down(folder, name, 0)
+}
+
+/// Folders within folders that are removed in place, at most.
+const MOST_DEPTH: usize = 100;
+
+fn down(folder: &OwnedFd, name: &OsStr, depth: usize) -> io::Result<()> {
+    if unlink(folder, name)? {
+        return Ok(());
+    }
+    if depth == MOST_DEPTH {
+        return Err(Errno::NAMETOOLONG.into());
+    }
+    let members = open(folder, name)?;
+    for member in names(&members)? {
+        down(&members, &member, depth + 1)?;
+    }
+    remove_empty(folder, name)
+}
+
+/// Removes all that is in a folder, as far as it goes. The error is the last one.
+fn remove_members(folder: &OwnedFd) -> io::Result<()> {
     loop {
-        let (mut folders, mut failed) = (0, None);
+        let (mut is_progress, mut outcome) = (false, Ok(()));
         for name in names(folder)? {
-            match remove_level(folder, &name) {
-                Ok(is_folder) => folders += usize::from(is_folder),
-                Err(error) => failed = failed.or(Some(error)),
-            }
+            let (progress, removed) = remove_level(folder, &name);
+            is_progress |= progress;
+            outcome = outcome.and(removed);
         }
-        match failed {
-            Some(error) => return Err(error),
-            None if folders == 0 => return Ok(()),
-            None => {}
+        if !is_progress {
+            return outcome;
         }
     }
 }
 
-/// Removes a file; or a folder, after its files, and after its folders have been moved up beside it. Was it a folder?
-fn remove_level(base: &OwnedFd, name: &OsStr) -> io::Result<bool> {
-    if unlink(base, name)? {
-        return Ok(false);
+/// Removes a file; or a folder, after its files, and after its folders have been moved up beside it. Says whether anything was done.
+fn remove_level(base: &OwnedFd, name: &OsStr) -> (bool, io::Result<()>) {
+    let members = match unlink(base, name) {
+        Ok(true) => return (true, Ok(())),
+        Ok(false) => open(base, name).and_then(|folder| Ok((names(&folder)?, folder))),
+        Err(error) => Err(error),
+    };
+    let (members, folder) = match members {
+        Ok(members) => members,
+        Err(error) => return (false, Err(error)),
+    };
+    let (mut is_progress, mut outcome) = (false, Ok(()));
+    for member in members {
+        let removed = remove_member(base, name, &folder, &member);
+        is_progress |= removed.is_ok();
+        outcome = outcome.and(removed);
     }
-    let folder = open(base, name)?;
-    for member in names(&folder)? {
-        let removed = unlink(&folder, &member);
-        let removed =
-            removed.or_else(|error| after_chmod(base, name, error, || unlink(&folder, &member)))?;
-        if !removed {
-            let fresh = hidden_name();
-            let up = || rustix::fs::renameat(&folder, &member, base, &fresh);
-            // A folder that may not be written cannot be moved either: its `..` changes.
-            match up() {
-                Err(Errno::ACCESS | Errno::PERM) => {
-                    make_ours(base, name)?;
-                    make_ours(&folder, &member)?;
-                    up()?;
-                }
-                moved => moved?,
-            }
+    let outcome = outcome.and_then(|()| remove_empty(base, name));
+    (is_progress || outcome.is_ok(), outcome)
+}
+
+fn remove_member(base: &OwnedFd, name: &OsStr, folder: &OwnedFd, member: &OsStr) -> io::Result<()> {
+    let attempt = || -> io::Result<()> {
+        if !unlink(folder, member)? {
+            rustix::fs::renameat(folder, member, base, hidden_name())?;
         }
+        Ok(())
+    };
+    match attempt() {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            // A folder that may not be written cannot be moved either: its `..` changes.
+            make_ours(base, name)?;
+            let _ = make_ours(folder, member);
+            attempt()
+        }
+        // Of another file system; or one that moves no folders.
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => down(folder, member, 0),
+        outcome => outcome,
     }
-    remove_empty(base, name)?;
-    Ok(true)
 }
 
 /// True: it was a file, and is gone, or there was nothing. False: it is a folder.
@@ -116,27 +147,16 @@ fn open(folder: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
     }
 }
 
-/// What is to be deleted may have forbidden that to us; if it is ours we may allow it again.
+/// What is to be deleted may have forbidden that to us; if it is ours we may allow it again. Not through a link.
 fn make_ours(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
-    // Not through a link: there is no such flag for changing a mode, but it is a folder, which was opened as one.
-    Ok(rustix::fs::chmodat(folder, name, Mode::RWXU, AtFlags::empty())?)
-}
-
-fn after_chmod<T>(
-    base: &OwnedFd,
-    name: &OsStr,
-    error: io::Error,
-    again: impl FnOnce() -> io::Result<T>,
-) -> io::Result<T> {
-    if error.kind() != io::ErrorKind::PermissionDenied {
-        return Err(error);
-    }
-    make_ours(base, name)?;
-    again()
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let itself = rustix::fs::openat(folder, name, flags, Mode::empty())?;
+    let path = format!("/proc/self/fd/{}", itself.as_raw_fd());
+    Ok(rustix::fs::chmod(path, Mode::RWXU)?)
 }
 
 /// The names in a folder.
-fn names(folder: impl AsFd) -> io::Result<Vec<OsString>> {
+pub(super) fn names(folder: impl AsFd) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(folder)? {
         let entry = entry?;
@@ -186,6 +206,15 @@ mod tests {
         remove_members(&fd).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         assert!(outside.path().join("kept").exists());
+    }
+
+    #[test]
+    fn in_place() {
+        let (folder, fd) = base();
+        fs::create_dir_all(folder.path().join("d/e/f")).unwrap();
+        fs::write(folder.path().join("d/e/file"), "x").unwrap();
+        remove_in_place(&fd, OsStr::new("d")).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]

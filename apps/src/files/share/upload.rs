@@ -13,6 +13,9 @@ use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps};
 use super::{Found, Kind, Mount, Share, fresh_name, hidden_name, look_at};
 use crate::files::path::DavPath;
 
+/// Bytes of a disk that are not reserved before they come.
+const MARGIN: u64 = 64 * 1024 * 1024;
+
 /// A file that is not there yet. Dropped, it is gone.
 #[derive(Debug)]
 pub(in crate::files) struct Upload {
@@ -121,6 +124,12 @@ impl Upload {
     pub(in crate::files) fn reserve(&self, bytes: u64) -> io::Result<()> {
         use rustix::fs::FallocateFlags;
         use rustix::io::Errno;
+        // Nobody reserves the last of it, on which others depend.
+        let room = rustix::fs::fstatvfs(&self.file)?;
+        let margin = (room.f_blocks.saturating_mul(room.f_frsize) / 64).min(MARGIN);
+        if room.f_bavail.saturating_mul(room.f_frsize) < bytes.saturating_add(margin) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, bytes) {
             // A file system that cannot.
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
