@@ -17,14 +17,15 @@ use dapple_io::hyper::{OnColors, Timers};
 use dapple_io::tcp::TcpStream;
 use dapple_io::tls::TlsStream;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use rustls::ServerConfig;
 
 use super::activity::{Activity, Doing};
+use super::dav::Dav;
 use super::dav::body::Body;
-use super::dav::{self, Dav};
+use super::dav::request_body::RequestBody;
 use super::login::{Login, Refused};
 
 /// How long a handshake may take.
@@ -46,7 +47,7 @@ const MOST_STREAMS: u32 = 32;
 const WINDOW: u32 = 1024 * 1024;
 
 /// Bytes that are read of what somebody sends who is not let in.
-const DRAINED: u64 = 1024 * 1024;
+const MOST_LEFT: u64 = 1024 * 1024;
 
 /// How often a connection is looked at, at least.
 const LOOKED_AT: Duration = Duration::from_secs(60);
@@ -244,9 +245,8 @@ impl Server {
         match self.login.check(field, peer.ip()).await {
             Ok(user) => self.dav.answer(request, &user).await,
             Err(refused) => {
-                if !request.body().is_end_stream() && !dav::waits(request.headers()) {
-                    self.dav.drain(request.into_body(), DRAINED);
-                }
+                let (head, body) = request.into_parts();
+                RequestBody::new(body, &head.headers, &self.handle).leave(MOST_LEFT);
                 refuse(refused)
             }
         }

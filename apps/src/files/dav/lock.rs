@@ -9,8 +9,9 @@ use http::{Response, StatusCode};
 use super::body::Body;
 use super::call::{Call, DepthField};
 use super::problem::{Outcome, Problem, XML_HEAD};
+use super::request_body::RequestBody;
 use super::xml;
-use super::{Dav, RequestBody, empty, value, xml_response};
+use super::{Dav, empty, value, xml_response};
 use crate::files::meta::claims::Area;
 use crate::files::meta::locks::{Change, Lock, LockError};
 use crate::files::share::{Found, Kind};
@@ -28,7 +29,7 @@ struct Wanted {
 
 impl Dav {
     pub(super) async fn lock(&self, call: Call, body: &mut RequestBody) -> Outcome {
-        let body = self.read_body(body, xml::MOST_ASKED).await?;
+        let body = body.read(xml::MOST_ASKED).await?;
         if body.is_empty() {
             return self.refresh(call).await;
         }

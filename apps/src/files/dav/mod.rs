@@ -5,7 +5,7 @@
 //! * [`tree`]: MKCOL, DELETE, COPY, MOVE. [`reaper`]: what is deleted is taken apart.
 //! * [`propfind`], [`proppatch`]: properties. [`xml`]: documents.
 //! * [`lock`]: LOCK, UNLOCK.
-//! * [`body`]: bodies of responses. [`problem`]: refusals.
+//! * [`body`]: bodies of responses; [`request_body`]: of requests. [`problem`]: refusals.
 //!
 //! Whoever changes something claims its paths in the domain of the metadata first, then looks, checks and changes beside the workers, and
 //! gives the claim back when the outcome is in the domain. That is a task of its own: a client who goes away does not cut it in two.
@@ -20,24 +20,23 @@ mod propfind;
 mod proppatch;
 mod put;
 mod reaper;
+pub(super) mod request_body;
 mod tree;
 pub(super) mod xml;
 
 use std::future::Future;
-use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use dapple::Handle;
 use http::{HeaderValue, Method, Response, StatusCode};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 
 use self::body::{Body, Buffers};
 use self::call::Call;
 use self::problem::{Outcome, Problem};
 use self::reaper::Reaper;
+use self::request_body::RequestBody;
 use super::gate::{Gate, Gates};
 use super::login::User;
 use super::meta::Meta;
@@ -46,13 +45,8 @@ use super::meta::locks::Locks;
 use super::share::Share;
 use super::share::remove::Trash;
 
-/// How long a client may send nothing of a body that it has begun.
-const BODY_SILENCE: Duration = Duration::from_secs(60);
-
-/// Bytes of a body that nobody wants which are read all the same,
-const MOST_DRAINED: u64 = 256 * 1024 * 1024;
-/// and for how long.
-const DRAINED_FOR: Duration = Duration::from_secs(10);
+/// Bytes of a body that nobody wants which are read all the same.
+const MOST_LEFT: u64 = 256 * 1024 * 1024;
 
 /// How often it is tried to reopen the store after an error of the disk.
 const HEALED_EVERY: Duration = Duration::from_millis(500);
@@ -82,12 +76,6 @@ struct Limits {
     uploads: Gates,
     /// Copies, of all users.
     trees: Gate,
-}
-
-/// A body, and whether any of it has been asked for: then a client that waits for that has been told to send it.
-struct RequestBody {
-    body: Incoming,
-    begun: bool,
 }
 
 impl Dav {
@@ -122,14 +110,12 @@ impl Dav {
         user: &User,
     ) -> Response<Body> {
         let (head, body) = request.into_parts();
-        let mut body = RequestBody { body, begun: false };
+        let mut body = RequestBody::new(body, &head.headers, &self.handle);
         let outcome = match Call::new(&head, Arc::clone(&user.name)) {
             Ok(call) => self.dispatch(call, &mut body, user).await,
             Err(problem) => Err(problem),
         };
-        if !body.body.is_end_stream() && (body.begun || !waits(&head.headers)) {
-            self.drain(body.body, MOST_DRAINED);
-        }
+        body.leave(MOST_LEFT);
         if self.meta.store().is_broken() {
             self.heal();
         }
@@ -235,62 +221,6 @@ impl Dav {
         let heal = async move { drop(this.meta.heal().await) };
         self.handle.spawn(&self.handle.new_color(), heal).detach();
     }
-
-    /// The whole body; one that is too large is refused.
-    async fn read_body(&self, body: &mut RequestBody, most: usize) -> Result<Vec<u8>, Problem> {
-        let mut all = Vec::new();
-        while let Some(bytes) = self.next_bytes(body).await? {
-            if all.len() + bytes.len() > most {
-                return Err(StatusCode::PAYLOAD_TOO_LARGE.into());
-            }
-            all.extend_from_slice(&bytes);
-        }
-        Ok(all)
-    }
-
-    /// What comes next of a body; `None`: that was all.
-    async fn next_bytes(&self, body: &mut RequestBody) -> io::Result<Option<Bytes>> {
-        body.begun = true;
-        loop {
-            let next = std::future::poll_fn(|cx| Pin::new(&mut body.body).poll_frame(cx));
-            match self.handle.timeout(BODY_SILENCE, next).await? {
-                None => return Ok(None),
-                Some(Err(error)) => {
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, error));
-                }
-                Some(Ok(frame)) => {
-                    if let Ok(bytes) = frame.into_data()
-                        && !bytes.is_empty()
-                    {
-                        return Ok(Some(bytes));
-                    }
-                }
-            }
-        }
-    }
-
-    /// What is left of a body that nobody wants is read all the same, for a while, so that the client hears why instead of being cut off. The
-    /// answer does not wait for it.
-    pub(super) fn drain(&self, body: Incoming, most: u64) {
-        let this = self.clone();
-        let mut body = RequestBody { body, begun: true };
-        let drain = async move {
-            let mut left = most;
-            while let Ok(Some(bytes)) = this.next_bytes(&mut body).await {
-                left = left.saturating_sub(bytes.len() as u64);
-                if left == 0 {
-                    return;
-                }
-            }
-        };
-        let limited = self.handle.timeout(DRAINED_FOR, drain);
-        self.handle.spawn(&self.handle.new_color(), limited).detach();
-    }
-}
-
-/// Does a client wait to be told before it sends its body? It is told by the answer then.
-pub(super) fn waits(headers: &http::HeaderMap) -> bool {
-    headers.contains_key(http::header::EXPECT)
 }
 
 fn empty(status: StatusCode) -> Response<Body> {

@@ -15,8 +15,9 @@ use super::body::{Body, Pieces};
 use super::call::{Call, DepthField};
 use super::get::content_type;
 use super::problem::{Outcome, Problem, XML_HEAD};
+use super::request_body::RequestBody;
 use super::xml::{self, DAV, Name};
-use super::{Dav, RequestBody, lock, xml_response};
+use super::{Dav, lock, xml_response};
 use crate::files::meta::locks::Locks;
 use crate::files::meta::store::View;
 use crate::files::path::DavPath;
@@ -65,7 +66,7 @@ enum Want {
 impl Dav {
     pub(super) async fn propfind(&self, call: Call, body: &mut RequestBody) -> Outcome {
         let depth = call.depth()?.unwrap_or(DepthField::Infinity);
-        let body = self.read_body(body, xml::MOST_ASKED).await?;
+        let body = body.read(xml::MOST_ASKED).await?;
         let want = match body.is_empty() {
             true => Want::All(Vec::new()),
             false => want(&xml::parse(&body)?)?,

@@ -8,14 +8,15 @@ use super::body::Body;
 use super::call::Call;
 use super::problem::{Outcome, Problem, XML_HEAD};
 use super::propfind::is_live;
+use super::request_body::RequestBody;
 use super::xml::{self, Name};
-use super::{Dav, RequestBody, xml_response};
+use super::{Dav, xml_response};
 use crate::files::meta::claims::Area;
 use crate::files::meta::locks::Change;
 
 impl Dav {
     pub(super) async fn proppatch(&self, call: Call, body: &mut RequestBody) -> Outcome {
-        let document = self.read_body(body, xml::MOST_BYTES).await?;
+        let document = body.read(xml::MOST_BYTES).await?;
         // A large one takes a while.
         let parse = move || changes(&xml::parse(&document)?);
         let changes = self.handle.offload(parse).await??;

@@ -10,11 +10,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::{Bytes, BytesMut};
 use dapple::{Handle, JoinHandle};
 use http::{HeaderValue, StatusCode};
-use hyper::body::Body as _;
 
 use super::call::Call;
 use super::problem::{Outcome, Problem};
-use super::{Dav, RequestBody, empty, value};
+use super::request_body::RequestBody;
+use super::{Dav, empty, value};
 use crate::files::meta::claims::Area;
 use crate::files::meta::locks::{Change, Locks};
 use crate::files::path::DavPath;
@@ -99,10 +99,10 @@ impl Dav {
         let modified = modified(&call)?;
         let pass = self.gates.uploads.enter(&call.client.user).await;
         let _pass = pass.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
-        let announced = body.body.size_hint().exact();
+        let announced = body.announced();
         let received = if announced.is_some_and(|len| len <= PIECE as u64) {
             let mut pieces = Gathered::default();
-            while let Some(bytes) = self.next_bytes(body).await? {
+            while let Some(bytes) = body.next().await? {
                 pieces.push(bytes);
             }
             Received::Small(pieces)
@@ -169,7 +169,7 @@ impl Dav {
         let mut kept = self.handle.offload(begin).await??;
         let mut pieces = Gathered::default();
         let mut writing: Option<JoinHandle<io::Result<Kept>>> = None;
-        while let Some(bytes) = self.next_bytes(body).await? {
+        while let Some(bytes) = body.next().await? {
             pieces.push(bytes);
             if pieces.size < PIECE {
                 continue;

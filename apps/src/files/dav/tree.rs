@@ -4,11 +4,11 @@ use std::io;
 use std::sync::Arc;
 
 use http::StatusCode;
-use hyper::body::Body as _;
 
 use super::call::{Call, DepthField};
 use super::problem::{Outcome, Problem};
-use super::{Dav, RequestBody, empty};
+use super::request_body::RequestBody;
+use super::{Dav, empty};
 use crate::files::meta::State;
 use crate::files::meta::claims::Area;
 use crate::files::meta::locks::{Change, Locks};
@@ -28,7 +28,7 @@ struct Changed {
 
 impl Dav {
     pub(super) async fn mkcol(&self, call: Call, body: &mut RequestBody) -> Outcome {
-        if !body.body.is_end_stream() && self.next_bytes(body).await?.is_some() {
+        if !body.is_empty() && body.next().await?.is_some() {
             return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE.into());
         }
         let (areas, user) = (vec![Area::one(&call.path)], Arc::clone(&call.client.user));

@@ -1,4 +1,5 @@
 //! Tests of [`super`].
+use super::tables::MOST_BYTES;
 use super::*;
 
 fn path(text: &str) -> DavPath {

@@ -1,6 +1,7 @@
 //! Tests of [`super`].
 use proptest::prelude::*;
 
+use super::parse::MOST_DEPTH;
 use super::*;
 
 fn parsed(text: &str) -> Element {

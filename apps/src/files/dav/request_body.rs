@@ -1,0 +1,96 @@
+//! Bodies of requests: read piece by piece, with a limit of silence; and what becomes of one that nobody wants.
+
+use std::io;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dapple::Handle;
+use http::{HeaderMap, StatusCode, header};
+use hyper::body::{Body as _, Incoming};
+
+use super::problem::Problem;
+
+/// How long a client may send nothing of a body that it has begun.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// How long one is read that nobody wants.
+const DRAINED_FOR: Duration = Duration::from_secs(10);
+
+/// See the module.
+pub(in crate::files) struct RequestBody {
+    incoming: Incoming,
+    handle: Handle,
+    /// The client waits to be told before it sends: by a first look at the body, or by the answer.
+    waits: bool,
+}
+
+impl RequestBody {
+    pub(in crate::files) fn new(incoming: Incoming, headers: &HeaderMap, handle: &Handle) -> Self {
+        let waits = headers.contains_key(header::EXPECT);
+        RequestBody { incoming, handle: handle.clone(), waits }
+    }
+
+    /// Is there none?
+    pub(super) fn is_empty(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    /// How long it is, if the client has said so.
+    pub(super) fn announced(&self) -> Option<u64> {
+        self.incoming.size_hint().exact()
+    }
+
+    /// What comes next; `None`: that was all.
+    pub(super) async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        self.waits = false;
+        loop {
+            let next = std::future::poll_fn(|cx| Pin::new(&mut self.incoming).poll_frame(cx));
+            match self.handle.timeout(SILENCE, next).await? {
+                None => return Ok(None),
+                Some(Err(error)) => {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, error));
+                }
+                Some(Ok(frame)) => {
+                    if let Ok(bytes) = frame.into_data()
+                        && !bytes.is_empty()
+                    {
+                        return Ok(Some(bytes));
+                    }
+                }
+            }
+        }
+    }
+
+    /// All of it; one that is too large is refused.
+    pub(super) async fn read(&mut self, most: usize) -> Result<Vec<u8>, Problem> {
+        let mut all = Vec::new();
+        while let Some(bytes) = self.next().await? {
+            if all.len() + bytes.len() > most {
+                return Err(StatusCode::PAYLOAD_TOO_LARGE.into());
+            }
+            all.extend_from_slice(&bytes);
+        }
+        Ok(all)
+    }
+
+    /// Nobody wants the rest. It is read all the same, for a while and up to so many bytes, so that the client hears why instead of being cut
+    /// off. The answer does not wait for it.
+    pub(in crate::files) fn leave(mut self, most: u64) {
+        if self.is_empty() || self.waits {
+            return;
+        }
+        let handle = self.handle.clone();
+        let drain = async move {
+            let mut left = most;
+            while let Ok(Some(bytes)) = self.next().await {
+                left = left.saturating_sub(bytes.len() as u64);
+                if left == 0 {
+                    return;
+                }
+            }
+        };
+        let limited = handle.timeout(DRAINED_FOR, drain);
+        handle.spawn(&handle.new_color(), limited).detach();
+    }
+}
