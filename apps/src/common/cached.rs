@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 use rustix::io::{Errno, ReadWriteFlags};
@@ -17,7 +18,7 @@ pub(crate) fn read(file: &File, buf: &mut [u8], at: u64) -> io::Result<usize> {
 }
 
 /// Does the file system keep everything in memory?
-pub(crate) fn is_in_memory(file: &File) -> bool {
+pub(crate) fn is_in_memory(file: impl AsFd) -> bool {
     // linux/magic.h: TMPFS_MAGIC, RAMFS_MAGIC.
     rustix::fs::fstatfs(file).is_ok_and(|fs| matches!(fs.f_type, 0x0102_1994 | 0x8584_58f6))
 }

@@ -39,10 +39,9 @@ fn was_done(share: &Share, intent: &Intent) -> io::Result<bool> {
             // The last step may still have to be made.
             if let Some(found) = share.look_for(from)?
                 && Some(Left::of(&found)) == *left
+                && let Err(error) = share.delete(from, &found).and_then(Trash::remove)
             {
-                if let Err(error) = share.delete(from, &found).and_then(Trash::remove) {
-                    tracing::warn!(%error, ?from, "what was replaced cannot be removed");
-                }
+                tracing::warn!(%error, ?from, "what was replaced cannot be removed");
             }
             Ok(true)
         }

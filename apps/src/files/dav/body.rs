@@ -143,9 +143,11 @@ impl FileBody {
         file: File,
         at: u64,
         len: u64,
+        in_memory: bool,
         buffers: &Buffers,
         handle: &Handle,
     ) -> FileBody {
+        let kept = in_memory.then_some(true);
         let (buffers, handle, is_large) = (buffers.clone(), handle.clone(), len > LARGE);
         FileBody {
             file: Arc::new(file),
@@ -154,7 +156,7 @@ impl FileBody {
             buffers,
             handle,
             is_large,
-            kept: None,
+            kept,
             ahead: None,
         }
     }

@@ -70,9 +70,14 @@ impl Dav {
                 };
                 let body = match is_head(call) {
                     true => Body::Empty,
-                    false => {
-                        Body::File(FileBody::new(file, from, len, &self.buffers, &self.handle))
-                    }
+                    false => Body::File(FileBody::new(
+                        file,
+                        from,
+                        len,
+                        self.share.is_in_memory(found),
+                        &self.buffers,
+                        &self.handle,
+                    )),
                 };
                 let mut response = Response::new(body);
                 let headers = response.headers_mut();

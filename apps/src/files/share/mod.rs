@@ -32,6 +32,7 @@ use rustix::io::Errno;
 
 use self::remove::Trash;
 use super::path::{DavPath, PRIVATE};
+use crate::common::cached;
 use crate::common::version::Version;
 
 /// See the module.
@@ -46,6 +47,8 @@ pub(super) struct Share {
     /// Held as long as the folder is served, so that it is by one server only.
     _lock: File,
     mount: Mount,
+    /// Its file system keeps everything in memory.
+    in_memory: bool,
     /// The corner, if it may have other names, too: the file system takes upper and lower case for the same, or shortens names.
     corner_by_inode: Option<u64>,
     /// Whether what is written has to be on the disk before it is acknowledged.
@@ -133,8 +136,18 @@ impl Share {
         let own = Found::of(&rustix::fs::fstat(&private)?);
         let corner_by_inode =
             other_case.is_some_and(|other| other.is_same_as(&own)).then_some(own.inode);
-        let mount = Mount::of(&root)?;
-        Ok(Share { root, real, uploads, trash, _lock: lock, mount, corner_by_inode, sync })
+        let (mount, in_memory) = (Mount::of(&root)?, cached::is_in_memory(&root));
+        Ok(Share {
+            root,
+            real,
+            uploads,
+            trash,
+            _lock: lock,
+            mount,
+            in_memory,
+            corner_by_inode,
+            sync,
+        })
     }
 
     /// The server's corner, for files of its own.
@@ -174,6 +187,11 @@ impl Share {
         let file = File::from(self.open_beneath(path, flags, how)?);
         let found = Found::of(&rustix::fs::fstat(&file)?);
         Ok((file, found))
+    }
+
+    /// Is it known that no disk has to be read for it?
+    pub(super) fn is_in_memory(&self, found: &Found) -> bool {
+        self.in_memory && found.version.device == self.mount.device
     }
 
     fn open_folder(&self, path: &DavPath) -> io::Result<OwnedFd> {
