@@ -53,7 +53,9 @@ fn usage(error: &clap::Error) -> ExitCode {
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         eprint!("{text}");
     } else {
-        let line = text.lines().next().unwrap_or_default();
+        // What is missing stands on lines of its own.
+        let said = text.lines().map(str::trim).take_while(|line| !line.is_empty());
+        let line = said.collect::<Vec<_>>().join(" ");
         eprintln!("dapple: {} (try --help)", line.trim_start_matches("error: "));
     }
     ExitCode::from(BAD_USAGE)

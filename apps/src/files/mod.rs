@@ -120,7 +120,7 @@ pub(crate) fn command() -> Command {
                 .long("max-connections")
                 .value_name("N")
                 .value_parser(value_parser!(u64).range(1..))
-                .help("Connections at once [default: what the descriptor limit allows]"),
+                .help("Connections at once [default: what the descriptor limit allows, at most 10000]"),
         )
         .arg(seconds(
             "idle-timeout",
@@ -132,7 +132,7 @@ pub(crate) fn command() -> Command {
 fn users_command() -> Command {
     let name = || Arg::new("name").value_name("NAME").required(true).help("The user");
     Command::new("user")
-        .about("Who may use the server; it needs not be restarted")
+        .about("Who may use the server; one that runs notices changes")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(
