@@ -313,8 +313,8 @@ fn open(folder: &Path, sync: bool) -> Result<(Share, Store, Vec<Trash>), String>
         _ => failed(&e),
     })?;
     let store = Store::open(&share.corner().join("properties.redb")).map_err(|e| failed(&e))?;
-    recover::recover(&share, &store).map_err(|e| failed(&e))?;
-    let leftovers = share.leftovers().map_err(|e| failed(&e))?;
+    let is_all = recover::recover(&share, &store).map_err(|e| failed(&e))?;
+    let leftovers = share.leftovers(is_all).map_err(|e| failed(&e))?;
     Ok((share, store, leftovers))
 }
 

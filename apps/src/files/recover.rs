@@ -8,19 +8,21 @@ use super::path::DavPath;
 use super::share::remove::Trash;
 use super::share::{Found, Share};
 
-/// Finishes or forgets each of them.
-pub(super) fn recover(share: &Share, store: &Store) -> Result<(), StoreError> {
+/// Finishes or forgets each of them. False: some could not be looked into; what has been put aside for them has to stay.
+pub(super) fn recover(share: &Share, store: &Store) -> Result<bool, StoreError> {
+    let mut is_all = true;
     for (number, intent) in store.intents()? {
         let done = was_done(share, &intent);
         match done {
             Ok(done) => store.settle(number, &intent, done)?,
             // It is tried again at the next start.
             Err(error) => {
-                tracing::error!(%error, ?intent, "an unfinished change cannot be looked into")
+                tracing::error!(%error, ?intent, "an unfinished change cannot be looked into");
+                is_all = false;
             }
         }
     }
-    Ok(())
+    Ok(is_all)
 }
 
 fn was_done(share: &Share, intent: &Intent) -> io::Result<bool> {

@@ -150,7 +150,7 @@ fn check_free(
     call: &Call,
     wanted: &Wanted,
 ) -> Result<(), Problem> {
-    locks.check_room(&call.path, &call.client.user)?;
+    locks.check_room(&call.path, &call.client.user, Instant::now())?;
     let free = locks.check_new(&call.path, wanted.deep, wanted.exclusive, Instant::now());
     free.map_err(|error| match error {
         LockError::Locked(path) => Problem::ConflictingLock(path),

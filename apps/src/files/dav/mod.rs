@@ -201,6 +201,10 @@ impl Dav {
             };
             let dav = this.clone();
             let outcome = this.handle.offload(move || blocking(&dav, &locks)).await;
+            if !matches!(outcome, Ok(Ok(_))) {
+                // What it did to the store before it failed is to be seen.
+                this.meta.changed().await?;
+            }
             let response = then(this, outcome??).await;
             drop(claim);
             response

@@ -155,6 +155,9 @@ impl Dav {
         replaced: Option<&Found>,
         deep: bool,
     ) -> Result<Changed, Problem> {
+        if let Some(replaced) = replaced {
+            self.share.check_not_in(from, replaced)?;
+        }
         let properties = self.has_properties(from)? || self.has_properties(to)?;
         let copied = self.share.copy(from, to, if deep { What::Shown } else { What::Itself })?;
         let intent =
@@ -187,6 +190,10 @@ impl Dav {
         let renamed = self.share.rename(from, to, replaced, found);
         let trash = match self.settled(number, &intended, renamed) {
             Err(Problem::Failed(error)) if error.kind() == io::ErrorKind::CrossesDevices => {
+                // One file seen through two mounts: there is nothing to move.
+                if replaced.is_some_and(|old| old.is_same_as(found)) {
+                    return Err(StatusCode::FORBIDDEN.into());
+                }
                 let copied = self.share.copy(from, to, What::Everything)?;
                 let intended = intent(copied.inode(), Some(found));
                 let number = Some(self.meta.store().intend(&intended)?);

@@ -159,18 +159,26 @@ impl Locks {
     /// Adds a lock, which has been checked.
     pub(in crate::files) fn insert(&mut self, lock: Lock, now: Instant) -> Result<(), LockError> {
         self.remove_expired(now);
-        self.check_room(&lock.path, &lock.user)?;
+        self.check_room(&lock.path, &lock.user, now)?;
         self.count += 1;
         self.by_path.entry(lock.path.clone()).or_default().push(lock);
         Ok(())
     }
 
-    /// Is there room for one more?
-    pub(in crate::files) fn check_room(&self, path: &DavPath, user: &str) -> Result<(), LockError> {
-        let of_user = self.by_path.values().flatten().filter(|other| *other.user == *user);
-        let on_place = self.by_path.get(path).map_or(0, Vec::len);
-        if self.count >= MOST_LOCKS || on_place >= MOST_ON_PLACE || of_user.count() >= MOST_OF_USER
-        {
+    /// Is there room for one more? Those that have expired take none.
+    pub(in crate::files) fn check_room(
+        &self,
+        path: &DavPath,
+        user: &str,
+        now: Instant,
+    ) -> Result<(), LockError> {
+        let (mut all, mut of_user, mut on_place) = (0, 0, 0);
+        for lock in self.by_path.values().flatten().filter(|lock| lock.until > now) {
+            all += 1;
+            of_user += usize::from(*lock.user == *user);
+            on_place += usize::from(lock.path == *path);
+        }
+        if all >= MOST_LOCKS || of_user >= MOST_OF_USER || on_place >= MOST_ON_PLACE {
             return Err(LockError::TooMany);
         }
         Ok(())

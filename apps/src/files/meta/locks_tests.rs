@@ -109,6 +109,11 @@ fn there_are_limits_that_expired_locks_do_not_count_for() {
     }
     let one_more = lock("more", "more", false, true, now);
     assert_eq!(locks.insert(one_more.clone(), now), Err(LockError::TooMany));
+    assert_eq!(
+        locks.check_room(&path("more"), "u", now + HOUR),
+        Ok(()),
+        "all have expired by then"
+    );
     locks.insert(Lock { user: "other".into(), ..one_more.clone() }, now).unwrap();
     locks.insert(Lock { until: now + HOUR * 3, ..one_more }, now + HOUR * 2).unwrap();
     assert_eq!(locks.count, 1);

@@ -102,7 +102,9 @@ impl Share {
             }
             // Two names of one file: a rename would leave both.
             Some(replaced)
-                if replaced.is_same_as(moved) && moved.kind == Kind::File && moved.links > 1 =>
+                if replaced.is_same_as(moved)
+                    && moved.kind == Kind::File
+                    && are_two(&source, &target)? =>
             {
                 rustix::fs::unlinkat(&old_parent, old, AtFlags::empty())?;
                 Trash(None)
@@ -122,13 +124,17 @@ impl Share {
         Ok(trash)
     }
 
-    /// What is replaced must not be a folder that the source is in: that is checked by name before, and again here, where several
+    /// What is replaced must not be the source, nor a folder that it is in: that is checked by name before, and again here, as several
     /// spellings may mean one name.
-    fn check_not_in(&self, from: &DavPath, replaced: &Found) -> io::Result<()> {
-        if !replaced.is_folder() || self.corner_by_inode.is_none() {
+    pub(in crate::files) fn check_not_in(
+        &self,
+        from: &DavPath,
+        replaced: &Found,
+    ) -> io::Result<()> {
+        if !replaced.is_folder() {
             return Ok(());
         }
-        for folder in from.upwards().skip(1) {
+        for folder in from.upwards() {
             if self.look(&folder)?.is_same_as(replaced) {
                 return Err(io::ErrorKind::PermissionDenied.into());
             }
@@ -226,4 +232,16 @@ impl Share {
 
 fn is_elsewhere(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::CrossesDevices
+}
+
+/// Are these two names, and not two spellings of one?
+fn are_two(one: &Spot<'_>, other: &Spot<'_>) -> io::Result<bool> {
+    let folders = (rustix::fs::fstat(one.0)?, rustix::fs::fstat(other.0)?);
+    if (folders.0.st_dev, folders.0.st_ino) != (folders.1.st_dev, folders.1.st_ino) {
+        // In two folders: of one file system, or it is one name seen through two mounts.
+        return Ok(folders.0.st_dev == folders.1.st_dev
+            && super::look_at(one.0.as_fd(), one.1)?.is_some_and(|f| f.links > 1));
+    }
+    let all = names(one.0)?;
+    Ok(all.iter().any(|name| name == one.1) && all.iter().any(|name| name == other.1))
 }

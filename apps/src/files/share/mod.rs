@@ -155,10 +155,11 @@ impl Share {
         self.real.join(OsStr::from_bytes(PRIVATE))
     }
 
-    /// What a server that was killed has left in the corner.
-    pub(super) fn leftovers(&self) -> io::Result<Vec<Trash>> {
+    /// What a server that was killed has left in the corner; what was put aside only on demand.
+    pub(super) fn leftovers(&self, put_aside: bool) -> io::Result<Vec<Trash>> {
         let mut all = Vec::new();
-        for folder in [&self.uploads, &self.trash] {
+        let trash = put_aside.then_some(&self.trash);
+        for folder in [&self.uploads].into_iter().chain(trash) {
             let names = remove::names(folder)?;
             all.extend(names.into_iter().map(|name| Trash(Some((Arc::clone(folder), name)))));
         }

@@ -35,7 +35,7 @@ impl Trash {
 
 /// Removes a file, or a folder with all below it; links themselves, and not what they lead to.
 pub(super) fn remove(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
-    if unlink(folder, name)? {
+    if unlink(folder, name)? != Unlinked::IsFolder {
         return Ok(());
     }
     remove_members(&open(folder, name)?)?;
@@ -51,7 +51,7 @@ pub(super) fn remove_in_place(folder: &OwnedFd, name: &OsStr) -> io::Result<()> 
 const MOST_DEPTH: usize = 100;
 
 fn down(folder: &OwnedFd, name: &OsStr, depth: usize) -> io::Result<()> {
-    if unlink(folder, name)? {
+    if unlink(folder, name)? != Unlinked::IsFolder {
         return Ok(());
     }
     if depth == MOST_DEPTH {
@@ -82,8 +82,9 @@ fn remove_members(folder: &OwnedFd) -> io::Result<()> {
 /// Removes a file; or a folder, after its files, and after its folders have been moved up beside it. Says whether anything was done.
 fn remove_level(base: &OwnedFd, name: &OsStr) -> (bool, io::Result<()>) {
     let members = match unlink(base, name) {
-        Ok(true) => return (true, Ok(())),
-        Ok(false) => open(base, name).and_then(|folder| Ok((names(&folder)?, folder))),
+        Ok(Unlinked::Gone) => return (true, Ok(())),
+        Ok(Unlinked::Nothing) => return (false, Ok(())),
+        Ok(Unlinked::IsFolder) => open(base, name).and_then(|folder| Ok((names(&folder)?, folder))),
         Err(error) => Err(error),
     };
     let (members, folder) = match members {
@@ -93,19 +94,26 @@ fn remove_level(base: &OwnedFd, name: &OsStr) -> (bool, io::Result<()>) {
     let (mut is_progress, mut outcome) = (false, Ok(()));
     for member in members {
         let removed = remove_member(base, name, &folder, &member);
-        is_progress |= removed.is_ok();
-        outcome = outcome.and(removed);
+        is_progress |= matches!(removed, Ok(true));
+        outcome = outcome.and(removed.map(drop));
     }
     let outcome = outcome.and_then(|()| remove_empty(base, name));
     (is_progress || outcome.is_ok(), outcome)
 }
 
-fn remove_member(base: &OwnedFd, name: &OsStr, folder: &OwnedFd, member: &OsStr) -> io::Result<()> {
-    let attempt = || -> io::Result<()> {
-        if !unlink(folder, member)? {
+/// Removes a file in a folder, or moves a folder up beside its own; false: there was nothing.
+fn remove_member(
+    base: &OwnedFd,
+    name: &OsStr,
+    folder: &OwnedFd,
+    member: &OsStr,
+) -> io::Result<bool> {
+    let attempt = || -> io::Result<bool> {
+        let unlinked = unlink(folder, member)?;
+        if unlinked == Unlinked::IsFolder {
             rustix::fs::renameat(folder, member, base, hidden_name())?;
         }
-        Ok(())
+        Ok(unlinked != Unlinked::Nothing)
     };
     match attempt() {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -115,16 +123,27 @@ fn remove_member(base: &OwnedFd, name: &OsStr, folder: &OwnedFd, member: &OsStr)
             attempt()
         }
         // Of another file system; or one that moves no folders.
-        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => down(folder, member, 0),
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+            down(folder, member, 0).map(|()| true)
+        }
         outcome => outcome,
     }
 }
 
-/// True: it was a file, and is gone, or there was nothing. False: it is a folder.
-fn unlink(folder: &OwnedFd, name: &OsStr) -> io::Result<bool> {
+/// What came of removing a name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unlinked {
+    Gone,
+    /// There was nothing, though a folder may have said so.
+    Nothing,
+    IsFolder,
+}
+
+fn unlink(folder: &OwnedFd, name: &OsStr) -> io::Result<Unlinked> {
     match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => Ok(true),
-        Err(Errno::ISDIR) => Ok(false),
+        Ok(()) => Ok(Unlinked::Gone),
+        Err(Errno::NOENT) => Ok(Unlinked::Nothing),
+        Err(Errno::ISDIR) => Ok(Unlinked::IsFolder),
         Err(error) => Err(error.into()),
     }
 }

@@ -127,7 +127,10 @@ impl Upload {
         // Nobody reserves the last of it, on which others depend.
         let room = rustix::fs::fstatvfs(&self.file)?;
         let margin = (room.f_blocks.saturating_mul(room.f_frsize) / 64).min(MARGIN);
-        if room.f_bavail.saturating_mul(room.f_frsize) < bytes.saturating_add(margin) {
+        // Some file systems do not tell.
+        if room.f_blocks > 0
+            && room.f_bavail.saturating_mul(room.f_frsize) < bytes.saturating_add(margin)
+        {
             return Err(io::ErrorKind::StorageFull.into());
         }
         match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, bytes) {

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use arc_swap::ArcSwap;
 use redb::{Database, ReadableDatabase, ReadableTable};
 
 use self::tables::{INTENTS, PROPERTIES};
@@ -76,17 +77,20 @@ type Result<T> = std::result::Result<T, StoreError>;
 pub(in crate::files) struct Store {
     file: PathBuf,
     db: RwLock<Option<Database>>,
-    broken: Arc<AtomicBool>,
+    /// One for each time that it was opened: a view of before says nothing of what is now.
+    broken: ArcSwap<AtomicBool>,
     /// What could not be written down, in its order.
     unsettled: Mutex<Vec<Unsettled>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 enum Unsettled {
     /// The outcome of a change of the folder.
     Outcome(u64, Intent, bool),
     /// There is nothing at this path any more, or something else.
     Gone(DavPath),
+    /// It was not begun, as it could not be written down; but it may have been.
+    Never(Intent),
 }
 
 /// A property: its name, and the element.
@@ -95,7 +99,7 @@ pub(in crate::files) type Property = (Name, String);
 impl Store {
     pub(in crate::files) fn open(file: &Path) -> Result<Store> {
         let db = RwLock::new(Some(open(file)?));
-        let (broken, unsettled) = (Arc::default(), Mutex::default());
+        let (broken, unsettled) = (ArcSwap::default(), Mutex::default());
         Ok(Store { file: file.to_owned(), db, broken, unsettled })
     }
 
@@ -112,7 +116,7 @@ impl Store {
             _ => false,
         };
         if outcome.as_ref().err().is_some_and(is_of_the_disk) {
-            self.broken.store(true, Ordering::Relaxed);
+            self.mark_broken();
         }
         outcome
     }
@@ -125,7 +129,21 @@ impl Store {
     }
 
     pub(in crate::files) fn is_broken(&self) -> bool {
-        self.broken.load(Ordering::Relaxed)
+        self.broken.load().load(Ordering::Relaxed)
+    }
+
+    fn mark_broken(&self) {
+        self.broken.load().store(true, Ordering::Relaxed);
+    }
+
+    /// Is done when the store has been reopened.
+    fn put_off(&self, what: Unsettled) {
+        let mut unsettled = self.unsettled();
+        if !unsettled.contains(&what) {
+            unsettled.push(what);
+        }
+        drop(unsettled);
+        self.mark_broken();
     }
 
     /// Tries to make it whole again. Views of before are good for nothing then.
@@ -138,17 +156,10 @@ impl Store {
         let opened = open(&self.file)?;
         // Nobody uses it before it knows what has happened meanwhile.
         let mut unsettled = self.unsettled();
-        while let Some(first) = unsettled.first() {
-            match first {
-                Unsettled::Outcome(number, intent, done) => {
-                    tables::settle(&opened, *number, intent, *done)?
-                }
-                Unsettled::Gone(path) => tables::forget(&opened, path)?,
-            }
-            unsettled.remove(0);
-        }
+        tables::catch_up(&opened, &unsettled)?;
+        unsettled.clear();
         *db = Some(opened);
-        self.broken.store(false, Ordering::Relaxed);
+        self.broken.store(Arc::default());
         Ok(())
     }
 
@@ -158,7 +169,7 @@ impl Store {
 
     /// What there is now.
     pub(in crate::files) fn view(&self) -> Result<View> {
-        self.with(|db| Ok(View { txn: Some(db.begin_read()?), broken: Arc::clone(&self.broken) }))
+        self.with(|db| Ok(View { txn: Some(db.begin_read()?), broken: self.broken.load_full() }))
     }
 
     /// Has the resource, or anything below it, a property?
@@ -177,17 +188,11 @@ impl Store {
 
     /// Writes down what is about to be done, and says under which number.
     pub(in crate::files) fn intend(&self, intent: &Intent) -> Result<u64> {
-        self.with(|db| {
-            let txn = db.begin_write()?;
-            let number = {
-                let mut table = txn.open_table(INTENTS)?;
-                let number = table.last()?.map_or(0, |(number, _)| number.value() + 1);
-                table.insert(number, tables::record(intent))?;
-                number
-            };
-            txn.commit()?;
-            Ok(number)
-        })
+        let number = self.with(|db| tables::intend(db, intent));
+        if number.is_err() {
+            self.put_off(Unsettled::Never(intent.clone()));
+        }
+        number
     }
 
     /// It was done: the properties follow. Or it was not: nothing does. If that cannot be written down now, it is when the store has been
@@ -195,7 +200,7 @@ impl Store {
     pub(in crate::files) fn settle(&self, number: u64, intent: &Intent, done: bool) -> Result<()> {
         let settled = self.with(|db| tables::settle(db, number, intent, done));
         if settled.is_err() {
-            self.unsettled().push(Unsettled::Outcome(number, intent.clone(), done));
+            self.put_off(Unsettled::Outcome(number, intent.clone(), done));
         }
         settled
     }
@@ -211,7 +216,7 @@ impl Store {
         });
         forgotten.unwrap_or_else(|error| {
             tracing::error!("{error}");
-            self.unsettled().push(Unsettled::Gone(path.clone()));
+            self.put_off(Unsettled::Gone(path.clone()));
             true
         })
     }

@@ -1,9 +1,9 @@
 //! The tables, and what is done to them in one transaction each.
 
-use redb::{Database, ReadableTable, TableDefinition};
+use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::intent::{Intent, Left};
-use super::{Property, Result, StoreError};
+use super::{Property, Result, StoreError, Unsettled};
 use crate::files::dav::xml::Name;
 use crate::files::path::DavPath;
 
@@ -143,8 +143,44 @@ pub(super) fn patch(
     Ok(())
 }
 
+pub(super) fn intend(db: &Database, intent: &Intent) -> Result<u64> {
+    let txn = db.begin_write()?;
+    let number = {
+        let mut table = txn.open_table(INTENTS)?;
+        let number = table.last()?.map_or(0, |(number, _)| number.value() + 1);
+        table.insert(number, record(intent))?;
+        number
+    };
+    txn.commit()?;
+    Ok(number)
+}
+
+/// What could not be written down before, in its order and at once.
+pub(super) fn catch_up(db: &Database, all: &[Unsettled]) -> Result<()> {
+    let txn = db.begin_write()?;
+    for one in all {
+        match one {
+            Unsettled::Outcome(number, intent, done) => settle_in(&txn, *number, intent, *done)?,
+            Unsettled::Gone(path) => {
+                drop(take_within(&mut txn.open_table(PROPERTIES)?, path, true)?)
+            }
+            Unsettled::Never(intent) => {
+                txn.open_table(INTENTS)?.retain(|_, known| known != record(intent))?;
+            }
+        }
+    }
+    txn.commit()?;
+    Ok(())
+}
+
 pub(super) fn settle(db: &Database, number: u64, intent: &Intent, done: bool) -> Result<()> {
     let txn = db.begin_write()?;
+    settle_in(&txn, number, intent, done)?;
+    txn.commit()?;
+    Ok(())
+}
+
+fn settle_in(txn: &WriteTransaction, number: u64, intent: &Intent, done: bool) -> Result<()> {
     {
         let mut intents = txn.open_table(INTENTS)?;
         // A commit may have been made though it was reported to have failed.
@@ -169,7 +205,6 @@ pub(super) fn settle(db: &Database, number: u64, intent: &Intent, done: bool) ->
             }
         }
     }
-    txn.commit()?;
     Ok(())
 }
 

@@ -131,6 +131,12 @@ fn what_could_not_be_settled_is_when_it_is_reopened() {
     assert!(store.is_broken() && store.forget(&path("gone")));
     store.reopen().unwrap();
     assert_eq!(get(&store, "gone"), None);
+    // What was not begun is not finished at the next start.
+    let never = Intent::Delete { path: path("never"), inode: 2 };
+    store.intend(&never).unwrap();
+    store.put_off(Unsettled::Never(never));
+    store.reopen().unwrap();
+    assert!(store.intents().unwrap().is_empty());
     // What was settled already is not settled again.
     set(&store, "a", "another");
     store.settle(number, &intent, true).unwrap();
@@ -139,7 +145,10 @@ fn what_could_not_be_settled_is_when_it_is_reopened() {
     assert!(!store.is_broken() && store.intents().unwrap().is_empty());
     assert_eq!(get(&store, "a"), None);
     let before = store.view().unwrap();
+    store.mark_broken();
     store.reopen().unwrap();
+    let _ = before.of(&path("b"));
+    assert!(!store.is_broken(), "a view of before says nothing of what is now");
     // What was there before does not keep it.
     drop(before);
     set(&store, "b", "value");
