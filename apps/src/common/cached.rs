@@ -23,7 +23,7 @@ pub(crate) fn is_in_memory(file: impl AsFd) -> bool {
     rustix::fs::fstatfs(file).is_ok_and(|fs| matches!(fs.f_type, 0x0102_1994 | 0x8584_58f6))
 }
 
-/// The same; `None`: the file system cannot tell what is in memory.
+/// What [`read`] does; `None`: the file system cannot tell what is in memory.
 pub(crate) fn try_read(file: &File, buf: &mut [u8], at: u64) -> io::Result<Option<usize>> {
     loop {
         let mut slices = [IoSliceMut::new(buf)];

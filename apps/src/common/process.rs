@@ -43,16 +43,12 @@ impl Signals {
 }
 
 /// Waits until the connections, which have been told to end, have ended, but not for ever; then ends the runtime, and says how it went.
-pub(crate) fn end<N>(rt: Runtime, open_connections: impl Fn() -> N)
-where
-    N: TryInto<u64, Error: std::fmt::Debug>,
-{
-    let open = || open_connections().try_into().expect("a number of connections");
+pub(crate) fn end(rt: Runtime, open_connections: impl Fn() -> u64) {
     let start = Instant::now();
-    while open() > 0 && start.elapsed() < DRAIN_LIMIT {
+    while open_connections() > 0 && start.elapsed() < DRAIN_LIMIT {
         std::thread::sleep(Duration::from_millis(5));
     }
-    let cut = open();
+    let cut = open_connections();
     let report = rt.shutdown(Duration::from_secs(1));
     let mut out = io::stdout().lock();
     let _ = match (cut, report.stuck_workers.len()) {

@@ -276,7 +276,6 @@ impl AsyncStream {
         self.edges.read.poll_bytes(cx, most, || socket.recv(buf))
     }
 
-    #[cfg(feature = "tls")]
     pub(crate) fn poll_read_slice(
         &self,
         cx: &mut Context<'_>,
@@ -319,8 +318,7 @@ impl AsyncRead for AsyncStream {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let most = buf.len();
-        self.edges.read.poll_bytes(cx, most, || (&self.stream).read(buf))
+        self.poll_read_slice(cx, buf)
     }
 
     fn poll_read_vectored(

@@ -12,8 +12,9 @@ use super::problem::{Outcome, Problem, XML_HEAD};
 use super::request_body::RequestBody;
 use super::xml;
 use super::{Dav, empty, value, xml_response};
+use crate::files::meta::State;
 use crate::files::meta::claims::Area;
-use crate::files::meta::locks::{Change, Lock, LockError};
+use crate::files::meta::locks::{Change, Lock, LockError, Locks};
 use crate::files::share::{Found, Kind};
 
 /// Bytes of what a client says of a lock's owner, at most.
@@ -62,9 +63,8 @@ impl Dav {
                 dav.meta.changed().await?;
             }
             let inserted = lock.clone();
-            let insert = move |state: &mut crate::files::meta::State| {
-                state.locks_mut().insert(inserted, Instant::now())
-            };
+            let insert =
+                move |state: &mut State| state.locks_mut().insert(inserted, Instant::now());
             dav.meta.change(insert).await??;
             let status = if created { StatusCode::CREATED } else { StatusCode::OK };
             let mut response = locked(status, &lock);
@@ -82,7 +82,7 @@ impl Dav {
             return Err(Problem::Told(StatusCode::BAD_REQUEST, why));
         }
         let (path, client) = (call.path.clone(), call.client.clone());
-        let refresh = move |state: &mut crate::files::meta::State| {
+        let refresh = move |state: &mut State| {
             state.locks_mut().refresh(&path, &client, timeout, Instant::now())
         };
         match self.meta.change(refresh).await? {
@@ -100,7 +100,7 @@ impl Dav {
         let why = "there is no Lock-Token";
         let token: Arc<str> = token.ok_or(Problem::Told(StatusCode::BAD_REQUEST, why))?.into();
         let (path, user) = (call.path.clone(), Arc::clone(&call.client.user));
-        let unlock = move |state: &mut crate::files::meta::State| {
+        let unlock = move |state: &mut State| {
             let now = Instant::now();
             // Whether there is one of somebody else's, to tell the two apart.
             let is_anothers = state.locks.find(&token, now).is_some_and(|lock| lock.user != user);
@@ -145,11 +145,7 @@ fn wanted(call: &Call, document: &xml::Element) -> Result<Wanted, Problem> {
     Ok(Wanted { exclusive, owner, deep, timeout: call.timeout()? })
 }
 
-fn check_free(
-    locks: &crate::files::meta::locks::Locks,
-    call: &Call,
-    wanted: &Wanted,
-) -> Result<(), Problem> {
+fn check_free(locks: &Locks, call: &Call, wanted: &Wanted) -> Result<(), Problem> {
     locks.check_room(&call.path, &call.client.user, Instant::now())?;
     let free = locks.check_new(&call.path, wanted.deep, wanted.exclusive, Instant::now());
     free.map_err(|error| match error {

@@ -24,7 +24,7 @@ use crate::files::share::{Found, Kind, Share};
 /// Bytes that are written at once, about.
 const PIECE: usize = 512 * 1024;
 
-/// Gathered that are smaller are copied together: each may hold on to a buffer that is much larger.
+/// Pieces that are smaller are copied together: each may hold on to a buffer that is much larger.
 const LITTLE: usize = 32 * 1024;
 
 /// What has been received.

@@ -64,7 +64,7 @@ impl Dav {
             let found = shown(&dav.share, &call.path)?;
             call.check(&dav.share, locks, Some(&found), &[Change::Existence(call.path.clone())])?;
             let intent = Intent::Delete { path: call.path.clone(), inode: found.inode };
-            // A store that is full is no reason not to make room; what is left in it is forgotten when the path is used again.
+            // A store that is full is no reason not to make room; what is left in it is forgotten as soon as that can be written down.
             let store = dav.meta.store();
             let has_properties = store.has_within(&call.path);
             let number = match has_properties {

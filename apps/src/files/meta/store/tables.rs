@@ -181,28 +181,26 @@ pub(super) fn settle(db: &Database, number: u64, intent: &Intent, done: bool) ->
 }
 
 fn settle_in(txn: &WriteTransaction, number: u64, intent: &Intent, done: bool) -> Result<()> {
-    {
-        let mut intents = txn.open_table(INTENTS)?;
-        // A commit may have been made though it was reported to have failed.
-        if intents.get(number)?.is_none_or(|known| known.value() != record(intent)) {
-            return Ok(());
+    let mut intents = txn.open_table(INTENTS)?;
+    // A commit may have been made though it was reported to have failed.
+    if intents.get(number)?.is_none_or(|known| known.value() != record(intent)) {
+        return Ok(());
+    }
+    intents.remove(number)?;
+    let mut table = txn.open_table(PROPERTIES)?;
+    match intent {
+        _ if !done => {}
+        Intent::Delete { path, .. } => drop(take_within(&mut table, path, true)?),
+        Intent::Copy { from, to, deep, .. } => {
+            take_within(&mut table, to, true)?;
+            let mut found = take_within(&mut table, from, false)?;
+            found.retain(|(at, _)| *deep || at == from);
+            put(&mut table, found, from, to)?;
         }
-        intents.remove(number)?;
-        let mut table = txn.open_table(PROPERTIES)?;
-        match intent {
-            _ if !done => {}
-            Intent::Delete { path, .. } => drop(take_within(&mut table, path, true)?),
-            Intent::Copy { from, to, deep, .. } => {
-                take_within(&mut table, to, true)?;
-                let mut found = take_within(&mut table, from, false)?;
-                found.retain(|(at, _)| *deep || at == from);
-                put(&mut table, found, from, to)?;
-            }
-            Intent::Move { from, to, .. } => {
-                take_within(&mut table, to, true)?;
-                let found = take_within(&mut table, from, true)?;
-                put(&mut table, found, from, to)?;
-            }
+        Intent::Move { from, to, .. } => {
+            take_within(&mut table, to, true)?;
+            let found = take_within(&mut table, from, true)?;
+            put(&mut table, found, from, to)?;
         }
     }
     Ok(())
