@@ -57,7 +57,6 @@ mod panic;
 pub mod park;
 #[cfg(not(loom))]
 mod rendezvous;
-#[cfg(not(loom))]
 mod runtime;
 #[cfg(not(loom))]
 mod sequencer;
@@ -105,7 +104,7 @@ pub use self::{
         yields::{YieldNow, yield_now},
     },
     timer::Timer,
-    worker::watch::StallReport,
+    worker::{cores::unpinned, watch::StallReport},
 };
 #[cfg(not(loom))]
 pub use dapple_colors::{Context, Doing, Mode, Priority, Ticket, TurnBudget};

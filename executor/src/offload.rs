@@ -5,18 +5,22 @@
 //! thread has taken when the runtime stops are dropped and counted; those that run go on, and what they return is dropped or posted as
 //! far as anybody is left to get it.
 //!
+//! *Work that waits for work.* A thread whose work waits, by [`JoinHandle::join`](crate::JoinHandle::join) or
+//! [`Runtime::block_on`](crate::Runtime::block_on), does not count among the threads of the limit meanwhile: otherwise as many waits as
+//! there are threads, each for something that stands in the queue, would last for ever. Waits by other means (a channel, a
+//! lock) are not known here; when nothing gets on for a while and work waits, that is logged.
+//!
 //! *The runtime is not at rest while there is work* (E16): each piece counts among those who hold events that are in no queue (see
 //! `quiesce`), from before it is accepted until its outcome is posted.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::runtime::core::{Core, CoreRef};
-use crate::runtime::quiesce::Outside;
 use crate::sync::{Arc, Condvar, Mutex, lock, thread};
 use crate::task::call::{answer, outcome_of};
 use crate::task::error::JoinError;
@@ -28,6 +32,12 @@ use crate::{Color, Cx, Handle};
 
 /// How long a thread waits for more work.
 const IDLE: Duration = Duration::from_secs(10);
+
+/// Room for work in the queue that is kept, whatever was there.
+const KEPT: usize = 1_024;
+
+/// After what time without progress it is logged that work waits.
+const STUCK: Duration = Duration::from_secs(1);
 
 /// Threads without a setting, per worker, and at least.
 const PER_WORKER: usize = 4;
@@ -43,11 +53,38 @@ struct Pool {
     name: String,
     /// Where the threads may run: not where the worker is pinned that happens to start one.
     mask: Option<Mask>,
+    stack_size: usize,
 }
 
 thread_local! {
     /// The core whose work this thread does; null: none.
     static WORKS_FOR: Cell<*const Core> = const { Cell::new(std::ptr::null()) };
+    /// The pool that this thread is one of.
+    static SERVES: OnceCell<Arc<Pool>> = const { OnceCell::new() };
+}
+
+/// Runs `f`, which waits. If this is a thread for blocking work, another one may take its place meanwhile.
+pub(crate) fn while_waiting<R>(f: impl FnOnce() -> R) -> R {
+    /// The thread counts again.
+    struct Waits(Arc<Pool>);
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            lock(&self.0.state).waiting -= 1;
+        }
+    }
+    // In a destructor of a thread-local it may be gone.
+    let pool = SERVES.try_with(|pool| pool.get().cloned()).ok().flatten();
+    let _waits = pool.map(|pool| {
+        let mut state = lock(&pool.state);
+        state.waiting += 1;
+        let starts = pool.starts_one(&mut state);
+        drop(state);
+        if starts {
+            pool.start();
+        }
+        Waits(pool)
+    });
+    f()
 }
 
 /// Does the calling thread run blocking work of this runtime?
@@ -55,12 +92,22 @@ pub(crate) fn works_for(core: &Core) -> bool {
     std::ptr::eq(WORKS_FOR.get(), core)
 }
 
-#[derive(Default)]
 struct State {
     queue: VecDeque<Work>,
     threads: usize,
     idle: usize,
+    /// Threads whose work waits for something that may be work.
+    waiting: usize,
     closed: bool,
+    /// When a thread last took something out of the queue, or that it does not was logged.
+    progress: Instant,
+}
+
+impl State {
+    /// Threads that count for the limit.
+    fn counted(&self) -> usize {
+        self.threads - self.waiting
+    }
 }
 
 /// A closure with what keeps the runtime from being at rest. Dropped unrun, it is counted.
@@ -85,16 +132,24 @@ impl Drop for Work {
             self.core.count_dropped(1);
             self.core.guard(Some(self.site), || drop(run));
         }
-        Outside::end(&self.core);
+        self.core.quiesce.leave();
     }
 }
 
 impl Offload {
-    pub(crate) fn new(limit: Option<usize>, workers: usize, name: &str) -> Self {
+    pub(crate) fn new(limit: Option<usize>, workers: usize, name: &str, stack_size: usize) -> Self {
         let limit = limit.unwrap_or((PER_WORKER * workers).max(LEAST));
         let name = format!("{name}-offload");
-        let (state, changed, mask) = (Mutex::default(), Condvar::new(), Mask::of_this_thread());
-        Offload(Arc::new(Pool { state, changed, limit, name, mask }))
+        let state = Mutex::new(State {
+            queue: VecDeque::new(),
+            threads: 0,
+            idle: 0,
+            waiting: 0,
+            closed: false,
+            progress: Instant::now(),
+        });
+        let (changed, mask) = (Condvar::new(), Mask::of_the_process());
+        Offload(Arc::new(Pool { state, changed, limit, name, mask, stack_size }))
     }
 
     /// Queues work, unless the pool is closed.
@@ -104,17 +159,27 @@ impl Offload {
             drop(state);
             return drop(work);
         }
-        state.queue.push_back(work);
-        if state.idle >= state.queue.len() || state.threads == self.0.limit {
-            drop(state);
-            return self.0.changed.notify_one();
+        if state.queue.is_empty() {
+            state.progress = Instant::now();
         }
-        state.threads += 1;
+        state.queue.push_back(work);
+        let starts = self.0.starts_one(&mut state);
+        let is_stuck = !starts && state.idle == 0 && state.progress.elapsed() >= STUCK;
+        if is_stuck {
+            state.progress = Instant::now();
+        }
+        let (threads, queued) = (state.threads, state.queue.len());
         drop(state);
-        let pool = Arc::clone(&self.0);
-        let thread = thread::Builder::new().name(self.0.name.clone()).spawn(move || pool.serve());
-        if let Err(error) = thread {
-            self.0.lacks_a_thread(&error);
+        if starts {
+            return self.0.start();
+        }
+        self.0.changed.notify_one();
+        if is_stuck {
+            tracing::warn!(
+                threads,
+                queued,
+                "all threads for blocking work are busy, and work waits: if it waits for each other, more threads are needed"
+            );
         }
     }
 
@@ -137,12 +202,38 @@ impl Drop for Offload {
 }
 
 impl Pool {
+    /// Is one more thread to be started? It is counted then.
+    fn starts_one(&self, state: &mut State) -> bool {
+        let starts = state.idle < state.queue.len() && state.counted() < self.limit;
+        state.threads += usize::from(starts);
+        starts
+    }
+
+    /// Starts a thread that has been counted.
+    fn start(self: &Arc<Self>) {
+        let pool = Arc::clone(self);
+        let thread = thread::Builder::new().name(self.name.clone()).stack_size(self.stack_size);
+        if let Err(error) = thread.spawn(move || pool.serve()) {
+            self.lacks_a_thread(&error);
+        }
+    }
+
     /// The body of a thread.
-    fn serve(&self) {
+    fn serve(self: &Arc<Self>) {
         self.mask.inspect(Mask::apply);
+        SERVES.with(|serves| drop(serves.set(Arc::clone(self))));
         let mut state = lock(&self.state);
         loop {
+            // One that has taken the place of another, which goes on now.
+            if state.counted() > self.limit {
+                break;
+            }
             if let Some(work) = state.queue.pop_front() {
+                state.progress = Instant::now();
+                if state.queue.capacity() > KEPT && state.queue.len() < state.queue.capacity() / 4 {
+                    let some = 2 * state.queue.len();
+                    state.queue.shrink_to(some.max(KEPT));
+                }
                 drop(state);
                 work.run();
                 state = lock(&self.state);
@@ -179,7 +270,7 @@ impl Pool {
 }
 
 fn push(core: &Core, site: &'static Location<'static>, run: Box<dyn FnOnce() + Send>) {
-    Outside::begin(core);
+    core.quiesce.enter();
     core.offload.push(Work { run: Some(run), core: CoreRef::of(core), site });
 }
 
@@ -187,7 +278,8 @@ impl Handle {
     /// Runs blocking work, such as a read of a cold file, on a thread that is no worker, and hands out what it returns.
     ///
     /// The threads are bounded ([`Builder::offload_threads`](crate::Builder::offload_threads)); what they have no time for yet waits in a
-    /// queue, which is not. It may post, spawn and offload as a worker may, until the runtime stops. Work that has been accepted is not aborted, whether its handle is kept or not.
+    /// queue, which is not. While work joins a [`JoinHandle`], or blocks on a future, its thread does not count, so work may wait for
+    /// other work; by a channel or a lock it should not. It may post, spawn and offload as a worker may, until the runtime stops. Work that has been accepted is not aborted, whether its handle is kept or not.
     ///
     /// # Errors
     ///

@@ -21,12 +21,28 @@ pub trait Park: Send {
     /// What the operating system reports. The worker logs it, and goes on.
     fn park(&mut self, timeout: Option<Duration>, cx: &mut Cx) -> io::Result<()>;
 
+    /// Attends to the poller of another worker, or does so no longer: while that worker is stuck in an event, and this one stands in for
+    /// it, a wait of this poller shall also end when something is ready in that one. This worker then looks there itself. By
+    /// default nothing is done, and it looks there at intervals only.
+    fn attend(&mut self, worker: usize, attention: Attention) {
+        let _ = (worker, attention);
+    }
+
     /// The worker ends. A reactor drops its registrations, whose callbacks may hold colors and
     /// through them the runtime.
     fn close(&mut self) {}
 
     /// What wakes it, from any thread.
     fn unparker(&self) -> Arc<dyn Unpark>;
+}
+
+/// Whether a poller attends to another one; see [`Park::attend`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attention {
+    /// From now on.
+    Begins,
+    /// No longer.
+    Ends,
 }
 
 /// Wakes a [`Park`]. It must not panic: it is called inside of posts.

@@ -294,9 +294,16 @@ impl Drop for Slab {
 }
 
 /// Slots at hand; see the module. Its owner empties it into its slab before it drops it.
+///
+/// A magazine can be *put away*: its owner then gets nothing from it by [`pop`](Self::pop) until it takes it out again. A
+/// worker does so while it sleeps, so that whatever posts in its name comes by a path on which the worker
+/// notices it, at no cost for all other posts.
 pub(crate) struct Magazine {
     slots: Vec<Slot>,
+    /// Most slots; 0 while it is put away.
     size: usize,
+    /// What was in it when it was put away.
+    away: Option<(Vec<Slot>, usize)>,
 }
 
 // SAFETY: the slots are free memory, which belongs to whoever has the magazine.
@@ -304,7 +311,28 @@ unsafe impl Send for Magazine {}
 
 impl Magazine {
     fn new(size: usize) -> Self {
-        Magazine { slots: Vec::with_capacity(size), size }
+        Magazine { slots: Vec::with_capacity(size), size, away: None }
+    }
+
+    /// Puts its slots away.
+    pub(crate) fn put_away(&mut self) {
+        if self.away.is_none() {
+            self.away = Some((std::mem::take(&mut self.slots), std::mem::take(&mut self.size)));
+        }
+    }
+
+    /// Takes them out again.
+    pub(crate) fn take_out(&mut self) {
+        if let Some((slots, size)) = self.away.take() {
+            // Nothing is kept meanwhile.
+            (self.slots, self.size) = (slots, size);
+        }
+    }
+
+    /// A slot that is at hand.
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<Slot> {
+        self.slots.pop()
     }
 
     /// A slot; `slab` is the magazine's.
@@ -319,7 +347,8 @@ impl Magazine {
     #[cold]
     #[inline(never)]
     fn fill_and_take(&mut self, slab: &Slab) -> Slot {
-        slab.fill(&mut self.slots, self.size / 2);
+        // At least one, also while it is put away.
+        slab.fill(&mut self.slots, (self.size / 2).max(1));
         self.slots.pop().expect("it was filled")
     }
 
@@ -331,8 +360,26 @@ impl Magazine {
     #[inline]
     pub(crate) unsafe fn give(&mut self, slot: Slot, slab: &Slab) {
         if self.slots.len() == self.size {
-            // SAFETY: what is in the magazine came from the slab.
-            unsafe { self.spill(self.size / 2, slab) };
+            // SAFETY: by contract.
+            return unsafe { self.give_slowly(slot, slab) };
+        }
+        self.slots.push(slot);
+    }
+
+    /// The same, of a slot for which there is no room.
+    ///
+    /// # Safety
+    ///
+    /// As [`give`](Self::give).
+    #[cold]
+    #[inline(never)]
+    unsafe fn give_slowly(&mut self, slot: Slot, slab: &Slab) {
+        // SAFETY: the slot came from the slab by contract, and so did what is in the magazine.
+        unsafe {
+            if self.away.is_some() {
+                return slab.give_outside(slot);
+            }
+            self.spill(self.size / 2, slab);
         }
         self.slots.push(slot);
     }
@@ -358,6 +405,7 @@ impl Magazine {
     ///
     /// The slots came from this slab.
     pub(crate) unsafe fn empty_into(&mut self, slab: &Slab) {
+        self.take_out();
         // SAFETY: by contract.
         unsafe { self.spill(self.slots.len(), slab) }
     }

@@ -6,8 +6,8 @@
 #[cfg(loom)]
 pub(crate) use loom::{
     cell::UnsafeCell,
-    sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence},
-    sync::{Arc, Mutex},
+    sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence},
+    sync::{Arc, Condvar, Mutex},
     thread::yield_now,
 };
 #[cfg(not(loom))]

@@ -253,3 +253,26 @@ fn e16_block_on_wakes_from_any_thread() {
     }));
     assert_eq!(answer, 42);
 }
+
+/// I15: an open ticket has one of the idle workers look, not all of them.
+#[test]
+fn i15_one_worker_looks_after_open_tickets() {
+    let _alone = alone();
+    let rt = Runtime::builder().workers(4).stall_after(Duration::from_millis(40)).build().unwrap();
+    let d = dapple::Domain::snapshot(&rt.handle(), ());
+    let kept = std::sync::Arc::new(std::sync::Mutex::new(None));
+    let place = std::sync::Arc::clone(&kept);
+    d.anon_then(move |a| {
+        *place.lock().unwrap() = Some(a);
+        std::panic::resume_unwind(Box::new("kept"))
+    });
+    rt.wait_idle();
+    std::thread::sleep(Duration::from_millis(200));
+    let (parks, begin) = (rt.metrics().parks(), std::time::Instant::now());
+    std::thread::sleep(Duration::from_secs(1));
+    let looks = begin.elapsed().as_millis() as u64 / 10;
+    let parks = rt.metrics().parks() - parks;
+    assert!(parks <= looks + looks / 4 + 5, "{parks} wake-ups, one worker looks {looks} times");
+    assert!(rt.metrics().ticket_stalls() >= 1, "and it is reported");
+    drop(kept.lock().unwrap().take());
+}

@@ -186,3 +186,45 @@ fn e1_no_thread_for_blocking_work_is_a_clear_error() {
     let error = Runtime::builder().offload_threads(0).build().unwrap_err();
     assert_eq!(error.to_string(), "blocking work runs on at least one thread");
 }
+
+/// Work that waits for work, deeper than there are threads.
+#[test]
+fn e9_work_may_wait_for_work() {
+    fn nest(h: dapple::Handle, depth: usize) -> usize {
+        if depth == 0 {
+            return 0;
+        }
+        let inner = h.clone();
+        let joined = h.offload(move || nest(inner, depth - 1));
+        1 + match depth % 2 {
+            0 => joined.join().unwrap(),
+            // A future that waits in the thread is the same.
+            _ => h.offload(move || joined.join().unwrap()).join().unwrap(),
+        }
+    }
+    let rt = runtime();
+    let h = rt.handle();
+    let many: Vec<_> = (0..8)
+        .map(|_| {
+            let inner = h.clone();
+            h.offload(move || nest(inner, 20))
+        })
+        .collect();
+    for one in many {
+        assert_eq!(one.join(), Ok(20));
+    }
+    // The limit holds again.
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let work: Vec<_> = (0..64)
+        .map(|_| {
+            let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+            h.offload(move || {
+                most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+                thread::sleep(Duration::from_millis(1));
+                now.fetch_sub(1, SeqCst);
+            })
+        })
+        .collect();
+    work.into_iter().for_each(|work| work.join().unwrap());
+    assert!(most.load(SeqCst) <= 4, "{most:?}");
+}

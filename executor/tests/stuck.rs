@@ -254,3 +254,49 @@ fn e5_a_storm_of_blocked_workers_and_wake_ups() {
     rt.wait_idle();
     assert_eq!(ran.load(Relaxed), 1_200);
 }
+
+/// The delay after which a stuck worker is noticed is paid once, not for every event that comes while it is stuck.
+#[test]
+fn e4_the_delay_is_paid_once_while_a_worker_is_stuck() {
+    let delay = 100 * MS;
+    for uses_classes in [false, true] {
+        let rt = Runtime::builder().workers(2).steal_delay(delay).build().unwrap();
+        let h = rt.handle();
+        if uses_classes {
+            h.color_builder().priority(dapple::Priority::High).build();
+        }
+        let (go, wait) = mpsc::channel::<()>();
+        let (begun, has_begun) = mpsc::channel();
+        // Made first, so they are at home where the event will block, as far as that can be known.
+        let old = h.new_color();
+        old.call(|_| ()).join().unwrap();
+        h.post(&h.new_color(), move |_| {
+            begun.send(()).unwrap();
+            drop(wait.recv_timeout(LONG));
+        });
+        has_begun.recv().unwrap();
+        old.call(|_| ()).join().unwrap();
+        let begin = std::time::Instant::now();
+        for _ in 0..100 {
+            old.call(|_| ()).join().unwrap();
+            h.new_color().call(|_| ()).join().unwrap();
+            let (tx, rx) = mpsc::channel();
+            h.post_uncolored(move |_| tx.send(()).unwrap());
+            rx.recv_timeout(LONG).unwrap();
+            rt.block_on(h.spawn(&old, async { dapple::yield_now().await })).unwrap();
+            let (tx, rx) = mpsc::channel();
+            h.post_after(MS, &old, move |_| tx.send(()).unwrap());
+            rx.recv_timeout(LONG).unwrap();
+        }
+        let took = begin.elapsed();
+        assert!(took < 50 * delay, "500 events took {took:?}, {delay:?} each is not to be paid");
+        drop(go);
+        rt.wait_idle();
+        // And the worker serves its own again.
+        let stolen = rt.metrics().colors_stolen();
+        for _ in 0..100 {
+            old.call(|_| ()).join().unwrap();
+        }
+        assert!(rt.metrics().colors_stolen() <= stolen + 5, "what is at home is run at home");
+    }
+}

@@ -423,3 +423,47 @@ fn c12_a_task_of_the_default_color_is_as_serial_as_any() {
     tasks.into_iter().for_each(|task| task.join().unwrap());
     assert_eq!(value.call(|v, _| *v).join(), Ok(10));
 }
+
+/// E16: whoever parks the thread inside of a poll takes no wake-up of `block_on` away, and has none taken away by it.
+#[test]
+fn e16_block_on_shares_no_token_with_what_parks_its_thread() {
+    let rt = runtime(1);
+    let h = rt.handle();
+    let parks: [fn(&dapple::Handle); 4] = [
+        |h| h.offload(|| thread::sleep(Duration::from_millis(5))).join().unwrap(),
+        |_| {
+            let (tx, rx) = mpsc::channel();
+            thread::spawn(move || tx.send(()));
+            rx.recv().unwrap();
+        },
+        |_| {
+            thread::scope(|scope| drop(scope.spawn(|| thread::sleep(Duration::from_millis(5)))));
+        },
+        |_| thread::park_timeout(Duration::from_millis(5)),
+    ];
+    for park in parks {
+        let mut is_first = true;
+        rt.block_on(poll_fn(|cx| {
+            if !std::mem::take(&mut is_first) {
+                return Poll::Ready(());
+            }
+            let waker = cx.waker().clone();
+            thread::spawn(move || waker.wake()).join().unwrap();
+            park(&h);
+            Poll::Pending
+        }));
+    }
+    // And the other way about.
+    thread::current().unpark();
+    h.offload(|| thread::sleep(Duration::from_millis(5))).join().unwrap();
+    let begin = Instant::now();
+    thread::park_timeout(LONG);
+    assert!(begin.elapsed() < LONG / 2, "the token is still there");
+    thread::current().unpark();
+    let slow = h.new_color().call(|_| thread::sleep(Duration::from_millis(50)));
+    drop(runtime(1));
+    slow.join().unwrap();
+    let begin = Instant::now();
+    thread::park_timeout(LONG);
+    assert!(begin.elapsed() < LONG / 2, "a shutdown has not taken it either");
+}

@@ -7,19 +7,23 @@
 //! closure, which may come back here.
 
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use dapple::park::{Driver, Park, Unpark};
+use dapple::park::{Attention, Driver, Park, Unpark};
 use dapple::{Cx, Handle};
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use slab::Slab;
 
 /// The token of the waker; entries never have it.
 const WAKE: Token = Token(usize::MAX);
+
+/// That of another worker's reactor that this one attends to; see [`Park::attend`].
+const ATTENDED: Token = Token(usize::MAX - 1);
 
 /// Events that one look takes at most.
 const EVENTS: usize = 256;
@@ -163,7 +167,7 @@ impl Site {
 /// The reactors of a runtime, in order of its workers.
 #[derive(Default)]
 pub(crate) struct IoDriver {
-    sites: Mutex<Vec<Arc<Site>>>,
+    sites: Arc<Mutex<Vec<Arc<Site>>>>,
     all: OnceLock<Vec<Arc<Site>>>,
     next: AtomicUsize,
 }
@@ -186,6 +190,7 @@ impl Driver for IoDriver {
             events: Events::with_capacity(EVENTS),
             waker,
             site,
+            sites: Arc::clone(&self.sites),
             found: Vec::new(),
         }))
     }
@@ -204,6 +209,8 @@ struct Reactor {
     events: Events,
     waker: Arc<Waker>,
     site: Arc<Site>,
+    /// Those of all workers.
+    sites: Arc<Mutex<Vec<Arc<Site>>>>,
     /// The entries of one look; empty in between.
     found: Vec<(Arc<dyn Ready>, Readiness)>,
 }
@@ -230,7 +237,7 @@ impl Park for Reactor {
             return Ok(());
         }
         let table = self.site.table();
-        for event in self.events.iter().filter(|event| event.token() != WAKE) {
+        for event in self.events.iter().filter(|event| event.token() < ATTENDED) {
             if let Some(ready) = table.get(event.token()) {
                 let failed = event.is_error();
                 let readiness = Readiness {
@@ -253,6 +260,23 @@ impl Park for Reactor {
         match panicked {
             Some(payload) => resume_unwind(payload),
             None => Ok(()),
+        }
+    }
+
+    /// The system's poller of the other reactor is a descriptor as any other, and is readable when one of those in it is.
+    fn attend(&mut self, worker: usize, attention: Attention) {
+        let sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(other) = sites.get(worker).map(|site| site.registry().as_raw_fd()) else { return };
+        let registry = self.poll.registry();
+        let done = match attention {
+            Attention::Begins => {
+                registry.register(&mut SourceFd(&other), ATTENDED, Interest::READABLE)
+            }
+            Attention::Ends => registry.deregister(&mut SourceFd(&other)),
+        };
+        if let Err(error) = done {
+            // It looks there at intervals all the same.
+            tracing::debug!(%error, worker, "cannot attend to another worker's poller");
         }
     }
 

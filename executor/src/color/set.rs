@@ -76,8 +76,10 @@ impl Want {
 }
 
 enum Wants {
+    /// So many; the color that was named first comes first.
     Few(u8, [Want; FEW]),
-    Many(Box<[Want]>),
+    /// In the order of colors, to be found quickly; and where the one stands that was named first.
+    Many(u32, Box<[Want]>),
 }
 
 /// See the module.
@@ -86,7 +88,6 @@ pub(crate) struct Set {
     /// The highest class among its colors. All that it waits for are in this class until their request arrives.
     class: Priority,
     event: NonNull<Event>,
-    /// The color that was named first comes first.
     wants: Wants,
 }
 
@@ -107,19 +108,16 @@ impl Set {
         class: Priority,
     ) -> NonNull<Set> {
         let of = |p: &Place| Want::new(p.cell, p.access);
-        let mut wants = match places.len() {
+        let lead = places.iter().position(|p| p.cell == first).unwrap_or(0);
+        let wants = match places.len() {
             n @ ..=FEW => {
                 let mut few = [of(&places[0]); FEW];
                 few.iter_mut().zip(places).for_each(|(want, place)| *want = of(place));
+                few.swap(0, lead);
                 Wants::Few(n as u8, few)
             }
-            _ => Wants::Many(places.iter().map(of).collect()),
+            _ => Wants::Many(lead as u32, places.iter().map(of).collect()),
         };
-        let lead = places.iter().position(|p| p.cell == first).unwrap_or(0);
-        match &mut wants {
-            Wants::Few(_, few) => few.swap(0, lead),
-            Wants::Many(many) => many.swap(0, lead),
-        }
         let set = memory.cast::<Set>();
         let missing = AtomicU32::new(places.len() as u32);
         // SAFETY: by contract; a slot is large enough.
@@ -130,13 +128,28 @@ impl Set {
     pub(crate) fn wants(&self) -> &[Want] {
         match &self.wants {
             Wants::Few(n, few) => &few[..usize::from(*n)],
-            Wants::Many(many) => many,
+            Wants::Many(_, many) => many,
+        }
+    }
+
+    /// The color that was named first.
+    pub(crate) fn first(&self) -> NonNull<ColorCell> {
+        match &self.wants {
+            Wants::Few(_, few) => few[0].cell(),
+            Wants::Many(lead, many) => many[*lead as usize].cell(),
         }
     }
 
     /// What the set may do with a color, if it has it.
     pub(crate) fn access(&self, cell: NonNull<ColorCell>) -> Option<Access> {
-        self.wants().iter().find(|want| want.cell() == cell).map(|want| want.access())
+        let want = match &self.wants {
+            Wants::Few(n, few) => few[..usize::from(*n)].iter().find(|want| want.cell() == cell),
+            Wants::Many(_, many) => {
+                let at = many.binary_search_by_key(&cell, |want| want.cell());
+                at.ok().map(|at| &many[at])
+            }
+        };
+        want.map(|want| want.access())
     }
 
     /// A request has come to the front of its color's queue.

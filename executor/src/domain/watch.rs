@@ -2,8 +2,10 @@
 //!
 //! A token that is kept somewhere, or forgotten, holds up every commit behind it, and no worker is busy meanwhile. So
 //! now and then some worker looks at the domains of the runtime: whoever finds that a look is due, be it between two
-//! entries or before it sleeps. As long as there are tickets that have not committed, a sleeping worker wakes up for
-//! the next look; otherwise none does, when it has seen all.
+//! entries or before it sleeps. As long as there are tickets that have not committed, one of the sleeping workers wakes up for
+//! the next look, the *watcher*; otherwise none does, when it has seen all. A watcher that rises gives that up: it looks between
+//! two entries, or becomes the watcher again when it has nothing to do; and if it gets stuck in an event, the sentinel
+//! looks (see `worker::sleep`). Where there is no sentinel, as nobody steals, the others wake up for it now and then.
 //!
 //! A domain is in the register from its opening until it is freed. Who looks holds the register's lock, and the
 //! domain's for a moment; who frees takes the domain out first.
@@ -24,6 +26,9 @@ use crate::worker::shared::add;
 
 /// Looks in the time after which a ticket counts as stalled.
 const LOOKS: u64 = 4;
+
+/// How much more rarely those look that are not the watcher, where nobody stands sentinel.
+const RARELY: u64 = 16;
 
 /// Domains that one look sees; the next one goes on behind them.
 const DOMAINS: usize = 256;
@@ -76,6 +81,8 @@ pub(crate) struct Register {
     /// Where it begins, and whether a ticket has been seen open since the first domain.
     next: AtomicUsize,
     seen_open: AtomicBool,
+    /// Number plus one of the watcher; 0: none.
+    watcher: AtomicUsize,
 }
 
 impl Register {
@@ -136,6 +143,26 @@ impl Local {
         let mine =
             register.due.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         (!mine || self.look_at_domains(now)).then_some(interval)
+    }
+
+    /// A worker that is about to sleep, and has been told by [`watch_tickets`](Self::watch_tickets) when the next look is due: for how
+    /// many nanoseconds may it sleep? None: as long as it likes, as somebody else watches.
+    pub(crate) fn sleep_until_look(&self, nanos: u64) -> Option<u64> {
+        let (watcher, me) = (&self.core.domains.watcher, self.index + 1);
+        let taken = watcher.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed);
+        match taken {
+            Err(other) if other != me && self.steals() => None,
+            Err(other) if other != me => Some(nanos.saturating_mul(RARELY)),
+            _ => Some(nanos),
+        }
+    }
+
+    /// It does not sleep any more.
+    pub(crate) fn end_watch(&self) {
+        let watcher = &self.core.domains.watcher;
+        if watcher.load(Ordering::Relaxed) == self.index + 1 {
+            watcher.store(0, Ordering::Relaxed);
+        }
     }
 
     /// True: some ticket has not committed.

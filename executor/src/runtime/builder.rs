@@ -16,10 +16,14 @@ use crate::offload::Offload;
 use crate::panic::PanicReport;
 use crate::park::{Driver, Park, ThreadPark};
 use crate::sync::{Mutex, Ordering, lock};
-use crate::worker::cores::{self, CoreId};
+use crate::worker::cores::{self, CoreId, Pin};
 use crate::worker::shared::WorkerShared;
 use crate::worker::watch::StallReport;
 use crate::worker::{neighbours, price};
+
+/// Bytes of a stack without a setting, and at most.
+const DEFAULT_STACK: usize = 8 << 20;
+const MOST_STACK: usize = 1 << 40;
 
 /// What an idle worker may take from another one (E6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -114,6 +118,7 @@ pub struct Builder {
     pin_cores: bool,
     cores: Option<Vec<usize>>,
     thread_name: String,
+    stack_size: usize,
     offload_threads: Option<usize>,
     settings: Settings,
 }
@@ -125,6 +130,7 @@ impl Default for Builder {
             pin_cores: true,
             cores: None,
             thread_name: "dapple".to_owned(),
+            stack_size: DEFAULT_STACK,
             offload_threads: None,
             settings: Settings {
                 steal_policy: StealPolicy::default(),
@@ -160,8 +166,9 @@ impl Builder {
         self
     }
 
-    /// The cores to use, by the numbers of the operating system; by default all that the process may
-    /// use. Unless told otherwise there are as many workers.
+    /// The cores to use, by the numbers of the operating system; by default those that the process may
+    /// use, and of these the ones that have the fewest workers of other runtimes of the process. Unless told otherwise there are
+    /// as many workers as cores.
     pub fn cores(mut self, cores: impl IntoIterator<Item = usize>) -> Self {
         self.cores = Some(cores.into_iter().collect());
         self
@@ -170,6 +177,13 @@ impl Builder {
     /// Name of the workers' threads, to which their number is added; by default `dapple`.
     pub fn thread_name(mut self, name: &str) -> Self {
         self.thread_name = name.to_owned();
+        self
+    }
+
+    /// Size of the stack of each worker, and of each thread for blocking work, in bytes; by default 8 MiB. The system rounds it up, and gives
+    /// memory for what is used of it only.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = bytes;
         self
     }
 
@@ -213,9 +227,12 @@ impl Builder {
     }
 
     /// How long a shutdown, once its deadline has passed, waits for an event that still runs before
-    /// it gives up its worker; by default 1 s.
+    /// it gives up its worker; by default 1 s. Less than 10 ms counts as 10 ms.
+    ///
+    /// The same time is granted to each closure that is dropped unrun, as long as its drop may be the last thing that holds up the
+    /// shutdown.
     pub fn stuck_after(mut self, time: Duration) -> Self {
-        self.settings.stuck_after = time;
+        self.settings.stuck_after = time.max(Duration::from_millis(10));
         self
     }
 
@@ -306,11 +323,18 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for no workers, no cores, or cores that the process may not use; otherwise
-    /// what the operating system says when it refuses a thread or a poller.
+    /// `InvalidInput` for no workers, no cores, cores that the process may not use, a name of threads that holds a NUL, or a stack of more
+    /// than 2^40 bytes; otherwise what the operating system says when it refuses a thread or a poller.
     pub fn build(self) -> io::Result<Runtime> {
-        let Builder { workers, pin_cores, cores, thread_name, offload_threads, mut settings } =
-            self;
+        let Builder {
+            workers,
+            pin_cores,
+            cores,
+            thread_name,
+            stack_size,
+            offload_threads,
+            mut settings,
+        } = self;
         let are_named = cores.is_some();
         let cores = choose_cores(cores)?;
         let workers = workers.unwrap_or_else(|| match are_named {
@@ -320,6 +344,12 @@ impl Builder {
         if workers == 0 {
             return Err(invalid("a runtime has at least one worker"));
         }
+        if thread_name.contains('\0') {
+            return Err(invalid("the name of a thread holds no NUL"));
+        }
+        if stack_size > MOST_STACK {
+            return Err(invalid("a stack has at most 2^40 bytes"));
+        }
         if offload_threads == Some(0) {
             return Err(invalid("blocking work runs on at least one thread"));
         }
@@ -327,10 +357,13 @@ impl Builder {
             return Err(invalid("a runtime has at most 65,535 workers"));
         }
         settings.workers = workers;
-        let pins: Vec<Option<CoreId>> = match pin_cores && workers <= cores.len() {
-            true => cores.iter().copied().map(Some).take(workers).collect(),
-            false => vec![None; workers],
+        let taken = match pin_cores && workers <= cores.len() {
+            true if are_named => Pin::first(&cores, workers),
+            true => Pin::spread(&cores, workers),
+            false => Vec::new(),
         };
+        let mut pins: Vec<Option<CoreId>> = taken.iter().map(|pin| Some(pin.core())).collect();
+        pins.resize(workers, None);
 
         let mut deques = Vec::new();
         let mut shared = Vec::new();
@@ -347,22 +380,28 @@ impl Builder {
             deques.push(lanes);
         }
         let move_nanos = match settings.steals() && !settings.is_eager() {
-            true => price::of_a_move(&cores),
+            true if taken.len() > 1 => price::of_a_move(taken[0].core(), taken[1].core()),
+            true => price::among(&cores),
             false => 0,
         };
-        let offload = Offload::new(offload_threads, workers, &thread_name);
+        let offload = Offload::new(offload_threads, workers, &thread_name, stack_size);
         let core = Core::create(settings, shared, move_nanos, offload);
         let mut runtime = Runtime { core, threads: Vec::new() };
-        for (index, (deque, pin)) in deques.into_iter().zip(pins).enumerate() {
+        let mut taken = taken.into_iter();
+        for (index, deque) in deques.into_iter().enumerate() {
+            let pin = taken.next();
             let core = runtime.core.clone();
             core.live_workers.fetch_add(1, Ordering::SeqCst);
+            core.serving.fetch_add(1, Ordering::SeqCst);
             let spawned = std::thread::Builder::new()
                 .name(format!("{thread_name}-{index}"))
+                .stack_size(stack_size)
                 .spawn(move || crate::worker::run(core, index, deque, pin));
             match spawned {
                 Ok(thread) => runtime.threads.push(Some(thread)),
                 Err(error) => {
                     runtime.core.live_workers.fetch_sub(1, Ordering::SeqCst);
+                    runtime.core.serving.fetch_sub(1, Ordering::SeqCst);
                     return Err(error);
                 }
             }

@@ -16,7 +16,9 @@ use crossbeam_utils::CachePadded;
 use dapple_colors::Priority;
 
 use super::builder::Settings;
+use super::phase::PhaseWord;
 use super::quiesce::Quiesce;
+use super::undertaking::Undertaking;
 use crate::clock::Clock;
 use crate::color::cell::{ColorCell, Plan, UNKNOWN};
 use crate::domain::watch::Register;
@@ -25,26 +27,14 @@ use crate::metrics::Sampler;
 use crate::metrics::labels::Labels;
 use crate::offload::Offload;
 use crate::slab::Slab;
-use crate::sync::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::task::register::Tasks;
 use crate::worker::entry::Entry;
 use crate::worker::local::Local;
 use crate::worker::shared::{Sleep, WorkerShared, add};
 use crate::worker::steal::{SURELY_LONG, Verdict};
 
-/// How far a runtime has come (E11). It only goes up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub(crate) enum Phase {
-    /// Everything is accepted.
-    Running,
-    /// Posts from outside are refused, those of running work accepted.
-    Draining,
-    /// Posts from outside are refused, and no domain commits; workers drop what is left, and what is still posted.
-    Stopping,
-    /// No worker serves any more; whoever queues something disposes of it (see `shutdown`).
-    Closed,
-}
+pub(crate) use super::phase::Phase;
 
 /// See the module.
 pub(crate) struct Core {
@@ -56,10 +46,12 @@ pub(crate) struct Core {
     pub(crate) raised: AtomicUsize,
     refs: AtomicUsize,
     /// Read after every event.
-    phase: CachePadded<AtomicU8>,
+    phase: CachePadded<PhaseWord>,
     pub(crate) workers: Box<[CachePadded<WorkerShared>]>,
-    /// Workers whose threads have not left their loop.
+    /// Workers whose threads have not left.
     pub(crate) live_workers: AtomicUsize,
+    /// Of these, those that have not left their loop: they may still post.
+    pub(crate) serving: AtomicUsize,
     pub(crate) settings: Settings,
     pub(crate) clock: Clock,
     /// What it takes to move a cache line to another core and back, in nanoseconds.
@@ -72,8 +64,8 @@ pub(crate) struct Core {
     pub(crate) domains: Register,
     pub(crate) tasks: Tasks,
     pub(crate) offload: Offload,
-    /// Held by whoever disposes of what is queued after the workers are gone.
-    pub(super) undertaker: Mutex<()>,
+    /// Who disposes of what is queued after the workers are gone.
+    pub(super) undertaking: Undertaking,
     /// Events dropped unrun by threads that are no workers: refused, or disposed of at the end.
     pub(crate) dropped_outside: AtomicU64,
     /// Panics caught on threads that are no workers: in drops at the end.
@@ -106,20 +98,21 @@ impl Core {
             has_classes: AtomicBool::new(false).into(),
             raised: AtomicUsize::new(0),
             refs: AtomicUsize::new(1),
-            phase: AtomicU8::new(Phase::Running as u8).into(),
+            phase: PhaseWord::new().into(),
             live_workers: AtomicUsize::new(0),
+            serving: AtomicUsize::new(0),
             workers: workers.into_iter().map(CachePadded::new).collect(),
             settings,
             clock: Clock::new(),
             move_nanos,
             trials_paused_until: AtomicU64::new(0),
             sleep,
-            quiesce: Quiesce::default(),
+            quiesce: Quiesce::new(),
             labels: Labels::default(),
             domains: Register::default(),
             tasks: Tasks::default(),
             offload,
-            undertaker: Mutex::new(()),
+            undertaking: Undertaking::new(),
             dropped_outside: AtomicU64::new(0),
             panics_outside: AtomicU64::new(0),
             over_limit_outside: AtomicU64::new(0),
@@ -143,12 +136,7 @@ impl Core {
 
     #[inline]
     pub(crate) fn phase(&self) -> Phase {
-        match self.phase.load(Ordering::Relaxed) {
-            0 => Phase::Running,
-            1 => Phase::Draining,
-            2 => Phase::Stopping,
-            _ => Phase::Closed,
-        }
+        self.phase.get()
     }
 
     pub(crate) fn as_ptr(&self) -> NonNull<Core> {
@@ -169,9 +157,7 @@ impl Core {
 
     /// Goes up to `phase`; false if it had come that far already.
     pub(crate) fn advance(&self, phase: Phase) -> bool {
-        let before = self.phase.fetch_max(phase as u8, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        before < phase as u8
+        self.phase.advance(phase)
     }
 
     /// Is what the calling thread posts accepted? `local`: the worker that it is.
@@ -206,6 +192,10 @@ impl Core {
     /// Hands something runnable to a worker from elsewhere, and wakes it if it sleeps; if it does not,
     /// and what is handed over is worth so much (in nanoseconds; 0: not known), another one.
     pub(crate) fn inject(&self, worker: usize, entry: Entry, worth: u32) {
+        let (worker, entry) = match self.stand_in_of(worker) {
+            Some(other) => (other, entry.into_guest()),
+            None => (worker, entry),
+        };
         self.workers[worker].hand(entry);
         // Partner: the fence of a worker between saying that it sleeps and looking at its inbox,
         // and the fence of `advance`. One of the two sees what the other has done.
@@ -227,10 +217,25 @@ impl Core {
         }
     }
 
+    /// Who serves what belongs to a worker that is known to be stuck in an event (E4).
+    #[inline]
+    pub(crate) fn stand_in_of(&self, worker: usize) -> Option<usize> {
+        let first = self.workers[worker].stand_in()?;
+        // Who stands in may itself be stuck, and have somebody; it is a hint, so one hop is looked at.
+        match self.workers[first].stand_in() {
+            Some(next) if next != worker => Some(next),
+            _ => Some(first),
+        }
+    }
+
     /// Queues an event without color, from whatever thread this is.
     pub(crate) fn queue_event(&self, event: NonNull<Event>) {
         match Local::current(self) {
-            Some(local) => local.queue_event(event),
+            Some(local) => {
+                // It may have waited somewhere while this worker slept.
+                local.before_post();
+                local.queue_event(event);
+            }
             None => self.inject(self.place(), Entry::event(event, Priority::Normal), UNKNOWN),
         }
     }
@@ -248,8 +253,8 @@ impl Core {
 
     /// Counts a panic, or what counts as one.
     pub(crate) fn count_panic(&self) {
-        match Local::current(self) {
-            Some(local) => add(&local.shared().counters.panics, 1),
+        match Local::current(self).and_then(Local::counters) {
+            Some(counters) => add(&counters.panics, 1),
             None => drop(self.panics_outside.fetch_add(1, Ordering::Relaxed)),
         }
     }
@@ -264,8 +269,8 @@ impl Core {
 
     /// Counts events of domains, and of bounded colors, that were accepted though there were too many.
     pub(crate) fn count_over_limit(&self, n: u64) {
-        match Local::current(self) {
-            Some(local) => add(&local.shared().counters.over_limit, n),
+        match Local::current(self).and_then(Local::counters) {
+            Some(counters) => add(&counters.over_limit, n),
             None => drop(self.over_limit_outside.fetch_add(n, Ordering::Relaxed)),
         }
     }

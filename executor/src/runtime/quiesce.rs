@@ -1,30 +1,40 @@
 //! When nothing runs and nothing is queued (E16).
 //!
 //! No counter of events exists, as each post would write to it. Instead: the runtime is at rest if, at
-//! one moment, every worker is idle (asleep, or spinning, which takes nothing out of a queue) and every run queue and inbox is empty. Events are made by
-//! events, by pollers and timers, and from outside (by a push to an inbox). A poller posts while its
-//! worker's state is still idle, but then into the run queue, and only a worker that has risen takes
-//! something out of one. The check reads all workers' states, then the queues, then the states again; states
-//! carry an epoch, so if they are equal, no worker has risen in between, and all of it
-//! was true at the moment between the two readings.
+//! one moment, every worker is idle (asleep, or spinning), no thread holds what it has not queued, and every run queue
+//! and inbox is empty.
 //!
-//! A thread that is no worker may hold events that are in no queue yet: what a domain has let go on while the thread had to
-//! do with it; what others have posted to a color between its own post and the push that queues the color; blocking work. Such threads are counted, from before the lock of the domain until the last event is queued, and as long as
-//! there is one the runtime is not at rest. Whoever took events over from a worker did so before that worker's last
-//! look at the domain, hence before it went idle; so the check, which reads the count after the states, sees it.
+//! # Why it is right
+//!
+//! Events are made by events, by pollers and timers, and from outside. A post to a color has two steps, the swap of
+//! its queue's tail and the push of the color to a run queue. Between them another thread's event may land behind the first
+//! one, and stand in no run queue. So whoever is between the two steps has to be seen:
+//!
+//! * *A worker* is busy then. One that sleeps or spins, and whose poller, timers or hooks post, rises before its
+//!   first step (`Local::before_post`), and announces again, or takes what it has posted, after the last one.
+//! * *A thread that is no worker* is counted in `outside`, from before its first step until after the last one. So is
+//!   whoever has collected what a domain lets go on, and blocking work.
+//!
+//! The check reads all workers' states, then the count, then the queues, then the states again. States carry an epoch, so
+//! if the two readings are equal, no worker has risen in between, and all of it was true at one moment. What was posted
+//! behind an event of a poster P was appended by a swap that read P's, so it happens after P has risen, or was counted: a waiter
+//! that comes after it sees P so, or sees that P has announced, or left, again; and then it sees P's push.
 //!
 //! A worker that goes idle tells the waiters, who check for themselves. It announces its state,
 //! fences, and reads `waiters`; a waiter counts itself, fences, and reads the states: one of the two
 //! sees the other.
+//!
+//! Model: `models/quiesce.rs`.
 
+#[cfg(not(loom))]
 use std::time::Instant;
 
-use super::core::Core;
-use crate::sync::{AtomicUsize, Condvar, Mutex, Ordering, fence, lock};
-use crate::worker::local::Local;
+use crate::sync::{AtomicUsize, Condvar, Mutex, Ordering, fence};
+use crate::worker::sleep::SleepState;
+#[cfg(not(loom))]
+use crate::{runtime::core::Core, sync::lock, worker::local::Local};
 
 /// See the module.
-#[derive(Default)]
 pub(crate) struct Quiesce {
     waiters: AtomicUsize,
     /// Threads that are no workers, and hold what they have not queued.
@@ -34,6 +44,15 @@ pub(crate) struct Quiesce {
 }
 
 impl Quiesce {
+    pub(crate) fn new() -> Self {
+        Quiesce {
+            waiters: AtomicUsize::new(0),
+            outside: AtomicUsize::new(0),
+            lock: Mutex::new(()),
+            changed: Condvar::new(),
+        }
+    }
+
     /// A worker has announced that it is idle.
     #[inline]
     pub(crate) fn worker_went_idle(&self) {
@@ -45,10 +64,53 @@ impl Quiesce {
     /// The waiters look again.
     #[cold]
     pub(crate) fn wake(&self) {
-        drop(lock(&self.lock));
+        drop(self.lock.lock().unwrap_or_else(|e| e.into_inner()));
         self.changed.notify_all();
     }
 
+    /// Somebody holds what is in no queue, from now on until [`leave`](Self::leave).
+    pub(crate) fn enter(&self) {
+        self.outside.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// It has queued what it held.
+    pub(crate) fn leave(&self) {
+        // Partner: the count, fence and readings of a waiter. One of the two sees the other.
+        self.outside.fetch_sub(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        self.worker_went_idle();
+    }
+
+    /// Is the runtime at rest? `is_empty`: are all run queues?
+    pub(crate) fn is_at_rest(&self, sleep: &SleepState, is_empty: impl FnOnce() -> bool) -> bool {
+        let Some(before) = sleep.all_idle() else {
+            return false;
+        };
+        fence(Ordering::SeqCst);
+        // Before the queues: who has left has queued what it held. Partner: the release of `leave`.
+        let alone = self.outside.load(Ordering::Acquire) == 0;
+        let empty = alone && is_empty();
+        fence(Ordering::SeqCst);
+        empty && sleep.all_idle() == Some(before)
+    }
+
+    /// Waits until the answer is yes, which is asked for whenever a worker has gone idle. The model of what
+    /// [`wait`](Self::wait) does without a limit of time.
+    #[cfg(loom)]
+    pub(crate) fn wait_until(&self, mut is_over: impl FnMut() -> bool) {
+        self.waiters.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        let mut guard = self.lock.lock().unwrap();
+        while !is_over() {
+            guard = self.changed.wait(guard).unwrap();
+        }
+        drop(guard);
+        self.waiters.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(not(loom))]
+impl Quiesce {
     /// Waits until the runtime is at rest, or has been stopped, or the time is over; true if at rest or
     /// stopped.
     pub(crate) fn wait(
@@ -57,11 +119,12 @@ impl Quiesce {
         until: Option<Instant>,
         stopped: impl Fn() -> bool,
     ) -> bool {
+        let is_empty = || core.workers.iter().all(|w| w.has_nothing());
         self.waiters.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         let mut guard = lock(&self.lock);
         let reached = loop {
-            if stopped() || at_rest(core) {
+            if stopped() || self.is_at_rest(&core.sleep.state, is_empty) {
                 break true;
             }
             guard = match until {
@@ -81,62 +144,38 @@ impl Quiesce {
     }
 }
 
-/// The calling thread may hold events of a domain that it has not queued, until this is dropped; nothing on
-/// a worker, which is not idle meanwhile.
+/// The calling thread may hold what it has not queued, until this is dropped. A worker is not idle meanwhile, and need not be
+/// counted.
+#[cfg(not(loom))]
 pub(crate) struct Outside<'a>(Option<&'a Core>);
 
+#[cfg(not(loom))]
 impl<'a> Outside<'a> {
     #[inline]
     pub(crate) fn enter(core: &'a Core) -> Self {
-        if Local::current(core).is_some() {
-            return Outside(None);
+        match Local::current(core) {
+            Some(local) => {
+                local.before_post();
+                Outside(None)
+            }
+            None => Self::from_outside(core),
         }
-        Self::begin(core);
-        Outside(Some(core))
     }
-}
 
-impl<'a> Outside<'a> {
     /// The same, of a thread that is no worker.
     #[inline]
     pub(crate) fn from_outside(core: &'a Core) -> Self {
-        Self::begin(core);
+        core.quiesce.enter();
         Outside(Some(core))
     }
 }
 
-impl Outside<'_> {
-    /// Somebody holds what is in no queue, from now on until [`end`](Self::end); on a worker before its event ends.
-    pub(crate) fn begin(core: &Core) {
-        core.quiesce.outside.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// It has queued what it held.
-    pub(crate) fn end(core: &Core) {
-        // Partner: the count, fence and readings of a waiter. One of the two sees the other.
-        core.quiesce.outside.fetch_sub(1, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        core.quiesce.worker_went_idle();
-    }
-}
-
+#[cfg(not(loom))]
 impl Drop for Outside<'_> {
     #[inline]
     fn drop(&mut self) {
         if let Some(core) = self.0 {
-            Outside::end(core);
+            core.quiesce.leave();
         }
     }
-}
-
-fn at_rest(core: &Core) -> bool {
-    let Some(before) = core.sleep.state.all_idle() else {
-        return false;
-    };
-    fence(Ordering::SeqCst);
-    // Before the queues: who has left has queued what it held. Partner: the release of `Outside`.
-    let alone = core.quiesce.outside.load(Ordering::Acquire) == 0;
-    let empty = alone && core.workers.iter().all(|w| w.has_nothing());
-    fence(Ordering::SeqCst);
-    empty && core.sleep.state.all_idle() == Some(before)
 }

@@ -13,17 +13,33 @@
 //! # Nothing is left behind
 //!
 //! A poster pushes to an inbox, fences, and reads the phase (`Core::inject`); the closer changes the
-//! phase, fences, and disposes. One of the two sees the other's. Disposing is done under a lock that
-//! is only tried: who does not get it leaves its entry to the holder, which looks again after it has
-//! unlocked. So a drop that queues something while something is disposed of does not recurse.
+//! phase, fences, and disposes. One of the two sees the other's; who disposes is settled in `undertaking`. What a stuck worker
+//! still posts into its own run queue it drops itself, when its event has ended.
+//!
+//! # It comes to an end
+//!
+//! A worker that leaves, and whoever closes, disposes of what is there when it begins, and of what that leads to; beside a worker that is
+//! still in an event, and may post for ever, for a limited time (see `worker::dispose`). The caller of a shutdown
+//! gives up on a worker that has been in one event, or in one drop, for longer than `stuck_after`; not on one that
+//! gets on.
 
-use std::sync::{PoisonError, TryLockError};
+use std::sync::TryLockError;
 use std::time::{Duration, Instant};
 
 use super::core::{Core, CoreRef, Phase};
 use crate::park::ThreadPark;
-use crate::sync::{Ordering, fence, lock, thread};
+use crate::sync::{Ordering, lock, thread};
 use crate::worker::local::Local;
+
+/// How long a worker may take that is in no event, but has not left: until it is given the core, or while a foreign poller
+/// holds it.
+const IDLE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often the caller of a shutdown looks.
+const LOOK: Duration = Duration::from_micros(200);
+
+/// How often somebody who has queued something looks again while somebody else disposes.
+const PATIENCE: u32 = 64;
 
 /// What a shutdown left undone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +49,7 @@ pub struct ShutdownReport {
     pub dropped_events: u64,
     /// Timers that had not fired.
     pub dropped_timers: u64,
-    /// Workers that were still in an event when the shutdown gave up on them; their threads
+    /// Workers that were still in an event, or in the drop of one closure, when the shutdown gave up on them; their threads
     /// were detached.
     pub stuck_workers: Vec<usize>,
     /// Was everything that was queued run before the deadline? Not if a domain has events that have not committed.
@@ -54,12 +70,12 @@ pub(super) fn shutdown(
     // A token that is kept somewhere holds up events that are in no queue.
     let drained = core.quiesce.wait(core, deadline, stopped) && !core.domains.is_open();
     start_stopping(core);
-    let patience = Instant::now().checked_add(core.settings.stuck_after);
+    let mut watches: Vec<_> = (0..threads.len()).map(|index| Leaving::of(core, index)).collect();
     let mut stuck_workers = Vec::new();
     for (index, slot) in threads.iter_mut().enumerate() {
         let Some(thread) = slot.take() else { continue };
-        while !thread.is_finished() && patience.is_none_or(|end| Instant::now() < end) {
-            thread::park_timeout(Duration::from_micros(200));
+        while !thread.is_finished() && !watches[index].is_stuck(core) {
+            thread::sleep(LOOK);
         }
         if thread.is_finished() {
             // A worker's thread does not panic; if it did, its panic has been printed.
@@ -77,6 +93,35 @@ pub(super) fn shutdown(
         dropped_timers,
         stuck_workers,
         drained,
+    }
+}
+
+/// A worker that is to leave, as the caller of the shutdown sees it.
+struct Leaving {
+    worker: usize,
+    progress: u64,
+    since: Instant,
+}
+
+impl Leaving {
+    fn of(core: &Core, worker: usize) -> Self {
+        let progress = core.workers[worker].published.progress.load(Ordering::Relaxed);
+        Leaving { worker, progress, since: Instant::now() }
+    }
+
+    /// Has it been at the same thing for too long?
+    fn is_stuck(&mut self, core: &Core) -> bool {
+        let now = Leaving::of(core, self.worker);
+        if now.progress != self.progress {
+            *self = now;
+            return false;
+        }
+        // Null: it runs no event, nor a drop.
+        let published = &core.workers[self.worker].published;
+        let is_busy = !published.site.load(Ordering::Relaxed).is_null();
+        let patience = core.settings.stuck_after;
+        let patience = if is_busy { patience } else { patience.max(IDLE_PATIENCE) };
+        now.since.duration_since(self.since) >= patience
     }
 }
 
@@ -99,8 +144,9 @@ pub(super) fn start_stopping(core: &Core) {
 
 /// A worker has left its loop: it drops what is queued for it.
 pub(crate) fn worker_stops(local: &Local) {
+    local.core.serving.fetch_sub(1, Ordering::SeqCst);
     local.guard(None, || lock(&local.shared().park).close());
-    local.dispose_all(&local.core);
+    local.dispose_all();
     local.flush_samples();
 }
 
@@ -115,6 +161,7 @@ pub(crate) fn worker_leaves(core: &Core) {
 fn close(core: &Core) {
     core.advance(Phase::Closed);
     let undertaker = Local::undertaker(CoreRef::of(core));
+    let entered = undertaker.enter();
     for worker in core.workers.iter() {
         // A worker that is stuck in an event does not hold its poller.
         let mut park = match worker.park.try_lock() {
@@ -125,6 +172,8 @@ fn close(core: &Core) {
         undertaker.guard(None, || park.close());
         *park = Box::new(ThreadPark::new());
     }
+    undertaker.dispose_all();
+    drop(entered);
     drop(undertaker);
     undertake(core);
     core.quiesce.wake();
@@ -135,18 +184,12 @@ fn close(core: &Core) {
 pub(crate) fn undertake(core: &Core) {
     // What is disposed of may hold the last count of the core, but ours.
     let core = CoreRef::of(core);
-    loop {
-        let guard = match core.undertaker.try_lock() {
-            Ok(guard) => guard,
-            Err(TryLockError::Poisoned(p)) => PoisonError::into_inner(p),
-            // The holder, which may be this thread further up, looks again.
-            Err(TryLockError::WouldBlock) => return,
-        };
-        Local::undertaker(core.clone()).dispose_all(&core);
-        drop(guard);
-        fence(Ordering::SeqCst);
-        if core.workers.iter().all(|w| w.has_nothing_open()) {
-            return;
-        }
-    }
+    // Inside of a pass, this thread would wait for itself.
+    let patience = if Local::is_undertaker_of(&core) { 0 } else { PATIENCE };
+    core.undertaking.undertake(patience, || {
+        let undertaker = Local::undertaker(core.clone());
+        let entered = undertaker.enter();
+        undertaker.dispose_all();
+        drop(entered);
+    });
 }

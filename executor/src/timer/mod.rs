@@ -68,6 +68,11 @@ pub(crate) fn fire(local: &Local, now: u64) {
     post_due(&mut timers, local, now);
 }
 
+/// When a timer of a worker that is stuck is due, for who stands in for it.
+pub(crate) fn next_deadline_of(core: &Core, worker: usize) -> Option<u64> {
+    lock(&core.workers[worker].timers).wheel.next_deadline()
+}
+
 /// Posts, here, those of a worker that is stuck (E5).
 pub(crate) fn fire_for(local: &Local, worker: usize, now: u64) {
     post_due(&mut lock(&local.core.workers[worker].timers), local, now);
@@ -78,6 +83,7 @@ fn post_due(timers: &mut Timers, local: &Local, now: u64) {
     if timers.wheel.next_deadline().is_none_or(|next| next > now) {
         return;
     }
+    local.before_post();
     for due in timers.wheel.advance(now) {
         let lateness = now.saturating_sub(due.deadline);
         local.sample(Sample::new(Measure::TimerLateness, 0, lateness));
@@ -188,7 +194,10 @@ fn arm<F: FnOnce(&mut Cx) + Send + 'static>(
     // The handle may be the last one: it keeps the core no longer than the color.
     let core = CoreRef::of(color.core());
     let local = Local::current(&core);
-    let worker = local.map_or_else(|| color.home(), |local| local.index);
+    let worker = local.map_or_else(
+        || core.stand_in_of(color.home()).unwrap_or_else(|| color.home()),
+        |local| local.index,
+    );
     let event = match local {
         Some(local) => local.event(f, site),
         None => outside_event(&core, f, site),

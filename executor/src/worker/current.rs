@@ -124,7 +124,7 @@ impl Current {
     fn first_color_of_free(&self) -> Option<NonNull<ColorCell>> {
         NonNull::new(self.reads.get().cast_mut()).or_else(|| {
             // SAFETY: the set whose event runs is there.
-            unsafe { self.set.get().as_ref() }.map(|set| set.wants()[0].cell())
+            unsafe { self.set.get().as_ref() }.map(Set::first)
         })
     }
 }

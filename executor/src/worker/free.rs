@@ -56,7 +56,7 @@ impl Has {
             match self {
                 Has::Nothing => 0,
                 Has::Reads(cell) => cell.as_ref().label(),
-                Has::Set(set) => set.as_ref().wants()[0].cell().as_ref().label(),
+                Has::Set(set) => set.as_ref().first().as_ref().label(),
             }
         }
     }
@@ -133,6 +133,7 @@ impl Local {
         self.enter_free(&has);
         // SAFETY: as above; its closure is spent then.
         unsafe {
+            self.publish_drop(Event::site(event));
             self.guard(Some(Event::site(event)), || Event::discard(event));
             self.end_free(event, has);
         }

@@ -302,6 +302,8 @@ impl Local {
         // SAFETY: our count keeps the cell, until the grave is run; we have not queued it yet.
         unsafe {
             if cell.as_ref().life.release() {
+                // A palette may revive the color, and others post behind the grave.
+                self.before_post();
                 let (home, entry) = (cell.as_ref().home(), cell.as_ref().entry());
                 if ColorCell::dig(cell) == Posted::BecameRunnable {
                     self.make_runnable(entry, home, GRAVE_WORTH);

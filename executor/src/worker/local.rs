@@ -15,7 +15,7 @@ use dapple_colors::priority::Aging;
 use super::current::Current;
 use super::entry::Entry;
 use super::lanes::Resorting;
-use super::shared::{WorkerShared, add};
+use super::shared::{Counters, WorkerShared, add};
 use super::steal::{DOMAIN_TRAFFIC, UNCOLORED_TRAFFIC};
 use crate::color::cell::{ColorCell, UNKNOWN, blend, blend_thousandths};
 use crate::domain::done::Steps;
@@ -68,6 +68,8 @@ pub(crate) struct Local {
     /// How many events an entry exchanges with other colors, on average, in thousandths; what is
     /// published.
     pub(crate) entry_traffic: Cell<u32>,
+    /// Which workers this one stands in for, or did when it last looked.
+    pub(super) attended: RefCell<Vec<usize>>,
     /// Whom this worker has asked for private work.
     asked: Cell<Option<usize>>,
     sampler: Sampler,
@@ -79,6 +81,8 @@ pub(crate) struct Local {
     /// How far a domain event's steps have come that run here one after the other; see `domain::done`.
     pub(crate) steps: Cell<Steps>,
     steals: bool,
+    /// The worker has said that it sleeps, or spins; see [`rise`](Local::rise).
+    is_asleep: Cell<bool>,
     pub(super) keeps_home: bool,
     /// Entries worth less than this, in nanoseconds, stay out of the deque.
     pub(super) public_from: u32,
@@ -113,12 +117,14 @@ impl Local {
             learned_from: Cell::default(),
             entry_nanos: Cell::new(0),
             entry_traffic: Cell::new(0),
+            attended: RefCell::default(),
             asked: Cell::new(None),
             samples: RefCell::new(Vec::new()),
             polls: Cell::new(0),
             deque_first: Cell::new(false),
             steps: Cell::new(Steps::Off),
             steals: core.settings.steals(),
+            is_asleep: Cell::new(false),
             keeps_home: many && policy == StealPolicy::Off,
             public_from: match policy {
                 StealPolicy::Eager if many => 0,
@@ -135,16 +141,17 @@ impl Local {
     pub(crate) fn undertaker(core: CoreRef) -> Self {
         let mut local = Local::new(core, 0, [(); 3].map(|()| Deque::new_fifo()));
         local.undertaker = true;
-        // It is nobody's owner.
-        local.public_from = 0;
+        // It is nobody's owner, and no color's home: what is posted on it stays with it.
+        (local.public_from, local.keeps_home) = (0, false);
         local
     }
 
-    /// Makes this the `Local` of the thread until the guard is dropped.
+    /// Makes this the `Local` of the thread until the guard is dropped. The undertaker's may take the place of another one
+    /// for a while.
     pub(crate) fn enter(&self) -> Entered<'_> {
         let before = CURRENT.replace(self);
-        debug_assert!(before.is_null(), "a thread is one worker at most");
-        Entered { _local: self }
+        debug_assert!(before.is_null() || self.undertaker, "a thread is one worker at most");
+        Entered { before, _local: self }
     }
 
     /// The worker that this thread is, if it is one of `core`.
@@ -163,6 +170,71 @@ impl Local {
     /// Is this thread a worker of any runtime?
     pub(crate) fn on_a_worker() -> bool {
         !CURRENT.get().is_null()
+    }
+
+    /// Does this thread dispose of what is left of `core`?
+    pub(crate) fn is_undertaker_of(core: &Core) -> bool {
+        Local::current(core).is_some_and(|local| local.undertaker)
+    }
+
+    /// The worker's counters, of which it is the only writer; `None`: this is no worker's.
+    #[inline]
+    pub(crate) fn counters(&self) -> Option<&Counters> {
+        (!self.undertaker).then(|| &*self.shared().counters)
+    }
+
+    /// The worker is about to sleep. From now on, until it [rises](Self::rise), it is idle to whoever asks.
+    pub(super) fn announce(&self) {
+        self.core.sleep.state.announce(self.index);
+        self.is_idle_now();
+    }
+
+    /// The same of a worker that looks for work without sleeping.
+    pub(super) fn spin(&self) {
+        self.core.sleep.state.spin(self.index);
+        self.is_idle_now();
+    }
+
+    fn is_idle_now(&self) {
+        self.is_asleep.set(true);
+        self.events.borrow_mut().put_away();
+        self.core.quiesce.worker_went_idle();
+    }
+
+    /// Has it said that it sleeps or spins, and not risen since?
+    pub(super) fn is_asleep(&self) -> bool {
+        self.is_asleep.get()
+    }
+
+    /// The worker is awake, if it was not.
+    pub(super) fn rise(&self) {
+        if self.is_asleep.replace(false) {
+            self.core.sleep.state.rise(self.index);
+            self.events.borrow_mut().take_out();
+        }
+    }
+
+    /// Something is about to be queued on this thread: a worker that sleeps or spins rises first, so that nobody takes the
+    /// runtime to be at rest between the steps of a post (see `quiesce`). It is what its poller does that posts, and
+    /// that may block; so somebody shall watch.
+    #[inline]
+    pub(crate) fn before_post(&self) {
+        if self.is_asleep.get() {
+            self.rise_to_post();
+        }
+    }
+
+    #[cold]
+    fn rise_to_post(&self) {
+        self.rise();
+        self.call_sentinel();
+    }
+
+    /// This worker has found work after it had been idle. If nobody watches, an idle one shall.
+    pub(super) fn call_sentinel(&self) {
+        if self.steals && self.core.sleep.state.needs_sentinel() {
+            self.core.sleep.notify_any(&self.core, self.index + 1);
+        }
     }
 
     #[inline]
@@ -199,6 +271,15 @@ impl Local {
     /// Memory for an event.
     #[inline]
     pub(crate) fn take_memory(&self) -> NonNull<Event> {
+        let at_hand = self.events.borrow_mut().pop();
+        at_hand.map_or_else(|| self.fetch_memory(), NonNull::cast)
+    }
+
+    /// The same if none is at hand: as the magazine is empty, or as it was put away because the worker sleeps.
+    #[cold]
+    #[inline(never)]
+    fn fetch_memory(&self) -> NonNull<Event> {
+        self.before_post();
         self.events.borrow_mut().take(&self.core.events).cast()
     }
 
@@ -299,9 +380,9 @@ impl Local {
     /// Runs something that may panic, outside of an event; a panic is caught, counted and reported.
     pub(crate) fn guard(&self, site: Option<&'static Location<'static>>, f: impl FnOnce()) {
         if let Err(payload) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)) {
-            match self.undertaker {
-                true => drop(self.core.panics_outside.fetch_add(1, Ordering::Relaxed)),
-                false => add(&self.shared().counters.panics, 1),
+            match self.counters() {
+                None => drop(self.core.panics_outside.fetch_add(1, Ordering::Relaxed)),
+                Some(counters) => add(&counters.panics, 1),
             }
             panic::report(&self.core, payload, site, 0);
         }
@@ -309,9 +390,9 @@ impl Local {
 
     /// Counts events that were dropped unrun.
     pub(crate) fn count_dropped(&self, n: u64) {
-        match self.undertaker {
-            true => drop(self.core.dropped_outside.fetch_add(n, Ordering::Relaxed)),
-            false => add(&self.shared().counters.dropped, n),
+        match self.counters() {
+            None => drop(self.core.dropped_outside.fetch_add(n, Ordering::Relaxed)),
+            Some(counters) => add(&counters.dropped, n),
         }
     }
 
@@ -356,11 +437,12 @@ impl Drop for Local {
 
 /// See [`Local::enter`].
 pub(crate) struct Entered<'a> {
+    before: *const Local,
     _local: &'a Local,
 }
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        CURRENT.set(ptr::null());
+        CURRENT.set(self.before);
     }
 }

@@ -23,11 +23,18 @@ const TRIPS: u32 = 32;
 const PATIENCE: Duration = Duration::from_millis(3);
 
 /// Nanoseconds that a cache line takes from one of these cores to another one and back.
-pub(crate) fn of_a_move(cores: &[CoreId]) -> u32 {
-    static MEASURED: Mutex<BTreeMap<(usize, usize), u32>> = Mutex::new(BTreeMap::new());
+pub(crate) fn among(cores: &[CoreId]) -> u32 {
     // With one core there is nothing to be measured. More workers than cores may still be moved by the system, so
     // the default counts.
-    let [a, b, ..] = *cores else { return DEFAULT_NANOS };
+    match *cores {
+        [a, b, ..] => of_a_move(a, b),
+        _ => DEFAULT_NANOS,
+    }
+}
+
+/// Nanoseconds that a cache line takes from one core to the other and back.
+pub(crate) fn of_a_move(a: CoreId, b: CoreId) -> u32 {
+    static MEASURED: Mutex<BTreeMap<(usize, usize), u32>> = Mutex::new(BTreeMap::new());
     let mut measured = lock(&MEASURED);
     if let Some(nanos) = measured.get(&(a.id, b.id)) {
         return *nanos;

@@ -34,6 +34,9 @@ pub(crate) struct WorkerShared {
     lanes: [Lane; 3],
     /// What nobody else would gain by.
     pub(crate) private: CachePadded<Private<Entry>>,
+    /// Number plus one of who stands in for this worker, which is known to be stuck: what would be handed to it goes there; 0: nobody.
+    /// See `watch`.
+    stand_in: AtomicUsize,
     /// Who last served what waits behind this worker because it was stuck, and when: others leave that to
     /// it, unless it does not come again.
     pub(crate) rescuer: AtomicUsize,
@@ -64,6 +67,7 @@ impl WorkerShared {
         WorkerShared {
             lanes: stealers.map(|stealer| Lane { stealer, inbox: Injector::new() }),
             private: Private::new().into(),
+            stand_in: AtomicUsize::new(0),
             rescuer: AtomicUsize::new(0),
             rescued_at: AtomicU64::new(0),
             rescued_progress: AtomicU64::new(u64::MAX),
@@ -84,6 +88,24 @@ impl WorkerShared {
         &self.lanes[class as usize]
     }
 
+    /// Who stands in for this worker.
+    #[inline]
+    pub(crate) fn stand_in(&self) -> Option<usize> {
+        self.stand_in.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Somebody stands in for this worker from now on.
+    pub(super) fn replace_by(&self, worker: usize) {
+        self.stand_in.store(worker + 1, Ordering::Relaxed);
+    }
+
+    /// It is not stuck any more: for the worker itself, or for who stood in for it.
+    pub(super) fn end_stand_in(&self) {
+        if self.stand_in.load(Ordering::Relaxed) != 0 {
+            self.stand_in.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Hands it something; see [`Core::inject`](crate::runtime::core::Core::inject).
     pub(crate) fn hand(&self, entry: Entry) {
         self.lane(entry.class()).inbox.push(entry);
@@ -92,6 +114,11 @@ impl WorkerShared {
     /// Is nothing runnable queued here?
     pub(crate) fn has_nothing(&self) -> bool {
         self.has_nothing_open() && self.private.len() == 0
+    }
+
+    /// How many entries are queued where everybody may take them.
+    pub(crate) fn queued(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.inbox.len() + lane.stealer.len()).sum()
     }
 
     /// Is nothing queued where everybody may take it?
@@ -180,8 +207,8 @@ impl Sleep {
 
     fn unpark(&self, core: &Core, worker: usize) {
         core.workers[worker].unpark.unpark();
-        match super::local::Local::current(core) {
-            Some(local) => add(&local.shared().counters.wakeups, 1),
+        match super::local::Local::current(core).and_then(super::local::Local::counters) {
+            Some(counters) => add(&counters.wakeups, 1),
             None => {
                 self.wakeups_outside.fetch_add(1, Ordering::Relaxed);
             }

@@ -72,7 +72,6 @@ impl SleepState {
     }
 
     /// `me` has nothing, and looks for work without sleeping. Then it announces or rises.
-    #[cfg(not(loom))]
     pub(crate) fn spin(&self, me: usize) {
         self.set(me, SPINNING);
     }
@@ -159,11 +158,12 @@ impl SleepState {
         fence(Ordering::SeqCst);
     }
 
-    /// If `worker` is busy, the number of its stretch without sleep.
+    /// If `worker` is busy, the number of its stretch without sleep. One that has been claimed and does not rise is held up
+    /// by its poller, which is as good.
     #[cfg(not(loom))]
     pub(crate) fn busy_stretch(&self, worker: usize) -> Option<usize> {
         let state = self.workers[worker].load(Ordering::SeqCst);
-        (state & STATE == BUSY).then_some(state / EPOCH)
+        matches!(state & STATE, BUSY | CLAIMED).then_some(state / EPOCH)
     }
 
     /// Is a worker other than `me` busy?
@@ -174,7 +174,6 @@ impl SleepState {
             .any(|(w, s)| w != me && s.load(Ordering::SeqCst) & STATE == BUSY)
     }
 
-    #[cfg(not(loom))]
     /// If every worker is idle or spins, the states with their epochs: what the runtime looks like when
     /// nothing runs.
     pub(crate) fn all_idle(&self) -> Option<Vec<usize>> {

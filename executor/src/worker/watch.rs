@@ -7,6 +7,12 @@
 //! that then runs here. A color that was taken so is a *guest*: it keeps its home, and when its turn is over
 //! goes back there, unless the home is still stuck.
 //!
+//! *Standing in.* To find that out takes a steal delay, which shall be paid once, not for each event that comes while the worker is
+//! stuck. So who has noticed it *stands in* for it: what is handed to the stuck worker from outside, and timers that are armed
+//! for it, go to the stand-in at once, as guests; and the stand-in sleeps no longer than until the stuck worker's next
+//! timer, and wakes up when a descriptor of its is ready ([`Park::attend`](crate::park::Park::attend)). The
+//! stuck worker ends that at its next look around. All of this are hints: what is handed to a wrong worker is run there.
+//!
 //! The poller and the timers have one owner at a time: their locks are held until the batch is posted.
 //! The owner of a stuck worker's poller is not in it, so trying the lock is enough. Should the owner come to
 //! sleep while somebody else polls, a wake-up that was meant for it may be taken out of the poller; so
@@ -26,8 +32,9 @@ use std::time::Duration;
 use super::local::Local;
 use super::shared::{WorkerShared, add};
 use crate::cx::Cx;
+use crate::park::Attention;
 use crate::runtime::core::Core;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, lock};
 
 /// What a worker remembers of the others.
 pub(super) struct Watch {
@@ -90,6 +97,7 @@ impl Local {
         for index in (1..n).map(|i| (self.index + i) % n) {
             let stuck = watch.stuck_for(&self.core, index, now);
             if stuck < self.core.settings.steal_delay_nanos() {
+                self.end_standing_in_for(index);
                 continue;
             }
             self.report_stall(index, stuck, false);
@@ -98,6 +106,7 @@ impl Local {
                 continue;
             }
             victim.rescued_progress.store(watch.progress(index), Ordering::Relaxed);
+            self.stand_in_for(index);
             self.take_as_guests(victim);
             self.poll_for(index, victim);
             crate::timer::fire_for(self, index, now);
@@ -105,6 +114,51 @@ impl Local {
         // Hooks and pollers take their time.
         self.time_passes();
         self.has_queued()
+    }
+
+    /// From now on, what belongs to a stuck worker comes here.
+    fn stand_in_for(&self, index: usize) {
+        let victim = &self.core.workers[index];
+        if victim.stand_in() != Some(self.index) {
+            victim.replace_by(self.index);
+            self.attend(index, Attention::Begins);
+        }
+        // It may have got on meanwhile, and have looked before it was said. If it has not, it will look.
+        if !self.is_still_stuck(index) {
+            self.end_standing_in_for(index);
+        }
+    }
+
+    /// The worker is not stuck, or not any more.
+    pub(super) fn end_standing_in_for(&self, index: usize) {
+        if !self.attended.borrow().contains(&index) {
+            return;
+        }
+        let victim = &self.core.workers[index];
+        if victim.stand_in() == Some(self.index) {
+            victim.end_stand_in();
+        }
+        self.attend(index, Attention::Ends);
+    }
+
+    /// Has the own poller look at that of another worker, or not any more.
+    fn attend(&self, index: usize, attention: Attention) {
+        let mut attended = self.attended.borrow_mut();
+        attended.retain(|other| *other != index);
+        if attention == Attention::Begins {
+            attended.push(index);
+        }
+        drop(attended);
+        // It is this worker's own, and it is not in it.
+        self.guard(None, || lock(&self.shared().park).attend(index, attention));
+    }
+
+    /// Until when this worker may sleep, for the sake of the timers of those that it stands in for.
+    pub(super) fn next_timer_of_others(&self) -> Option<u64> {
+        let attended = self.attended.borrow();
+        let mine = |w: &&usize| self.core.workers[**w].stand_in() == Some(self.index);
+        let next = |w: &usize| crate::timer::next_deadline_of(&self.core, *w);
+        attended.iter().filter(mine).filter_map(next).min()
     }
 
     /// Shall this worker serve the stuck one? One at a time is enough: what is taken can be stolen from it, and

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crossbeam_deque::Worker as Deque;
 
-use super::cores::CoreId;
+use super::cores::{Mask, Pin};
 use super::entry::Entry;
 use super::local::Local;
 use super::shared::add;
@@ -57,11 +57,15 @@ struct WorkerLoop<'a> {
 }
 
 /// The body of a worker's thread.
-pub(crate) fn run(core: CoreRef, index: usize, lanes: [Deque<Entry>; 3], pin: Option<CoreId>) {
-    if let Some(id) = pin
-        && !super::cores::pin(id)
-    {
-        tracing::warn!(worker = index, core = id.id, "the system refused to pin a worker");
+pub(crate) fn run(core: CoreRef, index: usize, lanes: [Deque<Entry>; 3], pin: Option<Pin>) {
+    match &pin {
+        Some(pin) if !super::cores::pin(pin.core()) => {
+            let core = pin.core().id;
+            tracing::warn!(worker = index, core, "the system refused to pin a worker");
+        }
+        Some(_) => {}
+        // The thread that has built the runtime may be pinned.
+        None => drop(Mask::of_the_process().inspect(Mask::apply)),
     }
     let workers = core.workers.len();
     let local = Local::new(core, index, lanes);
@@ -140,21 +144,13 @@ impl WorkerLoop<'_> {
             if !self.trials.is_running() {
                 self.local.withdraw();
             }
-            self.call_sentinel();
+            self.local.call_sentinel();
         }
         self.until_look -= 1;
         self.entries += 1;
         // The first entry after a look is timed: so the color learns how long its turns are.
         if self.local.run_entry(entry, self.entries == 1) {
             self.until_look = 0;
-        }
-    }
-
-    /// This worker has found work after it had been idle. If nobody watches, an idle one shall.
-    fn call_sentinel(&self) {
-        let core = &self.local.core;
-        if self.local.steals() && core.sleep.state.needs_sentinel() {
-            core.sleep.notify_any(core, self.local.index + 1);
         }
     }
 
@@ -215,6 +211,8 @@ impl WorkerLoop<'_> {
         published.entry_nanos.store(self.local.entry_nanos.get(), Ordering::Relaxed);
         published.entry_traffic.store(self.local.entry_traffic.get(), Ordering::Relaxed);
         add(&published.progress, 1);
+        // Not stuck: nobody has to stand in.
+        self.local.shared().end_stand_in();
         // No event runs.
         published.site.store(std::ptr::null_mut(), Ordering::Relaxed);
     }
@@ -265,21 +263,23 @@ impl WorkerLoop<'_> {
         // SAFETY: this is the worker whose queue it is.
         unsafe { self.local.shared().private.shrink() };
         let core = &self.local.core;
-        let (me, state) = (self.local.index, &core.sleep.state);
         let since = *self.idle_since.get_or_insert_with(|| self.local.now());
         let spun = !core.settings.spin.is_zero() && self.spin(since);
         if !spun {
             // Its hook may post, so it comes before the worker says that it sleeps.
-            let look = self.local.watch_tickets(self.local.now()).map(Duration::from_nanos);
-            state.announce(me);
-            core.quiesce.worker_went_idle();
+            self.local.rise();
+            let look = self.local.watch_tickets(self.local.now());
+            let look = look.and_then(|nanos| self.local.sleep_until_look(nanos));
+            let look = look.map(Duration::from_nanos);
+            self.local.announce();
             let timeout = self.time_to_sleep(look);
             if timeout != Some(Duration::ZERO) {
                 add(&self.local.shared().counters.parks, 1);
             }
             self.park(timeout);
+            self.local.end_watch();
         }
-        state.rise(me);
+        self.local.rise();
         let now = self.local.now();
         if !spun {
             self.last_poll = now;
@@ -307,7 +307,9 @@ impl WorkerLoop<'_> {
         let timer = lock(&self.local.shared().timers)
             .plan_sleep()
             .map(|deadline| Duration::from_nanos(deadline.saturating_sub(now)));
-        [timer, self.sentinel_delay(), look].into_iter().flatten().min()
+        let others = self.local.next_timer_of_others();
+        let others = others.map(|deadline| Duration::from_nanos(deadline.saturating_sub(now)));
+        [timer, others, self.sentinel_delay(), look].into_iter().flatten().min()
     }
 
     /// If this worker is to stand sentinel, the time until its next look.
@@ -355,8 +357,7 @@ impl WorkerLoop<'_> {
         let core = &local.core;
         let (me, state) = (local.index, &core.sleep.state);
         let limit = saturating_nanos(core.settings.spin);
-        state.spin(me);
-        core.quiesce.worker_went_idle();
+        local.spin();
         for round in 0u64.. {
             if !self.local.shared().has_nothing() || core.phase() >= Phase::Stopping {
                 return true;
@@ -374,27 +375,32 @@ impl WorkerLoop<'_> {
                     self.last_poll = now;
                     self.fire_timers(now);
                     self.park(Some(Duration::ZERO));
+                    // It has risen if something was posted.
+                    if !local.is_asleep() {
+                        if local.has_queued() {
+                            return true;
+                        }
+                        local.spin();
+                    }
                 }
                 if local.is_look_due(now) {
-                    state.rise(me);
+                    local.rise();
                     local.watch_tickets(now);
                     if local.has_queued() {
                         return true;
                     }
-                    state.spin(me);
-                    core.quiesce.worker_went_idle();
+                    local.spin();
                 }
                 let watches = self.local.steals() && state.others_busy(me);
                 if watches && now.saturating_sub(self.last_watch) >= self.watch_interval() {
                     self.last_watch = now;
                     self.trials.wakes(core.reading(now));
                     self.trials.naps(core.reading(now));
-                    state.rise(me);
+                    local.rise();
                     if self.local.rescue(&mut self.watch) {
                         return true;
                     }
-                    state.spin(me);
-                    core.quiesce.worker_went_idle();
+                    local.spin();
                 }
             }
             crate::sync::spin_loop();

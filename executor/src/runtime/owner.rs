@@ -1,0 +1,146 @@
+//! What its owner has: a runtime that runs until it is shut down.
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use super::builder::Builder;
+use super::core::{CoreRef, Phase};
+use super::shutdown::{self, ShutdownReport};
+use crate::sync::thread;
+use crate::task::block_on::block_on;
+use crate::worker::local::Local;
+use crate::{Handle, Metrics};
+
+/// Workers, each a thread pinned to a core, that run callbacks by their colors.
+///
+/// Dropping it is [`shutdown`](Self::shutdown) with no time: running callbacks finish, the rest is
+/// dropped and counted. On one of its own workers, dropping starts the shutdown and returns.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::{Arc, atomic::{AtomicU64, Ordering::Relaxed}};
+/// let rt = dapple::Runtime::new()?;
+/// let h = rt.handle();
+/// let sum = Arc::new(AtomicU64::new(0));
+/// for i in 1..=100 {
+///     let sum = Arc::clone(&sum);
+///     h.post_uncolored(move |_| { sum.fetch_add(i, Relaxed); });
+/// }
+/// rt.wait_idle();
+/// assert_eq!(sum.load(Relaxed), 5050);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Runtime {
+    pub(super) core: CoreRef,
+    pub(super) threads: Vec<Option<thread::JoinHandle<()>>>,
+}
+
+impl Runtime {
+    /// A runtime with the defaults of the [`Builder`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Builder::build`].
+    pub fn new() -> io::Result<Runtime> {
+        Builder::default().build()
+    }
+
+    /// Configures a runtime.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// A handle, from which everything is posted.
+    pub fn handle(&self) -> Handle {
+        Handle::new(self.core.clone())
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.core.workers.len()
+    }
+
+    /// The figures of the runtime.
+    pub fn metrics(&self) -> Metrics {
+        Metrics::read(&self.core)
+    }
+
+    /// Waits until no event is running or queued. Armed timers and quiet descriptors do not count.
+    /// What the events did is visible afterwards.
+    ///
+    /// # Panics
+    ///
+    /// On a worker, of whatever runtime: it would wait for itself.
+    #[track_caller]
+    pub fn wait_idle(&self) {
+        assert!(!Local::on_a_worker(), "wait_idle on a worker would wait for itself");
+        let own = crate::offload::works_for(&self.core);
+        assert!(!own, "wait_idle in offloaded work would wait for itself");
+        let stopped = || self.core.phase() == Phase::Closed;
+        self.core.quiesce.wait(&self.core, None, stopped);
+    }
+
+    /// Runs a future on the calling thread, which sleeps while the future waits. What was done
+    /// before its end is visible afterwards.
+    ///
+    /// # Panics
+    ///
+    /// On a worker, of whatever runtime: it would block it. If the future panics.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// assert_eq!(rt.block_on(async { 6 * 7 }), 42);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        block_on(future, "block_on on a worker would block it")
+    }
+
+    /// Ends the runtime. Posts from outside are refused from now on, and timers that have not
+    /// fired are dropped. Running work goes on, and may post, until nothing is left or `limit` is
+    /// over; then running events finish, and the rest is dropped and counted.
+    ///
+    /// An event that does not finish in time (see [`Builder::stuck_after`]) is reported, and its
+    /// thread detached.
+    ///
+    /// # Panics
+    ///
+    /// On a worker, of whatever runtime: it would wait for itself. Drop the runtime there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let rt = dapple::Runtime::new()?;
+    /// rt.handle().post_default(|_| println!("runs before the end"));
+    /// let report = rt.shutdown(Duration::from_secs(5));
+    /// assert!(report.drained && report.dropped_events == 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn shutdown(mut self, limit: Duration) -> ShutdownReport {
+        assert!(!Local::on_a_worker(), "shutdown on a worker would wait for itself");
+        let own = crate::offload::works_for(&self.core);
+        assert!(!own, "shutdown in offloaded work would wait for itself");
+        shutdown::shutdown(&self.core, &mut self.threads, limit)
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        if self.threads.iter().all(Option::is_none) {
+            return;
+        }
+        // A worker of its own would wait for itself; one of another runtime waits, as any thread does.
+        match Local::current(&self.core) {
+            Some(_) => shutdown::start_stopping(&self.core),
+            None => drop(shutdown::shutdown(&self.core, &mut self.threads, Duration::ZERO)),
+        }
+    }
+}
