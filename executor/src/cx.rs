@@ -10,6 +10,7 @@ use dapple_colors::Access;
 
 use crate::color::cell::Plan;
 use crate::color::set::post_set;
+use crate::event::large::{Boxed, is_large};
 use crate::runtime::core::CoreRef;
 use crate::worker::local::Local;
 use crate::{Color, Handle, Request, Timer, TryPostError};
@@ -67,6 +68,9 @@ impl Cx {
     #[track_caller]
     #[inline]
     pub fn post<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, color: &Color, f: F) {
+        if is_large::<F>() {
+            return self.post(color, Box::new(f) as Boxed);
+        }
         let local = self.local();
         if color.core_ptr() == local.core.as_ptr() {
             // SAFETY: `color` is a handle.
@@ -97,6 +101,9 @@ impl Cx {
     #[track_caller]
     #[inline]
     pub fn post_here<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, f: F) {
+        if is_large::<F>() {
+            return self.post_here(Box::new(f) as Boxed);
+        }
         let local = self.local();
         match local.current.first_color() {
             // SAFETY: the callback runs on the color.
@@ -109,6 +116,9 @@ impl Cx {
     #[track_caller]
     #[inline]
     pub fn post_default<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, f: F) {
+        if is_large::<F>() {
+            return self.post_default(Box::new(f) as Boxed);
+        }
         let local = self.local();
         // SAFETY: the default color lives as long as the core.
         unsafe { local.post(local.core.default_color(), f, Location::caller()) }
@@ -118,13 +128,16 @@ impl Cx {
     #[track_caller]
     #[inline]
     pub fn post_uncolored<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, f: F) {
+        if is_large::<F>() {
+            return self.post_uncolored(Box::new(f) as Boxed);
+        }
         self.local().post_uncolored(f, Location::caller());
     }
 
     /// Posts `f` to a color with shared access. See [`Handle::post_shared`].
     #[track_caller]
     pub fn post_shared<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, color: &Color, f: F) {
-        color.post_shared_from_anywhere(f, Location::caller());
+        color.post_shared(f);
     }
 
     /// Posts `f` to a color if it has room. See [`Handle::try_post`].
@@ -151,6 +164,9 @@ impl Cx {
     where
         F: FnOnce(&mut Cx) + Send + 'static,
     {
+        if is_large::<F>() {
+            return self.post_set(colors, Box::new(f) as Boxed);
+        }
         post_set(&self.local().core, colors, f, Location::caller());
     }
 
@@ -160,6 +176,9 @@ impl Cx {
     where
         F: FnOnce(&mut Cx) + Send + 'static,
     {
+        if is_large::<F>() {
+            return self.post_after(delay, color, Box::new(f) as Boxed);
+        }
         self.handle().post_after(delay, color, f)
     }
 
@@ -169,6 +188,9 @@ impl Cx {
     where
         F: FnOnce(&mut Cx) + Send + 'static,
     {
+        if is_large::<F>() {
+            return self.post_at(at, color, Box::new(f) as Boxed);
+        }
         self.handle().post_at(at, color, f)
     }
 

@@ -20,6 +20,7 @@ use std::panic::Location;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use crate::event::large::is_large;
 use crate::runtime::core::{Core, CoreRef};
 use crate::sync::{Arc, Condvar, Mutex, lock, thread};
 use crate::task::call::{answer, outcome_of};
@@ -300,6 +301,9 @@ impl Handle {
         R: Send + 'static,
         F: FnOnce() -> R + Send + 'static,
     {
+        if is_large::<F>() {
+            return self.offload(Box::new(f) as Box<dyn FnOnce() -> R + Send>);
+        }
         let (promise, packet) = promise();
         let core = self.core();
         let site = Location::caller();
@@ -336,6 +340,14 @@ impl Handle {
         F: FnOnce() -> R + Send + 'static,
         G: FnOnce(Result<R, JoinError>, &mut Cx) + Send + 'static,
     {
+        if is_large::<F>() {
+            let f = Box::new(f) as Box<dyn FnOnce() -> R + Send>;
+            return self.offload_then(color, f, then);
+        }
+        if is_large::<G>() {
+            let then = Box::new(then) as Box<dyn FnOnce(Result<R, JoinError>, &mut Cx) + Send>;
+            return self.offload_then(color, f, then);
+        }
         let (core, site) = (self.core(), Location::caller());
         if !core.accepts(Local::current(core)) {
             return crate::color::refuse(core, (then, f), site);

@@ -13,6 +13,7 @@ use super::cell::ColorCell;
 use super::handle::Color;
 use crate::TryPostError;
 use crate::cx::Cx;
+use crate::event::large::{Boxed, is_large};
 use crate::event::{Event, Kind};
 use crate::sync::{AtomicUsize, Ordering};
 use crate::worker::local::Local;
@@ -118,6 +119,9 @@ impl Permit {
     /// Posts `f` to the permit's color, and gives the room back when it has ended.
     #[track_caller]
     pub fn post<F: FnOnce(&mut Cx) + Send + 'static>(self, f: F) {
+        if is_large::<F>() {
+            return self.post(Box::new(f) as Boxed);
+        }
         let permit = std::mem::ManuallyDrop::new(self);
         // SAFETY: the permit is not used again, nor dropped.
         let color = unsafe { std::ptr::read(&permit.0) };
@@ -154,6 +158,10 @@ impl Color {
         f: F,
     ) -> Result<(), TryPostError<F>> {
         match self.admit() {
+            Ok(()) if is_large::<F>() => {
+                self.post_counted(Box::new(f) as Boxed, Location::caller());
+                Ok(())
+            }
             Ok(()) => {
                 self.post_counted(f, Location::caller());
                 Ok(())

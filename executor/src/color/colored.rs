@@ -18,6 +18,7 @@ use super::value::{Borrow, Inner, Reached, ReachedRef};
 use crate::TryPostError;
 use crate::cx::Cx;
 use crate::event::Event;
+use crate::event::large::{BoxedMut, BoxedRef, is_large};
 use crate::sync::{Ordering, fence};
 use crate::worker::local::Local;
 
@@ -156,6 +157,9 @@ impl<T: Send + 'static> Colored<T> {
     #[track_caller]
     #[inline]
     pub fn post<F: FnOnce(&mut T, &mut Cx) + Send + 'static>(&self, f: F) {
+        if is_large::<F>() {
+            return self.post(Box::new(f) as BoxedMut<T>);
+        }
         self.inner().color.post_from_anywhere(self.event(f), Location::caller());
     }
 
@@ -171,6 +175,11 @@ impl<T: Send + 'static> Colored<T> {
     {
         let color = &self.inner().color;
         match color.admit() {
+            Ok(()) if is_large::<F>() => {
+                let f = Box::new(f) as BoxedMut<T>;
+                color.post_counted(self.event(f), Location::caller());
+                Ok(())
+            }
             Ok(()) => {
                 color.post_counted(self.event(f), Location::caller());
                 Ok(())
@@ -223,6 +232,9 @@ impl<T: Send + 'static> Colored<T> {
     where
         T: Sync,
     {
+        if is_large::<F>() {
+            return self.post_shared(Box::new(f) as BoxedRef<T>);
+        }
         let reach = Reach(self.0);
         let event = move |cx: &mut Cx| {
             // SAFETY: this is a shared event of the color, posted through a handle.
@@ -349,6 +361,9 @@ impl<T: Send + 'static> Colored<T> {
     /// not poisoned any more, and the events behind it run again.
     #[track_caller]
     pub fn clear_poison<F: FnOnce(&mut T, &mut Cx) + Send + 'static>(&self, f: F) {
+        if is_large::<F>() {
+            return self.clear_poison(Box::new(f) as BoxedMut<T>);
+        }
         let reach = Reach(self.0);
         let event = move |cx: &mut Cx| {
             let reach = reach;

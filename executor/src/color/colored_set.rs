@@ -10,6 +10,7 @@ use super::handle::Color;
 use super::set::{Request, post_set};
 use super::value::{Borrow, Inner, Sharing};
 use crate::cx::Cx;
+use crate::event::large::is_large;
 
 /// A value that a set's event gets by `&mut`; from [`Colored::exclusive`].
 #[derive(Debug)]
@@ -196,22 +197,34 @@ pub trait ColoredSet: sealed::Set + Sized {
     where
         F: for<'r> FnOnce(Self::Refs<'r>, &mut Cx) + Send + 'static,
     {
-        let site = Location::caller();
-        let reach = self.reach();
-        let event = move |cx: &mut Cx| {
-            // SAFETY: this is the set's event, which has all the colors; the parts were checked below, before it was posted.
-            if !unsafe { Self::run(reach, f, cx) } {
-                cx.local().count_dropped(1);
-            }
-        };
-        self.with_parts(|requests, values| {
-            values.sort_unstable();
-            let twice = values.windows(2).any(|pair| pair[0] == pair[1]);
-            assert!(!twice, "a set names one value twice");
-            let first = requests.first().expect("a set names at least one value");
-            post_set(first.color.core(), requests, event, site);
-        });
+        match is_large::<F>() {
+            // Once: a box is not large.
+            true => post_values(self, Box::new(f), Location::caller()),
+            false => post_values(self, f, Location::caller()),
+        }
     }
+}
+
+/// Posts the event of a set of values.
+fn post_values<V, F>(values: V, f: F, site: &'static Location<'static>)
+where
+    V: ColoredSet,
+    F: for<'r> FnOnce(V::Refs<'r>, &mut Cx) + Send + 'static,
+{
+    let reach = values.reach();
+    let event = move |cx: &mut Cx| {
+        // SAFETY: this is the set's event, which has all the colors; the parts were checked below, before it was posted.
+        if !unsafe { V::run(reach, f, cx) } {
+            cx.local().count_dropped(1);
+        }
+    };
+    values.with_parts(|requests, parts| {
+        parts.sort_unstable();
+        let twice = parts.windows(2).any(|pair| pair[0] == pair[1]);
+        assert!(!twice, "a set names one value twice");
+        let first = requests.first().expect("a set names at least one value");
+        post_set(first.color.core(), requests, event, site);
+    });
 }
 
 impl<P: Part> ColoredSet for Vec<P> {

@@ -11,6 +11,7 @@ use super::cell::{ColorCell, GRAVE_WORTH, Plan};
 use super::set::Request;
 use crate::Handle;
 use crate::cx::Cx;
+use crate::event::large::{Boxed, is_large};
 use crate::event::{Event, Kind};
 use crate::runtime::core::{Core, CoreRef};
 use crate::runtime::quiesce::Outside;
@@ -89,12 +90,18 @@ impl Color {
     #[track_caller]
     #[inline]
     pub fn post<F: FnOnce(&mut Cx) + Send + 'static>(&self, f: F) {
+        if is_large::<F>() {
+            return self.post(Box::new(f) as Boxed);
+        }
         self.post_from_anywhere(f, Location::caller());
     }
 
     /// Posts `f` with shared access; see [`Handle::post_shared`].
     #[track_caller]
     pub fn post_shared<F: FnOnce(&mut Cx) + Send + 'static>(&self, f: F) {
+        if is_large::<F>() {
+            return self.post_shared(Box::new(f) as Boxed);
+        }
         self.post_shared_from_anywhere(f, Location::caller());
     }
 

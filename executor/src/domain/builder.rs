@@ -7,7 +7,7 @@ use dapple_colors::Mode;
 
 use super::handle::Domain;
 use super::inner::{DomainPtr, Inner};
-use super::store::{Handles, Store};
+use super::store::{Handles, Store, Version};
 use crate::Handle;
 use crate::lock::Lock;
 use crate::runtime::core::CoreRef;
@@ -63,7 +63,7 @@ impl DomainBuilder {
 
     /// Opens it in read_write mode; see [`Domain::read_write`].
     pub fn read_write<S: Send + Sync + 'static>(self, handle: &Handle, state: S) -> Domain<S> {
-        self.open(handle, Mode::ReadWrite, None, false, state)
+        self.open(handle, Mode::ReadWrite, None, false, Version::new(state))
     }
 
     /// Opens it in snapshot mode; see [`Domain::snapshot`].
@@ -71,7 +71,7 @@ impl DomainBuilder {
     where
         S: Clone + Send + Sync + 'static,
     {
-        self.open(handle, Mode::Snapshot, Some(S::clone), false, state)
+        self.open(handle, Mode::Snapshot, Some(S::clone), false, Version::new(state))
     }
 }
 
@@ -81,7 +81,7 @@ impl DomainBuilder<Transactional> {
     where
         S: Clone + Send + Sync + 'static,
     {
-        self.open(handle, Mode::ReadWrite, Some(S::clone), true, state)
+        self.open(handle, Mode::ReadWrite, Some(S::clone), true, Version::new(state))
     }
 
     /// Opens it in snapshot mode; see [`Domain::snapshot`].
@@ -89,7 +89,7 @@ impl DomainBuilder<Transactional> {
     where
         S: Clone + Send + Sync + 'static,
     {
-        self.open(handle, Mode::Snapshot, Some(S::clone), true, state)
+        self.open(handle, Mode::Snapshot, Some(S::clone), true, Version::new(state))
     }
 }
 
@@ -114,7 +114,7 @@ impl<T> DomainBuilder<T> {
         mode: Mode,
         copy: Option<fn(&S) -> S>,
         transactional: bool,
-        state: S,
+        state: Box<Version<S>>,
     ) -> Domain<S> {
         let inner = Box::new(Inner {
             core: CoreRef::of(handle.core()),

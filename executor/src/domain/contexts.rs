@@ -14,6 +14,7 @@ use super::done::Done;
 use super::part::{AnonStep, GlobalStep, NoneStep};
 use super::token::{Token, What};
 use crate::cx::Cx;
+use crate::event::large::is_large;
 
 /// How high an event may go: [`MayGlobal`], [`MayAnon`] or [`NoneOnly`].
 pub trait Rights: sealed::Sealed + Send + 'static {
@@ -86,6 +87,9 @@ macro_rules! context {
             #[track_caller]
             #[inline]
             pub fn defer<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, action: F) {
+                if is_large::<F>() {
+                    return self.defer(Box::new(action) as Box<dyn FnOnce(&mut Cx) + Send>);
+                }
                 self.token.defer(action, Location::caller());
             }
         }
@@ -109,6 +113,9 @@ macro_rules! steps {
             where
                 F: FnOnce(Self) -> Done + Send + 'static,
             {
+                if is_large::<F>() {
+                    return self.then(Box::new(f) as Box<dyn FnOnce(Self) -> Done + Send>);
+                }
                 self.token.then(What::Stay, $step(f), Location::caller())
             }
 
@@ -126,6 +133,9 @@ macro_rules! steps {
             where
                 F: FnOnce(NoneCx<S, MayGlobal>) -> Done + Send + 'static,
             {
+                if is_large::<F>() {
+                    return self.commit_then(Box::new(f) as Box<dyn FnOnce(NoneCx<S, MayGlobal>) -> Done + Send>);
+                }
                 self.token.then(What::Commit(MayGlobal::HIGHEST), NoneStep(f, PhantomData), Location::caller())
             }
 
@@ -135,6 +145,9 @@ macro_rules! steps {
             where
                 F: FnOnce(NoneCx<S, MayAnon>) -> Done + Send + 'static,
             {
+                if is_large::<F>() {
+                    return self.commit_then_anon(Box::new(f) as Box<dyn FnOnce(NoneCx<S, MayAnon>) -> Done + Send>);
+                }
                 self.token.then(What::Commit(MayAnon::HIGHEST), NoneStep(f, PhantomData), Location::caller())
             }
 
@@ -144,6 +157,9 @@ macro_rules! steps {
             where
                 F: FnOnce(NoneCx<S, NoneOnly>) -> Done + Send + 'static,
             {
+                if is_large::<F>() {
+                    return self.commit_then_none(Box::new(f) as Box<dyn FnOnce(NoneCx<S, NoneOnly>) -> Done + Send>);
+                }
                 self.token.then(What::Commit(NoneOnly::HIGHEST), NoneStep(f, PhantomData), Location::caller())
             }
         }
@@ -222,6 +238,9 @@ impl<S: Send + Sync + 'static> GlobalCx<S> {
     where
         F: FnOnce(AnonCx<S>) -> Done + Send + 'static,
     {
+        if is_large::<F>() {
+            return self.downgrade_then(Box::new(f) as Box<dyn FnOnce(AnonCx<S>) -> Done + Send>);
+        }
         self.token.then(What::Downgrade, AnonStep(f), Location::caller())
     }
 
@@ -234,6 +253,9 @@ impl<S: Send + Sync + 'static> GlobalCx<S> {
     where
         F: FnOnce(GlobalCx<S>) -> Done + Send + 'static,
     {
+        if is_large::<F>() {
+            return self.exclusive_then(Box::new(f) as Box<dyn FnOnce(GlobalCx<S>) -> Done + Send>);
+        }
         self.token.then(What::Alone, GlobalStep(f), Location::caller())
     }
 }
@@ -246,6 +268,10 @@ impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
     where
         F: FnOnce(GlobalCx<S>) -> Done + Send + 'static,
     {
+        if is_large::<F>() {
+            return self
+                .upgrade_global_then(Box::new(f) as Box<dyn FnOnce(GlobalCx<S>) -> Done + Send>);
+        }
         self.token.then(What::Upgrade(Context::Global), GlobalStep(f), Location::caller())
     }
 
@@ -263,6 +289,10 @@ impl<S: Send + Sync + 'static, R: ReachesAnon> NoneCx<S, R> {
     where
         F: FnOnce(AnonCx<S>) -> Done + Send + 'static,
     {
+        if is_large::<F>() {
+            return self
+                .upgrade_anon_then(Box::new(f) as Box<dyn FnOnce(AnonCx<S>) -> Done + Send>);
+        }
         self.token.then(What::Upgrade(Context::Anon), AnonStep(f), Location::caller())
     }
 

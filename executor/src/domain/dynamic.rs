@@ -11,6 +11,7 @@ use super::done::Done;
 use super::part::DynStep;
 use super::token::{Token, What};
 use crate::cx::Cx;
+use crate::event::large::is_large;
 
 /// The token of an event whose context is known at run time only.
 ///
@@ -91,6 +92,9 @@ impl<S: Send + Sync + 'static> DynCx<S> {
     /// See [`GlobalCx::defer`](super::GlobalCx::defer).
     #[track_caller]
     pub fn defer<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, action: F) {
+        if is_large::<F>() {
+            return self.defer(Box::new(action) as Box<dyn FnOnce(&mut Cx) + Send>);
+        }
         self.token.defer(action, Location::caller());
     }
 
@@ -104,6 +108,10 @@ impl<S: Send + Sync + 'static> DynCx<S> {
     where
         F: FnOnce(DynCx<S>) -> Done + Send + 'static,
     {
+        if is_large::<F>() {
+            return self
+                .enter_then(context, Box::new(f) as Box<dyn FnOnce(DynCx<S>) -> Done + Send>);
+        }
         let what = match self.context.passage(context, self.highest) {
             Ok(Passage::Stay) => What::Stay,
             Ok(Passage::Downgrade) => What::Downgrade,
@@ -125,6 +133,10 @@ impl<S: Send + Sync + 'static> DynCx<S> {
     where
         F: FnOnce(DynCx<S>) -> Done + Send + 'static,
     {
+        if is_large::<F>() {
+            return self
+                .at_least_then(context, Box::new(f) as Box<dyn FnOnce(DynCx<S>) -> Done + Send>);
+        }
         let to = context.max(self.context);
         self.enter_then(to, f)
     }
@@ -139,6 +151,9 @@ impl<S: Send + Sync + 'static> DynCx<S> {
     where
         F: FnOnce(DynCx<S>) -> Done + Send + 'static,
     {
+        if is_large::<F>() {
+            return self.exclusive_then(Box::new(f) as Box<dyn FnOnce(DynCx<S>) -> Done + Send>);
+        }
         if self.context != Context::Global {
             let kind = Kind::Exclusive(self.context);
             return Err(self.refuse(kind));
@@ -167,6 +182,10 @@ impl<S: Send + Sync + 'static> DynCx<S> {
     where
         F: FnOnce(DynCx<S>) -> Done + Send + 'static,
     {
+        if is_large::<F>() {
+            return self
+                .commit_then(highest, Box::new(f) as Box<dyn FnOnce(DynCx<S>) -> Done + Send>);
+        }
         let part = DynStep { context: Context::None, highest, f };
         self.token.then(What::Commit(highest), part, Location::caller())
     }

@@ -16,6 +16,7 @@ use super::inner::DomainPtr;
 use super::part::{AnonStep, DynStep, GlobalStep, NoneStep, WholeAnon, WholeGlobal, WholeNone};
 use super::post::{Entry, Room};
 use crate::error::TryPostError;
+use crate::event::large::is_large;
 use crate::{Color, Cx, Handle};
 
 /// A state, and events that read and write it in parallel with the results of running them one by one.
@@ -109,6 +110,9 @@ impl<S: Send + Sync + 'static> Domain<S> {
     #[track_caller]
     #[inline]
     pub fn global<F: FnOnce(&mut InGlobal<S>) + Send + 'static>(&self, f: F) {
+        if is_large::<F>() {
+            return self.global(Box::new(f) as Box<dyn FnOnce(&mut InGlobal<S>) + Send>);
+        }
         self.post(Entry::GLOBAL, WholeGlobal(f), Location::caller());
     }
 
@@ -117,6 +121,9 @@ impl<S: Send + Sync + 'static> Domain<S> {
     #[track_caller]
     #[inline]
     pub fn anon<F: FnOnce(&mut InAnon<S>) + Send + 'static>(&self, f: F) {
+        if is_large::<F>() {
+            return self.anon(Box::new(f) as Box<dyn FnOnce(&mut InAnon<S>) + Send>);
+        }
         self.post(Entry::ANON, WholeAnon(f), Location::caller());
     }
 
@@ -125,6 +132,9 @@ impl<S: Send + Sync + 'static> Domain<S> {
     #[track_caller]
     #[inline]
     pub fn none<F: FnOnce(&mut InNone<S>) + Send + 'static>(&self, f: F) {
+        if is_large::<F>() {
+            return self.none(Box::new(f) as Box<dyn FnOnce(&mut InNone<S>) + Send>);
+        }
         self.post(Entry::none(Context::None), WholeNone(f), Location::caller());
     }
 
@@ -135,6 +145,9 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(NoneCx<S, MayGlobal>) -> Done + Send + 'static,
     {
+        if is_large::<F>() {
+            return self.event(Box::new(f) as Box<dyn FnOnce(NoneCx<S, MayGlobal>) -> Done + Send>);
+        }
         self.post(
             Entry::of::<MayGlobal>(),
             NoneStep(f, PhantomData::<MayGlobal>),
@@ -166,6 +179,9 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(GlobalCx<S>) -> Done + Send + 'static,
     {
+        if is_large::<F>() {
+            return self.global_then(Box::new(f) as Box<dyn FnOnce(GlobalCx<S>) -> Done + Send>);
+        }
         self.post(Entry::GLOBAL, GlobalStep(f), Location::caller());
     }
 
@@ -175,6 +191,9 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(AnonCx<S>) -> Done + Send + 'static,
     {
+        if is_large::<F>() {
+            return self.anon_then(Box::new(f) as Box<dyn FnOnce(AnonCx<S>) -> Done + Send>);
+        }
         self.post(Entry::ANON, AnonStep(f), Location::caller());
     }
 
@@ -185,6 +204,10 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(NoneCx<S, MayAnon>) -> Done + Send + 'static,
     {
+        if is_large::<F>() {
+            return self
+                .event_anon(Box::new(f) as Box<dyn FnOnce(NoneCx<S, MayAnon>) -> Done + Send>);
+        }
         self.post(Entry::of::<MayAnon>(), NoneStep(f, PhantomData::<MayAnon>), Location::caller());
     }
 
@@ -195,6 +218,10 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(NoneCx<S, NoneOnly>) -> Done + Send + 'static,
     {
+        if is_large::<F>() {
+            return self
+                .event_none(Box::new(f) as Box<dyn FnOnce(NoneCx<S, NoneOnly>) -> Done + Send>);
+        }
         self.post(
             Entry::of::<NoneOnly>(),
             NoneStep(f, PhantomData::<NoneOnly>),
@@ -208,6 +235,10 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(DynCx<S>) -> Done + Send + 'static,
     {
+        if is_large::<F>() {
+            return self
+                .event_dyn(highest, Box::new(f) as Box<dyn FnOnce(DynCx<S>) -> Done + Send>);
+        }
         let part = DynStep { context: Context::None, highest, f };
         self.post(Entry::none(highest), part, Location::caller());
     }
@@ -217,6 +248,9 @@ impl<S: Send + Sync + 'static> Domain<S> {
     /// like any other.
     #[track_caller]
     pub fn clear_poison<F: FnOnce(&mut InGlobal<S>) + Send + 'static>(&self, f: F) {
+        if is_large::<F>() {
+            return self.clear_poison(Box::new(f) as Box<dyn FnOnce(&mut InGlobal<S>) + Send>);
+        }
         self.post(Entry::REPAIR, WholeGlobal(f), Location::caller());
     }
 
@@ -231,6 +265,10 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(&mut InGlobal<S>) + Send + 'static,
     {
+        if is_large::<F>() {
+            let tried = self.try_post(Entry::GLOBAL, WholeGlobal(Box::new(f)), Location::caller());
+            return tried.map_err(|error| error.map(|f| *f));
+        }
         self.try_post(Entry::GLOBAL, WholeGlobal(f), Location::caller())
     }
 
@@ -244,6 +282,10 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(&mut InAnon<S>) + Send + 'static,
     {
+        if is_large::<F>() {
+            let tried = self.try_post(Entry::ANON, WholeAnon(Box::new(f)), Location::caller());
+            return tried.map_err(|error| error.map(|f| *f));
+        }
         self.try_post(Entry::ANON, WholeAnon(f), Location::caller())
     }
 
@@ -257,6 +299,14 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(&mut InNone<S>) + Send + 'static,
     {
+        if is_large::<F>() {
+            let tried = self.try_post(
+                Entry::none(Context::None),
+                WholeNone(Box::new(f)),
+                Location::caller(),
+            );
+            return tried.map_err(|error| error.map(|f| *f));
+        }
         self.try_post(Entry::none(Context::None), WholeNone(f), Location::caller())
     }
 
@@ -270,6 +320,14 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(NoneCx<S, MayGlobal>) -> Done + Send + 'static,
     {
+        if is_large::<F>() {
+            let tried = self.try_post(
+                Entry::of::<MayGlobal>(),
+                NoneStep(Box::new(f), PhantomData::<MayGlobal>),
+                Location::caller(),
+            );
+            return tried.map_err(|error| error.map(|f| *f));
+        }
         self.try_post(
             Entry::of::<MayGlobal>(),
             NoneStep(f, PhantomData::<MayGlobal>),
@@ -287,6 +345,14 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(NoneCx<S, MayAnon>) -> Done + Send + 'static,
     {
+        if is_large::<F>() {
+            let tried = self.try_post(
+                Entry::of::<MayAnon>(),
+                NoneStep(Box::new(f), PhantomData::<MayAnon>),
+                Location::caller(),
+            );
+            return tried.map_err(|error| error.map(|f| *f));
+        }
         self.try_post(
             Entry::of::<MayAnon>(),
             NoneStep(f, PhantomData::<MayAnon>),
@@ -298,6 +364,9 @@ impl<S: Send + Sync + 'static> Domain<S> {
     /// which may be at once. There may be none left when it runs.
     #[track_caller]
     pub fn when_room<F: FnOnce(&mut Cx) + Send + 'static>(&self, color: &Color, f: F) {
+        if is_large::<F>() {
+            return self.when_room(color, Box::new(f) as Box<dyn FnOnce(&mut Cx) + Send>);
+        }
         let (color, site) = (color.clone(), Location::caller());
         // It holds a handle, so that the domain is there while somebody waits.
         let waiter = Room { domain: self.clone(), color, f, site };

@@ -16,6 +16,7 @@ use super::held::{self, Place};
 use super::part::Part;
 use super::token::{Token, What};
 use crate::cx::Cx;
+use crate::event::large::is_large;
 use crate::task::error::JoinError;
 use crate::task::packet::{Packet, Promise, promise};
 
@@ -228,6 +229,9 @@ impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
         T: Send + 'static,
         F: FnOnce(&mut InGlobal<S>) -> T + Send + 'static,
     {
+        if is_large::<F>() {
+            return self.global(Box::new(f) as Box<dyn FnOnce(&mut InGlobal<S>) -> T + Send>);
+        }
         let site = Location::caller();
         let part = |promise| Section { f, promise, site };
         reach(self.token, What::Upgrade(Context::Global), part, site)
@@ -247,6 +251,11 @@ impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
         F: FnOnce(&mut InGlobal<S>) -> B + Send + 'static,
         G: FnOnce(&mut InGlobal<S>, B) -> T + Send + 'static,
     {
+        if is_large::<F>() || is_large::<G>() {
+            let before = Box::new(before) as Box<dyn FnOnce(&mut InGlobal<S>) -> B + Send>;
+            let alone = Box::new(alone) as Box<dyn FnOnce(&mut InGlobal<S>, B) -> T + Send>;
+            return self.global_exclusive(before, alone);
+        }
         let site = Location::caller();
         let part = |promise| Before { f: before, alone, promise, site };
         reach(self.token, What::Upgrade(Context::Global), part, site)

@@ -146,10 +146,10 @@ pub(crate) enum Decision<S, W> {
 }
 
 impl<S, W, D> Store<S, W, D> {
-    pub(crate) fn new(mode: Mode, limit: usize, state: S) -> Self {
+    pub(crate) fn new(mode: Mode, limit: usize, state: Box<Version<S>>) -> Self {
         Store {
             order: Order::new(mode, limit),
-            current: NonNull::from(Box::leak(Version::new(state))),
+            current: NonNull::from(Box::leak(state)),
             orphaned: false,
             settling: 0,
         }

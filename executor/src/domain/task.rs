@@ -18,6 +18,7 @@ use super::part::Part;
 use super::post::Entry;
 use super::token::Token;
 use crate::cx::Cx;
+use crate::event::large::is_large;
 use crate::runtime::core::{Core, CoreRef};
 use crate::task::join::JoinHandle;
 use crate::task::packet::{Promise, promise};
@@ -54,7 +55,10 @@ where
         let future = Holding::make(place, || f(NoneCx::new(token)));
         promise.goes_on();
         gone.made();
-        spawn_reserved(core, None, key, future, promise, site);
+        match is_large::<Fut>() {
+            true => spawn_reserved(core, None, key, Box::pin(future), promise, site),
+            false => spawn_reserved(core, None, key, future, promise, site),
+        }
     }
 }
 
@@ -83,6 +87,10 @@ impl<S: Send + Sync + 'static> Domain<S> {
         Fut: Future + Send + 'static,
         Fut::Output: Send + 'static,
     {
+        if is_large::<F>() {
+            let f = Box::new(f) as Box<dyn FnOnce(NoneCx<S, R>) -> Fut + Send>;
+            return self.spawn_as(f, site);
+        }
         let core = &self.0.core;
         let (promise, packet) = promise();
         let key = core.tasks.reserve(core);

@@ -9,6 +9,7 @@
 //! Left out on purpose: reference counts. What an event points to is kept alive by the order of the
 //! queue: whatever frees it is itself an event of the same color, posted later.
 
+pub(crate) mod large;
 mod payload;
 
 use std::cell::Cell;

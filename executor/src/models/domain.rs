@@ -59,7 +59,7 @@ impl Domain {
         let state = State { value: 0, _counted: Arc::new(()) };
         Arc::new(Domain {
             handles: Handles::new(),
-            store: Lock::new(Store::new(mode, usize::MAX, state)),
+            store: Lock::new(Store::new(mode, usize::MAX, Version::new(state))),
             mode,
             transactional,
             queue: Mutex::new(VecDeque::new()),

@@ -7,6 +7,7 @@ use super::core::{Core, CoreRef, Phase};
 use crate::color::cell::Plan;
 use crate::color::post_uncolored;
 use crate::color::set::post_set;
+use crate::event::large::{Boxed, is_large};
 use crate::metrics::Metrics;
 use crate::worker::local::Local;
 use crate::{Color, ColorBuilder, Cx, Request, TryPostError};
@@ -65,6 +66,9 @@ impl Handle {
     #[doc(alias = "spawn")]
     #[doc(alias = "cpucb")]
     pub fn post<F: FnOnce(&mut Cx) + Send + 'static>(&self, color: &Color, f: F) {
+        if is_large::<F>() {
+            return color.post(Box::new(f) as Boxed);
+        }
         color.post_from_anywhere(f, Location::caller());
     }
 
@@ -107,6 +111,9 @@ impl Handle {
     #[track_caller]
     #[inline]
     pub fn post_default<F: FnOnce(&mut Cx) + Send + 'static>(&self, f: F) {
+        if is_large::<F>() {
+            return self.post_default(Box::new(f) as Boxed);
+        }
         let site = Location::caller();
         match Local::current(&self.core) {
             // SAFETY: the default color lives as long as the core.
@@ -120,6 +127,9 @@ impl Handle {
     #[track_caller]
     #[inline]
     pub fn post_uncolored<F: FnOnce(&mut Cx) + Send + 'static>(&self, f: F) {
+        if is_large::<F>() {
+            return self.post_uncolored(Box::new(f) as Boxed);
+        }
         post_uncolored(&self.core, f, Location::caller());
     }
 
@@ -152,6 +162,9 @@ impl Handle {
     #[track_caller]
     #[doc(alias = "read lock")]
     pub fn post_shared<F: FnOnce(&mut Cx) + Send + 'static>(&self, color: &Color, f: F) {
+        if is_large::<F>() {
+            return color.post_shared(Box::new(f) as Boxed);
+        }
         color.post_shared_from_anywhere(f, Location::caller());
     }
 
@@ -192,6 +205,9 @@ impl Handle {
     where
         F: FnOnce(&mut Cx) + Send + 'static,
     {
+        if is_large::<F>() {
+            return self.post_set(colors, Box::new(f) as Boxed);
+        }
         post_set(&self.core, colors, f, Location::caller());
     }
 

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use super::error::JoinError;
 use super::join::JoinHandle;
 use super::packet::{Promise, promise};
+use crate::event::large::is_large;
 use crate::runtime::core::{Core, CoreRef};
 use crate::{Color, Colored, Cx};
 
@@ -53,6 +54,9 @@ impl Color {
         R: Send + 'static,
         F: FnOnce(&mut Cx) -> R + Send + 'static,
     {
+        if is_large::<F>() {
+            return self.call(Box::new(f) as Box<dyn FnOnce(&mut Cx) -> R + Send>);
+        }
         let (promise, packet) = promise();
         let (site, label) = (Location::caller(), self.label());
         let event = move |cx: &mut Cx| {
@@ -86,6 +90,9 @@ impl<T: Send + 'static> Colored<T> {
         R: Send + 'static,
         F: FnOnce(&mut T, &mut Cx) -> R + Send + 'static,
     {
+        if is_large::<F>() {
+            return self.call(Box::new(f) as Box<dyn FnOnce(&mut T, &mut Cx) -> R + Send>);
+        }
         let (promise, packet) = promise();
         let (site, label, reach) = (Location::caller(), self.color().label(), self.reach());
         let event = move |cx: &mut Cx| {
@@ -107,6 +114,9 @@ impl<T: Send + 'static> Colored<T> {
         R: Send + 'static,
         F: FnOnce(&T, &mut Cx) -> R + Send + 'static,
     {
+        if is_large::<F>() {
+            return self.call_shared(Box::new(f) as Box<dyn FnOnce(&T, &mut Cx) -> R + Send>);
+        }
         let (promise, packet) = promise();
         let (site, label, reach) = (Location::caller(), self.color().label(), self.reach());
         let event = move |cx: &mut Cx| {

@@ -20,6 +20,7 @@ use super::packet::{Promise, promise};
 use super::register::Key;
 use crate::color::outside_event;
 use crate::event::Event;
+use crate::event::large::is_large;
 use crate::runtime::core::{Core, CoreRef};
 use crate::worker::local::Local;
 use crate::{Color, Cx};
@@ -184,6 +185,9 @@ impl crate::Handle {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
+        if is_large::<F>() {
+            return spawn(color, Box::pin(future), Location::caller());
+        }
         spawn(color, future, Location::caller())
     }
 }
@@ -196,6 +200,9 @@ impl Color {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
+        if is_large::<F>() {
+            return spawn(self, Box::pin(future), Location::caller());
+        }
         spawn(self, future, Location::caller())
     }
 }
@@ -208,6 +215,9 @@ impl crate::Cx {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
+        if is_large::<F>() {
+            return spawn(color, Box::pin(future), Location::caller());
+        }
         spawn(color, future, Location::caller())
     }
 }

@@ -21,6 +21,7 @@ use self::wheel::{Key, Wheel};
 use crate::clock::saturating_nanos;
 use crate::color::outside_event;
 use crate::event::Event;
+use crate::event::large::{Boxed, is_large};
 use crate::metrics::{Measure, Sample};
 use crate::runtime::core::{Core, CoreRef, Phase};
 use crate::slab::Slab;
@@ -287,6 +288,9 @@ impl Handle {
     where
         F: FnOnce(&mut Cx) + Send + 'static,
     {
+        if is_large::<F>() {
+            return self.post_after(delay, color, Box::new(f) as Boxed);
+        }
         let deadline = color.core().clock.now().saturating_add(saturating_nanos(delay));
         arm_once(color, deadline, Location::caller(), f)
     }
@@ -299,6 +303,9 @@ impl Handle {
     where
         F: FnOnce(&mut Cx) + Send + 'static,
     {
+        if is_large::<F>() {
+            return self.post_at(at, color, Box::new(f) as Boxed);
+        }
         arm_once(color, color.core().clock.nanos_at(at), Location::caller(), f)
     }
 

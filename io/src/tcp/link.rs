@@ -151,6 +151,8 @@ impl<P: Protocol> Connection<P> {
     /// connection is gone by then, `f` is dropped.
     #[track_caller]
     pub fn with(&self, f: impl FnOnce(&mut P, &mut Conn, &mut Cx) + Send + 'static) {
+        // In a box of its own: if it is large, it is not moved once more with what is around it.
+        let f: Box<dyn FnOnce(&mut P, &mut Conn, &mut Cx) + Send> = Box::new(f);
         self.link.post(move |link, cx| {
             link.run(cx, |link, cx| f(&mut link.protocol, &mut link.conn, cx));
         });

@@ -1,0 +1,157 @@
+//! C16, E2: values that are large are not moved over a worker's stack again and again.
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::*};
+use std::time::Duration;
+
+use dapple::{Colored, ColoredSet, Context, Cx, Domain, Runtime, yield_now};
+
+/// So large that a few copies fill a stack of the usual size in a debug build.
+const LARGE: usize = 1 << 20;
+
+/// Runs `f` as an event that has a large value on its stack, on a worker with the default stack.
+fn on_a_worker(events: usize, f: impl FnOnce(&mut Cx, Arc<AtomicUsize>) + Send + 'static) {
+    let rt = Runtime::builder().workers(1).build().unwrap();
+    let ran = Arc::new(AtomicUsize::new(0));
+    let also = Arc::clone(&ran);
+    rt.handle().post_default(move |cx| f(cx, also));
+    while ran.load(Acquire) < events {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    rt.wait_idle();
+    assert_eq!((ran.load(Acquire), rt.metrics().panics()), (events, 0));
+}
+
+/// Each case in a function of its own, so that no frame holds the values of several.
+macro_rules! cases {
+    ($($(#[$doc:meta])* $name:ident($size:expr, $cx:ident, $large:ident, $ran:ident) $body:block)*) => {
+        $($(#[$doc])*
+        #[test]
+        fn $name() {
+            on_a_worker(1, |$cx, $ran| {
+                let $large = [7u8; $size];
+                $body
+            });
+        })*
+    };
+}
+
+/// The event has run, and has its value.
+fn seen(large: &[u8], ran: &AtomicUsize) {
+    assert_eq!(black_box(large)[large.len() / 2], 7);
+    ran.fetch_add(1, Release);
+}
+
+cases! {
+    c16_a_large_post(LARGE, cx, large, ran) {
+        let c = cx.new_color();
+        cx.post(&c, move |_| seen(&large, &ran));
+    }
+    c16_a_large_post_by_a_handle(LARGE, cx, large, ran) {
+        cx.handle().post(&cx.handle().new_color(), move |_| seen(&large, &ran));
+    }
+    c16_a_large_post_here(LARGE, cx, large, ran) {
+        cx.post_here(move |_| seen(&large, &ran));
+    }
+    c16_a_large_uncolored_post(LARGE, cx, large, ran) {
+        cx.post_uncolored(move |_| seen(&large, &ran));
+    }
+    c16_a_large_shared_post(LARGE, cx, large, ran) {
+        let c = cx.new_color();
+        cx.post_shared(&c, move |_| seen(&large, &ran));
+    }
+    c16_a_large_set(LARGE, cx, large, ran) {
+        let (c, d) = (cx.new_color(), cx.new_color());
+        cx.post_set(&[c.exclusive(), d.shared()], move |_| seen(&large, &ran));
+    }
+    c16_a_large_typed_set(LARGE / 2, cx, large, ran) {
+        let (a, b) = (Colored::new(&cx.new_color(), 1), Colored::new(&cx.new_color(), 2));
+        (a.exclusive(), b.shared()).post(move |_, _| seen(&large, &ran));
+    }
+    c8_a_large_try_post(LARGE / 2, cx, large, ran) {
+        let c = cx.new_color();
+        assert!(cx.try_post(&c, move |_| seen(&large, &ran)).is_ok());
+    }
+    c13_a_large_post_to_a_value(LARGE, cx, large, ran) {
+        Colored::new(&cx.new_color(), 1).post(move |_, _| seen(&large, &ran));
+    }
+    c13_a_large_value(LARGE, cx, large, ran) {
+        Colored::new(&cx.new_color(), large).post(move |large, _| seen(large, &ran));
+    }
+    e8_a_large_timer(LARGE, cx, large, ran) {
+        let c = cx.new_color();
+        cx.post_after(Duration::from_millis(1), &c, move |_| seen(&large, &ran));
+    }
+    e9_large_work(LARGE, cx, large, ran) {
+        cx.handle().offload(move || seen(&large, &ran)).detach();
+    }
+    e9_large_work_and_what_follows(LARGE / 2, cx, large, ran) {
+        let c = cx.new_color();
+        let then = move |outcome: Result<(), _>, _: &mut Cx| {
+            outcome.unwrap();
+            seen(&large, &ran);
+        };
+        cx.handle().offload_then(&c, || (), then);
+    }
+    c12_a_large_call(LARGE, cx, large, ran) {
+        cx.new_color().call(move |_| seen(&large, &ran)).detach();
+    }
+    c12_a_large_task(LARGE, cx, large, ran) {
+        let c = cx.new_color();
+        cx.spawn(&c, async move {
+            yield_now().await;
+            seen(&large, &ran);
+        }).detach();
+    }
+    i1_a_large_event_of_a_domain(LARGE, cx, large, ran) {
+        Domain::snapshot(&cx.handle(), 0).global(move |_| seen(&large, &ran));
+    }
+    i2_a_large_step(LARGE, cx, large, ran) {
+        Domain::read_write(&cx.handle(), 0).event(move |n| n.upgrade_anon_then(move |a| {
+            seen(&large, &ran);
+            a.commit()
+        }));
+    }
+    i2_a_large_step_of_the_dynamic_form(LARGE / 2, cx, large, ran) {
+        Domain::read_write(&cx.handle(), 0).event_dyn(Context::Global, move |e| {
+            e.enter_then(Context::Global, move |e| {
+                seen(&large, &ran);
+                e.commit()
+            }).unwrap()
+        });
+    }
+    i7_a_large_deferred_action(LARGE, cx, large, ran) {
+        Domain::read_write(&cx.handle(), 0).none(move |n| n.defer(move |_| seen(&large, &ran)));
+    }
+    i10_a_large_task_of_a_domain(LARGE / 2, cx, large, ran) {
+        Domain::read_write(&cx.handle(), 0).spawn(move |n| async move {
+            let (_, a) = n.global(|_| ()).await.unwrap();
+            yield_now().await;
+            seen(&large, &ran);
+            drop(a.commit().await);
+        }).detach();
+    }
+    i11_a_large_state(LARGE / 2, cx, large, ran) {
+        Domain::read_write(&cx.handle(), large).anon(move |a| seen(a.state(), &ran));
+    }
+    e15_a_large_waiter(LARGE / 2, cx, large, ran) {
+        let place = dapple::Rendezvous::<(), ()>::new(&cx.new_color());
+        place.all(move |_, _| seen(&large, &ran));
+    }
+}
+
+#[test]
+fn e1_the_size_of_stacks_is_a_setting() {
+    let rt = Runtime::builder().workers(1).stack_size(64 << 20).build().unwrap();
+    let h = rt.handle();
+    let deep = || {
+        let large = [1u8; 24 << 20];
+        black_box(&large)[12 << 20]
+    };
+    assert_eq!(h.new_color().call(move |_| deep()).join(), Ok(1));
+    assert_eq!(h.offload(deep).join(), Ok(1));
+    let error = Runtime::builder().stack_size(usize::MAX).build().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    let error = Runtime::builder().thread_name("a\0b").build().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+}
