@@ -2,6 +2,9 @@
 
 use std::collections::VecDeque;
 
+/// Room for places that is kept, whatever was there.
+const KEPT: usize = 1_024;
+
 /// A reserved place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SequencePlace(u64);
@@ -71,7 +74,12 @@ impl<T> Sequence<T> {
     pub fn release(&mut self) -> Option<Option<T>> {
         if let Some(Some(_)) = self.slots.front() {
             self.base += 1;
-            return self.slots.pop_front().flatten();
+            let value = self.slots.pop_front().flatten();
+            let capacity = self.slots.capacity();
+            if capacity > KEPT && self.slots.len() < capacity / 8 {
+                self.slots.shrink_to((2 * self.slots.len()).max(KEPT));
+            }
+            return value;
         }
         self.releasing = false;
         None

@@ -37,6 +37,8 @@
 #![cfg_attr(loom, allow(dead_code))]
 
 #[cfg(not(loom))]
+mod chunks;
+#[cfg(not(loom))]
 mod clock;
 mod color;
 #[cfg(not(loom))]

@@ -276,3 +276,74 @@ fn i15_one_worker_looks_after_open_tickets() {
     assert!(rt.metrics().ticket_stalls() >= 1, "and it is reported");
     drop(kept.lock().unwrap().take());
 }
+
+/// What was there at a peak goes, also if something of it stays: timers, tasks, places, waiters, tickets.
+#[test]
+fn memory_of_a_peak_is_given_back() {
+    let _alone = alone();
+    const N: usize = 300_000;
+    // Otherwise what is large comes from a heap of this thread's, after the first time, whose top is never trimmed.
+    // SAFETY: the call has no conditions.
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, 128 * 1024) };
+    let rt = Runtime::builder().workers(2).build().unwrap();
+    let h = rt.handle();
+    let color = h.new_color();
+    let hour = Duration::from_secs(3_600);
+    let sequencer = dapple::Sequencer::new(&color, |_: u64, _| ());
+    let place = dapple::Rendezvous::<usize, u64>::new(&color);
+    let peaks: [(&str, &dyn Fn()); 6] = [
+        ("timers", &|| {
+            let timers: Vec<_> = (0..N).map(|_| h.post_after(hour, &color, |_| ())).collect();
+            let (last, others) = timers.split_last().unwrap();
+            last.is_armed().then_some(()).expect("the last one stays for now");
+            others.iter().for_each(|timer| assert!(timer.cancel()));
+        }),
+        ("tasks", &|| {
+            let spawn = |_| h.spawn(&color, std::future::pending::<()>());
+            let tasks: Vec<_> = (0..N).map(spawn).collect();
+            tasks.iter().skip(1).for_each(|task| task.abort());
+        }),
+        ("places", &|| {
+            let places: Vec<_> = (0..N).map(|_| sequencer.reserve()).collect();
+            drop(places);
+        }),
+        ("triggers", &|| {
+            let triggers: Vec<_> = (0..N).map(|n| place.trigger(n)).collect();
+            triggers.into_iter().for_each(|trigger| drop(trigger.fire(5)));
+            place.all(|arrived, _| assert_eq!(arrived.len(), N));
+        }),
+        ("waiters", &|| {
+            let trigger = place.trigger(0);
+            (0..N).for_each(|_| place.all(|_, _| ()));
+            drop(trigger);
+        }),
+        ("tickets", &|| {
+            let d = dapple::Domain::snapshot(&h, ());
+            let (go, wait) = std::sync::mpsc::channel::<()>();
+            d.none(move |_| drop(wait.recv()));
+            (0..N).for_each(|_| d.none(|_| ()));
+            drop(go);
+            rt.wait_idle();
+            (0..100).for_each(|_| d.none(|_| ()));
+            rt.wait_idle();
+            // It is kept, as domains are, and so would be its memory.
+            std::mem::forget(d);
+        }),
+    ];
+    for (what, peak) in peaks {
+        peak();
+        rt.wait_idle();
+        // SAFETY: the call has no conditions.
+        unsafe { libc::malloc_trim(0) };
+        let before = resident_kib();
+        for _ in 0..3 {
+            peak();
+            rt.wait_idle();
+        }
+        // SAFETY: as above.
+        unsafe { libc::malloc_trim(0) };
+        let after = resident_kib();
+        assert!(before < 60_000, "{what}: {before} KiB after the first peak");
+        assert!(after < before + 5_000, "{what}: {before} KiB, then {after}");
+    }
+}

@@ -4,8 +4,8 @@ use super::slot::Stage;
 use super::{Abandoned, Next, Order, Ticket};
 use crate::Context;
 
-/// Slots whose memory is kept when there is no event.
-const KEPT: usize = 16_384;
+/// Slots whose memory is kept, however many there were.
+const KEPT: usize = 1_024;
 
 impl<W, D> Order<W, D> {
     /// The event, in global, goes on with `with` when all earlier ones have committed, and what it has
@@ -75,8 +75,8 @@ impl<W, D> Order<W, D> {
         if self.slots.is_empty() {
             self.told = 0;
         }
-        if self.slots.is_empty() && self.slots.capacity() > KEPT {
-            self.slots.shrink_to(KEPT);
+        if self.slots.capacity() > KEPT && self.slots.len() < self.slots.capacity() / 8 {
+            self.slots.shrink_to((2 * self.slots.len()).max(KEPT));
         }
     }
 

@@ -241,6 +241,9 @@ impl<W, D> Order<W, D> {
             return None;
         }
         let with = self.room.pop_front()?;
+        if self.room.is_empty() {
+            self.room.shrink_to(0);
+        }
         self.told += 1;
         Some(Next::Room { with })
     }

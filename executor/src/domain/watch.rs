@@ -15,9 +15,9 @@ use std::ptr::NonNull;
 use std::time::Duration;
 
 use dapple_colors::{Doing, Oldest, Ticket};
-use slab::Slab;
 
 use super::inner::{DomainPtr, Inner};
+use crate::chunks::Chunks;
 use crate::clock::saturating_nanos;
 use crate::runtime::core::Core;
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock};
@@ -74,7 +74,7 @@ unsafe impl Send for Watched {}
 /// The domains of a runtime.
 #[derive(Default)]
 pub(crate) struct Register {
-    watched: Mutex<Slab<Watched>>,
+    watched: Mutex<Chunks<Watched>>,
     len: AtomicUsize,
     /// When the next look is due, on the runtime's clock.
     due: AtomicU64,
@@ -105,7 +105,7 @@ impl Register {
     /// Takes a domain out, which is about to be freed.
     pub(super) fn leave(&self, key: usize) {
         let mut all = lock(&self.watched);
-        drop(all.try_remove(key));
+        drop(all.remove(key));
         self.len.store(all.len(), Ordering::Relaxed);
     }
 }
@@ -115,7 +115,7 @@ impl Register {
     pub(crate) fn is_open(&self) -> bool {
         // SAFETY: each domain is in the register, whose lock we have.
         let is_open = |watched: &Watched| unsafe { (watched.look)(watched.domain) }.is_some();
-        lock(&self.watched).iter().any(|(_, watched)| is_open(watched))
+        lock(&self.watched).iter().any(is_open)
     }
 }
 
@@ -174,8 +174,7 @@ impl Local {
             let mut all = lock(&register.watched);
             let first = register.next.load(Ordering::Relaxed);
             let mut is_round = true;
-            let from_first = all.iter_mut().skip_while(|(key, _)| *key < first);
-            for (seen, (key, watched)) in from_first.enumerate() {
+            for (seen, (key, watched)) in all.iter_mut_from(first).enumerate() {
                 if seen == DOMAINS {
                     is_round = false;
                     break;

@@ -19,6 +19,9 @@ use std::time::Duration;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
 use crate::{Color, Colored, Cx, Timer};
 
+/// Room for waiters and arrivals that is kept, whatever was there.
+const KEPT: usize = 16;
+
 /// Why a trigger has not been fired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -141,11 +144,19 @@ impl<I: Send + 'static, T: Send + 'static> Meeting<I, T> {
         if !ready {
             return None;
         }
-        Some(match self.waiters.pop_front()? {
+        let due = Some(match self.waiters.pop_front()? {
             Waiter::Any(f) => Due::Any(f, self.arrived.pop_front()?),
             Waiter::Inside(f) => Due::Inside(f, self.arrived.pop_front()?),
-            Waiter::Until(_, f) => Due::Many(f, self.arrived.drain(..).collect()),
-        })
+            Waiter::Until(_, f) => Due::Many(f, std::mem::take(&mut self.arrived).into()),
+        });
+        // What has waited, or arrived, at once in a great number is not kept room for.
+        if self.waiters.is_empty() {
+            self.waiters.shrink_to(KEPT);
+        }
+        if self.arrived.is_empty() {
+            self.arrived.shrink_to(KEPT);
+        }
+        due
     }
 }
 

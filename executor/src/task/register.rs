@@ -9,6 +9,7 @@
 
 use async_task::Task;
 
+use crate::chunks::Chunks;
 use crate::lock::Lock;
 use crate::runtime::core::{Core, Phase};
 use crate::sync::{AtomicU64, Ordering, fence};
@@ -19,7 +20,7 @@ const SHARDS: usize = 16;
 
 /// See the module.
 pub(crate) struct Tasks {
-    shards: [Lock<slab::Slab<Entry>>; SHARDS],
+    shards: [Lock<Chunks<Entry>>; SHARDS],
     ids: AtomicU64,
 }
 
@@ -39,7 +40,7 @@ pub(crate) struct Key {
 
 impl Default for Tasks {
     fn default() -> Self {
-        let shards = std::array::from_fn(|_| Lock::new(slab::Slab::new()));
+        let shards = std::array::from_fn(|_| Lock::new(Chunks::default()));
         Tasks { shards, ids: AtomicU64::new(0) }
     }
 }
@@ -80,7 +81,7 @@ impl Tasks {
     fn remove(&self, key: Key) -> Option<Task<()>> {
         self.shards[key.shard].with(|tasks| {
             let is_it = tasks.get(key.slot).is_some_and(|entry| entry.id == key.id);
-            if is_it { tasks.remove(key.slot).task } else { None }
+            if is_it { tasks.remove(key.slot)?.task } else { None }
         })
     }
 
@@ -99,8 +100,8 @@ impl Tasks {
     /// The same of all. The phase is *Stopping*.
     pub(crate) fn abort_all(&self) {
         for shard in &self.shards {
-            let all = shard.with(std::mem::take);
-            for (_, entry) in all {
+            let all = shard.with(Chunks::drain);
+            for entry in all {
                 drop(entry.task);
             }
         }

@@ -9,7 +9,7 @@
 //!
 //! Entries that are due come out ordered by their exact deadline, then by creation (E8).
 
-use slab::Slab;
+use crate::chunks::Chunks;
 
 const LEVELS: usize = 6;
 const BITS: u32 = 6;
@@ -59,7 +59,7 @@ struct Level {
 
 /// See the module. Deadlines and times are nanoseconds.
 pub(crate) struct Wheel<T> {
-    nodes: Slab<Node<T>>,
+    nodes: Chunks<Node<T>>,
     levels: [Level; LEVELS],
     now_list: Option<usize>,
     far_list: Option<usize>,
@@ -76,7 +76,7 @@ fn tick_of(deadline: u64) -> u64 {
 impl<T> Default for Wheel<T> {
     fn default() -> Self {
         Wheel {
-            nodes: Slab::new(),
+            nodes: Chunks::default(),
             levels: std::array::from_fn(|_| Level { used: 0, slots: [None; SLOTS] }),
             now_list: None,
             far_list: None,
@@ -101,7 +101,7 @@ impl<T> Wheel<T> {
             return None;
         }
         self.unlink(key.index);
-        Some(self.nodes.remove(key.index).value)
+        self.nodes.remove(key.index).map(|node| node.value)
     }
 
     #[cfg(test)]
@@ -147,13 +147,10 @@ impl<T> Wheel<T> {
     /// Takes out everything, due or not.
     pub(crate) fn drain(&mut self) -> Vec<Due<T>> {
         let next_seq = self.next_seq;
-        let old = std::mem::replace(self, Wheel { next_seq, ..Wheel::default() });
+        let mut old = std::mem::replace(self, Wheel { next_seq, ..Wheel::default() });
         self.tick = old.tick;
-        let mut all: Vec<_> = old
-            .nodes
-            .into_iter()
-            .map(|(_, n)| Due { deadline: n.deadline, seq: n.seq, value: n.value })
-            .collect();
+        let due = |n: Node<T>| Due { deadline: n.deadline, seq: n.seq, value: n.value };
+        let mut all: Vec<_> = old.nodes.drain().map(due).collect();
         all.sort_unstable_by_key(|d| (d.deadline, d.seq));
         all
     }
@@ -161,7 +158,7 @@ impl<T> Wheel<T> {
     fn take_now_list(&mut self, due: &mut Vec<Due<T>>) {
         while let Some(index) = self.now_list {
             self.unlink(index);
-            let node = self.nodes.remove(index);
+            let Some(node) = self.nodes.remove(index) else { continue };
             due.push(Due { deadline: node.deadline, seq: node.seq, value: node.value });
         }
     }
