@@ -5,6 +5,7 @@ mod common;
 mod files;
 mod web;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Command;
@@ -46,7 +47,8 @@ fn main() -> ExitCode {
 /// Help and version as clap prints them; an error in one line.
 fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        print!("{}", error.render());
+        // Whoever has closed the pipe does not want to know.
+        let _ = write!(std::io::stdout(), "{}", error.render());
         return ExitCode::SUCCESS;
     }
     let text = error.render().to_string();

@@ -121,9 +121,9 @@ struct Work {
 impl Work {
     fn run(mut self) {
         let run = self.run.take();
-        WORKS_FOR.set(&*self.core);
+        let outer = WORKS_FOR.replace(&*self.core);
         self.core.guard(Some(self.site), || run.into_iter().for_each(|run| run()));
-        WORKS_FOR.set(std::ptr::null());
+        WORKS_FOR.set(outer);
     }
 }
 
@@ -221,7 +221,7 @@ impl Pool {
 
     /// The body of a thread.
     fn serve(self: &Arc<Self>) {
-        self.mask.inspect(Mask::apply);
+        self.mask.iter().for_each(Mask::apply);
         SERVES.with(|serves| drop(serves.set(Arc::clone(self))));
         let mut state = lock(&self.state);
         loop {

@@ -467,3 +467,78 @@ fn e16_block_on_shares_no_token_with_what_parks_its_thread() {
     thread::park_timeout(LONG);
     assert!(begin.elapsed() < LONG / 2, "a shutdown has not taken it either");
 }
+
+/// Whoever waits elsewhere, by a handle of a runtime that has ended, or ends meanwhile, is told in time.
+#[test]
+fn e8_a_limit_outlives_its_runtime() {
+    let limit = Duration::from_millis(20);
+    let rt = runtime(1);
+    let h = rt.handle();
+    drop(rt);
+    let other = runtime(1);
+    let begin = Instant::now();
+    let outcome = other.block_on(h.timeout(limit, pending::<()>()));
+    assert!(outcome.is_err() && begin.elapsed() >= limit);
+    assert_eq!(other.block_on(h.timeout(LONG, async { 5 })), Ok(5));
+    // As a task of another runtime; and many at once.
+    let tasks: Vec<_> = (0..100)
+        .map(|n| {
+            let sleep = h.sleep(limit + Duration::from_millis(n % 7));
+            other.handle().spawn(&other.handle().new_color(), async move {
+                let until = sleep.until();
+                sleep.await;
+                Instant::now() >= until
+            })
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(task.join(), Ok(true), "never early");
+    }
+    // It ends while somebody waits.
+    let ending = runtime(1);
+    let h = ending.handle();
+    let waits = thread::spawn(move || {
+        let begin = Instant::now();
+        other.block_on(h.sleep(Duration::from_millis(200)));
+        begin.elapsed()
+    });
+    thread::sleep(limit);
+    drop(ending);
+    let waited = waits.join().unwrap();
+    assert!((Duration::from_millis(200)..LONG).contains(&waited), "{waited:?}");
+    // One that nobody waits for any more, and that is polled by another waker.
+    let h = runtime(1).handle();
+    let mut sleep = std::pin::pin!(h.sleep(limit));
+    assert!(sleep.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    runtime(1).block_on(sleep);
+}
+
+#[test]
+fn e8_a_time_that_cannot_be_told_is_never_over() {
+    let rt = runtime(2);
+    let h = rt.handle();
+    let never = [Duration::MAX, Duration::from_secs(u64::MAX / 2), Duration::from_secs(1 << 40)];
+    for never in never {
+        assert_eq!(rt.block_on(h.timeout(never, async { 5 })), Ok(5));
+        let short = Duration::from_millis(2);
+        assert!(rt.block_on(h.timeout(short, h.sleep(never))).is_err());
+        let timer = h.post_after(never, &h.default_color(), |_| panic!("never"));
+        let every = h.every(never, &h.default_color(), |_| panic!("never"));
+        thread::sleep(short);
+        assert!(timer.cancel() && every.cancel());
+        let place = dapple::Rendezvous::<(), ()>::new(&h.default_color());
+        assert_eq!(place.trigger_within((), never).fire(()), Ok(()));
+        rt.wait_idle();
+        let odd = Runtime::builder()
+            .workers(2)
+            .stall_after(never)
+            .steal_delay(never)
+            .stuck_after(never)
+            .spin(Duration::from_micros(1))
+            .build()
+            .unwrap();
+        assert_eq!(odd.handle().new_color().call(|_| 5).join(), Ok(5));
+        assert!(odd.shutdown(never).drained);
+    }
+    assert_eq!(rt.metrics().panics(), 0);
+}

@@ -34,7 +34,9 @@ impl Limit {
             self.since = None;
             return outcome;
         }
-        let until = *self.since.get_or_insert_with(Instant::now) + time;
+        // A time that cannot be told is never over.
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let Some(until) = since.checked_add(time) else { return outcome };
         let sleep = self.armed.get_or_insert_with(|| handle.sleep_until(until));
         while Pin::new(&mut *sleep).poll(cx).is_ready() {
             if Instant::now() >= until {
@@ -51,7 +53,8 @@ impl Limit {
 /// A stream whose reads and writes fail with `TimedOut` when they have waited for too long for anything to happen.
 ///
 /// The time runs while a read, or a write, waits, and begins anew when some bytes have come, or gone: it is a limit of silence, not of a
-/// whole message. That of a read begins anew also when bytes have gone, as a peer that takes something is alive. Without a call of [`read_limit`](Self::read_limit) or [`write_limit`](Self::write_limit) that direction has no limit.
+/// whole message. That of a read begins anew also when bytes have gone, as a peer that takes something is alive. Without a call of [`read_limit`](Self::read_limit) or [`write_limit`](Self::write_limit), or with
+/// `Duration::MAX`, that direction has no limit.
 ///
 /// # Examples
 ///

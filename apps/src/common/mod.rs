@@ -3,6 +3,7 @@
 //! * [`cached`]: reading files without waiting for a disk.
 //! * [`conditions`]: If-Match, If-None-Match, If-Modified-Since, If-Range, Range.
 //! * [`target`]: from a request's target to a path below a folder.
+//! * [`time`]: times to come.
 //! * [`version`]: versions of files.
 //! * [`runtime`]: the runtime, as the command line wants it.
 //! * [`process`]: signals, descriptors.
@@ -12,4 +13,5 @@ pub(crate) mod conditions;
 pub(crate) mod process;
 pub(crate) mod runtime;
 pub(crate) mod target;
+pub(crate) mod time;
 pub(crate) mod version;

@@ -11,6 +11,8 @@ use hyper::body::{Frame, SizeHint};
 
 use super::dav::body::{Body, Piece};
 
+use crate::common::time::later;
+
 /// How long the client may take nothing of a body.
 const STALLED: Duration = Duration::from_secs(300);
 
@@ -57,10 +59,11 @@ impl Activity {
 
     pub(super) fn state(&self, now: Instant, idle: Duration) -> Doing {
         let state = self.lock();
-        let is_stalled = |last: &Option<Instant>| last.is_some_and(|last| last + STALLED <= now);
+        let is_stalled =
+            |last: &Option<Instant>| last.is_some_and(|last| later(last, STALLED) <= now);
         if state.requests.values().any(is_stalled) {
             Doing::Stalled
-        } else if state.requests.is_empty() && state.last + idle <= now {
+        } else if state.requests.is_empty() && later(state.last, idle) <= now {
             Doing::Nothing
         } else {
             Doing::Something

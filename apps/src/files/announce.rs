@@ -42,7 +42,8 @@ pub(super) fn announce(
         "rclone",
         format!(
             "rclone copy :webdav: DIR --webdav-url {url} --webdav-user {user} \
-             --webdav-pass \"$(rclone obscure PASSWORD)\" --ca-cert {certificate}"
+             --webdav-pass \"$(rclone obscure PASSWORD)\" --ca-cert {}",
+            quoted(&certificate.to_string())
         ),
     )?;
     mount(
@@ -54,4 +55,13 @@ pub(super) fn announce(
     mount("Finder", format!("Go, Connect to Server (Cmd-K): {url}"))?;
     writeln!(out, "Ctrl-C ends it")?;
     out.flush()
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
 }

@@ -88,6 +88,7 @@ pub(crate) fn command() -> Command {
             Arg::new("name")
                 .long("name")
                 .value_name("HOST")
+                .value_parser(name_or_address)
                 .action(ArgAction::Append)
                 .help("A name or address that clients use, for the certificate; may be repeated"),
         )
@@ -195,22 +196,19 @@ fn manage_users(args: &ArgMatches) -> Result<(), String> {
             let replaced = file.add(&name, &password, read_only)?;
             let what = if replaced { "Changed" } else { "Added" };
             let rights = if read_only { "may read" } else { "may read and write" };
-            println!("{what} {name}, who {rights}");
+            say(&format!("{what} {name}, who {rights}"));
         }
         Some(("remove", args)) => {
             let name = name(args);
             if !file.remove(&name)? {
                 return Err(format!("there is no user {name}"));
             }
-            println!("Removed {name}");
+            say(&format!("Removed {name}"));
         }
         _ => {
             for user in file.users()? {
-                println!(
-                    "{}\t{}",
-                    user.name,
-                    if user.read_only { "read-only" } else { "read and write" }
-                );
+                let rights = if user.read_only { "read-only" } else { "read and write" };
+                say(&format!("{}\t{rights}", user.name));
             }
         }
     }
@@ -318,6 +316,16 @@ fn open(folder: &Path, sync: bool) -> Result<(Share, Store, Vec<Trash>), String>
     Ok((share, store, leftovers))
 }
 
+/// A host's name, or an address: it is written into the certificate, into a line of text before it, and into commands to be
+/// pasted.
+fn name_or_address(text: &str) -> Result<String, String> {
+    let is_good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '*');
+    match !text.is_empty() && text.chars().all(is_good) {
+        true => Ok(text.to_owned()),
+        false => Err("a name of letters, digits, dots and hyphens, or an address".to_owned()),
+    }
+}
+
 /// The names in the certificate: those of the command line, that of this machine, and where it listens.
 fn names(args: &ArgMatches, address: IpAddr) -> Vec<String> {
     let mut names: Vec<String> = args.get_many("name").into_iter().flatten().cloned().collect();
@@ -353,4 +361,9 @@ fn shown_name(args: &ArgMatches, address: IpAddr, names: &[String]) -> String {
         },
         None => address.to_string(),
     }
+}
+
+/// Says a line. Whoever has closed the pipe does not want to know (`dapple files user list | head -1`).
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
 }

@@ -28,6 +28,8 @@ use super::dav::body::Body;
 use super::dav::request_body::RequestBody;
 use super::login::{Login, Refused};
 
+use crate::common::time::later;
+
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -228,7 +230,7 @@ where
                 Doing::Something => {}
             }
             let next = if is_ending { ENDING } else { server.idle.min(LOOKED_AT) };
-            look.reset(Instant::now() + next);
+            look.reset(later(Instant::now(), next));
         }
         connection.as_mut().poll(cx).map_err(io::Error::other)
     })

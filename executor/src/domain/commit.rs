@@ -57,9 +57,10 @@ impl<S: Send + Sync + 'static> Commit<S> {
                 if !covered && !actions.is_empty() {
                     core.count_dropped(1);
                 }
-                COVERED.set(covered);
+                // A drop may discard what another domain has deferred.
+                let outer = COVERED.replace(covered);
                 actions.discard(core);
-                COVERED.set(false);
+                COVERED.set(outer);
             }
         }
         domain.store.with(|store| {

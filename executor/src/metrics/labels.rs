@@ -14,6 +14,10 @@ pub(crate) struct Labels(RwLock<Vec<Arc<str>>>);
 impl Labels {
     /// The number of a name, which is new or not; 0 when there are too many.
     pub(crate) fn intern(&self, name: &str) -> u32 {
+        // In a text format it could not be told from no label.
+        if name.is_empty() {
+            return 0;
+        }
         let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let known = names.iter().position(|n| **n == *name);
         let index = known.unwrap_or_else(|| {

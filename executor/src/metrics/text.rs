@@ -1,5 +1,7 @@
 //! The figures as text: Prometheus' exposition format, and HdrHistogram's log.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
@@ -55,7 +57,8 @@ impl Metrics {
     }
 
     /// Writes the histograms as an HdrHistogram interval log (`.hlog`), a tag per measure and
-    /// label, values in nanoseconds, as the HdrHistogram tools read it.
+    /// label, values in nanoseconds, as the HdrHistogram tools read it. What a tag cannot hold (a comma, white space, control
+    /// characters) is written as `_`; labels that are the same then are told apart by `~2`, `~3` at the end.
     ///
     /// # Errors
     ///
@@ -66,13 +69,13 @@ impl Metrics {
         let mut log = IntervalLogWriterBuilder::new()
             .with_start_time(start)
             .begin_log_with(out, &mut serializer)?;
+        let mut tags = HashSet::new();
         for Distribution { measure, label, histogram } in &self.distributions {
             let name = match label {
                 None => measure.name().to_owned(),
                 Some(label) => format!("{}/{label}", measure.name()),
             };
-            let name: String =
-                name.chars().map(|c| if c == ',' || c.is_whitespace() { '_' } else { c }).collect();
+            let name = tag(&name, &mut tags);
             log.write_histogram(histogram, Duration::ZERO, self.uptime, Tag::new(&name))
                 .map_err(|error| io::Error::other(format!("{error:?}")))?;
         }
@@ -127,12 +130,32 @@ impl Collector for Metrics {
                         let _ = histogram.subtract(&labelled.histogram);
                     }
                 }
-                let label = [("label", distribution.label.as_deref().unwrap_or(""))];
+                let label = escaped(distribution.label.as_deref().unwrap_or(""));
+                let label = [("label", &*label)];
                 encode_histogram(&mut family.encode_family(&label)?, &histogram)?;
             }
         }
         Ok(())
     }
+}
+
+/// A label as it stands between the quotes of the text format, whose encoder writes it as it is.
+fn escaped(label: &str) -> Cow<'_, str> {
+    if !label.contains(['\\', '"', '\n']) {
+        return label.into();
+    }
+    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").into()
+}
+
+/// A name as a tag of an interval log, which none of `used` is.
+fn tag(name: &str, used: &mut HashSet<String>) -> String {
+    let fits = |c: char| c != ',' && !c.is_whitespace() && !c.is_control();
+    let plain: String = name.chars().map(|c| if fits(c) { c } else { '_' }).collect();
+    let numbered = (2..).map(|n| format!("{plain}~{n}"));
+    let mut all = std::iter::once(plain.clone()).chain(numbered);
+    let tag = all.find(|tag| !used.contains(tag)).unwrap_or(plain);
+    used.insert(tag.clone());
+    tag
 }
 
 fn encode_histogram(

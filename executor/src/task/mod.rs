@@ -3,7 +3,7 @@
 //! * [`spawn`]: tasks on colors (C12); [`register`]: those that have not ended.
 //! * [`join`]: the handle of what runs elsewhere; [`packet`]: how its outcome gets there; [`error`]: why it does not.
 //! * [`call`]: posts that answer.
-//! * [`time`]: sleeping, and limits of time.
+//! * [`time`]: sleeping, and limits of time; [`late`]: those that outlive their runtime.
 //! * [`yields`]: letting others go first.
 //! * [`block_on`]: waiting in a thread.
 
@@ -14,6 +14,8 @@ pub(crate) mod call;
 pub(crate) mod error;
 #[cfg(not(loom))]
 pub(crate) mod join;
+#[cfg(not(loom))]
+mod late;
 pub(crate) mod packet;
 #[cfg(not(loom))]
 pub(crate) mod register;

@@ -58,9 +58,10 @@ pub(crate) fn is_after_a_panic() -> bool {
 impl<F: Future> Task<F> {
     /// The future has panicked: what it holds is dropped by that.
     fn end_by_a_panic(self: Pin<&mut Self>) {
-        AFTER_A_PANIC.set(true);
+        // What it held may have ended another one so.
+        let outer = AFTER_A_PANIC.replace(true);
         self.end(Err(JoinError::panicked()));
-        AFTER_A_PANIC.set(false);
+        AFTER_A_PANIC.set(outer);
     }
 
     /// Drops the future, and then tells the outcome, if there was none before.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use super::late::Late;
 use super::packet::{Packet, promise};
 use crate::worker::local::Local;
 use crate::{Color, Handle, Timer};
@@ -19,12 +20,24 @@ use crate::{Color, Handle, Timer};
 pub struct Sleep {
     handle: Handle,
     until: Instant,
-    armed: Option<(Timer, Arc<Packet<()>>)>,
+    armed: Armed,
+}
+
+/// What ends a sleep.
+enum Armed {
+    /// It has not been polled.
+    No,
+    /// A timer of the runtime's.
+    Timer(Timer, Arc<Packet<()>>),
+    /// The runtime keeps no time any more, and who polls is not one of its workers, whose tasks are dropped.
+    Late(Late),
+    /// Nothing: it will be dropped.
+    Never,
 }
 
 impl Sleep {
     pub(crate) fn new(handle: Handle, until: Instant) -> Self {
-        Sleep { handle, until, armed: None }
+        Sleep { handle, until, armed: Armed::No }
     }
 
     /// When it ends.
@@ -39,9 +52,28 @@ impl Sleep {
     }
 
     fn disarm(&mut self) {
-        if let Some((timer, _)) = self.armed.take() {
+        if let Armed::Timer(timer, _) = std::mem::replace(&mut self.armed, Armed::No) {
             timer.cancel();
         }
+    }
+
+    fn arm(&mut self) {
+        let here = Local::current(self.handle.core()).and_then(|l| l.current.first_color());
+        // SAFETY: the color of the event that runs is alive.
+        let here = here.map(|cell| unsafe { Color::revive(cell) });
+        let color = here.unwrap_or_else(|| self.handle.new_color());
+        let (promise, packet) = promise();
+        let timer = self.handle.post_at(self.until, &color, move |_| promise.keep(Ok(())));
+        self.armed = Armed::Timer(timer, packet);
+    }
+
+    /// The runtime shuts down, and has dropped its timers, or takes none.
+    fn is_left_alone(&mut self, cx: &Context<'_>) {
+        self.armed = match Local::current(self.handle.core()) {
+            // It will drop its tasks, too.
+            Some(_) => Armed::Never,
+            None => Late::wake_at(self.until, cx.waker().clone()).map_or(Armed::Never, Armed::Late),
+        };
     }
 }
 
@@ -50,32 +82,30 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if this.armed.is_none() {
+        if matches!(this.armed, Armed::No) {
             if Instant::now() >= this.until {
                 return Poll::Ready(());
             }
-            let here = Local::current(this.handle.core()).and_then(|l| l.current.first_color());
-            // SAFETY: the color of the event that runs is alive.
-            let here = here.map(|cell| unsafe { Color::revive(cell) });
-            let color = here.unwrap_or_else(|| this.handle.new_color());
-            let (promise, packet) = promise();
-            let timer = this.handle.post_at(this.until, &color, move |_| promise.keep(Ok(())));
-            this.armed = Some((timer, packet));
+            this.arm();
         }
-        let Some((_, packet)) = &this.armed else { return Poll::Pending };
-        match packet.poll(cx) {
-            Poll::Ready(Ok(())) => {
-                this.armed = None;
-                this.until = Instant::now().min(this.until);
-                Poll::Ready(())
+        match &this.armed {
+            Armed::Timer(_, packet) => match packet.poll(cx) {
+                Poll::Ready(Ok(())) => {
+                    this.armed = Armed::No;
+                    this.until = Instant::now().min(this.until);
+                    return Poll::Ready(());
+                }
+                Poll::Ready(Err(_)) => this.is_left_alone(cx),
+                Poll::Pending => {}
+            },
+            Armed::Late(_) if Instant::now() >= this.until => {
+                this.armed = Armed::No;
+                return Poll::Ready(());
             }
-            // The runtime shuts down, and has dropped its timers; it will drop its tasks, too.
-            Poll::Ready(Err(_)) => {
-                this.armed = None;
-                Poll::Pending
-            }
-            Poll::Pending => Poll::Pending,
+            Armed::Late(late) => late.set_waker(cx.waker()),
+            Armed::No | Armed::Never => {}
         }
+        Poll::Pending
     }
 }
 
@@ -135,7 +165,8 @@ impl<F: Future> Future for Timeout<F> {
 impl Handle {
     /// A future that ends after `delay`, never before, and up to a millisecond later or as late as its color is busy.
     ///
-    /// It never ends once the runtime shuts down: tasks that wait are dropped then.
+    /// A runtime that shuts down keeps no time for its tasks: they wait until they are dropped. Who polls it elsewhere, by a handle whose
+    /// runtime has ended, is told in time all the same.
     ///
     /// # Examples
     ///

@@ -65,7 +65,7 @@ pub(crate) fn run(core: CoreRef, index: usize, lanes: [Deque<Entry>; 3], pin: Op
         }
         Some(_) => {}
         // The thread that has built the runtime may be pinned.
-        None => drop(Mask::of_the_process().inspect(Mask::apply)),
+        None => Mask::of_the_process().iter().for_each(Mask::apply),
     }
     let workers = core.workers.len();
     let local = Local::new(core, index, lanes);

@@ -12,6 +12,7 @@ use super::problem::{Outcome, Problem, XML_HEAD};
 use super::request_body::RequestBody;
 use super::xml;
 use super::{Dav, empty, value, xml_response};
+use crate::common::time::later;
 use crate::files::meta::State;
 use crate::files::meta::claims::Area;
 use crate::files::meta::locks::{Change, Lock, LockError, Locks};
@@ -165,7 +166,7 @@ fn new_lock(call: &Call, wanted: Wanted, found: Option<&Found>) -> Result<Lock, 
         owner: owner.into(),
         user: Arc::clone(&call.client.user),
         timeout,
-        until: Instant::now() + timeout,
+        until: later(Instant::now(), timeout),
     })
 }
 

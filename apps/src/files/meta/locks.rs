@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::common::time::later;
 use crate::files::path::DavPath;
 
 /// Locks at once, at most: of all,
@@ -195,7 +196,7 @@ impl Locks {
         let lock = self.covering(path, now).into_iter().find(|lock| client.may_use(lock))?;
         let (place, token) = (lock.path.clone(), Arc::clone(&lock.token));
         let lock = self.by_path.get_mut(&place)?.iter_mut().find(|lock| lock.token == token)?;
-        (lock.timeout, lock.until) = (timeout, now + timeout);
+        (lock.timeout, lock.until) = (timeout, later(now, timeout));
         Some(lock.clone())
     }
 

@@ -1,7 +1,10 @@
 //! Dates of HTTP.
 
 use std::cell::RefCell;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The end of the year 9999, the last that the format can tell.
+const LAST_SECOND: u64 = 253_402_300_799;
 
 /// Appends the current date. It is made once a second on each thread; `stamp` says when to look at
 /// the clock at all.
@@ -22,7 +25,9 @@ pub(in crate::web) fn write_now(out: &mut Vec<u8>, stamp: u64) {
             let second = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             if now.second != second {
                 now.second = second;
-                now.text = httpdate::fmt_http_date(time);
+                // A clock that is wrong by so much is told as the last day that can be.
+                let second = second.min(LAST_SECOND);
+                now.text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second));
             }
         }
         out.extend_from_slice(now.text.as_bytes());

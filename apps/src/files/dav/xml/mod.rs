@@ -101,12 +101,12 @@ impl Element {
         let name = &self.name;
         let prefix = open(out, name);
         for (n, (name, value)) in self.attributes.iter().enumerate() {
-            let value = escape(value.as_str());
+            let value = escape_attribute(value.as_str());
             let _ = match name.space.as_str() {
                 "" => write!(out, " {}=\"{value}\"", name.local),
                 XML => write!(out, " xml:{}=\"{value}\"", name.local),
                 space => {
-                    let space = escape(space);
+                    let space = escape_attribute(space);
                     write!(out, " xmlns:a{n}=\"{space}\" a{n}:{}=\"{value}\"", name.local)
                 }
             };
@@ -131,6 +131,11 @@ impl Element {
     }
 }
 
+/// A value of an attribute, as it is read again: white space other than blanks would be taken for blanks (XML, 3.3.3).
+fn escape_attribute(value: &str) -> String {
+    escape(value).replace('\t', "&#9;").replace('\n', "&#10;").replace('\r', "&#13;")
+}
+
 /// Begins a tag, declares its namespace, and says its prefix with the colon.
 fn open(out: &mut String, name: &Name) -> &'static str {
     let prefix = match name.space.as_str() {
@@ -142,7 +147,7 @@ fn open(out: &mut String, name: &Name) -> &'static str {
     };
     let _ = write!(out, "<{prefix}{}", name.local);
     if prefix == "x:" {
-        let _ = write!(out, " xmlns:x=\"{}\"", escape(name.space.as_str()));
+        let _ = write!(out, " xmlns:x=\"{}\"", escape_attribute(name.space.as_str()));
     }
     prefix
 }

@@ -39,6 +39,7 @@ fn what_is_written_means_the_same_anywhere() {
         r#"<q:p xmlns:q="u:" q:one="1" two="&quot;2'" xml:lang="de">x<D:href xmlns:D="DAV:">y</D:href></q:p>"#,
         "<p>no namespace at all</p>",
         r#"<p xmlns="D:"><![CDATA[<raw> & ]]>&#x10000;&#65;</p>"#,
+        "<p xmlns=\"a&#10;b&#9;\" c=\"one&#10;two&#13;&#9;three\">four\tfive\nsix</p>",
     ] {
         let element = parsed(text);
         assert_eq!(again(&element), element, "{text}");

@@ -1,0 +1,110 @@
+//! Times that are waited for when there is no runtime any more to keep them.
+//!
+//! A limit of time is often all that keeps a wait from lasting for ever; so it is kept also for whoever polls it by a handle whose
+//! runtime has ended, or is about to. One thread of the process does that, which is started when it is needed and ends when
+//! nobody has waited for a while. It wakes what polls again, and finds the time over.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::PoisonError;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use crate::sync::{Condvar, Mutex, lock, thread};
+use crate::worker::cores::Mask;
+
+/// How long the thread waits for more.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// Whom to wake, and when; the number tells those of one time apart.
+static WAITING: Mutex<Waiting> =
+    Mutex::new(Waiting { wakers: BTreeMap::new(), next: 0, is_served: false });
+static CHANGED: Condvar = Condvar::new();
+
+struct Waiting {
+    wakers: BTreeMap<(Instant, u64), Waker>,
+    next: u64,
+    is_served: bool,
+}
+
+/// Somebody who waits, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Late {
+    until: Instant,
+    number: u64,
+}
+
+impl Late {
+    /// Has a waker woken at a time. `None`: there is no thread for that.
+    pub(super) fn wake_at(until: Instant, waker: Waker) -> Option<Late> {
+        let mut waiting = lock(&WAITING);
+        let number = waiting.next;
+        waiting.next += 1;
+        waiting.wakers.insert((until, number), waker);
+        let late = Late { until, number };
+        if !waiting.is_served {
+            let serves = thread::Builder::new().name("dapple-late".to_owned()).spawn(serve);
+            if let Err(error) = serves {
+                drop(waiting);
+                tracing::error!(%error, "no thread for times without a runtime");
+                return None;
+            }
+            waiting.is_served = true;
+        }
+        drop(waiting);
+        CHANGED.notify_one();
+        Some(late)
+    }
+
+    /// It is polled by another one now.
+    pub(super) fn set_waker(&self, waker: &Waker) {
+        let mut waker = Some(waker.clone());
+        if let Some(old) = lock(&WAITING).wakers.get_mut(&(self.until, self.number))
+            && let Some(new) = waker.take()
+        {
+            waker = Some(std::mem::replace(old, new));
+        }
+        // Outside of the lock.
+        drop(waker);
+    }
+}
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        let waker = lock(&WAITING).wakers.remove(&(self.until, self.number));
+        drop(waker);
+    }
+}
+
+/// The body of the thread.
+fn serve() {
+    // Whoever has started it may be pinned.
+    Mask::of_the_process().iter().for_each(Mask::apply);
+    let mut waiting = lock(&WAITING);
+    loop {
+        let now = Instant::now();
+        match waiting.wakers.first_key_value().map(|((until, _), _)| *until) {
+            Some(until) if until <= now => {
+                let waker = waiting.wakers.pop_first().map(|(_, waker)| waker);
+                drop(waiting);
+                // It is foreign.
+                let woken =
+                    catch_unwind(AssertUnwindSafe(|| waker.into_iter().for_each(Waker::wake)));
+                if let Err(payload) = woken {
+                    crate::panic::bury(payload);
+                }
+                waiting = lock(&WAITING);
+            }
+            next => {
+                let wait = next.map_or(IDLE, |until| until - now);
+                let waited = CHANGED.wait_timeout(waiting, wait);
+                let (back, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                waiting = back;
+                if next.is_none() && timeout.timed_out() && waiting.wakers.is_empty() {
+                    waiting.is_served = false;
+                    return;
+                }
+            }
+        }
+    }
+}
