@@ -4,13 +4,16 @@
 //! not all that there ever were. Otherwise as the crate `slab`, which keeps them.
 //!
 //! A new value goes to a chunk that has room; which one does not matter.
+//!
+//! It is for the crates of this project, and no part of the public API.
 
 use std::ops::{Index, IndexMut};
 
 const SLOTS: usize = 64;
 
 /// See the module.
-pub(crate) struct Chunks<T> {
+#[derive(Debug)]
+pub struct Chunks<T> {
     chunks: Vec<Option<Box<Chunk<T>>>>,
     /// Chunks that have room.
     open: Vec<usize>,
@@ -19,6 +22,7 @@ pub(crate) struct Chunks<T> {
     len: usize,
 }
 
+#[derive(Debug)]
 struct Chunk<T> {
     slots: [Option<T>; SLOTS],
     /// Which of them are in use.
@@ -40,17 +44,18 @@ impl<T> Default for Chunks<T> {
 }
 
 impl<T> Chunks<T> {
-    pub(crate) fn len(&self) -> usize {
+    /// How many values there are.
+    pub fn len(&self) -> usize {
         self.len
     }
 
-    #[cfg(test)]
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Is there none?
+    pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Takes a value in, and says under which number.
-    pub(crate) fn insert(&mut self, value: T) -> usize {
+    pub fn insert(&mut self, value: T) -> usize {
         let at = self.open.last().copied().unwrap_or_else(|| {
             let at = self.vacant.pop().unwrap_or_else(|| {
                 self.chunks.push(None);
@@ -71,15 +76,18 @@ impl<T> Chunks<T> {
         at * SLOTS + slot
     }
 
-    pub(crate) fn get(&self, number: usize) -> Option<&T> {
+    /// The value under a number.
+    pub fn get(&self, number: usize) -> Option<&T> {
         self.chunks.get(number / SLOTS)?.as_ref()?.slots[number % SLOTS].as_ref()
     }
 
-    pub(crate) fn get_mut(&mut self, number: usize) -> Option<&mut T> {
+    /// The same, to change it.
+    pub fn get_mut(&mut self, number: usize) -> Option<&mut T> {
         self.chunks.get_mut(number / SLOTS)?.as_mut()?.slots[number % SLOTS].as_mut()
     }
 
-    pub(crate) fn remove(&mut self, number: usize) -> Option<T> {
+    /// Takes a value out.
+    pub fn remove(&mut self, number: usize) -> Option<T> {
         let (at, slot) = (number / SLOTS, number % SLOTS);
         let chunk = self.chunks.get_mut(at)?.as_mut()?;
         let value = chunk.slots[slot].take()?;
@@ -112,7 +120,7 @@ impl<T> Chunks<T> {
     }
 
     /// All values with their numbers, from a number on.
-    pub(crate) fn iter_mut_from(&mut self, first: usize) -> impl Iterator<Item = (usize, &mut T)> {
+    pub fn iter_mut_from(&mut self, first: usize) -> impl Iterator<Item = (usize, &mut T)> {
         let chunks = self.chunks.iter_mut().enumerate().skip(first / SLOTS);
         let values = chunks.filter_map(|(at, chunk)| Some((at, chunk.as_mut()?)));
         let values = values.flat_map(|(at, chunk)| {
@@ -123,12 +131,12 @@ impl<T> Chunks<T> {
     }
 
     /// All values.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.chunks.iter().flatten().flat_map(|chunk| chunk.slots.iter().flatten())
     }
 
     /// Takes out all values.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> + use<T> {
+    pub fn drain(&mut self) -> impl Iterator<Item = T> + use<T> {
         let all = std::mem::take(self);
         all.chunks.into_iter().flatten().flat_map(|chunk| chunk.slots.into_iter().flatten())
     }

@@ -63,7 +63,7 @@ fn a_value_that_stays_keeps_one_chunk() {
     let mut chunks = Chunks::default();
     let numbers: Vec<usize> = (0..100_000).map(|value| chunks.insert(value)).collect();
     let (last, others) = numbers.split_last().unwrap();
-    others.iter().for_each(|number| drop(chunks.remove(*number)));
+    others.iter().for_each(|number| assert!(chunks.remove(*number).is_some()));
     assert!(chunks.chunks.iter().flatten().count() <= 2);
     chunks.remove(*last);
     assert!(chunks.is_empty() && chunks.chunks.len() + chunks.vacant.capacity() <= 2);
@@ -71,6 +71,6 @@ fn a_value_that_stays_keeps_one_chunk() {
     for _ in 0..10 {
         let some: Vec<usize> = (0..1_000).map(|value| chunks.insert(value)).collect();
         assert!(some.iter().all(|number| *number < 1_024));
-        some.into_iter().for_each(|number| drop(chunks.remove(number)));
+        some.into_iter().for_each(|number| assert!(chunks.remove(number).is_some()));
     }
 }

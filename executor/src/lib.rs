@@ -37,7 +37,8 @@
 #![cfg_attr(loom, allow(dead_code))]
 
 #[cfg(not(loom))]
-mod chunks;
+#[doc(hidden)]
+pub mod chunks;
 #[cfg(not(loom))]
 mod clock;
 mod color;

@@ -10,6 +10,9 @@ use crate::Cx;
 ///
 /// A reactor implements it: while it waits, descriptors become ready, and it posts their callbacks
 /// through the [`Cx`]. Each worker has its own.
+///
+/// From its first post on the worker counts as awake. So what blocks in here after that is noticed as an event that blocks is; but
+/// nobody can poll in its place.
 pub trait Park: Send {
     /// Waits until something is ready, [`Unpark::unpark`] was called, or the time is over, and
     /// posts what became ready. `Some(Duration::ZERO)` only looks; `None` has no time limit. An
@@ -43,6 +46,14 @@ pub enum Attention {
     Begins,
     /// No longer.
     Ends,
+}
+
+/// Is the waker of this context that of the task of this crate that is polled on this thread?
+///
+/// To wake it posts an event, and runs nothing else, so a reactor may do so in its [`Park`]. Any other waker is foreign: it may block,
+/// and nobody could take the place of a poller that is held up in it. A reactor wakes it in an event of its own.
+pub fn wakes_a_task(cx: &std::task::Context<'_>) -> bool {
+    crate::task::spawn::wakes_a_task(cx)
 }
 
 /// Wakes a [`Park`]. It must not panic: it is called inside of posts.

@@ -310,7 +310,9 @@ fn memory_of_a_peak_is_given_back() {
         }),
         ("triggers", &|| {
             let triggers: Vec<_> = (0..N).map(|n| place.trigger(n)).collect();
-            triggers.into_iter().for_each(|trigger| drop(trigger.fire(5)));
+            triggers.into_iter().for_each(|trigger| {
+                let _ = trigger.fire(5);
+            });
             place.all(|arrived, _| assert_eq!(arrived.len(), N));
         }),
         ("waiters", &|| {
@@ -321,7 +323,9 @@ fn memory_of_a_peak_is_given_back() {
         ("tickets", &|| {
             let d = dapple::Domain::snapshot(&h, ());
             let (go, wait) = std::sync::mpsc::channel::<()>();
-            d.none(move |_| drop(wait.recv()));
+            d.none(move |_| {
+                let _ = wait.recv();
+            });
             (0..N).for_each(|_| d.none(|_| ()));
             drop(go);
             rt.wait_idle();

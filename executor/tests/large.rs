@@ -128,7 +128,7 @@ cases! {
             let (_, a) = n.global(|_| ()).await.unwrap();
             yield_now().await;
             seen(&large, &ran);
-            drop(a.commit().await);
+            let _ = a.commit().await;
         }).detach();
     }
     i11_a_large_state(LARGE / 2, cx, large, ran) {

@@ -429,7 +429,7 @@ fn e11_a_shutdown_has_a_limit_while_a_stuck_event_posts() {
             assert!(took < Duration::from_secs(8), "{policy:?}, {what:?}: {took:?}");
             assert_eq!(report.stuck_workers.len(), 1, "{policy:?}, {what:?}: {report:?}");
             // It has run, or is dropped by the stuck worker itself in the end.
-            drop(behind.join());
+            let _ = behind.join();
         }
     }
 }
@@ -460,7 +460,7 @@ fn e11_who_drops_closures_one_by_one_is_not_stuck() {
     let (begun, has_begun) = mpsc::channel();
     color.post(move |_| {
         begun.send(()).unwrap();
-        drop(wait.recv());
+        let _ = wait.recv();
     });
     has_begun.recv().unwrap();
     for _ in 0..150 {
@@ -495,7 +495,9 @@ fn e11_a_chain_of_drops_is_followed_to_its_end() {
         let (h, dropped) = (rt.handle(), Arc::new(AtomicUsize::new(0)));
         let (go, wait) = mpsc::channel::<()>();
         let color = h.new_color();
-        color.post(move |_| drop(wait.recv()));
+        color.post(move |_| {
+            let _ = wait.recv();
+        });
         let next = Next(h.clone(), 100_000, Arc::clone(&dropped));
         color.post(move |_| drop(next));
         let ender = thread::spawn(move || rt.shutdown(Duration::ZERO));
@@ -545,7 +547,7 @@ fn c11_what_is_dropped_after_a_stuck_worker_reaches_its_value() {
         // On one color, so that other workers cannot run it.
         value.color().post(move |_| {
             begun.send(()).unwrap();
-            drop(wait.recv());
+            let _ = wait.recv();
         });
         has_begun.recv().unwrap();
         let other = Colored::new(&h.new_color(), 0);
@@ -555,7 +557,7 @@ fn c11_what_is_dropped_after_a_stuck_worker_reaches_its_value() {
             let (begun, has_begun) = mpsc::channel();
             h.post_default(move |_| {
                 begun.send(()).unwrap();
-                drop(stays.recv());
+                let _ = stays.recv();
             });
             has_begun.recv().unwrap();
         } else {

@@ -272,7 +272,7 @@ fn e4_the_delay_is_paid_once_while_a_worker_is_stuck() {
         old.call(|_| ()).join().unwrap();
         h.post(&h.new_color(), move |_| {
             begun.send(()).unwrap();
-            drop(wait.recv_timeout(LONG));
+            let _ = wait.recv_timeout(LONG);
         });
         has_begun.recv().unwrap();
         old.call(|_| ()).join().unwrap();

@@ -68,30 +68,38 @@ impl Slot {
         })
     }
 
-    /// Posts a call, unless one is queued. With `rearm` it counts as queued until the callback has
-    /// returned, and the descriptor is then looked at again, even if the callback panics; without, as for
-    /// signals, until the callback begins: what comes while it runs is worth another call.
-    pub(crate) fn post(self: &Arc<Self>, cx: &mut Cx, rearm: Option<Rearm>) {
+    /// Posts a call, unless one is queued. A descriptor's counts as queued until the callback has
+    /// returned, and the descriptor is then looked at again, even if the callback panics; a
+    /// signal's until the callback begins: what comes while it runs is worth another call.
+    ///
+    /// If the call is refused, or dropped unrun, the runtime of the color has ended, and with it the registration (N11).
+    pub(crate) fn post(self: &Arc<Self>, cx: &mut Cx, of: Of) {
         if self.queued.swap(true, Ordering::AcqRel) {
             return;
         }
-        struct After(Arc<Slot>, Option<Rearm>);
+        struct After {
+            slot: Arc<Slot>,
+            of: Of,
+            runs: bool,
+        }
         impl Drop for After {
             fn drop(&mut self) {
-                if let Some(rearm) = self.1.take() {
-                    // First, so that an edge that this brings about is not ignored.
-                    self.0.queued.store(false, Ordering::Release);
-                    rearm.run();
+                // First, so that an edge that a rearming brings about is not ignored.
+                self.slot.queued.store(false, Ordering::Release);
+                match self.runs {
+                    true => self.of.look_again(),
+                    false => self.of.end(&self.slot),
                 }
             }
         }
-        let after = After(Arc::clone(self), rearm);
+        let after = After { slot: Arc::clone(self), of, runs: false };
         cx.post(&self.color, move |cx| {
-            let slot = Arc::clone(&after.0);
-            if after.1.is_none() {
+            let mut after = after;
+            after.runs = true;
+            let slot = Arc::clone(&after.slot);
+            if let Of::Signal(..) = after.of {
                 slot.queued.store(false, Ordering::Release);
             }
-            let _after = after;
             let mut callback = slot.callback.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(callback) = callback.as_mut().filter(|_| slot.is_live()) {
                 callback(cx);
@@ -131,7 +139,7 @@ pub(crate) struct FdEntry {
 }
 
 #[derive(Clone, Copy)]
-enum Direction {
+pub(crate) enum Direction {
     Read,
     Write,
 }
@@ -167,17 +175,36 @@ impl FdEntry {
     }
 }
 
-/// What is behind a call: the descriptor is looked at again.
-pub(crate) struct Rearm(Arc<Site>, Token);
+/// What a call is about.
+pub(crate) enum Of {
+    Fd(Arc<Site>, Token, Direction),
+    Signal(Arc<Site>, Token),
+}
 
-impl Rearm {
-    fn run(self) {
-        let entry = self.0.find(self.1);
-        let table = self.0.table();
+impl Of {
+    /// A call has returned: a descriptor is looked at again.
+    fn look_again(&self) {
+        let Of::Fd(site, token, _) = self else { return };
+        let entry = site.find(*token);
+        let table = site.table();
         if let Some(entry) = entry.as_ref().and_then(|e| e.as_fd_entry())
-            && let Err(error) = entry.rearm(&table, self.1)
+            && let Err(error) = entry.rearm(&table, *token)
         {
             tracing::debug!(%error, fd = entry.fd, "a registered descriptor was closed");
+        }
+    }
+
+    /// Nobody calls any more.
+    fn end(&self, slot: &Slot) {
+        slot.live.store(false, Ordering::Release);
+        match self {
+            Of::Fd(site, token, direction) => leave(site, *token, *direction),
+            Of::Signal(site, token) => {
+                if let Some(entry) = site.find(*token) {
+                    entry.refused();
+                }
+                site.forget(*token);
+            }
         }
     }
 }
@@ -185,11 +212,12 @@ impl Rearm {
 impl Ready for FdEntry {
     fn ready(&self, readiness: Readiness, cx: &mut Cx) {
         let Some(token) = self.token() else { return };
-        let wanted = [readiness.readable, readiness.writable];
+        let wanted =
+            [(readiness.readable, Direction::Read), (readiness.writable, Direction::Write)];
         let slots = self.slots().clone();
-        for (slot, wanted) in slots.into_iter().zip(wanted) {
+        for (slot, (wanted, direction)) in slots.into_iter().zip(wanted) {
             if let Some(slot) = slot.filter(|_| wanted) {
-                slot.post(cx, Some(Rearm(Arc::clone(&self.site), token)));
+                slot.post(cx, Of::Fd(Arc::clone(&self.site), token, direction));
             }
         }
     }

@@ -13,17 +13,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use dapple::chunks::Chunks;
 use dapple::park::{Attention, Driver, Park, Unpark};
 use dapple::{Cx, Handle};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
-use slab::Slab;
 
 /// The token of the waker; entries never have it.
 const WAKE: Token = Token(usize::MAX);
 
 /// That of another worker's reactor that this one attends to; see [`Park::attend`].
 const ATTENDED: Token = Token(usize::MAX - 1);
+
+/// Room for raw descriptors that is kept, whatever was there.
+const KEPT: usize = 1_024;
 
 /// Events that one look takes at most.
 const EVENTS: usize = 256;
@@ -36,6 +39,19 @@ pub(crate) struct Readiness {
     pub(crate) writable: bool,
     /// The peer has closed its side, or the descriptor is in error.
     pub(crate) closed: bool,
+    /// The descriptor is in error: the peer has reset the connection.
+    pub(crate) failed: bool,
+    /// The peer has marked a byte as urgent: a read stops there, and a short one is no proof that nothing is left.
+    pub(crate) urgent: bool,
+}
+
+/// What is asked of the system for a TCP stream.
+pub(crate) fn both_directions() -> Interest {
+    let both = Interest::READABLE | Interest::WRITABLE;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return both | Interest::PRIORITY;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    both
 }
 
 /// What a reactor tells about readiness. It posts, and does nothing else.
@@ -47,6 +63,9 @@ pub(crate) trait Ready: Send + Sync {
 
     /// The program is about to end.
     fn drain(&self) {}
+
+    /// An event of the entry's was refused, or dropped unrun: the runtime of its color has ended. It is deregistered, and closed (N11).
+    fn refused(&self) {}
 
     /// The reactor ends: what the entry holds of the user's goes now.
     fn end(&self) {}
@@ -60,6 +79,36 @@ pub(crate) trait Ready: Send + Sync {
     }
 }
 
+/// Goes along with an event of an entry. If the event is dropped unrun, nobody serves the entry any more: it is
+/// [told](Ready::refused).
+pub(crate) struct OrElse {
+    site: Arc<Site>,
+    token: Token,
+    runs: bool,
+}
+
+impl OrElse {
+    pub(crate) fn new(site: &Arc<Site>, token: Token) -> Self {
+        OrElse { site: Arc::clone(site), token, runs: false }
+    }
+
+    /// The event runs. The entry, if it is still there.
+    pub(crate) fn runs(mut self) -> Option<Arc<dyn Ready>> {
+        self.runs = true;
+        self.site.find(self.token)
+    }
+}
+
+impl Drop for OrElse {
+    fn drop(&mut self) {
+        if !self.runs
+            && let Some(entry) = self.site.find(self.token)
+        {
+            entry.refused();
+        }
+    }
+}
+
 struct Entry {
     generation: u32,
     ready: Arc<dyn Ready>,
@@ -67,7 +116,7 @@ struct Entry {
 
 #[derive(Default)]
 pub(crate) struct Table {
-    entries: Slab<Entry>,
+    entries: Chunks<Entry>,
     /// Grows with every entry; an entry's generation.
     generations: u32,
     /// Entries of raw descriptors, of which there is one per descriptor.
@@ -88,7 +137,7 @@ impl Table {
     }
 
     fn all(&self) -> Vec<Arc<dyn Ready>> {
-        self.entries.iter().map(|(_, e)| Arc::clone(&e.ready)).collect()
+        self.entries.iter().map(|e| Arc::clone(&e.ready)).collect()
     }
 
     pub(crate) fn get(&self, token: Token) -> Option<&Arc<dyn Ready>> {
@@ -98,7 +147,11 @@ impl Table {
 
     pub(crate) fn remove(&mut self, token: Token) -> Option<Arc<dyn Ready>> {
         self.get(token)?;
-        Some(self.entries.remove(token.0 & u32::MAX as usize).ready)
+        let entry = self.entries.remove(token.0 & u32::MAX as usize)?.ready;
+        if self.by_fd.capacity() > KEPT && self.by_fd.len() < self.by_fd.capacity() / 8 {
+            self.by_fd.shrink_to(KEPT.max(2 * self.by_fd.len()));
+        }
+        Some(entry)
     }
 }
 
@@ -215,6 +268,10 @@ struct Reactor {
     found: Vec<(Arc<dyn Ready>, Readiness)>,
 }
 
+fn is_urgent(event: &mio::event::Event) -> bool {
+    event.is_priority()
+}
+
 struct Wake(Arc<Waker>);
 
 impl Unpark for Wake {
@@ -244,6 +301,8 @@ impl Park for Reactor {
                     readable: event.is_readable() || event.is_read_closed() || failed,
                     writable: event.is_writable() || event.is_write_closed() || failed,
                     closed: event.is_read_closed() || failed,
+                    failed,
+                    urgent: is_urgent(event),
                 };
                 self.found.push((Arc::clone(ready), readiness));
             }
@@ -282,9 +341,9 @@ impl Park for Reactor {
 
     fn close(&mut self) {
         let closed = Table { closed: true, ..Table::default() };
-        let table = std::mem::replace(&mut *self.site.table(), closed);
+        let mut table = std::mem::replace(&mut *self.site.table(), closed);
         let mut panicked = None;
-        for (_, entry) in table.entries {
+        for entry in table.entries.drain() {
             // What goes is the user's; one drop that panics does not keep the others.
             let end = AssertUnwindSafe(move || {
                 entry.ready.end();

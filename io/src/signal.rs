@@ -3,43 +3,136 @@
 //! The signal's handler writes to a pipe, which stands in a reactor as any descriptor does. Signals
 //! that come before their callback begins are merged, as signals are; one that comes while it runs is
 //! worth another call.
+//!
+//! *What the system would do.* The handler of a signal stays for good, once there has been one: taking it away would
+//! race with whoever else has set one. So whoever wants the default back ([`Io::restore_default`]) gets it from
+//! the handler, which then does what the system would have done; that is decided by a flag per signal, false while there
+//! is a registration.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use dapple::{Color, Cx};
-use mio::Interest;
+use mio::{Interest, Token};
 use signal_hook_mio::v1_0::Signals;
 
-use crate::fd::{Registration, Slot};
-use crate::reactor::{Io, Readiness, Ready};
+use crate::fd::{Of, Registration, Slot};
+use crate::reactor::{Io, Readiness, Ready, Site};
 
 struct SignalEntry {
     signals: Mutex<Signals>,
     slot: Arc<Slot>,
+    site: Arc<Site>,
+    token: OnceLock<Token>,
+    /// Until it ends.
+    handled: Mutex<Option<Handled>>,
+}
+
+impl SignalEntry {
+    fn is_over(&self) {
+        let handled = self.handled.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(handled);
+    }
 }
 
 impl Ready for SignalEntry {
     fn ready(&self, _: Readiness, cx: &mut Cx) {
         let mut signals = self.signals.lock().unwrap_or_else(PoisonError::into_inner);
-        if signals.pending().next().is_some() {
-            self.slot.post(cx, None);
+        if signals.pending().next().is_some()
+            && let Some(token) = self.token.get()
+        {
+            self.slot.post(cx, Of::Signal(Arc::clone(&self.site), *token));
         }
+    }
+
+    fn refused(&self) {
+        tracing::warn!(
+            "the runtime of a signal's color has ended: the signal has no callback any more"
+        );
+        self.is_over();
     }
 
     fn end(&self) {
         self.slot.end();
+        self.is_over();
+    }
+}
+
+/// What is known of a signal that somebody has registered for, in the whole process.
+struct Known {
+    registrations: usize,
+    /// Somebody wants the default back when there is no registration.
+    is_restored: bool,
+    /// The handler does what the system would do.
+    acts: Arc<AtomicBool>,
+}
+
+impl Known {
+    fn decide(&self) {
+        self.acts.store(self.is_restored && self.registrations == 0, Ordering::SeqCst);
+    }
+}
+
+static KNOWN: Mutex<BTreeMap<i32, Known>> = Mutex::new(BTreeMap::new());
+
+/// Changes what is known of a signal, and does what follows.
+fn with_known<R>(signal: i32, change: impl FnOnce(&mut Known) -> R) -> io::Result<R> {
+    let mut all = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if !all.contains_key(&signal) {
+        let acts = Arc::new(AtomicBool::new(false));
+        // Of a real-time signal it is not known what the system does: it is only ever handled.
+        if signal_hook::low_level::signal_name(signal).is_some() {
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&acts))?;
+        }
+        all.insert(signal, Known { registrations: 0, is_restored: false, acts });
+    }
+    let Some(known) = all.get_mut(&signal) else { return Err(unusable(signal)) };
+    let result = change(known);
+    known.decide();
+    Ok(result)
+}
+
+/// A registration of a signal, as far as the process is concerned.
+struct Handled(i32);
+
+impl Handled {
+    fn new(signal: i32) -> io::Result<Handled> {
+        with_known(signal, |known| known.registrations += 1)?;
+        Ok(Handled(signal))
+    }
+}
+
+impl Drop for Handled {
+    fn drop(&mut self) {
+        // It is known, so nothing can fail.
+        let _ = with_known(self.0, |known| known.registrations -= 1);
+    }
+}
+
+fn unusable(signal: i32) -> io::Error {
+    let message = format!("signal {signal} cannot be handled");
+    io::Error::new(io::ErrorKind::InvalidInput, message)
+}
+
+/// Is it a signal that can be handled?
+fn check(signal: i32) -> io::Result<()> {
+    let is_one = (1..=crate::sys::last_signal()).contains(&signal);
+    match is_one && !signal_hook::consts::FORBIDDEN.contains(&signal) {
+        true => Ok(()),
+        false => Err(unusable(signal)),
     }
 }
 
 impl Io {
     /// Calls `f`, as an event of `color`, when the process gets a signal. From the first
     /// registration of a signal on, the process does not do what it would by default, even after
-    /// the registration has been dropped.
+    /// the registration has been dropped; see [`restore_default`](Self::restore_default).
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a signal that cannot be handled, such as `SIGKILL` or `SIGSEGV`; otherwise
+    /// `InvalidInput` for a number that is no signal, or one that cannot be handled, such as `SIGKILL` or `SIGSEGV`; otherwise
     /// what the system says.
     ///
     /// # Examples
@@ -63,20 +156,25 @@ impl Io {
     where
         F: FnMut(&mut Cx) + Send + 'static,
     {
-        if signal_hook::consts::FORBIDDEN.contains(&signal) || signal <= 0 {
-            let message = format!("signal {signal} cannot be handled");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
-        }
+        check(signal)?;
         let slot = Slot::new(color, Box::new(f));
-        let entry = Arc::new(SignalEntry {
-            signals: Mutex::new(Signals::new([signal])?),
-            slot: Arc::clone(&slot),
-        });
+        let signals = Mutex::new(Signals::new([signal])?);
+        let handled = Mutex::new(Some(Handled::new(signal)?));
         let site = Arc::clone(self.site(self.place()));
+        let entry = Arc::new(SignalEntry {
+            signals,
+            slot: Arc::clone(&slot),
+            site: Arc::clone(&site),
+            token: OnceLock::new(),
+            handled,
+        });
         let token = {
             let mut signals = entry.signals.lock().unwrap_or_else(PoisonError::into_inner);
             let ready = Arc::clone(&entry) as Arc<dyn Ready>;
-            site.register(ready, &mut *signals, None, Interest::READABLE)?
+            let token = site.register(ready, &mut *signals, None, Interest::READABLE)?;
+            // Before the lock is left: who is told of readiness takes it first.
+            let _ = entry.token.set(token);
+            token
         };
         let end = move || {
             let mut signals = entry.signals.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,8 +182,37 @@ impl Io {
                 tracing::debug!(%error, "a signal's pipe was closed");
             }
             drop(signals);
+            entry.is_over();
             site.forget(token);
         };
         Ok(Registration { slot, end: Some(Box::new(end)) })
+    }
+
+    /// Has the process do again what it does by default when it gets a signal, for as long as it has no registration: once
+    /// the last one has been dropped, `SIGTERM` ends the process.
+    ///
+    /// It holds for the whole process. While there are registrations, whoever made them, they are called and nothing else happens.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` as [`on_signal`](Self::on_signal), and for signals whose default is not known, such as real-time ones.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// let rt = dapple_io::runtime().build()?;
+    /// let io = dapple_io::Io::of(&rt.handle());
+    /// let first = io.on_signal(libc::SIGTERM, &rt.handle().default_color(), |_| println!("shutting down"))?;
+    /// io.restore_default(libc::SIGTERM)?;
+    /// // ... and when that has begun, a second SIGTERM ends the process at once:
+    /// drop(first);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn restore_default(&self, signal: i32) -> io::Result<()> {
+        check(signal)?;
+        if signal_hook::low_level::signal_name(signal).is_none() {
+            return Err(unusable(signal));
+        }
+        with_known(signal, |known| known.is_restored = true)
     }
 }

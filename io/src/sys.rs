@@ -1,8 +1,35 @@
-//! System calls that neither the standard library nor mio offer. All unsafe code of this crate.
+//! System calls that neither the standard library nor mio offer. All unsafe code of this crate, but for `hyper.rs`.
+//!
+//! # SIGPIPE
+//!
+//! A write to a socket whose peer has gone must give an error, whatever the process does about SIGPIPE: a host in C, or a
+//! program that restores the default, would die of it. So bytes are sent by send(2) and sendmsg(2), which can be told
+//! not to raise it. sendfile(2) cannot: a thread that sends a file blocks the signal for itself, from the first time on. (What the
+//! standard library spawns begins with no signal blocked.)
 
+use std::cell::Cell;
 use std::fs::File;
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+/// Slices that the system takes at once (IOV_MAX): more are not looked at.
+pub(crate) const MOST_SLICES: usize = 1024;
+
+/// Keeps the calling thread from SIGPIPE.
+fn block_sigpipe() {
+    thread_local! {
+        static IS_BLOCKED: Cell<bool> = const { Cell::new(false) };
+    }
+    if !IS_BLOCKED.replace(true) {
+        // SAFETY: the set is ours, and is made empty before it is used; a null pointer asks for no answer.
+        unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&mut set);
+            libc::sigaddset(&mut set, libc::SIGPIPE);
+            libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+        }
+    }
+}
 
 /// Sends up to `count` bytes of a file from `offset` on into a socket, in the kernel. Zero: the
 /// file ends there.
@@ -18,6 +45,7 @@ pub(crate) fn sendfile(
 ) -> io::Result<usize> {
     let mut at = libc::off_t::try_from(offset)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "the offset is too large"))?;
+    block_sigpipe();
     // SAFETY: both descriptors are open while they are borrowed, and `at` is ours.
     let sent = unsafe { libc::sendfile(socket.as_raw_fd(), file.as_raw_fd(), &mut at, count) };
     check(sent)
@@ -34,6 +62,21 @@ pub(crate) fn send_more(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usiz
     // SAFETY: the descriptor is open while it is borrowed, and the bytes are readable.
     let sent = unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
     check(sent)
+}
+
+/// Sends several slices at once, as `write_vectored` does, but raises no SIGPIPE.
+///
+/// # Errors
+///
+/// Those of sendmsg(2); `WouldBlock` if the socket is full.
+pub(crate) fn send_slices(socket: &impl AsFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    let slices = &slices[..slices.len().min(MOST_SLICES)];
+    socket2::SockRef::from(socket).send_vectored_with_flags(slices, libc::MSG_NOSIGNAL)
+}
+
+/// The highest number of a signal.
+pub(crate) fn last_signal() -> i32 {
+    libc::SIGRTMAX()
 }
 
 fn check(result: isize) -> io::Result<usize> {

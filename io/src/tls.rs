@@ -11,7 +11,7 @@
 //!
 //! Reading and writing may be two tasks (with a `split`): neither takes the waker that the other one has left with the socket.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::io::{self, BufRead, IoSlice, Write};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -37,7 +37,25 @@ const MOST_RECEIVED: usize = 32;
 
 thread_local! {
     /// What a socket is read into. It belongs to the stream that is polled on this thread, for as long as that takes.
-    static INCOMING: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static INCOMING: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// The thread's buffer, taken out for as long as a stream is polled. What is called meanwhile (a waker, a verifier of certificates) may
+/// poll another one, which then has a buffer of its own.
+struct Incoming(Vec<u8>);
+
+impl Incoming {
+    fn take() -> Self {
+        let mut buffer = INCOMING.take();
+        buffer.resize(READ, 0);
+        Incoming(buffer)
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        INCOMING.set(std::mem::take(&mut self.0));
+    }
 }
 
 /// A TLS connection over a TCP stream, for async tasks. It implements the traits of futures-io and, with the feature `hyper`, hyper's.
@@ -169,16 +187,13 @@ impl TlsStream {
         }
         let stream = &self.stream;
         let (tls, left) = (&mut self.tls, &mut self.left);
-        let fed = INCOMING.with_borrow_mut(|incoming| {
-            incoming.resize(READ, 0);
-            let room = room.clamp(LEAST_READ, READ);
-            let n = ready!(stream.poll_read_slice(cx, &mut incoming[..room]))?;
-            let mut got = &incoming[..n];
-            let fed = feed(tls, &mut got);
-            left.extend_from_slice(got);
-            Poll::Ready(fed)
-        });
-        let fed = ready!(fed);
+        let mut incoming = Incoming::take();
+        let room = room.clamp(LEAST_READ, READ);
+        let n = ready!(stream.poll_read_slice(cx, &mut incoming.0[..room]))?;
+        let mut got = &incoming.0[..n];
+        let fed = feed(tls, &mut got);
+        left.extend_from_slice(got);
+        drop(incoming);
         Poll::Ready(self.told(cx, fed, had_to_write))
     }
 

@@ -221,6 +221,13 @@ impl Protocol for WebConn {
         }
     }
 
+    fn on_room(&mut self, conn: &mut Conn, cx: &mut Cx) {
+        // What waits for its file goes on when that is there.
+        if !conn.is_paused() {
+            self.on_data(conn, cx);
+        }
+    }
+
     fn on_drain(&mut self, conn: &mut Conn, _: &mut Cx) {
         if conn.input().is_empty() {
             conn.close();

@@ -231,6 +231,11 @@ impl Handle {
         self.core.phase() == Phase::Running
     }
 
+    /// Does the runtime run no further event? Between the begin of a shutdown and this it runs what was posted before, and what that posts.
+    pub fn has_ended(&self) -> bool {
+        self.core.phase() >= Phase::Stopping
+    }
+
     /// The driver that the runtime was built with, if it is a `D`. This is how a library on top of a
     /// reactor finds it.
     pub fn driver<D: crate::park::Driver>(&self) -> Option<&D> {

@@ -48,6 +48,13 @@ pin_project_lite::pin_project! {
 thread_local! {
     /// A future is dropped because it has panicked.
     static AFTER_A_PANIC: Cell<bool> = const { Cell::new(false) };
+    /// The waker of the task that is polled on this thread: what it leads to.
+    static POLLED: Cell<*const ()> = const { Cell::new(std::ptr::null()) };
+}
+
+/// See [`crate::park::wakes_a_task`].
+pub(crate) fn wakes_a_task(cx: &Context<'_>) -> bool {
+    std::ptr::eq(POLLED.get(), cx.waker().data())
 }
 
 /// Does the calling thread drop what a task held that has panicked?
@@ -83,7 +90,10 @@ impl<F: Future> Future for Task<F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.as_mut().project();
         let Some(future) = this.future.as_pin_mut() else { return Poll::Ready(()) };
-        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+        let outer = POLLED.replace(cx.waker().data());
+        let polled = catch_unwind(AssertUnwindSafe(|| future.poll(cx)));
+        POLLED.set(outer);
+        match polled {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(output)) => self.end(Ok(output)),
             Err(payload) => {

@@ -17,6 +17,9 @@ use crate::sys;
 /// Size of a worker's buffers.
 const SCRATCH: usize = 64 * 1024;
 
+/// Room for pieces of output that is kept, whatever was there.
+const KEPT: usize = 16;
+
 /// What one call to sendfile may send.
 const FILE_CHUNK: u64 = 512 * 1024;
 
@@ -39,7 +42,7 @@ pub(super) struct Input {
 pub(super) enum Filled {
     /// Bytes, and probably more.
     Full,
-    /// Bytes, and no more for now.
+    /// Bytes, and no more for now, unless the peer has marked one as urgent: a read stops there.
     Drained,
     /// Nothing for now.
     Nothing,
@@ -58,7 +61,7 @@ impl Input {
     }
 
     /// Reads once.
-    pub(super) fn fill(&mut self, stream: &mut TcpStream) -> io::Result<Filled> {
+    pub(super) fn fill(&mut self, mut stream: &TcpStream) -> io::Result<Filled> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
             if self.bytes.len() < SCRATCH {
@@ -89,8 +92,13 @@ impl Input {
     /// The end of an event: the worker gets its buffer back.
     pub(super) fn settle(&mut self) {
         if self.bytes.len() != SCRATCH {
-            if self.start == self.end {
+            let left = self.end - self.start;
+            if left == 0 {
                 *self = Input::default();
+            } else if left < self.bytes.len() / 4 {
+                // Most of a large message is gone.
+                let bytes = self.bytes().to_vec();
+                *self = Input { end: bytes.len(), start: 0, bytes };
             }
             return;
         }
@@ -182,10 +190,16 @@ impl Output {
         self.pieces.push_back(Piece::Shared(bytes, 0));
     }
 
-    pub(super) fn file(&mut self, file: Arc<File>, offset: u64, len: u64) {
+    /// Appends a part of a file. False: there is no file of such a length.
+    #[must_use]
+    pub(super) fn file(&mut self, file: Arc<File>, offset: u64, len: u64) -> bool {
+        let (Some(end), Some(all)) = (offset.checked_add(len), self.len.checked_add(len)) else {
+            return false;
+        };
         self.end_tail();
-        self.len += len;
-        self.pieces.push_back(Piece::File { file, offset, end: offset + len });
+        self.len = all;
+        self.pieces.push_back(Piece::File { file, offset, end });
+        true
     }
 
     fn end_tail(&mut self) {
@@ -196,7 +210,7 @@ impl Output {
     }
 
     /// Writes until all is written, the socket is full, or `budget` bytes are.
-    pub(super) fn flush(&mut self, stream: &mut TcpStream, budget: u64) -> io::Result<Flushed> {
+    pub(super) fn flush(&mut self, mut stream: &TcpStream, budget: u64) -> io::Result<Flushed> {
         let mut written = 0;
         // The usual answer: one piece of bytes.
         if self.pieces.is_empty() && !self.tail.is_empty() {
@@ -207,10 +221,11 @@ impl Output {
                     return Ok(Flushed::All);
                 }
                 Ok(n) => {
+                    // The rest is tried below: that the system took less is no proof that it takes no more.
                     self.len -= n as u64;
+                    written += n as u64;
                     let tail = std::mem::take(&mut self.tail);
                     self.pieces.push_back(Piece::Bytes(tail, n));
-                    return Ok(Flushed::Blocked);
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Flushed::Blocked),
                 Err(e) => return Err(e),
@@ -247,7 +262,7 @@ impl Output {
 
     /// Writes the bytes at the front: all up to a file in one vectored write; if a file follows, with a
     /// hint to the kernel that more comes.
-    fn write_bytes(&self, stream: &mut TcpStream) -> io::Result<usize> {
+    fn write_bytes(&self, stream: &TcpStream) -> io::Result<usize> {
         let front = self.pieces.iter().map_while(Piece::bytes);
         let mut slices = [io::IoSlice::new(&[]); 16];
         let mut used = 0;
@@ -258,7 +273,7 @@ impl Output {
         let file_follows = matches!(self.pieces.get(used), Some(Piece::File { .. }));
         match (&slices[..used], file_follows) {
             ([only], true) => retry(|| sys::send_more(stream.as_fd(), only)),
-            (all, _) => retry(|| stream.write_vectored(all)),
+            (all, _) => retry(|| sys::send_slices(stream, all)),
         }
     }
 
@@ -283,6 +298,9 @@ impl Output {
 
     /// The end of an event: the worker gets its buffer back.
     pub(super) fn settle(&mut self) {
+        if self.pieces.is_empty() && self.pieces.capacity() > KEPT {
+            self.pieces.shrink_to(KEPT);
+        }
         if self.tail.is_empty() && self.tail.capacity() > 0 {
             let tail = std::mem::take(&mut self.tail);
             if tail.capacity() <= SCRATCH {

@@ -38,7 +38,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]
     fn output_keeps_order_and_counts_its_bytes(steps in steps()) {
-        let (mut ours, mut theirs) = pair();
+        let (ours, mut theirs) = pair();
         let reader = std::thread::spawn(move || {
             let mut all = Vec::new();
             theirs.read_to_end(&mut all).unwrap();
@@ -62,14 +62,14 @@ proptest! {
                     file.write_all(b"skipped").unwrap();
                     file.write_all(&piece(len)).unwrap();
                     file.rewind().unwrap();
-                    output.file(Arc::new(file), 7, len as u64);
+                    assert!(output.file(Arc::new(file), 7, len as u64));
                     expected.extend(piece(len));
                 }
-                Step::Flush(budget) => drop(output.flush(&mut ours, budget).unwrap()),
+                Step::Flush(budget) => drop(output.flush(&ours, budget).unwrap()),
                 Step::Settle => output.settle(),
             }
         }
-        while output.flush(&mut ours, u64::MAX).unwrap() != Flushed::All {
+        while output.flush(&ours, u64::MAX).unwrap() != Flushed::All {
             std::thread::yield_now();
         }
         prop_assert_eq!(output.len(), 0);
@@ -81,7 +81,7 @@ proptest! {
 
 #[test]
 fn input_keeps_what_is_left_over_events_of_any_size() {
-    let (mut ours, mut theirs) = pair();
+    let (ours, mut theirs) = pair();
     let sent: Vec<u8> = (0..500_000u32).map(|i| (i / 3) as u8).collect();
     let copy = sent.clone();
     let writer = std::thread::spawn(move || {
@@ -91,7 +91,7 @@ fn input_keeps_what_is_left_over_events_of_any_size() {
     let mut got = Vec::new();
     let mut step = 1;
     loop {
-        let filled = input.fill(&mut ours).unwrap();
+        let filled = input.fill(&ours).unwrap();
         // Takes about half of what is there.
         let n = input.bytes().len().div_ceil(2);
         got.extend_from_slice(&input.bytes()[..n]);
@@ -116,9 +116,10 @@ fn input_keeps_what_is_left_over_events_of_any_size() {
 
 #[test]
 fn a_file_that_was_cut_short_is_an_error() {
-    let (mut ours, _theirs) = pair();
+    let (ours, _theirs) = pair();
     let mut output = Output::default();
-    output.file(Arc::new(tempfile::tempfile().unwrap()), 0, 10);
-    let error = output.flush(&mut ours, u64::MAX).unwrap_err();
+    assert!(output.file(Arc::new(tempfile::tempfile().unwrap()), 0, 10));
+    assert!(!output.file(Arc::new(tempfile::tempfile().unwrap()), u64::MAX, 10));
+    let error = output.flush(&ours, u64::MAX).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
 }

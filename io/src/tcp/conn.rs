@@ -1,6 +1,7 @@
 //! What a protocol sees of its connection.
 
 use std::fs::File;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,7 +29,7 @@ pub(super) enum Phase {
 /// and an out-buffer that is written at the end of the event.
 #[derive(Debug)]
 pub struct Conn {
-    pub(super) stream: Option<TcpStream>,
+    pub(super) stream: Option<Arc<TcpStream>>,
     pub(super) peer: SocketAddr,
     pub(super) options: ConnOptions,
     pub(super) input: Input,
@@ -43,8 +44,14 @@ pub struct Conn {
     pub(super) peer_closed: bool,
     /// We have read the end of the peer's side.
     pub(super) peer_ended: bool,
-    /// The protocol has left input because the output is full.
-    pub(super) held_back: bool,
+    /// The peer has reset the connection.
+    pub(super) failed: bool,
+    /// The peer has marked a byte as urgent, so a short read is no proof that nothing is left.
+    pub(super) urgent: bool,
+    /// So much output has waited that the protocol may have stopped making more, and it has not been told of room since.
+    pub(super) was_congested: bool,
+    /// The protocol is to be called again, though nothing new may have come.
+    pub(super) comes_back: bool,
     /// The protocol takes no input until it resumes.
     pub(super) is_paused: bool,
 }
@@ -72,7 +79,7 @@ pub(super) struct Clocks {
 }
 
 impl Conn {
-    pub(super) fn new(stream: TcpStream, peer: SocketAddr, options: ConnOptions) -> Self {
+    pub(super) fn new(stream: Arc<TcpStream>, peer: SocketAddr, options: ConnOptions) -> Self {
         let now = Instant::now();
         Conn {
             stream: Some(stream),
@@ -87,7 +94,10 @@ impl Conn {
             writable: false,
             peer_closed: false,
             peer_ended: false,
-            held_back: false,
+            failed: false,
+            urgent: false,
+            was_congested: false,
+            comes_back: false,
             is_paused: false,
         }
     }
@@ -144,13 +154,19 @@ impl Conn {
     pub fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         if self.phase == Phase::Open {
             self.output.append(write);
+            self.has_more_output();
         }
+    }
+
+    fn has_more_output(&mut self) {
+        self.was_congested |= self.is_congested();
     }
 
     /// Appends bytes that others share, without copying them.
     pub fn send_shared(&mut self, bytes: Arc<[u8]>) {
         if self.phase == Phase::Open && !bytes.is_empty() {
             self.output.shared(bytes);
+            self.has_more_output();
         }
     }
 
@@ -158,7 +174,10 @@ impl Conn {
     /// the file turns out to be shorter, the connection ends with an error.
     pub fn send_file(&mut self, file: Arc<File>, offset: u64, len: u64) {
         if self.phase == Phase::Open && len > 0 {
-            self.output.file(file, offset, len);
+            match self.output.file(file, offset, len) {
+                true => self.has_more_output(),
+                false => self.fail(CloseReason::Io(io::ErrorKind::InvalidInput.into())),
+            }
         }
     }
 
@@ -168,23 +187,28 @@ impl Conn {
     }
 
     /// Does so much output wait, in bytes or in files, that no more should be made? A protocol that sees this leaves its
-    /// input and returns; it is called again when there is room.
-    pub fn is_congested(&mut self) -> bool {
-        self.held_back = self.output.len() >= self.options.high_water.max(1) as u64
-            || self.output.files() >= MOST_FILES;
-        self.held_back
+    /// input and returns; [`on_room`](super::Protocol::on_room) is called when there is room. While input is left so, no more is read.
+    pub fn is_congested(&self) -> bool {
+        self.output.len() >= self.options.high_water.max(1) as u64
+            || self.output.files() >= MOST_FILES
     }
 
     /// Has the protocol called again soon, though nothing new may have come: for one that has answered
     /// many messages in one call, and leaves the rest so that others get their turn.
     pub fn come_back(&mut self) {
-        self.held_back = self.phase == Phase::Open;
+        self.comes_back = self.phase == Phase::Open;
     }
 
     /// Takes no input, and reads none from the peer, until [`resume`](Self::resume): for a protocol that waits for something
-    /// else than its peer. Neither the idle nor the frame timeout runs meanwhile.
+    /// else than its peer. Neither the idle nor the frame timeout runs meanwhile. What waits in the out-buffer is written all the same, and
+    /// [`on_room`](super::Protocol::on_room) tells of room; a peer that resets the connection ends it.
     pub fn pause(&mut self) {
         self.is_paused = true;
+    }
+
+    /// Does it take no input, as it was [paused](Self::pause)?
+    pub fn is_paused(&self) -> bool {
+        self.is_paused
     }
 
     /// Ends a pause: the protocol is called again if it has left input.
@@ -197,13 +221,25 @@ impl Conn {
         }
     }
 
-    /// Did the protocol leave input, and is there room for its output now?
-    pub(super) fn may_go_on(&self) -> bool {
-        self.held_back
-            && !self.is_paused
+    /// Is there room again, of which the protocol has not been told?
+    pub(super) fn has_room(&self) -> bool {
+        self.was_congested
             && self.phase == Phase::Open
             && self.output.len() <= self.options.high_water as u64 / 2
             && self.output.files() <= MOST_FILES / 2
+    }
+
+    /// Is the protocol to be called again, and takes it input?
+    pub(super) fn may_come_back(&self) -> bool {
+        self.comes_back && !self.is_paused && self.phase == Phase::Open
+    }
+
+    /// Does it take what the peer sends? Not if the protocol is paused, or has left input because there is no room for its output,
+    /// or because others are to have their turn.
+    pub(super) fn reads(&self) -> bool {
+        let leaves_input = self.was_congested && !self.input.bytes().is_empty();
+        self.phase == Phase::Open
+            && !(self.is_paused || self.comes_back || leaves_input || self.peer_ended)
     }
 
     /// Closes the connection when the out-buffer has been written. Input is not read any more.
@@ -231,7 +267,7 @@ impl Conn {
     pub(super) fn end(&mut self, reason: CloseReason) {
         if self.phase == Phase::Open {
             self.phase = Phase::Closing;
-            (self.held_back, self.is_paused) = (false, false);
+            (self.comes_back, self.is_paused) = (false, false);
             self.reason = Some(reason);
         }
     }
@@ -240,7 +276,7 @@ impl Conn {
         self.output.clear();
         if self.phase < Phase::Closed {
             self.phase = Phase::Closed;
-            (self.held_back, self.is_paused) = (false, false);
+            (self.comes_back, self.is_paused) = (false, false);
             self.reason = Some(reason);
         }
     }

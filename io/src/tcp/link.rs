@@ -6,11 +6,19 @@
 //! What it could not finish within its budget it asks for again.
 //!
 //! mio's edges suffice, as the connection remembers what it knows of the socket: a read that filled less
-//! than its room has drained it; a write that did not take all has filled it.
+//! than its room has drained it, unless the peer has marked a byte as urgent, at which a read stops (N11); a write that would block has
+//! filled it.
+//!
+//! Reading and writing do not depend on each other: that the peer takes nothing is no reason not to take what it sends, as it may
+//! wait for that. What does depend is up to the protocol: it leaves input while it is congested, or pauses.
+//!
+//! If an event is refused, the runtime of the color has ended: the socket is shut down, and the entry leaves the reactor.
 //!
 //! One timer per connection at most is armed, for the earliest thing that it waits for. Progress
 //! does not touch it: when it fires too early it is armed again.
 
+use std::io;
+use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -18,13 +26,15 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use dapple::{Color, Colored, Cx, Timer};
-use mio::{Interest, Token};
+use mio::Token;
+use mio::net::TcpStream;
+use mio::unix::SourceFd;
 
-use super::buffer::{Filled, Flushed};
+use super::buffer::{Filled, Flushed, Input, Output};
 use super::conn::{Conn, Phase};
-use super::listener::TcpStream;
+use super::listener::TcpStream as Accepted;
 use super::{CloseReason, ConnOptions};
-use crate::reactor::{Readiness, Ready, Site};
+use crate::reactor::{OrElse, Readiness, Ready, Site, both_directions};
 
 /// Reads of one event.
 const READS: usize = 4;
@@ -43,9 +53,14 @@ pub trait Protocol: Send + 'static {
     /// The connection begins; nothing has been read. The default does nothing.
     fn on_open(&mut self, _conn: &mut Conn, _cx: &mut Cx) {}
 
-    /// There is input, more than at the last call; or there is room again in the out-buffer, after
-    /// [`Conn::is_congested`] was true.
+    /// There is input, more than at the last call; or what [`on_room`](Self::on_room) and [`Conn::come_back`] say.
     fn on_data(&mut self, conn: &mut Conn, cx: &mut Cx);
+
+    /// There is room again in the out-buffer, after [`Conn::is_congested`] was true, whether anybody has asked or not, and also while the
+    /// connection is [paused](Conn::pause). The default calls [`on_data`](Self::on_data).
+    fn on_room(&mut self, conn: &mut Conn, cx: &mut Cx) {
+        self.on_data(conn, cx);
+    }
 
     /// The peer has closed its side; what it sent has been seen. The default closes ours when the
     /// out-buffer has been written.
@@ -98,11 +113,15 @@ const WRITABLE: u8 = 2;
 const CLOSED: u8 = 4;
 /// An event is queued that will look at the bits.
 const QUEUED: u8 = 8;
+const FAILED: u8 = 16;
+const URGENT: u8 = 32;
 
 /// The entry of a connection in its reactor.
 struct Source<P: Protocol> {
     bits: Arc<AtomicU8>,
     link: Colored<Link<P>>,
+    place: Place,
+    stream: Weak<TcpStream>,
     /// For who wants to know how long the connection is there; see [`serve_weakly`].
     _keeps: Option<Arc<Connection<P>>>,
 }
@@ -113,15 +132,21 @@ impl<P: Protocol> Ready for Source<P> {
         bits |= if readiness.readable { READABLE } else { 0 };
         bits |= if readiness.writable { WRITABLE } else { 0 };
         bits |= if readiness.closed { CLOSED } else { 0 };
+        bits |= if readiness.failed { FAILED } else { 0 };
+        bits |= if readiness.urgent { URGENT } else { 0 };
         // Release, and acquire by the event: it sees all bits that were set before it was queued.
         if self.bits.fetch_or(bits, Ordering::AcqRel) & QUEUED == 0 {
             let bits = Arc::clone(&self.bits);
+            let or_else = self.place.token.get().map(|token| OrElse::new(&self.place.site, *token));
             self.link.post(move |link, cx| {
+                drop(or_else.and_then(OrElse::runs));
                 // QUEUED goes with them: what comes from now on posts again.
                 let bits = bits.swap(0, Ordering::AcqRel);
                 link.conn.readable |= bits & READABLE != 0;
                 link.conn.writable |= bits & WRITABLE != 0;
                 link.conn.peer_closed |= bits & CLOSED != 0;
+                link.conn.failed |= bits & FAILED != 0;
+                link.conn.urgent |= bits & URGENT != 0;
                 link.run(cx, |link, cx| link.work(cx));
             });
         }
@@ -139,6 +164,42 @@ impl<P: Protocol> Ready for Source<P> {
             link.run(cx, |link, cx| link.drain(cx));
         });
     }
+
+    fn refused(&self) {
+        tracing::debug!("the runtime of a connection's color has ended: it is closed");
+        shut_down(&self.stream);
+        self.place.leave();
+    }
+
+    /// What holds the connection may outlive the reactor.
+    fn end(&self) {
+        shut_down(&self.stream);
+    }
+}
+
+/// The peer is not to wait for somebody who does not come.
+fn shut_down(stream: &Weak<TcpStream>) {
+    if let Some(stream) = stream.upgrade() {
+        // It fails if the peer is gone already.
+        let _ = stream.shutdown(Shutdown::Both);
+    }
+}
+
+/// A connection that nobody serves yet. If that is dropped, nobody ever will.
+struct Unserved(Option<Weak<TcpStream>>);
+
+impl Unserved {
+    fn is_served(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unserved {
+    fn drop(&mut self) {
+        if let Some(stream) = &self.0 {
+            shut_down(stream);
+        }
+    }
 }
 
 /// A handle of a connection: for answers that are made elsewhere.
@@ -148,7 +209,7 @@ pub struct Connection<P: Protocol> {
 
 impl<P: Protocol> Connection<P> {
     /// Posts `f`, which gets the protocol and its connection on the connection's color. If the
-    /// connection is gone by then, `f` is dropped.
+    /// connection is gone by then, or the runtime of its color has ended, `f` is dropped.
     #[track_caller]
     pub fn with(&self, f: impl FnOnce(&mut P, &mut Conn, &mut Cx) + Send + 'static) {
         // In a box of its own: if it is large, it is not moved once more with what is around it.
@@ -178,7 +239,7 @@ impl<P: Protocol> std::fmt::Debug for Connection<P> {
 
 /// Registers a stream, and has `protocol` talk over it.
 pub(super) fn serve<P: Protocol>(
-    stream: TcpStream,
+    stream: Accepted,
     color: &Color,
     options: ConnOptions,
     protocol: P,
@@ -188,7 +249,7 @@ pub(super) fn serve<P: Protocol>(
 
 /// The same for a protocol that holds its own connection, which does not live longer for that.
 pub(super) fn serve_weakly<P: Protocol>(
-    stream: TcpStream,
+    stream: Accepted,
     color: &Color,
     options: ConnOptions,
     protocol: P,
@@ -204,16 +265,19 @@ pub(super) fn serve_weakly<P: Protocol>(
 
 /// `keep`: what the reactor keeps for as long as the connection is registered.
 fn start<P: Protocol>(
-    stream: TcpStream,
+    stream: Accepted,
     color: &Color,
     options: ConnOptions,
     protocol: P,
     keep: impl FnOnce(&Colored<Link<P>>) -> Option<Arc<Connection<P>>>,
 ) -> Connection<P> {
-    let TcpStream { stream, peer, site } = stream;
+    let Accepted { stream, peer, site } = stream;
+    let stream = Arc::new(stream);
+    let (weak, unserved) = (Arc::downgrade(&stream), Unserved(Some(Arc::downgrade(&stream))));
     let place =
         Place { site: Arc::clone(&site), token: Arc::new(OnceLock::new()), color: color.clone() };
     let token = Arc::clone(&place.token);
+    let also_place = place.clone();
     let link = Link {
         conn: Conn::new(stream, peer, options),
         protocol,
@@ -224,9 +288,11 @@ fn start<P: Protocol>(
     };
     let link = Colored::new(color, link);
     let (bits, _keeps) = (Arc::new(AtomicU8::new(0)), keep(&link));
-    let entry = Arc::new(Source { bits, link: link.clone(), _keeps });
+    let source = Source { bits, link: link.clone(), place: also_place, stream: weak, _keeps };
+    let entry = Arc::new(source);
     // The first event registers the stream, on the color: nothing can come before it.
     link.post(move |link, cx| {
+        unserved.is_served();
         link.run(cx, |link, cx| link.register(&site, entry, &token, cx));
     });
     Connection { link }
@@ -240,9 +306,9 @@ impl<P: Protocol> Link<P> {
         token: &OnceLock<Token>,
         cx: &mut Cx,
     ) {
-        let Some(stream) = &mut self.conn.stream else { return };
-        let fd = Some(stream.as_raw_fd());
-        match site.register(entry, stream, fd, Interest::READABLE | Interest::WRITABLE) {
+        let Some(stream) = &self.conn.stream else { return };
+        let fd = stream.as_raw_fd();
+        match site.register(entry, &mut SourceFd(&fd), Some(fd), both_directions()) {
             Ok(known) => drop(token.set(known)),
             Err(error) => return self.conn.fail(CloseReason::Io(error)),
         }
@@ -284,18 +350,28 @@ impl<P: Protocol> Link<P> {
         if self.conn.phase == Phase::Lingering {
             return self.discard();
         }
-        if self.conn.held_back {
+        if self.conn.was_congested || self.conn.comes_back {
             // Now that the socket takes some, there may be room.
             self.flush();
-            self.offer_room(cx);
+            self.call_again(cx);
         }
+        self.read(cx);
+        let conn = &mut self.conn;
+        if conn.failed && conn.phase == Phase::Open && !(conn.readable && conn.reads()) {
+            // No read will find out.
+            let error = conn.stream.as_ref().and_then(|stream| stream.take_error().ok().flatten());
+            let error = error.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into());
+            conn.fail(CloseReason::Io(error));
+        }
+    }
+
+    fn read(&mut self, cx: &mut Cx) {
         for _ in 0..READS {
             let conn = &mut self.conn;
-            let leaves_it = conn.held_back || conn.is_paused || conn.peer_ended;
-            if !conn.readable || leaves_it || conn.phase != Phase::Open {
+            if !conn.readable || !conn.reads() {
                 return;
             }
-            let Some(stream) = &mut conn.stream else {
+            let Some(stream) = &conn.stream else {
                 return;
             };
             let filled = match conn.input.fill(stream) {
@@ -303,7 +379,7 @@ impl<P: Protocol> Link<P> {
                 Err(error) => return conn.fail(CloseReason::Io(error)),
             };
             // The end that the system has announced is still to be read.
-            conn.readable = filled == Filled::Full || conn.peer_closed;
+            conn.readable = filled == Filled::Full || conn.peer_closed || conn.urgent;
             match filled {
                 Filled::Full | Filled::Drained => {
                     conn.clocks.active = Instant::now();
@@ -326,15 +402,21 @@ impl<P: Protocol> Link<P> {
 
     fn check_input_limit(&mut self) {
         let conn = &mut self.conn;
-        let may_leave = conn.held_back || conn.is_paused;
+        let may_leave = conn.was_congested || conn.comes_back || conn.is_paused;
         if !may_leave && conn.input.bytes().len() > conn.options.max_input {
             conn.end(CloseReason::InputLimit);
         }
     }
 
-    fn offer_room(&mut self, cx: &mut Cx) {
-        if self.conn.may_go_on() {
-            self.conn.held_back = false;
+    /// Calls the protocol for something else than input: as there is room, or as it has asked for it.
+    fn call_again(&mut self, cx: &mut Cx) {
+        if self.conn.has_room() {
+            self.conn.was_congested = false;
+            self.protocol.on_room(&mut self.conn, cx);
+            self.check_input_limit();
+        }
+        if self.conn.may_come_back() {
+            self.conn.comes_back = false;
             self.protocol.on_data(&mut self.conn, cx);
             self.check_input_limit();
         }
@@ -346,7 +428,7 @@ impl<P: Protocol> Link<P> {
             return;
         }
         let before = conn.output.len();
-        let Some(stream) = &mut conn.stream else {
+        let Some(stream) = &conn.stream else {
             return;
         };
         if before == 0 {
@@ -371,8 +453,8 @@ impl<P: Protocol> Link<P> {
 
     fn finish_event(&mut self, cx: &mut Cx) {
         self.flush();
-        if self.conn.held_back {
-            self.offer_room(cx);
+        if self.conn.has_room() || self.conn.may_come_back() {
+            self.call_again(cx);
             self.flush();
         }
         if self.conn.phase == Phase::Closing && self.conn.output.len() == 0 {
@@ -389,14 +471,15 @@ impl<P: Protocol> Link<P> {
         }
         self.set_timer(cx);
         let conn = &self.conn;
-        let reads = matches!(conn.phase, Phase::Open | Phase::Lingering) && !conn.peer_ended;
-        let more_to_read = conn.readable && !conn.held_back && !conn.is_paused && reads;
+        let lingers = conn.phase == Phase::Lingering && !conn.peer_ended;
+        let readable = conn.readable && (conn.reads() || lingers);
         let more_to_write = conn.writable && conn.output.len() > 0;
-        if (more_to_read || more_to_write || conn.may_go_on())
-            && let Some(entry) = self.place.entry()
-        {
-            let closed = false;
-            entry.ready(Readiness { readable: more_to_read, writable: conn.writable, closed }, cx);
+        let more = readable || more_to_write || conn.has_room() || conn.may_come_back();
+        if more && let Some(entry) = self.place.entry() {
+            let writable = conn.writable;
+            let again =
+                Readiness { readable, writable, closed: false, failed: false, urgent: false };
+            entry.ready(again, cx);
         }
     }
 
@@ -404,7 +487,7 @@ impl<P: Protocol> Link<P> {
     /// throw away what we sent last; so wait for its end, for a while.
     fn start_lingering(&mut self) {
         let conn = &mut self.conn;
-        let shut = conn.stream.as_ref().map(|s| s.shutdown(std::net::Shutdown::Write));
+        let shut = conn.stream.as_ref().map(|s| s.shutdown(Shutdown::Write));
         if conn.peer_ended || !matches!(shut, Some(Ok(()))) {
             conn.phase = Phase::Closed;
             return;
@@ -420,7 +503,7 @@ impl<P: Protocol> Link<P> {
     fn discard(&mut self) {
         let conn = &mut self.conn;
         for _ in 0..READS {
-            let Some(stream) = &mut conn.stream else {
+            let Some(stream) = &conn.stream else {
                 return;
             };
             if !conn.readable {
@@ -488,6 +571,8 @@ impl<P: Protocol> Link<P> {
     /// Out of the reactor; the socket closes.
     fn leave(&mut self) {
         self.is_over = true;
+        // A handle may keep the connection: not its buffers.
+        (self.conn.input, self.conn.output) = (Input::default(), Output::default());
         self.place.leave();
         self.conn.stream = None;
         if let Some((_, timer)) = self.timer.take() {

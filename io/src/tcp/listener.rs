@@ -4,6 +4,10 @@
 //! has no descriptor left, the listener gives up the one that it keeps in reserve, accepts with it, closes
 //! what it got, and takes the reserve again: the peers see a clean close instead of waiting, and the
 //! listener goes on by itself when descriptors are free again.
+//!
+//! A listener that is dropped first accepts what waits in the system, for closing it would reset those connections, whose peers
+//! have been told that they are connected. One whose events are refused, as the runtime of its color has ended, is closed (N11):
+//! otherwise peers would be connected, and wait for ever.
 
 use std::fs::File;
 use std::io;
@@ -20,7 +24,7 @@ use socket2::{Domain, Protocol as IpProtocol, Socket, Type};
 
 use super::ConnOptions;
 use super::link::{self, Connection, Protocol};
-use crate::reactor::{Io, Readiness, Ready, Site};
+use crate::reactor::{Io, OrElse, Readiness, Ready, Site};
 
 /// Connections accepted in one event.
 const BUDGET: usize = 32;
@@ -87,7 +91,8 @@ impl TcpStream {
 
 type OnAccept = dyn Fn(TcpStream, &mut Cx) + Send + Sync;
 
-/// What listens on an address; dropping it stops that, and leaves the connections alone.
+/// What listens on an address; dropping it stops that, and leaves the connections alone. Those that the system has accepted by then are still
+/// handed to `on_accept`.
 #[must_use = "a listener stops when it is dropped"]
 pub struct Listener {
     acceptors: Vec<Arc<Acceptor>>,
@@ -109,7 +114,7 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         for acceptor in &self.acceptors {
-            acceptor.close();
+            acceptor.close_gently();
         }
     }
 }
@@ -151,14 +156,24 @@ impl Ready for Acceptor {
     fn accept(&self, cx: &mut Cx) {
         self.accept_some(cx);
     }
+
+    fn refused(&self) {
+        tracing::warn!("the runtime of a listener's color has ended: it listens no more");
+        self.close();
+    }
+
+    /// The `Listener` may outlive the reactor.
+    fn end(&self) {
+        self.close();
+    }
 }
 
 impl Acceptor {
     fn post(&self, token: Token, cx: &mut Cx) {
-        let site = Arc::clone(&self.site);
+        let or_else = OrElse::new(&self.site, token);
         cx.post(&self.color, move |cx| {
             // Through the table, so that a listener that was closed accepts nothing any more.
-            if let Some(entry) = site.find(token) {
+            if let Some(entry) = or_else.runs() {
                 entry.accept(cx);
             }
         });
@@ -174,6 +189,35 @@ impl Acceptor {
         }
         let socket = self.socket().take();
         drop(socket);
+    }
+
+    /// Closes it after what waits in the system has been accepted, and handed over by an event of the color.
+    fn close_gently(&self) {
+        if let Some(token) = self.token.get() {
+            self.site.forget(*token);
+        }
+        let accepted: Vec<_> = (0..2 * BACKLOG)
+            .map_while(|_| match self.accept_one() {
+                Err(error) if is_of_one_connection(&error) => Some(None),
+                outcome => outcome.ok().map(Some),
+            })
+            .flatten()
+            .collect();
+        let socket = self.socket().take();
+        drop(socket);
+        for (stream, peer) in accepted {
+            let accepted = self.place(stream, peer);
+            let on_accept = Arc::clone(&self.on_accept);
+            self.color.post(move |cx| on_accept(accepted, cx));
+        }
+    }
+
+    /// A connection that was accepted, where it is to live.
+    fn place(&self, stream: mio::net::TcpStream, peer: SocketAddr) -> TcpStream {
+        // It fails only if the peer is gone already, which the first read will tell.
+        let _ = stream.set_nodelay(true);
+        let worker = if self.deal_out { self.io.next_place() } else { self.io.place() };
+        TcpStream { stream, peer, site: Arc::clone(self.io.site(worker)) }
     }
 
     /// One connection, if there is one. The lock is not held when it is handed over.
@@ -223,11 +267,7 @@ impl Acceptor {
         for _ in 0..BUDGET {
             match self.accept_one() {
                 Ok((stream, peer)) => {
-                    // It fails only if the peer is gone already, which the first read will tell.
-                    let _ = stream.set_nodelay(true);
-                    let worker = if self.deal_out { self.io.next_place() } else { self.io.place() };
-                    let site = Arc::clone(self.io.site(worker));
-                    let accepted = TcpStream { stream, peer, site };
+                    let accepted = self.place(stream, peer);
                     let call = AssertUnwindSafe(|| (self.on_accept)(accepted, cx));
                     if let Err(payload) = catch_unwind(call) {
                         // What else waits is not to wait for the next connection.
@@ -239,9 +279,9 @@ impl Acceptor {
                 Err(e) if is_of_one_connection(&e) => {}
                 Err(error) => {
                     tracing::debug!(%error, "cannot accept for now");
-                    let site = Arc::clone(&self.site);
+                    let or_else = OrElse::new(&self.site, token);
                     cx.post_after(PAUSE, &self.color, move |cx| {
-                        if let Some(entry) = site.find(token) {
+                        if let Some(entry) = or_else.runs() {
                             entry.accept(cx);
                         }
                     });
@@ -279,7 +319,7 @@ impl Io {
     ///
     /// # Errors
     ///
-    /// What the system says: `AddrInUse`, `PermissionDenied`, `AddrNotAvailable`.
+    /// What the system says: `AddrInUse`, `PermissionDenied`, `AddrNotAvailable`. When the runtime has ended, or that of the color.
     pub fn listen<F>(
         &self,
         address: SocketAddr,
@@ -296,14 +336,23 @@ impl Io {
             Accepting::OnColor(_) => (1, false),
         };
         if shared_port && address.port() != 0 {
-            // Another process of the same user could share the port; that is never what is meant.
-            bind(address, false)?;
+            // Another process of the same user could share the port; that is never what is meant. Nobody listens on this one:
+            // who connects before the others do is refused, and not connected and forgotten.
+            drop(bind(address, false)?);
+        }
+        // All of them, before anybody can connect to one of them.
+        let mut all = Listener { acceptors: Vec::new(), address };
+        let mut sockets = Vec::new();
+        for _ in 0..listeners {
+            let socket = bind(all.address, shared_port)?;
+            let bound = socket.local_addr()?.as_socket();
+            all.address = bound.ok_or_else(|| io::Error::other("bound to no address"))?;
+            sockets.push(socket);
         }
         // Dropped, and so closed, if a later one fails.
-        let mut all = Listener { acceptors: Vec::new(), address };
-        for index in 0..listeners {
-            let listener = bind(all.address, shared_port)?;
-            all.address = listener.local_addr()?;
+        for (index, socket) in sockets.into_iter().enumerate() {
+            socket.listen(BACKLOG)?;
+            let listener = mio::net::TcpListener::from_std(socket.into());
             let (worker, color, deal_out) = match &accepting {
                 Accepting::PerWorker => (index, self.handle().new_color(), false),
                 Accepting::OnColor(color) => (self.place(), color.clone(), true),
@@ -326,14 +375,17 @@ impl Io {
                 acceptor.site.register(entry, listener, Some(fd), Interest::READABLE)?
             };
             let _ = acceptor.token.set(token);
+            all.acceptors.push(Arc::clone(&acceptor));
             // A connection that came before the token was known has been reported to nobody.
-            let site = Arc::clone(&acceptor.site);
+            let or_else = OrElse::new(&acceptor.site, token);
             acceptor.color.post(move |cx| {
-                if let Some(entry) = site.find(token) {
+                if let Some(entry) = or_else.runs() {
                     entry.accept(cx);
                 }
             });
-            all.acceptors.push(acceptor);
+            if acceptor.socket().is_none() {
+                return Err(io::Error::other("the runtime has ended"));
+            }
         }
         Ok(all)
     }
@@ -353,7 +405,8 @@ impl Io {
     }
 }
 
-fn bind(address: SocketAddr, shared_port: bool) -> io::Result<mio::net::TcpListener> {
+/// A socket that is bound to an address, and does not listen yet.
+fn bind(address: SocketAddr, shared_port: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(IpProtocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_cloexec(true)?;
@@ -362,6 +415,5 @@ fn bind(address: SocketAddr, shared_port: bool) -> io::Result<mio::net::TcpListe
         socket.set_reuse_port(true)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(mio::net::TcpListener::from_std(socket.into()))
+    Ok(socket)
 }

@@ -4,7 +4,12 @@
 //! would block, takes the flag away and leaves its waker, but only if no edge has come since before it tried; otherwise it tries
 //! again. So no edge is lost between the system's "not now" and the waker.
 //!
-//! No foreign code runs under the lock of a direction: wakers are cloned before it, and dropped and woken after it.
+//! No foreign code runs under the lock of a direction: wakers are cloned before it, and dropped and woken after it. Nor does it run in the
+//! poller: the waker of a task of dapple is woken there, as that posts an event and does nothing else; any other one in an event of its own.
+//!
+//! A read that brings less than was asked for has taken all there was, so the next one waits for an edge without asking the
+//! system. That is so but for one thing: a read stops at a byte that the peer has marked as urgent. The system announces such a mark; from then
+//! on the stream trusts no short read (N11). A mark that comes after the read brings an edge.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 #[cfg(feature = "hyper")]
@@ -17,14 +22,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use dapple::Cx;
+use dapple::park::wakes_a_task;
 use futures_io::{AsyncRead, AsyncWrite};
-use mio::{Interest, Token};
+use mio::Token;
 
 use super::listener::TcpStream;
-use crate::reactor::{Io, Readiness, Ready, Site};
-
-/// Slices that the system takes at once (IOV_MAX): more are not looked at.
-const MOST_SLICES: usize = 1024;
+use crate::reactor::{Io, Readiness, Ready, Site, both_directions};
+use crate::sys::{MOST_SLICES, send_slices};
 
 /// One direction of a stream.
 #[derive(Default)]
@@ -37,13 +41,55 @@ struct State {
     /// An edge has said that the peer has closed its side, or that the socket is in error. It may have said that together with what can still be
     /// read, and does not say it again.
     closed: bool,
+    /// The peer has marked a byte as urgent.
+    urgent: bool,
     edges: u64,
-    waker: Option<Waker>,
+    waker: Option<Wakes>,
+}
+
+/// Who waits for an edge.
+enum Wakes {
+    /// A task of dapple's.
+    Task(Waker),
+    Foreign(Waker),
+}
+
+impl Wakes {
+    fn of(cx: &Context<'_>) -> Wakes {
+        match wakes_a_task(cx) {
+            true => Wakes::Task(cx.waker().clone()),
+            false => Wakes::Foreign(cx.waker().clone()),
+        }
+    }
+
+    fn wake(self) {
+        match self {
+            Wakes::Task(waker) | Wakes::Foreign(waker) => waker.wake(),
+        }
+    }
+
+    /// Wakes from within the poller.
+    fn wake_by(self, cx: &mut Cx) {
+        /// Wakes also if the event is dropped unrun.
+        struct Late(Option<Waker>);
+        impl Drop for Late {
+            fn drop(&mut self) {
+                self.0.take().into_iter().for_each(Waker::wake);
+            }
+        }
+        match self {
+            Wakes::Task(waker) => waker.wake(),
+            Wakes::Foreign(waker) => {
+                let late = Late(Some(waker));
+                cx.post_uncolored(move |_| drop(late));
+            }
+        }
+    }
 }
 
 impl Default for State {
     fn default() -> Self {
-        State { may_help: true, ended: false, closed: false, edges: 0, waker: None }
+        State { may_help: true, ended: false, closed: false, urgent: false, edges: 0, waker: None }
     }
 }
 
@@ -52,23 +98,26 @@ impl Direction {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn edge(&self, closed: bool) {
-        self.change(|state| state.closed |= closed);
+    fn edge(&self, readiness: Readiness, cx: &mut Cx) {
+        let waker = self.change(|state| {
+            state.closed |= readiness.closed;
+            state.urgent |= readiness.urgent;
+        });
+        waker.into_iter().for_each(|waker| waker.wake_by(cx));
     }
 
     fn end(&self) {
-        self.change(|state| state.ended = true);
+        self.change(|state| state.ended = true).into_iter().for_each(Wakes::wake);
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        let waker = {
-            let mut state = self.state();
-            change(&mut state);
-            state.may_help = true;
-            state.edges += 1;
-            state.waker.take()
-        };
-        waker.into_iter().for_each(Waker::wake);
+    /// Something has changed: trying may help again, and so this one is to be woken.
+    #[must_use]
+    fn change(&self, change: impl FnOnce(&mut State)) -> Option<Wakes> {
+        let mut state = self.state();
+        change(&mut state);
+        state.may_help = true;
+        state.edges += 1;
+        state.waker.take()
     }
 
     /// Moves bytes, of which `most` are wanted. If fewer can be had, there is nothing more for now (epoll(7), questions and answers), and
@@ -84,7 +133,8 @@ impl Direction {
         if (1..most).contains(&n) {
             let mut state = self.state();
             // An edge that has come since is of something else; and of the end there is none any more.
-            if Some(state.edges) == edges && !state.closed && !state.ended {
+            let is_proof = !state.closed && !state.ended && !state.urgent;
+            if Some(state.edges) == edges && is_proof {
                 state.may_help = false;
             }
         }
@@ -99,7 +149,7 @@ impl Direction {
     ) -> Poll<io::Result<T>> {
         loop {
             let Some(edges) = self.edges_if_it_may_help() else {
-                let mut waker = Some(cx.waker().clone());
+                let mut waker = Some(Wakes::of(cx));
                 let mut state = self.state();
                 if state.may_help {
                     // An edge has come meanwhile.
@@ -139,18 +189,12 @@ struct Edges {
 }
 
 impl Ready for Edges {
-    fn ready(&self, readiness: Readiness, _: &mut Cx) {
-        let read = catch_unwind(AssertUnwindSafe(|| {
-            if readiness.readable || readiness.closed {
-                self.read.edge(readiness.closed);
-            }
-        }));
-        // Also if a foreign waker has panicked.
-        if readiness.writable || readiness.closed {
-            self.write.edge(readiness.closed);
+    fn ready(&self, readiness: Readiness, cx: &mut Cx) {
+        if readiness.readable || readiness.closed {
+            self.read.edge(readiness, cx);
         }
-        if let Err(payload) = read {
-            resume_unwind(payload);
+        if readiness.writable || readiness.closed {
+            self.write.edge(readiness, cx);
         }
     }
 
@@ -215,7 +259,7 @@ impl TcpStream {
         let TcpStream { mut stream, peer, site } = self;
         let edges = Arc::new(Edges::default());
         let entry = Arc::clone(&edges) as Arc<dyn Ready>;
-        let (fd, both) = (stream.as_raw_fd(), Interest::READABLE | Interest::WRITABLE);
+        let (fd, both) = (stream.as_raw_fd(), both_directions());
         let token = site.register(entry, &mut stream, Some(fd), both)?;
         Ok(AsyncStream { stream, peer, edges, site, token })
     }
@@ -291,7 +335,7 @@ impl AsyncStream {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let most = bufs.iter().take(MOST_SLICES).map(|buf| buf.len()).sum();
-        self.edges.write.poll_bytes(cx, most, || (&self.stream).write_vectored(bufs))
+        self.edges.write.poll_bytes(cx, most, || send_slices(&self.stream, bufs))
     }
 
     pub(crate) fn poll_write_slice(

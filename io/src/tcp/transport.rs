@@ -29,6 +29,9 @@ use super::{CloseReason, ConnOptions};
 /// Bytes of a message's length.
 const HEADER: usize = 4;
 
+/// Bytes of room for what is sent that are kept.
+const KEPT: usize = 16 * 1024;
+
 /// Messages that one event delivers before others have their turn.
 const BATCH: usize = 64;
 
@@ -84,8 +87,8 @@ struct State {
     is_closing: bool,
     /// There is room in the domain again.
     has_room: bool,
-    /// How to reach the connection, which holds this, too; nothing before it begins and when it is gone.
-    connection: Weak<Connection<Framed>>,
+    /// How to reach the connection, which holds this, too; `None` before that is known.
+    connection: Option<Weak<Connection<Framed>>>,
     is_gone: bool,
 }
 
@@ -175,29 +178,69 @@ impl Shared {
 
     /// Has the connection look at the state, if no event is queued that will.
     fn look(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        if state.is_queued {
+        if state.is_queued || state.is_gone {
             return;
         }
-        let Some(connection) = state.connection.upgrade() else {
-            state.is_gone = true;
-            return;
+        // Who makes it known looks then.
+        let Some(connection) = &state.connection else { return };
+        let Some(connection) = connection.upgrade() else {
+            return state.ends();
         };
         state.is_queued = true;
         drop(state);
-        let look = Look(Arc::clone(self));
+        let look = Look { shared: Arc::clone(self), runs: false };
         connection.with(move |framed, conn, _| {
-            let _look = look;
+            let mut look = look;
+            look.runs = true;
             framed.look(conn);
         });
     }
 }
 
-/// An event that looks at the state; if it is refused, or dropped unrun, the next one may be posted.
-struct Look(Arc<Shared>);
+impl State {
+    /// The connection is gone: nothing is sent any more.
+    fn ends(&mut self) {
+        self.is_gone = true;
+        self.out = Vec::new();
+    }
+}
+
+/// An event that looks at the state. If it is refused, or dropped unrun, the connection is gone, or the runtime of its color has ended; or that is
+/// about to end, and an event that it still runs may post the next one.
+struct Look {
+    shared: Arc<Shared>,
+    runs: bool,
+}
 
 impl Drop for Look {
     fn drop(&mut self) {
-        self.0.lock().is_queued = false;
+        let mut state = self.shared.lock();
+        state.is_queued = false;
+        if !self.runs && self.shared.color.runtime().has_ended() {
+            state.ends();
+        }
+    }
+}
+
+/// Somebody who waits for room in a domain. If the event that tells of it is refused, or dropped unrun, there will be none: the connection
+/// closes.
+struct Room(Option<Transport>);
+
+impl Room {
+    fn has_come(mut self) {
+        if let Some(transport) = self.0.take() {
+            let mut state = transport.0.lock();
+            state.has_room = true;
+            transport.0.look(state);
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let Some(transport) = self.0.take() {
+            transport.close();
+        }
     }
 }
 
@@ -280,13 +323,8 @@ where
     fn has_room(&mut self, transport: &Transport) -> bool {
         let is_full = self.domain.is_full();
         if is_full {
-            let transport = transport.clone();
-            let color = transport.0.color.clone();
-            self.domain.when_room(&color, move |_| {
-                let mut state = transport.0.lock();
-                state.has_room = true;
-                transport.0.look(state);
-            });
+            let room = Room(Some(transport.clone()));
+            self.domain.when_room(&transport.0.color, move |_| room.has_come());
         }
         !is_full
     }
@@ -396,6 +434,10 @@ fn write_out(state: &mut State, conn: &mut Conn) {
     if !state.out.is_empty() {
         conn.write(|out| out.append(&mut state.out));
         state.out.clear();
+        // What was sent at once in a great amount is not kept room for.
+        if state.out.capacity() > KEPT {
+            state.out = Vec::new();
+        }
     }
 }
 
@@ -425,6 +467,13 @@ impl Protocol for Framed {
         self.end_if_over(conn);
     }
 
+    fn on_room(&mut self, conn: &mut Conn, cx: &mut Cx) {
+        // What waits for something else goes on when that comes.
+        if !conn.is_paused() {
+            self.on_data(conn, cx);
+        }
+    }
+
     fn on_eof(&mut self, conn: &mut Conn, _: &mut Cx) {
         self.transport.0.lock().is_ending = true;
         self.end_if_over(conn);
@@ -444,7 +493,7 @@ impl Protocol for Framed {
 
 impl Framed {
     fn is_gone(&self) {
-        self.transport.0.lock().is_gone = true;
+        self.transport.0.lock().ends();
     }
 }
 
@@ -523,10 +572,17 @@ impl TcpStream {
             state: Mutex::default(),
         }));
         let framed = Framed { transport: transport.clone(), deliver, is_draining: false };
-        // Locked, so that the first event does not end before the connection is known.
+        // Not under the lock: if it is refused, what the user gave is dropped here.
+        let connection = link::serve_weakly(self, color, conn, framed);
         let mut state = transport.0.lock();
-        state.connection = link::serve_weakly(self, color, conn, framed);
-        drop(state);
+        // What was asked for before it was known; and whether it is there at all.
+        let is_gone = connection.strong_count() == 0;
+        state.connection = Some(connection);
+        if is_gone || !state.out.is_empty() || state.is_closing || state.has_room {
+            transport.0.look(state);
+        } else {
+            drop(state);
+        }
         transport
     }
 }
