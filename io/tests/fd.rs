@@ -351,3 +351,171 @@ fn e5_descriptors_of_a_blocked_worker_are_served_by_another_one() {
     assert_eq!(rt.metrics().panics(), 0);
     assert!(rt.metrics().polls_for_others() > 0);
 }
+
+#[test]
+fn n2_a_number_that_is_no_signal_is_an_error() {
+    let (rt, io) = start(1);
+    let color = rt.handle().default_color();
+    let odd = [
+        i32::MIN,
+        -1,
+        0,
+        libc::SIGKILL,
+        libc::SIGSTOP,
+        libc::SIGSEGV,
+        65,
+        127,
+        128,
+        1_000,
+        i32::MAX,
+    ];
+    for signal in odd {
+        let error = io.on_signal(signal, &color, |_| ()).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{signal}: {error}");
+        let error = io.restore_default(signal).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{signal}: {error}");
+    }
+    let real_time = io.on_signal(libc::SIGRTMAX(), &color, |_| ()).unwrap();
+    assert_eq!(io.restore_default(libc::SIGRTMAX()).unwrap_err().kind(), ErrorKind::InvalidInput);
+    drop(real_time);
+}
+
+/// The child that the test below starts: SIGUSR2 ends it when its registrations are gone and the default is wanted back.
+#[test]
+fn child_of_the_test_of_restored_signals() {
+    let Ok(role) = std::env::var("DAPPLE_TEST_SIGNAL") else { return };
+    let (rt, io) = start(1);
+    let h = rt.handle();
+    let (tx, rx) = mpsc::channel();
+    let calls = move |_: &mut dapple::Cx| tx.send(()).unwrap();
+    let first = io.on_signal(libc::SIGUSR2, &h.default_color(), calls.clone()).unwrap();
+    let second = io.on_signal(libc::SIGUSR2, &h.default_color(), calls).unwrap();
+    if role != "kept" {
+        io.restore_default(libc::SIGUSR2).unwrap();
+    }
+    let raise = || {
+        // SAFETY: a signal to ourselves.
+        unsafe { libc::raise(libc::SIGUSR2) };
+    };
+    raise();
+    rx.recv().unwrap();
+    rx.recv().unwrap();
+    drop(first);
+    raise();
+    rx.recv().unwrap();
+    drop(second);
+    if role == "again" {
+        let third = io.on_signal(libc::SIGUSR2, &h.default_color(), |_| ()).unwrap();
+        raise();
+        drop(third);
+    }
+    raise();
+    std::process::exit(7);
+}
+
+#[test]
+fn n2_a_signal_gets_its_default_back_on_request() {
+    use std::os::unix::process::ExitStatusExt;
+    for (role, ended_by) in
+        [("kept", None), ("restored", Some(libc::SIGUSR2)), ("again", Some(libc::SIGUSR2))]
+    {
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_of_the_test_of_restored_signals"])
+            .env("DAPPLE_TEST_SIGNAL", role)
+            .stdout(std::process::Stdio::null())
+            .status()
+            .unwrap();
+        assert_eq!(status.signal(), ended_by, "{role}: {status}");
+        if ended_by.is_none() {
+            assert_eq!(status.code(), Some(7), "{role}");
+        }
+    }
+}
+
+/// E4, E5: what becomes ready at a worker that is stuck is served at once, not at the next look.
+#[test]
+fn e5_the_delay_is_paid_once_for_descriptors_of_a_stuck_worker() {
+    let delay = Duration::from_millis(100);
+    let rt = dapple_io::runtime().workers(2).steal_delay(delay).build().unwrap();
+    let (io, h) = (Io::of(&rt.handle()), rt.handle());
+    // On each worker one, so that one of them is where an event will block.
+    let echoes: Vec<_> = (0..4)
+        .map(|_| {
+            let (ours, theirs) = pair();
+            let mut stream = ours.try_clone().unwrap();
+            let echo = move |_: &mut dapple::Cx| {
+                let mut byte = [0];
+                if let Ok(1) = stream.read(&mut byte) {
+                    stream.write_all(&byte).unwrap();
+                }
+            };
+            let registration = io.on_readable(&ours, &h.new_color(), echo).unwrap();
+            theirs.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            (theirs, registration, ours)
+        })
+        .collect();
+    let call = |mut stream: &UnixStream| {
+        stream.write_all(b"x").unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+    };
+    let (go, wait) = mpsc::channel::<()>();
+    let (begun, has_begun) = mpsc::channel();
+    h.post_uncolored(move |_| {
+        begun.send(()).unwrap();
+        let _ = wait.recv();
+    });
+    has_begun.recv().unwrap();
+    echoes.iter().for_each(|(stream, ..)| call(stream));
+    let begin = std::time::Instant::now();
+    for _ in 0..100 {
+        echoes.iter().for_each(|(stream, ..)| call(stream));
+    }
+    let took = begin.elapsed();
+    assert!(took < 50 * delay, "400 calls took {took:?}");
+    drop(go);
+    rt.wait_idle();
+    echoes.iter().for_each(|(stream, ..)| call(stream));
+}
+
+/// E4: a foreign waker that blocks holds up its own event, and no poller.
+#[test]
+fn e4_a_foreign_waker_that_blocks_holds_up_nothing_else() {
+    use std::task::{Context, Poll, Wake, Waker};
+    struct Blocks(Mutex<Option<mpsc::Receiver<()>>>, mpsc::Sender<()>);
+    impl Wake for Blocks {
+        fn wake(self: Arc<Self>) {
+            if let Some(wait) = self.0.lock().unwrap().take() {
+                self.1.send(()).unwrap();
+                let _ = wait.recv();
+            }
+        }
+    }
+    let (rt, io) = start(2);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let connect = || {
+        let stream = rt.block_on(io.connect(listener.local_addr().unwrap())).unwrap();
+        (stream, listener.accept().unwrap().0)
+    };
+    let streams: Vec<_> = (0..4).map(|_| connect()).collect();
+    let (go, wait) = mpsc::channel();
+    let (blocks, is_blocked) = mpsc::channel();
+    let waker = Waker::from(Arc::new(Blocks(Mutex::new(Some(wait)), blocks)));
+    let mut first = streams.into_iter();
+    let (mut stream, mut peer) = first.next().unwrap();
+    let read = futures_lite::io::AsyncRead::poll_read(
+        std::pin::Pin::new(&mut stream),
+        &mut Context::from_waker(&waker),
+        &mut [0; 8],
+    );
+    assert!(matches!(read, Poll::Pending));
+    peer.write_all(b"x").unwrap();
+    is_blocked.recv_timeout(Duration::from_secs(60)).unwrap();
+    // All others are served, whichever worker they are at.
+    for (mut stream, mut peer) in first {
+        peer.write_all(b"y").unwrap();
+        let mut byte = [0];
+        let read = futures_lite::io::AsyncReadExt::read_exact(&mut stream, &mut byte);
+        rt.block_on(rt.handle().timeout(Duration::from_secs(60), read)).unwrap().unwrap();
+    }
+    drop(go);
+}

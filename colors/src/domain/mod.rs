@@ -248,6 +248,11 @@ impl<W, D> Order<W, D> {
         Some(Next::Room { with })
     }
 
+    /// Takes out who waits for room: there will be none, as nothing commits any more (E11).
+    pub fn take_waiters(&mut self) -> Vec<W> {
+        std::mem::take(&mut self.room).into()
+    }
+
     /// The event leaves global as it should: if it came to repair, the poison ends here.
     fn repaired(&mut self, ticket: Ticket) {
         let slot = self.slot_mut(ticket);

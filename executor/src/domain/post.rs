@@ -12,8 +12,10 @@ use super::part::{Continue, Holds, Part};
 use crate::color::refuse;
 use crate::error::TryPostError;
 use crate::event::{Event, Step};
+use crate::runtime::core::Phase;
 use crate::runtime::quiesce::Outside;
 use crate::slab::Slab;
+use crate::sync::{Ordering, fence};
 use crate::worker::local::Local;
 use crate::{Color, Cx};
 
@@ -203,6 +205,11 @@ impl<S: Send + Sync + 'static, F: FnOnce(&mut Cx) + Send + 'static> Room<S, F> {
             domain.collect(store, &mut batch);
         });
         domain.settle(core, &mut batch, None, None);
+        // Partner: the fence of `Core::advance`. Who stops the runtime sees the waiter, or it is seen here.
+        fence(Ordering::SeqCst);
+        if core.phase() >= Phase::Stopping {
+            domain.take_waiters().into_iter().for_each(|event| core.queue_event(event));
+        }
     }
 }
 

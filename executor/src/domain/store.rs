@@ -220,6 +220,11 @@ impl<S, W, D> Store<S, W, D> {
         self.order.wait_for_room(with);
     }
 
+    /// See [`Order::take_waiters`].
+    pub(crate) fn take_waiters(&mut self) -> Vec<W> {
+        self.order.take_waiters()
+    }
+
     /// What the caller keeps with a ticket.
     #[inline]
     pub(crate) fn data(&mut self, ticket: Ticket) -> &mut D {

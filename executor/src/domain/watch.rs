@@ -19,6 +19,7 @@ use dapple_colors::{Doing, Oldest, Ticket};
 use super::inner::{DomainPtr, Inner};
 use crate::chunks::Chunks;
 use crate::clock::saturating_nanos;
+use crate::event::Event;
 use crate::runtime::core::Core;
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock};
 use crate::worker::local::Local;
@@ -63,6 +64,8 @@ pub(super) struct Found {
 struct Watched {
     domain: NonNull<()>,
     look: unsafe fn(NonNull<()>) -> Option<Found>,
+    /// Takes out who waits for room; see [`Register::end_waits`].
+    take_waiters: unsafe fn(NonNull<()>) -> Vec<NonNull<Event>>,
     label: Option<Arc<str>>,
     /// What was the oldest at the last look, since when, and whether that has been reported.
     last: Option<(Ticket, u64, bool)>,
@@ -94,9 +97,23 @@ impl Register {
         unsafe fn look<S: Send + Sync + 'static>(domain: NonNull<()>) -> Option<Found> {
             DomainPtr::<S>(domain.cast()).look()
         }
+        /// # Safety
+        ///
+        /// As above.
+        unsafe fn take_waiters<S: Send + Sync + 'static>(
+            domain: NonNull<()>,
+        ) -> Vec<NonNull<Event>> {
+            DomainPtr::<S>(domain.cast()).take_waiters()
+        }
         // SAFETY: the caller has just made it.
         let label = unsafe { domain.as_ref() }.label.clone();
-        let watched = Watched { domain: domain.cast(), look: look::<S>, label, last: None };
+        let watched = Watched {
+            domain: domain.cast(),
+            look: look::<S>,
+            take_waiters: take_waiters::<S>,
+            label,
+            last: None,
+        };
         let mut all = lock(&self.watched);
         self.len.store(all.len() + 1, Ordering::Relaxed);
         all.insert(watched)
@@ -116,6 +133,14 @@ impl Register {
         // SAFETY: each domain is in the register, whose lock we have.
         let is_open = |watched: &Watched| unsafe { (watched.look)(watched.domain) }.is_some();
         lock(&self.watched).iter().any(is_open)
+    }
+
+    /// The runtime stops, and no domain commits any more: who waits for room in one is let go. They are dropped unrun, which tells them.
+    pub(crate) fn end_waits(&self, core: &Core) {
+        // SAFETY: each domain is in the register, whose lock we have.
+        let take = |watched: &Watched| unsafe { (watched.take_waiters)(watched.domain) };
+        let waiters: Vec<_> = lock(&self.watched).iter().flat_map(take).collect();
+        waiters.into_iter().for_each(|event| core.queue_event(event));
     }
 }
 

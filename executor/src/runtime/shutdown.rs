@@ -136,6 +136,7 @@ pub(super) fn start_stopping(core: &Core) {
     crate::timer::drop_all(core);
     if core.advance(Phase::Stopping) {
         core.tasks.abort_all();
+        core.domains.end_waits(core);
         core.offload.close();
         core.sleep.notify_all(core);
         core.quiesce.wake();

@@ -1,0 +1,192 @@
+//! N11: whose event is refused, as the runtime of its color has ended, is deregistered or closed: it never spins, and no peer waits
+//! for ever.
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dapple::{Color, Cx, Domain, Runtime};
+use dapple_io::Io;
+use dapple_io::tcp::{Accepting, Conn, ConnOptions, Protocol, TransportOptions};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn start() -> (Runtime, Io) {
+    let rt = dapple_io::runtime().workers(1).build().unwrap();
+    let io = Io::of(&rt.handle());
+    (rt, io)
+}
+
+/// A color whose runtime is there until the other value is dropped.
+fn foreign() -> (Color, Runtime) {
+    let rt = Runtime::builder().workers(1).build().unwrap();
+    (rt.handle().new_color(), rt)
+}
+
+/// The peer sees the end, and not only after a limit of time of its own.
+fn sees_the_end(mut stream: &TcpStream) {
+    stream.set_read_timeout(Some(MINUTE)).unwrap();
+    let mut rest = Vec::new();
+    match stream.read_to_end(&mut rest) {
+        Ok(_) => {}
+        Err(e) => assert_eq!(e.kind(), ErrorKind::ConnectionReset, "{e}"),
+    }
+}
+
+fn polls(rt: &Runtime) -> u64 {
+    rt.metrics().polls()
+}
+
+#[test]
+fn n11_a_descriptor_of_an_ended_color_does_not_spin() {
+    let (net, io) = start();
+    let (color, compute) = foreign();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let readable = io.on_readable(&theirs, &color, |_| ()).unwrap();
+    let writable = io.on_writable(&theirs, &color, |_| ()).unwrap();
+    drop(compute);
+    ours.write_all(b"x").unwrap();
+    thread::sleep(Duration::from_millis(20));
+    let before = polls(&net);
+    thread::sleep(Duration::from_millis(200));
+    assert!(polls(&net) < before + 50, "{} polls", polls(&net) - before);
+    // The descriptor is free for others.
+    let (tx, rx) = mpsc::channel();
+    let _again = io.on_readable(&theirs, &net.handle().new_color(), move |_| {
+        let _ = tx.send(());
+    });
+    rx.recv_timeout(MINUTE).unwrap();
+    drop((readable, writable));
+}
+
+#[test]
+fn n11_a_listener_of_an_ended_color_closes() {
+    let (_net, io) = start();
+    let (color, compute) = foreign();
+    let accepting = Accepting::OnColor(color.clone());
+    let address = "127.0.0.1:0".parse().unwrap();
+    let listener =
+        io.listen(address, accepting.clone(), |stream, _| std::mem::forget(stream)).unwrap();
+    let first = TcpStream::connect(listener.local_addr()).unwrap();
+    compute.wait_idle();
+    drop(compute);
+    // The first one that comes finds it out; none waits for ever.
+    let begin = Instant::now();
+    loop {
+        match TcpStream::connect(listener.local_addr()) {
+            Ok(stream) => sees_the_end(&stream),
+            Err(e) if e.kind() == ErrorKind::ConnectionRefused => break,
+            Err(e) => panic!("{e}"),
+        }
+        assert!(begin.elapsed() < MINUTE);
+    }
+    // And none is made on it.
+    assert!(io.listen(address, accepting, |_, _| ()).is_err());
+    drop((first, listener));
+}
+
+struct Quiet;
+impl Protocol for Quiet {
+    fn on_data(&mut self, _: &mut Conn, _: &mut Cx) {}
+}
+
+#[test]
+fn n11_a_connection_of_an_ended_color_closes() {
+    let (net, io) = start();
+    for is_ended_before in [false, true] {
+        for keeps in [false, true] {
+            let (color, compute) = foreign();
+            let also = color.clone();
+            let (tx, connections) = mpsc::channel();
+            let tx = Mutex::new(tx);
+            let options = ConnOptions { idle_timeout: 2 * MINUTE, ..ConnOptions::default() };
+            let serve = move |stream: dapple_io::tcp::TcpStream, _: &mut Cx| {
+                tx.lock().unwrap().send(stream.serve(&also, options, Quiet)).unwrap();
+            };
+            let listener =
+                io.listen("127.0.0.1:0".parse().unwrap(), Accepting::PerWorker, serve).unwrap();
+            let mut compute = Some(compute);
+            if is_ended_before {
+                drop(compute.take());
+            }
+            let mut stream = TcpStream::connect(listener.local_addr()).unwrap();
+            let connection = connections.recv_timeout(MINUTE).unwrap();
+            let kept = keeps.then_some(connection);
+            if let Some(compute) = compute {
+                compute.wait_idle();
+                drop(compute);
+            }
+            // It may be closed already.
+            let _ = stream.write_all(b"is anybody there?");
+            sees_the_end(&stream);
+            drop((kept, listener));
+        }
+    }
+    drop(net);
+}
+
+#[test]
+fn n11_a_transport_of_an_ended_color_or_domain_closes() {
+    for is_domain in [true, false] {
+        let (net, io) = start();
+        let (color, compute) = foreign();
+        let options = TransportOptions::default();
+        let domain_on = if is_domain { compute.handle() } else { net.handle() };
+        let domain = Domain::builder().max_uncommitted(1).snapshot(&domain_on, ());
+        // It is full, and stays so.
+        let kept = Arc::new(Mutex::new(None));
+        let place = Arc::clone(&kept);
+        domain.anon_then(move |a| {
+            *place.lock().unwrap() = Some(a);
+            std::panic::resume_unwind(Box::new("kept"))
+        });
+        let (tx, transports) = mpsc::channel();
+        let tx = Mutex::new(tx);
+        let deliver = move |stream: dapple_io::tcp::TcpStream, cx: &mut Cx| {
+            let color = if is_domain { cx.new_color() } else { color.clone() };
+            let transport = stream.deliver_to(&color, options, &domain, |_, _, _| ());
+            tx.lock().unwrap().send(transport).unwrap();
+        };
+        let listener =
+            io.listen("127.0.0.1:0".parse().unwrap(), Accepting::PerWorker, deliver).unwrap();
+        let mut stream = TcpStream::connect(listener.local_addr()).unwrap();
+        stream.write_all(&[0, 0, 0, 1, 1]).unwrap();
+        let transport = transports.recv_timeout(MINUTE).unwrap();
+        thread::sleep(Duration::from_millis(20));
+        drop(compute);
+        let _ = stream.write_all(&[0, 0, 0, 1, 2]);
+        sees_the_end(&stream);
+        let begin = Instant::now();
+        while transport.send(&[0; 1_000]).is_ok() {
+            assert!(begin.elapsed() < MINUTE, "what is sent to nobody is refused");
+            thread::sleep(Duration::from_millis(1));
+        }
+        drop((kept, listener));
+    }
+}
+
+/// Handles that outlive the runtime keep no peer waiting.
+#[test]
+fn n11_handles_that_outlive_their_runtime_keep_no_peer() {
+    let (net, io) = start();
+    let (tx, connections) = mpsc::channel();
+    let tx = Mutex::new(tx);
+    let serve = move |stream: dapple_io::tcp::TcpStream, cx: &mut Cx| {
+        let connection = stream.serve(&cx.new_color(), ConnOptions::default(), Quiet);
+        tx.lock().unwrap().send(connection).unwrap();
+    };
+    let listener = io.listen("127.0.0.1:0".parse().unwrap(), Accepting::PerWorker, serve).unwrap();
+    let stream = TcpStream::connect(listener.local_addr()).unwrap();
+    let connection = connections.recv_timeout(MINUTE).unwrap();
+    net.wait_idle();
+    drop(net);
+    sees_the_end(&stream);
+    let refused = TcpStream::connect(listener.local_addr()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    assert!(io.listen("127.0.0.1:0".parse().unwrap(), Accepting::PerWorker, |_, _| ()).is_err());
+    let _ = stream.shutdown(Shutdown::Both);
+    drop((connection, listener));
+}

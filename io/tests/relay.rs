@@ -1,0 +1,272 @@
+//! N2, N6: both directions of a connection at once: a relay, pauses, and what a paused connection is told.
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use dapple::{Cx, Runtime};
+use dapple_io::Io;
+use dapple_io::tcp::{Accepting, CloseReason, Conn, ConnOptions, Connection, Listener, Protocol};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn start(workers: usize) -> (Runtime, Io) {
+    let rt = dapple_io::runtime().workers(workers).build().unwrap();
+    let io = Io::of(&rt.handle());
+    (rt, io)
+}
+
+/// One side of a relay. It takes nothing while the other side is congested; by `on_room`, or by `on_data`, as it likes.
+struct Side {
+    peer: Option<Connection<Side>>,
+    /// The peer waits for room here.
+    stopped: bool,
+    by_room: bool,
+}
+
+impl Side {
+    fn new(peer: Option<Connection<Side>>, by_room: bool) -> Side {
+        Side { peer, stopped: false, by_room }
+    }
+
+    fn room(&mut self, conn: &mut Conn) {
+        if self.stopped && !conn.is_congested() {
+            self.stopped = false;
+            self.peer.as_ref().unwrap().with(|_, conn, _| conn.resume());
+        }
+    }
+
+    fn pass_on(&mut self, conn: &mut Conn) {
+        let Some(peer) = &self.peer else { return conn.pause() };
+        let bytes = conn.input().to_vec();
+        if bytes.is_empty() {
+            return;
+        }
+        conn.consume(bytes.len());
+        peer.with(move |side, conn, _| {
+            conn.send(&bytes);
+            if conn.is_congested() {
+                side.stopped = true;
+                if let Some(source) = &side.peer {
+                    source.with(|_, conn, _| conn.pause());
+                }
+            }
+        });
+    }
+}
+
+impl Protocol for Side {
+    fn on_open(&mut self, conn: &mut Conn, _: &mut Cx) {
+        if self.peer.is_none() {
+            conn.pause();
+        }
+    }
+    fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
+        if !self.by_room {
+            self.room(conn);
+        }
+        self.pass_on(conn);
+    }
+    fn on_room(&mut self, conn: &mut Conn, cx: &mut Cx) {
+        match self.by_room {
+            true => self.room(conn),
+            false => self.on_data(conn, cx),
+        }
+    }
+    fn on_close(&mut self, _: &CloseReason, _: &mut Cx) {
+        if let Some(peer) = self.peer.take() {
+            peer.with(|_, conn, _| conn.close());
+        }
+    }
+}
+
+fn relay(io: &Io, target: SocketAddr, by_room: bool) -> Listener {
+    let also = io.clone();
+    let options = ConnOptions { high_water: 64 * 1024, ..ConnOptions::default() };
+    io.listen("127.0.0.1:0".parse().unwrap(), Accepting::PerWorker, move |stream, cx| {
+        let color = cx.new_color();
+        let client = stream.serve(&color, options, Side::new(None, by_room));
+        let (io, c) = (also.clone(), color.clone());
+        let connect = move || TcpStream::connect(target);
+        cx.handle().offload_then(&color, connect, move |stream, _| {
+            let stream = io.adopt(stream.unwrap().unwrap()).unwrap();
+            let server = stream.serve(&c, options, Side::new(Some(client.clone()), by_room));
+            client.with(move |side, conn, _| {
+                side.peer = Some(server);
+                conn.resume();
+            });
+        });
+    })
+    .unwrap()
+}
+
+/// Echoes, through a small window, as somebody who takes only as much as it can give.
+fn echo(mut stream: TcpStream) {
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(n @ 1..) = stream.read(&mut buffer) {
+        if stream.write_all(&buffer[..n]).is_err() {
+            return;
+        }
+    }
+    let _ = stream.shutdown(Shutdown::Write);
+}
+
+#[test]
+fn n6_a_relay_in_both_directions_at_once_does_not_stop() {
+    const BYTES: usize = 8_000_000;
+    for by_room in [false, true] {
+        let (_rt, io) = start(2);
+        let target = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = target.local_addr().unwrap();
+        thread::spawn(move || {
+            target.incoming().flatten().for_each(|s| drop(thread::spawn(|| echo(s))))
+        });
+        let listener = relay(&io, address, by_room);
+        let clients: Vec<_> = (0..3)
+            .map(|_| {
+                let stream = TcpStream::connect(listener.local_addr()).unwrap();
+                stream.set_read_timeout(Some(MINUTE)).unwrap();
+                stream.set_write_timeout(Some(MINUTE)).unwrap();
+                let mut writer = stream.try_clone().unwrap();
+                let writes = thread::spawn(move || writer.write_all(&vec![b'y'; BYTES]));
+                let reads = thread::spawn(move || {
+                    let mut all = vec![0; BYTES];
+                    (&stream).read_exact(&mut all).map(|()| all.iter().all(|b| *b == b'y'))
+                });
+                (writes, reads)
+            })
+            .collect();
+        for (writes, reads) in clients {
+            writes.join().unwrap().expect("all is taken");
+            assert!(reads.join().unwrap().expect("all comes back"));
+        }
+    }
+}
+
+/// Is paused, and tells how it ended.
+struct Paused(mpsc::Sender<String>, bool);
+impl Protocol for Paused {
+    fn on_open(&mut self, conn: &mut Conn, _: &mut Cx) {
+        conn.pause();
+        if self.1 {
+            conn.send(b"something");
+        }
+    }
+    fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
+        assert!(!conn.is_paused());
+    }
+    fn on_eof(&mut self, conn: &mut Conn, _: &mut Cx) {
+        // It has more to say, some time.
+        conn.pause();
+    }
+    fn on_close(&mut self, why: &CloseReason, _: &mut Cx) {
+        let _ = self.0.send(format!("{why:?}"));
+    }
+}
+
+#[test]
+fn n5_a_paused_connection_is_told_that_its_peer_has_reset_it() {
+    for sends in [false, true] {
+        let (_rt, io) = start(1);
+        let (tx, rx) = mpsc::channel();
+        let tx = Mutex::new(tx);
+        let serve = move |stream: dapple_io::tcp::TcpStream, cx: &mut Cx| {
+            let paused = Paused(tx.lock().unwrap().clone(), sends);
+            stream.serve(&cx.new_color(), ConnOptions::default(), paused);
+        };
+        let listener =
+            io.listen("127.0.0.1:0".parse().unwrap(), Accepting::PerWorker, serve).unwrap();
+        for unread in [false, true] {
+            let mut stream = TcpStream::connect(listener.local_addr()).unwrap();
+            if unread {
+                stream.write_all(b"not read").unwrap();
+            }
+            thread::sleep(Duration::from_millis(10));
+            socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+            drop(stream);
+            let why = rx.recv_timeout(MINUTE).expect("it is told");
+            assert!(why.contains("ConnectionReset"), "{why}");
+        }
+    }
+}
+
+/// A half-closed peer is not gone; one that resets after that is.
+#[test]
+fn n5_a_connection_that_has_read_the_end_is_told_of_a_reset() {
+    let (_rt, io) = start(1);
+    let (tx, rx) = mpsc::channel();
+    let tx = Mutex::new(tx);
+    struct Waits(mpsc::Sender<String>);
+    impl Protocol for Waits {
+        fn on_data(&mut self, _: &mut Conn, _: &mut Cx) {}
+        fn on_eof(&mut self, _: &mut Conn, _: &mut Cx) {
+            self.0.send("end".to_owned()).unwrap();
+        }
+        fn on_close(&mut self, why: &CloseReason, _: &mut Cx) {
+            let _ = self.0.send(format!("{why:?}"));
+        }
+    }
+    let serve = move |stream: dapple_io::tcp::TcpStream, cx: &mut Cx| {
+        let waits = Waits(tx.lock().unwrap().clone());
+        stream.serve(&cx.new_color(), ConnOptions::default(), waits);
+    };
+    let listener = io.listen("127.0.0.1:0".parse().unwrap(), Accepting::PerWorker, serve).unwrap();
+    let stream = TcpStream::connect(listener.local_addr()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(rx.recv_timeout(MINUTE).unwrap(), "end");
+    assert!(rx.recv_timeout(Duration::from_millis(20)).is_err(), "it stays");
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+    let why = rx.recv_timeout(MINUTE).expect("it is told");
+    // What the system calls it depends on how far the connection has come.
+    assert!(why.contains("ConnectionReset") || why.contains("BrokenPipe"), "{why}");
+}
+
+/// N3: a connection that the system has accepted is served, also if the listener is dropped then.
+#[test]
+fn n3_a_listener_that_is_dropped_serves_who_is_connected() {
+    for accepting in ["each", "one"] {
+        let (rt, io) = start(2);
+        for round in 0..20 {
+            let (go, wait) = mpsc::channel::<()>();
+            let (begun, has_begun) = mpsc::channel();
+            let accepting = match accepting {
+                "each" => Accepting::PerWorker,
+                _ => Accepting::OnColor(rt.handle().default_color()),
+            };
+            let greet = |stream: dapple_io::tcp::TcpStream, cx: &mut Cx| {
+                struct Greets;
+                impl Protocol for Greets {
+                    fn on_open(&mut self, conn: &mut Conn, _: &mut Cx) {
+                        conn.send(b"hi");
+                        conn.close();
+                    }
+                    fn on_data(&mut self, _: &mut Conn, _: &mut Cx) {}
+                }
+                stream.serve(&cx.new_color(), ConnOptions::default(), Greets);
+            };
+            // So that what comes waits in the system.
+            if round % 2 == 0 {
+                rt.handle().post_default(move |_| {
+                    begun.send(()).unwrap();
+                    let _ = wait.recv();
+                });
+                has_begun.recv().unwrap();
+            }
+            let listener = io.listen("127.0.0.1:0".parse().unwrap(), accepting, greet).unwrap();
+            let streams: Vec<_> =
+                (0..20).map(|_| TcpStream::connect(listener.local_addr()).unwrap()).collect();
+            let address = listener.local_addr();
+            drop(listener);
+            drop(go);
+            assert!(TcpStream::connect(address).is_err(), "it listens no more");
+            for mut stream in streams {
+                stream.set_read_timeout(Some(MINUTE)).unwrap();
+                let mut said = String::new();
+                stream.read_to_string(&mut said).expect("no reset");
+                assert_eq!(said, "hi");
+            }
+        }
+    }
+}
