@@ -1,7 +1,9 @@
 //! Which tickets an async task holds, so that a debug build notices a wait that could stop the order (I15).
 //!
 //! An event may wait for those with smaller tickets of its own domain: they do not wait for it. While a domain's task is polled, a
-//! thread-local leads to the tickets that it holds; whoever waits for another event compares. A release build keeps none of this.
+//! thread-local leads to the tickets that it holds; whoever waits for another event compares. A token may be sent to another thread, and
+//! end its event there; so there is a table of all that are held, which leads from a ticket to its holder. A release build keeps none of
+//! this.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,7 +15,7 @@ use super::contexts::{AnonCx, MayGlobal, NoneCx};
 use super::inner::DomainPtr;
 
 /// An event's place: which domain, and which ticket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
     domain: usize,
     ticket: u64,
@@ -56,24 +58,51 @@ impl<S: Send + Sync + 'static> Gives for NoneCx<S, MayGlobal> {
 #[cfg(debug_assertions)]
 mod tickets {
     use std::cell::RefCell;
+    use std::collections::HashMap;
+    use std::sync::{Arc, LazyLock};
 
     use super::Place;
+    use crate::sync::{Mutex, lock};
+
+    /// The tickets that one task holds.
+    pub(super) type Held = Arc<Mutex<Vec<Place>>>;
 
     thread_local! {
-        /// Of the task that is polled.
-        static HELD: RefCell<Option<Vec<Place>>> = const { RefCell::new(None) };
+        /// Those of the task that is polled.
+        static POLLED: RefCell<Option<Held>> = const { RefCell::new(None) };
     }
 
-    pub(super) fn swap(tickets: Option<Vec<Place>>) -> Option<Vec<Place>> {
-        HELD.with(|held| held.replace(tickets))
+    /// Who holds a ticket. Tickets are numbered anew in each domain, and a place of memory may be another domain's later: the last
+    /// one to hold it counts.
+    static HOLDERS: LazyLock<Mutex<HashMap<Place, Held>>> = LazyLock::new(Mutex::default);
+
+    pub(super) fn swap(held: Option<Held>) -> Option<Held> {
+        POLLED.with(|polled| polled.replace(held))
     }
 
-    pub(super) fn change(f: impl FnOnce(&mut Vec<Place>)) {
-        HELD.with(|held| {
-            if let Some(held) = held.borrow_mut().as_mut() {
-                f(held);
-            }
-        });
+    fn polled() -> Option<Held> {
+        POLLED.with(|polled| polled.borrow().clone())
+    }
+
+    /// The task that is polled holds it.
+    pub(super) fn begins(place: Place) {
+        if let Some(held) = polled() {
+            lock(&held).push(place);
+            lock(&HOLDERS).insert(place, held);
+        }
+    }
+
+    /// Whoever holds it does not any more.
+    pub(super) fn ends(place: Place) {
+        let holder = lock(&HOLDERS).remove(&place);
+        if let Some(held) = holder {
+            lock(&held).retain(|other| *other != place);
+        }
+    }
+
+    /// What the task that is polled holds that is such.
+    pub(super) fn find(is_it: impl Fn(&Place) -> bool) -> Option<Place> {
+        polled().and_then(|held| lock(&held).iter().find(|place| is_it(place)).copied())
     }
 }
 
@@ -83,13 +112,8 @@ impl Place {
     pub(crate) fn check(self) {
         #[cfg(debug_assertions)]
         {
-            let mut wrong = None;
-            tickets::change(|held| {
-                wrong = held
-                    .iter()
-                    .find(|h| h.domain != self.domain || h.ticket < self.ticket)
-                    .copied();
-            });
+            let is_wrong = |h: &Place| h.domain != self.domain || h.ticket < self.ticket;
+            let wrong = tickets::find(is_wrong);
             if let Some(held) = wrong {
                 let what = match held.domain == self.domain {
                     true => "a later event of the same domain",
@@ -103,54 +127,61 @@ impl Place {
     /// The task holds the ticket.
     pub(super) fn begins(self) {
         #[cfg(debug_assertions)]
-        tickets::change(|held| held.push(self));
+        tickets::begins(self);
     }
 
     /// It does not any more.
     #[inline]
     pub(super) fn ends(&self) {
         #[cfg(debug_assertions)]
-        tickets::change(|held| held.retain(|place| place != self));
+        tickets::ends(*self);
     }
 }
+
+#[cfg(debug_assertions)]
+type HeldByTask = tickets::Held;
+#[cfg(not(debug_assertions))]
+type HeldByTask = ();
 
 pin_project_lite::pin_project! {
     /// A domain's task, with the tickets that it holds.
     pub(super) struct Holding<F> {
         #[pin]
         future: F,
-        held: Option<Vec<Place>>,
+        held: HeldByTask,
     }
 }
 
 impl<F> Holding<F> {
     /// Makes the future of a task that holds a ticket, which may be given up in that already.
     pub(super) fn make(place: Place, make: impl FnOnce() -> F) -> Self {
-        let mut held = cfg!(debug_assertions).then(|| vec![place]);
-        let future = while_held(&mut held, make);
+        let held = HeldByTask::default();
+        let future = while_held(&held, || {
+            place.begins();
+            make()
+        });
         Holding { future, held }
     }
 }
 
-/// Runs `f` while the calling thread holds these tickets, which may be others afterwards.
+/// Runs `f` while the calling thread polls the task that holds these tickets.
 #[inline]
-fn while_held<R>(held: &mut Option<Vec<Place>>, f: impl FnOnce() -> R) -> R {
+fn while_held<R>(held: &HeldByTask, f: impl FnOnce() -> R) -> R {
     #[cfg(debug_assertions)]
     {
-        /// Gives the tickets back, also if it panics.
-        struct Back<'a>(&'a mut Option<Vec<Place>>, Option<Vec<Place>>);
-        impl Drop for Back<'_> {
+        /// The outer task again, also if it panics.
+        struct Back(Option<HeldByTask>);
+        impl Drop for Back {
             fn drop(&mut self) {
-                *self.0 = tickets::swap(self.1.take());
+                tickets::swap(self.0.take());
             }
         }
-        let outer = tickets::swap(held.take());
-        let _back = Back(held, outer);
+        let _back = Back(tickets::swap(Some(std::sync::Arc::clone(held))));
         f()
     }
     #[cfg(not(debug_assertions))]
     {
-        let _ = held;
+        let () = *held;
         f()
     }
 }
@@ -160,6 +191,7 @@ impl<F: Future> Future for Holding<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        while_held(this.held, || this.future.poll(cx))
+        let future = this.future;
+        while_held(this.held, || future.poll(cx))
     }
 }

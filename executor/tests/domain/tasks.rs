@@ -323,6 +323,43 @@ fn i15_a_ticket_holder_that_waits_for_another_domain_or_a_later_event_panics() {
 }
 
 #[test]
+fn i15_a_token_that_ends_somewhere_else_is_held_no_more() {
+    let rt = runtime(2);
+    let h = rt.handle();
+    let (d, other) = (Domain::snapshot(&h, 0), Domain::snapshot(&h, 0));
+    for of_none in [false, true] {
+        let (h, other) = (h.clone(), other.clone());
+        let task = d.spawn(move |none| async move {
+            // An event on another worker ends it.
+            let ended = match of_none {
+                true => h.new_color().call(move |_| drop(none.commit())),
+                false => {
+                    let (_, anon) = none.global(|g| *g.state_mut() += 1).await?;
+                    h.new_color().call(move |_| drop(anon.commit()))
+                }
+            };
+            ended.await?;
+            other.spawn_none(|none| async move { none.commit().await }).await?
+        });
+        assert_eq!(task.join().unwrap(), Ok(()));
+    }
+    // So does a thread that is no worker.
+    let (to, tokens) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
+    let ends = std::thread::spawn(move || tokens.into_iter().for_each(|end| end()));
+    let task = d.spawn(move |none| async move {
+        let (ended, is_ended) = mpsc::channel();
+        let _ = to.send(Box::new(move || {
+            drop(none.commit());
+            ended.send(()).unwrap();
+        }));
+        is_ended.recv().unwrap();
+        other.spawn_none(|none| async move { none.commit().await }).await?
+    });
+    assert_eq!(task.join().unwrap(), Ok(()));
+    ends.join().unwrap();
+}
+
+#[test]
 fn e11_async_events_end_with_the_runtime() {
     for workers in [1, 2] {
         let rt = runtime(workers);
