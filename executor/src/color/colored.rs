@@ -82,7 +82,7 @@ impl<T> Reach<T> {
         // SAFETY: by contract the value is there until the event has ended, and no other event of the color runs.
         let inner = unsafe { self.0.as_ref() };
         if inner.is_poisoned() {
-            cx.local().count_dropped(1);
+            cx.local().count_skipped();
             return None;
         }
         let mut borrow = inner.borrow();
@@ -102,7 +102,7 @@ impl<T> Reach<T> {
         // SAFETY: by contract the value is there until the event has ended.
         let inner = unsafe { self.0.as_ref() };
         if inner.is_poisoned() {
-            cx.local().count_dropped(1);
+            cx.local().count_skipped();
             return None;
         }
         // SAFETY: no exclusive event of the color runs, so nobody has the value by `&mut`.

@@ -215,7 +215,7 @@ where
     let event = move |cx: &mut Cx| {
         // SAFETY: this is the set's event, which has all the colors; the parts were checked below, before it was posted.
         if !unsafe { V::run(reach, f, cx) } {
-            cx.local().count_dropped(1);
+            cx.local().count_skipped();
         }
     };
     values.with_parts(|requests, parts| {

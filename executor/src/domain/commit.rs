@@ -17,6 +17,7 @@ use crate::cx::Cx;
 use crate::event::{Event, Step};
 use crate::metrics::{Measure, Sample};
 use crate::runtime::core::{Core, Phase};
+use crate::task::error::JoinError;
 
 thread_local! {
     /// Actions are dropped because poison covers their event.
@@ -44,6 +45,7 @@ impl<S: Send + Sync + 'static> Commit<S> {
     pub(super) fn carry_out(self, cx: Option<&mut Cx>, batch: &mut Batch<S>) {
         let Commit { domain, actions, covered, ready, .. } = self;
         let core = &domain.core;
+        let mut outcome = if covered { Err(JoinError::poisoned()) } else { Ok(()) };
         match cx {
             Some(cx) if !covered && core.phase() < Phase::Stopping => {
                 if ready != 0 {
@@ -56,6 +58,8 @@ impl<S: Send + Sync + 'static> Commit<S> {
             _ => {
                 if !covered && !actions.is_empty() {
                     core.count_dropped(1);
+                    core.count_in_vain(1);
+                    outcome = Err(JoinError::cancelled());
                 }
                 // A drop may discard what another domain has deferred.
                 let outer = COVERED.replace(covered);
@@ -63,10 +67,14 @@ impl<S: Send + Sync + 'static> Commit<S> {
                 COVERED.set(outer);
             }
         }
-        domain.store.with(|store| {
-            store.committed();
+        let over = domain.store.with(|store| {
+            let over = store.committed();
             domain.collect(store, batch);
+            over
         });
+        if let Some(fate) = over.and_then(|kept| kept.fate) {
+            fate.decide(outcome);
+        }
     }
 
     pub(super) fn into_event(self, core: &Core) -> NonNull<Event> {

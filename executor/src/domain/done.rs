@@ -8,6 +8,7 @@
 
 use std::ptr::NonNull;
 
+use super::held::Place;
 use super::inner::own_event;
 use super::stretch::Stretch;
 use crate::cx::Cx;
@@ -24,12 +25,12 @@ pub struct Done {
     event: NonNull<Event>,
     /// Kept by the domain, which the token in the event keeps.
     core: NonNull<Core>,
-    /// How to be told that what it does has come to its end, if it has one.
+    /// What is known of the end that it is, if it is one.
     notice: Option<Notice>,
 }
 
-/// Has a promise kept when what the event does has come to its end; see [`Done::with_notice`].
-type Notice = unsafe fn(NonNull<Event>, Promise<()>);
+/// Has a promise, if there is one, kept when the event has come to its end, and says which event it is; see [`Done::with_notice`].
+type Notice = unsafe fn(NonNull<Event>, Option<Promise<()>>) -> Place;
 
 // SAFETY: what the event holds is Send.
 unsafe impl Send for Done {}
@@ -88,12 +89,10 @@ impl Done {
         self
     }
 
-    /// Has the promise kept when it has come to its end. False: it has none to wait for.
-    pub(super) fn notify(&mut self, promise: Promise<()>) -> bool {
-        let Some(notice) = self.notice.take() else { return false };
+    /// Has the promise kept when it has come to its end, which is that of this event. `None`: it has none to wait for.
+    pub(super) fn notify(&mut self, promise: Promise<()>) -> Option<Place> {
         // SAFETY: the event is ours, has not run, and holds what the notice is for.
-        unsafe { notice(self.event, promise) };
-        true
+        self.notice.map(|notice| unsafe { notice(self.event, Some(promise)) })
     }
 
     fn into_event(self) -> NonNull<Event> {
@@ -141,6 +140,10 @@ impl Done {
 
 impl Drop for Done {
     fn drop(&mut self) {
+        if let Some(notice) = self.notice {
+            // SAFETY: the event is ours, has not run, and holds what the notice is for.
+            unsafe { notice(self.event, None) }.leaves();
+        }
         // Once it is queued, what it holds may go at any time, and the core with it.
         // SAFETY: the domain counts on the core, and the event keeps the domain.
         let core = crate::runtime::core::CoreRef::of(unsafe { self.core.as_ref() });

@@ -144,7 +144,7 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
                 (kept.left_global, kept.ready) = (false, 0);
                 // Once nothing runs any more, what is dropped is counted where it is dropped.
                 batch.covered += u64::from(covered && self.core.phase() < Phase::Stopping);
-                if actions.is_empty() && ready == 0 {
+                if actions.is_empty() && ready == 0 && kept.fate.is_none() {
                     store.committed();
                 } else {
                     batch.commit = Some(Commit { domain: self, ticket, actions, covered, ready });
@@ -190,6 +190,8 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
         loop {
             next = next.or(batch.queue(core, own));
             if batch.covered > 0 {
+                // Each has begun, and the event of its first step is counted.
+                core.count_in_vain(batch.covered);
                 core.count_dropped(std::mem::take(&mut batch.covered));
             }
             if batch.exceeded > 0 {

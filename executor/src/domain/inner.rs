@@ -13,6 +13,7 @@ use std::sync::Arc;
 use dapple_colors::{Mode, Ticket};
 
 use super::actions::Actions;
+use super::fate::Fate;
 use super::store::{Handles, Store, Version};
 use super::watch::Found;
 use crate::cx::Cx;
@@ -38,6 +39,8 @@ pub(super) struct Deferred {
     pub(super) ready: u64,
     /// Where it was posted.
     pub(super) site: &'static Location<'static>,
+    /// For the task that it is, if it is one.
+    pub(super) fate: Option<Arc<Fate>>,
 }
 
 pub(super) type DomainStore<S> = Store<S, Waiting, Deferred>;
@@ -65,7 +68,7 @@ pub(super) const READ: usize = 1;
 impl Deferred {
     #[inline]
     pub(super) fn new(site: &'static Location<'static>) -> Self {
-        Deferred { actions: Actions::default(), left_global: false, ready: 0, site }
+        Deferred { actions: Actions::default(), left_global: false, ready: 0, site, fate: None }
     }
 }
 

@@ -31,6 +31,8 @@ mod dynamic;
 #[cfg(not(loom))]
 mod engine;
 #[cfg(not(loom))]
+mod fate;
+#[cfg(not(loom))]
 mod handle;
 #[cfg(not(loom))]
 pub(crate) mod held;

@@ -1,12 +1,14 @@
 //! The parts of an event: closures that run in one context, and the events that they wait in.
 
 use std::panic::Location;
+use std::sync::Arc;
 
 use dapple_colors::Ticket;
 
 use super::contexts::{AnonCx, GlobalCx, InAnon, InGlobal, InNone, NoneCx, Rights};
 use super::done::Done;
 use super::dynamic::DynCx;
+use super::fate::Fate;
 use super::inner::{DomainPtr, SKIP, Waiting};
 use super::token::{Last, Token};
 use crate::cx::Cx;
@@ -20,15 +22,23 @@ pub(super) trait Part<S: Send + Sync + 'static>: Send + 'static {
     fn run(self, token: Token<S>, cx: &mut Cx);
     /// It will be dropped unrun, as poison covers the event.
     fn is_covered(&mut self) {}
+    /// Who is to be told what becomes of the event.
+    #[inline]
+    fn fate(&self) -> Option<Arc<Fate>> {
+        None
+    }
 }
 
 /// A part that waits in an event: for its context, for its ticket, or for a worker.
 pub(super) struct Continue<S: Send + Sync + 'static, K> {
     pub(super) domain: DomainPtr<S>,
-    /// The number of the ticket. 0: a sub-event, to which it comes as the word of its step.
+    /// The number of the ticket, perhaps with [`LATER`]. 0: a sub-event, to which it comes as the word of its step.
     pub(super) ticket: u64,
     pub(super) part: K,
 }
+
+/// Not the first step of an event that was posted. No ticket's number is so great.
+pub(super) const LATER: u64 = 1 << 63;
 
 impl<S: Send + Sync + 'static, K: Part<S>> Continue<S, K> {
     /// As an event; see [`Event::write_step`].
@@ -54,11 +64,20 @@ impl<S: Send + Sync + 'static, K: Part<S>> Continue<S, K> {
         unsafe { self.write(local.take_memory(), site, local.stamp()) }
     }
 
+    /// Is it a part of an event whose first step has run?
+    fn is_later(&self, word: *mut ()) -> bool {
+        match self.ticket {
+            // A sub-event is one for itself, unless it ends with the one before.
+            0 => word.addr() == SKIP,
+            ticket => ticket & LATER != 0,
+        }
+    }
+
     /// The token, and the part. `None`: a sub-event that never got a ticket.
     #[inline]
     fn open(self, word: *mut ()) -> (Option<Token<S>>, K) {
         let Continue { domain, ticket, part } = self;
-        let (number, version) = match ticket {
+        let (number, version) = match ticket & !LATER {
             // No sub-event has the first ticket, so its number is not `SKIP`.
             0 if word.addr() == SKIP => (0, word),
             0 => (word.addr() as u64, std::ptr::null_mut()),
@@ -72,17 +91,19 @@ impl<S: Send + Sync + 'static, K: Part<S>> Continue<S, K> {
 
 impl<S: Send + Sync + 'static, K: Part<S>> Step for Continue<S, K> {
     fn run(mut self, word: *mut (), cx: &mut Cx) {
+        let is_over = cx.local().core.phase() >= Phase::Stopping;
         if word.addr() == SKIP {
-            self.part.is_covered();
             // Poison covers it. Its place goes when what it was has been dropped; it is counted at its commit, unless there
             // is none.
-            let is_over = cx.local().core.phase() >= Phase::Stopping;
-            cx.local().count_dropped(u64::from(is_over));
+            self.part.is_covered();
+            if is_over {
+                cx.local().count_skipped();
+            }
             return self.discard(word);
         }
-        if cx.local().core.phase() >= Phase::Stopping {
+        if is_over {
             // An earlier event's actions may have been dropped already, so this one must not act (E11, I9).
-            cx.local().count_dropped(1);
+            cx.local().count_skipped();
             return self.discard(word);
         }
         let count = &cx.local().domain_events;
@@ -92,6 +113,10 @@ impl<S: Send + Sync + 'static, K: Part<S>> Step for Continue<S, K> {
     }
 
     fn discard(self, word: *mut ()) {
+        if self.is_later(word) {
+            // The event is counted as dropped, so its first step ran in vain; or this one did.
+            self.domain.core.count_in_vain(1);
+        }
         let (token, part) = self.open(word);
         Last::drop_before(part, token);
     }

@@ -92,6 +92,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
             Some(local) => (local.take_memory(), local.stamp()),
             None => (core.events.take_outside().cast(), core.stamp_outside()),
         };
+        let mut kept = Deferred::new(site);
+        kept.fate = part.fate();
         // Made before the lock is taken, and completed under it.
         let step = Continue { domain, ticket: 0, part };
         // SAFETY: the memory is fresh or recycled.
@@ -107,7 +109,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
             batch.exceeded = u64::from(is_full);
             // SAFETY: the event is ours, and holds this.
             let number = unsafe { &mut (*Event::step::<Continue<S, K>>(event)).ticket };
-            let entered = entry.take(domain, store, Waiting(event), number, &mut batch, site);
+            let entered = entry.take(domain, store, Waiting(event), number, &mut batch, kept);
             ticket = *number;
             entered
         });
@@ -156,9 +158,8 @@ impl Entry {
         event: Waiting,
         number: &mut u64,
         batch: &mut Batch<S>,
-        site: &'static Location<'static>,
+        mut kept: Deferred,
     ) -> Entered {
-        let mut kept = Deferred::new(site);
         if self.wants == Context::None {
             *number = store.take_ticket(self.highest, kept).number();
             return Entered::Runs;

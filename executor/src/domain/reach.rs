@@ -175,7 +175,13 @@ impl<T: held::Gives> Future for Reaching<T> {
         }
         let outcome = this.packet.poll(cx);
         if let Poll::Ready(outcome) = &outcome {
-            this.place.take().inspect(Place::ends);
+            if let Some(place) = this.place.take() {
+                place.ends();
+                match outcome {
+                    Ok(token) => place.comes_back(token.place()),
+                    Err(_) => place.is_told(),
+                }
+            }
             if let Ok(token) = outcome {
                 token.place().begins();
             }
@@ -209,6 +215,7 @@ where
 {
     let place = token.place();
     let (promise, packet) = promise();
+    place.leaves();
     // Dropped, it is queued.
     drop(token.then(what, part(promise), site));
     // The task still waits for it.
@@ -300,7 +307,8 @@ commits!(AnonCx[]);
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Committing(Option<CommitPacket>);
 
-struct CommitPacket(Arc<Packet<()>>);
+/// Which event it is of, too.
+struct CommitPacket(Arc<Packet<()>>, Place);
 
 impl std::fmt::Debug for CommitPacket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -316,7 +324,7 @@ impl IntoFuture for Done {
     /// poison, or the runtime stops. After anything else it ends at once.
     fn into_future(mut self) -> Committing {
         let (promise, packet) = promise();
-        let committing = self.notify(promise).then_some(CommitPacket(packet));
+        let committing = self.notify(promise).map(|place| CommitPacket(packet, place));
         drop(self);
         Committing(committing)
     }
@@ -327,7 +335,13 @@ impl Future for Committing {
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         match &self.0 {
-            Some(packet) => packet.0.poll(cx),
+            Some(CommitPacket(packet, place)) => {
+                let outcome = packet.poll(cx);
+                if let Poll::Ready(Err(_)) = outcome {
+                    place.is_told();
+                }
+                outcome
+            }
             None => Poll::Ready(Ok(())),
         }
     }

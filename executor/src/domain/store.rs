@@ -307,11 +307,10 @@ impl<S, W, D> Store<S, W, D> {
         (abandoned, freed)
     }
 
-    /// What the last [`Decision::Commit`] was about has been done.
+    /// What the last [`Decision::Commit`] was about has been done. The answer is what was kept with the ticket, if nothing follows.
     #[inline]
-    pub(crate) fn committed(&mut self) {
-        // What was kept has nothing left to say.
-        drop(self.order.committed());
+    pub(crate) fn committed(&mut self) -> Option<D> {
+        self.order.committed().map(|kept| kept.data)
     }
 
     #[inline]

@@ -10,8 +10,10 @@
 
 use std::future::Future;
 use std::panic::Location;
+use std::sync::Arc;
 
 use super::contexts::{MayAnon, MayGlobal, NoneCx, NoneOnly, Rights};
+use super::fate::{Fate, Fated};
 use super::handle::Domain;
 use super::held::{Holding, Place};
 use super::part::Part;
@@ -30,6 +32,7 @@ struct Begin<R, F, T> {
     f: F,
     key: Key,
     promise: Promise<T>,
+    fate: Arc<Fate>,
     site: &'static Location<'static>,
     rights: std::marker::PhantomData<fn(R)>,
 }
@@ -43,7 +46,7 @@ where
     Fut::Output: Send + 'static,
 {
     fn run(self, token: Token<S>, cx: &mut Cx) {
-        let Begin { f, key, mut promise, site, .. } = self;
+        let Begin { f, key, mut promise, fate, site, .. } = self;
         let core = &cx.local().core;
         if !core.tasks.has(key) {
             // Aborted before it began.
@@ -52,13 +55,19 @@ where
         promise.panics();
         let gone = Gone(core, Some(key));
         let place = token.place();
-        let future = Holding::make(place, || f(NoneCx::new(token)));
+        let at = CoreRef::of(core);
+        let future =
+            Holding::make(place, || Fated::make(fate, place, at, || f(NoneCx::new(token))));
         promise.goes_on();
         gone.made();
         match is_large::<Fut>() {
             true => spawn_reserved(core, None, key, Box::pin(future), promise, site),
             false => spawn_reserved(core, None, key, future, promise, site),
         }
+    }
+
+    fn fate(&self) -> Option<Arc<Fate>> {
+        Some(Arc::clone(&self.fate))
     }
 }
 
@@ -96,7 +105,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
         let key = core.tasks.reserve(core);
         let core = CoreRef::of(core);
         let rights = std::marker::PhantomData::<fn(R)>;
-        let ticket = self.post(Entry::of::<R>(), Begin { f, key, promise, site, rights }, site);
+        let begin = Begin { f, key, promise, fate: Fate::new(), site, rights };
+        let ticket = self.post(Entry::of::<R>(), begin, site);
         let waits_for = ticket.map(|ticket| Place::new(self.0, ticket));
         if waits_for.is_none() {
             core.tasks.abort(key);
@@ -114,7 +124,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
     /// # Errors
     ///
     /// The handle says that the event panicked, or was aborted. Poison does not end the future: what waits for a section or a commit is
-    /// told by these, and passes it on.
+    /// told by these, and passes it on. If the future does not await its commit, the handle waits for it, and says that the event was
+    /// poisoned if nothing of what it deferred will run. A token that was given to somebody else is not waited for.
     ///
     /// # Examples
     ///

@@ -16,7 +16,7 @@ use super::done::Done;
 use super::engine::Batch;
 use super::held::Place;
 use super::inner::{DomainPtr, DomainStore, READ, Waiting, core_of};
-use super::part::{Continue, Part};
+use super::part::{Continue, LATER, Part};
 use super::store::{Freed, Version};
 use crate::cx::Cx;
 use crate::event::{Event, Step};
@@ -134,7 +134,8 @@ impl<S: Send + Sync + 'static> Token<S> {
         let mut batch = Batch::new();
         let is_done = domain.store.with(|store| {
             let kept = store.data(ticket);
-            if is_plain && kept.actions.is_empty() && store.commit_at_once(ticket, &mut copy) {
+            let is_plain = is_plain && kept.actions.is_empty() && kept.fate.is_none();
+            if is_plain && store.commit_at_once(ticket, &mut copy) {
                 return true;
             }
             let kept = store.data(ticket);
@@ -298,6 +299,7 @@ impl<S: Send + Sync + 'static, K: Part<S>> Step for Act<S, K> {
 
     fn discard(self, _: *mut ()) {
         self.token.domain.core.count_dropped(1);
+        self.token.domain.core.count_in_vain(1);
         Last::drop_before(self.part, Some(self.token));
     }
 }
@@ -351,7 +353,8 @@ impl<S: Send + Sync + 'static> Token<S> {
     ) {
         let (domain, ticket, actions, copy) = self.dismantle();
         let core = core_of(cx);
-        let with = Continue { domain, ticket: ticket.number(), part }.into_event(cx, site);
+        let ticket_number = ticket.number() | LATER;
+        let with = Continue { domain, ticket: ticket_number, part }.into_event(cx, site);
         let mut batch = Batch::new();
         let freed = domain.store.with(|store| {
             store.data(ticket).actions.append(actions);
@@ -392,16 +395,19 @@ impl Drop for Told {
 }
 
 impl<S: Send + Sync + 'static> End<S> {
-    /// Has a promise kept when the event has committed, after everything that it has deferred.
+    /// Has a promise kept when the event has committed, after everything that it has deferred. Also: which event it is.
     ///
     /// # Safety
     ///
     /// The event is the caller's, and holds an `End<S>` that has not been consumed.
-    unsafe fn notify(event: NonNull<Event>, promise: Promise<()>) {
+    unsafe fn notify(event: NonNull<Event>, promise: Option<Promise<()>>) -> Place {
         // SAFETY: by contract.
         let end = unsafe { &mut *Event::step::<Self>(event) };
-        let told = Told(Some(promise));
-        end.0.defer(move |_| told.tell(), Location::caller());
+        if let Some(promise) = promise {
+            let told = Told(Some(promise));
+            end.0.defer(move |_| told.tell(), Location::caller());
+        }
+        end.0.place()
     }
 }
 
@@ -412,6 +418,7 @@ impl<S: Send + Sync + 'static> Step for End<S> {
 
     fn discard(self, _: *mut ()) {
         self.0.domain.core.count_dropped(1);
+        self.0.domain.core.count_in_vain(1);
         self.0.release();
     }
 }

@@ -48,7 +48,7 @@ macro_rules! counters {
 }
 
 counters! {
-    0 events "Events that have run, panicked ones included.";
+    0 events "Events that have run, panicked ones included; dropped ones are not. An event of several steps counts each that waited.";
     1 turns "Visits of a worker to a color.";
     2 steals "Successful looks of an idle worker at another one's run queue.";
     3 colors_stolen "Run-queue entries that these took: colors, and events without color.";
@@ -56,7 +56,7 @@ counters! {
     5 parks "Sleeps of workers.";
     6 sentinel_looks "Sleeps of a worker that stood sentinel, each followed by a look at the others.";
     7 panics "Panics caught, of events and of drops.";
-    8 dropped "Events dropped unrun: refused after a shutdown began, left at its end, or poisoned.";
+    8 dropped "Events dropped: refused after a shutdown began, left at its end, or poisoned. What poison covers counts here only, also if a part of it has run.";
     9 polls "Looks at the descriptors, the sleeping ones included.";
     10 polls_for_others "Looks at the descriptors of a worker that is stuck, by another one.";
     11 stalls "Events that ran longer than the stall threshold.";
@@ -75,7 +75,8 @@ impl Metrics {
         };
         let outside = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = [
-            sum(|c| &c.events),
+            // Each is counted before, or soon after, it is known to have been in vain.
+            sum(|c| &c.events).saturating_sub(sum(|c| &c.in_vain) + outside(&core.in_vain_outside)),
             sum(|c| &c.turns),
             sum(|c| &c.steals),
             sum(|c| &c.colors_stolen),

@@ -68,6 +68,7 @@ pub(crate) struct Core {
     pub(super) undertaking: Undertaking,
     /// Events dropped unrun by threads that are no workers: refused, or disposed of at the end.
     pub(crate) dropped_outside: AtomicU64,
+    pub(crate) in_vain_outside: AtomicU64,
     /// Panics caught on threads that are no workers: in drops at the end.
     pub(crate) panics_outside: AtomicU64,
     /// Events of domains and of bounded colors accepted above their limit, from such threads.
@@ -114,6 +115,7 @@ impl Core {
             offload,
             undertaking: Undertaking::new(),
             dropped_outside: AtomicU64::new(0),
+            in_vain_outside: AtomicU64::new(0),
             panics_outside: AtomicU64::new(0),
             over_limit_outside: AtomicU64::new(0),
             events: Slab::of::<Event>(),
@@ -264,6 +266,14 @@ impl Core {
         match Local::current(self) {
             Some(local) => local.count_dropped(n),
             None => drop(self.dropped_outside.fetch_add(n, Ordering::Relaxed)),
+        }
+    }
+
+    /// Says that events that are counted as run, or are about to be, have run in vain: they count as dropped ones only.
+    pub(crate) fn count_in_vain(&self, n: u64) {
+        match Local::current(self).and_then(Local::counters) {
+            Some(counters) => add(&counters.in_vain, n),
+            None => drop(self.in_vain_outside.fetch_add(n, Ordering::Relaxed)),
         }
     }
 

@@ -27,18 +27,24 @@ use crate::{Color, Cx};
 
 pin_project_lite::pin_project! {
     /// A future whose outcome goes to whoever waits for it, and whose panics go no further.
-    struct Task<F: Future> {
+    struct Task<F, T>
+    where
+        F: Future<Output = Result<T, JoinError>>,
+    {
         // None when it has ended.
         #[pin]
         future: Option<F>,
-        promise: Option<Promise<F::Output>>,
+        promise: Option<Promise<T>>,
         core: CoreRef,
         key: Key,
         label: u32,
         site: &'static Location<'static>,
     }
 
-    impl<F: Future> PinnedDrop for Task<F> {
+    impl<F, T> PinnedDrop for Task<F, T>
+    where
+        F: Future<Output = Result<T, JoinError>>,
+    {
         fn drop(this: Pin<&mut Self>) {
             this.end(Err(JoinError::cancelled()));
         }
@@ -62,7 +68,23 @@ pub(crate) fn is_after_a_panic() -> bool {
     AFTER_A_PANIC.get()
 }
 
-impl<F: Future> Task<F> {
+pin_project_lite::pin_project! {
+    /// A future that has an outcome whenever it ends.
+    struct Plain<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for Plain<F> {
+    type Output = Result<F::Output, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().future.poll(cx).map(Ok)
+    }
+}
+
+impl<F: Future<Output = Result<T, JoinError>>, T> Task<F, T> {
     /// The future has panicked: what it holds is dropped by that.
     fn end_by_a_panic(self: Pin<&mut Self>) {
         // What it held may have ended another one so.
@@ -72,7 +94,7 @@ impl<F: Future> Task<F> {
     }
 
     /// Drops the future, and then tells the outcome, if there was none before.
-    fn end(self: Pin<&mut Self>, outcome: Result<F::Output, JoinError>) {
+    fn end(self: Pin<&mut Self>, outcome: Result<T, JoinError>) {
         let mut this = self.project();
         let core: &Core = this.core;
         core.guard(Some(this.site), || this.future.set(None));
@@ -84,7 +106,7 @@ impl<F: Future> Task<F> {
     }
 }
 
-impl<F: Future> Future for Task<F> {
+impl<F: Future<Output = Result<T, JoinError>>, T> Future for Task<F, T> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -95,7 +117,7 @@ impl<F: Future> Future for Task<F> {
         POLLED.set(outer);
         match polled {
             Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(output)) => self.end(Ok(output)),
+            Ok(Poll::Ready(outcome)) => self.end(outcome),
             Err(payload) => {
                 this.core.count_panic();
                 crate::panic::report(this.core, payload, Some(this.site), *this.label);
@@ -119,21 +141,21 @@ where
     let core = color.core();
     let (promise, packet) = promise();
     let key = core.tasks.reserve(core);
-    spawn_reserved(core, Some(color), key, future, promise, site);
+    spawn_reserved(core, Some(color), key, Plain { future }, promise, site);
     JoinHandle::of_task(packet, CoreRef::of(core), key)
 }
 
 /// Starts a task, on a color or on none, for which there is a place among the tasks already.
-pub(crate) fn spawn_reserved<F>(
+pub(crate) fn spawn_reserved<F, T>(
     core: &Core,
     color: Option<&Color>,
     key: Key,
     future: F,
-    promise: Promise<F::Output>,
+    promise: Promise<T>,
     site: &'static Location<'static>,
 ) where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
+    F: Future<Output = Result<T, JoinError>> + Send + 'static,
+    T: Send + 'static,
 {
     let label = color.map_or(0, Color::label);
     let (future, promise) = (Some(future), Some(promise));

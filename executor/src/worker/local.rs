@@ -396,6 +396,13 @@ impl Local {
         }
     }
 
+    /// The event that runs does nothing, as poison covers it: it counts as dropped, not as run.
+    #[cold]
+    pub(crate) fn count_skipped(&self) {
+        self.count_dropped(1);
+        self.core.count_in_vain(1);
+    }
+
     /// A count of the core for a new color.
     pub(crate) fn take_credit(&self) {
         let left = self.credits.get();

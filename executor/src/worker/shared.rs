@@ -157,6 +157,8 @@ pub(crate) struct Counters {
     pub(crate) steals_undone: AtomicU64,
     pub(crate) panics: AtomicU64,
     pub(crate) dropped: AtomicU64,
+    /// Of `events`, those that have run for nothing: they are dropped ones.
+    pub(crate) in_vain: AtomicU64,
     pub(crate) polls: AtomicU64,
     pub(crate) polls_for_others: AtomicU64,
     pub(crate) stalls: AtomicU64,

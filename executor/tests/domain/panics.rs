@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
-use dapple::Domain;
+use dapple::{ColoredSet, Domain};
 
 use crate::common::{Log, in_both_modes, runtime};
 
@@ -171,4 +171,36 @@ fn i12_states_whose_clones_and_drops_panic_or_post() {
     drop(d);
     rt.wait_idle();
     assert_eq!((drops.load(SeqCst), rt.metrics().panics()), (52, 2));
+}
+
+#[test]
+fn i12_what_poison_covers_is_dropped_and_has_not_run() {
+    for workers in [1, 2] {
+        let rt = runtime(workers);
+        let d = Domain::snapshot(&rt.handle(), 0u64);
+        d.global(|_| panic!("in global"));
+        for _ in 0..100 {
+            d.global(|g| *g.state_mut() += 1);
+            d.anon(|a| a.defer(|_| ()));
+            d.none(|n| n.defer(|_| ()));
+            d.none(|_| ());
+            d.event(|n| n.commit());
+            d.event(|n| n.commit_then(|n| n.commit()));
+        }
+        rt.wait_idle();
+        let metrics = rt.metrics();
+        assert_eq!((metrics.events(), metrics.dropped()), (1, 600));
+        let poisoned = dapple::Colored::new(&rt.handle().new_color(), 0u64);
+        let also = dapple::Colored::new(&rt.handle().new_color(), 0u64);
+        poisoned.post(|_, _| panic!("in the event"));
+        for _ in 0..100 {
+            poisoned.post(|v, _| *v += 1);
+            poisoned.post_shared(|_, _| ());
+            (poisoned.exclusive(), also.exclusive()).post(|(v, _), _| *v += 1);
+            poisoned.call(|v, _| *v).detach();
+        }
+        rt.wait_idle();
+        let metrics = rt.metrics();
+        assert_eq!((metrics.events(), metrics.dropped()), (2, 1_000));
+    }
 }

@@ -1,6 +1,7 @@
 //! Events as async tasks (I1, I3, I5, I9, I12, I15, I16).
 
 use std::future::pending;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 
 use dapple::{Domain, JoinError, JoinHandle, Runtime, yield_now};
@@ -320,6 +321,80 @@ fn i15_a_ticket_holder_that_waits_for_another_domain_or_a_later_event_panics() {
     rt.wait_idle();
     assert_eq!((d.uncommitted(), other.uncommitted()), (0, 0));
     assert!(messages.lock().unwrap().is_empty());
+}
+
+#[test]
+fn i12_a_handle_of_a_covered_event_errs_unless_its_future_was_told() {
+    in_both_modes(0u64, |rt, d| {
+        let ran = Log::default();
+        let poisons = Arc::new(AtomicBool::new(false));
+        let now = Arc::clone(&poisons);
+        d.spawn(move |n| async move {
+            while !now.load(SeqCst) {
+                yield_now().await;
+            }
+            n.global(|_| panic!("in global")).await.map(drop)
+        })
+        .detach();
+        let act = |what: &'static str| {
+            let ran = ran.clone();
+            move |_: &mut dapple::Cx| ran.add(what)
+        };
+        let (a, b, c) = (act("a"), act("b"), act("c"));
+        // Its future ends before poison is there, or after it.
+        let before = d.spawn_none(move |mut n| async move {
+            n.defer(a);
+            drop(n.commit());
+            5
+        });
+        let after = d.spawn_none(move |mut n| async move {
+            n.defer(b);
+            for _ in 0..100 {
+                yield_now().await;
+            }
+            drop(n.commit());
+            6
+        });
+        let in_sub_event = d.spawn_none(move |n| async move {
+            let next = n.commit_next();
+            drop(next);
+            7
+        });
+        let in_section = d.spawn(move |n| async move {
+            drop(n.global(|g| *g.state_mut() += 1));
+            8
+        });
+        let asked = d.spawn_none(|n| async move {
+            let outcome = n.commit().await;
+            assert!(outcome.unwrap_err().is_poisoned());
+            9
+        });
+        // Whoever has the token speaks for the event, not the task.
+        let (to, tokens) = mpsc::channel();
+        let given_away = d.spawn_none(move |n| async move {
+            to.send(n).unwrap();
+            10
+        });
+        let token = tokens.recv().unwrap();
+        assert_eq!(given_away.join().unwrap(), 10);
+        assert!(!before.is_finished(), "nobody knows yet");
+        poisons.store(true, SeqCst);
+        for covered in [before, after, in_sub_event, in_section] {
+            assert!(covered.join().unwrap_err().is_poisoned());
+        }
+        assert_eq!(asked.join().unwrap(), 9);
+        drop(token.commit());
+        d.clear_poison(|_| ());
+        let fine = d.spawn_none(move |mut n| async move {
+            n.defer(c);
+            drop(n.commit());
+            11
+        });
+        assert_eq!(fine.join().unwrap(), 11);
+        rt.wait_idle();
+        assert_eq!(ran.read(), ["c"]);
+        assert_eq!(d.uncommitted(), 0);
+    });
 }
 
 #[test]

@@ -1,0 +1,163 @@
+//! What becomes of an event that is an async task, for whoever waits for the task (I12).
+//!
+//! A future may end before its event has committed. If poison covers the event then, what the future did and deferred never takes
+//! effect, and nobody has told the future; so its value must not be handed out as if all were well. The future is followed by a wait
+//! for the *fate* of its event, which is known when the event leaves the order.
+//!
+//! The wait is only for an event whose end is the domain's business: one whose commit, or whose next section, has been asked for. A
+//! token that the future gave away ends when its new owner says so, for which the task does not wait. A future that was told of poison
+//! or of a panic by what it awaited knows what its value means, and it is handed out.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use super::held::Place;
+use crate::lock::Lock;
+use crate::runtime::core::CoreRef;
+use crate::task::error::JoinError;
+
+/// See the module. Shared by the order, which keeps it with the ticket, and the task.
+pub(super) struct Fate(Lock<State>);
+
+#[derive(Default)]
+struct State {
+    /// Which event it is: the first one, and then a sub-event of it.
+    place: Option<Place>,
+    /// The domain has the token, and will end the event or give the token back.
+    is_asked: bool,
+    /// The future has been told that its event failed.
+    is_told: bool,
+    /// The event has left the order; what it deferred has run, or not.
+    outcome: Option<Result<(), JoinError>>,
+    waker: Option<Waker>,
+}
+
+thread_local! {
+    /// That of the event whose task is polled.
+    static POLLED: RefCell<Option<Arc<Fate>>> = const { RefCell::new(None) };
+}
+
+impl Fate {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Fate(Lock::new(State::default())))
+    }
+
+    /// The event has left the order. Wakes the task, so no lock is held here.
+    pub(super) fn decide(&self, outcome: Result<(), JoinError>) {
+        let waker = self.0.with(|state| {
+            state.outcome = Some(outcome);
+            state.waker.take()
+        });
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    fn poll(&self, cx: &Context<'_>) -> Poll<Result<(), JoinError>> {
+        let mut waker = Some(cx.waker().clone());
+        let outcome = self.0.with(|state| match state.outcome {
+            _ if state.is_told => Poll::Ready(Ok(())),
+            Some(outcome) => Poll::Ready(outcome),
+            None if state.is_asked => {
+                std::mem::swap(&mut state.waker, &mut waker);
+                Poll::Pending
+            }
+            _ => Poll::Ready(Ok(())),
+        });
+        // The one before, or ours, is dropped outside of the lock.
+        drop(waker);
+        outcome
+    }
+}
+
+impl Place {
+    /// Is it the event of the task that is polled? Then `f` is called.
+    fn of_the_polled(self, f: impl FnOnce(&mut State)) {
+        POLLED.with(|polled| {
+            if let Some(fate) = &*polled.borrow() {
+                fate.0.with(|state| {
+                    if state.place == Some(self) {
+                        f(state);
+                    }
+                });
+            }
+        });
+    }
+
+    /// Its token goes to the domain.
+    pub(super) fn leaves(self) {
+        self.of_the_polled(|state| state.is_asked = true);
+    }
+
+    /// The token comes back, as that of the event `now`.
+    pub(super) fn comes_back(self, now: Place) {
+        self.of_the_polled(|state| (state.is_asked, state.place) = (false, Some(now)));
+    }
+
+    /// Who awaited it has been told that it failed.
+    pub(super) fn is_told(self) {
+        self.of_the_polled(|state| state.is_told = true);
+    }
+}
+
+/// Calls `f` while the fate is that of the task that is polled.
+fn polled<R>(fate: &Arc<Fate>, f: impl FnOnce() -> R) -> R {
+    /// The outer one again, also after a panic.
+    struct Back(Option<Arc<Fate>>);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            POLLED.with(|polled| polled.replace(self.0.take()));
+        }
+    }
+    let _back = Back(POLLED.with(|polled| polled.replace(Some(Arc::clone(fate)))));
+    f()
+}
+
+pin_project_lite::pin_project! {
+    /// The future of an event, and then the wait for what becomes of the event.
+    pub(super) struct Fated<F: Future> {
+        #[pin]
+        future: Option<F>,
+        value: Option<F::Output>,
+        fate: Arc<Fate>,
+        core: CoreRef,
+    }
+}
+
+impl<F: Future> Fated<F> {
+    /// Makes the future of the event with this place.
+    pub(super) fn make(
+        fate: Arc<Fate>,
+        place: Place,
+        core: CoreRef,
+        make: impl FnOnce() -> F,
+    ) -> Self {
+        fate.0.with(|state| state.place = Some(place));
+        let future = Some(polled(&fate, make));
+        Fated { future, value: None, fate, core }
+    }
+}
+
+impl<F: Future> Future for Fated<F> {
+    type Output = Result<F::Output, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if let Some(future) = this.future.as_mut().as_pin_mut() {
+            let Poll::Ready(value) = polled(this.fate, || future.poll(cx)) else {
+                return Poll::Pending;
+            };
+            let known = this.fate.poll(cx);
+            let Poll::Pending = known else { return known.map(|known| known.map(|()| value)) };
+            *this.value = Some(value);
+            // What it holds goes when it ends, and does not wait.
+            this.core.guard(None, || this.future.set(None));
+            return Poll::Pending;
+        }
+        this.fate.poll(cx).map(|known| {
+            let value = this.value.take().expect("it is not polled after its end");
+            known.map(|()| value)
+        })
+    }
+}
