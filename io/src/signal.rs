@@ -9,7 +9,7 @@
 //! the handler, which then does what the system would have done; that is decided by a flag per signal, false while there
 //! is a registration.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -80,15 +80,17 @@ static KNOWN: Mutex<BTreeMap<i32, Known>> = Mutex::new(BTreeMap::new());
 /// Changes what is known of a signal, and does what follows.
 fn with_known<R>(signal: i32, change: impl FnOnce(&mut Known) -> R) -> io::Result<R> {
     let mut all = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if !all.contains_key(&signal) {
-        let acts = Arc::new(AtomicBool::new(false));
-        // Of a real-time signal it is not known what the system does: it is only ever handled.
-        if signal_hook::low_level::signal_name(signal).is_some() {
-            signal_hook::flag::register_conditional_default(signal, Arc::clone(&acts))?;
+    let known = match all.entry(signal) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(place) => {
+            let acts = Arc::new(AtomicBool::new(false));
+            // Of a real-time signal it is not known what the system does: it is only ever handled.
+            if signal_hook::low_level::signal_name(signal).is_some() {
+                signal_hook::flag::register_conditional_default(signal, Arc::clone(&acts))?;
+            }
+            place.insert(Known { registrations: 0, is_restored: false, acts })
         }
-        all.insert(signal, Known { registrations: 0, is_restored: false, acts });
-    }
-    let Some(known) = all.get_mut(&signal) else { return Err(unusable(signal)) };
+    };
     let result = change(known);
     known.decide();
     Ok(result)

@@ -160,7 +160,7 @@ impl Mask {
             // SAFETY: the numbers are below the size of a set.
             let has = |id: &usize| unsafe { libc::CPU_ISSET(*id, &self.0) };
             let all = 0..libc::CPU_SETSIZE as usize;
-            return all.filter(has).map(|id| CoreId { id }).collect();
+            all.filter(has).map(|id| CoreId { id }).collect()
         }
         #[cfg(not(target_os = "linux"))]
         Vec::new()

@@ -189,7 +189,7 @@ fn shut_down(stream: &Weak<TcpStream>) {
 struct Unserved(Option<Weak<TcpStream>>);
 
 impl Unserved {
-    fn is_served(mut self) {
+    fn serve(mut self) {
         self.0 = None;
     }
 }
@@ -202,6 +202,9 @@ impl Drop for Unserved {
     }
 }
 
+/// What is to be done with a connection.
+type WithConn<P> = Box<dyn FnOnce(&mut P, &mut Conn, &mut Cx) + Send>;
+
 /// A handle of a connection: for answers that are made elsewhere.
 pub struct Connection<P: Protocol> {
     link: Colored<Link<P>>,
@@ -213,7 +216,7 @@ impl<P: Protocol> Connection<P> {
     #[track_caller]
     pub fn with(&self, f: impl FnOnce(&mut P, &mut Conn, &mut Cx) + Send + 'static) {
         // In a box of its own: if it is large, it is not moved once more with what is around it.
-        let f: Box<dyn FnOnce(&mut P, &mut Conn, &mut Cx) + Send> = Box::new(f);
+        let f: WithConn<P> = Box::new(f);
         self.link.post(move |link, cx| {
             link.run(cx, |link, cx| f(&mut link.protocol, &mut link.conn, cx));
         });
@@ -292,7 +295,7 @@ fn start<P: Protocol>(
     let entry = Arc::new(source);
     // The first event registers the stream, on the color: nothing can come before it.
     link.post(move |link, cx| {
-        unserved.is_served();
+        unserved.serve();
         link.run(cx, |link, cx| link.register(&site, entry, &token, cx));
     });
     Connection { link }
