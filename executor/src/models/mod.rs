@@ -3,10 +3,12 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p dapple --lib --release --target-dir target-loom`
 
 mod access;
+mod closing;
 mod domain;
 mod life;
 mod order;
 mod private;
+mod quiesce;
 mod sleep;
 mod wake;
 
