@@ -16,6 +16,8 @@ struct Mortal {
     queue: Queue,
     life: Life,
     grave: Link,
+    /// Does its palette know it? A look-up makes a handle, under the lock.
+    in_palette: Option<Mutex<bool>>,
     /// Read by whoever touches the color, written by its death: loom reports a touch that is not ordered
     /// before it.
     alive: loom::cell::UnsafeCell<bool>,
@@ -48,7 +50,12 @@ unsafe impl Send for Mortal {}
 
 impl Mortal {
     fn new() -> Arc<Mortal> {
+        Self::of(None)
+    }
+
+    fn of(in_palette: Option<Mutex<bool>>) -> Arc<Mortal> {
         Arc::new(Mortal {
+            in_palette,
             queue: Queue::new(),
             life: Life::new(),
             grave: Link::new(),
@@ -96,6 +103,29 @@ impl Mortal {
         }
     }
 
+    /// Has it got a handle again? As `Palette::color`; false: a new color would be made.
+    fn look_up(&self) -> bool {
+        let is_there = self.in_palette.as_ref().unwrap().lock().unwrap();
+        if *is_there {
+            self.touch();
+            self.life.retain();
+        }
+        *is_there
+    }
+
+    /// Is the color dead, now that its holder has come to the grave? As `ColorCell`'s death and `Retire`.
+    fn dies(&self, grave: NonNull<Link>) -> bool {
+        match &self.in_palette {
+            None => self.life.is_over(&self.queue, grave),
+            Some(in_palette) => {
+                let mut is_there = in_palette.lock().unwrap();
+                let is_over = self.life.is_over(&self.queue, grave);
+                *is_there &= !is_over;
+                is_over
+            }
+        }
+    }
+
     /// Runs events until the color dies.
     fn work(&self) {
         loop {
@@ -110,7 +140,7 @@ impl Mortal {
             loop {
                 self.touch();
                 let is_grave = std::ptr::eq(link.as_ptr(), &self.grave);
-                if is_grave && self.life.is_over(&self.queue, link) {
+                if is_grave && self.dies(link) {
                     // SAFETY: checked by loom.
                     self.alive.with_mut(|alive| unsafe { *alive = false });
                     return;
@@ -190,6 +220,39 @@ fn c10_a_color_dies_once_and_after_everything() {
             worker.join().unwrap();
             let more = usize::from(!matches!(revives, No));
             assert_eq!(color.ran.load(Ordering::Relaxed), 2 + more);
+        });
+    }
+}
+
+/// C10: a palette is asked for the color while its last handle is dropped: it is revived, or is dead and out of the palette.
+#[test]
+fn c10_a_palette_revives_a_color_or_does_not_find_it() {
+    for posts in [false, true] {
+        model(move || {
+            let color = Mortal::of(Some(Mutex::new(true)));
+            let asks = {
+                let color = Arc::clone(&color);
+                thread::spawn(move || {
+                    let found = color.look_up();
+                    if found {
+                        if posts {
+                            color.post(No);
+                        }
+                        color.drop_handle();
+                    }
+                    found
+                })
+            };
+            let worker = {
+                let color = Arc::clone(&color);
+                thread::spawn(move || color.work())
+            };
+            color.post(No);
+            color.drop_handle();
+            let found = asks.join().unwrap();
+            worker.join().unwrap();
+            assert_eq!(color.ran.load(Ordering::Relaxed), 1 + usize::from(found && posts));
+            assert!(!color.look_up(), "a dead color is found");
         });
     }
 }

@@ -102,3 +102,35 @@ fn e4_a_busy_worker_is_watched() {
         assert!(called || watches, "nobody watches a busy worker");
     });
 }
+
+/// E4: the sentinel is woken for something else, finds nothing, and goes to sleep again, with a limit or, as it has seen nobody busy
+/// for some time, without one. Meanwhile the other worker finds work. In its last sleep the one watches, or is called.
+#[test]
+fn e4_a_sentinel_that_rises_and_sleeps_again_still_watches() {
+    for is_quiet in [false, true] {
+        model(move || {
+            let site = Site::new(2);
+            site.sleep.announce(0);
+            site.sleep.announce(1);
+            assert!(site.sleep.take_post(1));
+            let sentinel = {
+                let site = Arc::clone(&site);
+                thread::spawn(move || {
+                    site.sleep.rise(1);
+                    site.sleep.announce(1);
+                    if is_quiet && !site.sleep.others_busy(1) {
+                        site.sleep.leave_post(1);
+                        return site.sleep.others_busy(1) && site.sleep.take_post(1);
+                    }
+                    site.sleep.take_post(1)
+                })
+            };
+            site.sleep.rise(0);
+            let called = site.sleep.needs_sentinel() && site.sleep.claim_any(1).is_some();
+            let watches = sentinel.join().unwrap();
+            // What can be claimed now sleeps, and has not been called since it began to.
+            let sleeps_on = site.sleep.claim(1);
+            assert!(watches || !sleeps_on, "called: {called}, and nobody watches");
+        });
+    }
+}

@@ -61,3 +61,35 @@ fn c12_no_wake_up_is_lost() {
         });
     }
 }
+
+/// The handle is dropped, or goes to another thread that waits with it, while the promise is kept. Who still waits is woken, though the
+/// maker asks first whether anybody does; the value and the waker are dropped once in any case (loom reports what leaks).
+#[test]
+fn c12_a_handle_that_is_dropped_or_moved_beside_the_outcome() {
+    for dropped in [true, false] {
+        model(move || {
+            let (promise, packet) = promise();
+            let value = loom::sync::Arc::new(());
+            let made = loom::sync::Arc::clone(&value);
+            let maker = thread::spawn(move || promise.keep(Ok(made)));
+            let bell = std::sync::Arc::new(Bell { rung: Mutex::new(false), rings: Condvar::new() });
+            let waker = Waker::from(std::sync::Arc::clone(&bell));
+            let first = packet.poll(&mut Context::from_waker(&waker));
+            let waits = first.is_pending();
+            if waits && !dropped {
+                let mut rung = bell.rung.lock().unwrap();
+                while !*rung {
+                    rung = bell.rings.wait(rung).unwrap();
+                }
+                drop(rung);
+                let second = packet.poll(&mut Context::from_waker(&waker));
+                assert!(second.is_ready(), "woken for nothing");
+            }
+            drop((first, packet));
+            maker.join().unwrap();
+            drop(waker);
+            assert_eq!(std::sync::Arc::strong_count(&bell), 1, "a waker was left");
+            assert_eq!(loom::sync::Arc::strong_count(&value), 1, "the value was left");
+        });
+    }
+}

@@ -27,10 +27,11 @@
 //! Where `membarrier` is missing (Linux before 4.14, other systems, some sandboxes), the queue
 //! takes nothing, and everything goes to the deque.
 //!
-//! Under loom both fences are full ones: the model shows the rest.
+//! The fences are in `fences`; for the model, `membarrier` there is an interruption of the owner.
 
 use std::collections::VecDeque;
 
+use super::fences::Fences;
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, UnsafeCell};
 
 /// The queue, when it is empty, is not kept larger than this.
@@ -46,6 +47,7 @@ pub(crate) struct Private<E> {
     takers: Mutex<()>,
     /// Does the owner put anything in?
     works: AtomicBool,
+    fences: Fences,
 }
 
 // SAFETY: `entries` is touched by the owner while it is inside and the queue is not revoked, or by
@@ -54,13 +56,18 @@ unsafe impl<E: Send> Sync for Private<E> {}
 
 impl<E> Private<E> {
     pub(crate) fn new() -> Self {
+        Self::with(Fences::new())
+    }
+
+    pub(crate) fn with(fences: Fences) -> Self {
         Private {
             inside: AtomicBool::new(false),
             revoked: AtomicBool::new(false),
             len: AtomicUsize::new(0),
             entries: UnsafeCell::new(VecDeque::new()),
             takers: Mutex::new(()),
-            works: AtomicBool::new(fences::available()),
+            works: AtomicBool::new(fences.available()),
+            fences,
         }
     }
 
@@ -134,7 +141,7 @@ impl<E> Private<E> {
         let takers = self.takers.lock().unwrap_or_else(|e| e.into_inner());
         // Relaxed: the heavy fence follows. Partner: the owner's load in `enter`.
         self.revoked.store(true, Ordering::Relaxed);
-        if !fences::heavy() {
+        if !self.fences.heavy() {
             // The system has changed its mind (a sandbox that was entered since): the owner has what is in
             // it alone, and puts no more into it.
             self.works.store(false, Ordering::Relaxed);
@@ -160,13 +167,15 @@ impl<E> Private<E> {
 
     #[inline]
     fn enter(&self) -> bool {
+        self.fences.may_interrupt();
         self.inside.store(true, Ordering::Relaxed);
-        fences::light();
+        self.fences.light();
         // Acquire: partner is the release at the end of `take`.
         if self.revoked.load(Ordering::Acquire) {
             self.leave();
             return false;
         }
+        self.fences.may_interrupt();
         true
     }
 
@@ -174,65 +183,13 @@ impl<E> Private<E> {
     fn leave(&self) {
         // Release: partner is the acquire of `take`.
         self.inside.store(false, Ordering::Release);
-    }
-}
-
-/// An asymmetric pair of fences: the light one costs nothing, the heavy one some microseconds.
-#[cfg(all(target_os = "linux", not(loom)))]
-mod fences {
-    use std::sync::OnceLock;
-    use std::sync::atomic::{Ordering, compiler_fence};
-
-    // Of linux/membarrier.h.
-    const PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
-    const REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
-
-    fn membarrier(command: libc::c_int) -> bool {
-        // SAFETY: the system call takes three numbers and touches no memory of ours.
-        unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
+        self.fences.may_interrupt();
     }
 
-    /// Asked once per process, which has to register.
-    pub(super) fn available() -> bool {
-        static AVAILABLE: OnceLock<bool> = OnceLock::new();
-        *AVAILABLE
-            .get_or_init(|| membarrier(REGISTER_PRIVATE_EXPEDITED) && membarrier(PRIVATE_EXPEDITED))
-    }
-
-    #[inline]
-    pub(super) fn light() {
-        compiler_fence(Ordering::SeqCst);
-    }
-
-    pub(super) fn heavy() -> bool {
-        membarrier(PRIVATE_EXPEDITED)
-    }
-}
-
-#[cfg(loom)]
-mod fences {
-    use crate::sync::{Ordering, fence};
-
-    pub(super) fn available() -> bool {
-        true
-    }
-    pub(super) fn light() {
-        fence(Ordering::SeqCst);
-    }
-    pub(super) fn heavy() -> bool {
-        fence(Ordering::SeqCst);
-        true
-    }
-}
-
-#[cfg(not(any(target_os = "linux", loom)))]
-mod fences {
-    pub(super) fn available() -> bool {
-        false
-    }
-    pub(super) fn light() {}
-    pub(super) fn heavy() -> bool {
-        false
+    /// The owner does not run any more, in the model.
+    #[cfg(loom)]
+    pub(crate) fn owner_stops(&self) {
+        self.fences.owner_stops();
     }
 }
 
