@@ -1,10 +1,13 @@
-//! C5, C6: readers, and sets.
+//! C5, C6: readers, sets, and posts of a running event to its own color.
+//!
+//! The run queue orders what a deque does and no more: what was done before an entry was put in is seen by who takes that entry. An
+//! event that is relocated out of a link that has to stay, a head that is spent, and the own list are as in `hold` and `turn`.
 
 use std::ptr::NonNull;
 
 use dapple_colors::{Access, Access::*, Excluded, Finished, Left, Posted};
+use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
-use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
 use super::model;
@@ -13,12 +16,21 @@ use crate::color::readers::Readers;
 use crate::color::two_phase::{Site, take_places};
 use crate::lock::Flag;
 
-/// What stands in a queue: a plain event, or a request of a set.
+/// What stands in a queue. Loom reports who looks at it, and has not seen it being made, or spent.
 #[repr(C)]
 struct Entry {
     link: Link,
-    access: Access,
-    set: Option<&'static Set>,
+    is: loom::cell::UnsafeCell<Is>,
+}
+
+#[derive(Clone, Copy)]
+enum Is {
+    /// A plain event. Does it post to its own color?
+    Event(Access, bool),
+    /// A request of a set.
+    Request(&'static Set),
+    /// What is over, or has gone on elsewhere.
+    Spent,
 }
 
 /// A set of two colors. Exclusive on both.
@@ -30,6 +42,8 @@ struct Color {
     queue: Queue,
     readers: Readers,
     lock: Flag,
+    /// In no queue of this model.
+    grave: Link,
     /// Read by shared events, written by exclusive ones: loom reports an overlap, and an order that is not passed on.
     state: loom::cell::UnsafeCell<usize>,
 }
@@ -37,8 +51,8 @@ struct Color {
 /// What `turn`, `hold` and the run queue do, without closures, and without going on outside of a turn.
 struct World {
     colors: Vec<Color>,
-    runnable: Mutex<Vec<Job>>,
-    changed: Condvar,
+    runnable: Vec<AtomicUsize>,
+    queued: AtomicUsize,
     left: AtomicUsize,
     written: AtomicUsize,
 }
@@ -46,9 +60,13 @@ struct World {
 #[derive(Clone, Copy)]
 enum Job {
     Color(usize),
-    Reader(usize),
+    /// With what it is, which may have been relocated.
+    Reader(usize, NonNull<Entry>),
     Set,
 }
+
+/// Entries that are queued in all, at most.
+const ENTRIES: usize = 16;
 
 // SAFETY: the model: `state` is what is checked.
 unsafe impl Sync for World {}
@@ -72,8 +90,21 @@ impl Site for Place<'_> {
     }
 }
 
-fn entry(access: Access, set: Option<&'static Set>) -> NonNull<Link> {
-    NonNull::from(Box::leak(Box::new(Entry { link: Link::new(), access, set }))).cast()
+fn entry(is: Is) -> NonNull<Link> {
+    let entry = Entry { link: Link::new(), is: loom::cell::UnsafeCell::new(Is::Spent) };
+    let entry = NonNull::from(Box::leak(Box::new(entry)));
+    set_is(entry, is);
+    entry.cast()
+}
+
+fn is(entry: NonNull<Entry>) -> Is {
+    // SAFETY: checked by loom; the entry is leaked until it is freed.
+    unsafe { entry.as_ref() }.is.with(|is| unsafe { *is })
+}
+
+fn set_is(entry: NonNull<Entry>, to: Is) {
+    // SAFETY: as above.
+    unsafe { entry.as_ref() }.is.with_mut(|is| unsafe { *is = to });
 }
 
 /// # Safety
@@ -90,25 +121,44 @@ impl World {
             queue: Queue::new(),
             readers: Readers::new(),
             lock: Flag::new(),
+            grave: Link::new(),
             state: loom::cell::UnsafeCell::new(0),
         };
         Arc::new(World {
             colors: (0..colors).map(color).collect(),
-            runnable: Mutex::new(Vec::new()),
-            changed: Condvar::new(),
+            runnable: (0..ENTRIES).map(|_| AtomicUsize::new(0)).collect(),
+            queued: AtomicUsize::new(0),
             left: AtomicUsize::new(events),
             written: AtomicUsize::new(0),
         })
     }
 
     fn queue(&self, job: Job) {
-        self.runnable.lock().unwrap().push(job);
-        self.changed.notify_one();
+        let at = self.queued.fetch_add(1, Ordering::Relaxed);
+        // Loom's threads share an address space: a leaked box is the job's way through a word.
+        let job = Box::leak(Box::new(job)) as *mut Job;
+        self.runnable[at].store(job.expose_provenance(), Ordering::Release);
+    }
+
+    fn dequeue(&self) -> Option<Job> {
+        self.runnable.iter().take(self.queued.load(Ordering::Relaxed)).find_map(|slot| {
+            let job = match slot.load(Ordering::Relaxed) {
+                0 => 0,
+                _ => slot.swap(0, Ordering::Acquire),
+            };
+            // SAFETY: who takes it out of the slot has it.
+            (job != 0)
+                .then(|| *unsafe { Box::from_raw(std::ptr::with_exposed_provenance_mut(job)) })
+        })
     }
 
     fn post(&self, color: usize, access: Access) {
+        self.push(color, entry(Is::Event(access, false)));
+    }
+
+    fn push(&self, color: usize, link: NonNull<Link>) {
         // SAFETY: the link is fresh.
-        if unsafe { self.colors[color].queue.push(entry(access, None)) } == Posted::BecameRunnable {
+        if unsafe { self.colors[color].queue.push(link) } == Posted::BecameRunnable {
             self.queue(Job::Color(color));
         }
     }
@@ -116,7 +166,7 @@ impl World {
     /// Posts a set of the first two colors.
     fn post_set(&self) {
         let set: &'static Set = Box::leak(Box::new(Set { missing: AtomicUsize::new(2) }));
-        let place = |c| Place(&self.colors[c], entry(Exclusive, Some(set)), false);
+        let place = |c| Place(&self.colors[c], entry(Is::Request(set)), false);
         let mut places = [place(0), place(1)];
         // SAFETY: the links are fresh, and in order.
         unsafe { take_places(&mut places) };
@@ -128,25 +178,17 @@ impl World {
         }
     }
 
-    /// Runs jobs until all events have ended.
+    /// Runs what there is. It does not wait for more: whoever comes last finds the rest.
     fn work(&self) {
-        loop {
-            let mut runnable = self.runnable.lock().unwrap();
-            let job = loop {
-                if self.left.load(Ordering::Acquire) == 0 {
-                    return;
-                }
-                match runnable.pop() {
-                    Some(job) => break job,
-                    None => runnable = self.changed.wait(runnable).unwrap(),
-                }
-            };
-            drop(runnable);
+        while let Some(job) = self.dequeue() {
             match job {
                 Job::Color(color) => self.turn(color),
-                Job::Reader(color) => {
+                Job::Reader(color, entry) => {
+                    assert!(matches!(is(entry), Is::Event(Shared, _)));
                     // SAFETY: checked by loom.
                     self.colors[color].state.with(|state| assert!(unsafe { *state } <= 2));
+                    // SAFETY: it is out of the queue.
+                    unsafe { free(entry.cast()) };
                     self.leave(color);
                     self.ends();
                 }
@@ -161,11 +203,14 @@ impl World {
         }
     }
 
+    /// The same, when nobody else is at it any more.
+    fn work_alone(&self) {
+        self.work();
+        assert_eq!(self.left.load(Ordering::Relaxed), 0, "an event has not run");
+    }
+
     fn ends(&self) {
-        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            drop(self.runnable.lock().unwrap());
-            self.changed.notify_all();
-        }
+        self.left.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn write(&self, color: usize) {
@@ -180,66 +225,91 @@ impl World {
         }
     }
 
-    /// The color's head is spent: it goes on behind it.
+    /// The color's head is spent: it goes on behind it. `None`: it is out of the queue.
     fn give_back(&self, color: usize) {
         let queue = &self.colors[color].queue;
         let head = queue.head();
-        // SAFETY: the set has the color.
+        // SAFETY: the color is held.
         match unsafe { queue.finish(head) } {
             Finished::Next(next) => {
                 queue.set_head(next);
                 self.queue(Job::Color(color));
             }
             Finished::Idle => {}
-            // The link stays; what it stood for is over.
-            Finished::Gap => return self.spent(color, head),
+            Finished::Gap => {
+                // The link stays; what it stood for is over.
+                set_is(head.cast(), Is::Spent);
+                thread::yield_now();
+                return self.queue(Job::Color(color));
+            }
         }
         // SAFETY: it is out of the queue.
         unsafe { free(head) };
     }
 
-    /// The head has ended, and a gap is behind it: waits for the poster, as no worker would.
-    fn spent(&self, color: usize, head: NonNull<Link>) {
-        let queue = &self.colors[color].queue;
-        loop {
-            thread::yield_now();
-            // SAFETY: the color is held.
-            match unsafe { queue.finish(head) } {
-                Finished::Gap => {}
-                Finished::Idle => break,
-                Finished::Next(next) => {
-                    queue.set_head(next);
-                    self.queue(Job::Color(color));
-                    break;
-                }
+    /// A reader goes on by itself, and what is behind it, too.
+    fn let_go(&self, color: usize, head: NonNull<Entry>) {
+        let at = &self.colors[color];
+        at.readers.enter();
+        // SAFETY: the color is held.
+        let reader = match unsafe { at.queue.finish(head.cast()) } {
+            Finished::Gap => {
+                let elsewhere = entry(is(head)).cast();
+                set_is(head, Is::Spent);
+                thread::yield_now();
+                self.queue(Job::Color(color));
+                elsewhere
             }
-        }
-        // SAFETY: it is out of the queue.
-        unsafe { free(head) };
+            Finished::Next(next) => {
+                at.queue.set_head(next);
+                self.queue(Job::Color(color));
+                head
+            }
+            Finished::Idle => head,
+        };
+        self.queue(Job::Reader(color, reader));
     }
 
     /// Runs one event of the color, or lets one go.
     fn turn(&self, color: usize) {
         let at = &self.colors[color];
-        let head = at.queue.head();
-        // SAFETY: the head of the color that we hold.
-        let (access, set) = unsafe {
-            let entry = head.cast::<Entry>().as_ref();
-            (entry.access, entry.set)
-        };
-        match (access, set) {
-            (Shared, _) => {
-                at.readers.enter();
-                self.give_back(color);
-                self.queue(Job::Reader(color));
+        if let Some(own) = at.queue.own() {
+            assert!(matches!(is(own.cast()), Is::Event(Exclusive, false)));
+            self.write(color);
+            // SAFETY: we hold the color; then it is out of the list.
+            unsafe {
+                at.queue.drop_own(own);
+                free(own);
             }
-            (Exclusive, _) if at.readers.exclude() == Excluded::Waits => {}
-            (Exclusive, None) => {
+            self.ends();
+            return self.queue(Job::Color(color));
+        }
+        let head = at.queue.head().cast::<Entry>();
+        match is(head) {
+            Is::Spent => self.give_back(color),
+            Is::Event(Shared, _) => self.let_go(color, head),
+            _ if at.readers.exclude() == Excluded::Waits => {}
+            Is::Event(Exclusive, posts) => {
                 self.write(color);
-                self.give_back(color);
+                if posts {
+                    let link = entry(Is::Event(Exclusive, false));
+                    // SAFETY: we hold the color, whose head is this event.
+                    if !unsafe { at.queue.keep(link, &at.grave) } {
+                        self.push(color, link);
+                    }
+                }
                 self.ends();
+                match at.queue.own() {
+                    // The turn is over; the own list comes first in the next one.
+                    Some(_) => {
+                        set_is(head, Is::Spent);
+                        self.queue(Job::Color(color));
+                    }
+                    None => self.give_back(color),
+                }
             }
-            (Exclusive, Some(set)) => {
+            Is::Request(set) => {
+                set_is(head, Is::Spent);
                 if set.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
                     self.queue(Job::Set);
                 }
@@ -265,6 +335,7 @@ fn c5_a_writer_overlaps_no_reader_and_sees_them_leave() {
             world.post(0, last);
             world.work();
             other.join().unwrap();
+            world.work_alone();
             let writers = 1 + usize::from(last == Exclusive);
             assert_eq!(world.written.load(Ordering::Relaxed), writers);
         });
@@ -284,8 +355,8 @@ fn c6_sets_that_meet_both_run() {
             })
         };
         world.post_set();
-        world.work();
         other.join().unwrap();
+        world.work_alone();
         assert_eq!(world.written.load(Ordering::Relaxed), 4);
     });
 }
@@ -302,6 +373,25 @@ fn c6_a_plain_post_meets_a_set() {
         world.post(1, Exclusive);
         world.work();
         other.join().unwrap();
+        world.work_alone();
         assert_eq!(world.written.load(Ordering::Relaxed), 3);
+    });
+}
+
+/// C3, C6: an event that posts to its own color meets a set of that color: first comes the event, at some time its post, and the set
+/// before, between or behind them.
+#[test]
+fn c6_an_own_post_meets_a_set() {
+    model(|| {
+        let world = World::new(2, 3);
+        let other = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.post_set())
+        };
+        world.push(1, entry(Is::Event(Exclusive, true)));
+        world.work();
+        other.join().unwrap();
+        world.work_alone();
+        assert_eq!(world.written.load(Ordering::Relaxed), 4);
     });
 }
