@@ -225,8 +225,12 @@ impl Pool {
         SERVES.with(|serves| drop(serves.set(Arc::clone(self))));
         let mut state = lock(&self.state);
         loop {
-            // One that has taken the place of another, which goes on now.
+            // One that has taken the place of another, which goes on now. It may have been woken for work, for which it wakes another
+            // one then.
             if state.counted() > self.limit {
+                if !state.queue.is_empty() {
+                    self.changed.notify_one();
+                }
                 break;
             }
             if let Some(work) = state.queue.pop_front() {
@@ -255,13 +259,14 @@ impl Pool {
         state.threads -= 1;
     }
 
-    /// The system gives no further thread. If there are others, they will come to the work; if not, it is dropped.
+    /// The system gives no further thread. If there are others that do not wait for work themselves, they will come to it; if not, it
+    /// is dropped.
     fn lacks_a_thread(&self, error: &std::io::Error) {
         tracing::error!(%error, "no thread for blocking work");
         let left = {
             let mut state = lock(&self.state);
             state.threads -= 1;
-            match state.threads {
+            match state.counted() {
                 0 => std::mem::take(&mut state.queue),
                 _ => VecDeque::new(),
             }

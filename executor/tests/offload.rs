@@ -204,6 +204,7 @@ fn e9_work_may_wait_for_work() {
     }
     let rt = runtime();
     let h = rt.handle();
+    let begin = std::time::Instant::now();
     let many: Vec<_> = (0..8)
         .map(|_| {
             let inner = h.clone();
@@ -213,6 +214,18 @@ fn e9_work_may_wait_for_work() {
     for one in many {
         assert_eq!(one.join(), Ok(20));
     }
+    // A thread that is one too many leaves, and its work does not wait for it.
+    let few = Runtime::builder().workers(1).offload_threads(2).build().unwrap();
+    let inner = few.handle();
+    let waits = few.handle().offload(move || {
+        for _ in 0..3 {
+            let two = [(); 2].map(|()| inner.offload(|| thread::sleep(Duration::from_millis(5))));
+            two.into_iter().for_each(|one| one.join().unwrap());
+            inner.offload(|| ()).join().unwrap();
+        }
+    });
+    assert_eq!(waits.join(), Ok(()));
+    assert!(begin.elapsed() < Duration::from_secs(9), "work has waited for an idle thread to end");
     // The limit holds again.
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let work: Vec<_> = (0..64)

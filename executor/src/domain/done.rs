@@ -25,12 +25,13 @@ pub struct Done {
     event: NonNull<Event>,
     /// Kept by the domain, which the token in the event keeps.
     core: NonNull<Core>,
-    /// What is known of the end that it is, if it is one.
+    /// What is known of the event whose step it ends, if it does.
     notice: Option<Notice>,
 }
 
-/// Has a promise, if there is one, kept when the event has come to its end, and says which event it is; see [`Done::with_notice`].
-type Notice = unsafe fn(NonNull<Event>, Option<Promise<()>>) -> Place;
+/// Says which event it is, for a step in an event's memory. If the step is the end of it, a promise, if there is one, will be kept
+/// when that has come, and the second answer is true. See [`Done::with_notice`].
+type Notice = unsafe fn(NonNull<Event>, Option<Promise<()>>) -> (Place, bool);
 
 // SAFETY: what the event holds is Send.
 unsafe impl Send for Done {}
@@ -83,7 +84,7 @@ impl Done {
         Done { event, core: core.as_ptr(), notice: None }
     }
 
-    /// The same, of which one can be told when it has come to its end. `notice` fits what is in the event.
+    /// The same, of whose event something is known. `notice` fits what is in the event.
     pub(super) fn with_notice(mut self, notice: Notice) -> Done {
         self.notice = Some(notice);
         self
@@ -92,7 +93,8 @@ impl Done {
     /// Has the promise kept when it has come to its end, which is that of this event. `None`: it has none to wait for.
     pub(super) fn notify(&mut self, promise: Promise<()>) -> Option<Place> {
         // SAFETY: the event is ours, has not run, and holds what the notice is for.
-        self.notice.map(|notice| unsafe { notice(self.event, Some(promise)) })
+        let (place, is_end) = unsafe { self.notice?(self.event, Some(promise)) };
+        is_end.then_some(place)
     }
 
     fn into_event(self) -> NonNull<Event> {
@@ -142,7 +144,7 @@ impl Drop for Done {
     fn drop(&mut self) {
         if let Some(notice) = self.notice {
             // SAFETY: the event is ours, has not run, and holds what the notice is for.
-            unsafe { notice(self.event, None) }.leaves();
+            unsafe { notice(self.event, None) }.0.leaves();
         }
         // Once it is queued, what it holds may go at any time, and the core with it.
         // SAFETY: the domain counts on the core, and the event keeps the domain.

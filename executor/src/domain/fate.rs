@@ -74,7 +74,8 @@ impl Fate {
 impl Place {
     /// Is it the event of the task that is polled? Then `f` is called.
     fn of_the_polled(self, f: impl FnOnce(&mut State)) {
-        POLLED.with(|polled| {
+        // In a destructor of a thread-local there may be none, and no task is polled.
+        let _ = POLLED.try_with(|polled| {
             if let Some(fate) = &*polled.borrow() {
                 fate.0.with(|state| {
                     if state.place == Some(self) {

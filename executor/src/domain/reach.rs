@@ -215,7 +215,6 @@ where
 {
     let place = token.place();
     let (promise, packet) = promise();
-    place.leaves();
     // Dropped, it is queued.
     drop(token.then(what, part(promise), site));
     // The task still waits for it.
@@ -320,7 +319,7 @@ impl IntoFuture for Done {
     type Output = Result<(), JoinError>;
     type IntoFuture = Committing;
 
-    /// Carries it out. After a `commit` the future ends when the event has committed; it says that it was cancelled if the event was covered by
+    /// Carries it out. After a `commit` the future ends when the event has committed; it says so if the event was covered by
     /// poison, or the runtime stops. After anything else it ends at once.
     fn into_future(mut self) -> Committing {
         let (promise, packet) = promise();

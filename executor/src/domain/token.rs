@@ -165,6 +165,7 @@ impl<S: Send + Sync + 'static> Token<S> {
         let domain = self.domain;
         self.place().ends();
         Done::new(&domain.core, Act { token: self, what, site, part }, site)
+            .with_notice(Act::<S, K>::notice)
     }
 
     /// Ends the step by a commit.
@@ -182,7 +183,7 @@ impl<S: Send + Sync + 'static> Token<S> {
     /// Ends an event that is in global and has not touched the state, as if it had panicked before: nobody waits for it any more.
     pub(super) fn cancel(mut self) {
         self.domain.core.count_panic();
-        self.abandon(true);
+        self.abandon(true, false);
         std::mem::forget(self);
     }
 
@@ -202,12 +203,12 @@ impl<S: Send + Sync + 'static> Token<S> {
 impl<S: Send + Sync + 'static> Token<S> {
     /// Releases state and place of an event that will not go on, as it was covered by poison, or as nothing runs any more.
     pub(super) fn release(mut self) {
-        self.abandon(false);
+        self.abandon(false, true);
         std::mem::forget(self);
     }
 
-    /// `untouched`: the state is as it was before.
-    fn abandon(&mut self, untouched: bool) {
+    /// `untouched`: the state is as it was before. `counted`: it is counted as dropped, if nothing runs any more.
+    fn abandon(&mut self, untouched: bool, counted: bool) {
         let (domain, ticket) = (self.domain, self.ticket);
         // When the ticket is gone, the domain may go, and its core with it.
         let (core, label) = (domain.core.clone(), domain.label.clone());
@@ -219,7 +220,9 @@ impl<S: Send + Sync + 'static> Token<S> {
             let restores = untouched || domain.transactional || core.phase() >= Phase::Stopping;
             let (abandoned, version) = store.abandon(ticket, copy, restores);
             let kept = store.data(ticket);
-            let mut dropped = match kept.left_global {
+            // What is left to the commit is counted there, if it is dropped.
+            let counted = counted && core.phase() >= Phase::Stopping;
+            let mut dropped = match kept.left_global && !counted {
                 true => Actions::default(),
                 false => std::mem::take(&mut kept.actions),
             };
@@ -249,7 +252,7 @@ impl<S: Send + Sync + 'static> Drop for Token<S> {
             self.domain.core.count_panic();
         }
         self.place().ends();
-        self.abandon(false);
+        self.abandon(false, false);
     }
 }
 
@@ -272,6 +275,18 @@ struct Act<S: Send + Sync + 'static, K> {
     what: What,
     site: &'static Location<'static>,
     part: K,
+}
+
+impl<S: Send + Sync + 'static, K: Part<S>> Act<S, K> {
+    /// Which event it is. It is not the end of it.
+    ///
+    /// # Safety
+    ///
+    /// The event is the caller's, and holds an `Act<S, K>` that has not been consumed.
+    unsafe fn notice(event: NonNull<Event>, _: Option<Promise<()>>) -> (Place, bool) {
+        // SAFETY: by contract.
+        (unsafe { &*Event::step::<Self>(event) }.token.place(), false)
+    }
 }
 
 impl<S: Send + Sync + 'static, K: Part<S>> Step for Act<S, K> {
@@ -400,14 +415,14 @@ impl<S: Send + Sync + 'static> End<S> {
     /// # Safety
     ///
     /// The event is the caller's, and holds an `End<S>` that has not been consumed.
-    unsafe fn notify(event: NonNull<Event>, promise: Option<Promise<()>>) -> Place {
+    unsafe fn notify(event: NonNull<Event>, promise: Option<Promise<()>>) -> (Place, bool) {
         // SAFETY: by contract.
         let end = unsafe { &mut *Event::step::<Self>(event) };
         if let Some(promise) = promise {
             let told = Told(Some(promise));
             end.0.defer(move |_| told.tell(), Location::caller());
         }
-        end.0.place()
+        (end.0.place(), true)
     }
 }
 

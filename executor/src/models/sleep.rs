@@ -134,3 +134,33 @@ fn e4_a_sentinel_that_rises_and_sleeps_again_still_watches() {
         });
     }
 }
+
+/// E4, E7: somebody who takes the worker to be stuck looks at its poller, and may read there what was to wake it.
+#[test]
+fn e4_a_look_at_the_poller_of_another_loses_no_wake_up() {
+    model(|| {
+        let site = Site::new(1);
+        let poster = {
+            let site = Arc::clone(&site);
+            thread::spawn(move || site.inject(0))
+        };
+        let rescuer = {
+            let site = Arc::clone(&site);
+            thread::spawn(move || {
+                *site.tokens[0].lock().unwrap() = false;
+                if site.sleep.may_be_woken(0) {
+                    site.unpark(0);
+                }
+            })
+        };
+        while site.inbox[0].swap(0, Ordering::Relaxed) == 0 {
+            site.sleep.announce(0);
+            if site.inbox[0].load(Ordering::Relaxed) == 0 {
+                site.park(0);
+            }
+            site.sleep.rise(0);
+        }
+        poster.join().unwrap();
+        rescuer.join().unwrap();
+    });
+}

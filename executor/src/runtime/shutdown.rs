@@ -146,8 +146,12 @@ pub(super) fn start_stopping(core: &Core) {
 /// A worker has left its loop: it drops what is queued for it.
 pub(crate) fn worker_stops(local: &Local) {
     local.core.serving.fetch_sub(1, Ordering::SeqCst);
+    // It is in no event any more, and closing its poller is not one.
+    local.gets_on();
     local.guard(None, || lock(&local.shared().park).close());
+    local.gets_on();
     local.dispose_all();
+    local.gets_on();
     local.flush_samples();
 }
 

@@ -56,16 +56,18 @@ impl Late {
         Some(late)
     }
 
-    /// It is polled by another one now.
-    pub(super) fn set_waker(&self, waker: &Waker) {
-        let mut waker = Some(waker.clone());
-        if let Some(old) = lock(&WAITING).wakers.get_mut(&(self.until, self.number))
-            && let Some(new) = waker.take()
-        {
-            waker = Some(std::mem::replace(old, new));
-        }
+    /// It is polled by another one now. False: the time is over, and the one before has been woken.
+    #[must_use]
+    pub(super) fn set_waker(&self, waker: &Waker) -> bool {
+        let mut new = Some(waker.clone());
+        let old = match lock(&WAITING).wakers.get_mut(&(self.until, self.number)) {
+            Some(waker) => new.take().map(|new| std::mem::replace(waker, new)),
+            None => None,
+        };
         // Outside of the lock.
-        drop(waker);
+        let is_there = old.is_some();
+        drop((old, new));
+        is_there
     }
 }
 

@@ -60,7 +60,8 @@ thread_local! {
 
 /// See [`crate::park::wakes_a_task`].
 pub(crate) fn wakes_a_task(cx: &Context<'_>) -> bool {
-    std::ptr::eq(POLLED.get(), cx.waker().data())
+    let polled = POLLED.get();
+    !polled.is_null() && std::ptr::eq(polled, cx.waker().data())
 }
 
 /// Does the calling thread drop what a task held that has panicked?

@@ -98,11 +98,14 @@ impl Future for Sleep {
                 Poll::Ready(Err(_)) => this.is_left_alone(cx),
                 Poll::Pending => {}
             },
-            Armed::Late(_) if Instant::now() >= this.until => {
-                this.armed = Armed::No;
-                return Poll::Ready(());
+            Armed::Late(late) => {
+                // The time may be over only when the waker is to be set: then the one before was woken.
+                if Instant::now() >= this.until || !late.set_waker(cx.waker()) {
+                    this.armed = Armed::No;
+                    this.until = Instant::now().min(this.until);
+                    return Poll::Ready(());
+                }
             }
-            Armed::Late(late) => late.set_waker(cx.waker()),
             Armed::No | Armed::Never => {}
         }
         Poll::Pending

@@ -17,35 +17,37 @@ use crate::sync::Ordering;
 /// Entries that are taken out of a run queue at once.
 const CHUNK: usize = 256;
 
-/// Events of one color that are dropped before others have their turn: somebody may still post to it.
+/// Links of one color that are passed before others have their turn: somebody may still post to it.
 const VISIT: u64 = 4_096;
 
 impl Local {
-    /// Drops what was taken out of a run queue, unrun, and says how many events that were. A color that has many goes
+    /// Drops what was taken out of a run queue, unrun, and says how much that was. A color that has many events goes
     /// to the own run queue with the rest.
     fn dispose(&self, entry: Entry) -> u64 {
-        let dropped = match entry.open() {
-            Job::Event(event) => self.discard_free(event),
+        let (dropped, passed) = match entry.open() {
+            Job::Event(event) => (self.discard_free(event), 1),
             // SAFETY: the color was in a run queue, so now it is held by us.
             Job::Color(cell) | Job::Guest(cell) => unsafe { self.dispose_color(cell) },
         };
         self.count_dropped(dropped);
-        dropped
+        passed
     }
 
-    /// Drops the events of a color unrun, up to a number, and says how many there were; up to the first one that has to wait for readers, or
+    /// Drops the events of a color unrun, up to a number, and says how many there were, and how many links it has passed, what does not
+    /// count as an event included; up to the first one that has to wait for readers, or
     /// that reserves the color for a set: who ends those queues the color again.
     ///
     /// # Safety
     ///
     /// The caller took the color out of a run queue.
-    unsafe fn dispose_color(&self, cell: NonNull<ColorCell>) -> u64 {
+    unsafe fn dispose_color(&self, cell: NonNull<ColorCell>) -> (u64, u64) {
         // SAFETY: it was in a run queue, so it has an event and is there.
         let color = unsafe { cell.as_ref() };
         self.current.enter(color);
-        let mut dropped = 0;
+        let (mut dropped, mut passed) = (0, 0);
         let mut link = color.queue.own().unwrap_or_else(|| color.queue.head());
         loop {
+            passed += 1;
             let header = Header::of(link);
             // SAFETY: the head of a held color, and what is in its own list, is there.
             let kind = unsafe { header.as_ref() }.kind();
@@ -99,7 +101,7 @@ impl Local {
                         color.queue.set_head(next);
                     }
                     link = next;
-                    if dropped >= VISIT {
+                    if passed >= VISIT {
                         // As at the end of a turn.
                         self.current.leave();
                         self.queue_here(color.entry());
@@ -116,7 +118,7 @@ impl Local {
             }
         }
         self.current.leave();
-        dropped
+        (dropped, passed)
     }
 
     /// Disposes of everything that is queued for any worker by now, and of what that leads to: the drop of a closure may post. Called
@@ -169,10 +171,16 @@ impl Local {
         }
     }
 
+    /// Says that it is in no event, nor in a drop, and gets on.
+    pub(crate) fn gets_on(&self) {
+        let published = &self.shared().published;
+        published.site.store(std::ptr::null_mut(), Ordering::Relaxed);
+        add(&published.progress, 1);
+    }
+
     fn dispose_some(&self, some: &mut Vec<Entry>, limit: &mut Limit<'_>) {
         for entry in some.drain(..) {
-            let dropped = self.dispose(entry);
-            limit.disposed += dropped;
+            limit.disposed += self.dispose(entry);
         }
     }
 

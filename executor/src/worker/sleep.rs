@@ -166,6 +166,12 @@ impl SleepState {
         matches!(state & STATE, BUSY | CLAIMED).then_some(state / EPOCH)
     }
 
+    /// For who has looked at the poller of another worker: may what was read there have been meant to wake that one, which is to be
+    /// woken again then? Whoever claims does so first, so what is not seen here is written later, and read by its owner.
+    pub(crate) fn may_be_woken(&self, worker: usize) -> bool {
+        self.workers[worker].load(Ordering::SeqCst) & STATE != BUSY
+    }
+
     /// Is a worker other than `me` busy?
     pub(crate) fn others_busy(&self, me: usize) -> bool {
         self.workers

@@ -191,9 +191,7 @@ impl Local {
             }
         });
         drop(park);
-        // Whoever claimed it did so before it wrote to the poller, so if that is what we have read, we see
-        // it; a later write is read by its owner.
-        if self.core.sleep.state.busy_stretch(index).is_none() {
+        if self.core.sleep.state.may_be_woken(index) {
             victim.unpark.unpark();
         }
     }

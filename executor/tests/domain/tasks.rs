@@ -364,6 +364,11 @@ fn i12_a_handle_of_a_covered_event_errs_unless_its_future_was_told() {
             drop(n.global(|g| *g.state_mut() += 1));
             8
         });
+        let in_steps = d.spawn_none(move |mut n| async move {
+            n.defer(|_| unreachable!("it is covered"));
+            let step = n.commit_then_none(|n| n.commit());
+            step.await.map(|()| 8)
+        });
         let asked = d.spawn_none(|n| async move {
             let outcome = n.commit().await;
             assert!(outcome.unwrap_err().is_poisoned());
@@ -382,6 +387,7 @@ fn i12_a_handle_of_a_covered_event_errs_unless_its_future_was_told() {
         for covered in [before, after, in_sub_event, in_section] {
             assert!(covered.join().unwrap_err().is_poisoned());
         }
+        assert!(in_steps.join().unwrap_err().is_poisoned());
         assert_eq!(asked.join().unwrap(), 9);
         drop(token.commit());
         d.clear_poison(|_| ());
