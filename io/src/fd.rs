@@ -84,8 +84,10 @@ impl Slot {
         }
         impl Drop for After {
             fn drop(&mut self) {
-                // First, so that an edge that a rearming brings about is not ignored.
-                self.slot.queued.store(false, Ordering::Release);
+                if !self.runs || matches!(self.of, Of::Fd(..)) {
+                    // First, so that an edge that a rearming brings about is not ignored.
+                    self.slot.queued.store(false, Ordering::Release);
+                }
                 match self.runs {
                     true => self.of.look_again(),
                     false => self.of.end(&self.slot),
@@ -195,10 +197,10 @@ impl Of {
     }
 
     /// Nobody calls any more.
-    fn end(&self, slot: &Slot) {
+    fn end(&self, slot: &Arc<Slot>) {
         slot.live.store(false, Ordering::Release);
         match self {
-            Of::Fd(site, token, direction) => leave(site, *token, *direction),
+            Of::Fd(site, token, direction) => leave(site, *token, *direction, slot),
             Of::Signal(site, token) => {
                 if let Some(entry) = site.find(*token) {
                     entry.refused();
@@ -242,7 +244,7 @@ impl Io {
     /// # Errors
     ///
     /// `AlreadyExists` if the descriptor's readability has a callback on the same worker; what the system says if it
-    /// cannot be polled (a regular file: `PermissionDenied`).
+    /// cannot be polled (a regular file: `PermissionDenied`); when the runtime has ended.
     ///
     /// # Examples
     ///
@@ -297,12 +299,14 @@ impl Io {
         let slot = Slot::new(color, callback);
         let token = {
             let mut table = site.table();
+            table.check_open()?;
             match join(&mut table, &site, fd, direction, &slot)? {
                 Some(token) => token,
                 None => create(&mut table, &site, fd, direction, &slot)?,
             }
         };
-        let end = move || leave(&site, token, direction);
+        let ours = Arc::clone(&slot);
+        let end = move || leave(&site, token, direction, &ours);
         Ok(Registration { slot, end: Some(Box::new(end)) })
     }
 }
@@ -376,14 +380,15 @@ fn create(
     Ok(token)
 }
 
-/// Takes a direction out of an entry, and the entry out of the reactor if it was the last.
-fn leave(site: &Site, token: Token, direction: Direction) {
+/// Takes a direction out of an entry, if it is still this callback's, and the entry out of the reactor if it was the last.
+fn leave(site: &Site, token: Token, direction: Direction, slot: &Arc<Slot>) {
     let mut gone = None;
     let mut table = site.table();
     let Some(ready) = table.get(token).cloned() else {
         return;
     };
-    if let Some(entry) = ready.as_fd_entry() {
+    let is_ours = |entry: &&FdEntry| matches!(&entry.slots()[direction as usize], Some(s) if Arc::ptr_eq(s, slot));
+    if let Some(entry) = ready.as_fd_entry().filter(is_ours) {
         entry.slots()[direction as usize] = None;
         let left = entry.interest().is_some();
         let result = if left {

@@ -92,6 +92,11 @@ impl OrElse {
         OrElse { site: Arc::clone(site), token, runs: false }
     }
 
+    /// The event runs.
+    pub(crate) fn disarm(mut self) {
+        self.runs = true;
+    }
+
     /// The event runs. The entry, if it is still there.
     pub(crate) fn runs(mut self) -> Option<Arc<dyn Ready>> {
         self.runs = true;
@@ -134,6 +139,14 @@ impl Table {
         let index = self.entries.insert(Entry { generation, ready });
         assert!(index < u32::MAX as usize, "a reactor has less than 2^32 registrations");
         Token((generation as usize) << 32 | index)
+    }
+
+    /// Is the reactor there to tell anything?
+    pub(crate) fn check_open(&self) -> io::Result<()> {
+        match self.closed {
+            true => Err(io::Error::other("the runtime has ended")),
+            false => Ok(()),
+        }
     }
 
     fn all(&self) -> Vec<Arc<dyn Ready>> {
@@ -182,9 +195,7 @@ impl Site {
     ) -> io::Result<Token> {
         let token = {
             let mut table = self.table();
-            if table.closed {
-                return Err(io::Error::other("the runtime has ended"));
-            }
+            table.check_open()?;
             if let Some(fd) = fd {
                 table.by_fd.remove(&fd);
             }

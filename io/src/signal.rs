@@ -197,7 +197,7 @@ impl Io {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` as [`on_signal`](Self::on_signal), and for signals whose default is not known, such as real-time ones.
+    /// `InvalidInput` as [`on_signal`](Self::on_signal), and for those whose default is not known: real-time ones, and `SIGIO`.
     ///
     /// # Examples
     ///
@@ -212,7 +212,8 @@ impl Io {
     /// ```
     pub fn restore_default(&self, signal: i32) -> io::Result<()> {
         check(signal)?;
-        if signal_hook::low_level::signal_name(signal).is_none() {
+        // Of SIGIO the library takes the default to be nothing; on Linux it ends the process.
+        if signal_hook::low_level::signal_name(signal).is_none() || signal == libc::SIGIO {
             return Err(unusable(signal));
         }
         with_known(signal, |known| known.is_restored = true)

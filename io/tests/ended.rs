@@ -63,6 +63,45 @@ fn n11_a_descriptor_of_an_ended_color_does_not_spin() {
 }
 
 #[test]
+fn n11_a_dead_registration_takes_no_other_with_it() {
+    let (net, io) = start();
+    let (color, compute) = foreign();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let dead = io.on_readable(&theirs, &color, |_| ()).unwrap();
+    // Of the other direction, on a color that lives: the descriptor stays registered.
+    let (wrote, writes) = mpsc::channel();
+    let other = io
+        .on_writable(&theirs, &net.handle().new_color(), move |_| {
+            let _ = wrote.send(());
+        })
+        .unwrap();
+    writes.recv_timeout(MINUTE).unwrap();
+    drop(compute);
+    ours.write_all(b"x").unwrap();
+    let (tx, rx) = mpsc::channel();
+    let begin = Instant::now();
+    let live = loop {
+        let tx = tx.clone();
+        let call = move |_: &mut Cx| {
+            let _ = tx.send(());
+        };
+        // Its place is free when its event has been refused.
+        match io.on_readable(&theirs, &net.handle().new_color(), call) {
+            Ok(live) => break live,
+            Err(e) => assert_eq!(e.kind(), ErrorKind::AlreadyExists, "{e}"),
+        }
+        assert!(begin.elapsed() < MINUTE);
+        thread::sleep(Duration::from_millis(1));
+    };
+    rx.recv_timeout(MINUTE).unwrap();
+    drop(dead);
+    while rx.try_recv().is_ok() {}
+    rx.recv_timeout(MINUTE).unwrap();
+    drop((live, other));
+}
+
+#[test]
 fn n11_a_listener_of_an_ended_color_closes() {
     let (_net, io) = start();
     let (color, compute) = foreign();

@@ -139,7 +139,7 @@ impl<P: Protocol> Ready for Source<P> {
             let bits = Arc::clone(&self.bits);
             let or_else = self.place.token.get().map(|token| OrElse::new(&self.place.site, *token));
             self.link.post(move |link, cx| {
-                drop(or_else.and_then(OrElse::runs));
+                or_else.into_iter().for_each(OrElse::disarm);
                 // QUEUED goes with them: what comes from now on posts again.
                 let bits = bits.swap(0, Ordering::AcqRel);
                 link.conn.readable |= bits & READABLE != 0;
