@@ -68,7 +68,8 @@ impl Runtime {
         Metrics::read(&self.core)
     }
 
-    /// Waits until no event is running or queued. Armed timers and quiet descriptors do not count.
+    /// Waits until no event is running or queued. Armed timers, waiting tasks and quiet descriptors do not count; nor do events of
+    /// a [`Domain`](crate::Domain) that wait for an earlier one whose token is kept outside of events and tasks that run.
     /// What the events did is visible afterwards.
     ///
     /// # Panics
