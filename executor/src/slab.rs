@@ -12,6 +12,9 @@
 //!
 //! Threads that are no workers take from one of a few shared magazines, each under its own lock.
 //!
+//! With `--cfg dapple_single_slots` each slot is an allocation of its own, and none is kept: so that a sanitizer of addresses sees who
+//! touches one that was given back (docs/TESTING.md).
+//!
 //! Left out on purpose: per-thread ownership of chunks and lock-free remote frees, as allocators
 //! have them; a batch amortises the lock well enough.
 
@@ -32,8 +35,11 @@ const SPARE: usize = 16;
 const OUTSIDE: usize = 8;
 
 /// Slots of a worker's magazine, and of a shared one.
-const WORKER_SLOTS: usize = 512;
-const OUTSIDE_SLOTS: usize = 32;
+const WORKER_SLOTS: usize = if SINGLE { 0 } else { 512 };
+const OUTSIDE_SLOTS: usize = if SINGLE { 0 } else { 32 };
+
+/// Is each slot allocated by itself?
+const SINGLE: bool = cfg!(dapple_single_slots);
 
 type Slot = NonNull<u8>;
 
@@ -111,7 +117,10 @@ impl Slab {
         // SAFETY: by contract. Only this field of the header is read, as others may be written
         // meanwhile: it is written before the first slot is handed out, and the slab does not move.
         unsafe {
-            let slab = (&raw const (*Chunk::of(slot).as_ptr()).slab).read();
+            let slab = match SINGLE {
+                true => Single::slab_of(slot),
+                false => (&raw const (*Chunk::of(slot).as_ptr()).slab).read(),
+            };
             slab.as_ref().give_outside(slot);
         }
     }
@@ -127,6 +136,9 @@ impl Slab {
     }
 
     fn fill(&self, slots: &mut Vec<Slot>, n: usize) {
+        if SINGLE {
+            return slots.extend((0..n).map(|_| Single::take(self)));
+        }
         let mut inner = lock(&self.inner);
         let start = slots.len();
         while slots.len() < start + n {
@@ -192,6 +204,52 @@ impl Chunk {
     }
 }
 
+/// What stands before a slot that is allocated by itself.
+struct Single {
+    slab: NonNull<Slab>,
+}
+
+impl Single {
+    /// Bytes before the slot, and the alignment of both.
+    const BEFORE: usize = 128;
+
+    fn layout(slab: &Slab) -> Layout {
+        Layout::from_size_align(Self::BEFORE + slab.slot, Self::BEFORE).expect("a slot is small")
+    }
+
+    fn take(slab: &Slab) -> Slot {
+        let layout = Self::layout(slab);
+        // SAFETY: the layout has a size.
+        let Some(start) = NonNull::new(unsafe { alloc(layout) }) else {
+            handle_alloc_error(layout)
+        };
+        // SAFETY: it is as large as that, and ours.
+        unsafe {
+            start.cast::<Single>().write(Single { slab: NonNull::from(slab) });
+            start.add(Self::BEFORE)
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The slot is from [`take`](Self::take), and has not been given back.
+    unsafe fn slab_of(slot: Slot) -> NonNull<Slab> {
+        // SAFETY: by contract.
+        unsafe { slot.sub(Self::BEFORE).cast::<Single>().as_ref() }.slab
+    }
+
+    /// # Safety
+    ///
+    /// As [`slab_of`](Self::slab_of), and its slab is there.
+    unsafe fn give(slot: Slot) {
+        // SAFETY: by contract; it was allocated with this layout.
+        unsafe {
+            let layout = Self::layout(Self::slab_of(slot).as_ref());
+            dealloc(slot.sub(Self::BEFORE).as_ptr(), layout);
+        }
+    }
+}
+
 impl Inner {
     fn chunk_with_slots(&mut self, slab: NonNull<Slab>) -> NonNull<Chunk> {
         if let Some(open) = NonNull::new(self.open) {
@@ -253,6 +311,10 @@ impl Inner {
     ///
     /// The slot is one of the slab's, handed out, and not used again.
     unsafe fn give(&mut self, slot: Slot) {
+        if SINGLE {
+            // SAFETY: by contract.
+            return unsafe { Single::give(slot) };
+        }
         let chunk = Chunk::of(slot);
         // SAFETY: by contract; the lock is held.
         unsafe {
@@ -376,7 +438,7 @@ impl Magazine {
     unsafe fn give_slowly(&mut self, slot: Slot, slab: &Slab) {
         // SAFETY: the slot came from the slab by contract, and so did what is in the magazine.
         unsafe {
-            if self.away.is_some() {
+            if self.away.is_some() || SINGLE {
                 return slab.give_outside(slot);
             }
             self.spill(self.size / 2, slab);

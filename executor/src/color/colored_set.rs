@@ -206,6 +206,7 @@ pub trait ColoredSet: sealed::Set + Sized {
 }
 
 /// Posts the event of a set of values.
+#[inline]
 fn post_values<V, F>(values: V, f: F, site: &'static Location<'static>)
 where
     V: ColoredSet,

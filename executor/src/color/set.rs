@@ -239,6 +239,7 @@ impl dapple_colors::set::Want for Place {
 /// # Panics
 ///
 /// When one of them does not belong to `core`.
+#[inline]
 pub(crate) fn post_set<F: FnOnce(&mut Cx) + Send + 'static>(
     core: &Core,
     requests: &[Request<'_>],
@@ -273,6 +274,7 @@ pub(crate) fn post_set<F: FnOnce(&mut Cx) + Send + 'static>(
     }
 }
 
+#[inline]
 fn post_places<F: FnOnce(&mut Cx) + Send + 'static>(
     core: &Core,
     places: &mut [Place],
