@@ -36,7 +36,7 @@ pub(crate) struct WorkerShared {
     pub(crate) private: CachePadded<Private<Entry>>,
     /// Number plus one of who stands in for this worker, which is known to be stuck: what would be handed to it goes there; 0: nobody.
     /// See `watch`.
-    stand_in: AtomicUsize,
+    stand_in: CachePadded<AtomicUsize>,
     /// Who last served what waits behind this worker because it was stuck, and when: others leave that to
     /// it, unless it does not come again.
     pub(crate) rescuer: AtomicUsize,
@@ -67,7 +67,7 @@ impl WorkerShared {
         WorkerShared {
             lanes: stealers.map(|stealer| Lane { stealer, inbox: Injector::new() }),
             private: Private::new().into(),
-            stand_in: AtomicUsize::new(0),
+            stand_in: AtomicUsize::new(0).into(),
             rescuer: AtomicUsize::new(0),
             rescued_at: AtomicU64::new(0),
             rescued_progress: AtomicU64::new(u64::MAX),
