@@ -49,6 +49,7 @@ fn e7_an_idle_runtime_burns_no_cpu() {
 }
 
 #[test]
+#[cfg_attr(dapple_single_slots, ignore = "the sanitizer keeps what is freed")]
 fn c10_ten_million_colors_leave_no_trace() {
     let _alone = alone();
     // A debug build does a tenth.
@@ -84,6 +85,7 @@ fn c10_ten_million_colors_leave_no_trace() {
 }
 
 #[test]
+#[cfg_attr(dapple_single_slots, ignore = "the sanitizer keeps what is freed")]
 fn runtimes_that_come_and_go_leave_no_trace() {
     let _alone = alone();
     let round = || {
@@ -279,6 +281,7 @@ fn i15_one_worker_looks_after_open_tickets() {
 
 /// What was there at a peak goes, also if something of it stays: timers, tasks, places, waiters, tickets.
 #[test]
+#[cfg_attr(dapple_single_slots, ignore = "the sanitizer keeps what is freed")]
 fn memory_of_a_peak_is_given_back() {
     let _alone = alone();
     const N: usize = 300_000;

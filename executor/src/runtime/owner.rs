@@ -108,7 +108,8 @@ impl Runtime {
     /// over; then running events finish, and the rest is dropped and counted.
     ///
     /// An event that does not finish in time (see [`Builder::stuck_after`]) is reported, and its
-    /// thread detached.
+    /// thread detached; so is a worker whose drop of something unrun takes so long. What is queued for blocking work, and what
+    /// a stuck worker leaves, is dropped by the calling thread, and has the time that it takes.
     ///
     /// # Panics
     ///

@@ -7,7 +7,7 @@ use super::*;
 #[test]
 fn first_in_first_out_and_it_shrinks() {
     let queue = Private::new();
-    assert!(fences::available(), "Linux has had it since 4.14");
+    assert!(queue.fences.available(), "Linux has had it since 4.14");
     // SAFETY: this thread is the owner.
     unsafe {
         (0..100_000).for_each(|i| queue.push(i).unwrap());
