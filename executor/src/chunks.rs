@@ -1,7 +1,8 @@
 //! A table of values under small numbers, which gives its memory back.
 //!
-//! Values stand in chunks of 64. A chunk whose values are all gone is freed, so after a peak one value that stays keeps 64 places,
-//! not all that there ever were. Otherwise as the crate `slab`, which keeps them.
+//! Values stand in chunks of 64. A chunk whose values are all gone is freed, so after a peak one
+//! value that stays keeps 64 places, not all that there ever were. Otherwise as the crate `slab`,
+//! which keeps them.
 //!
 //! A new value goes to a chunk that has room; which one does not matter.
 //!

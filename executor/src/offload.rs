@@ -5,10 +5,12 @@
 //! thread has taken when the runtime stops are dropped and counted; those that run go on, and what they return is dropped or posted as
 //! far as anybody is left to get it.
 //!
-//! *Work that waits for work.* A thread whose work waits, by [`JoinHandle::join`](crate::JoinHandle::join) or
-//! [`Runtime::block_on`](crate::Runtime::block_on), does not count among the threads of the limit meanwhile: otherwise as many waits as
-//! there are threads, each for something that stands in the queue, would last for ever. Waits by other means (a channel, a
-//! lock) are not known here; when nothing gets on for a while and work waits, that is logged.
+//! *Work that waits for work.* A thread whose work waits, by
+//! [`JoinHandle::join`](crate::JoinHandle::join) or
+//! [`Runtime::block_on`](crate::Runtime::block_on), does not count among the threads of the limit
+//! meanwhile: otherwise as many waits as there are threads, each for something that stands in the
+//! queue, would last for ever. Waits by other means (a channel, a lock) are not known here; when
+//! nothing gets on for a while and work waits, that is logged.
 //!
 //! *The runtime is not at rest while there is work* (E16): each piece counts among those who hold events that are in no queue (see
 //! `quiesce`), from before it is accepted until its outcome is posted.
@@ -64,7 +66,8 @@ thread_local! {
     static SERVES: OnceCell<Arc<Pool>> = const { OnceCell::new() };
 }
 
-/// Runs `f`, which waits. If this is a thread for blocking work, another one may take its place meanwhile.
+/// Runs `f`, which waits. If this is a thread for blocking work, another one may take its place
+/// meanwhile.
 pub(crate) fn while_waiting<R>(f: impl FnOnce() -> R) -> R {
     /// The thread counts again.
     struct Waits(Arc<Pool>);
@@ -225,8 +228,8 @@ impl Pool {
         SERVES.with(|serves| drop(serves.set(Arc::clone(self))));
         let mut state = lock(&self.state);
         loop {
-            // One that has taken the place of another, which goes on now. It may have been woken for work, for which it wakes another
-            // one then.
+            // One that has taken the place of another, which goes on now. It may have been woken
+            // for work, for which it wakes another one then.
             if state.counted() > self.limit {
                 if !state.queue.is_empty() {
                     self.changed.notify_one();
@@ -259,8 +262,8 @@ impl Pool {
         state.threads -= 1;
     }
 
-    /// The system gives no further thread. If there are others that do not wait for work themselves, they will come to it; if not, it
-    /// is dropped.
+    /// The system gives no further thread. If there are others that do not wait for work
+    /// themselves, they will come to it; if not, it is dropped.
     fn lacks_a_thread(&self, error: &std::io::Error) {
         tracing::error!(%error, "no thread for blocking work");
         let left = {
@@ -283,9 +286,12 @@ fn push(core: &Core, site: &'static Location<'static>, run: Box<dyn FnOnce() + S
 impl Handle {
     /// Runs blocking work, such as a read of a cold file, on a thread that is no worker, and hands out what it returns.
     ///
-    /// The threads are bounded ([`Builder::offload_threads`](crate::Builder::offload_threads)); what they have no time for yet waits in a
-    /// queue, which is not. While work joins a [`JoinHandle`], or blocks on a future, its thread does not count, so work may wait for
-    /// other work; by a channel or a lock it should not. It may post, spawn and offload as a worker may, until the runtime stops. Work that has been accepted is not aborted, whether its handle is kept or not.
+    /// The threads are bounded ([`Builder::offload_threads`](crate::Builder::offload_threads));
+    /// what they have no time for yet waits in a queue, which is not. While work joins a
+    /// [`JoinHandle`], or blocks on a future, its thread does not count, so work may wait for other
+    /// work; by a channel or a lock it should not. It may post, spawn and offload as a worker may,
+    /// until the runtime stops. Work that has been accepted is not aborted, whether its handle is
+    /// kept or not.
     ///
     /// # Errors
     ///

@@ -11,8 +11,8 @@ use crate::Cx;
 /// A reactor implements it: while it waits, descriptors become ready, and it posts their callbacks
 /// through the [`Cx`]. Each worker has its own.
 ///
-/// From its first post on the worker counts as awake. So what blocks in here after that is noticed as an event that blocks is; but
-/// nobody can poll in its place.
+/// From its first post on the worker counts as awake. So what blocks in here after that is noticed
+/// as an event that blocks is; but nobody can poll in its place.
 pub trait Park: Send {
     /// Waits until something is ready, [`Unpark::unpark`] was called, or the time is over, and
     /// posts what became ready. `Some(Duration::ZERO)` only looks; `None` has no time limit. An
@@ -24,9 +24,10 @@ pub trait Park: Send {
     /// What the operating system reports. The worker logs it, and goes on.
     fn park(&mut self, timeout: Option<Duration>, cx: &mut Cx) -> io::Result<()>;
 
-    /// Attends to the poller of another worker, or does so no longer: while that worker is stuck in an event, and this one stands in for
-    /// it, a wait of this poller shall also end when something is ready in that one. This worker then looks there itself. By
-    /// default nothing is done, and it looks there at intervals only.
+    /// Attends to the poller of another worker, or does so no longer: while that worker is stuck in
+    /// an event, and this one stands in for it, a wait of this poller shall also end when something
+    /// is ready in that one. This worker then looks there itself. By default nothing is done, and
+    /// it looks there at intervals only.
     fn attend(&mut self, worker: usize, attention: Attention) {
         let _ = (worker, attention);
     }
@@ -50,8 +51,9 @@ pub enum Attention {
 
 /// Is the waker of this context that of the task of this crate that is polled on this thread?
 ///
-/// To wake it posts an event, and runs nothing else, so a reactor may do so in its [`Park`]. Any other waker is foreign: it may block,
-/// and nobody could take the place of a poller that is held up in it. A reactor wakes it in an event of its own.
+/// To wake it posts an event, and runs nothing else, so a reactor may do so in its [`Park`]. Any
+/// other waker is foreign: it may block, and nobody could take the place of a poller that is held
+/// up in it. A reactor wakes it in an event of its own.
 pub fn wakes_a_task(cx: &std::task::Context<'_>) -> bool {
     crate::task::spawn::wakes_a_task(cx)
 }

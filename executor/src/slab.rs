@@ -12,8 +12,8 @@
 //!
 //! Threads that are no workers take from one of a few shared magazines, each under its own lock.
 //!
-//! With `--cfg dapple_single_slots` each slot is an allocation of its own, and none is kept: so that a sanitizer of addresses sees who
-//! touches one that was given back (docs/TESTING.md).
+//! With `--cfg dapple_single_slots` each slot is an allocation of its own, and none is kept: so
+//! that a sanitizer of addresses sees who touches one that was given back (docs/TESTING.md).
 //!
 //! Left out on purpose: per-thread ownership of chunks and lock-free remote frees, as allocators
 //! have them; a batch amortises the lock well enough.
@@ -357,9 +357,9 @@ impl Drop for Slab {
 
 /// Slots at hand; see the module. Its owner empties it into its slab before it drops it.
 ///
-/// A magazine can be *put away*: its owner then gets nothing from it by [`pop`](Self::pop) until it takes it out again. A
-/// worker does so while it sleeps, so that whatever posts in its name comes by a path on which the worker
-/// notices it, at no cost for all other posts.
+/// A magazine can be *put away*: its owner then gets nothing from it by [`pop`](Self::pop) until it
+/// takes it out again. A worker does so while it sleeps, so that whatever posts in its name comes
+/// by a path on which the worker notices it, at no cost for all other posts.
 pub(crate) struct Magazine {
     slots: Vec<Slot>,
     /// Most slots; 0 while it is put away.

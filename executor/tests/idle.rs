@@ -279,14 +279,15 @@ fn i15_one_worker_looks_after_open_tickets() {
     drop(kept.lock().unwrap().take());
 }
 
-/// What was there at a peak goes, also if something of it stays: timers, tasks, places, waiters, tickets.
+/// What was there at a peak goes, also if something of it stays: timers, tasks, places, waiters,
+/// tickets.
 #[test]
 #[cfg_attr(dapple_single_slots, ignore = "the sanitizer keeps what is freed")]
 fn memory_of_a_peak_is_given_back() {
     let _alone = alone();
     const N: usize = 300_000;
-    // Otherwise what is large comes from a heap of this thread's, after the first time, whose top is never trimmed.
-    // SAFETY: the call has no conditions.
+    // Otherwise what is large comes from a heap of this thread's, after the first time, whose top
+    // is never trimmed. SAFETY: the call has no conditions.
     unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, 128 * 1024) };
     let rt = Runtime::builder().workers(2).build().unwrap();
     let h = rt.handle();

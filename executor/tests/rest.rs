@@ -145,7 +145,8 @@ fn e11_an_event_behind_what_a_sleeping_worker_posts_is_run_before_the_end() {
     }
 }
 
-/// What a worker queues that needs no memory for an event: the grave of a color, which a palette may revive.
+/// What a worker queues that needs no memory for an event: the grave of a color, which a palette
+/// may revive.
 #[test]
 fn e16_a_color_that_a_sleeping_worker_lets_go_is_waited_for() {
     let (rt, shared) = runtime(Duration::ZERO);

@@ -425,7 +425,8 @@ fn e11_a_shutdown_has_a_limit_while_a_stuck_event_posts() {
             let report = rt.shutdown(100 * MS);
             let took = begin.elapsed();
             stop.store(1, Relaxed);
-            // 100 ms of draining, as much for the stuck worker, and as much again for each of those that dispose.
+            // 100 ms of draining, as much for the stuck worker, and as much again for each of those
+            // that dispose.
             assert!(took < Duration::from_secs(8), "{policy:?}, {what:?}: {took:?}");
             // Another one may be kept from its core for so long.
             assert!(!report.stuck_workers.is_empty(), "{policy:?}, {what:?}: {report:?}");

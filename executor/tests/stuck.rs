@@ -255,7 +255,8 @@ fn e5_a_storm_of_blocked_workers_and_wake_ups() {
     assert_eq!(ran.load(Relaxed), 1_200);
 }
 
-/// The delay after which a stuck worker is noticed is paid once, not for every event that comes while it is stuck.
+/// The delay after which a stuck worker is noticed is paid once, not for every event that comes
+/// while it is stuck.
 #[test]
 fn e4_the_delay_is_paid_once_while_a_worker_is_stuck() {
     let delay = 100 * MS;

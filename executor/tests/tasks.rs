@@ -424,7 +424,8 @@ fn c12_a_task_of_the_default_color_is_as_serial_as_any() {
     assert_eq!(value.call(|v, _| *v).join(), Ok(10));
 }
 
-/// E16: whoever parks the thread inside of a poll takes no wake-up of `block_on` away, and has none taken away by it.
+/// E16: whoever parks the thread inside of a poll takes no wake-up of `block_on` away, and has none
+/// taken away by it.
 #[test]
 fn e16_block_on_shares_no_token_with_what_parks_its_thread() {
     let rt = runtime(1);
@@ -468,7 +469,8 @@ fn e16_block_on_shares_no_token_with_what_parks_its_thread() {
     assert!(begin.elapsed() < LONG / 2, "a shutdown has not taken it either");
 }
 
-/// Whoever waits elsewhere, by a handle of a runtime that has ended, or ends meanwhile, is told in time.
+/// Whoever waits elsewhere, by a handle of a runtime that has ended, or ends meanwhile, is told in
+/// time.
 #[test]
 fn e8_a_limit_outlives_its_runtime() {
     let limit = Duration::from_millis(20);

@@ -72,7 +72,8 @@ impl Slot {
     /// returned, and the descriptor is then looked at again, even if the callback panics; a
     /// signal's until the callback begins: what comes while it runs is worth another call.
     ///
-    /// If the call is refused, or dropped unrun, the runtime of the color has ended, and with it the registration (N11).
+    /// If the call is refused, or dropped unrun, the runtime of the color has ended, and with it
+    /// the registration (N11).
     pub(crate) fn post(self: &Arc<Self>, cx: &mut Cx, of: Of) {
         if self.queued.swap(true, Ordering::AcqRel) {
             return;
@@ -380,7 +381,8 @@ fn create(
     Ok(token)
 }
 
-/// Takes a direction out of an entry, if it is still this callback's, and the entry out of the reactor if it was the last.
+/// Takes a direction out of an entry, if it is still this callback's, and the entry out of the
+/// reactor if it was the last.
 fn leave(site: &Site, token: Token, direction: Direction, slot: &Arc<Slot>) {
     let mut gone = None;
     let mut table = site.table();

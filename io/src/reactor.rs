@@ -41,7 +41,8 @@ pub(crate) struct Readiness {
     pub(crate) closed: bool,
     /// The descriptor is in error: the peer has reset the connection.
     pub(crate) failed: bool,
-    /// The peer has marked a byte as urgent: a read stops there, and a short one is no proof that nothing is left.
+    /// The peer has marked a byte as urgent: a read stops there, and a short one is no proof that
+    /// nothing is left.
     pub(crate) urgent: bool,
 }
 
@@ -64,7 +65,8 @@ pub(crate) trait Ready: Send + Sync {
     /// The program is about to end.
     fn drain(&self) {}
 
-    /// An event of the entry's was refused, or dropped unrun: the runtime of its color has ended. It is deregistered, and closed (N11).
+    /// An event of the entry's was refused, or dropped unrun: the runtime of its color has ended.
+    /// It is deregistered, and closed (N11).
     fn refused(&self) {}
 
     /// The reactor ends: what the entry holds of the user's goes now.
@@ -79,8 +81,8 @@ pub(crate) trait Ready: Send + Sync {
     }
 }
 
-/// Goes along with an event of an entry. If the event is dropped unrun, nobody serves the entry any more: it is
-/// [told](Ready::refused).
+/// Goes along with an event of an entry. If the event is dropped unrun, nobody serves the entry any
+/// more: it is [told](Ready::refused).
 pub(crate) struct OrElse {
     site: Arc<Site>,
     token: Token,
@@ -333,7 +335,8 @@ impl Park for Reactor {
         }
     }
 
-    /// The system's poller of the other reactor is a descriptor as any other, and is readable when one of those in it is.
+    /// The system's poller of the other reactor is a descriptor as any other, and is readable when
+    /// one of those in it is.
     fn attend(&mut self, worker: usize, attention: Attention) {
         let sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(other) = sites.get(worker).map(|site| site.registry().as_raw_fd()) else { return };

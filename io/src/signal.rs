@@ -4,10 +4,10 @@
 //! that come before their callback begins are merged, as signals are; one that comes while it runs is
 //! worth another call.
 //!
-//! *What the system would do.* The handler of a signal stays for good, once there has been one: taking it away would
-//! race with whoever else has set one. So whoever wants the default back ([`Io::restore_default`]) gets it from
-//! the handler, which then does what the system would have done; that is decided by a flag per signal, false while there
-//! is a registration.
+//! *What the system would do.* The handler of a signal stays for good, once there has been one:
+//! taking it away would race with whoever else has set one. So whoever wants the default back
+//! ([`Io::restore_default`]) gets it from the handler, which then does what the system would have
+//! done; that is decided by a flag per signal, false while there is a registration.
 
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::io;
@@ -134,8 +134,8 @@ impl Io {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a number that is no signal, or one that cannot be handled, such as `SIGKILL` or `SIGSEGV`; otherwise
-    /// what the system says.
+    /// `InvalidInput` for a number that is no signal, or one that cannot be handled, such as
+    /// `SIGKILL` or `SIGSEGV`; otherwise what the system says.
     ///
     /// # Examples
     ///
@@ -190,14 +190,16 @@ impl Io {
         Ok(Registration { slot, end: Some(Box::new(end)) })
     }
 
-    /// Has the process do again what it does by default when it gets a signal, for as long as it has no registration: once
-    /// the last one has been dropped, `SIGTERM` ends the process.
+    /// Has the process do again what it does by default when it gets a signal, for as long as it
+    /// has no registration: once the last one has been dropped, `SIGTERM` ends the process.
     ///
-    /// It holds for the whole process. While there are registrations, whoever made them, they are called and nothing else happens.
+    /// It holds for the whole process. While there are registrations, whoever made them, they are
+    /// called and nothing else happens.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` as [`on_signal`](Self::on_signal), and for those whose default is not known: real-time ones, and `SIGIO`.
+    /// `InvalidInput` as [`on_signal`](Self::on_signal), and for those whose default is not known:
+    /// real-time ones, and `SIGIO`.
     ///
     /// # Examples
     ///

@@ -1,11 +1,13 @@
-//! System calls that neither the standard library nor mio offer. All unsafe code of this crate, but for `hyper.rs`.
+//! System calls that neither the standard library nor mio offer. All unsafe code of this crate, but
+//! for `hyper.rs`.
 //!
 //! # SIGPIPE
 //!
-//! A write to a socket whose peer has gone must give an error, whatever the process does about SIGPIPE: a host in C, or a
-//! program that restores the default, would die of it. So bytes are sent by send(2) and sendmsg(2), which can be told
-//! not to raise it. sendfile(2) cannot: a thread that sends a file blocks the signal for itself, from the first time on. (What the
-//! standard library spawns begins with no signal blocked.)
+//! A write to a socket whose peer has gone must give an error, whatever the process does about
+//! SIGPIPE: a host in C, or a program that restores the default, would die of it. So bytes are sent
+//! by send(2) and sendmsg(2), which can be told not to raise it. sendfile(2) cannot: a thread that
+//! sends a file blocks the signal for itself, from the first time on. (What the standard library
+//! spawns begins with no signal blocked.)
 
 use std::cell::Cell;
 use std::fs::File;
@@ -21,7 +23,8 @@ fn block_sigpipe() {
         static IS_BLOCKED: Cell<bool> = const { Cell::new(false) };
     }
     if !IS_BLOCKED.replace(true) {
-        // SAFETY: the set is ours, and is made empty before it is used; a null pointer asks for no answer.
+        // SAFETY: the set is ours, and is made empty before it is used; a null pointer asks for no
+        // answer.
         unsafe {
             let mut set: libc::sigset_t = std::mem::zeroed();
             libc::sigemptyset(&mut set);

@@ -52,9 +52,11 @@ impl Limit {
 
 /// A stream whose reads and writes fail with `TimedOut` when they have waited for too long for anything to happen.
 ///
-/// The time runs while a read, or a write, waits, and begins anew when some bytes have come, or gone: it is a limit of silence, not of a
-/// whole message. That of a read begins anew also when bytes have gone, as a peer that takes something is alive. Without a call of [`read_limit`](Self::read_limit) or [`write_limit`](Self::write_limit), or with
-/// `Duration::MAX`, that direction has no limit.
+/// The time runs while a read, or a write, waits, and begins anew when some bytes have come, or
+/// gone: it is a limit of silence, not of a whole message. That of a read begins anew also when
+/// bytes have gone, as a peer that takes something is alive. Without a call of
+/// [`read_limit`](Self::read_limit) or [`write_limit`](Self::write_limit), or with `Duration::MAX`,
+/// that direction has no limit.
 ///
 /// # Examples
 ///

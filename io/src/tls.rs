@@ -40,8 +40,8 @@ thread_local! {
     static INCOMING: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// The thread's buffer, taken out for as long as a stream is polled. What is called meanwhile (a waker, a verifier of certificates) may
-/// poll another one, which then has a buffer of its own.
+/// The thread's buffer, taken out for as long as a stream is polled. What is called meanwhile (a
+/// waker, a verifier of certificates) may poll another one, which then has a buffer of its own.
 struct Incoming(Vec<u8>);
 
 impl Incoming {

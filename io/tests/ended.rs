@@ -1,5 +1,5 @@
-//! N11: whose event is refused, as the runtime of its color has ended, is deregistered or closed: it never spins, and no peer waits
-//! for ever.
+//! N11: whose event is refused, as the runtime of its color has ended, is deregistered or closed:
+//! it never spins, and no peer waits for ever.
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;

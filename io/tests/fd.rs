@@ -380,7 +380,8 @@ fn n2_a_number_that_is_no_signal_is_an_error() {
     drop(real_time);
 }
 
-/// The child that the test below starts: SIGUSR2 ends it when its registrations are gone and the default is wanted back.
+/// The child that the test below starts: SIGUSR2 ends it when its registrations are gone and the
+/// default is wanted back.
 #[test]
 fn child_of_the_test_of_restored_signals() {
     let Ok(role) = std::env::var("DAPPLE_TEST_SIGNAL") else { return };

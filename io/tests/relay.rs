@@ -1,4 +1,5 @@
-//! N2, N6: both directions of a connection at once: a relay, pauses, and what a paused connection is told.
+//! N2, N6: both directions of a connection at once: a relay, pauses, and what a paused connection
+//! is told.
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Mutex, mpsc};
@@ -17,7 +18,8 @@ fn start(workers: usize) -> (Runtime, Io) {
     (rt, io)
 }
 
-/// One side of a relay. It takes nothing while the other side is congested; by `on_room`, or by `on_data`, as it likes.
+/// One side of a relay. It takes nothing while the other side is congested; by `on_room`, or by
+/// `on_data`, as it likes.
 struct Side {
     peer: Option<Connection<Side>>,
     /// The peer waits for room here.

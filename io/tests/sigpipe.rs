@@ -1,5 +1,5 @@
-//! N11: no write to a socket raises SIGPIPE, whatever the process does about it. A binary of its own, as it restores the default: one that
-//! raised it would die.
+//! N11: no write to a socket raises SIGPIPE, whatever the process does about it. A binary of its
+//! own, as it restores the default: one that raised it would die.
 use std::io::{IoSlice, Seek, SeekFrom, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex, mpsc};
@@ -49,7 +49,8 @@ impl Writes {
 
 impl Protocol for Writes {
     fn on_open(&mut self, conn: &mut Conn, cx: &mut Cx) {
-        // So that it is a write that finds out: the peer has closed, and answers the first one by a reset.
+        // So that it is a write that finds out: the peer has closed, and answers the first one by a
+        // reset.
         conn.pause();
         std::thread::sleep(Duration::from_millis(50));
         self.on_room(conn, cx);

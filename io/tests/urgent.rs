@@ -1,4 +1,5 @@
-//! N11: a short read is no proof that nothing is left: it stops at a byte that the peer has marked as urgent.
+//! N11: a short read is no proof that nothing is left: it stops at a byte that the peer has marked
+//! as urgent.
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -33,7 +34,8 @@ fn send_urgent(stream: &TcpStream) {
     assert_eq!(sent, 1);
 }
 
-/// What is sent, each piece followed by an urgent byte but the last; with a pause before the urgent bytes, or none.
+/// What is sent, each piece followed by an urgent byte but the last; with a pause before the urgent
+/// bytes, or none.
 const PIECES: [&[u8]; 4] = [b"one ", b"two ", b"three ", b"four"];
 
 fn send_pieces(mut stream: &TcpStream, pause: Duration) {
@@ -46,8 +48,9 @@ fn send_pieces(mut stream: &TcpStream, pause: Duration) {
     }
 }
 
-/// All that is to be read, but for urgent bytes: they stand aside, or among the others if the reader wants that; and of several that have
-/// not been read all but the last do so anyway (tcp(7)).
+/// All that is to be read, but for urgent bytes: they stand aside, or among the others if the
+/// reader wants that; and of several that have not been read all but the last do so anyway
+/// (tcp(7)).
 fn plain(read: &[u8]) -> Vec<u8> {
     read.iter().copied().filter(|byte| *byte != b'!').collect()
 }

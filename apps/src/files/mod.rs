@@ -316,8 +316,8 @@ fn open(folder: &Path, sync: bool) -> Result<(Share, Store, Vec<Trash>), String>
     Ok((share, store, leftovers))
 }
 
-/// A host's name, or an address: it is written into the certificate, into a line of text before it, and into commands to be
-/// pasted.
+/// A host's name, or an address: it is written into the certificate, into a line of text before it,
+/// and into commands to be pasted.
 fn name_or_address(text: &str) -> Result<String, String> {
     let is_good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '*');
     match !text.is_empty() && text.chars().all(is_good) {
@@ -363,7 +363,7 @@ fn shown_name(args: &ArgMatches, address: IpAddr, names: &[String]) -> String {
     }
 }
 
-/// Says a line. Whoever has closed the pipe does not want to know (`dapple files user list | head -1`).
+/// Says a line. Whoever has closed the pipe (as `head -1` does) does not want to know.
 fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }

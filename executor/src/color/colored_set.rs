@@ -214,7 +214,8 @@ where
 {
     let reach = values.reach();
     let event = move |cx: &mut Cx| {
-        // SAFETY: this is the set's event, which has all the colors; the parts were checked below, before it was posted.
+        // SAFETY: this is the set's event, which has all the colors; the parts were checked below,
+        // before it was posted.
         if !unsafe { V::run(reach, f, cx) } {
             cx.local().count_skipped();
         }

@@ -29,8 +29,9 @@ pub struct Done {
     notice: Option<Notice>,
 }
 
-/// Says which event it is, for a step in an event's memory. If the step is the end of it, a promise, if there is one, will be kept
-/// when that has come, and the second answer is true. See [`Done::with_notice`].
+/// Says which event it is, for a step in an event's memory. If the step is the end of it, a
+/// promise, if there is one, will be kept when that has come, and the second answer is true. See
+/// [`Done::with_notice`].
 type Notice = unsafe fn(NonNull<Event>, Option<Promise<()>>) -> (Place, bool);
 
 // SAFETY: what the event holds is Send.
@@ -90,7 +91,8 @@ impl Done {
         self
     }
 
-    /// Has the promise kept when it has come to its end, which is that of this event. `None`: it has none to wait for.
+    /// Has the promise kept when it has come to its end, which is that of this event. `None`: it
+    /// has none to wait for.
     pub(super) fn notify(&mut self, promise: Promise<()>) -> Option<Place> {
         // SAFETY: the event is ours, has not run, and holds what the notice is for.
         let (place, is_end) = unsafe { self.notice?(self.event, Some(promise)) };

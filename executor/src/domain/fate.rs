@@ -1,12 +1,14 @@
 //! What becomes of an event that is an async task, for whoever waits for the task (I12).
 //!
-//! A future may end before its event has committed. If poison covers the event then, what the future did and deferred never takes
-//! effect, and nobody has told the future; so its value must not be handed out as if all were well. The future is followed by a wait
-//! for the *fate* of its event, which is known when the event leaves the order.
+//! A future may end before its event has committed. If poison covers the event then, what the
+//! future did and deferred never takes effect, and nobody has told the future; so its value must
+//! not be handed out as if all were well. The future is followed by a wait for the *fate* of its
+//! event, which is known when the event leaves the order.
 //!
-//! The wait is only for an event whose end is the domain's business: one whose commit, or whose next section, has been asked for. A
-//! token that the future gave away ends when its new owner says so, for which the task does not wait. A future that was told of poison
-//! or of a panic by what it awaited knows what its value means, and it is handed out.
+//! The wait is only for an event whose end is the domain's business: one whose commit, or whose
+//! next section, has been asked for. A token that the future gave away ends when its new owner says
+//! so, for which the task does not wait. A future that was told of poison or of a panic by what it
+//! awaited knows what its value means, and it is handed out.
 
 use std::cell::RefCell;
 use std::future::Future;

@@ -1,9 +1,10 @@
 //! Which tickets an async task holds, so that a debug build notices a wait that could stop the order (I15).
 //!
-//! An event may wait for those with smaller tickets of its own domain: they do not wait for it. While a domain's task is polled, a
-//! thread-local leads to the tickets that it holds; whoever waits for another event compares. A token may be sent to another thread, and
-//! end its event there; so there is a table of all that are held, which leads from a ticket to its holder. A release build keeps none of
-//! this.
+//! An event may wait for those with smaller tickets of its own domain: they do not wait for it.
+//! While a domain's task is polled, a thread-local leads to the tickets that it holds; whoever
+//! waits for another event compares. A token may be sent to another thread, and end its event
+//! there; so there is a table of all that are held, which leads from a ticket to its holder. A
+//! release build keeps none of this.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -72,8 +73,8 @@ mod tickets {
         static POLLED: RefCell<Option<Held>> = const { RefCell::new(None) };
     }
 
-    /// Who holds a ticket. Tickets are numbered anew in each domain, and a place of memory may be another domain's later: the last
-    /// one to hold it counts.
+    /// Who holds a ticket. Tickets are numbered anew in each domain, and a place of memory may be
+    /// another domain's later: the last one to hold it counts.
     static HOLDERS: LazyLock<Mutex<HashMap<Place, Held>>> = LazyLock::new(Mutex::default);
 
     pub(super) fn swap(held: Option<Held>) -> Option<Held> {

@@ -107,7 +107,8 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
         })
     }
 
-    /// Takes out who waits for room, which will not come any more: events that are to be dropped unrun.
+    /// Takes out who waits for room, which will not come any more: events that are to be dropped
+    /// unrun.
     pub(super) fn take_waiters(self) -> Vec<NonNull<Event>> {
         let waiters = self.store.with(|store| store.take_waiters());
         waiters.into_iter().map(|waiting| waiting.0).collect()

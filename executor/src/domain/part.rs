@@ -32,7 +32,8 @@ pub(super) trait Part<S: Send + Sync + 'static>: Send + 'static {
 /// A part that waits in an event: for its context, for its ticket, or for a worker.
 pub(super) struct Continue<S: Send + Sync + 'static, K> {
     pub(super) domain: DomainPtr<S>,
-    /// The number of the ticket, perhaps with [`LATER`]. 0: a sub-event, to which it comes as the word of its step.
+    /// The number of the ticket, perhaps with [`LATER`]. 0: a sub-event, to which it comes as the
+    /// word of its step.
     pub(super) ticket: u64,
     pub(super) part: K,
 }

@@ -206,7 +206,8 @@ impl<S: Send + Sync + 'static, F: FnOnce(&mut Cx) + Send + 'static> Room<S, F> {
             domain.collect(store, &mut batch);
         });
         domain.settle(core, &mut batch, None, None);
-        // Partner: the fence of `Core::advance`. Who stops the runtime sees the waiter, or it is seen here.
+        // Partner: the fence of `Core::advance`. Who stops the runtime sees the waiter, or it is
+        // seen here.
         fence(Ordering::SeqCst);
         if core.phase() >= Phase::Stopping {
             domain.take_waiters().into_iter().for_each(|event| core.queue_event(event));

@@ -319,8 +319,8 @@ impl IntoFuture for Done {
     type Output = Result<(), JoinError>;
     type IntoFuture = Committing;
 
-    /// Carries it out. After a `commit` the future ends when the event has committed; it says so if the event was covered by
-    /// poison, or the runtime stops. After anything else it ends at once.
+    /// Carries it out. After a `commit` the future ends when the event has committed; it says so if
+    /// the event was covered by poison, or the runtime stops. After anything else it ends at once.
     fn into_future(mut self) -> Committing {
         let (promise, packet) = promise();
         let committing = self.notify(promise).map(|place| CommitPacket(packet, place));

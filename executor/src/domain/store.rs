@@ -307,7 +307,8 @@ impl<S, W, D> Store<S, W, D> {
         (abandoned, freed)
     }
 
-    /// What the last [`Decision::Commit`] was about has been done. The answer is what was kept with the ticket, if nothing follows.
+    /// What the last [`Decision::Commit`] was about has been done. The answer is what was kept with
+    /// the ticket, if nothing follows.
     #[inline]
     pub(crate) fn committed(&mut self) -> Option<D> {
         self.order.committed().map(|kept| kept.data)

@@ -123,9 +123,11 @@ impl<S: Send + Sync + 'static> Domain<S> {
     ///
     /// # Errors
     ///
-    /// The handle says that the event panicked, or was aborted. Poison does not end the future: what waits for a section or a commit is
-    /// told by these, and passes it on. If the future does not await its commit, the handle waits for it, and says that the event was
-    /// poisoned if nothing of what it deferred will run. A token that was given to somebody else is not waited for.
+    /// The handle says that the event panicked, or was aborted. Poison does not end the future:
+    /// what waits for a section or a commit is told by these, and passes it on. If the future does
+    /// not await its commit, the handle waits for it, and says that the event was poisoned if
+    /// nothing of what it deferred will run. A token that was given to somebody else is not waited
+    /// for.
     ///
     /// # Examples
     ///

@@ -207,7 +207,8 @@ impl<S: Send + Sync + 'static> Token<S> {
         std::mem::forget(self);
     }
 
-    /// `untouched`: the state is as it was before. `counted`: it is counted as dropped, if nothing runs any more.
+    /// `untouched`: the state is as it was before. `counted`: it is counted as dropped, if nothing
+    /// runs any more.
     fn abandon(&mut self, untouched: bool, counted: bool) {
         let (domain, ticket) = (self.domain, self.ticket);
         // When the ticket is gone, the domain may go, and its core with it.
@@ -410,7 +411,8 @@ impl Drop for Told {
 }
 
 impl<S: Send + Sync + 'static> End<S> {
-    /// Has a promise kept when the event has committed, after everything that it has deferred. Also: which event it is.
+    /// Has a promise kept when the event has committed, after everything that it has deferred.
+    /// Also: which event it is.
     ///
     /// # Safety
     ///

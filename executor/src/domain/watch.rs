@@ -1,11 +1,13 @@
 //! Watching over tickets: which is the oldest that has not committed, and for how long (I15, E12).
 //!
-//! A token that is kept somewhere, or forgotten, holds up every commit behind it, and no worker is busy meanwhile. So
-//! now and then some worker looks at the domains of the runtime: whoever finds that a look is due, be it between two
-//! entries or before it sleeps. As long as there are tickets that have not committed, one of the sleeping workers wakes up for
-//! the next look, the *watcher*; otherwise none does, when it has seen all. A watcher that rises gives that up: it looks between
-//! two entries, or becomes the watcher again when it has nothing to do; and if it gets stuck in an event, the sentinel
-//! looks (see `worker::sleep`). Where there is no sentinel, as nobody steals, the others wake up for it now and then.
+//! A token that is kept somewhere, or forgotten, holds up every commit behind it, and no worker is
+//! busy meanwhile. So now and then some worker looks at the domains of the runtime: whoever finds
+//! that a look is due, be it between two entries or before it sleeps. As long as there are tickets
+//! that have not committed, one of the sleeping workers wakes up for the next look, the *watcher*;
+//! otherwise none does, when it has seen all. A watcher that rises gives that up: it looks between
+//! two entries, or becomes the watcher again when it has nothing to do; and if it gets stuck in an
+//! event, the sentinel looks (see `worker::sleep`). Where there is no sentinel, as nobody steals,
+//! the others wake up for it now and then.
 //!
 //! A domain is in the register from its opening until it is freed. Who looks holds the register's lock, and the
 //! domain's for a moment; who frees takes the domain out first.
@@ -135,7 +137,8 @@ impl Register {
         lock(&self.watched).iter().any(is_open)
     }
 
-    /// The runtime stops, and no domain commits any more: who waits for room in one is let go. They are dropped unrun, which tells them.
+    /// The runtime stops, and no domain commits any more: who waits for room in one is let go. They
+    /// are dropped unrun, which tells them.
     pub(crate) fn end_waits(&self, core: &Core) {
         // SAFETY: each domain is in the register, whose lock we have.
         let take = |watched: &Watched| unsafe { (watched.take_waiters)(watched.domain) };
@@ -170,8 +173,9 @@ impl Local {
         (!mine || self.look_at_domains(now)).then_some(interval)
     }
 
-    /// A worker that is about to sleep, and has been told by [`watch_tickets`](Self::watch_tickets) when the next look is due: for how
-    /// many nanoseconds may it sleep? None: as long as it likes, as somebody else watches.
+    /// A worker that is about to sleep, and has been told by [`watch_tickets`](Self::watch_tickets)
+    /// when the next look is due: for how many nanoseconds may it sleep? None: as long as it likes,
+    /// as somebody else watches.
     pub(crate) fn sleep_until_look(&self, nanos: u64) -> Option<u64> {
         let (watcher, me) = (&self.core.domains.watcher, self.index + 1);
         let taken = watcher.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed);

@@ -1,8 +1,9 @@
 //! Closures and futures that are large.
 //!
-//! A value that is passed on from function to function is copied each time, at least in a debug build, and each copy has its
-//! place on the stack. So what is large is put into a box where it comes in, by the public function, and the box is passed on. A boxed
-//! closure also runs where it lies: calling a `Box<dyn FnOnce>` does not move what it holds.
+//! A value that is passed on from function to function is copied each time, at least in a debug
+//! build, and each copy has its place on the stack. So what is large is put into a box where it
+//! comes in, by the public function, and the box is passed on. A boxed closure also runs where it
+//! lies: calling a `Box<dyn FnOnce>` does not move what it holds.
 
 use crate::cx::Cx;
 

@@ -57,8 +57,9 @@ impl Metrics {
     }
 
     /// Writes the histograms as an HdrHistogram interval log (`.hlog`), a tag per measure and
-    /// label, values in nanoseconds, as the HdrHistogram tools read it. What a tag cannot hold (a comma, white space, control
-    /// characters) is written as `_`; labels that are the same then are told apart by `~2`, `~3` at the end.
+    /// label, values in nanoseconds, as the HdrHistogram tools read it. What a tag cannot hold (a
+    /// comma, white space, control characters) is written as `_`; labels that are the same then are
+    /// told apart by `~2`, `~3` at the end.
     ///
     /// # Errors
     ///

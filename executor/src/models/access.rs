@@ -1,7 +1,8 @@
 //! C5, C6: readers, sets, and posts of a running event to its own color.
 //!
-//! The run queue orders what a deque does and no more: what was done before an entry was put in is seen by who takes that entry. An
-//! event that is relocated out of a link that has to stay, a head that is spent, and the own list are as in `hold` and `turn`.
+//! The run queue orders what a deque does and no more: what was done before an entry was put in is
+//! seen by who takes that entry. An event that is relocated out of a link that has to stay, a head
+//! that is spent, and the own list are as in `hold` and `turn`.
 
 use std::ptr::NonNull;
 
@@ -378,8 +379,8 @@ fn c6_a_plain_post_meets_a_set() {
     });
 }
 
-/// C3, C6: an event that posts to its own color meets a set of that color: first comes the event, at some time its post, and the set
-/// before, between or behind them.
+/// C3, C6: an event that posts to its own color meets a set of that color: first comes the event,
+/// at some time its post, and the set before, between or behind them.
 #[test]
 fn c6_an_own_post_meets_a_set() {
     model(|| {

@@ -63,7 +63,8 @@ impl World {
     }
 }
 
-/// `posters` threads queue something each while the runtime is closed; what is disposed of queues `more`.
+/// `posters` threads queue something each while the runtime is closed; what is disposed of queues
+/// `more`.
 fn closes_beside(posters: usize, more: usize, patience: u32) {
     model(move || {
         let world = World::new(more);

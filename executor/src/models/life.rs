@@ -113,7 +113,8 @@ impl Mortal {
         *is_there
     }
 
-    /// Is the color dead, now that its holder has come to the grave? As `ColorCell`'s death and `Retire`.
+    /// Is the color dead, now that its holder has come to the grave? As `ColorCell`'s death and
+    /// `Retire`.
     fn dies(&self, grave: NonNull<Link>) -> bool {
         match &self.in_palette {
             None => self.life.is_over(&self.queue, grave),
@@ -224,7 +225,8 @@ fn c10_a_color_dies_once_and_after_everything() {
     }
 }
 
-/// C10: a palette is asked for the color while its last handle is dropped: it is revived, or is dead and out of the palette.
+/// C10: a palette is asked for the color while its last handle is dropped: it is revived, or is
+/// dead and out of the palette.
 #[test]
 fn c10_a_palette_revives_a_color_or_does_not_find_it() {
     for posts in [false, true] {

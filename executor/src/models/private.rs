@@ -7,7 +7,8 @@ use super::model;
 use crate::worker::fences::Fences;
 use crate::worker::private::Private;
 
-/// An owner that puts two entries in and takes one out, and a taker. What they have got, and what is left.
+/// An owner that puts two entries in and takes one out, and a taker. What they have got, and what
+/// is left.
 fn shared_with_a_taker(queue: Private<usize>) -> Vec<usize> {
     let queue = Arc::new(queue);
     let owner = {
@@ -40,7 +41,8 @@ fn e4_a_private_queue_is_shared_with_a_taker() {
     model(|| assert_eq!(shared_with_a_taker(Private::new()), [0, 1]));
 }
 
-/// The same where the system refuses the heavy fence when it is needed: the taker gets nothing, and the owner loses nothing.
+/// The same where the system refuses the heavy fence when it is needed: the taker gets nothing, and
+/// the owner loses nothing.
 #[test]
 fn e4_a_private_queue_without_membarrier_is_the_owners() {
     model(|| assert_eq!(shared_with_a_taker(Private::with(Fences::failing())), [0, 1]));

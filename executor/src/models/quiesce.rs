@@ -1,7 +1,8 @@
 //! E16: when a runtime is at rest.
 //!
-//! Two steps of a post, the swap of a queue's tail and the push to a run queue; a worker that posts while it sleeps or spins; somebody
-//! who posts behind it, and waits. The sleep protocol and the waiting are the product's own.
+//! Two steps of a post, the swap of a queue's tail and the push to a run queue; a worker that posts
+//! while it sleeps or spins; somebody who posts behind it, and waits. The sleep protocol and the
+//! waiting are the product's own.
 
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use loom::sync::{Arc, Condvar, Mutex};
@@ -125,8 +126,8 @@ impl World {
     }
 }
 
-/// A worker whose poller posts while it sleeps or spins, with or without rising before it; and a thread that posts, perhaps between
-/// the two steps of that, and waits.
+/// A worker whose poller posts while it sleeps or spins, with or without rising before it; and a
+/// thread that posts, perhaps between the two steps of that, and waits.
 fn idle_poster(spins: bool, rises: bool) {
     model(move || {
         let world = World::new(1);

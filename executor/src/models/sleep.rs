@@ -103,8 +103,9 @@ fn e4_a_busy_worker_is_watched() {
     });
 }
 
-/// E4: the sentinel is woken for something else, finds nothing, and goes to sleep again, with a limit or, as it has seen nobody busy
-/// for some time, without one. Meanwhile the other worker finds work. In its last sleep the one watches, or is called.
+/// E4: the sentinel is woken for something else, finds nothing, and goes to sleep again, with a
+/// limit or, as it has seen nobody busy for some time, without one. Meanwhile the other worker
+/// finds work. In its last sleep the one watches, or is called.
 #[test]
 fn e4_a_sentinel_that_rises_and_sleeps_again_still_watches() {
     for is_quiet in [false, true] {
@@ -135,7 +136,8 @@ fn e4_a_sentinel_that_rises_and_sleeps_again_still_watches() {
     }
 }
 
-/// E4, E7: somebody who takes the worker to be stuck looks at its poller, and may read there what was to wake it.
+/// E4, E7: somebody who takes the worker to be stuck looks at its poller, and may read there what
+/// was to wake it.
 #[test]
 fn e4_a_look_at_the_poller_of_another_loses_no_wake_up() {
     model(|| {

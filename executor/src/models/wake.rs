@@ -62,8 +62,9 @@ fn c12_no_wake_up_is_lost() {
     }
 }
 
-/// The handle is dropped, or goes to another thread that waits with it, while the promise is kept. Who still waits is woken, though the
-/// maker asks first whether anybody does; the value and the waker are dropped once in any case (loom reports what leaks).
+/// The handle is dropped, or goes to another thread that waits with it, while the promise is kept.
+/// Who still waits is woken, though the maker asks first whether anybody does; the value and the
+/// waker are dropped once in any case (loom reports what leaks).
 #[test]
 fn c12_a_handle_that_is_dropped_or_moved_beside_the_outcome() {
     for dropped in [true, false] {

@@ -166,9 +166,9 @@ impl Builder {
         self
     }
 
-    /// The cores to use, by the numbers of the operating system; by default those that the process may
-    /// use, and of these the ones that have the fewest workers of other runtimes of the process. Unless told otherwise there are
-    /// as many workers as cores.
+    /// The cores to use, by the numbers of the operating system; by default those that the process
+    /// may use, and of these the ones that have the fewest workers of other runtimes of the
+    /// process. Unless told otherwise there are as many workers as cores.
     pub fn cores(mut self, cores: impl IntoIterator<Item = usize>) -> Self {
         self.cores = Some(cores.into_iter().collect());
         self
@@ -180,8 +180,8 @@ impl Builder {
         self
     }
 
-    /// Size of the stack of each worker, and of each thread for blocking work, in bytes; by default 8 MiB. The system rounds it up, and gives
-    /// memory for what is used of it only.
+    /// Size of the stack of each worker, and of each thread for blocking work, in bytes; by default
+    /// 8 MiB. The system rounds it up, and gives memory for what is used of it only.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = bytes;
         self
@@ -229,8 +229,8 @@ impl Builder {
     /// How long a shutdown, once its deadline has passed, waits for an event that still runs before
     /// it gives up its worker; by default 1 s. Less than 10 ms counts as 10 ms.
     ///
-    /// The same time is granted to each closure that is dropped unrun, as long as its drop may be the last thing that holds up the
-    /// shutdown.
+    /// The same time is granted to each closure that is dropped unrun, as long as its drop may be
+    /// the last thing that holds up the shutdown.
     pub fn stuck_after(mut self, time: Duration) -> Self {
         self.settings.stuck_after = time.max(Duration::from_millis(10));
         self
@@ -323,8 +323,9 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for no workers, no cores, cores that the process may not use, a name of threads that holds a NUL, or a stack of more
-    /// than 2^40 bytes; otherwise what the operating system says when it refuses a thread or a poller.
+    /// `InvalidInput` for no workers, no cores, cores that the process may not use, a name of
+    /// threads that holds a NUL, or a stack of more than 2^40 bytes; otherwise what the operating
+    /// system says when it refuses a thread or a poller.
     pub fn build(self) -> io::Result<Runtime> {
         let Builder {
             workers,

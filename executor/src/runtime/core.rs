@@ -223,7 +223,8 @@ impl Core {
     #[inline]
     pub(crate) fn stand_in_of(&self, worker: usize) -> Option<usize> {
         let first = self.workers[worker].stand_in()?;
-        // Who stands in may itself be stuck, and have somebody; it is a hint, so one hop is looked at.
+        // Who stands in may itself be stuck, and have somebody; it is a hint, so one hop is looked
+        // at.
         match self.workers[first].stand_in() {
             Some(next) if next != worker => Some(next),
             _ => Some(first),
@@ -269,7 +270,8 @@ impl Core {
         }
     }
 
-    /// Says that events that are counted as run, or are about to be, have run in vain: they count as dropped ones only.
+    /// Says that events that are counted as run, or are about to be, have run in vain: they count
+    /// as dropped ones only.
     pub(crate) fn count_in_vain(&self, n: u64) {
         match Local::current(self).and_then(Local::counters) {
             Some(counters) => add(&counters.in_vain, n),

@@ -68,9 +68,10 @@ impl Runtime {
         Metrics::read(&self.core)
     }
 
-    /// Waits until no event is running or queued. Armed timers, waiting tasks and quiet descriptors do not count; nor do events of
-    /// a [`Domain`](crate::Domain) that wait for an earlier one whose token is kept outside of events and tasks that run.
-    /// What the events did is visible afterwards.
+    /// Waits until no event is running or queued. Armed timers, waiting tasks and quiet descriptors
+    /// do not count; nor do events of a [`Domain`](crate::Domain) that wait for an earlier one
+    /// whose token is kept outside of events and tasks that run. What the events did is visible
+    /// afterwards.
     ///
     /// # Panics
     ///
@@ -108,8 +109,9 @@ impl Runtime {
     /// over; then running events finish, and the rest is dropped and counted.
     ///
     /// An event that does not finish in time (see [`Builder::stuck_after`]) is reported, and its
-    /// thread detached; so is a worker whose drop of something unrun takes so long. What is queued for blocking work, and what
-    /// a stuck worker leaves, is dropped by the calling thread, and has the time that it takes.
+    /// thread detached; so is a worker whose drop of something unrun takes so long. What is queued
+    /// for blocking work, and what a stuck worker leaves, is dropped by the calling thread, and has
+    /// the time that it takes.
     ///
     /// # Panics
     ///
@@ -139,7 +141,8 @@ impl Drop for Runtime {
         if self.threads.iter().all(Option::is_none) {
             return;
         }
-        // A worker of its own would wait for itself; one of another runtime waits, as any thread does.
+        // A worker of its own would wait for itself; one of another runtime waits, as any thread
+        // does.
         match Local::current(&self.core) {
             Some(_) => shutdown::start_stopping(&self.core),
             None => drop(shutdown::shutdown(&self.core, &mut self.threads, Duration::ZERO)),

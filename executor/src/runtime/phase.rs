@@ -1,8 +1,8 @@
 //! How far a runtime has come (E11).
 //!
-//! The phase only goes up. Who changes it fences, and then looks at what it has to end; who makes something that has to be ended
-//! (puts it into an inbox, a wheel, the list of tasks) fences, and then looks at the phase. One of the two sees what the other
-//! has done.
+//! The phase only goes up. Who changes it fences, and then looks at what it has to end; who makes
+//! something that has to be ended (puts it into an inbox, a wheel, the list of tasks) fences, and
+//! then looks at the phase. One of the two sees what the other has done.
 
 use crate::sync::{AtomicU8, Ordering, fence};
 
@@ -14,7 +14,8 @@ pub(crate) enum Phase {
     Running,
     /// Posts from outside are refused, those of running work accepted.
     Draining,
-    /// Posts from outside are refused, and no domain commits; workers drop what is left, and what is still posted.
+    /// Posts from outside are refused, and no domain commits; workers drop what is left, and what
+    /// is still posted.
     Stopping,
     /// No worker serves any more; whoever queues something disposes of it (see `shutdown`).
     Closed,

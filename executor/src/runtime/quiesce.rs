@@ -1,24 +1,27 @@
 //! When nothing runs and nothing is queued (E16).
 //!
-//! No counter of events exists, as each post would write to it. Instead: the runtime is at rest if, at
-//! one moment, every worker is idle (asleep, or spinning), no thread holds what it has not queued, and every run queue
-//! and inbox is empty.
+//! No counter of events exists, as each post would write to it. Instead: the runtime is at rest if,
+//! at one moment, every worker is idle (asleep, or spinning), no thread holds what it has not
+//! queued, and every run queue and inbox is empty.
 //!
 //! # Why it is right
 //!
-//! Events are made by events, by pollers and timers, and from outside. A post to a color has two steps, the swap of
-//! its queue's tail and the push of the color to a run queue. Between them another thread's event may land behind the first
-//! one, and stand in no run queue. So whoever is between the two steps has to be seen:
+//! Events are made by events, by pollers and timers, and from outside. A post to a color has two
+//! steps, the swap of its queue's tail and the push of the color to a run queue. Between them
+//! another thread's event may land behind the first one, and stand in no run queue. So whoever is
+//! between the two steps has to be seen:
 //!
-//! * *A worker* is busy then. One that sleeps or spins, and whose poller, timers or hooks post, rises before its
-//!   first step (`Local::before_post`), and announces again, or takes what it has posted, after the last one.
-//! * *A thread that is no worker* is counted in `outside`, from before its first step until after the last one. So is
-//!   whoever has collected what a domain lets go on, and blocking work.
+//! * *A worker* is busy then. One that sleeps or spins, and whose poller, timers or hooks post,
+//!   rises before its first step (`Local::before_post`), and announces again, or takes what it has
+//!   posted, after the last one.
+//! * *A thread that is no worker* is counted in `outside`, from before its first step until after
+//!   the last one. So is whoever has collected what a domain lets go on, and blocking work.
 //!
-//! The check reads all workers' states, then the count, then the queues, then the states again. States carry an epoch, so
-//! if the two readings are equal, no worker has risen in between, and all of it was true at one moment. What was posted
-//! behind an event of a poster P was appended by a swap that read P's, so it happens after P has risen, or was counted: a waiter
-//! that comes after it sees P so, or sees that P has announced, or left, again; and then it sees P's push.
+//! The check reads all workers' states, then the count, then the queues, then the states again.
+//! States carry an epoch, so if the two readings are equal, no worker has risen in between, and all
+//! of it was true at one moment. What was posted behind an event of a poster P was appended by a
+//! swap that read P's, so it happens after P has risen, or was counted: a waiter that comes after
+//! it sees P so, or sees that P has announced, or left, again; and then it sees P's push.
 //!
 //! A worker that goes idle tells the waiters, who check for themselves. It announces its state,
 //! fences, and reads `waiters`; a waiter counts itself, fences, and reads the states: one of the two
@@ -94,8 +97,8 @@ impl Quiesce {
         empty && sleep.all_idle() == Some(before)
     }
 
-    /// Waits until the answer is yes, which is asked for whenever a worker has gone idle. The model of what
-    /// [`wait`](Self::wait) does without a limit of time.
+    /// Waits until the answer is yes, which is asked for whenever a worker has gone idle. The model
+    /// of what [`wait`](Self::wait) does without a limit of time.
     #[cfg(loom)]
     pub(crate) fn wait_until(&self, mut is_over: impl FnMut() -> bool) {
         self.waiters.fetch_add(1, Ordering::SeqCst);
@@ -144,8 +147,8 @@ impl Quiesce {
     }
 }
 
-/// The calling thread may hold what it has not queued, until this is dropped. A worker is not idle meanwhile, and need not be
-/// counted.
+/// The calling thread may hold what it has not queued, until this is dropped. A worker is not idle
+/// meanwhile, and need not be counted.
 #[cfg(not(loom))]
 pub(crate) struct Outside<'a>(Option<&'a Core>);
 

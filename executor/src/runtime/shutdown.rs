@@ -12,16 +12,17 @@
 //!
 //! # Nothing is left behind
 //!
-//! A poster pushes to an inbox, fences, and reads the phase (`Core::inject`); the closer changes the
-//! phase, fences, and disposes. One of the two sees the other's; who disposes is settled in `undertaking`. What a stuck worker
-//! still posts into its own run queue it drops itself, when its event has ended.
+//! A poster pushes to an inbox, fences, and reads the phase (`Core::inject`); the closer changes
+//! the phase, fences, and disposes. One of the two sees the other's; who disposes is settled in
+//! `undertaking`. What a stuck worker still posts into its own run queue it drops itself, when its
+//! event has ended.
 //!
 //! # It comes to an end
 //!
-//! A worker that leaves, and whoever closes, disposes of what is there when it begins, and of what that leads to; beside a worker that is
-//! still in an event, and may post for ever, for a limited time (see `worker::dispose`). The caller of a shutdown
-//! gives up on a worker that has been in one event, or in one drop, for longer than `stuck_after`; not on one that
-//! gets on.
+//! A worker that leaves, and whoever closes, disposes of what is there when it begins, and of what
+//! that leads to; beside a worker that is still in an event, and may post for ever, for a limited
+//! time (see `worker::dispose`). The caller of a shutdown gives up on a worker that has been in one
+//! event, or in one drop, for longer than `stuck_after`; not on one that gets on.
 
 use std::sync::TryLockError;
 use std::time::{Duration, Instant};
@@ -31,8 +32,8 @@ use crate::park::ThreadPark;
 use crate::sync::{Ordering, lock, thread};
 use crate::worker::local::Local;
 
-/// How long a worker may take that is in no event, but has not left: until it is given the core, or while a foreign poller
-/// holds it.
+/// How long a worker may take that is in no event, but has not left: until it is given the core, or
+/// while a foreign poller holds it.
 const IDLE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often the caller of a shutdown looks.
@@ -49,8 +50,8 @@ pub struct ShutdownReport {
     pub dropped_events: u64,
     /// Timers that had not fired.
     pub dropped_timers: u64,
-    /// Workers that were still in an event, or in the drop of one closure, when the shutdown gave up on them; their threads
-    /// were detached.
+    /// Workers that were still in an event, or in the drop of one closure, when the shutdown gave
+    /// up on them; their threads were detached.
     pub stuck_workers: Vec<usize>,
     /// Was everything that was queued run before the deadline? Not if a domain has events that have not committed.
     pub drained: bool,

@@ -1,8 +1,8 @@
 //! Running a future on the calling thread, which sleeps while it waits.
 //!
-//! The thread sleeps on something of its own, not on the token of `std::thread::park`: what the future does meanwhile may
-//! park the thread, too (a channel, a scope of threads, a join), and would take a token away that was meant for us, as we would take
-//! theirs.
+//! The thread sleeps on something of its own, not on the token of `std::thread::park`: what the
+//! future does meanwhile may park the thread, too (a channel, a scope of threads, a join), and
+//! would take a token away that was meant for us, as we would take theirs.
 
 use std::future::Future;
 use std::pin::pin;

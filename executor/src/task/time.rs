@@ -29,7 +29,8 @@ enum Armed {
     No,
     /// A timer of the runtime's.
     Timer(Timer, Arc<Packet<()>>),
-    /// The runtime keeps no time any more, and who polls is not one of its workers, whose tasks are dropped.
+    /// The runtime keeps no time any more, and who polls is not one of its workers, whose tasks are
+    /// dropped.
     Late(Late),
     /// Nothing: it will be dropped.
     Never,
@@ -99,7 +100,8 @@ impl Future for Sleep {
                 Poll::Pending => {}
             },
             Armed::Late(late) => {
-                // The time may be over only when the waker is to be set: then the one before was woken.
+                // The time may be over only when the waker is to be set: then the one before was
+                // woken.
                 if Instant::now() >= this.until || !late.set_waker(cx.waker()) {
                     this.armed = Armed::No;
                     this.until = Instant::now().min(this.until);
@@ -168,8 +170,8 @@ impl<F: Future> Future for Timeout<F> {
 impl Handle {
     /// A future that ends after `delay`, never before, and up to a millisecond later or as late as its color is busy.
     ///
-    /// A runtime that shuts down keeps no time for its tasks: they wait until they are dropped. Who polls it elsewhere, by a handle whose
-    /// runtime has ended, is told in time all the same.
+    /// A runtime that shuts down keeps no time for its tasks: they wait until they are dropped. Who
+    /// polls it elsewhere, by a handle whose runtime has ended, is told in time all the same.
     ///
     /// # Examples
     ///

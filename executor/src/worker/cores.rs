@@ -1,11 +1,13 @@
 //! Which cores the process may use, and pinning (E1).
 //!
-//! A worker's thread is pinned, and what a thread starts (threads, children) begins with the cores of the thread that starts it. So
-//! the cores are asked of the process, that is, of its first thread, never of the calling one; and what this crate
-//! starts is given the process's cores again, or is pinned elsewhere.
+//! A worker's thread is pinned, and what a thread starts (threads, children) begins with the cores
+//! of the thread that starts it. So the cores are asked of the process, that is, of its first
+//! thread, never of the calling one; and what this crate starts is given the process's cores again,
+//! or is pinned elsewhere.
 //!
-//! Runtimes of one process that are not told where to run keep out of each other's way: how many workers are pinned to a core is
-//! counted, and a new runtime takes those cores that have the fewest.
+//! Runtimes of one process that are not told where to run keep out of each other's way: how many
+//! workers are pinned to a core is counted, and a new runtime takes those cores that have the
+//! fewest.
 
 use std::collections::BTreeMap;
 
@@ -83,15 +85,16 @@ impl Drop for Pin {
     }
 }
 
-/// Runs `f` while the calling thread may use all cores of the process: what `f` starts, threads and child processes, may then do
-/// so, too.
+/// Runs `f` while the calling thread may use all cores of the process: what `f` starts, threads and
+/// child processes, may then do so, too.
 ///
-/// A callback runs on a worker, whose thread is pinned to one core, and a thread or a child begins with the cores of the thread that
-/// starts it. So a `Command` that a callback spawns would have one core, which it shares with the worker. (A
-/// [`Runtime`](crate::Runtime), and [blocking work](crate::Handle::offload), need no such care.)
+/// A callback runs on a worker, whose thread is pinned to one core, and a thread or a child begins
+/// with the cores of the thread that starts it. So a `Command` that a callback spawns would have
+/// one core, which it shares with the worker. (A [`Runtime`](crate::Runtime), and [blocking
+/// work](crate::Handle::offload), need no such care.)
 ///
-/// It takes three system calls of about a microsecond. Where the system does not tell or change the cores of a thread, `f` just
-/// runs.
+/// It takes three system calls of about a microsecond. Where the system does not tell or change the
+/// cores of a thread, `f` just runs.
 ///
 /// # Examples
 ///

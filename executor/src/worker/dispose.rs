@@ -21,8 +21,8 @@ const CHUNK: usize = 256;
 const VISIT: u64 = 4_096;
 
 impl Local {
-    /// Drops what was taken out of a run queue, unrun, and says how much that was. A color that has many events goes
-    /// to the own run queue with the rest.
+    /// Drops what was taken out of a run queue, unrun, and says how much that was. A color that has
+    /// many events goes to the own run queue with the rest.
     fn dispose(&self, entry: Entry) -> u64 {
         let (dropped, passed) = match entry.open() {
             Job::Event(event) => (self.discard_free(event), 1),
@@ -33,9 +33,10 @@ impl Local {
         passed
     }
 
-    /// Drops the events of a color unrun, up to a number, and says how many there were, and how many links it has passed, what does not
-    /// count as an event included; up to the first one that has to wait for readers, or
-    /// that reserves the color for a set: who ends those queues the color again.
+    /// Drops the events of a color unrun, up to a number, and says how many there were, and how
+    /// many links it has passed, what does not count as an event included; up to the first one that
+    /// has to wait for readers, or that reserves the color for a set: who ends those queues the
+    /// color again.
     ///
     /// # Safety
     ///
@@ -121,11 +122,11 @@ impl Local {
         (dropped, passed)
     }
 
-    /// Disposes of everything that is queued for any worker by now, and of what that leads to: the drop of a closure may post. Called
-    /// when nobody runs it any more.
+    /// Disposes of everything that is queued for any worker by now, and of what that leads to: the
+    /// drop of a closure may post. Called when nobody runs it any more.
     ///
-    /// Beside a worker that still serves, and so may post for ever, it gives up after a while, once it has been at every entry
-    /// that was there: that worker drops the rest when it leaves.
+    /// Beside a worker that still serves, and so may post for ever, it gives up after a while, once
+    /// it has been at every entry that was there: that worker drops the rest when it leaves.
     pub(crate) fn dispose_all(&self) {
         let core = &*self.core;
         debug_assert!(core.phase() >= Phase::Stopping);
@@ -142,7 +143,8 @@ impl Local {
                 self.dispose_some(&mut left, &mut limit);
             }
         }
-        // What others could not take out, and what was posted by the drops; a worker's color may be here again.
+        // What others could not take out, and what was posted by the drops; a worker's color may be
+        // here again.
         loop {
             left.extend(self.take_own());
             if left.is_empty() {
@@ -202,7 +204,8 @@ struct Limit<'a> {
     disposed: u64,
 }
 
-/// Events after which, and the time after which, drops that keep posting are taken for a circle without end.
+/// Events after which, and the time after which, drops that keep posting are taken for a circle
+/// without end.
 const ENDLESS_EVENTS: u64 = 10_000_000;
 const ENDLESS: Duration = Duration::from_secs(10);
 
@@ -212,7 +215,8 @@ impl<'a> Limit<'a> {
     }
 
     fn is_over(&self) -> bool {
-        // Partner: the subtraction of a worker that leaves its loop. If it comes later, that worker disposes of the rest.
+        // Partner: the subtraction of a worker that leaves its loop. If it comes later, that worker
+        // disposes of the rest.
         let others_serve = self.core.serving.load(Ordering::SeqCst) > 0;
         let elapsed = self.since.elapsed();
         (others_serve && elapsed >= self.core.settings.stuck_after)

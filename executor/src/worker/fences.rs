@@ -1,11 +1,14 @@
 //! An asymmetric pair of fences: the light one costs nothing, the heavy one some microseconds.
 //!
-//! The heavy one is `membarrier`, which has every running thread of the process execute a full fence before it returns. A thread
-//! that does not run has passed through the scheduler, which is a full fence, too.
+//! The heavy one is `membarrier`, which has every running thread of the process execute a full
+//! fence before it returns. A thread that does not run has passed through the scheduler, which is a
+//! full fence, too.
 //!
-//! Under loom it is what the system does: the other thread is interrupted between two of its steps, executes a full fence, and says
-//! so. A thread of a model cannot be interrupted from outside; so it looks, at every step where that makes a difference
-//! ([`may_interrupt`](Fences::may_interrupt)), whether it is. The light fence is such a step and nothing else.
+//! Under loom it is what the system does: the other thread is interrupted between two of its steps,
+//! executes a full fence, and says so. A thread of a model cannot be interrupted from outside; so
+//! it looks, at every step where that makes a difference
+//! ([`may_interrupt`](Fences::may_interrupt)), whether it is. The light fence is such a step and
+//! nothing else.
 
 #[cfg(not(loom))]
 pub(crate) use real::Fences;

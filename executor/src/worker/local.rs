@@ -146,8 +146,8 @@ impl Local {
         local
     }
 
-    /// Makes this the `Local` of the thread until the guard is dropped. The undertaker's may take the place of another one
-    /// for a while.
+    /// Makes this the `Local` of the thread until the guard is dropped. The undertaker's may take
+    /// the place of another one for a while.
     pub(crate) fn enter(&self) -> Entered<'_> {
         let before = CURRENT.replace(self);
         debug_assert!(before.is_null() || self.undertaker, "a thread is one worker at most");
@@ -183,7 +183,8 @@ impl Local {
         (!self.undertaker).then(|| &*self.shared().counters)
     }
 
-    /// The worker is about to sleep. From now on, until it [rises](Self::rise), it is idle to whoever asks.
+    /// The worker is about to sleep. From now on, until it [rises](Self::rise), it is idle to
+    /// whoever asks.
     pub(super) fn announce(&self) {
         self.core.sleep.state.announce(self.index);
         self.is_idle_now();
@@ -214,9 +215,9 @@ impl Local {
         }
     }
 
-    /// Something is about to be queued on this thread: a worker that sleeps or spins rises first, so that nobody takes the
-    /// runtime to be at rest between the steps of a post (see `quiesce`). It is what its poller does that posts, and
-    /// that may block; so somebody shall watch.
+    /// Something is about to be queued on this thread: a worker that sleeps or spins rises first,
+    /// so that nobody takes the runtime to be at rest between the steps of a post (see `quiesce`).
+    /// It is what its poller does that posts, and that may block; so somebody shall watch.
     #[inline]
     pub(crate) fn before_post(&self) {
         if self.is_asleep.get() {
@@ -275,7 +276,8 @@ impl Local {
         at_hand.map_or_else(|| self.fetch_memory(), NonNull::cast)
     }
 
-    /// The same if none is at hand: as the magazine is empty, or as it was put away because the worker sleeps.
+    /// The same if none is at hand: as the magazine is empty, or as it was put away because the
+    /// worker sleeps.
     #[cold]
     #[inline(never)]
     fn fetch_memory(&self) -> NonNull<Event> {

@@ -4,7 +4,8 @@
 //! * [`hold`]: what the holder of a color does without running anything.
 //! * [`current`]: what the event that runs has.
 //! * [`local`]: what only the worker's own thread touches; [`post`]: posting from there.
-//! * [`shared`]: what other threads touch; [`private`]: run-queue entries that they touch only in need, with [`fences`].
+//! * [`shared`]: what other threads touch; [`private`]: run-queue entries that they touch only in
+//!   need, with [`fences`].
 //! * [`run_queue`]: what is queued where; [`lanes`]: by class.
 //! * [`turn`]: running a color for a turn; [`run_event`]: one event; [`free`]: running what stands in no color's queue; [`dispose`]: dropping what nobody will run.
 //! * [`steal`]: taking work from the others, if it pays; [`trial`]: finding out whether it does;

@@ -34,8 +34,8 @@ pub(crate) struct WorkerShared {
     lanes: [Lane; 3],
     /// What nobody else would gain by.
     pub(crate) private: CachePadded<Private<Entry>>,
-    /// Number plus one of who stands in for this worker, which is known to be stuck: what would be handed to it goes there; 0: nobody.
-    /// See `watch`.
+    /// Number plus one of who stands in for this worker, which is known to be stuck: what would be
+    /// handed to it goes there; 0: nobody. See `watch`.
     stand_in: CachePadded<AtomicUsize>,
     /// Who last served what waits behind this worker because it was stuck, and when: others leave that to
     /// it, unless it does not come again.

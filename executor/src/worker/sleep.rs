@@ -158,16 +158,17 @@ impl SleepState {
         fence(Ordering::SeqCst);
     }
 
-    /// If `worker` is busy, the number of its stretch without sleep. One that has been claimed and does not rise is held up
-    /// by its poller, which is as good.
+    /// If `worker` is busy, the number of its stretch without sleep. One that has been claimed and
+    /// does not rise is held up by its poller, which is as good.
     #[cfg(not(loom))]
     pub(crate) fn busy_stretch(&self, worker: usize) -> Option<usize> {
         let state = self.workers[worker].load(Ordering::SeqCst);
         matches!(state & STATE, BUSY | CLAIMED).then_some(state / EPOCH)
     }
 
-    /// For who has looked at the poller of another worker: may what was read there have been meant to wake that one, which is to be
-    /// woken again then? Whoever claims does so first, so what is not seen here is written later, and read by its owner.
+    /// For who has looked at the poller of another worker: may what was read there have been meant
+    /// to wake that one, which is to be woken again then? Whoever claims does so first, so what is
+    /// not seen here is written later, and read by its owner.
     pub(crate) fn may_be_woken(&self, worker: usize) -> bool {
         self.workers[worker].load(Ordering::SeqCst) & STATE != BUSY
     }

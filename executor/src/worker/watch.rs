@@ -7,11 +7,13 @@
 //! that then runs here. A color that was taken so is a *guest*: it keeps its home, and when its turn is over
 //! goes back there, unless the home is still stuck.
 //!
-//! *Standing in.* To find that out takes a steal delay, which shall be paid once, not for each event that comes while the worker is
-//! stuck. So who has noticed it *stands in* for it: what is handed to the stuck worker from outside, and timers that are armed
-//! for it, go to the stand-in at once, as guests; and the stand-in sleeps no longer than until the stuck worker's next
-//! timer, and wakes up when a descriptor of its is ready ([`Park::attend`](crate::park::Park::attend)). The
-//! stuck worker ends that at its next look around. All of this are hints: what is handed to a wrong worker is run there.
+//! *Standing in.* To find that out takes a steal delay, which shall be paid once, not for each
+//! event that comes while the worker is stuck. So who has noticed it *stands in* for it: what is
+//! handed to the stuck worker from outside, and timers that are armed for it, go to the stand-in at
+//! once, as guests; and the stand-in sleeps no longer than until the stuck worker's next timer, and
+//! wakes up when a descriptor of its is ready ([`Park::attend`](crate::park::Park::attend)). The
+//! stuck worker ends that at its next look around. All of this are hints: what is handed to a wrong
+//! worker is run there.
 //!
 //! The poller and the timers have one owner at a time: their locks are held until the batch is posted.
 //! The owner of a stuck worker's poller is not in it, so trying the lock is enough. Should the owner come to
@@ -123,7 +125,8 @@ impl Local {
             victim.replace_by(self.index);
             self.attend(index, Attention::Begins);
         }
-        // It may have got on meanwhile, and have looked before it was said. If it has not, it will look.
+        // It may have got on meanwhile, and have looked before it was said. If it has not, it will
+        // look.
         if !self.is_still_stuck(index) {
             self.end_standing_in_for(index);
         }

@@ -221,7 +221,8 @@ impl Output {
                     return Ok(Flushed::All);
                 }
                 Ok(n) => {
-                    // The rest is tried below: that the system took less is no proof that it takes no more.
+                    // The rest is tried below: that the system took less is no proof that it takes
+                    // no more.
                     self.len -= n as u64;
                     written += n as u64;
                     let tail = std::mem::take(&mut self.tail);

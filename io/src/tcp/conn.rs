@@ -48,7 +48,8 @@ pub struct Conn {
     pub(super) failed: bool,
     /// The peer has marked a byte as urgent, so a short read is no proof that nothing is left.
     pub(super) urgent: bool,
-    /// So much output has waited that the protocol may have stopped making more, and it has not been told of room since.
+    /// So much output has waited that the protocol may have stopped making more, and it has not
+    /// been told of room since.
     pub(super) was_congested: bool,
     /// The protocol is to be called again, though nothing new may have come.
     pub(super) comes_back: bool,
@@ -186,8 +187,9 @@ impl Conn {
         self.output.len()
     }
 
-    /// Does so much output wait, in bytes or in files, that no more should be made? A protocol that sees this leaves its
-    /// input and returns; [`on_room`](super::Protocol::on_room) is called when there is room. While input is left so, no more is read.
+    /// Does so much output wait, in bytes or in files, that no more should be made? A protocol that
+    /// sees this leaves its input and returns; [`on_room`](super::Protocol::on_room) is called when
+    /// there is room. While input is left so, no more is read.
     pub fn is_congested(&self) -> bool {
         self.output.len() >= self.options.high_water.max(1) as u64
             || self.output.files() >= MOST_FILES
@@ -199,9 +201,11 @@ impl Conn {
         self.comes_back = self.phase == Phase::Open;
     }
 
-    /// Takes no input, and reads none from the peer, until [`resume`](Self::resume): for a protocol that waits for something
-    /// else than its peer. Neither the idle nor the frame timeout runs meanwhile. What waits in the out-buffer is written all the same, and
-    /// [`on_room`](super::Protocol::on_room) tells of room; a peer that resets the connection ends it.
+    /// Takes no input, and reads none from the peer, until [`resume`](Self::resume): for a protocol
+    /// that waits for something else than its peer. Neither the idle nor the frame timeout runs
+    /// meanwhile. What waits in the out-buffer is written all the same, and
+    /// [`on_room`](super::Protocol::on_room) tells of room; a peer that resets the connection ends
+    /// it.
     pub fn pause(&mut self) {
         self.is_paused = true;
     }
@@ -234,8 +238,8 @@ impl Conn {
         self.comes_back && !self.is_paused && self.phase == Phase::Open
     }
 
-    /// Does it take what the peer sends? Not if the protocol is paused, or has left input because there is no room for its output,
-    /// or because others are to have their turn.
+    /// Does it take what the peer sends? Not if the protocol is paused, or has left input because
+    /// there is no room for its output, or because others are to have their turn.
     pub(super) fn reads(&self) -> bool {
         let leaves_input = self.was_congested && !self.input.bytes().is_empty();
         self.phase == Phase::Open

@@ -5,14 +5,16 @@
 //! read-modify-write per readiness. The event takes the bits, reads, lets the protocol work, writes.
 //! What it could not finish within its budget it asks for again.
 //!
-//! mio's edges suffice, as the connection remembers what it knows of the socket: a read that filled less
-//! than its room has drained it, unless the peer has marked a byte as urgent, at which a read stops (N11); a write that would block has
-//! filled it.
+//! mio's edges suffice, as the connection remembers what it knows of the socket: a read that filled
+//! less than its room has drained it, unless the peer has marked a byte as urgent, at which a read
+//! stops (N11); a write that would block has filled it.
 //!
-//! Reading and writing do not depend on each other: that the peer takes nothing is no reason not to take what it sends, as it may
-//! wait for that. What does depend is up to the protocol: it leaves input while it is congested, or pauses.
+//! Reading and writing do not depend on each other: that the peer takes nothing is no reason not to
+//! take what it sends, as it may wait for that. What does depend is up to the protocol: it leaves
+//! input while it is congested, or pauses.
 //!
-//! If an event is refused, the runtime of the color has ended: the socket is shut down, and the entry leaves the reactor.
+//! If an event is refused, the runtime of the color has ended: the socket is shut down, and the
+//! entry leaves the reactor.
 //!
 //! One timer per connection at most is armed, for the earliest thing that it waits for. Progress
 //! does not touch it: when it fires too early it is armed again.
@@ -53,11 +55,13 @@ pub trait Protocol: Send + 'static {
     /// The connection begins; nothing has been read. The default does nothing.
     fn on_open(&mut self, _conn: &mut Conn, _cx: &mut Cx) {}
 
-    /// There is input, more than at the last call; or what [`on_room`](Self::on_room) and [`Conn::come_back`] say.
+    /// There is input, more than at the last call; or what [`on_room`](Self::on_room) and
+    /// [`Conn::come_back`] say.
     fn on_data(&mut self, conn: &mut Conn, cx: &mut Cx);
 
-    /// There is room again in the out-buffer, after [`Conn::is_congested`] was true, whether anybody has asked or not, and also while the
-    /// connection is [paused](Conn::pause). The default calls [`on_data`](Self::on_data).
+    /// There is room again in the out-buffer, after [`Conn::is_congested`] was true, whether
+    /// anybody has asked or not, and also while the connection is [paused](Conn::pause). The
+    /// default calls [`on_data`](Self::on_data).
     fn on_room(&mut self, conn: &mut Conn, cx: &mut Cx) {
         self.on_data(conn, cx);
     }
@@ -411,7 +415,8 @@ impl<P: Protocol> Link<P> {
         }
     }
 
-    /// Calls the protocol for something else than input: as there is room, or as it has asked for it.
+    /// Calls the protocol for something else than input: as there is room, or as it has asked for
+    /// it.
     fn call_again(&mut self, cx: &mut Cx) {
         if self.conn.has_room() {
             self.conn.was_congested = false;

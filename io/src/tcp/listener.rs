@@ -5,9 +5,10 @@
 //! what it got, and takes the reserve again: the peers see a clean close instead of waiting, and the
 //! listener goes on by itself when descriptors are free again.
 //!
-//! A listener that is dropped first accepts what waits in the system, for closing it would reset those connections, whose peers
-//! have been told that they are connected. One whose events are refused, as the runtime of its color has ended, is closed (N11):
-//! otherwise peers would be connected, and wait for ever.
+//! A listener that is dropped first accepts what waits in the system, for closing it would reset
+//! those connections, whose peers have been told that they are connected. One whose events are
+//! refused, as the runtime of its color has ended, is closed (N11): otherwise peers would be
+//! connected, and wait for ever.
 
 use std::fs::File;
 use std::io;
@@ -91,8 +92,8 @@ impl TcpStream {
 
 type OnAccept = dyn Fn(TcpStream, &mut Cx) + Send + Sync;
 
-/// What listens on an address; dropping it stops that, and leaves the connections alone. Those that the system has accepted by then are still
-/// handed to `on_accept`.
+/// What listens on an address; dropping it stops that, and leaves the connections alone. Those that
+/// the system has accepted by then are still handed to `on_accept`.
 #[must_use = "a listener stops when it is dropped"]
 pub struct Listener {
     acceptors: Vec<Arc<Acceptor>>,
@@ -191,7 +192,8 @@ impl Acceptor {
         drop(socket);
     }
 
-    /// Closes it after what waits in the system has been accepted, and handed over by an event of the color.
+    /// Closes it after what waits in the system has been accepted, and handed over by an event of
+    /// the color.
     fn close_gently(&self) {
         if let Some(token) = self.token.get() {
             self.site.forget(*token);
@@ -319,7 +321,8 @@ impl Io {
     ///
     /// # Errors
     ///
-    /// What the system says: `AddrInUse`, `PermissionDenied`, `AddrNotAvailable`. When the runtime has ended, or that of the color.
+    /// What the system says: `AddrInUse`, `PermissionDenied`, `AddrNotAvailable`. When the runtime
+    /// has ended, or that of the color.
     pub fn listen<F>(
         &self,
         address: SocketAddr,
@@ -336,8 +339,9 @@ impl Io {
             Accepting::OnColor(_) => (1, false),
         };
         if shared_port && address.port() != 0 {
-            // Another process of the same user could share the port; that is never what is meant. Nobody listens on this one:
-            // who connects before the others do is refused, and not connected and forgotten.
+            // Another process of the same user could share the port; that is never what is meant.
+            // Nobody listens on this one: who connects before the others do is refused, and not
+            // connected and forgotten.
             drop(bind(address, false)?);
         }
         // All of them, before anybody can connect to one of them.

@@ -47,8 +47,9 @@ pub struct ConnOptions {
     /// Most bytes of input that wait to be understood; a protocol that leaves more is closed. By
     /// default 64 KiB.
     pub max_input: usize,
-    /// Output, in bytes, from which on a connection is [congested](Conn::is_congested): the protocol should make no more. There is room
-    /// again when half of it has been written. By default 256 KiB.
+    /// Output, in bytes, from which on a connection is [congested](Conn::is_congested): the
+    /// protocol should make no more. There is room again when half of it has been written. By
+    /// default 256 KiB.
     pub high_water: usize,
 }
 

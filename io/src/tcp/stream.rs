@@ -4,12 +4,14 @@
 //! would block, takes the flag away and leaves its waker, but only if no edge has come since before it tried; otherwise it tries
 //! again. So no edge is lost between the system's "not now" and the waker.
 //!
-//! No foreign code runs under the lock of a direction: wakers are cloned before it, and dropped and woken after it. Nor does it run in the
-//! poller: the waker of a task of dapple is woken there, as that posts an event and does nothing else; any other one in an event of its own.
+//! No foreign code runs under the lock of a direction: wakers are cloned before it, and dropped and
+//! woken after it. Nor does it run in the poller: the waker of a task of dapple is woken there, as
+//! that posts an event and does nothing else; any other one in an event of its own.
 //!
-//! A read that brings less than was asked for has taken all there was, so the next one waits for an edge without asking the
-//! system. That is so but for one thing: a read stops at a byte that the peer has marked as urgent. The system announces such a mark; from then
-//! on the stream trusts no short read (N11). A mark that comes after the read brings an edge.
+//! A read that brings less than was asked for has taken all there was, so the next one waits for an
+//! edge without asking the system. That is so but for one thing: a read stops at a byte that the
+//! peer has marked as urgent. The system announces such a mark; from then on the stream trusts no
+//! short read (N11). A mark that comes after the read brings an edge.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 #[cfg(feature = "hyper")]

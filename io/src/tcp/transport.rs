@@ -205,8 +205,9 @@ impl State {
     }
 }
 
-/// An event that looks at the state. If it is refused, or dropped unrun, the connection is gone, or the runtime of its color has ended; or that is
-/// about to end, and an event that it still runs may post the next one.
+/// An event that looks at the state. If it is refused, or dropped unrun, the connection is gone, or
+/// the runtime of its color has ended; or that is about to end, and an event that it still runs may
+/// post the next one.
 struct Look {
     shared: Arc<Shared>,
     runs: bool,
@@ -222,8 +223,8 @@ impl Drop for Look {
     }
 }
 
-/// Somebody who waits for room in a domain. If the event that tells of it is refused, or dropped unrun, there will be none: the connection
-/// closes.
+/// Somebody who waits for room in a domain. If the event that tells of it is refused, or dropped
+/// unrun, there will be none: the connection closes.
 struct Room(Option<Transport>);
 
 impl Room {

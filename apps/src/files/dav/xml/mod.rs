@@ -131,7 +131,8 @@ impl Element {
     }
 }
 
-/// A value of an attribute, as it is read again: white space other than blanks would be taken for blanks (XML, 3.3.3).
+/// A value of an attribute, as it is read again: white space other than blanks would be taken for
+/// blanks (XML, 3.3.3).
 fn escape_attribute(value: &str) -> String {
     escape(value).replace('\t', "&#9;").replace('\n', "&#10;").replace('\r', "&#13;")
 }
