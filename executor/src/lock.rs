@@ -7,15 +7,79 @@
 //!
 //! Orderings: `held` is taken with acquire and released with release, each the partner of the other.
 //!
-//! Loom cannot explore a loop that waits by exchanges; under it the lock is its mutex.
+//! Most models have a lock that is loom's mutex, as loom explores that one faster than a loop that
+//! waits by exchanges. What is said here of the real one is in `models/lock.rs`.
 
 #[cfg(not(loom))]
-use crate::sync::{AtomicBool, Ordering, UnsafeCell, yield_now};
-
-/// A lock that guards no value of its own.
+use crate::sync::UnsafeCell;
 #[cfg(not(loom))]
-#[derive(Debug)]
-pub(crate) struct Flag(AtomicBool);
+pub(crate) use spin::Flag;
+
+pub(crate) mod spin {
+    //! The real lock.
+
+    use crate::sync::{AtomicBool, Ordering, yield_now};
+
+    /// A lock that guards no value of its own.
+    #[derive(Debug)]
+    pub(crate) struct Flag(AtomicBool);
+
+    /// Looks at a held lock before the core is given away.
+    const SPINS: u32 = 64;
+
+    impl Flag {
+        #[cfg(not(loom))]
+        pub(crate) const fn new() -> Self {
+            Flag(AtomicBool::new(false))
+        }
+
+        #[cfg(loom)]
+        pub(crate) fn new() -> Self {
+            Flag(AtomicBool::new(false))
+        }
+
+        /// Takes the lock.
+        #[inline]
+        pub(crate) fn acquire(&self) {
+            if !self.try_acquire() {
+                self.wait();
+            }
+        }
+
+        /// Takes the lock if it is free.
+        #[cfg(not(loom))]
+        #[inline]
+        pub(crate) fn try_acquire(&self) -> bool {
+            !self.0.swap(true, Ordering::Acquire)
+        }
+
+        /// The same: loom takes an exchange that changes nothing for a later store.
+        #[cfg(loom)]
+        pub(crate) fn try_acquire(&self) -> bool {
+            self.0.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        }
+
+        #[cold]
+        fn wait(&self) {
+            for _ in 0..SPINS {
+                crate::sync::spin_loop();
+                // A look does not take the line from the holder.
+                if !self.0.load(Ordering::Relaxed) && self.try_acquire() {
+                    return;
+                }
+            }
+            while !self.try_acquire() {
+                yield_now();
+            }
+        }
+
+        /// Gives it back; by who has taken it.
+        #[inline]
+        pub(crate) fn release(&self) {
+            self.0.store(false, Ordering::Release);
+        }
+    }
+}
 
 /// See the module.
 #[cfg(not(loom))]
@@ -30,45 +94,6 @@ unsafe impl<T: Send> Send for Lock<T> {}
 // SAFETY: as above.
 #[cfg(not(loom))]
 unsafe impl<T: Send> Sync for Lock<T> {}
-
-/// Looks at a held lock before the core is given away.
-#[cfg(not(loom))]
-const SPINS: u32 = 64;
-
-#[cfg(not(loom))]
-impl Flag {
-    pub(crate) const fn new() -> Self {
-        Flag(AtomicBool::new(false))
-    }
-
-    /// Takes the lock.
-    #[inline]
-    pub(crate) fn acquire(&self) {
-        if self.0.swap(true, Ordering::Acquire) {
-            self.wait();
-        }
-    }
-
-    #[cold]
-    fn wait(&self) {
-        for _ in 0..SPINS {
-            crate::sync::spin_loop();
-            // A look does not take the line from the holder.
-            if !self.0.load(Ordering::Relaxed) && !self.0.swap(true, Ordering::Acquire) {
-                return;
-            }
-        }
-        while self.0.swap(true, Ordering::Acquire) {
-            yield_now();
-        }
-    }
-
-    /// Gives it back; by who has taken it.
-    #[inline]
-    pub(crate) fn release(&self) {
-        self.0.store(false, Ordering::Release);
-    }
-}
 
 #[cfg(not(loom))]
 impl<T> Lock<T> {

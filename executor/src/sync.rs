@@ -32,6 +32,8 @@ pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+#[cfg(loom)]
+pub(crate) use loom::hint::spin_loop;
 #[cfg(not(loom))]
 pub(crate) use std::hint::spin_loop;
 

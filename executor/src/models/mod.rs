@@ -6,6 +6,7 @@ mod access;
 mod closing;
 mod domain;
 mod life;
+mod lock;
 mod order;
 mod private;
 mod quiesce;

@@ -81,6 +81,8 @@ pub(crate) struct Local {
     /// How far a domain event's steps have come that run here one after the other; see `domain::done`.
     pub(crate) steps: Cell<Steps>,
     steals: bool,
+    /// When it was last reported that a poller fails; 0: never.
+    poller_reported: Cell<u64>,
     /// The worker has said that it sleeps, or spins; see [`rise`](Local::rise).
     is_asleep: Cell<bool>,
     pub(super) keeps_home: bool,
@@ -124,6 +126,7 @@ impl Local {
             deque_first: Cell::new(false),
             steps: Cell::new(Steps::Off),
             steals: core.settings.steals(),
+            poller_reported: Cell::new(0),
             is_asleep: Cell::new(false),
             keeps_home: many && policy == StealPolicy::Off,
             public_from: match policy {
@@ -395,6 +398,18 @@ impl Local {
         match self.counters() {
             None => drop(self.core.dropped_outside.fetch_add(n, Ordering::Relaxed)),
             Some(counters) => add(&counters.dropped, n),
+        }
+    }
+
+    /// The poller of a worker fails. It is asked again, and may fail again, for a long time: that is
+    /// reported once a second.
+    #[cold]
+    pub(super) fn report_poller(&self, worker: usize, error: &std::io::Error) {
+        const AGAIN: u64 = 1_000_000_000;
+        let (now, last) = (self.core.clock.now(), self.poller_reported.get());
+        if last == 0 || now.saturating_sub(last) >= AGAIN {
+            self.poller_reported.set(now.max(1));
+            tracing::error!(worker, %error, "the poller of a worker fails");
         }
     }
 

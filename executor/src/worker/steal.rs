@@ -255,7 +255,9 @@ impl Local {
     pub(super) fn send_back(&self, victim: usize) {
         if !self.is_still_stuck(victim) {
             add(&self.shared().counters.steals_undone, 1);
-            self.core.inject_all(victim, std::iter::from_fn(|| self.dequeue()));
+            // What comes meanwhile was not taken from there.
+            let queued = self.shared().queued() + self.shared().private.len();
+            self.core.inject_all(victim, (0..queued).map_while(|_| self.dequeue()));
         }
     }
 
@@ -275,7 +277,12 @@ impl Local {
         let inbox = &self.shared().lane(class).inbox;
         if !inbox.is_empty() {
             self.polls.set(self.polls.get() + 1);
-            while retry(|| inbox.steal_batch(self.lane(class))).is_some() {}
+            // Others may hand over as fast as this takes.
+            for _ in 0..inbox.len() {
+                if retry(|| inbox.steal_batch(self.lane(class))).is_none() {
+                    return;
+                }
+            }
         }
     }
 }

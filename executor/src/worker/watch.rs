@@ -190,7 +190,7 @@ impl Local {
         self.polls.set(self.polls.get() + 1);
         self.guard(None, || {
             if let Err(error) = park.park(Some(Duration::ZERO), &mut Cx::new(self)) {
-                tracing::error!(%error, "the poller of a stuck worker failed");
+                self.report_poller(index, &error);
             }
         });
         drop(park);

@@ -246,7 +246,7 @@ impl WorkerLoop<'_> {
         });
         self.local.time_passes();
         if let Err(error) = polled {
-            tracing::error!(worker = self.local.index, %error, "the poller failed");
+            self.local.report_poller(self.local.index, &error);
             std::thread::sleep(Duration::from_millis(1));
         }
     }
