@@ -127,6 +127,37 @@ fn n11_a_listener_of_an_ended_color_closes() {
     drop((first, listener));
 }
 
+/// Nothing comes from the peer, so only the timer of the connection can find out, which is one of the
+/// runtime that ends.
+#[test]
+fn n11_a_silent_connection_of_an_ended_color_closes() {
+    let (_net, io) = start();
+    for is_ended_before in [false, true] {
+        let (color, compute) = foreign();
+        let (tx, served) = mpsc::channel();
+        let tx = Mutex::new(tx);
+        let serve = move |stream: dapple_io::tcp::TcpStream, _: &mut Cx| {
+            let _ = stream.serve(&color, ConnOptions::default(), Quiet);
+            tx.lock().unwrap().send(()).unwrap();
+        };
+        let listener =
+            io.listen("127.0.0.1:0".parse().unwrap(), Accepting::PerWorker, serve).unwrap();
+        let mut compute = Some(compute);
+        if is_ended_before {
+            drop(compute.take());
+        }
+        let stream = TcpStream::connect(listener.local_addr()).unwrap();
+        served.recv_timeout(MINUTE).unwrap();
+        if let Some(compute) = compute {
+            compute.wait_idle();
+            drop(compute);
+        }
+        let begin = Instant::now();
+        sees_the_end(&stream);
+        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    }
+}
+
 struct Quiet;
 impl Protocol for Quiet {
     fn on_data(&mut self, _: &mut Conn, _: &mut Cx) {}

@@ -17,13 +17,14 @@
 //! entry leaves the reactor.
 //!
 //! One timer per connection at most is armed, for the earliest thing that it waits for. Progress
-//! does not touch it: when it fires too early it is armed again.
+//! does not touch it: when it fires too early it is armed again. It is a timer of the color's
+//! runtime; if that is not the reactor's, and ends, the connection is closed when the timer goes.
 
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,7 @@ use super::buffer::{Filled, Flushed, Input, Output};
 use super::conn::{Conn, Phase};
 use super::listener::TcpStream as Accepted;
 use super::{CloseReason, ConnOptions};
-use crate::reactor::{OrElse, Readiness, Ready, Site, both_directions};
+use crate::reactor::{IoDriver, OrElse, Readiness, Ready, Site, both_directions};
 
 /// Reads of one event.
 const READS: usize = 4;
@@ -87,7 +88,7 @@ struct Link<P> {
     conn: Conn,
     protocol: P,
     place: Place,
-    timer: Option<(Instant, Timer)>,
+    timer: Option<Limit>,
     lingered: usize,
     is_over: bool,
 }
@@ -98,9 +99,51 @@ struct Place {
     site: Arc<Site>,
     token: Arc<OnceLock<Token>>,
     color: Color,
+    /// The color is of another runtime than the reactor.
+    is_foreign: bool,
+}
+
+/// The timer of a connection.
+struct Limit {
+    until: Instant,
+    timer: Timer,
+    /// See [`Unfired`].
+    is_over: Option<Arc<AtomicBool>>,
+}
+
+impl Limit {
+    fn cancel(self) {
+        self.is_over.iter().for_each(|is_over| is_over.store(true, Ordering::Relaxed));
+        self.timer.cancel();
+    }
+}
+
+/// Goes along with a timer that another runtime than the reactor's keeps. If it is dropped before it
+/// has fired, or is cancelled, that runtime ends, and nobody would notice that the peer is silent.
+struct Unfired {
+    place: Place,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Drop for Unfired {
+    fn drop(&mut self) {
+        if !self.is_over.load(Ordering::Relaxed)
+            && let Some(entry) = self.place.entry()
+        {
+            entry.refused();
+        }
+    }
 }
 
 impl Place {
+    fn new(site: &Arc<Site>, color: &Color) -> Self {
+        let runtime = color.runtime();
+        let own = runtime.driver::<IoDriver>().map_or(&[][..], IoDriver::sites);
+        let is_foreign = !own.iter().any(|one| Arc::ptr_eq(one, site));
+        let token = Arc::new(OnceLock::new());
+        Place { site: Arc::clone(site), token, color: color.clone(), is_foreign }
+    }
+
     fn entry(&self) -> Option<Arc<dyn Ready>> {
         self.site.find(*self.token.get()?)
     }
@@ -281,8 +324,7 @@ fn start<P: Protocol>(
     let Accepted { stream, peer, site } = stream;
     let stream = Arc::new(stream);
     let (weak, unserved) = (Arc::downgrade(&stream), Unserved(Some(Arc::downgrade(&stream))));
-    let place =
-        Place { site: Arc::clone(&site), token: Arc::new(OnceLock::new()), color: color.clone() };
+    let place = Place::new(&site, color);
     let token = Arc::clone(&place.token);
     let also_place = place.clone();
     let link = Link {
@@ -555,16 +597,19 @@ impl<P: Protocol> Link<P> {
 
     fn set_timer(&mut self, cx: &mut Cx) {
         let (deadline, _) = self.deadline();
-        if self.timer.as_ref().is_some_and(|(armed, _)| *armed <= deadline) {
+        if self.timer.as_ref().is_some_and(|armed| armed.until <= deadline) {
             return;
         }
         let (place, color) = (self.place.clone(), self.place.color.clone());
+        let is_over = place.is_foreign.then(|| Arc::new(AtomicBool::new(false)));
+        let unfired = is_over.clone().map(|is_over| Unfired { place: place.clone(), is_over });
         let timer = cx.post_at(deadline, &color, move |cx| {
+            unfired.iter().for_each(|unfired| unfired.is_over.store(true, Ordering::Relaxed));
             if let Some(entry) = place.entry() {
                 entry.timeout(cx);
             }
         });
-        if let Some((_, old)) = self.timer.replace((deadline, timer)) {
+        if let Some(old) = self.timer.replace(Limit { until: deadline, timer, is_over }) {
             old.cancel();
         }
     }
@@ -583,8 +628,8 @@ impl<P: Protocol> Link<P> {
         (self.conn.input, self.conn.output) = (Input::default(), Output::default());
         self.place.leave();
         self.conn.stream = None;
-        if let Some((_, timer)) = self.timer.take() {
-            timer.cancel();
+        if let Some(limit) = self.timer.take() {
+            limit.cancel();
         }
     }
 }
