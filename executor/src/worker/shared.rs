@@ -51,8 +51,9 @@ pub(crate) struct WorkerShared {
     /// The other workers, nearest first.
     pub(crate) neighbours: Box<[usize]>,
     /// The poller. Locked while it is polled, which ends with the posting of the batch.
-    pub(crate) park: Mutex<Box<dyn Park>>,
-    pub(crate) timers: Mutex<Timers>,
+    pub(crate) park: CachePadded<Mutex<Box<dyn Park>>>,
+    /// Apart from what posters read, as the worker writes to it at every look; so is the poller.
+    pub(crate) timers: CachePadded<Mutex<Timers>>,
     pub(crate) published: CachePadded<Published>,
     pub(crate) counters: CachePadded<Counters>,
     pub(crate) histograms: Mutex<Histograms>,
@@ -75,8 +76,8 @@ impl WorkerShared {
             handed_by: AtomicUsize::new(0),
             unpark: park.unparker(),
             neighbours,
-            park: Mutex::new(park),
-            timers: Mutex::new(Timers::default()),
+            park: Mutex::new(park).into(),
+            timers: Mutex::new(Timers::default()).into(),
             published: CachePadded::default(),
             counters: CachePadded::default(),
             histograms: Mutex::new(Histograms::default()),
