@@ -53,7 +53,8 @@ pub(crate) mod spin {
             !self.0.swap(true, Ordering::Acquire)
         }
 
-        /// The same: loom takes an exchange that changes nothing for a later store.
+        /// Takes the lock if it is free. Loom takes an exchange that changes nothing for a later
+        /// store, so this one does not store then.
         #[cfg(loom)]
         pub(crate) fn try_acquire(&self) -> bool {
             self.0.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()

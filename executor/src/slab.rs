@@ -38,7 +38,7 @@ const OUTSIDE: usize = 8;
 const WORKER_SLOTS: usize = if SINGLE { 0 } else { 512 };
 const OUTSIDE_SLOTS: usize = if SINGLE { 0 } else { 32 };
 
-/// Is each slot allocated by itself?
+/// Whether each slot is allocated by itself.
 const SINGLE: bool = cfg!(dapple_single_slots);
 
 type Slot = NonNull<u8>;
@@ -234,7 +234,7 @@ impl Single {
     ///
     /// The slot is from [`take`](Self::take), and has not been given back.
     unsafe fn slab_of(slot: Slot) -> NonNull<Slab> {
-        // SAFETY: by contract.
+        // SAFETY: the slot is from `take`, so a header stands before it.
         unsafe { slot.sub(Self::BEFORE).cast::<Single>().as_ref() }.slab
     }
 
@@ -242,7 +242,7 @@ impl Single {
     ///
     /// As [`slab_of`](Self::slab_of), and its slab is there.
     unsafe fn give(slot: Slot) {
-        // SAFETY: by contract; it was allocated with this layout.
+        // SAFETY: the slot is from `take`, which allocated it with this layout; its slab is there.
         unsafe {
             let layout = Self::layout(Self::slab_of(slot).as_ref());
             dealloc(slot.sub(Self::BEFORE).as_ptr(), layout);
@@ -312,7 +312,7 @@ impl Inner {
     /// The slot is one of the slab's, handed out, and not used again.
     unsafe fn give(&mut self, slot: Slot) {
         if SINGLE {
-            // SAFETY: by contract.
+            // SAFETY: in this mode all slots are from `Single::take`; it is not used again.
             return unsafe { Single::give(slot) };
         }
         let chunk = Chunk::of(slot);

@@ -389,7 +389,10 @@ fn leave(site: &Site, token: Token, direction: Direction, slot: &Arc<Slot>) {
     let Some(ready) = table.get(token).cloned() else {
         return;
     };
-    let is_ours = |entry: &&FdEntry| matches!(&entry.slots()[direction as usize], Some(s) if Arc::ptr_eq(s, slot));
+    let is_ours = |entry: &&FdEntry| {
+        let there = entry.slots()[direction as usize].clone();
+        there.is_some_and(|there| Arc::ptr_eq(&there, slot))
+    };
     if let Some(entry) = ready.as_fd_entry().filter(is_ours) {
         entry.slots()[direction as usize] = None;
         let left = entry.interest().is_some();

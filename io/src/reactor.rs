@@ -143,7 +143,7 @@ impl Table {
         Token((generation as usize) << 32 | index)
     }
 
-    /// Is the reactor there to tell anything?
+    /// An error if the reactor has ended, and will tell nothing.
     pub(crate) fn check_open(&self) -> io::Result<()> {
         match self.closed {
             true => Err(io::Error::other("the runtime has ended")),

@@ -118,7 +118,7 @@ fn unusable(signal: i32) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
-/// Is it a signal that can be handled?
+/// An error unless it is a signal that can be handled.
 fn check(signal: i32) -> io::Result<()> {
     let is_one = (1..=crate::sys::last_signal()).contains(&signal);
     match is_one && !signal_hook::consts::FORBIDDEN.contains(&signal) {

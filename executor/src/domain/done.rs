@@ -85,7 +85,7 @@ impl Done {
         Done { event, core: core.as_ptr(), notice: None }
     }
 
-    /// The same, of whose event something is known. `notice` fits what is in the event.
+    /// Adds what is known of the event: `notice` fits the step that is in its memory.
     pub(super) fn with_notice(mut self, notice: Notice) -> Done {
         self.notice = Some(notice);
         self

@@ -65,7 +65,7 @@ impl<S: Send + Sync + 'static, K: Part<S>> Continue<S, K> {
         unsafe { self.write(local.take_memory(), site, local.stamp()) }
     }
 
-    /// Is it a part of an event whose first step has run?
+    /// Says whether it is a part of an event whose first step has run.
     fn is_later(&self, word: *mut ()) -> bool {
         match self.ticket {
             // A sub-event is one for itself, unless it ends with the one before.

@@ -285,7 +285,7 @@ impl<S: Send + Sync + 'static, K: Part<S>> Act<S, K> {
     ///
     /// The event is the caller's, and holds an `Act<S, K>` that has not been consumed.
     unsafe fn notice(event: NonNull<Event>, _: Option<Promise<()>>) -> (Place, bool) {
-        // SAFETY: by contract.
+        // SAFETY: the caller has the event, which holds such a step.
         (unsafe { &*Event::step::<Self>(event) }.token.place(), false)
     }
 }

@@ -10,7 +10,7 @@ use crate::cx::Cx;
 /// Values of more bytes than this are large.
 const LARGE: usize = 1_024;
 
-/// Is a `T` large?
+/// Says whether a `T` is large.
 #[inline(always)]
 pub(crate) const fn is_large<T>() -> bool {
     size_of::<T>() > LARGE
@@ -19,8 +19,8 @@ pub(crate) const fn is_large<T>() -> bool {
 /// A closure of an event, in a box.
 pub(crate) type Boxed = Box<dyn FnOnce(&mut Cx) + Send>;
 
-/// The same of an event that gets a value by `&mut`.
+/// A closure, in a box, of an event that gets a value by `&mut`.
 pub(crate) type BoxedMut<T> = Box<dyn FnOnce(&mut T, &mut Cx) + Send>;
 
-/// The same of an event that gets a value by `&`.
+/// A closure, in a box, of an event that gets a value by `&`.
 pub(crate) type BoxedRef<T> = Box<dyn FnOnce(&T, &mut Cx) + Send>;

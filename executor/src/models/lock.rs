@@ -25,7 +25,7 @@ struct Shared {
 
 // SAFETY: the model: what is checked are the cells.
 unsafe impl Sync for Shared {}
-// SAFETY: as above.
+// SAFETY: the model: what is checked are the cells.
 unsafe impl Send for Shared {}
 
 impl Shared {
@@ -41,11 +41,11 @@ impl Shared {
                 *left == 0
             }
         });
-        // SAFETY: as above.
+        // SAFETY: checked by loom.
         self.is_there.with(|is_there| assert!(unsafe { *is_there }));
         self.lock.release();
         if last {
-            // SAFETY: as above: all others have released before this one acquired.
+            // SAFETY: checked by loom: all others have released before this one acquired.
             self.is_there.with_mut(|is_there| unsafe { *is_there = false });
             self.freed.fetch_add(1, Ordering::Relaxed);
         }

@@ -36,7 +36,7 @@ mod real {
         #[inline]
         pub(crate) fn may_interrupt(&self) {}
 
-        /// Is there a heavy one?
+        /// Says whether there is a heavy one.
         pub(crate) fn available(&self) -> bool {
             super::system::available()
         }

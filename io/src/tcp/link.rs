@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use dapple::{Color, Colored, Cx, Timer};
+use dapple::{Color, Colored, Cx};
 use mio::Token;
 use mio::net::TcpStream;
 use mio::unix::SourceFd;
@@ -36,8 +36,9 @@ use mio::unix::SourceFd;
 use super::buffer::{Filled, Flushed, Input, Output};
 use super::conn::{Conn, Phase};
 use super::listener::TcpStream as Accepted;
+use super::place::{Limit, Place, Unfired};
 use super::{CloseReason, ConnOptions};
-use crate::reactor::{IoDriver, OrElse, Readiness, Ready, Site, both_directions};
+use crate::reactor::{OrElse, Readiness, Ready, Site, both_directions};
 
 /// Reads of one event.
 const READS: usize = 4;
@@ -91,68 +92,6 @@ struct Link<P> {
     timer: Option<Limit>,
     lingered: usize,
     is_over: bool,
-}
-
-/// Where it is registered.
-#[derive(Clone)]
-struct Place {
-    site: Arc<Site>,
-    token: Arc<OnceLock<Token>>,
-    color: Color,
-    /// The color is of another runtime than the reactor.
-    is_foreign: bool,
-}
-
-/// The timer of a connection.
-struct Limit {
-    until: Instant,
-    timer: Timer,
-    /// See [`Unfired`].
-    is_over: Option<Arc<AtomicBool>>,
-}
-
-impl Limit {
-    fn cancel(self) {
-        self.is_over.iter().for_each(|is_over| is_over.store(true, Ordering::Relaxed));
-        self.timer.cancel();
-    }
-}
-
-/// Goes along with a timer that another runtime than the reactor's keeps. If it is dropped before it
-/// has fired, or is cancelled, that runtime ends, and nobody would notice that the peer is silent.
-struct Unfired {
-    place: Place,
-    is_over: Arc<AtomicBool>,
-}
-
-impl Drop for Unfired {
-    fn drop(&mut self) {
-        if !self.is_over.load(Ordering::Relaxed)
-            && let Some(entry) = self.place.entry()
-        {
-            entry.refused();
-        }
-    }
-}
-
-impl Place {
-    fn new(site: &Arc<Site>, color: &Color) -> Self {
-        let runtime = color.runtime();
-        let own = runtime.driver::<IoDriver>().map_or(&[][..], IoDriver::sites);
-        let is_foreign = !own.iter().any(|one| Arc::ptr_eq(one, site));
-        let token = Arc::new(OnceLock::new());
-        Place { site: Arc::clone(site), token, color: color.clone(), is_foreign }
-    }
-
-    fn entry(&self) -> Option<Arc<dyn Ready>> {
-        self.site.find(*self.token.get()?)
-    }
-
-    fn leave(&self) {
-        if let Some(token) = self.token.get() {
-            self.site.forget(*token);
-        }
-    }
 }
 
 const READABLE: u8 = 1;

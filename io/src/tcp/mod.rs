@@ -14,6 +14,8 @@ mod buffer;
 mod conn;
 // What drives it: readiness, timeouts, the end.
 mod link;
+// Where it is registered, and its timer.
+mod place;
 // Accepting, one listener per worker or one for all (N3).
 mod listener;
 // For async tasks.
