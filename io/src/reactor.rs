@@ -188,9 +188,11 @@ impl Site {
 
     /// Puts an entry into the table and registers what it stands for. `fd` is its descriptor if its
     /// number may have been one of [`crate::fd`] that the user closed too early: that is forgotten.
+    /// `known` gets the token before the reactor can tell the entry anything.
     pub(crate) fn register(
         &self,
         ready: Arc<dyn Ready>,
+        known: &OnceLock<Token>,
         source: &mut impl mio::event::Source,
         fd: Option<RawFd>,
         interest: Interest,
@@ -203,6 +205,8 @@ impl Site {
             }
             table.insert(ready)
         };
+        // An entry is registered once.
+        let _ = known.set(token);
         match self.registry.register(source, token, interest) {
             Ok(()) => Ok(token),
             Err(error) => {

@@ -12,7 +12,7 @@
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use dapple::{Color, Cx};
 use mio::{Interest, Token};
@@ -31,18 +31,36 @@ struct SignalEntry {
 }
 
 impl SignalEntry {
+    fn signals(&self) -> MutexGuard<'_, Signals> {
+        self.signals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The process does not handle the signal for this entry any more.
     fn is_over(&self) {
         let handled = self.handled.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(handled);
+    }
+
+    /// The entry leaves the reactor; again does nothing.
+    fn leave(&self) {
+        let mut signals = self.signals();
+        let left = self.site.registry().deregister(&mut *signals);
+        drop(signals);
+        if let Err(error) = left {
+            tracing::debug!(%error, "a signal's pipe is not registered");
+        }
+        self.is_over();
+        if let Some(token) = self.token.get() {
+            self.site.forget(*token);
+        }
     }
 }
 
 impl Ready for SignalEntry {
     fn ready(&self, _: Readiness, cx: &mut Cx) {
-        let mut signals = self.signals.lock().unwrap_or_else(PoisonError::into_inner);
-        if signals.pending().next().is_some()
-            && let Some(token) = self.token.get()
-        {
+        // The lock is left before the post: a post that is refused comes back here.
+        let came = self.signals().pending().next().is_some();
+        if came && let Some(token) = self.token.get() {
             self.slot.post(cx, Of::Signal(Arc::clone(&self.site), *token));
         }
     }
@@ -51,7 +69,7 @@ impl Ready for SignalEntry {
         tracing::warn!(
             "the runtime of a signal's color has ended: the signal has no callback any more"
         );
-        self.is_over();
+        self.leave();
     }
 
     fn end(&self) {
@@ -170,24 +188,9 @@ impl Io {
             token: OnceLock::new(),
             handled,
         });
-        let token = {
-            let mut signals = entry.signals.lock().unwrap_or_else(PoisonError::into_inner);
-            let ready = Arc::clone(&entry) as Arc<dyn Ready>;
-            let token = site.register(ready, &mut *signals, None, Interest::READABLE)?;
-            // Before the lock is left: who is told of readiness takes it first.
-            let _ = entry.token.set(token);
-            token
-        };
-        let end = move || {
-            let mut signals = entry.signals.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Err(error) = site.registry().deregister(&mut *signals) {
-                tracing::debug!(%error, "a signal's pipe was closed");
-            }
-            drop(signals);
-            entry.is_over();
-            site.forget(token);
-        };
-        Ok(Registration { slot, end: Some(Box::new(end)) })
+        let ready = Arc::clone(&entry) as Arc<dyn Ready>;
+        site.register(ready, &entry.token, &mut *entry.signals(), None, Interest::READABLE)?;
+        Ok(Registration { slot, end: Some(Box::new(move || entry.leave())) })
     }
 
     /// Has the process do again what it does by default when it gets a signal, for as long as it

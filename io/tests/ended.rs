@@ -102,6 +102,29 @@ fn n11_a_dead_registration_takes_no_other_with_it() {
 }
 
 #[test]
+fn n11_a_signal_of_an_ended_color_leaves_the_reactor() {
+    let (net, io) = start();
+    let (color, compute) = foreign();
+    let (tx, rx) = mpsc::channel();
+    let registration = io.on_signal(libc::SIGWINCH, &color, move |_| tx.send(()).unwrap()).unwrap();
+    // SAFETY: a signal to ourselves, which is handled.
+    let raise = || assert_eq!(unsafe { libc::kill(libc::getpid(), libc::SIGWINCH) }, 0);
+    raise();
+    rx.recv_timeout(MINUTE).unwrap();
+    drop(compute);
+    // The first one finds it out; the others wake nobody.
+    raise();
+    thread::sleep(Duration::from_millis(50));
+    let before = polls(&net);
+    for _ in 0..20 {
+        raise();
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(polls(&net) < before + 10, "{} polls", polls(&net) - before);
+    drop(registration);
+}
+
+#[test]
 fn n11_a_listener_of_an_ended_color_closes() {
     let (_net, io) = start();
     let (color, compute) = foreign();

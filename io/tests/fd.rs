@@ -478,6 +478,60 @@ fn e5_the_delay_is_paid_once_for_descriptors_of_a_stuck_worker() {
     echoes.iter().for_each(|(stream, ..)| call(stream));
 }
 
+/// E5: one look takes so many descriptors; the rest of a stuck worker's is not left until the next
+/// delay is over.
+#[test]
+fn e5_the_delay_is_paid_once_for_more_descriptors_than_one_look_takes() {
+    const DESCRIPTORS: usize = 300;
+    type Kept = Arc<Mutex<Vec<Option<(Registration, UnixStream)>>>>;
+    let delay = Duration::from_secs(2);
+    let rt = dapple_io::runtime().workers(2).steal_delay(delay).build().unwrap();
+    let (io, h) = (Io::of(&rt.handle()), rt.handle());
+    let (first, mut first_peer) = pair();
+    let (ours, mut peer) = pair();
+    let (tx, rx) = mpsc::channel();
+    let (go, wait) = mpsc::channel::<()>();
+    let (kept, keep) = mpsc::channel();
+    h.post_uncolored(move |cx| {
+        // All of them with the poller of this worker, which then is stuck.
+        let h = io.handle().clone();
+        let done = tx.clone();
+        let begun = io.on_readable(&first, &h.new_color(), {
+            let mut first = first.try_clone().unwrap();
+            move |cx| {
+                first.read_exact(&mut [0]).unwrap();
+                done.send(cx.worker()).unwrap();
+            }
+        });
+        let registrations = Kept::default();
+        for number in 0..DESCRIPTORS {
+            let (all, done) = (Arc::clone(&registrations), tx.clone());
+            // Each is served once: it is not looked at again, which would tell of the others.
+            let once = move |cx: &mut dapple::Cx| {
+                drop(all.lock().unwrap()[number].take());
+                done.send(cx.worker()).unwrap();
+            };
+            let fd = ours.try_clone().unwrap();
+            let registration = io.on_readable(&fd, &h.new_color(), once).unwrap();
+            registrations.lock().unwrap().push(Some((registration, fd)));
+        }
+        kept.send((cx.worker(), begun.unwrap(), registrations)).unwrap();
+        let _ = wait.recv();
+    });
+    let (stuck, _begun, _registrations) = keep.recv().unwrap();
+    let next = || rx.recv_timeout(Duration::from_secs(60)).expect("served while one is stuck");
+    first_peer.write_all(b"x").unwrap();
+    assert_ne!(next(), stuck);
+    // Now somebody stands in.
+    peer.write_all(b"x").unwrap();
+    let begin = std::time::Instant::now();
+    assert!((0..DESCRIPTORS).all(|_| next() != stuck));
+    let took = begin.elapsed();
+    assert!(took < delay / 2, "{DESCRIPTORS} descriptors took {took:?}, a delay is {delay:?}");
+    drop(go);
+    rt.wait_idle();
+}
+
 /// E4: a foreign waker that blocks holds up its own event, and no poller.
 #[test]
 fn e4_a_foreign_waker_that_blocks_holds_up_nothing_else() {

@@ -36,15 +36,16 @@ use crate::worker::steal::{SURELY_LONG, Verdict};
 
 pub(crate) use super::phase::Phase;
 
-/// See the module.
+/// See the module. What is written often has a line of its own, apart from what every post reads.
 pub(crate) struct Core {
     /// The pointer to the allocation, from which every [`CoreRef`] is made.
     me: NonNull<Core>,
-    /// Has there been a color that is not of the normal class? Read before every entry of a run queue, so it has a line of its own.
+    /// Has there been a color that is not of the normal class? Read before every entry of a run
+    /// queue.
     has_classes: CachePadded<AtomicBool>,
     /// How many colors have been raised to a higher class while they may have stood in a run queue.
-    pub(crate) raised: AtomicUsize,
-    refs: AtomicUsize,
+    pub(crate) raised: CachePadded<AtomicUsize>,
+    refs: CachePadded<AtomicUsize>,
     /// Read after every event.
     phase: CachePadded<PhaseWord>,
     pub(crate) workers: Box<[CachePadded<WorkerShared>]>,
@@ -58,8 +59,8 @@ pub(crate) struct Core {
     pub(crate) move_nanos: u32,
     /// Until when no worker steals on trial, as one has done so in vain.
     pub(crate) trials_paused_until: AtomicU64,
-    pub(crate) sleep: Sleep,
-    pub(crate) quiesce: Quiesce,
+    pub(crate) sleep: CachePadded<Sleep>,
+    pub(crate) quiesce: CachePadded<Quiesce>,
     pub(crate) labels: Labels,
     pub(crate) domains: Register,
     pub(crate) tasks: Tasks,
@@ -97,8 +98,8 @@ impl Core {
         let core = Box::new(Core {
             me: NonNull::dangling(),
             has_classes: AtomicBool::new(false).into(),
-            raised: AtomicUsize::new(0),
-            refs: AtomicUsize::new(1),
+            raised: AtomicUsize::new(0).into(),
+            refs: AtomicUsize::new(1).into(),
             phase: PhaseWord::new().into(),
             live_workers: AtomicUsize::new(0),
             serving: AtomicUsize::new(0),
@@ -107,8 +108,8 @@ impl Core {
             clock: Clock::new(),
             move_nanos,
             trials_paused_until: AtomicU64::new(0),
-            sleep,
-            quiesce: Quiesce::new(),
+            sleep: sleep.into(),
+            quiesce: Quiesce::new().into(),
             labels: Labels::default(),
             domains: Register::default(),
             tasks: Tasks::default(),

@@ -12,7 +12,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::ptr::NonNull;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, RawWakerVTable};
 
 use super::error::JoinError;
 use super::join::JoinHandle;
@@ -54,14 +54,16 @@ pin_project_lite::pin_project! {
 thread_local! {
     /// A future is dropped because it has panicked.
     static AFTER_A_PANIC: Cell<bool> = const { Cell::new(false) };
-    /// The waker of the task that is polled on this thread: what it leads to.
-    static POLLED: Cell<*const ()> = const { Cell::new(std::ptr::null()) };
+    /// The waker of the task that is polled on this thread: what it leads to, and how.
+    static POLLED: Cell<Option<(*const (), &'static RawWakerVTable)>> = const { Cell::new(None) };
 }
 
 /// See [`crate::park::wakes_a_task`].
 pub(crate) fn wakes_a_task(cx: &Context<'_>) -> bool {
-    let polled = POLLED.get();
-    !polled.is_null() && std::ptr::eq(polled, cx.waker().data())
+    let waker = cx.waker();
+    POLLED.get().is_some_and(|(data, vtable)| {
+        std::ptr::eq(waker.data(), data) && std::ptr::eq(waker.vtable(), vtable)
+    })
 }
 
 /// Does the calling thread drop what a task held that has panicked?
@@ -113,7 +115,7 @@ impl<F: Future<Output = Result<T, JoinError>>, T> Future for Task<F, T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.as_mut().project();
         let Some(future) = this.future.as_pin_mut() else { return Poll::Ready(()) };
-        let outer = POLLED.replace(cx.waker().data());
+        let outer = POLLED.replace(Some((cx.waker().data(), cx.waker().vtable())));
         let polled = catch_unwind(AssertUnwindSafe(|| future.poll(cx)));
         POLLED.set(outer);
         match polled {

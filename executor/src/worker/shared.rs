@@ -36,7 +36,7 @@ pub(crate) struct WorkerShared {
     pub(crate) private: CachePadded<Private<Entry>>,
     /// Number plus one of who stands in for this worker, which is known to be stuck: what would be
     /// handed to it goes there; 0: nobody. See `watch`.
-    stand_in: CachePadded<AtomicUsize>,
+    stand_in: AtomicUsize,
     /// Who last served what waits behind this worker because it was stuck, and when: others leave that to
     /// it, unless it does not come again.
     pub(crate) rescuer: AtomicUsize,
@@ -56,7 +56,7 @@ pub(crate) struct WorkerShared {
     pub(crate) timers: CachePadded<Mutex<Timers>>,
     pub(crate) published: CachePadded<Published>,
     pub(crate) counters: CachePadded<Counters>,
-    pub(crate) histograms: Mutex<Histograms>,
+    pub(crate) histograms: CachePadded<Mutex<Histograms>>,
 }
 
 impl WorkerShared {
@@ -68,7 +68,7 @@ impl WorkerShared {
         WorkerShared {
             lanes: stealers.map(|stealer| Lane { stealer, inbox: Injector::new() }),
             private: Private::new().into(),
-            stand_in: AtomicUsize::new(0).into(),
+            stand_in: AtomicUsize::new(0),
             rescuer: AtomicUsize::new(0),
             rescued_at: AtomicU64::new(0),
             rescued_progress: AtomicU64::new(u64::MAX),
@@ -80,7 +80,7 @@ impl WorkerShared {
             timers: Mutex::new(Timers::default()).into(),
             published: CachePadded::default(),
             counters: CachePadded::default(),
-            histograms: Mutex::new(Histograms::default()),
+            histograms: Mutex::new(Histograms::default()).into(),
         }
     }
 

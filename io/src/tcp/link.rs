@@ -25,11 +25,10 @@ use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use dapple::{Color, Colored, Cx};
-use mio::Token;
 use mio::net::TcpStream;
 use mio::unix::SourceFd;
 
@@ -264,7 +263,6 @@ fn start<P: Protocol>(
     let stream = Arc::new(stream);
     let (weak, unserved) = (Arc::downgrade(&stream), Unserved(Some(Arc::downgrade(&stream))));
     let place = Place::new(&site, color);
-    let token = Arc::clone(&place.token);
     let also_place = place.clone();
     let link = Link {
         conn: Conn::new(stream, peer, options),
@@ -281,24 +279,19 @@ fn start<P: Protocol>(
     // The first event registers the stream, on the color: nothing can come before it.
     link.post(move |link, cx| {
         unserved.serve();
-        link.run(cx, |link, cx| link.register(&site, entry, &token, cx));
+        link.run(cx, |link, cx| link.register(&site, entry, cx));
     });
     Connection { link }
 }
 
 impl<P: Protocol> Link<P> {
-    fn register(
-        &mut self,
-        site: &Site,
-        entry: Arc<Source<P>>,
-        token: &OnceLock<Token>,
-        cx: &mut Cx,
-    ) {
+    fn register(&mut self, site: &Site, entry: Arc<Source<P>>, cx: &mut Cx) {
         let Some(stream) = &self.conn.stream else { return };
         let fd = stream.as_raw_fd();
-        match site.register(entry, &mut SourceFd(&fd), Some(fd), both_directions()) {
-            Ok(known) => drop(token.set(known)),
-            Err(error) => return self.conn.fail(CloseReason::Io(error)),
+        let known = &self.place.token;
+        let both = both_directions();
+        if let Err(error) = site.register(entry, known, &mut SourceFd(&fd), Some(fd), both) {
+            return self.conn.fail(CloseReason::Io(error));
         }
         self.protocol.on_open(&mut self.conn, cx);
         // Whoever has told the connections to drain has seen us in the table, or we see it here.

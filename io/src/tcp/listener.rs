@@ -376,11 +376,11 @@ impl Io {
                 let mut socket = acceptor.socket();
                 let listener = &mut socket.as_mut().expect("nobody closed it").listener;
                 let (entry, fd) = (Arc::clone(&acceptor) as Arc<dyn Ready>, listener.as_raw_fd());
-                acceptor.site.register(entry, listener, Some(fd), Interest::READABLE)?
+                let known = &acceptor.token;
+                acceptor.site.register(entry, known, listener, Some(fd), Interest::READABLE)?
             };
-            let _ = acceptor.token.set(token);
             all.acceptors.push(Arc::clone(&acceptor));
-            // A connection that came before the token was known has been reported to nobody.
+            // If nobody serves the color, that is found out now.
             let or_else = OrElse::new(&acceptor.site, token);
             acceptor.color.post(move |cx| {
                 if let Some(entry) = or_else.runs() {

@@ -20,7 +20,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use dapple::Cx;
@@ -262,7 +262,7 @@ impl TcpStream {
         let edges = Arc::new(Edges::default());
         let entry = Arc::clone(&edges) as Arc<dyn Ready>;
         let (fd, both) = (stream.as_raw_fd(), both_directions());
-        let token = site.register(entry, &mut stream, Some(fd), both)?;
+        let token = site.register(entry, &OnceLock::new(), &mut stream, Some(fd), both)?;
         Ok(AsyncStream { stream, peer, edges, site, token })
     }
 }

@@ -215,9 +215,13 @@ struct Look {
 
 impl Drop for Look {
     fn drop(&mut self) {
+        // One that runs has said so, and another may be queued by now.
+        if self.runs {
+            return;
+        }
         let mut state = self.shared.lock();
         state.is_queued = false;
-        if !self.runs && self.shared.color.runtime().has_ended() {
+        if self.shared.color.runtime().has_ended() {
             state.ends();
         }
     }
