@@ -136,7 +136,7 @@ macro_rules! steps {
                 if is_large::<F>() {
                     return self.commit_then(Box::new(f) as Box<dyn FnOnce(NoneCx<S, MayGlobal>) -> Done + Send>);
                 }
-                self.token.then(What::Commit(MayGlobal::HIGHEST), NoneStep(f, PhantomData), Location::caller())
+                self.token.then(What::Commit(MayGlobal::HIGHEST), NoneStep::new(f), Location::caller())
             }
 
             /// The same; the sub-event may go up to anon.
@@ -148,7 +148,7 @@ macro_rules! steps {
                 if is_large::<F>() {
                     return self.commit_then_anon(Box::new(f) as Box<dyn FnOnce(NoneCx<S, MayAnon>) -> Done + Send>);
                 }
-                self.token.then(What::Commit(MayAnon::HIGHEST), NoneStep(f, PhantomData), Location::caller())
+                self.token.then(What::Commit(MayAnon::HIGHEST), NoneStep::new(f), Location::caller())
             }
 
             /// The same; the sub-event stays in none.
@@ -160,7 +160,7 @@ macro_rules! steps {
                 if is_large::<F>() {
                     return self.commit_then_none(Box::new(f) as Box<dyn FnOnce(NoneCx<S, NoneOnly>) -> Done + Send>);
                 }
-                self.token.then(What::Commit(NoneOnly::HIGHEST), NoneStep(f, PhantomData), Location::caller())
+                self.token.then(What::Commit(NoneOnly::HIGHEST), NoneStep::new(f), Location::caller())
             }
         }
     };
@@ -229,7 +229,7 @@ writes!(InGlobal);
 writes!(GlobalCx);
 steps!(GlobalCx [] GlobalStep);
 steps!(AnonCx [] AnonStep);
-steps!(NoneCx[R] | f | NoneStep(f, PhantomData));
+steps!(NoneCx[R] | f | NoneStep::new(f));
 
 impl<S: Send + Sync + 'static> GlobalCx<S> {
     /// Goes to anon: the event keeps reading what it wrote, and others may enter.

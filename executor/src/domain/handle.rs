@@ -1,7 +1,6 @@
 //! The handle of a domain: its events are posted here.
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::panic::Location;
 
 use dapple_colors::{Context, Mode};
@@ -148,11 +147,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         if is_large::<F>() {
             return self.event(Box::new(f) as Box<dyn FnOnce(NoneCx<S, MayGlobal>) -> Done + Send>);
         }
-        self.post(
-            Entry::of::<MayGlobal>(),
-            NoneStep(f, PhantomData::<MayGlobal>),
-            Location::caller(),
-        );
+        self.post(Entry::of::<MayGlobal>(), NoneStep::<MayGlobal, _>::new(f), Location::caller());
     }
 
     /// Posts an event of several steps that begins in global.
@@ -208,7 +203,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
             return self
                 .event_anon(Box::new(f) as Box<dyn FnOnce(NoneCx<S, MayAnon>) -> Done + Send>);
         }
-        self.post(Entry::of::<MayAnon>(), NoneStep(f, PhantomData::<MayAnon>), Location::caller());
+        self.post(Entry::of::<MayAnon>(), NoneStep::<MayAnon, _>::new(f), Location::caller());
     }
 
     /// Posts an event of several steps that stays in none, and so delays nobody's entry; its sub-events may go
@@ -222,11 +217,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
             return self
                 .event_none(Box::new(f) as Box<dyn FnOnce(NoneCx<S, NoneOnly>) -> Done + Send>);
         }
-        self.post(
-            Entry::of::<NoneOnly>(),
-            NoneStep(f, PhantomData::<NoneOnly>),
-            Location::caller(),
-        );
+        self.post(Entry::of::<NoneOnly>(), NoneStep::<NoneOnly, _>::new(f), Location::caller());
     }
 
     /// Posts an event of several steps whose contexts are known at run time; see [`DynCx`].
@@ -265,11 +256,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(&mut InGlobal<S>) + Send + 'static,
     {
-        if is_large::<F>() {
-            let tried = self.try_post(Entry::GLOBAL, WholeGlobal(Box::new(f)), Location::caller());
-            return tried.map_err(|error| error.map(|f| *f));
-        }
-        self.try_post(Entry::GLOBAL, WholeGlobal(f), Location::caller())
+        self.try_closure(Entry::GLOBAL, f, WholeGlobal, WholeGlobal, Location::caller())
     }
 
     /// As [`anon`](Self::anon), unless too many events are uncommitted.
@@ -282,11 +269,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(&mut InAnon<S>) + Send + 'static,
     {
-        if is_large::<F>() {
-            let tried = self.try_post(Entry::ANON, WholeAnon(Box::new(f)), Location::caller());
-            return tried.map_err(|error| error.map(|f| *f));
-        }
-        self.try_post(Entry::ANON, WholeAnon(f), Location::caller())
+        self.try_closure(Entry::ANON, f, WholeAnon, WholeAnon, Location::caller())
     }
 
     /// As [`none`](Self::none), unless too many events are uncommitted.
@@ -299,15 +282,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(&mut InNone<S>) + Send + 'static,
     {
-        if is_large::<F>() {
-            let tried = self.try_post(
-                Entry::none(Context::None),
-                WholeNone(Box::new(f)),
-                Location::caller(),
-            );
-            return tried.map_err(|error| error.map(|f| *f));
-        }
-        self.try_post(Entry::none(Context::None), WholeNone(f), Location::caller())
+        self.try_closure(Entry::none(Context::None), f, WholeNone, WholeNone, Location::caller())
     }
 
     /// As [`event`](Self::event), unless too many events are uncommitted.
@@ -320,19 +295,9 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(NoneCx<S, MayGlobal>) -> Done + Send + 'static,
     {
-        if is_large::<F>() {
-            let tried = self.try_post(
-                Entry::of::<MayGlobal>(),
-                NoneStep(Box::new(f), PhantomData::<MayGlobal>),
-                Location::caller(),
-            );
-            return tried.map_err(|error| error.map(|f| *f));
-        }
-        self.try_post(
-            Entry::of::<MayGlobal>(),
-            NoneStep(f, PhantomData::<MayGlobal>),
-            Location::caller(),
-        )
+        type Step<F> = NoneStep<MayGlobal, F>;
+        let entry = Entry::of::<MayGlobal>();
+        self.try_closure(entry, f, Step::new, Step::new, Location::caller())
     }
 
     /// As [`event_anon`](Self::event_anon), unless too many events are uncommitted.
@@ -345,19 +310,9 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(NoneCx<S, MayAnon>) -> Done + Send + 'static,
     {
-        if is_large::<F>() {
-            let tried = self.try_post(
-                Entry::of::<MayAnon>(),
-                NoneStep(Box::new(f), PhantomData::<MayAnon>),
-                Location::caller(),
-            );
-            return tried.map_err(|error| error.map(|f| *f));
-        }
-        self.try_post(
-            Entry::of::<MayAnon>(),
-            NoneStep(f, PhantomData::<MayAnon>),
-            Location::caller(),
-        )
+        type Step<F> = NoneStep<MayAnon, F>;
+        let entry = Entry::of::<MayAnon>();
+        self.try_closure(entry, f, Step::new, Step::new, Location::caller())
     }
 
     /// Posts `f` to a color when less than the [most](DomainBuilder::max_uncommitted) events are uncommitted,

@@ -181,7 +181,13 @@ step!(GlobalStep, GlobalCx, "A step in global.");
 step!(AnonStep, AnonCx, "A step in anon.");
 
 /// A step in none, by an event with these rights.
-pub(super) struct NoneStep<R, F>(pub(super) F, pub(super) std::marker::PhantomData<R>);
+pub(super) struct NoneStep<R, F>(F, std::marker::PhantomData<R>);
+
+impl<R, F> NoneStep<R, F> {
+    pub(super) fn new(f: F) -> Self {
+        NoneStep(f, std::marker::PhantomData)
+    }
+}
 
 impl<S, R, F> Part<S> for NoneStep<R, F>
 where

@@ -11,6 +11,7 @@ use super::inner::{Deferred, DomainPtr, DomainStore, Waiting, own_event};
 use super::part::{Continue, Holds, Part};
 use crate::color::refuse;
 use crate::error::TryPostError;
+use crate::event::large::is_large;
 use crate::event::{Event, Step};
 use crate::runtime::core::Phase;
 use crate::runtime::quiesce::Outside;
@@ -63,7 +64,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         }
     }
 
-    pub(super) fn try_post<K: Part<S> + Holds>(
+    fn try_post<K: Part<S> + Holds>(
         &self,
         entry: Entry,
         part: K,
@@ -71,6 +72,28 @@ impl<S: Send + Sync + 'static> Domain<S> {
     ) -> Result<(), TryPostError<K::Closure>> {
         let entered = self.enter(entry, part, true, site);
         entered.map(|_| ()).map_err(|error| error.map(K::into_closure))
+    }
+
+    /// Posts a closure as what `part` makes of it, or `boxed` if it is large, unless too many are
+    /// uncommitted.
+    #[inline]
+    pub(super) fn try_closure<F, K, L>(
+        &self,
+        entry: Entry,
+        f: F,
+        part: impl FnOnce(F) -> K,
+        boxed: impl FnOnce(Box<F>) -> L,
+        site: &'static Location<'static>,
+    ) -> Result<(), TryPostError<F>>
+    where
+        K: Part<S> + Holds<Closure = F>,
+        L: Part<S> + Holds<Closure = Box<F>>,
+    {
+        if is_large::<F>() {
+            let tried = self.try_post(entry, boxed(Box::new(f)), site);
+            return tried.map_err(|error| error.map(|f| *f));
+        }
+        self.try_post(entry, part(f), site)
     }
 
     /// Takes a ticket (I1), and queues the event or lets it wait for its context.
