@@ -2,6 +2,7 @@
 //!
 //! * [`cached`]: reading files without waiting for a disk.
 //! * [`conditions`]: If-Match, If-None-Match, If-Modified-Since, If-Range, Range.
+//! * [`host`]: host and port of a request.
 //! * [`target`]: from a request's target to a path below a folder.
 //! * [`time`]: times to come.
 //! * [`version`]: versions of files.
@@ -10,6 +11,7 @@
 
 pub(crate) mod cached;
 pub(crate) mod conditions;
+pub(crate) mod host;
 pub(crate) mod process;
 pub(crate) mod runtime;
 pub(crate) mod target;

@@ -91,8 +91,10 @@ impl Answers {
         fetched: Option<Fetched>,
         cx: &Cx,
     ) -> Result<Status, Cold> {
-        if request.method == Method::Other {
-            return Ok(reply.error(Status::MethodNotAllowed));
+        match request.method {
+            Method::Get | Method::Head => {}
+            Method::Other => return Ok(reply.error(Status::MethodNotAllowed)),
+            Method::Unknown => return Ok(reply.error(Status::NotImplemented)),
         }
         let Some((raw, query)) = target::split(request.target) else {
             return Ok(reply.error(Status::BadRequest));
@@ -377,7 +379,13 @@ impl Reply<'_> {
     }
 }
 
-/// What an input that is no request gets.
-pub(super) fn refuse(conn: &mut Conn, stamp: u64, status: Status) -> Status {
-    Reply { conn, stamp, keep_alive: KeepAlive::No, head_only: false }.error(status)
+/// What an input that is no request gets. `head_only`: or may be one for the head of a response only.
+pub(super) fn refuse(conn: &mut Conn, stamp: u64, status: Status, head_only: bool) -> Status {
+    Reply { conn, stamp, keep_alive: KeepAlive::No, head_only }.error(status)
+}
+
+/// What a connection gets that is not served. Without a body: it is not known what will be asked.
+pub(super) fn refuse_unread(conn: &mut Conn, stamp: u64, status: Status) -> Status {
+    let reply = Reply { conn, stamp, keep_alive: KeepAlive::No, head_only: false };
+    reply.text(status, format_args!(""), "text/plain; charset=utf-8", "")
 }

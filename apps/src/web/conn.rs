@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use dapple::{Cx, Handle};
 use dapple_io::tcp::{CloseReason, Conn, ConnOptions, Connection, Protocol, TcpStream};
 
-use super::answer::{Answers, Cold, Fetched, Reply, Site, refuse};
+use super::answer::{Answers, Cold, Fetched, Reply, Site, refuse, refuse_unread};
 use super::figures::{self, Figures};
 use super::http::head::{KeepAlive, Status};
 use super::http::request::{self, MOST_HEAD, Method, Parsed};
@@ -141,7 +141,10 @@ impl WebConn {
                 conn.give_input_back(input, 0);
                 return false;
             }
-            Parsed::Bad(status) => (refuse(conn, stamp, status), input.bytes().len(), false),
+            Parsed::Bad(status) => {
+                let head_only = request::is_head(input.bytes());
+                (refuse(conn, stamp, status, head_only), input.bytes().len(), false)
+            }
             Parsed::Request(request, len) => {
                 let reply = Reply {
                     keep_alive: match self.last_request {
@@ -190,7 +193,7 @@ impl Server {
 }
 
 fn is_metrics(request: &request::Request<'_>) -> bool {
-    request.method != Method::Other
+    matches!(request.method, Method::Get | Method::Head)
         && matches!(crate::common::target::split(request.target), Some(("/metrics", _)))
 }
 
@@ -200,7 +203,7 @@ const REQUESTS: usize = 64;
 impl Protocol for WebConn {
     fn on_open(&mut self, conn: &mut Conn, cx: &mut Cx) {
         if self.refused {
-            let status = refuse(conn, cx.poll_count(), Status::Unavailable);
+            let status = refuse_unread(conn, cx.poll_count(), Status::Unavailable);
             self.server.0.figures.worker(cx.worker()).response(status);
             self.closing = true;
             conn.close();

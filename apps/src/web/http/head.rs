@@ -21,6 +21,7 @@ pub(in crate::web) enum Status {
     RangeNotSatisfiable = 416,
     FieldsTooLarge = 431,
     InternalError = 500,
+    NotImplemented = 501,
     Unavailable = 503,
     VersionNotSupported = 505,
 }
@@ -41,6 +42,7 @@ impl Status {
             Status::RangeNotSatisfiable => "Range Not Satisfiable",
             Status::FieldsTooLarge => "Request Header Fields Too Large",
             Status::InternalError => "Internal Server Error",
+            Status::NotImplemented => "Not Implemented",
             Status::Unavailable => "Service Unavailable",
             Status::VersionNotSupported => "HTTP Version Not Supported",
         }

@@ -2,6 +2,7 @@
 
 use super::head::{KeepAlive, Status};
 use crate::common::conditions::{Conditions, tokens};
+use crate::common::host;
 
 /// Bytes of a request line, at most; more is 414.
 pub(in crate::web) const MOST_LINE: usize = 8 * 1024;
@@ -25,7 +26,20 @@ pub(in crate::web) struct Request<'a> {
 pub(in crate::web) enum Method {
     Get,
     Head,
+    /// One that HTTP defines, and that is not for files.
     Other,
+    Unknown,
+}
+
+impl Method {
+    fn of(name: &str) -> Method {
+        match name {
+            "GET" => Method::Get,
+            "HEAD" => Method::Head,
+            "POST" | "PUT" | "DELETE" | "CONNECT" | "OPTIONS" | "TRACE" | "PATCH" => Method::Other,
+            _ => Method::Unknown,
+        }
+    }
 }
 
 /// What the input holds.
@@ -49,7 +63,15 @@ pub(in crate::web) fn parse(input: &[u8]) -> Parsed<'_> {
         }
         Ok(httparse::Status::Complete(len)) => match too_long(input) {
             Some(status) => Parsed::Bad(status),
-            None => understand(&raw).map_or_else(Parsed::Bad, |r| Parsed::Request(r, len)),
+            None => {
+                let line = Line {
+                    method: raw.method.unwrap_or_default(),
+                    target: raw.path.unwrap_or_default(),
+                    one_one: raw.version == Some(1),
+                };
+                understand(line, raw.headers)
+                    .map_or_else(Parsed::Bad, |request| Parsed::Request(request, len))
+            }
         },
         Ok(httparse::Status::Partial) => match too_long(input) {
             Some(status) => Parsed::Bad(status),
@@ -57,9 +79,75 @@ pub(in crate::web) fn parse(input: &[u8]) -> Parsed<'_> {
             None => Parsed::Partial,
         },
         Err(httparse::Error::TooManyHeaders) => Parsed::Bad(Status::FieldsTooLarge),
-        Err(httparse::Error::Version) => Parsed::Bad(Status::VersionNotSupported),
+        Err(httparse::Error::Version) => of_other_version(input),
         Err(_) => Parsed::Bad(Status::BadRequest),
     }
+}
+
+/// Is it HEAD, as far as can be seen? A response to it has no body, whatever else is wrong.
+pub(in crate::web) fn is_head(input: &[u8]) -> bool {
+    input.trim_ascii_start().starts_with(b"HEAD ")
+}
+
+/// A request of neither HTTP/1.0 nor HTTP/1.1. One of a later 1.x is served as one of HTTP/1.1 (RFC 9110, section 2.5).
+fn of_other_version(input: &[u8]) -> Parsed<'_> {
+    let start = input.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(input.len());
+    let Some(end) = input[start..].iter().position(|b| *b == b'\n').map(|at| start + at) else {
+        return match too_long(input) {
+            Some(status) => Parsed::Bad(status),
+            None => Parsed::Partial,
+        };
+    };
+    let line = input[start..end].strip_suffix(b"\r").unwrap_or(&input[start..end]);
+    let line = match line_of(line) {
+        Ok(line) => line,
+        Err(status) => return Parsed::Bad(status),
+    };
+    let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
+    match httparse::parse_headers(&input[end + 1..], &mut fields) {
+        Ok(httparse::Status::Complete((len, fields))) if end + 1 + len <= MOST_HEAD => {
+            let request = understand(line, fields);
+            request.map_or_else(Parsed::Bad, |request| Parsed::Request(request, end + 1 + len))
+        }
+        Ok(httparse::Status::Partial) if input.len() <= MOST_HEAD => Parsed::Partial,
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => Parsed::Bad(Status::FieldsTooLarge),
+        Err(_) => Parsed::Bad(Status::BadRequest),
+    }
+}
+
+/// A request line of some other version.
+fn line_of(line: &[u8]) -> Result<Line<'_>, Status> {
+    let line = std::str::from_utf8(line).map_err(|_| Status::BadRequest)?;
+    let mut parts = line.split(' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(Status::BadRequest);
+    };
+    let is_target = !target.is_empty() && !target.bytes().any(|b| b.is_ascii_control());
+    let [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] = version.as_bytes() else {
+        return Err(Status::BadRequest);
+    };
+    if !is_token(method) || !is_target || !major.is_ascii_digit() || !minor.is_ascii_digit() {
+        return Err(Status::BadRequest);
+    }
+    if *major != b'1' {
+        return Err(Status::VersionNotSupported);
+    }
+    Ok(Line { method, target, one_one: true })
+}
+
+fn is_token(name: &str) -> bool {
+    let is_part = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !name.is_empty() && name.bytes().all(is_part)
+}
+
+/// The first line of a request.
+struct Line<'a> {
+    method: &'a str,
+    target: &'a str,
+    /// Is it of HTTP/1.1, or later, and not of HTTP/1.0?
+    one_one: bool,
 }
 
 /// Is the first line too long?
@@ -70,25 +158,27 @@ fn too_long(input: &[u8]) -> Option<Status> {
     (end.is_none() && line.len() > MOST_LINE).then_some(Status::UriTooLong)
 }
 
-fn understand<'a>(raw: &httparse::Request<'_, 'a>) -> Result<Request<'a>, Status> {
-    let one_one = raw.version == Some(1);
+fn understand<'a>(line: Line<'a>, fields: &[httparse::Header<'a>]) -> Result<Request<'a>, Status> {
+    let Line { method, target, one_one } = line;
     let mut request = Request {
-        method: match raw.method {
-            Some("GET") => Method::Get,
-            Some("HEAD") => Method::Head,
-            _ => Method::Other,
-        },
-        target: raw.path.ok_or(Status::BadRequest)?,
+        method: Method::of(method),
+        target,
         keep_alive: if one_one { KeepAlive::Yes } else { KeepAlive::No },
         conditions: Conditions::default(),
     };
-    let (mut hosts, mut lengths, mut encoded) = (0, None::<&[u8]>, false);
+    let (mut hosts, mut lengths) = (0, None::<&[u8]>);
+    let mut encoding = Encoding::default();
     let (mut close, mut keep) = (false, false);
-    for field in raw.headers.iter() {
+    for field in fields {
         let value = field.value;
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         match field.name.len() {
-            4 if is("host") => hosts += 1,
+            4 if is("host") => {
+                hosts += 1;
+                if !host::is_valid(value) {
+                    return Err(Status::BadRequest);
+                }
+            }
             5 if is("range") => request.conditions.range = Some(value),
             8 if is("if-match") => request.conditions.if_match = Some(value),
             8 if is("if-range") => request.conditions.if_range = Some(value),
@@ -108,11 +198,19 @@ fn understand<'a>(raw: &httparse::Request<'_, 'a>) -> Result<Request<'a>, Status
             }
             17 if is("if-modified-since") => request.conditions.if_modified_since = Some(value),
             19 if is("if-unmodified-since") => request.conditions.if_unmodified_since = Some(value),
-            17 if is("transfer-encoding") => encoded = true,
+            17 if is("transfer-encoding") => encoding.add(value),
             _ => {}
         }
     }
-    if hosts > 1 || (one_one && hosts == 0) || (encoded && lengths.is_some()) {
+    let encoded = encoding.is_chunked()?;
+    if hosts > 1 || (one_one && hosts == 0) {
+        return Err(Status::BadRequest);
+    }
+    // Which of the two holds is what an attack hopes to be decided otherwise by somebody else.
+    if encoded && (lengths.is_some() || !one_one) {
+        return Err(Status::BadRequest);
+    }
+    if host::of_target(target).is_some_and(|authority| !host::is_valid(authority.as_bytes())) {
         return Err(Status::BadRequest);
     }
     if keep && !one_one {
@@ -123,6 +221,37 @@ fn understand<'a>(raw: &httparse::Request<'_, 'a>) -> Result<Request<'a>, Status
         request.keep_alive = KeepAlive::No;
     }
     Ok(request)
+}
+
+/// What Transfer-Encoding says (RFC 9112, sections 6.1 and 6.3).
+#[derive(Default)]
+struct Encoding {
+    is_there: bool,
+    /// How often it is in chunks.
+    chunked: usize,
+    /// There is a coding that is not known.
+    is_unknown: bool,
+}
+
+impl Encoding {
+    fn add(&mut self, value: &[u8]) {
+        self.is_there = true;
+        for coding in tokens(value) {
+            let is_chunked = coding.eq_ignore_ascii_case(b"chunked");
+            self.chunked += usize::from(is_chunked);
+            self.is_unknown |= !is_chunked;
+        }
+    }
+
+    /// Is there a body in chunks, and in nothing else?
+    fn is_chunked(&self) -> Result<bool, Status> {
+        match self {
+            Encoding { is_there: false, .. } => Ok(false),
+            Encoding { chunked: 1, is_unknown: false, .. } => Ok(true),
+            Encoding { chunked: 0 | 1, is_unknown: true, .. } => Err(Status::NotImplemented),
+            _ => Err(Status::BadRequest),
+        }
+    }
 }
 
 fn is_number(value: &[u8]) -> bool {
@@ -197,10 +326,59 @@ mod tests {
             "GET / HTTP/1.1\r\nHost : a\r\n\r\n",
             "\x16\x03\x01 not http\r\n\r\n",
             "GET  / HTTP/1.1\r\n\r\n",
+            "GET / FOO\r\nHost: x\r\n\r\n",
+            "GET / HTTP/1.x\r\nHost: x\r\n\r\n",
+            "GET / http/1.1\r\nHost: x\r\n\r\n",
+            "GET / HTTP/11.1\r\nHost: x\r\n\r\n",
+            "GET / x HTTP/1.2\r\nHost: x\r\n\r\n",
+            "GET /\r\nHost: x\r\n\r\n",
+            "GET / HTTP/1.2\r\n\r\n",
+            "GET / HTTP/1.2\r\nHost : x\r\n\r\n",
+            "GET http://a,b/ HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET http:/// HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET / HTTP/1.0\r\nHost: a b\r\n\r\n",
+            "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
         ] {
             assert_eq!(status(bad.as_bytes()), Status::BadRequest, "{bad:?}");
         }
-        assert_eq!(status(b"GET / HTTP/3.1\r\n\r\n"), Status::VersionNotSupported);
+        for other in ["HTTP/3.1", "HTTP/2.0", "HTTP/0.9"] {
+            let request = format!("GET / {other}\r\nHost: x\r\n\r\n");
+            assert_eq!(status(request.as_bytes()), Status::VersionNotSupported, "{other}");
+        }
+        for host in ["", "a b", "a/b", "u@a", "a,b", "a:b"] {
+            let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            assert_eq!(status(request.as_bytes()), Status::BadRequest, "{host}");
+        }
+    }
+
+    #[test]
+    fn transfer_encodings_are_known_or_refused() {
+        let with = |field: &str| format!("GET / HTTP/1.1\r\nHost: x\r\n{field}\r\n\r\n");
+        for unknown in ["xchunked", "identity", "gzip, chunked", "chunked;a=b", "chunked, gzip"] {
+            let request = with(&format!("Transfer-Encoding: {unknown}"));
+            assert_eq!(status(request.as_bytes()), Status::NotImplemented, "{unknown}");
+        }
+        for bad in ["", "chunked, chunked", ","] {
+            let request = with(&format!("Transfer-Encoding: {bad}"));
+            assert_eq!(status(request.as_bytes()), Status::BadRequest, "{bad}");
+        }
+        let twice = with("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked");
+        assert_eq!(status(twice.as_bytes()), Status::BadRequest);
+        let chunked = with("Transfer-Encoding: Chunked");
+        assert_eq!(request(&chunked).keep_alive, KeepAlive::No);
+    }
+
+    #[test]
+    fn a_later_version_is_served() {
+        let later = "GET /a HTTP/1.2\r\nHost: x\r\nRange: bytes=1-\r\n\r\n";
+        let r = request(later);
+        assert_eq!((r.method, r.target, r.keep_alive), (Method::Get, "/a", KeepAlive::Yes));
+        assert!(r.conditions.range.is_some());
+        for n in 0..later.len() {
+            assert!(matches!(parse(&later.as_bytes()[..n]), Parsed::Partial), "{n}");
+        }
+        assert_eq!(request("FOO / HTTP/1.1\r\nHost: x\r\n\r\n").method, Method::Unknown);
+        assert_eq!(request("get / HTTP/1.1\r\nHost: x\r\n\r\n").method, Method::Unknown);
     }
 
     #[test]
