@@ -319,7 +319,7 @@ fn slow_and_silent_clients_lose_their_connections() {
     dripper.join().unwrap();
     assert!(start.elapsed() >= Duration::from_secs(1));
     assert_eq!(web.get("/").status, 200, "everybody else is served");
-    let metrics = web.get("/metrics");
+    let metrics = web.get("/_dapple/metrics");
     assert!(metrics.text().contains("web_timeouts_total 3\n"), "{}", metrics.text());
 }
 
@@ -358,7 +358,7 @@ fn metrics_tell_what_happened_and_the_demo_site_is_whole() {
         }
         assert_eq!(client.get("/about", "").status, 301);
         assert_eq!(client.get("/nothing", "").status, 404);
-        let metrics = client.get("/metrics", "");
+        let metrics = client.get("/_dapple/metrics", "");
         assert!(metrics.field("content-type").unwrap().starts_with("application/openmetrics-text"));
         let text = metrics.text();
         for line in [
@@ -452,7 +452,7 @@ fn e1_taskset_decides_the_number_of_workers() {
     command.args(["-c", &first.to_string(), env!("CARGO_BIN_EXE_dapple"), "web"]);
     command.args(["--listen", "127.0.0.1:0"]);
     let web = Web::spawn(command);
-    assert!(web.get("/metrics").text().contains("dapple_workers 1\n"));
+    assert!(web.get("/_dapple/metrics").text().contains("dapple_workers 1\n"));
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::date::parse as parse_date;
+
 /// The fields of a request that make it conditional, or ask for a part.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Conditions<'a> {
@@ -74,9 +76,12 @@ pub(crate) fn verdict(conditions: &Conditions<'_>, own: &Validators<'_>) -> Verd
 /// Which part of `len` bytes is asked for. More than one range, and what is no range of bytes, asks
 /// for all.
 pub(crate) fn part(conditions: &Conditions<'_>, own: &Validators<'_>, len: u64) -> Part {
-    let Some(spec) = conditions.range.and_then(|r| r.trim_ascii().strip_prefix(b"bytes=")) else {
+    let is_bytes =
+        |range: &&[u8]| range.get(..6).is_some_and(|u| u.eq_ignore_ascii_case(b"bytes="));
+    let Some(range) = conditions.range.map(<[u8]>::trim_ascii).filter(is_bytes) else {
         return Part::All;
     };
+    let spec = &range[6..];
     if conditions.if_range.is_some_and(|condition| !is_same(condition.trim_ascii(), own)) {
         return Part::All;
     }
@@ -93,8 +98,9 @@ pub(crate) fn part(conditions: &Conditions<'_>, own: &Validators<'_>, len: u64) 
     };
     match (from, to, number(from), number(to)) {
         ("", _, _, Some(0)) => Part::Unsatisfiable,
-        ("", _, _, Some(last)) if len > 0 => Part::Range(len - last.min(len), last.min(len)),
-        ("", _, _, Some(_)) => Part::Unsatisfiable,
+        // All of nothing is nothing, which no answer with a part can tell.
+        ("", _, _, Some(_)) | (_, _, Some(0), _) if len == 0 => Part::All,
+        ("", _, _, Some(last)) => Part::Range(len - last.min(len), last.min(len)),
         (_, "", Some(from), _) if from < len => Part::Range(from, len - from),
         (_, "", Some(_), _) => Part::Unsatisfiable,
         (_, _, Some(from), Some(to)) if from > to => Part::All,
@@ -117,10 +123,6 @@ fn is_same(condition: &[u8], own: &Validators<'_>) -> bool {
     settled && parse_date(condition) == Some(own.modified)
 }
 
-fn parse_date(value: &[u8]) -> Option<SystemTime> {
-    httpdate::parse_http_date(std::str::from_utf8(value).ok()?.trim()).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +139,7 @@ mod tests {
     #[test]
     fn single_ranges() {
         assert_eq!(part_of("bytes=0-0", 10), Part::Range(0, 1));
+        assert_eq!(part_of("Bytes=0-0", 10), Part::Range(0, 1));
         assert_eq!(part_of("bytes=2-5", 10), Part::Range(2, 4));
         assert_eq!(part_of("bytes=5-", 10), Part::Range(5, 5));
         assert_eq!(part_of("bytes=-3", 10), Part::Range(7, 3));
@@ -149,8 +152,15 @@ mod tests {
         for range in ["bytes=10-", "bytes=10-20", "bytes=-0", "bytes=99999999999999999999-"] {
             assert_eq!(part_of(range, 10), Part::Unsatisfiable, "{range}");
         }
-        assert_eq!(part_of("bytes=0-", 0), Part::Unsatisfiable);
-        assert_eq!(part_of("bytes=-5", 0), Part::Unsatisfiable);
+        assert_eq!(part_of("bytes=-0", 0), Part::Unsatisfiable);
+        assert_eq!(part_of("bytes=5-", 0), Part::Unsatisfiable);
+    }
+
+    #[test]
+    fn a_part_of_nothing_is_all_of_it() {
+        for range in ["bytes=0-", "bytes=-5", "bytes=0-9"] {
+            assert_eq!(part_of(range, 0), Part::All, "{range}");
+        }
     }
 
     #[test]

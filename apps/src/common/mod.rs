@@ -2,7 +2,9 @@
 //!
 //! * [`cached`]: reading files without waiting for a disk.
 //! * [`conditions`]: If-Match, If-None-Match, If-Modified-Since, If-Range, Range.
+//! * [`date`](self::date): dates of HTTP.
 //! * [`host`]: host and port of a request.
+//! * [`media_type`]: the type of a file.
 //! * [`target`]: from a request's target to a path below a folder.
 //! * [`time`]: times to come.
 //! * [`version`]: versions of files.
@@ -11,7 +13,9 @@
 
 pub(crate) mod cached;
 pub(crate) mod conditions;
+pub(crate) mod date;
 pub(crate) mod host;
+pub(crate) mod media_type;
 pub(crate) mod process;
 pub(crate) mod runtime;
 pub(crate) mod target;

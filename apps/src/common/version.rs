@@ -1,8 +1,10 @@
 //! Versions of files.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::Stat;
+
+use super::date;
 
 /// What tells two versions of a file apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +37,8 @@ impl Version {
 
     /// The time of the modification, in whole seconds, as HTTP has it.
     pub(crate) fn modified_time(&self) -> SystemTime {
-        let seconds = u64::try_from(self.modified / 1_000_000_000).unwrap_or(0);
-        // The last second of the year 9999, beyond which HTTP has no dates.
-        UNIX_EPOCH + Duration::from_secs(seconds.min(253_402_300_799))
+        let seconds = self.modified.div_euclid(1_000_000_000);
+        date::of_seconds(i64::try_from(seconds).unwrap_or(i64::MAX))
     }
 
     /// The same, of another size: what was read of a file that changes.

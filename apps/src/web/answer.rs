@@ -17,6 +17,8 @@ use super::http::request::{Method, Request};
 use super::root::{Found, Root};
 use crate::common::cached;
 use crate::common::conditions::{self, Part, Validators, Verdict};
+use crate::common::date;
+use crate::common::media_type;
 use crate::common::target::{self, BadPath};
 use crate::common::version::Version;
 
@@ -176,19 +178,22 @@ fn load(
         Found::Other => return Err(io::ErrorKind::NotFound.into()),
     };
     if version.size > MOST_IN_MEMORY {
-        read(&file, version.size)?;
-        return Ok(Some(Loaded(entry_of(path, version, Body::File(Arc::new(file))), true)));
+        let start = read(&file, version.size)?;
+        let entry = entry_of(path, version, &start, Body::File(Arc::new(file)));
+        return Ok(Some(Loaded(entry, true)));
     }
     let bytes = read(&file, version.size)?;
     // If it has changed meanwhile, what was read is served once, under its own size.
     let is_whole = bytes.len() as u64 == version.size;
     let version = version.with_size(bytes.len() as u64);
-    Ok(Some(Loaded(entry_of(path, version, Body::Memory(bytes.into())), is_whole)))
+    let bytes: Arc<[u8]> = bytes.into();
+    let entry = entry_of(path, version, &bytes, Body::Memory(Arc::clone(&bytes)));
+    Ok(Some(Loaded(entry, is_whole)))
 }
 
-/// The contents of a small file, from memory; of a large one its first byte. `WouldBlock`: a disk would have to be read.
+/// The contents of a small file, from memory; of a large one its begin. `WouldBlock`: a disk would have to be read.
 fn read_cached(file: &File, size: u64) -> io::Result<Vec<u8>> {
-    let wanted = if size > MOST_IN_MEMORY { 1 } else { size } as usize;
+    let wanted = size.min(MOST_IN_MEMORY) as usize;
     let mut bytes = vec![0; wanted];
     let mut filled = 0;
     while filled < wanted {
@@ -209,27 +214,16 @@ fn read_cold(file: &File, size: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-pub(super) fn entry_of(path: &[u8], version: Version, body: Body) -> Entry {
-    let kind = content_type(path);
+/// `start`: what the file begins with.
+pub(super) fn entry_of(path: &[u8], version: Version, start: &[u8], body: Body) -> Entry {
+    let kind = media_type::of(path, start, version.size);
     let etag = format!("\"{}\"", version.tag());
-    let modified = httpdate::fmt_http_date(version.modified_time());
+    let modified = date::format(version.modified_time());
     let fields = format!(
         "Content-Type: {kind}\r\nContent-Length: {}\r\nLast-Modified: {modified}\r\nETag: {etag}\r\nAccept-Ranges: bytes\r\n",
         version.size
     );
     Entry::new(version, fields.into_bytes(), etag.into_bytes(), body)
-}
-
-/// By the name's end. Text is taken to be UTF-8.
-fn content_type(path: &[u8]) -> String {
-    let name = String::from_utf8_lossy(path);
-    let kind = mime_guess::from_path(&*name).first_or_octet_stream();
-    let is_text = kind.type_() == "text"
-        || matches!(kind.essence_str(), "application/javascript" | "application/json");
-    match is_text {
-        true => format!("{}; charset=utf-8", kind.essence_str()),
-        false => kind.essence_str().to_owned(),
-    }
 }
 
 fn status_of(error: &io::Error) -> Status {
@@ -254,6 +248,27 @@ fn status_of(error: &io::Error) -> Status {
 
 fn is_shortage(code: i32) -> bool {
     [Errno::MFILE, Errno::NFILE, Errno::NOMEM].iter().any(|e| e.raw_os_error() == code)
+}
+
+const CONTENT_LENGTH: &str = "Content-Length:";
+
+/// The fields of an entry, but for one. A file that was modified in the future was so when the
+/// response was made (RFC 9110, section 8.8.2.1).
+fn write_fields(out: &mut Vec<u8>, entry: &Entry, stamp: u64, without: &str) {
+    let is_ahead = super::http::date::is_ahead(entry.modified, stamp);
+    if !is_ahead && without.is_empty() {
+        return out.extend_from_slice(&entry.fields);
+    }
+    let fields = String::from_utf8_lossy(&entry.fields);
+    for field in fields.split_inclusive("\r\n") {
+        if is_ahead && field.starts_with("Last-Modified:") {
+            out.extend_from_slice(b"Last-Modified: ");
+            super::http::date::write_now(out, stamp);
+            out.extend_from_slice(b"\r\n");
+        } else if without.is_empty() || !field.starts_with(without) {
+            out.extend_from_slice(field.as_bytes());
+        }
+    }
 }
 
 impl Reply<'_> {
@@ -289,7 +304,7 @@ impl Reply<'_> {
         conn.write(|out| {
             out.reserve(entry.fields.len() + body.len() + 128);
             head::begin(out, Status::Ok);
-            out.extend_from_slice(&entry.fields);
+            write_fields(out, entry, stamp, "");
             head::finish(out, keep_alive, stamp);
             out.extend_from_slice(body);
         });
@@ -305,15 +320,9 @@ impl Reply<'_> {
     fn range(self, entry: &Entry, from: u64, count: u64) -> Status {
         let Reply { conn, stamp, keep_alive, .. } = self;
         let len = entry.version.size;
-        // The same fields, but for the length.
-        let fields = String::from_utf8_lossy(&entry.fields);
         conn.write(|out| {
             head::begin(out, Status::PartialContent);
-            for field in fields.split_inclusive("\r\n") {
-                if !field.starts_with("Content-Length:") {
-                    out.extend_from_slice(field.as_bytes());
-                }
-            }
+            write_fields(out, entry, stamp, CONTENT_LENGTH);
             let last = from + count - 1;
             head::text(out, format_args!("Content-Length: {count}\r\n"));
             head::text(out, format_args!("Content-Range: bytes {from}-{last}/{len}\r\n"));

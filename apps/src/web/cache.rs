@@ -21,6 +21,7 @@ use arc_swap::ArcSwap;
 use dapple::{Color, Colored, Cx};
 
 use super::root::Root;
+use crate::common::date;
 use crate::common::version::Version;
 
 const SHARDS: usize = 256;
@@ -41,6 +42,8 @@ pub(super) struct Entry {
     /// The fields of a 200 that depend on the file only.
     pub(super) fields: Box<[u8]>,
     pub(super) etag: Box<[u8]>,
+    /// When it was modified, in seconds.
+    pub(super) modified: i64,
     pub(super) body: Body,
     /// The batch in which it was last compared with the file system.
     checked: AtomicU64,
@@ -59,6 +62,7 @@ impl Entry {
             version,
             fields: fields.into(),
             etag: etag.into(),
+            modified: date::seconds(version.modified_time()),
             body,
             checked: AtomicU64::new(0),
             // It earns its place by being asked for again.

@@ -10,15 +10,26 @@ use dapple_io::tcp::{CloseReason, Conn, ConnOptions, Connection, Protocol, TcpSt
 use super::answer::{Answers, Cold, Fetched, Reply, Site, refuse, refuse_unread};
 use super::figures::{self, Figures};
 use super::http::head::{KeepAlive, Status};
-use super::http::request::{self, MOST_HEAD, Method, Parsed};
+use super::http::request::{self, MOST_HEAD, Method, Parsed, Request};
+use crate::common::target;
 
 /// What the command line says.
 pub(super) struct Settings {
     pub(super) options: ConnOptions,
     pub(super) serial: bool,
-    pub(super) metrics_public: bool,
+    pub(super) figures_for: FiguresFor,
     pub(super) max_connections: u64,
     pub(super) cache_bytes: u64,
+}
+
+/// Who may see the live figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FiguresFor {
+    /// There are none: the path is one of the folder's.
+    Nobody,
+    /// Who asks on this machine, and for itself: a proxy on it asks for others.
+    Loopback,
+    Everybody,
 }
 
 /// What all connections share.
@@ -156,8 +167,11 @@ impl WebConn {
                     stamp,
                 };
                 let keep_alive = reply.keep_alive != KeepAlive::No;
-                let status = if is_metrics(&request) {
-                    Ok(figures::answer(&server.figures, server, reply))
+                let status = if server.is_for_figures(&request) {
+                    Ok(match server.shows_figures(&request, reply.conn) {
+                        true => figures::answer(&server.figures, server, reply),
+                        false => reply.error(Status::Forbidden),
+                    })
                 } else {
                     server.answers.answer(&request, reply, self.fetched.take(), cx)
                 };
@@ -179,22 +193,29 @@ impl WebConn {
         }
         keep_alive
     }
-
-    /// May this peer see the figures?
-    pub(super) fn shows_figures(server: &Server, conn: &Conn) -> bool {
-        server.settings.metrics_public || conn.peer_addr().ip().to_canonical().is_loopback()
-    }
 }
 
 impl Server {
     pub(super) fn runtime(&self) -> &Handle {
         &self.handle
     }
-}
 
-fn is_metrics(request: &request::Request<'_>) -> bool {
-    matches!(request.method, Method::Get | Method::Head)
-        && matches!(crate::common::target::split(request.target), Some(("/metrics", _)))
+    fn is_for_figures(&self, request: &Request<'_>) -> bool {
+        self.settings.figures_for != FiguresFor::Nobody
+            && matches!(request.method, Method::Get | Method::Head)
+            && target::split(request.target).is_some_and(|(path, _)| path == figures::PATH)
+    }
+
+    /// May this peer see the figures?
+    fn shows_figures(&self, request: &Request<'_>, conn: &Conn) -> bool {
+        match self.settings.figures_for {
+            FiguresFor::Nobody => false,
+            FiguresFor::Loopback => {
+                !request.is_forwarded && conn.peer_addr().ip().to_canonical().is_loopback()
+            }
+            FiguresFor::Everybody => true,
+        }
+    }
 }
 
 /// Pipelined requests that are answered at once, before others get their turn.

@@ -6,7 +6,7 @@
 //! * [`cache`]: small files in memory, large ones open.
 //! * [`answer`]: which response a request gets.
 //! * [`demo`]: what is served when no folder is named.
-//! * [`figures`](self::figures): `/metrics`.
+//! * [`figures`](self::figures): live figures for monitoring.
 //!
 //! Every connection has a color. A request is parsed, looked up and answered in one event of it;
 //! only changes of the cache are posted, to the cache's color.
@@ -32,7 +32,7 @@ use dapple_io::Io;
 use dapple_io::tcp::{Accepting, ConnOptions, Listener};
 
 use self::answer::Site;
-use self::conn::{Server, WebConn};
+use self::conn::{FiguresFor, Server, WebConn};
 use crate::common::process::{self, Signals};
 use crate::common::runtime::{self, seconds};
 
@@ -47,7 +47,8 @@ pub(crate) fn command() -> Command {
         .about("Serves the files of a folder over HTTP/1.1")
         .long_about(
             "Serves the files of DIR over HTTP/1.1; without DIR, a built-in demonstration site. \
-             Live figures are at /metrics.",
+             Live figures, in the format of OpenMetrics, are at /_dapple/metrics if they are asked \
+             for; those of the demonstration site are for loopback peers.",
         )
         .arg(
             Arg::new("dir")
@@ -70,11 +71,15 @@ pub(crate) fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Run every callback on the default color, one after the other: a baseline"),
         )
+        .arg(Arg::new("metrics").long("metrics").action(ArgAction::SetTrue).help(
+            "Serve figures at /_dapple/metrics to peers on this machine; if one of them is a \
+                     proxy, have it refuse the path",
+        ))
         .arg(
             Arg::new("metrics-public")
                 .long("metrics-public")
                 .action(ArgAction::SetTrue)
-                .help("Serve /metrics to everybody, not to loopback peers only"),
+                .help("Serve them to everybody"),
         )
         .arg(
             Arg::new("max-connections")
@@ -114,6 +119,11 @@ pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
     let rt = runtime::build(args, "web").map_err(|e| format!("cannot start the runtime: {e}"))?;
     let io = Io::of(&rt.handle());
     let shown = site.to_string();
+    let figures_for = match (args.get_flag("metrics-public"), args.get_flag("metrics"), &site) {
+        (true, _, _) => FiguresFor::Everybody,
+        (_, true, _) | (_, _, Site::Demo(_)) => FiguresFor::Loopback,
+        _ => FiguresFor::Nobody,
+    };
 
     let limit = |id: &str| Duration::from_secs(*args.get_one(id).expect("it has a default"));
     let options = ConnOptions {
@@ -128,7 +138,7 @@ pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
         conn::Settings {
             options,
             serial,
-            metrics_public: args.get_flag("metrics-public"),
+            figures_for,
             max_connections: args.get_one("max-connections").copied().unwrap_or(
                 (descriptors.saturating_sub(OTHER_DESCRIPTORS) / PER_CONNECTION).max(64),
             ),
@@ -138,7 +148,7 @@ pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
     let signals = Signals::new(&io).map_err(|e| format!("cannot handle signals: {e}"))?;
     let listener = listen(&io, address, serial, &server)
         .map_err(|e| format!("cannot listen on {address}: {e}"))?;
-    announce(&listener, &rt, &shown, serial);
+    announce(&listener, &rt, &shown, serial, figures_for);
     signals.wait();
     drain(rt, &io, listener, &server);
     Ok(())
@@ -158,7 +168,7 @@ fn listen(
     io.listen(address, accepting, move |stream, cx| WebConn::accept(&server, stream, cx))
 }
 
-fn announce(listener: &Listener, rt: &Runtime, site: &str, serial: bool) {
+fn announce(listener: &Listener, rt: &Runtime, site: &str, serial: bool, figures_for: FiguresFor) {
     let address = listener.local_addr();
     let workers = match (serial, rt.workers()) {
         (true, _) => "one callback at a time".to_owned(),
@@ -168,7 +178,10 @@ fn announce(listener: &Listener, rt: &Runtime, site: &str, serial: bool) {
     // A closed standard output is no reason to stop.
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "Serving {site} at http://{address}/ ({workers})");
-    let _ = writeln!(out, "Figures at http://{address}/metrics; Ctrl-C ends it");
+    let _ = match figures_for {
+        FiguresFor::Nobody => writeln!(out, "Ctrl-C ends it"),
+        _ => writeln!(out, "Figures at http://{address}{}; Ctrl-C ends it", figures::PATH),
+    };
     let _ = out.flush();
 }
 

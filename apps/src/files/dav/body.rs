@@ -140,7 +140,7 @@ pub(in crate::files) struct FileBody {
 
 impl FileBody {
     pub(in crate::files) fn new(
-        file: File,
+        file: Arc<File>,
         at: u64,
         len: u64,
         in_memory: bool,
@@ -149,16 +149,7 @@ impl FileBody {
     ) -> FileBody {
         let kept = in_memory.then_some(true);
         let (buffers, handle, is_large) = (buffers.clone(), handle.clone(), len > LARGE);
-        FileBody {
-            file: Arc::new(file),
-            at,
-            left: len,
-            buffers,
-            handle,
-            is_large,
-            kept,
-            ahead: None,
-        }
+        FileBody { file, at, left: len, buffers, handle, is_large, kept, ahead: None }
     }
 
     fn next_len(&self) -> usize {

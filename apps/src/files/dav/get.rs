@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -13,6 +14,7 @@ use super::call::Call;
 use super::problem::Outcome;
 use super::{Dav, empty, is_head, value};
 use crate::common::conditions::{self, Part, Validators, Verdict};
+use crate::common::{cached, date, media_type};
 use crate::files::path::DavPath;
 use crate::files::share::walk::{Depth, Walk};
 use crate::files::share::{Found, How, Kind, Share};
@@ -28,7 +30,11 @@ impl Dav {
             Kind::Folder => self.page(&call).await,
             // What ends with a slash is a folder.
             Kind::File if call.is_folder => Err(StatusCode::NOT_FOUND.into()),
-            Kind::File => Ok(self.contents(&call, file, &found)),
+            Kind::File => {
+                let file = Arc::new(file);
+                let kind = self.media_type(&call.path, &file, found.version.size).await?;
+                Ok(self.contents(&call, file, &found, &kind))
+            }
         }
     }
 
@@ -44,7 +50,32 @@ impl Dav {
         }
     }
 
-    fn contents(&self, call: &Call, file: File, found: &Found) -> Response<Body> {
+    /// What a file is, for who reads it.
+    async fn media_type(&self, path: &DavPath, file: &Arc<File>, size: u64) -> io::Result<String> {
+        let name = path.name();
+        if !media_type::is_looked_at(name) {
+            return Ok(media_type::by_name(name).to_owned());
+        }
+        let len = size.min(media_type::LOOKED_AT as u64) as usize;
+        let mut start = vec![0; len];
+        let read = match cached::read(file, &mut start, 0) {
+            _ if len == 0 => 0,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                let file = Arc::clone(file);
+                let read = move || {
+                    let mut start = vec![0; len];
+                    cached::read_blocking(&file, &mut start, 0).map(|n| (start, n))
+                };
+                let (read, n) = self.handle.offload(read).await.map_err(io::Error::other)??;
+                start = read;
+                n
+            }
+            read => read?,
+        };
+        Ok(media_type::of(name, &start[..read], size))
+    }
+
+    fn contents(&self, call: &Call, file: Arc<File>, found: &Found, kind: &str) -> Response<Body> {
         let size = found.version.size;
         let (etag, modified) = (found.etag(), found.version.modified_time());
         let own = Validators { etag: etag.as_bytes(), modified };
@@ -82,7 +113,7 @@ impl Dav {
                 let mut response = Response::new(body);
                 let headers = response.headers_mut();
                 headers.insert(header::CONTENT_LENGTH, len.into());
-                headers.insert(header::CONTENT_TYPE, value(content_type(&call.path)));
+                headers.insert(header::CONTENT_TYPE, value(kind));
                 if let Part::Range(..) = part {
                     let range = format!("bytes {from}-{}/{size}", from + len - 1);
                     headers.insert(header::CONTENT_RANGE, value(&range));
@@ -93,7 +124,9 @@ impl Dav {
         };
         let headers = response.headers_mut();
         headers.insert(header::ETAG, value(&etag));
-        headers.insert(header::LAST_MODIFIED, value(&httpdate::fmt_http_date(modified)));
+        // Not after the response itself (RFC 9110, section 8.8.2.1).
+        let shown = date::format(modified.min(SystemTime::now()));
+        headers.insert(header::LAST_MODIFIED, value(&shown));
         headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         harmless(headers);
         response
@@ -122,12 +155,6 @@ impl Dav {
         harmless(headers);
         Ok(response)
     }
-}
-
-/// By the name's end.
-pub(super) fn content_type(path: &DavPath) -> &'static str {
-    let name = String::from_utf8_lossy(path.name());
-    mime_guess::from_path(&*name).first_raw().unwrap_or("application/octet-stream")
 }
 
 /// A browser is not to run what somebody has put here with the rights of who looks at it.
@@ -186,7 +213,7 @@ fn line(out: &mut String, path: &DavPath, found: &Found) {
         name.push('/');
     }
     let href = escaped(&path.href(is_folder));
-    let modified = httpdate::fmt_http_date(found.version.modified_time());
+    let modified = date::format(found.version.modified_time());
     let _ = write!(out, "<tr><td><a href=\"{href}\">{name}</a><td>");
     if !is_folder {
         let _ = write!(out, "{}", found.version.size);

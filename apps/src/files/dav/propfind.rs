@@ -13,11 +13,11 @@ use time::format_description::well_known::Rfc3339;
 
 use super::body::{Body, Pieces};
 use super::call::{Call, DepthField};
-use super::get::content_type;
 use super::problem::{Outcome, Problem, XML_HEAD};
 use super::request_body::RequestBody;
 use super::xml::{self, DAV, Name};
 use super::{Dav, lock, xml_response};
+use crate::common::{date, media_type};
 use crate::files::meta::locks::Locks;
 use crate::files::meta::store::View;
 use crate::files::path::DavPath;
@@ -276,9 +276,9 @@ impl Listing {
                 _ => false,
             },
             "getcontentlength" => !is_folder && put(&version.size.to_string()),
-            "getcontenttype" => !is_folder && put(content_type(path)),
+            "getcontenttype" => !is_folder && put(media_type::by_name(path.name())),
             "getetag" => put(&quick_xml::escape::escape(found.etag())),
-            "getlastmodified" => put(&httpdate::fmt_http_date(version.modified_time())),
+            "getlastmodified" => put(&date::format(version.modified_time())),
             "resourcetype" => put(if is_folder { "<D:collection/>" } else { "" }),
             "supportedlock" => put(SUPPORTED_LOCKS),
             "lockdiscovery" => {

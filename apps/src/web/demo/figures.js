@@ -1,4 +1,4 @@
-// Reads /metrics twice a second and shows what it says.
+// Reads /_dapple/metrics twice a second and shows what it says.
 const tiles = [
   ['requests per second', now => rate(now, 'web_responses_total')],
   ['responses', now => sum(now, 'web_responses_total')],
@@ -59,7 +59,7 @@ function draw(now) {
 async function tick() {
   const state = document.getElementById('state');
   try {
-    const answer = await fetch('/metrics');
+    const answer = await fetch('/_dapple/metrics');
     if (!answer.ok) throw new Error(answer.status === 403 ? 'the figures are for loopback peers only' : 'status ' + answer.status);
     const now = parse(await answer.text());
     document.getElementById('tiles').innerHTML = tiles.map(([name, f]) =>

@@ -13,20 +13,21 @@ use crate::common::version::Version;
 #[derive(Debug)]
 pub(super) struct Demo(HashMap<&'static [u8], Arc<Entry>>);
 
-const FILES: [(&str, &str); 4] = [
-    ("index.html", include_str!("index.html")),
-    ("style.css", include_str!("style.css")),
-    ("figures.js", include_str!("figures.js")),
-    ("about/index.html", include_str!("about.html")),
+const FILES: [(&str, &[u8]); 5] = [
+    ("index.html", include_bytes!("index.html")),
+    ("style.css", include_bytes!("style.css")),
+    ("figures.js", include_bytes!("figures.js")),
+    ("about/index.html", include_bytes!("about.html")),
+    ("favicon.ico", include_bytes!("favicon.ico")),
 ];
 
 impl Demo {
     pub(super) fn new() -> Self {
         let started = SystemTime::now();
-        let entry = |(path, text): &(&'static str, &'static str)| {
-            let body = Body::Memory(Arc::from(text.as_bytes()));
-            let version = Version::built_in(started, text.len() as u64);
-            (path.as_bytes(), Arc::new(entry_of(path.as_bytes(), version, body)))
+        let entry = |(path, bytes): &(&'static str, &'static [u8])| {
+            let body = Body::Memory(Arc::from(*bytes));
+            let version = Version::built_in(started, bytes.len() as u64);
+            (path.as_bytes(), Arc::new(entry_of(path.as_bytes(), version, bytes, body)))
         };
         Demo(FILES.iter().map(entry).collect())
     }

@@ -20,6 +20,8 @@ pub(in crate::web) struct Request<'a> {
     pub(in crate::web) target: &'a str,
     pub(in crate::web) keep_alive: KeepAlive,
     pub(in crate::web) conditions: Conditions<'a>,
+    /// A proxy says that it asks for somebody else.
+    pub(in crate::web) is_forwarded: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +167,7 @@ fn understand<'a>(line: Line<'a>, fields: &[httparse::Header<'a>]) -> Result<Req
         target,
         keep_alive: if one_one { KeepAlive::Yes } else { KeepAlive::No },
         conditions: Conditions::default(),
+        is_forwarded: false,
     };
     let (mut hosts, mut lengths) = (0, None::<&[u8]>);
     let mut encoding = Encoding::default();
@@ -173,6 +176,7 @@ fn understand<'a>(line: Line<'a>, fields: &[httparse::Header<'a>]) -> Result<Req
         let value = field.value;
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         match field.name.len() {
+            3 if is("via") => request.is_forwarded = true,
             4 if is("host") => {
                 hosts += 1;
                 if !host::is_valid(value) {
@@ -180,6 +184,7 @@ fn understand<'a>(line: Line<'a>, fields: &[httparse::Header<'a>]) -> Result<Req
                 }
             }
             5 if is("range") => request.conditions.range = Some(value),
+            9 if is("forwarded") || is("x-real-ip") => request.is_forwarded = true,
             8 if is("if-match") => request.conditions.if_match = Some(value),
             8 if is("if-range") => request.conditions.if_range = Some(value),
             10 if is("connection") => {
@@ -199,6 +204,8 @@ fn understand<'a>(line: Line<'a>, fields: &[httparse::Header<'a>]) -> Result<Req
             17 if is("if-modified-since") => request.conditions.if_modified_since = Some(value),
             19 if is("if-unmodified-since") => request.conditions.if_unmodified_since = Some(value),
             17 if is("transfer-encoding") => encoding.add(value),
+            // Proxies' own: X-Forwarded-For, X-Forwarded-Host, X-Forwarded-Proto and the like.
+            _ if starts_with(field.name, "x-forwarded-") => request.is_forwarded = true,
             _ => {}
         }
     }
@@ -252,6 +259,10 @@ impl Encoding {
             _ => Err(Status::BadRequest),
         }
     }
+}
+
+fn starts_with(name: &str, start: &str) -> bool {
+    name.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start))
 }
 
 fn is_number(value: &[u8]) -> bool {

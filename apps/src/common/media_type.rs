@@ -1,0 +1,158 @@
+//! The media type of a file: by the end of its name, and by what it begins with where that decides.
+//!
+//! A charset is told only where it is known: what a file says of itself counts, and bytes that are not UTF-8 are not
+//! called so. What is not told is found out, or guessed, by whoever reads it.
+
+/// Bytes of a file's begin that are looked at.
+pub(crate) const LOOKED_AT: usize = 16 * 1024;
+
+/// Bytes of it in which a page says what its charset is.
+const HEAD_OF_PAGE: usize = 1024;
+
+/// By the name's end, without a charset.
+pub(crate) fn by_name(name: &[u8]) -> &'static str {
+    let name = String::from_utf8_lossy(name);
+    let guess = mime_guess::from_path(&*name).first_raw().unwrap_or("application/octet-stream");
+    match is_typescript(&name) {
+        true => "text/plain",
+        false => guess,
+    }
+}
+
+/// Does the begin of the file say more than its name?
+pub(crate) fn is_looked_at(name: &[u8]) -> bool {
+    has_charset(by_name(name))
+}
+
+/// By name and contents. `start`: the begin of the file, [so much of it](LOOKED_AT) if it is longer.
+pub(crate) fn of(name: &[u8], start: &[u8], size: u64) -> String {
+    let start = &start[..start.len().min(LOOKED_AT)];
+    let kind = by_name(name);
+    if is_typescript(&String::from_utf8_lossy(name)) && is_transport_stream(start) {
+        return "video/mp2t".to_owned();
+    }
+    let is_all = start.len() as u64 >= size;
+    match has_charset(kind) && is_utf8(start, is_all) && !says_otherwise(kind, start) {
+        true => format!("{kind}; charset=utf-8"),
+        false => kind.to_owned(),
+    }
+}
+
+/// The ends are those of a video's, too.
+fn is_typescript(name: &str) -> bool {
+    let end = name.rsplit_once('.').map(|(_, end)| end.to_ascii_lowercase());
+    matches!(end.as_deref(), Some("ts" | "mts" | "cts"))
+}
+
+/// MPEG's: packets of 188 bytes, each after a mark; some have four bytes before it.
+fn is_transport_stream(start: &[u8]) -> bool {
+    let marked = |at: usize| start.get(at) == Some(&0x47);
+    (marked(0) && marked(188)) || (marked(4) && marked(196))
+}
+
+/// Is it text, of a type that does not say by itself in which encoding? XML does.
+fn has_charset(kind: &str) -> bool {
+    let is_xml = kind == "text/xml" || kind.ends_with("+xml");
+    let is_text = kind.starts_with("text/");
+    (is_text && !is_xml) || matches!(kind, "application/javascript" | "application/json")
+}
+
+/// The last character may be cut, unless it is all.
+fn is_utf8(start: &[u8], is_all: bool) -> bool {
+    match std::str::from_utf8(start) {
+        Ok(_) => true,
+        Err(error) => !is_all && error.error_len().is_none(),
+    }
+}
+
+/// Does a page, or a style sheet, name another charset?
+fn says_otherwise(kind: &str, start: &[u8]) -> bool {
+    let head = &start[..start.len().min(HEAD_OF_PAGE)];
+    let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let named = match kind {
+        "text/html" => charset_of_page(&head),
+        "text/css" => head.strip_prefix("@charset \"").and_then(|rest| rest.split('"').next()),
+        _ => None,
+    };
+    named.is_some_and(|charset| !matches!(charset.trim(), "utf-8" | "utf8"))
+}
+
+/// What the first `<meta charset=..>`, or its older form, says.
+fn charset_of_page(head: &str) -> Option<&str> {
+    let mut rest = head;
+    loop {
+        let at = rest.find('<')?;
+        rest = &rest[at..];
+        if rest.starts_with("<!--") {
+            rest = &rest[rest.find("-->")?..];
+            continue;
+        }
+        let end = rest.find('>')?;
+        let tag = &rest[..end];
+        if let Some(fields) = tag.strip_prefix("<meta")
+            && let Some((_, value)) = fields.split_once("charset")
+            && let Some(value) = value.trim_start().strip_prefix('=')
+        {
+            let value = value.trim_start().trim_start_matches(['"', '\'']);
+            return value.split(['"', '\'', ' ', '\t', '\n', '\r', ';', '/']).next();
+        }
+        rest = &rest[end..];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(name: &str, contents: &[u8]) -> String {
+        of(name.as_bytes(), contents, contents.len() as u64)
+    }
+
+    #[test]
+    fn types_by_name_and_contents() {
+        for (name, contents, expected) in [
+            ("a.html", "<h1>ä</h1>", "text/html; charset=utf-8"),
+            ("a.html", "<meta charset=\"utf-8\">", "text/html; charset=utf-8"),
+            ("a.html", "<meta charset=iso-8859-1>", "text/html"),
+            ("a.html", "<!-- <meta charset=x> --><META CHARSET='Windows-1252'>", "text/html"),
+            ("a.html", "<!-- <meta charset=x> -->", "text/html; charset=utf-8"),
+            (
+                "a.html",
+                "<meta http-equiv=content-type content='text/html; charset=koi8-r'>",
+                "text/html",
+            ),
+            ("a.css", "@charset \"iso-8859-1\"; a{}", "text/css"),
+            ("a.css", "a{}", "text/css; charset=utf-8"),
+            ("a.txt", "", "text/plain; charset=utf-8"),
+            ("a.js", "let ä", "text/javascript; charset=utf-8"),
+            ("a.json", "{}", "application/json; charset=utf-8"),
+            ("a.xml", "<?xml version='1.0' encoding='iso-8859-1'?>", "text/xml"),
+            ("a.svg", "<svg/>", "image/svg+xml"),
+            ("a.ts", "let a: number", "text/plain; charset=utf-8"),
+            ("a.mts", "let a: number", "text/plain; charset=utf-8"),
+            ("A.TS", "let a: number", "text/plain; charset=utf-8"),
+            ("a.bin", "text", "application/octet-stream"),
+            ("README", "text", "application/octet-stream"),
+        ] {
+            assert_eq!(kind(name, contents.as_bytes()), expected, "{name} {contents}");
+        }
+        assert_eq!(kind("a.txt", b"\xe4"), "text/plain");
+        assert_eq!(kind("a.html", b"\xff\xfe<\0h\0"), "text/html");
+        let mut video = [0; 400];
+        (video[0], video[188], video[376]) = (0x47, 0x47, 0x47);
+        assert_eq!(kind("a.ts", &video), "video/mp2t");
+        let mut with_times = [0; 400];
+        (with_times[4], with_times[196]) = (0x47, 0x47);
+        assert_eq!(kind("a.mts", &with_times), "video/mp2t");
+    }
+
+    #[test]
+    fn what_was_looked_at_decides() {
+        let mut text = "x".repeat(LOOKED_AT - 1).into_bytes();
+        text.extend_from_slice("ä".as_bytes());
+        assert_eq!(kind("a.txt", &text), "text/plain; charset=utf-8", "a character that is cut");
+        assert_eq!(of(b"a.txt", "ä".as_bytes(), 2), "text/plain; charset=utf-8");
+        assert_eq!(of(b"a.txt", &"ä".as_bytes()[..1], 2), "text/plain; charset=utf-8");
+        assert_eq!(of(b"a.txt", &"ä".as_bytes()[..1], 1), "text/plain");
+    }
+}
