@@ -8,7 +8,8 @@
 //! Orderings: `held` is taken with acquire and released with release, each the partner of the other.
 //!
 //! Most models have a lock that is loom's mutex, as loom explores that one faster than a loop that
-//! waits by exchanges. What is said here of the real one is in `models/lock.rs`.
+//! waits by exchanges. That the release of the real one orders what comes
+//! after it is shown by `models/lock.rs`.
 
 #[cfg(not(loom))]
 use crate::sync::UnsafeCell;

@@ -221,7 +221,10 @@ fn e9_work_may_wait_for_work() {
         for _ in 0..3 {
             let two = [(); 2].map(|()| inner.offload(|| thread::sleep(Duration::from_millis(5))));
             two.into_iter().for_each(|one| one.join().unwrap());
-            inner.offload(|| ()).join().unwrap();
+            let queued = inner.offload(|| ());
+            // The thread that is woken for it is there before this one waits.
+            thread::sleep(Duration::from_millis(2));
+            queued.join().unwrap();
         }
     });
     assert_eq!(waits.join(), Ok(()));

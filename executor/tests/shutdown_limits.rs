@@ -115,7 +115,7 @@ fn e11_who_drops_closures_one_by_one_is_not_stuck() {
     assert_eq!(dropped.load(Relaxed), 150);
 }
 
-/// Drops that post what is dropped in turn: a long chain is dropped to its end.
+/// Drops that post what is dropped in turn, without end: they are given up.
 #[test]
 fn e11_a_circle_of_drops_does_not_keep_a_shutdown() {
     /// What it drops makes it again, on a new color or on the same.
@@ -158,6 +158,7 @@ fn e11_a_circle_of_drops_does_not_keep_a_shutdown() {
     assert!(begin.elapsed() < 60_000 * MS, "{:?}", begin.elapsed());
 }
 
+/// The same with an end: a long chain is followed to it.
 #[test]
 fn e11_a_chain_of_drops_is_followed_to_its_end() {
     struct Next(Handle, usize, Arc<AtomicUsize>);

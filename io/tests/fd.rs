@@ -478,6 +478,53 @@ fn e5_the_delay_is_paid_once_for_descriptors_of_a_stuck_worker() {
     echoes.iter().for_each(|(stream, ..)| call(stream));
 }
 
+/// E4: who stands in for a stuck worker looks at its descriptors as at its own, also while it is busy.
+#[test]
+fn e4_the_delay_is_paid_once_while_who_stands_in_is_busy() {
+    let delay = Duration::from_secs(2);
+    let rt = dapple_io::runtime().workers(2).steal_delay(delay).build().unwrap();
+    let (io, h) = (Io::of(&rt.handle()), rt.handle());
+    let (ours, mut peer) = pair();
+    let (tx, rx) = mpsc::channel();
+    let (go, wait) = mpsc::channel::<()>();
+    let (kept, keep) = mpsc::channel();
+    h.post_uncolored(move |cx| {
+        let mut stream = ours.try_clone().unwrap();
+        let echo = move |cx: &mut dapple::Cx| {
+            stream.read_exact(&mut [0]).unwrap();
+            tx.send(cx.worker()).unwrap();
+        };
+        let registration = io.on_readable(&ours, &cx.new_color(), echo).unwrap();
+        kept.send((cx.worker(), registration, ours)).unwrap();
+        let _ = wait.recv();
+    });
+    let (stuck, _registration, _ours) = keep.recv().unwrap();
+    let next = || rx.recv_timeout(Duration::from_secs(60)).expect("served while one is stuck");
+    peer.write_all(b"x").unwrap();
+    assert_ne!(next(), stuck);
+    // Now somebody stands in, and has work without end.
+    fn chain(cx: &mut dapple::Cx, color: dapple::Color, stop: Arc<AtomicUsize>) {
+        if stop.load(Relaxed) == 0 {
+            let also = color.clone();
+            cx.post(&color, move |cx| chain(cx, also, stop));
+        }
+    }
+    let (stop, color) = (Arc::new(AtomicUsize::new(0)), h.new_color());
+    let (also, begins) = (color.clone(), Arc::clone(&stop));
+    h.post(&color, move |cx| chain(cx, also, begins));
+    thread::sleep(Duration::from_millis(10));
+    let begin = std::time::Instant::now();
+    for _ in 0..20 {
+        peer.write_all(b"x").unwrap();
+        assert_ne!(next(), stuck);
+    }
+    let took = begin.elapsed();
+    stop.store(1, Relaxed);
+    drop(go);
+    assert!(took < delay / 2, "20 calls took {took:?}, a delay is {delay:?}");
+    rt.wait_idle();
+}
+
 /// E5: one look takes so many descriptors; the rest of a stuck worker's is not left until the next
 /// delay is over.
 #[test]

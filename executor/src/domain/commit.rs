@@ -72,8 +72,13 @@ impl<S: Send + Sync + 'static> Commit<S> {
             domain.collect(store, batch);
             over
         });
-        if let Some(fate) = over.and_then(|kept| kept.fate) {
-            fate.decide(outcome);
+        if let Some(kept) = over
+            && let Some(fate) = kept.fate
+        {
+            fate.decide(match kept.is_given_up {
+                true => outcome.and(Err(JoinError::cancelled())),
+                false => outcome,
+            });
         }
     }
 

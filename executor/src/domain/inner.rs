@@ -35,6 +35,8 @@ pub(super) struct Deferred {
     pub(super) actions: Actions,
     /// It was in global, and is not any more.
     pub(super) left_global: bool,
+    /// What it deferred was dropped, as nothing runs any more.
+    pub(super) is_given_up: bool,
     /// When it became ready to commit, if that is sampled; otherwise 0.
     pub(super) ready: u64,
     /// Where it was posted.
@@ -68,7 +70,14 @@ pub(super) const READ: usize = 1;
 impl Deferred {
     #[inline]
     pub(super) fn new(site: &'static Location<'static>) -> Self {
-        Deferred { actions: Actions::default(), left_global: false, ready: 0, site, fate: None }
+        Deferred {
+            actions: Actions::default(),
+            left_global: false,
+            is_given_up: false,
+            ready: 0,
+            site,
+            fate: None,
+        }
     }
 }
 

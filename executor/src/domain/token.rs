@@ -228,6 +228,7 @@ impl<S: Send + Sync + 'static> Token<S> {
                 false => std::mem::take(&mut kept.actions),
             };
             dropped.append(actions);
+            kept.is_given_up |= counted && !dropped.is_empty();
             let site = kept.site;
             let remains = Remains { core: core.as_ptr(), actions: dropped, version };
             domain.collect(store, &mut batch);

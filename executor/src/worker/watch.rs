@@ -118,6 +118,21 @@ impl Local {
         self.has_queued()
     }
 
+    /// Looks at descriptors and timers of those that this worker stands in for, as its own ones are
+    /// looked at while it is busy.
+    pub(super) fn serve_attended(&self, now: u64) {
+        let attended = self.attended.borrow().clone();
+        for index in attended {
+            let victim = &self.core.workers[index];
+            if victim.stand_in() == Some(self.index) && self.is_still_stuck(index) {
+                self.poll_for(index, victim);
+                crate::timer::fire_for(self, index, now);
+            } else {
+                self.end_standing_in_for(index);
+            }
+        }
+    }
+
     /// From now on, what belongs to a stuck worker comes here.
     fn stand_in_for(&self, index: usize) {
         let victim = &self.core.workers[index];

@@ -185,6 +185,7 @@ impl WorkerLoop<'_> {
             self.park(Some(Duration::ZERO));
             let took = self.local.now().saturating_sub(now);
             self.local.sample(Sample::new(Measure::PollTime, 0, took));
+            self.local.serve_attended(now);
         }
         if let Some(entry) = self.take_inbox() {
             self.local.queue_here(entry);

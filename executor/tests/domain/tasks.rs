@@ -464,3 +464,41 @@ fn e11_async_events_end_with_the_runtime() {
         assert!(late.join().map(|(): ()| ()).unwrap_err().is_cancelled());
     }
 }
+
+/// I12: whoever holds a handle is told if what the event has deferred was dropped at the end.
+#[test]
+fn i12_a_handle_of_an_event_whose_effects_a_shutdown_drops_says_so() {
+    for was_in_global in [false, true] {
+        let rt =
+            Runtime::builder().workers(2).steal_policy(dapple::StealPolicy::Off).build().unwrap();
+        let d = Domain::snapshot(&rt.handle(), 0);
+        let ran = Arc::new(AtomicBool::new(false));
+        let (begun, has_begun) = mpsc::channel();
+        let (go, wait) = mpsc::channel::<()>();
+        let effect = Arc::clone(&ran);
+        let task = d.spawn(move |none| async move {
+            if was_in_global {
+                let defer = move |_: &mut dapple::Cx| effect.store(true, SeqCst);
+                let (_, anon) = none.global(move |g| g.defer(defer)).await?;
+                drop(anon.commit());
+            } else {
+                let mut none = none;
+                none.defer(move |_| effect.store(true, SeqCst));
+                drop(none.commit());
+            }
+            // The end of the event waits behind this one, as an event of its own.
+            begun.send(()).unwrap();
+            let _ = wait.recv_timeout(MINUTE);
+            Ok::<_, JoinError>(())
+        });
+        has_begun.recv().unwrap();
+        let ender = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            drop(go);
+        });
+        rt.shutdown(std::time::Duration::ZERO);
+        ender.join().unwrap();
+        let is_ok = task.join().is_ok_and(|outcome| outcome.is_ok());
+        assert_eq!(is_ok, ran.load(SeqCst), "was in global: {was_in_global}");
+    }
+}

@@ -122,7 +122,7 @@ impl<P: Protocol> Ready for Source<P> {
         // Release, and acquire by the event: it sees all bits that were set before it was queued.
         if self.bits.fetch_or(bits, Ordering::AcqRel) & QUEUED == 0 {
             let bits = Arc::clone(&self.bits);
-            let or_else = self.place.token.get().map(|token| OrElse::new(&self.place.site, *token));
+            let or_else = self.or_else();
             self.link.post(move |link, cx| {
                 or_else.into_iter().for_each(OrElse::disarm);
                 // QUEUED goes with them: what comes from now on posts again.
@@ -138,7 +138,9 @@ impl<P: Protocol> Ready for Source<P> {
     }
 
     fn timeout(&self, _cx: &mut Cx) {
-        self.link.post(|link, cx| {
+        let or_else = self.or_else();
+        self.link.post(move |link, cx| {
+            or_else.into_iter().for_each(OrElse::disarm);
             link.timer = None;
             link.run(cx, |link, _| link.check_timeouts());
         });
@@ -159,6 +161,13 @@ impl<P: Protocol> Ready for Source<P> {
     /// What holds the connection may outlive the reactor.
     fn end(&self) {
         shut_down(&self.stream);
+    }
+}
+
+impl<P: Protocol> Source<P> {
+    /// For an event that is posted from here.
+    fn or_else(&self) -> Option<OrElse> {
+        self.place.token.get().map(|token| OrElse::new(&self.place.site, *token))
     }
 }
 

@@ -93,12 +93,12 @@ pub(in crate::web) fn is_head(input: &[u8]) -> bool {
 
 /// A request of neither HTTP/1.0 nor HTTP/1.1. One of a later 1.x is served as one of HTTP/1.1 (RFC 9110, section 2.5).
 fn of_other_version(input: &[u8]) -> Parsed<'_> {
+    if let Some(status) = too_long(input) {
+        return Parsed::Bad(status);
+    }
     let start = input.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(input.len());
     let Some(end) = input[start..].iter().position(|b| *b == b'\n').map(|at| start + at) else {
-        return match too_long(input) {
-            Some(status) => Parsed::Bad(status),
-            None => Parsed::Partial,
-        };
+        return Parsed::Partial;
     };
     let line = input[start..end].strip_suffix(b"\r").unwrap_or(&input[start..end]);
     let line = match line_of(line) {
@@ -398,6 +398,8 @@ mod tests {
         assert_eq!(status(format!("GET /{long}").as_bytes()), Status::UriTooLong);
         let whole = format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n");
         assert_eq!(status(whole.as_bytes()), Status::UriTooLong);
+        let later = format!("GET /{long} HTTP/1.2\r\nHost: x\r\n\r\n");
+        assert_eq!(status(later.as_bytes()), Status::UriTooLong);
         let field = "y".repeat(MOST_HEAD);
         let whole = format!("GET / HTTP/1.1\r\nHost: x\r\nA: {field}");
         assert_eq!(status(whole.as_bytes()), Status::FieldsTooLarge);
