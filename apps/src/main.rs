@@ -9,16 +9,17 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Command;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
 
 /// The exit status of a command line or a setting that is no good.
 const BAD_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
-        .with_target(false)
-        .init();
+    // Not what libraries say: strangers can make some of them say a lot.
+    let own = Targets::new().with_target("dapple", LevelFilter::WARN);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    tracing_subscriber::registry().with(layer.with_filter(own)).init();
     let command = Command::new("dapple")
         .about("Programs on the dapple executor")
         .version(env!("CARGO_PKG_VERSION"))

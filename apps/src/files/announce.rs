@@ -1,10 +1,11 @@
 //! What the server says when it is ready: where it is, how to know it, and how to mount it.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::identity::Identity;
 use super::login::ONE_TIME_USER;
+use super::path::DavPath;
 
 /// Everything that there is to say. `password`: the one that is good for this time, if there is one.
 pub(super) fn announce(
@@ -12,6 +13,7 @@ pub(super) fn announce(
     share: &str,
     address: SocketAddr,
     name: &str,
+    addresses: &[IpAddr],
     identity: &Identity,
     password: Option<&str>,
 ) -> std::io::Result<()> {
@@ -21,10 +23,15 @@ pub(super) fn announce(
     };
     let port = address.port();
     let place = format!("{host}:{port}");
-    let url = format!("https://{place}/");
+    let prefix = DavPath::root().href(true);
+    let url = format!("https://{place}{prefix}");
     let (pin, certificate) = (&identity.pin, identity.certificate.display());
     let user = if password.is_some() { ONE_TIME_USER } else { "USER" };
     writeln!(out, "Serving {share} at {url}")?;
+    for address in addresses {
+        let also = SocketAddr::new(*address, port);
+        writeln!(out, "  also at      https://{also}{prefix}")?;
+    }
     writeln!(out, "  pin          {pin}")?;
     writeln!(out, "  certificate  {certificate}")?;
     writeln!(out, "  SHA-256      {}", identity.fingerprint)?;
@@ -50,8 +57,11 @@ pub(super) fn announce(
         "davfs2",
         format!("mount -t davfs {url} DIR   (asks for the user, and about the certificate)"),
     )?;
-    mount("GNOME", format!("gio mount davs://{user}@{place}/   (or: Files, Other Locations)"))?;
-    mount("KDE", format!("dolphin webdavs://{user}@{place}/"))?;
+    mount(
+        "GNOME",
+        format!("gio mount davs://{user}@{place}{prefix}   (or: Files, Other Locations)"),
+    )?;
+    mount("KDE", format!("dolphin webdavs://{user}@{place}{prefix}"))?;
     mount("Finder", format!("Go, Connect to Server (Cmd-K): {url}"))?;
     writeln!(out, "Ctrl-C ends it")?;
     out.flush()

@@ -17,7 +17,7 @@ use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::version::TLS13;
+use rustls::version::{TLS12, TLS13};
 use sha2::{Digest, Sha256};
 
 /// How long a certificate is good: what Apple's systems accept is 825 days.
@@ -25,6 +25,15 @@ const GOOD_FOR: Duration = Duration::from_secs(800 * 86_400);
 
 /// It is made anew if it would expire so soon.
 const RENEWED_BEFORE: Duration = Duration::from_secs(60 * 86_400);
+
+/// Which versions of TLS are spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tls {
+    /// 1.3 only.
+    Three,
+    /// 1.2, too: what Windows 10 knows, and what nginx speaks to a server behind it if nothing else is said.
+    TwoAndThree,
+}
 
 /// See the module.
 pub(super) struct Identity {
@@ -38,7 +47,7 @@ pub(super) struct Identity {
 
 impl Identity {
     /// The server's own: made in `state` at the first start. The certificate is for these names and addresses.
-    pub(super) fn own(state: &Path, names: &[String]) -> Result<Identity, String> {
+    pub(super) fn own(state: &Path, names: &[String], tls: Tls) -> Result<Identity, String> {
         let (key_file, certificate) = (state.join("key.pem"), state.join("cert.pem"));
         let key = own_key(&key_file)?;
         let is_good = fs::read_to_string(&certificate)
@@ -49,11 +58,11 @@ impl Identity {
             write_whole(&certificate, text.as_bytes(), 0o644)
                 .map_err(|e| format!("cannot write {}: {e}", certificate.display()))?;
         }
-        Identity::of_files(&certificate, &key_file)
+        Identity::of_files(&certificate, &key_file, tls)
     }
 
     /// One that somebody else has made.
-    pub(super) fn of_files(certificate: &Path, key: &Path) -> Result<Identity, String> {
+    pub(super) fn of_files(certificate: &Path, key: &Path, tls: Tls) -> Result<Identity, String> {
         let bad = |file: &Path, e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
             .and_then(Iterator::collect)
@@ -68,8 +77,12 @@ impl Identity {
             .map_err(|e| bad(key, &e))?;
         let public = signing.public_key().ok_or_else(|| bad(key, &"it has no public part"))?;
         let pin = format!("sha256//{}", STANDARD.encode(Sha256::digest(&public)));
+        let versions = match tls {
+            Tls::Three => vec![&TLS13],
+            Tls::TwoAndThree => vec![&TLS13, &TLS12],
+        };
         let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&TLS13])
+            .with_protocol_versions(&versions)
             .and_then(|config| config.with_no_client_auth().with_single_cert(chain, private))
             .map_err(|e| bad(certificate, &e))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -169,11 +182,13 @@ mod tests {
     #[test]
     fn the_key_stays_and_the_certificate_follows_the_names() {
         let state = tempfile::tempdir().unwrap();
-        let one = Identity::own(state.path(), &names(&["localhost", "127.0.0.1"])).unwrap();
+        let one =
+            Identity::own(state.path(), &names(&["localhost", "127.0.0.1"]), Tls::Three).unwrap();
         assert!(one.pin.starts_with("sha256//") && one.pin.len() == 8 + 44, "{}", one.pin);
-        let again = Identity::own(state.path(), &names(&["localhost", "127.0.0.1"])).unwrap();
+        let again =
+            Identity::own(state.path(), &names(&["localhost", "127.0.0.1"]), Tls::Three).unwrap();
         assert_eq!((&one.pin, &one.fingerprint), (&again.pin, &again.fingerprint));
-        let other = Identity::own(state.path(), &names(&["example.org"])).unwrap();
+        let other = Identity::own(state.path(), &names(&["example.org"]), Tls::Three).unwrap();
         assert_eq!(one.pin, other.pin);
         assert_ne!(one.fingerprint, other.fingerprint);
         let mode = fs::metadata(state.path().join("key.pem")).unwrap().permissions().mode();
@@ -184,7 +199,7 @@ mod tests {
     fn a_certificate_is_renewed_in_time() {
         let state = tempfile::tempdir().unwrap();
         let all = names(&["localhost"]);
-        Identity::own(state.path(), &all).unwrap();
+        Identity::own(state.path(), &all, Tls::Three).unwrap();
         let text = fs::read_to_string(state.path().join("cert.pem")).unwrap();
         let now = SystemTime::now();
         assert!(is_good(&text, &all, now));
@@ -195,12 +210,12 @@ mod tests {
     fn a_key_that_others_can_read_is_refused() {
         let state = tempfile::tempdir().unwrap();
         let all = names(&["localhost"]);
-        Identity::own(state.path(), &all).unwrap();
+        Identity::own(state.path(), &all, Tls::Three).unwrap();
         let file = state.path().join("key.pem");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(Identity::own(state.path(), &all).err().unwrap().contains("others"));
+        assert!(Identity::own(state.path(), &all, Tls::Three).err().unwrap().contains("others"));
         fs::write(&file, "no key").unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(Identity::own(state.path(), &all).is_err());
+        assert!(Identity::own(state.path(), &all, Tls::Three).is_err());
     }
 }

@@ -33,7 +33,7 @@ use dapple_io::Io;
 use dapple_io::tcp::Accepting;
 
 use self::dav::Dav;
-use self::identity::Identity;
+use self::identity::{Identity, Tls};
 use self::login::{Login, UserFile};
 use self::meta::Meta;
 use self::meta::store::Store;
@@ -108,6 +108,19 @@ pub(crate) fn command() -> Command {
                 .requires("cert")
                 .value_parser(value_parser!(PathBuf))
                 .help("The key of that certificate (PEM)"),
+        )
+        .arg(
+            Arg::new("tls12")
+                .long("tls12")
+                .action(ArgAction::SetTrue)
+                .help("Speak TLS 1.2, too: for Windows 10, and for most proxies in front of this server"),
+        )
+        .arg(
+            Arg::new("prefix")
+                .long("prefix")
+                .value_name("PATH")
+                .value_parser(prefix)
+                .help("What the path of every URL begins with, such as /files: behind a proxy that keeps it"),
         )
         .arg(
             Arg::new("no-sync")
@@ -237,15 +250,24 @@ fn serve_folder(args: &ArgMatches) -> Result<(), String> {
     let folder: &PathBuf = args.get_one("dir").expect("required");
     let state = state_folder(args)?;
     let descriptors = process::raise_descriptor_limit();
-    let names = names(args, address.ip());
+    let addresses =
+        if address.ip().is_unspecified() { own_addresses(address.ip()) } else { vec![] };
+    let names = names(args, address.ip(), &addresses);
+    let tls = if args.get_flag("tls12") { Tls::TwoAndThree } else { Tls::Three };
+    if let Some(prefix) = args.get_one::<String>("prefix") {
+        path::set_prefix(prefix);
+    }
     let identity = match (args.get_one::<PathBuf>("cert"), args.get_one::<PathBuf>("key")) {
-        (Some(certificate), Some(key)) => Identity::of_files(certificate, key)?,
-        _ => Identity::own(&state, &names)?,
+        (Some(certificate), Some(key)) => Identity::of_files(certificate, key, tls)?,
+        _ => Identity::own(&state, &names, tls)?,
     };
     let secrets = [args.get_one("key"), args.get_one("cert"), Some(&state)];
     secrets.into_iter().flatten().try_for_each(|secret: &PathBuf| check_outside(folder, secret))?;
     let (share, store, leftovers) = open(folder, !args.get_flag("no-sync"))?;
-    let shown = share.to_string();
+    let mut shown = share.to_string();
+    if share.is_read_only() {
+        shown.push_str(" (nothing in it can be changed)");
+    }
 
     let rt = runtime::build(args, "files").map_err(|e| format!("cannot start the runtime: {e}"))?;
     let (io, handle) = (Io::of(&rt.handle()), rt.handle());
@@ -258,7 +280,7 @@ fn serve_folder(args: &ArgMatches) -> Result<(), String> {
         handle: handle.clone(),
         tls: Arc::clone(&identity.config),
         login: Arc::new(login),
-        dav: Dav::new(Arc::new(share), meta, &handle),
+        dav: Dav::new(Arc::new(share), meta, &names, &handle),
         connections: Connections::new(usize::try_from(most).unwrap_or(usize::MAX)),
         idle: Duration::from_secs(*args.get_one("idle-timeout").expect("it has a default")),
     });
@@ -276,6 +298,7 @@ fn serve_folder(args: &ArgMatches) -> Result<(), String> {
         &shown,
         listener.local_addr(),
         &shown_name(args, listener.local_addr().ip(), &names),
+        &addresses,
         &identity,
         password.as_deref(),
     );
@@ -310,6 +333,10 @@ fn open(folder: &Path, sync: bool) -> Result<(Share, Store, Vec<Trash>), String>
         io::ErrorKind::ResourceBusy => failed(&"another server serves this folder already"),
         _ => failed(&e),
     })?;
+    if share.is_read_only() {
+        let store = Store::in_memory().map_err(|e| failed(&e))?;
+        return Ok((share, store, Vec::new()));
+    }
     let store = Store::open(&share.corner().join("properties.redb")).map_err(|e| failed(&e))?;
     let is_all = recover::recover(&share, &store).map_err(|e| failed(&e))?;
     let leftovers = share.leftovers(is_all).map_err(|e| failed(&e))?;
@@ -326,8 +353,37 @@ fn name_or_address(text: &str) -> Result<String, String> {
     }
 }
 
+/// A path without what would have to be escaped.
+fn prefix(text: &str) -> Result<String, String> {
+    let text = text.strip_suffix('/').unwrap_or(text);
+    let is_good = |part: &str| {
+        !matches!(part, "" | "." | "..")
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))
+    };
+    match text.strip_prefix('/') {
+        Some(rest) if rest.split('/').all(is_good) => Ok(text.to_owned()),
+        None if text.is_empty() => Ok(String::new()),
+        _ => Err("a path such as /files, of letters, digits, dots and hyphens".to_owned()),
+    }
+}
+
+/// The addresses of this machine by which others reach it, of the kind that is listened to.
+fn own_addresses(listening: IpAddr) -> Vec<IpAddr> {
+    let is_reachable = |address: &IpAddr| match address {
+        IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
+        IpAddr::V6(v6) => listening.is_ipv6() && !v6.is_loopback() && !v6.is_unicast_link_local(),
+    };
+    // A system that does not tell has its name.
+    let mut all: Vec<IpAddr> =
+        if_addrs::get_if_addrs().unwrap_or_default().iter().map(|one| one.ip()).collect();
+    all.retain(is_reachable);
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
 /// The names in the certificate: those of the command line, that of this machine, and where it listens.
-fn names(args: &ArgMatches, address: IpAddr) -> Vec<String> {
+fn names(args: &ArgMatches, address: IpAddr, addresses: &[IpAddr]) -> Vec<String> {
     let mut names: Vec<String> = args.get_many("name").into_iter().flatten().cloned().collect();
     let mut add = |name: String| {
         if !name.is_empty() && !names.contains(&name) {
@@ -341,6 +397,7 @@ fn names(args: &ArgMatches, address: IpAddr) -> Vec<String> {
     if !address.is_unspecified() {
         add(address.to_string());
     }
+    addresses.iter().for_each(|address| add(address.to_string()));
     names
 }
 

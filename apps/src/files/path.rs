@@ -1,11 +1,32 @@
 //! Paths of resources: below the folder that is served, as bytes, without slashes at their ends.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::common::target::{self, BadPath};
 
 /// Names that begin so are the server's own: neither shown nor taken.
 pub(super) const PRIVATE: &[u8] = b".dapple";
+
+/// What stands before every path in a URL: what a proxy has for this server. Set once, at the start.
+static PREFIX: OnceLock<String> = OnceLock::new();
+
+/// From now on URLs begin with this. It begins with a slash, and does not end with one.
+pub(super) fn set_prefix(prefix: &str) {
+    // Once for a process.
+    let _ = PREFIX.set(prefix.to_owned());
+}
+
+fn prefix() -> &'static str {
+    PREFIX.get().map_or("", String::as_str)
+}
+
+/// The path of a URL without the prefix; `None`: it is outside.
+pub(super) fn without_prefix(path: &str) -> Option<&str> {
+    match path.strip_prefix(prefix())? {
+        "" => Some("/"),
+        rest => rest.starts_with('/').then_some(rest),
+    }
+}
 
 /// Where a resource is. The empty path is the folder itself.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,11 +113,12 @@ impl DavPath {
 
     /// As it stands in a URL; that of a folder ends with a slash.
     pub(super) fn href(&self, is_folder: bool) -> String {
+        let prefix = prefix();
         if self.is_root() {
-            return "/".to_owned();
+            return format!("{prefix}/");
         }
         let path = target::encode(&self.0);
-        if is_folder { format!("/{path}/") } else { format!("/{path}") }
+        if is_folder { format!("{prefix}/{path}/") } else { format!("{prefix}/{path}") }
     }
 }
 

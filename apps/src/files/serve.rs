@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 use dapple::{Cx, Handle};
 use dapple_io::TimeoutStream;
 use dapple_io::hyper::{OnColors, Timers};
-use dapple_io::tcp::TcpStream;
+use dapple_io::tcp::{AsyncStream, TcpStream};
 use dapple_io::tls::TlsStream;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use futures_lite::io::{AsyncReadExt, AsyncWriteExt};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -25,6 +26,8 @@ use rustls::ServerConfig;
 use super::activity::{Activity, Doing};
 use super::dav::Dav;
 use super::dav::body::Body;
+use super::dav::call::check_head;
+use super::dav::problem::Problem;
 use super::dav::request_body::RequestBody;
 use super::login::{Login, Refused};
 
@@ -75,6 +78,9 @@ pub(super) struct Connections {
     next: AtomicU64,
     /// Who has to be woken when the program is about to end.
     open: Mutex<HashMap<u64, Option<Waker>>>,
+    since: Instant,
+    /// In which second somebody was last turned away, and that was said.
+    complained: AtomicU64,
 }
 
 /// A connection's place among them.
@@ -85,12 +91,24 @@ struct Place {
 
 impl Connections {
     pub(super) fn new(most: usize) -> Connections {
-        let (draining, next) = (AtomicBool::new(false), AtomicU64::new(0));
-        Connections { most, draining, next, open: Mutex::default() }
+        Connections {
+            most,
+            draining: AtomicBool::new(false),
+            next: AtomicU64::new(0),
+            open: Mutex::default(),
+            since: Instant::now(),
+            complained: AtomicU64::new(0),
+        }
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<u64, Option<Waker>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// At most once a second: whoever fills them up is not to fill the log, too.
+    fn may_complain(&self) -> bool {
+        let now = self.since.elapsed().as_secs() + 1;
+        self.complained.swap(now, Ordering::Relaxed) != now
     }
 
     pub(super) fn count(&self) -> usize {
@@ -141,7 +159,9 @@ impl Drop for Place {
 /// Takes a connection over.
 pub(super) fn accept(server: &Arc<Server>, stream: TcpStream, cx: &mut Cx) {
     let Some(place) = Place::take(server) else {
-        tracing::warn!(peer = %stream.peer_addr(), "there are too many connections");
+        if server.connections.may_complain() {
+            tracing::warn!(peer = %stream.peer_addr(), "there are too many connections");
+        }
         return;
     };
     let color = cx.new_color();
@@ -157,8 +177,17 @@ pub(super) fn accept(server: &Arc<Server>, stream: TcpStream, cx: &mut Cx) {
 async fn serve(place: Place, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
     let server = Arc::clone(&place.server);
     let handle = &server.handle;
-    let handshake = TlsStream::accept(stream.into_async()?, Arc::clone(&server.tls));
-    let stream = handle.timeout(HANDSHAKE, handshake).await??;
+    let stream = stream.into_async()?;
+    let accept = async {
+        let mut first = [0];
+        let is_letter = stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase();
+        match is_letter {
+            // That of a method: TLS begins otherwise.
+            true => tell_of_tls(stream).await.map(|()| None),
+            false => TlsStream::accept(stream, Arc::clone(&server.tls)).await.map(Some),
+        }
+    };
+    let Some(stream) = handle.timeout(HANDSHAKE, accept).await?? else { return Ok(()) };
     let speaks_two = stream.connection().alpn_protocol() == Some(b"h2");
     let stream = TimeoutStream::new(stream, handle).write_limit(WRITE_SILENCE);
     let activity = Activity::new();
@@ -193,6 +222,26 @@ async fn serve(place: Place, stream: TcpStream, peer: SocketAddr) -> io::Result<
         let connection = pin!(http.serve_connection(stream, service));
         to_its_end(&place, &activity, connection, |connection| connection.graceful_shutdown()).await
     }
+}
+
+/// Somebody speaks plain HTTP.
+async fn tell_of_tls(mut stream: AsyncStream) -> io::Result<()> {
+    let body = "This server speaks HTTPS: the address begins with https://\n";
+    let response = format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(response.as_bytes()).await?;
+    stream.close().await?;
+    // Closed with something unread, the connection would be reset, and the answer lost.
+    let mut rest = [0; 1024];
+    for _ in 0..MOST_HEAD / rest.len() {
+        if stream.read(&mut rest).await? == 0 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Serves a connection until it ends; or, when the program is about to end, or nothing has been asked for too long, until what was begun is
@@ -243,16 +292,28 @@ fn cut_off() -> io::Error {
 
 impl Server {
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
-        let field = request.headers().get(header::AUTHORIZATION);
+        let (head, body) = request.into_parts();
+        if let Err(status) = check_head(&head) {
+            return unusable(status, head.version);
+        }
+        let field = head.headers.get(header::AUTHORIZATION);
         match self.login.check(field, peer.ip()).await {
-            Ok(user) => self.dav.answer(request, &user).await,
+            Ok(user) => self.dav.answer(head, body, &user).await,
             Err(refused) => {
-                let (head, body) = request.into_parts();
                 RequestBody::new(body, &head.headers, &self.handle).leave(MOST_LEFT);
                 refuse(refused)
             }
         }
     }
+}
+
+/// A request whose end is not known for sure: what follows it is nothing to go by.
+fn unusable(status: StatusCode, version: Version) -> Response<Body> {
+    let mut response = Problem::from(status).into_response();
+    if version != Version::HTTP_2 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 fn refuse(refused: Refused) -> Response<Body> {

@@ -144,7 +144,8 @@ fn n7_only_tls_1_3_is_spoken() {
     plain.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let mut answer = Vec::new();
     let _ = plain.read_to_end(&mut answer);
-    assert!(!String::from_utf8_lossy(&answer).contains("HTTP"), "no plain text goes out");
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("https://"), "{answer}");
     let Ok(old) = Command::new("curl")
         .args(["-sk", "--tls-max", "1.2", "-o", "/dev/null", "-w", "%{http_code}"])
         .arg(server.url())

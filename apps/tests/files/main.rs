@@ -5,6 +5,7 @@ mod crash;
 mod locks;
 mod login;
 mod properties;
+mod protocol;
 mod robust;
 mod server;
 #[path = "../common/tool.rs"]

@@ -95,7 +95,11 @@ impl Server {
             let at = said.find(mark).unwrap_or_else(|| panic!("no {mark} in {said}"));
             said[at + mark.len()..].split([' ', '/', '\n']).find(|word| !word.is_empty()).unwrap()
         };
-        let address = after("https://").parse().unwrap();
+        // What is shown may be a name: then it listens at home.
+        let shown = after("https://");
+        let port = shown.rsplit(':').next().and_then(|port| port.parse().ok());
+        let local = || SocketAddr::from(([127, 0, 0, 1], port.expect("a port")));
+        let address = shown.parse().unwrap_or_else(|_| local());
         let at = said.find("sha256//").unwrap();
         let pin = said[at..].lines().next().unwrap().to_owned();
         Server { child, address, pin, certificate: state.join("cert.pem"), said, out }

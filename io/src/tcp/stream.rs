@@ -310,6 +310,40 @@ impl AsyncStream {
         self.stream.local_addr()
     }
 
+    /// Looks at what has arrived, and leaves it there to be read: waits until there is something, and
+    /// says how many bytes of it have been copied. Zero: the peer has closed its side.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures_lite::io::{AsyncReadExt, AsyncWriteExt};
+    /// # use dapple_io::tcp::Accepting;
+    /// # let rt = dapple_io::runtime().build()?;
+    /// # let io = dapple_io::Io::of(&rt.handle());
+    /// # let listener = io.listen("127.0.0.1:0".parse().unwrap(), Accepting::PerWorker, |stream, cx| {
+    /// #     let color = cx.new_color();
+    /// #     cx.spawn(&color, async move { stream.into_async()?.write_all(b"hello").await }).detach();
+    /// # })?;
+    /// # let address = listener.local_addr();
+    /// rt.block_on(async {
+    ///     let mut stream = io.connect(address).await?;
+    ///     let mut first = [0];
+    ///     assert_eq!((stream.peek(&mut first).await?, &first), (1, b"h"));
+    ///     let mut all = [0; 5];
+    ///     stream.read_exact(&mut all).await?;
+    ///     assert_eq!(&all, b"hello");
+    ///     Ok::<_, std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        std::future::poll_fn(|cx| self.edges.read.poll(cx, || self.stream.peek(buf))).await
+    }
+
     /// Reads into memory that need not be initialised, and says how much is then.
     #[cfg(feature = "hyper")]
     pub(crate) fn poll_read_uninit(

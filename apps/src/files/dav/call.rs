@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Method, StatusCode, Uri, header};
+use http::{HeaderMap, Method, StatusCode, Version, header};
 
 use super::if_header::{IfHeader, State};
 use super::problem::Problem;
 use crate::common::conditions::{self, Conditions, Validators, Verdict};
+use crate::common::host;
 use crate::common::target::{self, BadPath};
+use crate::files::login::User;
 use crate::files::meta::locks::{Change, Client, Locks};
-use crate::files::path::DavPath;
+use crate::files::path::{self, DavPath};
 use crate::files::share::{Found, Share};
 
 /// A request without its body.
@@ -21,10 +23,14 @@ pub(in crate::files) struct Call {
     /// Did its URL end with a slash?
     pub(super) is_folder: bool,
     pub(super) headers: HeaderMap,
-    /// Host and port that it was sent to.
-    authority: Option<String>,
+    /// Host and port that it was sent to; more than one, if a proxy says so. None: it is not known.
+    hosts: Vec<String>,
+    /// Names of this server, whatever the port.
+    names: Arc<[String]>,
     if_header: Option<Arc<IfHeader>>,
     pub(super) client: Client,
+    /// The user may not change anything.
+    pub(super) read_only: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,17 +41,16 @@ pub(super) enum DepthField {
 }
 
 impl Call {
+    /// `names`: what the server is called beside what the request says.
     pub(in crate::files) fn new(
         head: &http::request::Parts,
-        user: Arc<str>,
+        user: &User,
+        names: &Arc<[String]>,
     ) -> Result<Call, Problem> {
-        let authority = match head.uri.authority() {
-            Some(authority) => Some(authority.as_str().to_owned()),
-            None => text(&head.headers, header::HOST)?.map(str::to_owned),
-        };
         // As WebDAV has it for the whole server.
-        let path = if head.uri.path() == "*" { "/" } else { head.uri.path() };
-        let (path, is_folder) = decode(path)?;
+        let is_whole = head.uri.path() == "*" && head.method == Method::OPTIONS;
+        let (path, is_folder) =
+            if is_whole { (DavPath::root(), true) } else { decode(head.uri.path())? };
         let if_header = match text(&head.headers, header::HeaderName::from_static("if"))? {
             Some(field) => {
                 let parsed = IfHeader::parse(field).ok_or(Problem::Told(
@@ -62,8 +67,10 @@ impl Call {
             path,
             is_folder,
             headers: head.headers.clone(),
-            authority,
-            client: Client { user, tokens },
+            hosts: hosts(head),
+            names: Arc::clone(names),
+            client: Client { user: Arc::clone(&user.name), tokens },
+            read_only: user.read_only,
             if_header,
         })
     }
@@ -91,8 +98,8 @@ impl Call {
         }
     }
 
-    /// Where a copy or a move leads.
-    pub(super) fn destination(&self) -> Result<DavPath, Problem> {
+    /// Where a copy or a move leads, and whether that ends with a slash.
+    pub(super) fn destination(&self) -> Result<(DavPath, bool), Problem> {
         let field = self.field("destination")?;
         let field =
             field.ok_or(Problem::Told(StatusCode::BAD_REQUEST, "there is no Destination"))?;
@@ -104,17 +111,28 @@ impl Call {
         }
     }
 
-    /// The path of a URL; `None`: it is another server's.
-    fn own_path(&self, url: &str) -> Result<Option<DavPath>, Problem> {
-        if let Some((_, rest)) = url.split_once("://") {
-            let uri: Uri = url.parse().map_err(|_| bad_path(BadPath::Malformed))?;
-            let authority = uri.authority().map_or(rest, |authority| authority.as_str());
+    /// The path of a URL, and whether it ends with a slash; `None`: it is another server's.
+    fn own_path(&self, url: &str) -> Result<Option<(DavPath, bool)>, Problem> {
+        if let Some(authority) = host::of_target(url) {
             let host = authority.rsplit('@').next().unwrap_or_default();
-            if self.authority.as_deref().is_some_and(|own| !is_same_host(own, host)) {
+            let is_own = self.hosts.is_empty()
+                || self.hosts.iter().any(|own| is_same_host(own, host))
+                || self.names.iter().any(|own| own.eq_ignore_ascii_case(name_of(host)));
+            if !is_own {
                 return Ok(None);
             }
         }
-        Ok(Some(decode(url)?.0))
+        Ok(Some(decode(url)?))
+    }
+
+    /// What is at the path of the request, which may end with a slash only if it is a folder.
+    pub(super) fn check_kind(&self, found: Option<&Found>) -> Result<(), Problem> {
+        match found {
+            Some(found) if self.is_folder && !found.is_folder() => {
+                Err(StatusCode::NOT_FOUND.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// For how long a lock is wanted.
@@ -193,7 +211,7 @@ impl Call {
             let path = match resource {
                 None => self.path.clone(),
                 Some(url) => match self.own_path(url) {
-                    Ok(Some(path)) => path,
+                    Ok(Some((path, _))) => path,
                     _ => return false,
                 },
             };
@@ -228,6 +246,7 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> Result<Option<&str>, P
 
 fn decode(url: &str) -> Result<(DavPath, bool), Problem> {
     let (path, _) = target::split(url).ok_or(bad_path(BadPath::Malformed))?;
+    let path = path::without_prefix(path).ok_or(StatusCode::NOT_FOUND)?;
     let (path, is_folder) = DavPath::decode(path).map_err(bad_path)?;
     let is_long = path.as_bytes().split(|b| *b == b'/').any(|name| name.len() > MOST_NAME);
     if is_long || path.as_bytes().len() > MOST_PATH {
@@ -245,13 +264,77 @@ fn bad_path(bad: BadPath) -> Problem {
 
 /// Ports may be left out.
 fn is_same_host(one: &str, other: &str) -> bool {
-    let name = |authority: &str| match authority.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name.to_ascii_lowercase(),
-        _ => authority.to_ascii_lowercase(),
-    };
     let port = |authority: &str| match authority.rsplit_once(':') {
         Some((_, port)) => port.parse::<u16>().ok(),
         None => None,
     };
-    name(one) == name(other) && port(one).unwrap_or(443) == port(other).unwrap_or(443)
+    name_of(one).eq_ignore_ascii_case(name_of(other))
+        && port(one).unwrap_or(443) == port(other).unwrap_or(443)
+}
+
+/// A host without its port.
+fn name_of(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => authority,
+    }
+}
+
+/// Where a request was sent to: what it says itself, and what a proxy says that has passed it on. Whoever makes that up
+/// reaches nothing by it: it is only asked whether a URL is one of this server.
+fn hosts(head: &http::request::Parts) -> Vec<String> {
+    let mut hosts: Vec<String> = Vec::new();
+    hosts.extend(head.uri.authority().map(|authority| authority.as_str().to_owned()));
+    for name in [header::HOST, header::HeaderName::from_static("x-forwarded-host")] {
+        let values = head.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        hosts.extend(values.flat_map(|value| value.split(',')).map(|one| one.trim().to_owned()));
+    }
+    let forwarded = head.headers.get_all(header::FORWARDED).iter();
+    for pair in forwarded.filter_map(|value| value.to_str().ok()).flat_map(|v| v.split([',', ';']))
+    {
+        if let Some((key, value)) = pair.split_once('=')
+            && key.trim().eq_ignore_ascii_case("host")
+        {
+            hosts.push(value.trim().trim_matches('"').to_owned());
+        }
+    }
+    hosts
+}
+
+/// What the library that reads requests leaves to whoever answers them (RFC 9110, 7.2 and 10.1.1; RFC 9112, 3.2 and 6.1; RFC
+/// 9113, 8.3.1).
+pub(in crate::files) fn check_head(head: &http::request::Parts) -> Result<(), StatusCode> {
+    let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let mut fields = head.headers.get_all(header::HOST).iter().map(|value| value.as_bytes());
+    let (field, further) = (fields.next(), fields.next());
+    let is_one = match head.version {
+        Version::HTTP_11 => field.is_some(),
+        Version::HTTP_2 => match (authority, field) {
+            (Some(authority), Some(field)) => authority.eq_ignore_ascii_case(field),
+            (authority, field) => authority.is_some() || field.is_some(),
+        },
+        _ => true,
+    };
+    if !is_one || further.is_some() || ![authority, field].into_iter().flatten().all(host::is_valid)
+    {
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        if head.version != Version::HTTP_11
+            || codings.next().is_some()
+            || head.headers.contains_key(header::CONTENT_LENGTH)
+        {
+            return Err(StatusCode::BAD_REQUEST);
+        }
+        if !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") {
+            return Err(StatusCode::NOT_IMPLEMENTED);
+        }
+    }
+    match head.headers.get(header::EXPECT) {
+        Some(what) if !what.as_bytes().trim_ascii().eq_ignore_ascii_case(b"100-continue") => {
+            Err(StatusCode::EXPECTATION_FAILED)
+        }
+        _ => Ok(()),
+    }
 }

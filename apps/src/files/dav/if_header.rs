@@ -37,6 +37,12 @@ const MOST: usize = 128;
 impl IfHeader {
     /// `None`: it is not well-formed.
     pub(in crate::files) fn parse(text: &str) -> Option<IfHeader> {
+        // Some clients send nothing but the token.
+        if is_bare_token(text.trim()) {
+            let state = State::Token(text.trim().to_owned());
+            let conditions = vec![Condition { negated: false, state }];
+            return Some(IfHeader { lists: vec![List { resource: None, conditions }] });
+        }
         let mut rest = text.chars();
         let mut lists: Vec<List> = Vec::new();
         let mut resource = None;
@@ -97,16 +103,22 @@ fn conditions(rest: &mut Chars<'_>) -> Option<Vec<Condition>> {
             ')' if !negated && !conditions.is_empty() => return Some(conditions),
             '<' => State::Token(until(rest, '>')?),
             '[' => State::Etag(until(rest, ']')?),
-            'N' | 'n' if !negated => {
-                if !rest.next()?.eq_ignore_ascii_case(&'o')
-                    || !rest.next()?.eq_ignore_ascii_case(&'t')
-                {
-                    return None;
-                }
+            'N' | 'n' if !negated && is_not(rest.as_str()) => {
+                *rest = rest.as_str()[2..].chars();
                 negated = true;
                 continue;
             }
-            _ => return None,
+            // Some leave the brackets out.
+            first => {
+                let end = rest.as_str().find([' ', '\t', ')', '<', '[', '(', '>', ']'])?;
+                let (more, after) = rest.as_str().split_at(end);
+                let token = format!("{first}{more}");
+                *rest = after.chars();
+                if !is_bare_token(&token) {
+                    return None;
+                }
+                State::Token(token)
+            }
         };
         conditions.push(Condition { negated, state });
         negated = false;
@@ -114,6 +126,24 @@ fn conditions(rest: &mut Chars<'_>) -> Option<Vec<Condition>> {
             return None;
         }
     }
+}
+
+/// Is what follows the rest of `Not`, and not of a token?
+fn is_not(rest: &str) -> bool {
+    let is_end = |c: char| matches!(c, ' ' | '\t' | '<' | '[' | ')');
+    rest.split_at_checked(2)
+        .is_some_and(|(ot, rest)| ot.eq_ignore_ascii_case("ot") && rest.starts_with(is_end))
+}
+
+/// A URI without brackets, as a token is one: with a scheme, and no space.
+fn is_bare_token(text: &str) -> bool {
+    let is_part = |b: u8| b.is_ascii_graphic() && !b"<>()[]\",".contains(&b);
+    let has_scheme = text.split_once(':').is_some_and(|(scheme, rest)| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+            && !rest.is_empty()
+    });
+    has_scheme && text.bytes().all(is_part)
 }
 
 fn skip_space(rest: &mut Chars<'_>) {
@@ -167,6 +197,17 @@ mod tests {
             header.lists[2].conditions,
             [Condition { negated: true, state: etag("W/\"x\"") }]
         );
+    }
+
+    #[test]
+    fn tokens_without_brackets() {
+        for text in ["urn:uuid:1", "(urn:uuid:1)", " ( urn:uuid:1 ) ", "(<urn:uuid:1>)"] {
+            let header = IfHeader::parse(text).unwrap();
+            assert_eq!(header.tokens().collect::<Vec<_>>(), ["urn:uuid:1"], "{text}");
+        }
+        let header = IfHeader::parse("(Not urn:a [\"e\"]) (notes:b)").unwrap();
+        assert!(header.lists[0].conditions[0].negated);
+        assert_eq!(header.tokens().collect::<Vec<_>>(), ["urn:a", "notes:b"]);
     }
 
     #[test]

@@ -40,6 +40,11 @@ impl Dav {
         let area = if wanted.deep { Area::all(&call.path) } else { Area::one(&call.path) };
         let prepare = move |dav: &Dav, locks: &Arc<_>| {
             let found = dav.share.look_for(&call.path)?;
+            call.check_kind(found.as_ref())?;
+            if found.is_none() && call.is_folder {
+                let why = "there is no folder here, and none is made";
+                return Err(Problem::Told(StatusCode::CONFLICT, why));
+            }
             let mut forgotten = false;
             let changes = match found {
                 Some(found) if found.kind == Kind::Hidden => {
@@ -97,12 +102,19 @@ impl Dav {
 
     pub(super) async fn unlock(&self, call: Call) -> Outcome {
         let field = call.field("lock-token")?;
-        let token = field.and_then(|f| f.strip_prefix('<')?.strip_suffix('>'));
         let why = "there is no Lock-Token";
-        let token: Arc<str> = token.ok_or(Problem::Told(StatusCode::BAD_REQUEST, why))?.into();
+        let token = field.ok_or(Problem::Told(StatusCode::BAD_REQUEST, why))?;
+        // Some clients leave the brackets out.
+        let bare = token.strip_prefix('<').and_then(|t| t.strip_suffix('>')).unwrap_or(token);
+        let token: Arc<str> = bare.into();
         let (path, user) = (call.path.clone(), Arc::clone(&call.client.user));
+        let names_folder = call.is_folder;
         let unlock = move |state: &mut State| {
             let now = Instant::now();
+            let lock = state.locks.find(&token, now);
+            if names_folder && lock.is_some_and(|lock| lock.path == path && !lock.is_folder) {
+                return (false, false);
+            }
             // Whether there is one of somebody else's, to tell the two apart.
             let is_anothers = state.locks.find(&token, now).is_some_and(|lock| lock.user != user);
             (state.locks_mut().unlock(&path, &user, &token, now), is_anothers)

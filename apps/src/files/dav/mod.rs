@@ -3,7 +3,7 @@
 //! * [`call`]: what a request says; conditions. [`if_header`]: the If field.
 //! * [`get`], [`put`]: contents.
 //! * [`tree`]: MKCOL, DELETE, COPY, MOVE. [`reaper`]: what is deleted is taken apart.
-//! * [`propfind`], [`proppatch`]: properties. [`xml`]: documents.
+//! * [`propfind`], [`proppatch`]: properties; [`live`]: those with an effect. [`xml`]: documents.
 //! * [`lock`]: LOCK, UNLOCK.
 //! * [`body`]: bodies of responses; [`request_body`]: of requests. [`problem`]: refusals.
 //!
@@ -11,9 +11,10 @@
 //! gives the claim back when the outcome is in the domain. That is a task of its own: a client who goes away does not cut it in two.
 
 pub(super) mod body;
-mod call;
+pub(super) mod call;
 mod get;
 mod if_header;
+mod live;
 mod lock;
 pub(super) mod problem;
 mod propfind;
@@ -63,6 +64,8 @@ pub(super) struct Dav {
     buffers: Buffers,
     gates: Limits,
     reaper: Reaper,
+    /// What the server is called.
+    names: Arc<[String]>,
     /// When the store was last reopened, or tried to be.
     healed: Arc<Mutex<Option<Instant>>>,
 }
@@ -79,7 +82,12 @@ struct Limits {
 }
 
 impl Dav {
-    pub(super) fn new(share: Arc<Share>, meta: Arc<Meta>, handle: &Handle) -> Dav {
+    pub(super) fn new(
+        share: Arc<Share>,
+        meta: Arc<Meta>,
+        names: &[String],
+        handle: &Handle,
+    ) -> Dav {
         // Half of the threads that there are for blocking work at least.
         let trees = (2 * handle.workers()).max(4);
         let gates = Limits {
@@ -94,6 +102,7 @@ impl Dav {
             buffers: Buffers::default(),
             gates,
             reaper: Reaper::default(),
+            names: names.into(),
             healed: Arc::default(),
         }
     }
@@ -106,12 +115,14 @@ impl Dav {
     /// Answers a request of a user.
     pub(super) async fn answer(
         &self,
-        request: http::Request<Incoming>,
+        head: http::request::Parts,
+        body: Incoming,
         user: &User,
     ) -> Response<Body> {
-        let (head, body) = request.into_parts();
         let mut body = RequestBody::new(body, &head.headers, &self.handle);
-        let outcome = match Call::new(&head, Arc::clone(&user.name)) {
+        let read_only = user.read_only || self.share.is_read_only();
+        let user = &User { name: Arc::clone(&user.name), read_only };
+        let outcome = match Call::new(&head, user, &self.names) {
             Ok(call) => self.dispatch(call, &mut body, user).await,
             Err(problem) => Err(problem),
         };
@@ -124,14 +135,14 @@ impl Dav {
 
     async fn dispatch(&self, call: Call, body: &mut RequestBody, user: &User) -> Outcome {
         let changes = match call.method.as_str() {
-            "OPTIONS" => return Ok(options()),
+            "OPTIONS" => return Ok(options(user)),
             "GET" | "HEAD" | "PROPFIND" => false,
             "PUT" | "DELETE" | "MKCOL" | "COPY" | "MOVE" | "PROPPATCH" | "LOCK" | "UNLOCK" => true,
-            "POST" | "PATCH" => return Ok(not_allowed()),
+            "POST" | "PATCH" => return Ok(not_allowed(user)),
             _ => return Err(StatusCode::NOT_IMPLEMENTED.into()),
         };
         if changes && user.read_only {
-            return Err(Problem::Told(StatusCode::FORBIDDEN, "this user may only read"));
+            return Err(Problem::Told(StatusCode::FORBIDDEN, "this user may only read here"));
         }
         if call.path.is_private() {
             let status = if changes { StatusCode::FORBIDDEN } else { StatusCode::NOT_FOUND };
@@ -233,20 +244,27 @@ fn empty(status: StatusCode) -> Response<Body> {
     response
 }
 
-fn options() -> Response<Body> {
+fn options(user: &User) -> Response<Body> {
     let mut response = empty(StatusCode::OK);
     let headers = response.headers_mut();
-    headers.insert("allow", HeaderValue::from_static(ALLOW));
-    headers.insert("dav", HeaderValue::from_static("1, 2, 3"));
+    headers.insert("allow", HeaderValue::from_static(allowed(user)));
+    // The second class is that of locks, which a reader cannot have.
+    let classes = if user.read_only { "1, 3" } else { "1, 2, 3" };
+    headers.insert("dav", HeaderValue::from_static(classes));
     // Some clients take the server for something else without it.
     headers.insert("ms-author-via", HeaderValue::from_static("DAV"));
     response
 }
 
-fn not_allowed() -> Response<Body> {
+fn not_allowed(user: &User) -> Response<Body> {
     let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
-    response.headers_mut().insert("allow", HeaderValue::from_static(ALLOW));
+    response.headers_mut().insert("allow", HeaderValue::from_static(allowed(user)));
     response
+}
+
+/// What a user may do.
+fn allowed(user: &User) -> &'static str {
+    if user.read_only { "OPTIONS, GET, HEAD, PROPFIND" } else { ALLOW }
 }
 
 fn xml_response(status: StatusCode, body: Body) -> Response<Body> {

@@ -88,6 +88,8 @@ pub(in crate::files) fn status_of(error: &io::Error) -> StatusCode {
         InvalidFilename => StatusCode::URI_TOO_LONG,
         AlreadyExists => StatusCode::CONFLICT,
         TimedOut => StatusCode::REQUEST_TIMEOUT,
+        // The client went away in the middle of a body: nothing failed here.
+        UnexpectedEof => StatusCode::BAD_REQUEST,
         _ if share::is_full(error) => StatusCode::INSUFFICIENT_STORAGE,
         _ => match error.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => StatusCode::SERVICE_UNAVAILABLE,

@@ -13,16 +13,17 @@ use time::format_description::well_known::Rfc3339;
 
 use super::body::{Body, Pieces};
 use super::call::{Call, DepthField};
+use super::live::{APACHE, LIVE, MICROSOFT, OWNCLOUD};
 use super::problem::{Outcome, Problem, XML_HEAD};
 use super::request_body::RequestBody;
 use super::xml::{self, DAV, Name};
 use super::{Dav, lock, xml_response};
 use crate::common::{date, media_type};
 use crate::files::meta::locks::Locks;
-use crate::files::meta::store::View;
+use crate::files::meta::store::{Property, View};
 use crate::files::path::DavPath;
 use crate::files::share::walk::{Depth, Walk};
-use crate::files::share::{Found, Share};
+use crate::files::share::{Found, Share, checksum};
 
 /// Resources below a folder that are listed with all below them, at most. The answer says if there are more.
 const MOST_LISTED: usize = 100_000;
@@ -33,26 +34,6 @@ const MOST_NAMES_BYTES: usize = 32 * 1024;
 
 /// Bytes of a document that are made at once.
 const PIECE: usize = 32 * 1024;
-
-/// The properties that the server makes itself. `true`: also if all are asked for.
-const LIVE: [(&str, bool); 11] = [
-    ("creationdate", true),
-    ("displayname", true),
-    ("getcontentlength", true),
-    ("getcontenttype", true),
-    ("getetag", true),
-    ("getlastmodified", true),
-    ("resourcetype", true),
-    ("lockdiscovery", true),
-    ("supportedlock", true),
-    ("quota-available-bytes", false),
-    ("quota-used-bytes", false),
-];
-
-/// Does the server make this property itself?
-pub(super) fn is_live(name: &Name) -> bool {
-    name.space == DAV && LIVE.iter().any(|(live, _)| *live == name.local)
-}
 
 /// Which properties are asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -76,7 +57,7 @@ impl Dav {
         };
         let (locks, properties) = self.meta.read(read).await?;
         let share = Arc::clone(&self.share);
-        let begin = move || Listing::begin(share, call.path, depth, want, locks, properties);
+        let begin = move || Listing::begin(share, &call, depth, want, locks, properties);
         let listing = self.handle.offload(begin).await??;
         Ok(xml_response(StatusCode::MULTI_STATUS, Body::pieces(&self.handle, listing)))
     }
@@ -134,6 +115,8 @@ struct Listing {
     want: Want,
     /// Bytes free and in use, if somebody asks.
     room: Option<(u64, u64)>,
+    /// The user may not change anything.
+    read_only: bool,
     first: Option<(DavPath, Found)>,
     path: DavPath,
     walk: Option<Walk>,
@@ -146,13 +129,14 @@ struct Listing {
 impl Listing {
     fn begin(
         share: Arc<Share>,
-        path: DavPath,
+        call: &Call,
         depth: DepthField,
         want: Want,
         locks: Arc<Locks>,
         properties: Arc<View>,
     ) -> Result<Listing, Problem> {
-        let found = super::tree::shown(&share, &path)?;
+        let found = super::tree::shown(&share, call)?;
+        let path = call.path.clone();
         let walk = match depth {
             DepthField::One if found.is_folder() => Some(share.walk(&path, Depth::Members)?),
             DepthField::Infinity if found.is_folder() => Some(share.walk(&path, Depth::All)?),
@@ -162,7 +146,10 @@ impl Listing {
             Want::These(names) | Want::All(names) => &names[..],
             Want::Names => &[],
         };
-        let asks_for_room = names.iter().any(|name| name.local.starts_with("quota-"));
+        // macOS from 15.4 on, when it is told, waits for 90 seconds before it mounts.
+        let is_macos =
+            call.field("user-agent")?.is_some_and(|agent| agent.starts_with("WebDAVFS/"));
+        let asks_for_room = !is_macos && names.iter().any(|name| name.local.starts_with("quota-"));
         let room = if asks_for_room { share.room().ok() } else { None };
         Ok(Listing {
             has_dead: has_some(&properties),
@@ -171,6 +158,7 @@ impl Listing {
             properties,
             want,
             room,
+            read_only: call.read_only,
             first: Some((path.clone(), found)),
             path,
             walk,
@@ -204,32 +192,34 @@ impl Listing {
         let mut missing = Vec::new();
         match &self.want {
             Want::Names => {
-                for (live, _) in LIVE {
-                    let name = Name::new(DAV, live);
-                    if self.live(&mut String::new(), &name, path, found) {
+                for (space, live, _) in LIVE {
+                    let name = Name::new(space, live);
+                    if self.live(&mut String::new(), &name, path, found, &dead) {
                         xml::write_empty(out, &name);
                     }
                 }
                 dead.iter().for_each(|(name, _)| xml::write_empty(out, name));
             }
             Want::All(more) => {
-                for (live, _) in LIVE.iter().filter(|(_, always)| *always) {
-                    self.live(out, &Name::new(DAV, live), path, found);
+                for (space, live, _) in LIVE.iter().filter(|(_, _, always)| *always) {
+                    self.live(out, &Name::new(space, live), path, found, &dead);
                 }
                 dead.iter().for_each(|(_, element)| out.push_str(element));
                 let is_told = |name: &Name| {
-                    let is_live = LIVE.iter().any(|(live, always)| *always && name.is_dav(live));
+                    let is_live = LIVE.iter().any(|(space, live, always)| {
+                        *always && name.space == *space && name.local == *live
+                    });
                     is_live || dead.iter().any(|(other, _)| other == name)
                 };
                 for name in more.iter().filter(|name| !is_told(name)) {
-                    if !self.live(out, name, path, found) {
+                    if !self.live(out, name, path, found, &dead) {
                         missing.push(name);
                     }
                 }
             }
             Want::These(names) => {
                 for name in names {
-                    if self.live(out, name, path, found) {
+                    if self.live(out, name, path, found, &dead) {
                         continue;
                     }
                     match dead.iter().find(|(other, _)| other == name) {
@@ -249,9 +239,16 @@ impl Listing {
     }
 
     /// Writes a property that the server makes itself; false: the resource does not have it.
-    fn live(&self, out: &mut String, name: &Name, path: &DavPath, found: &Found) -> bool {
+    fn live(
+        &self,
+        out: &mut String,
+        name: &Name,
+        path: &DavPath,
+        found: &Found,
+        dead: &[Property],
+    ) -> bool {
         if name.space != DAV {
-            return false;
+            return self.live_of_others(out, name, path, found);
         }
         let version = &found.version;
         let is_folder = found.is_folder();
@@ -269,6 +266,8 @@ impl Listing {
                     time.map(|t| t.truncate_to_second()).and_then(|t| t.format(&Rfc3339).ok());
                 text.is_some_and(|text| put(&text))
             }
+            // One that somebody has given it is kept as others are.
+            "displayname" if dead.iter().any(|(other, _)| other == name) => false,
             "displayname" => match std::str::from_utf8(path.name()) {
                 Ok(name) if xml::is_text(name) && !name.is_empty() => {
                     put(&quick_xml::escape::escape(name))
@@ -280,7 +279,7 @@ impl Listing {
             "getetag" => put(&quick_xml::escape::escape(found.etag())),
             "getlastmodified" => put(&date::format(version.modified_time())),
             "resourcetype" => put(if is_folder { "<D:collection/>" } else { "" }),
-            "supportedlock" => put(SUPPORTED_LOCKS),
+            "supportedlock" => put(if self.read_only { "" } else { SUPPORTED_LOCKS }),
             "lockdiscovery" => {
                 let mut all = String::new();
                 for active in self.locks.covering(path, self.now) {
@@ -296,6 +295,28 @@ impl Listing {
             }
             _ => false,
         }
+    }
+
+    /// The same for those that WebDAV does not define.
+    fn live_of_others(&self, out: &mut String, name: &Name, path: &DavPath, found: &Found) -> bool {
+        let text = match (name.space.as_str(), name.local.as_str()) {
+            (MICROSOFT, "Win32LastModifiedTime") => date::format(found.version.modified_time()),
+            (MICROSOFT, "Win32LastAccessTime") => date::format(found.accessed_time()),
+            (APACHE, "executable") if !found.is_folder() => {
+                (if found.is_executable() { "T" } else { "F" }).to_owned()
+            }
+            (OWNCLOUD, "checksums") if !found.is_folder() => match self.share.checksum(path) {
+                Ok(Some(sha1)) => format!(
+                    "<x:checksum xmlns:x=\"{OWNCLOUD}\">SHA1:{}</x:checksum>",
+                    checksum::to_hex(&sha1)
+                ),
+                _ => return false,
+            },
+            _ => return false,
+        };
+        let (local, space) = (&name.local, &name.space);
+        let _ = write!(out, "<x:{local} xmlns:x=\"{space}\">{text}</x:{local}>");
+        true
     }
 }
 

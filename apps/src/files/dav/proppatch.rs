@@ -1,41 +1,40 @@
-//! PROPPATCH: dead properties are set and removed, all or none.
+//! PROPPATCH: properties are set and removed, all or none. Those with an effect have it; the others are kept.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use http::StatusCode;
 
 use super::body::Body;
 use super::call::Call;
+use super::live::{self, Patch, Setting};
 use super::problem::{Outcome, Problem, XML_HEAD};
-use super::propfind::is_live;
 use super::request_body::RequestBody;
 use super::xml::{self, Name};
 use super::{Dav, xml_response};
 use crate::files::meta::claims::Area;
 use crate::files::meta::locks::Change;
+use crate::files::share::Found;
+use crate::files::share::attributes::{Attributes, Before};
 
 impl Dav {
     pub(super) async fn proppatch(&self, call: Call, body: &mut RequestBody) -> Outcome {
         let document = body.read(xml::MOST_BYTES).await?;
         // A large one takes a while.
-        let parse = move || changes(&xml::parse(&document)?);
+        let parse = move || Changes::of(&xml::parse(&document)?);
         let changes = self.handle.offload(parse).await??;
         let (areas, user) = (vec![Area::one(&call.path)], Arc::clone(&call.client.user));
         let patch = move |dav: &Dav, locks: &Arc<_>| {
-            let found = super::tree::shown(&dav.share, &call.path)?;
+            let found = super::tree::shown(&dav.share, &call)?;
             call.check(&dav.share, locks, Some(&found), &[Change::Contents(call.path.clone())])?;
-            let is_protected = |(name, _): &(Name, _)| is_live(name);
-            let mut outcome = StatusCode::OK;
-            if changes.iter().any(is_protected) {
-                outcome = StatusCode::FORBIDDEN;
-            } else if let Err(error) = dav.meta.store().patch(&call.path, &changes) {
-                let problem = Problem::from(error);
-                outcome = problem.status();
-                if outcome != StatusCode::INSUFFICIENT_STORAGE {
-                    return Err(problem);
-                }
+            let mut outcomes = changes.outcomes(&found);
+            let mut changed = false;
+            if outcomes.values().all(|status| *status == StatusCode::OK) {
+                let status = changes.carry_out(dav, &call)?;
+                changed = status == StatusCode::OK && !changes.dead.is_empty();
+                outcomes.values_mut().for_each(|outcome| *outcome = status);
             }
-            Ok((answer(&call, found.is_folder(), &changes, outcome), outcome == StatusCode::OK))
+            Ok((answer(&call, found.is_folder(), &outcomes), changed))
         };
         self.change(&user, areas, patch, |dav, (text, changed)| async move {
             if changed {
@@ -47,58 +46,114 @@ impl Dav {
     }
 }
 
-/// What is to be set, and what removed, in its order.
-fn changes(document: &xml::Element) -> Result<Vec<(Name, Option<String>)>, Problem> {
-    let bad = || Problem::Told(StatusCode::BAD_REQUEST, "the document is no propertyupdate");
-    if !document.name.is_dav("propertyupdate") {
-        return Err(bad());
-    }
-    let mut changes = Vec::new();
-    for part in document.elements() {
-        let sets = match &part.name {
-            name if name.is_dav("set") => true,
-            name if name.is_dav("remove") => false,
-            // What is not known is ignored (RFC 4918, section 17).
-            _ => continue,
-        };
-        let properties = part.child("prop").ok_or_else(bad)?;
-        for property in properties.elements() {
-            changes.push((property.name.clone(), sets.then(|| property.to_string())));
-        }
-    }
-    if changes.is_empty() { Err(bad()) } else { Ok(changes) }
+/// What is to be set, and what removed.
+#[derive(Default)]
+struct Changes {
+    /// In its order: what has no effect.
+    dead: Vec<(Name, Option<String>)>,
+    attributes: Attributes,
+    /// What is to be done with each property; of one that is named twice, what is said last.
+    patches: BTreeMap<Name, Patch>,
 }
 
-/// Each property with what became of it: if one failed, all others were not changed for that.
-fn answer(
-    call: &Call,
-    is_folder: bool,
-    changes: &[(Name, Option<String>)],
-    outcome: StatusCode,
-) -> String {
+impl Changes {
+    fn of(document: &xml::Element) -> Result<Changes, Problem> {
+        let bad = || Problem::Told(StatusCode::BAD_REQUEST, "the document is no propertyupdate");
+        if !document.name.is_dav("propertyupdate") {
+            return Err(bad());
+        }
+        let mut changes = Changes::default();
+        for part in document.elements() {
+            let sets = match &part.name {
+                name if name.is_dav("set") => true,
+                name if name.is_dav("remove") => false,
+                // What is not known is ignored (RFC 4918, section 17).
+                _ => continue,
+            };
+            let properties = part.child("prop").ok_or_else(bad)?;
+            for property in properties.elements() {
+                changes.add(property, sets);
+            }
+        }
+        if changes.patches.is_empty() { Err(bad()) } else { Ok(changes) }
+    }
+
+    fn add(&mut self, property: &xml::Element, sets: bool) {
+        let patch = live::patch(&property.name, sets.then_some(property));
+        match &patch {
+            Patch::Keep => {
+                self.dead.push((property.name.clone(), sets.then(|| property.to_string())));
+            }
+            Patch::Set(Setting::Modified(time)) => self.attributes.modified = Some(*time),
+            Patch::Set(Setting::Accessed(time)) => self.attributes.accessed = Some(*time),
+            Patch::Set(Setting::Executable(is)) => self.attributes.executable = Some(*is),
+            Patch::Set(Setting::Checksum(sum)) => self.attributes.checksum = Some(sum.clone()),
+            Patch::Refuse(_) => {}
+        }
+        self.patches.insert(property.name.clone(), patch);
+    }
+
+    /// What becomes of each; if one is refused, the others are not changed for that.
+    fn outcomes(&self, found: &Found) -> BTreeMap<Name, StatusCode> {
+        let outcome = |patch: &Patch| match patch {
+            Patch::Refuse(status) => *status,
+            // Of a folder both mean something else.
+            Patch::Set(Setting::Executable(_) | Setting::Checksum(_)) if found.is_folder() => {
+                StatusCode::CONFLICT
+            }
+            _ => StatusCode::OK,
+        };
+        let mut all: BTreeMap<Name, StatusCode> =
+            self.patches.iter().map(|(name, patch)| (name.clone(), outcome(patch))).collect();
+        if all.values().any(|status| *status != StatusCode::OK) {
+            let others = all.values_mut().filter(|status| **status == StatusCode::OK);
+            others.for_each(|status| *status = StatusCode::FAILED_DEPENDENCY);
+        }
+        all
+    }
+
+    /// All of them, or none.
+    fn carry_out(&self, dav: &Dav, call: &Call) -> Result<StatusCode, Problem> {
+        let before = match self.attributes == Attributes::default() {
+            true => None,
+            false => match dav.share.set_attributes(&call.path, &self.attributes)? {
+                // The file cannot have them.
+                None => return Ok(StatusCode::CONFLICT),
+                before => before,
+            },
+        };
+        if self.dead.is_empty() {
+            return Ok(StatusCode::OK);
+        }
+        let Err(error) = dav.meta.store().patch(&call.path, &self.dead) else {
+            return Ok(StatusCode::OK);
+        };
+        before.iter().for_each(Before::restore);
+        let problem = Problem::from(error);
+        match problem.status() {
+            StatusCode::INSUFFICIENT_STORAGE => Ok(StatusCode::INSUFFICIENT_STORAGE),
+            _ => Err(problem),
+        }
+    }
+}
+
+/// Each property with what became of it.
+fn answer(call: &Call, is_folder: bool, outcomes: &BTreeMap<Name, StatusCode>) -> String {
     let mut out = format!("{XML_HEAD}<D:multistatus xmlns:D=\"DAV:\"><D:response><D:href>");
     xml::write_text(&mut out, &call.path.href(is_folder));
     out.push_str("</D:href>");
-    let mut propstat = |names: &[&Name], status: StatusCode, condition: &str| {
-        if names.is_empty() {
-            return;
-        }
+    let statuses: BTreeSet<StatusCode> = outcomes.values().copied().collect();
+    for status in statuses {
         out.push_str("<D:propstat><D:prop>");
-        names.iter().for_each(|name| xml::write_empty(&mut out, name));
+        let names = outcomes.iter().filter(|(_, one)| **one == status);
+        names.for_each(|(name, _)| xml::write_empty(&mut out, name));
+        let condition = match status {
+            StatusCode::FORBIDDEN => "<D:error><D:cannot-modify-protected-property/></D:error>",
+            _ => "",
+        };
         out.push_str(&format!(
             "</D:prop><D:status>HTTP/1.1 {status}</D:status>{condition}</D:propstat>"
         ));
-    };
-    let mut names: Vec<&Name> = changes.iter().map(|(name, _)| name).collect();
-    names.sort();
-    names.dedup();
-    if outcome == StatusCode::FORBIDDEN {
-        let (live, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| is_live(name));
-        let condition = "<D:error><D:cannot-modify-protected-property/></D:error>";
-        propstat(&live, StatusCode::FORBIDDEN, condition);
-        propstat(&others, StatusCode::FAILED_DEPENDENCY, "");
-    } else {
-        propstat(&names, outcome, "");
     }
     out.push_str("</D:response></D:multistatus>\n");
     out

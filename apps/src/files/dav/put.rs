@@ -5,7 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use dapple::{Handle, JoinHandle};
@@ -15,9 +15,11 @@ use super::call::Call;
 use super::problem::{Outcome, Problem};
 use super::request_body::RequestBody;
 use super::{Dav, empty, value};
+use crate::common::date;
 use crate::files::meta::claims::Area;
 use crate::files::meta::locks::{Change, Locks};
 use crate::files::path::DavPath;
+use crate::files::share::checksum::Checksum;
 use crate::files::share::upload::Upload;
 use crate::files::share::{Found, Kind, Share};
 
@@ -96,7 +98,7 @@ impl Dav {
             let why = "a part of a file cannot be written";
             return Err(Problem::Told(StatusCode::BAD_REQUEST, why));
         }
-        let modified = modified(&call)?;
+        let (modified, checksum) = (modified(&call), checksum(&call));
         let pass = self.gates.uploads.enter(&call.client.user).await;
         let _pass = pass.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
         let announced = body.announced();
@@ -107,7 +109,7 @@ impl Dav {
             }
             Received::Small(pieces)
         } else {
-            Received::Large(self.receive(&call, body, announced).await?)
+            Received::Large(self.receive(&call, body, announced, checksum.clone()).await?)
         };
         let (path, user) = (call.path.clone(), Arc::clone(&call.client.user));
         self.change(
@@ -115,22 +117,25 @@ impl Dav {
             vec![Area::one(&call.path)],
             move |dav, locks| {
                 let old = look(&dav.share, &call, locks)?;
-                let upload = match received {
+                let mut upload = match received {
                     Received::Large(kept) => kept.take()?,
                     Received::Small(mut pieces) => {
                         let mut upload = begin(&dav.share, &call.path)?;
+                        upload.expect(checksum);
                         upload.write(&pieces.take())?;
                         upload
                     }
                 };
-                if let Some(modified) = modified {
-                    upload.set_modified(modified)?;
+                let is_dated = modified.is_some_and(|modified| upload.set_modified(modified));
+                if !upload.is_as_expected()? {
+                    let why = "the contents are not what OC-Checksum says";
+                    return Err(Problem::Told(StatusCode::BAD_REQUEST, why));
                 }
                 let forgotten = old.is_none() && dav.meta.store().forget(&call.path);
                 let new = dav.share.finish_upload(upload, &call.path, old.as_ref())?;
-                Ok((old.is_some(), new, forgotten))
+                Ok((old.is_some(), new, is_dated, forgotten))
             },
-            move |dav, (replaced, new, forgotten)| async move {
+            move |dav, (replaced, new, is_dated, forgotten)| async move {
                 if forgotten {
                     dav.meta.changed().await?;
                 }
@@ -138,7 +143,7 @@ impl Dav {
                 let mut response = empty(status);
                 let headers = response.headers_mut();
                 headers.insert("etag", value(&new.etag()));
-                if modified.is_some() {
+                if is_dated {
                     headers.insert("x-oc-mtime", HeaderValue::from_static("accepted"));
                 }
                 if !replaced {
@@ -156,13 +161,15 @@ impl Dav {
         call: &Call,
         body: &mut RequestBody,
         announced: Option<u64>,
+        checksum: Option<Checksum>,
     ) -> Result<Kept, Problem> {
         // Nobody is to send gigabytes for nothing. It is decided when they are there.
         let locks = self.meta.read(|state| Arc::clone(&state.locks)).await?;
         let (dav, call) = (self.clone(), call.clone());
         let begin = move || {
             look(&dav.share, &call, &locks)?;
-            let upload = begin(&dav.share, &call.path)?;
+            let mut upload = begin(&dav.share, &call.path)?;
+            upload.expect(checksum);
             announced.map_or(Ok(()), |len| upload.reserve(len))?;
             Ok::<_, Problem>(Kept { upload: Some(upload), handle: dav.handle.clone() })
         };
@@ -222,11 +229,14 @@ fn begin(share: &Share, path: &DavPath) -> Result<Upload, Problem> {
     })
 }
 
-/// When the file was modified, as clients say that know ownCloud's way to say so: in seconds since 1970.
-fn modified(call: &Call) -> Result<Option<SystemTime>, Problem> {
-    let Some(field) = call.field("x-oc-mtime")? else { return Ok(None) };
-    let seconds = field.split('.').next().unwrap_or_default().parse();
-    let bad = |_| Problem::Told(StatusCode::BAD_REQUEST, "X-OC-Mtime is a number of seconds");
-    let seconds: u32 = seconds.map_err(bad)?;
-    Ok(Some(UNIX_EPOCH + Duration::from_secs(seconds.into())))
+/// When the file was modified, as clients say that know ownCloud's way to say so: in seconds since 1970. It is a hint: one that
+/// cannot be read is not taken, and no reason to refuse the file.
+fn modified(call: &Call) -> Option<SystemTime> {
+    let field = call.headers.get("x-oc-mtime")?.to_str().ok()?.trim();
+    field.split('.').next().unwrap_or_default().parse().ok().map(date::of_seconds)
+}
+
+/// What the contents come to, as the same clients say. One of a kind that is not known here cannot be checked.
+fn checksum(call: &Call) -> Option<Checksum> {
+    Checksum::parse(call.headers.get("oc-checksum")?.to_str().ok()?)
 }

@@ -56,12 +56,14 @@ impl Dav {
         if call.path.is_root() {
             return Err(StatusCode::FORBIDDEN.into());
         }
-        if !matches!(call.depth()?, None | Some(DepthField::Infinity)) {
-            return Err(StatusCode::BAD_REQUEST.into());
-        }
+        let is_whole = matches!(call.depth()?, None | Some(DepthField::Infinity));
         let (path, user) = (call.path.clone(), Arc::clone(&call.client.user));
         let delete = move |dav: &Dav, locks: &Arc<Locks>| {
-            let found = shown(&dav.share, &call.path)?;
+            let found = shown(&dav.share, &call)?;
+            // There is nothing below a file, whatever the depth.
+            if found.is_folder() && !is_whole {
+                return Err(StatusCode::BAD_REQUEST.into());
+            }
             call.check(&dav.share, locks, Some(&found), &[Change::Existence(call.path.clone())])?;
             let intent = Intent::Delete { path: call.path.clone(), inode: found.inode };
             // A store that is full is no reason not to make room; what is left in it is forgotten as soon as that can be written down.
@@ -86,7 +88,7 @@ impl Dav {
 
     /// COPY and MOVE.
     pub(super) async fn transfer(&self, call: Call) -> Outcome {
-        let to = call.destination()?;
+        let (to, to_folder) = call.destination()?;
         let (is_move, depth, overwrite) =
             (call.method.as_str() == "MOVE", call.depth()?, call.overwrites()?);
         if to.is_private() {
@@ -96,16 +98,23 @@ impl Dav {
         if to.is_within(&call.path) || call.path.is_within(&to) {
             return Err(StatusCode::FORBIDDEN.into());
         }
-        let deep = match depth {
-            None | Some(DepthField::Infinity) => true,
-            Some(DepthField::Zero) if !is_move => false,
-            _ => return Err(StatusCode::BAD_REQUEST.into()),
-        };
+        let deep = matches!(depth, None | Some(DepthField::Infinity));
+        // Without its members a folder is copied, and nothing else is done to it.
+        let is_whole = deep || (depth == Some(DepthField::Zero) && !is_move);
         let (from, target, user) = (call.path.clone(), to.clone(), Arc::clone(&call.client.user));
         let areas = vec![Area::all(&from), Area::all(&to)];
         let transfer = move |dav: &Dav, locks: &Arc<Locks>| {
-            let found = shown(&dav.share, &call.path)?;
+            let found = shown(&dav.share, &call)?;
+            if found.is_folder() && !is_whole {
+                return Err(StatusCode::BAD_REQUEST.into());
+            }
             let replaced = dav.share.look_for(&to)?;
+            // A folder that is there may be replaced by a file, under its own name.
+            let names_folder = replaced.as_ref().is_some_and(Found::is_folder);
+            if to_folder && !names_folder && !found.is_folder() {
+                let why = "the name of a file does not end with a slash";
+                return Err(Problem::Told(StatusCode::CONFLICT, why));
+            }
             if replaced.is_some_and(|old| old.kind == Kind::Hidden) {
                 return Err(StatusCode::FORBIDDEN.into());
             }
@@ -251,9 +260,10 @@ impl Dav {
     }
 }
 
-/// What is at a path, if it is shown.
-pub(super) fn shown(share: &Share, path: &DavPath) -> Result<Found, Problem> {
-    let found = share.look(path)?;
+/// What is at the path of a request, if it is shown.
+pub(super) fn shown(share: &Share, call: &Call) -> Result<Found, Problem> {
+    let found = share.look(&call.path)?;
+    call.check_kind(Some(&found))?;
     match found.kind {
         Kind::Hidden => Err(StatusCode::NOT_FOUND.into()),
         _ => Ok(found),

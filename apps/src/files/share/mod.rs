@@ -2,6 +2,7 @@
 //!
 //! * [`mod@self`]: looking, opening, and the server's own corner, [`PRIVATE`](super::path::PRIVATE).
 //! * [`upload`]: files that are being written.
+//! * [`checksum`]: what contents come to. [`attributes`]: times and rights that are set.
 //! * [`walk`]: folders, member by member.
 //! * [`change`]: making, moving, replacing, deleting. [`copy`]: copies. [`remove`]: taking apart.
 //!
@@ -11,7 +12,9 @@
 //!
 //! All of it blocks, so it runs beside the workers, but for what is read with [`How::Cached`].
 
+pub(super) mod attributes;
 pub(super) mod change;
+pub(super) mod checksum;
 pub(super) mod copy;
 pub(super) mod remove;
 pub(super) mod upload;
@@ -24,6 +27,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustix::fs::{
     AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Stat, StatxFlags,
@@ -32,8 +36,8 @@ use rustix::io::Errno;
 
 use self::remove::Trash;
 use super::path::{DavPath, PRIVATE};
-use crate::common::cached;
 use crate::common::version::Version;
+use crate::common::{cached, date};
 
 /// See the module.
 #[derive(Debug)]
@@ -44,8 +48,8 @@ pub(super) struct Share {
     /// In the server's own corner: what is being made, and what is to be deleted.
     uploads: Arc<OwnedFd>,
     trash: Arc<OwnedFd>,
-    /// Held as long as the folder is served, so that it is by one server only.
-    _lock: File,
+    /// Held as long as the folder is served, so that it is by one server only. `None`: nothing in it can be changed.
+    lock: Option<File>,
     mount: Mount,
     /// Its file system keeps everything in memory.
     in_memory: bool,
@@ -73,6 +77,8 @@ pub(super) struct Found {
     /// Names that it has.
     links: u64,
     mode: u32,
+    /// When it was last read, in seconds since 1970.
+    accessed: i64,
 }
 
 impl Found {
@@ -88,12 +94,21 @@ impl Found {
             inode: stat.st_ino,
             links: stat.st_nlink,
             mode: stat.st_mode,
+            accessed: stat.st_atime,
         }
     }
 
     /// Is it the same thing under another name?
     pub(super) fn is_same_as(&self, other: &Found) -> bool {
         self.inode == other.inode && self.version.device == other.version.device
+    }
+
+    pub(super) fn is_executable(&self) -> bool {
+        self.mode & 0o111 != 0
+    }
+
+    pub(super) fn accessed_time(&self) -> SystemTime {
+        date::of_seconds(self.accessed)
     }
 
     pub(super) fn is_folder(&self) -> bool {
@@ -120,7 +135,10 @@ impl Share {
     pub(super) fn open(folder: &Path, sync: bool) -> io::Result<Share> {
         let real = folder.canonicalize()?;
         let root = rustix::fs::openat(CWD, &real, FOLDER, Mode::empty())?;
-        let private = make_folder(&root, OsStr::from_bytes(PRIVATE))?;
+        let private = match make_folder(&root, OsStr::from_bytes(PRIVATE)) {
+            Err(error) if is_read_only(&error) => return Share::open_read_only(root, real),
+            private => private?,
+        };
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let lock =
             File::from(rustix::fs::openat(&private, "lock", flags, Mode::RUSR | Mode::WUSR)?);
@@ -142,12 +160,34 @@ impl Share {
             real,
             uploads,
             trash,
-            _lock: lock,
+            lock: Some(lock),
             mount,
             in_memory,
             corner_by_inode,
             sync,
         })
+    }
+
+    /// A folder in which nothing can be made, not even the server's corner.
+    fn open_read_only(root: OwnedFd, real: PathBuf) -> io::Result<Share> {
+        let nowhere = Arc::new(root.try_clone()?);
+        let (mount, in_memory) = (Mount::of(&root)?, cached::is_in_memory(&root));
+        Ok(Share {
+            root,
+            real,
+            uploads: Arc::clone(&nowhere),
+            trash: nowhere,
+            lock: None,
+            mount,
+            in_memory,
+            corner_by_inode: None,
+            sync: false,
+        })
+    }
+
+    /// Can nothing in it be changed?
+    pub(super) fn is_read_only(&self) -> bool {
+        self.lock.is_none()
     }
 
     /// The server's corner, for files of its own.
@@ -278,6 +318,11 @@ fn relative(path: &DavPath) -> &Path {
         b"" => Path::new("."),
         bytes => Path::new(OsStr::from_bytes(bytes)),
     }
+}
+
+/// Is it a place where nothing can be made? One may still look.
+fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
 }
 
 fn make_folder(at: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {

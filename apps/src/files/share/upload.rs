@@ -10,7 +10,9 @@ use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps};
 
+use super::checksum::{self, Checksum, Hasher};
 use super::{Found, Kind, Mount, Share, fresh_name, hidden_name, look_at};
+use crate::common::date;
 use crate::files::path::DavPath;
 
 /// Bytes of a disk that are not reserved before they come.
@@ -23,6 +25,8 @@ pub(in crate::files) struct Upload {
     folder: Arc<OwnedFd>,
     name: OsString,
     placed: bool,
+    /// If the client has said what the contents come to.
+    hasher: Option<Box<Hasher>>,
 }
 
 impl Share {
@@ -33,7 +37,7 @@ impl Share {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o666);
         let file = File::from(rustix::fs::openat(&folder, &name, flags, mode)?);
-        Ok(Upload { file, folder, name, placed: false })
+        Ok(Upload { file, folder, name, placed: false, hasher: None })
     }
 
     /// Where something can be made that is renamed into `parent` later: in the corner, if that is on the same file system, or else in
@@ -105,8 +109,25 @@ pub(super) fn rename_to_nothing(
 }
 
 impl Upload {
+    /// Has the contents checked; before the first of them.
+    pub(in crate::files) fn expect(&mut self, checksum: Option<Checksum>) {
+        self.hasher = checksum.map(Hasher::new).map(Box::new);
+    }
+
+    /// All is written: are the contents what was expected? Their checksum is kept, so all that is set of the file is set before.
+    pub(in crate::files) fn is_as_expected(&mut self) -> io::Result<bool> {
+        let Some(hasher) = self.hasher.take() else { return Ok(true) };
+        let Some(sha1) = hasher.finish() else { return Ok(false) };
+        let found = Found::of(&rustix::fs::fstat(&self.file)?);
+        checksum::keep(&self.file, &found, &sha1);
+        Ok(true)
+    }
+
     /// Appends.
     pub(in crate::files) fn write(&mut self, pieces: &[bytes::Bytes]) -> io::Result<()> {
+        if let Some(hasher) = &mut self.hasher {
+            pieces.iter().for_each(|piece| hasher.update(piece));
+        }
         let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
         let mut rest = &mut slices[..];
         while !rest.is_empty() {
@@ -140,9 +161,10 @@ impl Upload {
         }
     }
 
-    /// Says when it was modified.
-    pub(in crate::files) fn set_modified(&self, time: SystemTime) -> io::Result<()> {
-        self.file.set_modified(time)
+    /// Says when it was modified; false: that cannot be kept.
+    pub(in crate::files) fn set_modified(&self, time: SystemTime) -> bool {
+        let set = self.file.set_modified(time).and_then(|()| self.file.metadata()?.modified());
+        set.is_ok_and(|set| date::seconds(set) == date::seconds(time))
     }
 }
 

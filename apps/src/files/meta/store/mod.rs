@@ -75,7 +75,8 @@ type Result<T> = std::result::Result<T, StoreError>;
 /// After an error of the disk redb does nothing any more. Then the store is [broken](Self::is_broken), and has to be reopened.
 #[derive(Debug)]
 pub(in crate::files) struct Store {
-    file: PathBuf,
+    /// `None`: it is in memory, as nothing can be written.
+    file: Option<PathBuf>,
     db: RwLock<Option<Database>>,
     /// One for each time that it was opened: a view of before says nothing of what is now.
     broken: ArcSwap<AtomicBool>,
@@ -100,7 +101,14 @@ impl Store {
     pub(in crate::files) fn open(file: &Path) -> Result<Store> {
         let db = RwLock::new(Some(open(file)?));
         let (broken, unsettled) = (ArcSwap::default(), Mutex::default());
-        Ok(Store { file: file.to_owned(), db, broken, unsettled })
+        Ok(Store { file: Some(file.to_owned()), db, broken, unsettled })
+    }
+
+    /// One that holds nothing, for a folder that cannot be changed.
+    pub(in crate::files) fn in_memory() -> Result<Store> {
+        let db = RwLock::new(Some(in_memory()?));
+        let (broken, unsettled) = (ArcSwap::default(), Mutex::default());
+        Ok(Store { file: None, db, broken, unsettled })
     }
 
     fn with<T>(&self, f: impl FnOnce(&Database) -> Result<T>) -> Result<T> {
@@ -153,7 +161,10 @@ impl Store {
             return Ok(());
         }
         *db = None;
-        let opened = open(&self.file)?;
+        let opened = match &self.file {
+            Some(file) => open(file)?,
+            None => in_memory()?,
+        };
         // Nobody uses it before it knows what has happened meanwhile.
         let mut unsettled = self.unsettled();
         tables::catch_up(&opened, &unsettled)?;
@@ -251,7 +262,14 @@ fn open(file: &Path) -> Result<Database> {
     }
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE);
-    let db = builder.create(file)?;
+    with_tables(builder.create(file)?)
+}
+
+fn in_memory() -> Result<Database> {
+    with_tables(Database::builder().create_with_backend(redb::backends::InMemoryBackend::new())?)
+}
+
+fn with_tables(db: Database) -> Result<Database> {
     let txn = db.begin_write()?;
     txn.open_table(PROPERTIES)?;
     txn.open_table(INTENTS)?;
