@@ -275,7 +275,7 @@ fn n9_tokens_without_brackets() {
     fs::write(place.path("f"), "x").unwrap();
     let server = place.serve();
     let mut client = server.client();
-    let mut lock = |client: &mut crate::server::Client| {
+    let lock = |client: &mut crate::server::Client| {
         let response = client.request("LOCK", "/f", "", LOCKINFO.as_bytes());
         assert_eq!(response.status, 200, "{}", response.text());
         response.field("lock-token").unwrap().trim_matches(['<', '>']).to_owned()
