@@ -103,6 +103,11 @@ pub(crate) fn encode(relative: &[u8]) -> impl std::fmt::Display {
     percent_encode(relative, PLAIN)
 }
 
+/// A name as it stands in a field (RFC 8187): nothing but letters and digits stays as it is.
+pub(crate) fn encode_component(name: &[u8]) -> impl std::fmt::Display {
+    percent_encode(name, NON_ALPHANUMERIC)
+}
+
 /// The path of a folder as a redirect names it. It begins with exactly one slash, so it never names
 /// another host.
 pub(crate) fn folder_location(relative: &[u8], query: Option<&str>) -> String {

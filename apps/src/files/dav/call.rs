@@ -22,6 +22,8 @@ pub(in crate::files) struct Call {
     pub(super) path: DavPath,
     /// Did its URL end with a slash?
     pub(super) is_folder: bool,
+    /// A folder is wanted as one file.
+    pub(super) wants_zip: bool,
     pub(super) headers: HeaderMap,
     /// Host and port that it was sent to; more than one, if a proxy says so. None: it is not known.
     hosts: Vec<String>,
@@ -66,6 +68,7 @@ impl Call {
             method: head.method.clone(),
             path,
             is_folder,
+            wants_zip: head.uri.query() == Some("zip"),
             headers: head.headers.clone(),
             hosts: hosts(head),
             names: Arc::clone(names),

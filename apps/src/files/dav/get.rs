@@ -1,26 +1,20 @@
-//! GET and HEAD: contents of files, whole or in part; a page with the members of a folder.
+//! GET and HEAD: contents of files, whole or in part.
 
-use std::fmt::Write;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
-use super::body::{Body, FileBody, Pieces};
+use super::body::{Body, FileBody};
 use super::call::Call;
 use super::problem::Outcome;
 use super::{Dav, empty, is_head, value};
 use crate::common::conditions::{self, Part, Validators, Verdict};
 use crate::common::{cached, date, media_type};
 use crate::files::path::DavPath;
-use crate::files::share::walk::{Depth, Walk};
-use crate::files::share::{Found, How, Kind, Share};
-
-/// Bytes of a page that are made at once.
-const PIECE: usize = 32 * 1024;
+use crate::files::share::{Found, How, Kind};
 
 impl Dav {
     pub(super) async fn get(&self, call: Call) -> Outcome {
@@ -128,99 +122,17 @@ impl Dav {
         let shown = date::format(modified.min(SystemTime::now()));
         headers.insert(header::LAST_MODIFIED, value(&shown));
         headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        harmless(headers);
+        harmless(headers, kind);
         response
     }
-
-    /// A page with links to the members of a folder.
-    async fn page(&self, call: &Call) -> Outcome {
-        if !call.is_folder {
-            let mut response = empty(StatusCode::MOVED_PERMANENTLY);
-            response.headers_mut().insert(header::LOCATION, value(&call.path.href(true)));
-            return Ok(response);
-        }
-        let (share, path) = (Arc::clone(&self.share), call.path.clone());
-        let body = if is_head(call) {
-            Body::Empty
-        } else {
-            let walk = move || share.walk(&path, Depth::Members).map(|walk| (share, walk));
-            let (share, walk) = self.handle.offload(walk).await??;
-            let page = Page { share, walk: Some(walk), folder: call.path.clone(), begun: false };
-            Body::pieces(&self.handle, page)
-        };
-        let mut response = Response::new(body);
-        let headers = response.headers_mut();
-        let kind = HeaderValue::from_static("text/html; charset=utf-8");
-        headers.insert(header::CONTENT_TYPE, kind);
-        harmless(headers);
-        Ok(response)
-    }
 }
 
-/// A browser is not to run what somebody has put here with the rights of who looks at it.
-fn harmless(headers: &mut http::HeaderMap) {
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+/// A browser is not to run what somebody has put here with the rights of who looks at it. (Of the other page, with the members of a
+/// folder, see [`page`](super::page).) What shows PDF runs it in a sandbox of its own, and in no other.
+fn harmless(headers: &mut http::HeaderMap, kind: &str) {
+    if kind != "application/pdf" {
+        let policy = HeaderValue::from_static("sandbox allow-downloads");
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-}
-
-struct Page {
-    share: Arc<Share>,
-    /// `None`: all is said.
-    walk: Option<Walk>,
-    folder: DavPath,
-    begun: bool,
-}
-
-impl Pieces for Page {
-    fn next(&mut self) -> io::Result<Option<Bytes>> {
-        let Some(walk) = &mut self.walk else { return Ok(None) };
-        let mut out = String::new();
-        if !self.begun {
-            self.begun = true;
-            begin(&mut out, &self.folder);
-        }
-        while out.len() < PIECE {
-            match walk.next(&self.share) {
-                Some((path, found)) => line(&mut out, &path, &found),
-                None => {
-                    out.push_str("</table>\n");
-                    self.walk = None;
-                    break;
-                }
-            }
-        }
-        Ok(Some(out.into()))
-    }
-}
-
-fn begin(out: &mut String, folder: &DavPath) {
-    let name = escaped(&String::from_utf8_lossy(folder.as_bytes()));
-    let _ = writeln!(
-        out,
-        "<!DOCTYPE html>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n\
-         <title>/{name}</title>\n<style>body {{ font: 16px sans-serif; margin: 2em }} td {{ padding: 0.1em 1em 0.1em 0 }} \
-         td + td {{ text-align: right }}</style>\n<h1>/{name}</h1>\n<table>"
-    );
-    if let Some(parent) = folder.parent() {
-        let _ = writeln!(out, "<tr><td><a href=\"{}\">..</a>", escaped(&parent.href(true)));
-    }
-}
-
-fn line(out: &mut String, path: &DavPath, found: &Found) {
-    let is_folder = found.is_folder();
-    let mut name = escaped(&String::from_utf8_lossy(path.name()));
-    if is_folder {
-        name.push('/');
-    }
-    let href = escaped(&path.href(is_folder));
-    let modified = date::format(found.version.modified_time());
-    let _ = write!(out, "<tr><td><a href=\"{href}\">{name}</a><td>");
-    if !is_folder {
-        let _ = write!(out, "{}", found.version.size);
-    }
-    let _ = writeln!(out, "<td>{modified}");
-}
-
-fn escaped(text: &str) -> String {
-    quick_xml::escape::escape(text).into_owned()
 }

@@ -1,7 +1,7 @@
 //! WebDAV (RFC 4918), classes 1, 2 and 3: which response a request gets.
 //!
 //! * [`call`]: what a request says; conditions. [`if_header`]: the If field.
-//! * [`get`], [`put`]: contents.
+//! * [`get`], [`put`]: contents. [`page`]: a folder in a browser.
 //! * [`tree`]: MKCOL, DELETE, COPY, MOVE. [`reaper`]: what is deleted is taken apart.
 //! * [`propfind`], [`proppatch`]: properties; [`live`]: those with an effect. [`xml`]: documents.
 //! * [`lock`]: LOCK, UNLOCK.
@@ -16,6 +16,7 @@ mod get;
 mod if_header;
 mod live;
 mod lock;
+mod page;
 pub(super) mod problem;
 mod propfind;
 mod proppatch;

@@ -1,0 +1,263 @@
+//! The page of a folder, for browsers: its members, sorted; uploads, new folders, and all of it as a zip.
+//!
+//! What the page may do is said by a policy of its own: its one script and its one style, by their hashes, and requests to this
+//! server. What strangers have put into the folder has another policy; see [`get`](super::get).
+
+mod order;
+mod zip;
+
+use std::fmt::Write;
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+
+use self::zip::Zip;
+use super::body::{Body, Pieces};
+use super::call::Call;
+use super::problem::Outcome;
+use super::{Dav, empty, is_head, value};
+use crate::common::date;
+use crate::files::path::DavPath;
+use crate::files::share::walk::{Depth, Walk};
+use crate::files::share::{Found, Share};
+
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+/// Bytes of a page that are made at once.
+const PIECE: usize = 32 * 1024;
+
+/// Members that are sorted, at most; more follow in no order.
+const MOST_SORTED: usize = 100_000;
+
+impl Dav {
+    /// A page with links to the members of a folder; or the folder as a zip.
+    pub(super) async fn page(&self, call: &Call) -> Outcome {
+        if !call.is_folder {
+            let mut response = empty(StatusCode::MOVED_PERMANENTLY);
+            response.headers_mut().insert(header::LOCATION, value(&call.path.href(true)));
+            return Ok(response);
+        }
+        let body = match is_head(call) {
+            true => Body::Empty,
+            false => {
+                let (share, call) = (Arc::clone(&self.share), call.clone());
+                let handle = self.handle.clone();
+                let begin = move || match call.wants_zip {
+                    true => Zip::begin(share, &call.path).map(|zip| Body::pieces(&handle, zip)),
+                    false => Page::begin(share, &call).map(|page| Body::pieces(&handle, page)),
+                };
+                self.handle.offload(begin).await??
+            }
+        };
+        let mut response = Response::new(body);
+        let headers = response.headers_mut();
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        if call.wants_zip {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/zip"));
+            headers.insert(header::CONTENT_DISPOSITION, value(&zip::disposition(&call.path)));
+        } else {
+            let kind = HeaderValue::from_static("text/html; charset=utf-8");
+            headers.insert(header::CONTENT_TYPE, kind);
+            headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy()));
+            headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        }
+        Ok(response)
+    }
+}
+
+/// What the page may do.
+fn policy() -> &'static str {
+    static POLICY: OnceLock<String> = OnceLock::new();
+    POLICY.get_or_init(|| {
+        let hash = |text: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)));
+        format!(
+            "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; img-src data:; \
+             base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            hash(SCRIPT),
+            hash(STYLE)
+        )
+    })
+}
+
+struct Page {
+    share: Arc<Share>,
+    folder: DavPath,
+    /// May whoever looks at it change something?
+    is_writable: bool,
+    sorted: std::vec::IntoIter<(DavPath, Found)>,
+    /// What comes behind them. `None`: all is said.
+    walk: Option<Walk>,
+    begun: bool,
+    is_empty: bool,
+}
+
+impl Page {
+    fn begin(share: Arc<Share>, call: &Call) -> io::Result<Page> {
+        let mut walk = share.walk(&call.path, Depth::Members)?;
+        let mut all: Vec<(DavPath, Found)> = Vec::new();
+        while all.len() < MOST_SORTED
+            && let Some(member) = walk.next(&share)
+        {
+            all.push(member);
+        }
+        order::sort(&mut all);
+        Ok(Page {
+            share,
+            folder: call.path.clone(),
+            is_writable: !call.read_only,
+            is_empty: all.is_empty(),
+            sorted: all.into_iter(),
+            walk: Some(walk),
+            begun: false,
+        })
+    }
+}
+
+impl Pieces for Page {
+    fn next(&mut self) -> io::Result<Option<Bytes>> {
+        let Some(walk) = &mut self.walk else { return Ok(None) };
+        let mut out = String::new();
+        if !self.begun {
+            self.begun = true;
+            begin(&mut out, &self.folder, self.is_writable);
+        }
+        while out.len() < PIECE {
+            match self.sorted.next().or_else(|| walk.next(&self.share)) {
+                Some((path, found)) => line(&mut out, &path, &found),
+                None => {
+                    if self.is_empty {
+                        out.push_str(
+                            "<tr><td class=\"none\">Nothing is in this folder.</td></tr>\n",
+                        );
+                    }
+                    let _ = write!(out, "</tbody></table></main>\n<script>{SCRIPT}</script>\n");
+                    out.push_str("</body></html>\n");
+                    self.walk = None;
+                    break;
+                }
+            }
+        }
+        Ok(Some(out.into()))
+    }
+}
+
+fn begin(out: &mut String, folder: &DavPath, is_writable: bool) {
+    let shown = String::from_utf8_lossy(folder.as_bytes());
+    let _ = write!(
+        out,
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>/{}</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>{STYLE}</style></head>\n<body><main>\n<h1>",
+        escaped(&shown)
+    );
+    // The way here, each part a link.
+    let mut way: Vec<DavPath> = folder.upwards().collect();
+    way.reverse();
+    for part in &way {
+        let (href, name) = (escaped(&part.href(true)), String::from_utf8_lossy(part.name()));
+        let name = if part.is_root() { "Files".into() } else { escaped(&name) };
+        let slash = if part.is_root() { "" } else { " / " };
+        let _ = write!(out, "{slash}<a href=\"{href}\">{name}</a>");
+    }
+    out.push_str("</h1>\n<p class=\"actions\">");
+    if is_writable {
+        out.push_str(
+            "<input type=\"file\" id=\"files\" multiple hidden>\
+             <button id=\"upload\" hidden>Upload files</button>\
+             <button id=\"folder\" hidden>New folder</button>",
+        );
+    }
+    out.push_str("<a id=\"zip\" href=\"?zip\" download>Download as zip</a>");
+    if is_writable {
+        out.push_str(
+            "<span id=\"hint\" class=\"none\" hidden>or drop files and folders here</span>",
+        );
+    }
+    out.push_str("</p>\n");
+    out.push_str(
+        "<p id=\"state\" role=\"status\"></p>\n<table><thead><tr><th>Name</th><th class=\"size\">Size</th>\
+         <th class=\"time\">Modified</th></tr></thead><tbody>\n",
+    );
+    if let Some(parent) = folder.parent() {
+        let href = escaped(&parent.href(true));
+        let _ = writeln!(
+            out,
+            "<tr><td><a class=\"folder\" href=\"{href}\">..</a></td><td class=\"size\"></td><td class=\"time\"></td></tr>"
+        );
+    }
+}
+
+fn line(out: &mut String, path: &DavPath, found: &Found) {
+    let is_folder = found.is_folder();
+    let name = escaped(&String::from_utf8_lossy(path.name()));
+    let href = escaped(&path.href(is_folder));
+    let (class, slash) = if is_folder { (" class=\"folder\"", "/") } else { ("", "") };
+    let size = if is_folder { String::new() } else { size(found.version.size) };
+    let _ = write!(
+        out,
+        "<tr><td><a{class} href=\"{href}\" data-name=\"{name}\">{name}{slash}</a></td><td class=\"size\">{size}</td>"
+    );
+    let modified = date::seconds(found.version.modified_time());
+    if let Ok(t) = OffsetDateTime::from_unix_timestamp(modified) {
+        let (year, month, day) = (t.year(), u8::from(t.month()), t.day());
+        let (hour, minute, second) = t.to_hms();
+        let day = format!("{year:04}-{month:02}-{day:02}");
+        let _ = write!(
+            out,
+            "<td class=\"time\"><time datetime=\"{day}T{hour:02}:{minute:02}:{second:02}Z\">\
+             {day} {hour:02}:{minute:02}</time></td>"
+        );
+    }
+    out.push_str("</tr>\n");
+}
+
+/// A size as people read it: three digits and a unit, by thousands.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    if bytes < 1_000 {
+        return format!("{bytes} B");
+    }
+    let mut unit = 0;
+    let mut scaled = bytes as f64 / 1_000.0;
+    // What would be rounded up to a thousand is one of the next unit.
+    while scaled >= 999.5 && unit + 1 < UNITS.len() {
+        scaled /= 1_000.0;
+        unit += 1;
+    }
+    let unit = UNITS[unit];
+    if scaled < 9.95 { format!("{scaled:.1} {unit}") } else { format!("{scaled:.0} {unit}") }
+}
+
+fn escaped(text: &str) -> String {
+    quick_xml::escape::escape(text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_for_people() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "1.0 kB"),
+            (1_234, "1.2 kB"),
+            (12_345, "12 kB"),
+            (999_499, "999 kB"),
+            (999_500, "1.0 MB"),
+            (1_500_000_000, "1.5 GB"),
+            (u64::MAX, "18 EB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}

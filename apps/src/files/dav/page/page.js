@@ -1,0 +1,111 @@
+// Uploads by picking and by dropping, new folders, and times as people near here tell them.
+'use strict';
+const $ = id => document.getElementById(id);
+const state = text => { $('state').textContent = text; };
+const names = new Set([...document.querySelectorAll('td a')].map(a => a.dataset.name));
+
+for (const time of document.querySelectorAll('time')) {
+  const at = new Date(time.dateTime);
+  time.title = at.toString();
+  time.textContent = at.toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
+}
+
+function send(method, path, body, fields, progress) {
+  return new Promise((done, failed) => {
+    const request = new XMLHttpRequest();
+    request.open(method, path);
+    for (const [name, value] of Object.entries(fields || {})) request.setRequestHeader(name, value);
+    request.upload.onprogress = event => progress && event.lengthComputable && progress(event.loaded / event.total);
+    request.onload = () => request.status < 300 ? done(request.status)
+      : failed(Object.assign(new Error(request.responseText.trim() || request.statusText), { status: request.status }));
+    request.onerror = () => failed(new Error('the connection was lost'));
+    request.send(body || null);
+  });
+}
+
+const url = path => path.map(encodeURIComponent).join('/');
+
+async function put(path, file) {
+  const shown = path.join('/');
+  const percent = share => state(`${shown}: ${Math.floor(share * 100)} %`);
+  percent(0);
+  await send('PUT', url(path), file, { 'X-OC-Mtime': String(Math.floor(file.lastModified / 1000)) }, percent);
+}
+
+async function makeFolder(path) {
+  try {
+    await send('MKCOL', url(path));
+  } catch (error) {
+    // It is there already.
+    if (error.status !== 405) throw error;
+  }
+}
+
+// All files below what was dropped, each with its path; folders come before what is in them.
+async function* below(entry, path) {
+  const at = [...path, entry.name];
+  if (entry.isFile) {
+    yield { path: at, file: await new Promise((done, failed) => entry.file(done, failed)) };
+    return;
+  }
+  yield { path: at };
+  const reader = entry.createReader();
+  for (;;) {
+    const some = await new Promise((done, failed) => reader.readEntries(done, failed));
+    if (!some.length) return;
+    for (const one of some) yield* below(one, at);
+  }
+}
+
+async function upload(things) {
+  const errors = [];
+  let count = 0;
+  for await (const { path, file } of things) {
+    try {
+      if (path.length === 1 && file && names.has(path[0]) && !confirm(`Replace ${path[0]}?`)) continue;
+      await (file ? put(path, file) : makeFolder(path));
+      count += 1;
+    } catch (error) {
+      errors.push(`${path.join('/')}: ${error.message}`);
+    }
+  }
+  if (errors.length) return state('Not uploaded:\n' + errors.join('\n'));
+  if (count) location.reload();
+}
+
+async function* picked(files) {
+  for (const file of files) yield { path: [file.name], file };
+}
+
+async function* dropped(entries) {
+  for (const entry of entries) yield* below(entry, []);
+}
+
+if ($('upload')) {
+  $('upload').hidden = $('folder').hidden = $('hint').hidden = false;
+  $('upload').onclick = () => $('files').click();
+  $('files').onchange = () => upload(picked([...$('files').files]));
+  $('folder').onclick = async () => {
+    const name = prompt('Name of the new folder');
+    if (!name) return;
+    try {
+      await send('MKCOL', url([name]));
+      location.reload();
+    } catch (error) {
+      state(`${name}: ${error.status === 405 ? 'there is one already' : error.message}`);
+    }
+  };
+  let depth = 0;
+  const over = by => { depth += by; document.body.classList.toggle('drop', depth > 0); };
+  addEventListener('dragenter', () => over(1));
+  addEventListener('dragleave', () => over(-1));
+  addEventListener('dragover', event => event.preventDefault());
+  addEventListener('drop', event => {
+    event.preventDefault();
+    over(-depth);
+    // They are good only until this returns.
+    const entries = [...event.dataTransfer.items].map(item => item.webkitGetAsEntry?.()).filter(Boolean);
+    const files = [...event.dataTransfer.files];
+    upload(entries.length ? dropped(entries) : picked(files));
+  });
+}
