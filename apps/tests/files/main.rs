@@ -5,6 +5,7 @@ mod contents;
 mod crash;
 mod locks;
 mod login;
+mod more_clients;
 mod properties;
 mod protocol;
 mod robust;

@@ -183,14 +183,14 @@ fn begin(out: &mut String, folder: &DavPath, is_writable: bool) {
     }
     out.push_str("</p>\n");
     out.push_str(
-        "<p id=\"state\" role=\"status\"></p>\n<table><thead><tr><th>Name</th><th class=\"size\">Size</th>\
-         <th class=\"time\">Modified</th></tr></thead><tbody>\n",
+        "<p id=\"state\" role=\"status\"></p>\n<table><thead><tr><th>Name</th><th class=\"time\">Modified</th>\
+         <th class=\"size\">Size</th></tr></thead><tbody>\n",
     );
     if let Some(parent) = folder.parent() {
         let href = escaped(&parent.href(true));
         let _ = writeln!(
             out,
-            "<tr><td><a class=\"folder\" href=\"{href}\">..</a></td><td class=\"size\"></td><td class=\"time\"></td></tr>"
+            "<tr><td><a class=\"folder\" href=\"{href}\">..</a></td><td class=\"time\"></td><td class=\"size\"></td></tr>"
         );
     }
 }
@@ -200,10 +200,9 @@ fn line(out: &mut String, path: &DavPath, found: &Found) {
     let name = escaped(&String::from_utf8_lossy(path.name()));
     let href = escaped(&path.href(is_folder));
     let (class, slash) = if is_folder { (" class=\"folder\"", "/") } else { ("", "") };
-    let size = if is_folder { String::new() } else { size(found.version.size) };
     let _ = write!(
         out,
-        "<tr><td><a{class} href=\"{href}\" data-name=\"{name}\">{name}{slash}</a></td><td class=\"size\">{size}</td>"
+        "<tr><td><a{class} href=\"{href}\" data-name=\"{name}\">{name}{slash}</a></td> "
     );
     let modified = date::seconds(found.version.modified_time());
     if let Ok(t) = OffsetDateTime::from_unix_timestamp(modified) {
@@ -213,9 +212,22 @@ fn line(out: &mut String, path: &DavPath, found: &Found) {
         let _ = write!(
             out,
             "<td class=\"time\"><time datetime=\"{day}T{hour:02}:{minute:02}:{second:02}Z\">\
-             {day} {hour:02}:{minute:02}</time></td>"
+             {day} {hour:02}:{minute:02}</time></td> "
         );
     }
+    // People see the short form. Programs that read such pages (lftp's `mirror` is one) take the text behind the
+    // time for the size, as Apache has it, and read no more of the file.
+    let bytes = found.version.size;
+    let _ = match is_folder {
+        true => write!(out, "<td class=\"size\"></td>"),
+        false => {
+            write!(
+                out,
+                "<td class=\"size\" data-size=\"{}\"><data>{bytes}</data></td>",
+                size(bytes)
+            )
+        }
+    };
     out.push_str("</tr>\n");
 }
 

@@ -1,0 +1,151 @@
+//! Further real clients: lftp, GNOME's gvfs, and a library of npm.
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::server::{PASSWORD, Place, USER, pattern};
+use crate::tool::{missing, tool};
+
+fn succeeded(output: &Output) -> String {
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}\n{err}");
+    out.into_owned()
+}
+
+#[test]
+fn lftp_copies_moves_and_deletes() {
+    let Some(mut lftp) = tool("lftp") else { return };
+    let (place, here) = (Place::new(), tempfile::tempdir().unwrap());
+    let server = place.serve();
+    let (local, back) = (here.path().join("local"), here.path().join("back"));
+    fs::create_dir_all(local.join("sub")).unwrap();
+    fs::write(local.join("one file"), pattern(100_000, 1)).unwrap();
+    fs::write(local.join("sub/two"), pattern(10, 2)).unwrap();
+    let script = here.path().join("script");
+    let commands = format!(
+        "set ssl:verify-certificate no\nset net:timeout 20\nset http:use-propfind yes\n\
+         open -u '{USER},{PASSWORD}' {}\nmirror -R '{}' tree\nmirror tree '{}'\nmkdir made\n\
+         put -O made '{}'\nmv 'made/one file' made/moved\ncat made/moved > /dev/null\n\
+         rm 'tree/one file'\nrm -r tree/sub\n",
+        server.url(),
+        local.display(),
+        back.display(),
+        local.join("one file").display(),
+    );
+    fs::write(&script, commands).unwrap();
+    succeeded(&lftp.env("HOME", here.path()).arg("-f").arg(&script).output().unwrap());
+    for name in ["one file", "sub/two"] {
+        assert!(
+            fs::read(back.join(name)).unwrap() == fs::read(local.join(name)).unwrap(),
+            "{name}"
+        );
+    }
+    assert!(fs::read(place.path("made/moved")).unwrap() == pattern(100_000, 1));
+    // A file is deleted, which it asks for with a depth of 0.
+    assert!(!place.path("tree/one file").exists() && !place.path("tree/sub").exists());
+    let time = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
+    let (kept, was) = (time(&place.path("made/moved")), time(&local.join("one file")));
+    assert!(was.duration_since(kept).is_ok_and(|d| d.as_secs() == 0), "the time comes along");
+}
+
+#[test]
+fn gvfs_mounts_without_a_desktop() {
+    let (Some(_), Some(mut session)) = (tool("gio"), tool("dbus-run-session")) else { return };
+    let (place, here) = (Place::new(), tempfile::tempdir().unwrap());
+    fs::write(place.path("a.txt"), "hello").unwrap();
+    let server = place.serve();
+    let url = format!("davs://{USER}@{}/", server.address);
+    fs::write(here.path().join("up"), "uploaded").unwrap();
+    // Yes to the certificate that nobody else has signed; then the password.
+    let script = format!(
+        "set -e\nprintf '1\\n{PASSWORD}\\n' | gio mount '{url}' > /dev/null\ngio cat '{url}a.txt'\n\
+         gio mkdir '{url}folder'\ngio copy up '{url}folder/with space'\n\
+         gio move '{url}a.txt' '{url}folder/b.txt'\ngio list '{url}folder'\n\
+         gio copy '{url}folder/with space' back\ngio remove '{url}folder/with space'\n\
+         gio mount -u '{url}'\n"
+    );
+    let output = session
+        .args(["--", "timeout", "60", "sh", "-c", &script])
+        .current_dir(here.path())
+        .env("HOME", here.path())
+        .env("XDG_RUNTIME_DIR", here.path())
+        .env("GVFS_DISABLE_FUSE", "1")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    if said.contains("not supported") && said.contains("Specified location") {
+        return missing("gvfs's part for WebDAV");
+    }
+    let out = succeeded(&output);
+    let mut lines: Vec<&str> = out.trim_start_matches("hello").lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["b.txt", "with space"], "{out}");
+    assert_eq!(fs::read(here.path().join("back")).unwrap(), b"uploaded");
+    assert_eq!(fs::read(place.path("folder/b.txt")).unwrap(), b"hello");
+    assert!(!place.path("a.txt").exists() && !place.path("folder/with space").exists());
+}
+
+#[test]
+fn the_webdav_library_of_npm_works_with_it() {
+    let (Some(mut npm), Some(mut node)) = (tool("npm"), tool("node")) else { return };
+    // Kept for the next time.
+    let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("npm");
+    if !package.join("node_modules/webdav/package.json").exists() {
+        fs::create_dir_all(&package).unwrap();
+        let arguments = ["install", "--silent", "--no-audit", "--no-fund", "webdav@5.8.0"];
+        let installed = npm.args(arguments).current_dir(&package).output().unwrap();
+        if !installed.status.success() {
+            return missing("npm's package webdav");
+        }
+    }
+    let place = Place::new();
+    let server = place.serve();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/files/webdav.mjs");
+    node.arg(script).arg(&package).args([&server.url(), USER, PASSWORD]);
+    succeeded(&node.env("NODE_NO_WARNINGS", "1").output().unwrap());
+    assert_eq!(place.folder.read_dir().unwrap().count(), 1, "only the server's corner is left");
+}
+
+/// rclone as it talks to ownCloud: with times and checksums.
+#[test]
+fn rclone_keeps_times_and_checksums() {
+    let Some(rclone) = tool("rclone") else { return };
+    let program = rclone.get_program().to_owned();
+    let (place, here) = (Place::new(), tempfile::tempdir().unwrap());
+    let server = place.serve();
+    let local = here.path().join("local");
+    fs::create_dir(&local).unwrap();
+    for (name, seconds) in [("old", -86_400), ("usual", 1_000_000_000), ("late", 4_400_000_000)] {
+        let file = local.join(name);
+        fs::write(&file, name).unwrap();
+        let since = std::time::Duration::from_secs(i64::unsigned_abs(seconds));
+        let epoch = std::time::UNIX_EPOCH;
+        let time = if seconds < 0 { epoch - since } else { epoch + since };
+        fs::File::options().write(true).open(&file).unwrap().set_modified(time).unwrap();
+    }
+    let obscured = Command::new(&program).args(["obscure", PASSWORD]).output().unwrap();
+    let run = |args: &[&str]| {
+        let output = Command::new(&program)
+            .args(args)
+            .args(["--config", "/dev/null", "--webdav-vendor", "owncloud"])
+            .args(["--webdav-url", &server.url(), "--webdav-user", USER, "--webdav-pass"])
+            .arg(String::from_utf8_lossy(&obscured.stdout).trim())
+            .arg("--ca-cert")
+            .arg(&server.certificate)
+            .output()
+            .unwrap();
+        succeeded(&output)
+    };
+    let from = local.to_str().unwrap();
+    run(&["copy", from, ":webdav:there"]);
+    let time = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
+    for name in ["old", "usual", "late"] {
+        assert_eq!(time(&place.path("there").join(name)), time(&local.join(name)), "{name}");
+    }
+    let sums = run(&["hashsum", "SHA1", ":webdav:there"]);
+    // That of `late`, if the file system of the test keeps attributes.
+    assert!(sums.contains("late"), "{sums}");
+    run(&["check", from, ":webdav:there"]);
+}
