@@ -4,12 +4,11 @@
 //
 // FOLDER has `picked.txt`, `dropped.txt`, and `downloads`, where what is downloaded goes.
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 const [url, username, password, folder, screenshots] = process.argv.slice(2);
-const profile = mkdtempSync(join(tmpdir(), 'browser-'));
+const profile = join(folder, 'profile');
 const chromium = spawn('chromium', [
   '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run',
   '--ignore-certificate-errors', '--remote-debugging-pipe', `--user-data-dir=${profile}`, 'about:blank',
@@ -50,10 +49,7 @@ from.on('data', data => {
 function end(problem) {
   if (problem) console.error(problem.stack || problem);
   chromium.kill('SIGKILL');
-  chromium.on('exit', () => {
-    rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
-    process.exit(problem ? 1 : 0);
-  });
+  chromium.on('exit', () => process.exit(problem ? 1 : 0));
 }
 const limit = setTimeout(() => end(new Error('it took too long')), 90_000);
 chromium.on('error', error => { console.error(error); process.exit(1); });

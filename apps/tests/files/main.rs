@@ -9,6 +9,7 @@ mod more_clients;
 mod properties;
 mod protocol;
 mod robust;
+mod sequences;
 mod server;
 #[path = "../common/tool.rs"]
 mod tool;
