@@ -68,7 +68,8 @@ pub(crate) fn verdict(conditions: &Conditions<'_>, own: &Validators<'_>) -> Verd
         return if has_it { Verdict::NotModified } else { Verdict::Go };
     }
     match conditions.if_modified_since.and_then(parse_date) {
-        Some(since) if own.modified <= since => Verdict::NotModified,
+        // One that lies in the future is from another clock, and says nothing.
+        Some(since) if own.modified <= since && since <= SystemTime::now() => Verdict::NotModified,
         _ => Verdict::Go,
     }
 }
@@ -220,6 +221,7 @@ mod tests {
         assert_eq!(since("Mon, 07 Nov 1994 08:49:37 GMT"), Verdict::NotModified);
         assert_eq!(since("Sun, 06 Nov 1994 08:49:36 GMT"), Verdict::Go);
         assert_eq!(since("yesterday"), Verdict::Go);
+        assert_eq!(since("Fri, 31 Dec 9999 23:59:59 GMT"), Verdict::Go);
         // If-None-Match wins.
         let both = Conditions {
             if_none_match: Some(b"\"v2\""),

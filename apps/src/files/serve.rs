@@ -330,5 +330,7 @@ fn refuse(refused: Refused) -> Response<Body> {
     let mut response = Response::new(Body::text(format!("{text}\n")));
     *response.status_mut() = status;
     response.headers_mut().insert(name, value);
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }

@@ -79,6 +79,38 @@ fn n9_what_the_library_leaves_is_checked() {
     assert!(place.path("f").exists());
 }
 
+/// Refusals keep the rules that answers keep.
+#[test]
+fn n9_refusals_say_what_they_have_to() {
+    let place = Place::new();
+    fs::create_dir(place.path("folder")).unwrap();
+    fs::write(place.path("f"), "x").unwrap();
+    let server = place.serve();
+    let mut client = server.client();
+    for (method, target, allowed) in [
+        ("PUT", "/folder", "LOCK"),
+        ("MKCOL", "/folder", "LOCK"),
+        ("MKCOL", "/f", "PUT"),
+        ("POST", "/f", "PUT"),
+    ] {
+        let refused = client.request(method, target, "", b"");
+        assert_eq!(refused.status, 405, "{method} {target}");
+        let allow = refused.field("allow").unwrap();
+        assert!(allow.contains(allowed) && !allow.contains(method), "{method} {target}: {allow}");
+        assert!(refused.field("date").is_some());
+    }
+    for (method, status) in [("GET", 404), ("HEAD", 404), ("PROPFIND", 404), ("DELETE", 404)] {
+        assert_eq!(client.request(method, "/none", "", b"").status, status);
+    }
+    // After a HEAD that was refused the connection is still in step.
+    assert_eq!(client.get("/f").body, b"x");
+    let refused = server.client_of("nobody", "x").get("/f");
+    assert_eq!(
+        (refused.status, refused.field("content-type")),
+        (401, Some("text/plain; charset=utf-8"))
+    );
+}
+
 /// A hint about metadata never refuses the data.
 #[test]
 fn n9_times_that_clients_bring() {

@@ -15,6 +15,10 @@ use crate::files::share;
 #[derive(Debug)]
 pub(in crate::files) enum Problem {
     Status(StatusCode),
+    /// Something is there already: a folder, or a file, of which other things can be done.
+    Exists {
+        is_folder: bool,
+    },
     /// With the name of the condition (RFC 4918, section 16) that does not hold.
     Condition(StatusCode, &'static str),
     /// With a sentence for people.
@@ -106,6 +110,7 @@ impl Problem {
             Problem::Status(status) | Problem::Condition(status, _) | Problem::Told(status, _) => {
                 *status
             }
+            Problem::Exists { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Problem::Locked(_) | Problem::ConflictingLock(_) => StatusCode::LOCKED,
             Problem::Failed(error) => status_of(error),
         }
@@ -136,12 +141,20 @@ impl Problem {
         };
         let mut response = Response::new(Body::text(text));
         *response.status_mut() = status;
-        response
-            .headers_mut()
-            .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+        let headers = response.headers_mut();
+        headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+        if let Problem::Exists { is_folder } = self {
+            let methods = if is_folder { ALLOWED_ON_FOLDER } else { ALLOWED_ON_FILE };
+            headers.insert(http::header::ALLOW, http::HeaderValue::from_static(methods));
+        }
         response
     }
 }
+
+const ALLOWED_ON_FOLDER: &str =
+    "OPTIONS, GET, HEAD, DELETE, COPY, MOVE, PROPFIND, PROPPATCH, LOCK, UNLOCK";
+const ALLOWED_ON_FILE: &str =
+    "OPTIONS, GET, HEAD, PUT, DELETE, COPY, MOVE, PROPFIND, PROPPATCH, LOCK, UNLOCK";
 
 pub(super) const XML_TYPE: &str = "application/xml; charset=utf-8";
 

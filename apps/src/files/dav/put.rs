@@ -92,7 +92,7 @@ impl Drop for Kept {
 impl Dav {
     pub(super) async fn put(&self, call: Call, body: &mut RequestBody) -> Outcome {
         if call.path.is_root() || call.is_folder {
-            return Err(StatusCode::METHOD_NOT_ALLOWED.into());
+            return Err(Problem::Exists { is_folder: true });
         }
         if call.field("content-range")?.is_some() {
             let why = "a part of a file cannot be written";
@@ -207,7 +207,7 @@ impl Dav {
 fn look(share: &Share, call: &Call, locks: &Locks) -> Result<Option<Found>, Problem> {
     let found = share.look_for(&call.path)?;
     match found.map(|found| found.kind) {
-        Some(Kind::Folder) => return Err(StatusCode::METHOD_NOT_ALLOWED.into()),
+        Some(Kind::Folder) => return Err(Problem::Exists { is_folder: true }),
         Some(Kind::Hidden) => return Err(StatusCode::FORBIDDEN.into()),
         Some(Kind::File) | None => {}
     }

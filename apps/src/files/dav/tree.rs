@@ -34,8 +34,8 @@ impl Dav {
         let (areas, user) = (vec![Area::one(&call.path)], Arc::clone(&call.client.user));
         let make = move |dav: &Dav, locks: &Arc<Locks>| {
             let found = dav.share.look_for(&call.path)?;
-            if found.is_some() {
-                return Err(StatusCode::METHOD_NOT_ALLOWED.into());
+            if let Some(found) = found {
+                return Err(Problem::Exists { is_folder: found.is_folder() });
             }
             check_parent(&dav.share, &call.path)?;
             call.check(&dav.share, locks, None, &[Change::Existence(call.path.clone())])?;
