@@ -149,3 +149,56 @@ fn rclone_keeps_times_and_checksums() {
     assert!(sums.contains("late"), "{sums}");
     run(&["check", from, ":webdav:there"]);
 }
+
+/// As docs/FILES.md has it: nginx in front, which keeps a path, and speaks TLS 1.2 if nothing else is said.
+#[test]
+fn behind_nginx() {
+    let (Some(mut nginx), Some(_)) = (tool("nginx"), tool("curl")) else { return };
+    let (place, here) = (Place::new(), tempfile::tempdir().unwrap());
+    let server = place.serve_with(&["--tls12", "--prefix", "/files"]);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let (at, behind) = (here.path().display(), server.address);
+    let config = format!(
+        "daemon off;\npid {at}/pid;\nerror_log {at}/errors;\nevents {{}}\nhttp {{\naccess_log off;\n\
+         client_body_temp_path {at}/b;\nproxy_temp_path {at}/p;\nfastcgi_temp_path {at}/f;\nuwsgi_temp_path {at}/u;\n\
+         scgi_temp_path {at}/s;\nserver {{\nlisten 127.0.0.1:{port};\nlocation /files/ {{\nproxy_pass https://{behind};\n\
+         proxy_set_header X-Forwarded-Host $http_host;\nproxy_http_version 1.1;\nproxy_request_buffering off;\n\
+         client_max_body_size 0;\n}}\n}}\n}}\n"
+    );
+    let file = here.path().join("nginx.conf");
+    fs::write(&file, config).unwrap();
+    let mut child = nginx.arg("-c").arg(file).arg("-p").arg(here.path()).spawn().unwrap();
+    let begin = std::time::Instant::now();
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(begin.elapsed().as_secs() < 20, "nginx does not start");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let url = format!("http://127.0.0.1:{port}/files/");
+    let curl = |args: &[&str]| {
+        let login = format!("{USER}:{PASSWORD}");
+        let output = Command::new("curl")
+            .args(["-sS", "-u", &login, "-o", "-", "-w", " %{http_code}"])
+            .args(args)
+            .output()
+            .unwrap();
+        succeeded(&output)
+    };
+    let local = here.path().join("local");
+    fs::write(&local, pattern(2_000_000, 3)).unwrap();
+    let (one, other) = (format!("{url}one"), format!("{url}folder/other"));
+    let folder = format!("{url}folder/");
+    assert_eq!(curl(&["-X", "MKCOL", &folder]), " 201");
+    assert_eq!(curl(&["-T", local.to_str().unwrap(), &one]), " 201");
+    // By the public address, which is not the one that nginx puts into Host.
+    let destination = format!("Destination: {other}");
+    assert_eq!(curl(&["-X", "MOVE", "-H", &destination, &one]), " 201");
+    assert!(fs::read(place.path("folder/other")).unwrap() == pattern(2_000_000, 3));
+    let listed = curl(&["-X", "PROPFIND", "-H", "Depth: 1", &folder]);
+    assert!(listed.contains("<D:href>/files/folder/other</D:href>"), "{listed}");
+    assert!(curl(&[&folder]).contains("href=\"/files/folder/other\""));
+    // SAFETY: a signal to our child.
+    unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
+    child.wait().unwrap();
+}
