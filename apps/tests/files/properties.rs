@@ -167,7 +167,7 @@ fn n9_ten_thousand_files_in_a_folder() {
         assert!(listed.text().ends_with("</D:multistatus>\n"), "{depth}");
     }
     let page = client.get("/many/");
-    assert_eq!(page.text().matches("<tr>").count(), 10_001, "and the way up");
+    assert_eq!(page.text().matches("data-name=").count(), 10_000);
     assert_eq!(client.request("DELETE", "/many", "", b"").status, 204);
     assert_eq!(client.propfind("/many", "1", "").status, 404);
 }
