@@ -255,7 +255,8 @@ const CONTENT_LENGTH: &str = "Content-Length:";
 /// The fields of an entry, but for one. A file that was modified in the future was so when the
 /// response was made (RFC 9110, section 8.8.2.1).
 fn write_fields(out: &mut Vec<u8>, entry: &Entry, stamp: u64, without: &str) {
-    let is_ahead = super::http::date::is_ahead(entry.modified, stamp);
+    let is_ahead =
+        entry.may_be_ahead.is_some_and(|second| super::http::date::is_ahead(second, stamp));
     if !is_ahead && without.is_empty() {
         return out.extend_from_slice(&entry.fields);
     }

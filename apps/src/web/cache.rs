@@ -16,6 +16,7 @@ use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use dapple::{Color, Colored, Cx};
@@ -42,8 +43,8 @@ pub(super) struct Entry {
     /// The fields of a 200 that depend on the file only.
     pub(super) fields: Box<[u8]>,
     pub(super) etag: Box<[u8]>,
-    /// When it was modified, in seconds.
-    pub(super) modified: i64,
+    /// When it was modified, in seconds, if that may be later than the date of a response.
+    pub(super) may_be_ahead: Option<i64>,
     pub(super) body: Body,
     /// The batch in which it was last compared with the file system.
     checked: AtomicU64,
@@ -58,11 +59,12 @@ pub(super) enum Body {
 
 impl Entry {
     pub(super) fn new(version: Version, fields: Vec<u8>, etag: Vec<u8>, body: Body) -> Self {
+        let modified = date::seconds(version.modified_time());
         Entry {
             version,
             fields: fields.into(),
             etag: etag.into(),
-            modified: date::seconds(version.modified_time()),
+            may_be_ahead: (modified >= date::seconds(SystemTime::now()) - 2).then_some(modified),
             body,
             checked: AtomicU64::new(0),
             // It earns its place by being asked for again.

@@ -217,7 +217,8 @@ fn understand<'a>(line: Line<'a>, fields: &[httparse::Header<'a>]) -> Result<Req
     if encoded && (lengths.is_some() || !one_one) {
         return Err(Status::BadRequest);
     }
-    if host::of_target(target).is_some_and(|authority| !host::is_valid(authority.as_bytes())) {
+    let is_bad = |authority: &str| !host::is_valid(authority.as_bytes());
+    if !target.starts_with('/') && host::of_target(target).is_some_and(is_bad) {
         return Err(Status::BadRequest);
     }
     if keep && !one_one {
