@@ -1,7 +1,8 @@
 //! The media type of a file: by the end of its name, and by what it begins with where that decides.
 //!
 //! A charset is told only where it is known: what a file says of itself counts, and bytes that are not UTF-8 are not
-//! called so. What is not told is found out, or guessed, by whoever reads it.
+//! called so. Of a long file the begin decides: what is ASCII so far is UTF-8 so far. What is not told is found out, or
+//! guessed, by whoever reads it.
 
 /// Bytes of a file's begin that are looked at.
 pub(crate) const LOOKED_AT: usize = 16 * 1024;
@@ -57,8 +58,11 @@ fn has_charset(kind: &str) -> bool {
     (is_text && !is_xml) || matches!(kind, "application/javascript" | "application/json")
 }
 
-/// The last character may be cut, unless it is all.
+/// The last character may be cut, unless it is all. With an escape it may be one of the encodings that shift.
 fn is_utf8(start: &[u8], is_all: bool) -> bool {
+    if start.is_ascii() && start.contains(&0x1b) {
+        return false;
+    }
     match std::str::from_utf8(start) {
         Ok(_) => true,
         Err(error) => !is_all && error.error_len().is_none(),

@@ -131,7 +131,10 @@ fn is_good(text: &str, names: &[String], now: SystemTime) -> bool {
     let line = |key: &str| text.lines().find_map(|line| line.strip_prefix(key));
     let until = line("Until: ").and_then(|until| until.parse().ok()).map(Duration::from_secs);
     let needed = now.duration_since(UNIX_EPOCH).unwrap_or_default() + RENEWED_BEFORE;
-    line("Names: ").is_some_and(|all| all == names.join(" ")) && until.is_some_and(|u| u > needed)
+    // More names than are needed are no reason for another certificate, which everybody would have to be told of.
+    let has = |all: &str, name: &String| all.split(' ').any(|other| other == name);
+    line("Names: ").is_some_and(|all| names.iter().all(|name| has(all, name)))
+        && until.is_some_and(|u| u > needed)
 }
 
 fn make_certificate(key: &KeyPair, names: &[String]) -> Result<String, rcgen::Error> {

@@ -20,12 +20,10 @@ fn prefix() -> &'static str {
     PREFIX.get().map_or("", String::as_str)
 }
 
-/// The path of a URL without the prefix; `None`: it is outside.
+/// The path of a URL without the prefix; `None`: it is outside. Empty: it is the prefix, and no slash.
 pub(super) fn without_prefix(path: &str) -> Option<&str> {
-    match path.strip_prefix(prefix())? {
-        "" => Some("/"),
-        rest => rest.starts_with('/').then_some(rest),
-    }
+    let rest = path.strip_prefix(prefix())?;
+    (rest.is_empty() || rest.starts_with('/')).then_some(rest)
 }
 
 /// Where a resource is. The empty path is the folder itself.

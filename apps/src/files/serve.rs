@@ -9,7 +9,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use dapple::{Cx, Handle};
 use dapple_io::TimeoutStream;
@@ -17,8 +17,8 @@ use dapple_io::hyper::{OnColors, Timers};
 use dapple_io::tcp::{AsyncStream, TcpStream};
 use dapple_io::tls::TlsStream;
 use futures_lite::io::{AsyncReadExt, AsyncWriteExt};
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
-use hyper::body::Incoming;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use rustls::ServerConfig;
@@ -31,6 +31,7 @@ use super::dav::problem::Problem;
 use super::dav::request_body::RequestBody;
 use super::login::{Login, Refused};
 
+use crate::common::date;
 use crate::common::time::later;
 
 /// How long a handshake may take.
@@ -179,11 +180,11 @@ async fn serve(place: Place, stream: TcpStream, peer: SocketAddr) -> io::Result<
     let handle = &server.handle;
     let stream = stream.into_async()?;
     let accept = async {
-        let mut first = [0];
-        let is_letter = stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase();
-        match is_letter {
+        let mut first = [0; 5];
+        let n = stream.peek(&mut first).await?;
+        match first[..n].first().is_some_and(u8::is_ascii_uppercase) {
             // That of a method: TLS begins otherwise.
-            true => tell_of_tls(stream).await.map(|()| None),
+            true => tell_of_tls(stream, &first == b"HEAD ").await.map(|()| None),
             false => TlsStream::accept(stream, Arc::clone(&server.tls)).await.map(Some),
         }
     };
@@ -225,12 +226,14 @@ async fn serve(place: Place, stream: TcpStream, peer: SocketAddr) -> io::Result<
 }
 
 /// Somebody speaks plain HTTP.
-async fn tell_of_tls(mut stream: AsyncStream) -> io::Result<()> {
+async fn tell_of_tls(mut stream: AsyncStream, is_head: bool) -> io::Result<()> {
     let body = "This server speaks HTTPS: the address begins with https://\n";
     let response = format!(
-        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nDate: {}\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{}",
+        date::format(SystemTime::now()),
+        body.len(),
+        if is_head { "" } else { body }
     );
     stream.write_all(response.as_bytes()).await?;
     stream.close().await?;
@@ -292,6 +295,12 @@ fn cut_off() -> io::Error {
 
 impl Server {
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let is_head = request.method() == Method::HEAD;
+        let response = self.answer_whole(request, peer).await;
+        if is_head { without_body(response) } else { response }
+    }
+
+    async fn answer_whole(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let (head, body) = request.into_parts();
         if let Err(status) = check_head(&head) {
             return unusable(status, head.version);
@@ -305,6 +314,17 @@ impl Server {
             }
         }
     }
+}
+
+/// The head of a response. Over HTTP/2 the library sends whatever body there is.
+fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact()
+        && length > 0
+    {
+        head.headers.entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+    Response::from_parts(head, Body::Empty)
 }
 
 /// A request whose end is not known for sure: what follows it is nothing to go by.

@@ -1,4 +1,4 @@
-//! `/metrics`: the runtime's figures and the server's own.
+//! `/_dapple/metrics`: the runtime's figures and the server's own.
 //!
 //! Each worker counts for itself; a counter has one writer, so counting is a load and a store.
 

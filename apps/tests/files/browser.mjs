@@ -133,6 +133,15 @@ async function main() {
   await send('DOM.setFileInputFiles', { nodeId, files: [join(folder, 'picked.txt')] });
   await shows('picked.txt');
 
+  // The same again would replace what has come since: it is asked for.
+  const again = (await send('DOM.getDocument')).root.nodeId;
+  const input = (await send('DOM.querySelector', { nodeId: again, selector: '#files' })).nodeId;
+  await send('DOM.setFileInputFiles', { nodeId: input, files: [join(folder, 'picked.txt')] });
+  await until('a question', () => dialogs.length === 1 && dialogs[0].includes('Replace'));
+  dialogs.length = 0;
+  await sleep(300);
+  await shows('picked.txt');
+
   const data = { items: [], files: [join(folder, 'dropped.txt')], dragOperationsMask: 1 };
   for (const type of ['dragEnter', 'dragOver', 'drop']) {
     await send('Input.dispatchDragEvent', { type, x: 200, y: 300, data });
@@ -156,7 +165,7 @@ async function main() {
   if (await evaluate('document.title') !== 'untouched') throw new Error('a script of a stranger has run');
   await send('Page.navigate', { url: new URL('text.txt', url).href });
   await until('a text', () => evaluate(`document.body && document.body.textContent.includes('grüße')`));
-  const ours = problems.filter(problem => !/405|evil\.html|sandboxed|favicon/.test(problem));
+  const ours = problems.filter(problem => !/405|412|evil\.html|sandboxed|favicon/.test(problem));
   if (ours.length) throw new Error(`the browser complains: ${ours.join('; ')}`);
 }
 

@@ -250,6 +250,9 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> Result<Option<&str>, P
 fn decode(url: &str) -> Result<(DavPath, bool), Problem> {
     let (path, _) = target::split(url).ok_or(bad_path(BadPath::Malformed))?;
     let path = path::without_prefix(path).ok_or(StatusCode::NOT_FOUND)?;
+    if path.is_empty() {
+        return Ok((DavPath::root(), false));
+    }
     let (path, is_folder) = DavPath::decode(path).map_err(bad_path)?;
     let is_long = path.as_bytes().split(|b| *b == b'/').any(|name| name.len() > MOST_NAME);
     if is_long || path.as_bytes().len() > MOST_PATH {
@@ -277,10 +280,11 @@ fn is_same_host(one: &str, other: &str) -> bool {
 
 /// A host without its port.
 fn name_of(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
+    let name = match authority.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => authority,
-    }
+    };
+    name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name)
 }
 
 /// Where a request was sent to: what it says itself, and what a proxy says that has passed it on. Whoever makes that up
@@ -324,15 +328,16 @@ pub(in crate::files) fn check_head(head: &http::request::Parts) -> Result<(), St
     }
     let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next() {
-        if head.version != Version::HTTP_11
-            || codings.next().is_some()
-            || head.headers.contains_key(header::CONTENT_LENGTH)
-        {
+        // Beside it the library ignores a length, and ends the connection, as it may.
+        if head.version != Version::HTTP_11 || codings.next().is_some() {
             return Err(StatusCode::BAD_REQUEST);
         }
         if !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") {
             return Err(StatusCode::NOT_IMPLEMENTED);
         }
+    }
+    if head.method == Method::CONNECT {
+        return Err(StatusCode::NOT_IMPLEMENTED);
     }
     match head.headers.get(header::EXPECT) {
         Some(what) if !what.as_bytes().trim_ascii().eq_ignore_ascii_case(b"100-continue") => {

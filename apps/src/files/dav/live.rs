@@ -78,7 +78,8 @@ pub(super) fn patch(name: &Name, element: Option<&Element>) -> Patch {
             _ => None,
         }),
         (OWNCLOUD, "checksums") => {
-            set(text.as_deref().and_then(Checksum::parse).map(Setting::Checksum))
+            let sum = text.as_deref().and_then(|text| Checksum::parse(text).ok().flatten());
+            set(sum.map(Setting::Checksum))
         }
         // The others of WebDAV's own mean something, too, that is not done here.
         (DAV, _) => Patch::Refuse(StatusCode::FORBIDDEN),

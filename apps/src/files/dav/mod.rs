@@ -78,8 +78,10 @@ struct Limits {
     changes: Gates,
     /// Bodies that are being received.
     uploads: Gates,
-    /// Copies, of all users.
+    /// Copies, and checks of contents, of all users.
     trees: Gate,
+    /// Pages and zips of folders that are being sent.
+    pages: Gates,
 }
 
 impl Dav {
@@ -95,6 +97,7 @@ impl Dav {
             changes: Gates::new(64, 1024),
             uploads: Gates::new(64, 1024),
             trees: Gate::new(trees, usize::MAX),
+            pages: Gates::new(16, 1024),
         };
         Dav {
             share,

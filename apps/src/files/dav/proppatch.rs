@@ -24,6 +24,7 @@ impl Dav {
         let parse = move || Changes::of(&xml::parse(&document)?);
         let changes = self.handle.offload(parse).await??;
         let (areas, user) = (vec![Area::one(&call.path)], Arc::clone(&call.client.user));
+        let reads_contents = changes.attributes.checksum.is_some();
         let patch = move |dav: &Dav, locks: &Arc<_>| {
             let found = super::tree::shown(&dav.share, &call)?;
             call.check(&dav.share, locks, Some(&found), &[Change::Contents(call.path.clone())])?;
@@ -36,7 +37,9 @@ impl Dav {
             }
             Ok((answer(&call, found.is_folder(), &outcomes), changed))
         };
-        self.change(&user, areas, patch, |dav, (text, changed)| async move {
+        // To look whether contents are what a client says takes as long as they are.
+        let gate = reads_contents.then(|| self.gates.trees.clone());
+        self.change_through(gate, &user, areas, patch, |dav, (text, changed)| async move {
             if changed {
                 dav.meta.changed().await?;
             }
@@ -79,7 +82,17 @@ impl Changes {
     }
 
     fn add(&mut self, property: &xml::Element, sets: bool) {
-        let patch = live::patch(&property.name, sets.then_some(property));
+        let mut patch = live::patch(&property.name, sets.then_some(property));
+        // Two names for one thing, which cannot be both.
+        let attributes = &self.attributes;
+        let is_other = match &patch {
+            Patch::Set(Setting::Modified(time)) => attributes.modified.is_some_and(|t| t != *time),
+            Patch::Set(Setting::Accessed(time)) => attributes.accessed.is_some_and(|t| t != *time),
+            _ => false,
+        };
+        if is_other {
+            patch = Patch::Refuse(StatusCode::CONFLICT);
+        }
         match &patch {
             Patch::Keep => {
                 self.dead.push((property.name.clone(), sets.then(|| property.to_string())));
@@ -90,7 +103,11 @@ impl Changes {
             Patch::Set(Setting::Checksum(sum)) => self.attributes.checksum = Some(sum.clone()),
             Patch::Refuse(_) => {}
         }
-        self.patches.insert(property.name.clone(), patch);
+        // What was refused once stays so.
+        let known = self.patches.entry(property.name.clone()).or_insert(Patch::Keep);
+        if !matches!(known, Patch::Refuse(_)) {
+            *known = patch;
+        }
     }
 
     /// What becomes of each; if one is refused, the others are not changed for that.

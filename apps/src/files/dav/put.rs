@@ -98,7 +98,7 @@ impl Dav {
             let why = "a part of a file cannot be written";
             return Err(Problem::Told(StatusCode::BAD_REQUEST, why));
         }
-        let (modified, checksum) = (modified(&call), checksum(&call));
+        let (modified, checksum) = (modified(&call), checksum(&call)?);
         let pass = self.gates.uploads.enter(&call.client.user).await;
         let _pass = pass.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
         let announced = body.announced();
@@ -237,6 +237,8 @@ fn modified(call: &Call) -> Option<SystemTime> {
 }
 
 /// What the contents come to, as the same clients say. One of a kind that is not known here cannot be checked.
-fn checksum(call: &Call) -> Option<Checksum> {
-    Checksum::parse(call.headers.get("oc-checksum")?.to_str().ok()?)
+fn checksum(call: &Call) -> Result<Option<Checksum>, Problem> {
+    let field = call.field("oc-checksum")?.unwrap_or_default();
+    let bad = |_| Problem::Told(StatusCode::BAD_REQUEST, "OC-Checksum is not well-formed");
+    Checksum::parse(field).map_err(bad)
 }

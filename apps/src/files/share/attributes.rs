@@ -7,9 +7,13 @@ use std::time::SystemTime;
 use rustix::fs::{Mode, Timespec, Timestamps, UTIME_OMIT};
 
 use super::checksum::{self, Checksum};
+use super::upload::timespec;
 use super::{Found, How, Share};
 use crate::common::date;
 use crate::files::path::DavPath;
+
+/// The bits of a mode that are rights, and what goes with them.
+const PERMISSIONS: u32 = 0o7777;
 
 /// What is to be set; the rest stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +30,10 @@ pub(in crate::files) struct Attributes {
 pub(in crate::files) struct Before {
     file: File,
     found: Found,
+    sha1: Option<[u8; 20]>,
+    /// What has been set.
+    has_mode: bool,
+    has_times: bool,
 }
 
 impl Share {
@@ -36,16 +44,17 @@ impl Share {
         wanted: &Attributes,
     ) -> io::Result<Option<Before>> {
         let (file, found) = self.open_file(path, How::Blocking)?;
+        let kept = checksum::kept(&file, &found);
         let sha1 = match &wanted.checksum {
-            None => checksum::kept(&file, &found),
+            Some(Checksum::Sha1(expected)) if Some(*expected) == kept => kept,
             Some(expected) => match checksum::verify(&file, expected.clone())? {
                 None => return Ok(None),
                 sha1 => sha1,
             },
+            None => kept,
         };
-        let before = Before { file, found };
-        let set = before.set(wanted).and_then(|()| before.has(wanted));
-        match set {
+        let mut before = Before { file, found, sha1: kept, has_mode: false, has_times: false };
+        match before.set(wanted).and_then(|()| before.has(wanted)) {
             Ok(true) => {}
             failed => {
                 before.restore();
@@ -67,13 +76,14 @@ impl Share {
 }
 
 impl Before {
-    fn set(&self, wanted: &Attributes) -> io::Result<()> {
+    fn set(&mut self, wanted: &Attributes) -> io::Result<()> {
         if let Some(executable) = wanted.executable {
-            let mode = self.found.mode & 0o777;
+            let mode = self.found.mode & PERMISSIONS;
             // Who may read it may execute it.
             let bits = (mode & 0o444) >> 2;
             let mode = if executable { mode | bits } else { mode & !0o111 };
             rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode))?;
+            self.has_mode = true;
         }
         if wanted.modified.is_some() || wanted.accessed.is_some() {
             let spec = |time: Option<SystemTime>| match time {
@@ -82,6 +92,7 @@ impl Before {
             };
             let (last_access, last_modification) = (spec(wanted.accessed), spec(wanted.modified));
             rustix::fs::futimens(&self.file, &Timestamps { last_access, last_modification })?;
+            self.has_times = true;
         }
         Ok(())
     }
@@ -97,11 +108,23 @@ impl Before {
 
     /// All as it was.
     pub(in crate::files) fn restore(&self) {
-        let mode = Mode::from_raw_mode(self.found.mode & 0o777);
-        let restored = rustix::fs::fchmod(&self.file, mode)
-            .map_err(io::Error::from)
-            .and_then(|()| super::upload::keep_modified(&self.file, &self.found));
-        if let Err(error) = restored {
+        let restore = || {
+            if self.has_mode {
+                let mode = Mode::from_raw_mode(self.found.mode & PERMISSIONS);
+                rustix::fs::fchmod(&self.file, mode)?;
+            }
+            if self.has_times {
+                let last_access = timespec(self.found.accessed);
+                let last_modification = timespec(self.found.version.modified);
+                let times = Timestamps { last_access, last_modification };
+                rustix::fs::futimens(&self.file, &times)?;
+            }
+            if let Some(sha1) = &self.sha1 {
+                checksum::keep(&self.file, &self.found, sha1);
+            }
+            Ok::<_, io::Error>(())
+        };
+        if let Err(error) = restore() {
             tracing::error!(%error, "attributes of a file are left half set");
         }
     }

@@ -18,6 +18,10 @@ use crate::common::cached;
 /// The name of the attribute.
 const ATTRIBUTE: &str = "user.dapple.sha1";
 
+/// It is of a kind that is known, and not well-formed.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::files) struct BadChecksum;
+
 /// What the contents of a file are to come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::files) enum Checksum {
@@ -26,22 +30,24 @@ pub(in crate::files) enum Checksum {
 }
 
 impl Checksum {
-    /// From a list such as `SHA1:.. MD5:..`; `None`: it has none that is known here.
-    pub(in crate::files) fn parse(text: &str) -> Option<Checksum> {
-        text.split_ascii_whitespace().find_map(|one| {
-            let (kind, digits) = one.split_once(':')?;
-            match kind.to_ascii_uppercase().as_str() {
+    /// From a list such as `SHA1:.. MD5:..`: the first that is known here. An error: it is malformed.
+    pub(in crate::files) fn parse(text: &str) -> Result<Option<Checksum>, BadChecksum> {
+        for one in text.split_ascii_whitespace() {
+            let (kind, digits) = one.split_once(':').unwrap_or((one, ""));
+            let known = match kind.to_ascii_uppercase().as_str() {
                 "SHA1" | "SHA-1" => from_hex(digits).map(Checksum::Sha1),
                 "SHA256" | "SHA-256" => from_hex(digits).map(Checksum::Sha256),
-                _ => None,
-            }
-        })
+                _ => continue,
+            };
+            return known.map(Some).ok_or(BadChecksum);
+        }
+        Ok(None)
     }
 }
 
 fn from_hex<const N: usize>(digits: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
-    if digits.len() != 2 * N || !digits.is_ascii() {
+    if digits.len() != 2 * N || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;
     }
     for (at, byte) in bytes.iter_mut().enumerate() {
@@ -140,7 +146,7 @@ mod tests {
     #[test]
     fn contents_are_checked() {
         let of = |text: &str| {
-            let mut hasher = Hasher::new(Checksum::parse(text).unwrap());
+            let mut hasher = Hasher::new(Checksum::parse(text).unwrap().unwrap());
             hasher.update(b"ab");
             hasher.update(b"c");
             hasher.finish().map(|sha1| to_hex(&sha1))
@@ -151,8 +157,12 @@ mod tests {
         assert_eq!(of(&format!("MD5:x sha1:{}", sha1.to_uppercase())).as_deref(), Some(sha1));
         assert_eq!(of(&format!("SHA256:{sha256}")).as_deref(), Some(sha1));
         assert_eq!(of(&format!("SHA1:{}", sha1.replace('9', "8"))), None);
-        for bad in ["", "SHA1:", "SHA1:12", "MD5:900150983cd24fb0d6963f7d28e17f72", "SHA1"] {
-            assert_eq!(Checksum::parse(bad), None, "{bad}");
+        for other in ["", "MD5:900150983cd24fb0d6963f7d28e17f72", "x"] {
+            assert_eq!(Checksum::parse(other), Ok(None), "{other}");
+        }
+        let signed = format!("SHA1:+{}", &sha1[1..]);
+        for bad in ["SHA1:", "SHA1:12", "SHA1", "MD5:x SHA256:zz", &signed] {
+            assert_eq!(Checksum::parse(bad), Err(BadChecksum), "{bad}");
         }
     }
 }

@@ -77,8 +77,8 @@ pub(super) struct Found {
     /// Names that it has.
     links: u64,
     mode: u32,
-    /// When it was last read, in seconds since 1970.
-    accessed: i64,
+    /// When it was last read, in nanoseconds since 1970.
+    accessed: i128,
 }
 
 impl Found {
@@ -94,7 +94,7 @@ impl Found {
             inode: stat.st_ino,
             links: stat.st_nlink,
             mode: stat.st_mode,
-            accessed: stat.st_atime,
+            accessed: i128::from(stat.st_atime) * 1_000_000_000 + i128::from(stat.st_atime_nsec),
         }
     }
 
@@ -108,7 +108,8 @@ impl Found {
     }
 
     pub(super) fn accessed_time(&self) -> SystemTime {
-        date::of_seconds(self.accessed)
+        let seconds = self.accessed.div_euclid(1_000_000_000);
+        date::of_seconds(i64::try_from(seconds).unwrap_or(i64::MAX))
     }
 
     pub(super) fn is_folder(&self) -> bool {
@@ -135,10 +136,14 @@ impl Share {
     pub(super) fn open(folder: &Path, sync: bool) -> io::Result<Share> {
         let real = folder.canonicalize()?;
         let root = rustix::fs::openat(CWD, &real, FOLDER, Mode::empty())?;
-        let private = match make_folder(&root, OsStr::from_bytes(PRIVATE)) {
-            Err(error) if is_read_only(&error) => return Share::open_read_only(root, real),
-            private => private?,
-        };
+        match Share::open_writable(root.try_clone()?, real.clone(), sync) {
+            Err(error) if is_read_only(&error) => Share::open_read_only(root, real),
+            opened => opened,
+        }
+    }
+
+    fn open_writable(root: OwnedFd, real: PathBuf, sync: bool) -> io::Result<Share> {
+        let private = make_folder(&root, OsStr::from_bytes(PRIVATE))?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let lock =
             File::from(rustix::fs::openat(&private, "lock", flags, Mode::RUSR | Mode::WUSR)?);
@@ -150,10 +155,7 @@ impl Share {
         }
         let uploads = Arc::new(make_folder(&private, OsStr::new("uploads"))?);
         let trash = Arc::new(make_folder(&private, OsStr::new("trash"))?);
-        let other_case = look_at(root.as_fd(), OsStr::new(".DAPPLE"))?;
-        let own = Found::of(&rustix::fs::fstat(&private)?);
-        let corner_by_inode =
-            other_case.is_some_and(|other| other.is_same_as(&own)).then_some(own.inode);
+        let corner_by_inode = corner_by_inode(&root)?;
         let (mount, in_memory) = (Mount::of(&root)?, cached::is_in_memory(&root));
         Ok(Share {
             root,
@@ -171,6 +173,7 @@ impl Share {
     /// A folder in which nothing can be made, not even the server's corner.
     fn open_read_only(root: OwnedFd, real: PathBuf) -> io::Result<Share> {
         let nowhere = Arc::new(root.try_clone()?);
+        let corner_by_inode = corner_by_inode(&root)?;
         let (mount, in_memory) = (Mount::of(&root)?, cached::is_in_memory(&root));
         Ok(Share {
             root,
@@ -180,7 +183,7 @@ impl Share {
             lock: None,
             mount,
             in_memory,
-            corner_by_inode: None,
+            corner_by_inode,
             sync: false,
         })
     }
@@ -318,6 +321,14 @@ fn relative(path: &DavPath) -> &Path {
         b"" => Path::new("."),
         bytes => Path::new(OsStr::from_bytes(bytes)),
     }
+}
+
+/// The corner, if it has another name, too.
+fn corner_by_inode(root: &OwnedFd) -> io::Result<Option<u64>> {
+    let own = look_at(root.as_fd(), OsStr::from_bytes(PRIVATE))?;
+    let other_case = look_at(root.as_fd(), OsStr::new(".DAPPLE"))?;
+    let is_same = |own: &Found| other_case.is_some_and(|other| other.is_same_as(own));
+    Ok(own.filter(is_same).map(|own| own.inode))
 }
 
 /// Is it a place where nothing can be made? One may still look.

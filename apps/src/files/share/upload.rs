@@ -164,7 +164,12 @@ impl Upload {
     /// Says when it was modified; false: that cannot be kept.
     pub(in crate::files) fn set_modified(&self, time: SystemTime) -> bool {
         let set = self.file.set_modified(time).and_then(|()| self.file.metadata()?.modified());
-        set.is_ok_and(|set| date::seconds(set) == date::seconds(time))
+        let is_set = set.is_ok_and(|set| date::seconds(set) == date::seconds(time));
+        if !is_set {
+            // Rather now than a time that is neither.
+            let _ = self.file.set_modified(SystemTime::now());
+        }
+        is_set
     }
 }
 
@@ -181,12 +186,15 @@ impl Drop for Upload {
 /// The time of a modification, for what has no other.
 pub(super) fn keep_modified(file: impl AsFd, like: &Found) -> io::Result<()> {
     use rustix::fs::UTIME_OMIT;
-    let nanos = like.version.modified;
-    let modified = Timespec {
+    let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let times = Timestamps { last_access, last_modification: timespec(like.version.modified) };
+    Ok(rustix::fs::futimens(file, &times)?)
+}
+
+/// So many nanoseconds after 1970, as the system takes it.
+pub(super) fn timespec(nanos: i128) -> Timespec {
+    Timespec {
         tv_sec: i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or(0),
         tv_nsec: (nanos.rem_euclid(1_000_000_000)) as _,
-    };
-    let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-    let times = Timestamps { last_access, last_modification: modified };
-    Ok(rustix::fs::futimens(file, &times)?)
+    }
 }

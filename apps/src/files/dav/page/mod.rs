@@ -23,6 +23,7 @@ use super::call::Call;
 use super::problem::Outcome;
 use super::{Dav, empty, is_head, value};
 use crate::common::date;
+use crate::files::gate::Pass;
 use crate::files::path::DavPath;
 use crate::files::share::walk::{Depth, Walk};
 use crate::files::share::{Found, Share};
@@ -33,25 +34,33 @@ const SCRIPT: &str = include_str!("page.js");
 /// Bytes of a page that are made at once.
 const PIECE: usize = 32 * 1024;
 
-/// Members that are sorted, at most; more follow in no order.
-const MOST_SORTED: usize = 100_000;
+/// Bytes that the members of a folder take while they are sorted, at most; more follow in no order.
+const MOST_SORTED: usize = 4 * 1024 * 1024;
 
 impl Dav {
     /// A page with links to the members of a folder; or the folder as a zip.
     pub(super) async fn page(&self, call: &Call) -> Outcome {
         if !call.is_folder {
             let mut response = empty(StatusCode::MOVED_PERMANENTLY);
-            response.headers_mut().insert(header::LOCATION, value(&call.path.href(true)));
+            let query = if call.wants_zip { "?zip" } else { "" };
+            let location = format!("{}{query}", call.path.href(true));
+            response.headers_mut().insert(header::LOCATION, value(&location));
             return Ok(response);
         }
         let body = match is_head(call) {
             true => Body::Empty,
             false => {
+                // Each holds more than other answers do, as long as its client likes.
+                let pass = self.gates.pages.enter(&call.client.user).await;
+                let pass = pass.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
                 let (share, call) = (Arc::clone(&self.share), call.clone());
                 let handle = self.handle.clone();
                 let begin = move || match call.wants_zip {
-                    true => Zip::begin(share, &call.path).map(|zip| Body::pieces(&handle, zip)),
-                    false => Page::begin(share, &call).map(|page| Body::pieces(&handle, page)),
+                    true => Zip::begin(share, &call.path, &handle, pass)
+                        .map(|zip| Body::pieces(&handle, zip)),
+                    false => {
+                        Page::begin(share, &call, pass).map(|page| Body::pieces(&handle, page))
+                    }
                 };
                 self.handle.offload(begin).await??
             }
@@ -92,20 +101,47 @@ struct Page {
     folder: DavPath,
     /// May whoever looks at it change something?
     is_writable: bool,
-    sorted: std::vec::IntoIter<(DavPath, Found)>,
+    sorted: std::vec::IntoIter<Member>,
     /// What comes behind them. `None`: all is said.
     walk: Option<Walk>,
     begun: bool,
     is_empty: bool,
+    _pass: Pass,
+}
+
+/// What is told of a member.
+struct Member {
+    name: Box<[u8]>,
+    is_folder: bool,
+    size: u64,
+    modified: i64,
+}
+
+impl Member {
+    fn of((path, found): &(DavPath, Found)) -> Member {
+        Member {
+            name: path.name().into(),
+            is_folder: found.is_folder(),
+            size: found.version.size,
+            modified: date::seconds(found.version.modified_time()),
+        }
+    }
+
+    /// Bytes that it takes.
+    fn cost(&self) -> usize {
+        size_of::<Member>() + self.name.len()
+    }
 }
 
 impl Page {
-    fn begin(share: Arc<Share>, call: &Call) -> io::Result<Page> {
+    fn begin(share: Arc<Share>, call: &Call, pass: Pass) -> io::Result<Page> {
         let mut walk = share.walk(&call.path, Depth::Members)?;
-        let mut all: Vec<(DavPath, Found)> = Vec::new();
-        while all.len() < MOST_SORTED
+        let (mut all, mut bytes) = (Vec::new(), 0);
+        while bytes < MOST_SORTED
             && let Some(member) = walk.next(&share)
         {
+            let member = Member::of(&member);
+            bytes += member.cost();
             all.push(member);
         }
         order::sort(&mut all);
@@ -117,6 +153,7 @@ impl Page {
             sorted: all.into_iter(),
             walk: Some(walk),
             begun: false,
+            _pass: pass,
         })
     }
 }
@@ -130,8 +167,9 @@ impl Pieces for Page {
             begin(&mut out, &self.folder, self.is_writable);
         }
         while out.len() < PIECE {
-            match self.sorted.next().or_else(|| walk.next(&self.share)) {
-                Some((path, found)) => line(&mut out, &path, &found),
+            let next = self.sorted.next();
+            match next.or_else(|| walk.next(&self.share).as_ref().map(Member::of)) {
+                Some(member) => line(&mut out, &self.folder, &member),
                 None => {
                     if self.is_empty {
                         out.push_str(
@@ -195,17 +233,16 @@ fn begin(out: &mut String, folder: &DavPath, is_writable: bool) {
     }
 }
 
-fn line(out: &mut String, path: &DavPath, found: &Found) {
-    let is_folder = found.is_folder();
-    let name = escaped(&String::from_utf8_lossy(path.name()));
-    let href = escaped(&path.href(is_folder));
-    let (class, slash) = if is_folder { (" class=\"folder\"", "/") } else { ("", "") };
+fn line(out: &mut String, folder: &DavPath, member: &Member) {
+    let Member { name, is_folder, size: bytes, modified } = member;
+    let href = escaped(&folder.join(name).href(*is_folder));
+    let name = escaped(&String::from_utf8_lossy(name));
+    let (class, slash) = if *is_folder { (" class=\"folder\"", "/") } else { ("", "") };
     let _ = write!(
         out,
         "<tr><td><a{class} href=\"{href}\" data-name=\"{name}\">{name}{slash}</a></td> "
     );
-    let modified = date::seconds(found.version.modified_time());
-    if let Ok(t) = OffsetDateTime::from_unix_timestamp(modified) {
+    if let Ok(t) = OffsetDateTime::from_unix_timestamp(*modified) {
         let (year, month, day) = (t.year(), u8::from(t.month()), t.day());
         let (hour, minute, second) = t.to_hms();
         let day = format!("{year:04}-{month:02}-{day:02}");
@@ -217,14 +254,13 @@ fn line(out: &mut String, path: &DavPath, found: &Found) {
     }
     // People see the short form. Programs that read such pages (lftp's `mirror` is one) take the text behind the
     // time for the size, as Apache has it, and read no more of the file.
-    let bytes = found.version.size;
     let _ = match is_folder {
         true => write!(out, "<td class=\"size\"></td>"),
         false => {
             write!(
                 out,
                 "<td class=\"size\" data-size=\"{}\"><data>{bytes}</data></td>",
-                size(bytes)
+                size(*bytes)
             )
         }
     };

@@ -2,13 +2,12 @@
 
 use std::cmp::Ordering;
 
-use crate::files::path::DavPath;
-use crate::files::share::Found;
+use super::Member;
 
-pub(super) fn sort(members: &mut [(DavPath, Found)]) {
-    let key = |(path, found): &(DavPath, Found)| {
-        let name = String::from_utf8_lossy(path.name()).to_lowercase();
-        (!found.is_folder(), Natural(name), path.clone())
+pub(super) fn sort(members: &mut [Member]) {
+    let key = |member: &Member| {
+        let name = String::from_utf8_lossy(&member.name).to_lowercase();
+        (!member.is_folder, Natural(name), member.name.clone())
     };
     members.sort_by_cached_key(key);
 }

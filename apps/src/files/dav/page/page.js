@@ -2,7 +2,6 @@
 'use strict';
 const $ = id => document.getElementById(id);
 const state = text => { $('state').textContent = text; };
-const names = new Set([...document.querySelectorAll('td a')].map(a => a.dataset.name));
 
 for (const time of document.querySelectorAll('time')) {
   const at = new Date(time.dateTime);
@@ -29,7 +28,16 @@ async function put(path, file) {
   const shown = path.join('/');
   const percent = share => state(`${shown}: ${Math.floor(share * 100)} %`);
   percent(0);
-  await send('PUT', url(path), file, { 'X-OC-Mtime': String(Math.floor(file.lastModified / 1000)) }, percent);
+  const fields = { 'X-OC-Mtime': String(Math.floor(file.lastModified / 1000)) };
+  try {
+    await send('PUT', url(path), file, { ...fields, 'If-None-Match': '*' }, percent);
+  } catch (error) {
+    // There is one, which may have come since this page was made.
+    if (error.status !== 412) throw error;
+    if (!confirm(`Replace ${shown}?`)) return false;
+    await send('PUT', url(path), file, fields, percent);
+  }
+  return true;
 }
 
 async function makeFolder(path) {
@@ -60,14 +68,18 @@ async function* below(entry, path) {
 async function upload(things) {
   const errors = [];
   let count = 0;
-  for await (const { path, file } of things) {
-    try {
-      if (path.length === 1 && file && names.has(path[0]) && !confirm(`Replace ${path[0]}?`)) continue;
-      await (file ? put(path, file) : makeFolder(path));
-      count += 1;
-    } catch (error) {
-      errors.push(`${path.join('/')}: ${error.message}`);
+  try {
+    for await (const { path, file } of things) {
+      try {
+        const done = file ? await put(path, file) : await makeFolder(path);
+        count += done === false ? 0 : 1;
+      } catch (error) {
+        errors.push(`${path.join('/')}: ${error.message}`);
+      }
     }
+  } catch (error) {
+    // Something that was dropped cannot be read.
+    errors.push(error.message);
   }
   if (errors.length) return state('Not uploaded:\n' + errors.join('\n'));
   if (count) location.reload();
