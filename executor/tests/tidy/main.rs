@@ -1,0 +1,272 @@
+//! What docs/ARCHITECTURE.md says of the source, checked: where unsafe code, atomics, threads and clocks may stand; and
+//! what is asked of every file, with the faults that there still are. Both lists only shrink.
+//!
+//! `TIDY=shrink cargo test -p dapple --test tidy` takes what has been mended off the lists.
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Packages whose sources are looked at; of tests, models and benchmarks less is asked.
+const ROOTS: [&str; 4] = ["executor/src", "io/src", "colors/src", "apps/src"];
+
+/// Columns of a line, lines of a function and of a file, words of a proof.
+const MOST_COLUMNS: usize = 100;
+const MOST_LINES_OF_FUNCTION: usize = 70;
+const MOST_LINES: usize = 600;
+const FEWEST_WORDS: usize = 4;
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// A source file without its unit tests.
+struct Source {
+    path: String,
+    text: String,
+}
+
+fn sources() -> Vec<Source> {
+    fn walk(folder: &Path, all: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() {
+                if name != "models" {
+                    walk(&path, all);
+                }
+            } else if name.ends_with(".rs") && !name.ends_with("tests.rs") {
+                all.push(path);
+            }
+        }
+    }
+    let (root, mut paths) = (workspace(), Vec::new());
+    ROOTS.iter().for_each(|folder| walk(&root.join(folder), &mut paths));
+    paths.sort();
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).unwrap();
+        let end = text.find("#[cfg(test)]\nmod tests").unwrap_or(text.len());
+        let path = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+        Source { path, text: text[..end].to_owned() }
+    };
+    paths.into_iter().map(read).collect()
+}
+
+impl Source {
+    /// Lines of code, with their numbers: neither comments nor documentation.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let lines = self.text.lines().enumerate().map(|(at, line)| (at + 1, line));
+        lines.filter(|(_, line)| !line.trim_start().starts_with("//"))
+    }
+
+    fn has(&self, what: impl Fn(&str) -> bool) -> bool {
+        self.code().any(|(_, line)| what(line))
+    }
+}
+
+/// Is it a word of the line?
+fn has_word(line: &str, word: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    line.split(|c| !is_part(c)).any(|part| part == word)
+}
+
+/// What may stand in some files only: of all packages, or of the executor.
+fn places(source: &Source) -> Vec<&'static str> {
+    let mut found = Vec::new();
+    if source.has(|line| has_word(line, "unsafe") && !line.contains("unsafe_code")) {
+        found.push("unsafe");
+    }
+    if !source.path.starts_with("executor/") {
+        return found;
+    }
+    for (what, names) in [
+        ("atomics", &["std::sync::atomic", "core::sync::atomic"][..]),
+        ("threads", &["std::thread"]),
+        ("clocks", &["Instant::now()", "SystemTime::now()"]),
+        ("locks", &["std::sync::Mutex", "std::sync::RwLock", "std::sync::Condvar"]),
+    ] {
+        if source.has(|line| names.iter().any(|name| line.contains(name))) {
+            found.push(what);
+        }
+    }
+    found
+}
+
+/// A fault, and where it is.
+type Fault = (&'static str, usize);
+
+fn faults(source: &Source) -> Vec<Fault> {
+    let lines: Vec<&str> = source.text.lines().collect();
+    let mut found: Vec<Fault> = Vec::new();
+    if lines.len() > MOST_LINES {
+        found.push(("long file", 1));
+    }
+    for (at, line) in lines.iter().enumerate() {
+        if line.chars().count() > MOST_COLUMNS {
+            found.push(("wide line", at + 1));
+        }
+        if is_function(line) && length_of_function(&lines[at..]) > MOST_LINES_OF_FUNCTION {
+            found.push(("long function", at + 1));
+        }
+        if let Some(summary) = summary_at(&lines, at) {
+            if summary.ends_with('?') {
+                found.push(("question for a summary", at + 1));
+            }
+            let is_about_another = |start: &&str| summary.starts_with(*start);
+            if ["The same", "As above", "As there"].iter().any(|start| is_about_another(&start)) {
+                found.push(("summary that needs another", at + 1));
+            }
+        }
+        if let Some((_, proof)) = line.split_once("// SAFETY: ")
+            && !lines.get(at + 1).is_some_and(|next| next.trim_start().starts_with("// "))
+            && proof.split_whitespace().count() < FEWEST_WORDS
+        {
+            found.push(("proof of a few words", at + 1));
+        }
+    }
+    found
+}
+
+fn is_function(line: &str) -> bool {
+    let line = line.trim_start();
+    let is_item = ["fn ", "pub", "const fn ", "async fn ", "unsafe fn "];
+    is_item.iter().any(|start| line.starts_with(start)) && line.contains("fn ")
+}
+
+/// Up to the line that closes it, as rustfmt has it.
+fn length_of_function(lines: &[&str]) -> usize {
+    let indent = lines[0].len() - lines[0].trim_start().len();
+    let close = format!("{}}}", " ".repeat(indent));
+    let open = lines.iter().position(|line| line.ends_with(['{', ';', '}'])).unwrap_or(0);
+    if !lines[open].ends_with('{') {
+        return open + 1;
+    }
+    lines.iter().position(|line| *line == close).map_or(1, |at| at + 1)
+}
+
+/// The first paragraph of what is documented here.
+fn summary_at(lines: &[&str], at: usize) -> Option<String> {
+    let doc = |line: &str| line.trim_start().strip_prefix("///").map(|text| text.trim().to_owned());
+    let first = doc(lines[at]).filter(|text| !text.is_empty())?;
+    if at > 0 && doc(lines[at - 1]).is_some() {
+        return None;
+    }
+    let more = lines[at + 1..].iter().map_while(|line| doc(line)).take_while(|t| !t.is_empty());
+    Some(more.fold(first, |all, text| all + " " + &text))
+}
+
+/// How often something was found, by its name and file.
+type Counts = BTreeMap<(String, String), usize>;
+
+fn read(list: &str) -> Counts {
+    let line = |line: &str| {
+        let mut parts = line.split('\t');
+        let mut part = || parts.next().unwrap_or_else(|| panic!("{line}"));
+        let (what, path, count) = (part().to_owned(), part().to_owned(), part());
+        ((what, path), count.parse().unwrap())
+    };
+    list.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).map(line).collect()
+}
+
+/// Compares with the list in a file beside this one.
+fn check(name: &str, found: &Counts, tell: impl Fn(&str, &str) -> String) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tidy").join(name);
+    let text = fs::read_to_string(&file).unwrap();
+    let listed = read(&text);
+    let shrinks = std::env::var("TIDY").as_deref() == Ok("shrink");
+    let mut problems = Vec::new();
+    for ((what, path), count) in found {
+        let allowed = listed.get(&(what.clone(), path.clone())).copied().unwrap_or(0);
+        if *count > allowed {
+            problems
+                .push(format!("{path}: {what}, {count} instead of {allowed}{}", tell(what, path)));
+        }
+    }
+    let count_of = |key| found.get(key).copied().unwrap_or(0);
+    let is_less = listed.iter().any(|(key, allowed)| count_of(key) < *allowed);
+    if shrinks && is_less {
+        let comments: String =
+            text.lines().filter(|l| l.starts_with('#')).map(|l| format!("{l}\n")).collect();
+        let rest = listed.iter().map(|(key, allowed)| (key, count_of(key).min(*allowed)));
+        let rest = rest.filter(|(_, count)| *count > 0);
+        let lines = rest.map(|((what, path), count)| format!("{what}\t{path}\t{count}\n"));
+        fs::write(&file, comments + &lines.collect::<String>()).unwrap();
+    } else if is_less {
+        problems.push(format!("{name} can shrink: TIDY=shrink cargo test -p dapple --test tidy"));
+    }
+    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+}
+
+#[test]
+fn unsafe_code_atomics_threads_and_clocks_stand_where_they_may() {
+    let mut found = Counts::new();
+    for source in sources() {
+        for what in places(&source) {
+            found.insert((what.to_owned(), source.path.clone()), 1);
+        }
+    }
+    check("places.txt", &found, |_, _| String::new());
+}
+
+#[test]
+fn no_file_gets_worse() {
+    let (mut found, mut at) = (Counts::new(), BTreeMap::<(String, String), Vec<usize>>::new());
+    for source in sources() {
+        for (what, line) in faults(&source) {
+            let key = (what.to_owned(), source.path.clone());
+            *found.entry(key.clone()).or_default() += 1;
+            at.entry(key).or_default().push(line);
+        }
+    }
+    check("faults.txt", &found, |what, path| {
+        format!(": lines {:?}", at[&(what.to_owned(), path.to_owned())])
+    });
+}
+
+/// What the document names is what the list has.
+#[test]
+fn the_architecture_names_where_unsafe_code_is() {
+    let text = fs::read_to_string(workspace().join("docs/ARCHITECTURE.md")).unwrap();
+    let start = text.find("* **No `unsafe` outside of**").expect("the document says where it is");
+    let part = &text[start..start + text[start..].find("Each block carries").unwrap()];
+    let named: Vec<String> = part.split('`').skip(3).step_by(2).flat_map(expand).collect();
+    let list = include_str!("places.txt");
+    for (what, path) in read(list).into_keys() {
+        let is_named = named
+            .iter()
+            .any(|name| path == *name || (name.ends_with('/') && path.starts_with(name)));
+        assert!(what != "unsafe" || is_named, "docs/ARCHITECTURE.md does not name {path}");
+    }
+    for name in &named {
+        let stands = read(list)
+            .into_keys()
+            .any(|(what, path)| what == "unsafe" && path.starts_with(name.as_str()));
+        assert!(stands, "docs/ARCHITECTURE.md names {name}, which has no unsafe code");
+    }
+}
+
+/// `a/{b,c}.rs` is two.
+fn expand(name: &str) -> Vec<String> {
+    let Some((start, rest)) = name.split_once('{') else { return vec![name.to_owned()] };
+    let (choices, end) = rest.split_once('}').expect("a brace is closed");
+    choices.split(',').map(|choice| format!("{start}{choice}{end}")).collect()
+}
+
+#[test]
+fn faults_are_found() {
+    let wide = format!("// {}\n", "x".repeat(100));
+    let long = format!("    fn f() {{\n{}    }}\n", "        g();\n".repeat(70));
+    for (text, fault) in [
+        (&*wide, "wide line"),
+        (&*long, "long function"),
+        ("/// Is it so?\nfn f() {}\n", "question for a summary"),
+        ("/// The same as there.\nfn f() {}\n", "summary that needs another"),
+        ("// SAFETY: by contract.\n", "proof of a few words"),
+    ] {
+        let source = Source { path: String::new(), text: text.to_owned() };
+        assert_eq!(faults(&source).iter().map(|(what, _)| *what).collect::<Vec<_>>(), [fault]);
+    }
+    let good = "/// Says whether it is so.\nfn f() {\n    // SAFETY: it is there, as we have counted it.\n}\n";
+    let source = Source { path: String::new(), text: good.to_owned() };
+    assert_eq!(faults(&source), []);
+    assert!(has_word("unsafe { f() }", "unsafe") && !has_word("unsafe_code", "unsafe"));
+}
