@@ -111,8 +111,8 @@ fn faults(source: &Source) -> Vec<Fault> {
             if summary.ends_with('?') {
                 found.push(("question for a summary", at + 1));
             }
-            let is_about_another = |start: &&str| summary.starts_with(*start);
-            if ["The same", "As above", "As there"].iter().any(|start| is_about_another(&start)) {
+            let needs_another = ["The same", "As above", "As there"];
+            if needs_another.iter().any(|start| summary.starts_with(start)) {
                 found.push(("summary that needs another", at + 1));
             }
         }
