@@ -41,7 +41,7 @@ const OUTSIDE_SLOTS: usize = if SINGLE { 0 } else { 32 };
 /// Whether each slot is allocated by itself.
 const SINGLE: bool = cfg!(dapple_single_slots);
 
-type Slot = NonNull<u8>;
+pub(crate) type Slot = NonNull<u8>;
 
 /// A slot that is free, in its chunk's list.
 struct Free {

@@ -7,14 +7,13 @@
 
 use std::fmt;
 use std::panic::Location;
-use std::ptr::NonNull;
 
 use super::cell::ColorCell;
 use super::handle::Color;
 use crate::TryPostError;
 use crate::cx::Cx;
 use crate::event::large::{Boxed, is_large};
-use crate::event::{Event, Kind};
+use crate::event::{Kind, Owned};
 use crate::sync::{AtomicUsize, Ordering};
 use crate::worker::local::Local;
 
@@ -60,14 +59,9 @@ impl Bound {
 
 impl ColorCell {
     /// An event is about to be appended that did not ask for room. For a color that is bounded.
-    ///
-    /// # Safety
-    ///
-    /// The event is the caller's, and alive.
     #[cold]
-    pub(crate) unsafe fn enter_bound(&self, event: NonNull<Event>) {
-        // SAFETY: by contract.
-        if unsafe { Event::is_counted(event) }
+    pub(crate) fn enter_bound(&self, event: &Owned) {
+        if event.is_counted()
             && let Some(bound) = self.bound()
             && !bound.enter()
         {
@@ -213,14 +207,11 @@ impl Color {
         let core = self.core();
         let local = Local::current(core);
         let posted = local.map_or_else(|| core.stamp_outside(), Local::stamp);
-        // SAFETY: the memory is fresh or recycled; then the event is fresh, and we are a handle.
-        unsafe {
-            let event = Local::memory_for(core);
-            let event = Event::write_closure(event, f, Kind::Closure, site, posted);
-            match local {
-                Some(local) => local.append(self.cell(), event),
-                None => self.append_from_outside(event),
-            }
+        let event = Owned::closure(Local::memory_for(core), f, Kind::Closure, site, posted);
+        match local {
+            // SAFETY: we are a handle.
+            Some(local) => unsafe { local.append(self.cell(), event) },
+            None => self.append_from_outside(event),
         }
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! # Life and death (C10)
 //!
-//! `life` counts the [`Color`](crate::Color) handles, plus one while the *grave* is in the
-//! queue. The grave is a link that is part of the cell itself, so that dropping a handle allocates
-//! nothing. The handle that finds itself to be the last one does not count down: it posts the grave, which
-//! inherits its count. So no event and no run queue needs a count of its own: an event was
-//! posted through a handle, the grave was posted after the last handle was done, and the queue is
-//! first in, first out.
+//! `life` counts the [`Color`](crate::Color) handles, plus one while the *grave* is in the queue.
+//! The grave is a link that is part of the cell itself, so that dropping a handle allocates
+//! nothing. The handle that finds itself to be the last one does not count down: it posts the
+//! grave, which inherits its count. So no event and no run queue needs a count of its own: an event
+//! was posted through a handle, the grave was posted after the last handle was done, and the queue
+//! is first in, first out.
 //!
 //! When a worker reaches the grave it holds the color, so no event of it runs. Nobody but an event
 //! of the color (by [`Cx::color`](crate::Cx::color)) or a palette can make a handle when there is
@@ -33,7 +33,7 @@ use super::life::Life;
 use super::marks::{Boosts, Marks};
 use super::queue::{Link, Queue};
 use super::readers::Readers;
-use crate::event::{Event, Header};
+use crate::event::{Header, Owned};
 use crate::lock::Flag;
 use crate::runtime::core::Core;
 use crate::sync::{AtomicU16, AtomicU32, Ordering};
@@ -71,7 +71,8 @@ pub(crate) struct ColorCell {
     turn_nanos: AtomicU32,
     event_nanos: AtomicU32,
     grave: Header,
-    /// Learned: how many events a turn exchanges with other colors, in thousandths. Written by the holder.
+    /// Learned: how many events a turn exchanges with other colors, in thousandths. Written by the
+    /// holder.
     traffic: AtomicU32,
     /// How many sets of each higher class wait for it. Under the lock.
     boosts: Boosts,
@@ -224,8 +225,8 @@ impl ColorCell {
         self.turn_nanos.load(Ordering::Relaxed)
     }
 
-    /// What another worker would gain by running it: the time of a turn, unless it comes with so many
-    /// events from elsewhere that moving them costs more. Unknown at first.
+    /// What another worker would gain by running it: the time of a turn, unless it comes with so
+    /// many events from elsewhere that moving them costs more. Unknown at first.
     #[inline]
     pub(crate) fn worth(&self) -> u32 {
         let turn = self.turn_nanos();
@@ -250,7 +251,8 @@ impl ColorCell {
         self.traffic.load(Ordering::Relaxed)
     }
 
-    /// The holder has timed a turn of so many events, which has exchanged so many with other colors.
+    /// The holder has timed a turn of so many events, which has exchanged so many with other
+    /// colors.
     pub(crate) fn learn(&self, turn: u64, events: u32, traffic: u32) {
         let traffic = traffic.saturating_mul(1_000).min(u32::MAX / 8);
         let before = if self.turn_nanos() == UNKNOWN { traffic } else { self.traffic() };
@@ -265,22 +267,28 @@ impl ColorCell {
     ///
     /// # Safety
     ///
-    /// The event is the caller's and goes to the queue; the caller has a handle, or holds the color.
+    /// The event is the caller's and goes to the queue; the caller has a handle, or holds the
+    /// color.
     #[inline]
-    pub(crate) unsafe fn push(&self, event: NonNull<Event>) -> Posted {
+    pub(crate) unsafe fn push(&self, event: Owned) -> Posted {
         // SAFETY: by contract.
-        unsafe { self.queue.push(Event::as_link(event)) }
+        unsafe { self.queue.push(event.into_link()) }
     }
 
-    /// A post by an event of the color; see [`Queue::keep`].
+    /// A post by an event of the color; see [`Queue::keep`]. What is not kept comes back.
     ///
     /// # Safety
     ///
     /// As there.
     #[inline]
-    pub(crate) unsafe fn keep(&self, event: NonNull<Event>) -> bool {
-        // SAFETY: by contract; the pointer to the grave is compared only.
-        unsafe { self.queue.keep(Event::as_link(event), (&raw const self.grave).cast()) }
+    pub(crate) unsafe fn keep(&self, event: Owned) -> Option<Owned> {
+        let link = event.into_link();
+        // SAFETY: by contract; the pointer to the grave is compared only. If it is not kept, it is
+        // still ours.
+        unsafe {
+            let kept = self.queue.keep(link, (&raw const self.grave).cast());
+            (!kept).then(|| Owned::of_link(link))
+        }
     }
 
     /// Posts the grave.
@@ -290,9 +298,9 @@ impl ColorCell {
     /// [`Life::release`] has just answered true to the caller. The cell may be freed as
     /// soon as the color is run; after [`Posted::Behind`] the caller must not touch it any more.
     pub(crate) unsafe fn dig(cell: NonNull<ColorCell>) -> Posted {
-        // SAFETY: the pointer to the grave is made from the pointer to the whole cell, so that
-        // it stays valid for the whole header. The one count left is the caller's, so the grave is in no queue
-        // and nobody else posts it; it stays as long as the cell.
+        // SAFETY: the pointer to the grave is made from the pointer to the whole cell, so that it
+        // stays valid for the whole header. The one count left is the caller's, so the grave is in
+        // no queue and nobody else posts it; it stays as long as the cell.
         unsafe {
             let grave = NonNull::new_unchecked(&raw mut (*cell.as_ptr()).grave);
             (*cell.as_ptr()).queue.push(grave.cast())
@@ -341,8 +349,9 @@ pub(crate) fn blend_thousandths(old: u32, new: u32) -> u32 {
 }
 
 /// A moving average that starts with its first value, and is never [`UNKNOWN`] after it. One value
-/// that is far above, such as that of the one long event among short ones, counts for four times the
-/// average at most; if the average itself is far above, as after a first long event, it soon comes down.
+/// that is far above, such as that of the one long event among short ones, counts for four times
+/// the average at most; if the average itself is far above, as after a first long event, it soon
+/// comes down.
 pub(crate) fn blend(old: u32, new: u64) -> u32 {
     let new = new.clamp(1, u64::from(u32::MAX / 8)) as u32;
     if old == UNKNOWN {

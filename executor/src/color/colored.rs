@@ -17,7 +17,7 @@ use super::handle::Color;
 use super::value::{Borrow, Inner, Reached, ReachedRef};
 use crate::TryPostError;
 use crate::cx::Cx;
-use crate::event::Event;
+use crate::event::Owned;
 use crate::event::large::{BoxedMut, BoxedRef, is_large};
 use crate::sync::{Ordering, fence};
 use crate::worker::local::Local;
@@ -407,11 +407,7 @@ impl<T: Send + 'static> Drop for Colored<T> {
         let color = self.inner().color.clone();
         let end = End(Reach(self.0));
         let (core, site) = (color.core(), Location::caller());
-        // SAFETY: the memory is fresh or recycled; then the event is fresh.
-        unsafe {
-            let event = Event::write_housekeeping(Local::memory_for(core), end, site);
-            color.enqueue_from_anywhere(event);
-        }
+        color.enqueue_from_anywhere(Owned::housekeeping(Local::memory_for(core), end, site));
     }
 }
 

@@ -12,7 +12,7 @@ use super::set::Request;
 use crate::Handle;
 use crate::cx::Cx;
 use crate::event::large::{Boxed, is_large};
-use crate::event::{Event, Kind};
+use crate::event::{Kind, Owned};
 use crate::runtime::core::{Core, CoreRef};
 use crate::runtime::quiesce::Outside;
 use crate::sync::Ordering;
@@ -172,9 +172,7 @@ impl Color {
         if !core.accepts(None) {
             return refuse(core, f, site);
         }
-        let event = outside_event(core, f, site);
-        // SAFETY: we are a handle, and the event is fresh.
-        unsafe { self.enqueue_from_outside(event) }
+        self.enqueue_from_outside(outside_event(core, f, site));
     }
 
     /// Posts whatever the phase: what somebody has been promised.
@@ -185,11 +183,13 @@ impl Color {
     ) {
         let core = self.core();
         let posted = Local::current(core).map_or_else(|| core.stamp_outside(), Local::stamp);
-        // SAFETY: the memory is fresh or recycled; then the event is fresh.
-        unsafe {
-            let event = Event::write(Local::memory_for(core), f, site, posted);
-            self.enqueue_from_anywhere(event);
-        }
+        self.enqueue_from_anywhere(Owned::closure(
+            Local::memory_for(core),
+            f,
+            Kind::Closure,
+            site,
+            posted,
+        ));
     }
 
     /// Which label it has; 0: none.
@@ -209,58 +209,38 @@ impl Color {
             return refuse(core, f, site);
         }
         let posted = local.map_or_else(|| core.stamp_outside(), Local::stamp);
-        // SAFETY: the memory is fresh or recycled; then the event is fresh. We are a handle.
-        unsafe {
-            let event =
-                Event::write_closure(Local::memory_for(core), f, Kind::Shared, site, posted);
-            match local {
-                Some(local) => local.enqueue_shared(self.0, event),
-                None => self.enqueue_from_outside(event),
-            }
+        let event = Owned::closure(Local::memory_for(core), f, Kind::Shared, site, posted);
+        match local {
+            // SAFETY: we are a handle.
+            Some(local) => unsafe { local.enqueue_shared(self.0, event) },
+            None => self.enqueue_from_outside(event),
         }
     }
 
     /// Appends an event, whatever the phase.
-    ///
-    /// # Safety
-    ///
-    /// The event is the caller's.
-    pub(crate) unsafe fn enqueue_from_anywhere(&self, event: NonNull<Event>) {
+    pub(crate) fn enqueue_from_anywhere(&self, event: Owned) {
         match Local::current(self.core()) {
-            // SAFETY: we are a handle; the event by contract.
+            // SAFETY: we are a handle.
             Some(local) => unsafe { local.enqueue(self.0, event) },
-            // SAFETY: as above.
-            None => unsafe { self.enqueue_from_outside(event) },
+            None => self.enqueue_from_outside(event),
         }
     }
 
-    /// # Safety
-    ///
-    /// The event is the caller's.
-    unsafe fn enqueue_from_outside(&self, event: NonNull<Event>) {
-        // SAFETY: by contract.
-        unsafe {
-            if self.as_cell().is_bounded() {
-                self.as_cell().enter_bound(event);
-            }
-            self.append_from_outside(event);
+    fn enqueue_from_outside(&self, event: Owned) {
+        if self.as_cell().is_bounded() {
+            self.as_cell().enter_bound(&event);
         }
+        self.append_from_outside(event);
     }
 
-    /// The same of what has been counted.
-    ///
-    /// # Safety
-    ///
-    /// The event is the caller's.
-    pub(super) unsafe fn append_from_outside(&self, event: NonNull<Event>) {
+    /// Appends an event that needs no room, or has it already.
+    pub(super) fn append_from_outside(&self, event: Owned) {
         // Behind its place others may post, and be done, before the color is queued.
         let _outside = Outside::from_outside(self.core());
-        // SAFETY: a handle keeps the cell; the event by contract.
-        unsafe {
-            if self.0.as_ref().push(event) == Posted::BecameRunnable {
-                let (home, worth) = (self.0.as_ref().home(), self.0.as_ref().worth());
-                self.core().inject(home, self.0.as_ref().entry(), worth);
-            }
+        let cell = self.as_cell();
+        // SAFETY: we are a handle.
+        if unsafe { cell.push(event) } == Posted::BecameRunnable {
+            self.core().inject(cell.home(), cell.entry(), cell.worth());
         }
     }
 
@@ -287,10 +267,9 @@ pub(crate) fn outside_event<F: FnOnce(&mut Cx) + Send + 'static>(
     core: &Core,
     f: F,
     site: &'static Location<'static>,
-) -> NonNull<Event> {
+) -> Owned {
     let posted = core.stamp_outside();
-    // SAFETY: the memory is fresh.
-    unsafe { Event::write(core.events.take_outside().cast(), f, site, posted) }
+    Owned::closure(core.take_memory_outside(), f, Kind::Closure, site, posted)
 }
 
 /// Posts without a color, from whatever thread this is.

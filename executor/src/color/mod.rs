@@ -23,6 +23,8 @@ pub(crate) mod colored;
 pub(crate) mod colored_set;
 #[cfg(not(loom))]
 mod handle;
+#[cfg(not(loom))]
+pub(crate) mod held;
 pub(crate) mod life;
 #[cfg(not(loom))]
 mod marks;

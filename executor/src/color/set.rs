@@ -25,10 +25,11 @@ use dapple_colors::{Access, Arrived, Gathering, Priority, set::arrange};
 
 use super::cell::ColorCell;
 use super::handle::{Color, post_uncolored, refuse};
+use super::held::Held;
 use super::queue::{Link, Queue};
 use super::two_phase::{Site, take_places};
 use crate::cx::Cx;
-use crate::event::{Event, Kind};
+use crate::event::{Event, Kind, Memory, Owned};
 use crate::lock::Flag;
 use crate::runtime::core::Core;
 use crate::runtime::quiesce::Outside;
@@ -101,7 +102,7 @@ impl Set {
     ///
     /// The memory is a slot of a slab of events, and the caller's; there is a place, and one of them is of `first`.
     unsafe fn write(
-        memory: NonNull<Event>,
+        memory: Memory,
         event: NonNull<Event>,
         places: &[Place],
         first: NonNull<ColorCell>,
@@ -118,7 +119,7 @@ impl Set {
             }
             _ => Wants::Many(lead as u32, places.iter().map(of).collect()),
         };
-        let set = memory.cast::<Set>();
+        let set = memory.into_slot().cast::<Set>();
         let missing = AtomicU32::new(places.len() as u32);
         // SAFETY: by contract; a slot is large enough.
         unsafe { set.write(Set { missing, class, event, wants }) };
@@ -173,7 +174,8 @@ impl Set {
             Arrived::Complete => {
                 // SAFETY: we have the set.
                 let set = unsafe { set.as_ref() };
-                Some(Entry::event(set.event, set.class))
+                // SAFETY: the set gives its event away once, when it is complete.
+                Some(Entry::event(unsafe { Owned::of_raw(set.event) }, set.class))
             }
         }
     }
@@ -202,7 +204,7 @@ impl Site for Place {
         unsafe { &self.cell.as_ref().set_lock }
     }
     fn link(&self) -> NonNull<Link> {
-        Event::as_link(self.request.expect("it is written before the place is taken"))
+        self.request.expect("it is written before the place is taken").cast()
     }
     fn entering(&mut self) {
         // SAFETY: as in `queue`.
@@ -211,7 +213,7 @@ impl Site for Place {
             && let Some(request) = self.request
         {
             // SAFETY: it is ours until the place is taken.
-            unsafe { color.enter_bound(request) };
+            color.enter_bound(&unsafe { Owned::of_raw(request) });
         }
         if let Some(class) = self.boost {
             self.was_raised = color.boost(class);
@@ -301,11 +303,13 @@ fn post_places<F: FnOnce(&mut Cx) + Send + 'static>(
     // SAFETY: the memory is fresh or recycled; the caller has handles of all colors, one of which is the first; and the set's
     // event is in no color's queue.
     unsafe {
-        let event = Event::write_closure(memory(), f, Kind::Set, site, posted);
-        let set = Set::write(memory(), event, places, first.cell(), class);
-        Event::set_word(event, set.as_ptr().cast());
+        let mut event = Owned::closure(memory(), f, Kind::Set, site, posted);
+        let raw = event.as_raw();
+        let set = Set::write(memory(), raw, places, first.cell(), class);
+        event.set_word(set.as_ptr().cast());
         for place in &mut *places {
-            place.request = Some(Event::write_request(memory(), set, place.access, site));
+            let request = Owned::request(memory(), set, place.access, site);
+            place.request = Some(request.into_raw());
         }
         take_places(places);
     }
@@ -320,7 +324,7 @@ fn post_places<F: FnOnce(&mut Cx) + Send + 'static>(
         Some(local) => {
             let _aside = local.current.set_aside();
             // SAFETY: they were idle, and have not been queued: we hold them.
-            idle.for_each(|cell| unsafe { local.go_on(cell) });
+            idle.for_each(|cell| local.go_on(unsafe { Held::of(cell) }));
         }
         None => idle.for_each(|cell| {
             // SAFETY: the caller has a handle.

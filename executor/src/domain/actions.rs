@@ -7,9 +7,8 @@ use std::panic::Location;
 use std::ptr::NonNull;
 
 use crate::cx::Cx;
-use crate::event::Event;
+use crate::event::{Event, Kind, Owned};
 use crate::runtime::core::Core;
-use crate::slab::Slab;
 use crate::worker::local::Local;
 
 /// See the module. It is [run](Self::run) or [discarded](Self::discard), not dropped.
@@ -31,12 +30,10 @@ impl Actions {
     where
         F: FnOnce(&mut Cx) + Send + 'static,
     {
-        // SAFETY: the memory is fresh or recycled, and ours; so is the event then.
-        unsafe {
-            let event = Event::write(Local::memory_for(core), f, site, 0);
-            set_next(event, event);
-            self.append(Actions { last: Some(event) });
-        }
+        let mut event = Owned::closure(Local::memory_for(core), f, Kind::Closure, site, 0);
+        let word = event.as_raw().as_ptr().cast();
+        event.set_word(word);
+        self.append(Actions { last: Some(event.into_raw()) });
     }
 
     /// Appends another list.
@@ -53,7 +50,7 @@ impl Actions {
         self.last = Some(new_last);
     }
 
-    fn pop(&mut self) -> Option<NonNull<Event>> {
+    fn pop(&mut self) -> Option<Owned> {
         let last = self.last?;
         // SAFETY: the list owns its events; all of them are linked.
         unsafe {
@@ -63,30 +60,26 @@ impl Actions {
             } else {
                 set_next(last, next(first));
             }
-            Some(first)
+            Some(Owned::of_raw(first))
         }
     }
 
     /// Runs the actions, in order (I7). One that panics is counted and reported, the others still run.
     pub(super) fn run(mut self, cx: &mut Cx) {
-        while let Some(action) = self.pop() {
-            // SAFETY: the event is ours, and has not run; its memory is given back once.
-            unsafe {
-                cx.local().publish_site(Event::site(action));
-                cx.guard(Event::site(action), |cx| Event::run(action, cx));
-                cx.local().give_memory(action);
-            }
+        while let Some(mut action) = self.pop() {
+            cx.local().publish_site(action.site());
+            cx.guard(action.site(), |cx| action.run(cx));
+            // SAFETY: it is of the domain's runtime, which is that of `cx`.
+            unsafe { cx.local().give_memory(action.into_memory()) };
         }
     }
 
     /// Drops the actions unrun.
     pub(super) fn discard(mut self, core: &Core) {
-        while let Some(action) = self.pop() {
-            // SAFETY: the event is ours, and has not run; its memory is given back once.
-            unsafe {
-                core.guard(Some(Event::site(action)), || Event::discard(action));
-                Slab::give_back(action.cast());
-            }
+        while let Some(mut action) = self.pop() {
+            core.guard(Some(action.site()), || action.discard());
+            // SAFETY: it is of the domain's runtime, which is that of `core`.
+            unsafe { core.give_memory(action.into_memory()) };
         }
     }
 }
@@ -96,10 +89,10 @@ impl Actions {
 /// For both: the event is alive, the caller's, and linked.
 unsafe fn next(event: NonNull<Event>) -> NonNull<Event> {
     // SAFETY: by contract; `set_next` has set it.
-    unsafe { NonNull::new_unchecked(Event::word(event).cast()) }
+    unsafe { NonNull::new_unchecked(Owned::of_raw(event).word().cast()) }
 }
 
 unsafe fn set_next(event: NonNull<Event>, next: NonNull<Event>) {
     // SAFETY: by contract.
-    unsafe { Event::set_word(event, next.as_ptr().cast()) }
+    unsafe { Owned::of_raw(event) }.set_word(next.as_ptr().cast());
 }

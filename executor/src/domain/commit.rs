@@ -14,7 +14,7 @@ use super::engine::Batch;
 use super::inner::{DomainPtr, core_of, own_event};
 use super::store::Freed;
 use crate::cx::Cx;
-use crate::event::{Event, Step};
+use crate::event::{Owned, Step};
 use crate::metrics::{Measure, Sample};
 use crate::runtime::core::{Core, Phase};
 use crate::task::error::JoinError;
@@ -82,7 +82,7 @@ impl<S: Send + Sync + 'static> Commit<S> {
         }
     }
 
-    pub(super) fn into_event(self, core: &Core) -> NonNull<Event> {
+    pub(super) fn into_event(self, core: &Core) -> Owned {
         own_event(core, self, Location::caller())
     }
 }

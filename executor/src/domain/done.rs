@@ -12,7 +12,7 @@ use super::held::Place;
 use super::inner::own_event;
 use super::stretch::Stretch;
 use crate::cx::Cx;
-use crate::event::{Event, Step};
+use crate::event::{Event, Owned, Step};
 use crate::runtime::core::Core;
 use crate::task::packet::Promise;
 use crate::worker::local::Local;
@@ -22,7 +22,7 @@ use crate::worker::local::Local;
 /// It takes effect when the step returns it; if it is dropped instead, soon after.
 #[must_use = "a step returns it"]
 pub struct Done {
-    event: NonNull<Event>,
+    event: Option<Owned>,
     /// Kept by the domain, which the token in the event keeps.
     core: NonNull<Core>,
     /// What is known of the event whose step it ends, if it does.
@@ -32,7 +32,7 @@ pub struct Done {
 /// Says which event it is, for a step in an event's memory. If the step is the end of it, a
 /// promise, if there is one, will be kept when that has come, and the second answer is true. See
 /// [`Done::with_notice`].
-type Notice = unsafe fn(NonNull<Event>, Option<Promise<()>>) -> (Place, bool);
+type Notice = unsafe fn(&mut Owned, Option<Promise<()>>) -> (Place, bool);
 
 // SAFETY: what the event holds is Send.
 unsafe impl Send for Done {}
@@ -81,8 +81,8 @@ impl Done {
     }
 
     /// One that is in an event already.
-    pub(super) fn of(core: &Core, event: NonNull<Event>) -> Done {
-        Done { event, core: core.as_ptr(), notice: None }
+    pub(super) fn of(core: &Core, event: Owned) -> Done {
+        Done { event: Some(event), core: core.as_ptr(), notice: None }
     }
 
     /// Adds what is known of the event: `notice` fits the step that is in its memory.
@@ -94,15 +94,14 @@ impl Done {
     /// Has the promise kept when it has come to its end, which is that of this event. `None`: it
     /// has none to wait for.
     pub(super) fn notify(&mut self, promise: Promise<()>) -> Option<Place> {
-        // SAFETY: the event is ours, has not run, and holds what the notice is for.
-        let (place, is_end) = unsafe { self.notice?(self.event, Some(promise)) };
+        let (notice, event) = (self.notice?, self.event.as_mut()?);
+        // SAFETY: the event has not run, and holds what the notice is for.
+        let (place, is_end) = unsafe { notice(event, Some(promise)) };
         is_end.then_some(place)
     }
 
-    fn into_event(self) -> NonNull<Event> {
-        let event = self.event;
-        std::mem::forget(self);
-        event
+    fn into_step(mut self) -> Steps {
+        self.event.take().map_or(Steps::Off, |event| Steps::Next(event.into_raw()))
     }
 
     /// Carries it out, and what it leads to. Called when a step has returned.
@@ -115,10 +114,10 @@ impl Done {
         }
         if matches!(local.steps.get(), Steps::On | Steps::Ending) {
             // The loop that called this step goes on with it.
-            return local.steps.set(Steps::Next(self.into_event()));
+            return local.steps.set(self.into_step());
         }
         let looping = Looping(local);
-        let mut next = Steps::Next(self.into_event());
+        let mut next = self.into_step();
         let mut stretch = Stretch::new();
         for _ in 0..STEPS {
             let Steps::Next(event) = next else { break };
@@ -126,32 +125,31 @@ impl Done {
                 break;
             }
             local.steps.set(Steps::On);
-            let memory = Memory(local, event);
-            // SAFETY: the event is ours, and has not run.
-            unsafe {
-                local.publish_site(Event::site(event));
-                Event::run(event, cx);
-            }
-            drop(memory);
+            // SAFETY: it is the next step, which is taken here.
+            let mut running = Running(local, Some(unsafe { Owned::of_raw(event) }));
+            running.run(cx);
+            drop(running);
             next = local.steps.get();
         }
         drop(looping);
         if let Steps::Next(event) = next {
-            local.queue_event(event);
+            // SAFETY: it is the next step, which nobody else takes.
+            local.queue_event(unsafe { Owned::of_raw(event) });
         }
     }
 }
 
 impl Drop for Done {
     fn drop(&mut self) {
+        let Some(mut event) = self.event.take() else { return };
         if let Some(notice) = self.notice {
-            // SAFETY: the event is ours, has not run, and holds what the notice is for.
-            unsafe { notice(self.event, None) }.0.leaves();
+            // SAFETY: the event has not run, and holds what the notice is for.
+            unsafe { notice(&mut event, None) }.0.leaves();
         }
         // Once it is queued, what it holds may go at any time, and the core with it.
         // SAFETY: the domain counts on the core, and the event keeps the domain.
         let core = crate::runtime::core::CoreRef::of(unsafe { self.core.as_ref() });
-        core.queue_event(self.event);
+        core.queue_event(event);
     }
 }
 
@@ -169,17 +167,29 @@ impl Drop for Looping<'_> {
         if let Steps::Next(event) = self.0.steps.replace(Steps::Off)
             && std::thread::panicking()
         {
-            self.0.queue_event(event);
+            // SAFETY: it was the next step, which nobody else takes.
+            self.0.queue_event(unsafe { Owned::of_raw(event) });
         }
     }
 }
 
-/// Memory of an event that runs.
-struct Memory<'a>(&'a Local, NonNull<Event>);
+/// A step that runs. Its memory goes back also when it panics.
+struct Running<'a>(&'a Local, Option<Owned>);
 
-impl Drop for Memory<'_> {
+impl Running<'_> {
+    fn run(&mut self, cx: &mut Cx) {
+        if let Some(event) = &mut self.1 {
+            self.0.publish_site(event.site());
+            event.run(cx);
+        }
+    }
+}
+
+impl Drop for Running<'_> {
     fn drop(&mut self) {
-        // SAFETY: it has run, or is unwinding from that; it is of this worker's runtime.
-        unsafe { self.0.give_memory(self.1) }
+        if let Some(event) = self.1.take() {
+            // SAFETY: it is of this worker's runtime.
+            unsafe { self.0.give_memory(event.into_memory()) }
+        }
     }
 }

@@ -14,7 +14,6 @@
 
 use std::mem::MaybeUninit;
 use std::panic::Location;
-use std::ptr::NonNull;
 
 use dapple_colors::Ticket;
 
@@ -23,7 +22,7 @@ use super::inner::{DomainPtr, DomainStore, SKIP, Waiting, core_of, number_as_wor
 use super::store::Decision;
 use super::stretch::Stretch;
 use crate::cx::Cx;
-use crate::event::{Event, Step};
+use crate::event::{Owned, Step};
 use crate::runtime::core::{Core, Phase};
 
 /// Decisions in one collection, and looks at the order; one that passes many slots counts for some.
@@ -84,7 +83,7 @@ impl<S: Send + Sync + 'static> Batch<S> {
         let len = std::mem::take(&mut self.len);
         for slot in &mut self.queue[..len] {
             // SAFETY: the first `len` have been written, and are read once.
-            let (ticket, with) = unsafe { slot.assume_init_read() };
+            let (ticket, mut with) = unsafe { slot.assume_init_read() };
             with.may_go_on(core);
             match own {
                 Some(own) if own.number() == ticket => next = Some(with),
@@ -122,16 +121,16 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
         batch: &mut Batch<S>,
     ) {
         match decision {
-            Decision::Enter { ticket, with, version, is_read } => {
+            Decision::Enter { ticket, mut with, version, is_read } => {
                 with.set_version(version, is_read);
                 batch.push(ticket.number(), with);
             }
-            Decision::Begin { ticket, with } => {
+            Decision::Begin { ticket, mut with } => {
                 with.set_word(number_as_word(ticket));
                 batch.exceeded += u64::from(store.order().is_over_full());
                 batch.push(0, with);
             }
-            Decision::Skip { with } => {
+            Decision::Skip { mut with } => {
                 with.set_word(std::ptr::without_provenance_mut(SKIP));
                 batch.push(0, with);
             }
@@ -239,7 +238,7 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
 struct Resume<S: Send + Sync + 'static>(DomainPtr<S>);
 
 impl<S: Send + Sync + 'static> Resume<S> {
-    fn into_event(self, core: &Core) -> NonNull<Event> {
+    fn into_event(self, core: &Core) -> Owned {
         own_event(core, self, Location::caller())
     }
 

@@ -17,17 +17,14 @@ use super::fate::Fate;
 use super::store::{Handles, Store, Version};
 use super::watch::Found;
 use crate::cx::Cx;
-use crate::event::{Event, Kind, Step};
+use crate::event::{Kind, Owned, Step};
 use crate::lock::Lock;
 use crate::runtime::core::{Core, CoreRef};
 use crate::sync::{AtomicUsize, Ordering};
 use crate::worker::local::Local;
 
 /// An event without color that waits for its turn.
-pub(super) struct Waiting(pub(super) NonNull<Event>);
-
-// SAFETY: what it holds is Send, and it has one owner.
-unsafe impl Send for Waiting {}
+pub(super) struct Waiting(pub(super) Owned);
 
 /// What is kept with a ticket.
 pub(super) struct Deferred {
@@ -118,7 +115,7 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
 
     /// Takes out who waits for room, which will not come any more: events that are to be dropped
     /// unrun.
-    pub(super) fn take_waiters(self) -> Vec<NonNull<Event>> {
+    pub(super) fn take_waiters(self) -> Vec<Owned> {
         let waiters = self.store.with(|store| store.take_waiters());
         waiters.into_iter().map(|waiting| waiting.0).collect()
     }
@@ -140,36 +137,27 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
         // SAFETY: nobody keeps it any more, and it was a box.
         let inner = unsafe { Box::from_raw(self.0.as_ptr()) };
         // The core outlives the event: what runs or discards it keeps it.
-        let memory = Local::memory_for(core);
-        // SAFETY: the memory is fresh or recycled.
-        let event = unsafe { Event::write_housekeeping(memory, inner, Location::caller()) };
-        core.queue_event(event);
+        core.queue_event(Owned::housekeeping(Local::memory_for(core), inner, Location::caller()));
     }
 }
 
 impl Waiting {
     /// The event is in anon or global, with this version.
     #[inline]
-    pub(super) fn set_version<S>(&self, version: NonNull<Version<S>>, is_read: bool) {
+    pub(super) fn set_version<S>(&mut self, version: NonNull<Version<S>>, is_read: bool) {
         let tag = if is_read { READ } else { 0 };
         self.set_word(version.as_ptr().map_addr(|a| a | tag).cast());
     }
 
     /// What it waited for is not a delay of a queue; that counts from here.
     #[inline]
-    pub(super) fn may_go_on(&self, core: &Core) {
-        // SAFETY: the event is ours, and in no queue.
-        unsafe {
-            if Event::posted(self.0) != 0 {
-                Event::set_posted(self.0, core.clock.now());
-            }
-        }
+    pub(super) fn may_go_on(&mut self, core: &Core) {
+        self.0.restamp(|| core.clock.now());
     }
 
     #[inline]
-    pub(super) fn set_word(&self, word: *mut ()) {
-        // SAFETY: the event is ours, and in no queue.
-        unsafe { Event::set_word(self.0, word) }
+    pub(super) fn set_word(&mut self, word: *mut ()) {
+        self.0.set_word(word);
     }
 }
 
@@ -187,11 +175,7 @@ pub(super) fn core_of<'a>(cx: &Cx) -> &'a Core {
 }
 
 /// An event without color of the domain's own, which is not counted.
-pub(super) fn own_event<T: Step>(
-    core: &Core,
-    step: T,
-    site: &'static Location<'static>,
-) -> NonNull<Event> {
-    // SAFETY: the memory is fresh or recycled.
-    unsafe { Event::write_step(Local::memory_for(core), step, Kind::Housekeeping, site, 0) }
+pub(super) fn own_event<T: Step>(core: &Core, step: T, site: &'static Location<'static>) -> Owned {
+    // SAFETY: it gets no color, and its word is null: that of the domain's own steps says nothing.
+    unsafe { Owned::step(Local::memory_for(core), step, Kind::Housekeeping, site, 0) }
 }

@@ -12,7 +12,7 @@ use super::fate::Fate;
 use super::inner::{DomainPtr, SKIP, Waiting};
 use super::token::{Last, Token};
 use crate::cx::Cx;
-use crate::event::{Event, Kind, Step};
+use crate::event::{Kind, Memory, Owned, Step};
 use crate::runtime::core::Phase;
 use crate::worker::local::Local;
 
@@ -42,27 +42,22 @@ pub(super) struct Continue<S: Send + Sync + 'static, K> {
 pub(super) const LATER: u64 = 1 << 63;
 
 impl<S: Send + Sync + 'static, K: Part<S>> Continue<S, K> {
-    /// As an event; see [`Event::write_step`].
-    ///
-    /// # Safety
-    ///
-    /// As there.
+    /// As an event, which gets its word from the domain: a version, or the number of a ticket.
     #[inline]
-    pub(super) unsafe fn write(
+    pub(super) fn write(
         self,
-        memory: std::ptr::NonNull<Event>,
+        memory: Memory,
         site: &'static Location<'static>,
         posted: u64,
     ) -> Waiting {
-        // SAFETY: by contract.
-        Waiting(unsafe { Event::write_step(memory, self, Kind::Closure, site, posted) })
+        // SAFETY: it gets no color, and a word by `Waiting::set_word` or none.
+        Waiting(unsafe { Owned::step(memory, self, Kind::Closure, site, posted) })
     }
 
     /// As an event, on a worker.
     pub(super) fn into_event(self, cx: &Cx, site: &'static Location<'static>) -> Waiting {
         let local: &Local = cx.local();
-        // SAFETY: the memory is fresh or recycled.
-        unsafe { self.write(local.take_memory(), site, local.stamp()) }
+        self.write(local.take_memory(), site, local.stamp())
     }
 
     /// Says whether it is a part of an event whose first step has run.

@@ -11,11 +11,10 @@ use super::inner::{Deferred, DomainPtr, DomainStore, Waiting, own_event};
 use super::part::{Continue, Holds, Part};
 use crate::color::refuse;
 use crate::error::TryPostError;
+use crate::event::Step;
 use crate::event::large::is_large;
-use crate::event::{Event, Step};
 use crate::runtime::core::Phase;
 use crate::runtime::quiesce::Outside;
-use crate::slab::Slab;
 use crate::sync::{Ordering, fence};
 use crate::worker::local::Local;
 use crate::{Color, Cx};
@@ -113,46 +112,40 @@ impl<S: Send + Sync + 'static> Domain<S> {
         }
         let (memory, posted) = match local {
             Some(local) => (local.take_memory(), local.stamp()),
-            None => (core.events.take_outside().cast(), core.stamp_outside()),
+            None => (core.take_memory_outside(), core.stamp_outside()),
         };
         let mut kept = Deferred::new(site);
         kept.fate = part.fate();
         // Made before the lock is taken, and completed under it.
-        let step = Continue { domain, ticket: 0, part };
-        // SAFETY: the memory is fresh or recycled.
-        let Waiting(event) = unsafe { step.write(memory, site, posted) };
+        let event = Continue { domain, ticket: 0, part }.write(memory, site, posted);
         let _outside = Outside::enter(core);
         let mut batch = Batch::new();
         let mut ticket = 0;
         let entered = domain.store.with(|store| {
             let is_full = store.order().is_full();
             if is_full && is_limited {
-                return Entered::Not;
+                return Entered::Not(event);
             }
             batch.exceeded = u64::from(is_full);
-            // SAFETY: the event is ours, and holds this.
-            let number = unsafe { &mut (*Event::step::<Continue<S, K>>(event)).ticket };
-            let entered = entry.take(domain, store, Waiting(event), number, &mut batch, kept);
-            ticket = *number;
-            entered
+            entry.take::<S, K>(domain, store, event, &mut ticket, &mut batch, kept)
         });
         match entered {
-            Entered::Runs if batch.exceeded == 0 => match local {
-                Some(local) => local.queue_event(event),
-                None => core.queue_event(event),
+            Entered::Runs(event) if batch.exceeded == 0 => match local {
+                Some(local) => local.queue_event(event.0),
+                None => core.queue_event(event.0),
             },
-            Entered::Runs => {
+            Entered::Runs(event) => {
                 core.count_over_limit(batch.exceeded);
-                core.queue_event(event);
+                core.queue_event(event.0);
             }
             Entered::Waits => {
                 domain.settle(core, &mut batch, None, None);
             }
-            Entered::Not => {
-                // SAFETY: the event is ours, and holds this; its memory is given back once.
+            Entered::Not(Waiting(mut event)) => {
+                // SAFETY: it holds this, and is of this runtime.
                 unsafe {
-                    let step = Event::take_step::<Continue<S, K>>(event);
-                    Slab::give_back(event.cast());
+                    let step = event.take_step::<Continue<S, K>>();
+                    core.give_memory(event.into_memory());
                     return Err(TryPostError::Full(step.part));
                 }
             }
@@ -164,35 +157,40 @@ impl<S: Send + Sync + 'static> Domain<S> {
 /// What became of an event that was posted.
 enum Entered {
     /// It may run, and nothing else follows.
-    Runs,
+    Runs(Waiting),
     /// It stands in the order, and what follows has been collected.
     Waits,
     /// There was no room.
-    Not,
+    Not(Waiting),
 }
 
 impl Entry {
     /// Gives an event its ticket, under the lock, and the context that it wants, if it can have it at once.
     #[inline]
-    fn take<S: Send + Sync + 'static>(
+    fn take<S: Send + Sync + 'static, K: Part<S>>(
         self,
         domain: DomainPtr<S>,
         store: &mut DomainStore<S>,
-        event: Waiting,
+        mut event: Waiting,
         number: &mut u64,
         batch: &mut Batch<S>,
         mut kept: Deferred,
     ) -> Entered {
+        let mut set_ticket = |event: &mut Waiting, ticket: Ticket| {
+            *number = ticket.number();
+            // SAFETY: the step that was written into it above is such a one, and has not run.
+            unsafe { event.0.step_mut::<Continue<S, K>>().ticket = ticket.number() };
+        };
         if self.wants == Context::None {
-            *number = store.take_ticket(self.highest, kept).number();
-            return Entered::Runs;
+            set_ticket(&mut event, store.take_ticket(self.highest, kept));
+            return Entered::Runs(event);
         }
         if !self.repairs {
             match store.enter_at_once(self.wants, kept) {
                 Ok((ticket, version, is_read)) => {
-                    *number = ticket.number();
+                    set_ticket(&mut event, ticket);
                     event.set_version(version, is_read);
-                    return Entered::Runs;
+                    return Entered::Runs(event);
                 }
                 Err(back) => kept = back,
             }
@@ -201,7 +199,7 @@ impl Entry {
             true => store.take_ticket_to_repair(kept),
             false => store.take_ticket(self.highest, kept),
         };
-        *number = ticket.number();
+        set_ticket(&mut event, ticket);
         store.want(ticket, self.wants, event);
         domain.collect(store, batch);
         Entered::Waits

@@ -19,7 +19,7 @@ use super::inner::{DomainPtr, DomainStore, READ, Waiting, core_of};
 use super::part::{Continue, LATER, Part};
 use super::store::{Freed, Version};
 use crate::cx::Cx;
-use crate::event::{Event, Step};
+use crate::event::{Owned, Step};
 use crate::runtime::core::Phase;
 use crate::runtime::quiesce::Outside;
 use crate::task::packet::Promise;
@@ -285,9 +285,9 @@ impl<S: Send + Sync + 'static, K: Part<S>> Act<S, K> {
     /// # Safety
     ///
     /// The event is the caller's, and holds an `Act<S, K>` that has not been consumed.
-    unsafe fn notice(event: NonNull<Event>, _: Option<Promise<()>>) -> (Place, bool) {
+    unsafe fn notice(event: &mut Owned, _: Option<Promise<()>>) -> (Place, bool) {
         // SAFETY: the caller has the event, which holds such a step.
-        (unsafe { &*Event::step::<Self>(event) }.token.place(), false)
+        (unsafe { event.step_mut::<Self>() }.token.place(), false)
     }
 }
 
@@ -418,9 +418,9 @@ impl<S: Send + Sync + 'static> End<S> {
     /// # Safety
     ///
     /// The event is the caller's, and holds an `End<S>` that has not been consumed.
-    unsafe fn notify(event: NonNull<Event>, promise: Option<Promise<()>>) -> (Place, bool) {
+    unsafe fn notify(event: &mut Owned, promise: Option<Promise<()>>) -> (Place, bool) {
         // SAFETY: by contract.
-        let end = unsafe { &mut *Event::step::<Self>(event) };
+        let end = unsafe { event.step_mut::<Self>() };
         if let Some(promise) = promise {
             let told = Told(Some(promise));
             end.0.defer(move |_| told.tell(), Location::caller());

@@ -21,7 +21,7 @@ use dapple_colors::{Doing, Oldest, Ticket};
 use super::inner::{DomainPtr, Inner};
 use crate::chunks::Chunks;
 use crate::clock::saturating_nanos;
-use crate::event::Event;
+use crate::event::Owned;
 use crate::runtime::core::Core;
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock};
 use crate::worker::local::Local;
@@ -67,7 +67,7 @@ struct Watched {
     domain: NonNull<()>,
     look: unsafe fn(NonNull<()>) -> Option<Found>,
     /// Takes out who waits for room; see [`Register::end_waits`].
-    take_waiters: unsafe fn(NonNull<()>) -> Vec<NonNull<Event>>,
+    take_waiters: unsafe fn(NonNull<()>) -> Vec<Owned>,
     label: Option<Arc<str>>,
     /// What was the oldest at the last look, since when, and whether that has been reported.
     last: Option<(Ticket, u64, bool)>,
@@ -102,9 +102,7 @@ impl Register {
         /// # Safety
         ///
         /// As above.
-        unsafe fn take_waiters<S: Send + Sync + 'static>(
-            domain: NonNull<()>,
-        ) -> Vec<NonNull<Event>> {
+        unsafe fn take_waiters<S: Send + Sync + 'static>(domain: NonNull<()>) -> Vec<Owned> {
             DomainPtr::<S>(domain.cast()).take_waiters()
         }
         // SAFETY: the caller has just made it.

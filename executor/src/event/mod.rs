@@ -23,6 +23,7 @@ pub(crate) use self::payload::Step;
 use self::payload::{Closure, INLINE_WORDS, Ops, Payload, Stepping};
 use crate::color::queue::Link;
 use crate::cx::Cx;
+use crate::slab::{Slab, Slot};
 
 /// What a link stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +34,15 @@ pub(crate) enum Kind {
     Housekeeping,
     /// A closure with shared access to its color. Once it has been let go its word is the color.
     Shared,
-    /// The closure of a color set. It stands in no color's queue; its word is the [`Set`](crate::color::set::Set).
+    /// The closure of a color set. It stands in no color's queue; its word is the
+    /// [`Set`](crate::color::set::Set).
     Set,
     /// The place of a set in the queue of one of its colors: an [`Event`] that holds no closure.
     Request,
     /// The same, with shared access.
     SharedRequest,
-    /// What is over and still stands in a queue: a gap is behind it, or own posts of it run first, or a set has the color.
+    /// What is over and still stands in a queue: a gap is behind it, or own posts of it run first,
+    /// or a set has the color.
     Spent,
     /// The color's own grave: the header is part of a color (see `color::cell`).
     Grave,
@@ -76,6 +79,19 @@ impl Header {
     pub(crate) fn of(link: NonNull<Link>) -> NonNull<Header> {
         link.cast()
     }
+
+    /// Where what stands in a queue was posted; `None`: it is a grave.
+    ///
+    /// # Safety
+    ///
+    /// The link is the caller's: it holds the color, and the link is its head.
+    pub(crate) unsafe fn site_of(link: NonNull<Link>) -> Option<&'static Location<'static>> {
+        // SAFETY: by contract.
+        unsafe {
+            let is_event = Header::of(link).as_ref().kind() != Kind::Grave;
+            is_event.then(|| Owned::of_link(link).site())
+        }
+    }
 }
 
 /// One callback. Aligned for the tags of run-queue entries.
@@ -97,120 +113,102 @@ static GRAVE: Ops = Ops { kind: Kind::Grave, run: nothing_to_run, discard: nothi
 unsafe fn nothing_to_run(_: NonNull<Event>, _: &mut Cx) {}
 unsafe fn nothing_to_discard(_: NonNull<Event>) {}
 
-impl Event {
-    /// Makes an event in `memory`.
-    ///
+/// Memory for one event. Whoever has it is the only one that uses it.
+#[must_use = "memory that is not given back is lost to its slab"]
+pub(crate) struct Memory(NonNull<Event>);
+
+impl Memory {
     /// # Safety
     ///
-    /// `memory` is a slot of a slab of events, holds no closure, and is the caller's.
+    /// A free slot of a slab of events, and the caller's.
     #[inline]
-    pub(crate) unsafe fn write<F: FnOnce(&mut Cx) + Send + 'static>(
-        memory: NonNull<Event>,
-        f: F,
-        site: &'static Location<'static>,
-        posted: u64,
-    ) -> NonNull<Event> {
-        // SAFETY: by contract; a closure asks for no word.
-        unsafe { Self::write_step(memory, Closure(f), Kind::Closure, site, posted) }
+    pub(crate) unsafe fn of(slot: Slot) -> Memory {
+        Memory(slot.cast())
     }
 
-    /// The same, of another kind that holds a closure.
-    ///
-    /// # Safety
-    ///
-    /// As [`write`](Self::write).
     #[inline]
-    pub(crate) unsafe fn write_closure<F: FnOnce(&mut Cx) + Send + 'static>(
-        memory: NonNull<Event>,
+    pub(crate) fn into_slot(self) -> Slot {
+        self.0.cast()
+    }
+}
+
+/// An event, and its only owner. A queue owns it as a [`Link`], a run queue as an `Entry`.
+///
+/// Its closure is consumed once, by [`run`](Self::run) or [`discard`](Self::discard); after that it
+/// is spent, and both do nothing. It has no drop: one that is forgotten leaks its closure and its
+/// memory.
+#[must_use = "an event is queued, run, or discarded"]
+#[derive(Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct Owned(NonNull<Event>);
+
+// SAFETY: what an event holds is Send, and it has one owner.
+unsafe impl Send for Owned {}
+
+impl Owned {
+    /// An event that holds a closure.
+    #[inline]
+    pub(crate) fn closure<F: FnOnce(&mut Cx) + Send + 'static>(
+        memory: Memory,
         f: F,
         kind: Kind,
         site: &'static Location<'static>,
         posted: u64,
-    ) -> NonNull<Event> {
-        // SAFETY: by contract; a closure asks for no word.
-        unsafe { Self::write_step(memory, Closure(f), kind, site, posted) }
+    ) -> Owned {
+        // SAFETY: a closure asks for no word.
+        unsafe { Self::step(memory, Closure(f), kind, site, posted) }
     }
 
-    /// Makes the request of a set. It has nothing to drop.
-    ///
-    /// # Safety
-    ///
-    /// As [`write`](Self::write).
-    pub(crate) unsafe fn write_request<T>(
-        memory: NonNull<Event>,
-        set: NonNull<T>,
-        access: Access,
+    /// An event of the runtime's own, which drops what it holds whether it is run or discarded.
+    pub(crate) fn housekeeping<T: Send + 'static>(
+        memory: Memory,
+        holds: T,
         site: &'static Location<'static>,
-    ) -> NonNull<Event> {
-        let ops = match access {
-            Access::Exclusive => &REQUEST,
-            Access::Shared => &SHARED_REQUEST,
-        };
-        // SAFETY: by contract; a pointer is held in the event itself, and needs no drop.
-        unsafe { Self::write_payload(memory, set, ops, site, 0) }
+    ) -> Owned {
+        Self::closure(memory, move |_: &mut Cx| drop(holds), Kind::Housekeeping, site, 0)
     }
 
-    /// The set whose request this is; the request is spent then.
+    /// An event that holds a step.
     ///
     /// # Safety
     ///
-    /// The event is the caller's, and was made by [`write_request`](Self::write_request) with a `T`; once.
-    pub(crate) unsafe fn take_request<T>(event: NonNull<Event>) -> NonNull<T> {
-        // SAFETY: by contract.
-        unsafe {
-            (*event.as_ptr()).header.ops.set(&SPENT);
-            Payload::<NonNull<T>>::read_inline(event)
-        }
-    }
-
-    /// Moves an event to other memory, and leaves a spent one behind.
-    ///
-    /// # Safety
-    ///
-    /// As [`write`](Self::write); and the closure of the event is the caller's, and has not been consumed.
-    pub(crate) unsafe fn relocate(event: NonNull<Event>, memory: NonNull<Event>) -> NonNull<Event> {
-        let (from, to) = (event.as_ptr(), memory.as_ptr());
-        // SAFETY: by contract. A closure can be moved; the old event is spent, so that it is consumed once.
-        unsafe {
-            let ops = (*from).header.ops.replace(&SPENT);
-            (&raw mut (*to).header).write(Header { link: Link::new(), ops: Cell::new(ops) });
-            (&raw mut (*to).site).write((*from).site);
-            (&raw mut (*to).posted).write((*from).posted);
-            (&raw mut (*to).payload).write((&raw const (*from).payload).read());
-        }
-        memory
-    }
-
-    /// Makes an event of a kind that holds a step.
-    ///
-    /// # Safety
-    ///
-    /// As [`write`](Self::write); and if the step asks for its word, the event will have no color.
+    /// If the step asks for its word, the event is put into no color's queue, and gets the word
+    /// that it expects.
     #[inline]
-    pub(crate) unsafe fn write_step<T: Step>(
-        memory: NonNull<Event>,
+    pub(crate) unsafe fn step<T: Step>(
+        memory: Memory,
         step: T,
         kind: Kind,
         site: &'static Location<'static>,
         posted: u64,
-    ) -> NonNull<Event> {
-        let ops = Stepping::<T>::as_kind(kind);
-        // SAFETY: by contract; the ops are those of a T.
-        unsafe { Self::write_payload(memory, step, ops, site, posted) }
+    ) -> Owned {
+        Self::write(memory, step, Stepping::<T>::as_kind(kind), site, posted)
     }
 
-    /// # Safety
-    ///
-    /// As [`write`](Self::write); and `ops` are those of a `T`.
+    /// The request of a set. It has nothing to drop.
+    pub(crate) fn request<T>(
+        memory: Memory,
+        set: NonNull<T>,
+        access: Access,
+        site: &'static Location<'static>,
+    ) -> Owned {
+        let ops = match access {
+            Access::Exclusive => &REQUEST,
+            Access::Shared => &SHARED_REQUEST,
+        };
+        Self::write(memory, set, ops, site, 0)
+    }
+
+    /// `ops` are those of a `T`, or do not touch it.
     #[inline]
-    unsafe fn write_payload<T>(
-        memory: NonNull<Event>,
+    fn write<T>(
+        memory: Memory,
         payload: T,
         ops: &'static Ops,
         site: &'static Location<'static>,
         posted: u64,
-    ) -> NonNull<Event> {
-        let event = memory.as_ptr();
+    ) -> Owned {
+        let event = memory.0.as_ptr();
         // SAFETY: the memory is the caller's and large enough; raw writes, so that no reference to
         // what is not initialised is made.
         unsafe {
@@ -219,43 +217,209 @@ impl Event {
             (&raw mut (*event).posted).write(posted);
             Payload::<T>::write(payload, &raw mut (*event).payload);
         }
-        memory
+        Owned(memory.0)
     }
 
-    /// The step that an event holds.
-    ///
-    /// # Safety
-    ///
-    /// The event is alive and the caller's, and holds a `T` that has not been consumed.
+    /// What stands for it in a color's queue, which owns it from now on.
     #[inline]
-    pub(crate) unsafe fn step<T: Step>(event: NonNull<Event>) -> *mut T {
-        // SAFETY: by contract.
-        unsafe {
-            let payload = &raw mut (*event.as_ptr()).payload;
-            match Payload::<T>::INLINE {
-                true => payload.cast::<T>(),
-                false => &raw mut **payload.cast::<Box<T>>(),
-            }
-        }
+    pub(crate) fn into_link(self) -> NonNull<Link> {
+        self.0.cast()
     }
 
-    /// Takes the step out of its event, which is spent then.
-    ///
     /// # Safety
     ///
-    /// As [`step`](Self::step).
-    pub(crate) unsafe fn take_step<T: Step>(event: NonNull<Event>) -> T {
-        // SAFETY: by contract; marking it spent keeps anybody from consuming it twice.
-        unsafe {
-            (*event.as_ptr()).header.ops.set(&SPENT);
-            match Payload::<T>::INLINE {
-                true => Payload::<T>::read_inline(event),
-                false => *Payload::<T>::read_boxed(event),
-            }
+    /// The link is that of an event, and the caller's: it holds the color whose head it is, or has
+    /// taken it out of a queue.
+    #[inline]
+    pub(crate) unsafe fn of_link(link: NonNull<Link>) -> Owned {
+        Owned(link.cast())
+    }
+
+    /// The address, for a tagged word.
+    #[inline]
+    pub(crate) fn into_raw(self) -> NonNull<Event> {
+        self.0
+    }
+
+    /// The same, of an event that is owned on.
+    pub(crate) fn as_raw(&self) -> NonNull<Event> {
+        self.0
+    }
+
+    /// # Safety
+    ///
+    /// It came from [`into_raw`](Self::into_raw), and is used once.
+    #[inline]
+    pub(crate) unsafe fn of_raw(raw: NonNull<Event>) -> Owned {
+        Owned(raw)
+    }
+
+    /// The memory of an event that is spent.
+    #[inline]
+    pub(crate) fn into_memory(self) -> Memory {
+        debug_assert!(
+            matches!(self.kind(), Kind::Spent | Kind::Request | Kind::SharedRequest),
+            "what holds a closure is run or discarded first"
+        );
+        Memory(self.0)
+    }
+
+    #[inline]
+    fn get(&self) -> &Event {
+        // SAFETY: the owner has it.
+        unsafe { self.0.as_ref() }
+    }
+
+    #[inline]
+    pub(crate) fn kind(&self) -> Kind {
+        self.get().header.kind()
+    }
+
+    /// Does it count for the bound of its color?
+    pub(crate) fn is_counted(&self) -> bool {
+        self.kind() != Kind::Housekeeping
+    }
+
+    /// Where it was posted.
+    #[inline]
+    pub(crate) fn site(&self) -> &'static Location<'static> {
+        self.get().site
+    }
+
+    /// When it was posted; 0: not sampled.
+    #[inline]
+    pub(crate) fn posted(&self) -> u64 {
+        self.get().posted
+    }
+
+    /// Its time counts from now on, if it is sampled: for events that waited for something else
+    /// first, as timers do.
+    #[inline]
+    pub(crate) fn restamp(&mut self, now: impl FnOnce() -> u64) {
+        // SAFETY: the owner has it.
+        let posted = unsafe { &mut (*self.0.as_ptr()).posted };
+        if *posted != 0 {
+            *posted = now();
         }
     }
 
     /// The word of an event that is in no color's queue.
+    #[inline]
+    pub(crate) fn word(&self) -> *mut () {
+        self.get().header.link.word()
+    }
+
+    /// Sets it.
+    #[inline]
+    pub(crate) fn set_word(&mut self, word: *mut ()) {
+        self.get().header.link.set_word(word);
+    }
+
+    /// Runs the closure; it is consumed, whether it returns or panics.
+    #[inline]
+    pub(crate) fn run(&mut self, cx: &mut Cx) {
+        // Marking it spent first keeps anybody from consuming it twice.
+        let ops = self.get().header.ops.replace(&SPENT);
+        // SAFETY: the ops fit what it holds, which has not been consumed.
+        unsafe { (ops.run)(self.0, cx) }
+    }
+
+    /// Drops the closure without running it.
+    pub(crate) fn discard(&mut self) {
+        let ops = self.get().header.ops.replace(&SPENT);
+        // SAFETY: as in `run`.
+        unsafe { (ops.discard)(self.0) }
+    }
+
+    /// The step that it holds.
+    ///
+    /// # Safety
+    ///
+    /// It holds a `T` that has not been consumed.
+    #[inline]
+    pub(crate) unsafe fn step_mut<T: Step>(&mut self) -> &mut T {
+        // SAFETY: by contract.
+        unsafe {
+            let payload = &raw mut (*self.0.as_ptr()).payload;
+            match Payload::<T>::INLINE {
+                true => &mut *payload.cast::<T>(),
+                false => &mut *payload.cast::<Box<T>>(),
+            }
+        }
+    }
+
+    /// Takes the step out; the event is spent then.
+    ///
+    /// # Safety
+    ///
+    /// As [`step_mut`](Self::step_mut).
+    pub(crate) unsafe fn take_step<T: Step>(&mut self) -> T {
+        self.get().header.ops.set(&SPENT);
+        // SAFETY: by contract.
+        unsafe {
+            match Payload::<T>::INLINE {
+                true => Payload::<T>::read_inline(self.0),
+                false => *Payload::<T>::read_boxed(self.0),
+            }
+        }
+    }
+
+    /// The set whose request this is; the request is spent then.
+    ///
+    /// # Safety
+    ///
+    /// It was made by [`request`](Self::request) with a `T`; once.
+    pub(crate) unsafe fn take_request<T>(&mut self) -> NonNull<T> {
+        self.get().header.ops.set(&SPENT);
+        // SAFETY: by contract.
+        unsafe { Payload::<NonNull<T>>::read_inline(self.0) }
+    }
+
+    /// Moves what it holds to other memory, and leaves a spent one behind.
+    pub(crate) fn relocate(&mut self, memory: Memory) -> Owned {
+        let (from, to) = (self.0.as_ptr(), memory.0.as_ptr());
+        // SAFETY: both are the caller's. A closure can be moved; the old event is spent, so that it
+        // is consumed once.
+        unsafe {
+            let ops = (*from).header.ops.replace(&SPENT);
+            (&raw mut (*to).header).write(Header { link: Link::new(), ops: Cell::new(ops) });
+            (&raw mut (*to).site).write((*from).site);
+            (&raw mut (*to).posted).write((*from).posted);
+            (&raw mut (*to).payload).write((&raw const (*from).payload).read());
+        }
+        Owned(memory.0)
+    }
+}
+
+/// An event that is discarded when this is dropped, and whose memory goes back then, even if that
+/// panics.
+pub(crate) struct Discarded(Option<Owned>);
+
+impl Discarded {
+    pub(crate) fn of(event: Owned) -> Self {
+        Discarded(Some(event))
+    }
+}
+
+impl Drop for Discarded {
+    fn drop(&mut self) {
+        struct Last(Option<Owned>);
+        impl Drop for Last {
+            fn drop(&mut self) {
+                if let Some(event) = self.0.take() {
+                    // SAFETY: it has been discarded, and what drops it keeps the core, and the slab
+                    // in it.
+                    unsafe { Slab::give_back(event.into_memory().into_slot()) }
+                }
+            }
+        }
+        let mut last = Last(self.0.take());
+        last.0.as_mut().into_iter().for_each(Owned::discard);
+    }
+}
+
+impl Event {
+    /// The word of an event that runs, or is discarded.
     ///
     /// # Safety
     ///
@@ -264,113 +428,5 @@ impl Event {
     pub(crate) unsafe fn word(event: NonNull<Event>) -> *mut () {
         // SAFETY: by contract.
         unsafe { (*event.as_ptr()).header.link.word() }
-    }
-
-    /// Sets it.
-    ///
-    /// # Safety
-    ///
-    /// As [`word`](Self::word).
-    #[inline]
-    pub(crate) unsafe fn set_word(event: NonNull<Event>, word: *mut ()) {
-        // SAFETY: by contract.
-        unsafe { (*event.as_ptr()).header.link.set_word(word) }
-    }
-
-    /// Makes an event of the runtime's own, whose closure drops what it holds whether it is run or
-    /// discarded.
-    ///
-    /// # Safety
-    ///
-    /// As [`write`](Self::write).
-    pub(crate) unsafe fn write_housekeeping<T: Send + 'static>(
-        memory: NonNull<Event>,
-        holds: T,
-        site: &'static Location<'static>,
-    ) -> NonNull<Event> {
-        let drops = Closure(move |_: &mut Cx| drop(holds));
-        // SAFETY: by contract; a closure asks for no word.
-        unsafe { Self::write_step(memory, drops, Kind::Housekeeping, site, 0) }
-    }
-
-    /// The link of an event, with the right to reach the event again by [`Event::of`].
-    #[inline]
-    pub(crate) fn as_link(event: NonNull<Event>) -> NonNull<Link> {
-        event.cast()
-    }
-
-    /// The event of a header whose kind is not [`Kind::Grave`].
-    #[inline]
-    pub(crate) fn of(header: NonNull<Header>) -> NonNull<Event> {
-        header.cast()
-    }
-
-    /// Does it count for the bound of its color?
-    ///
-    /// # Safety
-    ///
-    /// The event is alive and the caller's.
-    pub(crate) unsafe fn is_counted(event: NonNull<Event>) -> bool {
-        // SAFETY: by contract.
-        unsafe { (*event.as_ptr()).header.kind() != Kind::Housekeeping }
-    }
-
-    /// Where it was posted.
-    ///
-    /// # Safety
-    ///
-    /// The event is alive and the caller's.
-    #[inline]
-    pub(crate) unsafe fn site(event: NonNull<Event>) -> &'static Location<'static> {
-        // SAFETY: by contract.
-        unsafe { (*event.as_ptr()).site }
-    }
-
-    /// When it was posted; 0: not sampled.
-    ///
-    /// # Safety
-    ///
-    /// The event is alive and the caller's.
-    #[inline]
-    pub(crate) unsafe fn posted(event: NonNull<Event>) -> u64 {
-        // SAFETY: by contract.
-        unsafe { (*event.as_ptr()).posted }
-    }
-
-    /// Sets when it was posted: for events that wait for something else first, as timers do.
-    ///
-    /// # Safety
-    ///
-    /// The event is alive and the caller's.
-    pub(crate) unsafe fn set_posted(event: NonNull<Event>, at: u64) {
-        // SAFETY: by contract.
-        unsafe { (*event.as_ptr()).posted = at }
-    }
-
-    /// Runs the closure; it is consumed, whether it returns or panics. The event counts as spent.
-    ///
-    /// # Safety
-    ///
-    /// The event is the caller's, and its closure has not been consumed.
-    #[inline]
-    pub(crate) unsafe fn run(event: NonNull<Event>, cx: &mut Cx) {
-        // SAFETY: by contract; marking it spent first keeps anybody from consuming it twice.
-        unsafe {
-            let ops = (*event.as_ptr()).header.ops.replace(&SPENT);
-            (ops.run)(event, cx);
-        }
-    }
-
-    /// Drops the closure without running it. The event counts as spent.
-    ///
-    /// # Safety
-    ///
-    /// As [`run`](Self::run).
-    pub(crate) unsafe fn discard(event: NonNull<Event>) {
-        // SAFETY: by contract, as in `run`.
-        unsafe {
-            let ops = (*event.as_ptr()).header.ops.replace(&SPENT);
-            (ops.discard)(event);
-        }
     }
 }

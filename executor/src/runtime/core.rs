@@ -22,7 +22,7 @@ use super::undertaking::Undertaking;
 use crate::clock::Clock;
 use crate::color::cell::{ColorCell, Plan, UNKNOWN};
 use crate::domain::watch::Register;
-use crate::event::Event;
+use crate::event::{Event, Memory, Owned};
 use crate::metrics::Sampler;
 use crate::metrics::labels::Labels;
 use crate::offload::Offload;
@@ -232,8 +232,24 @@ impl Core {
         }
     }
 
+    /// Memory for an event made by a thread that is not a worker.
+    pub(crate) fn take_memory_outside(&self) -> Memory {
+        // SAFETY: it is a free slot of the slab of events, and ours.
+        unsafe { Memory::of(self.events.take_outside()) }
+    }
+
+    /// Gives back memory of an event, from any thread.
+    ///
+    /// # Safety
+    ///
+    /// It is of this runtime.
+    pub(crate) unsafe fn give_memory(&self, memory: Memory) {
+        // SAFETY: by contract it is a slot of this slab, and whoever has the memory has it alone.
+        unsafe { self.events.give_outside(memory.into_slot()) }
+    }
+
     /// Queues an event without color, from whatever thread this is.
-    pub(crate) fn queue_event(&self, event: NonNull<Event>) {
+    pub(crate) fn queue_event(&self, event: Owned) {
         match Local::current(self) {
             Some(local) => {
                 // It may have waited somewhere while this worker slept.

@@ -11,7 +11,6 @@ use std::cell::Cell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
-use std::ptr::NonNull;
 use std::task::{Context, Poll, RawWakerVTable};
 
 use super::error::JoinError;
@@ -19,7 +18,7 @@ use super::join::JoinHandle;
 use super::packet::{Promise, promise};
 use super::register::Key;
 use crate::color::outside_event;
-use crate::event::Event;
+use crate::event::Owned;
 use crate::event::large::is_large;
 use crate::runtime::core::{Core, CoreRef};
 use crate::worker::local::Local;
@@ -189,7 +188,7 @@ fn outside_or_here<F: FnOnce(&mut Cx) + Send + 'static>(
     core: &Core,
     f: F,
     site: &'static Location<'static>,
-) -> NonNull<Event> {
+) -> Owned {
     match Local::current(core) {
         Some(local) => local.event(f, site),
         None => outside_event(core, f, site),

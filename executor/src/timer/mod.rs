@@ -14,17 +14,15 @@
 mod wheel;
 
 use std::panic::Location;
-use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
 use self::wheel::{Key, Wheel};
 use crate::clock::saturating_nanos;
 use crate::color::outside_event;
-use crate::event::Event;
 use crate::event::large::{Boxed, is_large};
+use crate::event::{Discarded, Owned};
 use crate::metrics::{Measure, Sample};
 use crate::runtime::core::{Core, CoreRef, Phase};
-use crate::slab::Slab;
 use crate::sync::{Arc, AtomicU8, Mutex, Ordering, lock};
 use crate::worker::local::Local;
 use crate::{Color, Cx, Handle};
@@ -33,17 +31,11 @@ const ARMED: u8 = 0;
 const CANCELLED: u8 = 1;
 const BEGUN: u8 = 2;
 
-/// An event that waits, with a handle of its color.
+/// An event that waits, with a handle of its color. It is not dropped by itself: it goes to its color.
 struct Waiting {
-    event: WaitingEvent,
+    event: Owned,
     color: Color,
 }
-
-/// The event of a timer. It is not dropped by itself: it goes to its color.
-struct WaitingEvent(NonNull<Event>);
-
-// SAFETY: the closure in it is Send, and it has one owner.
-unsafe impl Send for WaitingEvent {}
 
 /// The timers of one worker.
 #[derive(Default)]
@@ -88,14 +80,9 @@ fn post_due(timers: &mut Timers, local: &Local, now: u64) {
     for due in timers.wheel.advance(now) {
         let lateness = now.saturating_sub(due.deadline);
         local.sample(Sample::new(Measure::TimerLateness, 0, lateness));
-        let Waiting { event, color } = due.value;
-        // SAFETY: the event was the wheel's, and is the color's now, of which we have a handle.
-        unsafe {
-            if Event::posted(event.0) != 0 {
-                Event::set_posted(event.0, now);
-            }
-            color.enqueue_from_anywhere(event.0);
-        }
+        let Waiting { mut event, color } = due.value;
+        event.restamp(|| now);
+        color.enqueue_from_anywhere(event);
     }
 }
 
@@ -116,30 +103,9 @@ pub(crate) fn drop_all(core: &Core) -> u64 {
 impl Waiting {
     /// Drops the closure, as an event of its color.
     fn give_back(self) {
-        struct Discard(WaitingEvent);
-        impl Drop for Discard {
-            fn drop(&mut self) {
-                struct Memory(NonNull<Event>);
-                impl Drop for Memory {
-                    fn drop(&mut self) {
-                        // SAFETY: the closure has been consumed, nobody else has the event, and what
-                        // runs or discards it keeps the core, and the slab in it.
-                        unsafe { Slab::give_back(self.0.cast()) }
-                    }
-                }
-                // Also if the closure's drop panics.
-                let memory = Memory((self.0).0);
-                // SAFETY: the event was the wheel's; it is not used again.
-                unsafe { Event::discard(memory.0) }
-            }
-        }
-        let core = self.color.core();
-        // SAFETY: the memory is fresh or recycled; then the event is fresh.
-        unsafe {
-            let (memory, site) = (Local::memory_for(core), Event::site((self.event).0));
-            let event = Event::write_housekeeping(memory, Discard(self.event), site);
-            self.color.enqueue_from_anywhere(event);
-        }
+        let Waiting { event, color } = self;
+        let (memory, site) = (Local::memory_for(color.core()), event.site());
+        color.enqueue_from_anywhere(Owned::housekeeping(memory, Discarded::of(event), site));
     }
 }
 
@@ -203,7 +169,7 @@ fn arm<F: FnOnce(&mut Cx) + Send + 'static>(
         Some(local) => local.event(f, site),
         None => outside_event(&core, f, site),
     };
-    let waiting = Waiting { event: WaitingEvent(event), color };
+    let waiting = Waiting { event, color };
     let mut timers = lock(&core.workers[worker].timers);
     // Under the lock: whoever drops the timers has changed the phase before it takes it.
     if core.phase() != Phase::Running {

@@ -4,13 +4,14 @@ use std::panic::Location;
 use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
-use dapple_colors::{Finished, Priority};
+use dapple_colors::Priority;
 
 use super::entry::{Entry, Job};
 use super::local::Local;
 use super::shared::add;
-use crate::color::cell::ColorCell;
-use crate::event::{Event, Header, Kind};
+use crate::color::held::{Ended, Held};
+use crate::color::queue::Link;
+use crate::event::{Kind, Owned};
 use crate::runtime::core::{Core, Phase};
 use crate::sync::Ordering;
 
@@ -26,8 +27,7 @@ impl Local {
     fn dispose(&self, entry: Entry) -> u64 {
         let (dropped, passed) = match entry.open() {
             Job::Event(event) => (self.discard_free(event), 1),
-            // SAFETY: the color was in a run queue, so now it is held by us.
-            Job::Color(cell) | Job::Guest(cell) => unsafe { self.dispose_color(cell) },
+            Job::Color(held) | Job::Guest(held) => self.dispose_color(held),
         };
         self.count_dropped(dropped);
         passed
@@ -37,89 +37,77 @@ impl Local {
     /// many links it has passed, what does not count as an event included; up to the first one that
     /// has to wait for readers, or that reserves the color for a set: who ends those queues the
     /// color again.
-    ///
-    /// # Safety
-    ///
-    /// The caller took the color out of a run queue.
-    unsafe fn dispose_color(&self, cell: NonNull<ColorCell>) -> (u64, u64) {
-        // SAFETY: it was in a run queue, so it has an event and is there.
-        let color = unsafe { cell.as_ref() };
-        self.current.enter(color);
+    fn dispose_color(&self, mut held: Held) -> (u64, u64) {
         let (mut dropped, mut passed) = (0, 0);
-        let mut link = color.queue.own().unwrap_or_else(|| color.queue.head());
         loop {
+            self.current.enter(&held);
             passed += 1;
-            let header = Header::of(link);
-            // SAFETY: the head of a held color, and what is in its own list, is there.
-            let kind = unsafe { header.as_ref() }.kind();
-            // SAFETY: we hold the color and `link` is next; what is passed is given back once.
-            let finished = unsafe {
-                if kind.is_exclusive() && !self.exclude_readers(cell) {
+            let (link, kind) = held.next();
+            if kind.is_exclusive() {
+                let Some(back) = self.exclude_readers(held) else { break };
+                held = back;
+            }
+            let ended = match kind {
+                Kind::Closure | Kind::Shared | Kind::Housekeeping | Kind::Spent => {
+                    if kind != Kind::Spent {
+                        dropped += u64::from(kind != Kind::Housekeeping);
+                        self.dispose_event(&held, link, kind);
+                    }
+                    match self.pass_own(&held, link) {
+                        Some(own) => Ended::Next(held, own),
+                        None => self.finish(held),
+                    }
+                }
+                Kind::SharedRequest => self.let_request_go(held),
+                Kind::Request => {
+                    self.reserve(held);
                     break;
                 }
-                match kind {
-                    Kind::Closure | Kind::Shared | Kind::Housekeeping | Kind::Spent => {
-                        if kind != Kind::Spent {
-                            dropped += u64::from(kind != Kind::Housekeeping);
-                            let event = Event::of(header);
-                            // Readers may run beside what is dropped with shared access.
-                            let is_shared = kind == Kind::Shared;
-                            if is_shared {
-                                self.current.leave();
-                                self.current.set_reads(cell.as_ptr());
-                            }
-                            self.publish_drop(Event::site(event));
-                            self.guard(Some(Event::site(event)), || Event::discard(event));
-                            if is_shared {
-                                self.current.set_reads(std::ptr::null());
-                                self.current.enter(color);
-                            }
-                        }
-                        if color.is_bounded() && matches!(kind, Kind::Closure | Kind::Shared) {
-                            color.leave_bound();
-                        }
-                        match self.pass_own(cell, link) {
-                            Some(own) => Finished::Next(own),
-                            None => self.finish(cell, color.queue.head()),
-                        }
-                    }
-                    Kind::SharedRequest => self.let_request_go(cell, link),
-                    Kind::Request => {
-                        self.reserve(cell, link);
-                        break;
-                    }
-                    Kind::Set => unreachable!("a set's event stands in no color's queue"),
-                    Kind::Grave => match self.visit_grave(cell, link) {
-                        Some(finished) => finished,
-                        None => break,
-                    },
+                Kind::Set => unreachable!("a set's event stands in no color's queue"),
+                Kind::Grave => match self.visit_grave(held) {
+                    Some(ended) => ended,
+                    None => break,
+                },
+            };
+            held = match ended {
+                Ended::Next(held, _) if passed >= VISIT => {
+                    // As at the end of a turn.
+                    self.current.leave();
+                    self.queue_here(held.entry());
+                    break;
+                }
+                Ended::Next(held, _) => held,
+                Ended::Idle => break,
+                // The poster is between two instructions.
+                Ended::Gap(held) => {
+                    std::thread::yield_now();
+                    held
                 }
             };
-            match finished {
-                Finished::Next(next) => {
-                    self.current.enter(color);
-                    if color.queue.own().is_none() {
-                        color.queue.set_head(next);
-                    }
-                    link = next;
-                    if passed >= VISIT {
-                        // As at the end of a turn.
-                        self.current.leave();
-                        self.queue_here(color.entry());
-                        break;
-                    }
-                }
-                Finished::Idle => break,
-                // The poster is between two instructions.
-                Finished::Gap => {
-                    self.current.enter(color);
-                    link = color.queue.head();
-                    std::thread::yield_now();
-                }
-            }
         }
         self.current.leave();
         (dropped, passed)
+    }
+
+    /// Drops an event that is next, unrun.
+    fn dispose_event(&self, held: &Held, link: NonNull<Link>, kind: Kind) {
+        // SAFETY: it is next, of a color that is held.
+        let mut event = unsafe { Owned::of_link(link) };
+        // Readers may run beside what is dropped with shared access.
+        let is_shared = kind == Kind::Shared;
+        if is_shared {
+            self.current.leave();
+            self.current.set_reads(held.cell().as_ptr());
+        }
+        self.publish_drop(event.site());
+        self.guard(Some(event.site()), || event.discard());
+        if is_shared {
+            self.current.set_reads(std::ptr::null());
+            self.current.enter(held);
+        }
+        if held.is_bounded() && matches!(kind, Kind::Closure | Kind::Shared) {
+            held.leave_bound();
+        }
     }
 
     /// Disposes of everything that is queued for any worker by now, and of what that leads to: the

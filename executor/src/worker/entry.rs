@@ -6,10 +6,11 @@ use std::ptr::NonNull;
 use dapple_colors::Priority;
 
 use crate::color::cell::ColorCell;
-use crate::event::Event;
+use crate::color::held::Held;
+use crate::event::{Event, Owned};
 
-/// One word: the lowest bits tell which of them it is.
-#[derive(Clone, Copy, Debug)]
+/// One word: the lowest bits tell which of them it is. It owns what it stands for.
+#[derive(Debug)]
 pub(crate) struct Entry(NonNull<u8>);
 
 // SAFETY: a cell is used from any thread by its protocol, and an event's closure is Send.
@@ -17,10 +18,10 @@ unsafe impl Send for Entry {}
 
 /// An [`Entry`], opened.
 pub(crate) enum Job {
-    Color(NonNull<ColorCell>),
+    Color(Held),
     /// Run here because the worker where it belongs is stuck; it goes back afterwards.
-    Guest(NonNull<ColorCell>),
-    Event(NonNull<Event>),
+    Guest(Held),
+    Event(Owned),
 }
 
 const EVENT: usize = 1;
@@ -47,8 +48,8 @@ impl Entry {
     }
 
     #[inline]
-    pub(crate) fn event(event: NonNull<Event>, class: Priority) -> Self {
-        Entry(event.cast()).tagged(EVENT | Self::class_tag(class))
+    pub(crate) fn event(event: Owned, class: Priority) -> Self {
+        Entry(event.into_raw().cast()).tagged(EVENT | Self::class_tag(class))
     }
 
     #[inline]
@@ -68,19 +69,19 @@ impl Entry {
     }
 
     #[inline]
-    fn tag(self) -> usize {
+    fn tag(&self) -> usize {
         self.0.as_ptr().addr() & TAG
     }
 
     /// Is it queued with what names no class?
     #[inline]
-    pub(crate) fn is_normal(self) -> bool {
+    pub(crate) fn is_normal(&self) -> bool {
         self.tag() & Self::CLASS == 0
     }
 
     /// Where it is queued.
     #[inline]
-    pub(crate) fn class(self) -> Priority {
+    pub(crate) fn class(&self) -> Priority {
         Self::class_of_tag(self.tag() & Self::CLASS)
     }
 
@@ -105,14 +106,18 @@ impl Entry {
     pub(crate) fn open(self) -> Job {
         let address = self.0.as_ptr();
         if self.tag() == 0 {
-            return Job::Color(self.0.cast());
+            // SAFETY: a color is in one run queue at most, so who takes it out holds it.
+            return Job::Color(unsafe { Held::of(self.0.cast()) });
         }
-        // SAFETY: this undoes `tagged`.
+        // SAFETY: it is what `tagged` began with, which was not null.
         let plain = unsafe { NonNull::new_unchecked(address.map_addr(|a| a & !TAG)) };
         match self.tag() & (EVENT | GUEST) {
-            0 => Job::Color(plain.cast()),
-            EVENT => Job::Event(plain.cast()),
-            _ => Job::Guest(plain.cast()),
+            // SAFETY: a color is in one run queue at most, so who takes it out holds it.
+            0 => Job::Color(unsafe { Held::of(plain.cast()) }),
+            // SAFETY: it was made of an owned event, and this entry is gone.
+            EVENT => Job::Event(unsafe { Owned::of_raw(plain.cast()) }),
+            // SAFETY: a guest is a color, and in one run queue at most.
+            _ => Job::Guest(unsafe { Held::of(plain.cast()) }),
         }
     }
 }

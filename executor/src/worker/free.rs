@@ -15,7 +15,7 @@ use super::shared::add;
 use crate::color::cell::ColorCell;
 use crate::color::set::{Set, Want};
 use crate::cx::Cx;
-use crate::event::{Event, Header, Kind};
+use crate::event::{Kind, Owned};
 use crate::sync::Ordering;
 
 /// What an event that stands in no color's queue has.
@@ -28,30 +28,23 @@ enum Has {
 }
 
 impl Has {
-    /// # Safety
-    ///
-    /// The event is the caller's, and came out of a run queue.
-    unsafe fn of(event: NonNull<Event>) -> (Kind, Has) {
-        // SAFETY: by contract; the word of a reader and of a set's event was set when it was queued.
-        unsafe {
-            let kind = Header::of(Event::as_link(event)).as_ref().kind();
-            let word = || NonNull::new_unchecked(Event::word(event));
-            let has = match kind {
-                Kind::Shared => Has::Reads(word().cast()),
-                Kind::Set => Has::Set(word().cast()),
-                _ => Has::Nothing,
-            };
-            (kind, has)
+    /// Of an event that came out of a run queue: whoever queued a reader, or the event of a set, has set its word.
+    fn of(event: &Owned) -> Has {
+        let word = NonNull::new(event.word());
+        match event.kind() {
+            Kind::Shared => word.map_or(Has::Nothing, |word| Has::Reads(word.cast())),
+            Kind::Set => word.map_or(Has::Nothing, |word| Has::Set(word.cast())),
+            _ => Has::Nothing,
         }
     }
 
-    /// The label of the color, of a set that of the color named first.
+    /// The label of the color, or of the one that was named first.
     ///
     /// # Safety
     ///
     /// The event that has it has not ended.
     unsafe fn label(&self) -> u32 {
-        // SAFETY: by contract.
+        // SAFETY: by contract, they are there.
         unsafe {
             match self {
                 Has::Nothing => 0,
@@ -60,38 +53,46 @@ impl Has {
             }
         }
     }
+
+    /// The colors.
+    ///
+    /// # Safety
+    ///
+    /// The event that has them has not ended.
+    unsafe fn colors(&self) -> impl Iterator<Item = &ColorCell> {
+        // SAFETY: by contract.
+        let (one, more): (_, &[Want]) = unsafe {
+            match self {
+                Has::Nothing => (None, &[]),
+                Has::Reads(cell) => (Some(cell.as_ref()), &[]),
+                Has::Set(set) => (None, set.as_ref().wants()),
+            }
+        };
+        // SAFETY: by contract.
+        one.into_iter().chain(more.iter().map(|want| unsafe { &*want.cell().as_ptr() }))
+    }
 }
 
 impl Local {
     /// The class that an event which stands in no color's queue runs in now: the highest of its colors.
-    ///
-    /// # Safety
-    ///
-    /// The event is the caller's, and came out of a run queue.
-    pub(super) unsafe fn class_of_free(&self, event: NonNull<Event>) -> Priority {
-        // SAFETY: by contract; what it has is there until it has ended.
-        unsafe {
-            match Has::of(event).1 {
-                Has::Nothing => Priority::Normal,
-                Has::Reads(cell) => cell.as_ref().priority(),
-                Has::Set(set) => {
-                    let of = |want: &Want| want.cell().as_ref().priority();
-                    set.as_ref().wants().iter().map(of).fold(Priority::Low, Priority::or_higher)
-                }
-            }
+    pub(super) fn class_of_free(&self, event: &Owned) -> Priority {
+        let has = Has::of(event);
+        if let Has::Nothing = has {
+            return Priority::Normal;
         }
+        // SAFETY: it has not ended.
+        let colors = unsafe { has.colors() };
+        colors.map(ColorCell::priority).fold(Priority::Low, Priority::or_higher)
     }
 
     /// Runs an event that came out of a run queue. True: it took long, or may have.
-    pub(super) fn run_free(&self, event: NonNull<Event>) -> bool {
+    pub(super) fn run_free(&self, mut event: Owned) -> bool {
         self.uncolored_events.set(self.uncolored_events.get().wrapping_add(1));
-        // SAFETY: the run queue gave the event to us alone.
-        let kind = unsafe { Header::of(Event::as_link(event)).as_ref() }.kind();
-        match kind {
+        match event.kind() {
             Kind::Closure | Kind::Housekeeping => {
-                self.run_alone(event, kind, 0);
-                // SAFETY: its closure is spent.
-                unsafe { self.give_memory(event) };
+                self.run_alone(&mut event, 0);
+                // SAFETY: it came out of a run queue of this runtime.
+                unsafe { self.give_memory(event.into_memory()) };
             }
             _ => self.run_with_colors(event),
         }
@@ -99,44 +100,35 @@ impl Local {
     }
 
     #[inline]
-    fn run_alone(&self, event: NonNull<Event>, kind: Kind, label: u32) {
+    fn run_alone(&self, event: &mut Owned, label: u32) {
+        let is_counted = event.is_counted();
         self.shared().published.label.store(label, Ordering::Relaxed);
-        let ran = catch_unwind(AssertUnwindSafe(|| {
-            // SAFETY: the run queue gave the event to us alone, and it has not run.
-            unsafe { self.run_event(event, label, &mut Cx::new(self)) }
-        }));
+        let ran =
+            catch_unwind(AssertUnwindSafe(|| self.run_event(event, label, &mut Cx::new(self))));
         if let Err(payload) = ran {
-            self.event_panicked(payload, Event::as_link(event), label);
+            self.event_panicked(payload, Some(event.site()), label);
         }
-        add(&self.shared().counters.events, u64::from(kind != Kind::Housekeeping));
+        add(&self.shared().counters.events, u64::from(is_counted));
     }
 
     /// A reader, or a set's event.
     #[inline(never)]
-    fn run_with_colors(&self, event: NonNull<Event>) {
-        // SAFETY: the run queue gave the event to us alone, and it has not ended.
-        let (kind, has, label) = unsafe {
-            let (kind, has) = Has::of(event);
-            let label = has.label();
-            (kind, has, label)
-        };
+    fn run_with_colors(&self, mut event: Owned) {
+        let has = Has::of(&event);
+        // SAFETY: it has not ended.
+        let label = unsafe { has.label() };
         self.enter_free(&has);
-        self.run_alone(event, kind, label);
-        // SAFETY: its closure is spent.
-        unsafe { self.end_free(event, has) };
+        self.run_alone(&mut event, label);
+        self.end_free(event, has);
     }
 
     /// Drops such an event unrun, and says how many that are.
-    pub(super) fn discard_free(&self, event: NonNull<Event>) -> u64 {
-        // SAFETY: the run queue gave the event to us alone.
-        let (kind, has) = unsafe { Has::of(event) };
+    pub(super) fn discard_free(&self, mut event: Owned) -> u64 {
+        let (kind, has) = (event.kind(), Has::of(&event));
         self.enter_free(&has);
-        // SAFETY: as above; its closure is spent then.
-        unsafe {
-            self.publish_drop(Event::site(event));
-            self.guard(Some(Event::site(event)), || Event::discard(event));
-            self.end_free(event, has);
-        }
+        self.publish_drop(event.site());
+        self.guard(Some(event.site()), || event.discard());
+        self.end_free(event, has);
         u64::from(kind != Kind::Housekeeping)
     }
 
@@ -148,13 +140,11 @@ impl Local {
         }
     }
 
-    /// # Safety
-    ///
-    /// The event is the caller's and spent, and `has` is what it had.
+    /// `has` is what the event had, which is spent.
     #[inline]
-    unsafe fn end_free(&self, event: NonNull<Event>, has: Has) {
-        // SAFETY: by contract.
-        unsafe { self.give_memory(event) };
+    fn end_free(&self, event: Owned, has: Has) {
+        // SAFETY: it came out of a run queue of this runtime.
+        unsafe { self.give_memory(event.into_memory()) };
         match has {
             Has::Nothing => {}
             Has::Reads(cell) => {

@@ -1,8 +1,10 @@
-//! What the holder of a color does without running anything: it lets readers go, reserves the color for a set, gives it back, queues it.
+//! What the holder of a color does without running anything: it lets readers go, reserves the color
+//! for a set, gives it back, queues it.
 //!
-//! Whoever comes to hold a color outside of a turn, because it posted to an idle one, or was its last reader, or gives a set's colors back,
-//! goes on with it at once as far as no event of the color has to run for that; only what is left is queued. So a set whose colors are
-//! idle costs one entry of the run queue, not one for each color.
+//! Whoever comes to hold a color outside of a turn, because it posted to an idle one, or was its
+//! last reader, or gives a set's colors back, goes on with it at once as far as no event of the
+//! color has to run for that; only what is left is queued. So a set whose colors are idle costs one
+//! entry of the run queue, not one for each color.
 
 use std::ptr::NonNull;
 
@@ -10,9 +12,10 @@ use dapple_colors::{Access, Excluded, Finished, Left, Posted};
 
 use super::local::Local;
 use crate::color::cell::{Buried, ColorCell, GRAVE_WORTH, UNKNOWN};
+use crate::color::held::{Ended, Front, Held};
 use crate::color::queue::Link;
 use crate::color::set::Set;
-use crate::event::{Event, Header, Kind};
+use crate::event::{Kind, Memory};
 
 /// Readers that are let go one after the other outside of a turn.
 const AT_ONCE: u32 = 32;
@@ -30,58 +33,43 @@ impl Local {
             color.leave_bound();
         }
         if color.readers.leave() == Left::Holds {
-            // SAFETY: we hold it.
-            unsafe { self.go_on(cell) };
+            // SAFETY: the last reader comes to hold it.
+            self.go_on(unsafe { Held::of(cell) });
         }
     }
 
-    /// Goes on with a color, at whose front nothing has begun, as far as that runs nothing, and queues what is left.
-    ///
-    /// # Safety
-    ///
-    /// The caller holds the color outside of a turn, and lets it go.
-    pub(crate) unsafe fn go_on(&self, cell: NonNull<ColorCell>) {
-        // SAFETY: by contract; after `Finished::Idle`, and when somebody else has it, the color is not touched.
-        unsafe {
-            let color = cell.as_ref();
-            if self.keeps_home && color.home() != self.index {
-                // What it lets go is to run there, too.
-                return self.queue_held(cell);
-            }
-            let queue = &color.queue;
-            let mut left = AT_ONCE;
-            while queue.own().is_none() && left > 0 {
-                left -= 1;
-                let link = queue.head();
-                let finished = match Header::of(link).as_ref().kind() {
-                    Kind::Request if color.readers.exclude() == Excluded::Waits => return,
-                    Kind::Request => {
-                        color.debug_hold(self.index);
-                        return self.reserve(cell, link);
-                    }
-                    Kind::Shared => self.let_reader_go(cell, link),
-                    Kind::SharedRequest => self.let_request_go(cell, link),
-                    _ => break,
-                };
-                match finished {
-                    Finished::Idle => return,
-                    Finished::Gap => break,
-                    Finished::Next(next) => queue.set_head(next),
-                }
-            }
-            self.queue_held(cell);
+    /// Goes on with a color that is held outside of a turn, as far as that runs nothing, and queues
+    /// what is left.
+    pub(crate) fn go_on(&self, mut held: Held) {
+        if self.keeps_home && held.home() != self.index {
+            // What it lets go is to run there, too.
+            return self.queue_held(held);
         }
+        let mut left = AT_ONCE;
+        while held.queue.own().is_none() && left > 0 {
+            left -= 1;
+            let ended = match held.kind() {
+                Kind::Request if held.readers.exclude() == Excluded::Waits => return,
+                Kind::Request => {
+                    held.debug_hold(self.index);
+                    return self.reserve(held);
+                }
+                Kind::Shared => self.let_reader_go(held),
+                Kind::SharedRequest => self.let_request_go(held),
+                _ => return self.queue_held(held),
+            };
+            held = match ended {
+                Ended::Idle => return,
+                Ended::Gap(held) => return self.queue_held(held),
+                Ended::Next(held, _) => held,
+            };
+        }
+        self.queue_held(held);
     }
 
     /// Queues a color that has something to run, wherever it comes from.
-    ///
-    /// # Safety
-    ///
-    /// The caller holds it, and lets it go.
-    unsafe fn queue_held(&self, cell: NonNull<ColorCell>) {
-        // SAFETY: by contract.
-        let color = unsafe { cell.as_ref() };
-        self.make_runnable(color.entry(), color.home(), color.worth());
+    fn queue_held(&self, held: Held) {
+        self.make_runnable(held.entry(), held.home(), held.worth());
     }
 
     /// A set's event has ended: all its colors go on.
@@ -93,113 +81,83 @@ impl Local {
         // SAFETY: by contract; each color is given back once, and the set's memory after that.
         unsafe {
             for want in set.as_ref().wants() {
-                let cell = want.cell();
                 match want.access() {
-                    Access::Shared => self.leave(cell),
-                    Access::Exclusive => {
-                        let color = cell.as_ref();
-                        let queue = &color.queue;
-                        if color.is_bounded() {
-                            color.leave_bound();
-                        }
-                        color.debug_let_go();
-                        match self.finish(cell, queue.head()) {
-                            Finished::Idle => {}
-                            Finished::Gap => self.queue_held(cell),
-                            Finished::Next(next) => {
-                                queue.set_head(next);
-                                self.go_on(cell);
-                            }
-                        }
-                    }
+                    Access::Shared => self.leave(want.cell()),
+                    Access::Exclusive => self.give_back_one(Held::of(want.cell())),
                 }
             }
             std::ptr::drop_in_place(set.as_ptr());
-            self.give_memory(set.cast());
+            self.give_memory(Memory::of(set.cast()));
         }
     }
 
-    /// May an exclusive event of a color that has, or had, readers begin? If not, the caller does not hold the color any more.
-    ///
-    /// # Safety
-    ///
-    /// The caller holds it.
-    pub(super) unsafe fn exclude_readers(&self, cell: NonNull<ColorCell>) -> bool {
-        // SAFETY: by contract.
-        let color = unsafe { cell.as_ref() };
+    fn give_back_one(&self, held: Held) {
+        if held.is_bounded() {
+            held.leave_bound();
+        }
+        held.debug_let_go();
+        match self.finish(held) {
+            Ended::Idle => {}
+            Ended::Gap(held) => self.queue_held(held),
+            Ended::Next(held, _) => self.go_on(held),
+        }
+    }
+
+    /// May an exclusive event of a color that has, or had, readers begin? If not, its last reader
+    /// holds it.
+    pub(super) fn exclude_readers(&self, held: Held) -> Option<Held> {
         // No post is kept for a color that is let go.
         self.current.leave();
-        if color.readers.exclude() == Excluded::Waits {
-            return false;
+        if held.readers.exclude() == Excluded::Waits {
+            return None;
         }
-        self.current.enter(color);
-        true
+        self.current.enter(&held);
+        Some(held)
     }
 
-    /// The holder of a color has come to a shared event: it goes on by itself. Says what is behind it.
-    ///
-    /// # Safety
-    ///
-    /// The caller holds the color, and `link` is its head and a shared event. After [`Finished::Idle`] it does not hold it any more.
-    pub(super) unsafe fn let_reader_go(
-        &self,
-        cell: NonNull<ColorCell>,
-        link: NonNull<Link>,
-    ) -> Finished<NonNull<Link>> {
-        let event = Event::of(Header::of(link));
+    /// The holder of a color has come to a shared event, which goes on by itself.
+    pub(super) fn let_reader_go(&self, held: Held) -> Ended {
         self.current.leave();
-        // SAFETY: we hold the color until `finish`, and it does not die before its reader has left. In a gap the link stays in the
-        // queue, so the event moves on without it.
-        unsafe {
-            let color = cell.as_ref();
-            color.readers.enter();
-            color.debug_let_go();
-            let finished = color.queue.finish(link);
-            let event = match finished {
-                Finished::Gap => Event::relocate(event, self.take_memory()),
-                _ => event,
-            };
-            Event::set_word(event, cell.as_ptr().cast());
-            self.queue_event_as(event, color.priority());
-            finished
+        let (cell, class, mut event) = (held.cell(), held.priority(), held.front());
+        held.readers.enter();
+        held.debug_let_go();
+        // SAFETY: it is the head of a color that is held, and the own list is empty.
+        let finished = unsafe { held.queue.finish(event.as_raw().cast()) };
+        if finished == Finished::Gap {
+            // The link stays in the queue, so the event moves on without it.
+            event = event.relocate(self.take_memory());
         }
+        event.set_word(cell.as_ptr().cast());
+        let ended = held.after(finished);
+        self.queue_event_as(event, class);
+        ended
     }
 
-    /// The same of a shared request of a set.
-    ///
-    /// # Safety
-    ///
-    /// As there.
-    pub(super) unsafe fn let_request_go(
-        &self,
-        cell: NonNull<ColorCell>,
-        link: NonNull<Link>,
-    ) -> Finished<NonNull<Link>> {
+    /// The holder of a color has come to a shared request of a set, which goes on by itself.
+    pub(super) fn let_request_go(&self, held: Held) -> Ended {
         self.current.leave();
-        // SAFETY: as in `let_reader_go`; what a request holds is taken once.
-        unsafe {
-            let set = Event::take_request::<Set>(Event::of(Header::of(link)));
-            let color = cell.as_ref();
-            set.as_ref().has_come_to(color);
-            color.readers.enter();
-            color.debug_let_go();
-            let finished = self.finish(cell, link);
-            self.arrive(set);
-            finished
-        }
+        let front = held.head();
+        // SAFETY: what a request of a set holds is a set, and is taken once.
+        let set = unsafe { held.front().take_request::<Set>() };
+        // SAFETY: the set is there until its last request has arrived.
+        unsafe { set.as_ref() }.has_come_to(&held);
+        held.readers.enter();
+        held.debug_let_go();
+        let ended = self.finish_at(held, front);
+        // SAFETY: the request is spent, and arrives once.
+        unsafe { self.arrive(set) };
+        ended
     }
 
-    /// The holder of a color has come to an exclusive request: the set has the color now, and the caller does not.
-    ///
-    /// # Safety
-    ///
-    /// The caller holds the color, which has no readers, and `link` is its head and an exclusive request.
-    pub(super) unsafe fn reserve(&self, cell: NonNull<ColorCell>, link: NonNull<Link>) {
+    /// The holder of a color without readers has come to an exclusive request: the set has the
+    /// color now.
+    pub(super) fn reserve(&self, held: Held) {
         self.current.leave();
-        // SAFETY: by contract; what a request holds is taken once. The request stays at the head, spent.
+        // SAFETY: what a request holds is taken once, and arrives once. The request stays at the
+        // head, spent.
         unsafe {
-            let set = Event::take_request::<Set>(Event::of(Header::of(link)));
-            set.as_ref().has_come_to(cell.as_ref());
+            let set = held.front().take_request::<Set>();
+            set.as_ref().has_come_to(&held);
             self.arrive(set);
         }
     }
@@ -214,62 +172,37 @@ impl Local {
         }
     }
 
-    /// The event of `ended` has run. If it is of the own list, it leaves it; in any case the first one that is left
-    /// there is next.
+    /// The event of `ended` has run. If it is of the own list, it leaves it; in any case the first
+    /// one that is left there is next.
     #[inline]
-    pub(super) fn pass_own(
-        &self,
-        cell: NonNull<ColorCell>,
-        ended: NonNull<Link>,
-    ) -> Option<NonNull<Link>> {
-        // SAFETY: we hold the color.
-        let queue = unsafe { &cell.as_ref().queue };
-        let own = queue.own()?;
-        if own != ended {
-            return Some(own);
-        }
-        // SAFETY: we hold the color; what left the list is ours, and its closure is spent.
-        unsafe {
-            queue.drop_own(own);
-            self.give_memory(Event::of(Header::of(own)));
-        }
-        queue.own()
+    pub(super) fn pass_own(&self, held: &Held, ended: NonNull<Link>) -> Option<NonNull<Link>> {
+        // SAFETY: it is of this runtime.
+        held.pass_own(ended, |memory| unsafe { self.give_memory(memory) })
     }
 
     /// The event at the head, whose closure is spent, leaves the queue.
-    ///
-    /// # Safety
-    ///
-    /// As [`Queue::finish`](crate::color::queue::Queue::finish).
     #[inline]
-    pub(super) unsafe fn finish(
-        &self,
-        cell: NonNull<ColorCell>,
-        spent: NonNull<Link>,
-    ) -> Finished<NonNull<Link>> {
-        // SAFETY: by contract.
-        let finished = unsafe { cell.as_ref().queue.finish(spent) };
-        if finished != Finished::Gap {
-            // SAFETY: the link is out of the queue, and its closure is spent.
-            unsafe { self.give_memory(Event::of(Header::of(spent))) };
-        }
-        finished
+    pub(super) fn finish(&self, held: Held) -> Ended {
+        let front = held.head();
+        self.finish_at(held, front)
     }
 
-    /// # Safety
-    ///
-    /// The caller holds the color, and `link` is its head and its grave. None: the color is gone.
-    pub(super) unsafe fn visit_grave(
-        &self,
-        cell: NonNull<ColorCell>,
-        link: NonNull<Link>,
-    ) -> Option<Finished<NonNull<Link>>> {
+    /// [`finish`](Self::finish), of a head that is known already.
+    #[inline]
+    pub(super) fn finish_at(&self, held: Held, front: Front) -> Ended {
+        // SAFETY: it is of this runtime.
+        held.finish(front, |memory| unsafe { self.give_memory(memory) })
+    }
+
+    /// The holder has come to the color's grave. None: the color is gone.
+    pub(super) fn visit_grave(&self, held: Held) -> Option<Ended> {
         // A palette may drop keys now, whose drops are user code: no event runs, so that what they
         // post is not kept (see `Queue::keep`).
         self.current.leave();
         self.time_passes();
-        // SAFETY: by contract.
-        match unsafe { cell.as_ref().bury(link) } {
+        let cell = held.cell();
+        // SAFETY: the head is the grave.
+        match unsafe { held.bury(held.queue.head()) } {
             Buried::Dead => {
                 // SAFETY: it is dead; its memory is given back once.
                 unsafe {
@@ -280,15 +213,15 @@ impl Local {
                 None
             }
             Buried::Passed(finished) => {
-                if finished != Finished::Gap {
+                let ended = held.after(finished);
+                if !matches!(ended, Ended::Gap(_)) {
                     // SAFETY: the grave's count is ours, and its link is out of the queue.
                     unsafe { self.drop_handle(cell) };
                 }
-                if let Finished::Next(_) = finished {
-                    // SAFETY: we hold it.
-                    self.current.enter(unsafe { cell.as_ref() });
+                if let Ended::Next(held, _) = &ended {
+                    self.current.enter(held);
                 }
-                Some(finished)
+                Some(ended)
             }
         }
     }

@@ -62,7 +62,8 @@ impl Local {
 
     /// Puts an entry where this worker will find it, not to be taken back by whoever handed it over.
     pub(super) fn queue_here(&self, entry: Entry) {
-        self.lane(entry.class()).push(entry);
+        let class = entry.class();
+        self.lane(class).push(entry);
     }
 
     /// Would this worker serve a lower class next, while a higher one waits behind the event that another worker is in? Then
@@ -111,13 +112,10 @@ impl Local {
 
     fn queue_again(&self, entry: Entry) {
         match entry.open() {
-            // SAFETY: a color that is in a run queue has an event, so the cell is there.
-            Job::Color(cell) => unsafe { self.queue(cell.as_ref().entry(), cell.as_ref().worth()) },
-            // SAFETY: as above.
-            Job::Guest(cell) => unsafe { self.queue(cell.as_ref().entry().into_guest(), u32::MAX) },
+            Job::Color(held) => self.queue(held.entry(), held.worth()),
+            Job::Guest(held) => self.queue(held.entry().into_guest(), u32::MAX),
             Job::Event(event) => {
-                // SAFETY: the entry gave the event to us alone.
-                let class = unsafe { self.class_of_free(event) };
+                let class = self.class_of_free(&event);
                 self.queue(Entry::event(event, class), self.entry_nanos.get());
             }
         }

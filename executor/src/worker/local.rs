@@ -15,11 +15,12 @@ use dapple_colors::priority::Aging;
 use super::current::Current;
 use super::entry::Entry;
 use super::lanes::Resorting;
+use super::private::Owner;
 use super::shared::{Counters, WorkerShared, add};
 use super::steal::{DOMAIN_TRAFFIC, UNCOLORED_TRAFFIC};
 use crate::color::cell::{ColorCell, UNKNOWN, blend, blend_thousandths};
 use crate::domain::done::Steps;
-use crate::event::Event;
+use crate::event::Memory;
 use crate::metrics::{Sample, Sampler};
 use crate::panic;
 use crate::runtime::builder::StealPolicy;
@@ -40,6 +41,8 @@ pub(crate) struct Local {
     pub(crate) core: CoreRef,
     /// This worker's part of the core.
     shared: NonNull<WorkerShared>,
+    /// What it keeps out of its deque; the undertaker keeps nothing.
+    pub(super) private: Option<Owner<Entry>>,
     pub(crate) index: usize,
     /// What is queued where thieves may look, by class.
     lanes: [Deque<Entry>; 3],
@@ -61,7 +64,8 @@ pub(crate) struct Local {
     pub(super) uncolored_events: Cell<u32>,
     /// Of these, those of domains, since entries were last learned from.
     pub(crate) domain_events: Cell<u32>,
-    /// Events, uncolored ones, and posts to the own color and to others, when entries were last learned from.
+    /// Events, uncolored ones, and posts to the own color and to others, when entries were last
+    /// learned from.
     learned_from: Cell<(u64, u32, (u32, u32))>,
     /// Average time per run-queue entry, in nanoseconds; what is published.
     pub(crate) entry_nanos: Cell<u32>,
@@ -78,7 +82,8 @@ pub(crate) struct Local {
     pub(crate) polls: Cell<u64>,
     /// Which part of the run queue is looked at first.
     pub(super) deque_first: Cell<bool>,
-    /// How far a domain event's steps have come that run here one after the other; see `domain::done`.
+    /// How far a domain event's steps have come that run here one after the other; see
+    /// `domain::done`.
     pub(crate) steps: Cell<Steps>,
     steals: bool,
     /// When it was last reported that a poller fails; 0: never.
@@ -97,10 +102,18 @@ pub(crate) struct Local {
 
 impl Local {
     pub(crate) fn new(core: CoreRef, index: usize, lanes: [Deque<Entry>; 3]) -> Self {
+        Self::create(core, index, lanes, false)
+    }
+
+    fn create(core: CoreRef, index: usize, lanes: [Deque<Entry>; 3], undertaker: bool) -> Self {
         let policy = core.settings.steal_policy;
         let many = core.workers.len() > 1;
+        let shared = &*core.workers[index];
         Local {
-            shared: NonNull::from(&*core.workers[index]),
+            // SAFETY: a worker has one `Local` that is not the undertaker's, and `core` keeps the
+            // queue.
+            private: (!undertaker).then(|| unsafe { Owner::of(&shared.private) }),
+            shared: NonNull::from(shared),
             sampler: Sampler::new(core.settings.histograms, core.settings.seed ^ index as u64),
             index,
             lanes,
@@ -135,15 +148,14 @@ impl Local {
                 _ => u32::MAX,
             },
             wakes_from: core.wakes_from(),
-            undertaker: false,
+            undertaker,
             core,
         }
     }
 
     /// What disposes of events after the workers are gone.
     pub(crate) fn undertaker(core: CoreRef) -> Self {
-        let mut local = Local::new(core, 0, [(); 3].map(|()| Deque::new_fifo()));
-        local.undertaker = true;
+        let mut local = Local::create(core, 0, [(); 3].map(|()| Deque::new_fifo()), true);
         // It is nobody's owner, and no color's home: what is posted on it stays with it.
         (local.public_from, local.keeps_home) = (0, false);
         local
@@ -256,8 +268,8 @@ impl Local {
         self.steals
     }
 
-    /// The time, read once between two events however often it is asked for: a reading costs more than
-    /// a small event.
+    /// The time, read once between two events however often it is asked for: a reading costs more
+    /// than a small event.
     #[inline]
     pub(super) fn now(&self) -> u64 {
         if self.now.get() == 0 {
@@ -274,29 +286,31 @@ impl Local {
 
     /// Memory for an event.
     #[inline]
-    pub(crate) fn take_memory(&self) -> NonNull<Event> {
+    pub(crate) fn take_memory(&self) -> Memory {
         let at_hand = self.events.borrow_mut().pop();
-        at_hand.map_or_else(|| self.fetch_memory(), NonNull::cast)
+        // SAFETY: it is a free slot of the slab of events, and ours.
+        at_hand.map_or_else(|| self.fetch_memory(), |slot| unsafe { Memory::of(slot) })
     }
 
     /// The same if none is at hand: as the magazine is empty, or as it was put away because the
     /// worker sleeps.
     #[cold]
     #[inline(never)]
-    fn fetch_memory(&self) -> NonNull<Event> {
+    fn fetch_memory(&self) -> Memory {
         self.before_post();
-        self.events.borrow_mut().take(&self.core.events).cast()
+        // SAFETY: the slab gives each free slot to one taker.
+        unsafe { Memory::of(self.events.borrow_mut().take(&self.core.events)) }
     }
 
     /// Memory of an event that is spent.
     ///
     /// # Safety
     ///
-    /// It is not used again.
+    /// It is of this runtime.
     #[inline]
-    pub(crate) unsafe fn give_memory(&self, memory: NonNull<Event>) {
+    pub(crate) unsafe fn give_memory(&self, memory: Memory) {
         // SAFETY: by contract; all events of a runtime are slots of its slab.
-        unsafe { self.events.borrow_mut().give(memory.cast(), &self.core.events) };
+        unsafe { self.events.borrow_mut().give(memory.into_slot(), &self.core.events) };
     }
 
     /// Memory for the cell of a color.
@@ -330,7 +344,8 @@ impl Local {
         let own = u64::from(posts.0.wrapping_sub(posts_then.0));
         let out = u64::from(posts.1.wrapping_sub(posts_then.1));
         let colored = events.saturating_sub(events_then).saturating_sub(uncolored);
-        // As many events as colors posted to themselves came from themselves; the others from elsewhere.
+        // As many events as colors posted to themselves came from themselves; the others from
+        // elsewhere.
         let crossed = 1_000 * (colored.saturating_sub(own) + out);
         let domain = u64::from(self.domain_events.take());
         let traffic =
@@ -401,8 +416,8 @@ impl Local {
         }
     }
 
-    /// The poller of a worker fails. It is asked again, and may fail again, for a long time: that is
-    /// reported once a second.
+    /// The poller of a worker fails. It is asked again, and may fail again, for a long time: that
+    /// is reported once a second.
     #[cold]
     pub(super) fn report_poller(&self, worker: usize, error: &std::io::Error) {
         const AGAIN: u64 = 1_000_000_000;

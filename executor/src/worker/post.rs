@@ -13,8 +13,9 @@ use dapple_colors::{Posted, Priority};
 use super::entry::Entry;
 use super::local::Local;
 use crate::color::cell::{ColorCell, UNKNOWN};
+use crate::color::held::Held;
 use crate::cx::Cx;
-use crate::event::Event;
+use crate::event::{Kind, Memory, Owned};
 use crate::runtime::core::Core;
 
 impl Local {
@@ -24,16 +25,14 @@ impl Local {
         &self,
         f: F,
         site: &'static Location<'static>,
-    ) -> NonNull<Event> {
+    ) -> Owned {
         let posted = self.stamp();
-        // SAFETY: the memory is fresh or recycled, and ours.
-        unsafe { Event::write(self.take_memory(), f, site, posted) }
+        Owned::closure(self.take_memory(), f, Kind::Closure, site, posted)
     }
 
     /// Memory for an event made on whatever thread this is.
-    pub(crate) fn memory_for(core: &Core) -> NonNull<Event> {
-        let outside = || core.events.take_outside().cast();
-        Local::current(core).map_or_else(outside, Local::take_memory)
+    pub(crate) fn memory_for(core: &Core) -> Memory {
+        Local::current(core).map_or_else(|| core.take_memory_outside(), Local::take_memory)
     }
 
     /// Posts to a color.
@@ -61,13 +60,16 @@ impl Local {
     ///
     /// As [`ColorCell::push`].
     #[inline(always)]
-    pub(crate) unsafe fn enqueue(&self, cell: NonNull<ColorCell>, event: NonNull<Event>) {
+    pub(crate) unsafe fn enqueue(&self, cell: NonNull<ColorCell>, event: Owned) {
         if self.current.may_keep(cell) {
             self.self_posts.set(self.self_posts.get().wrapping_add(1));
             // SAFETY: an event of the color runs here, so we hold it; the event is the caller's.
-            if unsafe { cell.as_ref().keep(event) } {
-                return self.count_posts(1);
-            }
+            let event = match unsafe { cell.as_ref().keep(event) } {
+                None => return self.count_posts(1),
+                Some(event) => event,
+            };
+            // SAFETY: by contract.
+            return unsafe { self.enqueue_behind(cell, event) };
         }
         // SAFETY: by contract.
         unsafe { self.enqueue_behind(cell, event) }
@@ -79,7 +81,7 @@ impl Local {
     ///
     /// As [`ColorCell::push`].
     #[inline]
-    pub(crate) unsafe fn enqueue_behind(&self, cell: NonNull<ColorCell>, event: NonNull<Event>) {
+    pub(crate) unsafe fn enqueue_behind(&self, cell: NonNull<ColorCell>, event: Owned) {
         // SAFETY: by contract.
         unsafe {
             match cell.as_ref().is_plain() {
@@ -94,17 +96,17 @@ impl Local {
     /// # Safety
     ///
     /// As [`ColorCell::push`].
-    pub(crate) unsafe fn enqueue_shared(&self, cell: NonNull<ColorCell>, event: NonNull<Event>) {
+    pub(crate) unsafe fn enqueue_shared(&self, cell: NonNull<ColorCell>, event: Owned) {
         // SAFETY: by contract; a color that was idle, and is not queued, is ours.
         unsafe {
             if cell.as_ref().is_bounded() {
-                cell.as_ref().enter_bound(event);
+                cell.as_ref().enter_bound(&event);
             }
             if cell.as_ref().push(event) == Posted::Behind {
                 return self.count_posts(1);
             }
             let _aside = self.current.set_aside();
-            self.go_on(cell);
+            self.go_on(Held::of(cell));
         }
     }
 
@@ -115,11 +117,11 @@ impl Local {
     /// As [`ColorCell::push`].
     #[cold]
     #[inline(never)]
-    unsafe fn enqueue_bounded(&self, cell: NonNull<ColorCell>, event: NonNull<Event>) {
+    unsafe fn enqueue_bounded(&self, cell: NonNull<ColorCell>, event: Owned) {
         // SAFETY: by contract.
         unsafe {
             if cell.as_ref().is_bounded() {
-                cell.as_ref().enter_bound(event);
+                cell.as_ref().enter_bound(&event);
             }
             self.append(cell, event);
         }
@@ -130,7 +132,7 @@ impl Local {
     /// # Safety
     ///
     /// As [`ColorCell::push`].
-    pub(crate) unsafe fn append(&self, cell: NonNull<ColorCell>, event: NonNull<Event>) {
+    pub(crate) unsafe fn append(&self, cell: NonNull<ColorCell>, event: Owned) {
         // SAFETY: by contract.
         unsafe { self.append_in(cell, event, false) }
     }
@@ -141,9 +143,9 @@ impl Local {
     ///
     /// As [`ColorCell::push`].
     #[inline(always)]
-    unsafe fn append_in(&self, cell: NonNull<ColorCell>, event: NonNull<Event>, is_normal: bool) {
+    unsafe fn append_in(&self, cell: NonNull<ColorCell>, event: Owned, is_normal: bool) {
         self.count_posts(1);
-        // SAFETY: by contract.
+        // SAFETY: by contract the cell is there, and the event is the caller's.
         if unsafe { cell.as_ref().push(event) } == Posted::BecameRunnable {
             // SAFETY: the color has an event that only we can make run, so the cell is there.
             let color = unsafe { cell.as_ref() };
@@ -173,13 +175,13 @@ impl Local {
 
     /// Queues an event without color.
     #[inline]
-    pub(crate) fn queue_event(&self, event: NonNull<Event>) {
+    pub(crate) fn queue_event(&self, event: Owned) {
         self.queue_event_as(event, Priority::Normal);
     }
 
     /// The same, in a class.
     #[inline(always)]
-    pub(crate) fn queue_event_as(&self, event: NonNull<Event>, class: Priority) {
+    pub(crate) fn queue_event_as(&self, event: Owned, class: Priority) {
         self.count_posts(1);
         self.uncolored_posts.set(self.uncolored_posts.get().wrapping_add(1));
         let is_normal = class == Priority::Normal;

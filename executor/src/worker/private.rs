@@ -1,28 +1,31 @@
 //! Run-queue entries that a worker keeps beside its deque, because nobody else would gain by them.
 //!
-//! Taking an entry out of a deque that thieves may look into costs an atomic read-modify-write. Most
-//! entries are not worth stealing (E3), so the worker keeps them in a plain queue of its own. And yet they can be
-//! taken: by whoever finds the worker stuck (E4), or disposes of what is left.
+//! Taking an entry out of a deque that thieves may look into costs an atomic read-modify-write.
+//! Most entries are not worth stealing (E3), so the worker keeps them in a plain queue of its own.
+//! And yet they can be taken: by whoever finds the worker stuck (E4), or disposes of what is left.
 //!
 //! # Protocol
 //!
-//! A lock that is biased towards the owner. The owner says that it is `inside`, and goes on if the queue is
-//! not `revoked`; otherwise it leaves again, and behaves as if the queue were full, or empty. A taker
-//! revokes the queue, waits until the owner is not inside, takes, and gives the queue back.
+//! A lock that is biased towards the owner. The owner says that it is `inside`, and goes on if the
+//! queue is not `revoked`; otherwise it leaves again, and behaves as if the queue were full, or
+//! empty. A taker revokes the queue, waits until the owner is not inside, takes, and gives the
+//! queue back.
 //!
 //! # Why it is right
 //!
 //! The owner stores `inside` and then loads `revoked`; the taker stores `revoked` and then loads
-//! `inside`. With a full fence between the two steps on both sides, one of them would see the other. The
-//! owner's is a compiler's fence only. The taker's is `membarrier`, which has every running thread of the process
-//! execute a full fence before it returns: an owner whose load came before that fence has its store made visible by it;
-//! any other one loads `revoked` after it, and sees it. A thread that does not run has passed through
-//! the scheduler, which is a full fence, too.
+//! `inside`. With a full fence between the two steps on both sides, one of them would see the
+//! other. The owner's is a compiler's fence only. The taker's is `membarrier`, which has every
+//! running thread of the process execute a full fence before it returns: an owner whose load came
+//! before that fence has its store made visible by it; any other one loads `revoked` after it, and
+//! sees it. A thread that does not run has passed through the scheduler, which is a full fence,
+//! too.
 //!
 //! What one of them did in the queue the other one sees: by `inside` (release, acquire), and by
 //! `revoked` (release, acquire). Takers exclude each other by a lock.
 //!
-//! A taker waits for an owner that was interrupted inside, a few instructions long; it yields meanwhile.
+//! A taker waits for an owner that was interrupted inside, a few instructions long; it yields
+//! meanwhile.
 //!
 //! Where `membarrier` is missing (Linux before 4.14, other systems, some sandboxes), the queue
 //! takes nothing, and everything goes to the deque.
@@ -53,6 +56,46 @@ pub(crate) struct Private<E> {
 // SAFETY: `entries` is touched by the owner while it is inside and the queue is not revoked, or by
 // one taker after it has revoked the queue and seen the owner outside.
 unsafe impl<E: Send> Sync for Private<E> {}
+
+/// The owner's side: what only the worker whose queue it is may do.
+#[cfg(not(loom))]
+pub(crate) struct Owner<E>(std::ptr::NonNull<Private<E>>);
+
+#[cfg(not(loom))]
+impl<E> Owner<E> {
+    /// # Safety
+    ///
+    /// There is one owner of a queue, which does not outlive it.
+    pub(super) unsafe fn of(queue: &Private<E>) -> Self {
+        Owner(std::ptr::NonNull::from(queue))
+    }
+
+    #[inline]
+    fn queue(&self) -> &Private<E> {
+        // SAFETY: the owner does not outlive the queue.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Appends an entry; it comes back if the queue takes none now.
+    #[inline]
+    pub(super) fn push(&self, entry: E) -> Result<(), E> {
+        // SAFETY: this is the owner, which does not leave its thread.
+        unsafe { self.queue().push(entry) }
+    }
+
+    /// Takes the oldest entry; none if there is none, or somebody else is about to take them.
+    #[inline]
+    pub(super) fn pop(&self) -> Option<E> {
+        // SAFETY: there is one owner of a queue, and it does this.
+        unsafe { self.queue().pop() }
+    }
+
+    /// Gives back what memory an empty queue does not need.
+    pub(super) fn shrink(&self) {
+        // SAFETY: there is one owner of a queue, and it does this.
+        unsafe { self.queue().shrink() }
+    }
+}
 
 impl<E> Private<E> {
     pub(crate) fn new() -> Self {
@@ -142,8 +185,8 @@ impl<E> Private<E> {
         // Relaxed: the heavy fence follows. Partner: the owner's load in `enter`.
         self.revoked.store(true, Ordering::Relaxed);
         if !self.fences.heavy() {
-            // The system has changed its mind (a sandbox that was entered since): the owner has what is in
-            // it alone, and puts no more into it.
+            // The system has changed its mind (a sandbox that was entered since): the owner has
+            // what is in it alone, and puts no more into it.
             self.works.store(false, Ordering::Relaxed);
             self.revoked.store(false, Ordering::Release);
             return Vec::new();
@@ -153,7 +196,8 @@ impl<E> Private<E> {
             crate::sync::yield_now();
         }
         let taken = self.entries.with_mut(|entries| {
-            // SAFETY: the queue is revoked, the owner is outside, and the lock keeps other takers out.
+            // SAFETY: the queue is revoked, the owner is outside, and the lock keeps other takers
+            // out.
             let entries = unsafe { &mut *entries };
             let taken = entries.drain(..n.min(entries.len())).collect();
             self.len.store(entries.len(), Ordering::Relaxed);

@@ -1,33 +1,25 @@
 //! Running one event: it is said where it was posted, measured if it is sampled, and its panic told.
 
 use std::panic::Location;
-use std::ptr::NonNull;
 
 use super::local::Local;
 use super::shared::add;
-use crate::color::queue::Link;
 use crate::cx::Cx;
-use crate::event::{Event, Header, Kind};
+use crate::event::Owned;
 use crate::metrics::{Measure, Sample};
 use crate::panic;
 use crate::sync::Ordering;
 
 impl Local {
-    /// # Safety
-    ///
-    /// The event is the caller's, and has not run.
+    /// Runs an event; it is spent then, also if it panics.
     #[inline]
-    pub(super) unsafe fn run_event(&self, event: NonNull<Event>, label: u32, cx: &mut Cx) {
-        // SAFETY: by contract.
-        let (posted, site) = unsafe { (Event::posted(event), Event::site(event)) };
-        self.publish_site(site);
-        if posted == 0 {
+    pub(super) fn run_event(&self, event: &mut Owned, label: u32, cx: &mut Cx) {
+        self.publish_site(event.site());
+        if event.posted() == 0 {
             self.time_passes();
-            // SAFETY: by contract.
-            unsafe { Event::run(event, cx) }
+            event.run(cx);
         } else {
-            // SAFETY: by contract.
-            unsafe { self.run_measured(event, posted, label, cx) }
+            self.run_measured(event, label, cx);
         }
     }
 
@@ -38,12 +30,9 @@ impl Local {
         published.site.store(std::ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
     }
 
-    /// # Safety
-    ///
-    /// As [`run_event`](Self::run_event).
     #[cold]
     #[inline(never)]
-    unsafe fn run_measured(&self, event: NonNull<Event>, posted: u64, label: u32, cx: &mut Cx) {
+    fn run_measured(&self, event: &mut Owned, label: u32, cx: &mut Cx) {
         struct Stop<'a>(&'a Local, u64, u32);
         impl Drop for Stop<'_> {
             fn drop(&mut self) {
@@ -52,26 +41,21 @@ impl Local {
             }
         }
         let now = self.now();
-        self.sample(Sample::new(Measure::QueueDelay, label, now.saturating_sub(posted)));
+        let delay = now.saturating_sub(event.posted());
+        self.sample(Sample::new(Measure::QueueDelay, label, delay));
         let _stop = Stop(self, now, label);
         self.time_passes();
-        // SAFETY: by contract.
-        unsafe { Event::run(event, cx) }
+        event.run(cx);
     }
 
     #[cold]
     pub(super) fn event_panicked(
         &self,
         payload: Box<dyn std::any::Any + Send>,
-        link: NonNull<Link>,
+        site: Option<&'static Location<'static>>,
         label: u32,
     ) {
         add(&self.shared().counters.panics, 1);
-        let header = Header::of(link);
-        // SAFETY: what stands at the head of a color that we hold is ours; only a grave is no event.
-        let site = unsafe {
-            (header.as_ref().kind() != Kind::Grave).then(|| Event::site(Event::of(header)))
-        };
         panic::report(&self.core, payload, site, label);
         self.time_passes();
     }

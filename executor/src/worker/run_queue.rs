@@ -20,7 +20,8 @@ const PUBLICISED: usize = 64;
 impl Local {
     /// Puts an entry into the run queue where it belongs: the poster's, unless colors are pinned.
     pub(crate) fn make_runnable(&self, entry: Entry, home: usize, worth: u32) {
-        self.make_runnable_in(entry, home, worth, entry.is_normal())
+        let is_normal = entry.is_normal();
+        self.make_runnable_in(entry, home, worth, is_normal)
     }
 
     /// The same; does the entry stand with what names no class? Inlined where that is known.
@@ -38,19 +39,25 @@ impl Local {
 
     /// Puts an entry of so much worth into the own run queue.
     pub(crate) fn queue(&self, entry: Entry, worth: u32) {
-        self.queue_in(entry, worth, entry.is_normal());
+        let is_normal = entry.is_normal();
+        self.queue_in(entry, worth, is_normal);
     }
 
     #[inline(always)]
     fn queue_in(&self, entry: Entry, worth: u32, is_normal: bool) {
         if !is_normal {
-            return self.lane(entry.class()).push(entry);
+            let class = entry.class();
+            return self.lane(class).push(entry);
         }
         if worth >= self.public_from {
             return self.lane(Normal).push(entry);
         }
-        // SAFETY: this is the worker whose queue it is; the undertaker keeps nothing to itself.
-        if let Err(entry) = unsafe { self.shared().private.push(entry) } {
+        let refused = match &self.private {
+            Some(private) => private.push(entry).err(),
+            // The undertaker keeps nothing to itself.
+            None => Some(entry),
+        };
+        if let Some(entry) = refused {
             self.lane(Normal).push(entry);
         }
     }
@@ -77,11 +84,7 @@ impl Local {
     /// The next entry that is kept out of the deque.
     #[inline]
     pub(super) fn pop_private(&self) -> Option<Entry> {
-        if self.undertaker {
-            return None;
-        }
-        // SAFETY: this is the worker whose queue it is.
-        unsafe { self.shared().private.pop() }
+        self.private.as_ref()?.pop()
     }
 
     /// Puts some of what was kept out of the deque into it, if entries have turned out to be long.

@@ -109,7 +109,8 @@ impl WorkerShared {
 
     /// Hands it something; see [`Core::inject`](crate::runtime::core::Core::inject).
     pub(crate) fn hand(&self, entry: Entry) {
-        self.lane(entry.class()).inbox.push(entry);
+        let class = entry.class();
+        self.lane(class).inbox.push(entry);
     }
 
     /// Is nothing runnable queued here?

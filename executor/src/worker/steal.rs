@@ -207,9 +207,7 @@ impl Local {
             return;
         }
         asked.store(0, Ordering::Relaxed);
-        // SAFETY: this is the worker whose queue it is.
-        let pop = |_| unsafe { self.shared().private.pop() };
-        let given: Vec<Entry> = (0..half.min(STEAL)).map_while(pop).collect();
+        let given: Vec<Entry> = (0..half.min(STEAL)).map_while(|_| self.pop_private()).collect();
         let n = given.len();
         if n > 0 {
             let thief_shared = &self.core.workers[thief];

@@ -6,15 +6,16 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
-use dapple_colors::{Finished, Pace, Turn, TurnStep};
+use dapple_colors::{Pace, Turn, TurnStep};
 
 use super::entry::{Entry, Job};
 use super::local::Local;
 use super::shared::add;
 use crate::color::cell::{ColorCell, UNKNOWN};
+use crate::color::held::{Ended, Held};
 use crate::color::queue::Link;
 use crate::cx::Cx;
-use crate::event::{Event, Header, Kind};
+use crate::event::{Header, Kind, Owned};
 use crate::metrics::{Measure, Sample};
 use crate::runtime::core::Phase;
 use crate::sync::Ordering;
@@ -73,10 +74,17 @@ impl Progress {
         }
     }
 
-    /// SAFETY for all that use it: the worker holds the color until a `finish` says otherwise.
+    /// The color; not after it has been [let go](Self::take).
     fn color(&self) -> &ColorCell {
-        // SAFETY: as above.
+        // SAFETY: the turn holds the color until it ends.
         unsafe { self.cell.as_ref() }
+    }
+
+    /// The right of the holder. If it does not come back, the turn is over.
+    #[inline]
+    fn take(&mut self) -> Held {
+        // SAFETY: the turn began with it, and has it whenever it goes on.
+        unsafe { Held::of(self.cell) }
     }
 }
 
@@ -85,16 +93,14 @@ impl Local {
     /// True: it took long, or may have.
     pub(super) fn run_entry(&self, entry: Entry, time_it: bool) -> bool {
         match entry.open() {
-            Job::Color(cell) => self.run_turn(cell, time_it, false),
-            Job::Guest(cell) => self.run_turn(cell, time_it, true),
+            Job::Color(held) => self.run_turn(held, time_it, false),
+            Job::Guest(held) => self.run_turn(held, time_it, true),
             Job::Event(event) => self.run_free(event),
         }
     }
 
-    fn run_turn(&self, cell: NonNull<ColorCell>, time_it: bool, is_guest: bool) -> bool {
-        // SAFETY: a color that was in a run queue has an event, so the cell is there until we let
-        // the color go.
-        let color = unsafe { cell.as_ref() };
+    fn run_turn(&self, held: Held, time_it: bool, is_guest: bool) -> bool {
+        let color = &*held;
         color.debug_hold(self.index);
         if !is_guest && !self.core.settings.is_pinned_policy() {
             color.set_home(self.index);
@@ -102,7 +108,7 @@ impl Local {
         let (pace, is_bounded) = (Pace::of(color.event_nanos()), color.is_bounded());
         let begin = if time_it || pace == Pace::Long { self.now() } else { 0 };
         let mut progress = Progress {
-            cell,
+            cell: held.cell(),
             link: color.queue.own().unwrap_or_else(|| color.queue.head()),
             turn: Turn::new(self.core.settings.turn_budget, pace),
             begin,
@@ -122,7 +128,9 @@ impl Local {
                 Ok(()) => break,
                 // An event of it panicked: we still hold the color.
                 Err(payload) => {
-                    self.event_panicked(payload, progress.link, progress.color().label());
+                    // SAFETY: what stands at the head of a color that we hold is ours.
+                    let site = unsafe { Header::site_of(progress.link) };
+                    self.event_panicked(payload, site, progress.color().label());
                     progress.leave_bound();
                 }
             }
@@ -154,30 +162,25 @@ impl Local {
             }
             let step = self.after_event(p);
             p.ended = false;
-            if let Some(next) = self.pass_own(p.cell, p.link) {
+            if let Some(next) = self.pass_own(&p.take(), p.link) {
                 if step == TurnStep::End {
                     return self.end_turn(p);
                 }
                 p.link = next;
                 continue;
             }
-            let color = p.color();
-            let spent = color.queue.head();
+            let held = p.take();
+            let front = held.head();
             // What a timed turn tells must be learned before the color is let go, which it is if it ends
             // here, or has no further event.
-            if p.since != 0 && (step == TurnStep::End || color.queue.is_last(spent)) {
+            if p.since != 0 && (step == TurnStep::End || held.is_last(front)) {
                 self.time_turn(p);
             }
-            p.color().debug_let_go();
-            // SAFETY: we hold the color, `spent` is its head, and the own list is empty.
-            let finished = unsafe { self.finish(p.cell, spent) };
-            match (finished, step) {
-                (Finished::Next(next), TurnStep::End) => {
-                    p.color().queue.set_head(next);
-                    return self.requeue(p);
-                }
-                _ => {
-                    if !self.follow(p, finished) {
+            held.debug_let_go();
+            match (self.finish_at(held, front), step) {
+                (Ended::Next(held, _), TurnStep::End) => return self.requeue(p, held),
+                (ended, _) => {
+                    if !self.follow(p, ended) {
                         return;
                     }
                 }
@@ -196,21 +199,21 @@ impl Local {
     }
 
     /// Goes to what is behind something that was let go. False: the color is let go, too.
-    fn go_on_behind(&self, p: &mut Progress, finished: Finished<NonNull<Link>>) -> bool {
+    #[inline(never)]
+    fn go_on_behind(&self, p: &mut Progress, ended: Ended) -> bool {
         p.special.get_or_insert_default().has_readers = true;
         p.uncounted += 1;
         let step = self.after_event(p);
-        match finished {
-            Finished::Next(next) if step == TurnStep::End => {
-                p.color().queue.set_head(next);
-                self.requeue(p);
+        match ended {
+            Ended::Next(held, _) if step == TurnStep::End => {
+                self.requeue(p, held);
                 false
             }
-            Finished::Next(_) => {
-                self.current.enter(p.color());
-                self.follow(p, finished)
+            Ended::Next(held, next) => {
+                self.current.enter(&held);
+                self.follow(p, Ended::Next(held, next))
             }
-            _ => self.follow(p, finished),
+            ended => self.follow(p, ended),
         }
     }
 
@@ -220,21 +223,20 @@ impl Local {
             self.time_turn(p);
         }
         p.color().debug_let_go();
-        self.requeue(p);
+        let held = p.take();
+        self.requeue(p, held);
     }
 
     /// The turn is over, the color is not: a guest goes home, unless its home is still stuck.
     #[inline]
-    fn requeue(&self, p: &Progress) {
-        let entry = p.color().entry();
+    fn requeue(&self, p: &Progress, held: Held) {
         // From here on it may be run elsewhere; and whoever is woken may be user code (a hook, a drop).
         self.current.leave();
         // Read before the color is queued, and may be gone.
-        let worth = p.color().worth();
+        let (entry, worth, home) = (held.entry(), held.worth(), held.home());
         if !p.is_guest {
             return self.queue(entry, worth);
         }
-        let home = p.color().home();
         match self.is_still_stuck(home) {
             true => self.lane(entry.class()).push(entry.into_guest()),
             false => self.core.inject(home, entry, UNKNOWN),
@@ -242,23 +244,29 @@ impl Local {
     }
 
     /// Goes to what is behind a link. False: the color is let go.
-    fn follow(&self, p: &mut Progress, finished: Finished<NonNull<Link>>) -> bool {
-        match finished {
-            Finished::Next(next) => {
-                p.color().debug_hold(self.index);
-                p.color().queue.set_head(next);
+    #[inline]
+    fn follow(&self, p: &mut Progress, ended: Ended) -> bool {
+        match ended {
+            Ended::Next(held, next) => {
+                held.debug_hold(self.index);
                 p.link = next;
                 true
             }
-            Finished::Idle => false,
-            Finished::Gap => {
-                // A poster is about to link its event. If it was preempted, give it the core.
-                std::thread::yield_now();
-                self.time_passes();
-                self.requeue(p);
+            Ended::Idle => false,
+            Ended::Gap(held) => {
+                self.wait_for_poster(p, held);
                 false
             }
         }
+    }
+
+    /// A poster is about to link its event. If it was preempted, it gets the core.
+    #[cold]
+    #[inline(never)]
+    fn wait_for_poster(&self, p: &Progress, held: Held) {
+        std::thread::yield_now();
+        self.time_passes();
+        self.requeue(p, held);
     }
 
     /// Runs the event at the head, or deals with what stands there instead.
@@ -286,32 +294,24 @@ impl Local {
                 p.leave_bound();
                 Begun::Ended
             }
-            // SAFETY: we hold the color, the link is its head, and a turn begins with the own list.
-            Kind::Shared => Begun::LetGo(unsafe { self.let_reader_go(p.cell, p.link) }),
-            // SAFETY: as above.
-            Kind::SharedRequest => Begun::LetGo(unsafe { self.let_request_go(p.cell, p.link) }),
+            Kind::Shared => Begun::LetGo(self.let_reader_go(p.take())),
+            Kind::SharedRequest => Begun::LetGo(self.let_request_go(p.take())),
             Kind::Request => {
                 if p.since != 0 {
                     self.time_turn(p);
                 }
-                // SAFETY: we hold the color, it has no readers, and the link is its head.
-                unsafe { self.reserve(p.cell, p.link) };
+                self.reserve(p.take());
                 Begun::Gone
             }
             Kind::Set => unreachable!("a set's event stands in no color's queue"),
             // A gap, or the own list, kept it here; it has been counted.
             Kind::Spent => {
                 p.color().debug_let_go();
-                // SAFETY: we hold the color, the link is its head, and a turn begins with the own list.
-                Begun::Passed(unsafe { self.finish(p.cell, p.link) })
+                Begun::Passed(self.finish(p.take()))
             }
             Kind::Grave => {
                 p.color().debug_let_go();
-                // SAFETY: we hold the color, whose head and grave this is.
-                match unsafe { self.visit_grave(p.cell, p.link) } {
-                    Some(finished) => Begun::Passed(finished),
-                    None => Begun::Gone,
-                }
+                self.visit_grave(p.take()).map_or(Begun::Gone, Begun::Passed)
             }
         }
     }
@@ -322,7 +322,8 @@ impl Local {
         // Said first: if it panics, it has ended all the same.
         p.ended = true;
         // SAFETY: the event is next, of the color that we hold.
-        unsafe { self.run_event(Event::of(Header::of(p.link)), p.cell.as_ref().label(), cx) };
+        let mut event = unsafe { Owned::of_link(p.link) };
+        self.run_event(&mut event, p.color().label(), cx);
     }
 
     /// May an exclusive event begin? If not, the color waits for its readers, and is let go.
@@ -334,11 +335,8 @@ impl Local {
                 self.time_turn(p);
             }
             p.color().debug_let_go();
-            // SAFETY: we hold the color.
-            if !unsafe { self.exclude_readers(p.cell) } {
-                return false;
-            }
-            p.color().debug_hold(self.index);
+            let Some(held) = self.exclude_readers(p.take()) else { return false };
+            held.debug_hold(self.index);
             special.has_readers = false;
         }
         p.special = special.is_bounded.then_some(special);
@@ -380,9 +378,9 @@ enum Begun {
     /// An event ran.
     Ended,
     /// What stood there is out of the queue, or the queue has a gap.
-    Passed(Finished<NonNull<Link>>),
+    Passed(Ended),
     /// The same; and it goes on by itself.
-    LetGo(Finished<NonNull<Link>>),
+    LetGo(Ended),
     /// The color does not exist any more, or somebody else has it: a set, or its readers.
     Gone,
 }

@@ -261,8 +261,7 @@ impl WorkerLoop<'_> {
             self.local.learn_entries(self.entries, elapsed);
         }
         self.publish();
-        // SAFETY: this is the worker whose queue it is.
-        unsafe { self.local.shared().private.shrink() };
+        self.local.private.iter().for_each(|private| private.shrink());
         let core = &self.local.core;
         let since = *self.idle_since.get_or_insert_with(|| self.local.now());
         let spun = !core.settings.spin.is_zero() && self.spin(since);
