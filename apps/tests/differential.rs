@@ -1,4 +1,5 @@
-//! `dapple web` beside nginx and Apache: each gets the same odd requests, and each difference is explained in docs/HTTP.md.
+//! `dapple web` beside nginx and Apache: each gets the same odd requests, and each difference is
+//! explained in docs/HTTP.md.
 mod common;
 #[path = "common/tool.rs"]
 mod tool;
@@ -73,7 +74,8 @@ fn apache(mut command: Command, folder: &Path, here: &Path) -> Peer {
     Peer::start(command.arg("-f").arg(file).args(["-D", "FOREGROUND"]), port)
 }
 
-/// Statuses of all that is answered; of what is served the number of bytes; `+` if a body came that must not.
+/// Statuses of all that is answered; of what is served the number of bytes; `+` if a body came that
+/// must not.
 fn outcome(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();

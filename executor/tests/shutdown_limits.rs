@@ -1,5 +1,5 @@
-//! E11: the limits of a shutdown: how long it lasts whatever runs, posts and drops, and who counts as
-//! stuck.
+//! E11: the limits of a shutdown: how long it lasts whatever runs, posts and drops, and who counts
+//! as stuck.
 use std::sync::atomic::{AtomicUsize, Ordering::*};
 use std::sync::{Arc, mpsc};
 use std::thread;

@@ -202,11 +202,11 @@ impl Of {
         slot.live.store(false, Ordering::Release);
         match self {
             Of::Fd(site, token, direction) => leave(site, *token, *direction, slot),
+            // Refused, it leaves the reactor.
             Of::Signal(site, token) => {
                 if let Some(entry) = site.find(*token) {
                     entry.refused();
                 }
-                site.forget(*token);
             }
         }
     }

@@ -154,8 +154,8 @@ fn n11_a_listener_of_an_ended_color_closes() {
     drop((first, listener));
 }
 
-/// Nothing comes from the peer, so only the timer of the connection can find out, which is one of the
-/// runtime that ends.
+/// Nothing comes from the peer, so only the timer of the connection can find out, which is one of
+/// the runtime that ends.
 #[test]
 fn n11_a_silent_connection_of_an_ended_color_closes() {
     let (_net, io) = start();

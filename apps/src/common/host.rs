@@ -2,25 +2,26 @@
 
 use std::net::Ipv6Addr;
 
-/// Is it one host, perhaps with a port, and nothing else? An empty one is not: all that is served here has one.
+/// Says whether it is one host, perhaps with a port, and nothing else. An empty one is not: all
+/// that is served here has one.
 pub(crate) fn is_valid(value: &[u8]) -> bool {
-    let (host, port) = match value.strip_prefix(b"[") {
+    let port = match value.strip_prefix(b"[") {
         Some(rest) => {
             let Some(end) = rest.iter().position(|b| *b == b']') else { return false };
             if !is_address(&rest[..end]) {
                 return false;
             }
-            (&value[..end + 2], &rest[end + 1..])
+            &rest[end + 1..]
         }
         None => {
             let end = value.iter().position(|b| *b == b':').unwrap_or(value.len());
             if !is_name(&value[..end]) {
                 return false;
             }
-            value.split_at(end)
+            &value[end..]
         }
     };
-    !host.is_empty() && (port.is_empty() || port.strip_prefix(b":").is_some_and(is_port))
+    port.is_empty() || port.strip_prefix(b":").is_some_and(is_port)
 }
 
 /// That of a target in the absolute form; `None`: it has none, as it is a path.
@@ -46,8 +47,8 @@ fn is_address(text: &[u8]) -> bool {
     }
 }
 
-/// A registered name, or an address of version 4. A comma is none of one name, whatever the grammar says: it is there when two
-/// fields were joined.
+/// A registered name, or an address of version 4. A comma is none of one name, whatever the grammar
+/// says: it is there when two fields were joined.
 fn is_name(name: &[u8]) -> bool {
     let hex = |at: usize| name.get(at).is_some_and(u8::is_ascii_hexdigit);
     let is_part = |(at, b): (usize, &u8)| match b {

@@ -1,8 +1,8 @@
 //! The media type of a file: by the end of its name, and by what it begins with where that decides.
 //!
-//! A charset is told only where it is known: what a file says of itself counts, and bytes that are not UTF-8 are not
-//! called so. Of a long file the begin decides: what is ASCII so far is UTF-8 so far. What is not told is found out, or
-//! guessed, by whoever reads it.
+//! A charset is told only where it is known: what a file says of itself counts, and bytes that are
+//! not UTF-8 are not called so. Of a long file the begin decides: what is ASCII so far is UTF-8 so
+//! far. What is not told is found out, or guessed, by whoever reads it.
 
 /// Bytes of a file's begin that are looked at.
 pub(crate) const LOOKED_AT: usize = 16 * 1024;
@@ -20,12 +20,13 @@ pub(crate) fn by_name(name: &[u8]) -> &'static str {
     }
 }
 
-/// Does the begin of the file say more than its name?
+/// Says whether the begin of a file of this name tells more than the name does.
 pub(crate) fn is_looked_at(name: &[u8]) -> bool {
     has_charset(by_name(name))
 }
 
-/// By name and contents. `start`: the begin of the file, [so much of it](LOOKED_AT) if it is longer.
+/// By name and contents. `start`: the begin of the file, [so much of it](LOOKED_AT) if it is
+/// longer.
 pub(crate) fn of(name: &[u8], start: &[u8], size: u64) -> String {
     let start = &start[..start.len().min(LOOKED_AT)];
     let kind = by_name(name);
@@ -58,7 +59,8 @@ fn has_charset(kind: &str) -> bool {
     (is_text && !is_xml) || matches!(kind, "application/javascript" | "application/json")
 }
 
-/// The last character may be cut, unless it is all. With an escape it may be one of the encodings that shift.
+/// The last character may be cut, unless it is all. With an escape it may be one of the encodings
+/// that shift.
 fn is_utf8(start: &[u8], is_all: bool) -> bool {
     if start.is_ascii() && start.contains(&0x1b) {
         return false;
@@ -69,7 +71,7 @@ fn is_utf8(start: &[u8], is_all: bool) -> bool {
     }
 }
 
-/// Does a page, or a style sheet, name another charset?
+/// Says whether a page, or a style sheet, names another charset than UTF-8 for itself.
 fn says_otherwise(kind: &str, start: &[u8]) -> bool {
     let head = &start[..start.len().min(HEAD_OF_PAGE)];
     let head = String::from_utf8_lossy(head).to_ascii_lowercase();

@@ -31,7 +31,8 @@ const RENEWED_BEFORE: Duration = Duration::from_secs(60 * 86_400);
 pub(super) enum Tls {
     /// 1.3 only.
     Three,
-    /// 1.2, too: what Windows 10 knows, and what nginx speaks to a server behind it if nothing else is said.
+    /// 1.2, too: what Windows 10 knows, and what nginx speaks to a server behind it if nothing else
+    /// is said.
     TwoAndThree,
 }
 
@@ -131,7 +132,8 @@ fn is_good(text: &str, names: &[String], now: SystemTime) -> bool {
     let line = |key: &str| text.lines().find_map(|line| line.strip_prefix(key));
     let until = line("Until: ").and_then(|until| until.parse().ok()).map(Duration::from_secs);
     let needed = now.duration_since(UNIX_EPOCH).unwrap_or_default() + RENEWED_BEFORE;
-    // More names than are needed are no reason for another certificate, which everybody would have to be told of.
+    // More names than are needed are no reason for another certificate, which everybody would have
+    // to be told of.
     let has = |all: &str, name: &String| all.split(' ').any(|other| other == name);
     line("Names: ").is_some_and(|all| names.iter().all(|name| has(all, name)))
         && until.is_some_and(|u| u > needed)

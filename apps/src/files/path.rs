@@ -7,7 +7,8 @@ use crate::common::target::{self, BadPath};
 /// Names that begin so are the server's own: neither shown nor taken.
 pub(super) const PRIVATE: &[u8] = b".dapple";
 
-/// What stands before every path in a URL: what a proxy has for this server. Set once, at the start.
+/// What stands before every path in a URL: what a proxy has for this server. Set once, at the
+/// start.
 static PREFIX: OnceLock<String> = OnceLock::new();
 
 /// From now on URLs begin with this. It begins with a slash, and does not end with one.
@@ -20,7 +21,8 @@ fn prefix() -> &'static str {
     PREFIX.get().map_or("", String::as_str)
 }
 
-/// The path of a URL without the prefix; `None`: it is outside. Empty: it is the prefix, and no slash.
+/// The path of a URL without the prefix; `None`: it is outside. Empty: it is the prefix, and no
+/// slash.
 pub(super) fn without_prefix(path: &str) -> Option<&str> {
     let rest = path.strip_prefix(prefix())?;
     (rest.is_empty() || rest.starts_with('/')).then_some(rest)

@@ -191,7 +191,8 @@ fn load(
     Ok(Some(Loaded(entry, is_whole)))
 }
 
-/// The contents of a small file, from memory; of a large one its begin. `WouldBlock`: a disk would have to be read.
+/// The contents of a small file, from memory; of a large one its begin. `WouldBlock`: a disk would
+/// have to be read.
 fn read_cached(file: &File, size: u64) -> io::Result<Vec<u8>> {
     let wanted = size.min(MOST_IN_MEMORY) as usize;
     let mut bytes = vec![0; wanted];
@@ -389,7 +390,8 @@ impl Reply<'_> {
     }
 }
 
-/// What an input that is no request gets. `head_only`: or may be one for the head of a response only.
+/// What an input that is no request gets. `head_only`: or may be one for the head of a response
+/// only.
 pub(super) fn refuse(conn: &mut Conn, stamp: u64, status: Status, head_only: bool) -> Status {
     Reply { conn, stamp, keep_alive: KeepAlive::No, head_only }.error(status)
 }

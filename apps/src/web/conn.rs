@@ -206,7 +206,7 @@ impl Server {
             && target::split(request.target).is_some_and(|(path, _)| path == figures::PATH)
     }
 
-    /// May this peer see the figures?
+    /// Says whether the figures are for this peer.
     fn shows_figures(&self, request: &Request<'_>, conn: &Conn) -> bool {
         match self.settings.figures_for {
             FiguresFor::Nobody => false,

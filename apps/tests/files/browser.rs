@@ -1,4 +1,5 @@
-//! The page of a folder in a headless Chromium: downloads, uploads by picking and by dropping, a new folder, a zip.
+//! The page of a folder in a headless Chromium: downloads, uploads by picking and by dropping, a
+//! new folder, a zip.
 use std::fs;
 use std::process::Command;
 

@@ -146,14 +146,15 @@ fn rclone_keeps_times_and_checksums() {
     }
     let sums = run(&["hashsum", "SHA1", ":webdav:there"]);
     // If the file system of the test keeps attributes.
-    if crate::protocol::keeps_attributes(&place) {
+    if crate::effects::keeps_attributes(&place) {
         let all = sums.lines().filter(|line| line.split(' ').next().is_some_and(|s| s.len() == 40));
         assert_eq!(all.count(), 3, "{sums}");
     }
     run(&["check", from, ":webdav:there"]);
 }
 
-/// As docs/FILES.md has it: nginx in front, which keeps a path, and speaks TLS 1.2 if nothing else is said.
+/// As docs/FILES.md has it: nginx in front, which keeps a path, and speaks TLS 1.2 if nothing else
+/// is said.
 #[test]
 fn behind_nginx() {
     let (Some(mut nginx), Some(_)) = (tool("nginx"), tool("curl")) else { return };

@@ -1,4 +1,5 @@
-//! What Windows' Explorer and macOS' Finder send, rebuilt from public reports of their traffic: neither runs here.
+//! What Windows' Explorer and macOS' Finder send, rebuilt from public reports of their traffic:
+//! neither runs here.
 use std::fs;
 use std::time::UNIX_EPOCH;
 

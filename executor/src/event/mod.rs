@@ -241,7 +241,7 @@ impl Owned {
         self.0
     }
 
-    /// The same, of an event that is owned on.
+    /// The address of an event that is owned on, for a tagged word.
     pub(crate) fn as_raw(&self) -> NonNull<Event> {
         self.0
     }

@@ -31,7 +31,8 @@ const ARMED: u8 = 0;
 const CANCELLED: u8 = 1;
 const BEGUN: u8 = 2;
 
-/// An event that waits, with a handle of its color. It is not dropped by itself: it goes to its color.
+/// An event that waits, with a handle of its color. It is not dropped by itself: it goes to its
+/// color.
 struct Waiting {
     event: Owned,
     color: Color,

@@ -28,7 +28,8 @@ enum Has {
 }
 
 impl Has {
-    /// Of an event that came out of a run queue: whoever queued a reader, or the event of a set, has set its word.
+    /// Of an event that came out of a run queue: whoever queued a reader, or the event of a set,
+    /// has set its word.
     fn of(event: &Owned) -> Has {
         let word = NonNull::new(event.word());
         match event.kind() {
@@ -74,7 +75,8 @@ impl Has {
 }
 
 impl Local {
-    /// The class that an event which stands in no color's queue runs in now: the highest of its colors.
+    /// The class that an event which stands in no color's queue runs in now: the highest of its
+    /// colors.
     pub(super) fn class_of_free(&self, event: &Owned) -> Priority {
         let has = Has::of(event);
         if let Has::Nothing = has {

@@ -292,8 +292,8 @@ impl Local {
         at_hand.map_or_else(|| self.fetch_memory(), |slot| unsafe { Memory::of(slot) })
     }
 
-    /// The same if none is at hand: as the magazine is empty, or as it was put away because the
-    /// worker sleeps.
+    /// Memory for an event if none is at hand: as the magazine is empty, or as it was put away
+    /// because the worker sleeps.
     #[cold]
     #[inline(never)]
     fn fetch_memory(&self) -> Memory {

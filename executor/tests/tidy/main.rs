@@ -1,5 +1,6 @@
-//! What docs/ARCHITECTURE.md says of the source, checked: where unsafe code, atomics, threads and clocks may stand; and
-//! what is asked of every file, with the faults that there still are. Both lists only shrink.
+//! What docs/ARCHITECTURE.md says of the source, checked: where unsafe code, atomics, threads and
+//! clocks may stand; and what is asked of every file, with the faults that there still are. Both
+//! lists only shrink.
 //!
 //! `TIDY=shrink cargo test -p dapple --test tidy` takes what has been mended off the lists.
 use std::collections::BTreeMap;

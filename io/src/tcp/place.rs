@@ -34,8 +34,9 @@ impl Limit {
     }
 }
 
-/// Goes along with a timer that another runtime than the reactor's keeps. If it is dropped before it
-/// has fired, or is cancelled, that runtime ends, and nobody would notice that the peer is silent.
+/// Goes along with a timer that another runtime than the reactor's keeps. If it is dropped before
+/// it has fired, or is cancelled, that runtime ends, and nobody would notice that the peer is
+/// silent.
 pub(super) struct Unfired {
     pub(super) place: Place,
     pub(super) is_over: Arc<AtomicBool>,

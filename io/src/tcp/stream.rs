@@ -310,8 +310,8 @@ impl AsyncStream {
         self.stream.local_addr()
     }
 
-    /// Looks at what has arrived, and leaves it there to be read: waits until there is something, and
-    /// says how many bytes of it have been copied. Zero: the peer has closed its side.
+    /// Looks at what has arrived, and leaves it there to be read: waits until there is something,
+    /// and says how many bytes of it have been copied. Zero: the peer has closed its side.
     ///
     /// # Errors
     ///

@@ -287,8 +287,9 @@ fn name_of(authority: &str) -> &str {
     name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name)
 }
 
-/// Where a request was sent to: what it says itself, and what a proxy says that has passed it on. Whoever makes that up
-/// reaches nothing by it: it is only asked whether a URL is one of this server.
+/// Where a request was sent to: what it says itself, and what a proxy says that has passed it on.
+/// Whoever makes that up reaches nothing by it: it is only asked whether a URL is one of this
+/// server.
 fn hosts(head: &http::request::Parts) -> Vec<String> {
     let mut hosts: Vec<String> = Vec::new();
     hosts.extend(head.uri.authority().map(|authority| authority.as_str().to_owned()));
@@ -308,8 +309,8 @@ fn hosts(head: &http::request::Parts) -> Vec<String> {
     hosts
 }
 
-/// What the library that reads requests leaves to whoever answers them (RFC 9110, 7.2 and 10.1.1; RFC 9112, 3.2 and 6.1; RFC
-/// 9113, 8.3.1).
+/// What the library that reads requests leaves to whoever answers them (RFC 9110, 7.2 and 10.1.1;
+/// RFC 9112, 3.2 and 6.1; RFC 9113, 8.3.1).
 pub(in crate::files) fn check_head(head: &http::request::Parts) -> Result<(), StatusCode> {
     let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
     let mut fields = head.headers.get_all(header::HOST).iter().map(|value| value.as_bytes());

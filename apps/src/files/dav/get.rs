@@ -127,8 +127,9 @@ impl Dav {
     }
 }
 
-/// A browser is not to run what somebody has put here with the rights of who looks at it. (Of the other page, with the members of a
-/// folder, see [`page`](super::page).) What shows PDF runs it in a sandbox of its own, and in no other.
+/// A browser is not to run what somebody has put here with the rights of who looks at it. (Of the
+/// other page, with the members of a folder, see [`page`](super::page).) What shows PDF runs it in
+/// a sandbox of its own, and in no other.
 fn harmless(headers: &mut http::HeaderMap, kind: &str) {
     if kind != "application/pdf" {
         let policy = HeaderValue::from_static("sandbox allow-downloads");

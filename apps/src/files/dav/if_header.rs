@@ -128,7 +128,7 @@ fn conditions(rest: &mut Chars<'_>) -> Option<Vec<Condition>> {
     }
 }
 
-/// Is what follows the rest of `Not`, and not of a token?
+/// Says whether what follows is the rest of `Not`, and not of a token.
 fn is_not(rest: &str) -> bool {
     let is_end = |c: char| matches!(c, ' ' | '\t' | '<' | '[' | ')');
     rest.split_at_checked(2)

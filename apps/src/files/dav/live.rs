@@ -1,4 +1,5 @@
-//! Properties with an effect: those that the server makes itself, and what is done when one of them is set.
+//! Properties with an effect: those that the server makes itself, and what is done when one of them
+//! is set.
 
 use std::time::SystemTime;
 

@@ -297,7 +297,8 @@ impl Listing {
         }
     }
 
-    /// The same for those that WebDAV does not define.
+    /// Writes a property of another namespace that the server makes itself; false: the resource
+    /// does not have it.
     fn live_of_others(&self, out: &mut String, name: &Name, path: &DavPath, found: &Found) -> bool {
         let text = match (name.space.as_str(), name.local.as_str()) {
             (MICROSOFT, "Win32LastModifiedTime") => date::format(found.version.modified_time()),

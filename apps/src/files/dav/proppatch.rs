@@ -1,4 +1,5 @@
-//! PROPPATCH: properties are set and removed, all or none. Those with an effect have it; the others are kept.
+//! PROPPATCH: properties are set and removed, all or none. Those with an effect have it; the others
+//! are kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Checksums of contents: those that clients bring, checked and kept beside the file.
 //!
-//! Kept is a SHA-1, as that is what ownCloud's clients and rclone ask for, in an extended attribute, together with size, time
-//! and inode of the file as it was: if it has changed since, the checksum is not told any more. A file system without such
-//! attributes keeps none.
+//! Kept is a SHA-1, as that is what ownCloud's clients and rclone ask for, in an extended
+//! attribute, together with size, time and inode of the file as it was: if it has changed since,
+//! the checksum is not told any more. A file system without such attributes keeps none.
 
 use std::fs::File;
 use std::io;
@@ -30,7 +30,8 @@ pub(in crate::files) enum Checksum {
 }
 
 impl Checksum {
-    /// From a list such as `SHA1:.. MD5:..`: the first that is known here. An error: it is malformed.
+    /// From a list such as `SHA1:.. MD5:..`: the first that is known here. An error: it is
+    /// malformed.
     pub(in crate::files) fn parse(text: &str) -> Result<Option<Checksum>, BadChecksum> {
         for one in text.split_ascii_whitespace() {
             let (kind, digits) = one.split_once(':').unwrap_or((one, ""));
@@ -106,7 +107,8 @@ pub(in crate::files) fn verify(file: &File, expected: Checksum) -> io::Result<Op
     }
 }
 
-/// What tells the contents of before from those of now. Not the time of the last change of anything: keeping the checksum is one.
+/// What tells the contents of before from those of now. Not the time of the last change of
+/// anything: keeping the checksum is one.
 fn mark(found: &Found) -> String {
     let version = &found.version;
     format!("{:x}-{:x}-{:x}", version.size, version.modified, found.inode)

@@ -48,7 +48,8 @@ pub(super) struct Share {
     /// In the server's own corner: what is being made, and what is to be deleted.
     uploads: Arc<OwnedFd>,
     trash: Arc<OwnedFd>,
-    /// Held as long as the folder is served, so that it is by one server only. `None`: nothing in it can be changed.
+    /// Held as long as the folder is served, so that it is by one server only. `None`: nothing in
+    /// it can be changed.
     lock: Option<File>,
     mount: Mount,
     /// Its file system keeps everything in memory.
@@ -188,7 +189,7 @@ impl Share {
         })
     }
 
-    /// Can nothing in it be changed?
+    /// Says whether nothing in the folder can be changed.
     pub(super) fn is_read_only(&self) -> bool {
         self.lock.is_none()
     }

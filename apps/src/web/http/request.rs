@@ -91,7 +91,8 @@ pub(in crate::web) fn is_head(input: &[u8]) -> bool {
     input.trim_ascii_start().starts_with(b"HEAD ")
 }
 
-/// A request of neither HTTP/1.0 nor HTTP/1.1. One of a later 1.x is served as one of HTTP/1.1 (RFC 9110, section 2.5).
+/// A request of neither HTTP/1.0 nor HTTP/1.1. One of a later 1.x is served as one of HTTP/1.1 (RFC
+/// 9110, section 2.5).
 fn of_other_version(input: &[u8]) -> Parsed<'_> {
     if let Some(status) = too_long(input) {
         return Parsed::Bad(status);
@@ -148,7 +149,7 @@ fn is_token(name: &str) -> bool {
 struct Line<'a> {
     method: &'a str,
     target: &'a str,
-    /// Is it of HTTP/1.1, or later, and not of HTTP/1.0?
+    /// It is of HTTP/1.1, or a later 1.x, and not of HTTP/1.0.
     one_one: bool,
 }
 
@@ -251,7 +252,8 @@ impl Encoding {
         }
     }
 
-    /// Is there a body in chunks, and in nothing else?
+    /// Says whether there is a body, which is in chunks and nothing else; an error: it is in
+    /// something that is not known, or malformed.
     fn is_chunked(&self) -> Result<bool, Status> {
         match self {
             Encoding { is_there: false, .. } => Ok(false),

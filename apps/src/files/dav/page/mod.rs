@@ -1,7 +1,9 @@
-//! The page of a folder, for browsers: its members, sorted; uploads, new folders, and all of it as a zip.
+//! The page of a folder, for browsers: its members, sorted; uploads, new folders, and all of it as
+//! a zip.
 //!
-//! What the page may do is said by a policy of its own: its one script and its one style, by their hashes, and requests to this
-//! server. What strangers have put into the folder has another policy; see [`get`](super::get).
+//! What the page may do is said by a policy of its own: its one script and its one style, by their
+//! hashes, and requests to this server. What strangers have put into the folder has another policy;
+//! see [`get`](super::get).
 
 mod order;
 mod zip;
@@ -99,7 +101,7 @@ fn policy() -> &'static str {
 struct Page {
     share: Arc<Share>,
     folder: DavPath,
-    /// May whoever looks at it change something?
+    /// Whoever looks at it may change something.
     is_writable: bool,
     sorted: std::vec::IntoIter<Member>,
     /// What comes behind them. `None`: all is said.
@@ -252,8 +254,8 @@ fn line(out: &mut String, folder: &DavPath, member: &Member) {
              {day} {hour:02}:{minute:02}</time></td> "
         );
     }
-    // People see the short form. Programs that read such pages (lftp's `mirror` is one) take the text behind the
-    // time for the size, as Apache has it, and read no more of the file.
+    // People see the short form. Programs that read such pages (lftp's `mirror` is one) take the
+    // text behind the time for the size, as Apache has it, and read no more of the file.
     let _ = match is_folder {
         true => write!(out, "<td class=\"size\"></td>"),
         false => {

@@ -1,4 +1,5 @@
-//! The order of the members of a folder as people expect it: folders first, upper and lower case alike, and numbers by their value.
+//! The order of the members of a folder as people expect it: folders first, upper and lower case
+//! alike, and numbers by their value.
 
 use std::cmp::Ordering;
 

@@ -1,5 +1,6 @@
-//! A folder as a zip, made while it is sent: nothing is compressed, and of the contents no more than a piece is in memory. The list of
-//! all files, which the format has at its end, is; so there is a limit.
+//! A folder as a zip, made while it is sent: nothing is compressed, and of the contents no more
+//! than a piece is in memory. The list of all files, which the format has at its end, is; so there
+//! is a limit.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -125,8 +126,8 @@ impl Zip {
             writer.add_directory(name, options(&found)).map_err(io::Error::other)?;
             return Ok(true);
         }
-        // What has gone meanwhile, or may not be read, is left out. Whatever else fails ends the download: what is not
-        // whole is not to look so.
+        // What has gone meanwhile, or may not be read, is left out. Whatever else fails ends the
+        // download: what is not whole is not to look so.
         match self.share.open_file(&path, How::Blocking) {
             Ok((file, found)) if !found.is_folder() => {
                 writer.start_file(name, options(&found)).map_err(io::Error::other)?;
@@ -154,8 +155,8 @@ fn is_left_out(error: &io::Error) -> bool {
     crate::files::share::is_missing(error) || error.kind() == io::ErrorKind::PermissionDenied
 }
 
-/// The name in the zip: below the folder. Bytes that are no text are escaped; so is what some systems take for the end of a
-/// folder's name, or of a drive's.
+/// The name in the zip: below the folder. Bytes that are no text are escaped; so is what some
+/// systems take for the end of a folder's name, or of a drive's.
 fn name_of(path: &DavPath, folder: &DavPath) -> String {
     let rest = path.as_bytes().strip_prefix(folder.as_bytes()).unwrap_or(path.as_bytes());
     let mut rest = rest.strip_prefix(b"/").unwrap_or(rest);
