@@ -37,6 +37,8 @@
 #![cfg_attr(loom, allow(dead_code))]
 
 #[cfg(not(loom))]
+mod blocking;
+#[cfg(not(loom))]
 #[doc(hidden)]
 pub mod chunks;
 #[cfg(not(loom))]
@@ -53,13 +55,13 @@ mod lock;
 #[cfg(not(loom))]
 mod metrics;
 #[cfg(not(loom))]
-mod offload;
-#[cfg(not(loom))]
 mod panic;
 #[cfg(not(loom))]
 pub mod park;
 #[cfg(not(loom))]
 mod rendezvous;
+#[cfg(not(loom))]
+mod report;
 mod runtime;
 #[cfg(not(loom))]
 mod sequencer;
@@ -87,18 +89,13 @@ pub use self::{
     domain::{
         AnonCx, Committing, ContextError, Domain, DomainBuilder, Done, DynCx, GlobalCx, InAnon,
         InGlobal, InNone, MayAnon, MayGlobal, NoneCx, NoneOnly, Plain, ReachesAnon, Reaching,
-        Refused, Rights, TicketStall, Transactional,
+        Refused, Rights, Transactional,
     },
     error::TryPostError,
     metrics::{Distribution, Histogramming, Measure, Metrics},
-    panic::PanicReport,
     rendezvous::{Arrival, Rendezvous, Trigger, Unfired},
-    runtime::{
-        Runtime,
-        builder::{Builder, StealPolicy},
-        handle::Handle,
-        shutdown::ShutdownReport,
-    },
+    report::{PanicReport, StallReport, TicketStall},
+    runtime::{Runtime, builder::Builder, handle::Handle, shutdown::ShutdownReport},
     sequencer::{Place, Sequencer},
     task::{
         error::JoinError,
@@ -107,7 +104,7 @@ pub use self::{
         yields::{YieldNow, yield_now},
     },
     timer::Timer,
-    worker::{cores::unpinned, watch::StallReport},
+    worker::{cores::unpinned, rules::StealPolicy},
 };
 #[cfg(not(loom))]
 pub use dapple_colors::{Context, Doing, Mode, Priority, Ticket, TurnBudget};

@@ -3,38 +3,8 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 
+use crate::report::PanicReport;
 use crate::runtime::core::Core;
-
-/// A panic of a callback, as the hook of
-/// [`Builder::on_panic`](crate::Builder::on_panic) gets it.
-#[non_exhaustive]
-pub struct PanicReport<'a> {
-    /// What the callback panicked with.
-    pub payload: &'a (dyn Any + Send),
-    /// Where the callback was posted; `None` if it was no callback that panicked, but the drop of
-    /// something at the end of the runtime.
-    pub site: Option<&'static Location<'static>>,
-    /// The label of its color, if it has one.
-    pub label: Option<&'a str>,
-}
-
-impl PanicReport<'_> {
-    /// The message, if it is text, as that of `panic!` is.
-    pub fn message(&self) -> Option<&str> {
-        let text = self.payload.downcast_ref::<&'static str>().copied();
-        text.or_else(|| self.payload.downcast_ref::<String>().map(String::as_str))
-    }
-}
-
-impl std::fmt::Debug for PanicReport<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PanicReport")
-            .field("message", &self.message())
-            .field("site", &self.site)
-            .field("label", &self.label)
-            .finish()
-    }
-}
 
 /// Tells the hook, which may itself panic, and drops the payload.
 pub(crate) fn report(

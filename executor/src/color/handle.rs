@@ -53,7 +53,7 @@ impl RefUnwindSafe for Color {}
 impl Color {
     /// A new color of `core`, whose first handle this is.
     pub(crate) fn create(core: &Core, plan: Plan) -> Color {
-        let pinned = core.settings.is_pinned_policy();
+        let pinned = core.settings.rules.is_pinned();
         let (home, memory) = match Local::current(core) {
             Some(local) => {
                 local.take_credit();

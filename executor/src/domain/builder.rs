@@ -127,8 +127,8 @@ impl<T> DomainBuilder<T> {
             store: Lock::new(Store::new(mode, self.limit, state)),
         });
         let inner = NonNull::from(Box::leak(inner));
-        let key = handle.core().domains.enter(inner);
         let domain = DomainPtr(inner);
+        let key = handle.core().domains.enter(Box::new(domain), domain.label.clone());
         // Nobody else knows the domain yet, but who looks at the register does not ask for its key.
         domain.key.store(key, Ordering::Relaxed);
         Domain::first(domain)

@@ -14,8 +14,8 @@ use dapple_colors::{Mode, Ticket};
 
 use super::actions::Actions;
 use super::fate::Fate;
+use super::register::{Found, Looked};
 use super::store::{Handles, Store, Version};
-use super::watch::Found;
 use crate::cx::Cx;
 use crate::event::{Kind, Owned, Step};
 use crate::lock::Lock;
@@ -104,8 +104,8 @@ impl<S> Deref for DomainPtr<S> {
 }
 
 impl<S: Send + Sync + 'static> DomainPtr<S> {
-    /// What the oldest event is about.
-    pub(super) fn look(self) -> Option<Found> {
+    /// The oldest event that has not committed.
+    fn oldest(self) -> Option<Found> {
         self.store.with(|store| {
             let oldest = store.order().oldest()?;
             let uncommitted = store.order().uncommitted();
@@ -138,6 +138,16 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
         let inner = unsafe { Box::from_raw(self.0.as_ptr()) };
         // The core outlives the event: what runs or discards it keeps it.
         core.queue_event(Owned::housekeeping(Local::memory_for(core), inner, Location::caller()));
+    }
+}
+
+impl<S: Send + Sync + 'static> Looked for DomainPtr<S> {
+    fn look(&self) -> Option<Found> {
+        self.oldest()
+    }
+
+    fn take_waiters(&self) -> Vec<Owned> {
+        DomainPtr::take_waiters(*self)
     }
 }
 

@@ -44,6 +44,8 @@ mod part;
 mod post;
 #[cfg(not(loom))]
 mod reach;
+#[cfg(not(loom))]
+pub(crate) mod register;
 pub(crate) mod store;
 #[cfg(not(loom))]
 mod stretch;
@@ -52,7 +54,7 @@ mod task;
 #[cfg(not(loom))]
 mod token;
 #[cfg(not(loom))]
-pub(crate) mod watch;
+mod watch;
 
 #[cfg(not(loom))]
 pub use self::{
@@ -65,5 +67,4 @@ pub use self::{
     dynamic::{ContextError, DynCx, Refused},
     handle::Domain,
     reach::{Committing, Reaching},
-    watch::TicketStall,
 };

@@ -26,6 +26,7 @@ use crate::task::join::JoinHandle;
 use crate::task::packet::{Promise, promise};
 use crate::task::register::Key;
 use crate::task::spawn::spawn_reserved;
+use crate::worker::local::Local;
 
 /// An event whose future is made when it begins.
 struct Begin<R, F, T> {
@@ -102,7 +103,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         }
         let core = &self.0.core;
         let (promise, packet) = promise();
-        let key = core.tasks.reserve(core);
+        let key = core.tasks.reserve(Local::index_on(core));
         let core = CoreRef::of(core);
         let rights = std::marker::PhantomData::<fn(R)>;
         let begin = Begin { f, key, promise, fate: Fate::new(), site, rights };

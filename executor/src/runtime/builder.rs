@@ -9,98 +9,20 @@ use dapple_colors::TurnBudget;
 
 use super::Runtime;
 use super::core::Core;
-use crate::clock::saturating_nanos;
-use crate::domain::TicketStall;
+use super::settings::Settings;
+use crate::blocking::pool::BlockingPool;
 use crate::metrics::Histogramming;
-use crate::offload::Offload;
-use crate::panic::PanicReport;
 use crate::park::{Driver, Park, ThreadPark};
-use crate::sync::{Mutex, Ordering, lock};
+use crate::report::{PanicReport, StallReport, TicketStall};
+use crate::sync::{Mutex, Ordering};
 use crate::worker::cores::{self, CoreId, Pin};
+use crate::worker::rules::StealPolicy;
 use crate::worker::shared::WorkerShared;
-use crate::worker::watch::StallReport;
 use crate::worker::{neighbours, price};
 
 /// Bytes of a stack without a setting, and at most.
 const DEFAULT_STACK: usize = 8 << 20;
 const MOST_STACK: usize = 1 << 40;
-
-/// What an idle worker may take from another one (E6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum StealPolicy {
-    /// Steals what is worth more than its move: long events, colors that feed themselves, and what
-    /// waits behind a stuck event.
-    #[default]
-    CostAware,
-    /// Steals whatever it finds, and wakes a sleeping worker for every color that becomes runnable:
-    /// what libasync-smp did. A baseline.
-    Eager,
-    /// Never steals. A color stays on the worker on which it was placed, and colors are dealt out in
-    /// turn. A baseline.
-    Off,
-}
-
-type PanicHook = dyn Fn(&PanicReport<'_>) + Send + Sync;
-type StallHook = dyn Fn(&StallReport<'_>) + Send + Sync;
-type TicketHook = dyn Fn(&TicketStall<'_>) + Send + Sync;
-
-/// What a runtime was told.
-pub(crate) struct Settings {
-    pub(crate) steal_policy: StealPolicy,
-    pub(crate) steal_delay: Duration,
-    pub(crate) turn_budget: TurnBudget,
-    pub(crate) histograms: Histogramming,
-    pub(crate) spin: Duration,
-    pub(crate) stuck_after: Duration,
-    pub(crate) seed: u64,
-    /// Taken at the end, as it may hold a handle.
-    on_panic: Mutex<Option<Arc<PanicHook>>>,
-    on_stall: Mutex<Option<Arc<StallHook>>>,
-    on_ticket_stall: Mutex<Option<Arc<TicketHook>>>,
-    pub(crate) stall_after: Duration,
-    pub(crate) driver: Option<Arc<dyn Driver>>,
-    workers: usize,
-}
-
-impl Settings {
-    /// Does any worker ever steal?
-    pub(crate) fn steals(&self) -> bool {
-        self.steal_policy != StealPolicy::Off && self.workers > 1
-    }
-
-    pub(crate) fn is_eager(&self) -> bool {
-        self.steals() && self.steal_policy == StealPolicy::Eager
-    }
-
-    /// Does a color stay on the worker on which it was placed?
-    pub(crate) fn is_pinned_policy(&self) -> bool {
-        self.steal_policy == StealPolicy::Off
-    }
-
-    pub(crate) fn panic_hook(&self) -> Option<Arc<PanicHook>> {
-        lock(&self.on_panic).clone()
-    }
-
-    pub(crate) fn stall_hook(&self) -> Option<Arc<StallHook>> {
-        lock(&self.on_stall).clone()
-    }
-
-    pub(crate) fn ticket_hook(&self) -> Option<Arc<TicketHook>> {
-        lock(&self.on_ticket_stall).clone()
-    }
-
-    /// The runtime is closed: what the user gave it goes.
-    pub(crate) fn drop_hooks(&self) {
-        let hooks = (lock(&self.on_panic).take(), lock(&self.on_stall).take());
-        let ticket_hook = lock(&self.on_ticket_stall).take();
-        drop((hooks, ticket_hook));
-    }
-
-    pub(crate) fn steal_delay_nanos(&self) -> u64 {
-        saturating_nanos(self.steal_delay)
-    }
-}
 
 /// Configures and starts a [`Runtime`].
 ///
@@ -132,21 +54,7 @@ impl Default for Builder {
             thread_name: "dapple".to_owned(),
             stack_size: DEFAULT_STACK,
             offload_threads: None,
-            settings: Settings {
-                steal_policy: StealPolicy::default(),
-                steal_delay: Duration::from_millis(1),
-                turn_budget: TurnBudget::default(),
-                histograms: Histogramming::default(),
-                spin: Duration::ZERO,
-                stuck_after: Duration::from_secs(1),
-                seed: 0,
-                on_panic: Mutex::new(None),
-                on_stall: Mutex::new(None),
-                on_ticket_stall: Mutex::new(None),
-                stall_after: Duration::from_millis(100),
-                driver: None,
-                workers: 0,
-            },
+            settings: Settings { stuck_after: Duration::from_secs(1), ..Settings::default() },
         }
     }
 }
@@ -195,7 +103,7 @@ impl Builder {
 
     /// What idle workers may take from others; by default [`StealPolicy::CostAware`].
     pub fn steal_policy(mut self, policy: StealPolicy) -> Self {
-        self.settings.steal_policy = policy;
+        self.settings.rules.policy = policy;
         self
     }
 
@@ -203,7 +111,7 @@ impl Builder {
     /// costs; also the interval at which one idle worker looks while others are busy. By default
     /// 1 ms; less costs CPU time. Less than 10 us counts as 10 us.
     pub fn steal_delay(mut self, delay: Duration) -> Self {
-        self.settings.steal_delay = delay.max(Duration::from_micros(10));
+        self.settings.rules.steal_delay = delay.max(Duration::from_micros(10));
         self
     }
 
@@ -222,7 +130,7 @@ impl Builder {
     /// How long an idle worker looks for work before it sleeps; by default not at all. It lowers
     /// latency and burns CPU time.
     pub fn spin(mut self, time: Duration) -> Self {
-        self.settings.spin = time;
+        self.settings.rules.spin = time;
         self
     }
 
@@ -254,7 +162,7 @@ impl Builder {
     /// ended, and only if it was looked at by itself, as the first event after a sleep is, and events of
     /// colors that are known to be long.
     pub fn stall_after(mut self, time: Duration) -> Self {
-        self.settings.stall_after = time;
+        self.settings.rules.stall_after = time;
         self
     }
 
@@ -357,7 +265,7 @@ impl Builder {
         if workers > usize::from(u16::MAX) {
             return Err(invalid("a runtime has at most 65,535 workers"));
         }
-        settings.workers = workers;
+        settings.rules.workers = workers;
         let taken = match pin_cores && workers <= cores.len() {
             true if are_named => Pin::first(&cores, workers),
             true => Pin::spread(&cores, workers),
@@ -369,7 +277,7 @@ impl Builder {
         let mut deques = Vec::new();
         let mut shared = Vec::new();
         // Who steals nothing asks for nobody's neighbours.
-        let places = if settings.steals() { pins.clone() } else { vec![None; workers] };
+        let places = if settings.rules.steals() { pins.clone() } else { vec![None; workers] };
         for (worker, neighbours) in neighbours::of_all(&places).into_iter().enumerate() {
             let park: Box<dyn Park> = match &settings.driver {
                 Some(driver) => driver.park(worker)?,
@@ -380,13 +288,13 @@ impl Builder {
             shared.push(WorkerShared::new(stealers, park, neighbours));
             deques.push(lanes);
         }
-        let move_nanos = match settings.steals() && !settings.is_eager() {
+        let move_nanos = match settings.rules.steals() && !settings.rules.is_eager() {
             true if taken.len() > 1 => price::of_a_move(taken[0].core(), taken[1].core()),
             true => price::among(&cores),
             false => 0,
         };
-        let offload = Offload::new(offload_threads, workers, &thread_name, stack_size);
-        let core = Core::create(settings, shared, move_nanos, offload);
+        let blocking = BlockingPool::new(offload_threads, workers, &thread_name, stack_size);
+        let core = Core::create(settings, shared, move_nanos, blocking);
         let mut runtime = Runtime { core, threads: Vec::new() };
         let mut taken = taken.into_iter();
         for (index, deque) in deques.into_iter().enumerate() {
@@ -417,7 +325,7 @@ impl std::fmt::Debug for Builder {
             .field("workers", &self.workers)
             .field("pin_cores", &self.pin_cores)
             .field("cores", &self.cores)
-            .field("steal_policy", &self.settings.steal_policy)
+            .field("steal_policy", &self.settings.rules.policy)
             .finish_non_exhaustive()
     }
 }

@@ -15,17 +15,17 @@ use std::ptr::NonNull;
 use crossbeam_utils::CachePadded;
 use dapple_colors::Priority;
 
-use super::builder::Settings;
 use super::phase::PhaseWord;
 use super::quiesce::Quiesce;
+use super::settings::Settings;
 use super::undertaking::Undertaking;
+use crate::blocking::pool::BlockingPool;
 use crate::clock::Clock;
 use crate::color::cell::{ColorCell, Plan, UNKNOWN};
-use crate::domain::watch::Register;
+use crate::domain::register::Register;
 use crate::event::{Event, Memory, Owned};
 use crate::metrics::Sampler;
 use crate::metrics::labels::Labels;
-use crate::offload::Offload;
 use crate::slab::Slab;
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::task::register::Tasks;
@@ -64,7 +64,7 @@ pub(crate) struct Core {
     pub(crate) labels: Labels,
     pub(crate) domains: Register,
     pub(crate) tasks: Tasks,
-    pub(crate) offload: Offload,
+    pub(crate) blocking: BlockingPool,
     /// Who disposes of what is queued after the workers are gone.
     pub(super) undertaking: Undertaking,
     /// Events dropped unrun by threads that are no workers: refused, or disposed of at the end.
@@ -92,7 +92,7 @@ impl Core {
         settings: Settings,
         workers: Vec<WorkerShared>,
         move_nanos: u32,
-        offload: Offload,
+        blocking: BlockingPool,
     ) -> CoreRef {
         let sleep = Sleep::new(workers.len());
         let core = Box::new(Core {
@@ -113,7 +113,7 @@ impl Core {
             labels: Labels::default(),
             domains: Register::default(),
             tasks: Tasks::default(),
-            offload,
+            blocking,
             undertaking: Undertaking::new(),
             dropped_outside: AtomicU64::new(0),
             in_vain_outside: AtomicU64::new(0),
@@ -169,12 +169,6 @@ impl Core {
         local.is_some() || self.phase() == Phase::Running || self.accepts_of_its_own()
     }
 
-    /// While the runtime drains, running work may post, on whatever thread it runs (E11).
-    #[cold]
-    fn accepts_of_its_own(&self) -> bool {
-        self.phase() < Phase::Stopping && crate::offload::works_for(self)
-    }
-
     /// The cell of the default color; it lives as long as the core.
     #[inline]
     pub(crate) fn default_color(&self) -> NonNull<ColorCell> {
@@ -185,7 +179,7 @@ impl Core {
     /// colors that belong together stay together until it pays to part them. Without, they are
     /// dealt out, as nothing would ever move them.
     pub(crate) fn place(&self) -> usize {
-        if self.settings.steals() {
+        if self.settings.rules.steals() {
             0
         } else {
             self.next_place.fetch_add(1, Ordering::Relaxed) % self.workers.len()
@@ -207,7 +201,7 @@ impl Core {
             super::shutdown::undertake(self);
         } else {
             let woken = self.sleep.notify(self, worker);
-            if !woken && self.settings.steals() && self.sleep.state.any_idle() {
+            if !woken && self.settings.rules.steals() && self.sleep.state.any_idle() {
                 let published = &self.workers[worker].published;
                 let expected = match worth {
                     UNKNOWN => published.entry_nanos.load(Ordering::Relaxed),
@@ -329,7 +323,7 @@ impl Core {
     /// What takes so many nanoseconds, or more, is worth waking a worker for. The eager policy wakes
     /// somebody for every color that becomes runnable.
     pub(crate) fn wakes_from(&self) -> u32 {
-        match (self.settings.steals(), self.settings.is_eager()) {
+        match (self.settings.rules.steals(), self.settings.rules.is_eager()) {
             (false, _) => u32::MAX,
             (true, true) => 0,
             (true, false) => SURELY_LONG.max(4 * self.move_nanos),
@@ -338,7 +332,7 @@ impl Core {
 
     /// May whoever is woken take what is queued at this worker?
     pub(crate) fn may_be_taken_from(&self, worker: usize) -> bool {
-        self.settings.is_eager() || self.judge(worker) == Verdict::Yes
+        self.settings.rules.is_eager() || self.judge(worker) == Verdict::Yes
     }
 
     /// Takes `n` counts.

@@ -1,6 +1,6 @@
 //! The runtime: workers that run, until they are shut down.
 //!
-//! * [`builder`]: settings and start.
+//! * [`builder`]: how it starts; [`settings`]: what it was told.
 //! * [`core`]: what all threads share, and how long it lives.
 //! * [`handle`]: the way in.
 //! * [`quiesce`]: when nothing is left to run.
@@ -14,6 +14,8 @@ pub(crate) mod core;
 pub(crate) mod handle;
 pub(crate) mod phase;
 pub(crate) mod quiesce;
+#[cfg(not(loom))]
+pub(crate) mod settings;
 #[cfg(not(loom))]
 pub(crate) mod shutdown;
 pub(crate) mod undertaking;

@@ -79,7 +79,7 @@ impl Runtime {
     #[track_caller]
     pub fn wait_idle(&self) {
         assert!(!Local::on_a_worker(), "wait_idle on a worker would wait for itself");
-        let own = crate::offload::works_for(&self.core);
+        let own = crate::blocking::works_for(&self.core);
         assert!(!own, "wait_idle in offloaded work would wait for itself");
         let stopped = || self.core.phase() == Phase::Closed;
         self.core.quiesce.wait(&self.core, None, stopped);
@@ -130,7 +130,7 @@ impl Runtime {
     #[track_caller]
     pub fn shutdown(mut self, limit: Duration) -> ShutdownReport {
         assert!(!Local::on_a_worker(), "shutdown on a worker would wait for itself");
-        let own = crate::offload::works_for(&self.core);
+        let own = crate::blocking::works_for(&self.core);
         assert!(!own, "shutdown in offloaded work would wait for itself");
         shutdown::shutdown(&self.core, &mut self.threads, limit)
     }

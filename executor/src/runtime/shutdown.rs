@@ -137,8 +137,9 @@ pub(super) fn start_stopping(core: &Core) {
     crate::timer::drop_all(core);
     if core.advance(Phase::Stopping) {
         core.tasks.abort_all();
-        core.domains.end_waits(core);
-        core.offload.close();
+        // They are dropped unrun, which tells them.
+        core.domains.take_waiters().into_iter().for_each(|event| core.queue_event(event));
+        core.blocking.close();
         core.sleep.notify_all(core);
         core.quiesce.wake();
     }

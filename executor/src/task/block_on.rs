@@ -53,7 +53,7 @@ pub(crate) fn block_on<F: Future>(future: F, not_on_a_worker: &'static str) -> F
     loop {
         match future.as_mut().poll(&mut cx) {
             Poll::Ready(output) => return output,
-            Poll::Pending => crate::offload::while_waiting(|| signal.wait()),
+            Poll::Pending => crate::blocking::pool::while_waiting(|| signal.wait()),
         }
     }
 }

@@ -11,9 +11,7 @@ use async_task::Task;
 
 use crate::chunks::Chunks;
 use crate::lock::Lock;
-use crate::runtime::core::{Core, Phase};
 use crate::sync::{AtomicU64, Ordering, fence};
-use crate::worker::local::Local;
 
 /// Lists.
 const SHARDS: usize = 16;
@@ -47,16 +45,17 @@ impl Default for Tasks {
 
 impl Tasks {
     /// A place for a task that is about to be made.
-    pub(crate) fn reserve(&self, core: &Core) -> Key {
+    /// `worker`: the one that makes it.
+    pub(crate) fn reserve(&self, worker: Option<usize>) -> Key {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        let shard = Local::current(core).map_or(id as usize, |local| local.index) % SHARDS;
+        let shard = worker.unwrap_or(id as usize) % SHARDS;
         let entry = Entry { id, task: None };
         let slot = self.shards[shard].with(|tasks| tasks.insert(entry));
         Key { shard, slot, id }
     }
 
-    /// Enters a task that has not been scheduled.
-    pub(crate) fn enter(&self, core: &Core, key: Key, task: Task<()>) {
+    /// Enters a task that has not been scheduled. `is_over`: the runtime's phase is *Stopping*.
+    pub(crate) fn enter(&self, key: Key, task: Task<()>, is_over: impl FnOnce() -> bool) {
         let mut task = Some(task);
         self.shards[key.shard].with(|tasks| {
             if let Some(entry) = tasks.get_mut(key.slot).filter(|entry| entry.id == key.id) {
@@ -65,7 +64,7 @@ impl Tasks {
         });
         // Partner: the fence of `Core::advance`.
         fence(Ordering::SeqCst);
-        if core.phase() >= Phase::Stopping {
+        if is_over() {
             self.abort(key);
         }
         // If the place was gone: a task whose handle is dropped is cancelled.

@@ -20,7 +20,7 @@ use super::register::Key;
 use crate::color::outside_event;
 use crate::event::Owned;
 use crate::event::large::is_large;
-use crate::runtime::core::{Core, CoreRef};
+use crate::runtime::core::{Core, CoreRef, Phase};
 use crate::worker::local::Local;
 use crate::{Color, Cx};
 
@@ -142,7 +142,7 @@ where
 {
     let core = color.core();
     let (promise, packet) = promise();
-    let key = core.tasks.reserve(core);
+    let key = core.tasks.reserve(Local::index_on(core));
     spawn_reserved(core, Some(color), key, Plain { future }, promise, site);
     JoinHandle::of_task(packet, CoreRef::of(core), key)
 }
@@ -173,7 +173,7 @@ pub(crate) fn spawn_reserved<F, T>(
         }
     };
     let (runnable, task) = async_task::spawn(task, schedule);
-    core.tasks.enter(core, key, task);
+    core.tasks.enter(key, task, || core.phase() >= Phase::Stopping);
     if core.accepts(Local::current(core)) {
         runnable.schedule();
     } else {

@@ -23,10 +23,10 @@ use crate::domain::done::Steps;
 use crate::event::Memory;
 use crate::metrics::{Sample, Sampler};
 use crate::panic;
-use crate::runtime::builder::StealPolicy;
 use crate::runtime::core::{Core, CoreRef};
 use crate::slab::Magazine;
 use crate::sync::Ordering;
+use crate::worker::rules::StealPolicy;
 
 thread_local! {
     // No destructor: it can be read from destructors of other thread-locals.
@@ -106,7 +106,7 @@ impl Local {
     }
 
     fn create(core: CoreRef, index: usize, lanes: [Deque<Entry>; 3], undertaker: bool) -> Self {
-        let policy = core.settings.steal_policy;
+        let policy = core.settings.rules.policy;
         let many = core.workers.len() > 1;
         let shared = &*core.workers[index];
         Local {
@@ -138,7 +138,7 @@ impl Local {
             polls: Cell::new(0),
             deque_first: Cell::new(false),
             steps: Cell::new(Steps::Off),
-            steals: core.settings.steals(),
+            steals: core.settings.rules.steals(),
             poller_reported: Cell::new(0),
             is_asleep: Cell::new(false),
             keeps_home: many && policy == StealPolicy::Off,
@@ -180,6 +180,11 @@ impl Local {
         // does not leave the call that asked for it, all of which run below `enter`'s guard.
         let local = unsafe { &*local };
         ptr::eq::<Core>(&*local.core, core).then_some(local)
+    }
+
+    /// The number of the worker of `core` that this thread is, if it is one.
+    pub(crate) fn index_on(core: &Core) -> Option<usize> {
+        Local::current(core).map(|local| local.index)
     }
 
     /// Is this thread a worker of any runtime?

@@ -44,6 +44,8 @@ mod post;
 pub(crate) mod price;
 pub(crate) mod private;
 #[cfg(not(loom))]
+pub(crate) mod rules;
+#[cfg(not(loom))]
 mod run_event;
 #[cfg(not(loom))]
 mod run_queue;

@@ -110,7 +110,7 @@ impl Local {
         // Alone in the queue of a worker that is about to look there, it runs here.
         let waits =
             self.lane(Normal).len() > 1 || self.current.is_held() || self.steps.get().is_busy();
-        let is_eager = self.core.settings.is_eager();
+        let is_eager = self.core.settings.rules.is_eager();
         if (waits || is_eager) && self.core.may_be_taken_from(self.index) {
             self.core.sleep.notify_any(&self.core, self.index + 1);
         }

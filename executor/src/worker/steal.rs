@@ -19,9 +19,9 @@ use super::local::Local;
 use super::shared::{WorkerShared, add};
 use super::trial::{Reading, Trials};
 use crate::color::cell::UNKNOWN;
-use crate::runtime::builder::StealPolicy;
 use crate::runtime::core::Core;
 use crate::sync::Ordering;
+use crate::worker::rules::StealPolicy;
 
 /// Entries that are taken out of a deque at once, at most.
 const BATCH: usize = 32;
@@ -77,7 +77,7 @@ impl Core {
     /// What the figures of a worker say about stealing from it.
     pub(crate) fn judge(&self, worker: usize) -> Verdict {
         let published = &self.workers[worker].published;
-        match self.settings.steal_policy {
+        match self.settings.rules.policy {
             StealPolicy::Off => Verdict::No,
             StealPolicy::Eager => Verdict::Yes,
             StealPolicy::CostAware => verdict(
@@ -129,7 +129,7 @@ impl Local {
     }
 
     fn begin_trial(&self, trials: &mut Trials, victim: usize) {
-        if self.core.settings.steal_policy == StealPolicy::CostAware {
+        if self.core.settings.rules.policy == StealPolicy::CostAware {
             trials.begins(self.core.reading(self.now()), victim);
         }
     }
@@ -178,7 +178,7 @@ impl Local {
     pub(super) fn take_class_from(&self, victim: &WorkerShared, class: Priority) -> bool {
         let (mine, theirs) = (self.lane(class), victim.lane(class));
         let before = mine.len();
-        let half = match self.core.settings.is_eager() {
+        let half = match self.core.settings.rules.is_eager() {
             true => BATCH,
             false => (theirs.stealer.len() / 2).clamp(1, STEAL),
         };

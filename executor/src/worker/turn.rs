@@ -102,7 +102,7 @@ impl Local {
     fn run_turn(&self, held: Held, time_it: bool, is_guest: bool) -> bool {
         let color = &*held;
         color.debug_hold(self.index);
-        if !is_guest && !self.core.settings.is_pinned_policy() {
+        if !is_guest && !self.core.settings.rules.is_pinned() {
             color.set_home(self.index);
         }
         let (pace, is_bounded) = (Pace::of(color.event_nanos()), color.is_bounded());

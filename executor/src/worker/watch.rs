@@ -27,7 +27,6 @@
 //! watcher, while it lasts, or its own worker afterwards. Its site is published before every event, a plain
 //! store to a line of the worker's own.
 
-use std::panic::Location;
 use std::sync::TryLockError;
 use std::time::Duration;
 
@@ -35,6 +34,7 @@ use super::local::Local;
 use super::shared::{WorkerShared, add};
 use crate::cx::Cx;
 use crate::park::Attention;
+use crate::report::StallReport;
 use crate::runtime::core::Core;
 use crate::sync::{Ordering, lock};
 
@@ -74,23 +74,6 @@ impl Watch {
     }
 }
 
-/// An event that runs for longer than it should, as the hook of
-/// [`Builder::on_stall`](crate::Builder::on_stall) gets it.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct StallReport<'a> {
-    /// The worker that is in it, counted from 0.
-    pub worker: usize,
-    /// Where the event was posted.
-    pub site: &'static Location<'static>,
-    /// The label of its color, if it has one.
-    pub label: Option<&'a str>,
-    /// For how long it has been running, at least.
-    pub running: Duration,
-    /// Has it ended? A single worker learns of its own stall only then.
-    pub ended: bool,
-}
-
 impl Local {
     /// Serves what waits behind a worker that is stuck. True: something is runnable here now.
     pub(super) fn rescue(&self, watch: &mut Watch) -> bool {
@@ -98,7 +81,7 @@ impl Local {
         let n = self.core.workers.len();
         for index in (1..n).map(|i| (self.index + i) % n) {
             let stuck = watch.stuck_for(&self.core, index, now);
-            if stuck < self.core.settings.steal_delay_nanos() {
+            if stuck < self.core.settings.rules.steal_delay_nanos() {
                 self.end_standing_in_for(index);
                 continue;
             }
@@ -184,7 +167,7 @@ impl Local {
     fn is_rescuer_of(&self, victim: &WorkerShared, now: u64) -> bool {
         let served = now.saturating_sub(victim.rescued_at.load(Ordering::Relaxed));
         let mine = victim.rescuer.load(Ordering::Relaxed) == self.index;
-        if !mine && served < self.core.settings.steal_delay_nanos() {
+        if !mine && served < self.core.settings.rules.steal_delay_nanos() {
             return false;
         }
         victim.rescuer.store(self.index, Ordering::Relaxed);
@@ -218,7 +201,7 @@ impl Local {
     pub(super) fn report_stall(&self, worker: usize, nanos: u64, ended: bool) {
         let settings = &self.core.settings;
         let running = Duration::from_nanos(nanos);
-        if running < settings.stall_after {
+        if running < settings.rules.stall_after {
             return;
         }
         let published = &self.core.workers[worker].published;

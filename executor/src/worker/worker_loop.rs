@@ -204,7 +204,7 @@ impl WorkerLoop<'_> {
     }
 
     fn watch_interval(&self) -> u64 {
-        self.local.core.settings.steal_delay_nanos()
+        self.local.core.settings.rules.steal_delay_nanos()
     }
 
     fn publish(&mut self) {
@@ -264,7 +264,7 @@ impl WorkerLoop<'_> {
         self.local.private.iter().for_each(|private| private.shrink());
         let core = &self.local.core;
         let since = *self.idle_since.get_or_insert_with(|| self.local.now());
-        let spun = !core.settings.spin.is_zero() && self.spin(since);
+        let spun = !core.settings.rules.spin.is_zero() && self.spin(since);
         if !spun {
             // Its hook may post, so it comes before the worker says that it sleeps.
             self.local.rise();
@@ -336,7 +336,7 @@ impl WorkerLoop<'_> {
         }
         let delay = state.take_post(me).then(|| {
             add(&self.local.shared().counters.sentinel_looks, 1);
-            core.settings.steal_delay
+            core.settings.rules.steal_delay
         });
         let cpu = delay.and_then(|_| crate::clock::thread_cpu_nanos());
         if let (Some(since), Some(now)) = (self.sentinel_since, cpu) {
@@ -356,7 +356,7 @@ impl WorkerLoop<'_> {
         let local = self.local;
         let core = &local.core;
         let (me, state) = (local.index, &core.sleep.state);
-        let limit = saturating_nanos(core.settings.spin);
+        let limit = saturating_nanos(core.settings.rules.spin);
         local.spin();
         for round in 0u64.. {
             if !self.local.shared().has_nothing() || core.phase() >= Phase::Stopping {

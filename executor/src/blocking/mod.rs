@@ -1,0 +1,193 @@
+//! Blocking work beside the workers (E9).
+//!
+//! A bounded [`pool`] of threads takes closures in the order in which they were handed in. Closures
+//! that no thread has taken when the runtime stops are dropped and counted; those that run go on,
+//! and what they return is dropped or posted as far as anybody is left to get it.
+//!
+//! *The runtime is not at rest while there is work* (E16): each piece counts among those who hold
+//! events that are in no queue (see `quiesce`), from before it is accepted until its outcome is
+//! posted.
+
+pub(crate) mod pool;
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::panic::Location;
+
+use self::pool::Work;
+use crate::event::large::is_large;
+use crate::runtime::core::{Core, CoreRef, Phase};
+use crate::task::call::{answer, outcome_of};
+use crate::task::error::JoinError;
+use crate::task::join::JoinHandle;
+use crate::task::packet::promise;
+use crate::worker::local::Local;
+use crate::{Color, Cx, Handle};
+
+thread_local! {
+    /// The core whose work this thread does; null: none.
+    static WORKS_FOR: Cell<*const Core> = const { Cell::new(std::ptr::null()) };
+}
+
+/// Says whether the calling thread runs blocking work of this runtime.
+pub(crate) fn works_for(core: &Core) -> bool {
+    std::ptr::eq(WORKS_FOR.get(), core)
+}
+
+/// A closure with what keeps the runtime from being at rest. Dropped unrun, it is counted.
+struct Piece<F: FnOnce() + Send> {
+    run: Option<F>,
+    core: CoreRef,
+    site: &'static Location<'static>,
+}
+
+impl<F: FnOnce() + Send> Work for Piece<F> {
+    fn run(mut self: Box<Self>) {
+        let run = self.run.take();
+        let outer = WORKS_FOR.replace(&*self.core);
+        self.core.guard(Some(self.site), || run.into_iter().for_each(|run| run()));
+        WORKS_FOR.set(outer);
+    }
+}
+
+impl<F: FnOnce() + Send> Drop for Piece<F> {
+    fn drop(&mut self) {
+        if let Some(run) = self.run.take() {
+            self.core.count_dropped(1);
+            self.core.guard(Some(self.site), || drop(run));
+        }
+        self.core.quiesce.leave();
+    }
+}
+
+impl Core {
+    /// Says whether what the calling thread posts is accepted though a shutdown has begun: running
+    /// work may post until the runtime stops, on whatever thread it runs (E11).
+    #[cold]
+    pub(crate) fn accepts_of_its_own(&self) -> bool {
+        self.phase() < Phase::Stopping && works_for(self)
+    }
+
+    /// Has a closure run on a thread of the blocking pool.
+    fn run_blocking<F>(&self, site: &'static Location<'static>, run: F)
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        self.quiesce.enter();
+        self.blocking.push(Box::new(Piece { run: Some(run), core: CoreRef::of(self), site }));
+    }
+}
+
+impl Handle {
+    /// Runs blocking work, such as a read of a cold file, on a thread that is no worker, and hands out what it returns.
+    ///
+    /// The threads are bounded ([`Builder::offload_threads`](crate::Builder::offload_threads));
+    /// what they have no time for yet waits in a queue, which is not. While work joins a
+    /// [`JoinHandle`], or blocks on a future, its thread does not count, so work may wait for other
+    /// work; by a channel or a lock it should not. It may post, spawn and offload as a worker may,
+    /// until the runtime stops. Work that has been accepted is not aborted, whether its handle is
+    /// kept or not.
+    ///
+    /// # Errors
+    ///
+    /// The handle says that the work [panicked](JoinError::is_panic), or that it was dropped by a shutdown.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let read = rt.handle().offload(|| std::fs::read("/proc/self/stat").map(|text| text.len()));
+    /// assert!(read.join().unwrap()? > 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    #[doc(alias = "spawn_blocking")]
+    pub fn offload<R, F>(&self, f: F) -> JoinHandle<R>
+    where
+        R: Send + 'static,
+        F: FnOnce() -> R + Send + 'static,
+    {
+        if is_large::<F>() {
+            return self.offload(Box::new(f) as Box<dyn FnOnce() -> R + Send>);
+        }
+        let (promise, packet) = promise();
+        let core = self.core();
+        let site = Location::caller();
+        if core.accepts(Local::current(core)) {
+            let at = CoreRef::of(core);
+            core.run_blocking(site, move || answer(&at, site, 0, promise, || Ok(f())));
+        } else {
+            crate::color::refuse(core, (promise, f), site);
+        }
+        JoinHandle::new(packet)
+    }
+
+    /// Runs blocking work `f` on a thread that is no worker, and posts `then` to a color with what it returns, whatever the number of events
+    /// that the color may have.
+    ///
+    /// If `f` panics, `then` gets the error. What a shutdown finds before it has begun is dropped, with its `then`, and counted.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let h = rt.handle();
+    /// h.offload_then(&h.default_color(), || std::fs::read_to_string("/etc/hostname"), |name, _cx| {
+    ///     println!("{:?}", name.expect("reading does not panic"));
+    /// });
+    /// rt.wait_idle();
+    /// # assert_eq!(rt.metrics().events(), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn offload_then<R, F, G>(&self, color: &Color, f: F, then: G)
+    where
+        R: Send + 'static,
+        F: FnOnce() -> R + Send + 'static,
+        G: FnOnce(Result<R, JoinError>, &mut Cx) + Send + 'static,
+    {
+        if is_large::<F>() {
+            let f = Box::new(f) as Box<dyn FnOnce() -> R + Send>;
+            return self.offload_then(color, f, then);
+        }
+        if is_large::<G>() {
+            let then = Box::new(then) as Box<dyn FnOnce(Result<R, JoinError>, &mut Cx) + Send>;
+            return self.offload_then(color, f, then);
+        }
+        let (core, site) = (self.core(), Location::caller());
+        if !core.accepts(Local::current(core)) {
+            return crate::color::refuse(core, (then, f), site);
+        }
+        let after = Then { then: Some(then), color: color.clone(), site, outcome: PhantomData };
+        let at = CoreRef::of(core);
+        core.run_blocking(site, move || after.post(outcome_of(&at, site, 0, || Ok(f()))));
+    }
+}
+
+/// What is posted when the work has ended, or is dropped.
+struct Then<R: Send + 'static, G: FnOnce(Result<R, JoinError>, &mut Cx) + Send + 'static> {
+    then: Option<G>,
+    color: Color,
+    site: &'static Location<'static>,
+    outcome: PhantomData<fn(R)>,
+}
+
+impl<R: Send + 'static, G: FnOnce(Result<R, JoinError>, &mut Cx) + Send + 'static> Then<R, G> {
+    fn post(mut self, outcome: Result<R, JoinError>) {
+        self.settle(outcome);
+    }
+
+    fn settle(&mut self, outcome: Result<R, JoinError>) {
+        if let Some(then) = self.then.take() {
+            self.color.post_always(move |cx| then(outcome, cx), self.site);
+        }
+    }
+}
+
+impl<R: Send + 'static, G: FnOnce(Result<R, JoinError>, &mut Cx) + Send + 'static> Drop
+    for Then<R, G>
+{
+    fn drop(&mut self) {
+        self.settle(Err(JoinError::cancelled()));
+    }
+}

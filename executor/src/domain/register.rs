@@ -1,0 +1,108 @@
+//! The domains of a runtime, for whoever looks at all of them; see `watch`.
+
+use std::panic::Location;
+
+use dapple_colors::{Oldest, Ticket};
+
+use crate::chunks::Chunks;
+use crate::event::Owned;
+use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock};
+
+/// What a look at a domain finds.
+pub(super) struct Found {
+    pub(super) oldest: Oldest,
+    pub(super) site: &'static Location<'static>,
+    pub(super) uncommitted: usize,
+}
+
+/// A domain as the register sees it. It does not keep the domain, which leaves the register before
+/// it is freed.
+pub(super) trait Looked: Send {
+    /// The oldest event that has not committed.
+    fn look(&self) -> Option<Found>;
+    /// Takes out who waits for room; see [`Register::take_waiters`].
+    fn take_waiters(&self) -> Vec<Owned>;
+}
+
+/// A domain in the register.
+pub(super) struct Watched {
+    domain: Box<dyn Looked>,
+    label: Option<Arc<str>>,
+    /// What was the oldest at the last look, since when, and whether that has been reported.
+    last: Option<(Ticket, u64, bool)>,
+}
+
+/// The domains of a runtime.
+#[derive(Default)]
+pub(crate) struct Register {
+    pub(super) watched: Mutex<Chunks<Watched>>,
+    pub(super) len: AtomicUsize,
+    /// When the next look is due, on the runtime's clock.
+    pub(super) due: AtomicU64,
+    /// Where it begins, and whether a ticket has been seen open since the first domain.
+    pub(super) next: AtomicUsize,
+    pub(super) seen_open: AtomicBool,
+    /// Number plus one of the watcher; 0: none.
+    pub(super) watcher: AtomicUsize,
+}
+
+impl Register {
+    /// Takes a domain in, and says under which key.
+    pub(super) fn enter(&self, domain: Box<dyn Looked>, label: Option<Arc<str>>) -> usize {
+        let mut all = lock(&self.watched);
+        self.len.store(all.len() + 1, Ordering::Relaxed);
+        all.insert(Watched { domain, label, last: None })
+    }
+
+    /// Takes a domain out, which is about to be freed.
+    pub(super) fn leave(&self, key: usize) {
+        let mut all = lock(&self.watched);
+        drop(all.remove(key));
+        self.len.store(all.len(), Ordering::Relaxed);
+    }
+
+    /// Says whether any domain has a ticket that has not committed.
+    pub(crate) fn is_open(&self) -> bool {
+        lock(&self.watched).iter().any(|watched| watched.domain.look().is_some())
+    }
+
+    /// Takes out who waits for room in a domain: none commits any more.
+    pub(crate) fn take_waiters(&self) -> Vec<Owned> {
+        let all = lock(&self.watched);
+        all.iter().flat_map(|watched| watched.domain.take_waiters()).collect()
+    }
+}
+
+impl Watched {
+    /// Looks at the domain, and says whether it has a ticket that has not committed; and, if that
+    /// ticket is to be reported now, what it is, with the nanoseconds for which it has been the
+    /// oldest one.
+    pub(super) fn look(&mut self, now: u64, stall_after: u64) -> (bool, Option<Stalled>) {
+        let Some(found) = self.domain.look() else {
+            self.last = None;
+            return (false, None);
+        };
+        let ticket = found.oldest.ticket;
+        let (since, reported) = match self.last {
+            Some((last, since, reported)) if last == ticket => (since, reported),
+            _ => (now, false),
+        };
+        let waiting = now.saturating_sub(since);
+        let is_stalled = waiting >= stall_after;
+        self.last = Some((ticket, since, reported || is_stalled));
+        let stalled = (is_stalled && !reported).then(|| Stalled {
+            found,
+            waiting,
+            label: self.label.clone(),
+        });
+        (true, stalled)
+    }
+}
+
+/// A ticket that is to be reported.
+pub(super) struct Stalled {
+    pub(super) found: Found,
+    /// For how many nanoseconds it has been the oldest one, at least.
+    pub(super) waiting: u64,
+    pub(super) label: Option<Arc<str>>,
+}

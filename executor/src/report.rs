@@ -1,0 +1,74 @@
+//! What the hooks of a runtime are told: panics, stalls, tickets that do not commit.
+
+use std::any::Any;
+use std::panic::Location;
+use std::time::Duration;
+
+use dapple_colors::{Doing, Ticket};
+
+/// A panic of a callback, as the hook of
+/// [`Builder::on_panic`](crate::Builder::on_panic) gets it.
+#[non_exhaustive]
+pub struct PanicReport<'a> {
+    /// What the callback panicked with.
+    pub payload: &'a (dyn Any + Send),
+    /// Where the callback was posted; `None` if it was no callback that panicked, but the drop of
+    /// something at the end of the runtime.
+    pub site: Option<&'static Location<'static>>,
+    /// The label of its color, if it has one.
+    pub label: Option<&'a str>,
+}
+
+impl PanicReport<'_> {
+    /// The message, if it is text, as that of `panic!` is.
+    pub fn message(&self) -> Option<&str> {
+        let text = self.payload.downcast_ref::<&'static str>().copied();
+        text.or_else(|| self.payload.downcast_ref::<String>().map(String::as_str))
+    }
+}
+
+impl std::fmt::Debug for PanicReport<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PanicReport")
+            .field("message", &self.message())
+            .field("site", &self.site)
+            .field("label", &self.label)
+            .finish()
+    }
+}
+
+/// An event that runs for longer than it should, as the hook of
+/// [`Builder::on_stall`](crate::Builder::on_stall) gets it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StallReport<'a> {
+    /// The worker that is in it, counted from 0.
+    pub worker: usize,
+    /// Where the event was posted.
+    pub site: &'static Location<'static>,
+    /// The label of its color, if it has one.
+    pub label: Option<&'a str>,
+    /// For how long it has been running, at least.
+    pub running: Duration,
+    /// Has it ended? A single worker learns of its own stall only then.
+    pub ended: bool,
+}
+
+/// A ticket that has not committed for longer than it should, and that all later ones of its domain wait for, as the hook
+/// of [`Builder::on_ticket_stall`](crate::Builder::on_ticket_stall) gets it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TicketStall<'a> {
+    /// The ticket.
+    pub ticket: Ticket,
+    /// What its event is about.
+    pub doing: Doing,
+    /// Where the event was posted.
+    pub site: &'static Location<'static>,
+    /// The label of its domain, if it has one.
+    pub label: Option<&'a str>,
+    /// For how long it has been the oldest one, at least.
+    pub waiting: Duration,
+    /// How many events of the domain have not committed.
+    pub uncommitted: usize,
+}

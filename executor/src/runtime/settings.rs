@@ -1,0 +1,52 @@
+//! What a runtime was told by its builder.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dapple_colors::TurnBudget;
+
+use crate::metrics::Histogramming;
+use crate::park::Driver;
+use crate::report::{PanicReport, StallReport, TicketStall};
+use crate::sync::{Mutex, lock};
+use crate::worker::rules::Rules;
+
+type PanicHook = dyn Fn(&PanicReport<'_>) + Send + Sync;
+type StallHook = dyn Fn(&StallReport<'_>) + Send + Sync;
+type TicketHook = dyn Fn(&TicketStall<'_>) + Send + Sync;
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Settings {
+    pub(crate) rules: Rules,
+    pub(crate) turn_budget: TurnBudget,
+    pub(crate) histograms: Histogramming,
+    pub(crate) stuck_after: Duration,
+    pub(crate) seed: u64,
+    /// What the user is told by; taken at the end, as they may hold a handle.
+    pub(crate) on_panic: Mutex<Option<Arc<PanicHook>>>,
+    pub(crate) on_stall: Mutex<Option<Arc<StallHook>>>,
+    pub(crate) on_ticket_stall: Mutex<Option<Arc<TicketHook>>>,
+    pub(crate) driver: Option<Arc<dyn Driver>>,
+}
+
+impl Settings {
+    pub(crate) fn panic_hook(&self) -> Option<Arc<PanicHook>> {
+        lock(&self.on_panic).clone()
+    }
+
+    pub(crate) fn stall_hook(&self) -> Option<Arc<StallHook>> {
+        lock(&self.on_stall).clone()
+    }
+
+    pub(crate) fn ticket_hook(&self) -> Option<Arc<TicketHook>> {
+        lock(&self.on_ticket_stall).clone()
+    }
+
+    /// The runtime is closed: what the user gave it goes.
+    pub(crate) fn drop_hooks(&self) {
+        let hooks = (lock(&self.on_panic).take(), lock(&self.on_stall).take());
+        let ticket_hook = lock(&self.on_ticket_stall).take();
+        drop((hooks, ticket_hook));
+    }
+}
