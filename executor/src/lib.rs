@@ -59,6 +59,8 @@ mod panic;
 #[cfg(not(loom))]
 pub mod park;
 #[cfg(not(loom))]
+mod post;
+#[cfg(not(loom))]
 mod rendezvous;
 #[cfg(not(loom))]
 mod report;
@@ -71,6 +73,8 @@ mod sync;
 mod task;
 #[cfg(not(loom))]
 mod timer;
+#[cfg(not(loom))]
+mod turn;
 mod worker;
 
 #[cfg(all(test, loom))]
@@ -79,7 +83,7 @@ mod models;
 #[cfg(not(loom))]
 pub use self::{
     color::{
-        Color, ColorBuilder, Permit, Request,
+        Color, ColorBuilder,
         colored::Colored,
         colored_set::{ColoredSet, Exclusive, Part, Shared},
         palette::Palette,
@@ -93,6 +97,7 @@ pub use self::{
     },
     error::TryPostError,
     metrics::{Distribution, Histogramming, Measure, Metrics},
+    post::{permit::Permit, set::Request},
     rendezvous::{Arrival, Rendezvous, Trigger, Unfired},
     report::{PanicReport, StallReport, TicketStall},
     runtime::{Runtime, builder::Builder, handle::Handle, shutdown::ShutdownReport},

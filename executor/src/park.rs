@@ -4,7 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Cx;
+use crate::cx::Cx;
+pub use crate::worker::poller::{Attention, Unpark};
 
 /// What a worker sleeps on when it has nothing to run, and looks at now and then when it has.
 ///
@@ -40,28 +41,14 @@ pub trait Park: Send {
     fn unparker(&self) -> Arc<dyn Unpark>;
 }
 
-/// Whether a poller attends to another one; see [`Park::attend`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attention {
-    /// From now on.
-    Begins,
-    /// No longer.
-    Ends,
-}
-
-/// Is the waker of this context that of the task of this crate that is polled on this thread?
+/// Says whether the waker of this context is that of the task of this crate that is polled on this
+/// thread.
 ///
 /// To wake it posts an event, and runs nothing else, so a reactor may do so in its [`Park`]. Any
 /// other waker is foreign: it may block, and nobody could take the place of a poller that is held
 /// up in it. A reactor wakes it in an event of its own.
 pub fn wakes_a_task(cx: &std::task::Context<'_>) -> bool {
-    crate::task::spawn::wakes_a_task(cx)
-}
-
-/// Wakes a [`Park`]. It must not panic: it is called inside of posts.
-pub trait Unpark: Send + Sync {
-    /// Ends the current wait, or the next one.
-    fn unpark(&self);
+    crate::task::polled::wakes_a_task(cx)
 }
 
 /// Makes a [`Park`] for each worker of a runtime, and is found again by

@@ -22,7 +22,7 @@ pub(crate) use std::sync::atomic::AtomicU64;
 #[cfg(not(loom))]
 pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
 #[cfg(not(loom))]
-pub(crate) use std::thread::{self, yield_now};
+pub(crate) use std::thread::{self, sleep, yield_now};
 
 /// Locks a mutex, poisoned or not. What runs under a lock of this crate either cannot panic, or leaves
 /// what the lock guards whole when it does: the code of a key in a palette, a `Park`, and the drops of

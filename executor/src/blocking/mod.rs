@@ -14,14 +14,17 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::panic::Location;
 
+use dapple_colors::Access;
+
 use self::pool::Work;
 use crate::event::large::is_large;
+use crate::post::{Posting, refuse};
 use crate::runtime::core::{Core, CoreRef, Phase};
 use crate::task::call::{answer, outcome_of};
 use crate::task::error::JoinError;
 use crate::task::join::JoinHandle;
 use crate::task::packet::promise;
-use crate::worker::local::Local;
+use crate::turn::local::Local;
 use crate::{Color, Cx, Handle};
 
 thread_local! {
@@ -113,11 +116,11 @@ impl Handle {
         let (promise, packet) = promise();
         let core = self.core();
         let site = Location::caller();
-        if core.accepts(Local::current(core)) {
+        if Local::with(core, |local| core.accepts(local)) {
             let at = CoreRef::of(core);
             core.run_blocking(site, move || answer(&at, site, 0, promise, || Ok(f())));
         } else {
-            crate::color::refuse(core, (promise, f), site);
+            refuse(core, (promise, f), site);
         }
         JoinHandle::new(packet)
     }
@@ -155,8 +158,8 @@ impl Handle {
             return self.offload_then(color, f, then);
         }
         let (core, site) = (self.core(), Location::caller());
-        if !core.accepts(Local::current(core)) {
-            return crate::color::refuse(core, (then, f), site);
+        if !Local::with(core, |local| core.accepts(local)) {
+            return refuse(core, (then, f), site);
         }
         let after = Then { then: Some(then), color: color.clone(), site, outcome: PhantomData };
         let at = CoreRef::of(core);
@@ -179,7 +182,8 @@ impl<R: Send + 'static, G: FnOnce(Result<R, JoinError>, &mut Cx) + Send + 'stati
 
     fn settle(&mut self, outcome: Result<R, JoinError>) {
         if let Some(then) = self.then.take() {
-            self.color.post_always(move |cx| then(outcome, cx), self.site);
+            let posting = Posting::promised(self.site);
+            self.color.post_as(Access::Exclusive, move |cx| then(outcome, cx), posting);
         }
     }
 }

@@ -96,7 +96,7 @@ impl ColorBuilder {
 
     fn plan(self) -> (Handle, Looks) {
         if self.looks.priority != Priority::Normal {
-            self.handle.core().use_classes();
+            self.handle.core().fleet.use_classes();
         }
         (self.handle, self.looks)
     }

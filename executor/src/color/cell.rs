@@ -24,31 +24,32 @@
 //! The default color has no grave: its cell belongs to the core of the runtime, and each of its
 //! handles holds a count of the core instead.
 
+use std::ops::Deref;
 use std::ptr::NonNull;
 
-use dapple_colors::{Finished, Posted, Priority};
+use dapple_colors::{Posted, Priority};
 
 use super::bound::Bound;
+use super::held::Held;
 use super::life::Life;
 use super::marks::{Boosts, Marks};
-use super::queue::{Link, Queue};
+use super::queue::Queue;
 use super::readers::Readers;
 use crate::event::{Header, Owned};
 use crate::lock::Flag;
-use crate::runtime::core::Core;
+use crate::runtime::core::{Core, CoreRef};
+use crate::slab::Slot;
 use crate::sync::{AtomicU16, AtomicU32, Ordering};
-use crate::worker::entry::Entry;
+use crate::turn::local::Local;
+use crate::worker::figures::{UNKNOWN, blend, blend_thousandths};
 use crate::worker::steal::{Verdict, verdict};
 
 /// What a palette adds to the death of its colors.
 pub(crate) trait Retire: Send + Sync {
     /// Asks `dead` under the lock under which look-ups revive colors; if the answer is yes, the
     /// color `cell` is forgotten before the lock is left.
-    fn retire(&self, cell: NonNull<ColorCell>, dead: &dyn Fn() -> bool) -> bool;
+    fn retire(&self, cell: ColorId, dead: &dyn Fn() -> bool) -> bool;
 }
-
-/// A learned figure in nanoseconds that is not known yet.
-pub(crate) const UNKNOWN: u32 = 0;
 
 /// Turns shorter than this, in nanoseconds, wake nobody, whatever they come with.
 const LEAST_WORTH: u32 = 1_000;
@@ -59,7 +60,7 @@ pub(crate) const GRAVE_WORTH: u32 = 1;
 /// See the module.
 #[repr(C, align(64))]
 pub(crate) struct ColorCell {
-    pub(crate) queue: Queue,
+    pub(super) queue: Queue,
     pub(crate) life: Life,
     core: NonNull<Core>,
     /// The worker that last ran it, or where it was placed.
@@ -99,33 +100,30 @@ pub(crate) struct Plan {
     pub(crate) default: bool,
 }
 
-/// How a visit to the grave ended.
-#[must_use]
-pub(crate) enum Buried {
-    /// The color is dead; the caller frees the cell.
-    Dead,
-    /// The grave has left the queue, which goes on as after an event. It still has its count, which
-    /// the caller gives back by [`Life::release`].
-    Passed(Finished<NonNull<Link>>),
+/// Which color it is: for comparisons, and for the one order of all colors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ColorId(usize);
+
+impl ColorId {
+    pub(super) fn of_address(address: usize) -> ColorId {
+        ColorId(address)
+    }
+
+    #[inline]
+    pub(crate) fn address(self) -> usize {
+        self.0
+    }
 }
 
 impl ColorCell {
-    /// A cell with one handle; its count of the core is the caller's affair.
-    ///
-    /// # Safety
-    ///
-    /// The memory is valid for a cell, and the caller's.
-    pub(crate) unsafe fn write(
-        memory: NonNull<ColorCell>,
-        core: NonNull<Core>,
-        home: usize,
-        plan: Plan,
-    ) -> NonNull<ColorCell> {
+    /// A new color in the memory for one, with one handle; its count of the core is the caller's
+    /// affair.
+    pub(crate) fn create(memory: CellMemory, core: &Core, home: usize, plan: Plan) -> CellRef {
         let Plan { label, priority, capacity, retire, default } = plan;
         let cell = ColorCell {
             queue: Queue::new(),
             life: Life::new(),
-            core,
+            core: core.as_ptr(),
             home: AtomicU16::new(home as u16),
             label: label as u8,
             marks: Marks::new(priority, default, capacity.is_some()),
@@ -141,14 +139,21 @@ impl ColorCell {
             #[cfg(debug_assertions)]
             holder: AtomicU32::new(0),
         };
-        // SAFETY: by contract.
-        unsafe { memory.write(cell) };
-        memory
+        // SAFETY: the memory is a free slot for a cell, and the caller's.
+        unsafe { memory.0.write(cell) };
+        CellRef(memory.0)
     }
 
     #[inline]
-    pub(crate) fn core(&self) -> NonNull<Core> {
-        self.core
+    pub(crate) fn id(&self) -> ColorId {
+        ColorId(std::ptr::from_ref(self).addr())
+    }
+
+    /// The core that it belongs to.
+    #[inline]
+    pub(crate) fn core(&self) -> &Core {
+        // SAFETY: a color counts on its core, as the default one's handles do.
+        unsafe { self.core.as_ref() }
     }
 
     pub(crate) fn is_default(&self) -> bool {
@@ -175,10 +180,10 @@ impl ColorCell {
         self.marks.priority()
     }
 
-    /// What stands for it in a run queue.
+    /// The class, as the tag of a run-queue entry.
     #[inline]
-    pub(crate) fn entry(&self) -> Entry {
-        Entry::color(NonNull::from(self), self.marks.class_tag())
+    pub(crate) fn class_tag(&self) -> usize {
+        self.marks.class_tag()
     }
 
     /// A set of a class waits for it. True: it runs in a higher class from now on.
@@ -233,8 +238,7 @@ impl ColorCell {
         if turn < LEAST_WORTH {
             return turn;
         }
-        // SAFETY: the caller has a handle or holds the color; both count on the core.
-        let price = unsafe { self.core.as_ref() }.move_nanos;
+        let price = self.core().fleet.machine.move_nanos;
         match verdict(turn, self.traffic(), price) {
             Verdict::No => 1,
             _ => turn,
@@ -263,66 +267,39 @@ impl ColorCell {
         self.event_nanos.store(blend(self.event_nanos(), per_event), Ordering::Relaxed);
     }
 
-    /// Appends an event.
-    ///
-    /// # Safety
-    ///
-    /// The event is the caller's and goes to the queue; the caller has a handle, or holds the
-    /// color.
+    /// Appends an event. If the color was idle, whoever posts holds it from now on.
     #[inline]
-    pub(crate) unsafe fn push(&self, event: Owned) -> Posted {
-        // SAFETY: by contract.
-        unsafe { self.queue.push(event.into_link()) }
+    pub(crate) fn push(&self, event: Owned) -> Option<Held> {
+        // SAFETY: the event is owned, and the queue's until the holder passes it. Who makes an idle
+        // color runnable holds it.
+        unsafe {
+            let posted = self.queue.push(event.into_link());
+            (posted == Posted::BecameRunnable).then(|| Held::of(NonNull::from(self)))
+        }
     }
 
     /// A post by an event of the color; see [`Queue::keep`]. What is not kept comes back.
     ///
     /// # Safety
     ///
-    /// As there.
+    /// An exclusive event of the color runs on this thread.
     #[inline]
     pub(crate) unsafe fn keep(&self, event: Owned) -> Option<Owned> {
         let link = event.into_link();
-        // SAFETY: by contract; the pointer to the grave is compared only. If it is not kept, it is
-        // still ours.
+        // SAFETY: the worker of the event that runs holds the color; the pointer to the grave is
+        // compared only. If the link is not kept, it is still ours.
         unsafe {
             let kept = self.queue.keep(link, (&raw const self.grave).cast());
             (!kept).then(|| Owned::of_link(link))
         }
     }
 
-    /// Posts the grave.
-    ///
-    /// # Safety
-    ///
-    /// [`Life::release`] has just answered true to the caller. The cell may be freed as
-    /// soon as the color is run; after [`Posted::Behind`] the caller must not touch it any more.
-    pub(crate) unsafe fn dig(cell: NonNull<ColorCell>) -> Posted {
-        // SAFETY: the pointer to the grave is made from the pointer to the whole cell, so that it
-        // stays valid for the whole header. The one count left is the caller's, so the grave is in
-        // no queue and nobody else posts it; it stays as long as the cell.
-        unsafe {
-            let grave = NonNull::new_unchecked(&raw mut (*cell.as_ptr()).grave);
-            (*cell.as_ptr()).queue.push(grave.cast())
-        }
-    }
-
-    /// The holder has come to the grave.
-    ///
-    /// # Safety
-    ///
-    /// The caller holds the color, and `link` is its head and its grave.
-    pub(crate) unsafe fn bury(&self, link: NonNull<Link>) -> Buried {
-        let dead = || self.life.is_over(&self.queue, link);
-        let is_dead = match &self.retire {
+    /// What a palette says, if the color is one of its: whether it is dead.
+    pub(super) fn retire(&self, dead: &dyn Fn() -> bool) -> bool {
+        match &self.retire {
             None => dead(),
-            Some(retire) => retire.retire(NonNull::from(self), &dead),
-        };
-        if is_dead {
-            return Buried::Dead;
+            Some(retire) => retire.retire(self.id(), dead),
         }
-        // SAFETY: by contract.
-        Buried::Passed(unsafe { self.queue.finish(link) })
     }
 
     /// Debug builds: this worker takes hold of the color (C1).
@@ -343,23 +320,183 @@ impl ColorCell {
     }
 }
 
-/// A moving average of thousandths.
-pub(crate) fn blend_thousandths(old: u32, new: u32) -> u32 {
-    old - old / 8 + new / 8
+/// Memory for one color. Whoever has it is the only one that uses it.
+#[must_use = "memory that is not given back is lost to its slab"]
+pub(crate) struct CellMemory(NonNull<ColorCell>);
+
+impl CellMemory {
+    /// # Safety
+    ///
+    /// A free slot of a slab of cells, and the caller's.
+    pub(crate) unsafe fn of(slot: Slot) -> CellMemory {
+        CellMemory(slot.cast())
+    }
+
+    pub(crate) fn into_slot(self) -> Slot {
+        self.0.cast()
+    }
 }
 
-/// A moving average that starts with its first value, and is never [`UNKNOWN`] after it. One value
-/// that is far above, such as that of the one long event among short ones, counts for four times
-/// the average at most; if the average itself is far above, as after a first long event, it soon
-/// comes down.
-pub(crate) fn blend(old: u32, new: u64) -> u32 {
-    let new = new.clamp(1, u64::from(u32::MAX / 8)) as u32;
-    if old == UNKNOWN {
-        return new;
+/// A color that has died: nobody knows it any more.
+#[must_use = "its memory has to be given back"]
+pub(crate) struct DeadCell(NonNull<ColorCell>);
+
+impl DeadCell {
+    /// # Safety
+    ///
+    /// The color has neither a handle nor an event, and nobody can reach it.
+    pub(super) unsafe fn of(cell: NonNull<ColorCell>) -> DeadCell {
+        DeadCell(cell)
     }
-    if new < old / 4 {
-        return old / 2;
+
+    /// Drops what is in it, and answers the memory.
+    pub(crate) fn into_memory(self) -> CellMemory {
+        // SAFETY: nobody else can reach it, and it is not used again.
+        unsafe { std::ptr::drop_in_place(self.0.as_ptr()) };
+        CellMemory(self.0)
     }
-    let new = new.min(old.saturating_mul(4).max(1_000));
-    (old - old / 8 + new / 8).max(1)
+}
+
+/// One count of a color: what a handle has, and the color's grave.
+#[derive(Debug)]
+pub(crate) struct CellRef(NonNull<ColorCell>);
+
+// SAFETY: a cell is used from any thread by its protocol (see the module and `queue`).
+unsafe impl Send for CellRef {}
+// SAFETY: as above.
+unsafe impl Sync for CellRef {}
+
+impl CellRef {
+    /// One more count of a color that somebody keeps meanwhile: a handle, an event of it that runs,
+    /// or the lock of its palette.
+    pub(crate) fn of(cell: &ColorCell) -> CellRef {
+        if cell.is_default() {
+            // It lives as long as the core.
+            cell.core().acquire(1);
+        } else {
+            cell.life.retain();
+        }
+        CellRef(NonNull::from(cell))
+    }
+
+    /// The count of the grave, which has left the queue.
+    ///
+    /// # Safety
+    ///
+    /// The holder has it, and gives it up.
+    pub(super) unsafe fn of_the_grave(cell: NonNull<ColorCell>) -> CellRef {
+        CellRef(cell)
+    }
+
+    /// For a table that is told before the color dies.
+    pub(super) fn downgrade(&self) -> WeakCell {
+        WeakCell(self.0)
+    }
+
+    /// The count goes to the core that owns its default color.
+    pub(crate) fn into_default(self) -> DefaultCell {
+        let cell = self.0;
+        std::mem::forget(self);
+        DefaultCell(cell)
+    }
+
+    /// Posts the grave, which inherits this count, the last one. If the color was idle, the caller
+    /// holds it.
+    fn dig(&self) -> Option<Held> {
+        // SAFETY: the pointer to the grave is made from the pointer to the whole cell, so that it
+        // stays valid for the whole header. The one count left is ours, so the grave is in no queue
+        // and nobody else posts it; it stays as long as the cell.
+        let posted = unsafe {
+            let grave = NonNull::new_unchecked(&raw mut (*self.0.as_ptr()).grave);
+            (*self.0.as_ptr()).queue.push(grave.cast())
+        };
+        // SAFETY: if the color was idle, it is ours, so it is there.
+        (posted == Posted::BecameRunnable).then(|| unsafe { Held::of(self.0) })
+    }
+}
+
+impl Deref for CellRef {
+    type Target = ColorCell;
+    #[inline]
+    fn deref(&self) -> &ColorCell {
+        // SAFETY: our count keeps it.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Clone for CellRef {
+    fn clone(&self) -> Self {
+        CellRef::of(self)
+    }
+}
+
+impl Drop for CellRef {
+    fn drop(&mut self) {
+        if self.is_default() {
+            // SAFETY: a handle of the default color has a count of the core, which is given back.
+            return unsafe { Core::release(self.core, 1) };
+        }
+        Local::with(self.core(), |local| match local {
+            Some(local) => {
+                if self.life.release() {
+                    // A palette may revive the color, and others post behind the grave.
+                    local.before_post();
+                    if let Some(held) = self.dig() {
+                        local.schedule(held, GRAVE_WORTH);
+                    }
+                }
+            }
+            None => {
+                if self.life.release() {
+                    // The color's count of the core keeps that until the grave is run; after that
+                    // our own does.
+                    let core = CoreRef::of(self.core());
+                    core.quiesce.enter();
+                    if let Some(held) = self.dig() {
+                        core.inject_color(held, GRAVE_WORTH);
+                    }
+                    core.quiesce.leave();
+                }
+            }
+        });
+    }
+}
+
+/// A color that may be dead.
+pub(super) struct WeakCell(NonNull<ColorCell>);
+
+// SAFETY: a cell is used from any thread by its protocol.
+unsafe impl Send for WeakCell {}
+
+impl WeakCell {
+    pub(super) fn id(&self) -> ColorId {
+        ColorId(self.0.as_ptr().addr())
+    }
+
+    /// A count of the color.
+    ///
+    /// # Safety
+    ///
+    /// The color is not dead, and cannot die meanwhile: the caller holds the lock of its palette.
+    pub(super) unsafe fn revive(&self) -> CellRef {
+        // SAFETY: the caller says that it is there.
+        CellRef::of(unsafe { self.0.as_ref() })
+    }
+}
+
+/// The default color of a core, which has no handle of its own.
+pub(crate) struct DefaultCell(NonNull<ColorCell>);
+
+impl DefaultCell {
+    /// The color; it lives as long as the core.
+    #[inline]
+    pub(crate) fn get(&self) -> &ColorCell {
+        // SAFETY: the core that owns this keeps the cell until it ends itself.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// The end of the core: there is no handle, as handles count on the core, and no event.
+    pub(crate) fn end(self) -> DeadCell {
+        DeadCell(self.0)
+    }
 }

@@ -19,8 +19,9 @@ use crate::TryPostError;
 use crate::cx::Cx;
 use crate::event::Owned;
 use crate::event::large::{BoxedMut, BoxedRef, is_large};
+use crate::post::Posting;
 use crate::sync::{Ordering, fence};
-use crate::worker::local::Local;
+use crate::turn::local::Local;
 
 /// A value that belongs to a color: `&mut T` in its events, `&T` in its shared ones, nothing anywhere else.
 ///
@@ -89,7 +90,7 @@ impl<T> Reach<T> {
         Some(f(borrow.value(), cx))
     }
 
-    /// The same in a shared event.
+    /// Runs `f` on the value in a shared event; if it is poisoned, drops `f`, and counts.
     ///
     /// # Safety
     ///
@@ -160,7 +161,8 @@ impl<T: Send + 'static> Colored<T> {
         if is_large::<F>() {
             return self.post(Box::new(f) as BoxedMut<T>);
         }
-        self.inner().color.post_from_anywhere(self.event(f), Location::caller());
+        let posting = Posting::open(Location::caller());
+        self.inner().color.post_as(Access::Exclusive, self.event(f), posting);
     }
 
     /// Posts an event that gets the value, if its color has room for one more. See [`Handle::try_post`](crate::Handle::try_post).
@@ -177,24 +179,26 @@ impl<T: Send + 'static> Colored<T> {
         match color.admit() {
             Ok(()) if is_large::<F>() => {
                 let f = Box::new(f) as BoxedMut<T>;
-                color.post_counted(self.event(f), Location::caller());
+                let posting = Posting::counted(Location::caller());
+                color.post_as(Access::Exclusive, self.event(f), posting);
                 Ok(())
             }
             Ok(()) => {
-                color.post_counted(self.event(f), Location::caller());
+                let posting = Posting::counted(Location::caller());
+                color.post_as(Access::Exclusive, self.event(f), posting);
                 Ok(())
             }
             Err(refused) => Err(refused.map(|()| f)),
         }
     }
 
-    /// The same, accepted whatever the phase: for what others have been promised.
+    /// Posts an event that gets the value, whatever the phase: what somebody has been promised.
     pub(crate) fn post_always<F: FnOnce(&mut T, &mut Cx) + Send + 'static>(
         &self,
         f: F,
         site: &'static Location<'static>,
     ) {
-        self.inner().color.post_always(self.event(f), site);
+        self.inner().color.post_as(Access::Exclusive, self.event(f), Posting::promised(site));
     }
 
     #[inline]
@@ -240,7 +244,8 @@ impl<T: Send + 'static> Colored<T> {
             // SAFETY: this is a shared event of the color, posted through a handle.
             unsafe { reach.run_shared(cx, f) };
         };
-        self.inner().color.post_shared_from_anywhere(event, Location::caller());
+        let posting = Posting::open(Location::caller());
+        self.inner().color.post_as(Access::Shared, event, posting);
     }
 
     /// The value, from within any event of its color, shared or not, to be read.
@@ -333,8 +338,8 @@ impl<T: Send + 'static> Colored<T> {
     #[track_caller]
     pub fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         let inner = self.inner();
-        let local = Local::current(inner.color.core());
-        let access = local.and_then(|local| local.current.access(inner.color.cell()));
+        let id = inner.color.as_cell().id();
+        let access = Local::with(inner.color.core(), |local| local?.current.access(id));
         f(self.reach_alone(access).value())
     }
 
@@ -352,7 +357,7 @@ impl<T: Send + 'static> Colored<T> {
         inner.borrow()
     }
 
-    /// Has an event on the value panicked, and nobody repaired it?
+    /// Says whether an event on the value has panicked, and nobody has repaired it.
     pub fn is_poisoned(&self) -> bool {
         self.inner().is_poisoned()
     }
@@ -372,7 +377,8 @@ impl<T: Send + 'static> Colored<T> {
             inner.with(|value| f(value, cx));
             inner.repair();
         };
-        self.inner().color.post_from_anywhere(event, Location::caller());
+        let posting = Posting::open(Location::caller());
+        self.inner().color.post_as(Access::Exclusive, event, posting);
     }
 }
 
@@ -407,7 +413,7 @@ impl<T: Send + 'static> Drop for Colored<T> {
         let color = self.inner().color.clone();
         let end = End(Reach(self.0));
         let (core, site) = (color.core(), Location::caller());
-        color.enqueue_from_anywhere(Owned::housekeeping(Local::memory_for(core), end, site));
+        color.enqueue(Owned::housekeeping(core.memory_here(), end, site));
     }
 }
 

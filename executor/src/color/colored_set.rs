@@ -7,10 +7,11 @@ use dapple_colors::Access;
 
 use super::colored::{Colored, Reach};
 use super::handle::Color;
-use super::set::{Request, post_set};
 use super::value::{Borrow, Inner, Sharing};
 use crate::cx::Cx;
 use crate::event::large::is_large;
+use crate::post::Posting;
+use crate::post::set::{Request, post_set};
 
 /// A value that a set's event gets by `&mut`; from [`Colored::exclusive`].
 #[derive(Debug)]
@@ -225,7 +226,7 @@ where
         let twice = parts.windows(2).any(|pair| pair[0] == pair[1]);
         assert!(!twice, "a set names one value twice");
         let first = requests.first().expect("a set names at least one value");
-        post_set(first.color.core(), requests, event, site);
+        post_set(first.color.core(), requests, event, Posting::open(site));
     });
 }
 

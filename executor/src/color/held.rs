@@ -1,6 +1,6 @@
-//! The right of a color's holder, as a value (C1).
+//! The right of a color's holder, and of its readers, as values (C1, C5).
 //!
-//! A color has one holder at a time, so there is one `Held` of it at most. It comes out of a run
+//! A color has one holder at a time, so there is one [`Held`] of it at most. It comes out of a run
 //! queue, or from what made the color runnable; it ends when the color becomes idle, goes into a
 //! run queue, or to its readers or a set. So what may be done with a color, and by whom, is a
 //! matter of types: only who has a `Held` reaches the front of the queue, and nothing reaches the
@@ -9,21 +9,24 @@
 use std::ops::Deref;
 use std::ptr::NonNull;
 
-use dapple_colors::Finished;
+use dapple_colors::{Excluded, Finished, Left, Priority};
 
-use super::cell::ColorCell;
+use super::cell::{CellRef, ColorCell, DeadCell};
 use super::queue::Link;
-use crate::event::{Header, Kind, Memory, Owned};
+use super::set::{Gathered, SetRequest};
+use crate::event::{Header, Kind, Memory, Owned, Word};
 
 /// See the module.
 #[must_use = "a color that is held has to be queued, let go, or given on"]
 #[derive(Debug)]
+#[repr(transparent)]
 pub(crate) struct Held(NonNull<ColorCell>);
 
 // SAFETY: a cell is used from any thread by its protocol, and is held by one at a time.
 unsafe impl Send for Held {}
 
-/// The head of a held color's queue.
+/// What is next to run of a color that is held: the head of its queue, or the first one that its
+/// last events have kept.
 #[derive(Clone, Copy)]
 pub(crate) struct Front(NonNull<Link>);
 
@@ -31,11 +34,21 @@ pub(crate) struct Front(NonNull<Link>);
 #[must_use]
 pub(crate) enum Ended {
     /// The next one; the color is still held.
-    Next(Held, NonNull<Link>),
+    Next(Held, Front),
     /// Nothing: the color is idle.
     Idle,
     /// A poster is between its two steps; the color is still held, and is to be queued.
     Gap(Held),
+}
+
+/// How a visit to the grave ended.
+#[must_use]
+pub(crate) enum Buried {
+    /// The color is dead.
+    Dead(DeadCell),
+    /// The grave has left the queue, which goes on as after an event. Its count has to be given
+    /// back after that; if there is none, the grave stands there still, behind it a gap.
+    Passed(Ended, Option<CellRef>),
 }
 
 impl Deref for Held {
@@ -56,30 +69,54 @@ impl Held {
         Held(cell)
     }
 
+    /// For a tagged word. Who has that holds the color.
     #[inline]
-    pub(crate) fn cell(&self) -> NonNull<ColorCell> {
+    pub(crate) fn into_raw(self) -> NonNull<ColorCell> {
         self.0
+    }
+
+    /// What stands at the head.
+    #[inline]
+    pub(crate) fn head(&self) -> Front {
+        Front(self.queue.head())
+    }
+
+    /// What is next to run: the first that was kept, or the head.
+    #[inline]
+    pub(crate) fn front(&self) -> Front {
+        Front(self.queue.own().unwrap_or_else(|| self.queue.head()))
+    }
+
+    /// Says whether its last events have kept posts, which run before what is behind the head.
+    #[inline]
+    pub(crate) fn has_kept(&self) -> bool {
+        self.queue.own().is_some()
+    }
+
+    /// What is next to run, and its kind.
+    #[inline]
+    pub(crate) fn next(&self) -> (Front, Kind) {
+        let front = self.front();
+        // SAFETY: it is the front of this color.
+        (front, unsafe { self.kind(front) })
+    }
+
+    /// The kind of what stands there.
+    ///
+    /// # Safety
+    ///
+    /// It is the front of this color, and has not left the queue since.
+    #[inline]
+    pub(crate) unsafe fn kind(&self, front: Front) -> Kind {
+        // SAFETY: the front of a held color is in the queue.
+        unsafe { Header::of(front.0).as_ref() }.kind()
     }
 
     /// The kind of what stands at the head.
     #[inline]
-    pub(crate) fn kind(&self) -> Kind {
-        // SAFETY: the head of a held color is in the queue.
-        unsafe { Header::of(self.queue.head()).as_ref() }.kind()
-    }
-
-    /// What is next to run, and its kind: the first of the own list, or the head.
-    #[inline]
-    pub(crate) fn next(&self) -> (NonNull<Link>, Kind) {
-        let link = self.queue.own().unwrap_or_else(|| self.queue.head());
-        // SAFETY: the head of a held color, and what is in its own list, is there.
-        (link, unsafe { Header::of(link).as_ref() }.kind())
-    }
-
-    /// What stands at the head, for [`finish`](Self::finish).
-    #[inline]
-    pub(crate) fn head(&self) -> Front {
-        Front(self.queue.head())
+    pub(crate) fn head_kind(&self) -> Kind {
+        // SAFETY: it is the head of this color, and in the queue.
+        unsafe { self.kind(self.head()) }
     }
 
     /// Says whether nothing stands behind the head.
@@ -88,58 +125,244 @@ impl Held {
         self.queue.is_last(front.0)
     }
 
-    /// The event at the head, as what the holder may do with it.
+    /// The event that stands there. It stays in the queue, spent when it has been consumed.
+    ///
+    /// # Safety
+    ///
+    /// It is the front of this color, no grave, and has not left the queue; and there is no other
+    /// such value of it.
     #[inline]
-    pub(crate) fn front(&self) -> Owned {
-        // SAFETY: the head of a held color is the holder's, and a grave is never taken for an
-        // event.
-        unsafe { Owned::of_link(self.queue.head()) }
+    pub(crate) unsafe fn event(&self, front: Front) -> Owned {
+        // SAFETY: the front of a held color is the holder's.
+        unsafe { Owned::of_link(front.0) }
     }
 
     /// What stands at the head, and is over, leaves the queue, with `give` for its memory.
+    ///
+    /// # Safety
+    ///
+    /// It is the head of this color, an event that is spent, and nothing was kept.
     #[inline]
-    pub(crate) fn finish(self, front: Front, give: impl FnOnce(Memory)) -> Ended {
-        let Front(spent) = front;
-        debug_assert_eq!(spent, self.queue.head());
+    pub(crate) unsafe fn finish(self, head: Front, give: impl FnOnce(Memory)) -> Ended {
+        debug_assert_eq!(head.0, self.queue.head());
         // SAFETY: the color is held, this is its head, and the own list is empty.
-        let finished = unsafe { self.queue.finish(spent) };
+        let finished = unsafe { self.queue.finish(head.0) };
         if finished != Finished::Gap {
             // SAFETY: the link is out of the queue.
-            give(unsafe { Owned::of_link(spent) }.into_memory());
+            give(unsafe { Owned::of_link(head.0) }.into_memory());
         }
         self.after(finished)
     }
 
     /// What the queue has answered, and who holds the color now.
     #[inline]
-    pub(crate) fn after(self, finished: Finished<NonNull<Link>>) -> Ended {
+    fn after(self, finished: Finished<NonNull<Link>>) -> Ended {
         match finished {
             Finished::Next(next) => {
                 self.queue.set_head(next);
-                Ended::Next(self, next)
+                Ended::Next(self, Front(next))
             }
             Finished::Idle => Ended::Idle,
             Finished::Gap => Ended::Gap(self),
         }
     }
 
-    /// The event that is next to run in the own list, after `ended`, which leaves it if it is of
-    /// it.
+    /// What is next to run of what was kept, after `ended`, which leaves that list if it is of it.
     #[inline]
-    pub(crate) fn pass_own(
-        &self,
-        ended: NonNull<Link>,
-        give: impl FnOnce(Memory),
-    ) -> Option<NonNull<Link>> {
+    pub(crate) fn pass_kept(&self, ended: Front, give: impl FnOnce(Memory)) -> Option<Front> {
         let own = self.queue.own()?;
-        if own != ended {
-            return Some(own);
+        if own != ended.0 {
+            return Some(Front(own));
         }
         // SAFETY: the color is held; what left the list is ours.
         unsafe {
             self.queue.drop_own(own);
             give(Owned::of_link(own).into_memory());
         }
-        self.queue.own()
+        self.queue.own().map(Front)
+    }
+
+    /// The shared event at the head goes on by itself, as a reader of the color; and what is behind
+    /// it. If its link has to stay in the queue, the event moves to `memory`.
+    pub(crate) fn let_reader_go(self, memory: impl FnOnce() -> Memory) -> (Owned, Ended) {
+        let head = self.head();
+        // SAFETY: it is the head, a shared event.
+        let mut event = unsafe { self.event(head) };
+        let reader = self.let_read();
+        self.debug_let_go();
+        // SAFETY: it is the head of a color that is held, and the own list is empty.
+        let finished = unsafe { self.queue.finish(head.0) };
+        if finished == Finished::Gap {
+            event = event.relocate(memory());
+        }
+        // SAFETY: the reader is this event.
+        unsafe { event.set_claims(reader.into_word()) };
+        (event, self.after(finished))
+    }
+
+    /// The request of a set at the head, which is spent then, and stays there.
+    ///
+    /// # Panics
+    ///
+    /// When something else is at the head.
+    pub(crate) fn take_request(&self) -> SetRequest {
+        let (head, kind) = (self.head(), self.head_kind());
+        assert!(matches!(kind, Kind::Request | Kind::SharedRequest), "a request is at the head");
+        // SAFETY: it is the head, and an event; what a request holds is this. It is spent then.
+        unsafe { self.event(head).take_request() }
+    }
+
+    /// One more reader.
+    #[inline]
+    fn let_read(&self) -> Reader {
+        self.readers.enter();
+        Reader(self.0)
+    }
+
+    /// The shared request at the head goes on by itself, as a reader of the color, and what is
+    /// behind it: with `give` for its memory.
+    pub(crate) fn let_request_go(self, give: impl FnOnce(Memory)) -> (SetRequest, Ended) {
+        let (head, request) = (self.head(), self.take_request());
+        request.has_come_to(&self);
+        // The set gets it back from the request.
+        let _reader = self.let_read();
+        self.debug_let_go();
+        // SAFETY: it is the head, spent; and nothing was kept, as no event runs.
+        (request, unsafe { self.finish(head, give) })
+    }
+
+    /// The holder comes to an exclusive event. If the color has readers, the last one of them holds
+    /// it from now on.
+    pub(crate) fn exclude_readers(self) -> Option<Held> {
+        match self.readers.exclude() {
+            Excluded::Waits => None,
+            Excluded::Alone => Some(self),
+        }
+    }
+
+    /// The holder has come to the color's grave.
+    ///
+    /// # Panics
+    ///
+    /// When something else is at the head.
+    pub(crate) fn bury(self) -> Buried {
+        let head = self.head();
+        assert!(self.head_kind() == Kind::Grave, "a grave stands at the head");
+        if self.retire(&|| self.life.is_over(&self.queue, head.0)) {
+            // SAFETY: there is one count, which is the grave's, and nothing behind the grave; a
+            // palette has forgotten the color. So nobody can reach it.
+            return Buried::Dead(unsafe { DeadCell::of(self.0) });
+        }
+        let cell = self.0;
+        // SAFETY: the color is held, and this is its head.
+        let finished = unsafe { self.queue.finish(head.0) };
+        // SAFETY: the grave's count is the holder's, and its link is out of the queue, unless there
+        // is a gap.
+        let count = (finished != Finished::Gap).then(|| unsafe { CellRef::of_the_grave(cell) });
+        Buried::Passed(self.after(finished), count)
+    }
+}
+
+/// The right of a reader of a color, of which there are as many as there are readers.
+#[must_use = "a reader that does not leave keeps all exclusive events waiting"]
+#[derive(Debug)]
+pub(crate) struct Reader(NonNull<ColorCell>);
+
+impl Deref for Reader {
+    type Target = ColorCell;
+    #[inline]
+    fn deref(&self) -> &ColorCell {
+        // SAFETY: a color with a reader does not die.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Reader {
+    /// As the word of a shared event that was let go.
+    fn into_word(self) -> Word {
+        Word::pointer(self.0)
+    }
+
+    /// # Safety
+    ///
+    /// The caller is a reader of the color, and has no other such value of it.
+    #[inline]
+    pub(crate) unsafe fn of(cell: NonNull<ColorCell>) -> Reader {
+        Reader(cell)
+    }
+
+    /// The reader leaves. If the color waited for it, the caller holds it from now on.
+    pub(crate) fn leave(self) -> Option<Held> {
+        if self.is_bounded() {
+            self.leave_bound();
+        }
+        match self.readers.leave() {
+            Left::Holds => Some(Held(self.0)),
+            Left::Gone => None,
+        }
+    }
+}
+
+/// What an event that stands in no color's queue has. It gives that up when it has ended.
+#[must_use = "colors that are not given back are lost"]
+pub(crate) enum Claims {
+    Nothing,
+    /// It is a reader of a color.
+    Reads(Reader),
+    /// All colors of a set.
+    Set(Gathered),
+}
+
+impl Claims {
+    /// Takes them from an event that came out of a run queue.
+    #[inline]
+    pub(crate) fn take(event: &mut Owned) -> Claims {
+        if !event.has_claims() {
+            return Claims::Nothing;
+        }
+        // SAFETY: no word stands for nothing; and so, the ones that were there are taken once.
+        let word = unsafe {
+            let word = event.word();
+            event.set_claims(Word::NONE);
+            word
+        };
+        match event.kind() {
+            // SAFETY: the word of a set's event is its set, which is complete.
+            Kind::Set => unsafe { Gathered::of(word) }.map_or(Claims::Nothing, Claims::Set),
+            // The word of a shared event that was let go is its reader.
+            _ => word.as_pointer().map_or(Claims::Nothing, |cell| Claims::Reads(Reader(cell))),
+        }
+    }
+
+    /// Puts them back into the event.
+    pub(crate) fn put_back(self, event: &mut Owned) {
+        let word = match self {
+            Claims::Nothing => return,
+            Claims::Reads(reader) => reader.into_word(),
+            Claims::Set(set) => set.into_word(),
+        };
+        // SAFETY: they were taken from it.
+        unsafe { event.set_claims(word) };
+    }
+
+    /// The color, or the one that was named first.
+    pub(crate) fn first(&self) -> Option<&ColorCell> {
+        match self {
+            Claims::Nothing => None,
+            Claims::Reads(reader) => Some(reader),
+            Claims::Set(set) => Some(set.first()),
+        }
+    }
+
+    /// The highest class among the colors, in which the event runs.
+    pub(crate) fn class(&self) -> Priority {
+        match self {
+            Claims::Nothing => Priority::Normal,
+            Claims::Reads(reader) => reader.priority(),
+            Claims::Set(set) => {
+                let classes = set.colors().map(ColorCell::priority);
+                classes.fold(Priority::Low, Priority::or_higher)
+            }
+        }
     }
 }

@@ -7,20 +7,43 @@
 use dapple_colors::Priority;
 
 use crate::sync::{AtomicU8, AtomicU32, Ordering};
-use crate::worker::entry::Entry;
 
-/// The class has the bits of a run-queue entry's tag.
-const CLASS: u8 = Entry::CLASS as u8;
+/// The bits of a class, which are those of a run-queue entry's tag, too.
+pub(crate) const HIGH: usize = 4;
+pub(crate) const LOW: usize = 8;
+pub(crate) const CLASS: usize = HIGH | LOW;
+
+const CLASS_BITS: u8 = CLASS as u8;
 const OWN_SHIFT: u8 = 2;
 const DEFAULT: u8 = 1;
 const BOUNDED: u8 = 2;
+
+/// The bits of a class.
+#[inline]
+pub(crate) fn class_tag(class: Priority) -> usize {
+    match class {
+        Priority::High => HIGH,
+        Priority::Normal => 0,
+        Priority::Low => LOW,
+    }
+}
+
+/// The class of these bits.
+#[inline]
+pub(crate) fn class_of_tag(tag: usize) -> Priority {
+    match tag {
+        0 => Priority::Normal,
+        HIGH => Priority::High,
+        _ => Priority::Low,
+    }
+}
 
 /// See the module.
 pub(super) struct Marks(AtomicU8);
 
 impl Marks {
     pub(super) fn new(priority: Priority, is_default: bool, is_bounded: bool) -> Self {
-        let class = Entry::class_tag(priority) as u8;
+        let class = class_tag(priority) as u8;
         let default = if is_default { DEFAULT } else { 0 };
         let bounded = if is_bounded { BOUNDED } else { 0 };
         Marks(AtomicU8::new(class | class << OWN_SHIFT | default | bounded))
@@ -43,26 +66,26 @@ impl Marks {
 
     #[inline]
     pub(super) fn is_plain(&self) -> bool {
-        self.get() & (BOUNDED | CLASS) == 0
+        self.get() & (BOUNDED | CLASS_BITS) == 0
     }
 
     /// The class, as the tag of a run-queue entry.
     #[inline]
     pub(super) fn class_tag(&self) -> usize {
-        usize::from(self.get() & CLASS)
+        usize::from(self.get() & CLASS_BITS)
     }
 
     pub(super) fn priority(&self) -> Priority {
-        Entry::class_of_tag(self.class_tag())
+        class_of_tag(self.class_tag())
     }
 
     pub(super) fn own_priority(&self) -> Priority {
-        Entry::class_of_tag(usize::from(self.get() >> OWN_SHIFT & CLASS))
+        class_of_tag(usize::from(self.get() >> OWN_SHIFT & CLASS_BITS))
     }
 
     /// Under the lock.
     pub(super) fn set(&self, class: Priority) {
-        self.0.store(self.get() & !CLASS | Entry::class_tag(class) as u8, Ordering::Relaxed);
+        self.0.store(self.get() & !CLASS_BITS | class_tag(class) as u8, Ordering::Relaxed);
     }
 
     /// Under the lock. True: it was lower.

@@ -27,7 +27,7 @@ mod handle;
 pub(crate) mod held;
 pub(crate) mod life;
 #[cfg(not(loom))]
-mod marks;
+pub(crate) mod marks;
 #[cfg(not(loom))]
 pub(crate) mod palette;
 pub(crate) mod queue;
@@ -38,9 +38,5 @@ pub(crate) mod two_phase;
 #[cfg(not(loom))]
 pub(crate) mod value;
 
-#[cfg(not(loom))]
-pub(crate) use handle::{outside_event, post_uncolored, refuse};
-#[cfg(not(loom))]
-pub use {bound::Permit, set::Request};
 #[cfg(not(loom))]
 pub use {builder::ColorBuilder, handle::Color};

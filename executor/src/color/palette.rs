@@ -8,14 +8,13 @@
 //! color runs no code of the key's type under the lock.
 
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::ptr::NonNull;
 use std::sync::{Arc, Weak};
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use super::builder::Looks;
-use super::cell::{ColorCell, Retire};
+use super::cell::{ColorId, Retire, WeakCell};
 use super::handle::Color;
 use crate::Handle;
 use crate::sync::{Mutex, lock};
@@ -51,14 +50,8 @@ struct Table<K> {
 struct Slot<K> {
     hash: u64,
     key: K,
-    cell: CellPtr,
+    cell: WeakCell,
 }
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct CellPtr(NonNull<ColorCell>);
-
-// SAFETY: cells are used from any thread by their protocol.
-unsafe impl Send for CellPtr {}
 
 impl<K: Hash + Eq + Send + 'static> Palette<K> {
     /// An empty palette, whose colors belong to the handle's runtime, and have no label and the normal class; see
@@ -85,12 +78,12 @@ impl<K: Hash + Eq + Send + 'static> Palette<K> {
         let mut shard = lock(self.table.shard(hash));
         match shard.entry(hash, |slot| slot.key.borrow() == key, |slot| slot.hash) {
             // SAFETY: a color leaves the table before it dies, under the lock that we hold.
-            Entry::Occupied(slot) => unsafe { Color::revive(slot.get().cell.0) },
+            Entry::Occupied(slot) => unsafe { Color::revive(&slot.get().cell) },
             Entry::Vacant(vacant) => {
                 let key = key.to_owned();
                 let retire = Member { table: Arc::downgrade(&self.table), hash };
                 let color = self.looks.color(self.handle.core(), Some(Box::new(retire)));
-                vacant.insert(Slot { hash, key, cell: CellPtr(color.cell()) });
+                vacant.insert(Slot { hash, key, cell: color.downgrade() });
                 color
             }
         }
@@ -101,7 +94,7 @@ impl<K: Hash + Eq + Send + 'static> Palette<K> {
         self.table.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
-    /// Has no key a color?
+    /// Says whether no key has a color.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -121,7 +114,7 @@ struct Member<K> {
 }
 
 impl<K: Send + 'static> Retire for Member<K> {
-    fn retire(&self, cell: NonNull<ColorCell>, dead: &dyn Fn() -> bool) -> bool {
+    fn retire(&self, cell: ColorId, dead: &dyn Fn() -> bool) -> bool {
         let Some(table) = self.table.upgrade() else {
             // No palette, no look-ups.
             return dead();
@@ -139,17 +132,12 @@ impl<K: Send + 'static> Retire for Member<K> {
 }
 
 impl<K> Table<K> {
-    fn forget(
-        &self,
-        hash: u64,
-        cell: NonNull<ColorCell>,
-        dead: &dyn Fn() -> bool,
-    ) -> (bool, Option<Slot<K>>) {
+    fn forget(&self, hash: u64, cell: ColorId, dead: &dyn Fn() -> bool) -> (bool, Option<Slot<K>>) {
         let mut shard = lock(self.shard(hash));
         if !dead() {
             return (false, None);
         }
-        let found = shard.find_entry(hash, |slot| slot.cell.0 == cell);
+        let found = shard.find_entry(hash, |slot| slot.cell.id() == cell);
         let slot = found.ok().map(|entry| entry.remove().0);
         if shard.capacity() > 64 && shard.len() < shard.capacity() / 8 {
             let to = 2 * shard.len();

@@ -18,34 +18,17 @@
 //! Orderings: counting down is AcqRel, so that what the holders of all colors saw is seen by the set's event. The locks
 //! of the posters order their places; what they order is argued in `dapple_colors::set`.
 
-use std::panic::Location;
 use std::ptr::NonNull;
 
-use dapple_colors::{Access, Arrived, Gathering, Priority, set::arrange};
+use dapple_colors::{Access, Arrived, Gathering, Priority};
 
-use super::cell::ColorCell;
-use super::handle::{Color, post_uncolored, refuse};
-use super::held::Held;
-use super::queue::{Link, Queue};
-use super::two_phase::{Site, take_places};
-use crate::cx::Cx;
-use crate::event::{Event, Kind, Memory, Owned};
-use crate::lock::Flag;
-use crate::runtime::core::Core;
-use crate::runtime::quiesce::Outside;
+use super::cell::{ColorCell, ColorId};
+use super::held::{Held, Reader};
+use crate::event::{Event, Memory, Owned, Word};
 use crate::sync::{AtomicU32, Ordering};
-use crate::worker::entry::Entry;
-use crate::worker::local::Local;
 
 /// Colors of a set that needs no allocation.
-const FEW: usize = 5;
-
-/// A color that an event needs, and what for; from [`Color::exclusive`] and [`Color::shared`].
-#[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
-    pub(crate) color: &'a Color,
-    pub(crate) access: Access,
-}
+pub(crate) const FEW: usize = 5;
 
 /// One color of a set, and what for: the lowest bit says that it is shared.
 #[derive(Clone, Copy)]
@@ -55,17 +38,21 @@ const SHARED: usize = 1;
 const _: () = assert!(align_of::<ColorCell>() > SHARED);
 
 impl Want {
-    fn new(cell: NonNull<ColorCell>, access: Access) -> Self {
+    pub(crate) fn new(cell: &ColorCell, access: Access) -> Self {
         let bit = if access == Access::Shared { SHARED } else { 0 };
-        let tagged = cell.as_ptr().cast::<u8>().map_addr(|a| a | bit);
+        let tagged = std::ptr::from_ref(cell).cast_mut().cast::<u8>().map_addr(|a| a | bit);
         // SAFETY: setting a bit of a pointer that is not null leaves it so.
         Want(unsafe { NonNull::new_unchecked(tagged) })
     }
 
-    pub(crate) fn cell(self) -> NonNull<ColorCell> {
+    fn as_ptr(self) -> NonNull<ColorCell> {
         let plain = self.0.as_ptr().map_addr(|a| a & !SHARED);
         // SAFETY: this undoes `new`.
         unsafe { NonNull::new_unchecked(plain) }.cast()
+    }
+
+    fn id(self) -> ColorId {
+        ColorId::of_address(self.0.as_ptr().addr() & !SHARED)
     }
 
     pub(crate) fn access(self) -> Access {
@@ -83,267 +70,174 @@ enum Wants {
     Many(u32, Box<[Want]>),
 }
 
-/// See the module.
-pub(crate) struct Set {
+/// What all requests of a set share; see the module.
+struct Set {
     missing: AtomicU32,
-    /// The highest class among its colors. All that it waits for are in this class until their request arrives.
+    /// The highest class among its colors. All that it waits for are in this class until their
+    /// request arrives.
     class: Priority,
-    event: NonNull<Event>,
+    event: Option<Owned>,
     wants: Wants,
 }
 
 const _: () =
     assert!(size_of::<Set>() <= size_of::<Event>() && align_of::<Set>() <= align_of::<Event>());
 
-impl Set {
-    /// Makes one in `memory`, whose first color is `first`.
-    ///
-    /// # Safety
-    ///
-    /// The memory is a slot of a slab of events, and the caller's; there is a place, and one of them is of `first`.
-    unsafe fn write(
-        memory: Memory,
-        event: NonNull<Event>,
-        places: &[Place],
-        first: NonNull<ColorCell>,
-        class: Priority,
-    ) -> NonNull<Set> {
-        let of = |p: &Place| Want::new(p.cell, p.access);
-        let lead = places.iter().position(|p| p.cell == first).unwrap_or(0);
-        let wants = match places.len() {
-            n @ ..=FEW => {
-                let mut few = [of(&places[0]); FEW];
-                few.iter_mut().zip(places).for_each(|(want, place)| *want = of(place));
+impl Wants {
+    /// `first`: the color that was named first.
+    fn new(wants: impl ExactSizeIterator<Item = Want> + Clone, first: &ColorCell) -> Wants {
+        let lead = wants.clone().position(|want| want.id() == first.id()).unwrap_or(0);
+        match wants.len() {
+            n @ 1..=FEW => {
+                let mut few = [Want::new(first, Access::Shared); FEW];
+                few.iter_mut().zip(wants).for_each(|(place, want)| *place = want);
                 few.swap(0, lead);
                 Wants::Few(n as u8, few)
             }
-            _ => Wants::Many(lead as u32, places.iter().map(of).collect()),
-        };
-        let set = memory.into_slot().cast::<Set>();
-        let missing = AtomicU32::new(places.len() as u32);
-        // SAFETY: by contract; a slot is large enough.
-        unsafe { set.write(Set { missing, class, event, wants }) };
-        set
+            _ => Wants::Many(lead as u32, wants.collect()),
+        }
     }
 
-    pub(crate) fn wants(&self) -> &[Want] {
-        match &self.wants {
+    fn all(&self) -> &[Want] {
+        match self {
             Wants::Few(n, few) => &few[..usize::from(*n)],
             Wants::Many(_, many) => many,
         }
     }
 
-    /// The color that was named first.
-    pub(crate) fn first(&self) -> NonNull<ColorCell> {
-        match &self.wants {
-            Wants::Few(_, few) => few[0].cell(),
-            Wants::Many(lead, many) => many[*lead as usize].cell(),
+    fn first(&self) -> Want {
+        match self {
+            Wants::Few(_, few) => few[0],
+            Wants::Many(lead, many) => many[*lead as usize],
         }
     }
 
-    /// What the set may do with a color, if it has it.
-    pub(crate) fn access(&self, cell: NonNull<ColorCell>) -> Option<Access> {
-        let want = match &self.wants {
-            Wants::Few(n, few) => few[..usize::from(*n)].iter().find(|want| want.cell() == cell),
+    fn find(&self, id: ColorId) -> Option<Access> {
+        let want = match self {
+            Wants::Few(n, few) => few[..usize::from(*n)].iter().find(|want| want.id() == id),
             Wants::Many(_, many) => {
-                let at = many.binary_search_by_key(&cell, |want| want.cell());
+                let at = many.binary_search_by_key(&id, |want| want.id());
                 at.ok().map(|at| &many[at])
             }
         };
         want.map(|want| want.access())
     }
+}
 
-    /// A request has come to the front of its color's queue.
-    pub(crate) fn has_come_to(&self, color: &ColorCell) {
-        if self.class.is_higher_than(color.own_priority()) {
-            color.unboost(self.class);
+/// The place of a set in the queue of one of its colors: what the request there holds.
+#[derive(Clone, Copy)]
+pub(crate) struct SetRequest(NonNull<Set>);
+
+/// A set whose last request has arrived: it has all its colors.
+#[must_use = "it gives its colors back"]
+pub(crate) struct Gathered(NonNull<Set>);
+
+/// One color of a set that gives them back, with what the set has of it.
+pub(crate) enum Given {
+    Held(Held),
+    Reader(Reader),
+}
+
+impl SetRequest {
+    /// Makes a set in `memory`, and says what its requests hold: as many are to be posted as there
+    /// are `wants`, each once, in the order of colors. `event` is what runs then; `first`: the color
+    /// that was named first.
+    pub(crate) fn make(
+        memory: Memory,
+        mut event: Owned,
+        wants: impl ExactSizeIterator<Item = Want> + Clone,
+        first: &ColorCell,
+        class: Priority,
+    ) -> SetRequest {
+        let set = memory.into_slot().cast::<Set>();
+        // SAFETY: this is the set's event, and the set knows it alone.
+        unsafe { event.set_claims(Word::pointer(set)) };
+        let missing = AtomicU32::new(wants.len() as u32);
+        let wants = Wants::new(wants, first);
+        // SAFETY: the memory is that of an event, which is large enough, and the caller's.
+        unsafe { set.write(Set { missing, class, event: Some(event), wants }) };
+        SetRequest(set)
+    }
+
+    /// The request has come to the front of a color's queue.
+    pub(crate) fn has_come_to(self, color: &ColorCell) {
+        // SAFETY: a set is there until its last request has arrived.
+        let class = unsafe { self.0.as_ref() }.class;
+        if class.is_higher_than(color.own_priority()) {
+            color.unboost(class);
         }
     }
 
-    /// A request has arrived. If it was the last one, this is what is to be queued, and the caller has all colors of the set.
-    /// Otherwise the caller must not touch the set any more, nor a color that the request was exclusive for.
+    /// The request has arrived. If it was the last one, this is the event that is to be queued, and
+    /// its class; it has all colors of the set.
     ///
     /// # Safety
     ///
-    /// The request is spent, and each arrives once.
-    pub(crate) unsafe fn arrive(set: NonNull<Set>) -> Option<Entry> {
+    /// The request has come to the front of its color's queue, and arrives once. The caller gives
+    /// the color up: what it held, or was a reader of.
+    pub(crate) unsafe fn arrive(self) -> Option<(Owned, Priority)> {
         // SAFETY: a set is there until its last request has arrived.
-        let left = unsafe { set.as_ref() }.missing.fetch_sub(1, Ordering::AcqRel) - 1;
+        let left = unsafe { self.0.as_ref() }.missing.fetch_sub(1, Ordering::AcqRel) - 1;
         match Gathering::after(left as usize) {
             Arrived::Waits => None,
             Arrived::Complete => {
-                // SAFETY: we have the set.
-                let set = unsafe { set.as_ref() };
-                // SAFETY: the set gives its event away once, when it is complete.
-                Some(Entry::event(unsafe { Owned::of_raw(set.event) }, set.class))
+                // SAFETY: nobody else reaches the set any more.
+                let set = unsafe { &mut *self.0.as_ptr() };
+                set.event.take().map(|event| (event, set.class))
             }
         }
     }
 }
 
-/// A color of a set that is being posted.
-#[derive(Clone, Copy)]
-struct Place {
-    cell: NonNull<ColorCell>,
-    access: Access,
-    request: Option<NonNull<Event>>,
-    /// The set's class, if it is higher than the color's.
-    boost: Option<Priority>,
-    became_runnable: bool,
-    /// It runs in a higher class now, and may stand in a lane of a lower one.
-    was_raised: bool,
-}
+impl Gathered {
+    /// # Safety
+    ///
+    /// The word is that of a set's event, which has arrived, and this is the only such value of it.
+    #[inline]
+    pub(super) unsafe fn of(word: Word) -> Option<Gathered> {
+        word.as_pointer().map(Gathered)
+    }
 
-impl Site for Place {
-    fn queue(&self) -> &Queue {
-        // SAFETY: who posts has a handle of the color.
-        unsafe { &self.cell.as_ref().queue }
+    pub(super) fn into_word(self) -> Word {
+        Word::pointer(self.0)
     }
-    fn lock(&self) -> &Flag {
-        // SAFETY: as above.
-        unsafe { &self.cell.as_ref().set_lock }
-    }
-    fn link(&self) -> NonNull<Link> {
-        self.request.expect("it is written before the place is taken").cast()
-    }
-    fn entering(&mut self) {
-        // SAFETY: as in `queue`.
-        let color = unsafe { self.cell.as_ref() };
-        if color.is_bounded()
-            && let Some(request) = self.request
-        {
-            // SAFETY: it is ours until the place is taken.
-            color.enter_bound(&unsafe { Owned::of_raw(request) });
-        }
-        if let Some(class) = self.boost {
-            self.was_raised = color.boost(class);
-        }
-    }
-    fn became_runnable(&mut self) {
-        self.became_runnable = true;
-        self.was_raised = false;
-    }
-}
 
-impl dapple_colors::set::Want for Place {
-    /// The one order of all colors is that of their addresses.
-    type Key = NonNull<ColorCell>;
-    fn key(&self) -> NonNull<ColorCell> {
-        self.cell
+    #[inline]
+    fn wants(&self) -> &Wants {
+        // SAFETY: the set is there until it has given its colors back.
+        unsafe { &(*self.0.as_ptr()).wants }
     }
-    fn access(&mut self) -> &mut Access {
-        &mut self.access
-    }
-}
 
-/// Posts `f` to several colors.
-///
-/// # Panics
-///
-/// When one of them does not belong to `core`.
-#[inline]
-pub(crate) fn post_set<F: FnOnce(&mut Cx) + Send + 'static>(
-    core: &Core,
-    requests: &[Request<'_>],
-    f: F,
-    site: &'static Location<'static>,
-) {
-    let place = |request: &Request<'_>| {
-        let same = std::ptr::eq(request.color.core(), core);
-        assert!(same, "the colors of a set belong to the runtime that it is posted to");
-        let (cell, access) = (request.color.cell(), request.access);
-        Place {
-            cell,
-            access,
-            request: None,
-            boost: None,
-            became_runnable: false,
-            was_raised: false,
-        }
-    };
-    let Some(first) = requests.first() else {
-        return post_uncolored(core, f, site);
-    };
-    if requests.len() <= FEW {
-        let mut places = [place(first); FEW];
-        for (to, request) in places.iter_mut().zip(requests) {
-            *to = place(request);
-        }
-        post_places(core, &mut places[..requests.len()], first.color, f, site);
-    } else {
-        let mut places: Vec<Place> = requests.iter().map(place).collect();
-        post_places(core, &mut places, first.color, f, site);
+    /// Its colors.
+    pub(crate) fn colors(&self) -> impl Iterator<Item = &ColorCell> {
+        // SAFETY: the set has the colors, so they are there.
+        self.wants().all().iter().map(|want| unsafe { &*want.as_ptr().as_ptr() })
     }
-}
 
-#[inline]
-fn post_places<F: FnOnce(&mut Cx) + Send + 'static>(
-    core: &Core,
-    places: &mut [Place],
-    first: &Color,
-    f: F,
-    site: &'static Location<'static>,
-) {
-    let n = arrange(places);
-    let places = &mut places[..n];
-    match (n, places[0].access) {
-        (1, Access::Exclusive) => return first.post_from_anywhere(f, site),
-        (1, Access::Shared) => return first.post_shared_from_anywhere(f, site),
-        _ => {}
+    /// The color that was named first.
+    pub(crate) fn first(&self) -> &ColorCell {
+        // SAFETY: the set has the color, so it is there.
+        unsafe { &*self.wants().first().as_ptr().as_ptr() }
     }
-    let local = Local::current(core);
-    if !core.accepts(local) {
-        return refuse(core, f, site);
-    }
-    let posted = local.map_or_else(|| core.stamp_outside(), Local::stamp);
-    let memory = || Local::memory_for(core);
-    let class = choose_class(core, places);
-    // Until all colors are queued; see `quiesce`.
-    let _outside = Outside::enter(core);
-    // SAFETY: the memory is fresh or recycled; the caller has handles of all colors, one of which is the first; and the set's
-    // event is in no color's queue.
-    unsafe {
-        let mut event = Owned::closure(memory(), f, Kind::Set, site, posted);
-        let raw = event.as_raw();
-        let set = Set::write(memory(), raw, places, first.cell(), class);
-        event.set_word(set.as_ptr().cast());
-        for place in &mut *places {
-            let request = Owned::request(memory(), set, place.access, site);
-            place.request = Some(request.into_raw());
-        }
-        take_places(places);
-    }
-    if places.iter().any(|place| place.was_raised) {
-        core.raised.fetch_add(1, Ordering::Relaxed);
-    }
-    if let Some(local) = local {
-        local.count_posts(n as u32);
-    }
-    let idle = places.iter().filter(|place| place.became_runnable).map(|place| place.cell);
-    match local {
-        Some(local) => {
-            let _aside = local.current.set_aside();
-            // SAFETY: they were idle, and have not been queued: we hold them.
-            idle.for_each(|cell| local.go_on(unsafe { Held::of(cell) }));
-        }
-        None => idle.for_each(|cell| {
-            // SAFETY: the caller has a handle.
-            let color = unsafe { cell.as_ref() };
-            core.inject(color.home(), color.entry(), color.worth());
-        }),
-    }
-}
 
-/// The highest class among the colors; those of a lower one are to be raised.
-fn choose_class(core: &Core, places: &mut [Place]) -> Priority {
-    if !core.has_classes() {
-        return Priority::Normal;
+    /// What the set may do with a color.
+    pub(crate) fn access(&self, color: ColorId) -> Option<Access> {
+        self.wants().find(color)
     }
-    // SAFETY: the caller has handles of the colors.
-    let own = |place: &Place| unsafe { place.cell.as_ref() }.own_priority();
-    let class = places.iter().map(own).fold(Priority::Low, Priority::or_higher);
-    for place in places {
-        place.boost = class.is_higher_than(own(place)).then_some(class);
+
+    /// The set's event has ended: `give` gets all colors. The answer is the set's memory.
+    pub(crate) fn give_back(self, mut give: impl FnMut(Given)) -> Memory {
+        // SAFETY: it has all colors, each by the request that arrived for it: an exclusive one is
+        // held, of a shared one it is a reader; each is given once. The set is not used again.
+        unsafe {
+            for want in self.wants().all() {
+                give(match want.access() {
+                    Access::Shared => Given::Reader(Reader::of(want.as_ptr())),
+                    Access::Exclusive => Given::Held(Held::of(want.as_ptr())),
+                });
+            }
+            std::ptr::drop_in_place(self.0.as_ptr());
+            Memory::of(self.0.cast())
+        }
     }
-    class
 }

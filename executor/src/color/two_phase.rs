@@ -6,41 +6,23 @@
 //!
 //! Left out on purpose: what the links stand for, and run queues: what has become runnable is queued when the locks are free again.
 
-use std::ptr::NonNull;
-
-use dapple_colors::Posted;
-
-use super::queue::{Link, Queue};
 use crate::lock::Flag;
 
-/// A place that is to be taken.
-pub(crate) trait Site {
-    fn queue(&self) -> &Queue;
+/// A place in a queue that is to be taken.
+pub(crate) trait QueuePlace {
+    /// The lock of the queue's color.
     fn lock(&self) -> &Flag;
-    /// What is to stand there.
-    fn link(&self) -> NonNull<Link>;
-    /// It is about to be taken; the lock is held.
-    fn entering(&mut self) {}
-    /// The color was idle: the caller has to queue it.
-    fn became_runnable(&mut self);
+    /// Takes the place. All locks are held.
+    fn take(&mut self);
 }
 
-/// Takes all places.
-///
-/// # Safety
-///
-/// As [`Queue::push`], for each of them; the queues stay until the call returns; and `places` are in the one order of all colors,
-/// each color once.
-pub(crate) unsafe fn take_places<P: Site>(places: &mut [P]) {
+/// Takes all places. They are in the one order of all colors, each color once.
+pub(crate) fn take_places<P: QueuePlace>(places: &mut [P]) {
     for place in &*places {
         place.lock().acquire();
     }
     for place in &mut *places {
-        place.entering();
-        // SAFETY: by contract.
-        if unsafe { place.queue().push(place.link()) } == Posted::BecameRunnable {
-            place.became_runnable();
-        }
+        place.take();
     }
     for place in &*places {
         place.lock().release();

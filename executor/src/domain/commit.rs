@@ -5,18 +5,17 @@
 
 use std::cell::Cell;
 use std::panic::Location;
-use std::ptr::NonNull;
 
 use dapple_colors::Ticket;
 
 use super::actions::Actions;
 use super::engine::Batch;
-use super::inner::{DomainPtr, core_of, own_event};
+use super::inner::{DomainPtr, own_event};
 use super::store::Freed;
 use crate::cx::Cx;
-use crate::event::{Owned, Step};
+use crate::event::{Owned, Step, Word};
 use crate::metrics::{Measure, Sample};
-use crate::runtime::core::{Core, Phase};
+use crate::runtime::core::{Core, CoreRef, Phase};
 use crate::task::error::JoinError;
 
 thread_local! {
@@ -50,7 +49,7 @@ impl<S: Send + Sync + 'static> Commit<S> {
             Some(cx) if !covered && core.phase() < Phase::Stopping => {
                 if ready != 0 {
                     let local = cx.local();
-                    let waited = core.clock.now().saturating_sub(ready);
+                    let waited = core.clock().now().saturating_sub(ready);
                     local.sample(Sample::new(Measure::CommitWait, 0, waited));
                 }
                 actions.run(cx);
@@ -88,15 +87,14 @@ impl<S: Send + Sync + 'static> Commit<S> {
 }
 
 impl<S: Send + Sync + 'static> Step for Commit<S> {
-    fn run(self, _: *mut (), cx: &mut Cx) {
+    fn run(self, _: Word, cx: &mut Cx) {
         let domain = self.domain;
-        let core = core_of(cx);
         let mut batch = Batch::new();
         self.carry_out(Some(cx), &mut batch);
-        domain.settle(core, &mut batch, None, Some(cx));
+        cx.split(|local, cx| domain.settle(&local.core, &mut batch, None, Some(cx)));
     }
 
-    fn discard(self, _: *mut ()) {
+    fn discard(self, _: Word) {
         let domain = self.domain;
         let core = domain.core.clone();
         let mut batch = Batch::new();
@@ -107,13 +105,10 @@ impl<S: Send + Sync + 'static> Step for Commit<S> {
 
 /// What an event leaves that is the user's to drop: that runs as an event, or with one.
 pub(super) struct Remains<S> {
-    pub(super) core: NonNull<Core>,
+    pub(super) core: CoreRef,
     pub(super) actions: Actions,
     pub(super) version: Freed<S>,
 }
-
-// SAFETY: the actions and the state are Send; the core is, too.
-unsafe impl<S: Send> Send for Remains<S> {}
 
 impl<S: Send + 'static> Remains<S> {
     /// Drops them as an event, if there is something.
@@ -126,13 +121,12 @@ impl<S: Send + 'static> Remains<S> {
 }
 
 impl<S: Send + 'static> Step for Remains<S> {
-    fn run(self, word: *mut (), _: &mut Cx) {
+    fn run(self, word: Word, _: &mut Cx) {
         self.discard(word);
     }
 
-    fn discard(self, _: *mut ()) {
-        // SAFETY: whoever runs or discards events keeps the core.
-        self.actions.discard(unsafe { self.core.as_ref() });
+    fn discard(self, _: Word) {
+        self.actions.discard(&self.core);
         drop(self.version);
     }
 }

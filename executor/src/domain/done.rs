@@ -12,10 +12,11 @@ use super::held::Place;
 use super::inner::own_event;
 use super::stretch::Stretch;
 use crate::cx::Cx;
-use crate::event::{Event, Owned, Step};
-use crate::runtime::core::Core;
+use crate::event::{Owned, Step};
+use crate::runtime::core::{Core, CoreRef};
 use crate::task::packet::Promise;
-use crate::worker::local::Local;
+use crate::turn::local::Local;
+use crate::turn::steps::Steps;
 
 /// What a step has been made to do with its token: proof that there is an end to the event.
 ///
@@ -36,36 +37,6 @@ type Notice = unsafe fn(&mut Owned, Option<Promise<()>>) -> (Place, bool);
 
 // SAFETY: what the event holds is Send.
 unsafe impl Send for Done {}
-
-/// Whether a loop on this worker's stack waits for the next `Done`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Steps {
-    /// There is no such loop.
-    Off,
-    /// It has called the last one.
-    On,
-    /// The same, and the event ends with it: the worker is as good as free.
-    Ending,
-    /// This is the next one.
-    Next(NonNull<Event>),
-}
-
-impl Steps {
-    /// The event ends, if it is one of several steps.
-    pub(super) fn ending(self) -> Steps {
-        if self == Steps::On { Steps::Ending } else { self }
-    }
-
-    /// Its end takes time.
-    pub(super) fn not_ending(self) -> Steps {
-        if self == Steps::Ending { Steps::On } else { self }
-    }
-
-    /// Does what may run now wait for this worker?
-    pub(crate) fn is_busy(self) -> bool {
-        matches!(self, Steps::On | Steps::Next(_))
-    }
-}
 
 /// Steps that run one after the other before other work gets its turn; see `Stretch`, too.
 const STEPS: usize = 32;
@@ -100,42 +71,43 @@ impl Done {
         is_end.then_some(place)
     }
 
-    fn into_step(mut self) -> Steps {
-        self.event.take().map_or(Steps::Off, |event| Steps::Next(event.into_raw()))
-    }
-
     /// Carries it out, and what it leads to. Called when a step has returned.
-    pub(super) fn carry_out(self, cx: &mut Cx) {
-        // SAFETY: the worker's part outlives what runs on it.
-        let local = unsafe { NonNull::from(cx.local()).as_ref() };
-        if self.core != local.core.as_ptr() {
-            // Of a domain of another runtime: there it is carried out.
-            return drop(self);
-        }
-        if matches!(local.steps.get(), Steps::On | Steps::Ending) {
-            // The loop that called this step goes on with it.
-            return local.steps.set(self.into_step());
-        }
-        let looping = Looping(local);
-        let mut next = self.into_step();
-        let mut stretch = Stretch::new();
-        for _ in 0..STEPS {
-            let Steps::Next(event) = next else { break };
-            if !stretch.goes_on(&local.core) {
-                break;
+    pub(super) fn carry_out(mut self, cx: &mut Cx) {
+        cx.split(|local, cx| {
+            if self.core != local.core.as_ptr() {
+                // Of a domain of another runtime: there it is carried out.
+                return drop(self);
             }
-            local.steps.set(Steps::On);
-            // SAFETY: it is the next step, which is taken here.
-            let mut running = Running(local, Some(unsafe { Owned::of_raw(event) }));
-            running.run(cx);
-            drop(running);
-            next = local.steps.get();
+            let next = self.event.take();
+            match local.steps.get() {
+                // The loop that called this step goes on with it.
+                Steps::On | Steps::Ending => {
+                    local.steps.set(if next.is_some() { Steps::Next } else { Steps::Off });
+                    local.next_step.set(next);
+                }
+                Steps::Off | Steps::Next => carry_out_steps(next, local, cx),
+            }
+        });
+    }
+}
+
+/// Runs a step, and those that it leads to; what is left after a while is queued.
+fn carry_out_steps(mut next: Option<Owned>, local: &Local, cx: &mut Cx) {
+    let looping = Looping(local);
+    let mut stretch = Stretch::new();
+    for _ in 0..STEPS {
+        if next.is_none() || !stretch.goes_on(&local.core) {
+            break;
         }
-        drop(looping);
-        if let Steps::Next(event) = next {
-            // SAFETY: it is the next step, which nobody else takes.
-            local.queue_event(unsafe { Owned::of_raw(event) });
-        }
+        local.steps.set(Steps::On);
+        let mut running = Running(local, next);
+        running.run(cx);
+        drop(running);
+        next = local.next_step.take();
+    }
+    drop(looping);
+    if let Some(event) = next {
+        local.queue_event(event);
     }
 }
 
@@ -148,7 +120,7 @@ impl Drop for Done {
         }
         // Once it is queued, what it holds may go at any time, and the core with it.
         // SAFETY: the domain counts on the core, and the event keeps the domain.
-        let core = crate::runtime::core::CoreRef::of(unsafe { self.core.as_ref() });
+        let core = CoreRef::of(unsafe { self.core.as_ref() });
         core.queue_event(event);
     }
 }
@@ -164,11 +136,10 @@ struct Looping<'a>(&'a Local);
 
 impl Drop for Looping<'_> {
     fn drop(&mut self) {
-        if let Steps::Next(event) = self.0.steps.replace(Steps::Off)
-            && std::thread::panicking()
-        {
-            // SAFETY: it was the next step, which nobody else takes.
-            self.0.queue_event(unsafe { Owned::of_raw(event) });
+        self.0.steps.set(Steps::Off);
+        // There is one only if a step has panicked after it had been given the next.
+        if let Some(event) = self.0.next_step.take() {
+            self.0.queue_event(event);
         }
     }
 }
@@ -179,7 +150,7 @@ struct Running<'a>(&'a Local, Option<Owned>);
 impl Running<'_> {
     fn run(&mut self, cx: &mut Cx) {
         if let Some(event) = &mut self.1 {
-            self.0.publish_site(event.site());
+            self.0.seat.event.set_site(event.site());
             event.run(cx);
         }
     }

@@ -18,11 +18,11 @@ use std::panic::Location;
 use dapple_colors::Ticket;
 
 use super::commit::Commit;
-use super::inner::{DomainPtr, DomainStore, SKIP, Waiting, core_of, number_as_word, own_event};
+use super::inner::{DomainPtr, DomainStore, SKIPPED, Waiting, own_event, word_of};
 use super::store::Decision;
 use super::stretch::Stretch;
 use crate::cx::Cx;
-use crate::event::{Owned, Step};
+use crate::event::{Owned, Step, Word};
 use crate::runtime::core::{Core, Phase};
 
 /// Decisions in one collection, and looks at the order; one that passes many slots counts for some.
@@ -71,7 +71,7 @@ impl<S: Send + Sync + 'static> Batch<S> {
         self.len += 1;
     }
 
-    /// Does the turn of an event to commit take time?
+    /// Says whether the turn of an event to commit takes time.
     pub(super) fn has_actions(&self) -> bool {
         self.commit.is_some()
     }
@@ -126,12 +126,12 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
                 batch.push(ticket.number(), with);
             }
             Decision::Begin { ticket, mut with } => {
-                with.set_word(number_as_word(ticket));
+                with.set_word(word_of(ticket));
                 batch.exceeded += u64::from(store.order().is_over_full());
                 batch.push(0, with);
             }
             Decision::Skip { mut with } => {
-                with.set_word(std::ptr::without_provenance_mut(SKIP));
+                with.set_word(SKIPPED);
                 batch.push(0, with);
             }
             Decision::Room { with } => batch.push(0, with),
@@ -253,11 +253,11 @@ impl<S: Send + Sync + 'static> Resume<S> {
 }
 
 impl<S: Send + Sync + 'static> Step for Resume<S> {
-    fn run(self, _: *mut (), cx: &mut Cx) {
-        self.resume(core_of(cx), Some(cx));
+    fn run(self, _: Word, cx: &mut Cx) {
+        cx.split(|local, cx| self.resume(&local.core, Some(cx)));
     }
 
-    fn discard(self, _: *mut ()) {
+    fn discard(self, _: Word) {
         let core = self.0.core.clone();
         self.resume(&core, None);
     }

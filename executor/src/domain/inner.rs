@@ -16,12 +16,10 @@ use super::actions::Actions;
 use super::fate::Fate;
 use super::register::{Found, Looked};
 use super::store::{Handles, Store, Version};
-use crate::cx::Cx;
-use crate::event::{Kind, Owned, Step};
+use crate::event::{Kind, Owned, Step, Word};
 use crate::lock::Lock;
 use crate::runtime::core::{Core, CoreRef};
 use crate::sync::{AtomicUsize, Ordering};
-use crate::worker::local::Local;
 
 /// An event without color that waits for its turn.
 pub(super) struct Waiting(pub(super) Owned);
@@ -60,7 +58,7 @@ pub(super) struct Inner<S> {
 }
 
 /// The word of a step that poison covers: it is not a version's address.
-pub(super) const SKIP: usize = 1;
+pub(super) const SKIPPED: Word = Word::number(1);
 /// Marks a version that others may read, in the word of a step.
 pub(super) const READ: usize = 1;
 
@@ -122,11 +120,9 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
 
     /// Gives back a handle.
     pub(super) fn drop_handle(self) {
-        // Without the handle, somebody else may free the domain.
-        let core = self.core.as_ptr();
         if self.handles.remove(&self.store) {
-            // SAFETY: we are the last one to know the domain, which counts on the core.
-            let core = CoreRef::of(unsafe { core.as_ref() });
+            // We are the last one to know the domain.
+            let core = self.core.clone();
             self.free(&core);
         }
     }
@@ -137,7 +133,7 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
         // SAFETY: nobody keeps it any more, and it was a box.
         let inner = unsafe { Box::from_raw(self.0.as_ptr()) };
         // The core outlives the event: what runs or discards it keeps it.
-        core.queue_event(Owned::housekeeping(Local::memory_for(core), inner, Location::caller()));
+        core.queue_event(Owned::housekeeping(core.memory_here(), inner, Location::caller()));
     }
 }
 
@@ -146,8 +142,10 @@ impl<S: Send + Sync + 'static> Looked for DomainPtr<S> {
         self.oldest()
     }
 
-    fn take_waiters(&self) -> Vec<Owned> {
-        DomainPtr::take_waiters(*self)
+    fn end_waits(&self) -> Box<dyn FnOnce() + Send> {
+        let (domain, waiters) = (*self, DomainPtr::take_waiters(*self));
+        let core = domain.core.clone();
+        Box::new(move || waiters.into_iter().for_each(|event| core.queue_event(event)))
     }
 }
 
@@ -155,37 +153,30 @@ impl Waiting {
     /// The event is in anon or global, with this version.
     #[inline]
     pub(super) fn set_version<S>(&mut self, version: NonNull<Version<S>>, is_read: bool) {
-        let tag = if is_read { READ } else { 0 };
-        self.set_word(version.as_ptr().map_addr(|a| a | tag).cast());
+        self.set_word(Word::pointer(version).tagged(if is_read { READ } else { 0 }));
     }
 
     /// What it waited for is not a delay of a queue; that counts from here.
     #[inline]
     pub(super) fn may_go_on(&mut self, core: &Core) {
-        self.0.restamp(|| core.clock.now());
+        self.0.restamp(|| core.clock().now());
     }
 
     #[inline]
-    pub(super) fn set_word(&mut self, word: *mut ()) {
+    pub(super) fn set_word(&mut self, word: Word) {
         self.0.set_word(word);
     }
 }
 
 const _: () = assert!(usize::BITS == 64, "a ticket's number stands in a word");
 
-pub(super) fn number_as_word(ticket: Ticket) -> *mut () {
-    std::ptr::without_provenance_mut(ticket.number() as usize)
-}
-
-/// The core that an event runs on.
-pub(super) fn core_of<'a>(cx: &Cx) -> &'a Core {
-    // SAFETY: the worker counts on its core, and outlives what runs on it; the reference is used below the event
-    // only.
-    unsafe { cx.local().core.as_ptr().as_ref() }
+/// The word of a sub-event that gets its ticket.
+pub(super) fn word_of(ticket: Ticket) -> Word {
+    Word::number(ticket.number() as usize)
 }
 
 /// An event without color of the domain's own, which is not counted.
 pub(super) fn own_event<T: Step>(core: &Core, step: T, site: &'static Location<'static>) -> Owned {
     // SAFETY: it gets no color, and its word is null: that of the domain's own steps says nothing.
-    unsafe { Owned::step(Local::memory_for(core), step, Kind::Housekeeping, site, 0) }
+    unsafe { Owned::step(core.memory_here(), step, Kind::Housekeeping, site, 0) }
 }

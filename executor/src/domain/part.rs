@@ -9,12 +9,12 @@ use super::contexts::{AnonCx, GlobalCx, InAnon, InGlobal, InNone, NoneCx, Rights
 use super::done::Done;
 use super::dynamic::DynCx;
 use super::fate::Fate;
-use super::inner::{DomainPtr, SKIP, Waiting};
+use super::inner::{DomainPtr, SKIPPED, Waiting};
 use super::token::{Last, Token};
 use crate::cx::Cx;
-use crate::event::{Kind, Memory, Owned, Step};
+use crate::event::{Kind, Memory, Owned, Step, Word};
 use crate::runtime::core::Phase;
-use crate::worker::local::Local;
+use crate::turn::local::Local;
 
 /// A closure of the user's that runs in a context.
 pub(super) trait Part<S: Send + Sync + 'static>: Send + 'static {
@@ -57,27 +57,28 @@ impl<S: Send + Sync + 'static, K: Part<S>> Continue<S, K> {
     /// As an event, on a worker.
     pub(super) fn into_event(self, cx: &Cx, site: &'static Location<'static>) -> Waiting {
         let local: &Local = cx.local();
-        self.write(local.take_memory(), site, local.stamp())
+        let posted = local.core.stamp(Some(local));
+        self.write(local.take_memory(), site, posted)
     }
 
     /// Says whether it is a part of an event whose first step has run.
-    fn is_later(&self, word: *mut ()) -> bool {
+    fn is_later(&self, word: Word) -> bool {
         match self.ticket {
             // A sub-event is one for itself, unless it ends with the one before.
-            0 => word.addr() == SKIP,
+            0 => word == SKIPPED,
             ticket => ticket & LATER != 0,
         }
     }
 
     /// The token, and the part. `None`: a sub-event that never got a ticket.
     #[inline]
-    fn open(self, word: *mut ()) -> (Option<Token<S>>, K) {
+    fn open(self, word: Word) -> (Option<Token<S>>, K) {
         let Continue { domain, ticket, part } = self;
         let (number, version) = match ticket & !LATER {
-            // No sub-event has the first ticket, so its number is not `SKIP`.
-            0 if word.addr() == SKIP => (0, word),
-            0 => (word.addr() as u64, std::ptr::null_mut()),
-            ticket if word.addr() == SKIP => (ticket, std::ptr::null_mut()),
+            // No sub-event has the first ticket, so its number is not `SKIPPED`.
+            0 if word == SKIPPED => (0, word),
+            0 => (word.number_of() as u64, Word::NONE),
+            ticket if word == SKIPPED => (ticket, Word::NONE),
             ticket => (ticket, word),
         };
         let ticket = Ticket::from_number(number);
@@ -86,9 +87,9 @@ impl<S: Send + Sync + 'static, K: Part<S>> Continue<S, K> {
 }
 
 impl<S: Send + Sync + 'static, K: Part<S>> Step for Continue<S, K> {
-    fn run(mut self, word: *mut (), cx: &mut Cx) {
+    fn run(mut self, word: Word, cx: &mut Cx) {
         let is_over = cx.local().core.phase() >= Phase::Stopping;
-        if word.addr() == SKIP {
+        if word == SKIPPED {
             // Poison covers it. Its place goes when what it was has been dropped; it is counted at its commit, unless there
             // is none.
             self.part.is_covered();
@@ -102,13 +103,12 @@ impl<S: Send + Sync + 'static, K: Part<S>> Step for Continue<S, K> {
             cx.local().count_skipped();
             return self.discard(word);
         }
-        let count = &cx.local().domain_events;
-        count.set(count.get().wrapping_add(1));
+        cx.local().posts.runs_in_a_domain();
         let (Some(token), part) = self.open(word) else { unreachable!("what runs has a ticket") };
         part.run(token, cx);
     }
 
-    fn discard(self, word: *mut ()) {
+    fn discard(self, word: Word) {
         if self.is_later(word) {
             // The event is counted as dropped, so its first step ran in vain; or this one did.
             self.domain.core.count_in_vain(1);

@@ -2,21 +2,21 @@
 
 use std::panic::Location;
 
-use dapple_colors::{Context, Ticket};
+use dapple_colors::{Access, Context, Ticket};
 
 use super::contexts::Rights;
 use super::engine::Batch;
 use super::handle::Domain;
 use super::inner::{Deferred, DomainPtr, DomainStore, Waiting, own_event};
 use super::part::{Continue, Holds, Part};
-use crate::color::refuse;
 use crate::error::TryPostError;
-use crate::event::Step;
 use crate::event::large::is_large;
+use crate::event::{Step, Word};
+use crate::post::{Posting, refuse};
 use crate::runtime::core::Phase;
-use crate::runtime::quiesce::Outside;
 use crate::sync::{Ordering, fence};
-use crate::worker::local::Local;
+use crate::turn::local::Local;
+use crate::turn::outside::Outside;
 use crate::{Color, Cx};
 
 /// How an event enters the order.
@@ -104,16 +104,24 @@ impl<S: Send + Sync + 'static> Domain<S> {
         is_limited: bool,
         site: &'static Location<'static>,
     ) -> Result<Ticket, TryPostError<K>> {
+        Local::with(&self.0.core, |local| self.enter_from(local, entry, part, is_limited, site))
+    }
+
+    #[inline]
+    fn enter_from<K: Part<S>>(
+        &self,
+        local: Option<&Local>,
+        entry: Entry,
+        part: K,
+        is_limited: bool,
+        site: &'static Location<'static>,
+    ) -> Result<Ticket, TryPostError<K>> {
         let domain = self.0;
         let core = &*domain.core;
-        let local = Local::current(core);
         if !core.accepts(local) {
             return Err(TryPostError::Closed(part));
         }
-        let (memory, posted) = match local {
-            Some(local) => (local.take_memory(), local.stamp()),
-            None => (core.take_memory_outside(), core.stamp_outside()),
-        };
+        let (memory, posted) = (core.memory(local), core.stamp(local));
         let mut kept = Deferred::new(site);
         kept.fate = part.fate();
         // Made before the lock is taken, and completed under it.
@@ -237,9 +245,9 @@ impl<S: Send + Sync + 'static, F: FnOnce(&mut Cx) + Send + 'static> Room<S, F> {
 }
 
 impl<S: Send + Sync + 'static, F: FnOnce(&mut Cx) + Send + 'static> Step for Room<S, F> {
-    fn run(self, _: *mut (), _: &mut Cx) {
-        self.color.post_from_anywhere(self.f, self.site);
+    fn run(self, _: Word, _: &mut Cx) {
+        self.color.post_as(Access::Exclusive, self.f, Posting::open(self.site));
     }
 
-    fn discard(self, _: *mut ()) {}
+    fn discard(self, _: Word) {}
 }

@@ -5,7 +5,6 @@ use std::panic::Location;
 use dapple_colors::{Oldest, Ticket};
 
 use crate::chunks::Chunks;
-use crate::event::Owned;
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock};
 
 /// What a look at a domain finds.
@@ -20,8 +19,8 @@ pub(super) struct Found {
 pub(super) trait Looked: Send {
     /// The oldest event that has not committed.
     fn look(&self) -> Option<Found>;
-    /// Takes out who waits for room; see [`Register::take_waiters`].
-    fn take_waiters(&self) -> Vec<Owned>;
+    /// Takes out who waits for room; what is left to be done then is done without a lock.
+    fn end_waits(&self) -> Box<dyn FnOnce() + Send>;
 }
 
 /// A domain in the register.
@@ -66,10 +65,11 @@ impl Register {
         lock(&self.watched).iter().any(|watched| watched.domain.look().is_some())
     }
 
-    /// Takes out who waits for room in a domain: none commits any more.
-    pub(crate) fn take_waiters(&self) -> Vec<Owned> {
-        let all = lock(&self.watched);
-        all.iter().flat_map(|watched| watched.domain.take_waiters()).collect()
+    /// Lets go who waits for room in a domain: none commits any more. They are dropped unrun, which
+    /// tells them.
+    pub(crate) fn end_waits(&self) {
+        let ends: Vec<_> = lock(&self.watched).iter().map(|w| w.domain.end_waits()).collect();
+        ends.into_iter().for_each(|end| end());
     }
 }
 

@@ -17,13 +17,13 @@ impl Stretch {
         Stretch { done: 0, begin: 0 }
     }
 
-    /// Shall one more thing be done?
+    /// Says whether one more thing is to be done.
     pub(super) fn goes_on(&mut self, core: &Core) -> bool {
         self.done += 1;
         if self.done <= UNTIMED {
             return true;
         }
-        let now = core.clock.now();
+        let now = core.clock().now();
         if self.begin == 0 {
             self.begin = now;
         }

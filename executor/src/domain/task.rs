@@ -26,7 +26,7 @@ use crate::task::join::JoinHandle;
 use crate::task::packet::{Promise, promise};
 use crate::task::register::Key;
 use crate::task::spawn::spawn_reserved;
-use crate::worker::local::Local;
+use crate::turn::local::Local;
 
 /// An event whose future is made when it begins.
 struct Begin<R, F, T> {

@@ -15,14 +15,15 @@ use super::commit::{Remains, drop_freed};
 use super::done::Done;
 use super::engine::Batch;
 use super::held::Place;
-use super::inner::{DomainPtr, DomainStore, READ, Waiting, core_of};
+use super::inner::{DomainPtr, DomainStore, READ, Waiting};
 use super::part::{Continue, LATER, Part};
 use super::store::{Freed, Version};
 use crate::cx::Cx;
-use crate::event::{Owned, Step};
+use crate::event::{Owned, Step, Word};
 use crate::runtime::core::Phase;
-use crate::runtime::quiesce::Outside;
 use crate::task::packet::Promise;
+use crate::turn::local::Local;
+use crate::turn::outside::Outside;
 
 /// The version is a copy of the event's own.
 const COPY: usize = 2;
@@ -35,7 +36,7 @@ pub(super) struct Token<S: Send + Sync + 'static> {
     /// Deferred since the last step under the lock that took them.
     actions: Actions,
     /// The state in anon and global, with tags; null in none.
-    version: *mut Version<S>,
+    version: Word,
 }
 
 // SAFETY: the state is Send and Sync, the actions are Send, and a version is reached by the rules of `store`.
@@ -46,9 +47,9 @@ unsafe impl<S: Send + Sync> Sync for Token<S> {}
 impl<S: Send + Sync + 'static> Token<S> {
     /// The token of an event that goes on. `version`: the word of its step, null in none.
     #[inline]
-    pub(super) fn new(domain: DomainPtr<S>, ticket: Ticket, version: *mut ()) -> Self {
+    pub(super) fn new(domain: DomainPtr<S>, ticket: Ticket, version: Word) -> Self {
         const { assert!(align_of::<Version<S>>() > TAGS) };
-        Token { domain, ticket, actions: Actions::default(), version: version.cast() }
+        Token { domain, ticket, actions: Actions::default(), version }
     }
 
     /// Defers an action (I7).
@@ -75,7 +76,7 @@ impl<S: Send + Sync + 'static> Token<S> {
     /// The event is in global.
     #[inline]
     pub(super) unsafe fn state_mut(&mut self) -> &mut S {
-        let tags = self.version.addr() & TAGS;
+        let tags = self.version.tags(TAGS);
         if tags & COPY == 0 && (self.domain.transactional || tags & READ != 0) {
             // SAFETY: by contract.
             unsafe { self.make_own() };
@@ -93,28 +94,27 @@ impl<S: Send + Sync + 'static> Token<S> {
     #[cold]
     unsafe fn make_own(&mut self) {
         if !self.domain.transactional && !self.domain.store.with(|store| store.is_read()) {
-            self.version = self.version.map_addr(|a| a & !READ);
+            self.version = self.version.without(READ);
             return;
         }
         let copy = self.domain.copy.expect("only a mode that can copy lets others read");
         // SAFETY: by contract.
         let state = copy(unsafe { self.state() });
-        self.version = Box::into_raw(Version::new(state)).map_addr(|a| a | COPY);
+        self.version = Word::pointer(NonNull::from(Box::leak(Version::new(state)))).tagged(COPY);
     }
 
     #[inline]
     fn plain(&self) -> NonNull<Version<S>> {
-        // SAFETY: in anon and global it is not null.
-        unsafe { NonNull::new_unchecked(self.version.map_addr(|a| a & !TAGS)) }
+        self.version.without(TAGS).as_pointer().expect("in anon and global there is a version")
     }
 
     /// The copy, if the event has made one.
     #[inline]
     fn take_copy(&mut self) -> Freed<S> {
-        let version = std::mem::replace(&mut self.version, std::ptr::null_mut());
-        let is_copy = version.addr() & COPY != 0;
+        let version = std::mem::replace(&mut self.version, Word::NONE);
+        let copy = version.without(TAGS).as_pointer().filter(|_| version.tags(COPY) != 0);
         // SAFETY: a copy is the event's own, and was a box.
-        is_copy.then(|| unsafe { Box::from_raw(version.map_addr(|a| a & !TAGS)) })
+        copy.map(|copy: NonNull<Version<S>>| unsafe { Box::from_raw(copy.as_ptr()) })
     }
 
     /// The parts, without the drop.
@@ -128,8 +128,13 @@ impl<S: Send + Sync + 'static> Token<S> {
     /// The event has left the state, and commits when its turn comes; below a worker's own loop.
     #[inline]
     pub(super) fn commit(self, then: Option<(Context, Waiting)>, cx: &mut Cx) {
+        cx.split(|local, cx| self.commit_on(local, then, cx));
+    }
+
+    fn commit_on(self, local: &Local, then: Option<(Context, Waiting)>, cx: &mut Cx) {
         let (domain, ticket, actions, mut copy) = self.dismantle();
-        let (core, ready) = (core_of(cx), cx.local().stamp());
+        let core = &*local.core;
+        let ready = core.stamp(Some(local));
         let is_plain = then.is_none() && actions.is_empty() && ready == 0;
         let mut batch = Batch::new();
         let is_done = domain.store.with(|store| {
@@ -148,7 +153,7 @@ impl<S: Send + Sync + 'static> Token<S> {
         if !is_done {
             if !batch.has_actions() {
                 // This worker is as good as free for what may go on now.
-                cx.local().steps.set(cx.local().steps.get().ending());
+                local.steps.set(local.steps.get().ending());
             }
             domain.settle(core, &mut batch, None, Some(cx));
         }
@@ -230,7 +235,7 @@ impl<S: Send + Sync + 'static> Token<S> {
             dropped.append(actions);
             kept.is_given_up |= counted && !dropped.is_empty();
             let site = kept.site;
-            let remains = Remains { core: core.as_ptr(), actions: dropped, version };
+            let remains = Remains { core: core.clone(), actions: dropped, version };
             domain.collect(store, &mut batch);
             (abandoned, remains, site)
         });
@@ -250,7 +255,7 @@ impl<S: Send + Sync + 'static> Drop for Token<S> {
     /// Whoever had it has not committed.
     fn drop(&mut self) {
         // A panic that unwinds, or has ended a task that is dropped now, is counted where it is caught.
-        if !std::thread::panicking() && !crate::task::spawn::is_after_a_panic() {
+        if !std::thread::panicking() && !crate::task::polled::is_after_a_panic() {
             self.domain.core.count_panic();
         }
         self.place().ends();
@@ -292,7 +297,7 @@ impl<S: Send + Sync + 'static, K: Part<S>> Act<S, K> {
 }
 
 impl<S: Send + Sync + 'static, K: Part<S>> Step for Act<S, K> {
-    fn run(self, _: *mut (), cx: &mut Cx) {
+    fn run(self, _: Word, cx: &mut Cx) {
         let Act { mut token, what, site, part } = self;
         match what {
             What::Stay => part.run(token, cx),
@@ -314,7 +319,7 @@ impl<S: Send + Sync + 'static, K: Part<S>> Step for Act<S, K> {
         }
     }
 
-    fn discard(self, _: *mut ()) {
+    fn discard(self, _: Word) {
         self.token.domain.core.count_dropped(1);
         self.token.domain.core.count_in_vain(1);
         Last::drop_before(self.part, Some(self.token));
@@ -355,9 +360,10 @@ impl<S: Send + Sync + 'static> Token<S> {
             domain.collect(store, &mut batch);
             (freed, version)
         });
-        self.version = version.as_ptr();
-        domain.settle(core_of(cx), &mut batch, None, None);
-        drop_freed(core_of(cx), freed);
+        self.version = Word::pointer(version);
+        let core = &cx.local().core;
+        domain.settle(core, &mut batch, None, None);
+        drop_freed(core, freed);
     }
 
     /// The event goes on with `part` when the order says so, which may be at once.
@@ -369,7 +375,6 @@ impl<S: Send + Sync + 'static> Token<S> {
         ask: impl FnOnce(&mut DomainStore<S>, Ticket, Freed<S>, Waiting) -> Freed<S>,
     ) {
         let (domain, ticket, actions, copy) = self.dismantle();
-        let core = core_of(cx);
         let ticket_number = ticket.number() | LATER;
         let with = Continue { domain, ticket: ticket_number, part }.into_event(cx, site);
         let mut batch = Batch::new();
@@ -379,10 +384,13 @@ impl<S: Send + Sync + 'static> Token<S> {
             domain.collect(store, &mut batch);
             freed
         });
-        let next = domain.settle(core, &mut batch, Some(ticket), Some(cx));
-        drop_freed(core, freed);
+        let next = cx.split(|local, cx| {
+            let next = domain.settle(&local.core, &mut batch, Some(ticket), Some(cx));
+            drop_freed(&local.core, freed);
+            next.map(|next| Done::of(&local.core, next.0))
+        });
         if let Some(next) = next {
-            Done::of(core, next.0).carry_out(cx);
+            next.carry_out(cx);
         }
     }
 }
@@ -430,11 +438,11 @@ impl<S: Send + Sync + 'static> End<S> {
 }
 
 impl<S: Send + Sync + 'static> Step for End<S> {
-    fn run(self, _: *mut (), cx: &mut Cx) {
+    fn run(self, _: Word, cx: &mut Cx) {
         self.0.commit(None, cx);
     }
 
-    fn discard(self, _: *mut ()) {
+    fn discard(self, _: Word) {
         self.0.domain.core.count_dropped(1);
         self.0.domain.core.count_in_vain(1);
         self.0.release();

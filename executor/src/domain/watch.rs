@@ -18,8 +18,8 @@ use super::register::Stalled;
 use crate::clock::saturating_nanos;
 use crate::report::TicketStall;
 use crate::sync::{Ordering, lock};
-use crate::worker::local::Local;
-use crate::worker::shared::add;
+use crate::turn::local::Local;
+use crate::worker::counters::add;
 
 /// Looks in the time after which a ticket counts as stalled.
 const LOOKS: u64 = 4;
@@ -60,10 +60,10 @@ impl Local {
     /// when the next look is due: for how many nanoseconds may it sleep? None: as long as it likes,
     /// as somebody else watches.
     pub(crate) fn sleep_until_look(&self, nanos: u64) -> Option<u64> {
-        let (watcher, me) = (&self.core.domains.watcher, self.index + 1);
+        let (watcher, me) = (&self.core.domains.watcher, self.index() + 1);
         let taken = watcher.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed);
         match taken {
-            Err(other) if other != me && self.steals() => None,
+            Err(other) if other != me && self.scheduler.steals() => None,
             Err(other) if other != me => Some(nanos.saturating_mul(RARELY)),
             _ => Some(nanos),
         }
@@ -72,7 +72,7 @@ impl Local {
     /// It does not sleep any more.
     pub(crate) fn end_watch(&self) {
         let watcher = &self.core.domains.watcher;
-        if watcher.load(Ordering::Relaxed) == self.index + 1 {
+        if watcher.load(Ordering::Relaxed) == self.index() + 1 {
             watcher.store(0, Ordering::Relaxed);
         }
     }
@@ -111,7 +111,7 @@ impl Local {
 
     fn report_ticket(&self, stalled: &Stalled) {
         let Stalled { found, waiting, label } = stalled;
-        add(&self.shared().counters.ticket_stalls, 1);
+        add(&self.scheduler.shared().counters.ticket_stalls, 1);
         let report = TicketStall {
             ticket: found.oldest.ticket,
             doing: found.oldest.doing,

@@ -9,18 +9,19 @@
 //! Left out on purpose: reference counts. What an event points to is kept alive by the order of the
 //! queue: whatever frees it is itself an event of the same color, posted later.
 
+pub(crate) mod chain;
 pub(crate) mod large;
+mod make;
 mod payload;
+mod word;
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::panic::Location;
 use std::ptr::NonNull;
 
-use dapple_colors::Access;
-
 pub(crate) use self::payload::Step;
-use self::payload::{Closure, INLINE_WORDS, Ops, Payload, Stepping};
+pub(crate) use self::word::Word;
 use crate::color::queue::Link;
 use crate::cx::Cx;
 use crate::slab::{Slab, Slot};
@@ -79,19 +80,16 @@ impl Header {
     pub(crate) fn of(link: NonNull<Link>) -> NonNull<Header> {
         link.cast()
     }
+}
 
-    /// Where what stands in a queue was posted; `None`: it is a grave.
-    ///
-    /// # Safety
-    ///
-    /// The link is the caller's: it holds the color, and the link is its head.
-    pub(crate) unsafe fn site_of(link: NonNull<Link>) -> Option<&'static Location<'static>> {
-        // SAFETY: by contract.
-        unsafe {
-            let is_event = Header::of(link).as_ref().kind() != Kind::Grave;
-            is_event.then(|| Owned::of_link(link).site())
-        }
-    }
+/// Words of closure that an event holds without a box.
+const INLINE_WORDS: usize = 4;
+
+/// What can be done with what an event holds. Both consume it.
+struct Ops {
+    kind: Kind,
+    run: unsafe fn(NonNull<Event>, &mut Cx),
+    discard: unsafe fn(NonNull<Event>),
 }
 
 /// One callback. Aligned for the tags of run-queue entries.
@@ -146,80 +144,6 @@ pub(crate) struct Owned(NonNull<Event>);
 unsafe impl Send for Owned {}
 
 impl Owned {
-    /// An event that holds a closure.
-    #[inline]
-    pub(crate) fn closure<F: FnOnce(&mut Cx) + Send + 'static>(
-        memory: Memory,
-        f: F,
-        kind: Kind,
-        site: &'static Location<'static>,
-        posted: u64,
-    ) -> Owned {
-        // SAFETY: a closure asks for no word.
-        unsafe { Self::step(memory, Closure(f), kind, site, posted) }
-    }
-
-    /// An event of the runtime's own, which drops what it holds whether it is run or discarded.
-    pub(crate) fn housekeeping<T: Send + 'static>(
-        memory: Memory,
-        holds: T,
-        site: &'static Location<'static>,
-    ) -> Owned {
-        Self::closure(memory, move |_: &mut Cx| drop(holds), Kind::Housekeeping, site, 0)
-    }
-
-    /// An event that holds a step.
-    ///
-    /// # Safety
-    ///
-    /// If the step asks for its word, the event is put into no color's queue, and gets the word
-    /// that it expects.
-    #[inline]
-    pub(crate) unsafe fn step<T: Step>(
-        memory: Memory,
-        step: T,
-        kind: Kind,
-        site: &'static Location<'static>,
-        posted: u64,
-    ) -> Owned {
-        Self::write(memory, step, Stepping::<T>::as_kind(kind), site, posted)
-    }
-
-    /// The request of a set. It has nothing to drop.
-    pub(crate) fn request<T>(
-        memory: Memory,
-        set: NonNull<T>,
-        access: Access,
-        site: &'static Location<'static>,
-    ) -> Owned {
-        let ops = match access {
-            Access::Exclusive => &REQUEST,
-            Access::Shared => &SHARED_REQUEST,
-        };
-        Self::write(memory, set, ops, site, 0)
-    }
-
-    /// `ops` are those of a `T`, or do not touch it.
-    #[inline]
-    fn write<T>(
-        memory: Memory,
-        payload: T,
-        ops: &'static Ops,
-        site: &'static Location<'static>,
-        posted: u64,
-    ) -> Owned {
-        let event = memory.0.as_ptr();
-        // SAFETY: the memory is the caller's and large enough; raw writes, so that no reference to
-        // what is not initialised is made.
-        unsafe {
-            (&raw mut (*event).header).write(Header { link: Link::new(), ops: Cell::new(ops) });
-            (&raw mut (*event).site).write(site);
-            (&raw mut (*event).posted).write(posted);
-            Payload::<T>::write(payload, &raw mut (*event).payload);
-        }
-        Owned(memory.0)
-    }
-
     /// What stands for it in a color's queue, which owns it from now on.
     #[inline]
     pub(crate) fn into_link(self) -> NonNull<Link> {
@@ -305,14 +229,31 @@ impl Owned {
 
     /// The word of an event that is in no color's queue.
     #[inline]
-    pub(crate) fn word(&self) -> *mut () {
-        self.get().header.link.word()
+    pub(crate) fn word(&self) -> Word {
+        Word::of_raw(self.get().header.link.word())
     }
 
-    /// Sets it.
+    /// Sets the word of an event that is in no color's queue.
     #[inline]
-    pub(crate) fn set_word(&mut self, word: *mut ()) {
-        self.get().header.link.set_word(word);
+    pub(crate) fn set_word(&mut self, word: Word) {
+        debug_assert!(!self.has_claims(), "this one's word says what colors it has");
+        self.get().header.link.set_word(word.raw());
+    }
+
+    /// Says whether its word stands for colors that it has.
+    #[inline]
+    pub(crate) fn has_claims(&self) -> bool {
+        matches!(self.kind(), Kind::Shared | Kind::Set)
+    }
+
+    /// Sets the word of an event that [has claims](Self::has_claims).
+    ///
+    /// # Safety
+    ///
+    /// It is that of a reader that is given to the event, or of a set whose event this is.
+    #[inline]
+    pub(crate) unsafe fn set_claims(&mut self, word: Word) {
+        self.get().header.link.set_word(word.raw());
     }
 
     /// Runs the closure; it is consumed, whether it returns or panics.
@@ -329,50 +270,6 @@ impl Owned {
         let ops = self.get().header.ops.replace(&SPENT);
         // SAFETY: as in `run`.
         unsafe { (ops.discard)(self.0) }
-    }
-
-    /// The step that it holds.
-    ///
-    /// # Safety
-    ///
-    /// It holds a `T` that has not been consumed.
-    #[inline]
-    pub(crate) unsafe fn step_mut<T: Step>(&mut self) -> &mut T {
-        // SAFETY: by contract.
-        unsafe {
-            let payload = &raw mut (*self.0.as_ptr()).payload;
-            match Payload::<T>::INLINE {
-                true => &mut *payload.cast::<T>(),
-                false => &mut *payload.cast::<Box<T>>(),
-            }
-        }
-    }
-
-    /// Takes the step out; the event is spent then.
-    ///
-    /// # Safety
-    ///
-    /// As [`step_mut`](Self::step_mut).
-    pub(crate) unsafe fn take_step<T: Step>(&mut self) -> T {
-        self.get().header.ops.set(&SPENT);
-        // SAFETY: by contract.
-        unsafe {
-            match Payload::<T>::INLINE {
-                true => Payload::<T>::read_inline(self.0),
-                false => *Payload::<T>::read_boxed(self.0),
-            }
-        }
-    }
-
-    /// The set whose request this is; the request is spent then.
-    ///
-    /// # Safety
-    ///
-    /// It was made by [`request`](Self::request) with a `T`; once.
-    pub(crate) unsafe fn take_request<T>(&mut self) -> NonNull<T> {
-        self.get().header.ops.set(&SPENT);
-        // SAFETY: by contract.
-        unsafe { Payload::<NonNull<T>>::read_inline(self.0) }
     }
 
     /// Moves what it holds to other memory, and leaves a spent one behind.
@@ -425,8 +322,8 @@ impl Event {
     ///
     /// The event is alive and the caller's.
     #[inline]
-    pub(crate) unsafe fn word(event: NonNull<Event>) -> *mut () {
-        // SAFETY: by contract.
-        unsafe { (*event.as_ptr()).header.link.word() }
+    unsafe fn word(event: NonNull<Event>) -> Word {
+        // SAFETY: the caller has the event, which is there.
+        Word::of_raw(unsafe { (*event.as_ptr()).header.link.word() })
     }
 }

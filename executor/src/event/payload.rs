@@ -4,18 +4,9 @@
 use std::mem::{MaybeUninit, align_of, size_of};
 use std::ptr::NonNull;
 
-use super::{Event, Kind};
+use super::word::Word;
+use super::{Event, INLINE_WORDS, Kind, Ops};
 use crate::cx::Cx;
-
-/// Words of closure that an event holds without a box.
-pub(super) const INLINE_WORDS: usize = 4;
-
-/// What can be done with a closure. Both consume it.
-pub(crate) struct Ops {
-    pub(crate) kind: Kind,
-    pub(super) run: unsafe fn(NonNull<Event>, &mut Cx),
-    pub(super) discard: unsafe fn(NonNull<Event>),
-}
 
 /// What an event holds, in itself or in a box.
 pub(super) struct Payload<T>(T);
@@ -55,23 +46,23 @@ impl<T> Payload<T> {
 }
 
 /// What an event holds: a closure or, without a color, something that gets a word. The word stands in the link, which such
-/// an event does not need, and whoever queues it may [set](Event::set_word) it; null if nobody did.
+/// an event does not need, and whoever queues it may [set](super::Owned::set_word) it; [none](Word::NONE) if nobody did.
 pub(crate) trait Step: Send + 'static {
-    fn run(self, word: *mut (), cx: &mut Cx);
+    fn run(self, word: Word, cx: &mut Cx);
     /// It is dropped unrun.
-    fn discard(self, word: *mut ());
+    fn discard(self, word: Word);
 }
 
 pub(super) struct Closure<F>(pub(super) F);
 
 impl<F: FnOnce(&mut Cx) + Send + 'static> Step for Closure<F> {
     #[inline]
-    fn run(self, _: *mut (), cx: &mut Cx) {
+    fn run(self, _: Word, cx: &mut Cx) {
         (self.0)(cx)
     }
 
     #[inline]
-    fn discard(self, _: *mut ()) {}
+    fn discard(self, _: Word) {}
 }
 
 pub(super) struct Stepping<T>(T);

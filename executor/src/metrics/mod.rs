@@ -13,11 +13,8 @@ mod text;
 
 use hdrhistogram::Histogram;
 
-pub(crate) use sampling::{Sample, Sampler};
+pub(crate) use sampling::{Sample, Sampler, Samples};
 pub use snapshot::{Distribution, Metrics};
-
-use crate::sync::lock;
-use crate::worker::local::Local;
 
 /// How much is measured; see [`Builder::histograms`](crate::Builder::histograms).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -73,7 +70,7 @@ impl Measure {
         }
     }
 
-    /// Is it kept by the color's label, too?
+    /// Says whether it is kept by the color's label, too.
     fn is_by_label(self) -> bool {
         matches!(self, Measure::QueueDelay | Measure::RunTime)
     }
@@ -113,45 +110,6 @@ impl Histograms {
         match label {
             0 => self.all[measure as usize].as_deref(),
             l => self.by_label.get(l as usize)?.get(measure as usize)?.as_deref(),
-        }
-    }
-}
-
-/// Samples that gather before the histograms are locked.
-const BATCH: usize = 128;
-
-impl Local {
-    /// Keeps a sample, unless nothing is measured.
-    pub(crate) fn sample(&self, sample: Sample) {
-        if self.core.settings.histograms == Histogramming::Off {
-            return;
-        }
-        let full = {
-            let mut samples = self.samples.borrow_mut();
-            samples.push(sample);
-            samples.len() >= 2 * BATCH
-        };
-        if full {
-            self.flush_samples();
-        }
-    }
-
-    /// Moves the samples to the histograms, if it is worth a lock.
-    pub(crate) fn flush_samples_if_many(&self) {
-        if self.samples.borrow().len() >= BATCH {
-            self.flush_samples();
-        }
-    }
-
-    /// Moves the samples to the histograms.
-    pub(crate) fn flush_samples(&self) {
-        let mut samples = self.samples.borrow_mut();
-        if samples.is_empty() {
-            return;
-        }
-        let mut histograms = lock(&self.shared().histograms);
-        for sample in samples.drain(..) {
-            histograms.record(sample);
         }
     }
 }

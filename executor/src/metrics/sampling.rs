@@ -1,8 +1,9 @@
 //! Which events are stamped, and what a stamp brings.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
-use super::{Histogramming, Measure};
+use super::{Histogramming, Histograms, Measure};
+use crate::sync::{Mutex, lock};
 
 /// Mean distance of sampled events.
 const MEAN: u32 = 64;
@@ -35,7 +36,7 @@ impl Sampler {
         Sampler { left: Cell::new(0), random, mode }
     }
 
-    /// Is this event one of them?
+    /// Says whether this event is one of them.
     #[inline]
     pub(crate) fn hit(&self) -> bool {
         let left = self.left.get();
@@ -67,7 +68,7 @@ impl Sampler {
         }
     }
 
-    /// The same for a thread that is no worker.
+    /// [`hit`](Self::hit), for a thread that is no worker.
     pub(crate) fn outside_hit(mode: Histogramming) -> bool {
         thread_local! {
             static OUTSIDE: Sampler = const {
@@ -83,6 +84,47 @@ impl Sampler {
             Histogramming::Exact => true,
             // In a destructor of a thread-local it may be gone.
             Histogramming::Sampled => OUTSIDE.try_with(Sampler::hit).unwrap_or(false),
+        }
+    }
+}
+
+/// Samples that gather before the histograms are locked.
+const BATCH: usize = 128;
+
+/// What a worker has measured, and not put into its histograms.
+pub(crate) struct Samples {
+    sampler: Sampler,
+    gathered: RefCell<Vec<Sample>>,
+}
+
+impl Samples {
+    pub(crate) fn new(mode: Histogramming, seed: u64) -> Self {
+        Samples { sampler: Sampler::new(mode, seed), gathered: RefCell::default() }
+    }
+
+    /// Says whether the event that is posted now is one of those that are measured.
+    #[inline]
+    pub(crate) fn hit(&self) -> bool {
+        self.sampler.hit()
+    }
+
+    /// Keeps a sample, unless nothing is measured.
+    pub(crate) fn keep(&self, sample: Sample, histograms: &Mutex<Histograms>) {
+        if self.sampler.mode == Histogramming::Off {
+            return;
+        }
+        self.gathered.borrow_mut().push(sample);
+        if self.gathered.borrow().len() >= 2 * BATCH {
+            self.flush(true, histograms);
+        }
+    }
+
+    /// Moves the samples to the histograms; `all`, or only if there are enough to be worth a lock.
+    pub(crate) fn flush(&self, all: bool, histograms: &Mutex<Histograms>) {
+        let mut gathered = self.gathered.borrow_mut();
+        if gathered.len() >= if all { 1 } else { BATCH } {
+            let mut histograms = lock(histograms);
+            gathered.drain(..).for_each(|sample| histograms.record(sample));
         }
     }
 }

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use super::{Measure, new_histogram};
 use crate::runtime::core::Core;
 use crate::sync::{AtomicU64, Ordering, lock};
-use crate::worker::shared::Counters;
+use crate::worker::counters::Counters;
 
 /// The figures of a runtime since its start, as [`Runtime::metrics`](crate::Runtime::metrics) reads
 /// them.
@@ -71,35 +71,35 @@ counters! {
 impl Metrics {
     pub(crate) fn read(core: &Core) -> Metrics {
         let sum = |pick: fn(&Counters) -> &AtomicU64| -> u64 {
-            core.workers.iter().map(|w| pick(&w.counters).load(Ordering::Relaxed)).sum()
+            core.fleet.workers.iter().map(|w| pick(&w.counters).load(Ordering::Relaxed)).sum()
         };
         let outside = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = [
             // Each is counted before, or soon after, it is known to have been in vain.
-            sum(|c| &c.events).saturating_sub(sum(|c| &c.in_vain) + outside(&core.in_vain_outside)),
+            sum(|c| &c.events).saturating_sub(sum(|c| &c.in_vain) + outside(&core.outside.in_vain)),
             sum(|c| &c.turns),
             sum(|c| &c.steals),
             sum(|c| &c.colors_stolen),
-            sum(|c| &c.wakeups) + outside(&core.sleep.wakeups_outside),
+            outside(&core.fleet.wakeups),
             sum(|c| &c.parks),
             sum(|c| &c.sentinel_looks),
-            sum(|c| &c.panics) + outside(&core.panics_outside),
-            sum(|c| &c.dropped) + outside(&core.dropped_outside),
+            sum(|c| &c.panics) + outside(&core.outside.panics),
+            sum(|c| &c.dropped) + outside(&core.outside.dropped),
             sum(|c| &c.polls),
             sum(|c| &c.polls_for_others),
             sum(|c| &c.stalls),
-            core.workers.len() as u64,
+            core.fleet.workers.len() as u64,
             sum(|c| &c.steals_undone),
             sum(|c| &c.sentinel_nanos),
-            u64::from(core.move_nanos),
-            sum(|c| &c.over_limit) + outside(&core.over_limit_outside),
+            u64::from(core.fleet.machine.move_nanos),
+            sum(|c| &c.over_limit) + outside(&core.outside.over_limit),
             sum(|c| &c.ticket_stalls),
         ];
         Metrics {
             counters,
             distributions: distributions(core),
             taken: SystemTime::now(),
-            uptime: Duration::from_nanos(core.clock.now()),
+            uptime: Duration::from_nanos(core.clock().now()),
         }
     }
 
@@ -135,8 +135,8 @@ fn distributions(core: &Core) -> Vec<Distribution> {
     for (number, label) in keys {
         for measure in Measure::ALL {
             let mut merged: Option<Histogram<u64>> = None;
-            for worker in core.workers.iter() {
-                let histograms = lock(&worker.histograms);
+            for seat in &core.seats {
+                let histograms = lock(&seat.histograms);
                 if let Some(one) = histograms.get(measure, number as u32) {
                     let merged = merged.get_or_insert_with(new_histogram);
                     merged.add(one).expect("all histograms have the same bounds");

@@ -14,7 +14,7 @@ use loom::thread;
 use super::model;
 use crate::color::queue::{Link, Queue};
 use crate::color::readers::Readers;
-use crate::color::two_phase::{Site, take_places};
+use crate::color::two_phase::{QueuePlace, take_places};
 use crate::lock::Flag;
 
 /// What stands in a queue. Loom reports who looks at it, and has not seen it being made, or spent.
@@ -76,18 +76,13 @@ unsafe impl Send for World {}
 
 struct Place<'a>(&'a Color, NonNull<Link>, bool);
 
-impl Site for Place<'_> {
-    fn queue(&self) -> &Queue {
-        &self.0.queue
-    }
+impl QueuePlace for Place<'_> {
     fn lock(&self) -> &Flag {
         &self.0.lock
     }
-    fn link(&self) -> NonNull<Link> {
-        self.1
-    }
-    fn became_runnable(&mut self) {
-        self.2 = true;
+    fn take(&mut self) {
+        // SAFETY: the link is fresh, and pushed once.
+        self.2 = unsafe { self.0.queue.push(self.1) } == Posted::BecameRunnable;
     }
 }
 
@@ -169,8 +164,7 @@ impl World {
         let set: &'static Set = Box::leak(Box::new(Set { missing: AtomicUsize::new(2) }));
         let place = |c| Place(&self.colors[c], entry(Is::Request(set)), false);
         let mut places = [place(0), place(1)];
-        // SAFETY: the links are fresh, and in order.
-        unsafe { take_places(&mut places) };
+        take_places(&mut places);
         let runnable = [places[0].2, places[1].2];
         for (color, runnable) in runnable.into_iter().enumerate() {
             if runnable {

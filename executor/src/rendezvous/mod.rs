@@ -16,6 +16,9 @@ use std::panic::Location;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use dapple_colors::Access;
+
+use crate::post::Posting;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
 use crate::{Color, Colored, Cx, Timer};
 
@@ -254,7 +257,8 @@ impl<I: Send + 'static, T: Send + 'static> Rendezvous<I, T> {
         site: &'static Location<'static>,
     ) {
         let this = self.clone();
-        self.meeting.color().post_always(
+        self.meeting.color().post_as(
+            Access::Exclusive,
             move |cx| {
                 this.meeting.with(change);
                 // No callback runs while the meeting is reached, so they may use the rendezvous, and their panics are their own.
@@ -266,7 +270,7 @@ impl<I: Send + 'static, T: Send + 'static> Rendezvous<I, T> {
                     });
                 }
             },
-            site,
+            Posting::promised(site),
         );
     }
 }

@@ -2,7 +2,10 @@
 
 use std::panic::Location;
 
+use dapple_colors::Access;
+
 use super::{Rendezvous, Trigger, Unfired, Waiter};
+use crate::post::Posting;
 use crate::{Color, Cx};
 
 impl<T: Send + 'static> Rendezvous<usize, T> {
@@ -55,7 +58,8 @@ impl<T: Send + 'static> Rendezvous<usize, T> {
         let inputs = inputs.into_iter().enumerate();
         let (place, site) = (Rendezvous::new(color), Location::caller());
         let pipeline = Pipeline { window, under_way: 0, inputs, start, each, done, site };
-        color.post_always(move |cx| pipeline.go_on(&place, cx), site);
+        let posting = Posting::promised(site);
+        color.post_as(Access::Exclusive, move |cx| pipeline.go_on(&place, cx), posting);
     }
 }
 

@@ -4,21 +4,22 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_deque::Worker as Deque;
 use dapple_colors::TurnBudget;
 
 use super::Runtime;
 use super::core::Core;
 use super::settings::Settings;
 use crate::blocking::pool::BlockingPool;
+use crate::clock::Clock;
 use crate::metrics::Histogramming;
 use crate::park::{Driver, Park, ThreadPark};
 use crate::report::{PanicReport, StallReport, TicketStall};
-use crate::sync::{Mutex, Ordering};
+use crate::sync::{Mutex, Ordering, thread};
+use crate::turn::seat::Seat;
 use crate::worker::cores::{self, CoreId, Pin};
+use crate::worker::fleet::Fleet;
+use crate::worker::machine::Machine;
 use crate::worker::rules::StealPolicy;
-use crate::worker::shared::WorkerShared;
-use crate::worker::{neighbours, price};
 
 /// Bytes of a stack without a setting, and at most.
 const DEFAULT_STACK: usize = 8 << 20;
@@ -42,6 +43,7 @@ pub struct Builder {
     thread_name: String,
     stack_size: usize,
     offload_threads: Option<usize>,
+    driver: Option<Arc<dyn Driver>>,
     settings: Settings,
 }
 
@@ -54,6 +56,7 @@ impl Default for Builder {
             thread_name: "dapple".to_owned(),
             stack_size: DEFAULT_STACK,
             offload_threads: None,
+            driver: None,
             settings: Settings { stuck_after: Duration::from_secs(1), ..Settings::default() },
         }
     }
@@ -223,7 +226,7 @@ impl Builder {
     /// What the workers sleep on; by default nothing but their queues. `dapple_io::runtime()` sets
     /// its reactor here. It lives as long as the runtime's last handle, so it must not hold one itself.
     pub fn driver(mut self, driver: Arc<dyn Driver>) -> Self {
-        self.settings.driver = Some(driver);
+        self.driver = Some(driver);
         self
     }
 
@@ -242,6 +245,7 @@ impl Builder {
             thread_name,
             stack_size,
             offload_threads,
+            driver,
             mut settings,
         } = self;
         let are_named = cores.is_some();
@@ -273,39 +277,30 @@ impl Builder {
         };
         let mut pins: Vec<Option<CoreId>> = taken.iter().map(|pin| Some(pin.core())).collect();
         pins.resize(workers, None);
-
-        let mut deques = Vec::new();
-        let mut shared = Vec::new();
-        // Who steals nothing asks for nobody's neighbours.
-        let places = if settings.rules.steals() { pins.clone() } else { vec![None; workers] };
-        for (worker, neighbours) in neighbours::of_all(&places).into_iter().enumerate() {
-            let park: Box<dyn Park> = match &settings.driver {
+        let machine = Machine::measure(&settings.rules, &pins, &cores);
+        let mut seats = Vec::new();
+        let mut unparkers = Vec::new();
+        for worker in 0..workers {
+            let park: Box<dyn Park> = match &driver {
                 Some(driver) => driver.park(worker)?,
                 None => Box::new(ThreadPark::new()),
             };
-            let lanes = [(); 3].map(|()| Deque::new_fifo());
-            let stealers = std::array::from_fn(|class| lanes[class].stealer());
-            shared.push(WorkerShared::new(stealers, park, neighbours));
-            deques.push(lanes);
+            unparkers.push(park.unparker());
+            seats.push(Seat::new(park));
         }
-        let move_nanos = match settings.rules.steals() && !settings.rules.is_eager() {
-            true if taken.len() > 1 => price::of_a_move(taken[0].core(), taken[1].core()),
-            true => price::among(&cores),
-            false => 0,
-        };
+        let (fleet, schedulers) = Fleet::new(settings.rules, Clock::new(), machine, unparkers);
         let blocking = BlockingPool::new(offload_threads, workers, &thread_name, stack_size);
-        let core = Core::create(settings, shared, move_nanos, blocking);
+        let core = Core::create(settings, driver, fleet, seats, blocking);
         let mut runtime = Runtime { core, threads: Vec::new() };
         let mut taken = taken.into_iter();
-        for (index, deque) in deques.into_iter().enumerate() {
-            let pin = taken.next();
-            let core = runtime.core.clone();
+        for scheduler in schedulers {
+            let (pin, core) = (taken.next(), runtime.core.clone());
             core.live_workers.fetch_add(1, Ordering::SeqCst);
             core.serving.fetch_add(1, Ordering::SeqCst);
-            let spawned = std::thread::Builder::new()
-                .name(format!("{thread_name}-{index}"))
+            let spawned = thread::Builder::new()
+                .name(format!("{thread_name}-{}", scheduler.index))
                 .stack_size(stack_size)
-                .spawn(move || crate::worker::run(core, index, deque, pin));
+                .spawn(move || crate::turn::worker::run(core, scheduler, pin));
             match spawned {
                 Ok(thread) => runtime.threads.push(Some(thread)),
                 Err(error) => {

@@ -9,7 +9,7 @@ use super::core::{CoreRef, Phase};
 use super::shutdown::{self, ShutdownReport};
 use crate::sync::thread;
 use crate::task::block_on::block_on;
-use crate::worker::local::Local;
+use crate::turn::local::Local;
 use crate::{Handle, Metrics};
 
 /// Workers, each a thread pinned to a core, that run callbacks by their colors.
@@ -60,7 +60,7 @@ impl Runtime {
 
     /// How many workers there are.
     pub fn workers(&self) -> usize {
-        self.core.workers.len()
+        self.core.fleet.workers.len()
     }
 
     /// The figures of the runtime.
@@ -82,7 +82,7 @@ impl Runtime {
         let own = crate::blocking::works_for(&self.core);
         assert!(!own, "wait_idle in offloaded work would wait for itself");
         let stopped = || self.core.phase() == Phase::Closed;
-        self.core.quiesce.wait(&self.core, None, stopped);
+        self.core.wait_for_rest(None, stopped);
     }
 
     /// Runs a future on the calling thread, which sleeps while the future waits. What was done
@@ -143,9 +143,9 @@ impl Drop for Runtime {
         }
         // A worker of its own would wait for itself; one of another runtime waits, as any thread
         // does.
-        match Local::current(&self.core) {
-            Some(_) => shutdown::start_stopping(&self.core),
-            None => drop(shutdown::shutdown(&self.core, &mut self.threads, Duration::ZERO)),
+        match Local::is_on(&self.core) {
+            true => shutdown::start_stopping(&self.core),
+            false => drop(shutdown::shutdown(&self.core, &mut self.threads, Duration::ZERO)),
         }
     }
 }

@@ -32,10 +32,10 @@
 #[cfg(not(loom))]
 use std::time::Instant;
 
+#[cfg(not(loom))]
+use crate::sync::lock;
 use crate::sync::{AtomicUsize, Condvar, Mutex, Ordering, fence};
 use crate::worker::sleep::SleepState;
-#[cfg(not(loom))]
-use crate::{runtime::core::Core, sync::lock, worker::local::Local};
 
 /// See the module.
 pub(crate) struct Quiesce {
@@ -84,7 +84,7 @@ impl Quiesce {
         self.worker_went_idle();
     }
 
-    /// Is the runtime at rest? `is_empty`: are all run queues?
+    /// Says whether the runtime is at rest. `is_empty`: whether all run queues are.
     pub(crate) fn is_at_rest(&self, sleep: &SleepState, is_empty: impl FnOnce() -> bool) -> bool {
         let Some(before) = sleep.all_idle() else {
             return false;
@@ -118,16 +118,16 @@ impl Quiesce {
     /// stopped.
     pub(crate) fn wait(
         &self,
-        core: &Core,
+        sleep: &SleepState,
+        is_empty: impl Fn() -> bool,
         until: Option<Instant>,
         stopped: impl Fn() -> bool,
     ) -> bool {
-        let is_empty = || core.workers.iter().all(|w| w.has_nothing());
         self.waiters.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         let mut guard = lock(&self.lock);
         let reached = loop {
-            if stopped() || self.is_at_rest(&core.sleep.state, is_empty) {
+            if stopped() || self.is_at_rest(sleep, &is_empty) {
                 break true;
             }
             guard = match until {
@@ -144,41 +144,5 @@ impl Quiesce {
         drop(guard);
         self.waiters.fetch_sub(1, Ordering::SeqCst);
         reached
-    }
-}
-
-/// The calling thread may hold what it has not queued, until this is dropped. A worker is not idle
-/// meanwhile, and need not be counted.
-#[cfg(not(loom))]
-pub(crate) struct Outside<'a>(Option<&'a Core>);
-
-#[cfg(not(loom))]
-impl<'a> Outside<'a> {
-    #[inline]
-    pub(crate) fn enter(core: &'a Core) -> Self {
-        match Local::current(core) {
-            Some(local) => {
-                local.before_post();
-                Outside(None)
-            }
-            None => Self::from_outside(core),
-        }
-    }
-
-    /// The same, of a thread that is no worker.
-    #[inline]
-    pub(crate) fn from_outside(core: &'a Core) -> Self {
-        core.quiesce.enter();
-        Outside(Some(core))
-    }
-}
-
-#[cfg(not(loom))]
-impl Drop for Outside<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(core) = self.0 {
-            core.quiesce.leave();
-        }
     }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use dapple_colors::TurnBudget;
 
 use crate::metrics::Histogramming;
-use crate::park::Driver;
 use crate::report::{PanicReport, StallReport, TicketStall};
 use crate::sync::{Mutex, lock};
 use crate::worker::rules::Rules;
@@ -27,7 +26,6 @@ pub(crate) struct Settings {
     pub(crate) on_panic: Mutex<Option<Arc<PanicHook>>>,
     pub(crate) on_stall: Mutex<Option<Arc<StallHook>>>,
     pub(crate) on_ticket_stall: Mutex<Option<Arc<TicketHook>>>,
-    pub(crate) driver: Option<Arc<dyn Driver>>,
 }
 
 impl Settings {

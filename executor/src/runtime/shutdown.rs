@@ -21,7 +21,7 @@
 //!
 //! A worker that leaves, and whoever closes, disposes of what is there when it begins, and of what
 //! that leads to; beside a worker that is still in an event, and may post for ever, for a limited
-//! time (see `worker::dispose`). The caller of a shutdown gives up on a worker that has been in one
+//! time (see `turn::discard`). The caller of a shutdown gives up on a worker that has been in one
 //! event, or in one drop, for longer than `stuck_after`; not on one that gets on.
 
 use std::sync::TryLockError;
@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use super::core::{Core, CoreRef, Phase};
 use crate::park::ThreadPark;
 use crate::sync::{Ordering, lock, thread};
-use crate::worker::local::Local;
+use crate::turn::local::Local;
 
 /// How long a worker may take that is in no event, but has not left: until it is given the core, or
 /// while a foreign poller holds it.
@@ -57,6 +57,15 @@ pub struct ShutdownReport {
     pub drained: bool,
 }
 
+impl Core {
+    /// Waits until the runtime is at rest, or has been stopped, or the time is over; true if at rest
+    /// or stopped.
+    pub(super) fn wait_for_rest(&self, until: Option<Instant>, stopped: impl Fn() -> bool) -> bool {
+        let fleet = &self.fleet;
+        self.quiesce.wait(&fleet.sleep, || fleet.has_nothing(), until, stopped)
+    }
+}
+
 /// Goes through all phases. `threads`: the workers', taken as they end.
 pub(super) fn shutdown(
     core: &CoreRef,
@@ -69,7 +78,7 @@ pub(super) fn shutdown(
     let deadline = Instant::now().checked_add(limit);
     let stopped = || core.phase() >= Phase::Stopping;
     // A token that is kept somewhere holds up events that are in no queue.
-    let drained = core.quiesce.wait(core, deadline, stopped) && !core.domains.is_open();
+    let drained = core.wait_for_rest(deadline, stopped) && !core.domains.is_open();
     start_stopping(core);
     let mut watches: Vec<_> = (0..threads.len()).map(|index| Leaving::of(core, index)).collect();
     let mut stuck_workers = Vec::new();
@@ -106,7 +115,7 @@ struct Leaving {
 
 impl Leaving {
     fn of(core: &Core, worker: usize) -> Self {
-        let progress = core.workers[worker].published.progress.load(Ordering::Relaxed);
+        let progress = core.fleet.workers[worker].published.progress.load(Ordering::Relaxed);
         Leaving { worker, progress, since: Instant::now() }
     }
 
@@ -117,9 +126,8 @@ impl Leaving {
             *self = now;
             return false;
         }
-        // Null: it runs no event, nor a drop.
-        let published = &core.workers[self.worker].published;
-        let is_busy = !published.site.load(Ordering::Relaxed).is_null();
+        // None: it runs no event, nor a drop.
+        let is_busy = core.seats[self.worker].event.site().is_some();
         let patience = core.settings.stuck_after;
         let patience = if is_busy { patience } else { patience.max(IDLE_PATIENCE) };
         now.since.duration_since(self.since) >= patience
@@ -127,20 +135,19 @@ impl Leaving {
 }
 
 fn dropped(core: &Core) -> u64 {
-    let workers = core.workers.iter().map(|w| w.counters.dropped.load(Ordering::Relaxed));
-    workers.sum::<u64>() + core.dropped_outside.load(Ordering::Relaxed)
+    let workers = core.fleet.workers.iter().map(|w| w.counters.dropped.load(Ordering::Relaxed));
+    workers.sum::<u64>() + core.outside.dropped.load(Ordering::Relaxed)
 }
 
 /// Tells all workers to leave, and waits for none.
-pub(super) fn start_stopping(core: &Core) {
+pub(crate) fn start_stopping(core: &Core) {
     core.advance(Phase::Draining);
     crate::timer::drop_all(core);
     if core.advance(Phase::Stopping) {
         core.tasks.abort_all();
-        // They are dropped unrun, which tells them.
-        core.domains.take_waiters().into_iter().for_each(|event| core.queue_event(event));
+        core.domains.end_waits();
         core.blocking.close();
-        core.sleep.notify_all(core);
+        core.fleet.unpark_all();
         core.quiesce.wake();
     }
 }
@@ -150,11 +157,11 @@ pub(crate) fn worker_stops(local: &Local) {
     local.core.serving.fetch_sub(1, Ordering::SeqCst);
     // It is in no event any more, and closing its poller is not one.
     local.gets_on();
-    local.guard(None, || lock(&local.shared().park).close());
+    local.guard(None, || lock(&local.seat.park).close());
     local.gets_on();
-    local.dispose_all();
+    local.discard_all();
     local.gets_on();
-    local.flush_samples();
+    local.flush_samples(true);
 }
 
 /// A worker's thread is about to end.
@@ -168,19 +175,19 @@ pub(crate) fn worker_leaves(core: &Core) {
 fn close(core: &Core) {
     core.advance(Phase::Closed);
     let undertaker = Local::undertaker(CoreRef::of(core));
-    let entered = undertaker.enter();
-    for worker in core.workers.iter() {
-        // A worker that is stuck in an event does not hold its poller.
-        let mut park = match worker.park.try_lock() {
-            Ok(park) => park,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => continue,
-        };
-        undertaker.guard(None, || park.close());
-        *park = Box::new(ThreadPark::new());
-    }
-    undertaker.dispose_all();
-    drop(entered);
+    undertaker.enter(|| {
+        for seat in &core.seats {
+            // A worker that is stuck in an event does not hold its poller.
+            let mut park = match seat.park.try_lock() {
+                Ok(park) => park,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => continue,
+            };
+            undertaker.guard(None, || park.close());
+            *park = Box::new(ThreadPark::new());
+        }
+        undertaker.discard_all();
+    });
     drop(undertaker);
     undertake(core);
     core.quiesce.wake();
@@ -195,8 +202,6 @@ pub(crate) fn undertake(core: &Core) {
     let patience = if Local::is_undertaker_of(&core) { 0 } else { PATIENCE };
     core.undertaking.undertake(patience, || {
         let undertaker = Local::undertaker(core.clone());
-        let entered = undertaker.enter();
-        undertaker.dispose_all();
-        drop(entered);
+        undertaker.enter(|| undertaker.discard_all());
     });
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use crate::sync::{Condvar, Mutex, lock};
-use crate::worker::local::Local;
+use crate::turn::local::Local;
 
 /// Says that the future is to be polled again.
 #[derive(Default)]

@@ -2,10 +2,13 @@
 
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 
+use dapple_colors::Access;
+
 use super::error::JoinError;
 use super::join::JoinHandle;
 use super::packet::{Promise, promise};
 use crate::event::large::is_large;
+use crate::post::Posting;
 use crate::runtime::core::{Core, CoreRef};
 use crate::{Color, Colored, Cx};
 
@@ -18,7 +21,7 @@ pub(crate) fn outcome_of<R>(
 ) -> Result<R, JoinError> {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| {
         core.count_panic();
-        crate::panic::report(core, payload, Some(site), label);
+        core.report_panic(payload, Some(site), label);
         Err(JoinError::panicked())
     })
 }
@@ -63,7 +66,7 @@ impl Color {
             let core = CoreRef::of(&cx.local().core);
             answer(&core, site, label, promise, || Ok(f(cx)));
         };
-        self.post_from_anywhere(event, site);
+        self.post_as(Access::Exclusive, event, Posting::open(site));
         JoinHandle::new(packet)
     }
 }
@@ -102,11 +105,12 @@ impl<T: Send + 'static> Colored<T> {
                 unsafe { reach.run(cx, f) }.ok_or(JoinError::poisoned())
             });
         };
-        self.color().post_from_anywhere(event, site);
+        self.color().post_as(Access::Exclusive, event, Posting::open(site));
         JoinHandle::new(packet)
     }
 
-    /// The same with a shared event, which reads the value beside others.
+    /// Posts a shared event that gets the value by `&`, beside others, and hands out what it
+    /// returns.
     #[track_caller]
     pub fn call_shared<R, F>(&self, f: F) -> JoinHandle<R>
     where
@@ -126,7 +130,7 @@ impl<T: Send + 'static> Colored<T> {
                 unsafe { reach.run_shared(cx, f) }.ok_or(JoinError::poisoned())
             });
         };
-        self.color().post_shared_from_anywhere(event, site);
+        self.color().post_as(Access::Shared, event, Posting::open(site));
         JoinHandle::new(packet)
     }
 }

@@ -1,6 +1,7 @@
 //! Async tasks, and waiting for what runs elsewhere.
 //!
-//! * [`spawn`]: tasks on colors (C12); [`register`]: those that have not ended.
+//! * [`spawn`]: tasks on colors (C12); [`polled`]: the one that this
+//!   thread is at; [`register`]: those that have not ended.
 //! * [`join`]: the handle of what runs elsewhere; [`packet`]: how its outcome gets there; [`error`]: why it does not.
 //! * [`call`]: posts that answer.
 //! * [`time`]: sleeping, and limits of time; [`late`]: those that outlive their runtime.
@@ -17,6 +18,8 @@ pub(crate) mod join;
 #[cfg(not(loom))]
 mod late;
 pub(crate) mod packet;
+#[cfg(not(loom))]
+pub(crate) mod polled;
 #[cfg(not(loom))]
 pub(crate) mod register;
 #[cfg(not(loom))]

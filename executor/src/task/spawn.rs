@@ -7,21 +7,22 @@
 //!
 //! Nothing of the user panics through `async-task`: polls and drops are guarded, so that a panic ends the task only.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll, RawWakerVTable};
+use std::task::{Context, Poll};
+
+use dapple_colors::Access;
 
 use super::error::JoinError;
 use super::join::JoinHandle;
 use super::packet::{Promise, promise};
+use super::polled;
 use super::register::Key;
-use crate::color::outside_event;
-use crate::event::Owned;
 use crate::event::large::is_large;
+use crate::post::Posting;
 use crate::runtime::core::{Core, CoreRef, Phase};
-use crate::worker::local::Local;
+use crate::turn::local::Local;
 use crate::{Color, Cx};
 
 pin_project_lite::pin_project! {
@@ -50,26 +51,6 @@ pin_project_lite::pin_project! {
     }
 }
 
-thread_local! {
-    /// A future is dropped because it has panicked.
-    static AFTER_A_PANIC: Cell<bool> = const { Cell::new(false) };
-    /// The waker of the task that is polled on this thread: what it leads to, and how.
-    static POLLED: Cell<Option<(*const (), &'static RawWakerVTable)>> = const { Cell::new(None) };
-}
-
-/// See [`crate::park::wakes_a_task`].
-pub(crate) fn wakes_a_task(cx: &Context<'_>) -> bool {
-    let waker = cx.waker();
-    POLLED.get().is_some_and(|(data, vtable)| {
-        std::ptr::eq(waker.data(), data) && std::ptr::eq(waker.vtable(), vtable)
-    })
-}
-
-/// Does the calling thread drop what a task held that has panicked?
-pub(crate) fn is_after_a_panic() -> bool {
-    AFTER_A_PANIC.get()
-}
-
 pin_project_lite::pin_project! {
     /// A future that has an outcome whenever it ends.
     struct Plain<F> {
@@ -90,9 +71,7 @@ impl<F: Future<Output = Result<T, JoinError>>, T> Task<F, T> {
     /// The future has panicked: what it holds is dropped by that.
     fn end_by_a_panic(self: Pin<&mut Self>) {
         // What it held may have ended another one so.
-        let outer = AFTER_A_PANIC.replace(true);
-        self.end(Err(JoinError::panicked()));
-        AFTER_A_PANIC.set(outer);
+        polled::after_a_panic(|| self.end(Err(JoinError::panicked())));
     }
 
     /// Drops the future, and then tells the outcome, if there was none before.
@@ -114,15 +93,14 @@ impl<F: Future<Output = Result<T, JoinError>>, T> Future for Task<F, T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.as_mut().project();
         let Some(future) = this.future.as_pin_mut() else { return Poll::Ready(()) };
-        let outer = POLLED.replace(Some((cx.waker().data(), cx.waker().vtable())));
-        let polled = catch_unwind(AssertUnwindSafe(|| future.poll(cx)));
-        POLLED.set(outer);
+        let polled =
+            polled::while_polled(cx, |cx| catch_unwind(AssertUnwindSafe(|| future.poll(cx))));
         match polled {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(outcome)) => self.end(outcome),
             Err(payload) => {
                 this.core.count_panic();
-                crate::panic::report(this.core, payload, Some(this.site), *this.label);
+                this.core.report_panic(payload, Some(this.site), *this.label);
                 self.end_by_a_panic();
             }
         }
@@ -168,30 +146,18 @@ pub(crate) fn spawn_reserved<F, T>(
             runnable.run();
         };
         match &home {
-            Some(color) => color.post_always(poll, site),
-            None => at.queue_event(outside_or_here(&at, poll, site)),
+            Some(color) => color.post_as(Access::Exclusive, poll, Posting::promised(site)),
+            None => at.post_uncolored(poll, Posting::promised(site)),
         }
     };
     let (runnable, task) = async_task::spawn(task, schedule);
     core.tasks.enter(key, task, || core.phase() >= Phase::Stopping);
-    if core.accepts(Local::current(core)) {
+    if Local::with(core, |local| core.accepts(local)) {
         runnable.schedule();
     } else {
         core.count_dropped(1);
         // Drops the future here, as a refused post drops its closure.
         drop(runnable);
-    }
-}
-
-/// An event made on whatever thread this is.
-fn outside_or_here<F: FnOnce(&mut Cx) + Send + 'static>(
-    core: &Core,
-    f: F,
-    site: &'static Location<'static>,
-) -> Owned {
-    match Local::current(core) {
-        Some(local) => local.event(f, site),
-        None => outside_event(core, f, site),
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::late::Late;
 use super::packet::{Packet, promise};
-use crate::worker::local::Local;
+use crate::turn::local::Local;
 use crate::{Color, Handle, Timer};
 
 /// A future that ends at a time, never before; see [`Handle::sleep`].
@@ -59,9 +59,9 @@ impl Sleep {
     }
 
     fn arm(&mut self) {
-        let here = Local::current(self.handle.core()).and_then(|l| l.current.first_color());
-        // SAFETY: the color of the event that runs is alive.
-        let here = here.map(|cell| unsafe { Color::revive(cell) });
+        let here = Local::with(self.handle.core(), |local| {
+            local?.current.with_first(|color| color.map(Color::of))
+        });
         let color = here.unwrap_or_else(|| self.handle.new_color());
         let (promise, packet) = promise();
         let timer = self.handle.post_at(self.until, &color, move |_| promise.keep(Ok(())));
@@ -70,10 +70,12 @@ impl Sleep {
 
     /// The runtime shuts down, and has dropped its timers, or takes none.
     fn is_left_alone(&mut self, cx: &Context<'_>) {
-        self.armed = match Local::current(self.handle.core()) {
+        self.armed = match Local::is_on(self.handle.core()) {
             // It will drop its tasks, too.
-            Some(_) => Armed::Never,
-            None => Late::wake_at(self.until, cx.waker().clone()).map_or(Armed::Never, Armed::Late),
+            true => Armed::Never,
+            false => {
+                Late::wake_at(self.until, cx.waker().clone()).map_or(Armed::Never, Armed::Late)
+            }
         };
     }
 }

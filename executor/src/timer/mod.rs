@@ -11,79 +11,48 @@
 //! would have to run on that color: it is final, even if the event is already queued. The closure
 //! of a cancelled timer is dropped as an event of its color.
 
+pub(crate) mod timers;
 mod wheel;
 
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
-use self::wheel::{Key, Wheel};
+use self::timers::{Timers, Waiting};
+use self::wheel::Key;
 use crate::clock::saturating_nanos;
-use crate::color::outside_event;
 use crate::event::large::{Boxed, is_large};
-use crate::event::{Discarded, Owned};
+use crate::event::{Discarded, Kind, Owned};
 use crate::metrics::{Measure, Sample};
 use crate::runtime::core::{Core, CoreRef, Phase};
 use crate::sync::{Arc, AtomicU8, Mutex, Ordering, lock};
-use crate::worker::local::Local;
+use crate::turn::local::Local;
 use crate::{Color, Cx, Handle};
 
 const ARMED: u8 = 0;
 const CANCELLED: u8 = 1;
 const BEGUN: u8 = 2;
 
-/// An event that waits, with a handle of its color. It is not dropped by itself: it goes to its
-/// color.
-struct Waiting {
-    event: Owned,
-    color: Color,
-}
-
-/// The timers of one worker.
-#[derive(Default)]
-pub(crate) struct Timers {
-    wheel: Wheel<Waiting>,
-    /// Until when the worker sleeps at most; it is woken for what is due before.
-    asleep_until: Option<u64>,
-}
-
-impl Timers {
-    /// For a worker that is about to sleep: the first deadline.
-    pub(crate) fn plan_sleep(&mut self) -> Option<u64> {
-        let next = self.wheel.next_deadline();
-        self.asleep_until = Some(next.unwrap_or(u64::MAX));
-        next
+/// Posts, here, the timers of a worker that are due: of this one, or of one that is stuck (E5).
+pub(crate) fn fire(local: &Local, worker: usize, now: u64) {
+    let mut timers = lock(&local.core.seats[worker].timers);
+    if worker == local.index() {
+        timers.is_awake();
     }
-}
-
-/// Posts the timers of this worker that are due.
-pub(crate) fn fire(local: &Local, now: u64) {
-    let mut timers = lock(&local.shared().timers);
-    timers.asleep_until = None;
     post_due(&mut timers, local, now);
-}
-
-/// When a timer of a worker that is stuck is due, for who stands in for it.
-pub(crate) fn next_deadline_of(core: &Core, worker: usize) -> Option<u64> {
-    lock(&core.workers[worker].timers).wheel.next_deadline()
-}
-
-/// Posts, here, those of a worker that is stuck (E5).
-pub(crate) fn fire_for(local: &Local, worker: usize, now: u64) {
-    post_due(&mut lock(&local.core.workers[worker].timers), local, now);
 }
 
 /// The lock is held until the whole batch is posted, which keeps the order of one color's timers.
 fn post_due(timers: &mut Timers, local: &Local, now: u64) {
-    if timers.wheel.next_deadline().is_none_or(|next| next > now) {
+    if timers.next_deadline().is_none_or(|next| next > now) {
         return;
     }
     local.before_post();
-    for due in timers.wheel.advance(now) {
+    for due in timers.take_due(now) {
         let lateness = now.saturating_sub(due.deadline);
         local.sample(Sample::new(Measure::TimerLateness, 0, lateness));
         let Waiting { mut event, color } = due.value;
         event.restamp(|| now);
-        color.enqueue_from_anywhere(event);
+        local.enqueue(&color, event);
     }
 }
 
@@ -91,8 +60,8 @@ fn post_due(timers: &mut Timers, local: &Local, now: u64) {
 /// is armed any more: the phase has changed.
 pub(crate) fn drop_all(core: &Core) -> u64 {
     let mut dropped = 0;
-    for worker in core.workers.iter() {
-        let drained = lock(&worker.timers).wheel.drain();
+    for seat in &core.seats {
+        let drained = lock(&seat.timers).take_all();
         for due in drained {
             dropped += 1;
             due.value.give_back();
@@ -105,8 +74,9 @@ impl Waiting {
     /// Drops the closure, as an event of its color.
     fn give_back(self) {
         let Waiting { event, color } = self;
-        let (memory, site) = (Local::memory_for(color.core()), event.site());
-        color.enqueue_from_anywhere(Owned::housekeeping(memory, Discarded::of(event), site));
+        let (memory, site) = (color.core().memory_here(), event.site());
+        let event = Owned::housekeeping(memory, Discarded::of(event), site);
+        color.core().enqueue(&color, event);
     }
 }
 
@@ -142,7 +112,7 @@ impl TimerState {
     fn leave_wheel(&self, core: &Core) {
         let place = *lock(&self.place);
         if let Some((worker, key)) = place {
-            let waiting = lock(&core.workers[worker].timers).wheel.remove(key);
+            let waiting = lock(&core.seats[worker].timers).disarm(key);
             if let Some(waiting) = waiting {
                 waiting.give_back();
             }
@@ -161,29 +131,25 @@ fn arm<F: FnOnce(&mut Cx) + Send + 'static>(
 ) -> bool {
     // The handle may be the last one: it keeps the core no longer than the color.
     let core = CoreRef::of(color.core());
-    let local = Local::current(&core);
-    let worker = local.map_or_else(
-        || core.stand_in_of(color.home()).unwrap_or_else(|| color.home()),
-        |local| local.index,
-    );
-    let event = match local {
-        Some(local) => local.event(f, site),
-        None => outside_event(&core, f, site),
-    };
-    let waiting = Waiting { event, color };
-    let mut timers = lock(&core.workers[worker].timers);
+    let home = color.as_cell().home();
+    let (worker, event) = Local::with(&core, |local| {
+        let outside = || core.fleet.stand_in_of(home).unwrap_or(home);
+        let worker = local.map_or_else(outside, Local::index);
+        (worker, core.make_event(local, f, Kind::Closure, site))
+    });
+    let waiting = Waiting { event, color: color.into_ref() };
+    let mut timers = lock(&core.seats[worker].timers);
     // Under the lock: whoever drops the timers has changed the phase before it takes it.
     if core.phase() != Phase::Running {
         drop(timers);
         waiting.give_back();
         return false;
     }
-    let key = timers.wheel.insert(deadline, waiting);
+    let (key, wakes) = timers.arm(deadline, waiting);
     *lock(&state.place) = Some((worker, key));
-    let wake = timers.asleep_until.is_some_and(|until| deadline < until);
     drop(timers);
-    if wake {
-        core.sleep.notify(&core, worker);
+    if wakes {
+        core.fleet.notify(worker);
     }
     // A periodic timer may have been cancelled while it was in no wheel.
     if state.is_cancelled() {
@@ -215,7 +181,7 @@ impl<F: FnMut(&mut Cx) + Send + 'static> Periodic<F> {
         impl<F: FnMut(&mut Cx) + Send + 'static> Drop for Again<F> {
             fn drop(&mut self) {
                 if let Some(mut me) = self.0.take_if(|me| !me.state.is_cancelled()) {
-                    let now = me.color.core().clock.now();
+                    let now = me.color.core().clock().now();
                     let missed = now.saturating_sub(me.next) / me.period;
                     me.next = me.next.saturating_add((missed + 1).saturating_mul(me.period));
                     me.arm();
@@ -258,7 +224,7 @@ impl Handle {
         if is_large::<F>() {
             return self.post_after(delay, color, Box::new(f) as Boxed);
         }
-        let deadline = color.core().clock.now().saturating_add(saturating_nanos(delay));
+        let deadline = color.core().clock().now().saturating_add(saturating_nanos(delay));
         arm_once(color, deadline, Location::caller(), f)
     }
 
@@ -273,7 +239,7 @@ impl Handle {
         if is_large::<F>() {
             return self.post_at(at, color, Box::new(f) as Boxed);
         }
-        arm_once(color, color.core().clock.nanos_at(at), Location::caller(), f)
+        arm_once(color, color.core().clock().nanos_at(at), Location::caller(), f)
     }
 
     /// Posts `f` to `color` every `period`, for the first time after one, until it is cancelled.
@@ -305,7 +271,7 @@ impl Handle {
         assert!(!period.is_zero(), "the period of a timer is longer than zero");
         let (core, period) = (CoreRef::of(color.core()), saturating_nanos(period));
         let state = Arc::new(TimerState::default());
-        let next = core.clock.now().saturating_add(period);
+        let next = core.clock().now().saturating_add(period);
         let (color, site) = (color.clone(), Location::caller());
         let periodic = Periodic { f, period, next, state: Arc::clone(&state), color, site };
         Box::new(periodic).arm();
@@ -328,10 +294,7 @@ fn arm_once<F: FnOnce(&mut Cx) + Send + 'static>(
         }
     });
     if !armed {
-        match Local::current(&core) {
-            Some(local) => local.count_dropped(1),
-            None => drop(core.dropped_outside.fetch_add(1, Ordering::Relaxed)),
-        }
+        core.count_dropped(1);
     }
     Timer { state, core }
 }
@@ -354,7 +317,7 @@ impl Timer {
         true
     }
 
-    /// Has the callback not begun, and nobody cancelled it? A periodic timer is armed until it is
+    /// Says whether the callback has not begun, and nobody has cancelled it. A periodic timer is armed until it is
     /// cancelled.
     pub fn is_armed(&self) -> bool {
         self.state.word.load(Ordering::Acquire) == ARMED

@@ -1,38 +1,41 @@
-//! Classes of colors in the run queue (C7).
+//! Classes of work in the run queue (C7).
 //!
-//! A worker has a lane for each class: a deque, and an inbox for what others hand to it; the normal one has a private
-//! part besides. Which lane is served next is decided by [`Aging`](dapple_colors::priority::Aging). As long as no color has another class
-//! than the normal one, no worker looks into its other lanes between two events.
+//! A worker has a lane for each class: a deque, and an inbox for what others hand to it; the normal
+//! one has a private part besides. Which lane is served next is decided by
+//! [`Aging`](dapple_colors::priority::Aging). As long as nothing has another class than the normal
+//! one, no worker looks into its other lanes between two events.
 //!
-//! # Colors that are raised
+//! # Work that is raised
 //!
-//! A color that a set of a higher class waits for runs in that class (see `color::marks`), and so do readers of it that were let go, and sets
-//! that have it. (Sets that stand before the set, and wait for yet other colors, pass nothing on to those.) If it stands in a run queue
-//! already, it stands in the wrong lane, and nobody can take it out of the middle. So whoever raises a color counts it, and a worker that sees the
-//! count change sorts its lower lanes anew: every entry is taken out at the front and put in again, at the back of
-//! its lane or of a higher one, so that their order stays. As that takes as long as there are entries, it is done again only after as many
-//! entries have been run.
+//! A color that a set of a higher class waits for runs in that class (see `color::marks`), and so do
+//! readers of it that were let go, and sets that have it. (Sets that stand before the set, and wait
+//! for yet other colors, pass nothing on to those.) If it stands in a run queue already, it stands in
+//! the wrong lane, and nobody can take it out of the middle. So whoever raises a color counts it, and
+//! a worker that sees the count change sorts its lower lanes anew: every entry is taken out at the
+//! front and put in again, at the back of its lane or of a higher one, so that their order stays. As
+//! that takes as long as there are entries, it is done again only after as many entries have been
+//! run.
 
 use dapple_colors::Priority;
 
-use super::entry::{Entry, Job};
-use super::local::Local;
-use crate::sync::Ordering;
-use crate::worker::steal::Verdict;
+use super::figures::UNKNOWN;
+use super::scheduler::Scheduler;
+use super::steal::Verdict;
+use super::work::Work;
 
-/// What a worker knows of raised colors.
+/// What a worker knows of raised work.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Resorting {
-    /// How many there had been when it last sorted its lanes.
+    /// How much there had been when it last sorted its lanes.
     seen: usize,
     /// Entries that are run before it sorts them again.
     credit: usize,
 }
 
-impl Local {
+impl<W: Work> Scheduler<W> {
     /// The next entry of the own run queue, in the order of classes.
     #[cold]
-    pub(super) fn dequeue_by_class(&self) -> Option<Entry> {
+    pub(super) fn dequeue_by_class(&self) -> Option<W> {
         self.resort();
         loop {
             let waits = |class| match class {
@@ -60,23 +63,17 @@ impl Local {
         }
     }
 
-    /// Puts an entry where this worker will find it, not to be taken back by whoever handed it over.
-    pub(super) fn queue_here(&self, entry: Entry) {
-        let class = entry.class();
-        self.lane(class).push(entry);
-    }
-
-    /// Would this worker serve a lower class next, while a higher one waits behind the event that another worker is in? Then
-    /// it takes some of that.
+    /// If this worker would serve a lower class next, while a higher one waits behind the event that
+    /// another worker is in, it takes some of that.
     pub(super) fn take_high(&self) {
-        if !self.core.has_classes() || !self.shared().lane(Priority::High).is_empty() {
+        if !self.fleet.has_classes() || !self.shared().lane(Priority::High).is_empty() {
             return;
         }
         for &index in &self.shared().neighbours {
-            let victim = &self.core.workers[index];
+            let victim = &self.fleet.workers[index];
             let waits = !victim.lane(Priority::High).is_empty();
             if waits
-                && self.core.judge(index) == Verdict::Yes
+                && self.fleet.judge(index) == Verdict::Yes
                 && self.take_class_from(victim, Priority::High)
             {
                 return;
@@ -84,10 +81,10 @@ impl Local {
         }
     }
 
-    /// See the module.
+    /// Sorts the lower lanes anew, if work was raised; see the module.
     fn resort(&self) {
         let Resorting { seen, credit } = self.resorting.get();
-        let raised = self.core.raised.load(Ordering::Relaxed);
+        let raised = self.fleet.raised();
         if raised == seen || credit > 0 {
             return self.resorting.set(Resorting { seen, credit: credit.saturating_sub(1) });
         }
@@ -110,14 +107,12 @@ impl Local {
         self.resorting.set(Resorting { seen: raised, credit: sorted });
     }
 
-    fn queue_again(&self, entry: Entry) {
-        match entry.open() {
-            Job::Color(held) => self.queue(held.entry(), held.worth()),
-            Job::Guest(held) => self.queue(held.entry().into_guest(), u32::MAX),
-            Job::Event(event) => {
-                let class = self.class_of_free(&event);
-                self.queue(Entry::event(event, class), self.entry_nanos.get());
-            }
-        }
+    fn queue_again(&self, entry: W) {
+        let entry = entry.sorted();
+        let worth = match entry.worth() {
+            UNKNOWN => self.entry_nanos.get(),
+            worth => worth,
+        };
+        self.queue(entry, worth);
     }
 }

@@ -1,68 +1,60 @@
-//! A worker: one thread with its run queue, its timers and its poller.
+//! The scheduler: workers that run what is queued, take it from each other, and sleep.
 //!
-//! * [`entry`]: what stands in a run queue.
-//! * [`hold`]: what the holder of a color does without running anything.
-//! * [`current`]: what the event that runs has.
-//! * [`local`]: what only the worker's own thread touches; [`post`]: posting from there.
-//! * [`shared`]: what other threads touch; [`private`]: run-queue entries that they touch only in
-//!   need, with [`fences`].
-//! * [`run_queue`]: what is queued where; [`lanes`]: by class.
-//! * [`turn`]: running a color for a turn; [`run_event`]: one event; [`free`]: running what stands in no color's queue; [`dispose`]: dropping what nobody will run.
+//! It knows neither colors nor events, only [`work`]: one word that somebody else runs (see `turn`).
+//!
+//! * [`work`]: the seam to what is scheduled; [`poller`]: to what a worker sleeps on.
+//! * [`fleet`]: the workers of a runtime; [`shared`]: what other threads touch of one;
+//!   [`scheduler`]: what only its own thread touches.
+//! * [`worker_loop`]: the loop that puts everything together.
+//! * [`run_queue`]: what is queued where; [`lanes`]: by class; [`private`]: entries that others touch
+//!   only in need, with [`fences`].
 //! * [`steal`]: taking work from the others, if it pays; [`trial`]: finding out whether it does;
-//!   [`price`]: what a move costs on this machine; [`neighbours`]: whom to ask first.
+//!   [`machine`]: what is known of the hardware; [`price`]: what a move costs on it; [`neighbours`]:
+//!   whom to ask first.
 //! * [`watch`]: serving what waits behind a stuck worker.
 //! * [`sleep`]: the sleep protocol.
+//! * [`drain`]: the end.
+//! * [`rules`]: what it was told; [`figures`]: averages; [`counters`]: what is counted.
 //! * [`cores`](self::cores): pinning.
-//!
-//! * [`worker_loop`]: the loop that puts them together.
-//!
-//! The loop: run what is queued; now and then look at the
-//! time, the descriptors and the inbox; when there is nothing, steal; when that fails, sleep.
 
 #[cfg(not(loom))]
 pub(crate) mod cores;
 #[cfg(not(loom))]
-pub(crate) mod current;
+pub(crate) mod counters;
 #[cfg(not(loom))]
-mod dispose;
-#[cfg(not(loom))]
-pub(crate) mod entry;
+mod drain;
 pub(crate) mod fences;
 #[cfg(not(loom))]
-mod free;
+pub(crate) mod figures;
 #[cfg(not(loom))]
-mod hold;
+pub(crate) mod fleet;
 #[cfg(not(loom))]
-pub(crate) mod lanes;
+mod lanes;
 #[cfg(not(loom))]
-pub(crate) mod local;
+pub(crate) mod machine;
 #[cfg(not(loom))]
-pub(crate) mod neighbours;
+mod neighbours;
 #[cfg(not(loom))]
-mod post;
+pub(crate) mod poller;
 #[cfg(not(loom))]
-pub(crate) mod price;
+mod price;
 pub(crate) mod private;
 #[cfg(not(loom))]
 pub(crate) mod rules;
 #[cfg(not(loom))]
-mod run_event;
-#[cfg(not(loom))]
 mod run_queue;
 #[cfg(not(loom))]
-pub(crate) mod shared;
+pub(crate) mod scheduler;
+#[cfg(not(loom))]
+mod shared;
 pub(crate) mod sleep;
 #[cfg(not(loom))]
 pub(crate) mod steal;
 #[cfg(not(loom))]
 mod trial;
 #[cfg(not(loom))]
-mod turn;
+mod watch;
 #[cfg(not(loom))]
-pub(crate) mod watch;
-
+pub(crate) mod work;
 #[cfg(not(loom))]
-pub(crate) use worker_loop::run;
-
-#[cfg(not(loom))]
-mod worker_loop;
+pub(crate) mod worker_loop;

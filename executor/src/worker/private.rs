@@ -32,10 +32,12 @@
 //!
 //! The fences are in `fences`; for the model, `membarrier` there is an interruption of the owner.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::marker::PhantomData;
 
 use super::fences::Fences;
-use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, UnsafeCell};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, UnsafeCell};
 
 /// The queue, when it is empty, is not kept larger than this.
 const KEPT: usize = 1024;
@@ -57,123 +59,87 @@ pub(crate) struct Private<E> {
 // one taker after it has revoked the queue and seen the owner outside.
 unsafe impl<E: Send> Sync for Private<E> {}
 
-/// The owner's side: what only the worker whose queue it is may do.
-#[cfg(not(loom))]
-pub(crate) struct Owner<E>(std::ptr::NonNull<Private<E>>);
+/// The owner's side: one thread has it.
+pub(crate) struct Owner<E>(Arc<Private<E>>, PhantomData<Cell<()>>);
 
-#[cfg(not(loom))]
-impl<E> Owner<E> {
-    /// # Safety
-    ///
-    /// There is one owner of a queue, which does not outlive it.
-    pub(super) unsafe fn of(queue: &Private<E>) -> Self {
-        Owner(std::ptr::NonNull::from(queue))
-    }
-
-    #[inline]
-    fn queue(&self) -> &Private<E> {
-        // SAFETY: the owner does not outlive the queue.
-        unsafe { self.0.as_ref() }
-    }
-
-    /// Appends an entry; it comes back if the queue takes none now.
-    #[inline]
-    pub(super) fn push(&self, entry: E) -> Result<(), E> {
-        // SAFETY: this is the owner, which does not leave its thread.
-        unsafe { self.queue().push(entry) }
-    }
-
-    /// Takes the oldest entry; none if there is none, or somebody else is about to take them.
-    #[inline]
-    pub(super) fn pop(&self) -> Option<E> {
-        // SAFETY: there is one owner of a queue, and it does this.
-        unsafe { self.queue().pop() }
-    }
-
-    /// Gives back what memory an empty queue does not need.
-    pub(super) fn shrink(&self) {
-        // SAFETY: there is one owner of a queue, and it does this.
-        unsafe { self.queue().shrink() }
-    }
+/// A queue, as its owner has it, and as everybody else does.
+pub(crate) fn pair<E>() -> (Owner<E>, Arc<Private<E>>) {
+    pair_with(Fences::new())
 }
 
-impl<E> Private<E> {
-    pub(crate) fn new() -> Self {
-        Self::with(Fences::new())
-    }
+pub(crate) fn pair_with<E>(fences: Fences) -> (Owner<E>, Arc<Private<E>>) {
+    let queue = Arc::new(Private {
+        inside: AtomicBool::new(false),
+        revoked: AtomicBool::new(false),
+        len: AtomicUsize::new(0),
+        entries: UnsafeCell::new(VecDeque::new()),
+        takers: Mutex::new(()),
+        works: AtomicBool::new(fences.available()),
+        fences,
+    });
+    (Owner(Arc::clone(&queue), PhantomData), queue)
+}
 
-    pub(crate) fn with(fences: Fences) -> Self {
-        Private {
-            inside: AtomicBool::new(false),
-            revoked: AtomicBool::new(false),
-            len: AtomicUsize::new(0),
-            entries: UnsafeCell::new(VecDeque::new()),
-            takers: Mutex::new(()),
-            works: AtomicBool::new(fences.available()),
-            fences,
-        }
-    }
-
-    /// How many entries there are; exact for the owner while nobody takes.
-    #[inline]
-    pub(crate) fn len(&self) -> usize {
-        self.len.load(Ordering::Relaxed)
-    }
-
+impl<E> Owner<E> {
     /// Appends an entry; it comes back if the queue takes none now.
-    ///
-    /// # Safety
-    ///
-    /// The caller is the owner: one thread, for good.
     #[inline]
-    pub(crate) unsafe fn push(&self, entry: E) -> Result<(), E> {
-        if !self.works.load(Ordering::Relaxed) || !self.enter() {
+    pub(crate) fn push(&self, entry: E) -> Result<(), E> {
+        let queue = &*self.0;
+        if !queue.works.load(Ordering::Relaxed) || !queue.enter() {
             return Err(entry);
         }
-        self.entries.with_mut(|entries| {
-            // SAFETY: the owner is inside, and the queue is not revoked.
+        queue.entries.with_mut(|entries| {
+            // SAFETY: the one owner is inside, and the queue is not revoked.
             let entries = unsafe { &mut *entries };
             entries.push_back(entry);
-            self.len.store(entries.len(), Ordering::Relaxed);
+            queue.len.store(entries.len(), Ordering::Relaxed);
         });
-        self.leave();
+        queue.leave();
         Ok(())
     }
 
     /// Takes the oldest entry; none if there is none, or somebody else is about to take them.
-    ///
-    /// # Safety
-    ///
-    /// The caller is the owner.
     #[inline]
-    pub(crate) unsafe fn pop(&self) -> Option<E> {
-        if self.len() == 0 || !self.enter() {
+    pub(crate) fn pop(&self) -> Option<E> {
+        let queue = &*self.0;
+        if queue.len() == 0 || !queue.enter() {
             return None;
         }
-        let entry = self.entries.with_mut(|entries| {
-            // SAFETY: the owner is inside, and the queue is not revoked.
+        let entry = queue.entries.with_mut(|entries| {
+            // SAFETY: the one owner is inside, and the queue is not revoked.
             let entries = unsafe { &mut *entries };
             let entry = entries.pop_front();
-            self.len.store(entries.len(), Ordering::Relaxed);
+            queue.len.store(entries.len(), Ordering::Relaxed);
             entry
         });
-        self.leave();
+        queue.leave();
         entry
     }
 
     /// Gives back what memory an empty queue does not need.
-    ///
-    /// # Safety
-    ///
-    /// The caller is the owner.
-    pub(crate) unsafe fn shrink(&self) {
-        if self.len() == 0 && self.enter() {
-            self.entries.with_mut(|entries| {
-                // SAFETY: the owner is inside, and the queue is not revoked.
+    pub(crate) fn shrink(&self) {
+        let queue = &*self.0;
+        if queue.len() == 0 && queue.enter() {
+            queue.entries.with_mut(|entries| {
+                // SAFETY: the one owner is inside, and the queue is not revoked.
                 unsafe { &mut *entries }.shrink_to(KEPT);
             });
-            self.leave();
+            queue.leave();
         }
+    }
+
+    /// The owner does not run any more, in the model.
+    #[cfg(loom)]
+    pub(crate) fn stops(&self) {
+        self.0.fences.owner_stops();
+    }
+}
+
+impl<E> Private<E> {
+    /// How many entries there are; exact for the owner while nobody takes.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
     }
 
     /// Takes up to `n` of the oldest entries out of a queue that may be another thread's.
@@ -228,12 +194,6 @@ impl<E> Private<E> {
         // Release: partner is the acquire of `take`.
         self.inside.store(false, Ordering::Release);
         self.fences.may_interrupt();
-    }
-
-    /// The owner does not run any more, in the model.
-    #[cfg(loom)]
-    pub(crate) fn owner_stops(&self) {
-        self.fences.owner_stops();
     }
 }
 

@@ -6,34 +6,31 @@ use super::*;
 
 #[test]
 fn first_in_first_out_and_it_shrinks() {
-    let queue = Private::new();
+    let (owner, queue) = pair();
     assert!(queue.fences.available(), "Linux has had it since 4.14");
-    // SAFETY: this thread is the owner.
-    unsafe {
-        (0..100_000).for_each(|i| queue.push(i).unwrap());
-        assert_eq!(
-            (0..10).map(|_| queue.pop().unwrap()).collect::<Vec<_>>(),
-            [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
-        );
-        assert_eq!(queue.take(3), [10, 11, 12]);
-        assert_eq!(queue.len(), 99_987);
-        assert_eq!(queue.take(usize::MAX).len(), 99_987);
-        assert_eq!((queue.pop(), queue.take(1)), (None, vec![]));
-        queue.shrink();
-        queue.entries.with_mut(|entries| assert!((*entries).capacity() <= 2 * KEPT));
-        queue.push(7).unwrap();
-        assert_eq!(queue.pop(), Some(7));
-    }
+    (0..100_000).for_each(|i| owner.push(i).unwrap());
+    let first: Vec<_> = (0..10).map(|_| owner.pop().unwrap()).collect();
+    assert_eq!(first, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(queue.take(3), [10, 11, 12]);
+    assert_eq!(queue.len(), 99_987);
+    assert_eq!(queue.take(usize::MAX).len(), 99_987);
+    assert_eq!((owner.pop(), queue.take(1)), (None, vec![]));
+    owner.shrink();
+    // SAFETY: nobody else has the queue.
+    queue.entries.with_mut(|entries| assert!(unsafe { (*entries).capacity() } <= 2 * KEPT));
+    owner.push(7).unwrap();
+    assert_eq!(owner.pop(), Some(7));
 }
 
 #[test]
 fn an_owner_and_two_takers_get_each_entry_once_and_in_order() {
     const N: u32 = 400_000;
-    let (queue, over) = (Private::new(), AtomicBool::new(false));
+    let ((owner, queue), over) = (pair(), AtomicBool::new(false));
     let (mut own, taken) = thread::scope(|s| {
         let takers: Vec<_> = (0..2)
             .map(|_| {
-                s.spawn(|| {
+                let (queue, over) = (&queue, &over);
+                s.spawn(move || {
                     let mut taken = Vec::new();
                     while !over.load(Acquire) {
                         let batch = queue.take(5);
@@ -48,14 +45,11 @@ fn an_owner_and_two_takers_get_each_entry_once_and_in_order() {
             .collect();
         let mut own = Vec::new();
         for i in 0..N {
-            // SAFETY: this thread is the owner.
-            unsafe {
-                if let Err(refused) = queue.push(i) {
-                    own.push(refused);
-                }
-                if i % 3 != 0 {
-                    own.extend(queue.pop());
-                }
+            if let Err(refused) = owner.push(i) {
+                own.push(refused);
+            }
+            if i % 3 != 0 {
+                own.extend(owner.pop());
             }
         }
         over.store(true, Release);

@@ -1,15 +1,16 @@
-//! A worker's run queue: a deque that thieves may look into, and a private part for what nobody else would
-//! gain by (see `private`); and beside them a deque each for what is high and what is low (see `lanes`).
+//! A worker's run queue: a deque that thieves may look into, and a private part for what nobody else
+//! would gain by (see `private`); and beside them a deque each for what is high and what is low (see
+//! `lanes`).
 //!
-//! What is known, or on average is likely, to take long is pushed to the deque, the rest to the private part. The
-//! worker takes from both in turn, so neither part starves the other. With the eager policy everything is public,
-//! and where nobody steals nothing is.
+//! What is known, or on average is likely, to take long is pushed to the deque, the rest to the
+//! private part. The worker takes from both in turn, so neither part starves the other. With the
+//! eager policy everything is public, and where nobody steals nothing is.
 
 use dapple_colors::Priority::{self, Normal};
 
-use super::entry::Entry;
-use super::local::Local;
-use crate::color::cell::UNKNOWN;
+use super::figures::UNKNOWN;
+use super::scheduler::Scheduler;
+use super::work::{Host, Work};
 
 /// Entries that take at least so long, in nanoseconds, others may gain by.
 pub(super) const PUBLIC_NANOS: u32 = 2_000;
@@ -17,62 +18,86 @@ pub(super) const PUBLIC_NANOS: u32 = 2_000;
 /// Entries that become public between two looks around, at most.
 const PUBLICISED: usize = 64;
 
-impl Local {
-    /// Puts an entry into the run queue where it belongs: the poster's, unless colors are pinned.
-    pub(crate) fn make_runnable(&self, entry: Entry, home: usize, worth: u32) {
-        let is_normal = entry.is_normal();
-        self.make_runnable_in(entry, home, worth, is_normal)
+impl<W: Work> Scheduler<W> {
+    /// Puts something into the run queue where it belongs: this worker's, unless work stays at
+    /// home.
+    pub(crate) fn schedule<H: Host<Work = W>>(&self, host: &H, work: W, worth: u32) {
+        if work.is_normal() {
+            return self.schedule_normal(host, work, worth);
+        }
+        let Some(work) = self.schedule_at_home(host, work, worth) else { return };
+        self.lane(work.class()).push(work);
+        self.call_others(host, if worth == UNKNOWN { self.entry_nanos.get() } else { worth });
     }
 
-    /// The same; does the entry stand with what names no class? Inlined where that is known.
+    /// [`schedule`](Self::schedule), of what names no class.
     #[inline(always)]
-    pub(super) fn make_runnable_in(&self, entry: Entry, home: usize, worth: u32, is_normal: bool) {
-        if self.keeps_home && home != self.index {
-            return self.core.inject(home, entry, worth);
-        }
+    pub(crate) fn schedule_normal<H: Host<Work = W>>(&self, host: &H, work: W, worth: u32) {
+        let Some(work) = self.schedule_at_home(host, work, worth) else { return };
         let worth = if worth == UNKNOWN { self.entry_nanos.get() } else { worth };
-        self.queue_in(entry, worth, is_normal);
-        if worth >= self.wakes_from && self.core.sleep.state.any_idle() {
-            self.consider_waking();
-        }
+        self.queue_normal(work, worth);
+        self.call_others(host, worth);
     }
 
-    /// Puts an entry of so much worth into the own run queue.
-    pub(crate) fn queue(&self, entry: Entry, worth: u32) {
-        let is_normal = entry.is_normal();
-        self.queue_in(entry, worth, is_normal);
+    /// If it stays at another worker, it goes there.
+    #[inline(always)]
+    fn schedule_at_home<H: Host<Work = W>>(&self, host: &H, work: W, worth: u32) -> Option<W> {
+        if self.keeps_home
+            && let Some(home) = work.home()
+            && home != self.index
+        {
+            host.hand_over(home, work, worth);
+            return None;
+        }
+        Some(work)
     }
 
     #[inline(always)]
-    fn queue_in(&self, entry: Entry, worth: u32, is_normal: bool) {
-        if !is_normal {
-            let class = entry.class();
-            return self.lane(class).push(entry);
+    fn call_others<H: Host<Work = W>>(&self, host: &H, worth: u32) {
+        if worth >= self.wakes_from && self.fleet.sleep.any_idle() {
+            self.consider_waking(host.is_running());
         }
+    }
+
+    /// Puts something of so much worth into the own run queue.
+    pub(crate) fn queue(&self, work: W, worth: u32) {
+        match work.is_normal() {
+            true => self.queue_normal(work, worth),
+            false => self.lane(work.class()).push(work),
+        }
+    }
+
+    #[inline(always)]
+    fn queue_normal(&self, work: W, worth: u32) {
         if worth >= self.public_from {
-            return self.lane(Normal).push(entry);
+            return self.lane(Normal).push(work);
         }
         let refused = match &self.private {
-            Some(private) => private.push(entry).err(),
-            // The undertaker keeps nothing to itself.
-            None => Some(entry),
+            Some(private) => private.push(work).err(),
+            None => Some(work),
         };
-        if let Some(entry) = refused {
-            self.lane(Normal).push(entry);
+        if let Some(work) = refused {
+            self.lane(Normal).push(work);
         }
     }
 
-    /// The next entry of the own run queue. Neither part of it starves the other.
+    /// Puts something where this worker will find it, not to be taken back by whoever handed it
+    /// over.
+    pub(crate) fn queue_here(&self, work: W) {
+        self.lane(work.class()).push(work);
+    }
+
     #[inline]
-    pub(super) fn dequeue(&self) -> Option<Entry> {
-        match self.core.has_classes() {
+    pub(super) fn dequeue(&self) -> Option<W> {
+        match self.fleet.has_classes() {
             true => self.dequeue_by_class(),
             false => self.dequeue_normal(),
         }
     }
 
+    /// The next entry of the own run queue. Neither part of it starves the other.
     #[inline]
-    pub(super) fn dequeue_normal(&self) -> Option<Entry> {
+    pub(super) fn dequeue_normal(&self) -> Option<W> {
         let deque_first = !self.deque_first.get();
         self.deque_first.set(deque_first);
         match deque_first {
@@ -83,7 +108,7 @@ impl Local {
 
     /// The next entry that is kept out of the deque.
     #[inline]
-    pub(super) fn pop_private(&self) -> Option<Entry> {
+    pub(super) fn pop_private(&self) -> Option<W> {
         self.private.as_ref()?.pop()
     }
 
@@ -91,28 +116,26 @@ impl Local {
     pub(super) fn publicise(&self) {
         if self.entry_nanos.get() >= self.public_from {
             let some = std::iter::from_fn(|| self.pop_private()).take(PUBLICISED);
-            let some = some.map(|entry| self.lane(Normal).push(entry)).count();
-            if some > 0 && self.core.sleep.state.any_idle() {
-                self.consider_waking();
+            let some = some.map(|work| self.lane(Normal).push(work)).count();
+            if some > 0 && self.fleet.sleep.any_idle() {
+                self.consider_waking(false);
             }
         }
     }
 
-    /// Is there something in the own run queue?
+    /// Says whether there is something in the own run queue.
     pub(super) fn has_queued(&self) -> bool {
         self.shared().private.len() > 0 || Priority::ALL.iter().any(|c| !self.lane(*c).is_empty())
     }
 
-    /// Somebody sleeps, and what has just become runnable is worth waking it, if it may take it then; what
-    /// is not known to be is found by the sentinel.
+    /// Somebody sleeps, and what has just become runnable is worth waking it, if it may take it
+    /// then; what is not known to be is found by the sentinel.
     #[cold]
-    fn consider_waking(&self) {
+    fn consider_waking(&self, is_running: bool) {
         // Alone in the queue of a worker that is about to look there, it runs here.
-        let waits =
-            self.lane(Normal).len() > 1 || self.current.is_held() || self.steps.get().is_busy();
-        let is_eager = self.core.settings.rules.is_eager();
-        if (waits || is_eager) && self.core.may_be_taken_from(self.index) {
-            self.core.sleep.notify_any(&self.core, self.index + 1);
+        let waits = self.lane(Normal).len() > 1 || is_running;
+        if (waits || self.fleet.rules.is_eager()) && self.fleet.may_be_taken_from(self.index) {
+            self.fleet.notify_any(self.index + 1);
         }
     }
 }

@@ -123,7 +123,7 @@ impl SleepState {
         (0..n).map(|i| (near + i) % n).find(|&w| self.claim(w))
     }
 
-    /// Is anybody idle? Never no while a worker is that has announced it and fenced, as it is counted before; it may be yes
+    /// Says whether anybody is idle. Never no while a worker is that has announced it and fenced, as it is counted before; it may be yes
     /// for a moment too long.
     #[inline]
     pub(crate) fn any_idle(&self) -> bool {

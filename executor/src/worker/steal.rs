@@ -14,14 +14,14 @@
 use crossbeam_deque::Steal;
 use dapple_colors::Priority;
 
-use super::entry::Entry;
-use super::local::Local;
-use super::shared::{WorkerShared, add};
-use super::trial::{Reading, Trials};
-use crate::color::cell::UNKNOWN;
-use crate::runtime::core::Core;
+use super::counters::add;
+use super::figures::UNKNOWN;
+use super::rules::StealPolicy;
+use super::scheduler::Scheduler;
+use super::shared::Shared;
+use super::trial::Trials;
+use super::work::{Host, Work};
 use crate::sync::Ordering;
-use crate::worker::rules::StealPolicy;
 
 /// Entries that are taken out of a deque at once, at most.
 const BATCH: usize = 32;
@@ -48,15 +48,7 @@ pub(crate) enum Verdict {
     Yes,
 }
 
-/// What an event without a color counts for, in thousandths of one that a color exchanges: it crosses
-/// once, in one direction, and nobody writes to the same place from the other side.
-pub(crate) const UNCOLORED_TRAFFIC: u32 = 250;
-
-/// What an event of a domain counts for besides: it takes the domain's lock when it is posted and when it ends, and writes to
-/// the order both times.
-pub(crate) const DOMAIN_TRAFFIC: u32 = 2_000;
-
-/// Is a run-queue entry worth its move that takes so many nanoseconds and exchanges so many thousandths of an
+/// Says whether a run-queue entry is worth its move that takes so many nanoseconds and exchanges so many thousandths of an
 /// event, when moving a cache line to and fro takes `price` nanoseconds? An event that a color exchanges moves two:
 /// its own, and the end of the queue.
 ///
@@ -73,41 +65,19 @@ pub(crate) fn verdict(entry_nanos: u32, traffic: u32, price: u32) -> Verdict {
     }
 }
 
-impl Core {
-    /// What the figures of a worker say about stealing from it.
-    pub(crate) fn judge(&self, worker: usize) -> Verdict {
-        let published = &self.workers[worker].published;
-        match self.settings.rules.policy {
-            StealPolicy::Off => Verdict::No,
-            StealPolicy::Eager => Verdict::Yes,
-            StealPolicy::CostAware => verdict(
-                published.entry_nanos.load(Ordering::Relaxed),
-                published.entry_traffic.load(Ordering::Relaxed),
-                self.move_nanos,
-            ),
-        }
-    }
-
-    /// The events that all workers have run, to the turn.
-    pub(super) fn reading(&self, now: u64) -> Reading {
-        let events = |w: &WorkerShared| w.counters.events.load(Ordering::Relaxed);
-        Reading { now, events: self.workers.iter().map(|w| events(w)).sum() }
-    }
-}
-
-impl Local {
+impl<W: Work> Scheduler<W> {
     /// Looks for something to run at the other workers, the nearest one first. True: it is in the own
     /// run queue now.
     pub(super) fn steal(&self, trials: &mut Trials) -> bool {
         for &index in &self.shared().neighbours {
             let Some(verdict) = self.prey(index, trials) else { continue };
-            let taken = self.take_from(&self.core.workers[index]);
+            let taken = self.take_from(&self.fleet.workers[index]);
             if taken {
                 self.begin_trial(trials, index);
             }
             // What others would gain by for sure is not kept out of the deque. On trial, half of the rest comes, too.
             let asks = verdict == Verdict::Perhaps && !self.has_asked();
-            if asks && self.core.workers[index].private.len() > 1 {
+            if asks && self.fleet.workers[index].private.len() > 1 {
                 self.ask(index);
                 return taken;
             }
@@ -120,7 +90,7 @@ impl Local {
 
     /// Has what this worker asked for come? Then its trial begins.
     pub(super) fn note_answer(&self, trials: &mut Trials) {
-        // Acquire: partner is the release of `hand_over`.
+        // Acquire: partner is the release of `answer`.
         let from = self.shared().handed_by.load(Ordering::Acquire);
         if from > 0 {
             self.shared().handed_by.store(0, Ordering::Relaxed);
@@ -129,8 +99,8 @@ impl Local {
     }
 
     fn begin_trial(&self, trials: &mut Trials, victim: usize) {
-        if self.core.settings.rules.policy == StealPolicy::CostAware {
-            trials.begins(self.core.reading(self.now()), victim);
+        if self.fleet.rules.policy == StealPolicy::CostAware {
+            trials.begins(self.fleet.reading(self.now()), victim);
         }
     }
 
@@ -142,12 +112,12 @@ impl Local {
     /// Is there something to steal from this worker, and what do the figures say of it? No is none, and so
     /// is Perhaps, unless a trial is allowed.
     fn prey(&self, index: usize, trials: &Trials) -> Option<Verdict> {
-        let victim = &self.core.workers[index];
+        let victim = &self.fleet.workers[index];
         let open = !victim.has_nothing_open();
         if !open && victim.private.len() < 2 {
             return None;
         }
-        let verdict = match self.core.judge(index) {
+        let verdict = match self.fleet.judge(index) {
             Verdict::Yes if trials.doubts(self.now()) => Verdict::Perhaps,
             verdict => verdict,
         };
@@ -156,7 +126,7 @@ impl Local {
             Verdict::Yes => open,
             Verdict::Perhaps if !open && self.has_asked() => false,
             Verdict::Perhaps => {
-                let paused = self.core.trials_paused_until.load(Ordering::Relaxed);
+                let paused = self.fleet.trials_paused_until.load(Ordering::Relaxed);
                 trials.allows(self.now(), paused)
             }
         };
@@ -167,18 +137,18 @@ impl Local {
     ///
     /// Half, because colors that feed themselves never come to an end: then nobody is idle again, and what one worker has
     /// more than the other it keeps. The eager policy takes a batch.
-    fn take_from(&self, victim: &WorkerShared) -> bool {
-        if !self.core.has_classes() {
+    fn take_from(&self, victim: &Shared<W>) -> bool {
+        if !self.fleet.has_classes() {
             return self.take_class_from(victim, Priority::Normal);
         }
         Priority::ALL.into_iter().any(|class| self.take_class_from(victim, class))
     }
 
-    /// The same, of one class.
-    pub(super) fn take_class_from(&self, victim: &WorkerShared, class: Priority) -> bool {
+    /// Takes about half of what is runnable at another worker in a class. False: there was nothing.
+    pub(super) fn take_class_from(&self, victim: &Shared<W>, class: Priority) -> bool {
         let (mine, theirs) = (self.lane(class), victim.lane(class));
         let before = mine.len();
-        let half = match self.core.settings.rules.is_eager() {
+        let half = match self.fleet.rules.is_eager() {
             true => BATCH,
             false => (theirs.stealer.len() / 2).clamp(1, STEAL),
         };
@@ -197,7 +167,7 @@ impl Local {
     }
 
     /// Gives half of what is kept to itself to the worker that has asked for it.
-    pub(super) fn hand_over(&self) {
+    pub(super) fn answer<H: Host<Work = W>>(&self, host: &H) {
         let asked = &self.shared().asked;
         // Two loads for the usual case; who asks at the same time finds that nobody is asked any more, and asks again.
         let Some(thief) = asked.load(Ordering::Relaxed).checked_sub(1) else { return };
@@ -207,21 +177,21 @@ impl Local {
             return;
         }
         asked.store(0, Ordering::Relaxed);
-        let given: Vec<Entry> = (0..half.min(STEAL)).map_while(|_| self.pop_private()).collect();
+        let given: Vec<W> = (0..half.min(STEAL)).map_while(|_| self.pop_private()).collect();
         let n = given.len();
         if n > 0 {
-            let thief_shared = &self.core.workers[thief];
+            let thief_shared = &self.fleet.workers[thief];
             // Release: partner is the acquire of `note_answer`.
             thief_shared.handed_by.store(self.index + 1, Ordering::Release);
-            self.core.inject_all(thief, given);
+            self.send_all(host, thief, given);
             self.count_entries(n);
         }
     }
 
     /// Takes what waits behind a worker that is stuck, up to a number, as guests.
-    pub(super) fn take_as_guests(&self, victim: &WorkerShared) {
+    pub(super) fn take_as_guests(&self, victim: &Shared<W>) {
         let worth = victim.published.entry_nanos.load(Ordering::Relaxed);
-        let has_classes = self.core.has_classes();
+        let has_classes = self.fleet.has_classes();
         let open = (0..RESCUE_BATCH).map_while(|_| match has_classes {
             true => take_one(victim),
             false => take_one_of(victim, Priority::Normal),
@@ -250,17 +220,36 @@ impl Local {
 
     /// Undoes a steal: what is queued here goes to `victim`, unless that is stuck. All of it: this worker had
     /// nothing when it stole, and what has come to it since comes from what it stole, as a rule.
-    pub(super) fn send_back(&self, victim: usize) {
-        if !self.is_still_stuck(victim) {
+    pub(super) fn send_back<H: Host<Work = W>>(&self, host: &H, victim: usize) {
+        if !self.fleet.is_still_stuck(victim) {
             add(&self.shared().counters.steals_undone, 1);
             // What comes meanwhile was not taken from there.
             let queued = self.shared().queued() + self.shared().private.len();
-            self.core.inject_all(victim, (0..queued).map_while(|_| self.dequeue()));
+            self.send_all(host, victim, (0..queued).map_while(|_| self.dequeue()));
+        }
+    }
+
+    /// Hands several entries to a worker at once.
+    fn send_all<H: Host<Work = W>>(
+        &self,
+        host: &H,
+        worker: usize,
+        entries: impl IntoIterator<Item = W>,
+    ) {
+        let mut last = None;
+        for entry in entries {
+            if let Some(entry) = last.replace(entry) {
+                self.fleet.hand_quietly(worker, entry);
+            }
+        }
+        // The last one wakes it.
+        if let Some(entry) = last {
+            host.hand_over(worker, entry, UNKNOWN);
         }
     }
 
     /// Takes what others have handed to this worker.
-    pub(super) fn take_inbox(&self) -> Option<Entry> {
+    pub(super) fn take_inbox(&self) -> Option<W> {
         let inbox = &self.shared().lane(Priority::Normal).inbox;
         if inbox.is_empty() {
             return None;
@@ -286,12 +275,12 @@ impl Local {
 }
 
 /// One entry of a worker, of the highest class, for whoever disposes of what is left, or rescues it.
-pub(super) fn take_one(worker: &WorkerShared) -> Option<Entry> {
+pub(super) fn take_one<W: Work>(worker: &Shared<W>) -> Option<W> {
     Priority::ALL.into_iter().find_map(|class| take_one_of(worker, class))
 }
 
-/// The same, of one class.
-fn take_one_of(worker: &WorkerShared, class: Priority) -> Option<Entry> {
+/// One entry of a worker, of a class.
+fn take_one_of<W: Work>(worker: &Shared<W>, class: Priority) -> Option<W> {
     let lane = worker.lane(class);
     retry(|| lane.inbox.steal()).or_else(|| retry(|| lane.stealer.steal()))
 }

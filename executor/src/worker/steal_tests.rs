@@ -1,6 +1,9 @@
 //! E3: what the figures say about typical programs.
 use super::*;
 
+/// What an event that crosses once counts for, in thousandths.
+const UNCOLORED_TRAFFIC: u32 = 250;
+
 /// Nanoseconds of a move, on a good machine and on a bad one.
 const PRICES: [u32; 3] = [150, 700, 1_900];
 

@@ -27,16 +27,13 @@
 //! watcher, while it lasts, or its own worker afterwards. Its site is published before every event, a plain
 //! store to a line of the worker's own.
 
-use std::sync::TryLockError;
-use std::time::Duration;
-
-use super::local::Local;
-use super::shared::{WorkerShared, add};
-use crate::cx::Cx;
-use crate::park::Attention;
-use crate::report::StallReport;
-use crate::runtime::core::Core;
-use crate::sync::{Ordering, lock};
+use super::counters::add;
+use super::fleet::Fleet;
+use super::poller::Attention;
+use super::scheduler::Scheduler;
+use super::shared::Shared;
+use super::work::{Host, Work};
+use crate::sync::Ordering;
 
 /// What a worker remembers of the others.
 pub(super) struct Watch {
@@ -57,9 +54,9 @@ impl Watch {
     }
 
     /// For how many nanoseconds, at least, has this worker been in the same event?
-    fn stuck_for(&mut self, core: &Core, index: usize, now: u64) -> u64 {
-        let stretch = core.sleep.state.busy_stretch(index);
-        let progress = core.workers[index].published.progress.load(Ordering::Relaxed);
+    fn stuck_for<W>(&mut self, fleet: &Fleet<W>, index: usize, now: u64) -> u64 {
+        let stretch = fleet.sleep.busy_stretch(index);
+        let progress = fleet.workers[index].published.progress.load(Ordering::Relaxed);
         let (last, since) = &mut self.looks[index];
         let look = Look { stretch, progress };
         if *last != look || stretch.is_none() {
@@ -74,27 +71,27 @@ impl Watch {
     }
 }
 
-impl Local {
+impl<W: Work> Scheduler<W> {
     /// Serves what waits behind a worker that is stuck. True: something is runnable here now.
-    pub(super) fn rescue(&self, watch: &mut Watch) -> bool {
+    pub(super) fn rescue<H: Host<Work = W>>(&self, host: &H, watch: &mut Watch) -> bool {
         let now = self.now();
-        let n = self.core.workers.len();
+        let n = self.fleet.workers.len();
         for index in (1..n).map(|i| (self.index + i) % n) {
-            let stuck = watch.stuck_for(&self.core, index, now);
-            if stuck < self.core.settings.rules.steal_delay_nanos() {
-                self.end_standing_in_for(index);
+            let stuck = watch.stuck_for(&self.fleet, index, now);
+            if stuck < self.fleet.rules.steal_delay_nanos() {
+                self.end_standing_in_for(host, index);
                 continue;
             }
-            self.report_stall(index, stuck, false);
-            let victim = &self.core.workers[index];
+            host.is_in_one_event(index, stuck, false);
+            let victim = &self.fleet.workers[index];
             if !self.is_rescuer_of(victim, now) {
                 continue;
             }
             victim.rescued_progress.store(watch.progress(index), Ordering::Relaxed);
-            self.stand_in_for(index);
+            self.stand_in_for(host, index);
             self.take_as_guests(victim);
-            self.poll_for(index, victim);
-            crate::timer::fire_for(self, index, now);
+            self.look_for(host, index);
+            host.fire_timers(index, now);
         }
         // Hooks and pollers take their time.
         self.time_passes();
@@ -103,47 +100,47 @@ impl Local {
 
     /// Looks at descriptors and timers of those that this worker stands in for, as its own ones are
     /// looked at while it is busy.
-    pub(super) fn serve_attended(&self, now: u64) {
+    pub(super) fn serve_attended<H: Host<Work = W>>(&self, host: &H, now: u64) {
         let attended = self.attended.borrow().clone();
         for index in attended {
-            let victim = &self.core.workers[index];
-            if victim.stand_in() == Some(self.index) && self.is_still_stuck(index) {
-                self.poll_for(index, victim);
-                crate::timer::fire_for(self, index, now);
+            let victim = &self.fleet.workers[index];
+            if victim.stand_in() == Some(self.index) && self.fleet.is_still_stuck(index) {
+                self.look_for(host, index);
+                host.fire_timers(index, now);
             } else {
-                self.end_standing_in_for(index);
+                self.end_standing_in_for(host, index);
             }
         }
     }
 
     /// From now on, what belongs to a stuck worker comes here.
-    fn stand_in_for(&self, index: usize) {
-        let victim = &self.core.workers[index];
+    fn stand_in_for(&self, host: &impl Host, index: usize) {
+        let victim = &self.fleet.workers[index];
         if victim.stand_in() != Some(self.index) {
             victim.replace_by(self.index);
-            self.attend(index, Attention::Begins);
+            self.attend(host, index, Attention::Begins);
         }
         // It may have got on meanwhile, and have looked before it was said. If it has not, it will
         // look.
-        if !self.is_still_stuck(index) {
-            self.end_standing_in_for(index);
+        if !self.fleet.is_still_stuck(index) {
+            self.end_standing_in_for(host, index);
         }
     }
 
     /// The worker is not stuck, or not any more.
-    pub(super) fn end_standing_in_for(&self, index: usize) {
+    fn end_standing_in_for(&self, host: &impl Host, index: usize) {
         if !self.attended.borrow().contains(&index) {
             return;
         }
-        let victim = &self.core.workers[index];
+        let victim = &self.fleet.workers[index];
         if victim.stand_in() == Some(self.index) {
             victim.end_stand_in();
         }
-        self.attend(index, Attention::Ends);
+        self.attend(host, index, Attention::Ends);
     }
 
     /// Has the own poller look at that of another worker, or not any more.
-    fn attend(&self, index: usize, attention: Attention) {
+    fn attend(&self, host: &impl Host, index: usize, attention: Attention) {
         let mut attended = self.attended.borrow_mut();
         attended.retain(|other| *other != index);
         if attention == Attention::Begins {
@@ -151,23 +148,23 @@ impl Local {
         }
         drop(attended);
         // It is this worker's own, and it is not in it.
-        self.guard(None, || lock(&self.shared().park).attend(index, attention));
+        host.attend(index, attention);
     }
 
     /// Until when this worker may sleep, for the sake of the timers of those that it stands in for.
-    pub(super) fn next_timer_of_others(&self) -> Option<u64> {
+    pub(super) fn next_timer_of_others(&self, host: &impl Host) -> Option<u64> {
         let attended = self.attended.borrow();
-        let mine = |w: &&usize| self.core.workers[**w].stand_in() == Some(self.index);
-        let next = |w: &usize| crate::timer::next_deadline_of(&self.core, *w);
+        let mine = |w: &&usize| self.fleet.workers[**w].stand_in() == Some(self.index);
+        let next = |w: &usize| host.next_timer(*w);
         attended.iter().filter(mine).filter_map(next).min()
     }
 
     /// Shall this worker serve the stuck one? One at a time is enough: what is taken can be stolen from it, and
     /// if it gets stuck itself the next one comes. A hint: two at once do no harm.
-    fn is_rescuer_of(&self, victim: &WorkerShared, now: u64) -> bool {
+    fn is_rescuer_of(&self, victim: &Shared<W>, now: u64) -> bool {
         let served = now.saturating_sub(victim.rescued_at.load(Ordering::Relaxed));
         let mine = victim.rescuer.load(Ordering::Relaxed) == self.index;
-        if !mine && served < self.core.settings.rules.steal_delay_nanos() {
+        if !mine && served < self.fleet.rules.steal_delay_nanos() {
             return false;
         }
         victim.rescuer.store(self.index, Ordering::Relaxed);
@@ -176,55 +173,15 @@ impl Local {
     }
 
     /// Looks at the descriptors of a stuck worker; what is ready is posted here.
-    fn poll_for(&self, index: usize, victim: &WorkerShared) {
-        let mut park = match victim.park.try_lock() {
-            Ok(park) => park,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            // It is in it: not stuck any more.
-            Err(TryLockError::WouldBlock) => return,
-        };
-        add(&self.shared().counters.polls_for_others, 1);
+    fn look_for(&self, host: &impl Host, index: usize) {
         // What is posted here was not there at this worker's own last look.
         self.polls.set(self.polls.get() + 1);
-        self.guard(None, || {
-            if let Err(error) = park.park(Some(Duration::ZERO), &mut Cx::new(self)) {
-                self.report_poller(index, &error);
-            }
-        });
-        drop(park);
-        if self.core.sleep.state.may_be_woken(index) {
-            victim.unpark.unpark();
-        }
-    }
-
-    /// Reports that a worker has been in one event for so long, if that is too long and nobody did yet.
-    pub(super) fn report_stall(&self, worker: usize, nanos: u64, ended: bool) {
-        let settings = &self.core.settings;
-        let running = Duration::from_nanos(nanos);
-        if running < settings.rules.stall_after {
+        if !host.poll_for(index) {
             return;
         }
-        let published = &self.core.workers[worker].published;
-        // Site and label are those of one event or, if it has just ended, of the next: two relaxed loads.
-        let site = published.site.load(Ordering::Relaxed);
-        // SAFETY: it is null, when no event runs, or a location that lives for ever.
-        let Some(site) = (unsafe { site.as_ref() }) else { return };
-        let mark = published.progress.load(Ordering::Relaxed) + 1;
-        if published.stall_reported.swap(mark, Ordering::Relaxed) == mark {
-            return;
-        }
-        add(&self.shared().counters.stalls, 1);
-        let label = self.core.labels.name(published.label.load(Ordering::Relaxed));
-        let report = StallReport { worker, site, label: label.as_deref(), running, ended };
-        match settings.stall_hook() {
-            Some(hook) => self.guard(Some(site), || hook(&report)),
-            None => tracing::warn!(
-                worker,
-                posted_at = %site,
-                label = report.label,
-                running_ms = running.as_millis() as u64,
-                "an event runs long"
-            ),
+        add(&self.shared().counters.polls_for_others, 1);
+        if self.fleet.sleep.may_be_woken(index) {
+            self.fleet.workers[index].unpark.unpark();
         }
     }
 }

@@ -1,32 +1,34 @@
-//! Running: one turn of a color. What stands in no color's queue is run by `free`.
+//! Running: one turn of a color. What stands in no color's queue is run by `uncolored`.
 //!
 //! A panic ends its event only (C11). One `catch_unwind` spans a turn, not an event: the turn keeps
 //! its place outside of it, and after a panic goes on with what follows the event that panicked.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr::NonNull;
 
 use dapple_colors::{Pace, Turn, TurnStep};
 
-use super::entry::{Entry, Job};
+use super::entry::Entry;
 use super::local::Local;
-use super::shared::add;
-use crate::color::cell::{ColorCell, UNKNOWN};
-use crate::color::held::{Ended, Held};
-use crate::color::queue::Link;
+use super::posts::InAndOut;
+use crate::color::cell::ColorCell;
+use crate::color::held::{Ended, Front, Held};
 use crate::cx::Cx;
-use crate::event::{Header, Kind, Owned};
+use crate::event::Kind;
 use crate::metrics::{Measure, Sample};
 use crate::runtime::core::Phase;
-use crate::sync::Ordering;
+use crate::sync::yield_now;
+use crate::worker::counters::add;
+use crate::worker::work::Work;
 
 /// Posts to others that count per event, at most: one that posts thousands posts to new colors, as a rule.
 const MOST_OUT: u32 = 1_000;
 
 /// Where a turn is.
 struct Progress {
-    cell: NonNull<ColorCell>,
-    link: NonNull<Link>,
+    /// The color; `None`: it was let go, and the turn is over.
+    held: Option<Held>,
+    /// What is next to run of it, or runs.
+    front: Front,
     turn: Turn,
     /// When the budget's time began to count; 0: not yet.
     begin: u64,
@@ -34,13 +36,13 @@ struct Progress {
     /// then; 0: not timed.
     since: u64,
     from: u32,
-    posts_from: (u32, u32),
+    posts_from: InAndOut,
     /// What counts for the turn and is no event of it: the runtime's own, and what was let go.
     uncounted: u32,
     posts_before: u32,
     /// What most colors never are.
     special: Option<Special>,
-    /// The event at `link` has run, or panicked.
+    /// The event at the front has run, or panicked.
     ended: bool,
     /// The color runs here only because its home is stuck.
     is_guest: bool,
@@ -70,84 +72,79 @@ impl Progress {
         if let Some(special) = &mut self.special
             && std::mem::take(&mut special.counts)
         {
-            self.color().leave_bound();
+            self.held().leave_bound();
         }
     }
 
     /// The color; not after it has been [let go](Self::take).
-    fn color(&self) -> &ColorCell {
-        // SAFETY: the turn holds the color until it ends.
-        unsafe { self.cell.as_ref() }
+    #[inline]
+    fn held(&self) -> &Held {
+        self.held.as_ref().expect("the turn holds the color until it ends")
     }
 
     /// The right of the holder. If it does not come back, the turn is over.
     #[inline]
     fn take(&mut self) -> Held {
-        // SAFETY: the turn began with it, and has it whenever it goes on.
-        unsafe { Held::of(self.cell) }
+        self.held.take().expect("the turn holds the color until it ends")
     }
 }
 
 impl Local {
-    /// Runs what was taken out of a run queue.
-    /// True: it took long, or may have.
-    pub(super) fn run_entry(&self, entry: Entry, time_it: bool) -> bool {
-        match entry.open() {
-            Job::Color(held) => self.run_turn(held, time_it, false),
-            Job::Guest(held) => self.run_turn(held, time_it, true),
-            Job::Event(event) => self.run_free(event),
-        }
-    }
-
-    fn run_turn(&self, held: Held, time_it: bool, is_guest: bool) -> bool {
+    /// Runs a color for a turn. `is_guest`: only because its home is stuck. True: it took long, or
+    /// may have.
+    pub(super) fn run_turn(&self, held: Held, time_it: bool, is_guest: bool) -> bool {
         let color = &*held;
-        color.debug_hold(self.index);
-        if !is_guest && !self.core.settings.rules.is_pinned() {
-            color.set_home(self.index);
+        color.debug_hold(self.index());
+        if !is_guest && !self.scheduler.fleet.rules.is_pinned() {
+            color.set_home(self.index());
         }
         let (pace, is_bounded) = (Pace::of(color.event_nanos()), color.is_bounded());
-        let begin = if time_it || pace == Pace::Long { self.now() } else { 0 };
+        let begin = if time_it || pace == Pace::Long { self.scheduler.now() } else { 0 };
+        let (front, special, label) = (held.front(), Special::of(color, is_bounded), color.label());
         let mut progress = Progress {
-            cell: held.cell(),
-            link: color.queue.own().unwrap_or_else(|| color.queue.head()),
+            held: Some(held),
+            front,
             turn: Turn::new(self.core.settings.turn_budget, pace),
             begin,
             since: begin,
             from: 0,
-            posts_from: self.posts_in_and_out(),
+            posts_from: self.posts.in_and_out(),
             uncounted: 0,
-            posts_before: self.posts.get(),
-            special: Special::of(color, is_bounded),
+            posts_before: self.posts.all(),
+            special,
             ended: false,
             is_guest,
         };
-        self.current.enter_known(color, is_bounded);
-        self.shared().published.label.store(color.label(), Ordering::Relaxed);
+        self.enter_color(progress.held(), is_bounded);
+        self.seat.event.set_label(label);
         loop {
-            match catch_unwind(AssertUnwindSafe(|| self.turn_loop(&mut progress))) {
+            let turn = || Cx::with(self, |cx| self.turn_loop(&mut progress, cx));
+            match catch_unwind(AssertUnwindSafe(turn)) {
                 Ok(()) => break,
-                // An event of it panicked: we still hold the color.
+                // An event of it panicked: the turn still has the color.
                 Err(payload) => {
-                    // SAFETY: what stands at the head of a color that we hold is ours.
-                    let site = unsafe { Header::site_of(progress.link) };
-                    self.event_panicked(payload, site, progress.color().label());
+                    // SAFETY: it is the front, where an event stands that has ended.
+                    let event = progress.held.as_ref().map(|h| unsafe { h.event(progress.front) });
+                    self.event_panicked(payload, event.map(|event| event.site()), label);
+                    if progress.held.is_none() {
+                        break;
+                    }
                     progress.leave_bound();
                 }
             }
         }
         self.current.leave();
-        let counters = &self.shared().counters;
+        let counters = &self.scheduler.shared().counters;
         add(&counters.turns, 1);
         add(&counters.events, u64::from(progress.turn.events() - progress.uncounted));
         progress.turn.is_long()
     }
 
     /// Runs events until the turn ends. On return the color is let go.
-    fn turn_loop(&self, p: &mut Progress) {
-        let mut cx = Cx::new(self);
+    fn turn_loop(&self, p: &mut Progress, cx: &mut Cx) {
         loop {
             if !p.ended {
-                match self.begin_link(p, &mut cx) {
+                match self.begin_front(p, cx) {
                     Begun::Ended => {}
                     Begun::Passed(finished) => match self.follow(p, finished) {
                         true => continue,
@@ -162,22 +159,23 @@ impl Local {
             }
             let step = self.after_event(p);
             p.ended = false;
-            if let Some(next) = self.pass_own(&p.take(), p.link) {
+            if let Some(next) = self.pass_kept(p.held(), p.front) {
                 if step == TurnStep::End {
                     return self.end_turn(p);
                 }
-                p.link = next;
+                p.front = next;
                 continue;
             }
-            let held = p.take();
-            let front = held.head();
+            let head = p.held().head();
             // What a timed turn tells must be learned before the color is let go, which it is if it ends
             // here, or has no further event.
-            if p.since != 0 && (step == TurnStep::End || held.is_last(front)) {
+            if p.since != 0 && (step == TurnStep::End || p.held().is_last(head)) {
                 self.time_turn(p);
             }
+            let held = p.take();
             held.debug_let_go();
-            match (self.finish_at(held, front), step) {
+            // SAFETY: it is the head of this color.
+            match (unsafe { self.finish_at(held, head) }, step) {
                 (Ended::Next(held, _), TurnStep::End) => return self.requeue(p, held),
                 (ended, _) => {
                     if !self.follow(p, ended) {
@@ -191,7 +189,7 @@ impl Local {
     /// Does the turn go on after one more event?
     #[inline]
     fn after_event(&self, p: &mut Progress) -> TurnStep {
-        match p.turn.after_event(self.posts.get().wrapping_sub(p.posts_before)) {
+        match p.turn.after_event(self.posts.all().wrapping_sub(p.posts_before)) {
             _ if self.core.phase() >= Phase::Stopping => TurnStep::End,
             TurnStep::ReadClock => self.look_at_clock(p),
             step => step,
@@ -210,7 +208,7 @@ impl Local {
                 false
             }
             Ended::Next(held, next) => {
-                self.current.enter(&held);
+                self.enter_color(&held, held.is_bounded());
                 self.follow(p, Ended::Next(held, next))
             }
             ended => self.follow(p, ended),
@@ -222,7 +220,7 @@ impl Local {
         if p.since != 0 {
             self.time_turn(p);
         }
-        p.color().debug_let_go();
+        p.held().debug_let_go();
         let held = p.take();
         self.requeue(p, held);
     }
@@ -233,13 +231,14 @@ impl Local {
         // From here on it may be run elsewhere; and whoever is woken may be user code (a hook, a drop).
         self.current.leave();
         // Read before the color is queued, and may be gone.
-        let (entry, worth, home) = (held.entry(), held.worth(), held.home());
+        let (worth, home) = (held.worth(), held.home());
+        let entry = Entry::color(held);
         if !p.is_guest {
-            return self.queue(entry, worth);
+            return self.scheduler.queue(entry, worth);
         }
-        match self.is_still_stuck(home) {
-            true => self.lane(entry.class()).push(entry.into_guest()),
-            false => self.core.inject(home, entry, UNKNOWN),
+        match self.core.fleet.is_still_stuck(home) {
+            true => self.scheduler.queue_here(entry.into_guest()),
+            false => self.send_home(home, entry),
         }
     }
 
@@ -248,8 +247,8 @@ impl Local {
     fn follow(&self, p: &mut Progress, ended: Ended) -> bool {
         match ended {
             Ended::Next(held, next) => {
-                held.debug_hold(self.index);
-                p.link = next;
+                held.debug_hold(self.index());
+                (p.front, p.held) = (next, Some(held));
                 true
             }
             Ended::Idle => false,
@@ -264,24 +263,23 @@ impl Local {
     #[cold]
     #[inline(never)]
     fn wait_for_poster(&self, p: &Progress, held: Held) {
-        std::thread::yield_now();
-        self.time_passes();
+        yield_now();
+        self.scheduler.time_passes();
         self.requeue(p, held);
     }
 
-    /// Runs the event at the head, or deals with what stands there instead.
-    fn begin_link(&self, p: &mut Progress, cx: &mut Cx) -> Begun {
-        let header = Header::of(p.link);
-        // SAFETY: the head of a held color is in the queue.
-        let kind = unsafe { header.as_ref() }.kind();
+    /// Runs the event at the front, or deals with what stands there instead.
+    fn begin_front(&self, p: &mut Progress, cx: &mut Cx) -> Begun {
+        // SAFETY: it is the front of this color, which has not left the queue.
+        let kind = unsafe { p.held().kind(p.front) };
         if kind == Kind::Closure && p.special.is_none() {
-            self.run_link(p, cx);
+            self.run_front(p, cx);
             return Begun::Ended;
         }
         self.begin_other(p, cx, kind)
     }
 
-    /// The same, of what is rarer.
+    /// [`begin_front`](Self::begin_front), of what is rarer.
     #[inline(never)]
     fn begin_other(&self, p: &mut Progress, cx: &mut Cx, kind: Kind) -> Begun {
         if kind.is_exclusive() && !self.is_alone(p, kind) {
@@ -290,7 +288,7 @@ impl Local {
         match kind {
             Kind::Closure | Kind::Housekeeping => {
                 p.uncounted += u32::from(kind == Kind::Housekeeping);
-                self.run_link(p, cx);
+                self.run_front(p, cx);
                 p.leave_bound();
                 Begun::Ended
             }
@@ -306,24 +304,25 @@ impl Local {
             Kind::Set => unreachable!("a set's event stands in no color's queue"),
             // A gap, or the own list, kept it here; it has been counted.
             Kind::Spent => {
-                p.color().debug_let_go();
+                p.held().debug_let_go();
                 Begun::Passed(self.finish(p.take()))
             }
             Kind::Grave => {
-                p.color().debug_let_go();
+                p.held().debug_let_go();
                 self.visit_grave(p.take()).map_or(Begun::Gone, Begun::Passed)
             }
         }
     }
 
-    /// Runs the event at the link.
+    /// Runs the event at the front.
     #[inline]
-    fn run_link(&self, p: &mut Progress, cx: &mut Cx) {
+    fn run_front(&self, p: &mut Progress, cx: &mut Cx) {
         // Said first: if it panics, it has ended all the same.
         p.ended = true;
-        // SAFETY: the event is next, of the color that we hold.
-        let mut event = unsafe { Owned::of_link(p.link) };
-        self.run_event(&mut event, p.color().label(), cx);
+        let held = p.held();
+        // SAFETY: it is the front of this color, an event, and taken here only.
+        let mut event = unsafe { held.event(p.front) };
+        self.run_event(&mut event, held.label(), cx);
     }
 
     /// May an exclusive event begin? If not, the color waits for its readers, and is let go.
@@ -334,9 +333,10 @@ impl Local {
             if p.since != 0 {
                 self.time_turn(p);
             }
-            p.color().debug_let_go();
-            let Some(held) = self.exclude_readers(p.take()) else { return false };
-            held.debug_hold(self.index);
+            p.held().debug_let_go();
+            p.held = self.exclude_readers(p.take());
+            let Some(held) = &p.held else { return false };
+            held.debug_hold(self.index());
             special.has_readers = false;
         }
         p.special = special.is_bounded.then_some(special);
@@ -344,11 +344,11 @@ impl Local {
     }
 
     fn look_at_clock(&self, p: &mut Progress) -> TurnStep {
-        let now = self.now();
+        let now = self.scheduler.now();
         if p.begin == 0 {
             // Not timed so far: from now on it is.
             (p.begin, p.since, p.from) = (now, now, p.turn.events());
-            p.posts_from = self.posts_in_and_out();
+            p.posts_from = self.posts.in_and_out();
             return p.turn.start_timing();
         }
         p.turn.at(now.saturating_sub(p.begin))
@@ -359,13 +359,12 @@ impl Local {
         if events == 0 {
             return;
         }
-        let now = self.now();
+        let now = self.scheduler.now();
         let took = now.saturating_sub(p.since);
-        let posts = self.posts_in_and_out();
-        let own = posts.0.wrapping_sub(p.posts_from.0);
-        let out = posts.1.wrapping_sub(p.posts_from.1);
+        let posts = self.posts.in_and_out();
+        let InAndOut { own, out } = posts.since(p.posts_from);
         (p.since, p.from, p.posts_from) = (now, p.turn.events(), posts);
-        let color = p.color();
+        let color = p.held();
         // As many events as it posted to itself will come from itself; the others come from elsewhere.
         let traffic = events.saturating_sub(own) + out.min(events.saturating_mul(MOST_OUT));
         color.learn(took, events, traffic);
@@ -373,13 +372,13 @@ impl Local {
     }
 }
 
-/// What [`Local::begin_link`] did.
+/// What [`Local::begin_front`] did.
 enum Begun {
     /// An event ran.
     Ended,
     /// What stood there is out of the queue, or the queue has a gap.
     Passed(Ended),
-    /// The same; and it goes on by itself.
+    /// What stood there goes on by itself; the rest as in `Passed`.
     LetGo(Ended),
     /// The color does not exist any more, or somebody else has it: a set, or its readers.
     Gone,

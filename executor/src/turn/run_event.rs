@@ -1,33 +1,25 @@
 //! Running one event: it is said where it was posted, measured if it is sampled, and its panic told.
 
+use std::any::Any;
 use std::panic::Location;
 
 use super::local::Local;
-use super::shared::add;
 use crate::cx::Cx;
 use crate::event::Owned;
 use crate::metrics::{Measure, Sample};
-use crate::panic;
-use crate::sync::Ordering;
+use crate::worker::counters::add;
 
 impl Local {
     /// Runs an event; it is spent then, also if it panics.
     #[inline]
     pub(super) fn run_event(&self, event: &mut Owned, label: u32, cx: &mut Cx) {
-        self.publish_site(event.site());
+        self.seat.event.set_site(event.site());
         if event.posted() == 0 {
-            self.time_passes();
+            self.scheduler.time_passes();
             event.run(cx);
         } else {
             self.run_measured(event, label, cx);
         }
-    }
-
-    /// Says where what runs now was posted, for whoever watches; see `watch`.
-    #[inline]
-    pub(crate) fn publish_site(&self, site: &'static Location<'static>) {
-        let published = &self.shared().published;
-        published.site.store(std::ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
     }
 
     #[cold]
@@ -36,27 +28,27 @@ impl Local {
         struct Stop<'a>(&'a Local, u64, u32);
         impl Drop for Stop<'_> {
             fn drop(&mut self) {
-                let took = self.0.now().saturating_sub(self.1);
+                let took = self.0.scheduler.now().saturating_sub(self.1);
                 self.0.sample(Sample::new(Measure::RunTime, self.2, took));
             }
         }
-        let now = self.now();
+        let now = self.scheduler.now();
         let delay = now.saturating_sub(event.posted());
         self.sample(Sample::new(Measure::QueueDelay, label, delay));
         let _stop = Stop(self, now, label);
-        self.time_passes();
+        self.scheduler.time_passes();
         event.run(cx);
     }
 
     #[cold]
     pub(super) fn event_panicked(
         &self,
-        payload: Box<dyn std::any::Any + Send>,
+        payload: Box<dyn Any + Send>,
         site: Option<&'static Location<'static>>,
         label: u32,
     ) {
-        add(&self.shared().counters.panics, 1);
-        panic::report(&self.core, payload, site, label);
-        self.time_passes();
+        add(&self.scheduler.shared().counters.panics, 1);
+        self.core.report_panic(payload, site, label);
+        self.scheduler.time_passes();
     }
 }

@@ -1,0 +1,132 @@
+//! Making events, and taking out what they hold.
+
+use std::cell::Cell;
+use std::panic::Location;
+
+use dapple_colors::Access;
+
+use super::payload::{Closure, Payload, Step, Stepping};
+use super::{Header, Kind, Memory, Ops, Owned, REQUEST, SHARED_REQUEST, SPENT};
+use crate::color::queue::Link;
+use crate::cx::Cx;
+
+impl Owned {
+    /// An event that holds a closure.
+    #[inline]
+    pub(crate) fn closure<F: FnOnce(&mut Cx) + Send + 'static>(
+        memory: Memory,
+        f: F,
+        kind: Kind,
+        site: &'static Location<'static>,
+        posted: u64,
+    ) -> Owned {
+        // SAFETY: a closure asks for no word.
+        unsafe { Self::step(memory, Closure(f), kind, site, posted) }
+    }
+
+    /// An event of the runtime's own, which drops what it holds whether it is run or discarded.
+    pub(crate) fn housekeeping<T: Send + 'static>(
+        memory: Memory,
+        holds: T,
+        site: &'static Location<'static>,
+    ) -> Owned {
+        Self::closure(memory, move |_: &mut Cx| drop(holds), Kind::Housekeeping, site, 0)
+    }
+
+    /// An event that holds a step.
+    ///
+    /// # Safety
+    ///
+    /// If the step asks for its word, the event is put into no color's queue, and gets the word
+    /// that it expects.
+    #[inline]
+    pub(crate) unsafe fn step<T: Step>(
+        memory: Memory,
+        step: T,
+        kind: Kind,
+        site: &'static Location<'static>,
+        posted: u64,
+    ) -> Owned {
+        Self::write(memory, step, Stepping::<T>::as_kind(kind), site, posted)
+    }
+
+    /// The request of a set. It has nothing to drop.
+    pub(crate) fn request<T: Copy>(
+        memory: Memory,
+        set: T,
+        access: Access,
+        site: &'static Location<'static>,
+    ) -> Owned {
+        let ops = match access {
+            Access::Exclusive => &REQUEST,
+            Access::Shared => &SHARED_REQUEST,
+        };
+        Self::write(memory, set, ops, site, 0)
+    }
+
+    /// `ops` are those of a `T`, or do not touch it.
+    #[inline]
+    fn write<T>(
+        memory: Memory,
+        payload: T,
+        ops: &'static Ops,
+        site: &'static Location<'static>,
+        posted: u64,
+    ) -> Owned {
+        let event = memory.0.as_ptr();
+        // SAFETY: the memory is the caller's and large enough; raw writes, so that no reference to
+        // what is not initialised is made.
+        unsafe {
+            (&raw mut (*event).header).write(Header { link: Link::new(), ops: Cell::new(ops) });
+            (&raw mut (*event).site).write(site);
+            (&raw mut (*event).posted).write(posted);
+            Payload::<T>::write(payload, &raw mut (*event).payload);
+        }
+        Owned(memory.0)
+    }
+
+    /// The step that it holds.
+    ///
+    /// # Safety
+    ///
+    /// It holds a `T` that has not been consumed.
+    #[inline]
+    pub(crate) unsafe fn step_mut<T: Step>(&mut self) -> &mut T {
+        // SAFETY: by contract.
+        unsafe {
+            let payload = &raw mut (*self.0.as_ptr()).payload;
+            match Payload::<T>::INLINE {
+                true => &mut *payload.cast::<T>(),
+                false => &mut *payload.cast::<Box<T>>(),
+            }
+        }
+    }
+
+    /// Takes the step out; the event is spent then.
+    ///
+    /// # Safety
+    ///
+    /// As [`step_mut`](Self::step_mut).
+    pub(crate) unsafe fn take_step<T: Step>(&mut self) -> T {
+        self.get().header.ops.set(&SPENT);
+        // SAFETY: by contract.
+        unsafe {
+            match Payload::<T>::INLINE {
+                true => Payload::<T>::read_inline(self.0),
+                false => *Payload::<T>::read_boxed(self.0),
+            }
+        }
+    }
+
+    /// The set whose request this is; the request is spent then.
+    ///
+    /// # Safety
+    ///
+    /// It was made by [`request`](Self::request) with a `T`; once.
+    pub(crate) unsafe fn take_request<T: Copy>(&mut self) -> T {
+        self.get().header.ops.set(&SPENT);
+        const { assert!(Payload::<T>::INLINE) };
+        // SAFETY: the caller says that it holds a `T`, which is small; what is Copy has no drop.
+        unsafe { Payload::<T>::read_inline(self.0) }
+    }
+}

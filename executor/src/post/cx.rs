@@ -1,0 +1,177 @@
+//! What a callback can do through its [`Cx`].
+
+use std::panic::Location;
+use std::time::{Duration, Instant};
+
+use dapple_colors::Access;
+
+use super::Posting;
+use super::set::{Request, post_set};
+use crate::color::cell::Plan;
+use crate::cx::Cx;
+use crate::event::large::{Boxed, is_large};
+use crate::runtime::core::CoreRef;
+use crate::{Color, Handle, Timer, TryPostError};
+
+impl Cx {
+    /// What the callback may do with a color; `None`: nothing.
+    #[inline]
+    pub(crate) fn access(&self, color: &Color) -> Option<Access> {
+        self.local().current.access(color.as_cell().id())
+    }
+
+    /// Posts `f` to a color. See [`Handle::post`].
+    #[track_caller]
+    #[inline]
+    pub fn post<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, color: &Color, f: F) {
+        if is_large::<F>() {
+            return self.post(color, Box::new(f) as Boxed);
+        }
+        let local = self.local();
+        let posting = Posting::open(Location::caller());
+        if std::ptr::eq(color.core(), &*local.core) {
+            local.post(color.as_cell(), Access::Exclusive, f, posting);
+        } else {
+            color.post_as(Access::Exclusive, f, posting);
+        }
+    }
+
+    /// Posts `f` to the color that the callback runs on, without a handle of it; of a set, to the color that was named first;
+    /// if it runs on none, without a color.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple::{Cx, Runtime};
+    /// fn count_down(n: u32, cx: &mut Cx) {
+    ///     if n > 0 {
+    ///         cx.post_here(move |cx| count_down(n - 1, cx));
+    ///     }
+    /// }
+    /// let rt = Runtime::new()?;
+    /// rt.handle().post(&rt.handle().new_color(), |cx| count_down(99, cx));
+    /// rt.wait_idle();
+    /// assert_eq!(rt.metrics().events(), 100);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    #[inline]
+    pub fn post_here<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, f: F) {
+        if is_large::<F>() {
+            return self.post_here(Box::new(f) as Boxed);
+        }
+        let local = self.local();
+        let posting = Posting::open(Location::caller());
+        local.current.with_first(|color| match color {
+            Some(cell) => local.post(cell, Access::Exclusive, f, posting),
+            None => local.post_uncolored(f, posting),
+        });
+    }
+
+    /// Posts `f` to the default color. See [`Handle::post_default`].
+    #[track_caller]
+    #[inline]
+    pub fn post_default<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, f: F) {
+        if is_large::<F>() {
+            return self.post_default(Box::new(f) as Boxed);
+        }
+        let local = self.local();
+        let posting = Posting::open(Location::caller());
+        local.post(local.core.default_color(), Access::Exclusive, f, posting);
+    }
+
+    /// Posts `f` without a color. See [`Handle::post_uncolored`].
+    #[track_caller]
+    #[inline]
+    pub fn post_uncolored<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, f: F) {
+        if is_large::<F>() {
+            return self.post_uncolored(Box::new(f) as Boxed);
+        }
+        self.local().post_uncolored(f, Posting::open(Location::caller()));
+    }
+
+    /// Posts `f` to a color with shared access. See [`Handle::post_shared`].
+    #[track_caller]
+    pub fn post_shared<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, color: &Color, f: F) {
+        color.post_shared(f);
+    }
+
+    /// Posts `f` to a color if it has room. See [`Handle::try_post`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[track_caller]
+    pub fn try_post<F: FnOnce(&mut Cx) + Send + 'static>(
+        &mut self,
+        color: &Color,
+        f: F,
+    ) -> Result<(), TryPostError<F>> {
+        color.try_post(f)
+    }
+
+    /// Posts `f` to several colors at once. See [`Handle::post_set`].
+    ///
+    /// # Panics
+    ///
+    /// When a color belongs to another runtime.
+    #[track_caller]
+    pub fn post_set<F>(&mut self, colors: &[Request<'_>], f: F)
+    where
+        F: FnOnce(&mut Cx) + Send + 'static,
+    {
+        if is_large::<F>() {
+            return self.post_set(colors, Box::new(f) as Boxed);
+        }
+        post_set(&self.local().core, colors, f, Posting::open(Location::caller()));
+    }
+
+    /// Posts `f` to a color after `delay`. See [`Handle::post_after`].
+    #[track_caller]
+    pub fn post_after<F>(&mut self, delay: Duration, color: &Color, f: F) -> Timer
+    where
+        F: FnOnce(&mut Cx) + Send + 'static,
+    {
+        if is_large::<F>() {
+            return self.post_after(delay, color, Box::new(f) as Boxed);
+        }
+        self.handle().post_after(delay, color, f)
+    }
+
+    /// Posts `f` to a color at a time. See [`Handle::post_at`].
+    #[track_caller]
+    pub fn post_at<F>(&mut self, at: Instant, color: &Color, f: F) -> Timer
+    where
+        F: FnOnce(&mut Cx) + Send + 'static,
+    {
+        if is_large::<F>() {
+            return self.post_at(at, color, Box::new(f) as Boxed);
+        }
+        self.handle().post_at(at, color, f)
+    }
+
+    /// A new color. See [`Handle::new_color`].
+    pub fn new_color(&mut self) -> Color {
+        Color::create(&self.local().core, Plan::default())
+    }
+
+    /// A handle of this runtime.
+    pub fn handle(&self) -> Handle {
+        Handle::new(CoreRef::of(&self.local().core))
+    }
+
+    /// The color that the callback runs on, of a set the one that was named first; `None` if it has none.
+    pub fn color(&self) -> Option<Color> {
+        self.local().current.with_first(|color| color.map(Color::of))
+    }
+
+    /// Does the callback run on this color, alone or beside others (C15)?
+    pub fn is_on(&self, color: &Color) -> bool {
+        self.access(color).is_some()
+    }
+
+    /// Does it, and nothing else of the color meanwhile?
+    pub fn is_alone_on(&self, color: &Color) -> bool {
+        self.access(color) == Some(Access::Exclusive)
+    }
+}

@@ -1,0 +1,135 @@
+//! Posting with room that was asked for (C8, E14).
+
+use std::fmt;
+use std::panic::Location;
+
+use dapple_colors::Access;
+
+use super::Posting;
+use crate::cx::Cx;
+use crate::event::large::{Boxed, is_large};
+use crate::turn::local::Local;
+use crate::{Color, TryPostError};
+
+/// Room for one event of a bounded color; from [`Color::try_reserve`].
+///
+/// It can be [used up](Self::post) by an event of the color, which gives it back when it has ended. Or it travels: whoever accepts
+/// a request takes a permit, and the events that the request passes through hand it on, whatever their colors, until the last one drops
+/// it. Then the capacity of the first color bounds what is under way in the whole program.
+///
+/// # Examples
+///
+/// ```
+/// let rt = dapple::Runtime::new()?;
+/// let h = rt.handle();
+/// let (entrance, work) = (h.color_builder().capacity(2).build(), h.new_color());
+/// for n in 0..3 {
+///     match entrance.try_reserve() {
+///         Ok(permit) => h.post(&work, move |cx| {
+///             // The answer is an event of its own, and the request is over when it has been sent.
+///             cx.post_here(move |_| drop(permit));
+///         }),
+///         Err(_) => println!("request {n} is refused at once, and costs nothing"),
+///     }
+/// }
+/// rt.wait_idle();
+/// assert!(entrance.try_reserve().is_ok());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[doc(alias = "semaphore")]
+#[doc(alias = "admission")]
+#[must_use = "a permit that is dropped gives the room back"]
+pub struct Permit(Option<Color>);
+
+impl Permit {
+    /// Posts `f` to the permit's color, and gives the room back when it has ended.
+    #[track_caller]
+    pub fn post<F: FnOnce(&mut Cx) + Send + 'static>(self, f: F) {
+        if is_large::<F>() {
+            return self.post(Box::new(f) as Boxed);
+        }
+        let mut permit = self;
+        if let Some(color) = permit.0.take() {
+            color.post_as(Access::Exclusive, f, Posting::counted(Location::caller()));
+        }
+    }
+
+    /// The color whose room it is.
+    pub fn color(&self) -> &Color {
+        self.0.as_ref().expect("it has its color until it is used up")
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(color) = &self.0 {
+            color.as_cell().leave_bound();
+        }
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Permit").field(self.color()).finish()
+    }
+}
+
+impl Color {
+    /// Posts `f` if the color has room for one more event; see [`Handle::try_post`](crate::Handle::try_post).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[track_caller]
+    pub fn try_post<F: FnOnce(&mut Cx) + Send + 'static>(
+        &self,
+        f: F,
+    ) -> Result<(), TryPostError<F>> {
+        match self.admit() {
+            Ok(()) if is_large::<F>() => {
+                let (f, posting) = (Box::new(f) as Boxed, Posting::counted(Location::caller()));
+                self.post_as(Access::Exclusive, f, posting);
+                Ok(())
+            }
+            Ok(()) => {
+                self.post_as(Access::Exclusive, f, Posting::counted(Location::caller()));
+                Ok(())
+            }
+            Err(refused) => Err(refused.map(|()| f)),
+        }
+    }
+
+    /// Takes the room of one event, for an event of this color or for a request that passes through several.
+    ///
+    /// A color without a [capacity](crate::ColorBuilder::capacity) always has room.
+    ///
+    /// # Errors
+    ///
+    /// `Full` if as many events as it may have are queued, running, or have permits; `Closed` when the runtime is shutting down, unless the caller
+    /// is a worker.
+    pub fn try_reserve(&self) -> Result<Permit, TryPostError<()>> {
+        self.admit().map(|()| Permit(Some(self.clone())))
+    }
+
+    /// How many events it may have; `None`: any number.
+    pub fn capacity(&self) -> Option<usize> {
+        self.as_cell().bound().map(|bound| bound.capacity)
+    }
+
+    /// How many events it has, queued or running, with the permits that are out; `None` if it has no capacity, and nobody counts.
+    pub fn occupancy(&self) -> Option<usize> {
+        self.as_cell().bound().map(|bound| bound.count())
+    }
+
+    /// Is it open, and has it room? Then it is taken.
+    pub(crate) fn admit(&self) -> Result<(), TryPostError<()>> {
+        let core = self.core();
+        if !Local::with(core, |local| core.accepts(local)) {
+            return Err(TryPostError::Closed(()));
+        }
+        match self.as_cell().bound() {
+            Some(bound) if !bound.try_enter() => Err(TryPostError::Full(())),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Disposing of what is queued when nobody runs it any more: closures are dropped unrun, each on its
+//! color.
+
+use std::panic::Location;
+use std::time::Duration;
+
+use super::entry::Entry;
+use super::local::Local;
+use crate::color::held::{Ended, Front, Held};
+use crate::event::{Kind, Owned};
+use crate::runtime::core::{Core, Phase};
+use crate::sync::{Ordering, yield_now};
+use crate::worker::counters::add;
+
+/// Links of one color that are passed before others have their turn: somebody may still post to it.
+const VISIT: u64 = 4_096;
+
+impl Local {
+    /// Drops the events of a color unrun, up to a number, and says how many links it has passed,
+    /// what does not count as an event included; up to the first one that has to wait for readers,
+    /// or that reserves the color for a set: who ends those queues the color again.
+    pub(super) fn discard_color(&self, mut held: Held) -> u64 {
+        let (mut dropped, mut passed) = (0, 0);
+        loop {
+            self.enter_color(&held, held.is_bounded());
+            passed += 1;
+            let (front, kind) = held.next();
+            if kind.is_exclusive() {
+                let Some(back) = self.exclude_readers(held) else { break };
+                held = back;
+            }
+            let ended = match kind {
+                Kind::Closure | Kind::Housekeeping | Kind::Spent => {
+                    if kind != Kind::Spent {
+                        dropped += u64::from(kind == Kind::Closure);
+                        self.discard_front(&held, front, kind);
+                    }
+                    match self.pass_kept(&held, front) {
+                        Some(next) => Ended::Next(held, next),
+                        None => self.finish(held),
+                    }
+                }
+                // Dropped by itself, as it may be run by itself.
+                Kind::Shared => self.let_reader_go(held),
+                Kind::SharedRequest => self.let_request_go(held),
+                Kind::Request => {
+                    self.reserve(held);
+                    break;
+                }
+                Kind::Set => unreachable!("a set's event stands in no color's queue"),
+                Kind::Grave => match self.visit_grave(held) {
+                    Some(ended) => ended,
+                    None => break,
+                },
+            };
+            held = match ended {
+                Ended::Next(held, _) if passed >= VISIT => {
+                    // As at the end of a turn.
+                    self.current.leave();
+                    self.scheduler.queue_here(Entry::color(held));
+                    break;
+                }
+                Ended::Next(held, _) => held,
+                Ended::Idle => break,
+                // The poster is between two instructions.
+                Ended::Gap(held) => {
+                    yield_now();
+                    held
+                }
+            };
+        }
+        self.current.leave();
+        self.count_dropped(dropped);
+        passed
+    }
+
+    /// Drops an event that is next, unrun.
+    fn discard_front(&self, held: &Held, front: Front, kind: Kind) {
+        // SAFETY: it is next, of a color that is held, and an event.
+        let mut event = unsafe { held.event(front) };
+        self.discard_event(&mut event);
+        if held.is_bounded() && kind == Kind::Closure {
+            held.leave_bound();
+        }
+    }
+
+    /// Drops what an event holds.
+    pub(super) fn discard_event(&self, event: &mut Owned) {
+        self.says_it_drops(event.site());
+        self.guard(Some(event.site()), || event.discard());
+    }
+
+    /// Disposes of everything that is queued for any worker by now, and of what that leads to: the
+    /// drop of a closure may post. Called when nobody runs it any more.
+    ///
+    /// Beside a worker that still serves, and so may post for ever, it gives up after a while, once
+    /// it has been at every entry that was there: that worker drops the rest when it leaves.
+    pub(crate) fn discard_all(&self) {
+        debug_assert!(self.core.phase() >= Phase::Stopping);
+        let limit = Limit::new(&self.core);
+        let rest = self.scheduler.drain(self, |passed| limit.is_over(passed));
+        if !rest.is_empty() {
+            tracing::warn!(
+                entries = rest.len(),
+                "what is queued is left to a worker that is stuck"
+            );
+            rest.into_iter().for_each(|entry| self.core.fleet.hand_quietly(self.index(), entry));
+        }
+    }
+
+    /// Says what is dropped now, for whoever waits for this worker to leave.
+    fn says_it_drops(&self, site: &'static Location<'static>) {
+        if !self.is_undertaker() {
+            self.seat.event.set_site(site);
+            add(&self.scheduler.shared().published.progress, 1);
+        }
+    }
+
+    /// Says that it is in no event, nor in a drop, and gets on.
+    pub(crate) fn gets_on(&self) {
+        self.seat.event.clear();
+        add(&self.scheduler.shared().published.progress, 1);
+    }
+}
+
+/// When to give up disposing.
+struct Limit<'a> {
+    core: &'a Core,
+    since: u64,
+}
+
+/// Links after which, and the time after which, drops that keep posting are taken for a circle
+/// without end.
+const ENDLESS_LINKS: u64 = 10_000_000;
+const ENDLESS: Duration = Duration::from_secs(10);
+
+impl<'a> Limit<'a> {
+    fn new(core: &'a Core) -> Self {
+        Limit { core, since: core.clock().now() }
+    }
+
+    fn is_over(&self, passed: u64) -> bool {
+        // Partner: the subtraction of a worker that leaves its loop. If it comes later, that worker
+        // disposes of the rest.
+        let others_serve = self.core.serving.load(Ordering::SeqCst) > 0;
+        let elapsed = Duration::from_nanos(self.core.clock().now() - self.since);
+        (others_serve && elapsed >= self.core.settings.stuck_after)
+            || (passed >= ENDLESS_LINKS && elapsed >= ENDLESS)
+    }
+}

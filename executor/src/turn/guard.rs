@@ -1,0 +1,87 @@
+//! Running what may panic (C11), and counting what was dropped, outside of an event.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+
+use super::local::Local;
+use crate::panic::bury;
+use crate::report::PanicReport;
+use crate::runtime::core::Core;
+use crate::sync::{AtomicU64, Ordering};
+use crate::worker::counters::{Counters, add};
+
+impl Core {
+    /// Runs something that may panic; a panic is caught, counted and reported.
+    pub(crate) fn guard(&self, site: Option<&'static Location<'static>>, f: impl FnOnce()) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
+            self.count_panic();
+            self.report_panic(payload, site, 0);
+        }
+    }
+
+    /// Tells the hook of a panic, which may itself panic, and drops the payload.
+    pub(crate) fn report_panic(
+        &self,
+        payload: Box<dyn Any + Send>,
+        site: Option<&'static Location<'static>>,
+        label: u32,
+    ) {
+        if let Some(hook) = self.settings.panic_hook() {
+            let label = self.labels.name(label);
+            let report = PanicReport { payload: &*payload, site, label: label.as_deref() };
+            if let Err(second) = catch_unwind(AssertUnwindSafe(|| hook(&report))) {
+                bury(second);
+            }
+        }
+        bury(payload);
+    }
+
+    /// Adds to a counter of the worker that this thread is; otherwise to that for everybody else.
+    fn count(&self, n: u64, of: fn(&Counters) -> &AtomicU64, outside: &AtomicU64) {
+        Local::with(self, |local| match local.and_then(|local| local.scheduler.counters()) {
+            Some(counters) => add(of(counters), n),
+            None => drop(outside.fetch_add(n, Ordering::Relaxed)),
+        });
+    }
+
+    /// Counts a panic, or what counts as one.
+    pub(crate) fn count_panic(&self) {
+        self.count(1, |counters| &counters.panics, &self.outside.panics);
+    }
+
+    /// Counts events that were dropped unrun.
+    pub(crate) fn count_dropped(&self, n: u64) {
+        self.count(n, |counters| &counters.dropped, &self.outside.dropped);
+    }
+
+    /// Says that events that are counted as run, or are about to be, have run in vain: they count
+    /// as dropped ones only.
+    pub(crate) fn count_in_vain(&self, n: u64) {
+        self.count(n, |counters| &counters.in_vain, &self.outside.in_vain);
+    }
+
+    /// Counts events of domains, and of bounded colors, that were accepted though there were too
+    /// many.
+    pub(crate) fn count_over_limit(&self, n: u64) {
+        self.count(n, |counters| &counters.over_limit, &self.outside.over_limit);
+    }
+}
+
+impl Local {
+    /// Runs something that may panic, outside of an event; a panic is caught, counted and reported.
+    pub(crate) fn guard(&self, site: Option<&'static Location<'static>>, f: impl FnOnce()) {
+        self.core.guard(site, f);
+    }
+
+    /// Counts events that were dropped unrun.
+    pub(crate) fn count_dropped(&self, n: u64) {
+        self.core.count_dropped(n);
+    }
+
+    /// The event that runs does nothing, as poison covers it: it counts as dropped, not as run.
+    #[cold]
+    pub(crate) fn count_skipped(&self) {
+        self.count_dropped(1);
+        self.core.count_in_vain(1);
+    }
+}

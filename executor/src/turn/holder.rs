@@ -1,0 +1,194 @@
+//! What the holder of a color does without running anything: it lets readers go, reserves the color
+//! for a set, gives it back, queues it.
+//!
+//! Whoever comes to hold a color outside of a turn, because it posted to an idle one, or was its
+//! last reader, or gives a set's colors back, goes on with it at once as far as no event of the
+//! color has to run for that; only what is left is queued. So a set whose colors are idle costs one
+//! entry of the run queue, not one for each color.
+
+use super::entry::Entry;
+use super::local::Local;
+use crate::color::held::{Buried, Ended, Front, Held, Reader};
+use crate::color::set::{Gathered, Given, SetRequest};
+use crate::event::{Kind, Memory};
+use crate::worker::figures::UNKNOWN;
+
+/// Readers that are let go one after the other outside of a turn.
+const AT_ONCE: u32 = 32;
+
+impl Local {
+    /// A reader leaves. If the color waited for it, it goes on.
+    pub(super) fn leave(&self, reader: Reader) {
+        if let Some(held) = reader.leave() {
+            self.go_on(held);
+        }
+    }
+
+    /// Goes on with a color that is held outside of a turn, as far as that runs nothing, and queues
+    /// what is left.
+    pub(crate) fn go_on(&self, mut held: Held) {
+        if self.scheduler.leaves_to(held.home()) {
+            // What it lets go is to run there, too.
+            return self.schedule_held(held);
+        }
+        let mut left = AT_ONCE;
+        while !held.has_kept() && left > 0 {
+            left -= 1;
+            let ended = match held.head_kind() {
+                Kind::Request => {
+                    let Some(held) = held.exclude_readers() else { return };
+                    held.debug_hold(self.index());
+                    return self.reserve(held);
+                }
+                Kind::Shared => self.let_reader_go(held),
+                Kind::SharedRequest => self.let_request_go(held),
+                _ => return self.schedule_held(held),
+            };
+            held = match ended {
+                Ended::Idle => return,
+                Ended::Gap(held) => return self.schedule_held(held),
+                Ended::Next(held, _) => held,
+            };
+        }
+        self.schedule_held(held);
+    }
+
+    /// Queues a color that has something to run, wherever it comes from.
+    fn schedule_held(&self, held: Held) {
+        let worth = held.worth();
+        self.schedule(held, worth);
+    }
+
+    /// A set's event has ended: all its colors go on.
+    pub(super) fn give_back(&self, set: Gathered) {
+        let memory = set.give_back(|given| match given {
+            Given::Reader(reader) => self.leave(reader),
+            Given::Held(held) => self.give_back_one(held),
+        });
+        // SAFETY: the set is of this runtime, as its colors are.
+        unsafe { self.give_memory(memory) };
+    }
+
+    fn give_back_one(&self, held: Held) {
+        if held.is_bounded() {
+            held.leave_bound();
+        }
+        held.debug_let_go();
+        match self.finish(held) {
+            Ended::Idle => {}
+            Ended::Gap(held) => self.schedule_held(held),
+            Ended::Next(held, _) => self.go_on(held),
+        }
+    }
+
+    /// The color is current: an exclusive event of it may begin.
+    #[inline]
+    pub(super) fn enter_color(&self, held: &Held, is_bounded: bool) {
+        // SAFETY: the color is held here, and `leave` is called before that ends: by everything in
+        // this file that lets it go, and at the end of a turn.
+        unsafe { self.current.enter(held, is_bounded) };
+    }
+
+    /// May an exclusive event of a color that has, or had, readers begin? If not, its last reader
+    /// holds it.
+    pub(super) fn exclude_readers(&self, held: Held) -> Option<Held> {
+        // No post is kept for a color that is let go.
+        self.current.leave();
+        let held = held.exclude_readers()?;
+        self.enter_color(&held, held.is_bounded());
+        Some(held)
+    }
+
+    /// The holder of a color has come to a shared event, which goes on by itself.
+    pub(super) fn let_reader_go(&self, held: Held) -> Ended {
+        self.current.leave();
+        let class = held.priority();
+        let (event, ended) = held.let_reader_go(|| self.take_memory());
+        self.schedule_event(event, class);
+        ended
+    }
+
+    /// The holder of a color has come to a shared request of a set, which goes on by itself.
+    pub(super) fn let_request_go(&self, held: Held) -> Ended {
+        self.current.leave();
+        // SAFETY: the request is of this runtime.
+        let (request, ended) = held.let_request_go(|memory| unsafe { self.give_memory(memory) });
+        // SAFETY: it has come to the front, and is what the set is a reader by.
+        unsafe { self.arrive(request) };
+        ended
+    }
+
+    /// The holder of a color without readers has come to an exclusive request: the set has the
+    /// color now.
+    pub(super) fn reserve(&self, held: Held) {
+        self.current.leave();
+        let request = held.take_request();
+        request.has_come_to(&held);
+        // SAFETY: it has come to the front, where it stays, spent; and the color is given up.
+        unsafe { self.arrive(request) };
+    }
+
+    /// # Safety
+    ///
+    /// As [`SetRequest::arrive`].
+    unsafe fn arrive(&self, request: SetRequest) {
+        // SAFETY: the caller says what is asked for.
+        if let Some((event, class)) = unsafe { request.arrive() } {
+            self.scheduler.schedule(self, Entry::event(event, class), UNKNOWN);
+        }
+    }
+
+    /// The event of `ended` has run. If it was kept, it leaves that list; in any case the first one
+    /// that is left there is next.
+    #[inline]
+    pub(super) fn pass_kept(&self, held: &Held, ended: Front) -> Option<Front> {
+        // SAFETY: it is of this runtime.
+        held.pass_kept(ended, |memory| unsafe { self.give_memory(memory) })
+    }
+
+    /// The event at the head, whose closure is spent, leaves the queue.
+    #[inline]
+    pub(super) fn finish(&self, held: Held) -> Ended {
+        let head = held.head();
+        // SAFETY: it is the head of this color.
+        unsafe { self.finish_at(held, head) }
+    }
+
+    /// [`finish`](Self::finish), of a head that is known already.
+    ///
+    /// # Safety
+    ///
+    /// It is the head of this color.
+    #[inline]
+    pub(super) unsafe fn finish_at(&self, held: Held, head: Front) -> Ended {
+        let give = |memory: Memory| {
+            // SAFETY: it is of this runtime.
+            unsafe { self.give_memory(memory) }
+        };
+        // SAFETY: the caller says that it is the head; what stands there is spent, and nothing was
+        // kept, or that would be next.
+        unsafe { held.finish(head, give) }
+    }
+
+    /// The holder has come to the color's grave. None: the color is gone.
+    pub(super) fn visit_grave(&self, held: Held) -> Option<Ended> {
+        // A palette may drop keys now, whose drops are user code: no event runs, so that what they
+        // post is not kept (see `Queue::keep`).
+        self.current.leave();
+        self.scheduler.time_passes();
+        match held.bury() {
+            Buried::Dead(dead) => {
+                self.give_cell(dead);
+                None
+            }
+            Buried::Passed(ended, count) => {
+                // It may post the grave again, behind what came meanwhile.
+                drop(count);
+                if let Ended::Next(held, _) = &ended {
+                    self.enter_color(held, held.is_bounded());
+                }
+                Some(ended)
+            }
+        }
+    }
+}

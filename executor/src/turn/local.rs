@@ -1,0 +1,217 @@
+//! A worker's part of a runtime that only its own thread touches, and the way from a thread to it.
+//!
+//! All fields are cells: user code that runs inside an event reaches the same `Local` through its
+//! `Cx`, through handles, and through drops.
+
+use std::cell::{Cell, RefCell};
+use std::ptr;
+
+use super::current::Current;
+use super::entry::Entry;
+use super::posts::Posts;
+use super::seat::Seat;
+use super::steps::Steps;
+use crate::color::cell::{CellMemory, DeadCell};
+use crate::event::{Memory, Owned};
+use crate::metrics::Samples;
+use crate::runtime::core::{Core, CoreRef};
+use crate::slab::Magazine;
+use crate::sync::Arc;
+use crate::worker::scheduler::Scheduler;
+
+thread_local! {
+    // No destructor: it can be read from destructors of other thread-locals.
+    static CURRENT: Cell<*const Local> = const { Cell::new(ptr::null()) };
+}
+
+/// Counts of the core that a worker takes at once, to give to colors that it makes.
+const CREDIT_BATCH: usize = 1024;
+
+/// See the module.
+pub(crate) struct Local {
+    pub(crate) core: CoreRef,
+    pub(crate) scheduler: Scheduler<Entry>,
+    pub(crate) seat: Arc<Seat>,
+    pub(crate) current: Current,
+    pub(crate) posts: Posts,
+    pub(crate) samples: Samples,
+    /// How far a domain's steps have come that run here one after the other, and the next one; see
+    /// `domain::done`.
+    pub(crate) steps: Cell<Steps>,
+    pub(crate) next_step: Cell<Option<Owned>>,
+    events: RefCell<Magazine>,
+    cells: RefCell<Magazine>,
+    credits: Cell<usize>,
+    /// When it was last reported that a poller fails; 0: never.
+    pub(super) poller_reported: Cell<u64>,
+}
+
+impl Local {
+    pub(crate) fn new(core: CoreRef, scheduler: Scheduler<Entry>) -> Self {
+        let seed = core.settings.seed ^ scheduler.index as u64;
+        Local {
+            seat: Arc::clone(&core.seats[scheduler.index]),
+            scheduler,
+            current: Current::new(),
+            posts: Posts::default(),
+            samples: Samples::new(core.settings.histograms, seed),
+            steps: Cell::new(Steps::Off),
+            next_step: Cell::new(None),
+            events: RefCell::new(core.events.magazine()),
+            cells: RefCell::new(core.cells.magazine()),
+            credits: Cell::new(0),
+            poller_reported: Cell::new(0),
+            core,
+        }
+    }
+
+    /// What disposes of events after the workers are gone. It is nobody's owner, and no color's
+    /// home: what is posted on it stays with it.
+    pub(crate) fn undertaker(core: CoreRef) -> Self {
+        let scheduler = Scheduler::detached(&core.fleet);
+        Local::new(core, scheduler)
+    }
+
+    /// Runs `f`, during which the calling thread is this worker. The undertaker may take the place
+    /// of another one for a while.
+    pub(crate) fn enter<R>(&self, f: impl FnOnce() -> R) -> R {
+        struct Leave(*const Local);
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                CURRENT.set(self.0);
+            }
+        }
+        let before = CURRENT.replace(self);
+        let _leave = Leave(before);
+        debug_assert!(before.is_null() || self.is_undertaker(), "a thread is one worker at most");
+        f()
+    }
+
+    /// Calls `f` with the worker that this thread is, if it is one of `core`.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    pub(crate) fn with<R>(core: &Core, f: impl FnOnce(Option<&Local>) -> R) -> R {
+        // SAFETY: it is null, or `enter` borrows it and resets this before the borrow ends; the
+        // reference ends with `f`, which this thread runs inside of `enter`.
+        let local = unsafe { CURRENT.get().as_ref() };
+        f(local.filter(|local| ptr::eq::<Core>(&*local.core, core)))
+    }
+
+    /// The number of the worker of `core` that this thread is, if it is one.
+    pub(crate) fn index_on(core: &Core) -> Option<usize> {
+        Local::with(core, |local| local.map(Local::index))
+    }
+
+    /// Says whether this thread is a worker of `core`.
+    pub(crate) fn is_on(core: &Core) -> bool {
+        Local::with(core, |local| local.is_some())
+    }
+
+    /// Says whether this thread is a worker of any runtime.
+    pub(crate) fn on_a_worker() -> bool {
+        !CURRENT.get().is_null()
+    }
+
+    /// Says whether this thread disposes of what is left of `core`.
+    pub(crate) fn is_undertaker_of(core: &Core) -> bool {
+        Local::with(core, |local| local.is_some_and(Local::is_undertaker))
+    }
+
+    #[inline]
+    pub(crate) fn is_undertaker(&self) -> bool {
+        self.scheduler.is_detached()
+    }
+
+    #[inline]
+    pub(crate) fn index(&self) -> usize {
+        self.scheduler.index
+    }
+
+    /// Memory for an event.
+    #[inline]
+    pub(crate) fn take_memory(&self) -> Memory {
+        let at_hand = self.events.borrow_mut().pop();
+        // SAFETY: it is a free slot of the slab of events, and ours.
+        at_hand.map_or_else(|| self.fetch_memory(), |slot| unsafe { Memory::of(slot) })
+    }
+
+    /// Memory for an event if none is at hand: as the magazine is empty, or as it was put away
+    /// because the worker sleeps.
+    #[cold]
+    #[inline(never)]
+    fn fetch_memory(&self) -> Memory {
+        self.before_post();
+        // SAFETY: the slab gives each free slot to one taker.
+        unsafe { Memory::of(self.events.borrow_mut().take(&self.core.events)) }
+    }
+
+    /// Memory of an event that is spent.
+    ///
+    /// # Safety
+    ///
+    /// It is of this runtime.
+    #[inline]
+    pub(crate) unsafe fn give_memory(&self, memory: Memory) {
+        // SAFETY: the caller says so; all events of a runtime are slots of its slab.
+        unsafe { self.events.borrow_mut().give(memory.into_slot(), &self.core.events) };
+    }
+
+    /// Memory for a color, and a count of the core for it.
+    pub(crate) fn take_cell(&self) -> CellMemory {
+        self.take_credit();
+        // SAFETY: the slab gives each free slot to one taker.
+        unsafe { CellMemory::of(self.cells.borrow_mut().take(&self.core.cells)) }
+    }
+
+    /// Takes back what a color of this runtime had.
+    pub(crate) fn give_cell(&self, dead: DeadCell) {
+        let slot = dead.into_memory().into_slot();
+        // SAFETY: it is of this runtime, as its color was run here, and nobody uses it any more.
+        unsafe { self.cells.borrow_mut().give(slot, &self.core.cells) };
+        self.give_credit();
+    }
+
+    fn take_credit(&self) {
+        let left = self.credits.get();
+        if left == 0 {
+            self.core.acquire(CREDIT_BATCH);
+            self.credits.set(CREDIT_BATCH - 1);
+        } else {
+            self.credits.set(left - 1);
+        }
+    }
+
+    fn give_credit(&self) {
+        let now = self.credits.get() + 1;
+        if now > 4 * CREDIT_BATCH {
+            self.credits.set(now - CREDIT_BATCH);
+            // SAFETY: these counts are ours, and `self.core` is another one.
+            unsafe { Core::release(self.core.as_ptr(), CREDIT_BATCH) };
+        } else {
+            self.credits.set(now);
+        }
+    }
+
+    /// The worker is idle: whatever posts in its name comes by [`fetch_memory`](Self::fetch_memory).
+    pub(super) fn put_memory_away(&self) {
+        self.events.borrow_mut().put_away();
+    }
+
+    pub(super) fn take_memory_out(&self) {
+        self.events.borrow_mut().take_out();
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        // SAFETY: the slots were taken from these slabs; the counts are ours, and `self.core` is
+        // another one.
+        unsafe {
+            self.events.get_mut().empty_into(&self.core.events);
+            self.cells.get_mut().empty_into(&self.core.cells);
+            let credits = self.credits.get();
+            if credits > 0 {
+                Core::release(self.core.as_ptr(), credits);
+            }
+        }
+    }
+}

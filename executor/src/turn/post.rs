@@ -1,0 +1,93 @@
+//! Posting on a worker.
+//!
+//! A post takes an event from the worker's magazine, appends it to the color, with one exchange or,
+//! if it is the own color of the event that runs, with none, and, if the color was idle, puts it
+//! into the worker's run queue. Nothing on this way is written by another core, but the color's tail
+//! when others post to it.
+
+use dapple_colors::Priority;
+
+use super::entry::Entry;
+use super::local::Local;
+use crate::color::cell::ColorCell;
+use crate::event::Owned;
+use crate::worker::figures::UNKNOWN;
+
+impl Local {
+    /// Appends an event to a color, and queues the color if it was idle.
+    #[inline(always)]
+    pub(crate) fn enqueue(&self, cell: &ColorCell, event: Owned) {
+        if self.current.may_keep(cell) {
+            self.posts.is_to_itself();
+            // SAFETY: an exclusive event of the color runs here.
+            let event = match unsafe { cell.keep(event) } {
+                None => return self.posts.count(1),
+                Some(event) => event,
+            };
+            return self.enqueue_behind(cell, event);
+        }
+        self.enqueue_behind(cell, event)
+    }
+
+    /// Appends an event behind everything that is in the queue, even by an event of the color.
+    #[inline]
+    pub(crate) fn enqueue_behind(&self, cell: &ColorCell, event: Owned) {
+        if !cell.is_plain() {
+            return self.enqueue_bounded(cell, event);
+        }
+        self.posts.count(1);
+        if let Some(held) = cell.push(event) {
+            let worth = held.worth();
+            self.scheduler.schedule_normal(self, Entry::normal_color(held), worth);
+        }
+    }
+
+    /// Appends a shared event; if the color is idle, it is let go at once.
+    pub(crate) fn enqueue_shared(&self, cell: &ColorCell, event: Owned) {
+        if cell.is_bounded() {
+            cell.enter_bound(&event);
+        }
+        match cell.push(event) {
+            None => self.posts.count(1),
+            Some(held) => {
+                let _aside = self.current.set_aside();
+                self.go_on(held);
+            }
+        }
+    }
+
+    /// Appends an event to a color that may be bounded, or of another class.
+    #[cold]
+    #[inline(never)]
+    fn enqueue_bounded(&self, cell: &ColorCell, event: Owned) {
+        if cell.is_bounded() {
+            cell.enter_bound(&event);
+        }
+        self.append(cell, event);
+    }
+
+    /// Appends an event that has been counted, or whose color is not bounded.
+    pub(crate) fn append(&self, cell: &ColorCell, event: Owned) {
+        self.posts.count(1);
+        if let Some(held) = cell.push(event) {
+            let worth = held.worth();
+            self.schedule(held, worth);
+        }
+    }
+
+    /// Queues an event that stands in no color's queue.
+    #[inline]
+    pub(crate) fn queue_event(&self, event: Owned) {
+        self.posts.count(1);
+        self.posts.is_uncolored();
+        let entry = Entry::event(event, Priority::Normal);
+        self.scheduler.schedule_normal(self, entry, UNKNOWN);
+    }
+
+    /// Queues one in a class.
+    pub(crate) fn schedule_event(&self, event: Owned, class: Priority) {
+        self.posts.count(1);
+        self.posts.is_uncolored();
+        self.scheduler.schedule(self, Entry::event(event, class), UNKNOWN);
+    }
+}

@@ -1,0 +1,76 @@
+//! What belongs to a worker's place in a runtime, and is there for others while that worker is stuck,
+//! or has left.
+
+use std::panic::Location;
+
+use crossbeam_utils::CachePadded;
+
+use crate::metrics::Histograms;
+use crate::park::Park;
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::timer::timers::Timers;
+
+/// See the module.
+pub(crate) struct Seat {
+    /// The poller. Locked while it is polled, which ends with the posting of the batch.
+    pub(crate) park: CachePadded<Mutex<Box<dyn Park>>>,
+    pub(crate) timers: CachePadded<Mutex<Timers>>,
+    pub(crate) histograms: CachePadded<Mutex<Histograms>>,
+    pub(crate) event: CachePadded<EventCell>,
+}
+
+impl Seat {
+    pub(crate) fn new(park: Box<dyn Park>) -> Self {
+        Seat {
+            park: Mutex::new(park).into(),
+            timers: Mutex::new(Timers::default()).into(),
+            histograms: Mutex::new(Histograms::default()).into(),
+            event: CachePadded::default(),
+        }
+    }
+}
+
+/// The event that a worker is in, for whoever watches it. Plain stores to a line of the worker's
+/// own; who reads them while they change may see the site of one event and the label of the next.
+#[derive(Default)]
+pub(crate) struct EventCell {
+    /// Where it was posted; null: none runs.
+    site: AtomicPtr<Location<'static>>,
+    /// The label of its color; 0: none.
+    label: AtomicU32,
+    /// The progress, plus one, at which a stall was last reported; written by whoever reports.
+    stall_reported: AtomicU64,
+}
+
+impl EventCell {
+    /// What runs from now on was posted here.
+    #[inline]
+    pub(crate) fn set_site(&self, site: &'static Location<'static>) {
+        self.site.store(std::ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn set_label(&self, label: u32) {
+        self.label.store(label, Ordering::Relaxed);
+    }
+
+    /// Nothing runs.
+    pub(super) fn clear(&self) {
+        self.site.store(std::ptr::null_mut(), Ordering::Relaxed);
+    }
+
+    /// Where what runs was posted; `None`: nothing runs.
+    pub(crate) fn site(&self) -> Option<&'static Location<'static>> {
+        // SAFETY: it is null, or was a reference to a location that lives for ever.
+        unsafe { self.site.load(Ordering::Relaxed).as_ref() }
+    }
+
+    pub(super) fn label(&self) -> u32 {
+        self.label.load(Ordering::Relaxed)
+    }
+
+    /// Says whether this is the first report of a stall at this progress of the worker.
+    pub(super) fn is_first_report(&self, progress: u64) -> bool {
+        self.stall_reported.swap(progress + 1, Ordering::Relaxed) != progress + 1
+    }
+}

@@ -1,0 +1,39 @@
+//! Reporting events that run long (E12).
+
+use std::time::Duration;
+
+use super::local::Local;
+use crate::report::StallReport;
+use crate::sync::Ordering;
+use crate::worker::counters::add;
+
+impl Local {
+    /// Reports that a worker has been in one event for so many nanoseconds, if that is too long and
+    /// nobody did yet.
+    pub(super) fn report_stall(&self, worker: usize, nanos: u64, ended: bool) {
+        let settings = &self.core.settings;
+        let running = Duration::from_nanos(nanos);
+        if running < settings.rules.stall_after {
+            return;
+        }
+        let event = &self.core.seats[worker].event;
+        let Some(site) = event.site() else { return };
+        let published = &self.core.fleet.workers[worker].published;
+        if !event.is_first_report(published.progress.load(Ordering::Relaxed)) {
+            return;
+        }
+        add(&self.scheduler.shared().counters.stalls, 1);
+        let label = self.core.labels.name(event.label());
+        let report = StallReport { worker, site, label: label.as_deref(), running, ended };
+        match settings.stall_hook() {
+            Some(hook) => self.guard(Some(site), || hook(&report)),
+            None => tracing::warn!(
+                worker,
+                posted_at = %site,
+                label = report.label,
+                running_ms = running.as_millis() as u64,
+                "an event runs long"
+            ),
+        }
+    }
+}

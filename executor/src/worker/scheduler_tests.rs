@@ -1,0 +1,259 @@
+//! The scheduler with plain numbers in place of colors and events: it needs nothing else.
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use dapple_colors::Priority;
+
+use super::*;
+use crate::clock::Clock;
+use crate::sync::Arc;
+use crate::worker::machine::Machine;
+use crate::worker::poller::{Attention, Unpark};
+use crate::worker::rules::Rules;
+use crate::worker::work::{Host, Work};
+use crate::worker::worker_loop::{Rounds, WorkerLoop};
+
+/// The class is the number of hundreds; a guest has a thousand more.
+#[derive(Debug, PartialEq)]
+struct Number(u32);
+
+impl Work for Number {
+    fn class(&self) -> Priority {
+        match self.0 % 1_000 / 100 {
+            1 => Priority::High,
+            2 => Priority::Low,
+            _ => Priority::Normal,
+        }
+    }
+    fn is_normal(&self) -> bool {
+        self.class() == Priority::Normal
+    }
+    fn home(&self) -> Option<usize> {
+        (self.0 != 99).then_some(self.0 as usize % 2)
+    }
+    fn worth(&self) -> u32 {
+        UNKNOWN
+    }
+    fn into_guest(self) -> Self {
+        Number(self.0 + 1_000)
+    }
+    fn sorted(self) -> Self {
+        // Number 7 was raised.
+        if self.0 == 7 { Number(107) } else { self }
+    }
+}
+
+struct NoUnpark;
+impl Unpark for NoUnpark {
+    fn unpark(&self) {}
+}
+
+/// Notes what it runs.
+struct Notes {
+    own: Scheduler<Number>,
+    ran: RefCell<Vec<u32>>,
+    discarded: RefCell<Vec<u32>>,
+    parked: Cell<u32>,
+    attends: RefCell<Vec<usize>>,
+}
+
+impl Host for Notes {
+    type Work = Number;
+    fn run(&self, work: Number, _: bool) -> bool {
+        self.ran.borrow_mut().push(work.0);
+        self.own.time_passes();
+        false
+    }
+    fn discard(&self, work: Number) -> u64 {
+        // The drop of 5 queues more.
+        if work.0 == 5 {
+            self.own.queue_here(Number(6));
+        }
+        self.discarded.borrow_mut().push(work.0);
+        1
+    }
+    fn hand_over(&self, worker: usize, work: Number, worth: u32) {
+        let worker = self.own.fleet.hand(worker, work);
+        self.own.fleet.call(worker, worth);
+    }
+    fn is_running(&self) -> bool {
+        false
+    }
+    fn rests(&self) {}
+    fn rises(&self) {}
+    fn park(&self, _: Option<Duration>) {
+        self.parked.set(self.parked.get() + 1);
+    }
+    fn has_looked(&self, _: u64) {}
+    fn poll_for(&self, _: usize) -> bool {
+        true
+    }
+    fn attend(&self, worker: usize, attention: Attention) {
+        match attention {
+            Attention::Begins => self.attends.borrow_mut().push(worker),
+            Attention::Ends => self.attends.borrow_mut().retain(|other| *other != worker),
+        }
+    }
+    fn fire_timers(&self, _: usize, _: u64) {}
+    fn next_timer(&self, _: usize) -> Option<u64> {
+        None
+    }
+    fn next_timer_before_sleep(&self) -> Option<u64> {
+        None
+    }
+    fn look_after_waits(&self, _: u64) {}
+    fn look_before_sleep(&self, _: u64) -> Option<u64> {
+        None
+    }
+    fn ends_sleep(&self) {}
+    fn is_look_due(&self, _: u64) -> bool {
+        false
+    }
+    fn is_in_one_event(&self, _: usize, _: u64, _: bool) {}
+    fn is_between_events(&self) {}
+    fn traffic(&self) -> u64 {
+        0
+    }
+    fn flush_figures(&self, _: bool) {}
+}
+
+fn workers(n: usize, policy: StealPolicy) -> Vec<Notes> {
+    let rules = Rules { policy, workers: n, ..Rules::default() };
+    let unparkers = (0..n).map(|_| Arc::new(NoUnpark) as Arc<dyn Unpark>).collect();
+    let (_, own) = Fleet::new(rules, Clock::new(), Machine::given(n, 100), unparkers);
+    own.into_iter().map(notes).collect()
+}
+
+fn notes(own: Scheduler<Number>) -> Notes {
+    Notes {
+        own,
+        ran: RefCell::default(),
+        discarded: RefCell::default(),
+        parked: Cell::new(0),
+        attends: RefCell::default(),
+    }
+}
+
+impl Notes {
+    fn schedule(&self, numbers: impl IntoIterator<Item = u32>) {
+        numbers.into_iter().for_each(|n| self.own.schedule(self, Number(n), UNKNOWN));
+    }
+
+    fn run(&self, rounds: &mut Rounds, budget: u64) -> u64 {
+        WorkerLoop::new(self, &self.own, rounds).run_once(budget, || false)
+    }
+
+    fn ran(&self) -> Vec<u32> {
+        self.ran.take()
+    }
+}
+
+#[test]
+fn numbers_run_in_their_order_up_to_a_budget() {
+    let all = workers(1, StealPolicy::CostAware);
+    let mut rounds = Rounds::new(1);
+    all[0].schedule(0..50);
+    assert_eq!(all[0].run(&mut rounds, 20), 20);
+    assert_eq!(all[0].run(&mut rounds, u64::MAX), 30);
+    assert_eq!(all[0].ran(), (0..50).collect::<Vec<_>>());
+}
+
+#[test]
+fn e4_what_others_hand_over_is_found_and_a_sleeper_is_woken() {
+    let all = workers(2, StealPolicy::CostAware);
+    let (me, other) = (&all[0], &all[1]);
+    me.own.announce(me);
+    other.hand_over(0, Number(3), UNKNOWN);
+    assert_eq!(me.own.fleet.wakeups.load(Ordering::Relaxed), 1);
+    me.own.rise(me);
+    assert_eq!(me.run(&mut Rounds::new(2), 9), 1);
+    assert_eq!(me.ran(), [3]);
+}
+
+#[test]
+fn c7_higher_classes_come_first_and_what_was_raised_is_sorted_in() {
+    let all = workers(1, StealPolicy::CostAware);
+    all[0].own.fleet.use_classes();
+    all[0].schedule([1, 201, 7, 2, 101]);
+    all[0].own.fleet.has_raised();
+    assert_eq!(all[0].run(&mut Rounds::new(1), u64::MAX), 5);
+    let ran = all[0].ran();
+    assert_eq!(ran[..2], [101, 107], "{ran:?}");
+    assert_eq!(ran.iter().position(|n| *n == 201), Some(4), "{ran:?}");
+}
+
+#[test]
+fn e3_an_idle_worker_takes_from_a_busy_one_if_it_may() {
+    for (policy, takes) in
+        [(StealPolicy::Eager, true), (StealPolicy::CostAware, false), (StealPolicy::Off, false)]
+    {
+        let all = workers(2, policy);
+        // With the policy Off these stay at home, which is the first worker.
+        all[0].schedule((0..40).map(|n| 2 * n));
+        let ran = all[1].run(&mut Rounds::new(2), 9);
+        assert_eq!(ran > 0, takes, "{policy:?}: nothing is known of these numbers");
+    }
+}
+
+#[test]
+fn e6_without_stealing_numbers_run_at_home() {
+    let all = workers(2, StealPolicy::Off);
+    all[0].schedule([0, 1, 2, 3, 99]);
+    for worker in &all {
+        worker.run(&mut Rounds::new(2), u64::MAX);
+    }
+    assert_eq!((all[0].ran(), all[1].ran()), (vec![0, 2, 99], vec![1, 3]));
+}
+
+#[test]
+fn e4_what_waits_behind_a_stuck_worker_is_taken_as_guests() {
+    let all = workers(2, StealPolicy::CostAware);
+    let (stuck, other) = (&all[0], &all[1]);
+    stuck.schedule(0..4);
+    stuck.hand_over(0, Number(4), UNKNOWN);
+    let mut rounds = Rounds::new(2);
+    assert_eq!(other.run(&mut rounds, 9), 0, "it is not known to be stuck");
+    std::thread::sleep(Duration::from_millis(2));
+    other.own.time_passes();
+    assert_eq!(other.run(&mut rounds, 9), 5);
+    let mut ran = other.ran();
+    ran.sort_unstable();
+    assert_eq!(ran, [1_000, 1_001, 1_002, 1_003, 1_004]);
+    assert_eq!(*other.attends.borrow(), [0]);
+    // What is handed to it from now on goes to the one that stands in.
+    stuck.hand_over(0, Number(8), UNKNOWN);
+    assert_eq!((other.run(&mut rounds, 9), other.ran()), (1, vec![1_008]));
+    // It gets on, and has its own again.
+    stuck.schedule([9]);
+    assert_eq!(stuck.run(&mut Rounds::new(2), 2), 1);
+    stuck.schedule(10..12);
+    stuck.run(&mut Rounds::new(2), 9);
+    stuck.hand_over(0, Number(12), UNKNOWN);
+    assert!(stuck.own.take_inbox().is_some());
+}
+
+#[test]
+fn e11_everything_is_discarded_and_what_that_leads_to() {
+    let all = workers(2, StealPolicy::CostAware);
+    all[0].schedule(0..4);
+    all[1].schedule([5, 101]);
+    all[1].hand_over(0, Number(8), UNKNOWN);
+    let undertaker = notes(Scheduler::detached(&all[0].own.fleet));
+    assert_eq!(undertaker.own.drain(&undertaker, |_| false), []);
+    let mut discarded = undertaker.discarded.take();
+    discarded.sort_unstable();
+    // What stood in a deque of a worker's own cannot be lost either.
+    assert_eq!(discarded, [0, 1, 2, 3, 5, 6, 8, 101]);
+    assert!(all[0].own.fleet.has_nothing());
+}
+
+#[test]
+fn a_worker_without_work_sleeps_until_it_is_told_to_stop() {
+    let all = workers(1, StealPolicy::CostAware);
+    let mut rounds = Rounds::new(1);
+    let mut at_work = WorkerLoop::new(&all[0], &all[0].own, &mut rounds);
+    all[0].schedule(0..3);
+    at_work.run_until(|| all[0].parked.get() >= 4);
+    assert_eq!((all[0].ran(), all[0].parked.get()), (vec![0, 1, 2], 4));
+    assert_eq!(at_work.next_deadline(), None);
+}
