@@ -31,7 +31,9 @@ pub trait Want {
     /// Which color.
     fn key(&self) -> Self::Key;
     /// What for.
-    fn access(&mut self) -> &mut Access;
+    fn access(&self) -> Access;
+    /// Changes what for.
+    fn set_access(&mut self, access: Access);
 }
 
 impl<K: Ord + Copy> Want for (K, Access) {
@@ -39,8 +41,11 @@ impl<K: Ord + Copy> Want for (K, Access) {
     fn key(&self) -> K {
         self.0
     }
-    fn access(&mut self) -> &mut Access {
-        &mut self.1
+    fn access(&self) -> Access {
+        self.1
+    }
+    fn set_access(&mut self, access: Access) {
+        self.1 = access;
     }
 }
 
@@ -60,9 +65,8 @@ pub fn arrange<W: Want>(wants: &mut [W]) -> usize {
     let mut kept = 0;
     for at in 0..wants.len() {
         if kept > 0 && wants[kept - 1].key() == wants[at].key() {
-            let access = *wants[at].access();
-            let known = wants[kept - 1].access();
-            *known = access.max(*known);
+            let access = wants[at].access().max(wants[kept - 1].access());
+            wants[kept - 1].set_access(access);
         } else {
             wants.swap(kept, at);
             kept += 1;

@@ -5,8 +5,6 @@
 //!
 //! The number is a plain counter. It orders nothing: an event that counts is passed on by the queue.
 
-use super::cell::ColorCell;
-use crate::event::Owned;
 use crate::sync::{AtomicUsize, Ordering};
 
 /// See the module.
@@ -39,7 +37,7 @@ impl Bound {
     }
 
     /// One more event, in any case. False: it is one too many.
-    fn enter(&self) -> bool {
+    pub(super) fn enter(&self) -> bool {
         self.count.fetch_add(1, Ordering::Relaxed) < self.capacity
     }
 
@@ -48,29 +46,9 @@ impl Bound {
         self.count.load(Ordering::Relaxed)
     }
 
-    fn leave(&self) {
+    /// One less.
+    pub(super) fn leave(&self) {
         let before = self.count.fetch_sub(1, Ordering::Relaxed);
         debug_assert!(before > 0, "C8: what leaves has entered");
-    }
-}
-
-impl ColorCell {
-    /// An event is about to be appended that did not ask for room. For a color that is bounded.
-    #[cold]
-    pub(crate) fn enter_bound(&self, event: &Owned) {
-        if event.is_counted()
-            && let Some(bound) = self.bound()
-            && !bound.enter()
-        {
-            self.core().count_over_limit(1);
-        }
-    }
-
-    /// An event of it has ended. For a color that is bounded.
-    #[cold]
-    pub(crate) fn leave_bound(&self) {
-        if let Some(bound) = self.bound() {
-            bound.leave();
-        }
     }
 }

@@ -267,6 +267,25 @@ impl ColorCell {
         self.event_nanos.store(blend(self.event_nanos(), per_event), Ordering::Relaxed);
     }
 
+    /// An event is about to be appended that did not ask for room. For a color that is bounded.
+    #[cold]
+    pub(crate) fn enter_bound(&self, event: &Owned) {
+        if event.is_counted()
+            && let Some(bound) = self.bound()
+            && !bound.enter()
+        {
+            self.core().count_over_limit(1);
+        }
+    }
+
+    /// An event of it has ended. For a color that is bounded.
+    #[cold]
+    pub(crate) fn leave_bound(&self) {
+        if let Some(bound) = self.bound() {
+            bound.leave();
+        }
+    }
+
     /// Appends an event. If the color was idle, whoever posts holds it from now on.
     #[inline]
     pub(crate) fn push(&self, event: Owned) -> Option<Held> {

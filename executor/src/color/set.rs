@@ -18,6 +18,7 @@
 //! Orderings: counting down is AcqRel, so that what the holders of all colors saw is seen by the set's event. The locks
 //! of the posters order their places; what they order is argued in `dapple_colors::set`.
 
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use dapple_colors::{Access, Arrived, Gathering, Priority};
@@ -32,13 +33,14 @@ pub(crate) const FEW: usize = 5;
 
 /// One color of a set, and what for: the lowest bit says that it is shared.
 #[derive(Clone, Copy)]
-pub(crate) struct Want(NonNull<u8>);
+struct Want(NonNull<u8>);
 
 const SHARED: usize = 1;
 const _: () = assert!(align_of::<ColorCell>() > SHARED);
 
 impl Want {
-    pub(crate) fn new(cell: &ColorCell, access: Access) -> Self {
+    #[inline]
+    fn new(cell: &ColorCell, access: Access) -> Self {
         let bit = if access == Access::Shared { SHARED } else { 0 };
         let tagged = std::ptr::from_ref(cell).cast_mut().cast::<u8>().map_addr(|a| a | bit);
         // SAFETY: setting a bit of a pointer that is not null leaves it so.
@@ -55,11 +57,51 @@ impl Want {
         ColorId::of_address(self.0.as_ptr().addr() & !SHARED)
     }
 
-    pub(crate) fn access(self) -> Access {
+    #[inline]
+    fn access(self) -> Access {
         match self.0.as_ptr().addr() & SHARED {
             0 => Access::Exclusive,
             _ => Access::Shared,
         }
+    }
+}
+
+/// A color that a set names, while somebody keeps it.
+#[derive(Clone, Copy)]
+pub(crate) struct Named<'a>(Want, PhantomData<&'a ColorCell>);
+
+impl<'a> Named<'a> {
+    #[inline]
+    pub(crate) fn new(cell: &'a ColorCell, access: Access) -> Self {
+        Named(Want::new(cell, access), PhantomData)
+    }
+
+    #[inline]
+    pub(crate) fn cell(&self) -> &'a ColorCell {
+        // SAFETY: it was made of a reference that lives as long.
+        unsafe { self.0.as_ptr().as_ref() }
+    }
+
+    #[inline]
+    pub(crate) fn access(&self) -> Access {
+        self.0.access()
+    }
+}
+
+impl dapple_colors::set::Want for Named<'_> {
+    /// The one order of all colors.
+    type Key = ColorId;
+    #[inline]
+    fn key(&self) -> ColorId {
+        self.0.id()
+    }
+    #[inline]
+    fn access(&self) -> Access {
+        self.0.access()
+    }
+    #[inline]
+    fn set_access(&mut self, access: Access) {
+        *self = Named::new(self.cell(), access);
     }
 }
 
@@ -85,16 +127,17 @@ const _: () =
 
 impl Wants {
     /// `first`: the color that was named first.
-    fn new(wants: impl ExactSizeIterator<Item = Want> + Clone, first: &ColorCell) -> Wants {
-        let lead = wants.clone().position(|want| want.id() == first.id()).unwrap_or(0);
-        match wants.len() {
+    #[inline]
+    fn new(named: &[Named<'_>], first: &ColorCell) -> Wants {
+        let lead = named.iter().position(|named| named.0.id() == first.id()).unwrap_or(0);
+        match named.len() {
             n @ 1..=FEW => {
-                let mut few = [Want::new(first, Access::Shared); FEW];
-                few.iter_mut().zip(wants).for_each(|(place, want)| *place = want);
+                let mut few = [named[0].0; FEW];
+                few.iter_mut().zip(named).for_each(|(want, named)| *want = named.0);
                 few.swap(0, lead);
                 Wants::Few(n as u8, few)
             }
-            _ => Wants::Many(lead as u32, wants.collect()),
+            _ => Wants::Many(lead as u32, named.iter().map(|named| named.0).collect()),
         }
     }
 
@@ -140,20 +183,20 @@ pub(crate) enum Given {
 
 impl SetRequest {
     /// Makes a set in `memory`, and says what its requests hold: as many are to be posted as there
-    /// are `wants`, each once, in the order of colors. `event` is what runs then; `first`: the color
+    /// are colors `named`, each once, in the order of colors. `event` is what runs then; `first`: the color
     /// that was named first.
     pub(crate) fn make(
         memory: Memory,
         mut event: Owned,
-        wants: impl ExactSizeIterator<Item = Want> + Clone,
+        named: &[Named<'_>],
         first: &ColorCell,
         class: Priority,
     ) -> SetRequest {
         let set = memory.into_slot().cast::<Set>();
         // SAFETY: this is the set's event, and the set knows it alone.
         unsafe { event.set_claims(Word::pointer(set)) };
-        let missing = AtomicU32::new(wants.len() as u32);
-        let wants = Wants::new(wants, first);
+        let missing = AtomicU32::new(named.len() as u32);
+        let wants = Wants::new(named, first);
         // SAFETY: the memory is that of an event, which is large enough, and the caller's.
         unsafe { set.write(Set { missing, class, event: Some(event), wants }) };
         SetRequest(set)

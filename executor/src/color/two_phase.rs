@@ -17,6 +17,7 @@ pub(crate) trait QueuePlace {
 }
 
 /// Takes all places. They are in the one order of all colors, each color once.
+#[inline]
 pub(crate) fn take_places<P: QueuePlace>(places: &mut [P]) {
     for place in &*places {
         place.lock().acquire();

@@ -8,8 +8,8 @@
 
 use std::ptr::NonNull;
 
-use super::held::Place;
 use super::inner::own_event;
+use super::place::Place;
 use super::stretch::Stretch;
 use crate::cx::Cx;
 use crate::event::{Owned, Step};

@@ -16,7 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::held::Place;
+use super::place::Place;
 use crate::lock::Lock;
 use crate::runtime::core::CoreRef;
 use crate::task::error::JoinError;

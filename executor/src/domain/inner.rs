@@ -101,6 +101,13 @@ impl<S> Deref for DomainPtr<S> {
     }
 }
 
+impl<S> DomainPtr<S> {
+    /// Which domain it is.
+    pub(super) fn address(self) -> usize {
+        self.0.as_ptr().addr()
+    }
+}
+
 impl<S: Send + Sync + 'static> DomainPtr<S> {
     /// The oldest event that has not committed.
     fn oldest(self) -> Option<Found> {

@@ -41,6 +41,8 @@ mod inner;
 #[cfg(not(loom))]
 mod part;
 #[cfg(not(loom))]
+pub(crate) mod place;
+#[cfg(not(loom))]
 mod post;
 #[cfg(not(loom))]
 mod reach;

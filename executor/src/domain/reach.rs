@@ -12,8 +12,9 @@ use dapple_colors::Context;
 
 use super::contexts::{AnonCx, InGlobal, MayGlobal, NoneCx, ReachesAnon, Rights};
 use super::done::Done;
-use super::held::{self, Place};
+use super::held;
 use super::part::Part;
+use super::place::Place;
 use super::token::{Token, What};
 use crate::cx::Cx;
 use crate::event::large::is_large;

@@ -15,8 +15,9 @@ use std::sync::Arc;
 use super::contexts::{MayAnon, MayGlobal, NoneCx, NoneOnly, Rights};
 use super::fate::{Fate, Fated};
 use super::handle::Domain;
-use super::held::{Holding, Place};
+use super::held::Holding;
 use super::part::Part;
+use super::place::Place;
 use super::post::Entry;
 use super::token::Token;
 use crate::cx::Cx;
@@ -108,7 +109,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         let rights = std::marker::PhantomData::<fn(R)>;
         let begin = Begin { f, key, promise, fate: Fate::new(), site, rights };
         let ticket = self.post(Entry::of::<R>(), begin, site);
-        let waits_for = ticket.map(|ticket| Place::new(self.0, ticket));
+        let waits_for = ticket.map(|ticket| Place::new(self.0.address(), ticket));
         if waits_for.is_none() {
             core.tasks.abort(key);
         }

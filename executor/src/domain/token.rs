@@ -14,9 +14,9 @@ use super::actions::Actions;
 use super::commit::{Remains, drop_freed};
 use super::done::Done;
 use super::engine::Batch;
-use super::held::Place;
 use super::inner::{DomainPtr, DomainStore, READ, Waiting};
 use super::part::{Continue, LATER, Part};
+use super::place::Place;
 use super::store::{Freed, Version};
 use crate::cx::Cx;
 use crate::event::{Owned, Step, Word};
@@ -182,7 +182,7 @@ impl<S: Send + Sync + 'static> Token<S> {
 
     /// Which event it is.
     pub(super) fn place(&self) -> Place {
-        Place::new(self.domain, self.ticket)
+        Place::new(self.domain.address(), self.ticket)
     }
 
     /// Ends an event that is in global and has not touched the state, as if it had panicked before: nobody waits for it any more.

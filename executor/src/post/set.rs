@@ -3,11 +3,11 @@
 use dapple_colors::set::arrange;
 use dapple_colors::{Access, Priority};
 
-use super::{Admission, Posting, refuse};
+use super::{Posting, refuse};
 use crate::Color;
-use crate::color::cell::{ColorCell, ColorId};
+use crate::color::cell::ColorCell;
 use crate::color::held::Held;
-use crate::color::set::{FEW, SetRequest, Want};
+use crate::color::set::{FEW, Named, SetRequest};
 use crate::color::two_phase::{QueuePlace, take_places};
 use crate::cx::Cx;
 use crate::event::{Kind, Owned};
@@ -23,54 +23,36 @@ pub struct Request<'a> {
     pub(crate) access: Access,
 }
 
-/// A color of a set that is being posted.
+/// The place of a set in the queue of one of its colors.
 struct SetPlace<'a> {
     cell: &'a ColorCell,
-    access: Access,
+    /// What stands in that place; until it is taken.
     request: Option<Owned>,
-    /// The set's class, if it is higher than the color's.
-    boost: Option<Priority>,
     /// The color was idle: whoever posts holds it.
     held: Option<Held>,
+    /// The set's class, if it is higher than the color's.
+    boost: Option<Priority>,
     /// It runs in a higher class now, and may stand in a lane of a lower one.
     was_raised: bool,
 }
 
-impl<'a> SetPlace<'a> {
-    fn new(request: &Request<'a>) -> Self {
-        let (cell, access) = (request.color.as_cell(), request.access);
-        SetPlace { cell, access, request: None, boost: None, held: None, was_raised: false }
-    }
-
-    fn want(&self) -> Want {
-        Want::new(self.cell, self.access)
-    }
-}
-
-impl QueuePlace for SetPlace<'_> {
+impl QueuePlace for Option<SetPlace<'_>> {
+    #[inline]
     fn lock(&self) -> &Flag {
-        &self.cell.set_lock
+        &self.as_ref().expect("there are as many places as colors").cell.set_lock
     }
 
+    #[inline]
     fn take(&mut self) {
-        let request = self.request.take().expect("it is made before the place is taken");
-        if self.cell.is_bounded() {
-            self.cell.enter_bound(&request);
+        let Some(place) = self else { return };
+        let Some(request) = place.request.take() else { return };
+        let cell = place.cell;
+        if cell.is_bounded() {
+            cell.enter_bound(&request);
         }
-        let was_raised = self.boost.is_some_and(|class| self.cell.boost(class));
-        self.held = self.cell.push(request);
-        self.was_raised = was_raised && self.held.is_none();
-    }
-}
-
-impl dapple_colors::set::Want for SetPlace<'_> {
-    /// The one order of all colors.
-    type Key = ColorId;
-    fn key(&self) -> ColorId {
-        self.cell.id()
-    }
-    fn access(&mut self) -> &mut Access {
-        &mut self.access
+        let was_raised = place.boost.is_some_and(|class| cell.boost(class));
+        place.held = cell.push(request);
+        place.was_raised = was_raised && place.held.is_none();
     }
 }
 
@@ -80,82 +62,100 @@ impl dapple_colors::set::Want for SetPlace<'_> {
 ///
 /// When one of them does not belong to `core`.
 #[inline]
-pub(crate) fn post_set<F: FnOnce(&mut Cx) + Send + 'static>(
+pub(crate) fn post_set<'a, F: FnOnce(&mut Cx) + Send + 'static>(
     core: &Core,
-    requests: &[Request<'_>],
+    requests: &[Request<'a>],
     f: F,
     posting: Posting,
 ) {
-    let place = |request: &Request<'_>| {
-        let same = std::ptr::eq(request.color.core(), core);
-        assert!(same, "the colors of a set belong to the runtime that it is posted to");
-    };
-    requests.iter().for_each(place);
-    let Some((first, last)) = requests.first().zip(requests.last()) else {
+    let Some(first) = requests.first() else {
         return core.post_uncolored(f, posting);
     };
+    let is_ours = |request: &Request<'a>| std::ptr::eq(request.color.core(), core);
+    let same = requests.iter().all(is_ours);
+    assert!(same, "the colors of a set belong to the runtime that it is posted to");
+    let name = |request: &Request<'a>| Named::new(request.color.as_cell(), request.access);
     if requests.len() <= FEW {
-        let request = |at| requests.get(at).unwrap_or(last);
-        let mut places: [_; FEW] = std::array::from_fn(|at| SetPlace::new(request(at)));
-        post_places(core, &mut places[..requests.len()], first.color, f, posting);
+        let mut few = [name(first); FEW];
+        few.iter_mut().zip(requests).for_each(|(named, request)| *named = name(request));
+        post_named(core, &mut few[..requests.len()], first.color, f, posting);
     } else {
-        let mut places: Vec<_> = requests.iter().map(SetPlace::new).collect();
-        post_places(core, &mut places, first.color, f, posting);
+        let mut many: Vec<_> = requests.iter().map(name).collect();
+        post_named(core, &mut many, first.color, f, posting);
     }
 }
 
 #[inline]
-fn post_places<F: FnOnce(&mut Cx) + Send + 'static>(
+fn post_named<'a, F: FnOnce(&mut Cx) + Send + 'static>(
     core: &Core,
-    places: &mut [SetPlace<'_>],
-    first: &Color,
+    named: &mut [Named<'a>],
+    first: &'a Color,
     f: F,
     posting: Posting,
 ) {
-    let n = arrange(places);
-    let places = &mut places[..n];
-    if let [one] = places {
-        return first.post_as(one.access, f, posting);
+    let n = arrange(named);
+    let named = &named[..n];
+    if let [one] = named {
+        return first.post_as(one.access(), f, posting);
     }
     Local::with(core, |local| {
-        if posting.admission == Admission::Open && !core.accepts(local) {
+        if !posting.is_accepted(core, local) {
             return refuse(core, f, posting.site);
         }
-        let class = choose_class(core, places);
+        let event = core.make_event(local, f, Kind::Set, posting.site);
         // Until all colors are queued; see `quiesce`.
         let _outside = Outside::enter(core);
-        let event = core.make_event(local, f, Kind::Set, posting.site);
-        let wants = places.iter().map(SetPlace::want);
-        let set = SetRequest::make(core.memory(local), event, wants, first.as_cell(), class);
-        for place in &mut *places {
+        let class = choose_class(core, named);
+        let set = SetRequest::make(core.memory(local), event, named, first.as_cell(), class);
+        let place = |named: &Named<'a>| {
             let memory = core.memory(local);
-            place.request = Some(Owned::request(memory, set, place.access, posting.site));
-        }
-        take_places(places);
-        if places.iter().any(|place| place.was_raised) {
-            core.fleet.has_raised();
-        }
-        let idle = places.iter_mut().filter_map(|place| place.held.take());
-        match local {
-            Some(local) => {
-                local.posts.count(n as u32);
-                let _aside = local.current.set_aside();
-                idle.for_each(|held| local.go_on(held));
+            let request = Owned::request(memory, set, named.access(), posting.site);
+            let boosts = class.is_higher_than(named.cell().own_priority());
+            SetPlace {
+                cell: named.cell(),
+                request: Some(request),
+                held: None,
+                boost: boosts.then_some(class),
+                was_raised: false,
             }
-            None => idle.for_each(|held| core.inject_held(held)),
+        };
+        if n <= FEW {
+            let mut few = [const { None }; FEW];
+            few.iter_mut().zip(named).for_each(|(to, named)| *to = Some(place(named)));
+            take(core, local, &mut few[..n]);
+        } else {
+            let mut many: Vec<_> = named.iter().map(|named| Some(place(named))).collect();
+            take(core, local, &mut many);
         }
     });
 }
 
-/// The highest class among the colors; those of a lower one are to be raised.
-fn choose_class(core: &Core, places: &mut [SetPlace<'_>]) -> Priority {
+/// Takes the places, and goes on with those colors that were idle.
+#[inline]
+fn take(core: &Core, local: Option<&Local>, places: &mut [Option<SetPlace<'_>>]) {
+    take_places(places);
+    if places.iter().flatten().any(|place| place.was_raised) {
+        core.fleet.has_raised();
+    }
+    match local {
+        Some(local) => {
+            local.posts.count(places.len() as u32);
+            let _aside = local.current.set_aside();
+            let idle = places.iter_mut().flatten().filter_map(|place| place.held.take());
+            idle.for_each(|held| local.go_on(held));
+        }
+        None => {
+            let idle = places.iter_mut().flatten().filter_map(|place| place.held.take());
+            idle.for_each(|held| core.inject_held(held));
+        }
+    }
+}
+
+/// The highest class among the colors.
+fn choose_class(core: &Core, named: &[Named<'_>]) -> Priority {
     if !core.fleet.has_classes() {
         return Priority::Normal;
     }
-    let own = places.iter().map(|place| place.cell.own_priority());
-    let class = own.fold(Priority::Low, Priority::or_higher);
-    for place in places {
-        place.boost = class.is_higher_than(place.cell.own_priority()).then_some(class);
-    }
-    class
+    let own = named.iter().map(|named| named.cell().own_priority());
+    own.fold(Priority::Low, Priority::or_higher)
 }

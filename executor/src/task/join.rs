@@ -9,7 +9,7 @@ use super::block_on;
 use super::error::JoinError;
 use super::packet::Packet;
 use super::register::Key;
-use crate::domain::held::Place;
+use crate::domain::place::Place;
 use crate::runtime::core::CoreRef;
 use crate::sync::Arc;
 

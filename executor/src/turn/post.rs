@@ -15,7 +15,7 @@ use crate::worker::figures::UNKNOWN;
 
 impl Local {
     /// Appends an event to a color, and queues the color if it was idle.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn enqueue(&self, cell: &ColorCell, event: Owned) {
         if self.current.may_keep(cell) {
             self.posts.is_to_itself();
@@ -30,7 +30,7 @@ impl Local {
     }
 
     /// Appends an event behind everything that is in the queue, even by an event of the color.
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn enqueue_behind(&self, cell: &ColorCell, event: Owned) {
         if !cell.is_plain() {
             return self.enqueue_bounded(cell, event);

@@ -1,0 +1,100 @@
+//! Which event of which domain it is, and who holds its ticket; see `held`.
+
+use dapple_colors::Ticket;
+
+/// An event's place: which domain, and which ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    domain: usize,
+    ticket: u64,
+}
+
+impl Place {
+    /// `domain`: its address.
+    pub(super) fn new(domain: usize, ticket: Ticket) -> Self {
+        Place { domain, ticket: ticket.number() }
+    }
+}
+
+#[cfg(debug_assertions)]
+pub(super) mod tickets {
+    use std::cell::RefCell;
+    use std::collections::HashMap;
+    use std::sync::{Arc, LazyLock};
+
+    use super::Place;
+    use crate::sync::{Mutex, lock};
+
+    /// The tickets that one task holds.
+    pub(in crate::domain) type Held = Arc<Mutex<Vec<Place>>>;
+
+    thread_local! {
+        /// Those of the task that is polled.
+        static POLLED: RefCell<Option<Held>> = const { RefCell::new(None) };
+    }
+
+    /// Who holds a ticket. Tickets are numbered anew in each domain, and a place of memory may be
+    /// another domain's later: the last one to hold it counts.
+    static HOLDERS: LazyLock<Mutex<HashMap<Place, Held>>> = LazyLock::new(Mutex::default);
+
+    pub(in crate::domain) fn swap(held: Option<Held>) -> Option<Held> {
+        POLLED.with(|polled| polled.replace(held))
+    }
+
+    fn polled() -> Option<Held> {
+        POLLED.with(|polled| polled.borrow().clone())
+    }
+
+    /// The task that is polled holds it.
+    pub(in crate::domain) fn begins(place: Place) {
+        if let Some(held) = polled() {
+            lock(&held).push(place);
+            lock(&HOLDERS).insert(place, held);
+        }
+    }
+
+    /// Whoever holds it does not any more.
+    pub(in crate::domain) fn ends(place: Place) {
+        let holder = lock(&HOLDERS).remove(&place);
+        if let Some(held) = holder {
+            lock(&held).retain(|other| *other != place);
+        }
+    }
+
+    /// What the task that is polled holds that is such.
+    pub(in crate::domain) fn find(is_it: impl Fn(&Place) -> bool) -> Option<Place> {
+        polled().and_then(|held| lock(&held).iter().find(|place| is_it(place)).copied())
+    }
+}
+
+impl Place {
+    /// The task that is polled is about to wait for the event with this place.
+    #[inline]
+    pub(crate) fn check(self) {
+        #[cfg(debug_assertions)]
+        {
+            let is_wrong = |h: &Place| h.domain != self.domain || h.ticket < self.ticket;
+            let wrong = tickets::find(is_wrong);
+            if let Some(held) = wrong {
+                let what = match held.domain == self.domain {
+                    true => "a later event of the same domain",
+                    false => "another domain",
+                };
+                panic!("I15: an event that holds ticket {} waits for {what}", held.ticket);
+            }
+        }
+    }
+
+    /// The task holds the ticket.
+    pub(in crate::domain) fn begins(self) {
+        #[cfg(debug_assertions)]
+        tickets::begins(self);
+    }
+
+    /// It does not any more.
+    #[inline]
+    pub(in crate::domain) fn ends(&self) {
+        #[cfg(debug_assertions)]
+        tickets::ends(*self);
+    }
+}
