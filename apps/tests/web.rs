@@ -176,7 +176,8 @@ fn pipelined_requests_are_answered_in_order() {
     }
 }
 
-/// E9: files that are not in memory are read beside the workers, and answered in order all the same.
+/// E9: files that are not in memory are read beside the workers, and answered in order all the
+/// same.
 #[test]
 fn e9_cold_files_are_served_in_order() {
     let folder = tempfile::tempdir().unwrap();

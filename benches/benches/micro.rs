@@ -1,7 +1,7 @@
 //! Micro benchmarks: `cargo bench -p dapple-benches`.
 //!
-//! Each is the time of one operation on a worker, next to what it is made of: an atomic exchange, an
-//! allocation, a reading of the clock. One worker, so that nothing is stolen.
+//! Each is the time of one operation on a worker, next to what it is made of: an atomic exchange,
+//! an allocation, a reading of the clock. One worker, so that nothing is stolen.
 #![allow(missing_docs)]
 
 use std::hint::black_box;

@@ -54,16 +54,16 @@ pub fn sleep_exactly() {
     assert_eq!(ok, 0, "a thread may set its timer slack");
 }
 
-/// From now on the calling thread runs as soon as it wakes, whatever else runs (`SCHED_FIFO`); false
-/// if the process may not ask for that.
+/// From now on the calling thread runs as soon as it wakes, whatever else runs (`SCHED_FIFO`);
+/// false if the process may not ask for that.
 pub fn run_first() -> bool {
     let param = libc::sched_param { sched_priority: 1 };
     // SAFETY: the pointer is to a parameter of ours; 0 is the calling thread.
     unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &param) == 0 }
 }
 
-/// CPU time of everything on this machine so far, in nanoseconds, the time that a hypervisor gave to
-/// others included; none if the system does not tell. Its unit is a tick of 10 ms.
+/// CPU time of everything on this machine so far, in nanoseconds, the time that a hypervisor gave
+/// to others included; none if the system does not tell. Its unit is a tick of 10 ms.
 pub fn machine_cpu_nanos() -> Option<u64> {
     let stat = std::fs::read_to_string("/proc/stat").ok()?;
     // user, nice, system, idle, iowait, irq, softirq, steal; guests are part of user.

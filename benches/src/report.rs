@@ -21,8 +21,8 @@ pub struct Record {
     pub cpu_ns_per_event: f64,
 }
 
-/// Prints the records by workload, with ratios: to the plain loop, to the best peer with as many workers,
-/// and to the same system with one worker.
+/// Prints the records by workload, with ratios: to the plain loop, to the best peer with as many
+/// workers, and to the same system with one worker.
 ///
 /// # Errors
 ///

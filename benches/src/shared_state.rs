@@ -1,9 +1,10 @@
 //! One state that many events read and few write: a domain, and other ways to share it.
 //!
-//! A generator, which is an event of its own, posts 64 events and then itself, until all are posted; if 256 of a domain have not
-//! committed, it waits for room. Each event reads
-//! the state, or changes it, and works for a while with it in its hand. What a system promises beyond that differs: a
-//! domain runs effects in the order of its posts, and the reads are those of that order; the others promise neither.
+//! A generator, which is an event of its own, posts 64 events and then itself, until all are
+//! posted; if 256 of a domain have not committed, it waits for room. Each event reads the state, or
+//! changes it, and works for a while with it in its hand. What a system promises beyond that
+//! differs: a domain runs effects in the order of its posts, and the reads are those of that order;
+//! the others promise neither.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -1,9 +1,9 @@
 //! What an event may do with its color, and the readers of one color (rule C5).
 //!
-//! The holder of a color that comes to a shared event does not run it: it counts it as a *reader* and lets it go on by
-//! itself, so that the holder comes to what is behind, which may be shared, too. Before an exclusive event the holder looks at the
-//! count. If there are readers, the color *waits*: it is in no run queue, and the last reader to leave
-//! becomes its holder.
+//! The holder of a color that comes to a shared event does not run it: it counts it as a *reader*
+//! and lets it go on by itself, so that the holder comes to what is behind, which may be shared,
+//! too. Before an exclusive event the holder looks at the count. If there are readers, the color
+//! *waits*: it is in no run queue, and the last reader to leave becomes its holder.
 //!
 //! ```text
 //!              enter (holder)                 exclude (holder)
@@ -13,8 +13,9 @@
 //!       +------------------------+       <--------------------------+  who leaves holds the color
 //! ```
 //!
-//! As the holder takes events in the order of the queue, no event enters that stands behind an exclusive one,
-//! and no exclusive one runs before the readers in front of it have left: neither side starves.
+//! As the holder takes events in the order of the queue, no event enters that stands behind an
+//! exclusive one, and no exclusive one runs before the readers in front of it have left: neither
+//! side starves.
 
 /// What an event may do with what its color stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,8 +3,9 @@
 //! Everything here is a plain value with plain transitions: no threads, no atomics, no I/O, no
 //! clock, no `unsafe`. A transition takes one step and returns a `#[must_use]` outcome that says
 //! what the caller has to do next. The `dapple` executor implements the transitions of colors with
-//! atomics, and its property tests hold the two together; those of domains it runs as they are, under a lock. The
-//! exhaustive tests of this crate run the step functions through every interleaving of small programs.
+//! atomics, and its property tests hold the two together; those of domains it runs as they are,
+//! under a lock. The exhaustive tests of this crate run the step functions through every
+//! interleaving of small programs.
 //!
 //! * [`mailbox`]: the queue of one color, and who may run it (rules C1, C2).
 //! * [`access`]: shared and exclusive events of one color (rule C5).
@@ -14,7 +15,8 @@
 //! * [`context`]: what an event may do in a domain, and which steps are legal (rule I2).
 //! * [`domain`]: tickets, entry to the contexts, commit order, poison (rules I1-I9, I12).
 //! * [`sequence`]: commit order alone (rule I14).
-//! * [`check`]: checks small programs of domain events in every interleaving (rule I13, and those above).
+//! * [`check`]: checks small programs of domain events in every interleaving (rule I13, and those
+//!   above).
 #![forbid(unsafe_code)]
 
 pub mod access;

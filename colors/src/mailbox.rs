@@ -21,11 +21,12 @@
 //!
 //! # Own posts
 //!
-//! An event that posts to its own color, while nobody else has a place behind it, needs no place: the
-//! holder *keeps* what it posts in a list of its own, and runs that list before what stands behind. The
-//! order is that of the posts (C2): what was posted before has its place in front, or the holder
-//! would have seen it; what takes a place later stands behind. The event whose place is at the front
-//! stays there, spent, until the list is empty, so that the color does not become idle.
+//! An event that posts to its own color, while nobody else has a place behind it, needs no place:
+//! the holder *keeps* what it posts in a list of its own, and runs that list before what stands
+//! behind. The order is that of the posts (C2): what was posted before has its place in front, or
+//! the holder would have seen it; what takes a place later stands behind. The event whose place is
+//! at the front stays there, spent, until the list is empty, so that the color does not become
+//! idle.
 //!
 //! What is left out on purpose: run queues, memory, time, and which worker is which.
 
@@ -56,6 +57,18 @@ pub enum Finished<E> {
     /// A poster has taken the next place and not linked it. The worker puts the color back into
     /// a run queue; its next turn looks again.
     Gap,
+}
+
+impl<E> Finished<E> {
+    /// The next event as something else.
+    #[inline]
+    pub fn map<T>(self, f: impl FnOnce(E) -> T) -> Finished<T> {
+        match self {
+            Finished::Next(event) => Finished::Next(f(event)),
+            Finished::Idle => Finished::Idle,
+            Finished::Gap => Finished::Gap,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,8 +1,9 @@
 //! Which class of colors is served next (rule C7).
 //!
-//! A higher class goes first. A lower one ages: each time it has something to run and another class is served, it is
-//! *passed over*, and when that has happened often enough it is served once, whatever else waits. So under full load of a
-//! higher class a lower one still gets its share of turns, and none starves.
+//! A higher class goes first. A lower one ages: each time it has something to run and another class
+//! is served, it is *passed over*, and when that has happened often enough it is served once,
+//! whatever else waits. So under full load of a higher class a lower one still gets its share of
+//! turns, and none starves.
 
 /// The class of a color.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

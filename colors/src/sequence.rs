@@ -1,4 +1,5 @@
-//! Commit order alone: places are reserved in order, completed in any, and released in order (rule I14).
+//! Commit order alone: places are reserved in order, completed in any, and released in order (rule
+//! I14).
 
 use std::collections::VecDeque;
 
@@ -69,8 +70,8 @@ impl<T> Sequence<T> {
         Completed::Release
     }
 
-    /// The next place, for the one who releases: its value, if it has one. `None`: it is open, and the caller
-    /// releases no more.
+    /// The next place, for the one who releases: its value, if it has one. `None`: it is open, and
+    /// the caller releases no more.
     pub fn release(&mut self) -> Option<Option<T>> {
         if let Some(Some(_)) = self.slots.front() {
             self.base += 1;

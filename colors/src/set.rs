@@ -1,26 +1,29 @@
 //! Color sets: an event that needs several colors at once (rule C6).
 //!
-//! A set has a *request* in the queue of each of its colors. A request that has come to the front of its queue has
-//! *arrived*: an exclusive one stays there and so reserves the color, a shared one is let through as a reader.
-//! When the last one has arrived the set's event runs; then it gives all its colors back. Nobody waits in a thread.
+//! A set has a *request* in the queue of each of its colors. A request that has come to the front
+//! of its queue has *arrived*: an exclusive one stays there and so reserves the color, a shared one
+//! is let through as a reader. When the last one has arrived the set's event runs; then it gives
+//! all its colors back. Nobody waits in a thread.
 //!
 //! # Why nobody waits for ever
 //!
-//! A set waits for what stands before its requests. That ends, unless sets wait for each other in a circle, which takes
-//! two sets that stand in different orders in two queues. So two sets that meet have to stand in the same order
-//! in every queue they share. That is achieved by two-phase locking, one lock per color, for posters of sets (and, one at a time, for whoever changes the
-//! class of a color): a poster takes the
-//! locks of all its colors, in one order of all colors, so that posters do not wait in a circle either; then takes a place in
-//! every queue; then gives the locks back. Two sets that share a color hold its lock one after the other, and whichever holds
+//! A set waits for what stands before its requests. That ends, unless sets wait for each other in a
+//! circle, which takes two sets that stand in different orders in two queues. So two sets that meet
+//! have to stand in the same order in every queue they share. That is achieved by two-phase
+//! locking, one lock per color, for posters of sets (and, one at a time, for whoever changes the
+//! class of a color): a poster takes the locks of all its colors, in one order of all colors, so
+//! that posters do not wait in a circle either; then takes a place in every queue; then gives the
+//! locks back. Two sets that share a color hold its lock one after the other, and whichever holds
 //! it first has taken *all* its places before the other one takes its first.
 //!
-//! A plain post needs no lock. It stands in one queue only, so it adds no order between two
-//! queues: whatever waits through it, from a request in front of it to one behind it, stands in that queue in the
-//! same order without it.
+//! A plain post needs no lock. It stands in one queue only, so it adds no order between two queues:
+//! whatever waits through it, from a request in front of it to one behind it, stands in that queue
+//! in the same order without it.
 //!
-//! (Verona's runtime hangs on to no locks but lets posters wait for the place before theirs to be complete, and
-//! there a plain post behind an incomplete set is itself incomplete: "When Concurrency Matters: Behaviour-Oriented Concurrency",
-//! OOPSLA '23. Here that would put a look at the place before into every plain post.)
+//! (Verona's runtime hangs on to no locks but lets posters wait for the place before theirs to be
+//! complete, and there a plain post behind an incomplete set is itself incomplete: "When
+//! Concurrency Matters: Behaviour-Oriented Concurrency", OOPSLA '23. Here that would put a look at
+//! the place before into every plain post.)
 
 use crate::access::Access;
 
@@ -49,8 +52,8 @@ impl<K: Ord + Copy> Want for (K, Access) {
     }
 }
 
-/// Puts what a set wants into the one order of all colors, each color once, with its stronger access: that many stand at the
-/// front then, and what is behind them is left over.
+/// Puts what a set wants into the one order of all colors, each color once, with its stronger
+/// access: that many stand at the front then, and what is behind them is left over.
 ///
 /// # Examples
 ///
@@ -79,7 +82,8 @@ pub fn arrange<W: Want>(wants: &mut [W]) -> usize {
 #[must_use = "a complete set has to be run"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Arrived {
-    /// Others are still on their way. After an exclusive request the caller has let the color go, into no run queue.
+    /// Others are still on their way. After an exclusive request the caller has let the color go,
+    /// into no run queue.
     Waits,
     /// It was the last one: the caller has all colors of the set, and runs its event.
     Complete,

@@ -1,7 +1,7 @@
 //! The short cuts of `Order` decide what the long way decides.
 //!
-//! Random transitions run on two orders. One takes each short cut that it may, the other one never: what they
-//! decide, and what becomes of the tickets, has to be the same.
+//! Random transitions run on two orders. One takes each short cut that it may, the other one never:
+//! what they decide, and what becomes of the tickets, has to be the same.
 
 mod seeded;
 

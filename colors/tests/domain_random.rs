@@ -1,7 +1,7 @@
 //! I1-I13: every interleaving of programs of random events over the step functions of domains.
 //!
-//! The events are longer and stranger than those of the systematic sweep: they are alone twice, renounce
-//! and go on, panic or end anywhere, and go on in sub-events that do the same.
+//! The events are longer and stranger than those of the systematic sweep: they are alone twice,
+//! renounce and go on, panic or end anywhere, and go on in sub-events that do the same.
 mod seeded;
 
 use dapple_colors::check::{Event, Rule, Scenario, Script};

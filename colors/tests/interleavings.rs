@@ -1,9 +1,9 @@
 //! Every interleaving of small programs over the mailbox, checked for C1, C2 and lost events.
 //!
-//! A program is a number of posters, each with a list of posts, and a number of workers that
-//! share one run queue. Events may post to their own color. Taking a place, linking it, putting the color into the run queue, taking it
-//! out, running and finishing are steps of their own, so a poster may stand still between any two
-//! of them. The search visits every reachable state once.
+//! A program is a number of posters, each with a list of posts, and a number of workers that share
+//! one run queue. Events may post to their own color. Taking a place, linking it, putting the color
+//! into the run queue, taking it out, running and finishing are steps of their own, so a poster may
+//! stand still between any two of them. The search visits every reachable state once.
 use std::collections::{HashSet, VecDeque};
 
 use dapple_colors::{Finished, Mailbox, Place, Posted};

@@ -1,10 +1,11 @@
-//! Every interleaving of small programs of plain, shared and set events over several colors, checked for C1, C2, C5,
-//! C6 and events that never run.
+//! Every interleaving of small programs of plain, shared and set events over several colors,
+//! checked for C1, C2, C5, C6 and events that never run.
 //!
-//! A program is a list of posters, each with a list of posts, and a number of workers that share one run queue. Every lock,
-//! every place, every link, every unlock, and everything that a worker does to a color is a step of its own. The search visits
-//! every reachable state once. What is checked is not asked of the step functions: the order of the places, and which events
-//! run, are recorded beside them.
+//! A program is a list of posters, each with a list of posts, and a number of workers that share
+//! one run queue. Every lock, every place, every link, every unlock, and everything that a worker
+//! does to a color is a step of its own. The search visits every reachable state once. What is
+//! checked is not asked of the step functions: the order of the places, and which events run, are
+//! recorded beside them.
 use std::collections::{HashSet, VecDeque};
 
 use dapple_colors::Access::{self, Exclusive, Shared};
@@ -194,7 +195,8 @@ impl World {
         Some(w)
     }
 
-    /// What worker `i` may do: one step, or one for everything that it may take out of the run queue.
+    /// What worker `i` may do: one step, or one for everything that it may take out of the run
+    /// queue.
     fn worker_steps(&self, i: usize, program: &Program) -> Vec<World> {
         if self.workers[i] == Worker::Free {
             let color = |at: usize| {
@@ -393,7 +395,8 @@ const RA: (usize, Access) = (0, Shared);
 const RB: (usize, Access) = (1, Shared);
 const RC: (usize, Access) = (2, Shared);
 
-/// Posters whose sets, and plain posts in between, wait for each other in all the ways that three can.
+/// Posters whose sets, and plain posts in between, wait for each other in all the ways that three
+/// can.
 fn meeting() -> Vec<Program> {
     vec![
         program(2, &[&[&[A, B]], &[&[B, A]]]),

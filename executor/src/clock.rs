@@ -1,9 +1,21 @@
-//! The runtime's time: the seam through which every reading of a clock goes.
+//! Time: the seam through which every reading of a clock goes, of this crate and of those that
+//! build on it.
 //!
-//! Times are nanoseconds since the start of the runtime, plus one, so that 0 can mean "not
-//! measured". A virtual clock can take the place of this type without a change to its callers.
+//! A runtime counts nanoseconds since its start, plus one, so that 0 can mean "not measured". A
+//! virtual clock can take the place of what is here without a change to its callers.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+/// The time that timers go by.
+#[inline]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// The time of day.
+pub fn wall() -> SystemTime {
+    SystemTime::now()
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -13,13 +25,13 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Clock { start: Instant::now() }
+        Clock { start: now() }
     }
 
     /// Now. Never 0.
     #[inline]
     pub(crate) fn now(&self) -> u64 {
-        self.start.elapsed().as_nanos() as u64 + 1
+        now().saturating_duration_since(self.start).as_nanos() as u64 + 1
     }
 
     /// The time of an instant; 1 if it is before the start.

@@ -1,8 +1,8 @@
 //! A color-and-context executor with work stealing, for callback-style programs.
 //!
 //! A callback carries a [`Color`]: callbacks of one color never run at once and keep their order,
-//! callbacks of different colors run on all cores. So a program of callbacks that was written for one
-//! thread uses a machine of many, without locks, a few lines at a time: everything starts on
+//! callbacks of different colors run on all cores. So a program of callbacks that was written for
+//! one thread uses a machine of many, without locks, a few lines at a time: everything starts on
 //! the default color, and what is independent gets a color of its own.
 //!
 //! ```
@@ -42,7 +42,8 @@ mod blocking;
 #[doc(hidden)]
 pub mod chunks;
 #[cfg(not(loom))]
-mod clock;
+#[doc(hidden)]
+pub mod clock;
 mod color;
 #[cfg(not(loom))]
 mod cx;
@@ -61,6 +62,8 @@ pub mod park;
 #[cfg(not(loom))]
 mod post;
 #[cfg(not(loom))]
+mod random;
+#[cfg(not(loom))]
 mod rendezvous;
 #[cfg(not(loom))]
 mod report;
@@ -69,8 +72,11 @@ mod runtime;
 mod sequencer;
 #[cfg(not(loom))]
 mod slab;
-mod sync;
+#[doc(hidden)]
+pub mod sync;
 mod task;
+#[cfg(not(loom))]
+mod thread;
 #[cfg(not(loom))]
 mod timer;
 #[cfg(not(loom))]

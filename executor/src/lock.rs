@@ -1,11 +1,12 @@
 //! A lock for a few dozen instructions; now and then some thousand.
 //!
-//! Its release is one store, and the last access to its memory: whoever gets the lock next may free what it is
-//! part of. That, and that taking it is one read-modify-write, is why it is not the standard library's
-//! mutex. Who finds it held spins, and soon yields, as the holder may have been preempted. No user code runs
-//! under it.
+//! Its release is one store, and the last access to its memory: whoever gets the lock next may free
+//! what it is part of. That, and that taking it is one read-modify-write, is why it is not the
+//! standard library's mutex. Who finds it held spins, and soon yields, as the holder may have been
+//! preempted. No user code runs under it.
 //!
-//! Orderings: `held` is taken with acquire and released with release, each the partner of the other.
+//! Orderings: `held` is taken with acquire and released with release, each the partner of the
+//! other.
 //!
 //! Most models have a lock that is loom's mutex, as loom explores that one faster than a loop that
 //! waits by exchanges. That the release of the real one orders what comes
@@ -93,7 +94,7 @@ pub(crate) struct Lock<T> {
 // SAFETY: one thread at a time reaches the value.
 #[cfg(not(loom))]
 unsafe impl<T: Send> Send for Lock<T> {}
-// SAFETY: as above.
+// SAFETY: one thread at a time reaches the value, which is Send.
 #[cfg(not(loom))]
 unsafe impl<T: Send> Sync for Lock<T> {}
 

@@ -1,10 +1,10 @@
 //! How a worker sleeps: the seam between the executor, which knows no descriptor, and a reactor.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cx::Cx;
+use crate::sync::Arc;
 pub use crate::worker::poller::{Attention, Unpark};
 
 /// What a worker sleeps on when it has nothing to run, and looks at now and then when it has.
@@ -17,8 +17,8 @@ pub use crate::worker::poller::{Attention, Unpark};
 pub trait Park: Send {
     /// Waits until something is ready, [`Unpark::unpark`] was called, or the time is over, and
     /// posts what became ready. `Some(Duration::ZERO)` only looks; `None` has no time limit. An
-    /// `unpark` that came before is not lost: the next wait ends at once. While its worker is stuck in an
-    /// event, another worker may look in its place.
+    /// `unpark` that came before is not lost: the next wait ends at once. While its worker is stuck
+    /// in an event, another worker may look in its place.
     ///
     /// # Errors
     ///

@@ -54,8 +54,8 @@ pub struct StallReport<'a> {
     pub ended: bool,
 }
 
-/// A ticket that has not committed for longer than it should, and that all later ones of its domain wait for, as the hook
-/// of [`Builder::on_ticket_stall`](crate::Builder::on_ticket_stall) gets it.
+/// A ticket that has not committed for longer than it should, and that all later ones of its domain
+/// wait for, as the hook of [`Builder::on_ticket_stall`](crate::Builder::on_ticket_stall) gets it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TicketStall<'a> {

@@ -1,10 +1,10 @@
-//! Commit order alone (I14): results that are made in any order are released in the order in which their
-//! places were reserved.
+//! Commit order alone (I14): results that are made in any order are released in the order in which
+//! their places were reserved.
 //!
-//! The order is the step functions' [`Sequence`], under a small lock. Whoever completes the first open place, while
-//! nobody releases, posts an event to the sequencer's color, which releases what is complete: so there is one
-//! releaser at a time, values are released as events of that color are run, and after some of them it
-//! lets others have their turn.
+//! The order is the step functions' [`Sequence`], under a small lock. Whoever completes the first
+//! open place, while nobody releases, posts an event to the sequencer's color, which releases what
+//! is complete: so there is one releaser at a time, values are released as events of that color are
+//! run, and after some of them it lets others have their turn.
 
 use std::fmt;
 use std::panic::Location;
@@ -27,8 +27,9 @@ struct Shared<T: Send + 'static> {
 
 /// Releases values in the order in which their places were reserved, on a color.
 ///
-/// What it is for: requests that are worked on in parallel and have to be answered in order. Reserve a place when a
-/// request is read, complete it from whatever core has the answer. Clone it and send it anywhere.
+/// What it is for: requests that are worked on in parallel and have to be answered in order.
+/// Reserve a place when a request is read, complete it from whatever core has the answer. Clone it
+/// and send it anywhere.
 ///
 /// # Examples
 ///
@@ -51,8 +52,8 @@ struct Shared<T: Send + 'static> {
 pub struct Sequencer<T: Send + 'static>(Arc<Shared<T>>);
 
 impl<T: Send + 'static> Sequencer<T> {
-    /// One that calls `release` with each value, in an event of `color`. A call that panics is counted and
-    /// reported, and the next value is released all the same.
+    /// One that calls `release` with each value, in an event of `color`. A call that panics is
+    /// counted and reported, and the next value is released all the same.
     pub fn new(color: &Color, release: impl FnMut(T, &mut Cx) + Send + 'static) -> Self {
         let release: Release<T> = Box::new(release);
         Sequencer(Arc::new(Shared {
@@ -99,8 +100,8 @@ impl<T: Send + 'static> fmt::Debug for Sequencer<T> {
     }
 }
 
-/// A place in the order of a [`Sequencer`]. If it is dropped, it completes without a value: what comes behind it is
-/// not held up.
+/// A place in the order of a [`Sequencer`]. If it is dropped, it completes without a value: what
+/// comes behind it is not held up.
 #[must_use = "a place that is dropped completes without a value"]
 pub struct Place<T: Send + 'static> {
     shared: Arc<Shared<T>>,

@@ -1,14 +1,14 @@
 //! Memory for what comes and goes by the million: events, and the cells of colors.
 //!
 //! A [`Slab`] cuts chunks of 64 KiB, aligned to their size, into slots of one size; the first slot
-//! of a chunk is its header, which any slot finds by clearing the low bits of its address. A worker takes
-//! slots and gives them back by way of a [`Magazine`] of its own, which goes to the slab for a batch
-//! at a time, so the slab's lock is paid once in a few hundred slots. A slot may be given back on another
-//! worker than the one that took it. A chunk whose slots are all back goes back to the allocator, but
-//! for a few that are kept.
+//! of a chunk is its header, which any slot finds by clearing the low bits of its address. A worker
+//! takes slots and gives them back by way of a [`Magazine`] of its own, which goes to the slab for
+//! a batch at a time, so the slab's lock is paid once in a few hundred slots. A slot may be given
+//! back on another worker than the one that took it. A chunk whose slots are all back goes back to
+//! the allocator, but for a few that are kept.
 //!
-//! Compared with an allocation each: no header per slot, neighbours in the order of use, and nothing to
-//! search or merge when three million events come back one by one.
+//! Compared with an allocation each: no header per slot, neighbours in the order of use, and
+//! nothing to search or merge when three million events come back one by one.
 //!
 //! Threads that are no workers take from one of a few shared magazines, each under its own lock.
 //!
@@ -24,6 +24,7 @@ use std::ptr::{self, NonNull};
 use crossbeam_utils::CachePadded;
 
 use crate::sync::{Mutex, lock};
+use crate::thread;
 
 /// Bytes of a chunk, and its alignment.
 const CHUNK: usize = 64 * 1024;
@@ -61,7 +62,8 @@ struct Chunk {
     is_listed: bool,
 }
 
-/// Where magazines are filled and emptied; see the module. It does not move once it has given a slot.
+/// Where magazines are filled and emptied; see the module. It does not move once it has given a
+/// slot.
 pub(crate) struct Slab {
     slot: usize,
     inner: Mutex<Inner>,
@@ -97,14 +99,7 @@ impl Slab {
 
     /// A slot for a thread that is no worker.
     pub(crate) fn take_outside(&self) -> Slot {
-        thread_local! {
-            static NUMBER: usize = {
-                static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-                NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
-            };
-        }
-        // In a destructor of a thread-local it may be gone.
-        let number = NUMBER.try_with(|n| *n).unwrap_or(0);
+        let number = thread::state(|state| state.number());
         lock(&self.outside[number % OUTSIDE]).take(self)
     }
 
@@ -114,8 +109,9 @@ impl Slab {
     ///
     /// It came from a slab, which is still there, and is not used again.
     pub(crate) unsafe fn give_back(slot: Slot) {
-        // SAFETY: by contract. Only this field of the header is read, as others may be written
-        // meanwhile: it is written before the first slot is handed out, and the slab does not move.
+        // SAFETY: the caller says that it came from a slab that is there. Only this field of the
+        // header is read, as others may be written meanwhile: it is written before the first slot
+        // is handed out, and the slab does not move.
         unsafe {
             let slab = match SINGLE {
                 true => Single::slab_of(slot),
@@ -131,7 +127,7 @@ impl Slab {
     ///
     /// It came from this slab, and is not used again.
     pub(crate) unsafe fn give_outside(&self, slot: Slot) {
-        // SAFETY: by contract.
+        // SAFETY: the caller says that it is one of this slab, and is done with it.
         unsafe { lock(&self.inner).give(slot) }
     }
 
@@ -155,7 +151,8 @@ impl Slab {
             }
         }
         drop(inner);
-        // They are taken from the end: in the order of their addresses, for the sake of prefetching.
+        // They are taken from the end: in the order of their addresses, for the sake of
+        // prefetching.
         slots[start..].reverse();
     }
 }
@@ -172,7 +169,7 @@ impl Chunk {
     ///
     /// The slab's lock is held, and the chunk is the slab's; its slots have so many bytes.
     unsafe fn take(chunk: NonNull<Chunk>, size: usize) -> Option<Slot> {
-        // SAFETY: by contract.
+        // SAFETY: the chunk is the slab's, whose lock the caller holds.
         let this = unsafe { &mut *chunk.as_ptr() };
         if let Some(free) = NonNull::new(this.free) {
             // SAFETY: what is in the list is a free slot of the chunk.
@@ -278,7 +275,8 @@ impl Inner {
     ///
     /// The chunk is the slab's and not in the list.
     unsafe fn list(&mut self, chunk: NonNull<Chunk>) {
-        // SAFETY: by contract; what is in the list are chunks of the slab.
+        // SAFETY: the chunk is the slab's, whose lock is held; what is in the list are chunks of
+        // the slab.
         unsafe {
             let this = &mut *chunk.as_ptr();
             (this.next, this.prev, this.is_listed) = (self.open, ptr::null_mut(), true);
@@ -293,7 +291,7 @@ impl Inner {
     ///
     /// The chunk is in the list.
     unsafe fn unlist(&mut self, chunk: NonNull<Chunk>) {
-        // SAFETY: by contract, so are its neighbours.
+        // SAFETY: what is in the list are chunks of the slab, whose lock is held.
         unsafe {
             let this = &mut *chunk.as_ptr();
             match this.prev.is_null() {
@@ -316,7 +314,8 @@ impl Inner {
             return unsafe { Single::give(slot) };
         }
         let chunk = Chunk::of(slot);
-        // SAFETY: by contract; the lock is held.
+        // SAFETY: the slot was handed out by this slab, so its chunk is the slab's, whose lock is
+        // held; and nobody uses it any more.
         unsafe {
             let this = &mut *chunk.as_ptr();
             let free = slot.cast::<Free>();
@@ -422,7 +421,7 @@ impl Magazine {
     #[inline]
     pub(crate) unsafe fn give(&mut self, slot: Slot, slab: &Slab) {
         if self.slots.len() == self.size {
-            // SAFETY: by contract.
+            // SAFETY: the caller says that the slot is one of this slab.
             return unsafe { self.give_slowly(slot, slab) };
         }
         self.slots.push(slot);
@@ -456,7 +455,7 @@ impl Magazine {
     unsafe fn spill(&mut self, n: usize, slab: &Slab) {
         let mut inner = lock(&slab.inner);
         for slot in self.slots.drain(..n) {
-            // SAFETY: by contract.
+            // SAFETY: the caller says that what is in here came from this slab.
             unsafe { inner.give(slot) };
         }
     }
@@ -468,7 +467,7 @@ impl Magazine {
     /// The slots came from this slab.
     pub(crate) unsafe fn empty_into(&mut self, slab: &Slab) {
         self.take_out();
-        // SAFETY: by contract.
+        // SAFETY: the caller says that what is in here came from this slab.
         unsafe { self.spill(self.slots.len(), slab) }
     }
 }

@@ -1,60 +1,75 @@
-//! The one place that imports atomics and threads.
+//! The one place that imports atomics, locks and threads, for this crate and for `dapple-io`.
+//!
+//! Everything in here that waits (a lock, a condition, a thread's end, a sleep) is a place where
+//! something else could run instead, for whoever runs several threads' work on one.
 //!
 //! Under `--cfg loom` the types are loom's, so that the modules that are modelled (see
 //! `docs/TESTING.md`) run under its scheduler; otherwise they are the standard library's.
 
 #[cfg(loom)]
-pub(crate) use loom::{
+pub use loom::{
     cell::UnsafeCell,
     sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence},
     sync::{Arc, Condvar, Mutex},
     thread::yield_now,
 };
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{
+pub use std::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering, fence,
 };
 
 /// The standard library's, under loom too: for debug checks and statistics, which are not modelled.
 #[cfg(any(not(loom), debug_assertions))]
-pub(crate) use std::sync::atomic::AtomicU64;
+pub use std::sync::atomic::AtomicU64;
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
+pub use std::sync::{
+    Arc, Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, TryLockError, Weak,
+};
 #[cfg(not(loom))]
-pub(crate) use std::thread::{self, sleep, yield_now};
+pub use std::thread::{self, available_parallelism, panicking, sleep, yield_now};
 
-/// Locks a mutex, poisoned or not. What runs under a lock of this crate either cannot panic, or leaves
-/// what the lock guards whole when it does: the code of a key in a palette, a `Park`, and the drops of
-/// the undertaker.
+/// Locks a mutex, poisoned or not. What runs under a lock of these crates either cannot panic, or
+/// leaves what the lock guards whole when it does: the code of a key in a palette, a `Park`, and
+/// the drops of the undertaker.
 #[cfg(not(loom))]
-pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Locks a mutex unless somebody has it.
+#[cfg(not(loom))]
+pub fn try_lock<T: ?Sized>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 #[cfg(loom)]
-pub(crate) use loom::hint::spin_loop;
+pub use loom::hint::spin_loop;
 #[cfg(not(loom))]
-pub(crate) use std::hint::spin_loop;
+pub use std::hint::spin_loop;
 
 /// The standard library's, with loom's interface.
 #[cfg(not(loom))]
 #[derive(Debug)]
-pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+pub struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
 #[cfg(not(loom))]
 impl<T> UnsafeCell<T> {
-    pub(crate) const fn new(value: T) -> Self {
+    pub const fn new(value: T) -> Self {
         UnsafeCell(std::cell::UnsafeCell::new(value))
     }
 
     #[inline]
-    pub(crate) fn get(&self) -> *mut T {
+    pub fn get(&self) -> *mut T {
         self.0.get()
     }
 
     #[inline]
-    pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+    pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
         f(self.0.get())
     }
 }

@@ -154,8 +154,8 @@ fn c4_an_entry_lives_while_its_color_has_events() {
 
 #[test]
 fn c4_revival_and_death_race() {
-    // Threads look keys up, post and drop; the counters are exact only if two colors of one key never
-    // exist at once.
+    // Threads look keys up, post and drop; the counters are exact only if two colors of one key
+    // never exist at once.
     let rt = runtime();
     let palette = Palette::<usize>::new(&rt.handle());
     let inside: Arc<Vec<AtomicUsize>> = Arc::new((0..4).map(|_| AtomicUsize::new(0)).collect());

@@ -379,8 +379,8 @@ fn c9_a_color_that_posts_to_itself_for_ever_starves_nobody() {
     rt.wait_idle();
 }
 
-/// C2: what an event posts to its own color runs in order, before what is posted after it, whatever the
-/// others post meanwhile, wherever the turns end, and whether or not events panic.
+/// C2: what an event posts to its own color runs in order, before what is posted after it, whatever
+/// the others post meanwhile, wherever the turns end, and whether or not events panic.
 #[test]
 fn c2_own_posts_keep_their_order() {
     fn own(seen: Arc<Mutex<Vec<(u32, u32)>>>, source: u32, left: u32, cx: &mut Cx) {

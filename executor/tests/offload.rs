@@ -122,7 +122,8 @@ fn e11_a_shutdown_waits_for_blocking_work_and_drops_what_has_not_begun() {
     assert!(outcomes[..4].iter().all(Result::is_ok), "what has begun ends");
     assert!(outcomes[4..].iter().all(|o| o.unwrap_err().is_cancelled()), "what has not is dropped");
     assert!(h.offload(|| unreachable!("refused")).join().unwrap_err().is_cancelled());
-    // Six pieces of work, the one with a closure for its outcome, that closure, and the refused one.
+    // Six pieces of work, the one with a closure for its outcome, that closure, and the refused
+    // one.
     assert_eq!(h.metrics().dropped(), 9);
 }
 

@@ -1,9 +1,10 @@
-//! C1, C2, C5, C6: random programs of posts run on the executor and record what happens; a checker that knows only the rules looks
-//! at the record.
+//! C1, C2, C5, C6: random programs of posts run on the executor and record what happens; a checker
+//! that knows only the rules looks at the record.
 //!
-//! Events are exclusive, shared, or sets of both; they are posted by several threads and by each other, take longer or shorter, and
-//! panic. Colors have classes. All policies run, on one to four workers; the eager one steals whatever it can. The checker compares every two events
-//! that share a color: it needs neither queues nor step functions.
+//! Events are exclusive, shared, or sets of both; they are posted by several threads and by each
+//! other, take longer or shorter, and panic. Colors have classes. All policies run, on one to four
+//! workers; the eager one steals whatever it can. The checker compares every two events that share
+//! a color: it needs neither queues nor step functions.
 mod seeded;
 
 use std::sync::Arc;
@@ -97,7 +98,8 @@ struct World {
     colors: Vec<Color>,
     clock: AtomicU64,
     records: std::sync::Mutex<Vec<Arc<Record>>>,
-    /// One of each color, written by a load and a store in exclusive events: an overlap, or a stale view, loses a count.
+    /// One of each color, written by a load and a store in exclusive events: an overlap, or a stale
+    /// view, loses a count.
     counts: Vec<AtomicU64>,
     wrong_views: AtomicU32,
 }

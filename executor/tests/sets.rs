@@ -221,7 +221,8 @@ fn c13_aliasing_in_a_set_panics_at_the_place() {
     let twice = std::panic::catch_unwind(|| (a.exclusive(), again.shared()).post(|_, _| {}));
     assert_eq!(*twice.unwrap_err().downcast::<&str>().unwrap(), "a set names one value twice");
 
-    // Two values of one color: the set has the color for itself, and yet the value that it shares by `&`.
+    // Two values of one color: the set has the color for itself, and yet the value that it shares
+    // by `&`.
     let (b1, a1, c1) = (b.clone(), a.clone(), c.clone());
     (a.exclusive(), b.shared()).post(move |(a, b), cx| {
         *a += *b;

@@ -1,5 +1,5 @@
-//! E3, E7, C9: stealing moves what it should, wakes nobody for nothing, and starves nobody. What is counted
-//! here is bounded; how fast it is stands in the benchmarks.
+//! E3, E7, C9: stealing moves what it should, wakes nobody for nothing, and starves nobody. What is
+//! counted here is bounded; how fast it is stands in the benchmarks.
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -115,7 +115,8 @@ fn e4_a_color_that_was_rescued_goes_home() {
         cx.post_here(move |cx| chain(home, been_away, done, cx));
     }
     for _ in 0..5 {
-        // A new one each time: one that has seen long events would steal the color, and steals are for good.
+        // A new one each time: one that has seen long events would steal the color, and steals are
+        // for good.
         let rt = runtime(2);
         let (tx, rx) = mpsc::channel();
         rt.handle().post_uncolored(move |cx| {

@@ -1,6 +1,7 @@
 //! An axum application on dapple: HTTP/1.1 and HTTP/2 on one port, without another runtime.
 //!
-//! `cargo run --release -p dapple-io --example axum -- 127.0.0.1:8080`, and then `curl http://127.0.0.1:8080/hello?name=world`.
+//! `cargo run --release -p dapple-io --example axum -- 127.0.0.1:8080`, and then `curl
+//! http://127.0.0.1:8080/hello?name=world`.
 
 use std::io;
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use dapple_io::tcp::{Accepting, AsyncStream};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 
-/// A key-value store that all requests share. Reads run beside each other, and beside the write that follows them.
+/// A key-value store that all requests share. Reads run beside each other, and beside the write
+/// that follows them.
 #[derive(Clone)]
 struct Store {
     entries: Domain<Arc<std::collections::BTreeMap<String, String>>>,

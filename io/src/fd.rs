@@ -5,15 +5,16 @@
 //! registered again, which makes the system look at it afresh and report it if it is still ready.
 //! Until then further edges are ignored: at most one event of a registration is queued.
 //!
-//! A descriptor has one entry in a reactor, with a slot for each direction. The user keeps the descriptor
-//! open while it is registered; one that was closed all the same, and whose number was given to a new one, is
-//! noticed when the new one is registered, by whatever part of this crate, and its registration is dead.
+//! A descriptor has one entry in a reactor, with a slot for each direction. The user keeps the
+//! descriptor open while it is registered; one that was closed all the same, and whose number was
+//! given to a new one, is noticed when the new one is registered, by whatever part of this crate,
+//! and its registration is dead.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
+use dapple::sync::{Arc, Mutex, PoisonError, TryLockError};
+use dapple::sync::{AtomicBool, Ordering};
 use dapple::{Color, Cx};
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
@@ -148,7 +149,7 @@ pub(crate) enum Direction {
 }
 
 impl FdEntry {
-    fn slots(&self) -> std::sync::MutexGuard<'_, [Option<Arc<Slot>>; 2]> {
+    fn slots(&self) -> dapple::sync::MutexGuard<'_, [Option<Arc<Slot>>; 2]> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -162,8 +163,8 @@ impl FdEntry {
         }
     }
 
-    /// Has the system look at the descriptor afresh. Under the table's lock, so that the entry is the
-    /// descriptor's.
+    /// Has the system look at the descriptor afresh. Under the table's lock, so that the entry is
+    /// the descriptor's.
     fn rearm(&self, table: &Table, token: Token) -> io::Result<()> {
         match self.interest() {
             Some(interest) if table.by_fd.get(&self.fd) == Some(&token) => {
@@ -244,8 +245,9 @@ impl Io {
     ///
     /// # Errors
     ///
-    /// `AlreadyExists` if the descriptor's readability has a callback on the same worker; what the system says if it
-    /// cannot be polled (a regular file: `PermissionDenied`); when the runtime has ended.
+    /// `AlreadyExists` if the descriptor's readability has a callback on the same worker; what the
+    /// system says if it cannot be polled (a regular file: `PermissionDenied`); when the runtime
+    /// has ended.
     ///
     /// # Examples
     ///

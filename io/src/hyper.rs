@@ -1,5 +1,5 @@
-//! A bridge to hyper: its traits for streams, executors and timers, so that hyper, and what is built on it, runs on dapple without
-//! another runtime (N2).
+//! A bridge to hyper: its traits for streams, executors and timers, so that hyper, and what is
+//! built on it, runs on dapple without another runtime (N2).
 //!
 //! ```no_run
 //! use dapple_io::hyper::{OnColors, Timers};
@@ -82,7 +82,8 @@ impl Write for AsyncStream {
     }
 }
 
-/// An executor for hyper that gives every task a color of its own: they run beside each other, and none is polled twice at once.
+/// An executor for hyper that gives every task a color of its own: they run beside each other, and
+/// none is polled twice at once.
 #[derive(Clone, Debug)]
 pub struct OnColors(Handle);
 

@@ -38,8 +38,8 @@
 //! * `tls`, with the feature of that name: TLS streams by rustls.
 //! * `hyper`, with the feature of that name: a bridge to hyper.
 //!
-//! Readiness that arrives on a worker's poller is posted as an event to a color; callbacks never run
-//! inside the poller.
+//! Readiness that arrives on a worker's poller is posted as an event to a color; callbacks never
+//! run inside the poller.
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks, missing_docs)]
 
 mod fd;
@@ -49,11 +49,12 @@ mod reactor;
 mod signal;
 mod sys;
 pub mod tcp;
+mod thread;
 mod timeout;
 #[cfg(feature = "tls")]
 pub mod tls;
 
-use std::sync::Arc;
+use dapple::sync::Arc;
 
 pub use fd::Registration;
 pub use reactor::Io;

@@ -2,19 +2,19 @@
 //!
 //! A registration is an entry of its worker's table; its token is the entry's index and a
 //! generation, so an event that the system had ready for an entry that is gone finds nobody (E5).
-//! Entries are `Arc<dyn Ready>`; the reactor looks them up under the table's lock, and tells them their
-//! readiness after it has left it: what they do then is to post, but a post that is refused drops a
-//! closure, which may come back here.
+//! Entries are `Arc<dyn Ready>`; the reactor looks them up under the table's lock, and tells them
+//! their readiness after it has left it: what they do then is to post, but a post that is refused
+//! drops a closure, which may come back here.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use dapple::chunks::Chunks;
 use dapple::park::{Attention, Driver, Park, Unpark};
+use dapple::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use dapple::sync::{AtomicUsize, Ordering};
 use dapple::{Cx, Handle};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
@@ -325,7 +325,8 @@ impl Park for Reactor {
             }
         }
         drop(table);
-        // A foreign waker may panic; that is not to keep readiness from the others, to whom it is not told again.
+        // A foreign waker may panic; that is not to keep readiness from the others, to whom it is
+        // not told again.
         let mut panicked = None;
         for (ready, readiness) in self.found.drain(..) {
             let told = AssertUnwindSafe(|| ready.ready(readiness, cx));
@@ -408,7 +409,8 @@ impl Io {
     }
 
     /// Tells all connections in callback style that the program is about to end; see
-    /// [`Protocol::on_drain`](crate::tcp::Protocol::on_drain). Streams for tasks are their tasks' affair.
+    /// [`Protocol::on_drain`](crate::tcp::Protocol::on_drain). Streams for tasks are their tasks'
+    /// affair.
     pub fn drain_connections(&self) {
         for site in self.driver().sites() {
             // Posting may drop handles, so not under the lock.

@@ -1,8 +1,8 @@
 //! Signals as callbacks (N2).
 //!
 //! The signal's handler writes to a pipe, which stands in a reactor as any descriptor does. Signals
-//! that come before their callback begins are merged, as signals are; one that comes while it runs is
-//! worth another call.
+//! that come before their callback begins are merged, as signals are; one that comes while it runs
+//! is worth another call.
 //!
 //! *What the system would do.* The handler of a signal stays for good, once there has been one:
 //! taking it away would race with whoever else has set one. So whoever wants the default back
@@ -11,9 +11,9 @@
 
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use dapple::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use dapple::sync::{AtomicBool, Ordering};
 use dapple::{Color, Cx};
 use mio::{Interest, Token};
 use signal_hook_mio::v1_0::Signals;

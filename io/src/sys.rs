@@ -9,20 +9,18 @@
 //! sends a file blocks the signal for itself, from the first time on. (What the standard library
 //! spawns begins with no signal blocked.)
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use crate::thread;
 
 /// Slices that the system takes at once (IOV_MAX): more are not looked at.
 pub(crate) const MOST_SLICES: usize = 1024;
 
 /// Keeps the calling thread from SIGPIPE.
 fn block_sigpipe() {
-    thread_local! {
-        static IS_BLOCKED: Cell<bool> = const { Cell::new(false) };
-    }
-    if !IS_BLOCKED.replace(true) {
+    if !thread::state(|state| state.is_sigpipe_blocked.replace(true)) {
         // SAFETY: the set is ours, and is made empty before it is used; a null pointer asks for no
         // answer.
         unsafe {

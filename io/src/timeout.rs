@@ -1,13 +1,15 @@
 //! Limits of time for streams of async tasks (N5).
 //!
-//! Each direction has a timer that is armed when it first has to wait. Progress does not touch it: when it fires too early, it is armed
-//! again for the rest. So a stream that is busy reads the clock when it waits, and arms a timer once per limit.
+//! Each direction has a timer that is armed when it first has to wait. Progress does not touch it:
+//! when it fires too early, it is armed again for the rest. So a stream that is busy reads the
+//! clock when it waits, and arms a timer once per limit.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use dapple::clock;
 use dapple::{Handle, Sleep};
 use futures_io::{AsyncRead, AsyncWrite};
 
@@ -35,11 +37,11 @@ impl Limit {
             return outcome;
         }
         // A time that cannot be told is never over.
-        let since = *self.since.get_or_insert_with(Instant::now);
+        let since = *self.since.get_or_insert_with(clock::now);
         let Some(until) = since.checked_add(time) else { return outcome };
         let sleep = self.armed.get_or_insert_with(|| handle.sleep_until(until));
         while Pin::new(&mut *sleep).poll(cx).is_ready() {
-            if Instant::now() >= until {
+            if clock::now() >= until {
                 self.armed = None;
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
@@ -50,7 +52,8 @@ impl Limit {
     }
 }
 
-/// A stream whose reads and writes fail with `TimedOut` when they have waited for too long for anything to happen.
+/// A stream whose reads and writes fail with `TimedOut` when they have waited for too long for
+/// anything to happen.
 ///
 /// The time runs while a read, or a write, waits, and begins anew when some bytes have come, or
 /// gone: it is a limit of silence, not of a whole message. That of a read begins anew also when

@@ -1,27 +1,31 @@
 //! TLS streams for async tasks, by rustls (N7).
 //!
-//! rustls does no I/O of its own: what the socket gives is fed to it, what it gives is written to the socket.
+//! rustls does no I/O of its own: what the socket gives is fed to it, what it gives is written to
+//! the socket.
 //!
-//! *Reading.* The socket is read into a buffer of the thread, as much at once as the caller has room for, and fed to rustls in the
-//! pieces that it takes. What is left over when the caller's room is full stays with the stream; that is at most what one reading got,
-//! and nothing while a connection is idle.
+//! *Reading.* The socket is read into a buffer of the thread, as much at once as the caller has
+//! room for, and fed to rustls in the pieces that it takes. What is left over when the caller's
+//! room is full stays with the stream; that is at most what one reading got, and nothing while a
+//! connection is idle.
 //!
-//! *Writing.* Plain bytes are sealed as soon as they are given, up to [`MOST_SEALED`] that the socket has not taken; then the writer
-//! waits. So a peer that takes nothing holds that much, and no more.
+//! *Writing.* Plain bytes are sealed as soon as they are given, up to [`MOST_SEALED`] that the
+//! socket has not taken; then the writer waits. So a peer that takes nothing holds that much, and
+//! no more.
 //!
-//! Reading and writing may be two tasks (with a `split`): neither takes the waker that the other one has left with the socket.
+//! Reading and writing may be two tasks (with a `split`): neither takes the waker that the other
+//! one has left with the socket.
 
-use std::cell::Cell;
 use std::io::{self, BufRead, IoSlice, Write};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use dapple::sync::Arc;
 use futures_io::{AsyncRead, AsyncWrite};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
 use crate::tcp::AsyncStream;
+use crate::thread;
 
 /// Bytes that are sealed and not yet written, at most, but for the overhead of their records.
 pub const MOST_SEALED: usize = 256 * 1024;
@@ -35,18 +39,13 @@ const LEAST_READ: usize = 17 * 1024;
 /// Times that rustls is fed in one call of a reader, at most.
 const MOST_RECEIVED: usize = 32;
 
-thread_local! {
-    /// What a socket is read into. It belongs to the stream that is polled on this thread, for as long as that takes.
-    static INCOMING: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
 /// The thread's buffer, taken out for as long as a stream is polled. What is called meanwhile (a
 /// waker, a verifier of certificates) may poll another one, which then has a buffer of its own.
 struct Incoming(Vec<u8>);
 
 impl Incoming {
     fn take() -> Self {
-        let mut buffer = INCOMING.take();
+        let mut buffer = thread::state(|state| state.incoming.take());
         buffer.resize(READ, 0);
         Incoming(buffer)
     }
@@ -54,14 +53,16 @@ impl Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        INCOMING.set(std::mem::take(&mut self.0));
+        let buffer = std::mem::take(&mut self.0);
+        thread::state(|state| state.incoming.set(buffer));
     }
 }
 
-/// A TLS connection over a TCP stream, for async tasks. It implements the traits of futures-io and, with the feature `hyper`, hyper's.
+/// A TLS connection over a TCP stream, for async tasks. It implements the traits of futures-io and,
+/// with the feature `hyper`, hyper's.
 ///
-/// Closing it tells the peer that nothing more will come; a peer that just goes away is an error of kind `UnexpectedEof`, since
-/// somebody in between may have cut the stream off.
+/// Closing it tells the peer that nothing more will come; a peer that just goes away is an error of
+/// kind `UnexpectedEof`, since somebody in between may have cut the stream off.
 ///
 /// # Examples
 ///
@@ -118,17 +119,20 @@ pub struct TlsStream {
 }
 
 impl TlsStream {
-    /// Speaks TLS as a server, and returns when the handshake is done. There is no limit of time: see [`dapple::Handle::timeout`].
+    /// Speaks TLS as a server, and returns when the handshake is done. There is no limit of time:
+    /// see [`dapple::Handle::timeout`].
     ///
     /// # Errors
     ///
-    /// `InvalidData` if the peer does not speak TLS, or shares no version or cipher with us, `UnexpectedEof` if it goes away; what the system says.
+    /// `InvalidData` if the peer does not speak TLS, or shares no version or cipher with us,
+    /// `UnexpectedEof` if it goes away; what the system says.
     pub async fn accept(stream: AsyncStream, config: Arc<ServerConfig>) -> io::Result<TlsStream> {
         let tls = ServerConnection::new(config).map_err(io::Error::other)?;
         TlsStream::begin(stream, tls.into()).await
     }
 
-    /// Speaks TLS as a client of the server `name`, and returns when the handshake is done. There is no limit of time.
+    /// Speaks TLS as a client of the server `name`, and returns when the handshake is done. There
+    /// is no limit of time.
     ///
     /// # Errors
     ///
@@ -171,7 +175,8 @@ impl TlsStream {
         &self.stream
     }
 
-    /// Feeds rustls with what is there, or with what the socket gives, of which no more than `room` is wanted; 0: the peer has closed.
+    /// Feeds rustls with what is there, or with what the socket gives, of which no more than `room`
+    /// is wanted; 0: the peer has closed.
     fn poll_receive(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
         let had_to_write = self.tls.wants_write();
         if self.fed < self.left.len() {
@@ -197,8 +202,9 @@ impl TlsStream {
         Poll::Ready(self.told(cx, fed, had_to_write))
     }
 
-    /// After rustls has been fed: it may have to answer, by an alert for example. If there was something to write before, whoever writes is
-    /// at it, perhaps in another task, which has left its waker: then the answer is theirs to write, too.
+    /// After rustls has been fed: it may have to answer, by an alert for example. If there was
+    /// something to write before, whoever writes is at it, perhaps in another task, which has left
+    /// its waker: then the answer is theirs to write, too.
     fn told(
         &mut self,
         cx: &mut Context<'_>,
@@ -228,7 +234,8 @@ impl TlsStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads into what `take` fills: it gets plain bytes and says how many it has taken; `room` is what it takes at most.
+    /// Reads into what `take` fills: it gets plain bytes and says how many it has taken; `room` is
+    /// what it takes at most.
     fn poll_plain(
         &mut self,
         cx: &mut Context<'_>,
@@ -249,7 +256,8 @@ impl TlsStream {
                     (taken, room) = (taken + n, room - n);
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    // What is there is fed for a full buffer; the socket is asked again only for an empty one.
+                    // What is there is fed for a full buffer; the socket is asked again only for an
+                    // empty one.
                     if taken > 0 && self.left.is_empty() {
                         break;
                     }
@@ -290,7 +298,8 @@ impl TlsStream {
             if n > 0 {
                 return Poll::Ready(Ok(n));
             }
-            // Nothing more can be sealed before some of it is written, and nothing is written but all of it.
+            // Nothing more can be sealed before some of it is written, and nothing is written but
+            // all of it.
             ready!(sent);
         }
     }
@@ -305,7 +314,8 @@ impl TlsStream {
     }
 }
 
-/// Feeds rustls until all is taken, or there is plain text, which has to be taken first. Says how much was taken; 0 is the end.
+/// Feeds rustls until all is taken, or there is plain text, which has to be taken first. Says how
+/// much was taken; 0 is the end.
 fn feed(tls: &mut Connection, from: &mut &[u8]) -> io::Result<usize> {
     let before = from.len();
     loop {

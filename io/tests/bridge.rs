@@ -1,5 +1,6 @@
-//! N2: the example `axum`, which serves HTTP/1.1 and HTTP/2 by hyper's bridge, under real clients. They skip, and say so, when a client
-//! is missing; with `DAPPLE_CLIENTS=require` a missing one is a failure.
+//! N2: the example `axum`, which serves HTTP/1.1 and HTTP/2 by hyper's bridge, under real clients.
+//! They skip, and say so, when a client is missing; with `DAPPLE_CLIENTS=require` a missing one is
+//! a failure.
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -12,7 +13,8 @@ struct Server {
 
 impl Server {
     fn start() -> Server {
-        // target/debug/deps/bridge-... -> target/debug/examples/axum, which `cargo test` has built, but not `cargo test --test bridge`.
+        // target/debug/deps/bridge-... -> target/debug/examples/axum, which `cargo test` has built,
+        // but not `cargo test --test bridge`.
         let test = std::env::current_exe().unwrap();
         let example: PathBuf = test.ancestors().nth(2).unwrap().join("examples").join("axum");
         let mut process = Command::new(&example)

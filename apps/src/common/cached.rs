@@ -7,8 +7,9 @@ use std::os::unix::fs::FileExt;
 
 use rustix::io::{Errno, ReadWriteFlags};
 
-/// Reads at an offset what the system has in memory, of a file that is at least so long. `WouldBlock`: a disk would have to be read, or
-/// whatever else the file system reads, if it cannot tell.
+/// Reads at an offset what the system has in memory, of a file that is at least so long.
+/// `WouldBlock`: a disk would have to be read, or whatever else the file system reads, if it cannot
+/// tell.
 pub(crate) fn read(file: &File, buf: &mut [u8], at: u64) -> io::Result<usize> {
     match try_read(file, buf, at)? {
         Some(n) => Ok(n),

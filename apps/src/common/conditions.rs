@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::date::parse as parse_date;
+use dapple::clock;
 
 /// The fields of a request that make it conditional, or ask for a part.
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,7 +70,7 @@ pub(crate) fn verdict(conditions: &Conditions<'_>, own: &Validators<'_>) -> Verd
     }
     match conditions.if_modified_since.and_then(parse_date) {
         // One that lies in the future is from another clock, and says nothing.
-        Some(since) if own.modified <= since && since <= SystemTime::now() => Verdict::NotModified,
+        Some(since) if own.modified <= since && since <= clock::wall() => Verdict::NotModified,
         _ => Verdict::Go,
     }
 }
@@ -112,15 +113,14 @@ pub(crate) fn part(conditions: &Conditions<'_>, own: &Validators<'_>, len: u64) 
 }
 
 /// If-Range: is the client's part of the same representation? The strong comparison; a date is
-/// strong only if the file has not changed in the second after it, which is not known, so it must be
-/// equal and not of the last two seconds.
+/// strong only if the file has not changed in the second after it, which is not known, so it must
+/// be equal and not of the last two seconds.
 fn is_same(condition: &[u8], own: &Validators<'_>) -> bool {
     if condition.starts_with(b"\"") {
         return condition == own.etag;
     }
-    let settled = SystemTime::now()
-        .duration_since(own.modified)
-        .is_ok_and(|age| age >= Duration::from_secs(2));
+    let settled =
+        clock::wall().duration_since(own.modified).is_ok_and(|age| age >= Duration::from_secs(2));
     settled && parse_date(condition) == Some(own.modified)
 }
 

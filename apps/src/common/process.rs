@@ -3,9 +3,10 @@
 use std::io::{self, Write};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dapple::Runtime;
+use dapple::clock;
 use dapple_io::Io;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -42,11 +43,12 @@ impl Signals {
     }
 }
 
-/// Waits until the connections, which have been told to end, have ended, but not for ever; then ends the runtime, and says how it went.
+/// Waits until the connections, which have been told to end, have ended, but not for ever; then
+/// ends the runtime, and says how it went.
 pub(crate) fn end(rt: Runtime, open_connections: impl Fn() -> u64) {
-    let start = Instant::now();
-    while open_connections() > 0 && start.elapsed() < DRAIN_LIMIT {
-        std::thread::sleep(Duration::from_millis(5));
+    let start = clock::now();
+    while open_connections() > 0 && clock::now() - start < DRAIN_LIMIT {
+        dapple::sync::sleep(Duration::from_millis(5));
     }
     let cut = open_connections();
     let report = rt.shutdown(Duration::from_secs(1));

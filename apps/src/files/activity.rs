@@ -1,4 +1,5 @@
-//! What is going on on a connection: requests that are being answered, and bodies that are being sent.
+//! What is going on on a connection: requests that are being answered, and bodies that are being
+//! sent.
 
 use std::collections::HashMap;
 use std::io;
@@ -7,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use dapple::clock;
 use hyper::body::{Frame, SizeHint};
 
 use super::dav::body::{Body, Piece};
@@ -40,7 +42,7 @@ pub(super) enum Doing {
 
 impl Activity {
     pub(super) fn new() -> Activity {
-        let state = State { next: 0, requests: HashMap::new(), last: Instant::now() };
+        let state = State { next: 0, requests: HashMap::new(), last: clock::now() };
         Activity(Arc::new(Mutex::new(state)))
     }
 
@@ -86,7 +88,7 @@ impl InFlight {
     }
 
     fn asked(&self) {
-        self.activity.lock().requests.insert(self.number, Some(Instant::now()));
+        self.activity.lock().requests.insert(self.number, Some(clock::now()));
     }
 }
 
@@ -94,7 +96,7 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         let mut state = self.activity.lock();
         state.requests.remove(&self.number);
-        state.last = Instant::now();
+        state.last = clock::now();
     }
 }
 

@@ -7,7 +7,8 @@ use super::identity::Identity;
 use super::login::ONE_TIME_USER;
 use super::path::DavPath;
 
-/// Everything that there is to say. `password`: the one that is good for this time, if there is one.
+/// Everything that there is to say. `password`: the one that is good for this time, if there is
+/// one.
 pub(super) fn announce(
     out: &mut impl Write,
     share: &str,

@@ -1,4 +1,5 @@
-//! A gate: so many may be inside at once, a few more wait in line, and who comes after them is turned away.
+//! A gate: so many may be inside at once, a few more wait in line, and who comes after them is
+//! turned away.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,7 +1,7 @@
 //! Who the server is: a key that it makes once and keeps, and a certificate for it.
 //!
-//! Clients can know the server by its key alone (a pin), which never changes, or by its certificate, which is made anew when it is about to
-//! expire or is to carry other names.
+//! Clients can know the server by its key alone (a pin), which never changes, or by its
+//! certificate, which is made anew when it is about to expire or is to carry other names.
 
 use std::fs;
 use std::io::{self, Write};
@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use dapple::clock;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
@@ -47,12 +48,13 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// The server's own: made in `state` at the first start. The certificate is for these names and addresses.
+    /// The server's own: made in `state` at the first start. The certificate is for these names and
+    /// addresses.
     pub(super) fn own(state: &Path, names: &[String], tls: Tls) -> Result<Identity, String> {
         let (key_file, certificate) = (state.join("key.pem"), state.join("cert.pem"));
         let key = own_key(&key_file)?;
-        let is_good = fs::read_to_string(&certificate)
-            .is_ok_and(|text| is_good(&text, names, SystemTime::now()));
+        let is_good =
+            fs::read_to_string(&certificate).is_ok_and(|text| is_good(&text, names, clock::wall()));
         if !is_good {
             let text = make_certificate(&key, names)
                 .map_err(|e| format!("cannot make a certificate: {e}"))?;
@@ -140,7 +142,7 @@ fn is_good(text: &str, names: &[String], now: SystemTime) -> bool {
 }
 
 fn make_certificate(key: &KeyPair, names: &[String]) -> Result<String, rcgen::Error> {
-    let now = SystemTime::now();
+    let now = clock::wall();
     let until = now + GOOD_FOR;
     let mut params = CertificateParams::new(names)?;
     params.not_before = (now - Duration::from_secs(86_400)).into();

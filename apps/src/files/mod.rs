@@ -1,6 +1,7 @@
 //! `dapple files DIR`: a folder, served to people who mount it: WebDAV over TLS 1.3 (N7, N9).
 //!
-//! * [`serve`]: connections; [`activity`]: what is going on on one. [`login`]: who asks. [`identity`]: who the server is.
+//! * [`serve`]: connections; [`activity`]: what is going on on one. [`login`]: who asks.
+//!   [`identity`]: who the server is.
 //! * [`dav`]: which response a request gets.
 //! * [`share`]: the folder. [`path`]: where in it.
 //! * [`meta`]: locks, properties, and who is changing what: a domain.
@@ -8,7 +9,8 @@
 //! * [`gate`]: how many may do something at once.
 //! * [`announce`](self::announce): what it says when it is ready.
 //!
-//! Every connection is a task with a color of its own, and so is every stream of HTTP/2. What blocks runs beside the workers.
+//! Every connection is a task with a color of its own, and so is every stream of HTTP/2. What
+//! blocks runs beside the workers.
 
 mod activity;
 mod announce;
@@ -326,7 +328,8 @@ fn check_outside(folder: &Path, secret: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Opens the folder and its store, and finishes what a server that was killed has begun; what it has left is still to be removed.
+/// Opens the folder and its store, and finishes what a server that was killed has begun; what it
+/// has left is still to be removed.
 fn open(folder: &Path, sync: bool) -> Result<(Share, Store, Vec<Trash>), String> {
     let failed = |e: &dyn std::fmt::Display| format!("cannot serve {}: {e}", folder.display());
     let share = Share::open(folder, sync).map_err(|e| match e.kind() {
@@ -382,7 +385,8 @@ fn own_addresses(listening: IpAddr) -> Vec<IpAddr> {
     all
 }
 
-/// The names in the certificate: those of the command line, that of this machine, and where it listens.
+/// The names in the certificate: those of the command line, that of this machine, and where it
+/// listens.
 fn names(args: &ArgMatches, address: IpAddr, addresses: &[IpAddr]) -> Vec<String> {
     let mut names: Vec<String> = args.get_many("name").into_iter().flatten().cloned().collect();
     let mut add = |name: String| {

@@ -1,5 +1,5 @@
-//! What a server that was killed has left: changes of which it is not known whether they were made. Each was written down with an inode by which
-//! that can be told now; see [`Intent`].
+//! What a server that was killed has left: changes of which it is not known whether they were made.
+//! Each was written down with an inode by which that can be told now; see [`Intent`].
 
 use std::io;
 
@@ -8,7 +8,8 @@ use super::path::DavPath;
 use super::share::remove::Trash;
 use super::share::{Found, Share};
 
-/// Finishes or forgets each of them. False: some could not be looked into; what has been put aside for them has to stay.
+/// Finishes or forgets each of them. False: some could not be looked into; what has been put aside
+/// for them has to stay.
 pub(super) fn recover(share: &Share, store: &Store) -> Result<bool, StoreError> {
     let mut is_all = true;
     for (number, intent) in store.intents()? {

@@ -9,8 +9,9 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use dapple::clock;
 use dapple::{Cx, Handle};
 use dapple_io::TimeoutStream;
 use dapple_io::hyper::{OnColors, Timers};
@@ -97,7 +98,7 @@ impl Connections {
             draining: AtomicBool::new(false),
             next: AtomicU64::new(0),
             open: Mutex::default(),
-            since: Instant::now(),
+            since: clock::now(),
             complained: AtomicU64::new(0),
         }
     }
@@ -108,7 +109,7 @@ impl Connections {
 
     /// At most once a second: whoever fills them up is not to fill the log, too.
     fn may_complain(&self) -> bool {
-        let now = self.since.elapsed().as_secs() + 1;
+        let now = (clock::now() - self.since).as_secs() + 1;
         self.complained.swap(now, Ordering::Relaxed) != now
     }
 
@@ -231,7 +232,7 @@ async fn tell_of_tls(mut stream: AsyncStream, is_head: bool) -> io::Result<()> {
     let response = format!(
         "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nDate: {}\r\n\
          Content-Length: {}\r\nConnection: close\r\n\r\n{}",
-        date::format(SystemTime::now()),
+        date::format(clock::wall()),
         body.len(),
         if is_head { "" } else { body }
     );
@@ -247,8 +248,9 @@ async fn tell_of_tls(mut stream: AsyncStream, is_head: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Serves a connection until it ends; or, when the program is about to end, or nothing has been asked for too long, until what was begun is
-/// answered. One that does not end then, or that takes nothing of what it has asked for, is cut off.
+/// Serves a connection until it ends; or, when the program is about to end, or nothing has been
+/// asked for too long, until what was begun is answered. One that does not end then, or that takes
+/// nothing of what it has asked for, is cut off.
 async fn to_its_end<C>(
     place: &Place,
     activity: &Activity,
@@ -271,7 +273,7 @@ where
             }
         }
         while Pin::new(&mut look).poll(cx).is_ready() {
-            match activity.state(Instant::now(), server.idle) {
+            match activity.state(clock::now(), server.idle) {
                 // It has been told to end, and has not, and nobody waits for an answer.
                 Doing::Nothing if is_ending => return Poll::Ready(Err(cut_off())),
                 Doing::Nothing => {
@@ -282,7 +284,7 @@ where
                 Doing::Something => {}
             }
             let next = if is_ending { ENDING } else { server.idle.min(LOOKED_AT) };
-            look.reset(later(Instant::now(), next));
+            look.reset(later(clock::now(), next));
         }
         connection.as_mut().poll(cx).map_err(io::Error::other)
     })

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
+use dapple::clock;
 use dapple::{Color, Cx};
 use dapple_io::tcp::Conn;
 use rustix::io::Errno;
@@ -85,7 +85,8 @@ impl Answers {
         Answers { site, cache: Cache::new(color, cache_bytes) }
     }
 
-    /// Answers a request for a file, and says with which status; nothing is answered if the file has to be fetched first.
+    /// Answers a request for a file, and says with which status; nothing is answered if the file
+    /// has to be fetched first.
     pub(super) fn answer(
         &self,
         request: &Request<'_>,
@@ -122,7 +123,8 @@ impl Answers {
         })
     }
 
-    /// The file of a path; `None`: it is a folder. `WouldBlock`: a disk would have to be read for it.
+    /// The file of a path; `None`: it is a folder. `WouldBlock`: a disk would have to be read for
+    /// it.
     fn find(
         &self,
         path: &[u8],
@@ -142,13 +144,14 @@ impl Answers {
         };
         let Some(Loaded(entry, is_whole)) = loaded else { return Ok(None) };
         let entry = Arc::new(entry);
-        if is_whole && entry.version.is_settled(SystemTime::now()) {
+        if is_whole && entry.version.is_settled(clock::wall()) {
             self.cache.insert(path, Arc::clone(&entry));
         }
         Ok(Some(entry))
     }
 
-    /// Reads what is cold: what [`answer`](Self::answer) has asked for. It blocks, so it is offloaded (E9).
+    /// Reads what is cold: what [`answer`](Self::answer) has asked for. It blocks, so it is
+    /// offloaded (E9).
     pub(super) fn fetch(&self, path: Vec<u8>) -> Fetched {
         let found = match &self.site {
             Site::Demo(_) => Err(io::ErrorKind::NotFound.into()),
@@ -166,7 +169,8 @@ impl Answers {
 /// Bytes of a large file that are read before it is served.
 const MOST_AHEAD: u64 = 256 * 1024;
 
-/// Makes an entry of what was found; `None`: a folder. `read` reads the beginning of the file, so much of it that it can be served at once.
+/// Makes an entry of what was found; `None`: a folder. `read` reads the beginning of the file, so
+/// much of it that it can be served at once.
 fn load(
     path: &[u8],
     found: Found,

@@ -1,12 +1,14 @@
 //! Files that were asked for before: small ones in memory, large ones open.
 //!
-//! Hits read a snapshot, without a lock and on whatever color; changes run one after the other on the
-//! cache's color, which makes a new snapshot of the shard that changes (N8). An entry is compared with
-//! the file system at least once per batch of readiness of a worker: what was checked after the
-//! connections of this batch had become readable is fresh for all of them. So a file that was replaced
-//! is noticed by the next batch, within microseconds when there is load, whatever its size and the second.
+//! Hits read a snapshot, without a lock and on whatever color; changes run one after the other on
+//! the cache's color, which makes a new snapshot of the shard that changes (N8). An entry is
+//! compared with the file system at least once per batch of readiness of a worker: what was checked
+//! after the connections of this batch had become readable is fresh for all of them. So a file that
+//! was replaced is noticed by the next batch, within microseconds when there is load, whatever its
+//! size and the second.
 //!
-//! An entry that waits to be added holds its contents; when too many wait, further ones are not added.
+//! An entry that waits to be added holds its contents; when too many wait, further ones are not
+//! added.
 //!
 //! What is thrown out when the memory is used up: the entry that was not used since the hand last
 //! came by (the clock, or second-chance, algorithm).
@@ -16,9 +18,9 @@ use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
+use dapple::clock;
 use dapple::{Color, Colored, Cx};
 
 use super::root::Root;
@@ -64,7 +66,7 @@ impl Entry {
             version,
             fields: fields.into(),
             etag: etag.into(),
-            may_be_ahead: (modified >= date::seconds(SystemTime::now()) - 2).then_some(modified),
+            may_be_ahead: (modified >= date::seconds(clock::wall()) - 2).then_some(modified),
             body,
             checked: AtomicU64::new(0),
             // It earns its place by being asked for again.

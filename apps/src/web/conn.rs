@@ -141,7 +141,8 @@ impl WebConn {
         );
     }
 
-    /// Answers what is at the begin of the input; false: there is no whole request, or it waits for its file.
+    /// Answers what is at the begin of the input; false: there is no whole request, or it waits for
+    /// its file.
     fn answer_one(&mut self, conn: &mut Conn, cx: &mut Cx) -> bool {
         let server = &self.server.0;
         let stamp = cx.poll_count();

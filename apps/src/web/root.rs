@@ -2,7 +2,8 @@
 //!
 //! The kernel resolves every path with `openat2` and `RESOLVE_BENEATH`, so no `..`, no absolute
 //! symbolic link and no race between a check and an opening leads out. Where the kernel does not
-//! have it (Linux before 5.6, some sandboxes), the real path of what was opened is compared instead.
+//! have it (Linux before 5.6, some sandboxes), the real path of what was opened is compared
+//! instead.
 
 use std::fs::File;
 use std::io;

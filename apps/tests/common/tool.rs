@@ -1,7 +1,8 @@
 //! Programs of the system that a test needs.
 use std::process::{Command, Stdio};
 
-/// The program's command, if it is there. If not, the test is skipped, and says so; with `DAPPLE_CLIENTS=require` it fails.
+/// The program's command, if it is there. If not, the test is skipped, and says so; with
+/// `DAPPLE_CLIENTS=require` it fails.
 pub fn tool(name: &str) -> Option<Command> {
     let mut look = Command::new("sh");
     look.args(["-c", "command -v \"$0\"", name]).stdout(Stdio::null());

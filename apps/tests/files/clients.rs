@@ -1,4 +1,5 @@
-//! Real clients. They skip, and say so, when a client is missing; with `DAPPLE_CLIENTS=require` a missing one is a failure.
+//! Real clients. They skip, and say so, when a client is missing; with `DAPPLE_CLIENTS=require` a
+//! missing one is a failure.
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;

@@ -1,4 +1,5 @@
-//! kill -9 in the middle of uploads, moves, and patches: afterwards every file is the old or the new one, with its own properties.
+//! kill -9 in the middle of uploads, moves, and patches: afterwards every file is the old or the
+//! new one, with its own properties.
 //!
 //! `DAPPLE_KILLS` says how often; the default is for the gate, `.ci/long` takes hundreds.
 use std::fs;
@@ -161,7 +162,8 @@ fn check(world: &World, server: &Server) {
     if there[0] == "/m/b" {
         client.request("MOVE", "/m/b", "Destination: /m/a\r\n", b"");
     }
-    // The folder is a whole one, old or new; the one that replaces it is newer, if it is there at all.
+    // The folder is a whole one, old or new; the one that replaces it is newer, if it is there at
+    // all.
     let current = read(folder, "f/current/in").unwrap();
     assert_eq!(property(&mut client, "/f/current/in"), Some(current));
     if let Some(new) = read(folder, "f/new/in") {

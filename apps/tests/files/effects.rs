@@ -1,4 +1,5 @@
-//! What a client sets beside contents: times, properties with an effect, checksums. It is done, or refused.
+//! What a client sets beside contents: times, properties with an effect, checksums. It is done, or
+//! refused.
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -181,7 +182,8 @@ pub fn keeps_attributes(place: &Place) -> bool {
     set == 0
 }
 
-/// A change that is refused leaves everything as it was: times, rights, and what is known of the contents.
+/// A change that is refused leaves everything as it was: times, rights, and what is known of the
+/// contents.
 #[test]
 fn n9_a_proppatch_that_fails_changes_nothing() {
     let place = Place::new();

@@ -1,5 +1,5 @@
-//! How the server is reached, and on what it is started: proxies, prefixes, versions of TLS, folders that cannot be changed; and what
-//! strangers make it write to its log.
+//! How the server is reached, and on what it is started: proxies, prefixes, versions of TLS,
+//! folders that cannot be changed; and what strangers make it write to its log.
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -132,7 +132,8 @@ fn n7_who_listens_everywhere_says_where() {
     child.wait().unwrap();
 }
 
-/// Nothing can be made in it: it is served all the same, and nobody is told that it could be changed.
+/// Nothing can be made in it: it is served all the same, and nobody is told that it could be
+/// changed.
 #[test]
 fn n9_a_folder_that_cannot_be_changed() {
     // SAFETY: it only asks.

@@ -1,4 +1,5 @@
-//! What an event of a domain costs, beside other ways to share a state; and what downgrading brings.
+//! What an event of a domain costs, beside other ways to share a state; and what downgrading
+//! brings.
 //!
 //! `cargo run --release -p dapple-benches --bin contexts`
 

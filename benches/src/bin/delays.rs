@@ -1,5 +1,6 @@
-//! Delays beside bad neighbours: a color that never ends among a thousand equal ones; an event that holds its
-//! worker after it has posted another; and what the sentinel costs that watches for the latter.
+//! Delays beside bad neighbours: a color that never ends among a thousand equal ones; an event that
+//! holds its worker after it has posted another; and what the sentinel costs that watches for the
+//! latter.
 //!
 //! `cargo run --release -p dapple-benches --bin delays`
 
@@ -48,7 +49,8 @@ struct Crowd {
 fn equal(crowd: Arc<Crowd>, i: usize, cx: &mut Cx) {
     let share = &crowd.shares[i];
     let events = share.events.load(Relaxed);
-    // A clock reading costs more than the event: now and then is enough, as a turn has several events.
+    // A clock reading costs more than the event: now and then is enough, as a turn has several
+    // events.
     if events.is_multiple_of(16) {
         let now = crowd.start.elapsed().as_nanos() as u64;
         let waited = now - share.last.load(Relaxed);

@@ -1,5 +1,6 @@
-//! More work than there is time for: what a class of priority is worth beside full load of a lower one (C7), and what becomes
-//! of goodput when requests arrive faster than they can be served (C8, E14).
+//! More work than there is time for: what a class of priority is worth beside full load of a lower
+//! one (C7), and what becomes of goodput when requests arrive faster than they can be served (C8,
+//! E14).
 //!
 //! `cargo run --release -p dapple-benches --bin pressure`
 
@@ -46,8 +47,9 @@ fn color(h: &Handle, class: Priority) -> Color {
     h.color_builder().priority(class).build()
 }
 
-/// Runs `f` on a thread that comes first, whatever the workers do: on a machine with few cores a client that has to wait for a core would
-/// be measured instead of the server. Workers must have been started before, as threads inherit the right.
+/// Runs `f` on a thread that comes first, whatever the workers do: on a machine with few cores a
+/// client that has to wait for a core would be measured instead of the server. Workers must have
+/// been started before, as threads inherit the right.
 fn in_time<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     std::thread::scope(|s| {
         let first = s.spawn(|| {

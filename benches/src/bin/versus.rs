@@ -138,8 +138,8 @@ fn main() -> ExitCode {
         let events = workload.events(quick);
         for round in 0..rounds {
             eprint!("\r{}: round {} of {rounds}   ", workload.name(), round + 1);
-            // In another order each round: what a run leaves behind in the allocator is the next one's
-            // advantage, or its burden.
+            // In another order each round: what a run leaves behind in the allocator is the next
+            // one's advantage, or its burden.
             for index in shuffled(rows.len(), u64::from(round)) {
                 let row = &mut rows[index];
                 let events = if row.is_slow { events / 8 } else { events };

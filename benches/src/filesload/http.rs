@@ -127,8 +127,8 @@ impl Answer {
     ///
     /// # Errors
     ///
-    /// When the status is none of success, or the length is not told, or there is more than that, or
-    /// the server wants to close the connection.
+    /// When the status is none of success, or the length is not told, or there is more than that,
+    /// or the server wants to close the connection.
     pub fn take(&mut self, op: Op, bytes: &[u8]) -> io::Result<()> {
         let body = match self.missing {
             Some(_) => bytes.len(),

@@ -1,7 +1,7 @@
 //! Connections over TLS 1.3: the handshake by rustls, and what comes after by [`Direction`]s.
 //!
-//! Bytes arrive in one buffer, up to [`READ`] of them by a call of the system, and are opened there.
-//! What is sent is put together and sealed in another one.
+//! Bytes arrive in one buffer, up to [`READ`] of them by a call of the system, and are opened
+//! there. What is sent is put together and sealed in another one.
 //!
 //! A client that has a core to itself may ask for more all the time instead of sleeping: then it
 //! costs the server nothing to wake it, which on a virtual machine can be a fourth of its work, and
@@ -190,8 +190,8 @@ impl Connection {
         self.spun
     }
 
-    /// Sends `head` and `body`, at most [`READ`] bytes and a record, by one call of the system if it
-    /// takes all.
+    /// Sends `head` and `body`, at most [`READ`] bytes and a record, by one call of the system if
+    /// it takes all.
     ///
     /// # Errors
     ///
@@ -209,7 +209,8 @@ impl Connection {
         })
     }
 
-    /// Sends `len` bytes, as [`send`](Self::send) does, that `fill` writes to their place, in pieces.
+    /// Sends `len` bytes, as [`send`](Self::send) does, that `fill` writes to their place, in
+    /// pieces.
     ///
     /// # Errors
     ///

@@ -121,7 +121,8 @@ pub(crate) fn keyed_rounds(events: u64) -> (usize, u64) {
     (rounds, (rounds * GENERATORS * BURST) as u64)
 }
 
-/// Rounds of each generator, or meals of each philosopher, for about `events` events, and the exact number of these.
+/// Rounds of each generator, or meals of each philosopher, for about `events` events, and the exact
+/// number of these.
 pub(crate) fn sharing_rounds(sharing: Sharing, events: u64) -> (usize, u64) {
     match sharing {
         Sharing::Philosophers => {

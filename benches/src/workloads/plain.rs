@@ -1,5 +1,6 @@
-//! The limit: one thread, one `VecDeque` of boxed closures, no synchronisation at all. With two workers,
-//! for the workloads whose halves need nothing of each other: two such threads, each pinned to a core.
+//! The limit: one thread, one `VecDeque` of boxed closures, no synchronisation at all. With two
+//! workers, for the workloads whose halves need nothing of each other: two such threads, each
+//! pinned to a core.
 
 use std::cell::Cell;
 use std::collections::VecDeque;

@@ -8,8 +8,8 @@ use crate::Context;
 const KEPT: usize = 1_024;
 
 impl<W, D> Order<W, D> {
-    /// The event, in global, goes on with `with` when all earlier ones have committed, and what it has
-    /// deferred so far has run (I9).
+    /// The event, in global, goes on with `with` when all earlier ones have committed, and what it
+    /// has deferred so far has run (I9).
     ///
     /// # Panics
     ///
@@ -22,8 +22,8 @@ impl<W, D> Order<W, D> {
         self.ready += 1;
     }
 
-    /// The event has left the state, and commits when its turn comes (I6, I7). With `then` a sub-event follows, which
-    /// takes its ticket at that commit, and may go as high as is said.
+    /// The event has left the state, and commits when its turn comes (I6, I7). With `then` a
+    /// sub-event follows, which takes its ticket at that commit, and may go as high as is said.
     ///
     /// # Panics
     ///
@@ -44,8 +44,8 @@ impl<W, D> Order<W, D> {
     }
 
     /// [`commit`](Self::commit), [`decide`](Self::decide) and [`committed`](Self::committed) in one, for the oldest event,
-    /// if it has deferred nothing and nothing else follows from its end: what was kept with its ticket. Otherwise
-    /// nothing has changed.
+    /// if it has deferred nothing and nothing else follows from its end: what was kept with its
+    /// ticket. Otherwise nothing has changed.
     #[inline]
     pub fn commit_at_once(&mut self, ticket: Ticket) -> Option<D> {
         let is_quiet = ticket.0 == self.base
@@ -80,9 +80,10 @@ impl<W, D> Order<W, D> {
         }
     }
 
-    /// The event ends without a commit of its own: it panicked, or nobody holds its token any more. It keeps
-    /// its place in the commit order (I1, I12). In global it poisons the domain, unless the caller
-    /// `restores` the state as it was before, which does not help once the event has been alone.
+    /// The event ends without a commit of its own: it panicked, or nobody holds its token any more.
+    /// It keeps its place in the commit order (I1, I12). In global it poisons the domain, unless
+    /// the caller `restores` the state as it was before, which does not help once the event has
+    /// been alone.
     ///
     /// # Panics
     ///
@@ -103,8 +104,9 @@ impl<W, D> Order<W, D> {
         if poisons { Abandoned::Poisons } else { Abandoned::Left(left) }
     }
 
-    /// What the last [`Next::Commit`] was about has been done: the event has committed, or is alone now. What
-    /// was kept with its ticket is handed back when it is gone, or goes over to its sub-event.
+    /// What the last [`Next::Commit`] was about has been done: the event has committed, or is alone
+    /// now. What was kept with its ticket is handed back when it is gone, or goes over to its
+    /// sub-event.
     ///
     /// # Panics
     ///

@@ -30,8 +30,8 @@ impl fmt::Display for Ticket {
 #[must_use = "what the order hands out is not handed out again"]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Next<W> {
-    /// The event is in this context now; it goes on with `with`. In anon it reads what is the current
-    /// version at this moment. In none it is a sub-event, whose ticket is new.
+    /// The event is in this context now; it goes on with `with`. In anon it reads what is the
+    /// current version at this moment. In none it is a sub-event, whose ticket is new.
     Run {
         /// Whose turn it is.
         ticket: Ticket,
@@ -41,15 +41,17 @@ pub enum Next<W> {
         with: W,
     },
     /// Poison covers the event: how it would have gone on is dropped. Its place stays until it is
-    /// [abandoned](super::Order::abandon), unless it was a sub-event (no ticket), which has got no place.
+    /// [abandoned](super::Order::abandon), unless it was a sub-event (no ticket), which has got no
+    /// place.
     Skip {
         /// Whose turn it would have been.
         ticket: Option<Ticket>,
         /// How it would have gone on.
         with: W,
     },
-    /// All earlier events have committed, and this one is ready: what it deferred runs now, or is dropped if
-    /// poison covers it. Then [`Order::committed`](super::Order::committed) is to be called; until then no other event commits.
+    /// All earlier events have committed, and this one is ready: what it deferred runs now, or is
+    /// dropped if poison covers it. Then [`Order::committed`](super::Order::committed) is to be
+    /// called; until then no other event commits.
     Commit {
         /// Whose turn it is.
         ticket: Ticket,

@@ -20,8 +20,8 @@ enum Gate {
 
 impl<W, D> Order<W, D> {
     /// [`take_ticket`](Self::take_ticket), [`want`](Self::want) and [`decide`](Self::decide) in one, for an event that has
-    /// nothing in its way: it is in its context then, and there is nothing to decide. Otherwise nothing has
-    /// changed, and `data` comes back.
+    /// nothing in its way: it is in its context then, and there is nothing to decide. Otherwise
+    /// nothing has changed, and `data` comes back.
     #[inline]
     pub fn enter_at_once(&mut self, context: Context, data: D) -> Result<Ticket, D> {
         // What is decided must not come in another order than it would have.

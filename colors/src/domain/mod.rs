@@ -1,24 +1,26 @@
 //! The order of a domain: tickets, entry to the contexts, commit (rules I1-I9, I12).
 //!
-//! Every event has a slot from its post to its commit, in the order of the tickets. Two gates pass over
-//! the slots, each of them once:
+//! Every event has a slot from its post to its commit, in the order of the tickets. Two gates pass
+//! over the slots, each of them once:
 //!
-//! * The *anon gate* stands at the first slot that is in global or may still reach it. Everybody up to
-//!   and including this one may enter anon.
-//! * The *global gate* stands at the first slot that is in global or may still enter a context at all.
-//!   Only this one may enter global; in read_write mode, when all that are in anon have released.
+//! * The *anon gate* stands at the first slot that is in global or may still reach it. Everybody up
+//!   to and including this one may enter anon.
+//! * The *global gate* stands at the first slot that is in global or may still enter a context at
+//!   all. Only this one may enter global; in read_write mode, when all that are in anon have
+//!   released.
 //!
-//! So entry costs O(1) per event, over all. That is enough for I5, too: whoever may enter anon finds
-//! the state as the last earlier event in global left it, because no later one can have entered global
-//! before. In read_write mode counting the readers is enough, because no later one can be among them.
+//! So entry costs O(1) per event, over all. That is enough for I5, too: whoever may enter anon
+//! finds the state as the last earlier event in global left it, because no later one can have
+//! entered global before. In read_write mode counting the readers is enough, because no later one
+//! can be among them.
 //!
-//! Commit is a third counter, at the front of the slots (I6): the first event commits when it is ready,
-//! then the next. Poison (I12) is kept twice, once in each order: a step that enters a context finds it at the
-//! gate, what was deferred finds it at the commit.
+//! Commit is a third counter, at the front of the slots (I6): the first event commits when it is
+//! ready, then the next. Poison (I12) is kept twice, once in each order: a step that enters a
+//! context finds it at the gate, what was deferred finds it at the commit.
 //!
-//! Transitions change the order; [`Order::decide`] says, one thing at a time, what is to be done now. The
-//! caller asks until it says nothing more. What is done for one event is bounded, so that a caller that
-//! holds a lock can let others in between.
+//! Transitions change the order; [`Order::decide`] says, one thing at a time, what is to be done
+//! now. The caller asks until it says nothing more. What is done for one event is bounded, so that
+//! a caller that holds a lock can let others in between.
 //!
 //! `entry` has the gates, `commit` the ends of events; what they have in common is here.
 //!
@@ -118,7 +120,8 @@ impl<W, D> Order<W, D> {
         }
     }
 
-    /// A place behind all others (I1), for an event that begins in none and may go up to `highest` (I4).
+    /// A place behind all others (I1), for an event that begins in none and may go up to `highest`
+    /// (I4).
     #[inline]
     pub fn take_ticket(&mut self, highest: Context, data: D) -> Ticket {
         let ticket = Ticket(self.base + self.slots.len() as u64);
@@ -127,7 +130,8 @@ impl<W, D> Order<W, D> {
         ticket
     }
 
-    /// The same for an event that repairs the state: poison does not cover it, and ends with it (I12).
+    /// The same for an event that repairs the state: poison does not cover it, and ends with it
+    /// (I12).
     pub fn take_ticket_to_repair(&mut self, data: D) -> Ticket {
         let ticket = self.take_ticket(Context::Global, data);
         self.slot_mut(ticket).is_exempt = true;
@@ -235,7 +239,8 @@ impl<W, D> Order<W, D> {
         if self.room.is_empty() { None } else { self.next_room() }
     }
 
-    /// As many are told as there is room for; all, if there is no event whose end would tell the others.
+    /// As many are told as there is room for; all, if there is no event whose end would tell the
+    /// others.
     fn next_room(&mut self) -> Option<Next<W>> {
         if !self.slots.is_empty() && self.slots.len() + self.told >= self.limit {
             return None;

@@ -1,8 +1,8 @@
 //! How long a version of a domain's state is kept (rules I5, I11).
 //!
-//! A version is current until a later one replaces it, and pinned by every event that reads it. It is
-//! written in place only by the event in global, and only if nobody has it pinned: no event can pin it
-//! meanwhile, since entering anon waits for global to be left.
+//! A version is current until a later one replaces it, and pinned by every event that reads it. It
+//! is written in place only by the event in global, and only if nobody has it pinned: no event can
+//! pin it meanwhile, since entering anon waits for global to be left.
 
 /// Who needs a version.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -10,7 +10,6 @@
 
 pub(crate) mod pool;
 
-use std::cell::Cell;
 use std::marker::PhantomData;
 use std::panic::Location;
 
@@ -24,17 +23,25 @@ use crate::task::call::{answer, outcome_of};
 use crate::task::error::JoinError;
 use crate::task::join::JoinHandle;
 use crate::task::packet::promise;
+use crate::thread;
 use crate::turn::local::Local;
 use crate::{Color, Cx, Handle};
 
-thread_local! {
-    /// The core whose work this thread does; null: none.
-    static WORKS_FOR: Cell<*const Core> = const { Cell::new(std::ptr::null()) };
-}
-
 /// Says whether the calling thread runs blocking work of this runtime.
 pub(crate) fn works_for(core: &Core) -> bool {
-    std::ptr::eq(WORKS_FOR.get(), core)
+    let core: *const Core = core;
+    thread::state(|state| state.works_for.get() == core.cast())
+}
+
+/// Runs `f`, which waits. If this is a thread of a blocking pool, another one may take its place
+/// meanwhile.
+pub(crate) fn while_waiting<R>(f: impl FnOnce() -> R) -> R {
+    let core = thread::state(|state| state.works_for.get()).cast::<Core>();
+    // SAFETY: it is set while a piece runs only, which keeps the core.
+    match unsafe { core.as_ref() } {
+        Some(core) => core.blocking.while_waiting(f),
+        None => f(),
+    }
 }
 
 /// A closure with what keeps the runtime from being at rest. Dropped unrun, it is counted.
@@ -47,9 +54,10 @@ struct Piece<F: FnOnce() + Send> {
 impl<F: FnOnce() + Send> Work for Piece<F> {
     fn run(mut self: Box<Self>) {
         let run = self.run.take();
-        let outer = WORKS_FOR.replace(&*self.core);
+        let core: *const Core = &*self.core;
+        thread::state(|state| state.works_for.set(core.cast()));
         self.core.guard(Some(self.site), || run.into_iter().for_each(|run| run()));
-        WORKS_FOR.set(outer);
+        thread::state(|state| state.works_for.set(std::ptr::null()));
     }
 }
 
@@ -82,7 +90,8 @@ impl Core {
 }
 
 impl Handle {
-    /// Runs blocking work, such as a read of a cold file, on a thread that is no worker, and hands out what it returns.
+    /// Runs blocking work, such as a read of a cold file, on a thread that is no worker, and hands
+    /// out what it returns.
     ///
     /// The threads are bounded ([`Builder::offload_threads`](crate::Builder::offload_threads));
     /// what they have no time for yet waits in a queue, which is not. While work joins a
@@ -93,7 +102,8 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// The handle says that the work [panicked](JoinError::is_panic), or that it was dropped by a shutdown.
+    /// The handle says that the work [panicked](JoinError::is_panic), or that it was dropped by a
+    /// shutdown.
     ///
     /// # Examples
     ///
@@ -125,10 +135,11 @@ impl Handle {
         JoinHandle::new(packet)
     }
 
-    /// Runs blocking work `f` on a thread that is no worker, and posts `then` to a color with what it returns, whatever the number of events
-    /// that the color may have.
+    /// Runs blocking work `f` on a thread that is no worker, and posts `then` to a color with what
+    /// it returns, whatever the number of events that the color may have.
     ///
-    /// If `f` panics, `then` gets the error. What a shutdown finds before it has begun is dropped, with its `then`, and counted.
+    /// If `f` panics, `then` gets the error. What a shutdown finds before it has begun is dropped,
+    /// with its `then`, and counted.
     ///
     /// # Examples
     ///

@@ -7,12 +7,11 @@
 //! queue, would last for ever. Waits by other means (a channel, a lock) are not known here; when
 //! nothing gets on for a while and work waits, that is logged.
 
-use std::cell::OnceCell;
 use std::collections::VecDeque;
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use crate::sync::{Arc, Condvar, Mutex, lock, thread};
+use crate::clock;
+use crate::sync::{Arc, Condvar, Mutex, PoisonError, lock, thread};
 use crate::worker::cores::Mask;
 
 /// How long a thread waits for more work.
@@ -46,36 +45,6 @@ pub(crate) trait Work: Send {
     fn run(self: Box<Self>);
 }
 
-thread_local! {
-    /// The pool that this thread is one of.
-    static SERVES: OnceCell<Arc<Pool>> = const { OnceCell::new() };
-}
-
-/// Runs `f`, which waits. If this is a thread for blocking work, another one may take its place
-/// meanwhile.
-pub(crate) fn while_waiting<R>(f: impl FnOnce() -> R) -> R {
-    /// The thread counts again.
-    struct Waits(Arc<Pool>);
-    impl Drop for Waits {
-        fn drop(&mut self) {
-            lock(&self.0.state).waiting -= 1;
-        }
-    }
-    // In a destructor of a thread-local it may be gone.
-    let pool = SERVES.try_with(|pool| pool.get().cloned()).ok().flatten();
-    let _waits = pool.map(|pool| {
-        let mut state = lock(&pool.state);
-        state.waiting += 1;
-        let starts = pool.starts_one(&mut state);
-        drop(state);
-        if starts {
-            pool.start();
-        }
-        Waits(pool)
-    });
-    f()
-}
-
 struct State {
     queue: VecDeque<Box<dyn Work>>,
     threads: usize,
@@ -104,7 +73,7 @@ impl BlockingPool {
             idle: 0,
             waiting: 0,
             closed: false,
-            progress: Instant::now(),
+            progress: clock::now(),
         });
         let (changed, mask) = (Condvar::new(), Mask::of_the_process());
         BlockingPool(Arc::new(Pool { state, changed, limit, name, mask, stack_size }))
@@ -118,13 +87,13 @@ impl BlockingPool {
             return drop(work);
         }
         if state.queue.is_empty() {
-            state.progress = Instant::now();
+            state.progress = clock::now();
         }
         state.queue.push_back(work);
         let starts = self.0.starts_one(&mut state);
-        let is_stuck = !starts && state.idle == 0 && state.progress.elapsed() >= STUCK;
+        let is_stuck = !starts && state.idle == 0 && clock::now() - state.progress >= STUCK;
         if is_stuck {
-            state.progress = Instant::now();
+            state.progress = clock::now();
         }
         let (threads, queued) = (state.threads, state.queue.len());
         drop(state);
@@ -139,6 +108,26 @@ impl BlockingPool {
                 "all threads for blocking work are busy, and work waits: if it waits for each other, more threads are needed"
             );
         }
+    }
+
+    /// Runs `f`, which waits, on one of these threads: another one may take its place meanwhile.
+    pub(super) fn while_waiting<R>(&self, f: impl FnOnce() -> R) -> R {
+        /// The thread counts again.
+        struct Waits<'a>(&'a Pool);
+        impl Drop for Waits<'_> {
+            fn drop(&mut self) {
+                lock(&self.0.state).waiting -= 1;
+            }
+        }
+        let mut state = lock(&self.0.state);
+        state.waiting += 1;
+        let starts = self.0.starts_one(&mut state);
+        drop(state);
+        let _waits = Waits(&self.0);
+        if starts {
+            self.0.start();
+        }
+        f()
     }
 
     /// No more work is taken: what is queued is dropped.
@@ -179,7 +168,6 @@ impl Pool {
     /// The body of a thread.
     fn serve(self: &Arc<Self>) {
         self.mask.iter().for_each(Mask::apply);
-        SERVES.with(|serves| drop(serves.set(Arc::clone(self))));
         let mut state = lock(&self.state);
         loop {
             // One that has taken the place of another, which goes on now. It may have been woken
@@ -191,7 +179,7 @@ impl Pool {
                 break;
             }
             if let Some(work) = state.queue.pop_front() {
-                state.progress = Instant::now();
+                state.progress = clock::now();
                 if state.queue.capacity() > KEPT && state.queue.len() < state.queue.capacity() / 4 {
                     let some = 2 * state.queue.len();
                     state.queue.shrink_to(some.max(KEPT));

@@ -1,9 +1,12 @@
-//! Bounded colors (C8): how many events a color may have, queued or running, and permits for them (E14).
+//! Bounded colors (C8): how many events a color may have, queued or running, and permits for them
+//! (E14).
 //!
-//! Every event of a bounded color counts from its post until it has ended or was dropped. Only the `try_` forms look at the
-//! number; what ignores the bound is counted all the same, and so is that it exceeded it.
+//! Every event of a bounded color counts from its post until it has ended or was dropped. Only the
+//! `try_` forms look at the number; what ignores the bound is counted all the same, and so is that
+//! it exceeded it.
 //!
-//! The number is a plain counter. It orders nothing: an event that counts is passed on by the queue.
+//! The number is a plain counter. It orders nothing: an event that counts is passed on by the
+//! queue.
 
 use crate::sync::{AtomicUsize, Ordering};
 

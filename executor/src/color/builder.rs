@@ -48,12 +48,13 @@ impl ColorBuilder {
         self
     }
 
-    /// The class of the color: a worker serves high colors before normal ones, and those before low ones. A lower class
-    /// ages while it is passed over, so it still gets its share of turns.
+    /// The class of the color: a worker serves high colors before normal ones, and those before low
+    /// ones. A lower class ages while it is passed over, so it still gets its share of turns.
     ///
-    /// It decides between colors, never between the events of one, whose order stays (C2). A turn is not interrupted: what is high
-    /// waits for the turn that is under way. An event of several colors, and the colors that it waits for, run in the highest
-    /// class among them. What has no color is normal.
+    /// It decides between colors, never between the events of one, whose order stays (C2). A turn
+    /// is not interrupted: what is high waits for the turn that is under way. An event of several
+    /// colors, and the colors that it waits for, run in the highest class among them. What has no
+    /// color is normal.
     ///
     /// # Examples
     ///
@@ -72,8 +73,9 @@ impl ColorBuilder {
         self
     }
 
-    /// How many events the color may have, queued or running, before [`Handle::try_post`] answers `Full`. Posts of all other
-    /// kinds are accepted beyond it, and counted (`dapple_over_limit_total`). Without it there is no limit.
+    /// How many events the color may have, queued or running, before [`Handle::try_post`] answers
+    /// `Full`. Posts of all other kinds are accepted beyond it, and counted
+    /// (`dapple_over_limit_total`). Without it there is no limit.
     pub fn capacity(mut self, events: usize) -> Self {
         self.looks.capacity = Some(events);
         self

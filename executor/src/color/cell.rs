@@ -47,8 +47,8 @@ use crate::worker::steal::{Verdict, verdict};
 /// What a palette adds to the death of its colors.
 pub(crate) trait Retire: Send + Sync {
     /// Asks `dead` under the lock under which look-ups revive colors; if the answer is yes, the
-    /// color `cell` is forgotten before the lock is left.
-    fn retire(&self, cell: ColorId, dead: &dyn Fn() -> bool) -> bool;
+    /// color of this number is forgotten before the lock is left.
+    fn retire(&self, serial: u64, dead: &dyn Fn() -> bool) -> bool;
 }
 
 /// Turns shorter than this, in nanoseconds, wake nobody, whatever they come with.
@@ -79,6 +79,8 @@ pub(crate) struct ColorCell {
     boosts: Boosts,
     /// Held by posters of sets while they take their places.
     pub(crate) set_lock: Flag,
+    /// Its number in the runtime. Colors of a set stand in the order of these.
+    serial: u64,
     retire: Option<Box<dyn Retire>>,
     bound: Option<Box<Bound>>,
     #[cfg(debug_assertions)]
@@ -100,25 +102,18 @@ pub(crate) struct Plan {
     pub(crate) default: bool,
 }
 
-/// Which color it is: for comparisons, and for the one order of all colors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct ColorId(usize);
-
-impl ColorId {
-    pub(super) fn of_address(address: usize) -> ColorId {
-        ColorId(address)
-    }
-
-    #[inline]
-    pub(crate) fn address(self) -> usize {
-        self.0
-    }
+/// Where a color begins: its memory, its home, and its number, with a count of the core that is the
+/// color's affair.
+pub(crate) struct Birth {
+    pub(crate) memory: CellMemory,
+    pub(crate) home: usize,
+    pub(crate) serial: u64,
 }
 
 impl ColorCell {
-    /// A new color in the memory for one, with one handle; its count of the core is the caller's
-    /// affair.
-    pub(crate) fn create(memory: CellMemory, core: &Core, home: usize, plan: Plan) -> CellRef {
+    /// A new color, with one handle.
+    pub(crate) fn create(birth: Birth, core: &Core, plan: Plan) -> CellRef {
+        let Birth { memory, home, serial } = birth;
         let Plan { label, priority, capacity, retire, default } = plan;
         let cell = ColorCell {
             queue: Queue::new(),
@@ -134,6 +129,7 @@ impl ColorCell {
             traffic: AtomicU32::new(0),
             boosts: Boosts::default(),
             set_lock: Flag::new(),
+            serial,
             retire,
             bound: capacity.map(|capacity| Box::new(Bound::new(capacity))),
             #[cfg(debug_assertions)]
@@ -144,9 +140,10 @@ impl ColorCell {
         CellRef(memory.0)
     }
 
+    /// Its number in the runtime.
     #[inline]
-    pub(crate) fn id(&self) -> ColorId {
-        ColorId(std::ptr::from_ref(self).addr())
+    pub(crate) fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// The core that it belongs to.
@@ -317,7 +314,7 @@ impl ColorCell {
     pub(super) fn retire(&self, dead: &dyn Fn() -> bool) -> bool {
         match &self.retire {
             None => dead(),
-            Some(retire) => retire.retire(self.id(), dead),
+            Some(retire) => retire.retire(self.serial, dead),
         }
     }
 
@@ -382,7 +379,7 @@ pub(crate) struct CellRef(NonNull<ColorCell>);
 
 // SAFETY: a cell is used from any thread by its protocol (see the module and `queue`).
 unsafe impl Send for CellRef {}
-// SAFETY: as above.
+// SAFETY: a shared count gives `&ColorCell`, which any thread may have.
 unsafe impl Sync for CellRef {}
 
 impl CellRef {
@@ -409,7 +406,7 @@ impl CellRef {
 
     /// For a table that is told before the color dies.
     pub(super) fn downgrade(&self) -> WeakCell {
-        WeakCell(self.0)
+        WeakCell(self.0, self.serial)
     }
 
     /// The count goes to the core that owns its default color.
@@ -482,14 +479,15 @@ impl Drop for CellRef {
 }
 
 /// A color that may be dead.
-pub(super) struct WeakCell(NonNull<ColorCell>);
+pub(super) struct WeakCell(NonNull<ColorCell>, u64);
 
 // SAFETY: a cell is used from any thread by its protocol.
 unsafe impl Send for WeakCell {}
 
 impl WeakCell {
-    pub(super) fn id(&self) -> ColorId {
-        ColorId(self.0.as_ptr().addr())
+    /// Its number in the runtime.
+    pub(super) fn serial(&self) -> u64 {
+        self.1
     }
 
     /// A count of the color.

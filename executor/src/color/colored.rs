@@ -1,10 +1,10 @@
 //! Data bound to a color (C13).
 //!
-//! The value is written in exclusive events of its color only, and read in shared ones, so it needs no lock. Nothing counts
-//! the events that will reach it: when the last handle is dropped, an event is posted to the color
-//! that drops the value, and the order of the queue puts it behind all that were posted before.
-//! That event is posted whatever the phase of the runtime; where it is disposed of instead of run,
-//! its drop does the same.
+//! The value is written in exclusive events of its color only, and read in shared ones, so it needs
+//! no lock. Nothing counts the events that will reach it: when the last handle is dropped, an event
+//! is posted to the color that drops the value, and the order of the queue puts it behind all that
+//! were posted before. That event is posted whatever the phase of the runtime; where it is disposed
+//! of instead of run, its drop does the same.
 
 use std::fmt;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
@@ -23,7 +23,8 @@ use crate::post::Posting;
 use crate::sync::{Ordering, fence};
 use crate::turn::local::Local;
 
-/// A value that belongs to a color: `&mut T` in its events, `&T` in its shared ones, nothing anywhere else.
+/// A value that belongs to a color: `&mut T` in its events, `&T` in its shared ones, nothing
+/// anywhere else.
 ///
 /// Handles can be cloned and sent to any thread. When the last one is dropped, the value is dropped
 /// as an event of its color, behind the events that were posted before.
@@ -51,10 +52,11 @@ use crate::turn::local::Local;
 #[doc(alias = "mutex")]
 pub struct Colored<T: Send + 'static>(NonNull<Inner<T>>);
 
-// SAFETY: only one event at a time reaches the value, on whatever thread, which T: Send allows; or several that share it, which
-// asks for T: Sync. The rest of `Inner` is atomic, immutable, or touched on the color only.
+// SAFETY: only one event at a time reaches the value, on whatever thread, which T: Send allows; or
+// several that share it, which asks for T: Sync. The rest of `Inner` is atomic, immutable, or
+// touched on the color only.
 unsafe impl<T: Send> Send for Colored<T> {}
-// SAFETY: as above; `&Colored<T>` gives no `&T` off the color.
+// SAFETY: `&Colored<T>` gives no `&T` off the color.
 unsafe impl<T: Send> Sync for Colored<T> {}
 
 /// A pointer that an event takes along.
@@ -72,15 +74,16 @@ impl<T> Reach<T> {
     ///
     /// # Safety
     ///
-    /// An exclusive event of the value's color runs, on the worker of `cx`, that was posted through a handle; it has no reference to the
-    /// value.
+    /// An exclusive event of the value's color runs, on the worker of `cx`, that was posted through
+    /// a handle; it has no reference to the value.
     #[inline]
     pub(crate) unsafe fn run<R>(
         self,
         cx: &mut Cx,
         f: impl FnOnce(&mut T, &mut Cx) -> R,
     ) -> Option<R> {
-        // SAFETY: by contract the value is there until the event has ended, and no other event of the color runs.
+        // SAFETY: by contract the value is there until the event has ended, and no other event of
+        // the color runs.
         let inner = unsafe { self.0.as_ref() };
         if inner.is_poisoned() {
             cx.local().count_skipped();
@@ -111,7 +114,7 @@ impl<T> Reach<T> {
     }
 }
 
-// SAFETY: as for `Colored`.
+// SAFETY: it reaches the value in events of its color only, as a `Colored` does.
 unsafe impl<T: Send> Send for Reach<T> {}
 
 // What a panic may have left half done is poisoned.
@@ -165,7 +168,8 @@ impl<T: Send + 'static> Colored<T> {
         self.inner().color.post_as(Access::Exclusive, self.event(f), posting);
     }
 
-    /// Posts an event that gets the value, if its color has room for one more. See [`Handle::try_post`](crate::Handle::try_post).
+    /// Posts an event that gets the value, if its color has room for one more. See
+    /// [`Handle::try_post`](crate::Handle::try_post).
     ///
     /// # Errors
     ///
@@ -213,8 +217,9 @@ impl<T: Send + 'static> Colored<T> {
         }
     }
 
-    /// Posts a shared event that gets the value: it may run beside other shared events of the color, on all cores at once, but
-    /// not beside an exclusive one. See [`Handle::post_shared`](crate::Handle::post_shared).
+    /// Posts a shared event that gets the value: it may run beside other shared events of the
+    /// color, on all cores at once, but not beside an exclusive one. See
+    /// [`Handle::post_shared`](crate::Handle::post_shared).
     ///
     /// A panic in it poisons nothing, as it cannot have changed the value.
     ///
@@ -252,8 +257,8 @@ impl<T: Send + 'static> Colored<T> {
     ///
     /// # Panics
     ///
-    /// When the event does not run on the value's color; when it, or an earlier event that has forgotten it, has this very value by `&mut`
-    /// already; when the value is poisoned.
+    /// When the event does not run on the value's color; when it, or an earlier event that has
+    /// forgotten it, has this very value by `&mut` already; when the value is poisoned.
     ///
     /// # Examples
     ///
@@ -280,18 +285,18 @@ impl<T: Send + 'static> Colored<T> {
             panic!("the event has this value by reference already");
         }
         assert!(!self.is_poisoned(), "the value is poisoned: an event on it panicked");
-        // SAFETY: an event of the color runs. If it shares the color, no exclusive one does; if it is alone, it does not have the
-        // value by `&mut`.
+        // SAFETY: an event of the color runs. If it shares the color, no exclusive one does; if it
+        // is alone, it does not have the value by `&mut`.
         ReachedRef(unsafe { inner.share(alone) })
     }
 
-    /// The value, from within an exclusive event of its color: how an event that has one value of a color
-    /// reaches another. A panic while it is held poisons the value.
+    /// The value, from within an exclusive event of its color: how an event that has one value of a
+    /// color reaches another. A panic while it is held poisons the value.
     ///
     /// # Panics
     ///
-    /// When the event does not run alone on the value's color; when it, or an earlier event that has forgotten it, has this very value by
-    /// reference already; when the value is poisoned.
+    /// When the event does not run alone on the value's color; when it, or an earlier event that
+    /// has forgotten it, has this very value by reference already; when the value is poisoned.
     ///
     /// # Examples
     ///
@@ -311,13 +316,14 @@ impl<T: Send + 'static> Colored<T> {
         Reached(self.reach_alone(cx.access(&self.inner().color)))
     }
 
-    /// Runs `f` on the value, from within an exclusive event of its color: for code that has no [`Cx`], such as async tasks on
-    /// the color. A panic in it poisons the value.
+    /// Runs `f` on the value, from within an exclusive event of its color: for code that has no
+    /// [`Cx`], such as async tasks on the color. A panic in it poisons the value.
     ///
     /// # Panics
     ///
-    /// When the calling thread does not run an exclusive event of the value's color; when that, or an earlier event that has forgotten it,
-    /// has the value by reference already; when the value is poisoned.
+    /// When the calling thread does not run an exclusive event of the value's color; when that, or
+    /// an earlier event that has forgotten it, has the value by reference already; when the value
+    /// is poisoned.
     ///
     /// # Examples
     ///
@@ -338,8 +344,8 @@ impl<T: Send + 'static> Colored<T> {
     #[track_caller]
     pub fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         let inner = self.inner();
-        let id = inner.color.as_cell().id();
-        let access = Local::with(inner.color.core(), |local| local?.current.access(id));
+        let cell = inner.color.as_cell();
+        let access = Local::with(cell.core(), |local| local?.current.access(cell));
         f(self.reach_alone(access).value())
     }
 
@@ -372,7 +378,7 @@ impl<T: Send + 'static> Colored<T> {
         let reach = Reach(self.0);
         let event = move |cx: &mut Cx| {
             let reach = reach;
-            // SAFETY: as in `post`.
+            // SAFETY: this is an event of the color, posted through a handle.
             let inner = unsafe { reach.0.as_ref() };
             inner.with(|value| f(value, cx));
             inner.repair();

@@ -51,8 +51,8 @@ pub trait Part: sealed::Part {
     fn address(&self) -> usize;
     /// # Safety
     ///
-    /// For the two: an event of the value's color runs that was posted through a handle of it, with the access of this part, until
-    /// 'r ends.
+    /// For the two: an event of the value's color runs that was posted through a handle of it, with
+    /// the access of this part, until 'r ends.
     #[doc(hidden)]
     unsafe fn is_poisoned(reach: Self::Reach) -> bool;
     #[doc(hidden)]
@@ -76,11 +76,11 @@ impl<T: Send + 'static> Part for Exclusive<'_, T> {
         self.0.reach().0.as_ptr().addr()
     }
     unsafe fn is_poisoned(reach: Reach<T>) -> bool {
-        // SAFETY: by contract.
+        // SAFETY: an event runs that was posted through a handle, so the value is there.
         unsafe { inner(reach.0) }.is_poisoned()
     }
     unsafe fn hold<'r>(reach: Reach<T>, _: Others<'_>) -> Borrow<'r, T> {
-        // SAFETY: by contract.
+        // SAFETY: an exclusive event of the color runs that was posted through a handle.
         unsafe { inner(reach.0) }.borrow()
     }
     fn get<'h>(held: &'h mut Borrow<'_, T>) -> &'h mut T {
@@ -103,12 +103,12 @@ impl<T: Send + Sync + 'static> Part for Shared<'_, T> {
         self.0.reach().0.as_ptr().addr()
     }
     unsafe fn is_poisoned(reach: Reach<T>) -> bool {
-        // SAFETY: by contract.
+        // SAFETY: an event runs that was posted through a handle, so the value is there.
         unsafe { inner(reach.0) }.is_poisoned()
     }
     unsafe fn hold<'r>(reach: Reach<T>, others: Others<'_>) -> Sharing<'r, T> {
-        // SAFETY: by contract: no exclusive event of the color runs, or this one, which has each value once and is kept
-        // from getting it by `&mut`.
+        // SAFETY: no exclusive event of the color runs, or this one, which has each value once and
+        // is kept from getting it by `&mut`.
         unsafe {
             let inner = inner(reach.0);
             inner.share_first(others.make_alone(&inner.color))
@@ -142,7 +142,7 @@ impl Others<'_> {
 ///
 /// The value is there until 'r ends.
 unsafe fn inner<'r, T>(reach: NonNull<Inner<T>>) -> &'r Inner<T> {
-    // SAFETY: by contract.
+    // SAFETY: the caller says that the value is there.
     unsafe { reach.as_ref() }
 }
 
@@ -186,13 +186,16 @@ pub trait ColoredSet: sealed::Set + Sized {
     where
         F: FnOnce(Self::Refs<'_>, &mut Cx);
 
-    /// Posts an event that gets the values, when it has all their colors; see [`Handle::post_set`](crate::Handle::post_set).
+    /// Posts an event that gets the values, when it has all their colors; see
+    /// [`Handle::post_set`](crate::Handle::post_set).
     ///
-    /// If it panics, the values that it has by `&mut` are poisoned. If one of the values is poisoned, it is dropped unrun, and counted.
+    /// If it panics, the values that it has by `&mut` are poisoned. If one of the values is
+    /// poisoned, it is dropped unrun, and counted.
     ///
     /// # Panics
     ///
-    /// When a value is named twice; when there is none; when their colors belong to several runtimes.
+    /// When a value is named twice; when there is none; when their colors belong to several
+    /// runtimes.
     #[track_caller]
     fn post<F>(self, f: F)
     where
@@ -248,7 +251,7 @@ impl<P: Part> ColoredSet for Vec<P> {
     where
         F: FnOnce(Self::Refs<'_>, &mut Cx),
     {
-        // SAFETY: by contract.
+        // SAFETY: the caller says what `Part::hold` asks for, and each part is another value.
         unsafe {
             if reach.iter().any(|r| P::is_poisoned(*r)) {
                 return false;
@@ -285,7 +288,8 @@ macro_rules! tuples {
                 F: FnOnce(Self::Refs<'_>, &mut Cx),
             {
                 let ($($held,)+) = reach;
-                // SAFETY: by contract.
+                // SAFETY: the caller says what `Part::hold` asks for, and each part is another
+                // value.
                 unsafe {
                     if $($part::is_poisoned($held))||+ {
                         return false;

@@ -11,8 +11,8 @@ use crate::runtime::core::Core;
 /// the order in which they were posted. Callbacks of different colors run on all cores.
 ///
 /// A color is an identity and nothing else: cheap to make by the million, cloned and compared by
-/// identity, gone with its last handle and its last event. Elsewhere it is called a strand, a serial
-/// queue or an actor's mailbox.
+/// identity, gone with its last handle and its last event. Elsewhere it is called a strand, a
+/// serial queue or an actor's mailbox.
 ///
 /// # Examples
 ///
@@ -38,8 +38,7 @@ impl RefUnwindSafe for Color {}
 impl Color {
     /// A new color of `core`, whose first handle this is.
     pub(crate) fn create(core: &Core, plan: Plan) -> Color {
-        let (home, memory) = core.cell_memory();
-        Color(ColorCell::create(memory, core, home, plan))
+        Color(ColorCell::create(core.birth(), core, plan))
     }
 
     /// One more handle of a color that somebody keeps meanwhile; see [`CellRef::of`].
@@ -84,7 +83,7 @@ impl Color {
 
 impl PartialEq for Color {
     fn eq(&self, other: &Self) -> bool {
-        self.0.id() == other.0.id()
+        std::ptr::eq(self.as_cell(), other.as_cell())
     }
 }
 
@@ -92,7 +91,7 @@ impl Eq for Color {}
 
 impl Hash for Color {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.id().hash(state);
+        self.0.serial().hash(state);
     }
 }
 
@@ -101,7 +100,7 @@ impl fmt::Debug for Color {
         let mut out = f.debug_tuple("Color");
         match self.core().labels.name(self.label()) {
             Some(name) => out.field(&name),
-            None => out.field(&self.0.id()),
+            None => out.field(&self.0.serial()),
         };
         out.finish()
     }

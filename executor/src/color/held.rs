@@ -121,8 +121,8 @@ impl Held {
 
     /// Says whether nothing stands behind the head.
     #[inline]
-    pub(crate) fn is_last(&self, front: Front) -> bool {
-        self.queue.is_last(front.0)
+    pub(crate) fn is_head_last(&self) -> bool {
+        self.queue.is_head_last()
     }
 
     /// The event that stands there. It stays in the queue, spent when it has been consumed.
@@ -146,8 +146,8 @@ impl Held {
     pub(crate) unsafe fn finish(self, head: Front, give: impl FnOnce(Memory)) -> Ended {
         debug_assert_eq!(head.0, self.queue.head());
         // SAFETY: the color is held, this is its head, and the own list is empty.
-        let finished = unsafe { self.queue.finish(head.0) };
-        if finished != Finished::Gap {
+        let finished = unsafe { self.queue.finish(head.0) }.map(Front);
+        if !matches!(finished, Finished::Gap) {
             // SAFETY: the link is out of the queue.
             give(unsafe { Owned::of_link(head.0) }.into_memory());
         }
@@ -156,12 +156,9 @@ impl Held {
 
     /// What the queue has answered, and who holds the color now.
     #[inline]
-    fn after(self, finished: Finished<NonNull<Link>>) -> Ended {
+    fn after(self, finished: Finished<Front>) -> Ended {
         match finished {
-            Finished::Next(next) => {
-                self.queue.set_head(next);
-                Ended::Next(self, Front(next))
-            }
+            Finished::Next(next) => Ended::Next(self, next),
             Finished::Idle => Ended::Idle,
             Finished::Gap => Ended::Gap(self),
         }
@@ -191,8 +188,8 @@ impl Held {
         let reader = self.let_read();
         self.debug_let_go();
         // SAFETY: it is the head of a color that is held, and the own list is empty.
-        let finished = unsafe { self.queue.finish(head.0) };
-        if finished == Finished::Gap {
+        let finished = unsafe { self.queue.finish(head.0) }.map(Front);
+        if matches!(finished, Finished::Gap) {
             event = event.relocate(memory());
         }
         // SAFETY: the reader is this event.
@@ -206,10 +203,14 @@ impl Held {
     ///
     /// When something else is at the head.
     pub(crate) fn take_request(&self) -> SetRequest {
-        let (head, kind) = (self.head(), self.head_kind());
-        assert!(matches!(kind, Kind::Request | Kind::SharedRequest), "a request is at the head");
-        // SAFETY: it is the head, and an event; what a request holds is this. It is spent then.
-        unsafe { self.event(head).take_request() }
+        let head = self.head();
+        // SAFETY: it is the head of this color; what a request holds is this. It is spent then.
+        unsafe {
+            let kind = self.kind(head);
+            let is_request = matches!(kind, Kind::Request | Kind::SharedRequest);
+            assert!(is_request, "a request is at the head");
+            self.event(head).take_request()
+        }
     }
 
     /// One more reader.
@@ -248,17 +249,18 @@ impl Held {
     pub(crate) fn bury(self) -> Buried {
         let head = self.head();
         assert!(self.head_kind() == Kind::Grave, "a grave stands at the head");
-        if self.retire(&|| self.life.is_over(&self.queue, head.0)) {
+        if self.retire(&|| self.life.is_over(&self.queue)) {
             // SAFETY: there is one count, which is the grave's, and nothing behind the grave; a
             // palette has forgotten the color. So nobody can reach it.
             return Buried::Dead(unsafe { DeadCell::of(self.0) });
         }
         let cell = self.0;
         // SAFETY: the color is held, and this is its head.
-        let finished = unsafe { self.queue.finish(head.0) };
+        let finished = unsafe { self.queue.finish(head.0) }.map(Front);
         // SAFETY: the grave's count is the holder's, and its link is out of the queue, unless there
         // is a gap.
-        let count = (finished != Finished::Gap).then(|| unsafe { CellRef::of_the_grave(cell) });
+        let count =
+            (!matches!(finished, Finished::Gap)).then(|| unsafe { CellRef::of_the_grave(cell) });
         Buried::Passed(self.after(finished), count)
     }
 }

@@ -1,15 +1,13 @@
 //! Who keeps a color: the count of its handles, and of its grave.
 //!
-//! See `cell` for the protocol. This is the part of it that has memory orderings, apart from the rest
-//! so that it can be modelled.
+//! See `cell` for the protocol. This is the part of it that has memory orderings, apart from the
+//! rest so that it can be modelled.
 //!
 //! *Counting down* is AcqRel and the load that finds a single count is Acquire. So what was done
 //! through any handle, its posts above all, happens before what the last one does: posting the
 //! grave, and the death.
 
-use std::ptr::NonNull;
-
-use super::queue::{Link, Queue};
+use super::queue::Queue;
 use crate::sync::{AtomicUsize, Ordering};
 
 /// See the module.
@@ -32,8 +30,8 @@ impl Life {
         }
     }
 
-    /// One less. True: it was the last one. It has not been counted down: the caller still has it, and
-    /// the grave inherits it.
+    /// One less. True: it was the last one. It has not been counted down: the caller still has it,
+    /// and the grave inherits it.
     #[must_use]
     #[inline]
     pub(crate) fn release(&self) -> bool {
@@ -54,9 +52,10 @@ impl Life {
         }
     }
 
-    /// The holder of the color has come to the grave: is it all that is left? If so, it stays so,
+    /// Says, for the holder who has come to the grave at the head of the queue, whether that is all
+    /// that is left. If so, it stays so,
     /// unless a palette revives the color, which is why a palette asks under its lock.
-    pub(crate) fn is_over(&self, queue: &Queue, grave: NonNull<Link>) -> bool {
-        self.0.load(Ordering::Acquire) == 1 && queue.is_last(grave)
+    pub(crate) fn is_over(&self, queue: &Queue) -> bool {
+        self.0.load(Ordering::Acquire) == 1 && queue.is_head_last()
     }
 }

@@ -1,8 +1,9 @@
-//! What a color is, in a byte: the class that it runs in, the one that it was made with, whether it is bounded, and whether it is
-//! the default color.
+//! What a color is, in a byte: the class that it runs in, the one that it was made with, whether it
+//! is bounded, and whether it is the default color.
 //!
-//! The class is raised while sets of a higher class wait for the color (C7). It is written under the color's lock, and read
-//! without it wherever the color is queued: who reads an old class queues the color in an old lane, for one turn.
+//! The class is raised while sets of a higher class wait for the color (C7). It is written under
+//! the color's lock, and read without it wherever the color is queued: who reads an old class
+//! queues the color in an old lane, for one turn.
 
 use dapple_colors::Priority;
 
@@ -98,7 +99,8 @@ impl Marks {
     }
 }
 
-/// How many sets of each class that is higher than the color's wait for it. Touched under the color's lock.
+/// How many sets of each class that is higher than the color's wait for it. Touched under the
+/// color's lock.
 #[derive(Default)]
 pub(super) struct Boosts {
     high: AtomicU32,

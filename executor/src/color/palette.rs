@@ -1,23 +1,24 @@
 //! Keys to colors, exactly (C4): a table whose entries end with their colors.
 //!
 //! The table maps a key to the cell of a color, and holds no handle of it. A cell asks its palette
-//! before it dies (see [`Retire`]); both that question and a look-up are under the lock of the key's
-//! shard, so a look-up either revives the color or comes after its death, and makes a new one.
+//! before it dies (see [`Retire`]); both that question and a look-up are under the lock of the
+//! key's shard, so a look-up either revives the color or comes after its death, and makes a new
+//! one.
 //!
 //! The hash is kept with the entry, and an entry is found by its cell when it retires: the end of a
 //! color runs no code of the key's type under the lock.
 
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::{Arc, Weak};
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use super::builder::Looks;
-use super::cell::{ColorId, Retire, WeakCell};
+use super::cell::{Retire, WeakCell};
 use super::handle::Color;
 use crate::Handle;
-use crate::sync::{Mutex, lock};
+use crate::random;
+use crate::sync::{Arc, Mutex, Weak, lock};
 
 const SHARDS: usize = 16;
 
@@ -54,15 +55,15 @@ struct Slot<K> {
 }
 
 impl<K: Hash + Eq + Send + 'static> Palette<K> {
-    /// An empty palette, whose colors belong to the handle's runtime, and have no label and the normal class; see
-    /// [`ColorBuilder::palette`](crate::ColorBuilder::palette) for others.
+    /// An empty palette, whose colors belong to the handle's runtime, and have no label and the
+    /// normal class; see [`ColorBuilder::palette`](crate::ColorBuilder::palette) for others.
     pub fn new(handle: &Handle) -> Self {
         Self::with_looks(handle, Looks::default())
     }
 
     pub(super) fn with_looks(handle: &Handle, looks: Looks) -> Self {
         let shards = std::array::from_fn(|_| Mutex::new(HashTable::new()));
-        let table = Arc::new(Table { shards, hasher: RandomState::new() });
+        let table = Arc::new(Table { shards, hasher: random::hash_keys() });
         Palette { handle: handle.clone(), looks, table }
     }
 
@@ -114,14 +115,14 @@ struct Member<K> {
 }
 
 impl<K: Send + 'static> Retire for Member<K> {
-    fn retire(&self, cell: ColorId, dead: &dyn Fn() -> bool) -> bool {
+    fn retire(&self, serial: u64, dead: &dyn Fn() -> bool) -> bool {
         let Some(table) = self.table.upgrade() else {
             // No palette, no look-ups.
             return dead();
         };
-        let (is_dead, slot) = table.forget(self.hash, cell, dead);
-        // A key's drop is user code: outside of the lock, and its panic goes no further. The table may
-        // be the last one of a palette that was dropped meanwhile, with all its keys.
+        let (is_dead, slot) = table.forget(self.hash, serial, dead);
+        // A key's drop is user code: outside of the lock, and its panic goes no further. The table
+        // may be the last one of a palette that was dropped meanwhile, with all its keys.
         let dropped =
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop((slot, table))));
         if let Err(payload) = dropped {
@@ -132,12 +133,12 @@ impl<K: Send + 'static> Retire for Member<K> {
 }
 
 impl<K> Table<K> {
-    fn forget(&self, hash: u64, cell: ColorId, dead: &dyn Fn() -> bool) -> (bool, Option<Slot<K>>) {
+    fn forget(&self, hash: u64, serial: u64, dead: &dyn Fn() -> bool) -> (bool, Option<Slot<K>>) {
         let mut shard = lock(self.shard(hash));
         if !dead() {
             return (false, None);
         }
-        let found = shard.find_entry(hash, |slot| slot.cell.id() == cell);
+        let found = shard.find_entry(hash, |slot| slot.cell.serial() == serial);
         let slot = found.ok().map(|entry| entry.remove().0);
         if shard.capacity() > 64 && shard.len() < shard.capacity() / 8 {
             let to = 2 * shard.len();

@@ -12,29 +12,30 @@
 //!   one compare-exchange of `tail` from this link to null makes the color idle. If that fails, a
 //!   poster stands between its swap and its link: a *gap*. The worker leaves the ended link at
 //!   `head` and puts the color back into its run queue; it does not wait.
-//! * **Keep**: a post by the event that runs, to its own color. If nobody has posted an event behind the
-//!   head (`tail` is the head, or only the color's grave stands behind it), the event goes to the *own list*, which only the holder
-//!   touches: no read-modify-write. The own list runs before what is behind the head; until it is empty
-//!   the head stays where it is, spent, so that the color does not become idle. The list goes
-//!   from holder to holder with the color.
+//! * **Keep**: a post by the event that runs, to its own color. If nobody has posted an event
+//!   behind the head (`tail` is the head, or only the color's grave stands behind it), the event
+//!   goes to the *own list*, which only the holder touches: no read-modify-write. The own list runs
+//!   before what is behind the head; until it is empty the head stays where it is, spent, so that
+//!   the color does not become idle. The list goes from holder to holder with the color.
 //!
 //! # Why it is right
 //!
 //! *One holder (C1).* Only the poster whose swap answered null queues the color, and after it
-//! `tail` is not null until a finish sets it so. Hence between two idle states there is one queueing,
-//! and the color travels from one holder to the next by way of the run queues.
+//! `tail` is not null until a finish sets it so. Hence between two idle states there is one
+//! queueing, and the color travels from one holder to the next by way of the run queues.
 //!
 //! *What one event wrote the next one sees (C1).* On one holder: program order. From holder to
 //! holder: by the release and acquire of the run queue that carries the color. Through idle: the
 //! finish's compare-exchange (release) is read by the next poster's swap (acquire), and that
 //! poster's run-queue push carries it on.
 //!
-//! *Kept events are in order (C2).* A post that happened before the kept one has exchanged `tail`, and
-//! coherence makes the holder's load see that, or something later, but not the head: a link is in the
-//! queue once, and no other holder resets `tail` meanwhile. So it stands in front, or the event is not kept.
-//! The same with the grave: what was posted before it would stand between, and what was posted behind it would
-//! be the tail. What is posted after the kept one stands behind the head, and runs when the own list is
-//! empty. The grave is no event; it comes to the holder later, and counts handles then.
+//! *Kept events are in order (C2).* A post that happened before the kept one has exchanged `tail`,
+//! and coherence makes the holder's load see that, or something later, but not the head: a link is
+//! in the queue once, and no other holder resets `tail` meanwhile. So it stands in front, or the
+//! event is not kept. The same with the grave: what was posted before it would stand between, and
+//! what was posted behind it would be the tail. What is posted after the kept one stands behind the
+//! head, and runs when the own list is empty. The grave is no event; it comes to the holder later,
+//! and counts handles then.
 //!
 //! *What a poster did before is visible in its event (E16).* By the link (release, read by the
 //! finish with acquire), or by the run queue.
@@ -47,8 +48,8 @@
 //!
 //! Orderings: `swap` is AcqRel (acquire: partner is the finish's compare-exchange; release: the
 //! next swap's acquire makes the `prev` link's initialisation visible before it is written to).
-//! `next` is stored with release and loaded with acquire. `head` and the own list are relaxed: the run
-//! queue's hand-over orders them.
+//! `next` is stored with release and loaded with acquire. `head` and the own list are relaxed: the
+//! run queue's hand-over orders them.
 //!
 //! Left out on purpose: run queues, what a link carries, and when to free it.
 
@@ -115,9 +116,13 @@ impl Link {
     }
 
     /// Sets it; whoever hands the link on orders it.
+    ///
+    /// # Safety
+    ///
+    /// The link is in no queue.
     #[cfg(not(loom))]
     #[inline]
-    pub(crate) fn set_word(&self, word: *mut ()) {
+    pub(crate) unsafe fn set_word(&self, word: *mut ()) {
         self.next.store(word.cast(), Ordering::Relaxed);
     }
 }
@@ -197,8 +202,8 @@ impl Queue {
         unsafe { prev.as_ref() }.next.store(link.as_ptr(), Ordering::Release);
     }
 
-    /// A post by the event that runs, to its own color, whose grave is `grave`. False: some event is
-    /// behind the head, and the caller appends the link as any poster does.
+    /// A post by the event that runs, to its own color, whose grave is `grave`. False: some event
+    /// is behind the head, and the caller appends the link as any poster does.
     ///
     /// # Safety
     ///
@@ -234,7 +239,8 @@ impl Queue {
         true
     }
 
-    /// The first link of the own list, which runs before anything else of the color. For the holder.
+    /// The first link of the own list, which runs before anything else of the color. For the
+    /// holder.
     #[inline]
     pub(crate) fn own(&self) -> Option<NonNull<Link>> {
         NonNull::new(self.own.load(Ordering::Relaxed))
@@ -258,8 +264,8 @@ impl Queue {
         self.own.store(next, Ordering::Relaxed);
     }
 
-    /// The link that is next to run, unless the own list has one. The color must be queued or running,
-    /// and held by the caller; it may be one that has already run.
+    /// The link that is next to run, unless the own list has one. The color must be queued or
+    /// running, and held by the caller; it may be one that has already run.
     #[inline]
     pub(crate) fn head(&self) -> NonNull<Link> {
         let head = self.head.load(Ordering::Relaxed);
@@ -269,15 +275,10 @@ impl Queue {
         unsafe { NonNull::new_unchecked(head) }
     }
 
-    /// The holder goes on to `link`.
-    #[inline]
-    pub(crate) fn set_head(&self, link: NonNull<Link>) {
-        self.head.store(link.as_ptr(), Ordering::Relaxed);
-    }
-
-    /// The event of `link` has ended. After [`Finished::Idle`] the caller must not touch the color
-    /// any more; after it and after [`Finished::Next`] the caller owns `link` again. After
-    /// [`Finished::Gap`] the link is still in the queue and at `head`.
+    /// The event of `link` has ended. After [`Finished::Next`] that one is the head. After
+    /// [`Finished::Idle`] the caller must not touch the color any more; after it and after
+    /// [`Finished::Next`] the caller owns `link` again. After [`Finished::Gap`] the link is still
+    /// in the queue and at `head`.
     ///
     /// # Safety
     ///
@@ -287,8 +288,8 @@ impl Queue {
         debug_assert!(self.own().is_none(), "what the holder has kept runs first");
         // SAFETY: the head of a held color is in the queue.
         let ended = unsafe { link.as_ref() };
-        if let Some(next) = NonNull::new(ended.next.load(Ordering::Acquire)) {
-            return Self::follow(ended, next);
+        if let Some(next) = self.follow(ended) {
+            return Finished::Next(next);
         }
         // Release: partner is the acquire of the next poster's swap.
         match self.tail.compare_exchange(
@@ -298,25 +299,25 @@ impl Queue {
             Ordering::Relaxed,
         ) {
             Ok(_) => Finished::Idle,
-            Err(_) => match NonNull::new(ended.next.load(Ordering::Acquire)) {
-                Some(next) => Self::follow(ended, next),
-                None => Finished::Gap,
-            },
+            Err(_) => self.follow(ended).map_or(Finished::Gap, Finished::Next),
         }
     }
 
+    /// Goes on to the link behind `ended`, if there is one.
     #[inline]
-    fn follow(_ended: &Link, next: NonNull<Link>) -> Finished<NonNull<Link>> {
+    fn follow(&self, ended: &Link) -> Option<NonNull<Link>> {
+        let next = NonNull::new(ended.next.load(Ordering::Acquire))?;
         #[cfg(debug_assertions)]
-        // SAFETY: `next` is in the queue and only the holder takes it out.
-        unsafe { next.as_ref() }.trail.check(&_ended.trail);
-        Finished::Next(next)
+        // SAFETY: `next` is in the queue, and only the holder takes it out.
+        unsafe { next.as_ref() }.trail.check(&ended.trail);
+        self.head.store(next.as_ptr(), Ordering::Relaxed);
+        Some(next)
     }
 
-    /// Is `link` the last one? Stable only when nobody can post.
+    /// Says whether nothing stands behind the head. Stable only when nobody can post.
     #[inline]
-    pub(crate) fn is_last(&self, link: NonNull<Link>) -> bool {
-        self.tail.load(Ordering::Acquire) == link.as_ptr()
+    pub(crate) fn is_head_last(&self) -> bool {
+        self.tail.load(Ordering::Acquire) == self.head().as_ptr()
     }
 }
 

@@ -92,7 +92,6 @@ impl Pair {
         self.spent = false;
         match queue {
             Finished::Next(link) => {
-                self.queue.set_head(link);
                 self.running = Some(link);
             }
             Finished::Idle => {}

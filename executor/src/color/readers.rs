@@ -1,13 +1,15 @@
 //! The readers of a color: shared events that its holder has let go (C5).
 //!
-//! The step functions are those of [`dapple_colors::Readers`]; here they are atomic. Only the holder enters readers and excludes
-//! them; anybody leaves.
+//! The step functions are those of [`dapple_colors::Readers`]; here they are atomic. Only the
+//! holder enters readers and excludes them; anybody leaves.
 //!
-//! *What readers did is seen by the exclusive event behind them* (and its holder may free the color after it): a reader
-//! leaves by a read-modify-write that releases, and all of them, with the holder's own, form one release sequence; the holder
-//! that finds none acquires, and so does the reader that inherits the color.
+//! *What readers did is seen by the exclusive event behind them* (and its holder may free the color
+//! after it): a reader leaves by a read-modify-write that releases, and all of them, with the
+//! holder's own, form one release sequence; the holder that finds none acquires, and so does the
+//! reader that inherits the color.
 //!
-//! *What the exclusive event in front did is seen by readers*: the run queue that carries them orders it.
+//! *What the exclusive event in front did is seen by readers*: the run queue that carries them
+//! orders it.
 //!
 //! A reader that has left does not touch the color again, unless it holds it.
 
@@ -41,7 +43,8 @@ impl Readers {
         }
     }
 
-    /// The holder comes to an exclusive event. If it has to wait it does not hold the color any more.
+    /// The holder comes to an exclusive event. If it has to wait it does not hold the color any
+    /// more.
     pub(crate) fn exclude(&self) -> Excluded {
         if !self.any() {
             return Excluded::Alone;

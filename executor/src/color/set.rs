@@ -1,29 +1,32 @@
 //! Color sets: an event that needs several colors at once (C6).
 //!
-//! See [`dapple_colors::set`] for the algorithm, and why sets that meet do not wait for each other in a circle. A set has
-//! its closure's [`Event`], which stands in no color's queue; a *request*, an event without closure, in the queue of each of its
-//! colors; and a [`Set`], which counts the requests that have not arrived and knows the colors. All of them are slots of the
-//! runtime's slab, so that a set of up to five colors allocates nothing.
+//! See [`dapple_colors::set`] for the algorithm, and why sets that meet do not wait for each other
+//! in a circle. A set has its closure's [`Event`], which stands in no color's queue; a *request*,
+//! an event without closure, in the queue of each of its colors; and a [`Set`], which counts the
+//! requests that have not arrived and knows the colors. All of them are slots of the runtime's
+//! slab, so that a set of up to five colors allocates nothing.
 //!
 //! # Who may touch what
 //!
-//! The `Set` is written by the poster before the first request is in a queue. After that `missing` is counted down by whoever
-//! holds a color whose request has come to the front; the rest is immutable. Who counts it down to none has the `Set`, the
-//! event and, by their requests, all the colors: an exclusive one is held, with the request, which is spent, at its head; of
-//! a shared one it is a reader.
+//! The `Set` is written by the poster before the first request is in a queue. After that `missing`
+//! is counted down by whoever holds a color whose request has come to the front; the rest is
+//! immutable. Who counts it down to none has the `Set`, the event and, by their requests, all the
+//! colors: an exclusive one is held, with the request, which is spent, at its head; of a shared one
+//! it is a reader.
 //!
-//! A color cannot die while a request is in its queue, or a reader in it, as its grave waits for both. So a `Set` needs
-//! no handles.
+//! A color cannot die while a request is in its queue, or a reader in it, as its grave waits for
+//! both. So a `Set` needs no handles.
 //!
-//! Orderings: counting down is AcqRel, so that what the holders of all colors saw is seen by the set's event. The locks
-//! of the posters order their places; what they order is argued in `dapple_colors::set`.
+//! Orderings: counting down is AcqRel, so that what the holders of all colors saw is seen by the
+//! set's event. The locks of the posters order their places; what they order is argued in
+//! `dapple_colors::set`.
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use dapple_colors::{Access, Arrived, Gathering, Priority};
 
-use super::cell::{ColorCell, ColorId};
+use super::cell::ColorCell;
 use super::held::{Held, Reader};
 use crate::event::{Event, Memory, Owned, Word};
 use crate::sync::{AtomicU32, Ordering};
@@ -53,8 +56,9 @@ impl Want {
         unsafe { NonNull::new_unchecked(plain) }.cast()
     }
 
-    fn id(self) -> ColorId {
-        ColorId::of_address(self.0.as_ptr().addr() & !SHARED)
+    #[inline]
+    fn is_of(self, cell: &ColorCell) -> bool {
+        self.0.as_ptr().addr() & !SHARED == std::ptr::from_ref(cell).addr()
     }
 
     #[inline]
@@ -90,10 +94,10 @@ impl<'a> Named<'a> {
 
 impl dapple_colors::set::Want for Named<'_> {
     /// The one order of all colors.
-    type Key = ColorId;
+    type Key = u64;
     #[inline]
-    fn key(&self) -> ColorId {
-        self.0.id()
+    fn key(&self) -> u64 {
+        self.cell().serial()
     }
     #[inline]
     fn access(&self) -> Access {
@@ -129,7 +133,7 @@ impl Wants {
     /// `first`: the color that was named first.
     #[inline]
     fn new(named: &[Named<'_>], first: &ColorCell) -> Wants {
-        let lead = named.iter().position(|named| named.0.id() == first.id()).unwrap_or(0);
+        let lead = named.iter().position(|named| named.0.is_of(first)).unwrap_or(0);
         match named.len() {
             n @ 1..=FEW => {
                 let mut few = [named[0].0; FEW];
@@ -155,12 +159,17 @@ impl Wants {
         }
     }
 
-    fn find(&self, id: ColorId) -> Option<Access> {
+    /// # Safety
+    ///
+    /// The colors are there.
+    unsafe fn find(&self, cell: &ColorCell) -> Option<Access> {
         let want = match self {
-            Wants::Few(n, few) => few[..usize::from(*n)].iter().find(|want| want.id() == id),
+            Wants::Few(n, few) => few[..usize::from(*n)].iter().find(|want| want.is_of(cell)),
             Wants::Many(_, many) => {
-                let at = many.binary_search_by_key(&id, |want| want.id());
-                at.ok().map(|at| &many[at])
+                // SAFETY: the caller says that they are there.
+                let serial = |want: &Want| unsafe { want.as_ptr().as_ref() }.serial();
+                let at = many.binary_search_by_key(&cell.serial(), serial);
+                at.ok().map(|at| &many[at]).filter(|want| want.is_of(cell))
             }
         };
         want.map(|want| want.access())
@@ -183,8 +192,8 @@ pub(crate) enum Given {
 
 impl SetRequest {
     /// Makes a set in `memory`, and says what its requests hold: as many are to be posted as there
-    /// are colors `named`, each once, in the order of colors. `event` is what runs then; `first`: the color
-    /// that was named first.
+    /// are colors `named`, each once, in the order of colors. `event` is what runs then; `first`:
+    /// the color that was named first.
     pub(crate) fn make(
         memory: Memory,
         mut event: Owned,
@@ -264,8 +273,9 @@ impl Gathered {
     }
 
     /// What the set may do with a color.
-    pub(crate) fn access(&self, color: ColorId) -> Option<Access> {
-        self.wants().find(color)
+    pub(crate) fn access(&self, color: &ColorCell) -> Option<Access> {
+        // SAFETY: the set has its colors, so they are there.
+        unsafe { self.wants().find(color) }
     }
 
     /// The set's event has ended: `give` gets all colors. The answer is the set's memory.

@@ -1,10 +1,13 @@
-//! Taking places in several queues so that two who do so stand in the same order in every queue they share (C6).
+//! Taking places in several queues so that two who do so stand in the same order in every queue
+//! they share (C6).
 //!
-//! Two-phase locking, one lock per color; [`dapple_colors::set`] argues why that is enough, and why a plain post needs no lock.
-//! The caller brings the places in the one order of all colors, so that nobody waits in a circle for a lock; and whoever holds
-//! locks does nothing but take places and count, so a wait is short (and yields, if the holder was preempted).
+//! Two-phase locking, one lock per color; [`dapple_colors::set`] argues why that is enough, and why
+//! a plain post needs no lock. The caller brings the places in the one order of all colors, so that
+//! nobody waits in a circle for a lock; and whoever holds locks does nothing but take places and
+//! count, so a wait is short (and yields, if the holder was preempted).
 //!
-//! Left out on purpose: what the links stand for, and run queues: what has become runnable is queued when the locks are free again.
+//! Left out on purpose: what the links stand for, and run queues: what has become runnable is
+//! queued when the locks are free again.
 
 use crate::lock::Flag;
 

@@ -1,8 +1,8 @@
 //! The value of a [`Colored`](super::colored::Colored), and who has it by reference.
 //!
-//! `borrows` says how the event that runs has the value: it keeps an event from having it by `&mut` twice, or by `&mut` and
-//! `&`. It is touched by events that have the color for themselves; those that share it only read the value, and need not
-//! say so.
+//! `borrows` says how the event that runs has the value: it keeps an event from having it by `&mut`
+//! twice, or by `&mut` and `&`. It is touched by events that have the color for themselves; those
+//! that share it only read the value, and need not say so.
 
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
@@ -54,16 +54,19 @@ impl<T> Inner<T> {
     /// The caller is an exclusive event of the color and has no reference to the value.
     #[inline]
     pub(super) fn borrow(&self) -> Borrow<'_, T> {
-        // There may be borrows: a reference that an earlier event has forgotten ended with that event.
+        // There may be borrows: a reference that an earlier event has forgotten ended with that
+        // event.
         self.borrows.set(WRITTEN);
-        Borrow { inner: self, was_panicking: std::thread::panicking() }
+        Borrow { inner: self, was_panicking: crate::sync::panicking() }
     }
 
-    /// The value by `&`. If the event is alone on the color, it is kept from getting it by `&mut` meanwhile.
+    /// The value by `&`. If the event is alone on the color, it is kept from getting it by `&mut`
+    /// meanwhile.
     ///
     /// # Safety
     ///
-    /// The caller is an event of the color, exclusive if `alone`, and nobody has the value by `&mut`.
+    /// The caller is an event of the color, exclusive if `alone`, and nobody has the value by
+    /// `&mut`.
     pub(super) unsafe fn share(&self, alone: bool) -> Sharing<'_, T> {
         if alone {
             let borrows = self.borrows.get();
@@ -114,7 +117,7 @@ impl<T> Drop for Borrow<'_, T> {
     #[inline]
     fn drop(&mut self) {
         self.inner.borrows.set(0);
-        if !self.was_panicking && std::thread::panicking() {
+        if !self.was_panicking && crate::sync::panicking() {
             self.inner.poisoned.store(true, Ordering::Relaxed);
         }
     }
@@ -129,8 +132,8 @@ pub struct Sharing<'a, T> {
 
 impl<T> Sharing<'_, T> {
     pub(super) fn value(&self) -> &T {
-        // SAFETY: made by an event of the color. If it is alone, `borrows` keeps it from reaching the value by `&mut`; if not, no
-        // exclusive event of the color runs.
+        // SAFETY: made by an event of the color. If it is alone, `borrows` keeps it from reaching
+        // the value by `&mut`; if not, no exclusive event of the color runs.
         unsafe { &*self.inner.value.get() }
     }
 }
@@ -143,13 +146,14 @@ impl<T> Drop for Sharing<'_, T> {
     }
 }
 
-/// A value of the color that the event runs on, to be written; see [`Colored::get_mut`](crate::Colored::get_mut).
+/// A value of the color that the event runs on, to be written; see
+/// [`Colored::get_mut`](crate::Colored::get_mut).
 pub struct Reached<'a, T>(pub(super) Borrow<'a, T>);
 
 impl<T> std::ops::Deref for Reached<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
-        // SAFETY: as in `Borrow::value`.
+        // SAFETY: the borrow is the one reference to the value, and is borrowed here.
         unsafe { &*self.0.inner.value.get() }
     }
 }
@@ -166,7 +170,8 @@ impl<T: fmt::Debug> fmt::Debug for Reached<'_, T> {
     }
 }
 
-/// A value of the color that the event runs on, to be read; see [`Colored::get`](crate::Colored::get).
+/// A value of the color that the event runs on, to be read; see
+/// [`Colored::get`](crate::Colored::get).
 pub struct ReachedRef<'a, T>(pub(super) Sharing<'a, T>);
 
 impl<T> std::ops::Deref for ReachedRef<'_, T> {

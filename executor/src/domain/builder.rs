@@ -55,8 +55,9 @@ impl DomainBuilder {
         DomainBuilder { label: None, limit: usize::MAX, _kind: PhantomData }
     }
 
-    /// An event in global works on a copy of the state, and a panic leaves the state as it was before: the domain is not
-    /// poisoned, unless the event had been alone (see [`GlobalCx::exclusive_then`](super::GlobalCx::exclusive_then)).
+    /// An event in global works on a copy of the state, and a panic leaves the state as it was
+    /// before: the domain is not poisoned, unless the event had been alone (see
+    /// [`GlobalCx::exclusive_then`](super::GlobalCx::exclusive_then)).
     pub fn transactional(self) -> DomainBuilder<Transactional> {
         DomainBuilder { label: self.label, limit: self.limit, _kind: PhantomData }
     }
@@ -101,8 +102,8 @@ impl<T> DomainBuilder<T> {
     }
 
     /// How many events may be uncommitted before the `try_` forms answer
-    /// [`Full`](crate::TryPostError::Full) and transports stop reading; by default any number. Plain posts
-    /// and sub-events are accepted all the same, and counted when they exceed it.
+    /// [`Full`](crate::TryPostError::Full) and transports stop reading; by default any number.
+    /// Plain posts and sub-events are accepted all the same, and counted when they exceed it.
     pub fn max_uncommitted(mut self, events: usize) -> Self {
         self.limit = events.max(1);
         self

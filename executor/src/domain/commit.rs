@@ -1,9 +1,8 @@
 //! The end of an event: its turn to commit, and what it leaves.
 //!
-//! Actions run in the order in which they were deferred, outside of the state and of every lock (I7). If poison covers the
-//! event, or the runtime stops, they are dropped instead.
+//! Actions run in the order in which they were deferred, outside of the state and of every lock
+//! (I7). If poison covers the event, or the runtime stops, they are dropped instead.
 
-use std::cell::Cell;
 use std::panic::Location;
 
 use dapple_colors::Ticket;
@@ -17,15 +16,11 @@ use crate::event::{Owned, Step, Word};
 use crate::metrics::{Measure, Sample};
 use crate::runtime::core::{Core, CoreRef, Phase};
 use crate::task::error::JoinError;
+use crate::thread;
 
-thread_local! {
-    /// Actions are dropped because poison covers their event.
-    static COVERED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Are actions dropped on this thread because poison covers their event?
+/// Says whether actions are dropped on this thread because poison covers their event.
 pub(super) fn is_covered() -> bool {
-    COVERED.get()
+    thread::state(|state| state.is_covered.get())
 }
 
 /// The turn of an event to commit: what it has deferred.
@@ -40,7 +35,8 @@ pub(super) struct Commit<S: Send + Sync + 'static> {
 }
 
 impl<S: Send + Sync + 'static> Commit<S> {
-    /// Runs the actions, or drops them if nobody runs any, and goes on. The ticket keeps the domain.
+    /// Runs the actions, or drops them if nobody runs any, and goes on. The ticket keeps the
+    /// domain.
     pub(super) fn carry_out(self, cx: Option<&mut Cx>, batch: &mut Batch<S>) {
         let Commit { domain, actions, covered, ready, .. } = self;
         let core = &domain.core;
@@ -61,9 +57,9 @@ impl<S: Send + Sync + 'static> Commit<S> {
                     outcome = Err(JoinError::cancelled());
                 }
                 // A drop may discard what another domain has deferred.
-                let outer = COVERED.replace(covered);
+                let outer = thread::state(|state| state.is_covered.replace(covered));
                 actions.discard(core);
-                COVERED.set(outer);
+                thread::state(|state| state.is_covered.set(outer));
             }
         }
         let over = domain.store.with(|store| {

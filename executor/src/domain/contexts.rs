@@ -1,8 +1,9 @@
 //! What the closures of a domain's events get.
 //!
-//! A whole event gets its context by `&mut`: it ends with the closure. An event of several steps has a token in
-//! its hand, which each step consumes; what the type does not offer is not legal (I2). The two have distinct
-//! types, so that nobody can swap a token for the context of a whole event (I16).
+//! A whole event gets its context by `&mut`: it ends with the closure. An event of several steps
+//! has a token in its hand, which each step consumes; what the type does not offer is not legal
+//! (I2). The two have distinct types, so that nobody can swap a token for the context of a whole
+//! event (I16).
 
 use std::marker::PhantomData;
 use std::panic::Location;
@@ -74,16 +75,17 @@ macro_rules! context {
                 self.token.ticket
             }
 
-            /// A handle of the domain. An event that posts to it takes part in the order only if it does so in a deferred
-            /// action: a post from within a step gets its ticket at once, whenever that is.
+            /// A handle of the domain. An event that posts to it takes part in the order only if it
+            /// does so in a deferred action: a post from within a step gets its ticket at once,
+            /// whenever that is.
             pub fn domain(&self) -> Domain<S> {
                 Domain::of(self.token.domain)
             }
 
-            /// Holds `action` back until the event commits: when all events with smaller tickets have
-            /// committed. The actions of an event run in the order in which they were deferred,
-            /// outside of the state; they may post, also to the domain. If the event panics, see
-            /// [`Domain`].
+            /// Holds `action` back until the event commits: when all events with smaller tickets
+            /// have committed. The actions of an event run in the order in which they were
+            /// deferred, outside of the state; they may post, also to the domain. If the event
+            /// panics, see [`Domain`].
             #[track_caller]
             #[inline]
             pub fn defer<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, action: F) {
@@ -106,8 +108,8 @@ macro_rules! context {
 macro_rules! steps {
     ($name:ident [$($rights:ident)?] $step:expr) => {
         impl<S: Send + Sync + 'static $(, $rights: Rights)?> $name<S $(, $rights)?> {
-            /// Ends this step, and goes on in the same context with the next one. Between two steps other work may have
-            /// the worker: after 32 of them, or after a turn's time.
+            /// Ends this step, and goes on in the same context with the next one. Between two steps
+            /// other work may have the worker: after 32 of them, or after a turn's time.
             #[track_caller]
             pub fn then<F>(self, f: F) -> Done
             where
@@ -119,15 +121,15 @@ macro_rules! steps {
                 self.token.then(What::Stay, $step(f), Location::caller())
             }
 
-            /// Ends the event: the state is released, and what was deferred runs when all events with
-            /// smaller tickets have committed.
+            /// Ends the event: the state is released, and what was deferred runs when all events
+            /// with smaller tickets have committed.
             #[track_caller]
             pub fn commit(self) -> Done {
                 self.token.end(Location::caller())
             }
 
-            /// Ends the event, and goes on with a sub-event, which may go up to global. It takes its
-            /// ticket when this one has committed, and begins in none.
+            /// Ends the event, and goes on with a sub-event, which may go up to global. It takes
+            /// its ticket when this one has committed, and begins in none.
             #[track_caller]
             pub fn commit_then<F>(self, f: F) -> Done
             where
@@ -184,8 +186,8 @@ macro_rules! reads {
 macro_rules! writes {
     ($name:ident) => {
         impl<S: Send + Sync + 'static> $name<S> {
-            /// The state, to change it. In snapshot mode it is copied first if an earlier event still
-            /// reads it, and in a transactional domain always.
+            /// The state, to change it. In snapshot mode it is copied first if an earlier event
+            /// still reads it, and in a transactional domain always.
             #[inline]
             pub fn state_mut(&mut self) -> &mut S {
                 // SAFETY: the type is made for events in global only.
@@ -208,12 +210,13 @@ context! {
     InNone [] ()
 }
 context! {
-    /// The token of an event in global: it reads and writes the state, and no other event is in global.
-    /// It cannot be sent to another thread.
+    /// The token of an event in global: it reads and writes the state, and no other event is in
+    /// global. It cannot be sent to another thread.
     GlobalCx [] *mut ()
 }
 context! {
-    /// The token of an event in anon: it reads the state as the last earlier event in global left it.
+    /// The token of an event in anon: it reads the state as the last earlier event in global left
+    /// it.
     AnonCx [] ()
 }
 context! {
@@ -244,10 +247,10 @@ impl<S: Send + Sync + 'static> GlobalCx<S> {
         self.token.then(What::Downgrade, AnonStep(f), Location::caller())
     }
 
-    /// For an action that cannot be deferred, because the event needs its result: waits until all earlier events have
-    /// committed, and what this one has deferred so far has run; then `f` runs, with the domain to itself, and goes
-    /// on in global (I9). What it does cannot be undone: from then on a panic in global poisons a transactional
-    /// domain, too.
+    /// For an action that cannot be deferred, because the event needs its result: waits until all
+    /// earlier events have committed, and what this one has deferred so far has run; then `f` runs,
+    /// with the domain to itself, and goes on in global (I9). What it does cannot be undone: from
+    /// then on a panic in global poisons a transactional domain, too.
     #[track_caller]
     pub fn exclusive_then<F>(self, f: F) -> Done
     where
@@ -261,8 +264,8 @@ impl<S: Send + Sync + 'static> GlobalCx<S> {
 }
 
 impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
-    /// Enters global, when no earlier event is there, or may still enter global or anon; in read_write mode,
-    /// when all earlier ones have left anon, too.
+    /// Enters global, when no earlier event is there, or may still enter global or anon; in
+    /// read_write mode, when all earlier ones have left anon, too.
     #[track_caller]
     pub fn upgrade_global_then<F>(self, f: F) -> Done
     where

@@ -1,10 +1,11 @@
 //! What a step of a domain's event returns, and how one step leads to the next.
 //!
-//! A step consumes the token of its event, and gets a [`Done`] for it: an event that has not been queued, which
-//! does what the step asked for (commit, downgrade, wait for a context) and then, perhaps, leads to another
-//! `Done`. It is carried out when the step has returned, by a loop on the worker's stack; so
-//! the stack does not grow with the number of steps (C16), steps of one event do not overlap, and the worker is
-//! let go now and then. A `Done` that is dropped instead of returned is queued.
+//! A step consumes the token of its event, and gets a [`Done`] for it: an event that has not been
+//! queued, which does what the step asked for (commit, downgrade, wait for a context) and then,
+//! perhaps, leads to another `Done`. It is carried out when the step has returned, by a loop on the
+//! worker's stack; so the stack does not grow with the number of steps (C16), steps of one event do
+//! not overlap, and the worker is let go now and then. A `Done` that is dropped instead of returned
+//! is queued.
 
 use std::ptr::NonNull;
 

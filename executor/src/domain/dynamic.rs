@@ -15,8 +15,9 @@ use crate::event::large::is_large;
 
 /// The token of an event whose context is known at run time only.
 ///
-/// A handler that was written for contexts as annotations calls [`at_least_then`](Self::at_least_then) where its annotation
-/// stands, and [`enter_then`](Self::enter_then) where it downgrades.
+/// A handler that was written for contexts as annotations calls
+/// [`at_least_then`](Self::at_least_then) where its annotation stands, and
+/// [`enter_then`](Self::enter_then) where it downgrades.
 ///
 /// # Examples
 ///
@@ -98,7 +99,8 @@ impl<S: Send + Sync + 'static> DynCx<S> {
         self.token.defer(action, Location::caller());
     }
 
-    /// Goes on with `f` in a context: at once if the event is there, otherwise by an upgrade or a downgrade.
+    /// Goes on with `f` in a context: at once if the event is there, otherwise by an upgrade or a
+    /// downgrade.
     ///
     /// # Errors
     ///
@@ -122,8 +124,8 @@ impl<S: Send + Sync + 'static> DynCx<S> {
         Ok(self.token.then(what, part, Location::caller()))
     }
 
-    /// Goes on with `f` in this context, or in the higher one in which the event is already: what an annotated handler
-    /// asks for that others call.
+    /// Goes on with `f` in this context, or in the higher one in which the event is already: what
+    /// an annotated handler asks for that others call.
     ///
     /// # Errors
     ///

@@ -1,16 +1,17 @@
 //! A domain at work: what the order decides is carried out.
 //!
-//! Decisions are collected under the lock, some at a time, and carried out after it: what may go on is queued as an event
-//! without color. No user code runs here (C16) but the deferred actions of the event whose turn it is to
-//! commit, and those only below a worker's own loop, when an event has ended (I8), so that they never run while an
-//! event on the same stack has the state; from anywhere else the commit is queued as an event, too. One event commits
-//! at a time: the order hands out the next commit only when it has been told that the last one is done (I7).
+//! Decisions are collected under the lock, some at a time, and carried out after it: what may go on
+//! is queued as an event without color. No user code runs here (C16) but the deferred actions of
+//! the event whose turn it is to commit, and those only below a worker's own loop, when an event
+//! has ended (I8), so that they never run while an event on the same stack has the state; from
+//! anywhere else the commit is queued as an event, too. One event commits at a time: the order
+//! hands out the next commit only when it has been told that the last one is done (I7).
 //!
-//! A thread that is no worker may have collected what others have made runnable; until it has queued that,
-//! the runtime is not at rest (`quiesce`).
+//! A thread that is no worker may have collected what others have made runnable; until it has
+//! queued that, the runtime is not at rest (`quiesce`).
 //!
-//! When the runtime stops, no action runs any more: what is deferred is dropped and counted, so that what has
-//! run is a prefix of the ticket order (E11).
+//! When the runtime stops, no action runs any more: what is deferred is dropped and counted, so
+//! that what has run is a prefix of the ticket order (E11).
 
 use std::mem::MaybeUninit;
 use std::panic::Location;
@@ -33,11 +34,11 @@ const MOVED: usize = 16;
 /// Collections that are carried out one after the other.
 const ROUNDS: usize = 64;
 
-/// What has been decided, and has to be done. It is filled and emptied in place: to move it would cost more
-/// than what it is for.
+/// What has been decided, and has to be done. It is filled and emptied in place: to move it would
+/// cost more than what it is for.
 pub(super) struct Batch<S: Send + Sync + 'static> {
-    /// Events that may go on, with the numbers of their tickets; 0 for those that have none. So many are
-    /// there.
+    /// Events that may go on, with the numbers of their tickets; 0 for those that have none. So
+    /// many are there.
     queue: [MaybeUninit<(u64, Waiting)>; BATCH],
     len: usize,
     commit: Option<Commit<S>>,
@@ -152,9 +153,9 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
         }
     }
 
-    /// Carries out what was collected, and what follows from it. If the event `own` may go on, that is the answer; all
-    /// others are queued. With a `cx` (below a worker's loop) it runs commits: any, if no event goes on from here, or
-    /// those of `own`, which waits to be alone.
+    /// Carries out what was collected, and what follows from it. If the event `own` may go on, that
+    /// is the answer; all others are queued. With a `cx` (below a worker's loop) it runs commits:
+    /// any, if no event goes on from here, or those of `own`, which waits to be alone.
     #[inline]
     pub(super) fn settle(
         self,

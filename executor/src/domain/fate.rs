@@ -10,16 +10,16 @@
 //! so, for which the task does not wait. A future that was told of poison or of a panic by what it
 //! awaited knows what its value means, and it is handed out.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::place::Place;
 use crate::lock::Lock;
 use crate::runtime::core::CoreRef;
+use crate::sync::Arc;
 use crate::task::error::JoinError;
+use crate::thread;
 
 /// See the module. Shared by the order, which keeps it with the ticket, and the task.
 pub(super) struct Fate(Lock<State>);
@@ -35,11 +35,6 @@ struct State {
     /// The event has left the order; what it deferred has run, or not.
     outcome: Option<Result<(), JoinError>>,
     waker: Option<Waker>,
-}
-
-thread_local! {
-    /// That of the event whose task is polled.
-    static POLLED: RefCell<Option<Arc<Fate>>> = const { RefCell::new(None) };
 }
 
 impl Fate {
@@ -74,18 +69,15 @@ impl Fate {
 }
 
 impl Place {
-    /// Is it the event of the task that is polled? Then `f` is called.
+    /// Calls `f` if it is the event of the task that is polled.
     fn of_the_polled(self, f: impl FnOnce(&mut State)) {
-        // In a destructor of a thread-local there may be none, and no task is polled.
-        let _ = POLLED.try_with(|polled| {
-            if let Some(fate) = &*polled.borrow() {
-                fate.0.with(|state| {
-                    if state.place == Some(self) {
-                        f(state);
-                    }
-                });
-            }
-        });
+        if let Some(fate) = thread::state(|state| state.fate.get::<Fate>()) {
+            fate.0.with(|state| {
+                if state.place == Some(self) {
+                    f(state);
+                }
+            });
+        }
     }
 
     /// Its token goes to the domain.
@@ -110,10 +102,11 @@ fn polled<R>(fate: &Arc<Fate>, f: impl FnOnce() -> R) -> R {
     struct Back(Option<Arc<Fate>>);
     impl Drop for Back {
         fn drop(&mut self) {
-            POLLED.with(|polled| polled.replace(self.0.take()));
+            thread::state(|state| state.fate.replace(self.0.take()));
         }
     }
-    let _back = Back(POLLED.with(|polled| polled.replace(Some(Arc::clone(fate)))));
+    let fate = Some(Arc::clone(fate));
+    let _back = Back(thread::state(|state| state.fate.replace(fate)));
     f()
 }
 

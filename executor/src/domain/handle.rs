@@ -18,32 +18,35 @@ use crate::error::TryPostError;
 use crate::event::large::is_large;
 use crate::{Color, Cx, Handle};
 
-/// A state, and events that read and write it in parallel with the results of running them one by one.
+/// A state, and events that read and write it in parallel with the results of running them one by
+/// one.
 ///
-/// Every event gets a *ticket* when it is posted. What an event may do with the state depends on its context: in
-/// *global* it reads and writes, alone; in *anon* it reads, beside others; in *none* neither, beside
-/// everything. An event may downgrade from global to anon, and so let the next one in while it goes on. Effects are
-/// *deferred*: they run when the event commits, and events commit in the order of their tickets.
-/// So whatever ran in parallel, state, reads and effects are those of the events run one after the other by
-/// ticket, as long as events are deterministic, defer their effects, and post by deferred actions (I13).
+/// Every event gets a *ticket* when it is posted. What an event may do with the state depends on
+/// its context: in *global* it reads and writes, alone; in *anon* it reads, beside others; in
+/// *none* neither, beside everything. An event may downgrade from global to anon, and so let the
+/// next one in while it goes on. Effects are *deferred*: they run when the event commits, and
+/// events commit in the order of their tickets. So whatever ran in parallel, state, reads and
+/// effects are those of the events run one after the other by ticket, as long as events are
+/// deterministic, defer their effects, and post by deferred actions (I13).
 ///
-/// Clone it and send it anywhere. When the last handle is gone and every event has committed, the state is
-/// dropped.
+/// Clone it and send it anywhere. When the last handle is gone and every event has committed, the
+/// state is dropped.
 ///
 /// # Panics in events
 ///
-/// An event that panics commits in its place, with what it had deferred until it left global; nothing, if it never
-/// was there. If it panics *in* global the domain is *poisoned* (unless it is
+/// An event that panics commits in its place, with what it had deferred until it left global;
+/// nothing, if it never was there. If it panics *in* global the domain is *poisoned* (unless it is
 /// [transactional](DomainBuilder::transactional)): the events behind it are dropped and counted, up
-/// to the next [`clear_poison`](Self::clear_poison). What they have done in none by then cannot be told from nothing: their
-/// effects are dropped, too. A token that is dropped without a commit counts as a panic.
+/// to the next [`clear_poison`](Self::clear_poison). What they have done in none by then cannot be
+/// told from nothing: their effects are dropped, too. A token that is dropped without a commit
+/// counts as a panic.
 ///
 /// # Waiting
 ///
-/// An event that waits for its turn is a closure in a queue, not a thread. Every wait is for an event with a smaller ticket,
-/// so there is no deadlock; but an event must not wait for something outside while it holds its ticket: everything behind
-/// it would wait, too. What has to wait for a socket or a timer does so before it posts, or in a
-/// deferred action.
+/// An event that waits for its turn is a closure in a queue, not a thread. Every wait is for an
+/// event with a smaller ticket, so there is no deadlock; but an event must not wait for something
+/// outside while it holds its ticket: everything behind it would wait, too. What has to wait for a
+/// socket or a timer does so before it posts, or in a deferred action.
 ///
 /// # Examples
 ///
@@ -78,9 +81,9 @@ impl Domain<()> {
 }
 
 impl<S: Send + Sync + 'static> Domain<S> {
-    /// Opens a domain whose readers read a frozen version of the state while the next event in global
-    /// writes. The state is copied only if somebody still reads it, so its clones should be cheap, and
-    /// independent of each other.
+    /// Opens a domain whose readers read a frozen version of the state while the next event in
+    /// global writes. The state is copied only if somebody still reads it, so its clones should be
+    /// cheap, and independent of each other.
     pub fn snapshot(handle: &Handle, state: S) -> Self
     where
         S: Clone,
@@ -88,8 +91,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
         DomainBuilder::new().snapshot(handle, state)
     }
 
-    /// Opens a domain whose events in global wait until all earlier readers are done. The state is never
-    /// copied.
+    /// Opens a domain whose events in global wait until all earlier readers are done. The state is
+    /// never copied.
     pub fn read_write(handle: &Handle, state: S) -> Self {
         DomainBuilder::new().read_write(handle, state)
     }
@@ -115,8 +118,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.post(Entry::GLOBAL, WholeGlobal(f), Location::caller());
     }
 
-    /// Posts an event that runs in anon: it reads the state as the last earlier event in global left it, beside
-    /// others.
+    /// Posts an event that runs in anon: it reads the state as the last earlier event in global
+    /// left it, beside others.
     #[track_caller]
     #[inline]
     pub fn anon<F: FnOnce(&mut InAnon<S>) + Send + 'static>(&self, f: F) {
@@ -126,8 +129,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.post(Entry::ANON, WholeAnon(f), Location::caller());
     }
 
-    /// Posts an event that runs in none: it does not reach the state, and delays nobody. What it defers
-    /// has its place in the order.
+    /// Posts an event that runs in none: it does not reach the state, and delays nobody. What it
+    /// defers has its place in the order.
     #[track_caller]
     #[inline]
     pub fn none<F: FnOnce(&mut InNone<S>) + Send + 'static>(&self, f: F) {
@@ -192,8 +195,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.post(Entry::ANON, AnonStep(f), Location::caller());
     }
 
-    /// Posts an event of several steps that goes up to anon at most. Until it has been there, or has
-    /// renounced, later events cannot enter global.
+    /// Posts an event of several steps that goes up to anon at most. Until it has been there, or
+    /// has renounced, later events cannot enter global.
     #[track_caller]
     pub fn event_anon<F>(&self, f: F)
     where
@@ -206,8 +209,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.post(Entry::of::<MayAnon>(), NoneStep::<MayAnon, _>::new(f), Location::caller());
     }
 
-    /// Posts an event of several steps that stays in none, and so delays nobody's entry; its sub-events may go
-    /// higher.
+    /// Posts an event of several steps that stays in none, and so delays nobody's entry; its
+    /// sub-events may go higher.
     #[track_caller]
     pub fn event_none<F>(&self, f: F)
     where
@@ -234,9 +237,9 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.post(Entry::none(highest), part, Location::caller());
     }
 
-    /// Posts an event in global that repairs the state: it runs even if the domain is poisoned, and the
-    /// events behind it run again, unless it panics itself. If the domain is not poisoned, it is an event in global
-    /// like any other.
+    /// Posts an event in global that repairs the state: it runs even if the domain is poisoned, and
+    /// the events behind it run again, unless it panics itself. If the domain is not poisoned, it
+    /// is an event in global like any other.
     #[track_caller]
     pub fn clear_poison<F: FnOnce(&mut InGlobal<S>) + Send + 'static>(&self, f: F) {
         if is_large::<F>() {
@@ -249,8 +252,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
     ///
     /// # Errors
     ///
-    /// `Full`: see [`DomainBuilder::max_uncommitted`]. `Closed`: a shutdown has begun, and this is no
-    /// worker.
+    /// `Full`: see [`DomainBuilder::max_uncommitted`]. `Closed`: a shutdown has begun, and this is
+    /// no worker.
     #[track_caller]
     pub fn try_global<F>(&self, f: F) -> Result<(), TryPostError<F>>
     where
@@ -315,8 +318,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.try_closure(entry, f, Step::new, Step::new, Location::caller())
     }
 
-    /// Posts `f` to a color when less than the [most](DomainBuilder::max_uncommitted) events are uncommitted,
-    /// which may be at once. There may be none left when it runs.
+    /// Posts `f` to a color when less than the [most](DomainBuilder::max_uncommitted) events are
+    /// uncommitted, which may be at once. There may be none left when it runs.
     #[track_caller]
     pub fn when_room<F: FnOnce(&mut Cx) + Send + 'static>(&self, color: &Color, f: F) {
         if is_large::<F>() {

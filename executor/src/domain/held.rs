@@ -1,4 +1,5 @@
-//! Which tickets an async task holds, so that a debug build notices a wait that could stop the order (I15).
+//! Which tickets an async task holds, so that a debug build notices a wait that could stop the
+//! order (I15).
 //!
 //! An event may wait for those with smaller tickets of its own domain: they do not wait for it.
 //! While a domain's task is polled, a thread-local leads to the tickets that it holds; whoever
@@ -81,7 +82,7 @@ fn while_held<R>(held: &HeldByTask, f: impl FnOnce() -> R) -> R {
                 tickets::swap(self.0.take());
             }
         }
-        let _back = Back(tickets::swap(Some(std::sync::Arc::clone(held))));
+        let _back = Back(tickets::swap(Some(crate::sync::Arc::clone(held))));
         f()
     }
     #[cfg(not(debug_assertions))]

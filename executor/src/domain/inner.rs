@@ -1,25 +1,24 @@
 //! What all handles and tickets of a domain share, and how long it lives.
 //!
-//! The domain's memory is kept by its handles, by every ticket that has not committed, and by whoever is
-//! between two collections of decisions (`settling`). The last handle marks the store as an orphan (see `store::Handles`);
-//! whoever then sees under the lock that nothing is left frees it, after the lock, whose release is the last access
-//! of the one before.
+//! The domain's memory is kept by its handles, by every ticket that has not committed, and by
+//! whoever is between two collections of decisions (`settling`). The last handle marks the store as
+//! an orphan (see `store::Handles`); whoever then sees under the lock that nothing is left frees
+//! it, after the lock, whose release is the last access of the one before.
 
 use std::ops::Deref;
 use std::panic::Location;
 use std::ptr::NonNull;
-use std::sync::Arc;
 
 use dapple_colors::{Mode, Ticket};
 
 use super::actions::Actions;
 use super::fate::Fate;
 use super::register::{Found, Looked};
-use super::store::{Handles, Store, Version};
+use super::store::{Handles, Store, VersionPtr};
 use crate::event::{Kind, Owned, Step, Word};
 use crate::lock::Lock;
 use crate::runtime::core::{Core, CoreRef};
-use crate::sync::{AtomicUsize, Ordering};
+use crate::sync::{Arc, AtomicUsize, Ordering};
 
 /// An event without color that waits for its turn.
 pub(super) struct Waiting(pub(super) Owned);
@@ -47,7 +46,8 @@ pub(super) struct Inner<S> {
     pub(super) core: CoreRef,
     pub(super) handles: Handles,
     pub(super) mode: Mode,
-    /// How to copy the state; none in read_write mode, which needs no copy unless it is transactional.
+    /// How to copy the state; none in read_write mode, which needs no copy unless it is
+    /// transactional.
     pub(super) copy: Option<fn(&S) -> S>,
     /// An event in global works on a copy, which is dropped if it panics.
     pub(super) transactional: bool,
@@ -87,9 +87,10 @@ impl<S> Clone for DomainPtr<S> {
 
 impl<S> Copy for DomainPtr<S> {}
 
-// SAFETY: `Inner` is reached from all threads by its lock; S: Send + Sync is asked for when it is made.
+// SAFETY: `Inner` is reached from all threads by its lock; S: Send + Sync is asked for when it is
+// made.
 unsafe impl<S: Send + Sync> Send for DomainPtr<S> {}
-// SAFETY: as above.
+// SAFETY: a shared pointer gives what a pointer gives.
 unsafe impl<S: Send + Sync> Sync for DomainPtr<S> {}
 
 impl<S> Deref for DomainPtr<S> {
@@ -159,8 +160,8 @@ impl<S: Send + Sync + 'static> Looked for DomainPtr<S> {
 impl Waiting {
     /// The event is in anon or global, with this version.
     #[inline]
-    pub(super) fn set_version<S>(&mut self, version: NonNull<Version<S>>, is_read: bool) {
-        self.set_word(Word::pointer(version).tagged(if is_read { READ } else { 0 }));
+    pub(super) fn set_version<S>(&mut self, version: VersionPtr<S>, is_read: bool) {
+        self.set_word(Word::pointer(version.as_ptr()).tagged(if is_read { READ } else { 0 }));
     }
 
     /// What it waited for is not a delay of a queue; that counts from here.

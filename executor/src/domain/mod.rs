@@ -1,5 +1,5 @@
-//! Domains: a state, and events that read and write it in contexts, in the order of their tickets (rules
-//! I1-I13, I15, I16).
+//! Domains: a state, and events that read and write it in contexts, in the order of their tickets
+//! (rules I1-I13, I15, I16).
 //!
 //! * `store`: the state's versions and the order, which the domain's lock guards.
 //! * `inner`: what all handles and tickets share, and how long it lives.
@@ -9,7 +9,8 @@
 //! * `token`: the right to a place and a context, and what a step does with it.
 //! * `done`: how one step leads to the next.
 //! * `part`: the user's closures, and the events in which they wait.
-//! * `task`: events as async tasks; `reach`: how their tokens get to a context and back; `held`: what they must not wait for.
+//! * `task`: events as async tasks; `reach`: how their tokens get to a context and back; `held`:
+//!   what they must not wait for.
 //! * `actions`: what is deferred.
 //! * `contexts`, `dynamic`: what the closures get.
 //! * `stretch`: how long a worker stays with one domain.

@@ -1,7 +1,6 @@
 //! The parts of an event: closures that run in one context, and the events that they wait in.
 
 use std::panic::Location;
-use std::sync::Arc;
 
 use dapple_colors::Ticket;
 
@@ -14,6 +13,7 @@ use super::token::{Last, Token};
 use crate::cx::Cx;
 use crate::event::{Kind, Memory, Owned, Step, Word};
 use crate::runtime::core::Phase;
+use crate::sync::Arc;
 use crate::turn::local::Local;
 
 /// A closure of the user's that runs in a context.
@@ -90,8 +90,8 @@ impl<S: Send + Sync + 'static, K: Part<S>> Step for Continue<S, K> {
     fn run(mut self, word: Word, cx: &mut Cx) {
         let is_over = cx.local().core.phase() >= Phase::Stopping;
         if word == SKIPPED {
-            // Poison covers it. Its place goes when what it was has been dropped; it is counted at its commit, unless there
-            // is none.
+            // Poison covers it. Its place goes when what it was has been dropped; it is counted at
+            // its commit, unless there is none.
             self.part.is_covered();
             if is_over {
                 cx.local().count_skipped();
@@ -99,7 +99,8 @@ impl<S: Send + Sync + 'static, K: Part<S>> Step for Continue<S, K> {
             return self.discard(word);
         }
         if is_over {
-            // An earlier event's actions may have been dropped already, so this one must not act (E11, I9).
+            // An earlier event's actions may have been dropped already, so this one must not act
+            // (E11, I9).
             cx.local().count_skipped();
             return self.discard(word);
         }

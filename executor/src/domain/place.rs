@@ -18,31 +18,25 @@ impl Place {
 
 #[cfg(debug_assertions)]
 pub(super) mod tickets {
-    use std::cell::RefCell;
     use std::collections::HashMap;
-    use std::sync::{Arc, LazyLock};
 
     use super::Place;
-    use crate::sync::{Mutex, lock};
+    use crate::sync::{Arc, LazyLock, Mutex, lock};
+    use crate::thread;
 
     /// The tickets that one task holds.
     pub(in crate::domain) type Held = Arc<Mutex<Vec<Place>>>;
-
-    thread_local! {
-        /// Those of the task that is polled.
-        static POLLED: RefCell<Option<Held>> = const { RefCell::new(None) };
-    }
 
     /// Who holds a ticket. Tickets are numbered anew in each domain, and a place of memory may be
     /// another domain's later: the last one to hold it counts.
     static HOLDERS: LazyLock<Mutex<HashMap<Place, Held>>> = LazyLock::new(Mutex::default);
 
     pub(in crate::domain) fn swap(held: Option<Held>) -> Option<Held> {
-        POLLED.with(|polled| polled.replace(held))
+        thread::state(|state| state.tickets.replace(held))
     }
 
     fn polled() -> Option<Held> {
-        POLLED.with(|polled| polled.borrow().clone())
+        thread::state(|state| state.tickets.get())
     }
 
     /// The task that is polled holds it.

@@ -1,4 +1,5 @@
-//! Posting to a domain: an event gets its ticket (I1), and the context that it wants, if that is free.
+//! Posting to a domain: an event gets its ticket (I1), and the context that it wants, if that is
+//! free.
 
 use std::panic::Location;
 
@@ -173,7 +174,8 @@ enum Entered {
 }
 
 impl Entry {
-    /// Gives an event its ticket, under the lock, and the context that it wants, if it can have it at once.
+    /// Gives an event its ticket, under the lock, and the context that it wants, if it can have it
+    /// at once.
     #[inline]
     fn take<S: Send + Sync + 'static, K: Part<S>>(
         self,

@@ -1,11 +1,11 @@
-//! How a token of an async event gets to another context and back: sections in global, anon, sub-events, and the commit.
+//! How a token of an async event gets to another context and back: sections in global, anon,
+//! sub-events, and the commit.
 //!
 //! The token leaves the future with a step of the domain's, and a promise brings it back.
 
 use std::future::{Future, IntoFuture};
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 use dapple_colors::Context;
@@ -18,6 +18,7 @@ use super::place::Place;
 use super::token::{Token, What};
 use crate::cx::Cx;
 use crate::event::large::is_large;
+use crate::sync::Arc;
 use crate::task::error::JoinError;
 use crate::task::packet::{Packet, Promise, promise};
 
@@ -224,8 +225,9 @@ where
 }
 
 impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
-    /// Runs `f` in global, and goes on in anon: for async events. It begins when no earlier event is in global, or may still enter
-    /// global or anon; in read_write mode when all earlier ones have left anon, too.
+    /// Runs `f` in global, and goes on in anon: for async events. It begins when no earlier event
+    /// is in global, or may still enter global or anon; in read_write mode when all earlier ones
+    /// have left anon, too.
     ///
     /// # Errors
     ///
@@ -244,8 +246,9 @@ impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
         reach(self.token, What::Upgrade(Context::Global), part, site)
     }
 
-    /// The same in two parts: `before` runs in global; then all earlier events commit, and what this one has deferred runs; then
-    /// `alone` runs with the domain to itself, and may do what cannot be deferred (I9). It gets what `before` has returned.
+    /// The same in two parts: `before` runs in global; then all earlier events commit, and what
+    /// this one has deferred runs; then `alone` runs with the domain to itself, and may do what
+    /// cannot be deferred (I9). It gets what `before` has returned.
     ///
     /// # Errors
     ///
@@ -270,7 +273,8 @@ impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
 }
 
 impl<S: Send + Sync + 'static, R: ReachesAnon> NoneCx<S, R> {
-    /// Goes to anon: for async events. It is entered when no earlier event is in global, or may still reach it.
+    /// Goes to anon: for async events. It is entered when no earlier event is in global, or may
+    /// still reach it.
     ///
     /// # Errors
     ///
@@ -285,7 +289,8 @@ impl<S: Send + Sync + 'static, R: ReachesAnon> NoneCx<S, R> {
 macro_rules! commits {
     ($name:ident [$($rights:ident)?]) => {
         impl<S: Send + Sync + 'static $(, $rights: Rights)?> $name<S $(, $rights)?> {
-            /// Commits, and goes on as a sub-event, which takes its ticket when this one has committed: for async events.
+            /// Commits, and goes on as a sub-event, which takes its ticket when this one has
+            /// committed: for async events.
             ///
             /// # Errors
             ///
@@ -302,7 +307,8 @@ macro_rules! commits {
 commits!(NoneCx[R]);
 commits!(AnonCx[]);
 
-/// The commit of an async event: it ends when the event has committed, its deferred actions included.
+/// The commit of an async event: it ends when the event has committed, its deferred actions
+/// included.
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Committing(Option<CommitPacket>);

@@ -1,20 +1,20 @@
 //! The state of a domain and its order: what the domain's lock guards.
 //!
-//! The order is the step functions of `dapple_colors::domain`, as they are. Here they meet the versions of the
-//! state, which are read and written *outside* the lock:
+//! The order is the step functions of `dapple_colors::domain`, as they are. Here they meet the
+//! versions of the state, which are read and written *outside* the lock:
 //!
-//! * An event that enters anon, or downgrades, pins the current version under the lock, and reads it until it
-//!   releases, which unpins it under the lock. So whoever sees under the lock that nobody has a version pinned
-//!   comes after all its readers.
-//! * An event in global has the current version to itself if nobody had it pinned when the event entered, or
-//!   at any later look under the lock: nobody can pin it while the event is in global. Then it
-//!   writes in place. Otherwise it writes to a copy, which becomes current when it leaves.
-//! * A version that is neither current nor pinned is handed out to be freed, outside the lock, since its drop is user
-//!   code.
+//! * An event that enters anon, or downgrades, pins the current version under the lock, and reads
+//!   it until it releases, which unpins it under the lock. So whoever sees under the lock that
+//!   nobody has a version pinned comes after all its readers.
+//! * An event in global has the current version to itself if nobody had it pinned when the event
+//!   entered, or at any later look under the lock: nobody can pin it while the event is in global.
+//!   Then it writes in place. Otherwise it writes to a copy, which becomes current when it leaves.
+//! * A version that is neither current nor pinned is handed out to be freed, outside the lock,
+//!   since its drop is user code.
 //!
-//! What one event wrote the next one sees: each step on a state lies between two times under the lock, that
-//! of the grant and that of the release; what is granted is handed on through run queues, which
-//! order it, too.
+//! What one event wrote the next one sees: each step on a state lies between two times under the
+//! lock, that of the grant and that of the release; what is granted is handed on through run
+//! queues, which order it, too.
 
 use std::ptr::NonNull;
 
@@ -45,8 +45,30 @@ impl<S> Version<S> {
     ///
     /// The caller has the lock.
     unsafe fn pins<R>(&self, f: impl FnOnce(&mut Pins) -> R) -> R {
-        // SAFETY: by contract.
+        // SAFETY: the lock keeps everybody else from the pins.
         self.pins.with_mut(|pins| f(unsafe { &mut *pins }))
+    }
+}
+
+/// A version of some store, which frees it when nobody needs it any more.
+pub(crate) struct VersionPtr<S>(NonNull<Version<S>>);
+
+impl<S> Clone for VersionPtr<S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for VersionPtr<S> {}
+
+impl<S> VersionPtr<S> {
+    fn of(version: Box<Version<S>>) -> Self {
+        VersionPtr(NonNull::from(Box::leak(version)))
+    }
+
+    #[inline]
+    pub(crate) fn as_ptr(self) -> NonNull<Version<S>> {
+        self.0
     }
 }
 
@@ -56,31 +78,33 @@ pub(crate) type Freed<S> = Option<Box<Version<S>>>;
 /// What is kept with a ticket.
 pub(crate) struct Kept<S, D> {
     /// What the event has pinned.
-    version: Option<NonNull<Version<S>>>,
+    version: Option<VersionPtr<S>>,
     pub(crate) data: D,
 }
 
 /// See the module. `W` and `D` are those of [`Order`].
 pub(crate) struct Store<S, W, D> {
     order: Order<W, Kept<S, D>>,
-    current: NonNull<Version<S>>,
+    current: VersionPtr<S>,
     /// No handle of the domain is left.
     pub(crate) orphaned: bool,
     /// Who is about to come back for more decisions.
     pub(crate) settling: usize,
 }
 
-// SAFETY: the pointers are to boxes that the store owns. Readers on other threads have `&S`, hence Sync.
+// SAFETY: the pointers are to boxes that the store owns. Readers on other threads have `&S`, hence
+// Sync.
 unsafe impl<S: Send + Sync, W: Send, D: Send> Send for Store<S, W, D> {}
 
 /// Counts the handles of a domain.
 ///
-/// It is brought to zero under the lock only, and by whoever then has the last handle, so that handle keeps the domain
-/// until the lock is taken. A ticket can make a first handle again: then the domain is no orphan any more. That is said
-/// under the lock, too, and before it the ticket keeps the domain.
+/// It is brought to zero under the lock only, and by whoever then has the last handle, so that
+/// handle keeps the domain until the lock is taken. A ticket can make a first handle again: then
+/// the domain is no orphan any more. That is said under the lock, too, and before it the ticket
+/// keeps the domain.
 ///
-/// Orderings: a handle's drop releases, and the last one acquires, so that what was done with the others comes before the
-/// end.
+/// Orderings: a handle's drop releases, and the last one acquires, so that what was done with the
+/// others comes before the end.
 pub(crate) struct Handles(AtomicUsize);
 
 impl Handles {
@@ -98,7 +122,8 @@ impl Handles {
         }
     }
 
-    /// One less. True: it was the last one, and nothing else is left, so the caller frees the domain.
+    /// One less. True: it was the last one, and nothing else is left, so the caller frees the
+    /// domain.
     pub(crate) fn remove<S, W, D>(&self, store: &Lock<Store<S, W, D>>) -> bool {
         let mut handles = self.0.load(Ordering::Relaxed);
         while handles > 1 {
@@ -124,7 +149,7 @@ pub(crate) enum Decision<S, W> {
     Enter {
         ticket: Ticket,
         with: W,
-        version: NonNull<Version<S>>,
+        version: VersionPtr<S>,
         is_read: bool,
     },
     /// A sub-event begins.
@@ -149,7 +174,7 @@ impl<S, W, D> Store<S, W, D> {
     pub(crate) fn new(mode: Mode, limit: usize, state: Box<Version<S>>) -> Self {
         Store {
             order: Order::new(mode, limit),
-            current: NonNull::from(Box::leak(state)),
+            current: VersionPtr::of(state),
             orphaned: false,
             settling: 0,
         }
@@ -173,14 +198,14 @@ impl<S, W, D> Store<S, W, D> {
         self.order.take_ticket(highest, Kept { version: None, data })
     }
 
-    /// A place behind all others, and a context at once, if nothing is in the way: with the version, and whether others
-    /// read it.
+    /// A place behind all others, and a context at once, if nothing is in the way: with the
+    /// version, and whether others read it.
     #[inline]
     pub(crate) fn enter_at_once(
         &mut self,
         context: Context,
         data: D,
-    ) -> Result<(Ticket, NonNull<Version<S>>, bool), D> {
+    ) -> Result<(Ticket, VersionPtr<S>, bool), D> {
         let kept = Kept { version: None, data };
         let ticket = self.order.enter_at_once(context, kept).map_err(|kept| kept.data)?;
         let (version, is_read) = (self.current, self.is_read());
@@ -238,7 +263,7 @@ impl<S, W, D> Store<S, W, D> {
             Next::Run { ticket, context, with } => {
                 let version = self.current;
                 // SAFETY: the current version is there; we have the lock.
-                let is_read = unsafe { version.as_ref().pins(|pins| pins.is_read()) };
+                let is_read = unsafe { version.0.as_ref().pins(|pins| pins.is_read()) };
                 if context == Context::Anon {
                     self.pin(ticket);
                 }
@@ -254,16 +279,16 @@ impl<S, W, D> Store<S, W, D> {
     /// Has anybody the current version pinned? The caller is in global.
     pub(crate) fn is_read(&self) -> bool {
         // SAFETY: the current version is there; we have the lock.
-        unsafe { self.current.as_ref().pins(|pins| pins.is_read()) }
+        unsafe { self.current.0.as_ref().pins(|pins| pins.is_read()) }
     }
 
-    /// The event in global goes to anon, and leaves this copy, if it made one. Also: the version that it
-    /// reads from now on.
+    /// The event in global goes to anon, and leaves this copy, if it made one. Also: the version
+    /// that it reads from now on.
     pub(crate) fn downgrade(
         &mut self,
         ticket: Ticket,
         copy: Freed<S>,
-    ) -> (Freed<S>, NonNull<Version<S>>) {
+    ) -> (Freed<S>, VersionPtr<S>) {
         let freed = self.install(copy);
         self.order.downgrade(ticket);
         self.pin(ticket);
@@ -290,8 +315,8 @@ impl<S, W, D> Store<S, W, D> {
         self.unpin(ticket).or(freed)
     }
 
-    /// The event ends without a commit of its own. With `restores`, a copy that it made is dropped, and the
-    /// state is as it was before, unless it has been alone.
+    /// The event ends without a commit of its own. With `restores`, a copy that it made is dropped,
+    /// and the state is as it was before, unless it has been alone.
     pub(crate) fn abandon(
         &mut self,
         ticket: Ticket,
@@ -317,7 +342,7 @@ impl<S, W, D> Store<S, W, D> {
     #[inline]
     fn pin(&mut self, ticket: Ticket) {
         // SAFETY: the current version is there; we have the lock.
-        unsafe { self.current.as_ref().pins(Pins::pin) };
+        unsafe { self.current.0.as_ref().pins(Pins::pin) };
         self.order.data(ticket).version = Some(self.current);
     }
 
@@ -328,13 +353,14 @@ impl<S, W, D> Store<S, W, D> {
     }
 
     #[inline]
-    fn unpin_version(&mut self, version: Option<NonNull<Version<S>>>) -> Freed<S> {
+    fn unpin_version(&mut self, version: Option<VersionPtr<S>>) -> Freed<S> {
         let version = version?;
-        // SAFETY: what is pinned is there; we have the lock. If nobody needs it, nobody frees it but us.
+        // SAFETY: what is pinned is there; we have the lock. If nobody needs it, nobody frees it
+        // but us.
         unsafe {
-            match version.as_ref().pins(Pins::unpin) {
+            match version.0.as_ref().pins(Pins::unpin) {
                 Fate::Kept => None,
-                Fate::Free => Some(Box::from_raw(version.as_ptr())),
+                Fate::Free => Some(Box::from_raw(version.0.as_ptr())),
             }
         }
     }
@@ -342,12 +368,13 @@ impl<S, W, D> Store<S, W, D> {
     /// Makes a copy the current version.
     #[inline]
     fn install(&mut self, copy: Freed<S>) -> Freed<S> {
-        let before = std::mem::replace(&mut self.current, NonNull::from(Box::leak(copy?)));
-        // SAFETY: as in `unpin`.
+        let before = std::mem::replace(&mut self.current, VersionPtr::of(copy?));
+        // SAFETY: the version was current, so it is there; we have the lock. If nobody needs it,
+        // nobody else frees it.
         unsafe {
-            match before.as_ref().pins(Pins::retire) {
+            match before.0.as_ref().pins(Pins::retire) {
                 Fate::Kept => None,
-                Fate::Free => Some(Box::from_raw(before.as_ptr())),
+                Fate::Free => Some(Box::from_raw(before.0.as_ptr())),
             }
         }
     }
@@ -355,8 +382,8 @@ impl<S, W, D> Store<S, W, D> {
 
 impl<S, W, D> Drop for Store<S, W, D> {
     fn drop(&mut self) {
-        // SAFETY: every event has committed, so nobody but the store needs a version, and that is the current
-        // one.
-        drop(unsafe { Box::from_raw(self.current.as_ptr()) });
+        // SAFETY: every event has committed, so nobody but the store needs a version, and that is
+        // the current one.
+        drop(unsafe { Box::from_raw(self.current.0.as_ptr()) });
     }
 }

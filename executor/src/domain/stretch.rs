@@ -1,5 +1,5 @@
-//! How long a worker stays with one domain before other work gets its turn: for a turn's time, as with a color. The first
-//! few things that it does have no clock read for them.
+//! How long a worker stays with one domain before other work gets its turn: for a turn's time, as
+//! with a color. The first few things that it does have no clock read for them.
 
 use crate::runtime::core::Core;
 

@@ -1,16 +1,18 @@
 //! Events of a domain as async tasks.
 //!
-//! An event that is spawned takes its ticket at once, as any other one does; its future is made when the event begins, in none, and gets
-//! the token. Sections in global are closures, run by the domain as steps are; what waits for one is a promise. So a token is in one
-//! place at a time: in the future, which may keep it across an `.await` but for one in global, or in a step of the domain's.
+//! An event that is spawned takes its ticket at once, as any other one does; its future is made
+//! when the event begins, in none, and gets the token. Sections in global are closures, run by the
+//! domain as steps are; what waits for one is a promise. So a token is in one place at a time: in
+//! the future, which may keep it across an `.await` but for one in global, or in a step of the
+//! domain's.
 //!
-//! *Cancelling* is dropping the future. A token in it is released as any token is that is dropped without a commit. While the event
-//! waits for a section the token is in the domain, where it stays until its turn: if nobody waits any more by then, the section does not run,
-//! and the event ends as if it had panicked in none. A section that has begun is finished.
+//! *Cancelling* is dropping the future. A token in it is released as any token is that is dropped
+//! without a commit. While the event waits for a section the token is in the domain, where it stays
+//! until its turn: if nobody waits any more by then, the section does not run, and the event ends
+//! as if it had panicked in none. A section that has begun is finished.
 
 use std::future::Future;
 use std::panic::Location;
-use std::sync::Arc;
 
 use super::contexts::{MayAnon, MayGlobal, NoneCx, NoneOnly, Rights};
 use super::fate::{Fate, Fated};
@@ -23,6 +25,7 @@ use super::token::Token;
 use crate::cx::Cx;
 use crate::event::large::is_large;
 use crate::runtime::core::{Core, CoreRef};
+use crate::sync::Arc;
 use crate::task::join::JoinHandle;
 use crate::task::packet::{Promise, promise};
 use crate::task::register::Key;
@@ -116,12 +119,15 @@ impl<S: Send + Sync + 'static> Domain<S> {
         JoinHandle::of_domain(packet, core, key, waits_for)
     }
 
-    /// Posts an event that is an async task: `f` gets its token when the event begins, in none, and makes the future. The event may go up to
-    /// global; until it has been there, or has renounced, later events cannot enter global or anon.
+    /// Posts an event that is an async task: `f` gets its token when the event begins, in none, and
+    /// makes the future. The event may go up to global; until it has been there, or has renounced,
+    /// later events cannot enter global or anon.
     ///
-    /// The future has no color; its polls run beside everything. It goes to global by [`NoneCx::global`], to anon by
-    /// [`NoneCx::anon`], and ends by awaiting a `commit`. While it holds its token it must not wait for anything outside of the domain, since
-    /// everything behind it would wait, too; nor for another domain, nor for an event with a later ticket: that panics in debug builds.
+    /// The future has no color; its polls run beside everything. It goes to global by
+    /// [`NoneCx::global`], to anon by [`NoneCx::anon`], and ends by awaiting a `commit`. While it
+    /// holds its token it must not wait for anything outside of the domain, since everything behind
+    /// it would wait, too; nor for another domain, nor for an event with a later ticket: that
+    /// panics in debug builds.
     ///
     /// # Errors
     ///

@@ -1,9 +1,9 @@
-//! The token of an event: its domain, its ticket, and what it has deferred. Holding it is the right to the place
-//! in the order and to the context (I16); all types of the public API wrap it, and the runtime acts on
-//! nothing else.
+//! The token of an event: its domain, its ticket, and what it has deferred. Holding it is the right
+//! to the place in the order and to the context (I16); all types of the public API wrap it, and the
+//! runtime acts on nothing else.
 //!
-//! A token that is dropped without a commit releases state and place as a panic does (I12). That runs no user code:
-//! what it leaves is dropped as an event.
+//! A token that is dropped without a commit releases state and place as a panic does (I12). That
+//! runs no user code: what it leaves is dropped as an event.
 
 use std::panic::Location;
 use std::ptr::NonNull;
@@ -39,7 +39,8 @@ pub(super) struct Token<S: Send + Sync + 'static> {
     version: Word,
 }
 
-// SAFETY: the state is Send and Sync, the actions are Send, and a version is reached by the rules of `store`.
+// SAFETY: the state is Send and Sync, the actions are Send, and a version is reached by the rules
+// of `store`.
 unsafe impl<S: Send + Sync> Send for Token<S> {}
 // SAFETY: a shared token gives `&S` and nothing else.
 unsafe impl<S: Send + Sync> Sync for Token<S> {}
@@ -66,8 +67,8 @@ impl<S: Send + Sync + 'static> Token<S> {
     /// The event is in anon or global.
     #[inline]
     pub(super) unsafe fn state(&self) -> &S {
-        // SAFETY: by contract the version is there, and nobody writes to it: in anon it is pinned, in
-        // global only this event does, through `&mut self`.
+        // SAFETY: in anon and global the version is there, and nobody writes to it: in anon it is
+        // pinned, in global only this event does, through `&mut self`.
         unsafe { &*self.plain().as_ref().state().get() }
     }
 
@@ -78,11 +79,11 @@ impl<S: Send + Sync + 'static> Token<S> {
     pub(super) unsafe fn state_mut(&mut self) -> &mut S {
         let tags = self.version.tags(TAGS);
         if tags & COPY == 0 && (self.domain.transactional || tags & READ != 0) {
-            // SAFETY: by contract.
+            // SAFETY: the caller says that the event is in global.
             unsafe { self.make_own() };
         }
-        // SAFETY: by contract, and by `store`: a copy is this event's own, and the current version is
-        // if nobody reads it.
+        // SAFETY: the event is in global. By the rules of `store` a copy is this event's own, and
+        // the current version is if nobody reads it.
         unsafe { &mut *self.plain().as_ref().state().get() }
     }
 
@@ -98,7 +99,7 @@ impl<S: Send + Sync + 'static> Token<S> {
             return;
         }
         let copy = self.domain.copy.expect("only a mode that can copy lets others read");
-        // SAFETY: by contract.
+        // SAFETY: the caller says that the event is in global.
         let state = copy(unsafe { self.state() });
         self.version = Word::pointer(NonNull::from(Box::leak(Version::new(state)))).tagged(COPY);
     }
@@ -185,7 +186,8 @@ impl<S: Send + Sync + 'static> Token<S> {
         Place::new(self.domain.address(), self.ticket)
     }
 
-    /// Ends an event that is in global and has not touched the state, as if it had panicked before: nobody waits for it any more.
+    /// Ends an event that is in global and has not touched the state, as if it had panicked before:
+    /// nobody waits for it any more.
     pub(super) fn cancel(mut self) {
         self.domain.core.count_panic();
         self.abandon(true, false);
@@ -206,7 +208,8 @@ impl<S: Send + Sync + 'static> Token<S> {
 }
 
 impl<S: Send + Sync + 'static> Token<S> {
-    /// Releases state and place of an event that will not go on, as it was covered by poison, or as nothing runs any more.
+    /// Releases state and place of an event that will not go on, as it was covered by poison, or as
+    /// nothing runs any more.
     pub(super) fn release(mut self) {
         self.abandon(false, true);
         std::mem::forget(self);
@@ -254,8 +257,9 @@ impl<S: Send + Sync + 'static> Token<S> {
 impl<S: Send + Sync + 'static> Drop for Token<S> {
     /// Whoever had it has not committed.
     fn drop(&mut self) {
-        // A panic that unwinds, or has ended a task that is dropped now, is counted where it is caught.
-        if !std::thread::panicking() && !crate::task::polled::is_after_a_panic() {
+        // A panic that unwinds, or has ended a task that is dropped now, is counted where it is
+        // caught.
+        if !crate::sync::panicking() && !crate::task::polled::is_after_a_panic() {
             self.domain.core.count_panic();
         }
         self.place().ends();
@@ -360,7 +364,7 @@ impl<S: Send + Sync + 'static> Token<S> {
             domain.collect(store, &mut batch);
             (freed, version)
         });
-        self.version = Word::pointer(version);
+        self.version = Word::pointer(version.as_ptr());
         let core = &cx.local().core;
         domain.settle(core, &mut batch, None, None);
         drop_freed(core, freed);
@@ -398,7 +402,8 @@ impl<S: Send + Sync + 'static> Token<S> {
 /// The end of an event.
 struct End<S: Send + Sync + 'static>(Token<S>);
 
-/// The last action of an event whose commit is awaited. If it is dropped instead of run, poison covers the event, or nothing runs any more.
+/// The last action of an event whose commit is awaited. If it is dropped instead of run, poison
+/// covers the event, or nothing runs any more.
 struct Told(Option<Promise<()>>);
 
 impl Told {
@@ -427,7 +432,7 @@ impl<S: Send + Sync + 'static> End<S> {
     ///
     /// The event is the caller's, and holds an `End<S>` that has not been consumed.
     unsafe fn notify(event: &mut Owned, promise: Option<Promise<()>>) -> (Place, bool) {
-        // SAFETY: by contract.
+        // SAFETY: the caller says that the event holds an `End<S>`.
         let end = unsafe { event.step_mut::<Self>() };
         if let Some(promise) = promise {
             let told = Told(Some(promise));

@@ -9,8 +9,8 @@
 //! event, the sentinel looks (see `worker::sleep`). Where there is no sentinel, as nobody steals,
 //! the others wake up for it now and then.
 //!
-//! A domain is in the register (`register`) from its opening until it is freed. Who looks holds the register's lock, and the
-//! domain's for a moment; who frees takes the domain out first.
+//! A domain is in the register (`register`) from its opening until it is freed. Who looks holds the
+//! register's lock, and the domain's for a moment; who frees takes the domain out first.
 
 use std::time::Duration;
 
@@ -37,8 +37,8 @@ impl Local {
         register.len.load(Ordering::Relaxed) > 0 && now >= register.due.load(Ordering::Relaxed)
     }
 
-    /// Looks at the domains, if that is due. The answer: how many nanoseconds a worker may sleep until the next
-    /// look; none if there is nothing to look at.
+    /// Looks at the domains, if that is due. The answer: how many nanoseconds a worker may sleep
+    /// until the next look; none if there is nothing to look at.
     pub(crate) fn watch_tickets(&self, now: u64) -> Option<u64> {
         let register = &self.core.domains;
         if register.len.load(Ordering::Relaxed) == 0 {

@@ -92,7 +92,7 @@ impl Owned {
     /// It holds a `T` that has not been consumed.
     #[inline]
     pub(crate) unsafe fn step_mut<T: Step>(&mut self) -> &mut T {
-        // SAFETY: by contract.
+        // SAFETY: the caller says that a T stands there, which the owner may change.
         unsafe {
             let payload = &raw mut (*self.0.as_ptr()).payload;
             match Payload::<T>::INLINE {
@@ -109,7 +109,7 @@ impl Owned {
     /// As [`step_mut`](Self::step_mut).
     pub(crate) unsafe fn take_step<T: Step>(&mut self) -> T {
         self.get().header.ops.set(&SPENT);
-        // SAFETY: by contract.
+        // SAFETY: the caller says that a T stands there; the event is spent, so it is read once.
         unsafe {
             match Payload::<T>::INLINE {
                 true => Payload::<T>::read_inline(self.0),

@@ -237,7 +237,8 @@ impl Owned {
     #[inline]
     pub(crate) fn set_word(&mut self, word: Word) {
         debug_assert!(!self.has_claims(), "this one's word says what colors it has");
-        self.get().header.link.set_word(word.raw());
+        // SAFETY: whoever owns an event has its link.
+        unsafe { self.get().header.link.set_word(word.raw()) };
     }
 
     /// Says whether its word stands for colors that it has.
@@ -253,7 +254,8 @@ impl Owned {
     /// It is that of a reader that is given to the event, or of a set whose event this is.
     #[inline]
     pub(crate) unsafe fn set_claims(&mut self, word: Word) {
-        self.get().header.link.set_word(word.raw());
+        // SAFETY: whoever owns an event has its link.
+        unsafe { self.get().header.link.set_word(word.raw()) };
     }
 
     /// Runs the closure; it is consumed, whether it returns or panics.
@@ -268,7 +270,7 @@ impl Owned {
     /// Drops the closure without running it.
     pub(crate) fn discard(&mut self) {
         let ops = self.get().header.ops.replace(&SPENT);
-        // SAFETY: as in `run`.
+        // SAFETY: the ops fit what it holds, which has not been consumed.
         unsafe { (ops.discard)(self.0) }
     }
 

@@ -1,5 +1,5 @@
-//! What an event holds: a closure of up to four words in the event itself, a larger one in a box; and what can be done
-//! with it.
+//! What an event holds: a closure of up to four words in the event itself, a larger one in a box;
+//! and what can be done with it.
 
 use std::mem::{MaybeUninit, align_of, size_of};
 use std::ptr::NonNull;
@@ -34,19 +34,20 @@ impl<T> Payload<T> {
     /// For the two: the event holds a T written by `write`, read by the fitting one of them once.
     #[inline]
     pub(super) unsafe fn read_inline(event: NonNull<Event>) -> T {
-        // SAFETY: by contract; the payload is not read again.
+        // SAFETY: the caller says that a T stands there itself; it is read once.
         unsafe { (&raw const (*event.as_ptr()).payload).cast::<T>().read() }
     }
 
     #[inline]
     pub(super) unsafe fn read_boxed(event: NonNull<Event>) -> Box<T> {
-        // SAFETY: by contract; the payload is not read again.
+        // SAFETY: the caller says that a box stands there; it is read once.
         unsafe { (&raw const (*event.as_ptr()).payload).cast::<Box<T>>().read() }
     }
 }
 
-/// What an event holds: a closure or, without a color, something that gets a word. The word stands in the link, which such
-/// an event does not need, and whoever queues it may [set](super::Owned::set_word) it; [none](Word::NONE) if nobody did.
+/// What an event holds: a closure or, without a color, something that gets a word. The word stands
+/// in the link, which such an event does not need, and whoever queues it may
+/// [set](super::Owned::set_word) it; [none](Word::NONE) if nobody did.
 pub(crate) trait Step: Send + 'static {
     fn run(self, word: Word, cx: &mut Cx);
     /// It is dropped unrun.
@@ -99,25 +100,25 @@ impl<T: Step> Stepping<T> {
     ///
     /// For the four: the event holds a T, and it has not been consumed.
     unsafe fn run_inline(event: NonNull<Event>, cx: &mut Cx) {
-        // SAFETY: by contract.
+        // SAFETY: these are the ops of an event that holds a T itself.
         let (word, step) = unsafe { (Event::word(event), Payload::<T>::read_inline(event)) };
         step.run(word, cx)
     }
 
     unsafe fn discard_inline(event: NonNull<Event>) {
-        // SAFETY: by contract.
+        // SAFETY: these are the ops of an event that holds a T itself.
         let (word, step) = unsafe { (Event::word(event), Payload::<T>::read_inline(event)) };
         step.discard(word)
     }
 
     unsafe fn run_boxed(event: NonNull<Event>, cx: &mut Cx) {
-        // SAFETY: by contract.
+        // SAFETY: these are the ops of an event that holds a T in a box.
         let (word, step) = unsafe { (Event::word(event), Payload::<T>::read_boxed(event)) };
         (*step).run(word, cx)
     }
 
     unsafe fn discard_boxed(event: NonNull<Event>) {
-        // SAFETY: by contract.
+        // SAFETY: these are the ops of an event that holds a T in a box.
         let (word, step) = unsafe { (Event::word(event), Payload::<T>::read_boxed(event)) };
         (*step).discard(word)
     }

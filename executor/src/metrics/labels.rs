@@ -1,8 +1,6 @@
 //! Names for kinds of colors.
 
-use std::sync::{Arc, PoisonError};
-
-use crate::sync::RwLock;
+use crate::sync::{Arc, PoisonError, RwLock};
 
 /// Labels that a runtime keeps.
 const MOST: usize = 255;

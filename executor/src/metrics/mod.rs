@@ -2,9 +2,9 @@
 //! counters with one writer each.
 //!
 //! Measuring must cost less than what it measures. An event is stamped when it is posted if it is
-//! sampled, one in 64 on average, with random distances so that no pattern hides in it; only stamped
-//! events have the clock read around them. Samples gather in a plain buffer of the worker, and go to
-//! the histograms, which have a lock, a few dozen at a time.
+//! sampled, one in 64 on average, with random distances so that no pattern hides in it; only
+//! stamped events have the clock read around them. Samples gather in a plain buffer of the worker,
+//! and go to the histograms, which have a lock, a few dozen at a time.
 
 pub(crate) mod labels;
 mod sampling;
@@ -83,7 +83,8 @@ fn new_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, HIGHEST, 2).expect("the bounds are valid")
 }
 
-/// The histograms of one worker: one per measure, and one per measure and label. Made when first used.
+/// The histograms of one worker: one per measure, and one per measure and label. Made when first
+/// used.
 #[derive(Default)]
 pub(crate) struct Histograms {
     all: [Option<Box<Histogram<u64>>>; Measure::ALL.len()],

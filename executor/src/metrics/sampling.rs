@@ -22,7 +22,8 @@ impl Sample {
     }
 }
 
-/// Draws the events that are stamped. Distances are random from a seed, uniform from 1 to twice the mean.
+/// Draws the events that are stamped. Distances are random from a seed, uniform from 1 to twice the
+/// mean.
 pub(crate) struct Sampler {
     left: Cell<u32>,
     random: Cell<u64>,
@@ -68,23 +69,10 @@ impl Sampler {
         }
     }
 
-    /// [`hit`](Self::hit), for a thread that is no worker.
-    pub(crate) fn outside_hit(mode: Histogramming) -> bool {
-        thread_local! {
-            static OUTSIDE: Sampler = const {
-                Sampler {
-                    left: Cell::new(0),
-                    random: Cell::new(0x9E37_79B9_7F4A_7C15),
-                    mode: Histogramming::Sampled,
-                }
-            };
-        }
-        match mode {
-            Histogramming::Off => false,
-            Histogramming::Exact => true,
-            // In a destructor of a thread-local it may be gone.
-            Histogramming::Sampled => OUTSIDE.try_with(Sampler::hit).unwrap_or(false),
-        }
+    /// One of a thread that is no worker.
+    pub(crate) const fn outside() -> Self {
+        let (left, random) = (Cell::new(0), Cell::new(0x9E37_79B9_7F4A_7C15));
+        Sampler { left, random, mode: Histogramming::Sampled }
     }
 }
 

@@ -1,13 +1,13 @@
 //! A reading of everything at one time.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
 
 use super::{Measure, new_histogram};
+use crate::clock;
 use crate::runtime::core::Core;
-use crate::sync::{AtomicU64, Ordering, lock};
+use crate::sync::{Arc, AtomicU64, Ordering, lock};
 use crate::worker::counters::Counters;
 
 /// The figures of a runtime since its start, as [`Runtime::metrics`](crate::Runtime::metrics) reads
@@ -98,7 +98,7 @@ impl Metrics {
         Metrics {
             counters,
             distributions: distributions(core),
-            taken: SystemTime::now(),
+            taken: clock::wall(),
             uptime: Duration::from_nanos(core.clock().now()),
         }
     }

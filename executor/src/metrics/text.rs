@@ -120,8 +120,8 @@ impl Collector for Metrics {
                 Some(&Unit::Seconds),
                 MetricType::Histogram,
             )?;
-            // The series of a family are added up by those who read them, so the events of labelled colors
-            // are taken out of the sum of all.
+            // The series of a family are added up by those who read them, so the events of labelled
+            // colors are taken out of the sum of all.
             let all: Vec<&Distribution> = all.collect();
             for distribution in &all {
                 let mut histogram = distribution.histogram.clone();

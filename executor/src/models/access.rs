@@ -45,11 +45,13 @@ struct Color {
     lock: Flag,
     /// In no queue of this model.
     grave: Link,
-    /// Read by shared events, written by exclusive ones: loom reports an overlap, and an order that is not passed on.
+    /// Read by shared events, written by exclusive ones: loom reports an overlap, and an order that
+    /// is not passed on.
     state: loom::cell::UnsafeCell<usize>,
 }
 
-/// What `turn`, `hold` and the run queue do, without closures, and without going on outside of a turn.
+/// What `turn`, `hold` and the run queue do, without closures, and without going on outside of a
+/// turn.
 struct World {
     colors: Vec<Color>,
     runnable: Vec<AtomicUsize>,
@@ -227,7 +229,6 @@ impl World {
         // SAFETY: the color is held.
         match unsafe { queue.finish(head) } {
             Finished::Next(next) => {
-                queue.set_head(next);
                 self.queue(Job::Color(color));
             }
             Finished::Idle => {}
@@ -256,7 +257,6 @@ impl World {
                 elsewhere
             }
             Finished::Next(next) => {
-                at.queue.set_head(next);
                 self.queue(Job::Color(color));
                 head
             }

@@ -1,16 +1,15 @@
-//! I3, I5, I11, I12, I16: a domain's state, its versions, its handles, and who frees it. Store and handles are the product's; the
-//! lock is loom's, events are numbers, and workers take them from a queue.
-
-use std::collections::VecDeque;
-use std::ptr::NonNull;
+//! I3, I5, I11, I12, I16: a domain's state, its versions, its handles, and who frees it. Store and
+//! handles are the product's; the lock is loom's, events are numbers, and workers take them from a
+//! queue.
 
 use dapple_colors::{Context, Mode, Ticket};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
+use std::collections::VecDeque;
 
 use super::model;
-use crate::domain::store::{Decision, Freed, Handles, Store, Version};
+use crate::domain::store::{Decision, Freed, Handles, Store, Version, VersionPtr};
 use crate::lock::Lock;
 
 /// A state of two halves; the counted part tells loom if a version leaks.
@@ -35,7 +34,7 @@ enum What {
 struct Job {
     ticket: Ticket,
     what: What,
-    version: NonNull<Version<State>>,
+    version: VersionPtr<State>,
     is_read: bool,
 }
 
@@ -166,16 +165,16 @@ impl Domain {
         drop(freed);
     }
 
-    fn read(&self, ticket: Ticket, version: NonNull<Version<State>>) {
+    fn read(&self, ticket: Ticket, version: VersionPtr<State>) {
         // SAFETY: the event is in anon, and has it pinned. Loom checks that nobody writes to it.
-        let value = unsafe { version.as_ref() }.state().with(|s| unsafe { (*s).value });
+        let value = unsafe { version.as_ptr().as_ref() }.state().with(|s| unsafe { (*s).value });
         self.seen.lock().unwrap().push((ticket.number(), value));
     }
 
     /// As a token does it. The copy, if one was made.
     fn write(&self, job: &Job) -> Freed<State> {
         // SAFETY: the event is in global.
-        let version = unsafe { job.version.as_ref() };
+        let version = unsafe { job.version.as_ptr().as_ref() };
         let is_read = job.is_read && self.store.with(|store| store.is_read());
         if self.transactional || is_read {
             assert!(self.transactional || self.mode == Mode::Snapshot);

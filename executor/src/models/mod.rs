@@ -1,4 +1,5 @@
-//! Loom models: every interleaving, and every value that the memory orderings allow, of small programs.
+//! Loom models: every interleaving, and every value that the memory orderings allow, of small
+//! programs.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p dapple --lib --release --target-dir target-loom`
 

@@ -138,7 +138,6 @@ impl Color {
                     Finished::Next(next) => {
                         drop(Box::from_raw(node.as_ptr()));
                         link = next;
-                        self.queue.set_head(next);
                         if n >= budget {
                             self.make_runnable();
                             return;

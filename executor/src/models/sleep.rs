@@ -47,8 +47,8 @@ impl Site {
     }
 }
 
-/// E7: a worker that goes to sleep while something is put into its inbox gets it. A lost wake-up is a
-/// deadlock, which loom reports.
+/// E7: a worker that goes to sleep while something is put into its inbox gets it. A lost wake-up is
+/// a deadlock, which loom reports.
 #[test]
 fn e7_no_wake_up_is_lost() {
     model(|| {

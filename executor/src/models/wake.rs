@@ -22,8 +22,8 @@ impl Wake for Bell {
     }
 }
 
-/// A promise is kept, or dropped, while somebody polls, at first with another waker: the last one is woken, and the outcome is
-/// there then.
+/// A promise is kept, or dropped, while somebody polls, at first with another waker: the last one
+/// is woken, and the outcome is there then.
 #[test]
 fn c12_no_wake_up_is_lost() {
     for kept in [true, false] {

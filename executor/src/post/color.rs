@@ -32,12 +32,14 @@ impl Color {
         self.post_as(Access::Shared, f, Posting::open(Location::caller()));
     }
 
-    /// This color for itself, as a part of a set; see [`Handle::post_set`](crate::Handle::post_set).
+    /// This color for itself, as a part of a set; see
+    /// [`Handle::post_set`](crate::Handle::post_set).
     pub fn exclusive(&self) -> Request<'_> {
         Request { color: self, access: Access::Exclusive }
     }
 
-    /// This color beside other events that share it, as a part of a set; see [`Handle::post_set`](crate::Handle::post_set).
+    /// This color beside other events that share it, as a part of a set; see
+    /// [`Handle::post_set`](crate::Handle::post_set).
     pub fn shared(&self) -> Request<'_> {
         Request { color: self, access: Access::Shared }
     }

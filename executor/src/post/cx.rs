@@ -17,7 +17,7 @@ impl Cx {
     /// What the callback may do with a color; `None`: nothing.
     #[inline]
     pub(crate) fn access(&self, color: &Color) -> Option<Access> {
-        self.local().current.access(color.as_cell().id())
+        self.local().current.access(color.as_cell())
     }
 
     /// Posts `f` to a color. See [`Handle::post`].
@@ -36,8 +36,8 @@ impl Cx {
         }
     }
 
-    /// Posts `f` to the color that the callback runs on, without a handle of it; of a set, to the color that was named first;
-    /// if it runs on none, without a color.
+    /// Posts `f` to the color that the callback runs on, without a handle of it; of a set, to the
+    /// color that was named first; if it runs on none, without a color.
     ///
     /// # Examples
     ///
@@ -160,7 +160,8 @@ impl Cx {
         Handle::new(CoreRef::of(&self.local().core))
     }
 
-    /// The color that the callback runs on, of a set the one that was named first; `None` if it has none.
+    /// The color that the callback runs on, of a set the one that was named first; `None` if it has
+    /// none.
     pub fn color(&self) -> Option<Color> {
         self.local().current.with_first(|color| color.map(Color::of))
     }

@@ -28,7 +28,8 @@ impl Handle {
     }
 
     /// Posts `f` to a color if it has room for one more event (C8). Only a color with a
-    /// [capacity](crate::ColorBuilder::capacity) can be full; whoever posts in this way can say no at once where others would queue.
+    /// [capacity](crate::ColorBuilder::capacity) can be full; whoever posts in this way can say no
+    /// at once where others would queue.
     ///
     /// # Examples
     ///
@@ -51,8 +52,9 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// `Full` if as many events as the color may have are queued, running, or have [permits](crate::Permit); `Closed` when the
-    /// runtime is shutting down, unless the caller is a worker. Both hand `f` back.
+    /// `Full` if as many events as the color may have are queued, running, or have
+    /// [permits](crate::Permit); `Closed` when the runtime is shutting down, unless the caller is a
+    /// worker. Both hand `f` back.
     #[track_caller]
     pub fn try_post<F: FnOnce(&mut Cx) + Send + 'static>(
         &self,
@@ -88,12 +90,13 @@ impl Handle {
         self.core().post_uncolored(f, Posting::open(Location::caller()));
     }
 
-    /// Posts `f` to a color with shared access: it may run beside other shared events of the color, on all cores at once, but
-    /// not beside an exclusive one (C5). Elsewhere that is a reader of a readers-writer lock.
+    /// Posts `f` to a color with shared access: it may run beside other shared events of the color,
+    /// on all cores at once, but not beside an exclusive one (C5). Elsewhere that is a reader of a
+    /// readers-writer lock.
     ///
-    /// Shared events that stand behind each other in the color's queue are one group, without an order inside. A group begins
-    /// when the exclusive event before it has ended, and the exclusive event behind it begins when all of the group have ended; so
-    /// neither side starves.
+    /// Shared events that stand behind each other in the color's queue are one group, without an
+    /// order inside. A group begins when the exclusive event before it has ended, and the exclusive
+    /// event behind it begins when all of the group have ended; so neither side starves.
     ///
     /// # Examples
     ///
@@ -123,11 +126,12 @@ impl Handle {
         color.post_as(Access::Shared, f, Posting::open(Location::caller()));
     }
 
-    /// Posts `f` to several colors, each [exclusive](Color::exclusive) or [shared](Color::shared): it runs when it has them all
-    /// (C6). No thread waits meanwhile, and sets never wait for each other in a circle, in whatever order they name
-    /// their colors.
+    /// Posts `f` to several colors, each [exclusive](Color::exclusive) or [shared](Color::shared):
+    /// it runs when it has them all (C6). No thread waits meanwhile, and sets never wait for each
+    /// other in a circle, in whatever order they name their colors.
     ///
-    /// A color that is named twice counts once, with its stronger access. A set of one color is a plain post.
+    /// A color that is named twice counts once, with its stronger access. A set of one color is a
+    /// plain post.
     ///
     /// # Examples
     ///

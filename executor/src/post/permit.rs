@@ -13,9 +13,10 @@ use crate::{Color, TryPostError};
 
 /// Room for one event of a bounded color; from [`Color::try_reserve`].
 ///
-/// It can be [used up](Self::post) by an event of the color, which gives it back when it has ended. Or it travels: whoever accepts
-/// a request takes a permit, and the events that the request passes through hand it on, whatever their colors, until the last one drops
-/// it. Then the capacity of the first color bounds what is under way in the whole program.
+/// It can be [used up](Self::post) by an event of the color, which gives it back when it has ended.
+/// Or it travels: whoever accepts a request takes a permit, and the events that the request passes
+/// through hand it on, whatever their colors, until the last one drops it. Then the capacity of the
+/// first color bounds what is under way in the whole program.
 ///
 /// # Examples
 ///
@@ -75,7 +76,8 @@ impl fmt::Debug for Permit {
 }
 
 impl Color {
-    /// Posts `f` if the color has room for one more event; see [`Handle::try_post`](crate::Handle::try_post).
+    /// Posts `f` if the color has room for one more event; see
+    /// [`Handle::try_post`](crate::Handle::try_post).
     ///
     /// # Errors
     ///
@@ -99,14 +101,15 @@ impl Color {
         }
     }
 
-    /// Takes the room of one event, for an event of this color or for a request that passes through several.
+    /// Takes the room of one event, for an event of this color or for a request that passes through
+    /// several.
     ///
     /// A color without a [capacity](crate::ColorBuilder::capacity) always has room.
     ///
     /// # Errors
     ///
-    /// `Full` if as many events as it may have are queued, running, or have permits; `Closed` when the runtime is shutting down, unless the caller
-    /// is a worker.
+    /// `Full` if as many events as it may have are queued, running, or have permits; `Closed` when
+    /// the runtime is shutting down, unless the caller is a worker.
     pub fn try_reserve(&self) -> Result<Permit, TryPostError<()>> {
         self.admit().map(|()| Permit(Some(self.clone())))
     }
@@ -116,7 +119,8 @@ impl Color {
         self.as_cell().bound().map(|bound| bound.capacity)
     }
 
-    /// How many events it has, queued or running, with the permits that are out; `None` if it has no capacity, and nobody counts.
+    /// How many events it has, queued or running, with the permits that are out; `None` if it has
+    /// no capacity, and nobody counts.
     pub fn occupancy(&self) -> Option<usize> {
         self.as_cell().bound().map(|bound| bound.count())
     }

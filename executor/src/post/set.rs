@@ -1,6 +1,8 @@
 //! Posting to several colors at once (C6); what a set is stands in `color::set`.
 
-use dapple_colors::set::arrange;
+use std::panic::Location;
+
+use dapple_colors::set::{Want, arrange};
 use dapple_colors::{Access, Priority};
 
 use super::{Posting, refuse};
@@ -78,38 +80,79 @@ pub(crate) fn post_set<'a, F: FnOnce(&mut Cx) + Send + 'static>(
     if requests.len() <= FEW {
         let mut few = [name(first); FEW];
         few.iter_mut().zip(requests).for_each(|(named, request)| *named = name(request));
-        post_named(core, &mut few[..requests.len()], first.color, f, posting);
+        let n = arrange(&mut few[..requests.len()]);
+        post_named(core, &few[..n], first.color, f, posting);
     } else {
-        let mut many: Vec<_> = requests.iter().map(name).collect();
-        post_named(core, &mut many, first.color, f, posting);
+        let mut many: Vec<_> = requests.iter().map(|request| Numbered::of(name(request))).collect();
+        let n = arrange(&mut many);
+        let many: Vec<_> = many[..n].iter().map(|numbered| numbered.named).collect();
+        post_named(core, &many, first.color, f, posting);
     }
 }
 
+/// A color of many, with its number, so that sorting looks at no color.
+struct Numbered<'a> {
+    serial: u64,
+    named: Named<'a>,
+}
+
+impl<'a> Numbered<'a> {
+    fn of(named: Named<'a>) -> Self {
+        Numbered { serial: named.cell().serial(), named }
+    }
+}
+
+impl Want for Numbered<'_> {
+    type Key = u64;
+    fn key(&self) -> u64 {
+        self.serial
+    }
+    fn access(&self) -> Access {
+        self.named.access()
+    }
+    fn set_access(&mut self, access: Access) {
+        self.named.set_access(access);
+    }
+}
+
+/// Posts `f` to colors in their order, each named once.
 #[inline]
 fn post_named<'a, F: FnOnce(&mut Cx) + Send + 'static>(
     core: &Core,
-    named: &mut [Named<'a>],
+    named: &[Named<'a>],
     first: &'a Color,
     f: F,
     posting: Posting,
 ) {
-    let n = arrange(named);
-    let named = &named[..n];
     if let [one] = named {
         return first.post_as(one.access(), f, posting);
     }
-    Local::with(core, |local| {
-        if !posting.is_accepted(core, local) {
-            return refuse(core, f, posting.site);
+    // The closure is moved once: what it is moved through costs more than all the rest.
+    let site = posting.site;
+    match posting.begin(core) {
+        Some((memory, posted)) => {
+            let event = Owned::closure(memory, f, Kind::Set, site, posted);
+            post_event(core, named, first.as_cell(), event, site);
         }
-        let event = core.make_event(local, f, Kind::Set, posting.site);
-        // Until all colors are queued; see `quiesce`.
-        let _outside = Outside::enter(core);
+        None => refuse(core, f, site),
+    }
+}
+
+/// Posts a set's event.
+fn post_event<'a>(
+    core: &Core,
+    named: &[Named<'a>],
+    first: &'a ColorCell,
+    event: Owned,
+    site: &'static Location<'static>,
+) {
+    // Until all colors are queued; see `quiesce`.
+    let _outside = Outside::enter(core);
+    Local::with(core, |local| {
         let class = choose_class(core, named);
-        let set = SetRequest::make(core.memory(local), event, named, first.as_cell(), class);
+        let set = SetRequest::make(core.memory(local), event, named, first, class);
         let place = |named: &Named<'a>| {
-            let memory = core.memory(local);
-            let request = Owned::request(memory, set, named.access(), posting.site);
+            let request = Owned::request(core.memory(local), set, named.access(), site);
             let boosts = class.is_higher_than(named.cell().own_priority());
             SetPlace {
                 cell: named.cell(),
@@ -119,10 +162,10 @@ fn post_named<'a, F: FnOnce(&mut Cx) + Send + 'static>(
                 was_raised: false,
             }
         };
-        if n <= FEW {
+        if named.len() <= FEW {
             let mut few = [const { None }; FEW];
             few.iter_mut().zip(named).for_each(|(to, named)| *to = Some(place(named)));
-            take(core, local, &mut few[..n]);
+            take(core, local, &mut few[..named.len()]);
         } else {
             let mut many: Vec<_> = named.iter().map(|named| Some(place(named))).collect();
             take(core, local, &mut many);

@@ -1,25 +1,26 @@
 //! Rendezvous: waiting for several things that end elsewhere, in callback style (E15).
 //!
-//! After Tame ("Events can make sense", USENIX '07): a rendezvous hands out triggers; each is fired once, from anywhere; and what waits at
-//! the rendezvous goes on when the next one has arrived, or all of them, or all but so many. Here a trigger that is dropped says so,
-//! and one can have a limit of time.
+//! After Tame ("Events can make sense", USENIX '07): a rendezvous hands out triggers; each is fired
+//! once, from anywhere; and what waits at the rendezvous goes on when the next one has arrived, or
+//! all of them, or all but so many. Here a trigger that is dropped says so, and one can have a
+//! limit of time.
 //!
-//! Everything that waits is a callback on the color of the rendezvous, and so is every arrival: its state is touched on that
-//! color only. What is outstanding is counted where triggers are made, which may be anywhere: before the trigger exists, so an arrival that
-//! finds nothing outstanding is the last one of all that had been made.
+//! Everything that waits is a callback on the color of the rendezvous, and so is every arrival: its
+//! state is touched on that color only. What is outstanding is counted where triggers are made,
+//! which may be anywhere: before the trigger exists, so an arrival that finds nothing outstanding
+//! is the last one of all that had been made.
 
 mod windowed;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::Location;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use dapple_colors::Access;
 
 use crate::post::Posting;
-use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
+use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, PoisonError};
 use crate::{Color, Colored, Cx, Timer};
 
 /// Room for waiters and arrivals that is kept, whatever was there.
@@ -51,11 +52,11 @@ pub type Arrival<I, T> = (I, Result<T, Unfired>);
 
 /// A place where callbacks wait for triggers that are fired elsewhere.
 ///
-/// Clones are the same place. Callbacks run on its color, and in the order in which they were made to wait; each arrival is given to one
-/// of them.
+/// Clones are the same place. Callbacks run on its color, and in the order in which they were made
+/// to wait; each arrival is given to one of them.
 ///
-/// A callback that waits, and holds a clone of its own place, keeps itself: it goes when it has been called, and not if nothing ever
-/// arrives.
+/// A callback that waits, and holds a clone of its own place, keeps itself: it goes when it has
+/// been called, and not if nothing ever arrives.
 ///
 /// # Examples
 ///
@@ -183,7 +184,8 @@ impl<I: Send + 'static, T: Send + 'static> Rendezvous<I, T> {
         Trigger { arrive: Some(arrive), timer: None }
     }
 
-    /// One more trigger, which arrives as [`TimedOut`](Unfired::TimedOut) if it has not been fired or dropped within `limit`.
+    /// One more trigger, which arrives as [`TimedOut`](Unfired::TimedOut) if it has not been fired
+    /// or dropped within `limit`.
     #[track_caller]
     pub fn trigger_within(&self, id: I, limit: Duration) -> Trigger<T> {
         self.outstanding.fetch_add(1, Ordering::AcqRel);
@@ -219,14 +221,15 @@ impl<I: Send + 'static, T: Send + 'static> Rendezvous<I, T> {
         self.wait(Waiter::Any(Box::new(f)), Location::caller());
     }
 
-    /// Waits until no trigger is outstanding. The callback gets what has arrived, in the order of arrival, but for what [`any`](Self::any)
-    /// took.
+    /// Waits until no trigger is outstanding. The callback gets what has arrived, in the order of
+    /// arrival, but for what [`any`](Self::any) took.
     #[track_caller]
     pub fn all(&self, f: impl FnOnce(Vec<Arrival<I, T>>, &mut Cx) + Send + 'static) {
         self.wait(Waiter::Until(0, Box::new(f)), Location::caller());
     }
 
-    /// Waits until `most` triggers are outstanding at most. The callback gets what has arrived, as with [`all`](Self::all).
+    /// Waits until `most` triggers are outstanding at most. The callback gets what has arrived, as
+    /// with [`all`](Self::all).
     #[track_caller]
     pub fn at_most(
         &self,
@@ -250,7 +253,8 @@ impl<I: Send + 'static, T: Send + 'static> Rendezvous<I, T> {
         self.change(arrive, site);
     }
 
-    /// Changes what waits and what has arrived, on the color, and runs what is due then. Never refused: somebody waits.
+    /// Changes what waits and what has arrived, on the color, and runs what is due then. Never
+    /// refused: somebody waits.
     fn change(
         &self,
         change: impl FnOnce(&mut Meeting<I, T>) + Send + 'static,
@@ -261,7 +265,8 @@ impl<I: Send + 'static, T: Send + 'static> Rendezvous<I, T> {
             Access::Exclusive,
             move |cx| {
                 this.meeting.with(change);
-                // No callback runs while the meeting is reached, so they may use the rendezvous, and their panics are their own.
+                // No callback runs while the meeting is reached, so they may use the rendezvous,
+                // and their panics are their own.
                 while let Some(due) = this.meeting.with(|meeting| meeting.due(this.outstanding())) {
                     cx.guard(site, |cx| match due {
                         Due::Any(f, arrival) => f(arrival, cx),
@@ -277,7 +282,8 @@ impl<I: Send + 'static, T: Send + 'static> Rendezvous<I, T> {
 
 type Arrive<T> = Box<dyn FnOnce(Result<T, Unfired>) -> Option<Result<T, Unfired>> + Send>;
 
-/// What somebody fires, once, for whoever waits at a [`Rendezvous`]. It can be fired from any thread; dropped, it says so.
+/// What somebody fires, once, for whoever waits at a [`Rendezvous`]. It can be fired from any
+/// thread; dropped, it says so.
 #[must_use = "a trigger that is dropped arrives as Unfired::Dropped"]
 pub struct Trigger<T> {
     arrive: Option<Arrive<T>>,

@@ -9,8 +9,9 @@ use crate::post::Posting;
 use crate::{Color, Cx};
 
 impl<T: Send + 'static> Rendezvous<usize, T> {
-    /// Starts work for each input, with `window` pieces under way at most, on `color`: `start` begins a piece, and hands the trigger to
-    /// whatever ends it; `each` gets the outcomes as they arrive, with the number of the input, counted from 0; `done` is called after the last one.
+    /// Starts work for each input, with `window` pieces under way at most, on `color`: `start`
+    /// begins a piece, and hands the trigger to whatever ends it; `each` gets the outcomes as they
+    /// arrive, with the number of the input, counted from 0; `done` is called after the last one.
     ///
     /// A panic in one of them ends the whole: no further piece is begun, and `done` is not called.
     ///

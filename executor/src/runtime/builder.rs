@@ -1,7 +1,6 @@
 //! Settings, and how a runtime starts.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use dapple_colors::TurnBudget;
@@ -14,7 +13,7 @@ use crate::clock::Clock;
 use crate::metrics::Histogramming;
 use crate::park::{Driver, Park, ThreadPark};
 use crate::report::{PanicReport, StallReport, TicketStall};
-use crate::sync::{Mutex, Ordering, thread};
+use crate::sync::{Arc, Mutex, Ordering, thread};
 use crate::turn::seat::Seat;
 use crate::worker::cores::{self, CoreId, Pin};
 use crate::worker::fleet::Fleet;
@@ -98,7 +97,8 @@ impl Builder {
         self
     }
 
-    /// Most threads for [blocking work](crate::Handle::offload). Default: four per worker, and at least eight.
+    /// Most threads for [blocking work](crate::Handle::offload). Default: four per worker, and at
+    /// least eight.
     pub fn offload_threads(mut self, threads: usize) -> Self {
         self.offload_threads = Some(threads);
         self
@@ -160,17 +160,17 @@ impl Builder {
         self
     }
 
-    /// After what time an event that still runs is a stall, which is counted and reported; by default
-    /// 100 ms. With one worker, or without stealing, nobody watches: a stall is noticed when the event has
-    /// ended, and only if it was looked at by itself, as the first event after a sleep is, and events of
-    /// colors that are known to be long.
+    /// After what time an event that still runs is a stall, which is counted and reported; by
+    /// default 100 ms. With one worker, or without stealing, nobody watches: a stall is noticed
+    /// when the event has ended, and only if it was looked at by itself, as the first event after a
+    /// sleep is, and events of colors that are known to be long.
     pub fn stall_after(mut self, time: Duration) -> Self {
         self.settings.rules.stall_after = time;
         self
     }
 
-    /// Called once for each event that stalls, on another worker while it runs, or on its own when it
-    /// has ended. By default a warning is logged.
+    /// Called once for each event that stalls, on another worker while it runs, or on its own when
+    /// it has ended. By default a warning is logged.
     ///
     /// # Examples
     ///
@@ -190,9 +190,10 @@ impl Builder {
         self
     }
 
-    /// Called once for each ticket that has been the oldest uncommitted one of its [`Domain`](crate::Domain) for longer than
-    /// [`stall_after`](Self::stall_after): its event runs long, or its token is kept somewhere, and everything behind it
-    /// waits. By default a warning is logged.
+    /// Called once for each ticket that has been the oldest uncommitted one of its
+    /// [`Domain`](crate::Domain) for longer than [`stall_after`](Self::stall_after): its event runs
+    /// long, or its token is kept somewhere, and everything behind it waits. By default a warning
+    /// is logged.
     ///
     /// # Examples
     ///
@@ -224,7 +225,8 @@ impl Builder {
     }
 
     /// What the workers sleep on; by default nothing but their queues. `dapple_io::runtime()` sets
-    /// its reactor here. It lives as long as the runtime's last handle, so it must not hold one itself.
+    /// its reactor here. It lives as long as the runtime's last handle, so it must not hold one
+    /// itself.
     pub fn driver(mut self, driver: Arc<dyn Driver>) -> Self {
         self.driver = Some(driver);
         self

@@ -3,9 +3,9 @@
 //! # Counting
 //!
 //! A core lives while somebody counts on it: handles, workers, colors. Colors come and go by the
-//! million, so a worker takes counts in batches (see `turn::local`) and hands them to the colors
-//! it makes; `refs` is one counter, and who counted does not matter. The core is freed by the one
-//! who brings it to zero; decrements release, and the last one acquires, so that everything that was
+//! million, so a worker takes counts in batches (see `turn::local`) and hands them to the colors it
+//! makes; `refs` is one counter, and who counted does not matter. The core is freed by the one who
+//! brings it to zero; decrements release, and the last one acquires, so that everything that was
 //! done to the core happens before its end.
 
 use std::ops::Deref;
@@ -19,7 +19,7 @@ use super::settings::Settings;
 use super::undertaking::Undertaking;
 use crate::blocking::pool::BlockingPool;
 use crate::clock::Clock;
-use crate::color::cell::{CellMemory, ColorCell, DefaultCell, Plan};
+use crate::color::cell::{Birth, CellMemory, ColorCell, DefaultCell, Plan};
 use crate::domain::register::Register;
 use crate::event::Event;
 use crate::metrics::labels::Labels;
@@ -61,6 +61,8 @@ pub(crate) struct Core {
     /// Memory of events, and of the cells of colors.
     pub(crate) events: Slab,
     pub(crate) cells: Slab,
+    /// The number of the next color.
+    serials: AtomicU64,
     default_color: Option<DefaultCell>,
 }
 
@@ -76,11 +78,11 @@ pub(crate) struct OutsideCounters {
     pub(crate) over_limit: AtomicU64,
 }
 
-// SAFETY: the fields that are not Send and Sync by themselves are the pointer to the core itself and
-// the default color's cell, which the core owns; cells are used from all threads by their own
+// SAFETY: the fields that are not Send and Sync by themselves are the pointer to the core itself
+// and the default color's cell, which the core owns; cells are used from all threads by their own
 // protocol.
 unsafe impl Send for Core {}
-// SAFETY: as for `Send`.
+// SAFETY: what `&Core` gives may be used from all threads.
 unsafe impl Sync for Core {}
 
 impl Core {
@@ -110,6 +112,7 @@ impl Core {
             outside: OutsideCounters::default(),
             events: Slab::of::<Event>(),
             cells: Slab::of::<ColorCell>(),
+            serials: AtomicU64::new(0),
             default_color: None,
         });
         let core = NonNull::from(Box::leak(core));
@@ -117,12 +120,13 @@ impl Core {
         unsafe { (*core.as_ptr()).me = core };
         // It was made with this count, and does not move.
         let count = CoreRef(core);
-        // SAFETY: the memory is fresh. The default color is made of the core that is there, to which
-        // nobody else writes.
+        // SAFETY: the memory is fresh. The default color is made of the core that is there, to
+        // which nobody else writes.
         unsafe {
             let memory = CellMemory::of(count.cells.take_outside());
             let plan = Plan { default: true, ..Plan::default() };
-            let default = ColorCell::create(memory, &count, 0, plan).into_default();
+            let birth = Birth { memory, home: 0, serial: count.take_serials(1) };
+            let default = ColorCell::create(birth, &count, plan).into_default();
             (*core.as_ptr()).default_color = Some(default);
         }
         count
@@ -157,6 +161,11 @@ impl Core {
     #[inline]
     pub(crate) fn default_color(&self) -> &ColorCell {
         self.default_color.as_ref().expect("set at creation").get()
+    }
+
+    /// The first of so many numbers for new colors.
+    pub(crate) fn take_serials(&self, n: u64) -> u64 {
+        self.serials.fetch_add(n, Ordering::Relaxed)
     }
 
     /// Takes `n` counts.
@@ -199,7 +208,7 @@ pub(crate) struct CoreRef(NonNull<Core>);
 
 // SAFETY: Core is Send and Sync, and the count is atomic.
 unsafe impl Send for CoreRef {}
-// SAFETY: as above.
+// SAFETY: a shared count gives `&Core`, which is Sync.
 unsafe impl Sync for CoreRef {}
 
 impl CoreRef {

@@ -8,11 +8,11 @@ use crate::metrics::Metrics;
 use crate::turn::local::Local;
 use crate::{Color, ColorBuilder};
 
-/// A handle of a runtime: makes colors, and posts callbacks. Clone it and send it anywhere; a handle
-/// does not keep the runtime running.
+/// A handle of a runtime: makes colors, and posts callbacks. Clone it and send it anywhere; a
+/// handle does not keep the runtime running.
 ///
-/// A post never blocks. It is refused once a shutdown has begun (by running work it is still accepted
-/// until the runtime stops): the closure is then dropped at once, and counted.
+/// A post never blocks. It is refused once a shutdown has begun (by running work it is still
+/// accepted until the runtime stops): the closure is then dropped at once, and counted.
 #[derive(Clone)]
 pub struct Handle {
     core: CoreRef,
@@ -78,8 +78,8 @@ impl Handle {
         self.core.phase() >= Phase::Stopping
     }
 
-    /// The driver that the runtime was built with, if it is a `D`. This is how a library on top of a
-    /// reactor finds it.
+    /// The driver that the runtime was built with, if it is a `D`. This is how a library on top of
+    /// a reactor finds it.
     pub fn driver<D: crate::park::Driver>(&self) -> Option<&D> {
         let driver: &dyn std::any::Any = &**self.core.driver.as_ref()?;
         driver.downcast_ref()

@@ -24,14 +24,16 @@
 //! it sees P so, or sees that P has announced, or left, again; and then it sees P's push.
 //!
 //! A worker that goes idle tells the waiters, who check for themselves. It announces its state,
-//! fences, and reads `waiters`; a waiter counts itself, fences, and reads the states: one of the two
-//! sees the other.
+//! fences, and reads `waiters`; a waiter counts itself, fences, and reads the states: one of the
+//! two sees the other.
 //!
 //! Model: `models/quiesce.rs`.
 
 #[cfg(not(loom))]
 use std::time::Instant;
 
+#[cfg(not(loom))]
+use crate::clock;
 #[cfg(not(loom))]
 use crate::sync::lock;
 use crate::sync::{AtomicUsize, Condvar, Mutex, Ordering, fence};
@@ -114,8 +116,8 @@ impl Quiesce {
 
 #[cfg(not(loom))]
 impl Quiesce {
-    /// Waits until the runtime is at rest, or has been stopped, or the time is over; true if at rest or
-    /// stopped.
+    /// Waits until the runtime is at rest, or has been stopped, or the time is over; true if at
+    /// rest or stopped.
     pub(crate) fn wait(
         &self,
         sleep: &SleepState,
@@ -133,7 +135,7 @@ impl Quiesce {
             guard = match until {
                 None => self.changed.wait(guard).unwrap_or_else(|e| e.into_inner()),
                 Some(until) => {
-                    let left = until.saturating_duration_since(Instant::now());
+                    let left = until.saturating_duration_since(clock::now());
                     if left.is_zero() {
                         break false;
                     }

@@ -1,13 +1,12 @@
 //! What a runtime was told by its builder.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use dapple_colors::TurnBudget;
 
 use crate::metrics::Histogramming;
 use crate::report::{PanicReport, StallReport, TicketStall};
-use crate::sync::{Mutex, lock};
+use crate::sync::{Arc, Mutex, lock};
 use crate::worker::rules::Rules;
 
 type PanicHook = dyn Fn(&PanicReport<'_>) + Send + Sync;

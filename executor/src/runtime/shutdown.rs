@@ -1,14 +1,15 @@
 //! How a runtime ends (E11).
 //!
-//! 1. *Draining*: posts from outside are refused, timers dropped; running work goes on until nothing
-//!    is left or the deadline comes.
-//! 2. *Stopping*: what is still posted by running work is dropped. Each worker ends the event that it runs, drops what is queued
-//!    for it, and leaves.
+//! 1. *Draining*: posts from outside are refused, timers dropped; running work goes on until
+//!    nothing is left or the deadline comes.
+//! 2. *Stopping*: what is still posted by running work is dropped. Each worker ends the event that
+//!    it runs, drops what is queued for it, and leaves.
 //! 3. *Closed*: by the last worker that leaves, or by the caller of the shutdown who gives up on a
 //!    stuck one. From then on, whoever puts something into an inbox disposes of all that is there.
 //!
-//! What may still be queued in the end: events whose post was accepted before the phase changed, and what
-//! keeps memory in order and is never refused, the graves of colors and the ends of colored values.
+//! What may still be queued in the end: events whose post was accepted before the phase changed,
+//! and what keeps memory in order and is never refused, the graves of colors and the ends of
+//! colored values.
 //!
 //! # Nothing is left behind
 //!
@@ -24,12 +25,12 @@
 //! time (see `turn::discard`). The caller of a shutdown gives up on a worker that has been in one
 //! event, or in one drop, for longer than `stuck_after`; not on one that gets on.
 
-use std::sync::TryLockError;
 use std::time::{Duration, Instant};
 
 use super::core::{Core, CoreRef, Phase};
+use crate::clock;
 use crate::park::ThreadPark;
-use crate::sync::{Ordering, lock, thread};
+use crate::sync::{Ordering, lock, thread, try_lock};
 use crate::turn::local::Local;
 
 /// How long a worker may take that is in no event, but has not left: until it is given the core, or
@@ -53,13 +54,14 @@ pub struct ShutdownReport {
     /// Workers that were still in an event, or in the drop of one closure, when the shutdown gave
     /// up on them; their threads were detached.
     pub stuck_workers: Vec<usize>,
-    /// Was everything that was queued run before the deadline? Not if a domain has events that have not committed.
+    /// Was everything that was queued run before the deadline? Not if a domain has events that have
+    /// not committed.
     pub drained: bool,
 }
 
 impl Core {
-    /// Waits until the runtime is at rest, or has been stopped, or the time is over; true if at rest
-    /// or stopped.
+    /// Waits until the runtime is at rest, or has been stopped, or the time is over; true if at
+    /// rest or stopped.
     pub(super) fn wait_for_rest(&self, until: Option<Instant>, stopped: impl Fn() -> bool) -> bool {
         let fleet = &self.fleet;
         self.quiesce.wait(&fleet.sleep, || fleet.has_nothing(), until, stopped)
@@ -75,7 +77,7 @@ pub(super) fn shutdown(
     let dropped_before = dropped(core);
     core.advance(Phase::Draining);
     let dropped_timers = crate::timer::drop_all(core);
-    let deadline = Instant::now().checked_add(limit);
+    let deadline = clock::now().checked_add(limit);
     let stopped = || core.phase() >= Phase::Stopping;
     // A token that is kept somewhere holds up events that are in no queue.
     let drained = core.wait_for_rest(deadline, stopped) && !core.domains.is_open();
@@ -116,7 +118,7 @@ struct Leaving {
 impl Leaving {
     fn of(core: &Core, worker: usize) -> Self {
         let progress = core.fleet.workers[worker].published.progress.load(Ordering::Relaxed);
-        Leaving { worker, progress, since: Instant::now() }
+        Leaving { worker, progress, since: clock::now() }
     }
 
     /// Has it been at the same thing for too long?
@@ -178,11 +180,7 @@ fn close(core: &Core) {
     undertaker.enter(|| {
         for seat in &core.seats {
             // A worker that is stuck in an event does not hold its poller.
-            let mut park = match seat.park.try_lock() {
-                Ok(park) => park,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => continue,
-            };
+            let Some(mut park) = try_lock(&seat.park) else { continue };
             undertaker.guard(None, || park.close());
             *park = Box::new(ThreadPark::new());
         }

@@ -6,10 +6,9 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use crate::sync::{Condvar, Mutex, lock};
+use crate::sync::{Arc, Condvar, Mutex, PoisonError, lock};
 use crate::turn::local::Local;
 
 /// Says that the future is to be polled again.
@@ -53,7 +52,7 @@ pub(crate) fn block_on<F: Future>(future: F, not_on_a_worker: &'static str) -> F
     loop {
         match future.as_mut().poll(&mut cx) {
             Poll::Ready(output) => return output,
-            Poll::Pending => crate::blocking::pool::while_waiting(|| signal.wait()),
+            Poll::Pending => crate::blocking::while_waiting(|| signal.wait()),
         }
     }
 }

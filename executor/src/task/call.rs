@@ -26,7 +26,8 @@ pub(crate) fn outcome_of<R>(
     })
 }
 
-/// Keeps a promise by what `f` returns, when everything about it is over: who waits sees its panic counted, and what it poisoned.
+/// Keeps a promise by what `f` returns, when everything about it is over: who waits sees its panic
+/// counted, and what it poisoned.
 pub(crate) fn answer<R>(
     core: &Core,
     site: &'static Location<'static>,
@@ -72,7 +73,8 @@ impl Color {
 }
 
 impl<T: Send + 'static> Colored<T> {
-    /// Posts an event that gets the value, and hands out what it returns: for async code, and for threads that wait.
+    /// Posts an event that gets the value, and hands out what it returns: for async code, and for
+    /// threads that wait.
     ///
     /// # Examples
     ///

@@ -13,8 +13,8 @@ use crate::domain::place::Place;
 use crate::runtime::core::CoreRef;
 use crate::sync::Arc;
 
-/// The outcome of something that runs elsewhere: a task, a call, or blocking work. It is a future; a thread that is no worker can
-/// also [`join`](Self::join) it.
+/// The outcome of something that runs elsewhere: a task, a call, or blocking work. It is a future;
+/// a thread that is no worker can also [`join`](Self::join) it.
 ///
 /// Dropping it detaches: what it stands for goes on.
 #[must_use = "dropping a JoinHandle detaches; await it, join it, or say so by `detach`"]
@@ -44,9 +44,9 @@ impl<T> JoinHandle<T> {
         JoinHandle { packet, task: Some((core, key)), event }
     }
 
-    /// Drops a task as soon as it is not being polled, as an event of its color; awaiting it then says that it was
-    /// [cancelled](JoinError::is_cancelled), unless it had ended before. Nothing else can be aborted: a call, or blocking work, that has
-    /// been accepted runs.
+    /// Drops a task as soon as it is not being polled, as an event of its color; awaiting it then
+    /// says that it was [cancelled](JoinError::is_cancelled), unless it had ended before. Nothing
+    /// else can be aborted: a call, or blocking work, that has been accepted runs.
     pub fn abort(&self) {
         if let Some((core, key)) = &self.task {
             core.tasks.abort(*key);
@@ -61,7 +61,8 @@ impl<T> JoinHandle<T> {
     /// Lets it go on by itself. The same as dropping the handle.
     pub fn detach(self) {}
 
-    /// Waits for the outcome in the calling thread. What was done before the end is visible afterwards.
+    /// Waits for the outcome in the calling thread. What was done before the end is visible
+    /// afterwards.
     ///
     /// # Errors
     ///

@@ -7,11 +7,11 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::PoisonError;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crate::sync::{Condvar, Mutex, lock, thread};
+use crate::clock;
+use crate::sync::{Condvar, Mutex, PoisonError, lock, thread};
 use crate::worker::cores::Mask;
 
 /// How long the thread waits for more.
@@ -85,7 +85,7 @@ fn serve() {
     Mask::of_the_process().iter().for_each(Mask::apply);
     let mut waiting = lock(&WAITING);
     loop {
-        let now = Instant::now();
+        let now = clock::now();
         match waiting.wakers.first_key_value().map(|((until, _), _)| *until) {
             Some(until) if until <= now => {
                 let waker = waiting.wakers.pop_first().map(|(_, waker)| waker);

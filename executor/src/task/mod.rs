@@ -2,7 +2,8 @@
 //!
 //! * [`spawn`]: tasks on colors (C12); [`polled`]: the one that this
 //!   thread is at; [`register`]: those that have not ended.
-//! * [`join`]: the handle of what runs elsewhere; [`packet`]: how its outcome gets there; [`error`]: why it does not.
+//! * [`join`]: the handle of what runs elsewhere; [`packet`]: how its outcome gets there;
+//!   [`error`]: why it does not.
 //! * [`call`]: posts that answer.
 //! * [`time`]: sleeping, and limits of time; [`late`]: those that outlive their runtime.
 //! * [`yields`]: letting others go first.

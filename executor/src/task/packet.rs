@@ -1,10 +1,11 @@
 //! One value on its way from whoever makes it to whoever waits for it.
 //!
-//! The maker has a [`Promise`], which is kept once; dropped, it says that there will be no value. The other side polls a
-//! [`Packet`]. Both meet under a small lock, under which no foreign code runs: wakers are cloned before it, and woken and dropped
-//! after it.
+//! The maker has a [`Promise`], which is kept once; dropped, it says that there will be no value.
+//! The other side polls a [`Packet`]. Both meet under a small lock, under which no foreign code
+//! runs: wakers are cloned before it, and woken and dropped after it.
 //!
-//! *No wake-up is lost*: under the lock, a poll either finds the value, or leaves its waker where the maker finds it.
+//! *No wake-up is lost*: under the lock, a poll either finds the value, or leaves its waker where
+//! the maker finds it.
 
 use std::task::{Context, Poll, Waker};
 

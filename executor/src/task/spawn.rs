@@ -1,11 +1,13 @@
 //! Async tasks: futures whose polls are events of a color (C12).
 //!
-//! The state of a task, its wakers and its memory are `async-task`'s. A wake posts an event to the color that polls the task, whatever
-//! the phase of the runtime, as what wakes it was promised; so a task is polled by one worker at a time, and in order with
-//! everything else of its color. When a task is aborted, `async-task` schedules it once more to drop its future: that is an event of the
+//! The state of a task, its wakers and its memory are `async-task`'s. A wake posts an event to the
+//! color that polls the task, whatever the phase of the runtime, as what wakes it was promised; so
+//! a task is polled by one worker at a time, and in order with everything else of its color. When a
+//! task is aborted, `async-task` schedules it once more to drop its future: that is an event of the
 //! color, too. A task that nobody can wake any more stays until it is aborted, or the runtime ends.
 //!
-//! Nothing of the user panics through `async-task`: polls and drops are guarded, so that a panic ends the task only.
+//! Nothing of the user panics through `async-task`: polls and drops are guarded, so that a panic
+//! ends the task only.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -81,7 +83,8 @@ impl<F: Future<Output = Result<T, JoinError>>, T> Task<F, T> {
         core.guard(Some(this.site), || this.future.set(None));
         if let Some(promise) = this.promise.take() {
             core.tasks.ended(*this.key);
-            // If nobody waits, the outcome is dropped; and if somebody does, a foreign waker is woken.
+            // If nobody waits, the outcome is dropped; and if somebody does, a foreign waker is
+            // woken.
             core.guard(Some(this.site), || promise.keep(outcome));
         }
     }
@@ -162,13 +165,16 @@ pub(crate) fn spawn_reserved<F, T>(
 }
 
 impl crate::Handle {
-    /// Runs a future on a color: each poll is an event of it (C12), so between two `.await`s it runs alone with what the color stands for.
+    /// Runs a future on a color: each poll is an event of it (C12), so between two `.await`s it
+    /// runs alone with what the color stands for.
     ///
-    /// The color is free while the future waits: other events of it run in between. So what was true of colored data before
-    /// an `.await` need not be true after it, and references to it never cross one.
+    /// The color is free while the future waits: other events of it run in between. So what was
+    /// true of colored data before an `.await` need not be true after it, and references to it
+    /// never cross one.
     ///
-    /// A wake, from any thread, posts the next poll. The future is dropped as an event of the color, too. Its panic ends it,
-    /// and nothing else. Dropping the `JoinHandle` detaches; [`abort`](JoinHandle::abort) drops the future, and so does the end of the runtime.
+    /// A wake, from any thread, posts the next poll. The future is dropped as an event of the
+    /// color, too. Its panic ends it, and nothing else. Dropping the `JoinHandle` detaches;
+    /// [`abort`](JoinHandle::abort) drops the future, and so does the end of the runtime.
     ///
     /// # Examples
     ///

@@ -1,17 +1,19 @@
 //! Sleeping, and limits of time, for async tasks.
 //!
-//! A sleep is a timer whose event keeps a promise. The event runs on the color of the task that sleeps, or, if no event polls it, on one
-//! of its own; so a color that is busy delays its own sleepers only.
+//! A sleep is a timer whose event keeps a promise. The event runs on the color of the task that
+//! sleeps, or, if no event polls it, on one of its own; so a color that is busy delays its own
+//! sleepers only.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::late::Late;
 use super::packet::{Packet, promise};
+use crate::clock;
+use crate::sync::Arc;
 use crate::turn::local::Local;
 use crate::{Color, Handle, Timer};
 
@@ -86,7 +88,7 @@ impl Future for Sleep {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         if matches!(this.armed, Armed::No) {
-            if Instant::now() >= this.until {
+            if clock::now() >= this.until {
                 return Poll::Ready(());
             }
             this.arm();
@@ -95,7 +97,7 @@ impl Future for Sleep {
             Armed::Timer(_, packet) => match packet.poll(cx) {
                 Poll::Ready(Ok(())) => {
                     this.armed = Armed::No;
-                    this.until = Instant::now().min(this.until);
+                    this.until = clock::now().min(this.until);
                     return Poll::Ready(());
                 }
                 Poll::Ready(Err(_)) => this.is_left_alone(cx),
@@ -104,9 +106,9 @@ impl Future for Sleep {
             Armed::Late(late) => {
                 // The time may be over only when the waker is to be set: then the one before was
                 // woken.
-                if Instant::now() >= this.until || !late.set_waker(cx.waker()) {
+                if clock::now() >= this.until || !late.set_waker(cx.waker()) {
                     this.armed = Armed::No;
-                    this.until = Instant::now().min(this.until);
+                    this.until = clock::now().min(this.until);
                     return Poll::Ready(());
                 }
             }
@@ -170,7 +172,8 @@ impl<F: Future> Future for Timeout<F> {
 }
 
 impl Handle {
-    /// A future that ends after `delay`, never before, and up to a millisecond later or as late as its color is busy.
+    /// A future that ends after `delay`, never before, and up to a millisecond later or as late as
+    /// its color is busy.
     ///
     /// A runtime that shuts down keeps no time for its tasks: they wait until they are dropped. Who
     /// polls it elsewhere, by a handle whose runtime has ended, is told in time all the same.
@@ -185,7 +188,7 @@ impl Handle {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn sleep(&self, delay: Duration) -> Sleep {
-        let now = Instant::now();
+        let now = clock::now();
         // A time that cannot be told is far enough away.
         let far = || now + Duration::from_secs(30 * 365 * 24 * 3_600);
         self.sleep_until(now.checked_add(delay).unwrap_or_else(far))
@@ -196,11 +199,13 @@ impl Handle {
         Sleep::new(self.clone(), until)
     }
 
-    /// Gives `future` so much time. When that is over, what is awaited is told so; the future is dropped with the `Timeout`.
+    /// Gives `future` so much time. When that is over, what is awaited is told so; the future is
+    /// dropped with the `Timeout`.
     ///
     /// # Errors
     ///
-    /// The future that is returned gives [`Elapsed`] when `limit` is over before `future` has ended.
+    /// The future that is returned gives [`Elapsed`] when `limit` is over before `future` has
+    /// ended.
     ///
     /// # Examples
     ///

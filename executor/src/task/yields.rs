@@ -4,12 +4,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Lets everything run that was posted to the task's color before, and other colors; see [`yield_now`].
+/// Lets everything run that was posted to the task's color before, and other colors; see
+/// [`yield_now`].
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct YieldNow(bool);
 
-/// A future that gives the color away once: the task goes on behind everything that was posted to its color before.
+/// A future that gives the color away once: the task goes on behind everything that was posted to
+/// its color before.
 ///
 /// # Examples
 ///

@@ -5,11 +5,11 @@
 //! locked until the whole batch is posted, hence timers of one color armed on one worker are
 //! posted by deadline, then by creation.
 //!
-//! *Cancelling* is decided by one word per timer: armed, cancelled, or begun. The closure begins by taking
-//! the word from *armed* to *begun*, and a cancel takes it from *armed* to *cancelled*; whoever
-//! comes first wins. A cancel on the timer's own color cannot be overtaken by the closure, which
-//! would have to run on that color: it is final, even if the event is already queued. The closure
-//! of a cancelled timer is dropped as an event of its color.
+//! *Cancelling* is decided by one word per timer: armed, cancelled, or begun. The closure begins by
+//! taking the word from *armed* to *begun*, and a cancel takes it from *armed* to *cancelled*;
+//! whoever comes first wins. A cancel on the timer's own color cannot be overtaken by the closure,
+//! which would have to run on that color: it is final, even if the event is already queued. The
+//! closure of a cancelled timer is dropped as an event of its color.
 
 pub(crate) mod timers;
 mod wheel;
@@ -120,8 +120,8 @@ impl TimerState {
     }
 }
 
-/// Puts a closure into a wheel: the current worker's, or that of the color's home. False: a shutdown
-/// has begun, and the closure is dropped as an event of its color.
+/// Puts a closure into a wheel: the current worker's, or that of the color's home. False: a
+/// shutdown has begun, and the closure is dropped as an event of its color.
 fn arm<F: FnOnce(&mut Cx) + Send + 'static>(
     color: Color,
     deadline: u64,
@@ -317,8 +317,8 @@ impl Timer {
         true
     }
 
-    /// Says whether the callback has not begun, and nobody has cancelled it. A periodic timer is armed until it is
-    /// cancelled.
+    /// Says whether the callback has not begun, and nobody has cancelled it. A periodic timer is
+    /// armed until it is cancelled.
     pub fn is_armed(&self) -> bool {
         self.state.word.load(Ordering::Acquire) == ARMED
     }

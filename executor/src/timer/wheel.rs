@@ -1,11 +1,11 @@
 //! A hierarchical timing wheel: start and cancel in O(1), no clock, no thread.
 //!
 //! Source: G. Varghese, T. Lauck, "Hashed and hierarchical timing wheels", SOSP '87, scheme 7. Six
-//! levels of 64 slots; a slot of level *l* spans 64^l ticks. An entry stands on the level of the highest
-//! base-64 digit in which its tick differs from the wheel's, and moves down when the wheel reaches
-//! its slot. A bit mask per level tells which slots are in use, so the next one is found by counting
-//! zeros. What differs beyond the top level (64^6 ticks, a year) waits in a list of its own, which is
-//! gone through when the wheel has turned once.
+//! levels of 64 slots; a slot of level *l* spans 64^l ticks. An entry stands on the level of the
+//! highest base-64 digit in which its tick differs from the wheel's, and moves down when the wheel
+//! reaches its slot. A bit mask per level tells which slots are in use, so the next one is found by
+//! counting zeros. What differs beyond the top level (64^6 ticks, a year) waits in a list of its
+//! own, which is gone through when the wheel has turned once.
 //!
 //! Entries that are due come out ordered by their exact deadline, then by creation (E8).
 

@@ -6,7 +6,7 @@ use std::ptr;
 
 use dapple_colors::Access;
 
-use crate::color::cell::{ColorCell, ColorId};
+use crate::color::cell::ColorCell;
 use crate::color::held::Claims;
 
 /// See the module. At most one of the two is there.
@@ -98,19 +98,21 @@ impl Current {
 
     /// What the event that runs may do with a color; `None`: nothing.
     #[inline]
-    pub(crate) fn access(&self, color: ColorId) -> Option<Access> {
+    pub(crate) fn access(&self, color: &ColorCell) -> Option<Access> {
         let held = self.color.get().addr() & !BOUNDED;
-        match held == color.address() {
+        match held == ptr::from_ref(color).addr() {
             true => Some(Access::Exclusive),
             false => self.access_by_claims(color),
         }
     }
 
-    fn access_by_claims(&self, color: ColorId) -> Option<Access> {
+    fn access_by_claims(&self, color: &ColorCell) -> Option<Access> {
         // SAFETY: it is set while `with_claims` borrows them only.
         match unsafe { self.claims.get().as_ref() }? {
             Claims::Nothing => None,
-            Claims::Reads(reader) => (reader.id() == color).then_some(Access::Shared),
+            Claims::Reads(reader) => {
+                ptr::eq::<ColorCell>(&**reader, color).then_some(Access::Shared)
+            }
             Claims::Set(set) => set.access(color),
         }
     }

@@ -1,5 +1,5 @@
-//! Disposing of what is queued when nobody runs it any more: closures are dropped unrun, each on its
-//! color.
+//! Disposing of what is queued when nobody runs it any more: closures are dropped unrun, each on
+//! its color.
 
 use std::panic::Location;
 use std::time::Duration;

@@ -140,7 +140,7 @@ impl Local {
 
     /// The event of `ended` has run. If it was kept, it leaves that list; in any case the first one
     /// that is left there is next.
-    #[inline]
+    #[inline(always)]
     pub(super) fn pass_kept(&self, held: &Held, ended: Front) -> Option<Front> {
         // SAFETY: it is of this runtime.
         held.pass_kept(ended, |memory| unsafe { self.give_memory(memory) })
@@ -159,7 +159,7 @@ impl Local {
     /// # Safety
     ///
     /// It is the head of this color.
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn finish_at(&self, held: Held, head: Front) -> Ended {
         let give = |memory: Memory| {
             // SAFETY: it is of this runtime.

@@ -1,6 +1,5 @@
 //! What a worker's scheduler asks of its host: running, posting, and looking at descriptors.
 
-use std::sync::TryLockError;
 use std::time::Duration;
 
 use super::entry::{Entry, Job};
@@ -8,7 +7,7 @@ use super::local::Local;
 use crate::color::held::Held;
 use crate::cx::Cx;
 use crate::metrics::{Measure, Sample};
-use crate::sync::{Ordering, lock, sleep};
+use crate::sync::{Ordering, lock, sleep, try_lock};
 use crate::worker::figures::UNKNOWN;
 use crate::worker::poller::Attention;
 use crate::worker::work::Host;
@@ -72,11 +71,7 @@ impl Host for Local {
     }
 
     fn poll_for(&self, worker: usize) -> bool {
-        let mut park = match self.core.seats[worker].park.try_lock() {
-            Ok(park) => park,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return false,
-        };
+        let Some(mut park) = try_lock(&self.core.seats[worker].park) else { return false };
         self.guard(None, || {
             if let Err(error) = Cx::with(self, |cx| park.park(Some(Duration::ZERO), cx)) {
                 self.report_poller(worker, &error);

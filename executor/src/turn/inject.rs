@@ -7,13 +7,14 @@ use dapple_colors::Priority;
 use super::entry::Entry;
 use super::local::Local;
 use super::outside::Outside;
-use crate::color::cell::{CellMemory, ColorCell};
+use crate::color::cell::{Birth, CellMemory, ColorCell};
 use crate::color::held::Held;
 use crate::cx::Cx;
 use crate::event::{Kind, Memory, Owned};
-use crate::metrics::Sampler;
+use crate::metrics::Histogramming;
 use crate::runtime::core::{Core, Phase};
 use crate::runtime::shutdown::undertake;
+use crate::thread;
 use crate::worker::figures::UNKNOWN;
 
 impl Core {
@@ -102,20 +103,22 @@ impl Core {
         unsafe { self.events.give_outside(memory.into_slot()) }
     }
 
-    /// Where a color begins, and memory for it, with a count of this core.
-    pub(crate) fn cell_memory(&self) -> (usize, CellMemory) {
+    /// What a new color begins with.
+    pub(crate) fn birth(&self) -> Birth {
         Local::with(self, |local| match local {
             Some(local) => {
                 let home = match self.fleet.rules.is_pinned() {
                     true => self.fleet.place(),
                     false => local.index(),
                 };
-                (home, local.take_cell())
+                let (memory, serial) = local.take_cell();
+                Birth { memory, home, serial }
             }
             None => {
                 self.acquire(1);
                 // SAFETY: it is a free slot of the slab of cells, and ours.
-                (self.fleet.place(), unsafe { CellMemory::of(self.cells.take_outside()) })
+                let memory = unsafe { CellMemory::of(self.cells.take_outside()) };
+                Birth { memory, home: self.fleet.place(), serial: self.take_serials(1) }
             }
         })
     }
@@ -125,7 +128,11 @@ impl Core {
     pub(crate) fn stamp(&self, local: Option<&Local>) -> u64 {
         let hit = match local {
             Some(local) => local.samples.hit(),
-            None => Sampler::outside_hit(self.settings.histograms),
+            None => match self.settings.histograms {
+                Histogramming::Off => false,
+                Histogramming::Exact => true,
+                Histogramming::Sampled => thread::state(|state| state.sampler.hit()),
+            },
         };
         if hit { self.clock().now() } else { 0 }
     }

@@ -4,6 +4,7 @@
 //! `Cx`, through handles, and through drops.
 
 use std::cell::{Cell, RefCell};
+use std::ops::Range;
 use std::ptr;
 
 use super::current::Current;
@@ -17,15 +18,14 @@ use crate::metrics::Samples;
 use crate::runtime::core::{Core, CoreRef};
 use crate::slab::Magazine;
 use crate::sync::Arc;
+use crate::thread;
 use crate::worker::scheduler::Scheduler;
-
-thread_local! {
-    // No destructor: it can be read from destructors of other thread-locals.
-    static CURRENT: Cell<*const Local> = const { Cell::new(ptr::null()) };
-}
 
 /// Counts of the core that a worker takes at once, to give to colors that it makes.
 const CREDIT_BATCH: usize = 1024;
+
+/// Numbers of colors that it takes at once.
+const SERIAL_BATCH: u64 = 1024;
 
 /// See the module.
 pub(crate) struct Local {
@@ -42,8 +42,16 @@ pub(crate) struct Local {
     events: RefCell<Magazine>,
     cells: RefCell<Magazine>,
     credits: Cell<usize>,
+    /// Numbers for new colors.
+    serials: Cell<Range<u64>>,
     /// When it was last reported that a poller fails; 0: never.
     pub(super) poller_reported: Cell<u64>,
+}
+
+/// The worker that this thread is; null: none.
+#[inline]
+fn current() -> *const Local {
+    thread::state(|state| state.worker.get()).cast()
 }
 
 impl Local {
@@ -60,6 +68,7 @@ impl Local {
             events: RefCell::new(core.events.magazine()),
             cells: RefCell::new(core.cells.magazine()),
             credits: Cell::new(0),
+            serials: Cell::new(0..0),
             poller_reported: Cell::new(0),
             core,
         }
@@ -75,13 +84,14 @@ impl Local {
     /// Runs `f`, during which the calling thread is this worker. The undertaker may take the place
     /// of another one for a while.
     pub(crate) fn enter<R>(&self, f: impl FnOnce() -> R) -> R {
-        struct Leave(*const Local);
+        struct Leave(*const ());
         impl Drop for Leave {
             fn drop(&mut self) {
-                CURRENT.set(self.0);
+                thread::state(|state| state.worker.set(self.0));
             }
         }
-        let before = CURRENT.replace(self);
+        let me: *const Local = self;
+        let before = thread::state(|state| state.worker.replace(me.cast()));
         let _leave = Leave(before);
         debug_assert!(before.is_null() || self.is_undertaker(), "a thread is one worker at most");
         f()
@@ -92,7 +102,7 @@ impl Local {
     pub(crate) fn with<R>(core: &Core, f: impl FnOnce(Option<&Local>) -> R) -> R {
         // SAFETY: it is null, or `enter` borrows it and resets this before the borrow ends; the
         // reference ends with `f`, which this thread runs inside of `enter`.
-        let local = unsafe { CURRENT.get().as_ref() };
+        let local = unsafe { current().as_ref() };
         f(local.filter(|local| ptr::eq::<Core>(&*local.core, core)))
     }
 
@@ -108,7 +118,7 @@ impl Local {
 
     /// Says whether this thread is a worker of any runtime.
     pub(crate) fn on_a_worker() -> bool {
-        !CURRENT.get().is_null()
+        !current().is_null()
     }
 
     /// Says whether this thread disposes of what is left of `core`.
@@ -155,11 +165,19 @@ impl Local {
         unsafe { self.events.borrow_mut().give(memory.into_slot(), &self.core.events) };
     }
 
-    /// Memory for a color, and a count of the core for it.
-    pub(crate) fn take_cell(&self) -> CellMemory {
+    /// Memory for a color, and its number, with a count of the core for it.
+    pub(crate) fn take_cell(&self) -> (CellMemory, u64) {
         self.take_credit();
         // SAFETY: the slab gives each free slot to one taker.
-        unsafe { CellMemory::of(self.cells.borrow_mut().take(&self.core.cells)) }
+        let memory = unsafe { CellMemory::of(self.cells.borrow_mut().take(&self.core.cells)) };
+        let mut serials = self.serials.take();
+        let serial = serials.next().unwrap_or_else(|| {
+            let first = self.core.take_serials(SERIAL_BATCH);
+            serials = first + 1..first + SERIAL_BATCH;
+            first
+        });
+        self.serials.set(serials);
+        (memory, serial)
     }
 
     /// Takes back what a color of this runtime had.
@@ -191,7 +209,8 @@ impl Local {
         }
     }
 
-    /// The worker is idle: whatever posts in its name comes by [`fetch_memory`](Self::fetch_memory).
+    /// The worker is idle: whatever posts in its name comes by
+    /// [`fetch_memory`](Self::fetch_memory).
     pub(super) fn put_memory_away(&self) {
         self.events.borrow_mut().put_away();
     }

@@ -7,8 +7,8 @@
 //! * [`run`]: a turn of a color; [`run_event`]: one event; [`uncolored`]: running what stands in no
 //!   color's queue; [`discard`]: dropping what nobody will run; [`guard`]: whatever may panic.
 //! * [`holder`]: what the holder of a color does without running anything.
-//! * [`post`]: posting on a worker; [`inject`]: from elsewhere; [`outside`]: who is between the steps
-//!   of that.
+//! * [`post`]: posting on a worker; [`inject`]: from elsewhere; [`outside`]: who is between the
+//!   steps of that.
 //! * [`current`]: what the event that runs has; [`posts`]: what is learned of posts; [`stall`]:
 //!   events that run long; [`steps`]: how far a domain's event has come.
 

@@ -2,8 +2,8 @@
 //!
 //! A post takes an event from the worker's magazine, appends it to the color, with one exchange or,
 //! if it is the own color of the event that runs, with none, and, if the color was idle, puts it
-//! into the worker's run queue. Nothing on this way is written by another core, but the color's tail
-//! when others post to it.
+//! into the worker's run queue. Nothing on this way is written by another core, but the color's
+//! tail when others post to it.
 
 use dapple_colors::Priority;
 

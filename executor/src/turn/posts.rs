@@ -1,5 +1,5 @@
-//! What is counted of a worker's posts: how long turns may last is decided by it, and what the traffic
-//! between colors is.
+//! What is counted of a worker's posts: how long turns may last is decided by it, and what the
+//! traffic between colors is.
 
 use std::cell::Cell;
 

@@ -20,7 +20,8 @@ use crate::sync::yield_now;
 use crate::worker::counters::add;
 use crate::worker::work::Work;
 
-/// Posts to others that count per event, at most: one that posts thousands posts to new colors, as a rule.
+/// Posts to others that count per event, at most: one that posts thousands posts to new colors, as
+/// a rule.
 const MOST_OUT: u32 = 1_000;
 
 /// Where a turn is.
@@ -32,8 +33,8 @@ struct Progress {
     turn: Turn,
     /// When the budget's time began to count; 0: not yet.
     begin: u64,
-    /// Since when what is learned counts, and how many events had ended, and what had been posted, by
-    /// then; 0: not timed.
+    /// Since when what is learned counts, and how many events had ended, and what had been posted,
+    /// by then; 0: not timed.
     since: u64,
     from: u32,
     posts_from: InAndOut,
@@ -167,9 +168,9 @@ impl Local {
                 continue;
             }
             let head = p.held().head();
-            // What a timed turn tells must be learned before the color is let go, which it is if it ends
-            // here, or has no further event.
-            if p.since != 0 && (step == TurnStep::End || p.held().is_last(head)) {
+            // What a timed turn tells must be learned before the color is let go, which it is if it
+            // ends here, or has no further event.
+            if p.since != 0 && (step == TurnStep::End || p.held().is_head_last()) {
                 self.time_turn(p);
             }
             let held = p.take();
@@ -187,7 +188,7 @@ impl Local {
     }
 
     /// Does the turn go on after one more event?
-    #[inline]
+    #[inline(always)]
     fn after_event(&self, p: &mut Progress) -> TurnStep {
         match p.turn.after_event(self.posts.all().wrapping_sub(p.posts_before)) {
             _ if self.core.phase() >= Phase::Stopping => TurnStep::End,
@@ -228,7 +229,8 @@ impl Local {
     /// The turn is over, the color is not: a guest goes home, unless its home is still stuck.
     #[inline]
     fn requeue(&self, p: &Progress, held: Held) {
-        // From here on it may be run elsewhere; and whoever is woken may be user code (a hook, a drop).
+        // From here on it may be run elsewhere; and whoever is woken may be user code (a hook, a
+        // drop).
         self.current.leave();
         // Read before the color is queued, and may be gone.
         let (worth, home) = (held.worth(), held.home());
@@ -269,6 +271,7 @@ impl Local {
     }
 
     /// Runs the event at the front, or deals with what stands there instead.
+    #[inline(always)]
     fn begin_front(&self, p: &mut Progress, cx: &mut Cx) -> Begun {
         // SAFETY: it is the front of this color, which has not left the queue.
         let kind = unsafe { p.held().kind(p.front) };
@@ -315,7 +318,7 @@ impl Local {
     }
 
     /// Runs the event at the front.
-    #[inline]
+    #[inline(always)]
     fn run_front(&self, p: &mut Progress, cx: &mut Cx) {
         // Said first: if it panics, it has ended all the same.
         p.ended = true;
@@ -365,7 +368,8 @@ impl Local {
         let InAndOut { own, out } = posts.since(p.posts_from);
         (p.since, p.from, p.posts_from) = (now, p.turn.events(), posts);
         let color = p.held();
-        // As many events as it posted to itself will come from itself; the others come from elsewhere.
+        // As many events as it posted to itself will come from itself; the others come from
+        // elsewhere.
         let traffic = events.saturating_sub(own) + out.min(events.saturating_mul(MOST_OUT));
         color.learn(took, events, traffic);
         self.sample(Sample::new(Measure::TurnLength, color.label(), took));

@@ -1,4 +1,5 @@
-//! Running one event: it is said where it was posted, measured if it is sampled, and its panic told.
+//! Running one event: it is said where it was posted, measured if it is sampled, and its panic
+//! told.
 
 use std::any::Any;
 use std::panic::Location;
@@ -11,7 +12,7 @@ use crate::worker::counters::add;
 
 impl Local {
     /// Runs an event; it is spent then, also if it panics.
-    #[inline]
+    #[inline(always)]
     pub(super) fn run_event(&self, event: &mut Owned, label: u32, cx: &mut Cx) {
         self.seat.event.set_site(event.site());
         if event.posted() == 0 {

@@ -1,5 +1,5 @@
-//! What belongs to a worker's place in a runtime, and is there for others while that worker is stuck,
-//! or has left.
+//! What belongs to a worker's place in a runtime, and is there for others while that worker is
+//! stuck, or has left.
 
 use std::panic::Location;
 

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 pub(crate) use core_affinity::CoreId;
 
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, available_parallelism, lock};
 
 /// The cores that the process may use: its affinity mask (`taskset`, cpusets).
 pub(crate) fn usable() -> Vec<CoreId> {
@@ -26,7 +26,7 @@ pub(crate) fn usable() -> Vec<CoreId> {
 /// How many workers a runtime has that was not told: one per usable core, but no more than the
 /// quota of the process's control group.
 pub(crate) fn default_workers() -> usize {
-    let quota = unpinned(std::thread::available_parallelism);
+    let quota = unpinned(available_parallelism);
     let quota = quota.map_or(1, std::num::NonZero::get);
     match usable().len() {
         0 => quota,
@@ -169,10 +169,12 @@ impl Mask {
         Vec::new()
     }
 
-    /// Lets the calling thread use them: a thread begins with those of the thread that has started it, which may be pinned.
+    /// Lets the calling thread use them: a thread begins with those of the thread that has started
+    /// it, which may be pinned.
     pub(crate) fn apply(&self) {
         #[cfg(target_os = "linux")]
-        // SAFETY: the set is ours, and so many bytes are read. If the system refuses, the thread stays where it is.
+        // SAFETY: the set is ours, and so many bytes are read. If the system refuses, the thread
+        // stays where it is.
         unsafe {
             libc::sched_setaffinity(0, size_of_val(&self.0), &self.0);
         }

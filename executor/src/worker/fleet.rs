@@ -116,8 +116,8 @@ impl<W: Work> Fleet<W> {
         worker
     }
 
-    /// Second step: wakes the worker if it sleeps; if it does not, and what was handed over is worth
-    /// so many nanoseconds (0: not known), another one.
+    /// Second step: wakes the worker if it sleeps; if it does not, and what was handed over is
+    /// worth so many nanoseconds (0: not known), another one.
     pub(crate) fn call(&self, worker: usize, worth: u32) {
         let woken = self.notify(worker);
         if !woken && self.rules.steals() && self.sleep.any_idle() {

@@ -7,14 +7,14 @@
 //!
 //! # Work that is raised
 //!
-//! A color that a set of a higher class waits for runs in that class (see `color::marks`), and so do
-//! readers of it that were let go, and sets that have it. (Sets that stand before the set, and wait
-//! for yet other colors, pass nothing on to those.) If it stands in a run queue already, it stands in
-//! the wrong lane, and nobody can take it out of the middle. So whoever raises a color counts it, and
-//! a worker that sees the count change sorts its lower lanes anew: every entry is taken out at the
-//! front and put in again, at the back of its lane or of a higher one, so that their order stays. As
-//! that takes as long as there are entries, it is done again only after as many entries have been
-//! run.
+//! A color that a set of a higher class waits for runs in that class (see `color::marks`), and so
+//! do readers of it that were let go, and sets that have it. (Sets that stand before the set, and
+//! wait for yet other colors, pass nothing on to those.) If it stands in a run queue already, it
+//! stands in the wrong lane, and nobody can take it out of the middle. So whoever raises a color
+//! counts it, and a worker that sees the count change sorts its lower lanes anew: every entry is
+//! taken out at the front and put in again, at the back of its lane or of a higher one, so that
+//! their order stays. As that takes as long as there are entries, it is done again only after as
+//! many entries have been run.
 
 use dapple_colors::Priority;
 
@@ -63,8 +63,8 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
-    /// If this worker would serve a lower class next, while a higher one waits behind the event that
-    /// another worker is in, it takes some of that.
+    /// If this worker would serve a lower class next, while a higher one waits behind the event
+    /// that another worker is in, it takes some of that.
     pub(super) fn take_high(&self) {
         if !self.fleet.has_classes() || !self.shared().lane(Priority::High).is_empty() {
             return;

@@ -1,16 +1,17 @@
 //! The scheduler: workers that run what is queued, take it from each other, and sleep.
 //!
-//! It knows neither colors nor events, only [`work`]: one word that somebody else runs (see `turn`).
+//! It knows neither colors nor events, only [`work`]: one word that somebody else runs (see
+//! `turn`).
 //!
 //! * [`work`]: the seam to what is scheduled; [`poller`]: to what a worker sleeps on.
 //! * [`fleet`]: the workers of a runtime; [`shared`]: what other threads touch of one;
 //!   [`scheduler`]: what only its own thread touches.
 //! * [`worker_loop`]: the loop that puts everything together.
-//! * [`run_queue`]: what is queued where; [`lanes`]: by class; [`private`]: entries that others touch
-//!   only in need, with [`fences`].
+//! * [`run_queue`]: what is queued where; [`lanes`]: by class; [`private`]: entries that others
+//!   touch only in need, with [`fences`].
 //! * [`steal`]: taking work from the others, if it pays; [`trial`]: finding out whether it does;
-//!   [`machine`]: what is known of the hardware; [`price`]: what a move costs on it; [`neighbours`]:
-//!   whom to ask first.
+//!   [`machine`]: what is known of the hardware; [`price`]: what a move costs on it;
+//!   [`neighbours`]: whom to ask first.
 //! * [`watch`]: serving what waits behind a stuck worker.
 //! * [`sleep`]: the sleep protocol.
 //! * [`drain`]: the end.

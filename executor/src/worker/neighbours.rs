@@ -1,8 +1,8 @@
 //! Who is near whom: in which order a worker looks at the others when it steals.
 //!
-//! Cores that share a cache are nearer than those of one package, and these nearer than the rest. Linux
-//! says so under `/sys/devices/system/cpu`; where it does not, and for workers that are not pinned, the
-//! order is that of their numbers, beginning with the next one.
+//! Cores that share a cache are nearer than those of one package, and these nearer than the rest.
+//! Linux says so under `/sys/devices/system/cpu`; where it does not, and for workers that are not
+//! pinned, the order is that of their numbers, beginning with the next one.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,8 @@ pub(crate) fn of_all(pins: &[Option<CoreId>]) -> Vec<Box<[usize]>> {
 fn order(me: usize, places: &[Place]) -> Box<[usize]> {
     let n = places.len();
     let mut others: Vec<usize> = (1..n).map(|i| (me + i) % n).collect();
-    // Stable: equally near ones stay in the order of their numbers, each worker beginning elsewhere.
+    // Stable: equally near ones stay in the order of their numbers, each worker beginning
+    // elsewhere.
     others.sort_by_key(|&other| places[me].distance(&places[other]));
     others.into()
 }
@@ -45,7 +46,8 @@ impl Place {
         Place { caches, package: word(cpu.join("topology/physical_package_id")) }
     }
 
-    /// The level of the nearest cache that both use; if there is none, 10 in one package, 11 otherwise.
+    /// The level of the nearest cache that both use; if there is none, 10 in one package, 11
+    /// otherwise.
     fn distance(&self, other: &Place) -> u32 {
         let shared = self.caches.iter().find(|cache| other.caches.contains(cache));
         match shared {

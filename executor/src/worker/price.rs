@@ -1,9 +1,11 @@
 //! What it costs to move work to another core, measured.
 //!
-//! Moving a color, and each event that is posted to it from the core where it was, takes cache lines
-//! to the other core and back: about 100 ns for a line between two cores of one chip, up to 2 us on a loaded virtual machine. Two threads, on two of the cores that the runtime will use, bounce a line to and
-//! fro; the median of a few batches counts. Once per pair of cores: 100 us, or a few milliseconds when the
-//! machine is so loaded that the two do not run at the same time, and then the default counts.
+//! Moving a color, and each event that is posted to it from the core where it was, takes cache
+//! lines to the other core and back: about 100 ns for a line between two cores of one chip, up to 2
+//! us on a loaded virtual machine. Two threads, on two of the cores that the runtime will use,
+//! bounce a line to and fro; the median of a few batches counts. Once per pair of cores: 100 us, or
+//! a few milliseconds when the machine is so loaded that the two do not run at the same time, and
+//! then the default counts.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -24,8 +26,8 @@ const PATIENCE: Duration = Duration::from_millis(3);
 
 /// Nanoseconds that a cache line takes from one of these cores to another one and back.
 pub(crate) fn among(cores: &[CoreId]) -> u32 {
-    // With one core there is nothing to be measured. More workers than cores may still be moved by the system, so
-    // the default counts.
+    // With one core there is nothing to be measured. More workers than cores may still be moved by
+    // the system, so the default counts.
     match *cores {
         [a, b, ..] => of_a_move(a, b),
         _ => DEFAULT_NANOS,
@@ -70,8 +72,8 @@ fn measure(a: CoreId, b: CoreId) -> Option<u32> {
     })
 }
 
-/// Waits until the line holds a number of its own parity, and writes the next one. What the batches took, in
-/// nanoseconds per round trip.
+/// Waits until the line holds a number of its own parity, and writes the next one. What the batches
+/// took, in nanoseconds per round trip.
 fn bounce(line: &AtomicU32, side: u32, give_up: Instant) -> Vec<u32> {
     let mut batches = Vec::new();
     let mut at = side;

@@ -15,8 +15,8 @@ pub enum StealPolicy {
     /// Steals whatever it finds, and wakes a sleeping worker for every color that becomes runnable:
     /// what libasync-smp did. A baseline.
     Eager,
-    /// Never steals. A color stays on the worker on which it was placed, and colors are dealt out in
-    /// turn. A baseline.
+    /// Never steals. A color stays on the worker on which it was placed, and colors are dealt out
+    /// in turn. A baseline.
     Off,
 }
 

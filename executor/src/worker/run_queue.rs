@@ -1,6 +1,6 @@
-//! A worker's run queue: a deque that thieves may look into, and a private part for what nobody else
-//! would gain by (see `private`); and beside them a deque each for what is high and what is low (see
-//! `lanes`).
+//! A worker's run queue: a deque that thieves may look into, and a private part for what nobody
+//! else would gain by (see `private`); and beside them a deque each for what is high and what is
+//! low (see `lanes`).
 //!
 //! What is known, or on average is likely, to take long is pushed to the deque, the rest to the
 //! private part. The worker takes from both in turn, so neither part starves the other. With the

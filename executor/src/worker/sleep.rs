@@ -2,31 +2,31 @@
 //!
 //! # States
 //!
-//! A worker is *busy*, *spinning*, *idle*, or *claimed*. It alone goes from busy to spinning ([`spin`]), from
-//! either of them to idle ([`announce`]), and from any to busy ([`rise`]); anybody may turn idle into
-//! claimed ([`claim`]), and whoever did that unparks it, once. A spinning worker has nothing and looks at
-//! its queues all the time: nobody has to wake it, nobody has to watch it, and to whoever asks whether
-//! anything runs it is as good as idle. The rest of the word is an epoch that counts the rises, so that two equal
-//! readings mean that nothing happened in between.
+//! A worker is *busy*, *spinning*, *idle*, or *claimed*. It alone goes from busy to spinning
+//! ([`spin`]), from either of them to idle ([`announce`]), and from any to busy ([`rise`]); anybody
+//! may turn idle into claimed ([`claim`]), and whoever did that unparks it, once. A spinning worker
+//! has nothing and looks at its queues all the time: nobody has to wake it, nobody has to watch it,
+//! and to whoever asks whether anything runs it is as good as idle. The rest of the word is an
+//! epoch that counts the rises, so that two equal readings mean that nothing happened in between.
 //!
-//! One idle worker at most is the *sentinel*: it sleeps with a time limit and looks, each time
-//! it runs out, whether work waits behind a worker that is busy. So a push to a worker's own run queue
+//! One idle worker at most is the *sentinel*: it sleeps with a time limit and looks, each time it
+//! runs out, whether work waits behind a worker that is busy. So a push to a worker's own run queue
 //! needs no wake-up to be found within that time.
 //!
 //! # No lost wake-up
 //!
-//! *Inbox.* The poster pushes, fences, and reads the owner's state; the owner announces, fences, and
-//! looks at its inbox before it parks. Sequentially consistent fences: either the poster sees
-//! *idle* and claims, or the owner sees the push. A claim leads to an unpark, which is not
-//! lost, as a [`Park`](crate::Park) remembers it.
+//! *Inbox.* The poster pushes, fences, and reads the owner's state; the owner announces, fences,
+//! and looks at its inbox before it parks. Sequentially consistent fences: either the poster sees
+//! *idle* and claims, or the owner sees the push. A claim leads to an unpark, which is not lost, as
+//! a [`Park`](crate::Park) remembers it.
 //!
-//! *Sentinel.* Claim: whenever a worker is busy with work and another one is idle, there is a sentinel
-//! or one is on its way. A worker that found work after it had been idle has risen, fenced, and
-//! then reads `sentinel` ([`needs_sentinel`]); if there is none it claims an idle worker. A worker
-//! that goes to sleep without a limit has announced (or given up `sentinel`), fenced, and then read
-//! the states of the others ([`others_busy`]); if one is busy it takes the post of sentinel. One of
-//! the two sees the other. A sentinel that rises gives up its post first, and then is itself a
-//! worker that found work, or one that goes to sleep again.
+//! *Sentinel.* Claim: whenever a worker is busy with work and another one is idle, there is a
+//! sentinel or one is on its way. A worker that found work after it had been idle has risen,
+//! fenced, and then reads `sentinel` ([`needs_sentinel`]); if there is none it claims an idle
+//! worker. A worker that goes to sleep without a limit has announced (or given up `sentinel`),
+//! fenced, and then read the states of the others ([`others_busy`]); if one is busy it takes the
+//! post of sentinel. One of the two sees the other. A sentinel that rises gives up its post first,
+//! and then is itself a worker that found work, or one that goes to sleep again.
 //!
 //! [`spin`]: SleepState::spin
 //! [`announce`]: SleepState::announce
@@ -123,8 +123,8 @@ impl SleepState {
         (0..n).map(|i| (near + i) % n).find(|&w| self.claim(w))
     }
 
-    /// Says whether anybody is idle. Never no while a worker is that has announced it and fenced, as it is counted before; it may be yes
-    /// for a moment too long.
+    /// Says whether anybody is idle. Never no while a worker is that has announced it and fenced,
+    /// as it is counted before; it may be yes for a moment too long.
     #[inline]
     pub(crate) fn any_idle(&self) -> bool {
         self.idle.load(Ordering::Relaxed) > 0
@@ -181,8 +181,8 @@ impl SleepState {
             .any(|(w, s)| w != me && s.load(Ordering::SeqCst) & STATE == BUSY)
     }
 
-    /// If every worker is idle or spins, the states with their epochs: what the runtime looks like when
-    /// nothing runs.
+    /// If every worker is idle or spins, the states with their epochs: what the runtime looks like
+    /// when nothing runs.
     pub(crate) fn all_idle(&self) -> Option<Vec<usize>> {
         self.workers
             .iter()

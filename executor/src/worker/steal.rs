@@ -1,15 +1,16 @@
 //! Stealing: whether, from whom, how much.
 //!
 //! A thief takes whole colors: one word from the victim's run queue, however many events the color
-//! has (E3). Moving a color that others feed with tiny events loses; moving one that feeds
-//! itself, or whose events are long, wins. A thief cannot look into a run queue, so it decides from
-//! what the victim publishes: the average time of its run-queue entries, and their *traffic*: how many
-//! events a color exchanges in a turn with other colors, each of which will have to cross from core to core from
-//! then on. The price of that is measured at start (see `price`). Where that does not decide, it is tried (see `trial`). What has waited
-//! behind one event for longer than the steal delay is taken whatever the figures say (E4): see `watch`.
+//! has (E3). Moving a color that others feed with tiny events loses; moving one that feeds itself,
+//! or whose events are long, wins. A thief cannot look into a run queue, so it decides from what
+//! the victim publishes: the average time of its run-queue entries, and their *traffic*: how many
+//! events a color exchanges in a turn with other colors, each of which will have to cross from core
+//! to core from then on. The price of that is measured at start (see `price`). Where that does not
+//! decide, it is tried (see `trial`). What has waited behind one event for longer than the steal
+//! delay is taken whatever the figures say (E4): see `watch`.
 //!
-//! Entries that nobody else would gain by are not in the deque (see `private`). A thief that is to try
-//! some of them asks, and the victim hands them over at its next look around.
+//! Entries that nobody else would gain by are not in the deque (see `private`). A thief that is to
+//! try some of them asks, and the victim hands them over at its next look around.
 
 use crossbeam_deque::Steal;
 use dapple_colors::Priority;
@@ -29,12 +30,12 @@ const BATCH: usize = 32;
 /// Entries that change hands in one steal, at most.
 const STEAL: usize = 512;
 
-/// Entries that one look at a stuck worker takes at most. What is left is taken at the next one: the
-/// worker that looks has timers and descriptors, too.
+/// Entries that one look at a stuck worker takes at most. What is left is taken at the next one:
+/// the worker that looks has timers and descriptors, too.
 const RESCUE_BATCH: usize = 1024;
 
-/// Entries that take less than this, in nanoseconds, are stolen on trial only: what moves with them is too
-/// hard to tell from averages.
+/// Entries that take less than this, in nanoseconds, are stolen on trial only: what moves with them
+/// is too hard to tell from averages.
 pub(crate) const SURELY_LONG: u32 = 5_000;
 
 /// What the figures say about a steal.
@@ -48,9 +49,9 @@ pub(crate) enum Verdict {
     Yes,
 }
 
-/// Says whether a run-queue entry is worth its move that takes so many nanoseconds and exchanges so many thousandths of an
-/// event, when moving a cache line to and fro takes `price` nanoseconds? An event that a color exchanges moves two:
-/// its own, and the end of the queue.
+/// Says whether a run-queue entry is worth its move that takes so many nanoseconds and exchanges so
+/// many thousandths of an event, when moving a cache line to and fro takes `price` nanoseconds? An
+/// event that a color exchanges moves two: its own, and the end of the queue.
 ///
 /// The move of the entry itself does not count: a color that feeds itself is moved once, and stays.
 pub(crate) fn verdict(entry_nanos: u32, traffic: u32, price: u32) -> Verdict {
@@ -66,8 +67,8 @@ pub(crate) fn verdict(entry_nanos: u32, traffic: u32, price: u32) -> Verdict {
 }
 
 impl<W: Work> Scheduler<W> {
-    /// Looks for something to run at the other workers, the nearest one first. True: it is in the own
-    /// run queue now.
+    /// Looks for something to run at the other workers, the nearest one first. True: it is in the
+    /// own run queue now.
     pub(super) fn steal(&self, trials: &mut Trials) -> bool {
         for &index in &self.shared().neighbours {
             let Some(verdict) = self.prey(index, trials) else { continue };
@@ -75,7 +76,8 @@ impl<W: Work> Scheduler<W> {
             if taken {
                 self.begin_trial(trials, index);
             }
-            // What others would gain by for sure is not kept out of the deque. On trial, half of the rest comes, too.
+            // What others would gain by for sure is not kept out of the deque. On trial, half of
+            // the rest comes, too.
             let asks = verdict == Verdict::Perhaps && !self.has_asked();
             if asks && self.fleet.workers[index].private.len() > 1 {
                 self.ask(index);
@@ -109,8 +111,8 @@ impl<W: Work> Scheduler<W> {
         self.shared().neighbours.iter().any(|&index| self.prey(index, trials).is_some())
     }
 
-    /// Is there something to steal from this worker, and what do the figures say of it? No is none, and so
-    /// is Perhaps, unless a trial is allowed.
+    /// Is there something to steal from this worker, and what do the figures say of it? No is none,
+    /// and so is Perhaps, unless a trial is allowed.
     fn prey(&self, index: usize, trials: &Trials) -> Option<Verdict> {
         let victim = &self.fleet.workers[index];
         let open = !victim.has_nothing_open();
@@ -135,8 +137,8 @@ impl<W: Work> Scheduler<W> {
 
     /// Takes about half of what is runnable at another worker. False: there was nothing.
     ///
-    /// Half, because colors that feed themselves never come to an end: then nobody is idle again, and what one worker has
-    /// more than the other it keeps. The eager policy takes a batch.
+    /// Half, because colors that feed themselves never come to an end: then nobody is idle again,
+    /// and what one worker has more than the other it keeps. The eager policy takes a batch.
     fn take_from(&self, victim: &Shared<W>) -> bool {
         if !self.fleet.has_classes() {
             return self.take_class_from(victim, Priority::Normal);
@@ -169,7 +171,8 @@ impl<W: Work> Scheduler<W> {
     /// Gives half of what is kept to itself to the worker that has asked for it.
     pub(super) fn answer<H: Host<Work = W>>(&self, host: &H) {
         let asked = &self.shared().asked;
-        // Two loads for the usual case; who asks at the same time finds that nobody is asked any more, and asks again.
+        // Two loads for the usual case; who asks at the same time finds that nobody is asked any
+        // more, and asks again.
         let Some(thief) = asked.load(Ordering::Relaxed).checked_sub(1) else { return };
         let half = self.shared().private.len() / 2;
         if half == 0 {
@@ -218,8 +221,9 @@ impl<W: Work> Scheduler<W> {
         add(&counters.colors_stolen, entries as u64);
     }
 
-    /// Undoes a steal: what is queued here goes to `victim`, unless that is stuck. All of it: this worker had
-    /// nothing when it stole, and what has come to it since comes from what it stole, as a rule.
+    /// Undoes a steal: what is queued here goes to `victim`, unless that is stuck. All of it: this
+    /// worker had nothing when it stole, and what has come to it since comes from what it stole, as
+    /// a rule.
     pub(super) fn send_back<H: Host<Work = W>>(&self, host: &H, victim: usize) {
         if !self.fleet.is_still_stuck(victim) {
             add(&self.shared().counters.steals_undone, 1);
@@ -274,7 +278,8 @@ impl<W: Work> Scheduler<W> {
     }
 }
 
-/// One entry of a worker, of the highest class, for whoever disposes of what is left, or rescues it.
+/// One entry of a worker, of the highest class, for whoever disposes of what is left, or rescues
+/// it.
 pub(super) fn take_one<W: Work>(worker: &Shared<W>) -> Option<W> {
     Priority::ALL.into_iter().find_map(|class| take_one_of(worker, class))
 }

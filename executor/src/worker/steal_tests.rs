@@ -10,7 +10,8 @@ const PRICES: [u32; 3] = [150, 700, 1_900];
 #[test]
 fn e3_colors_that_others_feed_with_tiny_events_stay() {
     for price in PRICES {
-        // 64 generators feed 1,000 colors: four events of 30 ns a turn; and the generators themselves.
+        // 64 generators feed 1,000 colors: four events of 30 ns a turn; and the generators
+        // themselves.
         assert_eq!(verdict(120, 4_000, price), Verdict::No, "{price}");
         assert_eq!(verdict(2_400, 64_000, price), Verdict::No, "{price}");
         // Two colors that post to each other.

@@ -1,17 +1,19 @@
-//! Try and compare (E3): every steal is on trial. What turns out to be long work is kept. Of the rest, which
-//! averages cannot judge, the worker compares the throughput of the runtime with what it was before, and undoes a
-//! steal that did not raise it.
+//! Try and compare (E3): every steal is on trial. What turns out to be long work is kept. Of the
+//! rest, which averages cannot judge, the worker compares the throughput of the runtime with what
+//! it was before, and undoes a steal that did not raise it.
 //!
-//! The throughput before is what the others did in the better of two naps of this worker, one after the
-//! other: in the first one they may have been idle for a part of it. The one
-//! after is what all did for [`TRIAL`] since the steal. If it has grown by a twentieth, the worker may
-//! steal for [`TRUST`] without asking again. If not, it sends back what it has, and leaves the others alone for a
-//! while: first [`LEAST_PAUSE`], twice as long each time that it fails again. If there is nothing to compare with,
-//! as the figures had promised long work, it sends back what it has, too, and may try properly.
+//! The throughput before is what the others did in the better of two naps of this worker, one after
+//! the other: in the first one they may have been idle for a part of it. The one after is what all
+//! did for [`TRIAL`] since the steal. If it has grown by a twentieth, the worker may steal for
+//! [`TRUST`] without asking again. If not, it sends back what it has, and leaves the others alone
+//! for a while: first [`LEAST_PAUSE`], twice as long each time that it fails again. If there is
+//! nothing to compare with, as the figures had promised long work, it sends back what it has, too,
+//! and may try properly.
 //!
-//! What counts is the number of events, the only measure that fits every program. A program whose events arrive at a
-//! fixed rate gains nothing by this measure, rightly: its worker keeps up, and a second one would only move
-//! cache lines about. If it does not keep up, what waits behind one long event is taken without a trial (E4).
+//! What counts is the number of events, the only measure that fits every program. A program whose
+//! events arrive at a fixed rate gains nothing by this measure, rightly: its worker keeps up, and a
+//! second one would only move cache lines about. If it does not keep up, what waits behind one long
+//! event is taken without a trial (E4).
 //!
 //! This file has no clock and no queues; it is told the time, and the events of all workers.
 
@@ -64,7 +66,8 @@ pub(super) struct Trials {
     nap: Option<Reading>,
     /// Throughput in the last nap; 0: none.
     last_rate: u64,
-    /// Throughput in the better of the last two naps, with nothing run in between, and when the last one ended.
+    /// Throughput in the better of the last two naps, with nothing run in between, and when the
+    /// last one ended.
     before: Option<(u64, u64)>,
     running: Option<Trial>,
     trusted_until: u64,
@@ -110,8 +113,9 @@ impl Trials {
         now < self.doubts_until
     }
 
-    /// May it take what may or may not be worth its move? `paused_until`: the latest [`Trials::paused_until`]
-    /// of any worker. What one has tried in vain the next one need not try at once.
+    /// May it take what may or may not be worth its move? `paused_until`: the latest
+    /// [`Trials::paused_until`] of any worker. What one has tried in vain the next one need not try
+    /// at once.
     pub(super) fn allows(&self, now: u64, paused_until: u64) -> bool {
         now < self.trusted_until
             || self.running.is_some()

@@ -1,11 +1,11 @@
 //! Watching over the others: who is stuck in an event, and what is done about it (E4, E5, E12).
 //!
-//! A worker says that it gets on by a number that grows with every look around (`Published::progress`).
-//! If it has been busy without a pause, and the number stands still for the steal delay, it is stuck in one
-//! event. Who notices
-//! takes what is runnable there, polls the descriptors for it, and posts the timers that are due; all
-//! that then runs here. A color that was taken so is a *guest*: it keeps its home, and when its turn is over
-//! goes back there, unless the home is still stuck.
+//! A worker says that it gets on by a number that grows with every look around
+//! (`Published::progress`). If it has been busy without a pause, and the number stands still for
+//! the steal delay, it is stuck in one event. Who notices takes what is runnable there, polls the
+//! descriptors for it, and posts the timers that are due; all that then runs here. A color that was
+//! taken so is a *guest*: it keeps its home, and when its turn is over goes back there, unless the
+//! home is still stuck.
 //!
 //! *Standing in.* To find that out takes a steal delay, which shall be paid once, not for each
 //! event that comes while the worker is stuck. So who has noticed it *stands in* for it: what is
@@ -15,17 +15,17 @@
 //! stuck worker ends that at its next look around. All of this are hints: what is handed to a wrong
 //! worker is run there.
 //!
-//! The poller and the timers have one owner at a time: their locks are held until the batch is posted.
-//! The owner of a stuck worker's poller is not in it, so trying the lock is enough. Should the owner come to
-//! sleep while somebody else polls, a wake-up that was meant for it may be taken out of the poller; so
-//! after polling for a worker that is not busy any more, it is woken again.
+//! The poller and the timers have one owner at a time: their locks are held until the batch is
+//! posted. The owner of a stuck worker's poller is not in it, so trying the lock is enough. Should
+//! the owner come to sleep while somebody else polls, a wake-up that was meant for it may be taken
+//! out of the poller; so after polling for a worker that is not busy any more, it is woken again.
 //!
-//! The sentinel looks once per steal delay (see `sleep`); if all are busy, each watches the others between
-//! turns.
+//! The sentinel looks once per steal delay (see `sleep`); if all are busy, each watches the others
+//! between turns.
 //!
-//! An event that is stuck for longer than the stall threshold is reported, once, by whoever sees it first: a
-//! watcher, while it lasts, or its own worker afterwards. Its site is published before every event, a plain
-//! store to a line of the worker's own.
+//! An event that is stuck for longer than the stall threshold is reported, once, by whoever sees it
+//! first: a watcher, while it lasts, or its own worker afterwards. Its site is published before
+//! every event, a plain store to a line of the worker's own.
 
 use super::counters::add;
 use super::fleet::Fleet;
@@ -159,8 +159,8 @@ impl<W: Work> Scheduler<W> {
         attended.iter().filter(mine).filter_map(next).min()
     }
 
-    /// Shall this worker serve the stuck one? One at a time is enough: what is taken can be stolen from it, and
-    /// if it gets stuck itself the next one comes. A hint: two at once do no harm.
+    /// Shall this worker serve the stuck one? One at a time is enough: what is taken can be stolen
+    /// from it, and if it gets stuck itself the next one comes. A hint: two at once do no harm.
     fn is_rescuer_of(&self, victim: &Shared<W>, now: u64) -> bool {
         let served = now.saturating_sub(victim.rescued_at.load(Ordering::Relaxed));
         let mine = victim.rescuer.load(Ordering::Relaxed) == self.index;

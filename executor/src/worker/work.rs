@@ -1,8 +1,8 @@
 //! The seam between the scheduler and what it schedules.
 //!
 //! A scheduler handles [`Work`]: one word that it puts into queues, takes out, and gives to its
-//! [`Host`] to be run. It knows neither colors nor events nor descriptors; all that it asks is here,
-//! with static dispatch. Its tests schedule plain numbers.
+//! [`Host`] to be run. It knows neither colors nor events nor descriptors; all that it asks is
+//! here, with static dispatch. Its tests schedule plain numbers.
 
 use std::time::Duration;
 
@@ -54,8 +54,8 @@ pub(crate) trait Host {
     /// A busy worker has looked at its descriptors, which took so many nanoseconds.
     fn has_looked(&self, nanos: u64);
 
-    /// Looks at the descriptors of a worker that is stuck; what is ready is posted here. False: that
-    /// worker is in its poller itself, so it is not stuck.
+    /// Looks at the descriptors of a worker that is stuck; what is ready is posted here. False:
+    /// that worker is in its poller itself, so it is not stuck.
     fn poll_for(&self, worker: usize) -> bool;
 
     /// Has this worker's poller look at that of another one, or not any more.

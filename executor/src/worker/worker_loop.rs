@@ -12,8 +12,8 @@ use super::work::Host;
 use crate::clock::saturating_nanos;
 use crate::sync::{Ordering, spin_loop};
 
-/// Run-queue entries between two looks at time, descriptors and inbox, at most. After a sleep it is one,
-/// and doubles with every look that finds that entries are short.
+/// Run-queue entries between two looks at time, descriptors and inbox, at most. After a sleep it is
+/// one, and doubles with every look that finds that entries are short.
 const ENTRIES_PER_LOOK: u32 = 32;
 
 /// The same, while entries take longer than this on average, in nanoseconds: one.
@@ -296,8 +296,8 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         self.rounds.last_look = self.own.now();
     }
 
-    /// How long the worker, which has announced its sleep, may sleep; zero: not at all. `look`: until tickets are looked at
-    /// again.
+    /// How long the worker, which has announced its sleep, may sleep; zero: not at all. `look`:
+    /// until tickets are looked at again.
     fn time_to_sleep(&mut self, look: Option<Duration>) -> Option<Duration> {
         if !self.own.shared().has_nothing() {
             return Some(Duration::ZERO);
@@ -347,8 +347,8 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         delay
     }
 
-    /// Looks for work for as long as the user has paid for; true if there is some. To the others it is
-    /// as good as idle meanwhile, so that it takes nothing, and posts to its own run queue only.
+    /// Looks for work for as long as the user has paid for; true if there is some. To the others it
+    /// is as good as idle meanwhile, so that it takes nothing, and posts to its own run queue only.
     fn spin(&mut self, since: u64, is_over: &impl Fn() -> bool) -> bool {
         let local = self.own;
         let fleet = &self.own.fleet;

@@ -43,7 +43,8 @@ fn i5_a_section_in_global_gives_back_what_it_returns_and_a_token_in_anon() {
         let expected: Vec<u64> = (1..=50).collect();
         assert_eq!(results, expected, "I1: tickets are taken when the events are spawned");
         assert_eq!(log.read(), expected, "I7: effects are in the order of tickets");
-        // Who awaits a commit is told by its last action; the order hears of it when that has returned.
+        // Who awaits a commit is told by its last action; the order hears of it when that has
+        // returned.
         rt.wait_idle();
         assert_eq!((rt.metrics().panics(), d.uncommitted()), (0, 0));
     });
@@ -171,8 +172,8 @@ fn i12_panics_and_poison_are_told_to_whoever_waits() {
             d.spawn(|n| async move { n.global(|g| *g.state()).await.map(|(n, a)| (n, drop(a))) });
         assert_eq!(again.join().unwrap(), Ok((3, ())));
         rt.wait_idle();
-        // Three that panicked, and two tokens that were dropped without a commit: that of the first event, when its future was
-        // made, and that of the last one.
+        // Three that panicked, and two tokens that were dropped without a commit: that of the first
+        // event, when its future was made, and that of the last one.
         assert_eq!(rt.metrics().panics() - panics, 5);
         assert_eq!(d.uncommitted(), 0, "the order goes on in every case");
     });

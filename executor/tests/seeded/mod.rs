@@ -3,7 +3,8 @@
 use proptest::prelude::ProptestConfig;
 use proptest::test_runner::RngSeed;
 
-/// So many cases, from a seed that a failure prints. `PROPTEST_RNG_SEED` repeats it, `PROPTEST_CASES` asks for more.
+/// So many cases, from a seed that a failure prints. `PROPTEST_RNG_SEED` repeats it,
+/// `PROPTEST_CASES` asks for more.
 pub fn seeded(cases: u32) -> ProptestConfig {
     let default = ProptestConfig::default();
     let seed = match default.rng_seed {

@@ -21,7 +21,8 @@ pub enum Act {
 /// The steps of an event, context by context.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// How it is written: as a whole event (if it is one), by typed tokens, by dynamic ones, or as an async task.
+    /// How it is written: as a whole event (if it is one), by typed tokens, by dynamic ones, or as
+    /// an async task.
     pub form: u8,
     pub repairs: bool,
     pub none: Vec<Vec<Act>>,

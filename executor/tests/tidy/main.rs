@@ -3,6 +3,10 @@
 //! lists only shrink.
 //!
 //! `TIDY=shrink cargo test -p dapple --test tidy` takes what has been mended off the lists.
+//! `cargo test -p dapple --test tidy table -- --nocapture` prints how the executor is built; with
+//! `TIDY_TREE=folder`, how another tree of sources is.
+mod structure;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,6 +19,12 @@ const MOST_COLUMNS: usize = 100;
 const MOST_LINES_OF_FUNCTION: usize = 70;
 const MOST_LINES: usize = 600;
 const FEWEST_WORDS: usize = 4;
+
+/// Unsafe blocks of the executor, and of its two rooms that run what is posted; files that import
+/// each other.
+const MOST_UNSAFE: usize = 220;
+const MOST_UNSAFE_RUNNING: usize = 70;
+const MOST_IN_A_CIRCLE: usize = 12;
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -70,22 +80,26 @@ fn has_word(line: &str, word: &str) -> bool {
     line.split(|c| !is_part(c)).any(|part| part == word)
 }
 
-/// What may stand in some files only: of all packages, or of the executor.
+/// What may stand in some files only.
 fn places(source: &Source) -> Vec<&'static str> {
     let mut found = Vec::new();
     if source.has(|line| has_word(line, "unsafe") && !line.contains("unsafe_code")) {
         found.push("unsafe");
     }
-    if !source.path.starts_with("executor/") {
-        return found;
-    }
-    for (what, names) in [
-        ("atomics", &["std::sync::atomic", "core::sync::atomic"][..]),
-        ("threads", &["std::thread"]),
-        ("clocks", &["Instant::now()", "SystemTime::now()"]),
-        ("locks", &["std::sync::Mutex", "std::sync::RwLock", "std::sync::Condvar"]),
+    for (what, packages, names) in [
+        ("atomics", &["executor", "io"][..], &["std::sync::atomic", "core::sync::atomic"][..]),
+        ("threads", &["executor", "io", "apps"], &["std::thread"]),
+        ("thread-locals", &["executor", "io", "apps"], &["thread_local!"]),
+        ("clocks", &["executor", "io", "apps"], &["Instant::now", "SystemTime::now", ".elapsed()"]),
+        (
+            "locks",
+            &["executor", "io"],
+            &["std::sync::Mutex", "std::sync::RwLock", "std::sync::Condvar", "std::sync::{"],
+        ),
+        ("randomness", &["executor", "io"], &["RandomState::new", "getrandom"]),
     ] {
-        if source.has(|line| names.iter().any(|name| line.contains(name))) {
+        let is_asked = packages.iter().any(|package| source.path.starts_with(package));
+        if is_asked && source.has(|line| names.iter().any(|name| line.contains(name))) {
             found.push(what);
         }
     }
@@ -206,6 +220,57 @@ fn unsafe_code_atomics_threads_and_clocks_stand_where_they_may() {
         }
     }
     check("places.txt", &found, |_, _| String::new());
+}
+
+/// The table of figures per folder, and what they may come to at most.
+#[test]
+fn the_table_of_the_structure_keeps_its_bounds() {
+    let other = std::env::var_os("TIDY_TREE").map(PathBuf::from);
+    let root = other.clone().unwrap_or_else(|| workspace().join("executor/src"));
+    let tree = structure::read_tree(&root);
+    let (rooms, all) = structure::rooms(&tree);
+    let circles = structure::circles(&tree);
+    println!(
+        "room        files  lines  with unsafe  blocks  unsafe fns  raw fns  proofs  formulas"
+    );
+    for (room, f) in rooms.iter().chain([(&"all".to_owned(), &all)]) {
+        println!(
+            "{room:<12}{:>5}{:>7}{:>13}{:>8}{:>12}{:>9}{:>8}{:>10}",
+            f.files,
+            f.lines,
+            f.unsafe_files,
+            f.unsafe_blocks,
+            f.unsafe_fns,
+            f.raw_fns,
+            f.proofs,
+            f.formulas
+        );
+    }
+    let sizes: Vec<_> = circles.iter().map(Vec::len).collect();
+    println!("circles of files that import each other: {sizes:?}");
+    if let Some(largest) = circles.first() {
+        println!("the largest: {}", largest.join(" "));
+    }
+    if other.is_some() {
+        return;
+    }
+    let worker = &rooms["worker"];
+    assert!(all.unsafe_blocks <= MOST_UNSAFE, "{} unsafe blocks", all.unsafe_blocks);
+    assert!(worker.unsafe_files <= 4, "the scheduler needs unsafe code in few places: {worker:?}");
+    let decks = worker.unsafe_blocks + rooms["turn"].unsafe_blocks;
+    assert!(decks <= MOST_UNSAFE_RUNNING, "{decks} unsafe blocks in worker/ and turn/");
+    let raw_elsewhere: Vec<_> = tree
+        .iter()
+        .filter(|(path, text)| {
+            let may = ["event/", "slab.rs"].iter().any(|place| path.starts_with(place));
+            !may && structure::figures(text).raw_fns > 0
+        })
+        .map(|(path, _)| path)
+        .collect();
+    assert!(raw_elsewhere.is_empty(), "safe functions that get raw pointers: {raw_elsewhere:?}");
+    assert!(100 * all.formulas < 8 * all.proofs, "{} of {} proofs", all.formulas, all.proofs);
+    let largest = circles.first().map_or(0, Vec::len);
+    assert!(largest <= MOST_IN_A_CIRCLE, "{largest} files import each other");
 }
 
 #[test]

@@ -1,18 +1,18 @@
 //! The two buffers of a connection.
 //!
-//! A connection at rest has no buffer: input is read into one that the worker keeps, and only what a
-//! protocol leaves is copied into one of the connection's own. The same with output.
+//! A connection at rest has no buffer: input is read into one that the worker keeps, and only what
+//! a protocol leaves is copied into one of the connection's own. The same with output.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::sync::Arc;
 
+use dapple::sync::Arc;
 use mio::net::TcpStream;
 
 use crate::sys;
+use crate::thread;
 
 /// Size of a worker's buffers.
 const SCRATCH: usize = 64 * 1024;
@@ -22,11 +22,6 @@ const KEPT: usize = 16;
 
 /// What one call to sendfile may send.
 const FILE_CHUNK: u64 = 512 * 1024;
-
-thread_local! {
-    static INPUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    static OUTPUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
 
 /// What was read and not yet consumed.
 #[derive(Debug, Default)]
@@ -65,7 +60,7 @@ impl Input {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
             if self.bytes.len() < SCRATCH {
-                self.bytes = INPUT.take();
+                self.bytes = thread::state(|state| state.input.take());
                 self.bytes.resize(SCRATCH, 0);
             }
         } else if self.bytes.len() - self.end < SCRATCH / 16 {
@@ -104,7 +99,7 @@ impl Input {
         }
         let left = self.bytes().to_vec();
         let scratch = std::mem::take(&mut self.bytes);
-        INPUT.set(scratch);
+        thread::state(|state| state.input.set(scratch));
         (self.start, self.end) = (0, left.len());
         self.bytes = left;
     }
@@ -171,11 +166,11 @@ impl Output {
         self.pieces.iter().filter(|piece| matches!(piece, Piece::File { .. })).count()
     }
 
-    /// Appends bytes, by copying them or by writing them in place. What is there already, the closure
-    /// must leave alone.
+    /// Appends bytes, by copying them or by writing them in place. What is there already, the
+    /// closure must leave alone.
     pub(super) fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         if self.tail.capacity() == 0 {
-            self.tail = OUTPUT.take();
+            self.tail = thread::state(|state| state.output.take());
             self.tail.reserve(SCRATCH / 16);
         }
         let before = self.tail.len();
@@ -261,8 +256,8 @@ impl Output {
         Ok(Flushed::All)
     }
 
-    /// Writes the bytes at the front: all up to a file in one vectored write; if a file follows, with a
-    /// hint to the kernel that more comes.
+    /// Writes the bytes at the front: all up to a file in one vectored write; if a file follows,
+    /// with a hint to the kernel that more comes.
     fn write_bytes(&self, stream: &TcpStream) -> io::Result<usize> {
         let front = self.pieces.iter().map_while(Piece::bytes);
         let mut slices = [io::IoSlice::new(&[]); 16];
@@ -305,7 +300,7 @@ impl Output {
         if self.tail.is_empty() && self.tail.capacity() > 0 {
             let tail = std::mem::take(&mut self.tail);
             if tail.capacity() <= SCRATCH {
-                OUTPUT.set(tail);
+                thread::state(|state| state.output.set(tail));
             }
         }
     }

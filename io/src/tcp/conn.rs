@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Instant;
 
+use dapple::clock;
+use dapple::sync::Arc;
 use mio::net::TcpStream;
 
 use super::buffer::{Input, Output};
@@ -81,7 +82,7 @@ pub(super) struct Clocks {
 
 impl Conn {
     pub(super) fn new(stream: Arc<TcpStream>, peer: SocketAddr, options: ConnOptions) -> Self {
-        let now = Instant::now();
+        let now = clock::now();
         Conn {
             stream: Some(stream),
             peer,
@@ -124,8 +125,9 @@ impl Conn {
         self.clocks.frame = None;
     }
 
-    /// Takes the input out of the connection, so that what is parsed may borrow it while the answer is
-    /// written to the connection. It has to be [given back](Self::give_input_back) in the same call.
+    /// Takes the input out of the connection, so that what is parsed may borrow it while the answer
+    /// is written to the connection. It has to be [given back](Self::give_input_back) in the same
+    /// call.
     pub fn take_input(&mut self) -> TakenInput {
         TakenInput(std::mem::take(&mut self.input))
     }
@@ -171,8 +173,8 @@ impl Conn {
         }
     }
 
-    /// Appends `len` bytes of a file from `offset` on; they go from file to socket inside the kernel. If
-    /// the file turns out to be shorter, the connection ends with an error.
+    /// Appends `len` bytes of a file from `offset` on; they go from file to socket inside the
+    /// kernel. If the file turns out to be shorter, the connection ends with an error.
     pub fn send_file(&mut self, file: Arc<File>, offset: u64, len: u64) {
         if self.phase == Phase::Open && len > 0 {
             match self.output.file(file, offset, len) {
@@ -195,8 +197,8 @@ impl Conn {
             || self.output.files() >= MOST_FILES
     }
 
-    /// Has the protocol called again soon, though nothing new may have come: for one that has answered
-    /// many messages in one call, and leaves the rest so that others get their turn.
+    /// Has the protocol called again soon, though nothing new may have come: for one that has
+    /// answered many messages in one call, and leaves the rest so that others get their turn.
     pub fn come_back(&mut self) {
         self.comes_back = self.phase == Phase::Open;
     }
@@ -220,7 +222,7 @@ impl Conn {
         if std::mem::take(&mut self.is_paused) {
             // What waits has not been the peer's doing.
             self.clocks.frame = None;
-            self.clocks.active = Instant::now();
+            self.clocks.active = clock::now();
             self.come_back();
         }
     }
@@ -251,7 +253,8 @@ impl Conn {
         self.end(CloseReason::Closed);
     }
 
-    /// Closes the connection when the out-buffer has been written, because the peer broke the rules of the protocol.
+    /// Closes the connection when the out-buffer has been written, because the peer broke the rules
+    /// of the protocol.
     pub fn reject(&mut self, why: &'static str) {
         self.end(CloseReason::Protocol(why));
     }

@@ -1,9 +1,9 @@
 //! What drives a connection.
 //!
-//! The reactor sets bits in a word that the connection's entry shares with nobody else, and posts an
-//! event to the connection's color if none is queued: the same word says so, hence one
-//! read-modify-write per readiness. The event takes the bits, reads, lets the protocol work, writes.
-//! What it could not finish within its budget it asks for again.
+//! The reactor sets bits in a word that the connection's entry shares with nobody else, and posts
+//! an event to the connection's color if none is queued: the same word says so, hence one
+//! read-modify-write per readiness. The event takes the bits, reads, lets the protocol work,
+//! writes. What it could not finish within its budget it asks for again.
 //!
 //! mio's edges suffice, as the connection remembers what it knows of the socket: a read that filled
 //! less than its room has drained it, unless the peer has marked a byte as urgent, at which a read
@@ -24,10 +24,11 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use dapple::clock;
+use dapple::sync::{Arc, Weak};
+use dapple::sync::{AtomicBool, AtomicU8, Ordering};
 use dapple::{Color, Colored, Cx};
 use mio::net::TcpStream;
 use mio::unix::SourceFd;
@@ -73,8 +74,8 @@ pub trait Protocol: Send + 'static {
         conn.end(CloseReason::Peer);
     }
 
-    /// The program is about to end: finish what was begun, and close. It may be called more than once. The default closes when the
-    /// out-buffer has been written.
+    /// The program is about to end: finish what was begun, and close. It may be called more than
+    /// once. The default closes when the out-buffer has been written.
     fn on_drain(&mut self, conn: &mut Conn, _cx: &mut Cx) {
         conn.close();
     }
@@ -318,8 +319,8 @@ impl<P: Protocol> Link<P> {
         }
     }
 
-    /// Runs one step, then what follows every step: writing, the timer, the end. A panic of the protocol
-    /// ends the connection.
+    /// Runs one step, then what follows every step: writing, the timer, the end. A panic of the
+    /// protocol ends the connection.
     fn run(&mut self, cx: &mut Cx, step: impl FnOnce(&mut Self, &mut Cx)) {
         if self.is_over {
             return;
@@ -372,7 +373,7 @@ impl<P: Protocol> Link<P> {
             conn.readable = filled == Filled::Full || conn.peer_closed || conn.urgent;
             match filled {
                 Filled::Full | Filled::Drained => {
-                    conn.clocks.active = Instant::now();
+                    conn.clocks.active = clock::now();
                     self.protocol.on_data(&mut self.conn, cx);
                     self.check_input_limit();
                 }
@@ -429,7 +430,7 @@ impl<P: Protocol> Link<P> {
             Ok(flushed) => {
                 conn.writable = flushed != Flushed::Blocked;
                 let after = conn.output.len();
-                let now = Instant::now();
+                let now = clock::now();
                 if after < before {
                     // What follows, silence or the rest of a message, counts from here.
                     conn.clocks.active = now;
@@ -485,7 +486,7 @@ impl<P: Protocol> Link<P> {
         }
         conn.phase = Phase::Lingering;
         conn.input.clear();
-        conn.clocks.active = Instant::now();
+        conn.clocks.active = clock::now();
         (conn.clocks.frame, conn.clocks.write) = (None, None);
         conn.readable = true;
         self.discard();
@@ -526,7 +527,7 @@ impl<P: Protocol> Link<P> {
         }
         if conn.is_paused {
             // Looks now and then.
-            return (later(Instant::now(), options.idle_timeout), CloseReason::IdleTimeout);
+            return (later(clock::now(), options.idle_timeout), CloseReason::IdleTimeout);
         }
         if conn.input.bytes().is_empty() {
             conn.clocks.frame = None;
@@ -557,7 +558,7 @@ impl<P: Protocol> Link<P> {
 
     fn check_timeouts(&mut self) {
         let (deadline, reason) = self.deadline();
-        if Instant::now() >= deadline {
+        if clock::now() >= deadline {
             self.conn.fail(reason);
         }
     }

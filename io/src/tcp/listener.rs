@@ -1,9 +1,9 @@
 //! Accepting connections (N3).
 //!
-//! Accepting is budgeted: a flood of connections does not keep a worker from its other work. When the process
-//! has no descriptor left, the listener gives up the one that it keeps in reserve, accepts with it, closes
-//! what it got, and takes the reserve again: the peers see a clean close instead of waiting, and the
-//! listener goes on by itself when descriptors are free again.
+//! Accepting is budgeted: a flood of connections does not keep a worker from its other work. When
+//! the process has no descriptor left, the listener gives up the one that it keeps in reserve,
+//! accepts with it, closes what it got, and takes the reserve again: the peers see a clean close
+//! instead of waiting, and the listener goes on by itself when descriptors are free again.
 //!
 //! A listener that is dropped first accepts what waits in the system, for closing it would reset
 //! those connections, whose peers have been told that they are connected. One whose events are
@@ -15,10 +15,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use dapple::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use dapple::sync::{AtomicBool, AtomicU64, Ordering};
 use dapple::{Color, Cx};
 use mio::{Interest, Token};
 use socket2::{Domain, Protocol as IpProtocol, Socket, Type};
@@ -79,7 +79,8 @@ impl TcpStream {
 }
 
 impl TcpStream {
-    /// The same for a protocol that holds its own connection: the connection does not live longer for that, and ends with its stream.
+    /// The same for a protocol that holds its own connection: the connection does not live longer
+    /// for that, and ends with its stream.
     pub fn serve_weakly<P: Protocol>(
         self,
         color: &Color,

@@ -1,12 +1,13 @@
-//! TCP: listeners; connections in callback style, with a buffer on each side; streams for async tasks.
+//! TCP: listeners; connections in callback style, with a buffer on each side; streams for async
+//! tasks.
 //!
 //! [`Io::listen`](crate::Io::listen) accepts; a [`Protocol`] talks over a [`Conn`], within the limits of
 //! [`ConnOptions`]. A [`Transport`] delivers framed messages in order, to a domain or to a handler on the connection's
 //! color.
 //!
 //! A connection's events run on its color. In one event it is read until the system has no more or
-//! the event's budget is spent, the protocol answers into the out-buffer, and at the end of the event
-//! that is written at once (N6).
+//! the event's budget is spent, the protocol answers into the out-buffer, and at the end of the
+//! event that is written at once (N6).
 
 // What is read and not yet understood, what is to be written.
 mod buffer;
@@ -43,8 +44,8 @@ pub struct ConnOptions {
     pub frame_timeout: Duration,
     /// How long the peer may take nothing of the output that waits. By default 30 s.
     pub write_timeout: Duration,
-    /// How long the peer may take to close its side after the connection has been closed on ours, so
-    /// that it gets the last answer though it is still sending. By default 2 s.
+    /// How long the peer may take to close its side after the connection has been closed on ours,
+    /// so that it gets the last answer though it is still sending. By default 2 s.
     pub linger_timeout: Duration,
     /// Most bytes of input that wait to be understood; a protocol that leaves more is closed. By
     /// default 64 KiB.

@@ -1,9 +1,9 @@
 //! Where a connection is registered, and the timer that it has in the runtime of its color.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use dapple::sync::{Arc, OnceLock};
+use dapple::sync::{AtomicBool, Ordering};
 use dapple::{Color, Timer};
 use mio::Token;
 

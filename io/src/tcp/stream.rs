@@ -1,8 +1,9 @@
 //! TCP streams for async tasks: the traits of futures-io (N2).
 //!
-//! mio reports edges. Each direction has a flag that says that trying may help, and a count of the edges so far. Whoever tries, and
-//! would block, takes the flag away and leaves its waker, but only if no edge has come since before it tried; otherwise it tries
-//! again. So no edge is lost between the system's "not now" and the waker.
+//! mio reports edges. Each direction has a flag that says that trying may help, and a count of the
+//! edges so far. Whoever tries, and would block, takes the flag away and leaves its waker, but only
+//! if no edge has come since before it tried; otherwise it tries again. So no edge is lost between
+//! the system's "not now" and the waker.
 //!
 //! No foreign code runs under the lock of a direction: wakers are cloned before it, and dropped and
 //! woken after it. Nor does it run in the poller: the waker of a task of dapple is woken there, as
@@ -14,13 +15,14 @@
 //! short read (N11). A mark that comes after the read brings an edge.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+
+use dapple::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 #[cfg(feature = "hyper")]
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use dapple::Cx;
@@ -40,8 +42,8 @@ struct State {
     may_help: bool,
     /// The reactor has ended: there will be no further edge.
     ended: bool,
-    /// An edge has said that the peer has closed its side, or that the socket is in error. It may have said that together with what can still be
-    /// read, and does not say it again.
+    /// An edge has said that the peer has closed its side, or that the socket is in error. It may
+    /// have said that together with what can still be read, and does not say it again.
     closed: bool,
     /// The peer has marked a byte as urgent.
     urgent: bool,
@@ -122,8 +124,8 @@ impl Direction {
         state.waker.take()
     }
 
-    /// Moves bytes, of which `most` are wanted. If fewer can be had, there is nothing more for now (epoll(7), questions and answers), and
-    /// the next attempt waits for an edge at once.
+    /// Moves bytes, of which `most` are wanted. If fewer can be had, there is nothing more for now
+    /// (epoll(7), questions and answers), and the next attempt waits for an edge at once.
     fn poll_bytes(
         &self,
         cx: &mut Context<'_>,
@@ -134,7 +136,8 @@ impl Direction {
         let n = ready!(self.poll(cx, attempt))?;
         if (1..most).contains(&n) {
             let mut state = self.state();
-            // An edge that has come since is of something else; and of the end there is none any more.
+            // An edge that has come since is of something else; and of the end there is none any
+            // more.
             let is_proof = !state.closed && !state.ended && !state.urgent;
             if Some(state.edges) == edges && is_proof {
                 state.may_help = false;
@@ -210,9 +213,11 @@ impl Ready for Edges {
     }
 }
 
-/// A TCP stream for async tasks. It implements the traits of futures-io and, with the feature `hyper`, hyper's.
+/// A TCP stream for async tasks. It implements the traits of futures-io and, with the feature
+/// `hyper`, hyper's.
 ///
-/// Reading and writing are independent; each remembers the waker of whoever polled it last. Dropping it closes the connection.
+/// Reading and writing are independent; each remembers the waker of whoever polled it last.
+/// Dropping it closes the connection.
 ///
 /// # Examples
 ///
@@ -268,7 +273,8 @@ impl TcpStream {
 }
 
 impl Io {
-    /// Connects, for async tasks; TCP_NODELAY is set. There is no limit of time but the system's: see [`dapple::Handle::timeout`].
+    /// Connects, for async tasks; TCP_NODELAY is set. There is no limit of time but the system's:
+    /// see [`dapple::Handle::timeout`].
     ///
     /// # Errors
     ///

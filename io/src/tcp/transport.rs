@@ -1,24 +1,27 @@
 //! Framed messages over TCP, delivered in order (N4).
 //!
-//! A message is its length, four bytes with the most significant one first, and so many bytes. Messages are
-//! dequeued in events of the connection's color, of which there is one at a time; in the same step they are posted, and so
-//! get their tickets: the order of delivery is the order of the stream, however many workers deliver.
+//! A message is its length, four bytes with the most significant one first, and so many bytes.
+//! Messages are dequeued in events of the connection's color, of which there is one at a time; in
+//! the same step they are posted, and so get their tickets: the order of delivery is the order of
+//! the stream, however many workers deliver.
 //!
-//! What is sent gathers in a buffer with a lock of its own, and goes to the connection's out-buffer in one event for all that
-//! has gathered. So replies that are deferred actions leave in the order of the tickets, a batch at a time.
+//! What is sent gathers in a buffer with a lock of its own, and goes to the connection's out-buffer
+//! in one event for all that has gathered. So replies that are deferred actions leave in the order
+//! of the tickets, a batch at a time.
 //!
-//! Back-pressure: the connection is paused, and so not read any more, while its domain is full, or while too many of
-//! its messages are in flight (delivered, and neither they nor their replies dropped). Output that
-//! waits stops reading, too. Nothing is dropped, unless the program ends (`on_drain`): then what is in flight is finished, and
-//! no more is delivered.
+//! Back-pressure: the connection is paused, and so not read any more, while its domain is full, or
+//! while too many of its messages are in flight (delivered, and neither they nor their replies
+//! dropped). Output that waits stops reading, too. Nothing is dropped, unless the program ends
+//! (`on_drain`): then what is in flight is finished, and no more is delivered.
 //!
-//! When the peer has closed its side, the connection stays until no message is in flight, so that it gets all its replies.
+//! When the peer has closed its side, the connection stays until no message is in flight, so that
+//! it gets all its replies.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use dapple::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use dapple::{Color, Cx, Domain};
 
 use super::conn::Conn;
@@ -38,8 +41,8 @@ const BATCH: usize = 64;
 /// Limits of a transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransportOptions {
-    /// Longest message, in bytes, in either direction; a peer that announces a longer one is closed. By default
-    /// 1 MiB.
+    /// Longest message, in bytes, in either direction; a peer that announces a longer one is
+    /// closed. By default 1 MiB.
     pub max_message: usize,
     /// Messages in flight from which on nothing is read. By default 1,024.
     pub max_in_flight: usize,
@@ -57,8 +60,8 @@ impl Default for TransportOptions {
     }
 }
 
-/// A connection that delivers framed messages, in order, to a domain or to a handler; see [`TcpStream::deliver_to`] and
-/// [`TcpStream::deliver`]. Clone it and send it anywhere.
+/// A connection that delivers framed messages, in order, to a domain or to a handler; see
+/// [`TcpStream::deliver_to`] and [`TcpStream::deliver`]. Clone it and send it anywhere.
 ///
 /// Dropping it does not close the connection.
 #[derive(Clone)]
@@ -122,8 +125,8 @@ impl fmt::Display for SendError {
 impl std::error::Error for SendError {}
 
 impl Transport {
-    /// Sends a message. Messages leave in the order in which they are sent; what is sent from deferred actions of a
-    /// domain's events, in the order of their tickets.
+    /// Sends a message. Messages leave in the order in which they are sent; what is sent from
+    /// deferred actions of a domain's events, in the order of their tickets.
     ///
     /// # Errors
     ///
@@ -503,8 +506,9 @@ impl Framed {
 }
 
 impl TcpStream {
-    /// Delivers each message to `f`, on `color`, in the order of the stream. `f` may post it further, to colors or to domains; for
-    /// replies in order whoever makes them, see [`Sequencer`](dapple::Sequencer).
+    /// Delivers each message to `f`, on `color`, in the order of the stream. `f` may post it
+    /// further, to colors or to domains; for replies in order whoever makes them, see
+    /// [`Sequencer`](dapple::Sequencer).
     pub fn deliver<F>(self, color: &Color, options: TransportOptions, f: F) -> Transport
     where
         F: FnMut(Message, &mut Cx) + Send + 'static,
@@ -512,10 +516,10 @@ impl TcpStream {
         self.transport(color, options, Box::new(ToHandler(f)))
     }
 
-    /// Delivers each message to a domain: `f` gets it on `color`, looks what it is, and posts the event that it stands for,
-    /// in the context that it needs. That is the step that dequeues the message, so the tickets are in the order of
-    /// the stream. While the domain is full (see [`max_uncommitted`](dapple::DomainBuilder::max_uncommitted)) nothing is
-    /// read.
+    /// Delivers each message to a domain: `f` gets it on `color`, looks what it is, and posts the
+    /// event that it stands for, in the context that it needs. That is the step that dequeues the
+    /// message, so the tickets are in the order of the stream. While the domain is full (see
+    /// [`max_uncommitted`](dapple::DomainBuilder::max_uncommitted)) nothing is read.
     ///
     /// # Examples
     ///

@@ -1,8 +1,8 @@
 //! Bodies of responses: nothing, some bytes, a part of a file, or what is made piece by piece.
 //!
-//! A file that the system has in memory is read on the worker; what has to come from a disk is read beside the workers, one piece
-//! ahead of what is being sent. So a client that takes nothing holds the piece that it does not take, one more, and what the
-//! connection has buffered; see [`CHUNK`].
+//! A file that the system has in memory is read on the worker; what has to come from a disk is read
+//! beside the workers, one piece ahead of what is being sent. So a client that takes nothing holds
+//! the piece that it does not take, one more, and what the connection has buffered; see [`CHUNK`].
 
 use std::fs::File;
 use std::io;
@@ -207,7 +207,8 @@ impl FileBody {
 
     fn got(&mut self, buffer: Buffer) -> io::Result<Buffer> {
         if buffer.to == 0 {
-            // It has become shorter. The client has been promised more, so it is to see that it does not have all.
+            // It has become shorter. The client has been promised more, so it is to see that it
+            // does not have all.
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.at += buffer.to as u64;
@@ -217,7 +218,8 @@ impl FileBody {
 }
 
 impl Drop for FileBody {
-    /// It may have been replaced meanwhile: then the last to close it frees its blocks, which takes a while for many.
+    /// It may have been replaced meanwhile: then the last to close it frees its blocks, which takes
+    /// a while for many.
     fn drop(&mut self) {
         if self.is_large {
             let file = Arc::clone(&self.file);

@@ -14,6 +14,7 @@ use crate::files::login::User;
 use crate::files::meta::locks::{Change, Client, Locks};
 use crate::files::path::{self, DavPath};
 use crate::files::share::{Found, Share};
+use dapple::clock;
 
 /// A request without its body.
 #[derive(Clone, Debug)]
@@ -168,8 +169,8 @@ impl Call {
         self.if_header.is_some()
     }
 
-    /// Is what the request says of the state true, and does it know the locks that its changes need? `found` is what is at its
-    /// path. It looks at files, so it blocks.
+    /// Is what the request says of the state true, and does it know the locks that its changes
+    /// need? `found` is what is at its path. It looks at files, so it blocks.
     pub(super) fn check(
         &self,
         share: &Share,
@@ -178,7 +179,7 @@ impl Call {
         changes: &[Change],
     ) -> Result<(), Problem> {
         self.check_versions(found)?;
-        let now = Instant::now();
+        let now = clock::now();
         self.check_if(share, locks, now)?;
         for change in changes {
             locks.check(change, &self.client, now)?;

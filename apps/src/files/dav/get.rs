@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use http::{HeaderValue, Response, StatusCode, header};
 
@@ -15,6 +14,7 @@ use crate::common::conditions::{self, Part, Validators, Verdict};
 use crate::common::{cached, date, media_type};
 use crate::files::path::DavPath;
 use crate::files::share::{Found, How, Kind};
+use dapple::clock;
 
 impl Dav {
     pub(super) async fn get(&self, call: Call) -> Outcome {
@@ -119,7 +119,7 @@ impl Dav {
         let headers = response.headers_mut();
         headers.insert(header::ETAG, value(&etag));
         // Not after the response itself (RFC 9110, section 8.8.2.1).
-        let shown = date::format(modified.min(SystemTime::now()));
+        let shown = date::format(modified.min(clock::wall()));
         headers.insert(header::LAST_MODIFIED, value(&shown));
         headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         harmless(headers, kind);

@@ -17,6 +17,7 @@ use crate::files::meta::State;
 use crate::files::meta::claims::Area;
 use crate::files::meta::locks::{Change, Lock, LockError, Locks};
 use crate::files::share::{Found, Kind};
+use dapple::clock;
 
 /// Bytes of what a client says of a lock's owner, at most.
 const MOST_OWNER: usize = 4096;
@@ -69,8 +70,7 @@ impl Dav {
                 dav.meta.changed().await?;
             }
             let inserted = lock.clone();
-            let insert =
-                move |state: &mut State| state.locks_mut().insert(inserted, Instant::now());
+            let insert = move |state: &mut State| state.locks_mut().insert(inserted, clock::now());
             dav.meta.change(insert).await??;
             let status = if created { StatusCode::CREATED } else { StatusCode::OK };
             let mut response = locked(status, &lock);
@@ -89,7 +89,7 @@ impl Dav {
         }
         let (path, client) = (call.path.clone(), call.client.clone());
         let refresh = move |state: &mut State| {
-            state.locks_mut().refresh(&path, &client, timeout, Instant::now())
+            state.locks_mut().refresh(&path, &client, timeout, clock::now())
         };
         match self.meta.change(refresh).await? {
             Some(lock) => Ok(locked(StatusCode::OK, &lock)),
@@ -110,7 +110,7 @@ impl Dav {
         let (path, user) = (call.path.clone(), Arc::clone(&call.client.user));
         let names_folder = call.is_folder;
         let unlock = move |state: &mut State| {
-            let now = Instant::now();
+            let now = clock::now();
             let lock = state.locks.find(&token, now);
             if names_folder && lock.is_some_and(|lock| lock.path == path && !lock.is_folder) {
                 return (false, false);
@@ -159,8 +159,8 @@ fn wanted(call: &Call, document: &xml::Element) -> Result<Wanted, Problem> {
 }
 
 fn check_free(locks: &Locks, call: &Call, wanted: &Wanted) -> Result<(), Problem> {
-    locks.check_room(&call.path, &call.client.user, Instant::now())?;
-    let free = locks.check_new(&call.path, wanted.deep, wanted.exclusive, Instant::now());
+    locks.check_room(&call.path, &call.client.user, clock::now())?;
+    let free = locks.check_new(&call.path, wanted.deep, wanted.exclusive, clock::now());
     free.map_err(|error| match error {
         LockError::Locked(path) => Problem::ConflictingLock(path),
         other => other.into(),
@@ -178,7 +178,7 @@ fn new_lock(call: &Call, wanted: Wanted, found: Option<&Found>) -> Result<Lock, 
         owner: owner.into(),
         user: Arc::clone(&call.client.user),
         timeout,
-        until: later(Instant::now(), timeout),
+        until: later(clock::now(), timeout),
     })
 }
 
@@ -200,7 +200,7 @@ fn new_token() -> Result<String, Problem> {
 
 fn locked(status: StatusCode, lock: &Lock) -> Response<Body> {
     let mut out = format!("{XML_HEAD}<D:prop xmlns:D=\"DAV:\"><D:lockdiscovery>");
-    write_active(&mut out, lock, Instant::now());
+    write_active(&mut out, lock, clock::now());
     out.push_str("</D:lockdiscovery></D:prop>\n");
     xml_response(status, Body::text(out))
 }

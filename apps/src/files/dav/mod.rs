@@ -7,8 +7,9 @@
 //! * [`lock`]: LOCK, UNLOCK.
 //! * [`body`]: bodies of responses; [`request_body`]: of requests. [`problem`]: refusals.
 //!
-//! Whoever changes something claims its paths in the domain of the metadata first, then looks, checks and changes beside the workers, and
-//! gives the claim back when the outcome is in the domain. That is a task of its own: a client who goes away does not cut it in two.
+//! Whoever changes something claims its paths in the domain of the metadata first, then looks,
+//! checks and changes beside the workers, and gives the claim back when the outcome is in the
+//! domain. That is a task of its own: a client who goes away does not cut it in two.
 
 pub(super) mod body;
 pub(super) mod call;
@@ -31,6 +32,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dapple::Handle;
+use dapple::clock;
 use http::{HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
 
@@ -155,7 +157,7 @@ impl Dav {
         if !changes && call.has_if() {
             let (share, call) = (Arc::clone(&self.share), call.clone());
             let locks = self.meta.read(|state| Arc::clone(&state.locks)).await?;
-            let check = move || call.check_if(&share, &locks, Instant::now());
+            let check = move || call.check_if(&share, &locks, clock::now());
             self.handle.offload(check).await??;
         }
         match call.method.as_str() {
@@ -171,8 +173,9 @@ impl Dav {
         }
     }
 
-    /// Runs a change under a claim of its areas, to its end. `blocking` is run beside the workers and gets the locks that there
-    /// are; `then` gets what it returned, and the claim is held until it has.
+    /// Runs a change under a claim of its areas, to its end. `blocking` is run beside the workers
+    /// and gets the locks that there are; `then` gets what it returned, and the claim is held until
+    /// it has.
     async fn change<T, F, G, Fut>(
         &self,
         user: &Arc<str>,
@@ -231,10 +234,10 @@ impl Dav {
     fn heal(&self) {
         {
             let mut healed = self.healed.lock().unwrap_or_else(PoisonError::into_inner);
-            if healed.is_some_and(|at| at.elapsed() < HEALED_EVERY) {
+            if healed.is_some_and(|at| clock::now() - at < HEALED_EVERY) {
                 return;
             }
-            *healed = Some(Instant::now());
+            *healed = Some(clock::now());
         }
         let this = self.clone();
         let heal = async move { drop(this.meta.heal().await) };

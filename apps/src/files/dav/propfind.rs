@@ -1,5 +1,5 @@
-//! PROPFIND: properties of a resource, of its members, or of all below it. The document is made beside the workers while it is
-//! sent, so a large folder takes no more memory than a small one.
+//! PROPFIND: properties of a resource, of its members, or of all below it. The document is made
+//! beside the workers while it is sent, so a large folder takes no more memory than a small one.
 
 use std::fmt::Write;
 use std::io;
@@ -24,8 +24,10 @@ use crate::files::meta::store::{Property, View};
 use crate::files::path::DavPath;
 use crate::files::share::walk::{Depth, Walk};
 use crate::files::share::{Found, Share, checksum};
+use dapple::clock;
 
-/// Resources below a folder that are listed with all below them, at most. The answer says if there are more.
+/// Resources below a folder that are listed with all below them, at most. The answer says if there
+/// are more.
 const MOST_LISTED: usize = 100_000;
 
 /// Properties that can be asked for at once, and bytes of their names, at most.
@@ -166,7 +168,7 @@ impl Listing {
                 DepthField::Infinity => MOST_LISTED,
                 _ => usize::MAX,
             },
-            now: Instant::now(),
+            now: clock::now(),
             ended: false,
         })
     }

@@ -1,7 +1,8 @@
-//! PUT: a file, whole. It grows where nobody sees it, and takes its place when all of it is on the disk: a client who goes away, or a
-//! server that is killed, leaves the old one.
+//! PUT: a file, whole. It grows where nobody sees it, and takes its place when all of it is on the
+//! disk: a client who goes away, or a server that is killed, leaves the old one.
 //!
-//! While a piece is written beside the workers the next one is received; when that is full, too, nothing more is read from the client.
+//! While a piece is written beside the workers the next one is received; when that is full, too,
+//! nothing more is read from the client.
 
 use std::io;
 use std::sync::Arc;
@@ -69,7 +70,8 @@ impl Gathered {
     }
 }
 
-/// A file that is not finished. If it is given up it is removed beside the workers: it may be large.
+/// A file that is not finished. If it is given up it is removed beside the workers: it may be
+/// large.
 struct Kept {
     upload: Option<Upload>,
     handle: Handle,
@@ -203,7 +205,8 @@ impl Dav {
     }
 }
 
-/// What is there now, if it can be replaced by this request; or nothing, if something can be put there.
+/// What is there now, if it can be replaced by this request; or nothing, if something can be put
+/// there.
 fn look(share: &Share, call: &Call, locks: &Locks) -> Result<Option<Found>, Problem> {
     let found = share.look_for(&call.path)?;
     match found.map(|found| found.kind) {

@@ -1,4 +1,5 @@
-//! Who takes apart what was deleted: one after the other, so that large trees do not take all the threads for blocking work.
+//! Who takes apart what was deleted: one after the other, so that large trees do not take all the
+//! threads for blocking work.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

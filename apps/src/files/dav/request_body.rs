@@ -1,4 +1,5 @@
-//! Bodies of requests: read piece by piece, with a limit of silence; and what becomes of one that nobody wants.
+//! Bodies of requests: read piece by piece, with a limit of silence; and what becomes of one that
+//! nobody wants.
 
 use std::io;
 use std::pin::Pin;
@@ -74,8 +75,8 @@ impl RequestBody {
         Ok(all)
     }
 
-    /// Nobody wants the rest. It is read all the same, for a while and up to so many bytes, so that the client hears why instead of being cut
-    /// off. The answer does not wait for it.
+    /// Nobody wants the rest. It is read all the same, for a while and up to so many bytes, so that
+    /// the client hears why instead of being cut off. The answer does not wait for it.
     pub(in crate::files) fn leave(mut self, most: u64) {
         if self.is_empty() || self.waits {
             return;

@@ -66,7 +66,8 @@ impl Dav {
             }
             call.check(&dav.share, locks, Some(&found), &[Change::Existence(call.path.clone())])?;
             let intent = Intent::Delete { path: call.path.clone(), inode: found.inode };
-            // A store that is full is no reason not to make room; what is left in it is forgotten as soon as that can be written down.
+            // A store that is full is no reason not to make room; what is left in it is forgotten
+            // as soon as that can be written down.
             let store = dav.meta.store();
             let has_properties = store.has_within(&call.path);
             let number = match has_properties {
@@ -185,7 +186,8 @@ impl Dav {
         replaced: Option<&Found>,
     ) -> Result<Changed, Problem> {
         let properties = self.has_properties(from)? || self.has_properties(to)?;
-        // Two steps, of which the second is to follow whatever happens: they change places, and what was replaced goes.
+        // Two steps, of which the second is to follow whatever happens: they change places, and
+        // what was replaced goes.
         let exchanged = replaced.filter(|old| old.is_folder() || found.is_folder());
         let intent = |inode, left: Option<&Found>| Intent::Move {
             from: from.clone(),
@@ -224,7 +226,8 @@ impl Dav {
         self.meta.store().has_within(path)
     }
 
-    /// The properties follow what was done, if it was. If that cannot be written down now, it will be.
+    /// The properties follow what was done, if it was. If that cannot be written down now, it will
+    /// be.
     fn settled(
         &self,
         number: Option<u64>,
@@ -239,7 +242,8 @@ impl Dav {
         Ok(outcome?)
     }
 
-    /// Has the outcome of a change in the domain, and answers. What it left is taken apart after that.
+    /// Has the outcome of a change in the domain, and answers. What it left is taken apart after
+    /// that.
     async fn conclude(
         &self,
         changed: Changed,

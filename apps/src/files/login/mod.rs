@@ -3,9 +3,10 @@
 //! * [`users`]: the file of users.
 //! * [`throttle`]: failed logins are slowed down.
 //!
-//! A password takes some tens of milliseconds to check, on purpose. So one that was right is remembered, as a keyed hash of what the
-//! client has sent, until the file of users changes. Hashing runs in uncolored events; how many at once is limited, so that
-//! guessing does not take the machine from those who have logged in.
+//! A password takes some tens of milliseconds to check, on purpose. So one that was right is
+//! remembered, as a keyed hash of what the client has sent, until the file of users changes.
+//! Hashing runs in uncolored events; how many at once is limited, so that guessing does not take
+//! the machine from those who have logged in.
 
 mod throttle;
 mod users;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use dapple::Handle;
+use dapple::clock;
 use futures_channel::oneshot;
 use http::HeaderValue;
 use sha2::{Digest, Sha256};
@@ -95,7 +97,7 @@ impl Login {
             nobody,
             one_time,
             version,
-            looked_at: Instant::now(),
+            looked_at: clock::now(),
             remembered: HashMap::new(),
         };
         // One worker at least is for those who have logged in.
@@ -150,7 +152,8 @@ impl Login {
             return Err(Refused::Later(seconds));
         }
         let Some(_pass) = self.hashing.enter().await else { return Err(Refused::Later(BUSY)) };
-        // A client that opens several connections at once is let in on all of them by the first one.
+        // A client that opens several connections at once is let in on all of them by the first
+        // one.
         if let Some(user) = self.remembered(&key) {
             return Ok(user);
         }
@@ -196,11 +199,11 @@ impl Login {
     async fn look_again(self: &Arc<Self>) {
         {
             let mut known = self.known();
-            if known.looked_at.elapsed() < LOOKED_AT_EVERY {
+            if clock::now() - known.looked_at < LOOKED_AT_EVERY {
                 return;
             }
             // Others go on with what is known.
-            known.looked_at = Instant::now();
+            known.looked_at = clock::now();
         }
         let this = Arc::clone(self);
         let _ = self.handle.offload(move || this.read_again()).await;

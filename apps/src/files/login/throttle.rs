@@ -1,4 +1,5 @@
-//! Failed logins are slowed down: after each failure the next attempt from the same address has to wait, twice as long each time.
+//! Failed logins are slowed down: after each failure the next attempt from the same address has to
+//! wait, twice as long each time.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -6,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dapple::Handle;
+use dapple::clock;
 
 /// What one waits after the first failure,
 const FIRST: Duration = Duration::from_millis(250);
@@ -32,7 +34,8 @@ pub(super) enum Turn {
 }
 
 struct Address {
-    /// By the name that was tried: who logs in under one is not forgiven what was tried under others.
+    /// By the name that was tried: who logs in under one is not forgiven what was tried under
+    /// others.
     failures: HashMap<String, u32>,
     /// When the next attempt may be made.
     next: Instant,
@@ -56,7 +59,7 @@ impl Throttle {
 
     /// Waits until an attempt may be made from there.
     pub(super) async fn wait(&self, peer: IpAddr, handle: &Handle) -> Turn {
-        match self.reserve(peer, Instant::now()) {
+        match self.reserve(peer, clock::now()) {
             Err(turn) => turn,
             Ok(until) => {
                 handle.sleep_until(until).await;
@@ -89,7 +92,7 @@ impl Throttle {
 
     /// Says how many failures there have been from there.
     pub(super) fn failed(&self, peer: IpAddr, name: &str) -> u32 {
-        self.failed_at(peer, name, Instant::now())
+        self.failed_at(peer, name, clock::now())
     }
 
     fn failed_at(&self, peer: IpAddr, name: &str, now: Instant) -> u32 {

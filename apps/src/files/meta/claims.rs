@@ -1,8 +1,10 @@
 //! Who is changing what: claims on paths, so that two changes of one resource follow each other.
 //!
-//! A change of the folder takes a while, and runs beside the workers, so it cannot be one step of the domain. It claims its paths
-//! first, in one step; whoever claims a path that somebody else has, or waits for, waits behind it. So claims are given in the order of their
-//! tickets as far as they meet, nobody starves, and as all paths of a claim are taken at once, nobody waits in a circle.
+//! A change of the folder takes a while, and runs beside the workers, so it cannot be one step of
+//! the domain. It claims its paths first, in one step; whoever claims a path that somebody else
+//! has, or waits for, waits behind it. So claims are given in the order of their tickets as far as
+//! they meet, nobody starves, and as all paths of a claim are taken at once, nobody waits in a
+//! circle.
 
 use std::sync::Arc;
 
@@ -120,7 +122,8 @@ mod tests {
     }
 
     proptest! {
-        /// Two that have been given never meet; when all that were given end, everybody gets their turn.
+        /// Two that have been given never meet; when all that were given end, everybody gets their
+        /// turn.
         #[test]
         fn given_ones_never_meet(
             wanted in proptest::collection::vec(proptest::collection::vec("[ab](/[ab])?(/\\*)?", 1..3), 1..12),

@@ -1,7 +1,8 @@
 //! The table of locks (RFC 4918, sections 6 and 7). Plain values: no clock, no I/O.
 //!
-//! A lock is on a path, and on all below it if it is deep. A lock that has expired is as good as gone; it is taken out when the table
-//! is changed. Locks end with the server: they are promises between people who work at the same time, and their clients renew them.
+//! A lock is on a path, and on all below it if it is deep. A lock that has expired is as good as
+//! gone; it is taken out when the table is changed. Locks end with the server: they are promises
+//! between people who work at the same time, and their clients renew them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -100,7 +101,8 @@ impl Locks {
     }
 
     fn entries_within(&self, path: &DavPath) -> impl Iterator<Item = (&DavPath, &Vec<Lock>)> {
-        // What is below a path begins with it and a slash, and is contiguous; the path itself may stand before others.
+        // What is below a path begins with it and a slash, and is contiguous; the path itself may
+        // stand before others.
         let own = self.by_path.get_key_value(path);
         let first = match path.is_root() {
             true => DavPath::root(),
@@ -244,7 +246,8 @@ impl Locks {
     }
 }
 
-/// Of each place that has locks, the client has to have one: several on one place are shared, and one of them suffices.
+/// Of each place that has locks, the client has to have one: several on one place are shared, and
+/// one of them suffices.
 fn has_one_of_each<'a>(
     locks: impl Iterator<Item = &'a Lock>,
     client: &Client,

@@ -1,12 +1,13 @@
-//! What the server knows beside the files themselves: locks, dead properties, and who is changing what. It is one [`Domain`]: requests
-//! that read it run beside each other in anon, those that change it are in global, in the order of their tickets.
+//! What the server knows beside the files themselves: locks, dead properties, and who is changing
+//! what. It is one [`Domain`]: requests that read it run beside each other in anon, those that
+//! change it are in global, in the order of their tickets.
 //!
 //! * [`locks`]: the table of locks.
 //! * [`claims`]: changes of the folder that are under way.
 //! * [`store`]: dead properties, on disk.
 //!
-//! Files never pass through it, and nothing in it blocks: a change of the folder or the store is made beside the workers, under a claim, and
-//! its outcome is a step in global.
+//! Files never pass through it, and nothing in it blocks: a change of the folder or the store is
+//! made beside the workers, under a claim, and its outcome is a step in global.
 
 pub(super) mod claims;
 pub(super) mod locks;
@@ -22,7 +23,8 @@ use self::claims::{Area, Claims};
 use self::locks::Locks;
 use self::store::{Store, StoreError, View};
 
-/// The state of the domain. A version of it is cheap to take: what is large is shared until it changes.
+/// The state of the domain. A version of it is cheap to take: what is large is shared until it
+/// changes.
 #[derive(Clone, Debug)]
 pub(super) struct State {
     pub(super) locks: Arc<Locks>,
@@ -41,7 +43,8 @@ impl State {
     }
 }
 
-/// How one who waits for a claim is told. It is used once, when the event commits that gives the claim.
+/// How one who waits for a claim is told. It is used once, when the event commits that gives the
+/// claim.
 #[derive(Debug)]
 struct Given(Mutex<Option<oneshot::Sender<Arc<Locks>>>>);
 
@@ -114,8 +117,8 @@ impl Meta {
         told.await.map_err(|_| Gone)
     }
 
-    /// Waits until nobody else changes anything in these areas, and says which locks there are then. They stay, or
-    /// expire, as long as the claim is held.
+    /// Waits until nobody else changes anything in these areas, and says which locks there are
+    /// then. They stay, or expire, as long as the claim is held.
     pub(super) async fn claim(
         self: &Arc<Self>,
         areas: Vec<Area>,

@@ -1,8 +1,10 @@
-//! Making, moving, replacing and deleting. Whoever calls has claimed the paths, so nobody else changes them through the server.
+//! Making, moving, replacing and deleting. Whoever calls has claimed the paths, so nobody else
+//! changes them through the server.
 //!
-//! What other people see changes with one system call: a tree that is deleted or replaced is renamed into the corner first, and taken
-//! apart there. If one of several steps fails, those before it are undone. What is done is done: that the disk does not tell
-//! that it has it is logged, and no reason to say that it was not.
+//! What other people see changes with one system call: a tree that is deleted or replaced is
+//! renamed into the corner first, and taken apart there. If one of several steps fails, those
+//! before it are undone. What is done is done: that the disk does not tell that it has it is
+//! logged, and no reason to say that it was not.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -84,7 +86,8 @@ impl Share {
         }
     }
 
-    /// Moves within one file system; otherwise the error is `CrossesDevices`. What is at `to` is replaced.
+    /// Moves within one file system; otherwise the error is `CrossesDevices`. What is at `to` is
+    /// replaced.
     pub(in crate::files) fn rename(
         &self,
         from: &DavPath,
@@ -124,8 +127,8 @@ impl Share {
         Ok(trash)
     }
 
-    /// What is replaced must not be the source, nor a folder that it is in: that is checked by name before, and again here, as several
-    /// spellings may mean one name.
+    /// What is replaced must not be the source, nor a folder that it is in: that is checked by name
+    /// before, and again here, as several spellings may mean one name.
     pub(in crate::files) fn check_not_in(
         &self,
         from: &DavPath,
@@ -166,8 +169,8 @@ impl Share {
         Ok(trash)
     }
 
-    /// Has `source` at `target`, instead of what is there. A file replaces a file with one call; if one of them is a folder, they
-    /// change places first.
+    /// Has `source` at `target`, instead of what is there. A file replaces a file with one call; if
+    /// one of them is a folder, they change places first.
     fn replace(
         &self,
         source: &Spot<'_>,
@@ -206,7 +209,8 @@ impl Share {
         aside
     }
 
-    /// What was put aside when the server was killed, before what replaces it had its place, gets its own back. True: there was such a thing.
+    /// What was put aside when the server was killed, before what replaces it had its place, gets
+    /// its own back. True: there was such a thing.
     pub(in crate::files) fn put_back(
         &self,
         is_it: impl Fn(&Found) -> bool,

@@ -1,4 +1,5 @@
-//! Copies. They grow where nobody sees them, and get their place with one rename; see [`change`](super::change).
+//! Copies. They grow where nobody sees them, and get their place with one rename; see
+//! [`change`](super::change).
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -25,8 +26,8 @@ pub(in crate::files) enum What {
     Itself,
     /// All that is shown.
     Shown,
-    /// All, for a move to another file system, after which the original goes. If there is something that cannot be copied, the error
-    /// is `PermissionDenied`.
+    /// All, for a move to another file system, after which the original goes. If there is something
+    /// that cannot be copied, the error is `PermissionDenied`.
     Everything,
 }
 

@@ -1,14 +1,16 @@
 //! The folder that is served: what is below it can be read and changed, and nothing else.
 //!
-//! * [`mod@self`]: looking, opening, and the server's own corner, [`PRIVATE`](super::path::PRIVATE).
+//! * [`mod@self`]: looking, opening, and the server's own corner,
+//!   [`PRIVATE`](super::path::PRIVATE).
 //! * [`upload`]: files that are being written.
 //! * [`checksum`]: what contents come to. [`attributes`]: times and rights that are set.
 //! * [`walk`]: folders, member by member.
 //! * [`change`]: making, moving, replacing, deleting. [`copy`]: copies. [`remove`]: taking apart.
 //!
-//! Symbolic links are not followed and not shown: the kernel resolves every path with `openat2` and `RESOLVE_NO_SYMLINKS`, so nothing leads
-//! out, whatever is renamed meanwhile. Where the kernel does not have it (Linux before 5.6, some sandboxes), a path is opened
-//! component by component, with `O_NOFOLLOW` each.
+//! Symbolic links are not followed and not shown: the kernel resolves every path with `openat2` and
+//! `RESOLVE_NO_SYMLINKS`, so nothing leads out, whatever is renamed meanwhile. Where the kernel
+//! does not have it (Linux before 5.6, some sandboxes), a path is opened component by component,
+//! with `O_NOFOLLOW` each.
 //!
 //! All of it blocks, so it runs beside the workers, but for what is read with [`How::Cached`].
 
@@ -38,6 +40,7 @@ use self::remove::Trash;
 use super::path::{DavPath, PRIVATE};
 use crate::common::version::Version;
 use crate::common::{cached, date};
+use dapple::clock;
 
 /// See the module.
 #[derive(Debug)]
@@ -54,7 +57,8 @@ pub(super) struct Share {
     mount: Mount,
     /// Its file system keeps everything in memory.
     in_memory: bool,
-    /// The corner, if it may have other names, too: the file system takes upper and lower case for the same, or shortens names.
+    /// The corner, if it may have other names, too: the file system takes upper and lower case for
+    /// the same, or shortens names.
     corner_by_inode: Option<u64>,
     /// Whether what is written has to be on the disk before it is acknowledged.
     sync: bool,
@@ -133,7 +137,8 @@ pub(super) enum How {
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 impl Share {
-    /// Opens the folder, and makes the server's corner in it. If another server has it the error is `ResourceBusy`.
+    /// Opens the folder, and makes the server's corner in it. If another server has it the error is
+    /// `ResourceBusy`.
     pub(super) fn open(folder: &Path, sync: bool) -> io::Result<Share> {
         let real = folder.canonicalize()?;
         let root = rustix::fs::openat(CWD, &real, FOLDER, Mode::empty())?;
@@ -399,7 +404,6 @@ fn hidden_name() -> OsString {
 fn fresh_name() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let now =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let now = clock::wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     format!("{:x}-{:x}", now.as_nanos(), NEXT.fetch_add(1, Ordering::Relaxed))
 }

@@ -1,7 +1,8 @@
 //! Taking apart what has lost its place.
 //!
-//! A tree may be deeper than a stack or a table of descriptors: what is below a folder's folders is moved up into it, until
-//! there is nothing below any more. So three descriptors are enough for any tree. What cannot be removed does not keep the rest.
+//! A tree may be deeper than a stack or a table of descriptors: what is below a folder's folders is
+//! moved up into it, until there is nothing below any more. So three descriptors are enough for any
+//! tree. What cannot be removed does not keep the rest.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -79,7 +80,8 @@ fn remove_members(folder: &OwnedFd) -> io::Result<()> {
     }
 }
 
-/// Removes a file; or a folder, after its files, and after its folders have been moved up beside it. Says whether anything was done.
+/// Removes a file; or a folder, after its files, and after its folders have been moved up beside
+/// it. Says whether anything was done.
 fn remove_level(base: &OwnedFd, name: &OsStr) -> (bool, io::Result<()>) {
     let members = match unlink(base, name) {
         Ok(Unlinked::Gone) => return (true, Ok(())),
@@ -166,7 +168,8 @@ fn open(folder: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
     }
 }
 
-/// What is to be deleted may have forbidden that to us; if it is ours we may allow it again. Not through a link.
+/// What is to be deleted may have forbidden that to us; if it is ours we may allow it again. Not
+/// through a link.
 fn make_ours(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let itself = rustix::fs::openat(folder, name, flags, Mode::empty())?;

@@ -1,5 +1,5 @@
-//! Files that are being written. They grow where nobody sees them, and take their place at once, with one rename: whoever
-//! reads sees the old file or the new one.
+//! Files that are being written. They grow where nobody sees them, and take their place at once,
+//! with one rename: whoever reads sees the old file or the new one.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -14,6 +14,7 @@ use super::checksum::{self, Checksum, Hasher};
 use super::{Found, Kind, Mount, Share, fresh_name, hidden_name, look_at};
 use crate::common::date;
 use crate::files::path::DavPath;
+use dapple::clock;
 
 /// Bytes of a disk that are not reserved before they come.
 const MARGIN: u64 = 64 * 1024 * 1024;
@@ -40,8 +41,8 @@ impl Share {
         Ok(Upload { file, folder, name, placed: false, hasher: None })
     }
 
-    /// Where something can be made that is renamed into `parent` later: in the corner, if that is on the same file system, or else in
-    /// `parent` under a name of the server's own.
+    /// Where something can be made that is renamed into `parent` later: in the corner, if that is
+    /// on the same file system, or else in `parent` under a name of the server's own.
     pub(super) fn hidden_place(&self, parent: OwnedFd) -> io::Result<(Arc<OwnedFd>, OsString)> {
         if Mount::of(&parent)? == self.mount {
             return Ok((Arc::clone(&self.uploads), fresh_name().into()));
@@ -49,8 +50,8 @@ impl Share {
         Ok((Arc::new(parent), hidden_name()))
     }
 
-    /// Puts a file to its place, instead of `old`, as which it was looked at last; what is there is what `old` says, or the error is
-    /// `AlreadyExists`.
+    /// Puts a file to its place, instead of `old`, as which it was looked at last; what is there is
+    /// what `old` says, or the error is `AlreadyExists`.
     pub(in crate::files) fn finish_upload(
         &self,
         upload: Upload,
@@ -168,7 +169,7 @@ impl Upload {
         let is_set = set.is_ok_and(|set| date::seconds(set) == date::seconds(time));
         if !is_set {
             // Rather now than a time that is neither.
-            let _ = self.file.set_modified(SystemTime::now());
+            let _ = self.file.set_modified(clock::wall());
         }
         is_set
     }

@@ -18,7 +18,8 @@ pub(in crate::files) enum Depth {
     All,
 }
 
-/// What is below a folder, in no order. Folders that vanish meanwhile, or may not be read, are empty.
+/// What is below a folder, in no order. Folders that vanish meanwhile, or may not be read, are
+/// empty.
 pub(in crate::files) struct Walk {
     depth: Depth,
     current: Option<(DavPath, OwnedFd, Dir)>,

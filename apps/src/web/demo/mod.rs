@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use super::answer::entry_of;
 use super::cache::{Body, Entry};
 use crate::common::version::Version;
+use dapple::clock;
 
 /// The built-in files, by path.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ const FILES: [(&str, &[u8]); 5] = [
 
 impl Demo {
     pub(super) fn new() -> Self {
-        let started = SystemTime::now();
+        let started = clock::wall();
         let entry = |(path, bytes): &(&'static str, &'static [u8])| {
             let body = Body::Memory(Arc::from(*bytes));
             let version = Version::built_in(started, bytes.len() as u64);

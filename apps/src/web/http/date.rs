@@ -1,9 +1,9 @@
 //! The date of a response.
 
 use std::cell::RefCell;
-use std::time::SystemTime;
 
 use crate::common::date;
+use dapple::clock;
 
 struct Now {
     stamp: u64,
@@ -21,7 +21,7 @@ fn with_now<R>(stamp: u64, f: impl FnOnce(&Now) -> R) -> R {
     NOW.with_borrow_mut(|now| {
         if now.stamp != stamp {
             now.stamp = stamp;
-            let time = SystemTime::now();
+            let time = clock::wall();
             let second = date::seconds(time);
             if now.second != second {
                 now.second = second;

@@ -1,5 +1,5 @@
-//! By actors on tokio. A transfer takes two accounts and an audit all of them at one moment, so one actor owns the bank; a fork is an actor
-//! that grants itself to one philosopher at a time.
+//! By actors on tokio. A transfer takes two accounts and an audit all of them at one moment, so one
+//! actor owns the bank; a fork is an actor that grants itself to one philosopher at a time.
 
 use std::collections::VecDeque;
 

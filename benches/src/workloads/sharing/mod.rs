@@ -6,9 +6,10 @@
 //! | philosophers | 20 of them in a ring, each eats again and again, with the forks on both sides | a meal |
 //! | dictionary | each of 64 generators posts 64 operations on one hash map of 10,000 keys, then itself: 90 % look up 8 keys, 10 % change 8 | an operation |
 //!
-//! dapple uses color sets and shared events; `rayon-mutex` closures that take mutexes (of the dictionary: a readers-writer lock) of the
-//! standard library, in one order; `tokio-spawn` a task per event, and tokio's `RwLock`s in one order; `tokio-actor` actors: one that
-//! owns all accounts, one per fork, one that owns the dictionary.
+//! dapple uses color sets and shared events; `rayon-mutex` closures that take mutexes (of the
+//! dictionary: a readers-writer lock) of the standard library, in one order; `tokio-spawn` a task
+//! per event, and tokio's `RwLock`s in one order; `tokio-actor` actors: one that owns all accounts,
+//! one per fork, one that owns the dictionary.
 
 pub mod actors;
 pub mod dapple;

@@ -1,4 +1,5 @@
-//! By tokio's `RwLock`s, taken in one order, a task per event (per philosopher: one that yields after each meal).
+//! By tokio's `RwLock`s, taken in one order, a task per event (per philosopher: one that yields
+//! after each meal).
 
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! XML as WebDAV uses it: small documents in, parsed into a tree; elements out.
 //!
-//! There is no document type: no entities but the five of XML itself, so nothing expands and nothing is fetched. Depth and size are
-//! bounded. What is written declares the namespaces that it uses on each element, so a stored property can be put into any document.
+//! There is no document type: no entities but the five of XML itself, so nothing expands and
+//! nothing is fetched. Depth and size are bounded. What is written declares the namespaces that it
+//! uses on each element, so a stored property can be put into any document.
 
 mod parse;
 

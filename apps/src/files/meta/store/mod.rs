@@ -1,11 +1,13 @@
 //! Dead properties on disk, and what is about to become of them.
 //!
-//! The store is redb: a B-tree in one file, copy on write, with one writer and readers that see a version each. It is in Rust throughout and
-//! needs nothing of the system; a commit is on the disk when it returns, and a process that is killed leaves the last commit.
+//! The store is redb: a B-tree in one file, copy on write, with one writer and readers that see a
+//! version each. It is in Rust throughout and needs nothing of the system; a commit is on the disk
+//! when it returns, and a process that is killed leaves the last commit.
 //!
-//! A property belongs to a path. The folder and the store are two places, and no change spans both at once. So whoever moves, copies or
-//! deletes what has properties writes down first what it is about to do, an [`Intent`], and by which inode one can tell
-//! afterwards whether it was done. What a killed server has left is finished, or forgotten, at the next start: files and their
+//! A property belongs to a path. The folder and the store are two places, and no change spans both
+//! at once. So whoever moves, copies or deletes what has properties writes down first what it is
+//! about to do, an [`Intent`], and by which inode one can tell afterwards whether it was done. What
+//! a killed server has left is finished, or forgotten, at the next start: files and their
 //! properties are both the old or both the new ones.
 //!
 //! * [`intent`]: what is about to be done. [`view`]: reading. [`tables`]: what a transaction does.
@@ -72,7 +74,8 @@ type Result<T> = std::result::Result<T, StoreError>;
 
 /// See the module.
 ///
-/// After an error of the disk redb does nothing any more. Then the store is [broken](Self::is_broken), and has to be reopened.
+/// After an error of the disk redb does nothing any more. Then the store is
+/// [broken](Self::is_broken), and has to be reopened.
 #[derive(Debug)]
 pub(in crate::files) struct Store {
     /// `None`: it is in memory, as nothing can be written.
@@ -206,8 +209,8 @@ impl Store {
         number
     }
 
-    /// It was done: the properties follow. Or it was not: nothing does. If that cannot be written down now, it is when the store has been
-    /// reopened.
+    /// It was done: the properties follow. Or it was not: nothing does. If that cannot be written
+    /// down now, it is when the store has been reopened.
     pub(in crate::files) fn settle(&self, number: u64, intent: &Intent, done: bool) -> Result<()> {
         let settled = self.with(|db| tables::settle(db, number, intent, done));
         if settled.is_err() {
@@ -216,8 +219,8 @@ impl Store {
         settled
     }
 
-    /// There is nothing at a path any more, or something else: its properties are forgotten, if not now, then when the store has been
-    /// reopened. True: there were some, or there may have been.
+    /// There is nothing at a path any more, or something else: its properties are forgotten, if not
+    /// now, then when the store has been reopened. True: there were some, or there may have been.
     pub(in crate::files) fn forget(&self, path: &DavPath) -> bool {
         let forgotten = self.has_within(path).and_then(|has_some| {
             if has_some {

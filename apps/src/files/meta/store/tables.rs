@@ -15,7 +15,8 @@ pub(super) const PROPERTIES: TableDefinition<'_, Key<'static>, &str> =
 pub(super) const INTENTS: TableDefinition<'_, u64, Record<'static>> =
     TableDefinition::new("intents");
 
-/// Kind, from, to, the inode that tells whether it was done; of what was replaced the inode and the time of its modification.
+/// Kind, from, to, the inode that tells whether it was done; of what was replaced the inode and the
+/// time of its modification.
 pub(super) type Record<'a> = (u8, &'a [u8], &'a [u8], u64, u64, u64);
 
 /// Bytes of the properties of one resource, at most.
