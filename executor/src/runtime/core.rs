@@ -25,7 +25,7 @@ use crate::event::Event;
 use crate::metrics::labels::Labels;
 use crate::park::Driver;
 use crate::slab::Slab;
-use crate::sync::{Arc, AtomicU64, AtomicUsize, Ordering, fence};
+use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::task::register::Tasks;
 use crate::turn::entry::Entry;
 use crate::turn::local::Local;
@@ -57,6 +57,8 @@ pub(crate) struct Core {
     pub(crate) blocking: BlockingPool,
     /// Who disposes of what is queued after the workers are gone.
     pub(super) undertaking: Undertaking,
+    /// Somebody has begun to dispose of what was queued when the runtime stopped.
+    pub(crate) was_drained: AtomicBool,
     pub(crate) outside: OutsideCounters,
     /// Memory of events, and of the cells of colors.
     pub(crate) events: Slab,
@@ -109,6 +111,7 @@ impl Core {
             tasks: Tasks::default(),
             blocking,
             undertaking: Undertaking::new(),
+            was_drained: AtomicBool::new(false),
             outside: OutsideCounters::default(),
             events: Slab::of::<Event>(),
             cells: Slab::of::<ColorCell>(),

@@ -93,12 +93,16 @@ impl Local {
     /// Disposes of everything that is queued for any worker by now, and of what that leads to: the
     /// drop of a closure may post. Called when nobody runs it any more.
     ///
-    /// Beside a worker that still serves, and so may post for ever, it gives up after a while, once
-    /// it has been at every entry that was there: that worker drops the rest when it leaves.
+    /// Beside a worker that still serves, and so may post for ever, it gives up after a while. The
+    /// first one to come here has been at every entry that was there by then; what that worker
+    /// posts later it drops itself when it leaves. (If each one who comes went through all that is
+    /// there, a worker that posts faster than others dispose would make each of them take longer
+    /// than the one before.)
     pub(crate) fn discard_all(&self) {
         debug_assert!(self.core.phase() >= Phase::Stopping);
         let limit = Limit::new(&self.core);
-        let rest = self.scheduler.drain(self, |passed| limit.is_over(passed));
+        let is_first = !self.core.was_drained.swap(true, Ordering::Relaxed);
+        let rest = self.scheduler.drain(self, is_first, |passed| limit.is_over(passed));
         if !rest.is_empty() {
             tracing::warn!(
                 entries = rest.len(),

@@ -3,24 +3,41 @@
 use dapple_colors::Priority;
 
 use super::scheduler::Scheduler;
-use super::steal::take_one;
+use super::steal::{take_handed_over, take_one};
 use super::work::{Host, Work};
 
 /// Entries that are taken out of a run queue at once.
 const CHUNK: usize = 256;
 
 impl<W: Work> Scheduler<W> {
-    /// Has the host discard everything that is queued for any worker by now, and what that leads
-    /// to: it may queue more here. It gives up when it is told to, once it has been at every entry
-    /// that was there: `gives_up` gets how many links were passed. The answer is what is left then.
+    /// Has the host discard what is queued for any worker by now, and what that leads to: it may
+    /// queue more here. `gives_up` is asked, with how many links were passed, whether that is
+    /// enough. What others have handed over is discarded in any case, and so, if `all`, is whatever
+    /// else is queued by now. The answer is what is left in the own run queue.
     pub(crate) fn drain<H: Host<Work = W>>(
         &self,
         host: &H,
+        all: bool,
         mut gives_up: impl FnMut(u64) -> bool,
     ) -> Vec<W> {
         let mut passed = 0;
+        let mut discard = |some: &mut Vec<W>| {
+            passed += some.drain(..).map(|work| host.discard(work)).sum::<u64>();
+            passed
+        };
         let mut some: Vec<W> = Vec::new();
+        // First what may have been handed over by somebody who asks for this. A worker that still
+        // serves may fill its own queue faster than this empties it.
         for worker in &self.fleet.workers {
+            let mut rest = worker.handed_over();
+            while rest > 0 {
+                let chunk = rest.min(CHUNK);
+                some.extend((0..chunk).map_while(|_| take_handed_over(worker)));
+                rest = if some.len() < chunk { 0 } else { rest - chunk };
+                discard(&mut some);
+            }
+        }
+        'workers: for worker in &self.fleet.workers {
             let mut rest = worker.queued() + worker.private.len();
             while rest > 0 {
                 let chunk = rest.min(CHUNK);
@@ -28,7 +45,9 @@ impl<W: Work> Scheduler<W> {
                 some.extend((some.len()..chunk).map_while(|_| take_one(worker)));
                 // Fewer: somebody else has taken them.
                 rest = if some.len() < chunk { 0 } else { rest - chunk };
-                passed += some.drain(..).map(|work| host.discard(work)).sum::<u64>();
+                if gives_up(discard(&mut some)) && !all {
+                    break 'workers;
+                }
             }
         }
         // What others could not take out, and what was queued meanwhile.
@@ -37,8 +56,7 @@ impl<W: Work> Scheduler<W> {
             if some.is_empty() {
                 return some;
             }
-            passed += some.drain(..).map(|work| host.discard(work)).sum::<u64>();
-            if gives_up(passed) {
+            if gives_up(discard(&mut some)) {
                 return self.take_own().collect();
             }
         }

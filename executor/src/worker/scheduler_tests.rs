@@ -239,12 +239,27 @@ fn e11_everything_is_discarded_and_what_that_leads_to() {
     all[1].schedule([5, 101]);
     all[1].hand_over(0, Number(8), UNKNOWN);
     let undertaker = notes(Scheduler::detached(&all[0].own.fleet));
-    assert_eq!(undertaker.own.drain(&undertaker, |_| false), []);
+    assert_eq!(undertaker.own.drain(&undertaker, true, |_| false), []);
     let mut discarded = undertaker.discarded.take();
     discarded.sort_unstable();
     // What stood in a deque of a worker's own cannot be lost either.
     assert_eq!(discarded, [0, 1, 2, 3, 5, 6, 8, 101]);
     assert!(all[0].own.fleet.has_nothing());
+}
+
+#[test]
+fn e11_beside_one_who_still_posts_what_was_handed_over_is_discarded_and_the_rest_is_left() {
+    let all = workers(2, StealPolicy::Eager);
+    all[0].schedule(10..2_010);
+    all[0].hand_over(1, Number(11), UNKNOWN);
+    let undertaker = notes(Scheduler::detached(&all[0].own.fleet));
+    assert_eq!(undertaker.own.drain(&undertaker, false, |_| true), []);
+    let discarded = undertaker.discarded.take();
+    assert_eq!(discarded[0], 11);
+    assert!(discarded.len() < 1_000, "{}", discarded.len());
+    // Who comes first has been at all that was there.
+    assert_eq!(undertaker.own.drain(&undertaker, true, |_| true), []);
+    assert_eq!(discarded.len() + undertaker.discarded.take().len(), 2_001);
 }
 
 #[test]

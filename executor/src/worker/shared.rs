@@ -100,6 +100,11 @@ impl<W> Shared<W> {
         self.has_nothing_open() && self.private.len() == 0
     }
 
+    /// How many entries others have handed over.
+    pub(super) fn handed_over(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.inbox.len()).sum()
+    }
+
     /// How many entries are queued where everybody may take them.
     pub(super) fn queued(&self) -> usize {
         self.lanes.iter().map(|lane| lane.inbox.len() + lane.stealer.len()).sum()

@@ -284,6 +284,11 @@ pub(super) fn take_one<W: Work>(worker: &Shared<W>) -> Option<W> {
     Priority::ALL.into_iter().find_map(|class| take_one_of(worker, class))
 }
 
+/// One entry that others have handed to a worker, of the highest class.
+pub(super) fn take_handed_over<W: Work>(worker: &Shared<W>) -> Option<W> {
+    Priority::ALL.into_iter().find_map(|class| retry(|| worker.lane(class).inbox.steal()))
+}
+
 /// One entry of a worker, of a class.
 fn take_one_of<W: Work>(worker: &Shared<W>, class: Priority) -> Option<W> {
     let lane = worker.lane(class);
