@@ -101,7 +101,8 @@ impl IllegalStep {
         self.to
     }
 
-    /// Would the step be legal, had the event said at its post that it might go so high?
+    /// Says whether the step would be legal if the event had said at its post that it might go so
+    /// high.
     pub fn is_undeclared(&self) -> bool {
         self.declared.is_some()
     }

@@ -254,7 +254,7 @@ impl<E: Copy> Mailbox<E> {
         self.in_own = false;
     }
 
-    /// Is there nothing, neither an event nor a place?
+    /// Says whether there is nothing, neither an event nor a place.
     pub fn is_idle(&self) -> bool {
         self.state == State::Idle
     }

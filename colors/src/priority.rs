@@ -21,7 +21,7 @@ impl Priority {
     /// From the highest to the lowest.
     pub const ALL: [Priority; 3] = [Priority::High, Priority::Normal, Priority::Low];
 
-    /// Is it served before the other one?
+    /// Says whether it is served before the other one.
     pub fn is_higher_than(self, other: Priority) -> bool {
         (self as u8) < other as u8
     }

@@ -91,7 +91,7 @@ impl<T> Sequence<T> {
         self.slots.len()
     }
 
-    /// Has every place been released?
+    /// Says whether every place has been released.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }

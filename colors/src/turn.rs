@@ -138,7 +138,7 @@ impl Turn {
         TurnStep::Continue
     }
 
-    /// Are the color's events long, as far as is known by now?
+    /// Says whether the color's events are long, as far as is known by now.
     pub fn is_long(&self) -> bool {
         self.pace == Pace::Long
     }

@@ -50,7 +50,7 @@ impl<T> Chunks<T> {
         self.len
     }
 
-    /// Is there none?
+    /// Says whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -82,7 +82,7 @@ impl<T> Chunks<T> {
         self.chunks.get(number / SLOTS)?.as_ref()?.slots[number % SLOTS].as_ref()
     }
 
-    /// The same, to change it.
+    /// What stands at a number, to change it.
     pub fn get_mut(&mut self, number: usize) -> Option<&mut T> {
         self.chunks.get_mut(number / SLOTS)?.as_mut()?.slots[number % SLOTS].as_mut()
     }

@@ -28,12 +28,12 @@ impl<F> TryPostError<F> {
         }
     }
 
-    /// Was the limit reached?
+    /// Says whether the limit was reached.
     pub fn is_full(&self) -> bool {
         matches!(self, TryPostError::Full(_))
     }
 
-    /// Has a shutdown begun?
+    /// Says whether a shutdown has begun.
     pub fn is_closed(&self) -> bool {
         matches!(self, TryPostError::Closed(_))
     }

@@ -32,6 +32,7 @@
 //!
 //! The rules that the documentation cites (C1, E16 and so on) are in `docs/RULES.md` of the
 //! repository.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks, missing_docs)]
 // Under loom only what is modelled is compiled, and the models do not use all of it.
 #![cfg_attr(loom, allow(dead_code))]

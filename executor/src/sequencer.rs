@@ -74,7 +74,7 @@ impl<T: Send + 'static> Sequencer<T> {
         self.0.sequence.with(|sequence| sequence.len())
     }
 
-    /// Has every place been released?
+    /// Says whether every place has been released.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

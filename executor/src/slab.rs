@@ -121,7 +121,7 @@ impl Slab {
         }
     }
 
-    /// The same, of this slab.
+    /// Gives back one slot of this slab, by whatever thread.
     ///
     /// # Safety
     ///
@@ -427,7 +427,7 @@ impl Magazine {
         self.slots.push(slot);
     }
 
-    /// The same, of a slot for which there is no room.
+    /// Gives back a slot for which there is no room.
     ///
     /// # Safety
     ///

@@ -27,7 +27,21 @@ pub use std::sync::{
     Arc, Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, TryLockError, Weak,
 };
 #[cfg(not(loom))]
-pub use std::thread::{self, available_parallelism, panicking, sleep, yield_now};
+pub use std::thread::{self, available_parallelism, panicking};
+
+/// Sleeps for so long.
+#[cfg(not(loom))]
+#[allow(clippy::disallowed_methods, reason = "this is where it goes through")]
+pub fn sleep(time: std::time::Duration) {
+    thread::sleep(time);
+}
+
+/// Gives the core away.
+#[cfg(not(loom))]
+#[allow(clippy::disallowed_methods, reason = "this is where it goes through")]
+pub fn yield_now() {
+    thread::yield_now();
+}
 
 /// Locks a mutex, poisoned or not. What runs under a lock of these crates either cannot panic, or
 /// leaves what the lock guards whole when it does: the code of a key in a palette, a `Park`, and

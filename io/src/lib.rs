@@ -40,6 +40,7 @@
 //!
 //! Readiness that arrives on a worker's poller is posted as an event to a color; callbacks never
 //! run inside the poller.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks, missing_docs)]
 
 mod fd;

@@ -224,7 +224,7 @@ impl Site {
         drop(entry);
     }
 
-    /// Have the connections been told that the program is about to end?
+    /// Says whether the connections have been told that the program is about to end.
     pub(crate) fn is_draining(&self) -> bool {
         self.table().draining
     }

@@ -18,7 +18,7 @@ pub(crate) fn read(file: &File, buf: &mut [u8], at: u64) -> io::Result<usize> {
     }
 }
 
-/// Does the file system keep everything in memory?
+/// Says whether the file system keeps everything in memory.
 pub(crate) fn is_in_memory(file: impl AsFd) -> bool {
     // linux/magic.h: TMPFS_MAGIC, RAMFS_MAGIC.
     rustix::fs::fstatfs(file).is_ok_and(|fs| matches!(fs.f_type, 0x0102_1994 | 0x8584_58f6))
@@ -39,7 +39,7 @@ pub(crate) fn try_read(file: &File, buf: &mut [u8], at: u64) -> io::Result<Optio
     }
 }
 
-/// The same from wherever it is; 0 is the end.
+/// Reads from a file, from memory or from the disk; 0 is the end.
 pub(crate) fn read_blocking(file: &File, buf: &mut [u8], at: u64) -> io::Result<usize> {
     loop {
         match file.read_at(buf, at) {

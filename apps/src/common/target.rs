@@ -7,7 +7,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encod
 pub(crate) struct WebPath {
     /// The decoded path without slashes at its ends; empty: the folder itself.
     pub(crate) relative: Vec<u8>,
-    /// Did it end with a slash?
+    /// It ended with a slash.
     pub(crate) is_folder: bool,
 }
 

@@ -14,7 +14,7 @@ pub(crate) struct Version {
     pub(crate) size: u64,
     /// Nanoseconds since 1970.
     pub(crate) modified: i128,
-    /// The same of the last change of anything about it.
+    /// When anything about it was last changed, in nanoseconds since 1970.
     pub(crate) changed: i128,
 }
 
@@ -41,7 +41,7 @@ impl Version {
         date::of_seconds(i64::try_from(seconds).unwrap_or(i64::MAX))
     }
 
-    /// The same, of another size: what was read of a file that changes.
+    /// This version with another size: what was read of a file that changes.
     pub(crate) fn with_size(self, size: u64) -> Version {
         Version { size, ..self }
     }

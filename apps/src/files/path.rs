@@ -56,7 +56,7 @@ impl DavPath {
         self.0.is_empty()
     }
 
-    /// Is it, or does it lead through, something of the server's own?
+    /// Says whether it is, or leads through, something of the server's own.
     pub(super) fn is_private(&self) -> bool {
         self.0.split(|b| *b == b'/').any(is_private_name)
     }
@@ -87,7 +87,7 @@ impl DavPath {
         DavPath(bytes.into())
     }
 
-    /// Is it `folder`, or below it?
+    /// Says whether it is `folder`, or below it.
     pub(super) fn is_within(&self, folder: &DavPath) -> bool {
         folder.is_root()
             || self
@@ -96,7 +96,7 @@ impl DavPath {
                 .is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
     }
 
-    /// The same place below `to` that it has below `from`.
+    /// The place below `to` that it has below `from`.
     pub(super) fn moved(&self, from: &DavPath, to: &DavPath) -> DavPath {
         debug_assert!(self.is_within(from));
         let rest = &self.0[from.0.len()..];

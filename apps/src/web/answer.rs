@@ -211,7 +211,8 @@ fn read_cached(file: &File, size: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The same from wherever it is; of a large file more, which is in memory then.
+/// Reads the start of a file, from memory or from the disk; of a large file more, which is in
+/// memory then.
 fn read_cold(file: &File, size: u64) -> io::Result<Vec<u8>> {
     let most = if size > MOST_IN_MEMORY { MOST_AHEAD.min(size) } else { MOST_IN_MEMORY };
     let mut bytes = Vec::with_capacity(most.min(size) as usize);

@@ -48,7 +48,7 @@ impl Root {
         Self::examine(self.open_beneath(path(relative), ResolveFlags::empty())?)
     }
 
-    /// The same if no disk has to be read for that; otherwise the error is `WouldBlock`.
+    /// Finds a file if no disk has to be read for that; otherwise the error is `WouldBlock`.
     pub(super) fn find_cached(&self, relative: &[u8]) -> io::Result<Found> {
         let relative = path(relative);
         match self.open_beneath(relative, ResolveFlags::CACHED) {

@@ -150,11 +150,11 @@ impl<S: Clone + Eq + Hash + Debug> Scenario<S> {
         self.check_over::<Order<Ticket, ()>>()
     }
 
-    /// The same over other step functions.
+    /// Checks the scenario over other step functions.
     ///
     /// # Errors
     ///
-    /// The same.
+    /// Those of [`check`](Self::check).
     pub fn check_over<O: Steps>(&self) -> Result<Report, Violation> {
         search::search::<S, O>(self)
     }

@@ -55,7 +55,7 @@ pub enum Next<W> {
     Commit {
         /// Whose turn it is.
         ticket: Ticket,
-        /// Is what it deferred to be dropped?
+        /// What it deferred is to be dropped.
         covered: bool,
     },
     /// There is room again for an event.

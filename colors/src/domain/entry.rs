@@ -105,7 +105,7 @@ impl<W, D> Order<W, D> {
         Gate::OnItsWay
     }
 
-    /// Does nobody who is in anon keep others out of global?
+    /// Says whether nobody who is in anon keeps others out of global.
     fn is_writable(&self) -> bool {
         self.mode == Mode::Snapshot || self.readers == 0
     }

@@ -85,9 +85,9 @@ pub struct Order<W, D> {
     waiting: usize,
     /// Events that are ready to commit, or wait to be alone.
     ready: usize,
-    /// Is the state poisoned for whoever enters next?
+    /// The state is poisoned for whoever enters next.
     poisoned: bool,
-    /// Is it for whoever commits next?
+    /// The state is poisoned for whoever commits next.
     commits_poisoned: bool,
     /// The first event's actions are being run.
     committing: bool,
@@ -130,7 +130,7 @@ impl<W, D> Order<W, D> {
         ticket
     }
 
-    /// The same for an event that repairs the state: poison does not cover it, and ends with it
+    /// A place for an event that repairs the state: poison does not cover it, and ends with it
     /// (I12).
     pub fn take_ticket_to_repair(&mut self, data: D) -> Ticket {
         let ticket = self.take_ticket(Context::Global, data);
@@ -168,13 +168,13 @@ impl<W, D> Order<W, D> {
         self.room.push_back(with);
     }
 
-    /// Are there as many uncommitted events as there should be at most?
+    /// Says whether there are as many uncommitted events as there should be at most.
     #[inline]
     pub fn is_full(&self) -> bool {
         self.slots.len() >= self.limit
     }
 
-    /// Are there more?
+    /// Says whether there are more uncommitted events than there should be.
     pub fn is_over_full(&self) -> bool {
         self.slots.len() > self.limit
     }
@@ -185,7 +185,8 @@ impl<W, D> Order<W, D> {
         self.slots.len()
     }
 
-    /// Is there nothing, neither an event nor somebody who waits, nor anything to be handed out?
+    /// Says whether there is nothing, neither an event nor somebody who waits, nor anything to be
+    /// handed out.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty() && self.out.is_empty() && self.room.is_empty()
@@ -215,7 +216,7 @@ impl<W, D> Order<W, D> {
         &mut self.slot_mut(ticket).data
     }
 
-    /// Is the state poisoned for whoever enters next?
+    /// Says whether the state is poisoned for whoever enters next.
     pub fn is_poisoned(&self) -> bool {
         self.poisoned
     }

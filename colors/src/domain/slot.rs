@@ -48,7 +48,7 @@ impl<W, D> Slot<W, D> {
         }
     }
 
-    /// Does nobody behind it enter anon?
+    /// Says whether nobody behind it enters anon.
     #[inline]
     pub(super) fn blocks_anon(&self) -> bool {
         use Stage::*;
@@ -58,7 +58,7 @@ impl<W, D> Slot<W, D> {
         )
     }
 
-    /// Does nobody behind it enter global?
+    /// Says whether nobody behind it enters global.
     #[inline]
     pub(super) fn blocks_global(&self) -> bool {
         use Stage::*;

@@ -112,6 +112,7 @@ pub(crate) struct Birth {
 
 impl ColorCell {
     /// A new color, with one handle.
+    #[inline]
     pub(crate) fn create(birth: Birth, core: &Core, plan: Plan) -> CellRef {
         let Birth { memory, home, serial } = birth;
         let Plan { label, priority, capacity, retire, default } = plan;
@@ -162,7 +163,7 @@ impl ColorCell {
         self.marks.is_bounded()
     }
 
-    /// Is it of the normal class, and not bounded?
+    /// Says whether it is of the normal class, and not bounded.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         self.marks.is_plain()
@@ -366,6 +367,7 @@ impl DeadCell {
     }
 
     /// Drops what is in it, and answers the memory.
+    #[inline]
     pub(crate) fn into_memory(self) -> CellMemory {
         // SAFETY: nobody else can reach it, and it is not used again.
         unsafe { std::ptr::drop_in_place(self.0.as_ptr()) };

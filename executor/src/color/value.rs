@@ -46,7 +46,7 @@ impl<T> Inner<T> {
         self.borrows.get() != 0
     }
 
-    /// Has it it by `&mut`?
+    /// Says whether the event that runs has the value by `&mut`.
     pub(super) fn is_written(&self) -> bool {
         self.borrows.get() == WRITTEN
     }
@@ -76,7 +76,7 @@ impl<T> Inner<T> {
         Sharing { inner: self, alone }
     }
 
-    /// The same at the begin of an event, which has no reference to the value yet.
+    /// The value by `&`, at the start of an event, which has no reference to it yet.
     ///
     /// # Safety
     ///

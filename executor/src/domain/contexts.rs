@@ -141,7 +141,8 @@ macro_rules! steps {
                 self.token.then(What::Commit(MayGlobal::HIGHEST), NoneStep::new(f), Location::caller())
             }
 
-            /// The same; the sub-event may go up to anon.
+            /// Ends the event, and goes on with a sub-event, which may go up to anon. See
+            /// [`commit_then`](Self::commit_then).
             #[track_caller]
             pub fn commit_then_anon<F>(self, f: F) -> Done
             where
@@ -153,7 +154,8 @@ macro_rules! steps {
                 self.token.then(What::Commit(MayAnon::HIGHEST), NoneStep::new(f), Location::caller())
             }
 
-            /// The same; the sub-event stays in none.
+            /// Ends the event, and goes on with a sub-event, which stays in none. See
+            /// [`commit_then`](Self::commit_then).
             #[track_caller]
             pub fn commit_then_none<F>(self, f: F) -> Done
             where

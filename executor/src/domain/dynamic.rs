@@ -212,7 +212,8 @@ pub struct ContextError {
 }
 
 impl ContextError {
-    /// Would the step be legal, had the event said at its post that it might go so high?
+    /// Says whether the step would be legal if the event had said at its post that it might go so
+    /// high.
     pub fn is_undeclared(&self) -> bool {
         matches!(self.kind, Kind::Step(step) if step.is_undeclared())
     }

@@ -336,12 +336,13 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.0.store.with(|store| store.order().uncommitted())
     }
 
-    /// Are as many events uncommitted as there [should be](DomainBuilder::max_uncommitted) at most?
+    /// Says whether as many events are uncommitted as there [should
+    /// be](DomainBuilder::max_uncommitted) at most.
     pub fn is_full(&self) -> bool {
         self.0.store.with(|store| store.order().is_full())
     }
 
-    /// Is the state poisoned for whoever enters next?
+    /// Says whether the state is poisoned for whoever enters next.
     pub fn is_poisoned(&self) -> bool {
         self.0.store.with(|store| store.order().is_poisoned())
     }

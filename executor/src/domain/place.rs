@@ -3,7 +3,7 @@
 use dapple_colors::Ticket;
 
 /// An event's place: which domain, and which ticket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Place {
     domain: usize,
     ticket: u64,
@@ -18,7 +18,7 @@ impl Place {
 
 #[cfg(debug_assertions)]
 pub(super) mod tickets {
-    use std::collections::HashMap;
+    use std::collections::BTreeMap;
 
     use super::Place;
     use crate::sync::{Arc, LazyLock, Mutex, lock};
@@ -29,7 +29,7 @@ pub(super) mod tickets {
 
     /// Who holds a ticket. Tickets are numbered anew in each domain, and a place of memory may be
     /// another domain's later: the last one to hold it counts.
-    static HOLDERS: LazyLock<Mutex<HashMap<Place, Held>>> = LazyLock::new(Mutex::default);
+    static HOLDERS: LazyLock<Mutex<BTreeMap<Place, Held>>> = LazyLock::new(Mutex::default);
 
     pub(in crate::domain) fn swap(held: Option<Held>) -> Option<Held> {
         thread::state(|state| state.tickets.replace(held))

@@ -133,7 +133,7 @@ where
     }
 }
 
-/// The same, without a value.
+/// Hands the token of an event in anon to a task, without a value.
 struct HandAnon<T>(Promise<T>);
 
 impl<S: Send + Sync + 'static> Part<S> for HandAnon<AnonCx<S>> {
@@ -246,7 +246,7 @@ impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
         reach(self.token, What::Upgrade(Context::Global), part, site)
     }
 
-    /// The same in two parts: `before` runs in global; then all earlier events commit, and what
+    /// Enters global for two parts: `before` runs in global; then all earlier events commit, and what
     /// this one has deferred runs; then `alone` runs with the domain to itself, and may do what
     /// cannot be deferred (I9). It gets what `before` has returned.
     ///

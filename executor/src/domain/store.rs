@@ -186,7 +186,7 @@ impl<S, W, D> Store<S, W, D> {
         &self.order
     }
 
-    /// Is there neither a handle nor an event, nor anybody who is about to come back?
+    /// Says whether there is neither a handle nor an event, nor anybody who is about to come back.
     #[inline]
     pub(crate) fn is_over(&self) -> bool {
         self.orphaned && self.settling == 0 && self.order.is_empty()

@@ -166,7 +166,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.spawn_as(f, Location::caller())
     }
 
-    /// The same; the event may go up to anon.
+    /// Runs an async event that may go up to anon; see [`spawn`](Self::spawn).
     #[track_caller]
     pub fn spawn_anon<F, Fut>(&self, f: F) -> JoinHandle<Fut::Output>
     where
@@ -177,7 +177,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.spawn_as(f, Location::caller())
     }
 
-    /// The same; the event stays in none.
+    /// Runs an async event that stays in none; see [`spawn`](Self::spawn).
     #[track_caller]
     pub fn spawn_none<F, Fut>(&self, f: F) -> JoinHandle<Fut::Output>
     where

@@ -31,7 +31,7 @@ const RARELY: u64 = 16;
 const DOMAINS: usize = 256;
 
 impl Local {
-    /// Is a look at the domains due?
+    /// Says whether a look at the domains is due.
     pub(crate) fn is_look_due(&self, now: u64) -> bool {
         let register = &self.core.domains;
         register.len.load(Ordering::Relaxed) > 0 && now >= register.due.load(Ordering::Relaxed)

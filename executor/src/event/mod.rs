@@ -31,7 +31,7 @@ use crate::slab::{Slab, Slot};
 pub(crate) enum Kind {
     /// A closure: the header is that of an [`Event`].
     Closure,
-    /// The same, of the runtime's own: it drops something where and when it has to be. Not counted.
+    /// A closure of the runtime's own: it drops something where and when it has to be. Not counted.
     Housekeeping,
     /// A closure with shared access to its color. Once it has been let go its word is the color.
     Shared,
@@ -40,7 +40,7 @@ pub(crate) enum Kind {
     Set,
     /// The place of a set in the queue of one of its colors: an [`Event`] that holds no closure.
     Request,
-    /// The same, with shared access.
+    /// A [`Request`](Kind::Request) with shared access.
     SharedRequest,
     /// What is over and still stands in a queue: a gap is behind it, or own posts of it run first,
     /// or a set has the color.
@@ -50,7 +50,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// In a color's queue: may it begin only when the color has no readers?
+    /// Says whether, in a color's queue, it may begin only when the color has no readers.
     #[inline]
     pub(crate) fn is_exclusive(self) -> bool {
         matches!(self, Kind::Closure | Kind::Housekeeping | Kind::Grave | Kind::Request)
@@ -199,7 +199,7 @@ impl Owned {
         self.get().header.kind()
     }
 
-    /// Does it count for the bound of its color?
+    /// Says whether it counts for the bound of its color.
     pub(crate) fn is_counted(&self) -> bool {
         self.kind() != Kind::Housekeeping
     }

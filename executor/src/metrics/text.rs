@@ -1,7 +1,7 @@
 //! The figures as text: Prometheus' exposition format, and HdrHistogram's log.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
@@ -70,7 +70,7 @@ impl Metrics {
         let mut log = IntervalLogWriterBuilder::new()
             .with_start_time(start)
             .begin_log_with(out, &mut serializer)?;
-        let mut tags = HashSet::new();
+        let mut tags = BTreeSet::new();
         for Distribution { measure, label, histogram } in &self.distributions {
             let name = match label {
                 None => measure.name().to_owned(),
@@ -149,7 +149,7 @@ fn escaped(label: &str) -> Cow<'_, str> {
 }
 
 /// A name as a tag of an interval log, which none of `used` is.
-fn tag(name: &str, used: &mut HashSet<String>) -> String {
+fn tag(name: &str, used: &mut BTreeSet<String>) -> String {
     let fits = |c: char| c != ',' && !c.is_whitespace() && !c.is_control();
     let plain: String = name.chars().map(|c| if fits(c) { c } else { '_' }).collect();
     let numbered = (2..).map(|n| format!("{plain}~{n}"));

@@ -166,12 +166,12 @@ impl Cx {
         self.local().current.with_first(|color| color.map(Color::of))
     }
 
-    /// Does the callback run on this color, alone or beside others (C15)?
+    /// Says whether the callback runs on this color, alone or beside others (C15).
     pub fn is_on(&self, color: &Color) -> bool {
         self.access(color).is_some()
     }
 
-    /// Does it, and nothing else of the color meanwhile?
+    /// Says whether the callback runs on this color, and nothing else of the color meanwhile.
     pub fn is_alone_on(&self, color: &Color) -> bool {
         self.access(color) == Some(Access::Exclusive)
     }

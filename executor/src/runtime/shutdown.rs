@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use super::core::{Core, CoreRef, Phase};
 use crate::clock;
 use crate::park::ThreadPark;
-use crate::sync::{Ordering, lock, thread, try_lock};
+use crate::sync::{Ordering, lock, sleep, thread, try_lock};
 use crate::turn::local::Local;
 
 /// How long a worker may take that is in no event, but has not left: until it is given the core, or
@@ -87,7 +87,7 @@ pub(super) fn shutdown(
     for (index, slot) in threads.iter_mut().enumerate() {
         let Some(thread) = slot.take() else { continue };
         while !thread.is_finished() && !watches[index].is_stuck(core) {
-            thread::sleep(LOOK);
+            sleep(LOOK);
         }
         if thread.is_finished() {
             // A worker's thread does not panic; if it did, its panic has been printed.
@@ -121,7 +121,7 @@ impl Leaving {
         Leaving { worker, progress, since: clock::now() }
     }
 
-    /// Has it been at the same thing for too long?
+    /// Says whether it has been at the same thing for too long.
     fn is_stuck(&mut self, core: &Core) -> bool {
         let now = Leaving::of(core, self.worker);
         if now.progress != self.progress {

@@ -53,7 +53,7 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    /// Has it ended, in whatever way?
+    /// Says whether it has ended, in whatever way.
     pub fn is_finished(&self) -> bool {
         self.packet.is_done()
     }

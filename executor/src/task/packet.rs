@@ -63,7 +63,7 @@ impl<T> Packet<T> {
         }
     }
 
-    /// Is there an outcome, taken or not?
+    /// Says whether there is an outcome, taken or not.
     pub(crate) fn is_done(&self) -> bool {
         self.0.with(|state| !matches!(state, State::Waiting(_)))
     }
@@ -90,7 +90,7 @@ impl<T> Promise<T> {
         self.otherwise = JoinError::poisoned();
     }
 
-    /// Does somebody still wait for it?
+    /// Says whether somebody still waits for it.
     pub(crate) fn is_awaited(&self) -> bool {
         self.packet.as_ref().is_some_and(|packet| Arc::strong_count(packet) > 1)
     }

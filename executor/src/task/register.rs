@@ -71,7 +71,7 @@ impl Tasks {
         drop(task);
     }
 
-    /// Has it neither ended nor been aborted?
+    /// Says whether it has neither ended nor been aborted.
     pub(crate) fn has(&self, key: Key) -> bool {
         self.shards[key.shard]
             .with(|tasks| tasks.get(key.slot).is_some_and(|entry| entry.id == key.id))
@@ -96,7 +96,7 @@ impl Tasks {
         drop(self.remove(key));
     }
 
-    /// The same of all. The phase is *Stopping*.
+    /// Aborts all tasks. The phase is *Stopping*.
     pub(crate) fn abort_all(&self) {
         for shard in &self.shards {
             let all = shard.with(Chunks::drain);

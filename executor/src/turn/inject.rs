@@ -104,6 +104,7 @@ impl Core {
     }
 
     /// What a new color begins with.
+    #[inline]
     pub(crate) fn birth(&self) -> Birth {
         Local::with(self, |local| match local {
             Some(local) => {

@@ -166,6 +166,7 @@ impl Local {
     }
 
     /// Memory for a color, and its number, with a count of the core for it.
+    #[inline]
     pub(crate) fn take_cell(&self) -> (CellMemory, u64) {
         self.take_credit();
         // SAFETY: the slab gives each free slot to one taker.
@@ -181,6 +182,7 @@ impl Local {
     }
 
     /// Takes back what a color of this runtime had.
+    #[inline]
     pub(crate) fn give_cell(&self, dead: DeadCell) {
         let slot = dead.into_memory().into_slot();
         // SAFETY: it is of this runtime, as its color was run here, and nobody uses it any more.

@@ -144,36 +144,48 @@ impl Local {
     /// Runs events until the turn ends. On return the color is let go.
     fn turn_loop(&self, p: &mut Progress, cx: &mut Cx) {
         loop {
+            let Some(held) = &p.held else { return };
             if !p.ended {
-                match self.begin_front(p, cx) {
-                    Begun::Ended => {}
-                    Begun::Passed(finished) => match self.follow(p, finished) {
-                        true => continue,
-                        false => return,
-                    },
-                    Begun::LetGo(finished) => match self.go_on_behind(p, finished) {
-                        true => continue,
-                        false => return,
-                    },
-                    Begun::Gone => return,
+                // SAFETY: it is the front of this color, which has not left the queue.
+                let kind = unsafe { held.kind(p.front) };
+                if kind == Kind::Closure && p.special.is_none() {
+                    // Said first: if it panics, it has ended all the same.
+                    p.ended = true;
+                    // SAFETY: it is the front of this color, an event, and taken here only.
+                    let mut event = unsafe { held.event(p.front) };
+                    self.run_event(&mut event, held.label(), cx);
+                } else {
+                    match self.begin_other(p, cx, kind) {
+                        Begun::Ended => {}
+                        Begun::Passed(finished) => match self.follow(p, finished) {
+                            true => continue,
+                            false => return,
+                        },
+                        Begun::LetGo(finished) => match self.go_on_behind(p, finished) {
+                            true => continue,
+                            false => return,
+                        },
+                        Begun::Gone => return,
+                    }
                 }
             }
             let step = self.after_event(p);
             p.ended = false;
-            if let Some(next) = self.pass_kept(p.held(), p.front) {
+            let Some(held) = &p.held else { return };
+            if let Some(next) = self.pass_kept(held, p.front) {
+                p.front = next;
                 if step == TurnStep::End {
                     return self.end_turn(p);
                 }
-                p.front = next;
                 continue;
             }
-            let head = p.held().head();
+            let head = held.head();
             // What a timed turn tells must be learned before the color is let go, which it is if it
             // ends here, or has no further event.
-            if p.since != 0 && (step == TurnStep::End || p.held().is_head_last()) {
+            if p.since != 0 && (step == TurnStep::End || held.is_head_last()) {
                 self.time_turn(p);
             }
-            let held = p.take();
+            let Some(held) = p.held.take() else { return };
             held.debug_let_go();
             // SAFETY: it is the head of this color.
             match (unsafe { self.finish_at(held, head) }, step) {
@@ -187,7 +199,7 @@ impl Local {
         }
     }
 
-    /// Does the turn go on after one more event?
+    /// Says whether the turn goes on after one more event.
     #[inline(always)]
     fn after_event(&self, p: &mut Progress) -> TurnStep {
         match p.turn.after_event(self.posts.all().wrapping_sub(p.posts_before)) {
@@ -270,19 +282,7 @@ impl Local {
         self.requeue(p, held);
     }
 
-    /// Runs the event at the front, or deals with what stands there instead.
-    #[inline(always)]
-    fn begin_front(&self, p: &mut Progress, cx: &mut Cx) -> Begun {
-        // SAFETY: it is the front of this color, which has not left the queue.
-        let kind = unsafe { p.held().kind(p.front) };
-        if kind == Kind::Closure && p.special.is_none() {
-            self.run_front(p, cx);
-            return Begun::Ended;
-        }
-        self.begin_other(p, cx, kind)
-    }
-
-    /// [`begin_front`](Self::begin_front), of what is rarer.
+    /// Runs what stands at the front, if it is rarer than a plain event, or deals with it.
     #[inline(never)]
     fn begin_other(&self, p: &mut Progress, cx: &mut Cx, kind: Kind) -> Begun {
         if kind.is_exclusive() && !self.is_alone(p, kind) {
@@ -376,7 +376,7 @@ impl Local {
     }
 }
 
-/// What [`Local::begin_front`] did.
+/// What [`Local::begin_other`] did.
 enum Begun {
     /// An event ran.
     Ended,

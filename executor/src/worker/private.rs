@@ -50,7 +50,7 @@ pub(crate) struct Private<E> {
     len: AtomicUsize,
     entries: UnsafeCell<VecDeque<E>>,
     takers: Mutex<()>,
-    /// Does the owner put anything in?
+    /// The owner puts something in: the system has the heavy fence.
     works: AtomicBool,
     fences: Fences,
 }

@@ -130,7 +130,8 @@ impl SleepState {
         self.idle.load(Ordering::Relaxed) > 0
     }
 
-    /// For a worker that has risen and found work: is nobody watching it, though somebody could?
+    /// For a worker that has risen and found work: says whether nobody watches it, though somebody
+    /// could.
     pub(crate) fn needs_sentinel(&self) -> bool {
         self.sentinel.load(Ordering::SeqCst) == 0 && self.any_idle()
     }
@@ -173,7 +174,7 @@ impl SleepState {
         self.workers[worker].load(Ordering::SeqCst) & STATE != BUSY
     }
 
-    /// Is a worker other than `me` busy?
+    /// Says whether a worker other than `me` is busy.
     pub(crate) fn others_busy(&self, me: usize) -> bool {
         self.workers
             .iter()

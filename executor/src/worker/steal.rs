@@ -106,7 +106,7 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
-    /// Is there something to steal?
+    /// Says whether there is something to steal.
     pub(super) fn sees_prey(&self, trials: &Trials) -> bool {
         self.shared().neighbours.iter().any(|&index| self.prey(index, trials).is_some())
     }

@@ -108,7 +108,7 @@ impl Trials {
         self.nap = None;
     }
 
-    /// Have the figures promised more than was there, lately?
+    /// Says whether the figures have promised more than was there, lately.
     pub(super) fn doubts(&self, now: u64) -> bool {
         now < self.doubts_until
     }
@@ -136,12 +136,12 @@ impl Trials {
         }
     }
 
-    /// Is one under way?
+    /// Says whether one is under way.
     pub(super) fn is_running(&self) -> bool {
         self.running.is_some()
     }
 
-    /// Is a trial over at this time?
+    /// Says whether a trial is over at this time.
     pub(super) fn is_due(&self, now: u64) -> bool {
         self.running.as_ref().is_some_and(|trial| now >= trial.begin.now + TRIAL)
     }

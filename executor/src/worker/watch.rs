@@ -53,7 +53,7 @@ impl Watch {
         Watch { looks: vec![(Look::default(), 0); workers] }
     }
 
-    /// For how many nanoseconds, at least, has this worker been in the same event?
+    /// The nanoseconds, at least, for which this worker has been in the same event.
     fn stuck_for<W>(&mut self, fleet: &Fleet<W>, index: usize, now: u64) -> u64 {
         let stretch = fleet.sleep.busy_stretch(index);
         let progress = fleet.workers[index].published.progress.load(Ordering::Relaxed);

@@ -16,7 +16,7 @@ use crate::sync::{Ordering, spin_loop};
 /// one, and doubles with every look that finds that entries are short.
 const ENTRIES_PER_LOOK: u32 = 32;
 
-/// The same, while entries take longer than this on average, in nanoseconds: one.
+/// While entries take longer than this on average, in nanoseconds, each is followed by a look.
 const SLOW_ENTRY_NANOS: u64 = 10_000;
 
 /// Nanoseconds between two looks at the descriptors while there is work.

@@ -38,7 +38,7 @@ pub struct Conn {
     pub(super) phase: Phase,
     pub(super) reason: Option<CloseReason>,
     pub(super) clocks: Clocks,
-    /// May a read bring something, a write take something, as far as we know?
+    /// A read may bring something, a write may take something, as far as is known.
     pub(super) readable: bool,
     pub(super) writable: bool,
     /// The system has said that the peer's side is closed, or in error.
@@ -212,7 +212,7 @@ impl Conn {
         self.is_paused = true;
     }
 
-    /// Does it take no input, as it was [paused](Self::pause)?
+    /// Says whether it takes no input, because it was [paused](Self::pause).
     pub fn is_paused(&self) -> bool {
         self.is_paused
     }
@@ -227,7 +227,7 @@ impl Conn {
         }
     }
 
-    /// Is there room again, of which the protocol has not been told?
+    /// Says whether there is room again, of which the protocol has not been told.
     pub(super) fn has_room(&self) -> bool {
         self.was_congested
             && self.phase == Phase::Open
@@ -235,7 +235,7 @@ impl Conn {
             && self.output.files() <= MOST_FILES / 2
     }
 
-    /// Is the protocol to be called again, and takes it input?
+    /// Says whether the protocol is to be called again, and takes input.
     pub(super) fn may_come_back(&self) -> bool {
         self.comes_back && !self.is_paused && self.phase == Phase::Open
     }
@@ -266,7 +266,7 @@ impl Conn {
         self.phase = Phase::Closed;
     }
 
-    /// Was it closed, by whichever side?
+    /// Says whether it was closed, by either side.
     pub fn is_closed(&self) -> bool {
         self.phase != Phase::Open
     }

@@ -79,7 +79,7 @@ impl TcpStream {
 }
 
 impl TcpStream {
-    /// The same for a protocol that holds its own connection: the connection does not live longer
+    /// Serves each stream by a protocol that holds its own connection: the connection does not live longer
     /// for that, and ends with its stream.
     pub fn serve_weakly<P: Protocol>(
         self,

@@ -257,7 +257,7 @@ pub struct AsyncStream {
 }
 
 impl TcpStream {
-    /// The same stream, for async tasks.
+    /// Makes the stream one for async tasks.
     ///
     /// # Errors
     ///

@@ -102,12 +102,12 @@ pub struct SendError {
 }
 
 impl SendError {
-    /// Is it longer than [`TransportOptions::max_message`]?
+    /// Says whether it is longer than [`TransportOptions::max_message`].
     pub fn is_too_long(&self) -> bool {
         self.is_too_long
     }
 
-    /// Is the connection gone?
+    /// Says whether the connection is gone.
     pub fn is_closed(&self) -> bool {
         !self.is_too_long
     }
@@ -162,7 +162,7 @@ impl Transport {
         &self.0.color
     }
 
-    /// Is the connection gone?
+    /// Says whether the connection is gone.
     pub fn is_closed(&self) -> bool {
         self.0.lock().is_gone
     }

@@ -132,7 +132,7 @@ pub(in crate::files) struct FileBody {
     buffers: Buffers,
     handle: Handle,
     is_large: bool,
-    /// The file system cannot tell what is in memory: does it keep everything there?
+    /// The file system cannot tell what is in memory, and keeps everything there.
     kept: Option<bool>,
     /// The next piece, if it has to be read from a disk.
     ahead: Option<JoinHandle<io::Result<Buffer>>>,

@@ -21,7 +21,7 @@ use dapple::clock;
 pub(in crate::files) struct Call {
     pub(super) method: Method,
     pub(super) path: DavPath,
-    /// Did its URL end with a slash?
+    /// Its URL ended with a slash.
     pub(super) is_folder: bool,
     /// A folder is wanted as one file.
     pub(super) wants_zip: bool,
@@ -93,7 +93,7 @@ impl Call {
         }
     }
 
-    /// May what is at the destination be replaced?
+    /// Says whether what is at the destination may be replaced.
     pub(super) fn overwrites(&self) -> Result<bool, Problem> {
         match self.field("overwrite")? {
             None | Some("T" | "t") => Ok(true),

@@ -85,7 +85,7 @@ impl IfHeader {
         })
     }
 
-    /// Does it hold, given what a single state of a resource comes to?
+    /// Says whether it holds, given what a single state of a resource comes to.
     pub(in crate::files) fn holds(&self, mut is: impl FnMut(Option<&str>, &State) -> bool) -> bool {
         self.lists.iter().any(|list| {
             let resource = list.resource.as_deref();

@@ -192,7 +192,7 @@ impl Dav {
         self.change_through(None, user, areas, blocking, then).await
     }
 
-    /// The same, through a gate, too, once it has the claim.
+    /// Makes a change that goes through a gate, too, once it has the claim.
     async fn change_through<T, F, G, Fut>(
         &self,
         gate: Option<Gate>,

@@ -112,7 +112,7 @@ struct Listing {
     share: Arc<Share>,
     locks: Arc<Locks>,
     properties: Arc<View>,
-    /// Is there any dead property at all?
+    /// There is some dead property.
     has_dead: bool,
     want: Want,
     /// Bytes free and in use, if somebody asks.

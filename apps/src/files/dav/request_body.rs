@@ -32,7 +32,7 @@ impl RequestBody {
         RequestBody { incoming, handle: handle.clone(), waits }
     }
 
-    /// Is there none?
+    /// Says whether there is none.
     pub(super) fn is_empty(&self) -> bool {
         self.incoming.is_end_stream()
     }

@@ -110,7 +110,7 @@ impl Login {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who is it?
+    /// Says who it is.
     pub(super) async fn check(
         self: &Arc<Self>,
         field: Option<&HeaderValue>,

@@ -25,9 +25,9 @@ pub(in crate::files) struct Lock {
     /// A URI.
     pub(in crate::files) token: Arc<str>,
     pub(in crate::files) path: DavPath,
-    /// Is it a folder, as far as is known?
+    /// It is a folder, as far as is known.
     pub(in crate::files) is_folder: bool,
-    /// On all below the path, too?
+    /// It is on all below the path, too.
     pub(in crate::files) deep: bool,
     pub(in crate::files) exclusive: bool,
     /// What the client says of its owner: XML that can stand anywhere.
@@ -143,7 +143,7 @@ impl Locks {
         Ok(())
     }
 
-    /// Is the lock compatible with all others?
+    /// Says whether the lock is compatible with all others.
     pub(in crate::files) fn check_new(
         &self,
         path: &DavPath,

@@ -238,7 +238,7 @@ fn is_elsewhere(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::CrossesDevices
 }
 
-/// Are these two names, and not two spellings of one?
+/// Says whether these are two names, and not two spellings of one.
 fn are_two(one: &Spot<'_>, other: &Spot<'_>) -> io::Result<bool> {
     let folders = (rustix::fs::fstat(one.0)?, rustix::fs::fstat(other.0)?);
     if (folders.0.st_dev, folders.0.st_ino) != (folders.1.st_dev, folders.1.st_ino) {

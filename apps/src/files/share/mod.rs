@@ -103,7 +103,7 @@ impl Found {
         }
     }
 
-    /// Is it the same thing under another name?
+    /// Says whether it is the same thing under another name.
     pub(super) fn is_same_as(&self, other: &Found) -> bool {
         self.inode == other.inode && self.version.device == other.version.device
     }
@@ -222,7 +222,7 @@ impl Share {
         Ok(Found::of(&rustix::fs::fstat(&fd)?))
     }
 
-    /// The same; `None`: nothing, though there could be something.
+    /// What is at the path; `None`: nothing, though there could be something.
     pub(super) fn look_for(&self, path: &DavPath) -> io::Result<Option<Found>> {
         match self.look(path) {
             Ok(found) => Ok(Some(found)),
@@ -239,7 +239,7 @@ impl Share {
         Ok((file, found))
     }
 
-    /// Is it known that no disk has to be read for it?
+    /// Says whether it is known that no disk has to be read for it.
     pub(super) fn is_in_memory(&self, found: &Found) -> bool {
         self.in_memory && found.version.device == self.mount.device
     }
@@ -282,7 +282,7 @@ impl Share {
         }
     }
 
-    /// The same by steps that the kernel has always had.
+    /// Opens a path by steps that the kernel has always had.
     fn open_step_by_step(&self, path: &DavPath, flags: OFlags) -> io::Result<OwnedFd> {
         let way = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut at = rustix::fs::openat(&self.root, c".", way, Mode::empty())?;
@@ -358,12 +358,12 @@ fn shown(error: Errno) -> io::Error {
     }
 }
 
-/// Is there nothing at the path?
+/// Says whether there is nothing at the path.
 pub(super) fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Is there no room for more?
+/// Says whether there is no room for more.
 pub(super) fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::*;
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)

@@ -43,7 +43,7 @@ pub(super) fn remove(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
     remove_empty(folder, name)
 }
 
-/// The same where others see it: nothing is moved meanwhile.
+/// Removes it where others see it: nothing is moved meanwhile.
 pub(super) fn remove_in_place(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
     down(folder, name, 0)
 }

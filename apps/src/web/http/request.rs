@@ -153,7 +153,7 @@ struct Line<'a> {
     one_one: bool,
 }
 
-/// Is the first line too long?
+/// Says whether the first line is too long.
 fn too_long(input: &[u8]) -> Option<Status> {
     let start = input.iter().position(|b| !matches!(b, b'\r' | b'\n'))?;
     let line = &input[start..];

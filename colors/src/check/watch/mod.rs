@@ -50,7 +50,7 @@ pub(in crate::check) struct Watch<S> {
     /// Where poison begins, and where it ends, by ticket.
     poison: Vec<(u64, bool)>,
     committing: Option<Ticket>,
-    /// The sub-event that is to follow: its parent, what it declared, and does poison cover it?
+    /// The sub-event that is to follow: its parent, what it declared, and whether poison covers it.
     expected: Option<(Ticket, Context, bool)>,
 }
 
@@ -134,7 +134,7 @@ impl<S: State> Watch<S> {
         Ok(())
     }
 
-    /// The same, when it has let go of the state.
+    /// It has panicked, and has let go of the state.
     pub(in crate::check) fn panicked(&mut self, ticket: Ticket, state: &S, poisons: bool) {
         if self.seat(ticket).at == At::In(Context::Global) {
             self.left.push((ticket.number(), state.clone()));
@@ -154,7 +154,7 @@ impl<S: State> Watch<S> {
 
     // What is so between two transitions.
 
-    /// Nothing more is decided. Has all happened that may?
+    /// Nothing more is decided: checks that all has happened that may.
     pub(in crate::check) fn settled(&self) -> Checked {
         if let Some((parent, ..)) = self.expected {
             return Err(Broken::by(Rule::I1, parent, "its sub-event does not begin"));
@@ -222,7 +222,7 @@ impl<S: State> Watch<S> {
         Broken::by(rule, ticket, format!("it waits for {context} in vain: {why}"))
     }
 
-    /// I12: is the last mark before the event one of poison?
+    /// I12: says whether the last mark before the event is one of poison.
     fn is_covered(&self, ticket: Ticket) -> bool {
         let is_exempt = self.seats.iter().any(|s| s.ticket == ticket && s.is_exempt);
         let last = self.poison.iter().rfind(|(by, _)| *by < ticket.number());

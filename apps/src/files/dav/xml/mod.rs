@@ -36,7 +36,7 @@ impl Name {
         Name { space: space.to_owned(), local: local.to_owned() }
     }
 
-    /// Is it this one of WebDAV's own?
+    /// Says whether it is this one of WebDAV's own.
     pub(in crate::files) fn is_dav(&self, local: &str) -> bool {
         self.space == DAV && self.local == local
     }
@@ -165,7 +165,7 @@ pub(in crate::files) fn write_text(out: &mut String, text: &str) {
     out.push_str(&escape(text));
 }
 
-/// Can XML carry this text?
+/// Says whether XML can carry this text.
 pub(in crate::files) fn is_text(text: &str) -> bool {
     text.chars().all(|c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..))
 }

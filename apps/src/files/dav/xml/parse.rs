@@ -154,7 +154,7 @@ fn name(space: ResolveResult<'_>, local: &str) -> Result<Name, BadXml> {
     }
 }
 
-/// Is it a name without a colon (Namespaces in XML 1.0, NCName)?
+/// Says whether it is a name without a colon (Namespaces in XML 1.0, NCName).
 fn is_name(text: &str) -> bool {
     let is_start = |c: char| {
         matches!(c, '_' | 'A'..='Z' | 'a'..='z' | '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{f6}' | '\u{f8}'..='\u{2ff}'

@@ -186,7 +186,7 @@ impl Store {
         self.with(|db| Ok(View { txn: Some(db.begin_read()?), broken: self.broken.load_full() }))
     }
 
-    /// Has the resource, or anything below it, a property?
+    /// Says whether the resource, or anything below it, has a property.
     pub(in crate::files) fn has_within(&self, path: &DavPath) -> Result<bool> {
         self.view()?.has_within(path)
     }

@@ -17,7 +17,7 @@ pub(in crate::files) struct View {
 }
 
 impl View {
-    /// The same while the store cannot be read: it has nothing.
+    /// A view for the time in which the store cannot be read: it has nothing.
     pub(in crate::files) fn emptied(&self) -> View {
         View { txn: None, broken: Arc::clone(&self.broken) }
     }
@@ -27,7 +27,7 @@ impl View {
         f(txn).inspect_err(|_| self.broken.store(true, Ordering::Relaxed))
     }
 
-    /// Has any resource a property?
+    /// Says whether any resource has a property.
     pub(in crate::files) fn has_some(&self) -> Result<bool> {
         use redb::ReadableTableMetadata;
         self.read(|txn| Ok(!txn.open_table(PROPERTIES)?.is_empty()?))
