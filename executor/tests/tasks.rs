@@ -223,8 +223,13 @@ fn c11_panics_of_a_task_are_counted_and_go_no_further() {
     rt.wait_idle();
     task.abort();
     assert!(task.join().unwrap_err().is_cancelled());
-    // Its output is dropped by nobody else than the task.
+    // Its output is dropped by the task, as nobody has the handle any more when it ends.
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    color.post(move |_| {
+        let _ = wait.recv();
+    });
     drop(color.spawn(async { PanicsWhenDropped }));
+    go.send(()).unwrap();
     assert!(color.spawn(async { panic!("a poll's") }).join().unwrap_err().is_panic());
     assert_eq!(color.spawn(async { 1 }).join(), Ok(1), "the color goes on");
     let messages: Vec<_> = messages.lock().unwrap().drain(..).collect();

@@ -20,7 +20,7 @@ pub(crate) const MOST_SLICES: usize = 1024;
 
 /// Keeps the calling thread from SIGPIPE.
 fn block_sigpipe() {
-    if !thread::state(|state| state.is_sigpipe_blocked.replace(true)) {
+    if !thread::blocks_sigpipe() {
         // SAFETY: the set is ours, and is made empty before it is used; a null pointer asks for no
         // answer.
         unsafe {

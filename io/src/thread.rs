@@ -7,6 +7,12 @@ thread_local! {
     static STATE: ThreadState = const { ThreadState::new() };
 }
 
+thread_local! {
+    /// SIGPIPE is blocked. That is of the system's thread, and not of what runs on it; and it has
+    /// no destructor, as a socket may be written to in that of another thread-local.
+    static IS_SIGPIPE_BLOCKED: Cell<bool> = const { Cell::new(false) };
+}
+
 /// See the module.
 pub(crate) struct ThreadState {
     /// What connections read into and write from while they are at it.
@@ -15,8 +21,6 @@ pub(crate) struct ThreadState {
     /// What a TLS stream's socket is read into, while it is polled.
     #[cfg(feature = "tls")]
     pub(crate) incoming: Cell<Vec<u8>>,
-    /// SIGPIPE is blocked. It is of the system's thread, and not of what runs on it.
-    pub(crate) is_sigpipe_blocked: Cell<bool>,
 }
 
 impl ThreadState {
@@ -26,7 +30,6 @@ impl ThreadState {
             output: Cell::new(Vec::new()),
             #[cfg(feature = "tls")]
             incoming: Cell::new(Vec::new()),
-            is_sigpipe_blocked: Cell::new(false),
         }
     }
 }
@@ -35,4 +38,9 @@ impl ThreadState {
 #[inline]
 pub(crate) fn state<R>(f: impl FnOnce(&ThreadState) -> R) -> R {
     STATE.with(f)
+}
+
+/// Says whether SIGPIPE is blocked for the calling thread, which it will be from now on.
+pub(crate) fn blocks_sigpipe() -> bool {
+    IS_SIGPIPE_BLOCKED.replace(true)
 }

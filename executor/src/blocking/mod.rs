@@ -54,10 +54,18 @@ struct Piece<F: FnOnce() + Send> {
 impl<F: FnOnce() + Send> Work for Piece<F> {
     fn run(mut self: Box<Self>) {
         let run = self.run.take();
+        /// The thread works for nobody any more.
+        struct Done;
+        impl Drop for Done {
+            fn drop(&mut self) {
+                thread::state(|state| state.works_for.set(std::ptr::null()));
+            }
+        }
         let core: *const Core = &*self.core;
         thread::state(|state| state.works_for.set(core.cast()));
+        let done = Done;
         self.core.guard(Some(self.site), || run.into_iter().for_each(|run| run()));
-        thread::state(|state| state.works_for.set(std::ptr::null()));
+        drop(done);
     }
 }
 

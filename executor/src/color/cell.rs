@@ -138,7 +138,19 @@ impl ColorCell {
         };
         // SAFETY: the memory is a free slot for a cell, and the caller's.
         unsafe { memory.0.write(cell) };
+        // For `me`.
+        memory.0.as_ptr().expose_provenance();
         CellRef(memory.0)
+    }
+
+    /// The pointer to its memory, as the slab gave it: what is made of a reference must not be
+    /// written to, nor given back. It costs nothing, and no place in the cell.
+    #[inline]
+    pub(super) fn me(&self) -> NonNull<ColorCell> {
+        let address = std::ptr::from_ref(self).addr();
+        // SAFETY: the address of a reference is not null. The pointer to all of the slot has been
+        // exposed when the cell was made.
+        unsafe { NonNull::new_unchecked(std::ptr::with_exposed_provenance_mut(address)) }
     }
 
     /// Its number in the runtime.
@@ -291,7 +303,7 @@ impl ColorCell {
         // color runnable holds it.
         unsafe {
             let posted = self.queue.push(event.into_link());
-            (posted == Posted::BecameRunnable).then(|| Held::of(NonNull::from(self)))
+            (posted == Posted::BecameRunnable).then(|| Held::of(self.me()))
         }
     }
 
@@ -394,7 +406,7 @@ impl CellRef {
         } else {
             cell.life.retain();
         }
-        CellRef(NonNull::from(cell))
+        CellRef(cell.me())
     }
 
     /// The count of the grave, which has left the queue.
@@ -454,29 +466,29 @@ impl Drop for CellRef {
             // SAFETY: a handle of the default color has a count of the core, which is given back.
             return unsafe { Core::release(self.core, 1) };
         }
-        Local::with(self.core(), |local| match local {
-            Some(local) => {
-                if self.life.release() {
+        if Local::is_on(self.core()) {
+            // The worker keeps the core.
+            Local::with(self.core(), |local| {
+                if let Some(local) = local
+                    && self.life.release()
+                {
                     // A palette may revive the color, and others post behind the grave.
                     local.before_post();
                     if let Some(held) = self.dig() {
                         local.schedule(held, GRAVE_WORTH);
                     }
                 }
+            });
+        } else if self.life.release() {
+            // The color's count of the core keeps that until the grave is run; after that our own
+            // does.
+            let core = CoreRef::of(self.core());
+            core.quiesce.enter();
+            if let Some(held) = self.dig() {
+                core.inject_color(held, GRAVE_WORTH);
             }
-            None => {
-                if self.life.release() {
-                    // The color's count of the core keeps that until the grave is run; after that
-                    // our own does.
-                    let core = CoreRef::of(self.core());
-                    core.quiesce.enter();
-                    if let Some(held) = self.dig() {
-                        core.inject_color(held, GRAVE_WORTH);
-                    }
-                    core.quiesce.leave();
-                }
-            }
-        });
+            core.quiesce.leave();
+        }
     }
 }
 
@@ -514,8 +526,12 @@ impl DefaultCell {
         unsafe { self.0.as_ref() }
     }
 
-    /// The end of the core: there is no handle, as handles count on the core, and no event.
-    pub(crate) fn end(self) -> DeadCell {
+    /// The end of the core.
+    ///
+    /// # Safety
+    ///
+    /// There is neither a handle, as handles count on the core, nor an event.
+    pub(crate) unsafe fn end(self) -> DeadCell {
         DeadCell(self.0)
     }
 }

@@ -7,6 +7,7 @@
 //! color after the `Held` is gone.
 
 use std::ops::Deref;
+use std::panic::Location;
 use std::ptr::NonNull;
 
 use dapple_colors::{Excluded, Finished, Left, Priority};
@@ -119,6 +120,17 @@ impl Held {
         unsafe { self.kind(self.head()) }
     }
 
+    /// Where what stands there was posted; `None`: it has left the queue, or is a grave.
+    pub(crate) fn site(&self, front: Front) -> Option<&'static Location<'static>> {
+        let is_there = front.0 == self.queue.head() || Some(front.0) == self.queue.own();
+        // SAFETY: if it is there, it is in the queue of this color, whose holder asks; of an event
+        // only the site is read.
+        unsafe {
+            let is_event = is_there && self.kind(front) != Kind::Grave;
+            is_event.then(|| self.event(front).site())
+        }
+    }
+
     /// Says whether nothing stands behind the head.
     #[inline]
     pub(crate) fn is_head_last(&self) -> bool {
@@ -183,6 +195,7 @@ impl Held {
     /// it. If its link has to stay in the queue, the event moves to `memory`.
     pub(crate) fn let_reader_go(self, memory: impl FnOnce() -> Memory) -> (Owned, Ended) {
         let head = self.head();
+        assert!(self.head_kind() == Kind::Shared && !self.has_kept(), "a shared event is next");
         // SAFETY: it is the head, a shared event.
         let mut event = unsafe { self.event(head) };
         let reader = self.let_read();
@@ -215,7 +228,7 @@ impl Held {
 
     /// One more reader.
     #[inline]
-    fn let_read(&self) -> Reader {
+    pub(crate) fn let_read(&self) -> Reader {
         self.readers.enter();
         Reader(self.0)
     }
@@ -228,7 +241,8 @@ impl Held {
         // The set gets it back from the request.
         let _reader = self.let_read();
         self.debug_let_go();
-        // SAFETY: it is the head, spent; and nothing was kept, as no event runs.
+        assert!(!self.has_kept(), "what was kept runs first");
+        // SAFETY: it is the head, spent; and nothing was kept.
         (request, unsafe { self.finish(head, give) })
     }
 

@@ -45,7 +45,7 @@ impl Want {
     #[inline]
     fn new(cell: &ColorCell, access: Access) -> Self {
         let bit = if access == Access::Shared { SHARED } else { 0 };
-        let tagged = std::ptr::from_ref(cell).cast_mut().cast::<u8>().map_addr(|a| a | bit);
+        let tagged = cell.me().as_ptr().cast::<u8>().map_addr(|a| a | bit);
         // SAFETY: setting a bit of a pointer that is not null leaves it so.
         Want(unsafe { NonNull::new_unchecked(tagged) })
     }
@@ -260,16 +260,20 @@ impl Gathered {
         unsafe { &(*self.0.as_ptr()).wants }
     }
 
+    /// A color of it.
+    fn color(&self, want: &Want) -> &ColorCell {
+        // SAFETY: the set has the color, so it is there.
+        unsafe { &*want.as_ptr().as_ptr() }
+    }
+
     /// Its colors.
     pub(crate) fn colors(&self) -> impl Iterator<Item = &ColorCell> {
-        // SAFETY: the set has the colors, so they are there.
-        self.wants().all().iter().map(|want| unsafe { &*want.as_ptr().as_ptr() })
+        self.wants().all().iter().map(|want| self.color(want))
     }
 
     /// The color that was named first.
     pub(crate) fn first(&self) -> &ColorCell {
-        // SAFETY: the set has the color, so it is there.
-        unsafe { &*self.wants().first().as_ptr().as_ptr() }
+        self.color(&self.wants().first())
     }
 
     /// What the set may do with a color.

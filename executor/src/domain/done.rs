@@ -95,6 +95,7 @@ impl Done {
 /// Runs a step, and those that it leads to; what is left after a while is queued.
 fn carry_out_steps(mut next: Option<Owned>, local: &Local, cx: &mut Cx) {
     let looping = Looping(local);
+    debug_assert!(local.steps.get() == Steps::Off, "a loop of steps has no other one above it");
     let mut stretch = Stretch::new();
     for _ in 0..STEPS {
         if next.is_none() || !stretch.goes_on(&local.core) {

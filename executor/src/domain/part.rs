@@ -104,7 +104,7 @@ impl<S: Send + Sync + 'static, K: Part<S>> Step for Continue<S, K> {
             cx.local().count_skipped();
             return self.discard(word);
         }
-        cx.local().posts.runs_in_a_domain();
+        cx.local().traffic.runs_in_a_domain();
         let (Some(token), part) = self.open(word) else { unreachable!("what runs has a ticket") };
         part.run(token, cx);
     }

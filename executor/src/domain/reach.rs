@@ -246,9 +246,9 @@ impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
         reach(self.token, What::Upgrade(Context::Global), part, site)
     }
 
-    /// Enters global for two parts: `before` runs in global; then all earlier events commit, and what
-    /// this one has deferred runs; then `alone` runs with the domain to itself, and may do what
-    /// cannot be deferred (I9). It gets what `before` has returned.
+    /// Enters global for two parts: `before` runs in global; then all earlier events commit, and
+    /// what this one has deferred runs; then `alone` runs with the domain to itself, and may do
+    /// what cannot be deferred (I9). It gets what `before` has returned.
     ///
     /// # Errors
     ///

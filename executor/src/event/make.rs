@@ -8,6 +8,7 @@ use dapple_colors::Access;
 use super::payload::{Closure, Payload, Step, Stepping};
 use super::{Header, Kind, Memory, Ops, Owned, REQUEST, SHARED_REQUEST, SPENT};
 use crate::color::queue::Link;
+use crate::color::set::SetRequest;
 use crate::cx::Cx;
 
 impl Owned {
@@ -51,9 +52,9 @@ impl Owned {
     }
 
     /// The request of a set. It has nothing to drop.
-    pub(crate) fn request<T: Copy>(
+    pub(crate) fn request(
         memory: Memory,
-        set: T,
+        set: SetRequest,
         access: Access,
         site: &'static Location<'static>,
     ) -> Owned {
@@ -122,11 +123,11 @@ impl Owned {
     ///
     /// # Safety
     ///
-    /// It was made by [`request`](Self::request) with a `T`; once.
-    pub(crate) unsafe fn take_request<T: Copy>(&mut self) -> T {
+    /// It was made by [`request`](Self::request), and this is asked once.
+    pub(crate) unsafe fn take_request(&mut self) -> SetRequest {
+        const { assert!(Payload::<SetRequest>::INLINE) };
         self.get().header.ops.set(&SPENT);
-        const { assert!(Payload::<T>::INLINE) };
-        // SAFETY: the caller says that it holds a `T`, which is small; what is Copy has no drop.
-        unsafe { Payload::<T>::read_inline(self.0) }
+        // SAFETY: the caller says what it holds, which is small and has no drop.
+        unsafe { Payload::<SetRequest>::read_inline(self.0) }
     }
 }

@@ -1,5 +1,6 @@
 //! E4: a worker's private run queue, and somebody who takes from it.
 
+use crossbeam_utils::CachePadded;
 use loom::sync::Arc;
 use loom::thread;
 
@@ -9,7 +10,9 @@ use crate::worker::private::{Owner, Private, pair, pair_with};
 
 /// An owner that puts two entries in and takes one out, and a taker. What they have got, and what
 /// is left.
-fn shared_with_a_taker((owner, queue): (Owner<usize>, Arc<Private<usize>>)) -> Vec<usize> {
+fn shared_with_a_taker(
+    (owner, queue): (Owner<usize>, Arc<CachePadded<Private<usize>>>),
+) -> Vec<usize> {
     let owner = thread::spawn(move || {
         let mut got = Vec::new();
         for i in 0..2 {

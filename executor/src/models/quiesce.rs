@@ -132,7 +132,7 @@ fn idle_poster(spins: bool, rises: bool) {
     model(move || {
         let world = World::new(1);
         match spins {
-            true => world.sleep.spin(0),
+            true => world.sleep.announce_spinning(0),
             false => world.goes_idle(0),
         }
         let worker = {

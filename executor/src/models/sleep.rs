@@ -88,11 +88,11 @@ fn e4_a_busy_worker_is_watched() {
             let site = Arc::clone(&site);
             thread::spawn(move || {
                 site.sleep.announce(1);
-                if site.sleep.take_post(1) {
-                    site.sleep.leave_post(1);
+                if site.sleep.become_sentinel(1) {
+                    site.sleep.resign_as_sentinel(1);
                 }
                 // True: it stays awake as sentinel. False: it sleeps without limit.
-                site.sleep.others_busy(1) && site.sleep.take_post(1)
+                site.sleep.others_busy(1) && site.sleep.become_sentinel(1)
             })
         };
         site.sleep.rise(0);
@@ -113,17 +113,17 @@ fn e4_a_sentinel_that_rises_and_sleeps_again_still_watches() {
             let site = Site::new(2);
             site.sleep.announce(0);
             site.sleep.announce(1);
-            assert!(site.sleep.take_post(1));
+            assert!(site.sleep.become_sentinel(1));
             let sentinel = {
                 let site = Arc::clone(&site);
                 thread::spawn(move || {
                     site.sleep.rise(1);
                     site.sleep.announce(1);
                     if is_quiet && !site.sleep.others_busy(1) {
-                        site.sleep.leave_post(1);
-                        return site.sleep.others_busy(1) && site.sleep.take_post(1);
+                        site.sleep.resign_as_sentinel(1);
+                        return site.sleep.others_busy(1) && site.sleep.become_sentinel(1);
                     }
-                    site.sleep.take_post(1)
+                    site.sleep.become_sentinel(1)
                 })
             };
             site.sleep.rise(0);

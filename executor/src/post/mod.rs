@@ -4,7 +4,7 @@
 //! * [`permit`]: with room that was asked for before.
 //! * [`handle`], [`cx`]: the same, through a handle of the runtime and from within a callback.
 //!
-//! What happens on a worker from there on is in `turn::post`, and on other threads in
+//! What happens on a worker from there on is in `turn::enqueue`, and on other threads in
 //! `turn::inject`.
 
 mod color;

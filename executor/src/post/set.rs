@@ -182,7 +182,7 @@ fn take(core: &Core, local: Option<&Local>, places: &mut [Option<SetPlace<'_>>])
     }
     match local {
         Some(local) => {
-            local.posts.count(places.len() as u32);
+            local.traffic.count(places.len() as u32);
             let _aside = local.current.set_aside();
             let idle = places.iter_mut().flatten().filter_map(|place| place.held.take());
             idle.for_each(|held| local.go_on(held));

@@ -64,7 +64,7 @@ pub(crate) struct Core {
     pub(crate) events: Slab,
     pub(crate) cells: Slab,
     /// The number of the next color.
-    serials: AtomicU64,
+    serials: CachePadded<AtomicU64>,
     default_color: Option<DefaultCell>,
 }
 
@@ -115,7 +115,7 @@ impl Core {
             outside: OutsideCounters::default(),
             events: Slab::of::<Event>(),
             cells: Slab::of::<ColorCell>(),
-            serials: AtomicU64::new(0),
+            serials: AtomicU64::new(0).into(),
             default_color: None,
         });
         let core = NonNull::from(Box::leak(core));
@@ -199,9 +199,9 @@ impl Core {
 impl Drop for Core {
     fn drop(&mut self) {
         if let Some(default) = self.default_color.take() {
-            let slot = default.end().into_memory().into_slot();
-            // SAFETY: it is of this slab, and nobody uses it any more.
-            unsafe { self.cells.give_outside(slot) };
+            // SAFETY: the runtime is closed, and nobody counts on the core: the color is idle, and
+            // has no handle. Its memory is of this slab.
+            unsafe { self.cells.give_outside(default.end().into_memory().into_slot()) };
         }
     }
 }

@@ -49,7 +49,8 @@ impl Current {
     ///
     /// # Safety
     ///
-    /// This worker holds the color until it calls [`leave`](Self::leave).
+    /// This worker holds the color until it calls [`leave`](Self::leave), or calls that before
+    /// anything else runs when it has let the color go.
     #[inline]
     pub(super) unsafe fn enter(&self, cell: &ColorCell, is_bounded: bool) {
         let bit = if is_bounded { BOUNDED } else { 0 };

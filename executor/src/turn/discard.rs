@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::entry::Entry;
 use super::local::Local;
-use crate::color::held::{Ended, Front, Held};
+use crate::color::held::{Claims, Ended, Front, Held};
 use crate::event::{Kind, Owned};
 use crate::runtime::core::{Core, Phase};
 use crate::sync::{Ordering, yield_now};
@@ -30,18 +30,17 @@ impl Local {
                 held = back;
             }
             let ended = match kind {
-                Kind::Closure | Kind::Housekeeping | Kind::Spent => {
+                Kind::Closure | Kind::Shared | Kind::Housekeeping | Kind::Spent => {
                     if kind != Kind::Spent {
-                        dropped += u64::from(kind == Kind::Closure);
+                        dropped += u64::from(kind != Kind::Housekeeping);
                         self.discard_front(&held, front, kind);
                     }
                     match self.pass_kept(&held, front) {
                         Some(next) => Ended::Next(held, next),
-                        None => self.finish(held),
+                        // SAFETY: what stands at the head is spent, and nothing was kept.
+                        None => unsafe { self.finish(held) },
                     }
                 }
-                // Dropped by itself, as it may be run by itself.
-                Kind::Shared => self.let_reader_go(held),
                 Kind::SharedRequest => self.let_request_go(held),
                 Kind::Request => {
                     self.reserve(held);
@@ -78,6 +77,16 @@ impl Local {
     fn discard_front(&self, held: &Held, front: Front, kind: Kind) {
         // SAFETY: it is next, of a color that is held, and an event.
         let mut event = unsafe { held.event(front) };
+        if kind == Kind::Shared {
+            // Readers may run beside what is dropped with shared access.
+            self.current.leave();
+            let claims = Claims::Reads(held.let_read());
+            self.current.with_claims(&claims, || self.discard_event(&mut event));
+            if let Claims::Reads(reader) = claims {
+                self.leave(reader);
+            }
+            return self.enter_color(held, held.is_bounded());
+        }
         self.discard_event(&mut event);
         if held.is_bounded() && kind == Kind::Closure {
             held.leave_bound();

@@ -10,7 +10,7 @@ use super::entry::Entry;
 use super::local::Local;
 use crate::color::held::{Buried, Ended, Front, Held, Reader};
 use crate::color::set::{Gathered, Given, SetRequest};
-use crate::event::{Kind, Memory};
+use crate::event::Kind;
 use crate::worker::figures::UNKNOWN;
 
 /// Readers that are let go one after the other outside of a turn.
@@ -74,7 +74,8 @@ impl Local {
             held.leave_bound();
         }
         held.debug_let_go();
-        match self.finish(held) {
+        // SAFETY: the request at the head is spent, and nothing was kept before it.
+        match unsafe { self.finish(held) } {
             Ended::Idle => {}
             Ended::Gap(held) => self.schedule_held(held),
             Ended::Next(held, _) => self.go_on(held),
@@ -84,8 +85,8 @@ impl Local {
     /// The color is current: an exclusive event of it may begin.
     #[inline]
     pub(super) fn enter_color(&self, held: &Held, is_bounded: bool) {
-        // SAFETY: the color is held here, and `leave` is called before that ends: by everything in
-        // this file that lets it go, and at the end of a turn.
+        // SAFETY: the color is held here. `leave` is called by everything in this file that lets it
+        // go, and at the end of a turn, before anything else runs.
         unsafe { self.current.enter(held, is_bounded) };
     }
 
@@ -111,11 +112,13 @@ impl Local {
     /// The holder of a color has come to a shared request of a set, which goes on by itself.
     pub(super) fn let_request_go(&self, held: Held) -> Ended {
         self.current.leave();
-        // SAFETY: the request is of this runtime.
-        let (request, ended) = held.let_request_go(|memory| unsafe { self.give_memory(memory) });
-        // SAFETY: it has come to the front, and is what the set is a reader by.
-        unsafe { self.arrive(request) };
-        ended
+        // SAFETY: the request is of this runtime. It has come to the front, and is what the set is
+        // a reader by.
+        unsafe {
+            let (request, ended) = held.let_request_go(|memory| self.give_memory(memory));
+            self.arrive(request);
+            ended
+        }
     }
 
     /// The holder of a color without readers has come to an exclusive request: the set has the
@@ -146,11 +149,15 @@ impl Local {
         held.pass_kept(ended, |memory| unsafe { self.give_memory(memory) })
     }
 
-    /// The event at the head, whose closure is spent, leaves the queue.
+    /// The event at the head leaves the queue.
+    ///
+    /// # Safety
+    ///
+    /// It is spent, and nothing was kept.
     #[inline]
-    pub(super) fn finish(&self, held: Held) -> Ended {
+    pub(super) unsafe fn finish(&self, held: Held) -> Ended {
         let head = held.head();
-        // SAFETY: it is the head of this color.
+        // SAFETY: it is the head of this color; the caller says the rest.
         unsafe { self.finish_at(held, head) }
     }
 
@@ -158,16 +165,12 @@ impl Local {
     ///
     /// # Safety
     ///
-    /// It is the head of this color.
+    /// It is the head of this color, spent, and nothing was kept.
     #[inline(always)]
     pub(super) unsafe fn finish_at(&self, held: Held, head: Front) -> Ended {
-        let give = |memory: Memory| {
-            // SAFETY: it is of this runtime.
-            unsafe { self.give_memory(memory) }
-        };
-        // SAFETY: the caller says that it is the head; what stands there is spent, and nothing was
-        // kept, or that would be next.
-        unsafe { held.finish(head, give) }
+        // SAFETY: the caller says that it is the head, spent, and that nothing was kept; it is of
+        // this runtime.
+        unsafe { held.finish(head, |memory| self.give_memory(memory)) }
     }
 
     /// The holder has come to the color's grave. None: the color is gone.

@@ -124,7 +124,7 @@ impl Host for Local {
 
     fn traffic(&self) -> u64 {
         let counters = &self.scheduler.shared().counters;
-        self.posts.traffic(counters.events.load(Ordering::Relaxed))
+        self.traffic.since_asked(counters.events.load(Ordering::Relaxed))
     }
 
     fn flush_figures(&self, all: bool) {
@@ -152,7 +152,7 @@ impl Local {
     /// [`Scheduler::rise_to_post`](crate::worker::scheduler::Scheduler::rise_to_post).
     #[inline]
     pub(crate) fn before_post(&self) {
-        if self.scheduler.is_asleep() {
+        if self.scheduler.is_idle() {
             self.scheduler.rise_to_post(self);
         }
     }

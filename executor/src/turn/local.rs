@@ -9,14 +9,14 @@ use std::ptr;
 
 use super::current::Current;
 use super::entry::Entry;
-use super::posts::Posts;
 use super::seat::Seat;
 use super::steps::Steps;
+use super::traffic::Traffic;
 use crate::color::cell::{CellMemory, DeadCell};
 use crate::event::{Memory, Owned};
 use crate::metrics::Samples;
 use crate::runtime::core::{Core, CoreRef};
-use crate::slab::Magazine;
+use crate::slab::{Magazine, Slot};
 use crate::sync::Arc;
 use crate::thread;
 use crate::worker::scheduler::Scheduler;
@@ -33,7 +33,7 @@ pub(crate) struct Local {
     pub(crate) scheduler: Scheduler<Entry>,
     pub(crate) seat: Arc<Seat>,
     pub(crate) current: Current,
-    pub(crate) posts: Posts,
+    pub(crate) traffic: Traffic,
     pub(crate) samples: Samples,
     /// How far a domain's steps have come that run here one after the other, and the next one; see
     /// `domain::done`.
@@ -61,7 +61,7 @@ impl Local {
             seat: Arc::clone(&core.seats[scheduler.index]),
             scheduler,
             current: Current::new(),
-            posts: Posts::default(),
+            traffic: Traffic::default(),
             samples: Samples::new(core.settings.histograms, seed),
             steps: Cell::new(Steps::Off),
             next_step: Cell::new(None),
@@ -140,18 +140,18 @@ impl Local {
     #[inline]
     pub(crate) fn take_memory(&self) -> Memory {
         let at_hand = self.events.borrow_mut().pop();
-        // SAFETY: it is a free slot of the slab of events, and ours.
-        at_hand.map_or_else(|| self.fetch_memory(), |slot| unsafe { Memory::of(slot) })
+        let slot = at_hand.unwrap_or_else(|| self.fetch_slot());
+        // SAFETY: it is a free slot of the slab of events, which gives each to one taker.
+        unsafe { Memory::of(slot) }
     }
 
-    /// Memory for an event if none is at hand: as the magazine is empty, or as it was put away
+    /// A slot for an event if none is at hand: as the magazine is empty, or as it was put away
     /// because the worker sleeps.
     #[cold]
     #[inline(never)]
-    fn fetch_memory(&self) -> Memory {
+    fn fetch_slot(&self) -> Slot {
         self.before_post();
-        // SAFETY: the slab gives each free slot to one taker.
-        unsafe { Memory::of(self.events.borrow_mut().take(&self.core.events)) }
+        self.events.borrow_mut().take(&self.core.events)
     }
 
     /// Memory of an event that is spent.
@@ -212,7 +212,7 @@ impl Local {
     }
 
     /// The worker is idle: whatever posts in its name comes by
-    /// [`fetch_memory`](Self::fetch_memory).
+    /// [`fetch_slot`](Self::fetch_slot).
     pub(super) fn put_memory_away(&self) {
         self.events.borrow_mut().put_away();
     }

@@ -7,26 +7,27 @@
 //! * [`run`]: a turn of a color; [`run_event`]: one event; [`uncolored`]: running what stands in no
 //!   color's queue; [`discard`]: dropping what nobody will run; [`guard`]: whatever may panic.
 //! * [`holder`]: what the holder of a color does without running anything.
-//! * [`post`]: posting on a worker; [`inject`]: from elsewhere; [`outside`]: who is between the
-//!   steps of that.
-//! * [`current`]: what the event that runs has; [`posts`]: what is learned of posts; [`stall`]:
+//! * [`make`]: memory and events; [`enqueue`]: putting them into queues on a worker; [`inject`]:
+//!   from elsewhere; [`outside`]: who is between the steps of that.
+//! * [`current`]: what the event that runs has; [`traffic`]: what is learned of posts; [`stall`]:
 //!   events that run long; [`steps`]: how far a domain's event has come.
 
 pub(crate) mod current;
 mod discard;
+mod enqueue;
 pub(crate) mod entry;
 mod guard;
 mod holder;
 mod host;
 mod inject;
 pub(crate) mod local;
+mod make;
 pub(crate) mod outside;
-mod post;
-pub(crate) mod posts;
 mod run;
 mod run_event;
 pub(crate) mod seat;
 mod stall;
 pub(crate) mod steps;
+pub(crate) mod traffic;
 mod uncolored;
 pub(crate) mod worker;

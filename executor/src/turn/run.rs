@@ -9,7 +9,7 @@ use dapple_colors::{Pace, Turn, TurnStep};
 
 use super::entry::Entry;
 use super::local::Local;
-use super::posts::InAndOut;
+use super::traffic::InAndOut;
 use crate::color::cell::ColorCell;
 use crate::color::held::{Ended, Front, Held};
 use crate::cx::Cx;
@@ -109,9 +109,9 @@ impl Local {
             begin,
             since: begin,
             from: 0,
-            posts_from: self.posts.in_and_out(),
+            posts_from: self.traffic.in_and_out(),
             uncounted: 0,
-            posts_before: self.posts.all(),
+            posts_before: self.traffic.all(),
             special,
             ended: false,
             is_guest,
@@ -124,9 +124,8 @@ impl Local {
                 Ok(()) => break,
                 // An event of it panicked: the turn still has the color.
                 Err(payload) => {
-                    // SAFETY: it is the front, where an event stands that has ended.
-                    let event = progress.held.as_ref().map(|h| unsafe { h.event(progress.front) });
-                    self.event_panicked(payload, event.map(|event| event.site()), label);
+                    let site = progress.held.as_ref().and_then(|held| held.site(progress.front));
+                    self.event_panicked(payload, site, label);
                     if progress.held.is_none() {
                         break;
                     }
@@ -202,7 +201,7 @@ impl Local {
     /// Says whether the turn goes on after one more event.
     #[inline(always)]
     fn after_event(&self, p: &mut Progress) -> TurnStep {
-        match p.turn.after_event(self.posts.all().wrapping_sub(p.posts_before)) {
+        match p.turn.after_event(self.traffic.all().wrapping_sub(p.posts_before)) {
             _ if self.core.phase() >= Phase::Stopping => TurnStep::End,
             TurnStep::ReadClock => self.look_at_clock(p),
             step => step,
@@ -308,7 +307,9 @@ impl Local {
             // A gap, or the own list, kept it here; it has been counted.
             Kind::Spent => {
                 p.held().debug_let_go();
-                Begun::Passed(self.finish(p.take()))
+                // SAFETY: what stands at the head is spent, and nothing was kept, which would be
+                // next.
+                Begun::Passed(unsafe { self.finish(p.take()) })
             }
             Kind::Grave => {
                 p.held().debug_let_go();
@@ -351,7 +352,7 @@ impl Local {
         if p.begin == 0 {
             // Not timed so far: from now on it is.
             (p.begin, p.since, p.from) = (now, now, p.turn.events());
-            p.posts_from = self.posts.in_and_out();
+            p.posts_from = self.traffic.in_and_out();
             return p.turn.start_timing();
         }
         p.turn.at(now.saturating_sub(p.begin))
@@ -364,7 +365,7 @@ impl Local {
         }
         let now = self.scheduler.now();
         let took = now.saturating_sub(p.since);
-        let posts = self.posts.in_and_out();
+        let posts = self.traffic.in_and_out();
         let InAndOut { own, out } = posts.since(p.posts_from);
         (p.since, p.from, p.posts_from) = (now, p.turn.events(), posts);
         let color = p.held();

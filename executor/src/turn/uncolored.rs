@@ -18,7 +18,7 @@ use crate::worker::counters::add;
 impl Local {
     /// Runs an event that came out of a run queue. True: it took long, or may have.
     pub(super) fn run_uncolored(&self, mut event: Owned) -> bool {
-        self.posts.runs_uncolored();
+        self.traffic.runs_uncolored();
         match event.has_claims() {
             false => {
                 self.run_alone(&mut event, 0);

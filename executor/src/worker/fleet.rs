@@ -31,7 +31,7 @@ pub(crate) struct Fleet<W> {
     pub(super) trials_paused_until: AtomicU64,
     pub(crate) sleep: CachePadded<SleepState>,
     /// Workers that were woken.
-    pub(crate) wakeups: AtomicU64,
+    pub(crate) wakeups: CachePadded<AtomicU64>,
     next_place: AtomicUsize,
 }
 
@@ -62,7 +62,7 @@ impl<W: Work> Fleet<W> {
             clock,
             machine,
             trials_paused_until: AtomicU64::new(0),
-            wakeups: AtomicU64::new(0),
+            wakeups: AtomicU64::new(0).into(),
             next_place: AtomicUsize::new(0),
         });
         let own = |(index, (lanes, owner))| Scheduler::new(&fleet, index, lanes, owner);
@@ -103,7 +103,7 @@ impl<W: Work> Fleet<W> {
     }
 
     /// First step of handing something to a worker from elsewhere. The answer is who has it now,
-    /// for [`call`](Self::call), unless nobody serves the queues any more.
+    /// for [`wake_for`](Self::wake_for), unless nobody serves the queues any more.
     pub(crate) fn hand(&self, worker: usize, work: W) -> usize {
         let (worker, work) = match self.stand_in_of(worker) {
             Some(other) => (other, work.into_guest()),
@@ -118,7 +118,7 @@ impl<W: Work> Fleet<W> {
 
     /// Second step: wakes the worker if it sleeps; if it does not, and what was handed over is
     /// worth so many nanoseconds (0: not known), another one.
-    pub(crate) fn call(&self, worker: usize, worth: u32) {
+    pub(crate) fn wake_for(&self, worker: usize, worth: u32) {
         let woken = self.notify(worker);
         if !woken && self.rules.steals() && self.sleep.any_idle() {
             let published = &self.workers[worker].published;

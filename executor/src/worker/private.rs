@@ -36,6 +36,8 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 
+use crossbeam_utils::CachePadded;
+
 use super::fences::Fences;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, UnsafeCell};
 
@@ -60,15 +62,15 @@ pub(crate) struct Private<E> {
 unsafe impl<E: Send> Sync for Private<E> {}
 
 /// The owner's side: one thread has it.
-pub(crate) struct Owner<E>(Arc<Private<E>>, PhantomData<Cell<()>>);
+pub(crate) struct Owner<E>(Arc<CachePadded<Private<E>>>, PhantomData<Cell<()>>);
 
 /// A queue, as its owner has it, and as everybody else does.
-pub(crate) fn pair<E>() -> (Owner<E>, Arc<Private<E>>) {
+pub(crate) fn pair<E>() -> (Owner<E>, Arc<CachePadded<Private<E>>>) {
     pair_with(Fences::new())
 }
 
-pub(crate) fn pair_with<E>(fences: Fences) -> (Owner<E>, Arc<Private<E>>) {
-    let queue = Arc::new(Private {
+pub(crate) fn pair_with<E>(fences: Fences) -> (Owner<E>, Arc<CachePadded<Private<E>>>) {
+    let queue = Private {
         inside: AtomicBool::new(false),
         revoked: AtomicBool::new(false),
         len: AtomicUsize::new(0),
@@ -76,7 +78,8 @@ pub(crate) fn pair_with<E>(fences: Fences) -> (Owner<E>, Arc<Private<E>>) {
         takers: Mutex::new(()),
         works: AtomicBool::new(fences.available()),
         fences,
-    });
+    };
+    let queue = Arc::new(CachePadded::new(queue));
     (Owner(Arc::clone(&queue), PhantomData), queue)
 }
 
@@ -84,7 +87,7 @@ impl<E> Owner<E> {
     /// Appends an entry; it comes back if the queue takes none now.
     #[inline]
     pub(crate) fn push(&self, entry: E) -> Result<(), E> {
-        let queue = &*self.0;
+        let queue = &**self.0;
         if !queue.works.load(Ordering::Relaxed) || !queue.enter() {
             return Err(entry);
         }
@@ -101,7 +104,7 @@ impl<E> Owner<E> {
     /// Takes the oldest entry; none if there is none, or somebody else is about to take them.
     #[inline]
     pub(crate) fn pop(&self) -> Option<E> {
-        let queue = &*self.0;
+        let queue = &**self.0;
         if queue.len() == 0 || !queue.enter() {
             return None;
         }
@@ -118,7 +121,7 @@ impl<E> Owner<E> {
 
     /// Gives back what memory an empty queue does not need.
     pub(crate) fn shrink(&self) {
-        let queue = &*self.0;
+        let queue = &**self.0;
         if queue.len() == 0 && queue.enter() {
             queue.entries.with_mut(|entries| {
                 // SAFETY: the one owner is inside, and the queue is not revoked.

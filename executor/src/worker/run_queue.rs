@@ -25,23 +25,23 @@ impl<W: Work> Scheduler<W> {
         if work.is_normal() {
             return self.schedule_normal(host, work, worth);
         }
-        let Some(work) = self.schedule_at_home(host, work, worth) else { return };
+        let Some(work) = self.keep_or_send_home(host, work, worth) else { return };
         self.lane(work.class()).push(work);
-        self.call_others(host, if worth == UNKNOWN { self.entry_nanos.get() } else { worth });
+        self.wake_for_schedule(host, if worth == UNKNOWN { self.entry_nanos.get() } else { worth });
     }
 
     /// [`schedule`](Self::schedule), of what names no class.
     #[inline(always)]
     pub(crate) fn schedule_normal<H: Host<Work = W>>(&self, host: &H, work: W, worth: u32) {
-        let Some(work) = self.schedule_at_home(host, work, worth) else { return };
+        let Some(work) = self.keep_or_send_home(host, work, worth) else { return };
         let worth = if worth == UNKNOWN { self.entry_nanos.get() } else { worth };
         self.queue_normal(work, worth);
-        self.call_others(host, worth);
+        self.wake_for_schedule(host, worth);
     }
 
     /// If it stays at another worker, it goes there.
     #[inline(always)]
-    fn schedule_at_home<H: Host<Work = W>>(&self, host: &H, work: W, worth: u32) -> Option<W> {
+    fn keep_or_send_home<H: Host<Work = W>>(&self, host: &H, work: W, worth: u32) -> Option<W> {
         if self.keeps_home
             && let Some(home) = work.home()
             && home != self.index
@@ -53,7 +53,7 @@ impl<W: Work> Scheduler<W> {
     }
 
     #[inline(always)]
-    fn call_others<H: Host<Work = W>>(&self, host: &H, worth: u32) {
+    fn wake_for_schedule<H: Host<Work = W>>(&self, host: &H, worth: u32) {
         if worth >= self.wakes_from && self.fleet.sleep.any_idle() {
             self.consider_waking(host.is_running());
         }

@@ -50,7 +50,7 @@ pub(crate) struct Scheduler<W> {
     /// Counts looks at descriptors, and what came from other workers.
     pub(crate) polls: Cell<u64>,
     /// The worker has said that it sleeps, or spins; see [`rise`](Self::rise).
-    is_asleep: Cell<bool>,
+    is_idle: Cell<bool>,
     steals: bool,
     pub(super) keeps_home: bool,
     /// Entries worth less than this, in nanoseconds, stay out of the deque.
@@ -104,7 +104,7 @@ impl<W: Work> Scheduler<W> {
             attended: RefCell::default(),
             asked: Cell::new(None),
             polls: Cell::new(0),
-            is_asleep: Cell::new(false),
+            is_idle: Cell::new(false),
             steals: fleet.rules.steals(),
             keeps_home: false,
             public_from: 0,
@@ -166,26 +166,26 @@ impl<W: Work> Scheduler<W> {
     /// whoever asks.
     pub(super) fn announce(&self, host: &impl Host) {
         self.fleet.sleep.announce(self.index);
-        self.is_asleep.set(true);
+        self.is_idle.set(true);
         host.rests();
     }
 
     /// The worker looks for work without sleeping; idle as after [`announce`](Self::announce).
-    pub(super) fn spin(&self, host: &impl Host) {
-        self.fleet.sleep.spin(self.index);
-        self.is_asleep.set(true);
+    pub(super) fn announce_spinning(&self, host: &impl Host) {
+        self.fleet.sleep.announce_spinning(self.index);
+        self.is_idle.set(true);
         host.rests();
     }
 
     /// Says whether it sleeps or spins, and has not risen since.
     #[inline]
-    pub(crate) fn is_asleep(&self) -> bool {
-        self.is_asleep.get()
+    pub(crate) fn is_idle(&self) -> bool {
+        self.is_idle.get()
     }
 
     /// The worker is awake, if it was not.
     pub(super) fn rise(&self, host: &impl Host) {
-        if self.is_asleep.replace(false) {
+        if self.is_idle.replace(false) {
             self.fleet.sleep.rise(self.index);
             host.rises();
         }
@@ -197,11 +197,11 @@ impl<W: Work> Scheduler<W> {
     #[cold]
     pub(crate) fn rise_to_post(&self, host: &impl Host) {
         self.rise(host);
-        self.call_sentinel();
+        self.wake_sentinel();
     }
 
     /// This worker has found work after it had been idle. If nobody watches, an idle one shall.
-    pub(super) fn call_sentinel(&self) {
+    pub(super) fn wake_sentinel(&self) {
         if self.steals && self.fleet.sleep.needs_sentinel() {
             self.fleet.notify_any(self.index + 1);
         }

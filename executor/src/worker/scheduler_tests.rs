@@ -74,7 +74,7 @@ impl Host for Notes {
     }
     fn hand_over(&self, worker: usize, work: Number, worth: u32) {
         let worker = self.own.fleet.hand(worker, work);
-        self.own.fleet.call(worker, worth);
+        self.own.fleet.wake_for(worker, worth);
     }
     fn is_running(&self) -> bool {
         false

@@ -27,7 +27,7 @@ impl<W> Lane<W> {
 pub(crate) struct Shared<W> {
     lanes: [Lane<W>; 3],
     /// What nobody else would gain by.
-    pub(crate) private: Arc<Private<W>>,
+    pub(crate) private: Arc<CachePadded<Private<W>>>,
     /// Number plus one of who stands in for this worker, which is known to be stuck: what would be
     /// handed to it goes there; 0: nobody. See `watch`.
     stand_in: AtomicUsize,
@@ -52,7 +52,7 @@ pub(crate) struct Shared<W> {
 impl<W> Shared<W> {
     pub(super) fn new(
         stealers: [Stealer<W>; 3],
-        private: Arc<Private<W>>,
+        private: Arc<CachePadded<Private<W>>>,
         unpark: Arc<dyn Unpark>,
         neighbours: Box<[usize]>,
     ) -> Self {

@@ -3,11 +3,12 @@
 //! # States
 //!
 //! A worker is *busy*, *spinning*, *idle*, or *claimed*. It alone goes from busy to spinning
-//! ([`spin`]), from either of them to idle ([`announce`]), and from any to busy ([`rise`]); anybody
-//! may turn idle into claimed ([`claim`]), and whoever did that unparks it, once. A spinning worker
-//! has nothing and looks at its queues all the time: nobody has to wake it, nobody has to watch it,
-//! and to whoever asks whether anything runs it is as good as idle. The rest of the word is an
-//! epoch that counts the rises, so that two equal readings mean that nothing happened in between.
+//! ([`announce_spinning`]), from either of them to idle ([`announce`]), and from any to busy
+//! ([`rise`]); anybody may turn idle into claimed ([`claim`]), and whoever did that unparks it,
+//! once. A spinning worker has nothing and looks at its queues all the time: nobody has to wake it,
+//! nobody has to watch it, and to whoever asks whether anything runs it is as good as idle. The
+//! rest of the word is an epoch that counts the rises, so that two equal readings mean that nothing
+//! happened in between.
 //!
 //! One idle worker at most is the *sentinel*: it sleeps with a time limit and looks, each time it
 //! runs out, whether work waits behind a worker that is busy. So a push to a worker's own run queue
@@ -28,7 +29,7 @@
 //! post of sentinel. One of the two sees the other. A sentinel that rises gives up its post first,
 //! and then is itself a worker that found work, or one that goes to sleep again.
 //!
-//! [`spin`]: SleepState::spin
+//! [`announce_spinning`]: SleepState::announce_spinning
 //! [`announce`]: SleepState::announce
 //! [`rise`]: SleepState::rise
 //! [`claim`]: SleepState::claim
@@ -72,7 +73,7 @@ impl SleepState {
     }
 
     /// `me` has nothing, and looks for work without sleeping. Then it announces or rises.
-    pub(crate) fn spin(&self, me: usize) {
+    pub(crate) fn announce_spinning(&self, me: usize) {
         self.set(me, SPINNING);
     }
 
@@ -143,7 +144,7 @@ impl SleepState {
     }
 
     /// Takes the post of sentinel; true if it is `me` now.
-    pub(crate) fn take_post(&self, me: usize) -> bool {
+    pub(crate) fn become_sentinel(&self, me: usize) -> bool {
         match self.sentinel.compare_exchange(0, me + 1, Ordering::SeqCst, Ordering::SeqCst) {
             Ok(_) => true,
             Err(holder) => holder == me + 1,
@@ -152,7 +153,7 @@ impl SleepState {
 
     /// Gives up the post of sentinel before a sleep without limit. The caller then asks
     /// [`others_busy`](Self::others_busy) again.
-    pub(crate) fn leave_post(&self, me: usize) {
+    pub(crate) fn resign_as_sentinel(&self, me: usize) {
         if self.sentinel.load(Ordering::Relaxed) == me + 1 {
             self.sentinel.store(0, Ordering::SeqCst);
         }

@@ -174,11 +174,11 @@ impl<W: Work> Scheduler<W> {
 
     /// Looks at the descriptors of a stuck worker; what is ready is posted here.
     fn look_for(&self, host: &impl Host, index: usize) {
-        // What is posted here was not there at this worker's own last look.
-        self.polls.set(self.polls.get() + 1);
         if !host.poll_for(index) {
             return;
         }
+        // What was posted here was not there at this worker's own last look.
+        self.polls.set(self.polls.get() + 1);
         add(&self.shared().counters.polls_for_others, 1);
         if self.fleet.sleep.may_be_woken(index) {
             self.fleet.workers[index].unpark.unpark();

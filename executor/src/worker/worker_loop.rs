@@ -85,7 +85,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
     /// and after each sleep.
     pub(crate) fn run_until(&mut self, is_over: impl Fn() -> bool) {
         while !is_over() {
-            if self.run_once(u64::MAX, &is_over) == 0 && !is_over() {
+            if !self.run_next() {
                 self.idle(&is_over);
             }
         }
@@ -93,22 +93,34 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
 
     /// Works for as long as there is something to run, up to `budget` entries, without sleeping;
     /// says how many there were.
+    #[cfg(test)]
     pub(crate) fn run_once(&mut self, budget: u64, is_over: impl Fn() -> bool) -> u64 {
         let mut ran = 0;
-        while ran < budget && !is_over() {
-            if self.rounds.until_look == 0 {
-                self.look_around();
-            }
-            let Some(entry) = self.next_entry() else { break };
-            self.run(entry);
+        while ran < budget && !is_over() && self.run_next() {
             ran += 1;
         }
         ran
     }
 
+    /// Runs one entry; false: there is none.
+    #[inline]
+    fn run_next(&mut self) -> bool {
+        if self.rounds.until_look == 0 {
+            self.look_around();
+        }
+        match self.next_entry() {
+            Some(entry) => {
+                self.run(entry);
+                true
+            }
+            None => false,
+        }
+    }
+
     /// When the first timer is due that the worker is to fire, in nanoseconds of the runtime's
     /// clock: until then, and until its poller is woken, a thread that has nothing to run may do
-    /// something else. Whoever arms an earlier timer wakes the poller.
+    /// something else. For a worker that has announced its sleep, whoever arms an earlier timer
+    /// wakes the poller.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         let timer = self.host.next_timer_before_sleep();
         let others = self.own.next_timer_of_others(self.host);
@@ -153,7 +165,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
             if !self.rounds.trials.is_running() {
                 self.own.withdraw();
             }
-            self.own.call_sentinel();
+            self.own.wake_sentinel();
         }
         self.rounds.until_look -= 1;
         self.rounds.entries += 1;
@@ -323,7 +335,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
             self.rounds.quiet_looks = (self.rounds.quiet_looks + 1).min(QUIET_LOOKS);
             if self.rounds.quiet_looks == QUIET_LOOKS {
                 self.rounds.sentinel_since = None;
-                state.leave_post(me);
+                state.resign_as_sentinel(me);
                 if !state.others_busy(me) {
                     self.own.withdraw();
                     return None;
@@ -331,7 +343,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
                 self.rounds.quiet_looks = 0;
             }
         }
-        let delay = state.take_post(me).then(|| {
+        let delay = state.become_sentinel(me).then(|| {
             add(&self.own.shared().counters.sentinel_looks, 1);
             fleet.rules.steal_delay
         });
@@ -354,7 +366,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         let fleet = &self.own.fleet;
         let (me, state) = (local.index, &*fleet.sleep);
         let limit = saturating_nanos(fleet.rules.spin);
-        local.spin(self.host);
+        local.announce_spinning(self.host);
         for round in 0u64.. {
             if !self.own.shared().has_nothing() || is_over() {
                 return true;
@@ -373,11 +385,11 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
                     self.fire_timers(now);
                     self.park(Some(Duration::ZERO));
                     // It has risen if something was posted.
-                    if !local.is_asleep() {
+                    if !local.is_idle() {
                         if local.has_queued() {
                             return true;
                         }
-                        local.spin(self.host);
+                        local.announce_spinning(self.host);
                     }
                 }
                 if self.host.is_look_due(now) {
@@ -386,7 +398,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
                     if local.has_queued() {
                         return true;
                     }
-                    local.spin(self.host);
+                    local.announce_spinning(self.host);
                 }
                 let watches = self.own.steals() && state.others_busy(me);
                 if watches && now.saturating_sub(self.rounds.last_watch) >= self.watch_interval() {
@@ -397,7 +409,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
                     if self.own.rescue(self.host, &mut self.rounds.watch) {
                         return true;
                     }
-                    local.spin(self.host);
+                    local.announce_spinning(self.host);
                 }
             }
             spin_loop();

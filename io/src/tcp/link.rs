@@ -245,7 +245,8 @@ pub(super) fn serve<P: Protocol>(
     start(stream, color, options, protocol, |_| None)
 }
 
-/// Serves a stream by a protocol that holds its own connection, which does not live longer for that.
+/// Serves a stream by a protocol that holds its own connection, which does not live longer for
+/// that.
 pub(super) fn serve_weakly<P: Protocol>(
     stream: Accepted,
     color: &Color,

@@ -79,8 +79,8 @@ impl TcpStream {
 }
 
 impl TcpStream {
-    /// Serves each stream by a protocol that holds its own connection: the connection does not live longer
-    /// for that, and ends with its stream.
+    /// Serves each stream by a protocol that holds its own connection: the connection does not live
+    /// longer for that, and ends with its stream.
     pub fn serve_weakly<P: Protocol>(
         self,
         color: &Color,

@@ -17,11 +17,12 @@ impl Local {
     /// Appends an event to a color, and queues the color if it was idle.
     #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn enqueue(&self, cell: &ColorCell, event: Owned) {
+        debug_assert!(self.is_ours(cell), "a color is posted to on a worker of its own runtime");
         if self.current.may_keep(cell) {
-            self.posts.is_to_itself();
+            self.traffic.is_to_itself();
             // SAFETY: an exclusive event of the color runs here.
             let event = match unsafe { cell.keep(event) } {
-                None => return self.posts.count(1),
+                None => return self.traffic.count(1),
                 Some(event) => event,
             };
             return self.enqueue_behind(cell, event);
@@ -33,9 +34,9 @@ impl Local {
     #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn enqueue_behind(&self, cell: &ColorCell, event: Owned) {
         if !cell.is_plain() {
-            return self.enqueue_bounded(cell, event);
+            return self.enqueue_special(cell, event);
         }
-        self.posts.count(1);
+        self.traffic.count(1);
         if let Some(held) = cell.push(event) {
             let worth = held.worth();
             self.scheduler.schedule_normal(self, Entry::normal_color(held), worth);
@@ -44,11 +45,12 @@ impl Local {
 
     /// Appends a shared event; if the color is idle, it is let go at once.
     pub(crate) fn enqueue_shared(&self, cell: &ColorCell, event: Owned) {
+        debug_assert!(self.is_ours(cell), "a color is posted to on a worker of its own runtime");
         if cell.is_bounded() {
             cell.enter_bound(&event);
         }
         match cell.push(event) {
-            None => self.posts.count(1),
+            None => self.traffic.count(1),
             Some(held) => {
                 let _aside = self.current.set_aside();
                 self.go_on(held);
@@ -59,7 +61,7 @@ impl Local {
     /// Appends an event to a color that may be bounded, or of another class.
     #[cold]
     #[inline(never)]
-    fn enqueue_bounded(&self, cell: &ColorCell, event: Owned) {
+    fn enqueue_special(&self, cell: &ColorCell, event: Owned) {
         if cell.is_bounded() {
             cell.enter_bound(&event);
         }
@@ -68,26 +70,31 @@ impl Local {
 
     /// Appends an event that has been counted, or whose color is not bounded.
     pub(crate) fn append(&self, cell: &ColorCell, event: Owned) {
-        self.posts.count(1);
+        debug_assert!(self.is_ours(cell), "a color is posted to on a worker of its own runtime");
+        self.traffic.count(1);
         if let Some(held) = cell.push(event) {
             let worth = held.worth();
             self.schedule(held, worth);
         }
     }
 
+    fn is_ours(&self, cell: &ColorCell) -> bool {
+        std::ptr::eq(cell.core(), &*self.core)
+    }
+
     /// Queues an event that stands in no color's queue.
     #[inline]
     pub(crate) fn queue_event(&self, event: Owned) {
-        self.posts.count(1);
-        self.posts.is_uncolored();
+        self.traffic.count(1);
+        self.traffic.is_uncolored();
         let entry = Entry::event(event, Priority::Normal);
         self.scheduler.schedule_normal(self, entry, UNKNOWN);
     }
 
     /// Queues one in a class.
     pub(crate) fn schedule_event(&self, event: Owned, class: Priority) {
-        self.posts.count(1);
-        self.posts.is_uncolored();
+        self.traffic.count(1);
+        self.traffic.is_uncolored();
         self.scheduler.schedule(self, Entry::event(event, class), UNKNOWN);
     }
 }

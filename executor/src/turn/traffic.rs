@@ -13,7 +13,7 @@ const DOMAIN_TRAFFIC: u32 = 2_000;
 
 /// See the module. All numbers are since the worker started, and wrap.
 #[derive(Default)]
-pub(crate) struct Posts {
+pub(crate) struct Traffic {
     all: Cell<u32>,
     /// Of these, those of events to their own color, and those without a color.
     own: Cell<u32>,
@@ -45,7 +45,7 @@ fn add(count: &Cell<u32>, n: u32) {
     count.set(count.get().wrapping_add(n));
 }
 
-impl Posts {
+impl Traffic {
     /// So many more.
     #[inline]
     pub(crate) fn count(&self, n: u32) {
@@ -90,7 +90,7 @@ impl Posts {
 
     /// Thousandths of events that crossed from color to color since this was last asked. `events`:
     /// how many have run.
-    pub(super) fn traffic(&self, events: u64) -> u64 {
+    pub(super) fn since_asked(&self, events: u64) -> u64 {
         let (uncolored, domain) = (self.uncolored_events.get(), self.domain_events.get());
         let posts = self.in_and_out();
         let before = self.before.replace((events, uncolored, domain, posts));
