@@ -195,7 +195,10 @@ impl Held {
     /// it. If its link has to stay in the queue, the event moves to `memory`.
     pub(crate) fn let_reader_go(self, memory: impl FnOnce() -> Memory) -> (Owned, Ended) {
         let head = self.head();
-        assert!(self.head_kind() == Kind::Shared && !self.has_kept(), "a shared event is next");
+        debug_assert!(
+            self.head_kind() == Kind::Shared && !self.has_kept(),
+            "a shared event is next"
+        );
         // SAFETY: it is the head, a shared event.
         let mut event = unsafe { self.event(head) };
         let reader = self.let_read();
@@ -241,7 +244,7 @@ impl Held {
         // The set gets it back from the request.
         let _reader = self.let_read();
         self.debug_let_go();
-        assert!(!self.has_kept(), "what was kept runs first");
+        debug_assert!(!self.has_kept(), "what was kept runs first");
         // SAFETY: it is the head, spent; and nothing was kept.
         (request, unsafe { self.finish(head, give) })
     }
@@ -333,20 +336,18 @@ impl Claims {
     /// Takes them from an event that came out of a run queue.
     #[inline]
     pub(crate) fn take(event: &mut Owned) -> Claims {
-        if !event.has_claims() {
+        let (kind, word) = (event.kind(), event.word());
+        if !matches!(kind, Kind::Shared | Kind::Set) {
             return Claims::Nothing;
         }
-        // SAFETY: no word stands for nothing; and so, the ones that were there are taken once.
-        let word = unsafe {
-            let word = event.word();
+        // SAFETY: no word stands for nothing; so what was there is taken once. The word of a set's
+        // event is its set, which is complete; that of a shared event that was let go, its reader.
+        unsafe {
             event.set_claims(Word::NONE);
-            word
-        };
-        match event.kind() {
-            // SAFETY: the word of a set's event is its set, which is complete.
-            Kind::Set => unsafe { Gathered::of(word) }.map_or(Claims::Nothing, Claims::Set),
-            // The word of a shared event that was let go is its reader.
-            _ => word.as_pointer().map_or(Claims::Nothing, |cell| Claims::Reads(Reader(cell))),
+            match kind {
+                Kind::Set => Gathered::of(word).map_or(Claims::Nothing, Claims::Set),
+                _ => word.as_pointer().map_or(Claims::Nothing, |cell| Claims::Reads(Reader(cell))),
+            }
         }
     }
 
