@@ -82,14 +82,16 @@ impl<T> Reach<T> {
         cx: &mut Cx,
         f: impl FnOnce(&mut T, &mut Cx) -> R,
     ) -> Option<R> {
-        // SAFETY: by contract the value is there until the event has ended, and no other event of
-        // the color runs.
-        let inner = unsafe { self.0.as_ref() };
-        if inner.is_poisoned() {
+        // SAFETY: the caller is an exclusive event of the color, posted through a handle, so the
+        // value is there until it has ended; and it has no reference to the value.
+        let borrow = unsafe {
+            let inner = self.0.as_ref();
+            (!inner.is_poisoned()).then(|| inner.borrow())
+        };
+        let Some(mut borrow) = borrow else {
             cx.local().count_skipped();
             return None;
-        }
-        let mut borrow = inner.borrow();
+        };
         Some(f(borrow.value(), cx))
     }
 
@@ -103,14 +105,17 @@ impl<T> Reach<T> {
         cx: &mut Cx,
         f: impl FnOnce(&T, &mut Cx) -> R,
     ) -> Option<R> {
-        // SAFETY: by contract the value is there until the event has ended.
-        let inner = unsafe { self.0.as_ref() };
-        if inner.is_poisoned() {
+        // SAFETY: the caller is a shared event of the color, posted through a handle, so the value
+        // is there until it has ended; and no exclusive one runs, so nobody has it by `&mut`.
+        let sharing = unsafe {
+            let inner = self.0.as_ref();
+            (!inner.is_poisoned()).then(|| inner.share(false))
+        };
+        let Some(sharing) = sharing else {
             cx.local().count_skipped();
             return None;
-        }
-        // SAFETY: no exclusive event of the color runs, so nobody has the value by `&mut`.
-        Some(f(unsafe { inner.share(false) }.value(), cx))
+        };
+        Some(f(sharing.value(), cx))
     }
 }
 
@@ -360,7 +365,8 @@ impl<T: Send + 'static> Colored<T> {
         let inner = self.inner();
         assert!(!inner.is_borrowed(), "the event has this value by reference already");
         assert!(!self.is_poisoned(), "the value is poisoned: an event on it panicked");
-        inner.borrow()
+        // SAFETY: an exclusive event of the color runs, which has no reference to the value.
+        unsafe { inner.borrow() }
     }
 
     /// Says whether an event on the value has panicked, and nobody has repaired it.
@@ -378,9 +384,11 @@ impl<T: Send + 'static> Colored<T> {
         let reach = Reach(self.0);
         let event = move |cx: &mut Cx| {
             let reach = reach;
-            // SAFETY: this is an event of the color, posted through a handle.
-            let inner = unsafe { reach.0.as_ref() };
-            inner.with(|value| f(value, cx));
+            // SAFETY: this is an exclusive event of the color, posted through a handle, at its
+            // start.
+            let (inner, mut borrow) = unsafe { (reach.0.as_ref(), reach.0.as_ref().borrow()) };
+            f(borrow.value(), cx);
+            drop(borrow);
             inner.repair();
         };
         let posting = Posting::open(Location::caller());

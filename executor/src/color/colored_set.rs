@@ -81,7 +81,7 @@ impl<T: Send + 'static> Part for Exclusive<'_, T> {
     }
     unsafe fn hold<'r>(reach: Reach<T>, _: Others<'_>) -> Borrow<'r, T> {
         // SAFETY: an exclusive event of the color runs that was posted through a handle.
-        unsafe { inner(reach.0) }.borrow()
+        unsafe { inner(reach.0).borrow() }
     }
     fn get<'h>(held: &'h mut Borrow<'_, T>) -> &'h mut T {
         held.value()

@@ -51,9 +51,13 @@ impl<T> Inner<T> {
         self.borrows.get() == WRITTEN
     }
 
-    /// The caller is an exclusive event of the color and has no reference to the value.
+    /// The value by `&mut`.
+    ///
+    /// # Safety
+    ///
+    /// The caller is an exclusive event of the color, and has no reference to the value.
     #[inline]
-    pub(super) fn borrow(&self) -> Borrow<'_, T> {
+    pub(super) unsafe fn borrow(&self) -> Borrow<'_, T> {
         // There may be borrows: a reference that an earlier event has forgotten ended with that
         // event.
         self.borrows.set(WRITTEN);
@@ -87,13 +91,6 @@ impl<T> Inner<T> {
             self.borrows.set(1);
         }
         Sharing { inner: self, alone }
-    }
-
-    /// Runs `f` on the value, in an exclusive event of the color; a panic poisons.
-    #[inline]
-    pub(super) fn with(&self, f: impl FnOnce(&mut T)) {
-        let mut borrow = self.borrow();
-        f(borrow.value());
     }
 }
 

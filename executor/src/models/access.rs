@@ -228,7 +228,7 @@ impl World {
         let head = queue.head();
         // SAFETY: the color is held.
         match unsafe { queue.finish(head) } {
-            Finished::Next(next) => {
+            Finished::Next(_) => {
                 self.queue(Job::Color(color));
             }
             Finished::Idle => {}
@@ -256,7 +256,7 @@ impl World {
                 self.queue(Job::Color(color));
                 elsewhere
             }
-            Finished::Next(next) => {
+            Finished::Next(_) => {
                 self.queue(Job::Color(color));
                 head
             }

@@ -115,7 +115,7 @@ impl Mortal {
 
     /// Is the color dead, now that its holder has come to the grave? As `ColorCell`'s death and
     /// `Retire`.
-    fn dies(&self, grave: NonNull<Link>) -> bool {
+    fn dies(&self) -> bool {
         match &self.in_palette {
             None => self.life.is_over(&self.queue),
             Some(in_palette) => {
@@ -141,7 +141,7 @@ impl Mortal {
             loop {
                 self.touch();
                 let is_grave = std::ptr::eq(link.as_ptr(), &self.grave);
-                if is_grave && self.dies(link) {
+                if is_grave && self.dies() {
                     // SAFETY: checked by loom.
                     self.alive.with_mut(|alive| unsafe { *alive = false });
                     return;

@@ -1,8 +1,10 @@
 //! The way into a runtime, from any thread.
 
 use std::fmt;
+use std::time::{Instant, SystemTime};
 
 use super::core::{Core, CoreRef, Phase};
+use crate::clock;
 use crate::color::cell::Plan;
 use crate::metrics::Metrics;
 use crate::turn::local::Local;
@@ -50,6 +52,32 @@ impl Handle {
     /// that never names a color runs as it would on one thread.
     pub fn default_color(&self) -> Color {
         Color::of(self.core.default_color())
+    }
+
+    /// The time that the runtime's timers go by: what [`post_at`](Self::post_at) and
+    /// [`sleep_until`](Self::sleep_until) compare with.
+    ///
+    /// A program that asks here, instead of the system, keeps the same time as its timers wherever
+    /// the runtime gets that from.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let rt = dapple::Runtime::new()?;
+    /// let h = rt.handle();
+    /// let until = h.now() + Duration::from_millis(2);
+    /// rt.block_on(h.sleep_until(until));
+    /// assert!(h.now() >= until);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn now(&self) -> Instant {
+        clock::now()
+    }
+
+    /// The time of day, for what is shown or stored; it may go back. See [`now`](Self::now).
+    pub fn wall_clock(&self) -> SystemTime {
+        clock::wall()
     }
 
     /// The figures of the runtime.
