@@ -4,6 +4,7 @@
 Needs Linux, openssl and taskset, and a release build:
     cargo build --release && cargo build --release -p dapple-benches --bins
     benches/scripts/files-versus.py [--rounds N] [--servers A,B] [--cases A,B] [--workers 1,2] [--json FILE]
+    benches/scripts/files-versus.py --servers dapple,before --before PATH    # two builds
 
 Peers, where they are installed: nginx, Apache (mod_dav), rclone serve webdav, OpenSSH sftp with its default cipher
 and with AES-128-GCM; and fileslimit, which is a server without features, by rustls's buffers and in place. All but sftp
@@ -16,19 +17,19 @@ client never sleeps (not sftp's): waking it would be a large part of what is mea
 
 Cases: get and put of one large file, by 1 client, or of its eighths by 8 clients (each an own file); get and put of
 10,000 files of 4 KB by 1 or 8 clients. What was put is removed before each run. Printed are medians of the rounds:
-GB (10^9 bytes), or requests for small files, per CPU second of the server; the medians of its ratios to nginx and to
-fileslimit in the same round; the rate by the clock; and CPU time of the client per CPU time of the server."""
+GB (10^9 bytes), or requests for small files, per CPU second of the server; the medians of its ratios to another build, to nginx and
+to fileslimit in the same round; the rate by the clock; and CPU time of the client per CPU time of the server."""
 import argparse, json, mmap, os, pathlib, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
 
 SMALL = 4096
 WARM = 200
 CASES = [f'{op}-{size}-{clients}' for size in ('large', 'small') for op in ('get', 'put') for clients in (1, 8)]
-SERVERS = ['dapple', 'fileslimit', 'in-place', 'nginx', 'apache', 'rclone', 'sftp', 'sftp-aes']
+SERVERS = ['dapple', 'before', 'fileslimit', 'in-place', 'nginx', 'apache', 'rclone', 'sftp', 'sftp-aes']
 
 release = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../target/release')
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument('--rounds', type=int, default=15)
-parser.add_argument('--servers', default=','.join(SERVERS), help=f'of {", ".join(SERVERS)} [default: all]')
+parser.add_argument('--servers', default=None, help=f'of {", ".join(SERVERS)} [default: all; before: if there is one]')
 parser.add_argument('--cases', default=','.join(CASES), help=f'of {", ".join(CASES)}; the begin of a name is enough [default: all]')
 parser.add_argument('--workers', default='1,2')
 parser.add_argument('--server-cores', help='[default: 0 for one worker, 0,1 for two]')
@@ -39,6 +40,7 @@ parser.add_argument('--small', type=int, default=10000, help='number of small fi
 parser.add_argument('--cipher', default='aes128', choices=['aes128', 'aes256', 'chacha20'])
 parser.add_argument('--tmp', help='where the files are [default: /dev/shm, so that no disk is written to meanwhile]')
 parser.add_argument('--bin', default=release, help='the folder of dapple, filesload and fileslimit')
+parser.add_argument('--before', metavar='PATH', help='another build of dapple: the server called before')
 parser.add_argument('--json', help='also write all runs there')
 args = parser.parse_args()
 CASES = [c for c in CASES if any(c.startswith(told) for told in args.cases.split(','))]
@@ -198,8 +200,11 @@ class Server:
 class Dapple(Server):
     user = 'bench:secret'
 
+    def program(self):
+        return find('dapple')
+
     def start(self):
-        dapple, state = find('dapple'), self.home / 'state'
+        dapple, state = self.program(), self.home / 'state'
         if not state.exists():
             done = subprocess.run([dapple, 'files', 'user', 'add', 'bench', '--password-stdin', '--state', state],
                                   input='secret\nsecret\n', capture_output=True, text=True)
@@ -214,6 +219,13 @@ class Dapple(Server):
             if self.process.poll() is not None:
                 return
             time.sleep(0.02)
+
+
+class Before(Dapple):
+    def program(self):
+        if not args.before:
+            raise Failed('--before tells which build')
+        return args.before
 
 
 class Limit(Server):
@@ -441,7 +453,7 @@ class SftpAes(Sftp):
     ciphers = ['-c', 'aes128-gcm@openssh.com']
 
 
-KINDS = dict(zip(SERVERS, [Dapple, Limit, InPlace, Nginx, Apache, Rclone, Sftp, SftpAes]))
+KINDS = dict(zip(SERVERS, [Dapple, Before, Limit, InPlace, Nginx, Apache, Rclone, Sftp, SftpAes]))
 
 
 def prepare():
@@ -506,7 +518,7 @@ def report(workers, names, runs):
         small = 'small' in case
         field = 'requests_per_server_cpu_s' if small else 'gb_per_server_cpu_s'
         print(f'\n{case}, {workers} worker{"s" if workers > 1 else ""}')
-        print(f'  {"":<11} {"requests/CPU s" if small else "GB/CPU s":>14} {": nginx":>9} {": limit":>9} '
+        print(f'  {"":<11} {"requests/CPU s" if small else "GB/CPU s":>14} {": before":>9} {": nginx":>9} {": limit":>9} '
               f'{"requests/s" if small else "MB/s":>11} {"client/server CPU":>18}')
         for name in names:
             # Ratios need the runs of the same round.
@@ -516,19 +528,19 @@ def report(workers, names, runs):
                 print(f'  {name:<11} {"-":>14}')
                 continue
             ratios = []
-            for peer in ('nginx', 'fileslimit'):
+            for peer in ('before', 'nginx', 'fileslimit'):
                 peers = [r and r[field] for r in runs.get((case, peer), [])]
                 pairs = [a / b for a, b in zip(values, peers) if a and b]
                 ratios.append(f'{statistics.median(pairs):.2f}' if pairs and peer != name else '-')
             value = statistics.median(v for v in values if v)
             rate = statistics.median(r['requests'] / r['wall_s'] if small else r['mb_per_s'] for r in good)
             client = statistics.median(r['client_cpu_s'] / r['server_cpu_s'] for r in good)
-            print(f'  {name:<11} {value:>14.{0 if small else 3}f} {ratios[0]:>9} {ratios[1]:>9} {rate:>11.0f} {client:>18.2f}')
+            print(f'  {name:<11} {value:>14.{0 if small else 3}f} {ratios[0]:>9} {ratios[1]:>9} {ratios[2]:>9} {rate:>11.0f} {client:>18.2f}')
     sys.stdout.flush()
 
 
 def main():
-    names = args.servers.split(',')
+    names = args.servers.split(',') if args.servers else [s for s in SERVERS if s != 'before' or args.before]
     for unknown in set(names) - set(KINDS):
         sys.exit(f'no server is called {unknown}')
     if not CASES:

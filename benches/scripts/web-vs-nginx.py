@@ -18,6 +18,7 @@ parser.add_argument('--seconds', type=int, default=2)
 parser.add_argument('--server-core', default='0')
 parser.add_argument('--client-core', default='1')
 parser.add_argument('--dapple', default=os.path.join(os.path.dirname(__file__), '../../target/release/dapple'))
+parser.add_argument('--before', help='another build of dapple, which runs beside')
 parser.add_argument('--more', default='', help='further arguments for dapple web')
 args = parser.parse_args()
 folder = os.path.abspath(args.dir)
@@ -84,8 +85,10 @@ for name, cache in [('nginx', ''), ('nginx+cache', 'open_file_cache max=10000 in
     with open(conf, 'w') as f:
         f.write(NGINX.format(work=work, port=port, folder=folder, cache=cache))
     servers.append(Server(name, port, [shutil.which('nginx') or '/usr/sbin/nginx', '-c', conf, '-e', f'{work}/error.log']))
-port = free_port()
-servers.append(Server('dapple', port, [args.dapple, 'web', folder, '--listen', f'127.0.0.1:{port}'] + args.more.split()))
+builds = [('dapple', args.dapple)] + ([('before', args.before)] if args.before else [])
+for name, program in builds:
+    port = free_port()
+    servers.append(Server(name, port, [program, 'web', folder, '--listen', f'127.0.0.1:{port}'] + args.more.split()))
 
 try:
     for connections in map(int, args.connections.split(',')):
@@ -100,7 +103,7 @@ try:
         medians = {n: [statistics.median(c) for c in zip(*r)] for n, r in runs.items()}
         for name, (rate, per_cpu, p99) in medians.items():
             print(f'  {name:<12} {rate:>10.0f} {per_cpu:>11.0f} {p99:>8.0f}')
-        for peer in ('nginx', 'nginx+cache'):
+        for peer in ['nginx', 'nginx+cache'] + [name for name, _ in builds[1:]]:
             ratios = [statistics.median(a[i] / b[i] for a, b in zip(runs['dapple'], runs[peer])) for i in range(3)]
             print(f'  dapple : {peer:<11} {ratios[0]:.2f} x req/s, {ratios[1]:.2f} x req/CPU s, {ratios[2]:.2f} x p99')
 finally:

@@ -43,11 +43,16 @@ impl<W, D> Order<W, D> {
         self.ready += 1;
     }
 
-    /// [`commit`](Self::commit), [`decide`](Self::decide) and [`committed`](Self::committed) in one, for the oldest event,
-    /// if it has deferred nothing and nothing else follows from its end: what was kept with its
-    /// ticket. Otherwise nothing has changed.
+    /// [`commit`](Self::commit), [`decide`](Self::decide) and [`committed`](Self::committed) in one,
+    /// for the oldest event, if it has deferred nothing and nothing else follows from its end: what
+    /// `last` says of what was kept with its ticket. `None`: nothing has changed, and `last` was
+    /// not called.
     #[inline]
-    pub fn commit_at_once(&mut self, ticket: Ticket) -> Option<D> {
+    pub fn commit_at_once<R>(
+        &mut self,
+        ticket: Ticket,
+        last: impl FnOnce(&mut D) -> R,
+    ) -> Option<R> {
         let is_quiet = ticket.0 == self.base
             && self.waiting + self.ready == 0
             && !(self.committing || self.commits_poisoned)
@@ -61,9 +66,10 @@ impl<W, D> Order<W, D> {
             return None;
         }
         self.readers -= usize::from(slot.stage == Stage::Anon);
-        let slot = self.slots.pop_front();
+        let result = last(&mut self.slots[0].data);
+        drop(self.slots.pop_front());
         self.pass_first();
-        slot.map(|slot| slot.data)
+        Some(result)
     }
 
     /// The first slot is gone.

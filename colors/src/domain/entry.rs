@@ -19,26 +19,29 @@ enum Gate {
 }
 
 impl<W, D> Order<W, D> {
-    /// [`take_ticket`](Self::take_ticket), [`want`](Self::want) and [`decide`](Self::decide) in one, for an event that has
-    /// nothing in its way: it is in its context then, and there is nothing to decide. Otherwise
-    /// nothing has changed, and `data` comes back.
+    /// [`take_ticket`](Self::take_ticket), [`want`](Self::want) and [`decide`](Self::decide) in one,
+    /// for an event that has nothing in its way: it is in its context then, and there is nothing to
+    /// decide. `None`: nothing has changed.
+    ///
+    /// `data` is called where the data is kept, if the event enters: what is large, and was made a
+    /// moment ago, is slow to move.
     #[inline]
-    pub fn enter_at_once(&mut self, context: Context, data: D) -> Result<Ticket, D> {
+    pub fn enter_at_once(&mut self, context: Context, data: impl FnOnce() -> D) -> Option<Ticket> {
         // What is decided must not come in another order than it would have.
         if self.waiting > 0 || self.poisoned || !self.out.is_empty() {
-            return Err(data);
+            return None;
         }
         let stage = match context {
             Context::Anon if self.move_anon_gate() == Gate::AtEnd => Stage::Anon,
             Context::Global if self.move_global_gate() == Gate::AtEnd && self.is_writable() => {
                 Stage::Global
             }
-            _ => return Err(data),
+            _ => return None,
         };
         self.readers += usize::from(stage == Stage::Anon);
-        let ticket = self.take_ticket(context, data);
+        let ticket = self.take_ticket(context, data());
         self.slot_mut(ticket).stage = stage;
-        Ok(ticket)
+        Some(ticket)
     }
 
     /// The event waits to enter a context, and goes on with `with` when it has.

@@ -11,6 +11,7 @@
 //! awaited knows what its value means, and it is handed out.
 
 use std::future::Future;
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -65,6 +66,21 @@ impl Fate {
         // The one before, or ours, is dropped outside of the lock.
         drop(waker);
         outcome
+    }
+}
+
+/// A fate that the order keeps, until the event has left it. It is [decided](Self::decide), not
+/// dropped: so what is kept with a ticket needs no drop, and is not moved for one when it goes.
+pub(super) struct Undecided(ManuallyDrop<Arc<Fate>>);
+
+impl Undecided {
+    pub(super) fn new(fate: Arc<Fate>) -> Self {
+        Undecided(ManuallyDrop::new(fate))
+    }
+
+    /// See [`Fate::decide`].
+    pub(super) fn decide(self, outcome: Result<(), JoinError>) {
+        ManuallyDrop::into_inner(self.0).decide(outcome);
     }
 }
 

@@ -12,7 +12,7 @@ use std::ptr::NonNull;
 use dapple_colors::{Mode, Ticket};
 
 use super::actions::Actions;
-use super::fate::Fate;
+use super::fate::Undecided;
 use super::register::{Found, Looked};
 use super::store::{Handles, Store, VersionPtr};
 use crate::event::{Kind, Owned, Step, Word};
@@ -36,7 +36,7 @@ pub(super) struct Deferred {
     /// Where it was posted.
     pub(super) site: &'static Location<'static>,
     /// For the task that it is, if it is one.
-    pub(super) fate: Option<Arc<Fate>>,
+    pub(super) fate: Option<Undecided>,
 }
 
 pub(super) type DomainStore<S> = Store<S, Waiting, Deferred>;

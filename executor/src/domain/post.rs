@@ -7,6 +7,7 @@ use dapple_colors::{Access, Context, Ticket};
 
 use super::contexts::Rights;
 use super::engine::Batch;
+use super::fate::{Fate, Undecided};
 use super::handle::Domain;
 use super::inner::{Deferred, DomainPtr, DomainStore, Waiting, own_event};
 use super::part::{Continue, Holds, Part};
@@ -15,7 +16,7 @@ use crate::event::large::is_large;
 use crate::event::{Step, Word};
 use crate::post::{Posting, refuse};
 use crate::runtime::core::Phase;
-use crate::sync::{Ordering, fence};
+use crate::sync::{Arc, Ordering, fence};
 use crate::turn::local::Local;
 use crate::turn::outside::Outside;
 use crate::{Color, Cx};
@@ -123,8 +124,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
             return Err(TryPostError::Closed(part));
         }
         let (memory, posted) = (core.memory(local), core.stamp(local));
-        let mut kept = Deferred::new(site);
-        kept.fate = part.fate();
+        let fate = part.fate();
         // Made before the lock is taken, and completed under it.
         let event = Continue { domain, ticket: 0, part }.write(memory, site, posted);
         let _outside = Outside::enter(core);
@@ -136,7 +136,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
                 return Entered::Not(event);
             }
             batch.exceeded = u64::from(is_full);
-            entry.take::<S, K>(domain, store, event, &mut ticket, &mut batch, kept)
+            entry.take::<S, K>(domain, store, event, &mut ticket, &mut batch, (site, fate))
         });
         match entered {
             Entered::Runs(event) if batch.exceeded == 0 => match local {
@@ -184,32 +184,34 @@ impl Entry {
         mut event: Waiting,
         number: &mut u64,
         batch: &mut Batch<S>,
-        mut kept: Deferred,
+        (site, fate): (&'static Location<'static>, Option<Arc<Fate>>),
     ) -> Entered {
-        let mut set_ticket = |event: &mut Waiting, ticket: Ticket| {
+        let kept = || Deferred::new(site);
+        let set_ticket = |store: &mut DomainStore<S>, event: &mut Waiting, ticket: Ticket| {
             *number = ticket.number();
             // SAFETY: the step that was written into it above is such a one, and has not run.
             unsafe { event.0.step_mut::<Continue<S, K>>().ticket = ticket.number() };
+            if let Some(fate) = fate {
+                store.data(ticket).fate = Some(Undecided::new(fate));
+            }
         };
         if self.wants == Context::None {
-            set_ticket(&mut event, store.take_ticket(self.highest, kept));
+            let ticket = store.take_ticket(self.highest, kept());
+            set_ticket(store, &mut event, ticket);
             return Entered::Runs(event);
         }
-        if !self.repairs {
-            match store.enter_at_once(self.wants, kept) {
-                Ok((ticket, version, is_read)) => {
-                    set_ticket(&mut event, ticket);
-                    event.set_version(version, is_read);
-                    return Entered::Runs(event);
-                }
-                Err(back) => kept = back,
-            }
+        if !self.repairs
+            && let Some((ticket, version, is_read)) = store.enter_at_once(self.wants, kept)
+        {
+            set_ticket(store, &mut event, ticket);
+            event.set_version(version, is_read);
+            return Entered::Runs(event);
         }
         let ticket = match self.repairs {
-            true => store.take_ticket_to_repair(kept),
-            false => store.take_ticket(self.highest, kept),
+            true => store.take_ticket_to_repair(kept()),
+            false => store.take_ticket(self.highest, kept()),
         };
-        set_ticket(&mut event, ticket);
+        set_ticket(store, &mut event, ticket);
         store.want(ticket, self.wants, event);
         domain.collect(store, batch);
         Entered::Waits

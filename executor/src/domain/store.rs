@@ -204,15 +204,15 @@ impl<S, W, D> Store<S, W, D> {
     pub(crate) fn enter_at_once(
         &mut self,
         context: Context,
-        data: D,
-    ) -> Result<(Ticket, VersionPtr<S>, bool), D> {
-        let kept = Kept { version: None, data };
-        let ticket = self.order.enter_at_once(context, kept).map_err(|kept| kept.data)?;
+        data: impl FnOnce() -> D,
+    ) -> Option<(Ticket, VersionPtr<S>, bool)> {
+        let kept = || Kept { version: None, data: data() };
+        let ticket = self.order.enter_at_once(context, kept)?;
         let (version, is_read) = (self.current, self.is_read());
         if context == Context::Anon {
             self.pin(ticket);
         }
-        Ok((ticket, version, is_read))
+        Some((ticket, version, is_read))
     }
 
     /// The oldest event commits, if nothing follows from that. False: nothing has changed.
@@ -221,9 +221,11 @@ impl<S, W, D> Store<S, W, D> {
         if self.orphaned {
             return false;
         }
-        let Some(kept) = self.order.commit_at_once(ticket) else { return false };
+        let Some(version) = self.order.commit_at_once(ticket, |kept| kept.version.take()) else {
+            return false;
+        };
         let freed = self.install(copy.take());
-        *copy = self.unpin_version(kept.version).or(freed);
+        *copy = self.unpin_version(version).or(freed);
         true
     }
 
