@@ -17,19 +17,22 @@ client never sleeps (not sftp's): waking it would be a large part of what is mea
 
 Cases: get and put of one large file, by 1 client, or of its eighths by 8 clients (each an own file); get and put of
 10,000 files of 4 KB by 1 or 8 clients. What was put is removed before each run. Printed are medians of the rounds:
-GB (10^9 bytes), or requests for small files, per CPU second of the server; the medians of its ratios to another build, to nginx and
-to fileslimit in the same round; the rate by the clock; and CPU time of the client per CPU time of the server."""
+GB (10^9 bytes), or requests for small files, per CPU second of the server; the medians of its ratios
+to another build, to nginx and to fileslimit in the same round; the rate by the clock; and CPU time of
+the client per CPU time of the server."""
 import argparse, json, mmap, os, pathlib, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
 
 SMALL = 4096
 WARM = 200
 CASES = [f'{op}-{size}-{clients}' for size in ('large', 'small') for op in ('get', 'put') for clients in (1, 8)]
-SERVERS = ['dapple', 'before', 'fileslimit', 'in-place', 'nginx', 'apache', 'rclone', 'sftp', 'sftp-aes']
+SERVERS = ['dapple', 'before', 'fileslimit', 'in-place', 'nginx', 'apache', 'rclone', 'sftp',
+           'sftp-aes']
 
 release = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../target/release')
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument('--rounds', type=int, default=15)
-parser.add_argument('--servers', default=None, help=f'of {", ".join(SERVERS)} [default: all; before: if there is one]')
+parser.add_argument('--servers', default=None,
+                    help=f'of {", ".join(SERVERS)} [default: all; before: if there is one]')
 parser.add_argument('--cases', default=','.join(CASES), help=f'of {", ".join(CASES)}; the begin of a name is enough [default: all]')
 parser.add_argument('--workers', default='1,2')
 parser.add_argument('--server-cores', help='[default: 0 for one worker, 0,1 for two]')
@@ -40,7 +43,8 @@ parser.add_argument('--small', type=int, default=10000, help='number of small fi
 parser.add_argument('--cipher', default='aes128', choices=['aes128', 'aes256', 'chacha20'])
 parser.add_argument('--tmp', help='where the files are [default: /dev/shm, so that no disk is written to meanwhile]')
 parser.add_argument('--bin', default=release, help='the folder of dapple, filesload and fileslimit')
-parser.add_argument('--before', metavar='PATH', help='another build of dapple: the server called before')
+parser.add_argument('--before', metavar='PATH',
+                    help='another build of dapple: the server called before')
 parser.add_argument('--json', help='also write all runs there')
 args = parser.parse_args()
 CASES = [c for c in CASES if any(c.startswith(told) for told in args.cases.split(','))]
@@ -518,7 +522,8 @@ def report(workers, names, runs):
         small = 'small' in case
         field = 'requests_per_server_cpu_s' if small else 'gb_per_server_cpu_s'
         print(f'\n{case}, {workers} worker{"s" if workers > 1 else ""}')
-        print(f'  {"":<11} {"requests/CPU s" if small else "GB/CPU s":>14} {": before":>9} {": nginx":>9} {": limit":>9} '
+        print(f'  {"":<11} {"requests/CPU s" if small else "GB/CPU s":>14} '
+              f'{": before":>9} {": nginx":>9} {": limit":>9} '
               f'{"requests/s" if small else "MB/s":>11} {"client/server CPU":>18}')
         for name in names:
             # Ratios need the runs of the same round.
@@ -535,12 +540,14 @@ def report(workers, names, runs):
             value = statistics.median(v for v in values if v)
             rate = statistics.median(r['requests'] / r['wall_s'] if small else r['mb_per_s'] for r in good)
             client = statistics.median(r['client_cpu_s'] / r['server_cpu_s'] for r in good)
-            print(f'  {name:<11} {value:>14.{0 if small else 3}f} {ratios[0]:>9} {ratios[1]:>9} {ratios[2]:>9} {rate:>11.0f} {client:>18.2f}')
+            print(f'  {name:<11} {value:>14.{0 if small else 3}f} '
+                  f'{ratios[0]:>9} {ratios[1]:>9} {ratios[2]:>9} {rate:>11.0f} {client:>18.2f}')
     sys.stdout.flush()
 
 
 def main():
-    names = args.servers.split(',') if args.servers else [s for s in SERVERS if s != 'before' or args.before]
+    all_servers = [s for s in SERVERS if s != 'before' or args.before]
+    names = args.servers.split(',') if args.servers else all_servers
     for unknown in set(names) - set(KINDS):
         sys.exit(f'no server is called {unknown}')
     if not CASES:

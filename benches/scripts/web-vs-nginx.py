@@ -88,7 +88,8 @@ for name, cache in [('nginx', ''), ('nginx+cache', 'open_file_cache max=10000 in
 builds = [('dapple', args.dapple)] + ([('before', args.before)] if args.before else [])
 for name, program in builds:
     port = free_port()
-    servers.append(Server(name, port, [program, 'web', folder, '--listen', f'127.0.0.1:{port}'] + args.more.split()))
+    command = [program, 'web', folder, '--listen', f'127.0.0.1:{port}']
+    servers.append(Server(name, port, command + args.more.split()))
 
 try:
     for connections in map(int, args.connections.split(',')):

@@ -264,7 +264,7 @@ impl<E: Copy> Mailbox<E> {
         self.slots.len() + self.own.len() - usize::from(self.spent)
     }
 
-    /// Is [`len`](Self::len) zero? A color that met a gap is neither idle nor empty.
+    /// Says whether [`len`](Self::len) is zero. A color that met a gap is neither idle nor empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

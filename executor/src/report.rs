@@ -50,7 +50,7 @@ pub struct StallReport<'a> {
     pub label: Option<&'a str>,
     /// For how long it has been running, at least.
     pub running: Duration,
-    /// Has it ended? A single worker learns of its own stall only then.
+    /// Whether it has ended. A single worker learns of its own stall only then.
     pub ended: bool,
 }
 

@@ -13,8 +13,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
-use dapple::sync::{Arc, Mutex, PoisonError, TryLockError};
-use dapple::sync::{AtomicBool, Ordering};
+use dapple::sync::{Arc, AtomicBool, Mutex, Ordering, PoisonError, TryLockError};
 use dapple::{Color, Cx};
 use mio::unix::SourceFd;
 use mio::{Interest, Token};

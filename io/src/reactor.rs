@@ -13,8 +13,7 @@ use std::time::Duration;
 
 use dapple::chunks::Chunks;
 use dapple::park::{Attention, Driver, Park, Unpark};
-use dapple::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use dapple::sync::{AtomicUsize, Ordering};
+use dapple::sync::{Arc, AtomicUsize, Mutex, MutexGuard, OnceLock, Ordering, PoisonError};
 use dapple::{Cx, Handle};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};

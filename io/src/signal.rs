@@ -12,8 +12,7 @@
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::io;
 
-use dapple::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use dapple::sync::{AtomicBool, Ordering};
+use dapple::sync::{Arc, AtomicBool, Mutex, MutexGuard, OnceLock, Ordering, PoisonError};
 use dapple::{Color, Cx};
 use mio::{Interest, Token};
 use signal_hook_mio::v1_0::Signals;

@@ -1,5 +1,7 @@
 //! N11: whose event is refused, as the runtime of its color has ended, is deregistered or closed:
 //! it never spins, and no peer waits for ever.
+mod common;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -7,17 +9,11 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::start;
 use dapple::{Color, Cx, Domain, Runtime};
-use dapple_io::Io;
 use dapple_io::tcp::{Accepting, Conn, ConnOptions, Protocol, TransportOptions};
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-fn start() -> (Runtime, Io) {
-    let rt = dapple_io::runtime().workers(1).build().unwrap();
-    let io = Io::of(&rt.handle());
-    (rt, io)
-}
 
 /// A color whose runtime is there until the other value is dropped.
 fn foreign() -> (Color, Runtime) {
@@ -41,7 +37,7 @@ fn polls(rt: &Runtime) -> u64 {
 
 #[test]
 fn n11_a_descriptor_of_an_ended_color_does_not_spin() {
-    let (net, io) = start();
+    let (net, io) = start(1);
     let (color, compute) = foreign();
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     theirs.set_nonblocking(true).unwrap();
@@ -64,7 +60,7 @@ fn n11_a_descriptor_of_an_ended_color_does_not_spin() {
 
 #[test]
 fn n11_a_dead_registration_takes_no_other_with_it() {
-    let (net, io) = start();
+    let (net, io) = start(1);
     let (color, compute) = foreign();
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     theirs.set_nonblocking(true).unwrap();
@@ -107,7 +103,7 @@ fn n11_a_dead_registration_takes_no_other_with_it() {
 
 #[test]
 fn n11_a_signal_of_an_ended_color_leaves_the_reactor() {
-    let (net, io) = start();
+    let (net, io) = start(1);
     let (color, compute) = foreign();
     let (tx, rx) = mpsc::channel();
     let registration = io.on_signal(libc::SIGWINCH, &color, move |_| tx.send(()).unwrap()).unwrap();
@@ -130,7 +126,7 @@ fn n11_a_signal_of_an_ended_color_leaves_the_reactor() {
 
 #[test]
 fn n11_a_listener_of_an_ended_color_closes() {
-    let (_net, io) = start();
+    let (_net, io) = start(1);
     let (color, compute) = foreign();
     let accepting = Accepting::OnColor(color.clone());
     let address = "127.0.0.1:0".parse().unwrap();
@@ -158,7 +154,7 @@ fn n11_a_listener_of_an_ended_color_closes() {
 /// the runtime that ends.
 #[test]
 fn n11_a_silent_connection_of_an_ended_color_closes() {
-    let (_net, io) = start();
+    let (_net, io) = start(1);
     for is_ended_before in [false, true] {
         let (color, compute) = foreign();
         let (tx, served) = mpsc::channel();
@@ -192,7 +188,7 @@ impl Protocol for Quiet {
 
 #[test]
 fn n11_a_connection_of_an_ended_color_closes() {
-    let (net, io) = start();
+    let (net, io) = start(1);
     for is_ended_before in [false, true] {
         for keeps in [false, true] {
             let (color, compute) = foreign();
@@ -228,7 +224,7 @@ fn n11_a_connection_of_an_ended_color_closes() {
 #[test]
 fn n11_a_transport_of_an_ended_color_or_domain_closes() {
     for is_domain in [true, false] {
-        let (net, io) = start();
+        let (net, io) = start(1);
         let (color, compute) = foreign();
         let options = TransportOptions::default();
         let domain_on = if is_domain { compute.handle() } else { net.handle() };
@@ -268,7 +264,7 @@ fn n11_a_transport_of_an_ended_color_or_domain_closes() {
 /// Handles that outlive the runtime keep no peer waiting.
 #[test]
 fn n11_handles_that_outlive_their_runtime_keep_no_peer() {
-    let (net, io) = start();
+    let (net, io) = start(1);
     let (tx, connections) = mpsc::channel();
     let tx = Mutex::new(tx);
     let serve = move |stream: dapple_io::tcp::TcpStream, cx: &mut Cx| {

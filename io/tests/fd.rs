@@ -1,25 +1,15 @@
 //! N2: callbacks on descriptors, and signals.
+mod common;
+
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use common::{pair, start};
 use dapple::Runtime;
 use dapple_io::{Io, Registration};
-
-fn start(workers: usize) -> (Runtime, Io) {
-    let rt = dapple_io::runtime().workers(workers).build().unwrap();
-    let io = Io::of(&rt.handle());
-    (rt, io)
-}
-
-fn pair() -> (UnixStream, UnixStream) {
-    let (a, b) = UnixStream::pair().unwrap();
-    a.set_nonblocking(true).unwrap();
-    (a, b)
-}
 
 #[test]
 fn n2_one_byte_a_call_drains_everything() {

@@ -1,22 +1,19 @@
 //! N2, N6: both directions of a connection at once: a relay, pauses, and what a paused connection
 //! is told.
+mod common;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use dapple::{Cx, Runtime};
+use common::start;
+use dapple::Cx;
 use dapple_io::Io;
 use dapple_io::tcp::{Accepting, CloseReason, Conn, ConnOptions, Connection, Listener, Protocol};
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-fn start(workers: usize) -> (Runtime, Io) {
-    let rt = dapple_io::runtime().workers(workers).build().unwrap();
-    let io = Io::of(&rt.handle());
-    (rt, io)
-}
 
 /// One side of a relay. It takes nothing while the other side is congested; by `on_room`, or by
 /// `on_data`, as it likes.

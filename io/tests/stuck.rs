@@ -1,4 +1,6 @@
 //! E4, E5: what is registered with a worker that is stuck, or whose poller is held up.
+mod common;
+
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering::*};
@@ -6,20 +8,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use dapple::Runtime;
+use common::{pair, start};
 use dapple_io::{Io, Registration};
-
-fn start(workers: usize) -> (Runtime, Io) {
-    let rt = dapple_io::runtime().workers(workers).build().unwrap();
-    let io = Io::of(&rt.handle());
-    (rt, io)
-}
-
-fn pair() -> (UnixStream, UnixStream) {
-    let (a, b) = UnixStream::pair().unwrap();
-    a.set_nonblocking(true).unwrap();
-    (a, b)
-}
 
 #[test]
 fn e5_descriptors_of_a_blocked_worker_are_served_by_another_one() {

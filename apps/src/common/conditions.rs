@@ -112,9 +112,9 @@ pub(crate) fn part(conditions: &Conditions<'_>, own: &Validators<'_>, len: u64) 
     }
 }
 
-/// If-Range: is the client's part of the same representation? The strong comparison; a date is
-/// strong only if the file has not changed in the second after it, which is not known, so it must
-/// be equal and not of the last two seconds.
+/// Says whether the part that the client has is of the same representation (If-Range). It is the
+/// strong comparison; a date is strong only if the file has not changed in the second after it,
+/// which is not known, so it must be equal and not of the last two seconds.
 fn is_same(condition: &[u8], own: &Validators<'_>) -> bool {
     if condition.starts_with(b"\"") {
         return condition == own.etag;

@@ -52,7 +52,7 @@ fn is_transport_stream(start: &[u8]) -> bool {
     (marked(0) && marked(188)) || (marked(4) && marked(196))
 }
 
-/// Is it text, of a type that does not say by itself in which encoding? XML does.
+/// Says whether it is text, of a type that does not say by itself in which encoding, as XML does.
 fn has_charset(kind: &str) -> bool {
     let is_xml = kind == "text/xml" || kind.ends_with("+xml");
     let is_text = kind.starts_with("text/");

@@ -53,8 +53,9 @@ impl Version {
         Version { device: 0, inode: 0, size, modified, changed: modified }
     }
 
-    /// Has the file not been touched for so long that a further change cannot have the same times?
-    /// Kernels before 6.13 take them from a clock that ticks a hundred times a second or so.
+    /// Says whether the file has not been touched for so long that a further change cannot have the
+    /// same times. Kernels before 6.13 take them from a clock that ticks a hundred times a second
+    /// or so.
     pub(crate) fn is_settled(&self, now: SystemTime) -> bool {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as i128;
         now - self.changed.max(self.modified) > 50_000_000

@@ -122,8 +122,8 @@ impl DavPath {
     }
 }
 
-/// Is this name the server's own? Some file systems do not tell upper from lower case, nor see dots
-/// and spaces at the end.
+/// Says whether this name is the server's own. Some file systems do not tell upper from lower case,
+/// nor see dots and spaces at the end.
 pub(super) fn is_private_name(name: &[u8]) -> bool {
     name.split_at_checked(PRIVATE.len()).is_some_and(|(start, rest)| {
         start.eq_ignore_ascii_case(PRIVATE) && matches!(rest, [] | [b'-' | b'.' | b' ', ..])

@@ -138,7 +138,7 @@ impl Place {
         Some(Place { server: Arc::clone(server), number })
     }
 
-    /// Has the program begun to end? If not, the task is woken when it does.
+    /// Says whether the program has begun to end. If not, the task is woken when it does.
     fn is_draining(&self, cx: &Context<'_>) -> bool {
         let connections = &self.server.connections;
         let mut open = connections.open();

@@ -46,8 +46,9 @@ fn n9_times_that_clients_bring() {
 
 pub fn patch(inner: &str) -> String {
     format!(
-        "<D:propertyupdate xmlns:D=\"DAV:\" xmlns:m=\"urn:schemas-microsoft-com:\" xmlns:o=\"http://owncloud.org/ns\" \
-         xmlns:a=\"http://apache.org/dav/props/\" xmlns:t=\"test:\"><D:set><D:prop>{inner}</D:prop></D:set></D:propertyupdate>"
+        "<D:propertyupdate xmlns:D=\"DAV:\" xmlns:m=\"urn:schemas-microsoft-com:\" \
+         xmlns:o=\"http://owncloud.org/ns\" xmlns:a=\"http://apache.org/dav/props/\" \
+         xmlns:t=\"test:\"><D:set><D:prop>{inner}</D:prop></D:set></D:propertyupdate>"
     )
 }
 
@@ -74,8 +75,10 @@ fn n9_properties_with_an_effect_have_it() {
         format!("<m:Win32LastModifiedTime>{date}</m:Win32LastModifiedTime>"),
         // Explorer's four, of which two are kept.
         format!(
-            "<m:Win32CreationTime>{date}</m:Win32CreationTime><m:Win32LastAccessTime>{date}</m:Win32LastAccessTime>\
-             <m:Win32LastModifiedTime>{date}</m:Win32LastModifiedTime><m:Win32FileAttributes>00000020</m:Win32FileAttributes>"
+            "<m:Win32CreationTime>{date}</m:Win32CreationTime>\
+             <m:Win32LastAccessTime>{date}</m:Win32LastAccessTime>\
+             <m:Win32LastModifiedTime>{date}</m:Win32LastModifiedTime>\
+             <m:Win32FileAttributes>00000020</m:Win32FileAttributes>"
         ),
     ] {
         fs::File::open(place.path("f")).unwrap().set_modified(SystemTime::now()).unwrap();
@@ -88,7 +91,8 @@ fn n9_properties_with_an_effect_have_it() {
         assert_eq!(client.get("/f").field("last-modified"), Some(date));
     }
     // All or none.
-    let both = "<D:getlastmodified>Mon, 07 Nov 1994 08:49:37 GMT</D:getlastmodified><D:getetag>x</D:getetag><t:p/>";
+    let both = "<D:getlastmodified>Mon, 07 Nov 1994 08:49:37 GMT</D:getlastmodified>\
+                <D:getetag>x</D:getetag><t:p/>";
     let response = client.request("PROPPATCH", "/f", "", patch(both).as_bytes());
     assert_eq!(
         response.all("status"),
@@ -170,7 +174,7 @@ fn n9_checksums_are_checked_kept_and_forgotten_with_the_contents() {
     assert!(!told(&mut client), "changed behind the server's back");
 }
 
-/// Does the file system of the test keep extended attributes?
+/// Says whether the file system that the place is on keeps extended attributes of a user.
 pub fn keeps_attributes(place: &Place) -> bool {
     let file = place.path("probe");
     fs::write(&file, "").unwrap();
@@ -200,7 +204,8 @@ fn n9_a_proppatch_that_fails_changes_nothing() {
     };
     let date = "Sun, 06 Nov 1994 08:49:37 GMT";
     let times = format!(
-        "<D:getlastmodified>{date}</D:getlastmodified><m:Win32LastAccessTime>{date}</m:Win32LastAccessTime>"
+        "<D:getlastmodified>{date}</D:getlastmodified>\
+         <m:Win32LastAccessTime>{date}</m:Win32LastAccessTime>"
     );
     let large = format!("<t:p>{}</t:p>", "x".repeat(300_000));
     for (target, inner, status) in [
@@ -223,7 +228,8 @@ fn n9_a_proppatch_that_fails_changes_nothing() {
     assert_eq!(told.text().contains("SHA1:a9993e36"), keeps_attributes(&place));
     // Two names of one time that do not agree.
     let both = format!(
-        "<D:getlastmodified>{date}</D:getlastmodified><m:Win32LastModifiedTime>Mon, 07 Nov 1994 08:49:37 GMT</m:Win32LastModifiedTime>"
+        "<D:getlastmodified>{date}</D:getlastmodified>\
+         <m:Win32LastModifiedTime>Mon, 07 Nov 1994 08:49:37 GMT</m:Win32LastModifiedTime>"
     );
     let response = client.request("PROPPATCH", "/f", "", patch(&both).as_bytes());
     assert!(!response.text().contains("200 OK"), "{}", response.text());

@@ -43,10 +43,10 @@ impl<W, D> Order<W, D> {
         self.ready += 1;
     }
 
-    /// [`commit`](Self::commit), [`decide`](Self::decide) and [`committed`](Self::committed) in one,
-    /// for the oldest event, if it has deferred nothing and nothing else follows from its end: what
-    /// `last` says of what was kept with its ticket. `None`: nothing has changed, and `last` was
-    /// not called.
+    /// [`commit`](Self::commit), [`decide`](Self::decide) and [`committed`](Self::committed) in
+    /// one, for the oldest event, if it has deferred nothing and nothing else follows from its end:
+    /// what `last` says of what was kept with its ticket. `None`: nothing has changed, and `last`
+    /// was not called.
     #[inline]
     pub fn commit_at_once<R>(
         &mut self,

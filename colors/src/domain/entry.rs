@@ -19,9 +19,9 @@ enum Gate {
 }
 
 impl<W, D> Order<W, D> {
-    /// [`take_ticket`](Self::take_ticket), [`want`](Self::want) and [`decide`](Self::decide) in one,
-    /// for an event that has nothing in its way: it is in its context then, and there is nothing to
-    /// decide. `None`: nothing has changed.
+    /// [`take_ticket`](Self::take_ticket), [`want`](Self::want) and [`decide`](Self::decide) in
+    /// one, for an event that has nothing in its way: it is in its context then, and there is
+    /// nothing to decide. `None`: nothing has changed.
     ///
     /// `data` is called where the data is kept, if the event enters: what is large, and was made a
     /// moment ago, is slow to move.

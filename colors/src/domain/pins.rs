@@ -49,7 +49,7 @@ impl Pins {
         self.fate()
     }
 
-    /// Does anybody read it? Then it is not written in place.
+    /// Says whether anybody reads it. Then it is not written in place.
     pub fn is_read(&self) -> bool {
         self.readers > 0
     }

@@ -154,7 +154,8 @@ impl Handle {
     /// ```
     /// let rt = dapple::Runtime::new()?;
     /// let h = rt.handle();
-    /// h.offload_then(&h.default_color(), || std::fs::read_to_string("/etc/hostname"), |name, _cx| {
+    /// let read = || std::fs::read_to_string("/etc/hostname");
+    /// h.offload_then(&h.default_color(), read, |name, _cx| {
     ///     println!("{:?}", name.expect("reading does not panic"));
     /// });
     /// rt.wait_idle();

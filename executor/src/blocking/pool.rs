@@ -105,7 +105,8 @@ impl BlockingPool {
             tracing::warn!(
                 threads,
                 queued,
-                "all threads for blocking work are busy, and work waits: if it waits for each other, more threads are needed"
+                "all threads for blocking work are busy, and work waits: if it waits for each \
+                 other, more threads are needed"
             );
         }
     }
@@ -149,7 +150,7 @@ impl Drop for BlockingPool {
 }
 
 impl Pool {
-    /// Is one more thread to be started? It is counted then.
+    /// Says whether one more thread is to be started. It is counted then.
     fn starts_one(&self, state: &mut State) -> bool {
         let starts = state.idle < state.queue.len() && state.counted() < self.limit;
         state.threads += usize::from(starts);

@@ -178,27 +178,27 @@ impl<T: Send + 'static> Colored<T> {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// `Full` if as many events as the color may have are queued, running, or have
+    /// [permits](crate::Permit); `Closed` when the runtime is shutting down, unless the caller is a
+    /// worker. Both hand `f` back.
     #[track_caller]
     pub fn try_post<F>(&self, f: F) -> Result<(), TryPostError<F>>
     where
         F: FnOnce(&mut T, &mut Cx) + Send + 'static,
     {
         let color = &self.inner().color;
-        match color.admit() {
-            Ok(()) if is_large::<F>() => {
-                let f = Box::new(f) as BoxedMut<T>;
-                let posting = Posting::counted(Location::caller());
-                color.post_as(Access::Exclusive, self.event(f), posting);
-                Ok(())
-            }
-            Ok(()) => {
-                let posting = Posting::counted(Location::caller());
-                color.post_as(Access::Exclusive, self.event(f), posting);
-                Ok(())
-            }
-            Err(refused) => Err(refused.map(|()| f)),
+        if let Err(refused) = color.admit() {
+            return Err(refused.map(|()| f));
         }
+        let posting = Posting::counted(Location::caller());
+        match is_large::<F>() {
+            true => {
+                let f = Box::new(f) as BoxedMut<T>;
+                color.post_as(Access::Exclusive, self.event(f), posting);
+            }
+            false => color.post_as(Access::Exclusive, self.event(f), posting),
+        }
+        Ok(())
     }
 
     /// Posts an event that gets the value, whatever the phase: what somebody has been promised.

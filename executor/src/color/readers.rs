@@ -26,7 +26,8 @@ impl Readers {
         Readers(AtomicU32::new(0))
     }
 
-    /// Are there any? For the holder: if not, none comes, and it sees what the last one did.
+    /// Says whether there are any. For the holder: if not, none comes, and it sees what the last
+    /// one did.
     #[inline]
     pub(crate) fn any(&self) -> bool {
         // Acquire: partner is the release of `leave`.

@@ -41,7 +41,8 @@ impl<T> Inner<T> {
         self.poisoned.store(false, Ordering::Relaxed);
     }
 
-    /// Has the event that runs the value by reference? For an exclusive event of the color.
+    /// Says whether the event that runs has the value by reference. For an exclusive event of the
+    /// color.
     pub(super) fn is_borrowed(&self) -> bool {
         self.borrows.get() != 0
     }

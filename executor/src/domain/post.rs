@@ -127,7 +127,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         let fate = part.fate();
         // Made before the lock is taken, and completed under it.
         let event = Continue { domain, ticket: 0, part }.write(memory, site, posted);
-        let _outside = Outside::enter(core);
+        let _outside = Outside::on(core, local);
         let mut batch = Batch::new();
         let mut ticket = 0;
         let entered = domain.store.with(|store| {

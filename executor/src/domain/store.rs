@@ -278,7 +278,7 @@ impl<S, W, D> Store<S, W, D> {
         })
     }
 
-    /// Has anybody the current version pinned? The caller is in global.
+    /// Says whether anybody has the current version pinned. The caller is in global.
     pub(crate) fn is_read(&self) -> bool {
         // SAFETY: the current version is there; we have the lock.
         unsafe { self.current.0.as_ref().pins(|pins| pins.is_read()) }

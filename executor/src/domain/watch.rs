@@ -56,9 +56,9 @@ impl Local {
         (!mine || self.look_at_domains(now)).then_some(interval)
     }
 
-    /// A worker that is about to sleep, and has been told by [`watch_tickets`](Self::watch_tickets)
-    /// when the next look is due: for how many nanoseconds may it sleep? None: as long as it likes,
-    /// as somebody else watches.
+    /// For how many nanoseconds a worker may sleep that is about to, and has been told by
+    /// [`watch_tickets`](Self::watch_tickets) when the next look is due. `None`: as long as it
+    /// likes, as somebody else watches.
     pub(crate) fn sleep_until_look(&self, nanos: u64) -> Option<u64> {
         let (watcher, me) = (&self.core.domains.watcher, self.index() + 1);
         let taken = watcher.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed);

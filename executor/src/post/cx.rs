@@ -100,7 +100,9 @@ impl Cx {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// `Full` if as many events as the color may have are queued, running, or have
+    /// [permits](crate::Permit); `Closed` if the color is of another runtime, which is shutting
+    /// down. Both hand `f` back.
     #[track_caller]
     pub fn try_post<F: FnOnce(&mut Cx) + Send + 'static>(
         &mut self,

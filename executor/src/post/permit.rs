@@ -81,24 +81,23 @@ impl Color {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// `Full` if as many events as the color may have are queued, running, or have
+    /// [permits](crate::Permit); `Closed` when the runtime is shutting down, unless the caller is a
+    /// worker. Both hand `f` back.
     #[track_caller]
     pub fn try_post<F: FnOnce(&mut Cx) + Send + 'static>(
         &self,
         f: F,
     ) -> Result<(), TryPostError<F>> {
-        match self.admit() {
-            Ok(()) if is_large::<F>() => {
-                let (f, posting) = (Box::new(f) as Boxed, Posting::counted(Location::caller()));
-                self.post_as(Access::Exclusive, f, posting);
-                Ok(())
-            }
-            Ok(()) => {
-                self.post_as(Access::Exclusive, f, Posting::counted(Location::caller()));
-                Ok(())
-            }
-            Err(refused) => Err(refused.map(|()| f)),
+        if let Err(refused) = self.admit() {
+            return Err(refused.map(|()| f));
         }
+        let posting = Posting::counted(Location::caller());
+        match is_large::<F>() {
+            true => self.post_as(Access::Exclusive, Box::new(f) as Boxed, posting),
+            false => self.post_as(Access::Exclusive, f, posting),
+        }
+        Ok(())
     }
 
     /// Takes the room of one event, for an event of this color or for a request that passes through
@@ -125,7 +124,7 @@ impl Color {
         self.as_cell().bound().map(|bound| bound.count())
     }
 
-    /// Is it open, and has it room? Then it is taken.
+    /// Takes room for one event, if the runtime is open and the color has it.
     pub(crate) fn admit(&self) -> Result<(), TryPostError<()>> {
         let core = self.core();
         if !Local::with(core, |local| core.accepts(local)) {

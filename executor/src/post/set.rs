@@ -146,9 +146,9 @@ fn post_event<'a>(
     event: Owned,
     site: &'static Location<'static>,
 ) {
-    // Until all colors are queued; see `quiesce`.
-    let _outside = Outside::enter(core);
     Local::with(core, |local| {
+        // Until all colors are queued; see `quiesce`.
+        let _outside = Outside::on(core, local);
         let class = choose_class(core, named);
         let set = SetRequest::make(core.memory(local), event, named, first, class);
         let place = |named: &Named<'a>| {

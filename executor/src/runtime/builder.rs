@@ -140,8 +140,8 @@ impl Builder {
     /// How long a shutdown, once its deadline has passed, waits for an event that still runs before
     /// it gives up its worker; by default 1 s. Less than 10 ms counts as 10 ms.
     ///
-    /// The same time is granted to each closure that is dropped unrun, as long as its drop may be
-    /// the last thing that holds up the shutdown.
+    /// Each closure that is dropped unrun is granted this time, too, as long as its drop may be the
+    /// last thing that holds up the shutdown.
     pub fn stuck_after(mut self, time: Duration) -> Self {
         self.settings.stuck_after = time.max(Duration::from_millis(10));
         self

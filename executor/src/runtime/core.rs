@@ -154,7 +154,7 @@ impl Core {
         self.phase.advance(phase)
     }
 
-    /// Is what the calling thread posts accepted? `local`: the worker that it is.
+    /// Says whether what the calling thread posts is accepted. `local`: the worker that it is.
     #[inline]
     pub(crate) fn accepts(&self, local: Option<&Local>) -> bool {
         local.is_some() || self.phase() == Phase::Running || self.accepts_of_its_own()

@@ -100,8 +100,8 @@ impl Handle {
         self.core.phase() == Phase::Running
     }
 
-    /// Does the runtime run no further event? Between the begin of a shutdown and this it runs what
-    /// was posted before, and what that posts.
+    /// Says whether the runtime runs no further event. Between the begin of a shutdown and this it
+    /// runs what was posted before, and what that posts.
     pub fn has_ended(&self) -> bool {
         self.core.phase() >= Phase::Stopping
     }

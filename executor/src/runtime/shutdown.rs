@@ -54,8 +54,8 @@ pub struct ShutdownReport {
     /// Workers that were still in an event, or in the drop of one closure, when the shutdown gave
     /// up on them; their threads were detached.
     pub stuck_workers: Vec<usize>,
-    /// Was everything that was queued run before the deadline? Not if a domain has events that have
-    /// not committed.
+    /// Whether everything that was queued was run before the deadline. It was not if a domain has
+    /// events that have not committed.
     pub drained: bool,
 }
 

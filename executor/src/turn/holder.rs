@@ -90,8 +90,8 @@ impl Local {
         unsafe { self.current.enter(held, is_bounded) };
     }
 
-    /// May an exclusive event of a color that has, or had, readers begin? If not, its last reader
-    /// holds it.
+    /// Makes sure that an exclusive event of a color that has, or had, readers may begin. `None`:
+    /// it may not, and the last reader holds the color.
     pub(super) fn exclude_readers(&self, held: Held) -> Option<Held> {
         // No post is kept for a color that is let go.
         self.current.leave();

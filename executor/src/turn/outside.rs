@@ -10,11 +10,18 @@ pub(crate) struct Outside<'a>(Option<&'a Core>);
 impl<'a> Outside<'a> {
     #[inline]
     pub(crate) fn enter(core: &'a Core) -> Self {
-        let on_a_worker =
-            Local::with(core, |local| local.inspect(|local| local.before_post()).is_some());
-        match on_a_worker {
-            true => Outside(None),
-            false => Self::from_outside(core),
+        Local::with(core, |local| Self::on(core, local))
+    }
+
+    /// [`enter`](Self::enter) by who knows which worker the thread is, if it is one.
+    #[inline]
+    pub(crate) fn on(core: &'a Core, local: Option<&Local>) -> Self {
+        match local {
+            Some(local) => {
+                local.before_post();
+                Outside(None)
+            }
+            None => Self::from_outside(core),
         }
     }
 

@@ -329,7 +329,8 @@ impl Local {
         self.run_event(&mut event, held.label(), cx);
     }
 
-    /// May an exclusive event begin? If not, the color waits for its readers, and is let go.
+    /// Says whether an exclusive event may begin. If not, the color waits for its readers, and is
+    /// let go.
     fn is_alone(&self, p: &mut Progress, kind: Kind) -> bool {
         let Some(mut special) = p.special else { return true };
         special.counts = special.is_bounded && kind == Kind::Closure;

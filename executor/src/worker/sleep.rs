@@ -137,7 +137,7 @@ impl SleepState {
         self.sentinel.load(Ordering::SeqCst) == 0 && self.any_idle()
     }
 
-    /// Does somebody watch? A hint.
+    /// Says whether somebody watches. A hint.
     #[cfg(not(loom))]
     pub(crate) fn has_sentinel(&self) -> bool {
         self.sentinel.load(Ordering::Relaxed) != 0
@@ -168,9 +168,9 @@ impl SleepState {
         matches!(state & STATE, BUSY | CLAIMED).then_some(state / EPOCH)
     }
 
-    /// For who has looked at the poller of another worker: may what was read there have been meant
-    /// to wake that one, which is to be woken again then? Whoever claims does so first, so what is
-    /// not seen here is written later, and read by its owner.
+    /// Says whether what was read at the poller of another worker may have been meant to wake that
+    /// one, which is to be woken again then. Whoever claims does so first, so what is not seen here
+    /// is written later, and read by its owner.
     pub(crate) fn may_be_woken(&self, worker: usize) -> bool {
         self.workers[worker].load(Ordering::SeqCst) & STATE != BUSY
     }

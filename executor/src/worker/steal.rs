@@ -50,7 +50,7 @@ pub(crate) enum Verdict {
 }
 
 /// Says whether a run-queue entry is worth its move that takes so many nanoseconds and exchanges so
-/// many thousandths of an event, when moving a cache line to and fro takes `price` nanoseconds? An
+/// many thousandths of an event, when moving a cache line to and fro takes `price` nanoseconds. An
 /// event that a color exchanges moves two: its own, and the end of the queue.
 ///
 /// The move of the entry itself does not count: a color that feeds itself is moved once, and stays.
@@ -90,7 +90,7 @@ impl<W: Work> Scheduler<W> {
         false
     }
 
-    /// Has what this worker asked for come? Then its trial begins.
+    /// Begins a trial if what this worker has asked for has come.
     pub(super) fn note_answer(&self, trials: &mut Trials) {
         // Acquire: partner is the release of `answer`.
         let from = self.shared().handed_by.load(Ordering::Acquire);
@@ -111,8 +111,8 @@ impl<W: Work> Scheduler<W> {
         self.shared().neighbours.iter().any(|&index| self.prey(index, trials).is_some())
     }
 
-    /// Is there something to steal from this worker, and what do the figures say of it? No is none,
-    /// and so is Perhaps, unless a trial is allowed.
+    /// What the figures say of stealing from this worker. `None`: there is nothing, or they say no;
+    /// or perhaps, and no trial is allowed.
     fn prey(&self, index: usize, trials: &Trials) -> Option<Verdict> {
         let victim = &self.fleet.workers[index];
         let open = !victim.has_nothing_open();

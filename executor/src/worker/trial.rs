@@ -113,7 +113,7 @@ impl Trials {
         now < self.doubts_until
     }
 
-    /// May it take what may or may not be worth its move? `paused_until`: the latest
+    /// Says whether it may take what may or may not be worth its move. `paused_until`: the latest
     /// [`Trials::paused_until`] of any worker. What one has tried in vain the next one need not try
     /// at once.
     pub(super) fn allows(&self, now: u64, paused_until: u64) -> bool {

@@ -159,8 +159,9 @@ impl<W: Work> Scheduler<W> {
         attended.iter().filter(mine).filter_map(next).min()
     }
 
-    /// Shall this worker serve the stuck one? One at a time is enough: what is taken can be stolen
-    /// from it, and if it gets stuck itself the next one comes. A hint: two at once do no harm.
+    /// Says whether this worker shall serve the stuck one. One at a time is enough: what is taken
+    /// can be stolen from it, and if it gets stuck itself the next one comes. A hint: two at once
+    /// do no harm.
     fn is_rescuer_of(&self, victim: &Shared<W>, now: u64) -> bool {
         let served = now.saturating_sub(victim.rescued_at.load(Ordering::Relaxed));
         let mine = victim.rescuer.load(Ordering::Relaxed) == self.index;

@@ -74,7 +74,7 @@ impl Source {
     }
 }
 
-/// Is it a word of the line?
+/// Says whether the line has this word, and not just as a part of a longer one.
 fn has_word(line: &str, word: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     line.split(|c| !is_part(c)).any(|part| part == word)
@@ -122,13 +122,14 @@ fn faults(source: &Source) -> Vec<Fault> {
         if is_function(line) && length_of_function(&lines[at..]) > MOST_LINES_OF_FUNCTION {
             found.push(("long function", at + 1));
         }
-        if let Some(summary) = summary_at(&lines, at) {
-            if summary.ends_with('?') {
+        if let Some((paragraph, is_summary)) = paragraph_at(&lines, at) {
+            let first = paragraph.split(". ").next().unwrap_or_default();
+            if is_summary && (first.ends_with('?') || first.contains("? ")) {
                 found.push(("question for a summary", at + 1));
             }
             let needs_another = ["The same", "As above", "As there"];
-            if needs_another.iter().any(|start| summary.starts_with(start)) {
-                found.push(("summary that needs another", at + 1));
+            if needs_another.iter().any(|start| paragraph.starts_with(start)) {
+                found.push(("documentation that needs another", at + 1));
             }
         }
         if let Some((_, proof)) = line.split_once("// SAFETY: ")
@@ -158,15 +159,16 @@ fn length_of_function(lines: &[&str]) -> usize {
     lines.iter().position(|line| *line == close).map_or(1, |at| at + 1)
 }
 
-/// The first paragraph of what is documented here.
-fn summary_at(lines: &[&str], at: usize) -> Option<String> {
+/// The paragraph of documentation that begins here, and whether it is the first one.
+fn paragraph_at(lines: &[&str], at: usize) -> Option<(String, bool)> {
     let doc = |line: &str| line.trim_start().strip_prefix("///").map(|text| text.trim().to_owned());
     let first = doc(lines[at]).filter(|text| !text.is_empty())?;
-    if at > 0 && doc(lines[at - 1]).is_some() {
+    let before = at.checked_sub(1).and_then(|before| doc(lines[before]));
+    if before.as_ref().is_some_and(|text| !text.is_empty()) {
         return None;
     }
     let more = lines[at + 1..].iter().map_while(|line| doc(line)).take_while(|t| !t.is_empty());
-    Some(more.fold(first, |all, text| all + " " + &text))
+    Some((more.fold(first, |all, text| all + " " + &text), before.is_none()))
 }
 
 /// How often something was found, by its name and file.
@@ -325,13 +327,19 @@ fn faults_are_found() {
         (&*wide, "wide line"),
         (&*long, "long function"),
         ("/// Is it so?\nfn f() {}\n", "question for a summary"),
-        ("/// The same as there.\nfn f() {}\n", "summary that needs another"),
+        ("/// Is it so? Then it is done.\nfn f() {}\n", "question for a summary"),
+        ("/// The same as there.\nfn f() {}\n", "documentation that needs another"),
+        (
+            "/// Does it.\n///\n/// # Errors\n///\n/// As there.\nfn f() {}\n",
+            "documentation that needs another",
+        ),
         ("// SAFETY: by contract.\n", "proof of a few words"),
     ] {
         let source = Source { path: String::new(), text: text.to_owned() };
         assert_eq!(faults(&source).iter().map(|(what, _)| *what).collect::<Vec<_>>(), [fault]);
     }
-    let good = "/// Says whether it is so.\nfn f() {\n    // SAFETY: it is there, as we have counted it.\n}\n";
+    let good = "/// Says whether it is so.\n\
+                fn f() {\n    // SAFETY: it is there, as we have counted it.\n}\n";
     let source = Source { path: String::new(), text: good.to_owned() };
     assert_eq!(faults(&source), []);
     assert!(has_word("unsafe { f() }", "unsafe") && !has_word("unsafe_code", "unsafe"));

@@ -189,9 +189,9 @@ impl Conn {
         self.output.len()
     }
 
-    /// Does so much output wait, in bytes or in files, that no more should be made? A protocol that
-    /// sees this leaves its input and returns; [`on_room`](super::Protocol::on_room) is called when
-    /// there is room. While input is left so, no more is read.
+    /// Says whether so much output waits, in bytes or in files, that no more should be made. A
+    /// protocol that sees this leaves its input and returns; [`on_room`](super::Protocol::on_room)
+    /// is called when there is room. While input is left so, no more is read.
     pub fn is_congested(&self) -> bool {
         self.output.len() >= self.options.high_water.max(1) as u64
             || self.output.files() >= MOST_FILES
@@ -240,8 +240,9 @@ impl Conn {
         self.comes_back && !self.is_paused && self.phase == Phase::Open
     }
 
-    /// Does it take what the peer sends? Not if the protocol is paused, or has left input because
-    /// there is no room for its output, or because others are to have their turn.
+    /// Says whether it takes what the peer sends. It does not if the protocol is paused, or has
+    /// left input because there is no room for its output, or because others are to have their
+    /// turn.
     pub(super) fn reads(&self) -> bool {
         let leaves_input = self.was_congested && !self.input.bytes().is_empty();
         self.phase == Phase::Open

@@ -27,8 +27,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
 use dapple::clock;
-use dapple::sync::{Arc, Weak};
-use dapple::sync::{AtomicBool, AtomicU8, Ordering};
+use dapple::sync::{Arc, AtomicBool, AtomicU8, Ordering, Weak};
 use dapple::{Color, Colored, Cx};
 use mio::net::TcpStream;
 use mio::unix::SourceFd;

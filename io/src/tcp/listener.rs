@@ -17,8 +17,9 @@ use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
-use dapple::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use dapple::sync::{AtomicBool, AtomicU64, Ordering};
+use dapple::sync::{
+    Arc, AtomicBool, AtomicU64, Mutex, MutexGuard, OnceLock, Ordering, PoisonError, Weak,
+};
 use dapple::{Color, Cx};
 use mio::{Interest, Token};
 use socket2::{Domain, Protocol as IpProtocol, Socket, Type};

@@ -2,8 +2,7 @@
 
 use std::time::Instant;
 
-use dapple::sync::{Arc, OnceLock};
-use dapple::sync::{AtomicBool, Ordering};
+use dapple::sync::{Arc, AtomicBool, OnceLock, Ordering};
 use dapple::{Color, Timer};
 use mio::Token;
 

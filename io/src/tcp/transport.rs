@@ -268,7 +268,7 @@ impl Message {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// When the message is too long, or the connection is closed.
     pub fn reply(&self, message: &[u8]) -> Result<(), SendError> {
         self.transport.send(message)
     }
@@ -299,7 +299,7 @@ impl fmt::Debug for Message {
 
 /// Where messages go.
 trait Deliver: Send + 'static {
-    /// Is there room for one more? If not, the transport is told when there is.
+    /// Says whether there is room for one more. If not, the transport is told when there is.
     fn has_room(&mut self, transport: &Transport) -> bool;
     fn deliver(&mut self, message: Message, cx: &mut Cx);
 }

@@ -169,8 +169,8 @@ impl Call {
         self.if_header.is_some()
     }
 
-    /// Is what the request says of the state true, and does it know the locks that its changes
-    /// need? `found` is what is at its path. It looks at files, so it blocks.
+    /// Says whether what the request says of the state is true, and whether it knows the locks that
+    /// its changes need. `found` is what is at its path. It looks at files, so it blocks.
     pub(super) fn check(
         &self,
         share: &Share,

@@ -65,7 +65,7 @@ impl Dav {
     }
 }
 
-/// Is there any dead property? A store that cannot be read is no reason not to list.
+/// Says whether there is any dead property. A store that cannot be read is no reason not to list.
 fn has_some(properties: &View) -> bool {
     properties.has_some().unwrap_or_else(|error| {
         tracing::error!("{error}");

@@ -40,7 +40,8 @@ impl Entry {
         Ok(Entry { user: Arc::new(User { name: name.into(), read_only }), hash })
     }
 
-    /// Is this the password? It takes some tens of milliseconds and 19 MiB, on purpose.
+    /// Says whether this is the password. It takes some tens of milliseconds and 19 MiB, on
+    /// purpose.
     pub(super) fn is(&self, password: &[u8]) -> bool {
         Argon2::default().verify_password(password, self.hash.as_str()).is_ok()
     }

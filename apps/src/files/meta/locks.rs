@@ -119,7 +119,8 @@ impl Locks {
         all.find(|lock| *lock.token == *token && lock.until > now)
     }
 
-    /// May this client make the change? If not: where the lock is that it does not have.
+    /// Says whether this client may make the change; if not, where the lock is that it does not
+    /// have.
     pub(in crate::files) fn check(
         &self,
         change: &Change,
@@ -168,7 +169,7 @@ impl Locks {
         Ok(())
     }
 
-    /// Is there room for one more? Those that have expired take none.
+    /// Says whether there is room for one more. Those that have expired take none.
     pub(in crate::files) fn check_room(
         &self,
         path: &DavPath,

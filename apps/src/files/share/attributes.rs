@@ -97,7 +97,7 @@ impl Before {
         Ok(())
     }
 
-    /// Does the file have them now? A file system may know fewer years than HTTP.
+    /// Says whether the file has them now. A file system may know fewer years than HTTP.
     fn has(&self, wanted: &Attributes) -> io::Result<bool> {
         let now = look(&self.file)?;
         let is = |wanted: Option<SystemTime>, time| wanted.is_none_or(|wanted| wanted == time);

@@ -337,7 +337,7 @@ fn corner_by_inode(root: &OwnedFd) -> io::Result<Option<u64>> {
     Ok(own.filter(is_same).map(|own| own.inode))
 }
 
-/// Is it a place where nothing can be made? One may still look.
+/// Says whether it is a place where nothing can be made. One may still look.
 fn is_read_only(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
 }

@@ -115,8 +115,8 @@ impl Upload {
         self.hasher = checksum.map(Hasher::new).map(Box::new);
     }
 
-    /// All is written: are the contents what was expected? Their checksum is kept, so all that is
-    /// set of the file is set before.
+    /// All is written: compares the contents with what was expected. Their checksum is kept, so all
+    /// that is set of the file is set before.
     pub(in crate::files) fn is_as_expected(&mut self) -> io::Result<bool> {
         let Some(hasher) = self.hasher.take() else { return Ok(true) };
         let Some(sha1) = hasher.finish() else { return Ok(false) };

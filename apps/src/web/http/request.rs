@@ -86,7 +86,8 @@ pub(in crate::web) fn parse(input: &[u8]) -> Parsed<'_> {
     }
 }
 
-/// Is it HEAD, as far as can be seen? A response to it has no body, whatever else is wrong.
+/// Says whether it is HEAD, as far as can be seen. A response to it has no body, whatever else is
+/// wrong.
 pub(in crate::web) fn is_head(input: &[u8]) -> bool {
     input.trim_ascii_start().starts_with(b"HEAD ")
 }
