@@ -34,6 +34,10 @@ pub(crate) fn seconds(time: SystemTime) -> i64 {
 /// The date of a time.
 pub(crate) fn format(time: SystemTime) -> String {
     let seconds = seconds(time).clamp(FIRST, LAST);
+    if seconds >= 0 {
+        // The library knows none before 1970, and is faster.
+        return httpdate::fmt_http_date(of_seconds(seconds));
+    }
     let Ok(t) = OffsetDateTime::from_unix_timestamp(seconds) else { return String::new() };
     let day = DAYS[usize::from(t.weekday().number_days_from_monday())];
     let month = MONTHS[usize::from(u8::from(t.month())) - 1];

@@ -20,9 +20,9 @@ pub(crate) fn by_name(name: &[u8]) -> &'static str {
     }
 }
 
-/// Says whether the begin of a file of this name tells more than the name does.
-pub(crate) fn is_looked_at(name: &[u8]) -> bool {
-    has_charset(by_name(name))
+/// By the name's end, if nothing that a file of this name begins with tells more.
+pub(crate) fn by_name_alone(name: &[u8]) -> Option<&'static str> {
+    Some(by_name(name)).filter(|kind| !has_charset(kind))
 }
 
 /// By name and contents. `start`: the begin of the file, [so much of it](LOOKED_AT) if it is

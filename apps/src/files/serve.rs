@@ -18,6 +18,7 @@ use dapple_io::hyper::{OnColors, Timers};
 use dapple_io::tcp::{AsyncStream, TcpStream};
 use dapple_io::tls::TlsStream;
 use futures_lite::io::{AsyncReadExt, AsyncWriteExt};
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::{http1, http2};
@@ -180,7 +181,8 @@ async fn serve(place: Place, stream: TcpStream, peer: SocketAddr) -> io::Result<
     let server = Arc::clone(&place.server);
     let handle = &server.handle;
     let stream = stream.into_async()?;
-    let accept = async {
+    // In a box, as it is large and only the begin of a connection.
+    let accept = Box::pin(async {
         let mut first = [0; 5];
         let n = stream.peek(&mut first).await?;
         match first[..n].first().is_some_and(u8::is_ascii_uppercase) {
@@ -188,17 +190,21 @@ async fn serve(place: Place, stream: TcpStream, peer: SocketAddr) -> io::Result<
             true => tell_of_tls(stream, &first == b"HEAD ").await.map(|()| None),
             false => TlsStream::accept(stream, Arc::clone(&server.tls)).await.map(Some),
         }
-    };
+    });
     let Some(stream) = handle.timeout(HANDSHAKE, accept).await?? else { return Ok(()) };
     let speaks_two = stream.connection().alpn_protocol() == Some(b"h2");
     let stream = TimeoutStream::new(stream, handle).write_limit(WRITE_SILENCE);
     let activity = Activity::new();
     let service = service_fn({
         let (server, activity) = (Arc::clone(&server), activity.clone());
-        move |request| {
+        move |request: Request<Incoming>| {
             let (server, in_flight) = (Arc::clone(&server), activity.begin());
+            // Not a part of the future, which is moved several times.
+            let (head, body) = request.into_parts();
+            let (is_head, head) = (head.method == Method::HEAD, Arc::new(head));
             async move {
-                let response = server.answer(request, peer).await;
+                let response = server.answer(head, body, peer).await;
+                let response = if is_head { without_body(response) } else { response };
                 Ok::<_, Infallible>(response.map(|body| in_flight.with(body)))
             }
         }
@@ -296,14 +302,7 @@ fn cut_off() -> io::Error {
 }
 
 impl Server {
-    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
-        let is_head = request.method() == Method::HEAD;
-        let response = self.answer_whole(request, peer).await;
-        if is_head { without_body(response) } else { response }
-    }
-
-    async fn answer_whole(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
-        let (head, body) = request.into_parts();
+    async fn answer(&self, head: Arc<Parts>, body: Incoming, peer: SocketAddr) -> Response<Body> {
         if let Err(status) = check_head(&head) {
             return unusable(status, head.version);
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, Version, header};
 
 use super::if_header::{IfHeader, State};
@@ -19,15 +20,12 @@ use dapple::clock;
 /// A request without its body.
 #[derive(Clone, Debug)]
 pub(in crate::files) struct Call {
-    pub(super) method: Method,
+    head: Arc<Parts>,
     pub(super) path: DavPath,
     /// Its URL ended with a slash.
     pub(super) is_folder: bool,
     /// A folder is wanted as one file.
     pub(super) wants_zip: bool,
-    pub(super) headers: HeaderMap,
-    /// Host and port that it was sent to; more than one, if a proxy says so. None: it is not known.
-    hosts: Vec<String>,
     /// Names of this server, whatever the port.
     names: Arc<[String]>,
     if_header: Option<Arc<IfHeader>>,
@@ -46,7 +44,7 @@ pub(super) enum DepthField {
 impl Call {
     /// `names`: what the server is called beside what the request says.
     pub(in crate::files) fn new(
-        head: &http::request::Parts,
+        head: Arc<Parts>,
         user: &User,
         names: &Arc<[String]>,
     ) -> Result<Call, Problem> {
@@ -66,21 +64,23 @@ impl Call {
         };
         let tokens = if_header.iter().flat_map(|field| field.tokens()).map(Arc::from).collect();
         Ok(Call {
-            method: head.method.clone(),
             path,
             is_folder,
             wants_zip: head.uri.query() == Some("zip"),
-            headers: head.headers.clone(),
-            hosts: hosts(head),
             names: Arc::clone(names),
             client: Client { user: Arc::clone(&user.name), tokens },
             read_only: user.read_only,
             if_header,
+            head,
         })
     }
 
+    pub(super) fn method(&self) -> &Method {
+        &self.head.method
+    }
+
     pub(super) fn field(&self, name: &'static str) -> Result<Option<&str>, Problem> {
-        text(&self.headers, header::HeaderName::from_static(name))
+        text(&self.head.headers, header::HeaderName::from_static(name))
     }
 
     pub(super) fn depth(&self) -> Result<Option<DepthField>, Problem> {
@@ -119,14 +119,38 @@ impl Call {
     fn own_path(&self, url: &str) -> Result<Option<(DavPath, bool)>, Problem> {
         if let Some(authority) = host::of_target(url) {
             let host = authority.rsplit('@').next().unwrap_or_default();
-            let is_own = self.hosts.is_empty()
-                || self.hosts.iter().any(|own| is_same_host(own, host))
+            let own_hosts = self.hosts();
+            let is_own = own_hosts.is_empty()
+                || own_hosts.iter().any(|own| is_same_host(own, host))
                 || self.names.iter().any(|own| own.eq_ignore_ascii_case(name_of(host)));
             if !is_own {
                 return Ok(None);
             }
         }
         Ok(Some(decode(url)?))
+    }
+
+    /// Host and port that the request was sent to, as it says itself, and as a proxy says that has
+    /// passed it on; none, if nothing says so. Whoever makes that up reaches nothing by it: it is
+    /// only asked whether a URL is one of this server.
+    fn hosts(&self) -> Vec<&str> {
+        let mut hosts: Vec<&str> = Vec::new();
+        hosts.extend(self.head.uri.authority().map(|authority| authority.as_str()));
+        for name in [header::HOST, header::HeaderName::from_static("x-forwarded-host")] {
+            let values =
+                self.head.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+            hosts.extend(values.flat_map(|value| value.split(',')).map(str::trim));
+        }
+        let forwarded = self.head.headers.get_all(header::FORWARDED).iter();
+        let forwarded = forwarded.filter_map(|value| value.to_str().ok());
+        for pair in forwarded.flat_map(|value| value.split([',', ';'])) {
+            if let Some((key, value)) = pair.split_once('=')
+                && key.trim().eq_ignore_ascii_case("host")
+            {
+                hosts.push(value.trim().trim_matches('"'));
+            }
+        }
+        hosts
     }
 
     /// What is at the path of the request, which may end with a slash only if it is a folder.
@@ -154,7 +178,8 @@ impl Call {
     }
 
     pub(super) fn conditions(&self) -> Conditions<'_> {
-        let field = |name: header::HeaderName| self.headers.get(name).map(|value| value.as_bytes());
+        let field =
+            |name: header::HeaderName| self.head.headers.get(name).map(|value| value.as_bytes());
         Conditions {
             range: field(header::RANGE),
             if_range: field(header::IF_RANGE),
@@ -288,31 +313,9 @@ fn name_of(authority: &str) -> &str {
     name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name)
 }
 
-/// Where a request was sent to: what it says itself, and what a proxy says that has passed it on.
-/// Whoever makes that up reaches nothing by it: it is only asked whether a URL is one of this
-/// server.
-fn hosts(head: &http::request::Parts) -> Vec<String> {
-    let mut hosts: Vec<String> = Vec::new();
-    hosts.extend(head.uri.authority().map(|authority| authority.as_str().to_owned()));
-    for name in [header::HOST, header::HeaderName::from_static("x-forwarded-host")] {
-        let values = head.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        hosts.extend(values.flat_map(|value| value.split(',')).map(|one| one.trim().to_owned()));
-    }
-    let forwarded = head.headers.get_all(header::FORWARDED).iter();
-    for pair in forwarded.filter_map(|value| value.to_str().ok()).flat_map(|v| v.split([',', ';']))
-    {
-        if let Some((key, value)) = pair.split_once('=')
-            && key.trim().eq_ignore_ascii_case("host")
-        {
-            hosts.push(value.trim().trim_matches('"').to_owned());
-        }
-    }
-    hosts
-}
-
 /// What the library that reads requests leaves to whoever answers them (RFC 9110, 7.2 and 10.1.1;
 /// RFC 9112, 3.2 and 6.1; RFC 9113, 8.3.1).
-pub(in crate::files) fn check_head(head: &http::request::Parts) -> Result<(), StatusCode> {
+pub(in crate::files) fn check_head(head: &Parts) -> Result<(), StatusCode> {
     let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
     let mut fields = head.headers.get_all(header::HOST).iter().map(|value| value.as_bytes());
     let (field, further) = (fields.next(), fields.next());

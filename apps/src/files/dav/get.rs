@@ -1,5 +1,6 @@
 //! GET and HEAD: contents of files, whole or in part.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -17,17 +18,17 @@ use crate::files::share::{Found, How, Kind};
 use dapple::clock;
 
 impl Dav {
-    pub(super) async fn get(&self, call: Call) -> Outcome {
+    pub(super) async fn get(&self, call: &Call) -> Outcome {
         let (file, found) = self.open(&call.path).await?;
         match found.kind {
             Kind::Hidden => Err(StatusCode::NOT_FOUND.into()),
-            Kind::Folder => self.page(&call).await,
+            Kind::Folder => Box::pin(self.page(call)).await,
             // What ends with a slash is a folder.
             Kind::File if call.is_folder => Err(StatusCode::NOT_FOUND.into()),
             Kind::File => {
                 let file = Arc::new(file);
                 let kind = self.media_type(&call.path, &file, found.version.size).await?;
-                Ok(self.contents(&call, file, &found, &kind))
+                Ok(self.contents(call, file, &found, &kind))
             }
         }
     }
@@ -45,10 +46,15 @@ impl Dav {
     }
 
     /// What a file is, for who reads it.
-    async fn media_type(&self, path: &DavPath, file: &Arc<File>, size: u64) -> io::Result<String> {
+    async fn media_type(
+        &self,
+        path: &DavPath,
+        file: &Arc<File>,
+        size: u64,
+    ) -> io::Result<Cow<'static, str>> {
         let name = path.name();
-        if !media_type::is_looked_at(name) {
-            return Ok(media_type::by_name(name).to_owned());
+        if let Some(kind) = media_type::by_name_alone(name) {
+            return Ok(kind.into());
         }
         let len = size.min(media_type::LOOKED_AT as u64) as usize;
         let mut start = vec![0; len];
@@ -66,7 +72,7 @@ impl Dav {
             }
             read => read?,
         };
-        Ok(media_type::of(name, &start[..read], size))
+        Ok(media_type::of(name, &start[..read], size).into())
     }
 
     fn contents(&self, call: &Call, file: Arc<File>, found: &Found, kind: &str) -> Response<Body> {

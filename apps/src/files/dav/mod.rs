@@ -33,6 +33,7 @@ use std::time::{Duration, Instant};
 
 use dapple::Handle;
 use dapple::clock;
+use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
 
@@ -121,14 +122,14 @@ impl Dav {
     /// Answers a request of a user.
     pub(super) async fn answer(
         &self,
-        head: http::request::Parts,
+        head: Arc<Parts>,
         body: Incoming,
         user: &User,
     ) -> Response<Body> {
         let mut body = RequestBody::new(body, &head.headers, &self.handle);
         let read_only = user.read_only || self.share.is_read_only();
         let user = &User { name: Arc::clone(&user.name), read_only };
-        let outcome = match Call::new(&head, user, &self.names) {
+        let outcome = match Call::new(head, user, &self.names) {
             Ok(call) => self.dispatch(call, &mut body, user).await,
             Err(problem) => Err(problem),
         };
@@ -140,7 +141,7 @@ impl Dav {
     }
 
     async fn dispatch(&self, call: Call, body: &mut RequestBody, user: &User) -> Outcome {
-        let changes = match call.method.as_str() {
+        let changes = match call.method().as_str() {
             "OPTIONS" => return Ok(options(user)),
             "GET" | "HEAD" | "PROPFIND" => false,
             "PUT" | "DELETE" | "MKCOL" | "COPY" | "MOVE" | "PROPPATCH" | "LOCK" | "UNLOCK" => true,
@@ -160,8 +161,16 @@ impl Dav {
             let check = move || call.check_if(&share, &locks, clock::now());
             self.handle.offload(check).await??;
         }
-        match call.method.as_str() {
-            "GET" | "HEAD" => self.get(call).await,
+        match call.method().as_str() {
+            "GET" | "HEAD" => self.get(&call).await,
+            _ => Box::pin(self.dispatch_further(call, body)).await,
+        }
+    }
+
+    /// Answers what is not GET. It is a future of its own, in a box, as it is much larger than that
+    /// of GET, and the library moves a request's future several times.
+    async fn dispatch_further(&self, call: Call, body: &mut RequestBody) -> Outcome {
+        match call.method().as_str() {
             "PUT" => self.put(call, body).await,
             "DELETE" => self.delete(call).await,
             "MKCOL" => self.mkcol(call, body).await,
@@ -288,5 +297,5 @@ fn value(text: &str) -> HeaderValue {
 }
 
 fn is_head(call: &Call) -> bool {
-    call.method == Method::HEAD
+    call.method() == Method::HEAD
 }

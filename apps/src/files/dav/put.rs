@@ -235,7 +235,7 @@ fn begin(share: &Share, path: &DavPath) -> Result<Upload, Problem> {
 /// When the file was modified, as clients say that know ownCloud's way to say so: in seconds since
 /// 1970. It is a hint: one that cannot be read is not taken, and no reason to refuse the file.
 fn modified(call: &Call) -> Option<SystemTime> {
-    let field = call.headers.get("x-oc-mtime")?.to_str().ok()?.trim();
+    let field = call.field("x-oc-mtime").ok()??;
     field.split('.').next().unwrap_or_default().parse().ok().map(date::of_seconds)
 }
 

@@ -91,7 +91,7 @@ impl Dav {
     pub(super) async fn transfer(&self, call: Call) -> Outcome {
         let (to, to_folder) = call.destination()?;
         let (is_move, depth, overwrite) =
-            (call.method.as_str() == "MOVE", call.depth()?, call.overwrites()?);
+            (call.method().as_str() == "MOVE", call.depth()?, call.overwrites()?);
         if to.is_private() {
             return Err(StatusCode::FORBIDDEN.into());
         }
