@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 use std::sync::mpsc;
 
-use clap::{Arg, ArgAction, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use dapple::{Domain, Runtime};
 use dapple_benches::measure::{Took, median};
 use dapple_benches::openloop::service::Speed;
@@ -107,6 +107,18 @@ fn memory() {
     println!("\na waiting event takes {each:.0} bytes; {left} KiB are kept when all have run");
 }
 
+/// An option that leaves out every other value of its kind.
+fn only(name: &'static str, value: &'static str) -> Arg {
+    let help = format!("Only this {name}; may be repeated [default: all]");
+    Arg::new(name).long(name).value_name(value).action(ArgAction::Append).help(help)
+}
+
+/// The values that the command line has not left out.
+fn chosen<const N: usize>(args: &ArgMatches, name: &str, all: [u64; N]) -> Vec<u64> {
+    let told = args.get_many::<u64>(name).map(|values| values.copied().collect::<Vec<u64>>());
+    all.into_iter().filter(|n| told.as_ref().is_none_or(|told| told.contains(n))).collect()
+}
+
 fn main() -> ExitCode {
     let args = Command::new("contexts")
         .about("What an event of a domain costs, beside other ways to share a state")
@@ -124,23 +136,32 @@ fn main() -> ExitCode {
                 .action(ArgAction::SetTrue)
                 .help("Only events that downgrade and then work 100 us"),
         )
+        .arg(only("system", "NAME").value_parser(System::ALL.map(System::name)))
+        .arg(only("writes", "PERCENT").value_parser(value_parser!(u64)))
+        .arg(only("work", "MICROSECONDS").value_parser(value_parser!(u64)))
         .get_matches();
     let rounds = *args.get_one::<u32>("rounds").expect("it has a default");
     let speed = Speed::measure();
     if !args.get_flag("downgrade-only") {
-        for work in WORK_US {
-            for writes in WRITES {
+        for work in chosen(&args, "work", WORK_US) {
+            for writes in chosen(&args, "writes", WRITES) {
                 let events = 200_000 / (1 + 10 * work);
                 let load = Load::new(events, writes, 1_000 * work, speed);
                 let systems: Vec<System> =
                     System::ALL.into_iter().filter(|s| writes == 0 || s.has_state()).collect();
-                let systems = match writes {
+                let mut systems = match writes {
                     0 => systems,
                     _ => [&[System::Post][..], &systems].concat(),
                 };
+                if let Some(told) = args.get_many::<String>("system") {
+                    systems.retain(|s| told.clone().any(|name| name == s.name()));
+                }
                 let lines = interleaved(rounds, &systems, |s, w| run(s, load, w));
                 print(&format!("{writes} % writes, work of {work} us"), &lines);
             }
+        }
+        if ["system", "writes", "work"].iter().any(|name| args.contains_id(name)) {
+            return ExitCode::SUCCESS;
         }
     }
     let steps = (speed.steps(100), speed.steps(100_000));

@@ -129,28 +129,30 @@ impl<S: Send + Sync + 'static> Domain<S> {
         let event = Continue { domain, ticket: 0, part }.write(memory, site, posted);
         let _outside = Outside::on(core, local);
         let mut batch = Batch::new();
-        let mut ticket = 0;
-        let entered = domain.store.with(|store| {
+        let mut guest = Guest { domain, event: Some(event), fate, site, ticket: 0 };
+        let is_refused = domain.store.with(|store| {
             let is_full = store.order().is_full();
-            if is_full && is_limited {
-                return Entered::Not(event);
-            }
             batch.exceeded = u64::from(is_full);
-            entry.take::<S, K>(domain, store, event, &mut ticket, &mut batch, (site, fate))
+            if is_full && is_limited {
+                return true;
+            }
+            guest.enter::<K>(entry, store, &mut batch);
+            false
         });
-        match entered {
-            Entered::Runs(event) if batch.exceeded == 0 => match local {
+        let Guest { event, ticket, .. } = guest;
+        match event {
+            None => {
+                domain.settle(core, &mut batch, None, None);
+            }
+            Some(event) if batch.exceeded == 0 => match local {
                 Some(local) => local.queue_event(event.0),
                 None => core.queue_event(event.0),
             },
-            Entered::Runs(event) => {
+            Some(event) if !is_refused => {
                 core.count_over_limit(batch.exceeded);
                 core.queue_event(event.0);
             }
-            Entered::Waits => {
-                domain.settle(core, &mut batch, None, None);
-            }
-            Entered::Not(Waiting(mut event)) => {
+            Some(Waiting(mut event)) => {
                 // SAFETY: it holds this, and is of this runtime.
                 unsafe {
                     let step = event.take_step::<Continue<S, K>>();
@@ -163,58 +165,64 @@ impl<S: Send + Sync + 'static> Domain<S> {
     }
 }
 
-/// What became of an event that was posted.
-enum Entered {
-    /// It may run, and nothing else follows.
-    Runs(Waiting),
-    /// It stands in the order, and what follows has been collected.
-    Waits,
-    /// There was no room.
-    Not(Waiting),
+/// An event that enters the order.
+struct Guest<S: Send + Sync + 'static> {
+    domain: DomainPtr<S>,
+    /// `None`: it stands in the order, and what follows has been collected. If it is still here, it
+    /// may run, and nothing else follows.
+    event: Option<Waiting>,
+    fate: Option<Arc<Fate>>,
+    site: &'static Location<'static>,
+    ticket: u64,
 }
 
-impl Entry {
-    /// Gives an event its ticket, under the lock, and the context that it wants, if it can have it
-    /// at once.
+impl<S: Send + Sync + 'static> Guest<S> {
+    /// Gives it its ticket, under the lock, and the context that it wants, if it can have it at
+    /// once.
     #[inline]
-    fn take<S: Send + Sync + 'static, K: Part<S>>(
-        self,
-        domain: DomainPtr<S>,
+    fn enter<K: Part<S>>(
+        &mut self,
+        entry: Entry,
         store: &mut DomainStore<S>,
-        mut event: Waiting,
-        number: &mut u64,
         batch: &mut Batch<S>,
-        (site, fate): (&'static Location<'static>, Option<Arc<Fate>>),
-    ) -> Entered {
+    ) {
+        let site = self.site;
         let kept = || Deferred::new(site);
-        let set_ticket = |store: &mut DomainStore<S>, event: &mut Waiting, ticket: Ticket| {
-            *number = ticket.number();
-            // SAFETY: the step that was written into it above is such a one, and has not run.
-            unsafe { event.0.step_mut::<Continue<S, K>>().ticket = ticket.number() };
-            if let Some(fate) = fate {
-                store.data(ticket).fate = Some(Undecided::new(fate));
-            }
-        };
-        if self.wants == Context::None {
-            let ticket = store.take_ticket(self.highest, kept());
-            set_ticket(store, &mut event, ticket);
-            return Entered::Runs(event);
+        if entry.wants == Context::None {
+            let ticket = store.take_ticket(entry.highest, kept());
+            self.set_ticket::<K>(store, ticket);
+            return;
         }
-        if !self.repairs
-            && let Some((ticket, version, is_read)) = store.enter_at_once(self.wants, kept)
+        if !entry.repairs
+            && let Some((ticket, version, is_read)) = store.enter_at_once(entry.wants, kept)
         {
-            set_ticket(store, &mut event, ticket);
-            event.set_version(version, is_read);
-            return Entered::Runs(event);
+            self.set_ticket::<K>(store, ticket);
+            if let Some(event) = &mut self.event {
+                event.set_version(version, is_read);
+            }
+            return;
         }
-        let ticket = match self.repairs {
+        let ticket = match entry.repairs {
             true => store.take_ticket_to_repair(kept()),
-            false => store.take_ticket(self.highest, kept()),
+            false => store.take_ticket(entry.highest, kept()),
         };
-        set_ticket(store, &mut event, ticket);
-        store.want(ticket, self.wants, event);
-        domain.collect(store, batch);
-        Entered::Waits
+        self.set_ticket::<K>(store, ticket);
+        if let Some(event) = self.event.take() {
+            store.want(ticket, entry.wants, event);
+        }
+        self.domain.collect(store, batch);
+    }
+
+    #[inline]
+    fn set_ticket<K: Part<S>>(&mut self, store: &mut DomainStore<S>, ticket: Ticket) {
+        self.ticket = ticket.number();
+        if let Some(event) = &mut self.event {
+            // SAFETY: the step that was written into it is such a one, and has not run.
+            unsafe { event.0.step_mut::<Continue<S, K>>().ticket = ticket.number() };
+        }
+        if let Some(fate) = self.fate.take() {
+            store.data(ticket).fate = Some(Undecided::new(fate));
+        }
     }
 }
 
