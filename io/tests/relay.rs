@@ -73,6 +73,12 @@ impl Protocol for Side {
             false => self.on_data(conn, cx),
         }
     }
+    fn on_eof(&mut self, conn: &mut Conn, _: &mut Cx) {
+        match &self.peer {
+            Some(peer) => peer.with(|_, conn, _| conn.shutdown_write()),
+            None => conn.close(),
+        }
+    }
     fn on_close(&mut self, _: &CloseReason, _: &mut Cx) {
         if let Some(peer) = self.peer.take() {
             peer.with(|_, conn, _| conn.close());
@@ -141,6 +147,74 @@ fn n6_a_relay_in_both_directions_at_once_does_not_stop() {
             assert!(reads.join().unwrap().expect("all comes back"));
         }
     }
+}
+
+/// Answers when the peer has said all, and the answer is as long.
+fn answer_at_the_end(mut stream: TcpStream) {
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).unwrap();
+    stream.write_all(&all).unwrap();
+}
+
+#[test]
+fn n6_a_relay_passes_on_the_end_of_each_side_by_itself() {
+    let (_rt, io) = start(2);
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = target.local_addr().unwrap();
+    thread::spawn(move || target.incoming().flatten().for_each(answer_at_the_end));
+    let listener = relay(&io, address, true);
+    for bytes in [0, 1, 1_000, 3_000_000] {
+        let mut stream = TcpStream::connect(listener.local_addr()).unwrap();
+        stream.set_read_timeout(Some(MINUTE)).unwrap();
+        stream.write_all(&vec![b'x'; bytes]).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("it ends");
+        assert_eq!(answer.len(), bytes);
+    }
+}
+
+/// Says something, ends its own side, and hears what there still is.
+struct Asks(mpsc::Sender<String>);
+impl Protocol for Asks {
+    fn on_open(&mut self, conn: &mut Conn, _: &mut Cx) {
+        conn.send(b"question");
+        conn.shutdown_write();
+        conn.send(b"not sent any more");
+        assert!(!conn.is_closed());
+    }
+    fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
+        let heard = String::from_utf8_lossy(conn.input()).into_owned();
+        conn.consume(heard.len());
+        self.0.send(heard).unwrap();
+    }
+    fn on_eof(&mut self, _: &mut Conn, _: &mut Cx) {
+        self.0.send("end".to_owned()).unwrap();
+    }
+    fn on_close(&mut self, why: &CloseReason, _: &mut Cx) {
+        self.0.send(format!("{why:?}")).unwrap();
+    }
+}
+
+#[test]
+fn n2_who_has_ended_its_own_side_goes_on_reading_until_both_have() {
+    let (rt, io) = start(1);
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+    let mut peer = server.accept().unwrap().0;
+    let (tx, rx) = mpsc::channel();
+    let color = rt.handle().new_color();
+    io.adopt(stream).unwrap().serve(&color, ConnOptions::default(), Asks(tx));
+    let mut all = String::new();
+    peer.read_to_string(&mut all).unwrap();
+    assert_eq!(all, "question");
+    for part in ["one", "two"] {
+        peer.write_all(part.as_bytes()).unwrap();
+        assert_eq!(rx.recv_timeout(MINUTE).unwrap(), part);
+    }
+    drop(peer);
+    assert_eq!(rx.recv_timeout(MINUTE).unwrap(), "end");
+    assert_eq!(rx.recv_timeout(MINUTE).unwrap(), "Closed");
 }
 
 /// Is paused, and tells how it ended.

@@ -3,59 +3,27 @@
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use dapple::clock;
 use dapple::sync::Arc;
 use mio::net::TcpStream;
 
 use super::buffer::{Input, Output};
+use super::state::{Load, State, Why};
 use super::{CloseReason, ConnOptions};
-
-/// Files in the out-buffer, each an open descriptor, from which on no more should be added.
-const MOST_FILES: usize = 16;
-
-/// How far a connection has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Phase {
-    Open,
-    /// What is in the out-buffer is still written.
-    Closing,
-    /// All is written, our side is closed; what still comes is read and thrown away.
-    Lingering,
-    Closed,
-}
 
 /// A connection, as its [`Protocol`](super::Protocol) gets it: the input that it has not consumed,
 /// and an out-buffer that is written at the end of the event.
 #[derive(Debug)]
 pub struct Conn {
     pub(super) stream: Option<Arc<TcpStream>>,
-    pub(super) peer: SocketAddr,
+    peer: SocketAddr,
     pub(super) options: ConnOptions,
     pub(super) input: Input,
     pub(super) output: Output,
-    pub(super) phase: Phase,
-    pub(super) reason: Option<CloseReason>,
-    pub(super) clocks: Clocks,
-    /// A read may bring something, a write may take something, as far as is known.
-    pub(super) readable: bool,
-    pub(super) writable: bool,
-    /// The system has said that the peer's side is closed, or in error.
-    pub(super) peer_closed: bool,
-    /// We have read the end of the peer's side.
-    pub(super) peer_ended: bool,
-    /// The peer has reset the connection.
-    pub(super) failed: bool,
-    /// The peer has marked a byte as urgent, so a short read is no proof that nothing is left.
-    pub(super) urgent: bool,
-    /// So much output has waited that the protocol may have stopped making more, and it has not
-    /// been told of room since.
-    pub(super) was_congested: bool,
-    /// The protocol is to be called again, though nothing new may have come.
-    pub(super) comes_back: bool,
-    /// The protocol takes no input until it resumes.
-    pub(super) is_paused: bool,
+    pub(super) state: State,
+    /// What the system has said, if it was the reason to close.
+    pub(super) error: Option<io::Error>,
 }
 
 /// The input of a connection, taken out by [`Conn::take_input`].
@@ -69,38 +37,41 @@ impl TakenInput {
     }
 }
 
-/// Since when what is waited for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Clocks {
-    /// The last time that something was read, written, or completed.
-    pub(super) active: Instant,
-    /// The first byte of an input that is not complete.
-    pub(super) frame: Option<Instant>,
-    /// The last progress of output that waits.
-    pub(super) write: Option<Instant>,
-}
-
 impl Conn {
     pub(super) fn new(stream: Arc<TcpStream>, peer: SocketAddr, options: ConnOptions) -> Self {
-        let now = clock::now();
         Conn {
             stream: Some(stream),
             peer,
             options,
             input: Input::default(),
             output: Output::default(),
-            phase: Phase::Open,
-            reason: None,
-            clocks: Clocks { active: now, frame: None, write: None },
-            readable: false,
-            writable: false,
-            peer_closed: false,
-            peer_ended: false,
-            failed: false,
-            urgent: false,
-            was_congested: false,
-            comes_back: false,
-            is_paused: false,
+            state: State::new(clock::now()),
+            error: None,
+        }
+    }
+
+    /// What is in the buffers.
+    #[inline]
+    pub(super) fn load(&self) -> Load {
+        let (output, files) = (self.output.len(), self.output.files());
+        Load { input: self.input.bytes().len(), output, files }
+    }
+
+    /// Why it was closed.
+    pub(super) fn reason(&mut self, why: Why) -> CloseReason {
+        match why {
+            Why::Closed => CloseReason::Closed,
+            Why::Peer => CloseReason::Peer,
+            Why::IdleTimeout => CloseReason::IdleTimeout,
+            Why::FrameTimeout => CloseReason::FrameTimeout,
+            Why::WriteTimeout => CloseReason::WriteTimeout,
+            Why::InputLimit => CloseReason::InputLimit,
+            Why::Protocol(rule) => CloseReason::Protocol(rule),
+            Why::Panicked => CloseReason::Panicked,
+            Why::Io => {
+                let error = self.error.take();
+                CloseReason::Io(error.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into()))
+            }
         }
     }
 
@@ -121,8 +92,7 @@ impl Conn {
     /// When there are less.
     pub fn consume(&mut self, n: usize) {
         self.input.consume(n);
-        // What follows is a message of its own, with its own time.
-        self.clocks.frame = None;
+        self.state.consumed();
     }
 
     /// Takes the input out of the connection, so that what is parsed may borrow it while the answer
@@ -155,32 +125,23 @@ impl Conn {
     ///
     /// When it takes away what was there.
     pub fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.phase == Phase::Open {
+        if self.state.sends() {
             self.output.append(write);
-            self.has_more_output();
         }
-    }
-
-    fn has_more_output(&mut self) {
-        self.was_congested |= self.is_congested();
     }
 
     /// Appends bytes that others share, without copying them.
     pub fn send_shared(&mut self, bytes: Arc<[u8]>) {
-        if self.phase == Phase::Open && !bytes.is_empty() {
+        if self.state.sends() && !bytes.is_empty() {
             self.output.shared(bytes);
-            self.has_more_output();
         }
     }
 
     /// Appends `len` bytes of a file from `offset` on; they go from file to socket inside the
     /// kernel. If the file turns out to be shorter, the connection ends with an error.
     pub fn send_file(&mut self, file: Arc<File>, offset: u64, len: u64) {
-        if self.phase == Phase::Open && len > 0 {
-            match self.output.file(file, offset, len) {
-                true => self.has_more_output(),
-                false => self.fail(CloseReason::Io(io::ErrorKind::InvalidInput.into())),
-            }
+        if self.state.sends() && len > 0 && !self.output.file(file, offset, len) {
+            self.fail(io::ErrorKind::InvalidInput.into());
         }
     }
 
@@ -193,14 +154,13 @@ impl Conn {
     /// protocol that sees this leaves its input and returns; [`on_room`](super::Protocol::on_room)
     /// is called when there is room. While input is left so, no more is read.
     pub fn is_congested(&self) -> bool {
-        self.output.len() >= self.options.high_water.max(1) as u64
-            || self.output.files() >= MOST_FILES
+        self.load().is_congested(&self.options)
     }
 
     /// Has the protocol called again soon, though nothing new may have come: for one that has
     /// answered many messages in one call, and leaves the rest so that others get their turn.
     pub fn come_back(&mut self) {
-        self.comes_back = self.phase == Phase::Open;
+        self.state.come_back();
     }
 
     /// Takes no input, and reads none from the peer, until [`resume`](Self::resume): for a protocol
@@ -209,83 +169,92 @@ impl Conn {
     /// [`on_room`](super::Protocol::on_room) tells of room; a peer that resets the connection ends
     /// it.
     pub fn pause(&mut self) {
-        self.is_paused = true;
+        self.state.pause();
     }
 
     /// Says whether it takes no input, because it was [paused](Self::pause).
     pub fn is_paused(&self) -> bool {
-        self.is_paused
+        self.state.is_paused()
     }
 
     /// Ends a pause: the protocol is called again if it has left input.
     pub fn resume(&mut self) {
-        if std::mem::take(&mut self.is_paused) {
-            // What waits has not been the peer's doing.
-            self.clocks.frame = None;
-            self.clocks.active = clock::now();
-            self.come_back();
+        if self.state.is_paused() {
+            self.state.resume(clock::now());
         }
     }
 
-    /// Says whether there is room again, of which the protocol has not been told.
-    pub(super) fn has_room(&self) -> bool {
-        self.was_congested
-            && self.phase == Phase::Open
-            && self.output.len() <= self.options.high_water as u64 / 2
-            && self.output.files() <= MOST_FILES / 2
-    }
-
-    /// Says whether the protocol is to be called again, and takes input.
-    pub(super) fn may_come_back(&self) -> bool {
-        self.comes_back && !self.is_paused && self.phase == Phase::Open
-    }
-
-    /// Says whether it takes what the peer sends. It does not if the protocol is paused, or has
-    /// left input because there is no room for its output, or because others are to have their
-    /// turn.
-    pub(super) fn reads(&self) -> bool {
-        let leaves_input = self.was_congested && !self.input.bytes().is_empty();
-        self.phase == Phase::Open
-            && !(self.is_paused || self.comes_back || leaves_input || self.peer_ended)
+    /// Closes our side when the out-buffer has been written, and leaves the peer's: it reads the
+    /// end of what was sent, and may go on sending. Nothing more can be sent from here. When the
+    /// peer has closed its side, too, the connection is closed.
+    ///
+    /// # Examples
+    ///
+    /// A client that says what it has to say, and then gets its answer.
+    ///
+    /// ```
+    /// use dapple_io::{Io, tcp::{CloseReason, Conn, ConnOptions, Protocol}};
+    /// use dapple::Cx;
+    /// # use std::{io::{Read, Write}, net::TcpListener, sync::mpsc, thread};
+    ///
+    /// struct Asks(mpsc::Sender<Vec<u8>>);
+    ///
+    /// impl Protocol for Asks {
+    ///     fn on_open(&mut self, conn: &mut Conn, _: &mut Cx) {
+    ///         conn.send(b"question");
+    ///         conn.shutdown_write();
+    ///     }
+    ///     fn on_data(&mut self, _: &mut Conn, _: &mut Cx) {}
+    ///     fn on_eof(&mut self, conn: &mut Conn, _: &mut Cx) {
+    ///         self.0.send(conn.input().to_vec()).unwrap();
+    ///         conn.close();
+    ///     }
+    /// }
+    ///
+    /// # let server = TcpListener::bind("127.0.0.1:0")?;
+    /// # let stream = std::net::TcpStream::connect(server.local_addr()?)?;
+    /// # thread::spawn(move || {
+    /// #     let (mut peer, mut all) = (server.accept().unwrap().0, Vec::new());
+    /// #     peer.read_to_end(&mut all).unwrap();
+    /// #     assert_eq!(all, b"question");
+    /// #     peer.write_all(b"answer").unwrap();
+    /// # });
+    /// let rt = dapple_io::runtime().build()?;
+    /// let (tell, told) = mpsc::channel();
+    /// let stream = Io::of(&rt.handle()).adopt(stream)?;
+    /// stream.serve(&rt.handle().new_color(), ConnOptions::default(), Asks(tell));
+    /// assert_eq!(told.recv().unwrap(), b"answer");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn shutdown_write(&mut self) {
+        self.state.shut_down_write();
     }
 
     /// Closes the connection when the out-buffer has been written. Input is not read any more.
     pub fn close(&mut self) {
-        self.end(CloseReason::Closed);
+        self.state.end(Why::Closed);
     }
 
     /// Closes the connection when the out-buffer has been written, because the peer broke the rules
     /// of the protocol.
     pub fn reject(&mut self, why: &'static str) {
-        self.end(CloseReason::Protocol(why));
+        self.state.end(Why::Protocol(why));
     }
 
     /// Closes the connection now, whatever is in the out-buffer.
     pub fn abort(&mut self) {
         self.output.clear();
-        self.end(CloseReason::Closed);
-        self.phase = Phase::Closed;
+        self.state.abort();
     }
 
     /// Says whether it was closed, by either side.
     pub fn is_closed(&self) -> bool {
-        self.phase != Phase::Open
+        !self.state.is_open()
     }
 
-    pub(super) fn end(&mut self, reason: CloseReason) {
-        if self.phase == Phase::Open {
-            self.phase = Phase::Closing;
-            (self.comes_back, self.is_paused) = (false, false);
-            self.reason = Some(reason);
-        }
-    }
-
-    pub(super) fn fail(&mut self, reason: CloseReason) {
-        self.output.clear();
-        if self.phase < Phase::Closed {
-            self.phase = Phase::Closed;
-            (self.comes_back, self.is_paused) = (false, false);
-            self.reason = Some(reason);
-        }
+    /// The system has refused something: it closes now.
+    pub(super) fn fail(&mut self, error: io::Error) {
+        self.error.get_or_insert(error);
+        self.state.fail(Why::Io);
     }
 }

@@ -1,17 +1,9 @@
-//! What drives a connection.
+//! What drives a connection: it does what [`state`](super::state) says is next.
 //!
 //! The reactor sets bits in a word that the connection's entry shares with nobody else, and posts
 //! an event to the connection's color if none is queued: the same word says so, hence one
 //! read-modify-write per readiness. The event takes the bits, reads, lets the protocol work,
 //! writes. What it could not finish within its budget it asks for again.
-//!
-//! mio's edges suffice, as the connection remembers what it knows of the socket: a read that filled
-//! less than its room has drained it, unless the peer has marked a byte as urgent, at which a read
-//! stops (N11); a write that would block has filled it.
-//!
-//! Reading and writing do not depend on each other: that the peer takes nothing is no reason not to
-//! take what it sends, as it may wait for that. What does depend is up to the protocol: it leaves
-//! input while it is congested, or pauses.
 //!
 //! If an event is refused, the runtime of the color has ended: the socket is shut down, and the
 //! entry leaves the reactor.
@@ -24,7 +16,6 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::time::{Duration, Instant};
 
 use dapple::clock;
 use dapple::sync::{Arc, AtomicBool, AtomicU8, Ordering, Weak};
@@ -32,21 +23,16 @@ use dapple::{Color, Colored, Cx};
 use mio::net::TcpStream;
 use mio::unix::SourceFd;
 
-use super::buffer::{Filled, Flushed, Input, Output};
-use super::conn::{Conn, Phase};
+use super::buffer::{Input, Output};
+use super::conn::Conn;
 use super::listener::TcpStream as Accepted;
 use super::place::{Limit, Place, Unfired};
+use super::state::{Budget, Call, Next, Why, later};
 use super::{CloseReason, ConnOptions};
 use crate::reactor::{OrElse, Readiness, Ready, Site, both_directions};
 
-/// Reads of one event.
-const READS: usize = 4;
-
-/// Bytes that one event writes, more or less.
+/// Bytes that one write takes, more or less.
 const WRITE_BUDGET: u64 = 1024 * 1024;
-
-/// Bytes that a closed connection still reads and throws away.
-const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
 /// What talks over a connection. All calls run on the connection's color; after each one the
 /// out-buffer is written.
@@ -70,7 +56,7 @@ pub trait Protocol: Send + 'static {
     /// The peer has closed its side; what it sent has been seen. The default closes ours when the
     /// out-buffer has been written.
     fn on_eof(&mut self, conn: &mut Conn, _cx: &mut Cx) {
-        conn.end(CloseReason::Peer);
+        conn.state.end(Why::Peer);
     }
 
     /// The program is about to end: finish what was begun, and close. It may be called more than
@@ -89,7 +75,6 @@ struct Link<P> {
     protocol: P,
     place: Place,
     timer: Option<Limit>,
-    lingered: usize,
     is_over: bool,
 }
 
@@ -127,12 +112,14 @@ impl<P: Protocol> Ready for Source<P> {
                 or_else.into_iter().for_each(OrElse::disarm);
                 // QUEUED goes with them: what comes from now on posts again.
                 let bits = bits.swap(0, Ordering::AcqRel);
-                link.conn.readable |= bits & READABLE != 0;
-                link.conn.writable |= bits & WRITABLE != 0;
-                link.conn.peer_closed |= bits & CLOSED != 0;
-                link.conn.failed |= bits & FAILED != 0;
-                link.conn.urgent |= bits & URGENT != 0;
-                link.run(cx, |link, cx| link.work(cx));
+                let edge = Readiness {
+                    readable: bits & READABLE != 0,
+                    writable: bits & WRITABLE != 0,
+                    closed: bits & CLOSED != 0,
+                    failed: bits & FAILED != 0,
+                    urgent: bits & URGENT != 0,
+                };
+                link.run(cx, |link, _| link.conn.state.edge(edge));
             });
         }
     }
@@ -142,13 +129,13 @@ impl<P: Protocol> Ready for Source<P> {
         self.link.post(move |link, cx| {
             or_else.into_iter().for_each(OrElse::disarm);
             link.timer = None;
-            link.run(cx, |link, _| link.check_timeouts());
+            link.run(cx, |link, _| link.check_limit());
         });
     }
 
     fn drain(&self) {
         self.link.post(|link, cx| {
-            link.run(cx, |link, cx| link.drain(cx));
+            link.run(cx, |link, _| link.conn.state.drain());
         });
     }
 
@@ -279,7 +266,6 @@ fn start<P: Protocol>(
         protocol,
         place,
         timer: None,
-        lingered: 0,
         is_over: false,
     };
     let link = Colored::new(color, link);
@@ -301,244 +287,130 @@ impl<P: Protocol> Link<P> {
         let known = &self.place.token;
         let both = both_directions();
         if let Err(error) = site.register(entry, known, &mut SourceFd(&fd), Some(fd), both) {
-            return self.conn.fail(CloseReason::Io(error));
+            return self.conn.fail(error);
         }
         self.protocol.on_open(&mut self.conn, cx);
         // Whoever has told the connections to drain has seen us in the table, or we see it here.
         if site.is_draining() {
-            self.drain(cx);
+            self.conn.state.drain();
         }
     }
 
-    fn drain(&mut self, cx: &mut Cx) {
-        // What has arrived but was not read yet counts as begun.
-        self.conn.readable |= self.conn.phase == Phase::Open;
-        self.work(cx);
-        if self.conn.phase == Phase::Open {
-            self.protocol.on_drain(&mut self.conn, cx);
-        }
-    }
-
-    /// Runs one step, then what follows every step: writing, the timer, the end. A panic of the
-    /// protocol ends the connection.
-    fn run(&mut self, cx: &mut Cx, step: impl FnOnce(&mut Self, &mut Cx)) {
+    /// Says what has happened, and does what follows. A panic of the protocol ends the connection.
+    fn run(&mut self, cx: &mut Cx, happens: impl FnOnce(&mut Self, &mut Cx)) {
         if self.is_over {
             return;
         }
         let caught = catch_unwind(AssertUnwindSafe(|| {
-            step(self, cx);
-            self.finish_event(cx);
+            happens(self, cx);
+            self.proceed(cx);
         }));
         if let Err(payload) = caught {
-            self.conn.fail(CloseReason::Panicked);
+            self.conn.state.fail(Why::Panicked);
             self.leave();
             resume_unwind(payload);
         }
     }
 
-    /// Reads and lets the protocol work.
-    fn work(&mut self, cx: &mut Cx) {
-        if self.conn.phase == Phase::Lingering {
-            return self.discard();
-        }
-        if self.conn.was_congested || self.conn.comes_back {
-            // Now that the socket takes some, there may be room.
-            self.flush();
-            self.call_again(cx);
-        }
-        self.read(cx);
-        let conn = &mut self.conn;
-        if conn.failed && conn.phase == Phase::Open && !(conn.readable && conn.reads()) {
-            // No read will find out.
-            let error = conn.stream.as_ref().and_then(|stream| stream.take_error().ok().flatten());
-            let error = error.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into());
-            conn.fail(CloseReason::Io(error));
-        }
-    }
-
-    fn read(&mut self, cx: &mut Cx) {
-        for _ in 0..READS {
+    /// Does what is next, until it has to wait, or others have their turn.
+    fn proceed(&mut self, cx: &mut Cx) {
+        let mut budget = Budget::EVENT;
+        loop {
             let conn = &mut self.conn;
-            if !conn.readable || !conn.reads() {
-                return;
-            }
-            let Some(stream) = &conn.stream else {
-                return;
-            };
-            let filled = match conn.input.fill(stream) {
-                Ok(filled) => filled,
-                Err(error) => return conn.fail(CloseReason::Io(error)),
-            };
-            // The end that the system has announced is still to be read.
-            conn.readable = filled == Filled::Full || conn.peer_closed || conn.urgent;
-            match filled {
-                Filled::Full | Filled::Drained => {
-                    conn.clocks.active = clock::now();
-                    self.protocol.on_data(&mut self.conn, cx);
-                    self.check_input_limit();
+            match conn.state.next(conn.load(), &conn.options, &mut budget) {
+                Next::Read => self.read(),
+                Next::Write => self.write(),
+                Next::Call(Call::Data) => self.protocol.on_data(&mut self.conn, cx),
+                Next::Call(Call::Room) => self.protocol.on_room(&mut self.conn, cx),
+                Next::Call(Call::End) => self.protocol.on_eof(&mut self.conn, cx),
+                Next::Call(Call::Drain) => self.protocol.on_drain(&mut self.conn, cx),
+                Next::ShutDown => self.shut_down_write(),
+                Next::AskError => {
+                    let stream = self.conn.stream.as_ref();
+                    let error = stream.and_then(|stream| stream.take_error().ok().flatten());
+                    self.conn.fail(error.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into()));
                 }
-                Filled::Nothing => {
-                    conn.readable = false;
-                    return;
+                Next::Yield => {
+                    self.rest(cx);
+                    return self.comes_again(cx);
                 }
-                Filled::Eof => {
-                    conn.readable = false;
-                    (conn.peer_closed, conn.peer_ended) = (false, true);
-                    self.protocol.on_eof(&mut self.conn, cx);
-                    return;
+                Next::Wait => return self.rest(cx),
+                Next::Close(why) => {
+                    let reason = self.conn.reason(why);
+                    self.leave();
+                    return self.protocol.on_close(&reason, cx);
                 }
             }
         }
     }
 
-    fn check_input_limit(&mut self) {
+    fn read(&mut self) {
         let conn = &mut self.conn;
-        let may_leave = conn.was_congested || conn.comes_back || conn.is_paused;
-        if !may_leave && conn.input.bytes().len() > conn.options.max_input {
-            conn.end(CloseReason::InputLimit);
+        let Some(stream) = &conn.stream else { return };
+        let before = conn.input.bytes().len();
+        match conn.input.fill(stream) {
+            Ok(filled) => {
+                let brought = conn.input.bytes().len() - before;
+                conn.state.filled(&filled, brought, clock::now());
+            }
+            Err(error) => {
+                conn.state.read_failed();
+                conn.error.get_or_insert(error);
+            }
+        }
+        if !conn.state.is_open() {
+            // It lingers: what comes is thrown away.
+            conn.input.clear();
         }
     }
 
-    /// Calls the protocol for something else than input: as there is room, or as it has asked for
-    /// it.
-    fn call_again(&mut self, cx: &mut Cx) {
-        if self.conn.has_room() {
-            self.conn.was_congested = false;
-            self.protocol.on_room(&mut self.conn, cx);
-            self.check_input_limit();
-        }
-        if self.conn.may_come_back() {
-            self.conn.comes_back = false;
-            self.protocol.on_data(&mut self.conn, cx);
-            self.check_input_limit();
-        }
-    }
-
-    fn flush(&mut self) {
+    fn write(&mut self) {
         let conn = &mut self.conn;
-        if !conn.writable && conn.clocks.write.is_some() {
-            return;
-        }
+        let Some(stream) = &conn.stream else { return };
         let before = conn.output.len();
-        let Some(stream) = &conn.stream else {
-            return;
-        };
-        if before == 0 {
-            return;
-        }
         match conn.output.flush(stream, WRITE_BUDGET) {
-            Ok(flushed) => {
-                conn.writable = flushed != Flushed::Blocked;
-                let after = conn.output.len();
-                let now = clock::now();
-                if after < before {
-                    // What follows, silence or the rest of a message, counts from here.
-                    conn.clocks.active = now;
-                    conn.clocks.write = (after > 0).then_some(now);
-                } else {
-                    conn.clocks.write.get_or_insert(now);
-                }
-            }
-            Err(error) => conn.fail(CloseReason::Io(error)),
+            Ok(flushed) => conn.state.flushed(before, conn.output.len(), &flushed, clock::now()),
+            Err(error) => conn.fail(error),
         }
     }
 
-    fn finish_event(&mut self, cx: &mut Cx) {
-        self.flush();
-        if self.conn.has_room() || self.conn.may_come_back() {
-            self.call_again(cx);
-            self.flush();
+    fn shut_down_write(&mut self) {
+        let conn = &mut self.conn;
+        let shut = conn.stream.as_ref().map(|stream| stream.shutdown(Shutdown::Write));
+        let outcome = if matches!(shut, Some(Ok(()))) { Ok(()) } else { Err(()) };
+        conn.state.shut(outcome, clock::now());
+        if !conn.state.is_open() {
+            conn.input.clear();
         }
-        if self.conn.phase == Phase::Closing && self.conn.output.len() == 0 {
-            self.start_lingering();
-        }
+    }
+
+    /// The end of an event: the worker gets its buffers back.
+    fn rest(&mut self, cx: &mut Cx) {
         self.conn.input.settle();
         self.conn.output.settle();
-        if self.conn.phase == Phase::Closed {
-            self.leave();
-            if let Some(reason) = self.conn.reason.take() {
-                self.protocol.on_close(&reason, cx);
-            }
-            return;
-        }
         self.set_timer(cx);
-        let conn = &self.conn;
-        let lingers = conn.phase == Phase::Lingering && !conn.peer_ended;
-        let readable = conn.readable && (conn.reads() || lingers);
-        let more_to_write = conn.writable && conn.output.len() > 0;
-        let more = readable || more_to_write || conn.has_room() || conn.may_come_back();
-        if more && let Some(entry) = self.place.entry() {
-            let writable = conn.writable;
-            let again =
-                Readiness { readable, writable, closed: false, failed: false, urgent: false };
-            entry.ready(again, cx);
-        }
     }
 
-    /// Our side is done. If the peer may still be sending, closing at once would make the system
-    /// throw away what we sent last; so wait for its end, for a while.
-    fn start_lingering(&mut self) {
-        let conn = &mut self.conn;
-        let shut = conn.stream.as_ref().map(|s| s.shutdown(Shutdown::Write));
-        if conn.peer_ended || !matches!(shut, Some(Ok(()))) {
-            conn.phase = Phase::Closed;
-            return;
-        }
-        conn.phase = Phase::Lingering;
-        conn.input.clear();
-        conn.clocks.active = clock::now();
-        (conn.clocks.frame, conn.clocks.write) = (None, None);
-        conn.readable = true;
-        self.discard();
-    }
-
-    fn discard(&mut self) {
-        let conn = &mut self.conn;
-        for _ in 0..READS {
-            let Some(stream) = &conn.stream else {
-                return;
+    /// There is more to do than one event may.
+    fn comes_again(&self, cx: &mut Cx) {
+        if let Some(entry) = self.place.entry() {
+            let nothing_new = Readiness {
+                readable: false,
+                writable: false,
+                closed: false,
+                failed: false,
+                urgent: false,
             };
-            if !conn.readable {
-                return;
-            }
-            let filled = conn.input.fill(stream);
-            self.lingered += conn.input.bytes().len();
-            conn.input.clear();
-            match filled {
-                Ok(Filled::Full | Filled::Drained) if self.lingered < LINGER_BYTES => {}
-                Ok(Filled::Nothing) => conn.readable = false,
-                _ => {
-                    conn.phase = Phase::Closed;
-                    return;
-                }
-            }
+            entry.ready(nothing_new, cx);
         }
-    }
-
-    /// What it waits for, and until when.
-    fn deadline(&mut self) -> (Instant, CloseReason) {
-        let conn = &mut self.conn;
-        let options = &conn.options;
-        if conn.phase == Phase::Lingering {
-            return (later(conn.clocks.active, options.linger_timeout), CloseReason::Closed);
-        }
-        if let Some(since) = conn.clocks.write {
-            return (later(since, options.write_timeout), CloseReason::WriteTimeout);
-        }
-        if conn.is_paused {
-            // Looks now and then.
-            return (later(clock::now(), options.idle_timeout), CloseReason::IdleTimeout);
-        }
-        if conn.input.bytes().is_empty() {
-            conn.clocks.frame = None;
-            return (later(conn.clocks.active, options.idle_timeout), CloseReason::IdleTimeout);
-        }
-        let since = *conn.clocks.frame.get_or_insert(conn.clocks.active);
-        (later(since, options.frame_timeout), CloseReason::FrameTimeout)
     }
 
     fn set_timer(&mut self, cx: &mut Cx) {
-        let (deadline, _) = self.deadline();
+        let conn = &mut self.conn;
+        let limit = conn.state.limit(conn.load(), &conn.options);
+        // Where it waits for nothing that has to come, it looks now and then.
+        let deadline = limit
+            .map_or_else(|| later(clock::now(), conn.options.idle_timeout), |(until, _)| until);
         if self.timer.as_ref().is_some_and(|armed| armed.until <= deadline) {
             return;
         }
@@ -556,11 +428,9 @@ impl<P: Protocol> Link<P> {
         }
     }
 
-    fn check_timeouts(&mut self) {
-        let (deadline, reason) = self.deadline();
-        if clock::now() >= deadline {
-            self.conn.fail(reason);
-        }
+    fn check_limit(&mut self) {
+        let conn = &mut self.conn;
+        conn.state.check_limit(conn.load(), &conn.options, clock::now());
     }
 
     /// Out of the reactor; the socket closes.
@@ -574,9 +444,4 @@ impl<P: Protocol> Link<P> {
             limit.cancel();
         }
     }
-}
-
-/// The sum, or what is as good as never.
-fn later(at: Instant, delay: Duration) -> Instant {
-    at.checked_add(delay).unwrap_or_else(|| at + Duration::from_secs(1 << 30))
 }

@@ -13,6 +13,10 @@
 mod buffer;
 // What a protocol sees of its connection.
 mod conn;
+// What is known of the two directions of its socket.
+mod direction;
+// What it knows, and what it does next: a step function.
+mod state;
 // What drives it: readiness, timeouts, the end.
 mod link;
 // Where it is registered, and its timer.

@@ -379,7 +379,7 @@ impl Framed {
         let is_over = state.is_ending && state.in_flight == 0 && state.out.is_empty();
         drop(state);
         if is_over && (self.is_draining || !matches!(self.front(conn), Front::Message(_))) {
-            conn.end(CloseReason::Peer);
+            conn.state.end(super::state::Why::Peer);
         }
     }
 
