@@ -143,6 +143,8 @@ pub(super) struct Output {
     tail: Vec<u8>,
     /// All that is not written yet.
     len: u64,
+    /// How many of the pieces are files.
+    files: usize,
 }
 
 /// What a flush brought.
@@ -163,20 +165,35 @@ impl Output {
 
     /// How many of the pieces are files.
     pub(super) fn files(&self) -> usize {
-        self.pieces.iter().filter(|piece| matches!(piece, Piece::File { .. })).count()
+        self.files
     }
 
     /// Appends bytes, by copying them or by writing them in place. What is there already, the
     /// closure must leave alone.
     pub(super) fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.tail.capacity() == 0 {
-            self.tail = thread::state(|state| state.output.take());
-            self.tail.reserve(SCRATCH / 16);
-        }
+        self.begin_tail();
         let before = self.tail.len();
         write(&mut self.tail);
         assert!(self.tail.len() >= before, "an append takes nothing away");
         self.len += (self.tail.len() - before) as u64;
+    }
+
+    fn begin_tail(&mut self) {
+        if self.tail.capacity() == 0 {
+            self.tail = thread::state(|state| state.output.take());
+            self.tail.reserve(SCRATCH / 16);
+        }
+    }
+
+    /// Appends all bytes of `from`: their memory is exchanged for one that is empty, unless there
+    /// are bytes already, behind which they are copied.
+    pub(super) fn append_all(&mut self, from: &mut Vec<u8>) {
+        self.begin_tail();
+        self.len += from.len() as u64;
+        match self.tail.is_empty() {
+            true => std::mem::swap(&mut self.tail, from),
+            false => self.tail.append(from),
+        }
     }
 
     pub(super) fn shared(&mut self, bytes: Arc<[u8]>) {
@@ -192,7 +209,7 @@ impl Output {
             return false;
         };
         self.end_tail();
-        self.len = all;
+        (self.len, self.files) = (all, self.files + 1);
         self.pieces.push_back(Piece::File { file, offset, end });
         true
     }
@@ -281,6 +298,7 @@ impl Output {
             let left = first.len();
             if n as u64 >= left {
                 n -= left as usize;
+                self.files -= usize::from(matches!(first, Piece::File { .. }));
                 self.pieces.pop_front();
                 continue;
             }

@@ -130,6 +130,14 @@ impl Conn {
         }
     }
 
+    /// Appends all of it, which is empty then, by taking the memory if that can be.
+    pub(super) fn send_all(&mut self, bytes: &mut Vec<u8>) {
+        if self.state.sends() {
+            self.output.append_all(bytes);
+        }
+        bytes.clear();
+    }
+
     /// Appends bytes that others share, without copying them.
     pub fn send_shared(&mut self, bytes: Arc<[u8]>) {
         if self.state.sends() && !bytes.is_empty() {

@@ -25,7 +25,9 @@ mod place;
 mod listener;
 // For async tasks.
 mod stream;
-// Framed messages in order (N4).
+// Framed messages in order (N4): what talks over the connection, and how many are in flight.
+mod framed;
+mod in_flight;
 mod transport;
 
 use std::io;

@@ -217,8 +217,7 @@ impl Open {
         }
         let writes = load.output > 0 && self.to_peer.may_take();
         // Now that the socket may take some, there may be room.
-        let waits = self.room == Room::Scarce || self.turn == Turn::Again;
-        if waits && writes && take_one(&mut budget.writes) {
+        if self.room == Room::Scarce && writes && take_one(&mut budget.writes) {
             return Ok(Next::Write);
         }
         if self.turn == Turn::Again && take_one(&mut budget.calls) {

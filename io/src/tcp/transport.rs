@@ -7,7 +7,9 @@
 //!
 //! What is sent gathers in a buffer with a lock of its own, and goes to the connection's out-buffer
 //! in one event for all that has gathered. So replies that are deferred actions leave in the order
-//! of the tickets, a batch at a time.
+//! of the tickets, a batch at a time. A domain makes its replies one by one, each in an event of
+//! its own, and a write costs as much as ten of those; so while messages are in flight and replies
+//! keep coming, that event goes behind what is queued, for a short while at most.
 //!
 //! Back-pressure: the connection is paused, and so not read any more, while its domain is full, or
 //! while too many of its messages are in flight (delivered, and neither they nor their replies
@@ -19,24 +21,18 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use dapple::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use dapple::sync::{Arc, AtomicBool, Mutex, MutexGuard, Ordering, PoisonError, Weak};
 use dapple::{Color, Cx, Domain};
 
-use super::conn::Conn;
-use super::link::{self, Connection, Protocol};
+use super::ConnOptions;
+use super::framed::Framed;
+use super::in_flight::InFlight;
+use super::link::{self, Connection};
 use super::listener::TcpStream;
-use super::{CloseReason, ConnOptions};
 
 /// Bytes of a message's length.
-const HEADER: usize = 4;
-
-/// Bytes of room for what is sent that are kept.
-const KEPT: usize = 16 * 1024;
-
-/// Messages that one event delivers before others have their turn.
-const BATCH: usize = 64;
+pub(super) const HEADER: usize = 4;
 
 /// Limits of a transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,34 +61,40 @@ impl Default for TransportOptions {
 ///
 /// Dropping it does not close the connection.
 #[derive(Clone)]
-pub struct Transport(Arc<Shared>);
+pub struct Transport(pub(super) Arc<Shared>);
 
-struct Shared {
+pub(super) struct Shared {
     peer: SocketAddr,
     color: Color,
-    max_message: usize,
-    max_in_flight: usize,
+    pub(super) max_message: usize,
+    pub(super) max_in_flight: usize,
+    pub(super) in_flight: InFlight,
+    /// Nothing more is to be delivered; what [`State::stage`] says, for who has no lock.
+    pub(super) stops: AtomicBool,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     /// Frames that are to be sent.
-    out: Vec<u8>,
-    /// An event is queued that will look here.
-    is_queued: bool,
-    in_flight: usize,
-    /// Nothing is read, because so many are in flight.
-    is_paused: bool,
-    /// The peer has closed its side.
-    is_ending: bool,
-    /// Somebody has asked for the end.
-    is_closing: bool,
+    pub(super) out: Vec<u8>,
+    /// An event is queued, or runs, that will look here.
+    pub(super) is_queued: bool,
+    pub(super) stage: Stage,
     /// There is room in the domain again.
-    has_room: bool,
+    pub(super) has_room: bool,
     /// How to reach the connection, which holds this, too; `None` before that is known.
-    connection: Option<Weak<Connection<Framed>>>,
-    is_gone: bool,
+    pub(super) connection: Option<Weak<Connection<Framed>>>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Stage {
+    #[default]
+    Open,
+    /// Somebody has asked for the end.
+    Closing,
+    /// The connection is gone.
+    Gone,
 }
 
 /// Why a message was not sent.
@@ -136,7 +138,7 @@ impl Transport {
         let length = length.filter(|_| message.len() <= self.0.max_message);
         let Some(length) = length else { return Err(SendError { is_too_long: true }) };
         let mut state = self.0.lock();
-        if state.is_gone || state.is_closing {
+        if state.stage != Stage::Open {
             return Err(SendError { is_too_long: false });
         }
         state.out.extend_from_slice(&length.to_be_bytes());
@@ -148,7 +150,10 @@ impl Transport {
     /// Closes the connection when what was sent has been written. Nothing more is delivered.
     pub fn close(&self) {
         let mut state = self.0.lock();
-        state.is_closing = true;
+        if state.stage == Stage::Open {
+            state.stage = Stage::Closing;
+            self.0.stops.store(true, Ordering::Release);
+        }
         self.0.look(state);
     }
 
@@ -164,7 +169,7 @@ impl Transport {
 
     /// Says whether the connection is gone.
     pub fn is_closed(&self) -> bool {
-        self.0.lock().is_gone
+        self.0.lock().stage == Stage::Gone
     }
 }
 
@@ -175,13 +180,13 @@ impl fmt::Debug for Transport {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has the connection look at the state, if no event is queued that will.
-    fn look(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        if state.is_queued || state.is_gone {
+    pub(super) fn look(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        if state.is_queued || state.stage == Stage::Gone {
             return;
         }
         // Who makes it known looks then.
@@ -191,19 +196,39 @@ impl Shared {
         };
         state.is_queued = true;
         drop(state);
+        self.post_look(&connection);
+    }
+
+    /// Posts the event that was said to be queued.
+    fn post_look(self: &Arc<Self>, connection: &Connection<Framed>) {
         let look = Look { shared: Arc::clone(self), runs: false };
-        connection.with(move |framed, conn, _| {
+        connection.with(move |framed, conn, cx| {
             let mut look = look;
             look.runs = true;
-            framed.look(conn);
+            framed.look(conn, cx);
+        });
+    }
+
+    /// Has it posted behind what is queued on this worker. The color's own queue is not behind
+    /// that: its turn goes on.
+    pub(super) fn post_look_later(
+        self: Arc<Self>,
+        connection: Arc<Connection<Framed>>,
+        cx: &mut Cx,
+    ) {
+        let unrun = Look { shared: Arc::clone(&self), runs: false };
+        cx.post_uncolored(move |_| {
+            let mut unrun = unrun;
+            unrun.runs = true;
+            self.post_look(&connection);
         });
     }
 }
 
 impl State {
     /// The connection is gone: nothing is sent any more.
-    fn ends(&mut self) {
-        self.is_gone = true;
+    pub(super) fn ends(&mut self) {
+        self.stage = Stage::Gone;
         self.out = Vec::new();
     }
 }
@@ -259,6 +284,11 @@ pub struct Message {
 }
 
 impl Message {
+    #[inline]
+    pub(super) fn new(bytes: Vec<u8>, transport: Transport) -> Self {
+        Message { bytes, transport }
+    }
+
     /// What was sent, without its length.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -280,13 +310,11 @@ impl Message {
 }
 
 impl Drop for Message {
+    #[inline]
     fn drop(&mut self) {
         let shared = &self.transport.0;
-        let mut state = shared.lock();
-        state.in_flight -= 1;
-        let resumes = state.is_paused && state.in_flight <= shared.max_in_flight / 2;
-        if resumes || (state.is_ending && state.in_flight == 0) {
-            shared.look(state);
+        if shared.in_flight.end() {
+            shared.look(shared.lock());
         }
     }
 }
@@ -298,7 +326,7 @@ impl fmt::Debug for Message {
 }
 
 /// Where messages go.
-trait Deliver: Send + 'static {
+pub(super) trait Deliver: Send + 'static {
     /// Says whether there is room for one more. If not, the transport is told when there is.
     fn has_room(&mut self, transport: &Transport) -> bool;
     fn deliver(&mut self, message: Message, cx: &mut Cx);
@@ -339,169 +367,6 @@ where
 
     fn deliver(&mut self, message: Message, cx: &mut Cx) {
         (self.f)(message, &self.domain, cx);
-    }
-}
-
-/// What talks over the connection.
-struct Framed {
-    transport: Transport,
-    deliver: Box<dyn Deliver>,
-    /// The program ends: what is in flight is finished, and no more is delivered.
-    is_draining: bool,
-}
-
-impl Framed {
-    /// Somebody has changed the state.
-    fn look(&mut self, conn: &mut Conn) {
-        let mut state = self.transport.0.lock();
-        // What comes from now on looks again.
-        state.is_queued = false;
-        write_out(&mut state, conn);
-        let may_resume = state.in_flight <= self.transport.0.max_in_flight / 2;
-        let resumes = (state.is_paused && may_resume) || state.has_room;
-        let resumes = resumes && !self.is_draining;
-        if resumes {
-            (state.is_paused, state.has_room) = (false, false);
-        }
-        let is_closing = state.is_closing;
-        drop(state);
-        if is_closing {
-            conn.close();
-        } else if resumes {
-            conn.resume();
-        }
-        self.end_if_over(conn);
-    }
-
-    /// The peer has closed its side, and nothing is left to be done for it.
-    fn end_if_over(&mut self, conn: &mut Conn) {
-        let state = self.transport.0.lock();
-        let is_over = state.is_ending && state.in_flight == 0 && state.out.is_empty();
-        drop(state);
-        if is_over && (self.is_draining || !matches!(self.front(conn), Front::Message(_))) {
-            conn.state.end(super::state::Why::Peer);
-        }
-    }
-
-    /// What stands at the front of the input.
-    fn front(&self, conn: &Conn) -> Front {
-        let input = conn.input();
-        let Some((header, rest)) = input.split_first_chunk::<HEADER>() else {
-            return Front::Incomplete;
-        };
-        match u32::from_be_bytes(*header) as usize {
-            length if length > self.transport.0.max_message => Front::TooLong,
-            length if length > rest.len() => Front::Incomplete,
-            length => Front::Message(length),
-        }
-    }
-
-    /// Takes a message of so many bytes off the input: it is in flight.
-    fn dequeue(&mut self, conn: &mut Conn, length: usize) -> Message {
-        let bytes = conn.input()[HEADER..HEADER + length].to_vec();
-        conn.consume(HEADER + length);
-        self.transport.0.lock().in_flight += 1;
-        Message { bytes, transport: self.transport.clone() }
-    }
-
-    fn deliver_some(&mut self, conn: &mut Conn, cx: &mut Cx) {
-        for _ in 0..BATCH {
-            if conn.is_congested() || self.is_draining {
-                return;
-            }
-            let length = match self.front(conn) {
-                Front::Incomplete => return,
-                Front::TooLong => {
-                    write_out(&mut self.transport.0.lock(), conn);
-                    return conn.reject("a message is longer than allowed");
-                }
-                Front::Message(length) => length,
-            };
-            let mut state = self.transport.0.lock();
-            if state.is_closing {
-                return;
-            }
-            if state.in_flight >= self.transport.0.max_in_flight {
-                state.is_paused = true;
-                return conn.pause();
-            }
-            drop(state);
-            if !self.deliver.has_room(&self.transport) {
-                return conn.pause();
-            }
-            let message = self.dequeue(conn, length);
-            // The ticket is taken here.
-            self.deliver.deliver(message, cx);
-        }
-        conn.come_back();
-    }
-}
-
-/// What was sent goes to the out-buffer.
-fn write_out(state: &mut State, conn: &mut Conn) {
-    if !state.out.is_empty() {
-        conn.write(|out| out.append(&mut state.out));
-        state.out.clear();
-        // What was sent at once in a great amount is not kept room for.
-        if state.out.capacity() > KEPT {
-            state.out = Vec::new();
-        }
-    }
-}
-
-/// What stands at the front of the input.
-enum Front {
-    /// A message of so many bytes.
-    Message(usize),
-    Incomplete,
-    TooLong,
-}
-
-impl Protocol for Framed {
-    fn on_open(&mut self, _: &mut Conn, _: &mut Cx) {
-        // What was sent meanwhile.
-        let state = self.transport.0.lock();
-        if !state.out.is_empty() || state.is_closing {
-            self.transport.0.look(state);
-        }
-    }
-
-    fn on_data(&mut self, conn: &mut Conn, cx: &mut Cx) {
-        let delivered = catch_unwind(AssertUnwindSafe(|| self.deliver_some(conn, cx)));
-        if let Err(payload) = delivered {
-            self.is_gone();
-            resume_unwind(payload);
-        }
-        self.end_if_over(conn);
-    }
-
-    fn on_room(&mut self, conn: &mut Conn, cx: &mut Cx) {
-        // What waits for something else goes on when that comes.
-        if !conn.is_paused() {
-            self.on_data(conn, cx);
-        }
-    }
-
-    fn on_eof(&mut self, conn: &mut Conn, _: &mut Cx) {
-        self.transport.0.lock().is_ending = true;
-        self.end_if_over(conn);
-    }
-
-    fn on_drain(&mut self, conn: &mut Conn, _: &mut Cx) {
-        self.transport.0.lock().is_ending = true;
-        self.is_draining = true;
-        conn.pause();
-        self.end_if_over(conn);
-    }
-
-    fn on_close(&mut self, _: &CloseReason, _: &mut Cx) {
-        self.is_gone();
-    }
-}
-
-impl Framed {
-    fn is_gone(&self) {
-        self.transport.0.lock().ends();
     }
 }
 
@@ -578,16 +443,19 @@ impl TcpStream {
             color: color.clone(),
             max_message,
             max_in_flight: max_in_flight.max(1),
+            in_flight: InFlight::default(),
+            stops: AtomicBool::new(false),
             state: Mutex::default(),
         }));
-        let framed = Framed { transport: transport.clone(), deliver, is_draining: false };
+        let framed = Framed::new(transport.clone(), deliver);
         // Not under the lock: if it is refused, what the user gave is dropped here.
         let connection = link::serve_weakly(self, color, conn, framed);
         let mut state = transport.0.lock();
         // What was asked for before it was known; and whether it is there at all.
         let is_gone = connection.strong_count() == 0;
         state.connection = Some(connection);
-        if is_gone || !state.out.is_empty() || state.is_closing || state.has_room {
+        let is_open = state.stage == Stage::Open;
+        if is_gone || !state.out.is_empty() || !is_open || state.has_room {
             transport.0.look(state);
         } else {
             drop(state);
