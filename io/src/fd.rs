@@ -13,12 +13,12 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
-use dapple::sync::{Arc, AtomicBool, Mutex, Ordering, PoisonError, TryLockError};
+use dapple::sync::{Arc, AtomicBool, Mutex, Ordering, PoisonError, TryLockError, Weak};
 use dapple::{Color, Cx};
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 
-use crate::reactor::{Io, Readiness, Ready, Site, Table};
+use crate::reactor::{Io, News, Readiness, Ready, Site, Table};
 
 /// A persistent callback on a descriptor or a signal. It ends when this is dropped: the callback
 /// is not called any more, except for a call that runs at this moment on another thread.
@@ -135,6 +135,7 @@ impl Slot {
 
 /// Both directions of a descriptor.
 pub(crate) struct FdEntry {
+    this: Weak<FdEntry>,
     fd: RawFd,
     site: Arc<Site>,
     token: Mutex<Option<Token>>,
@@ -164,13 +165,18 @@ impl FdEntry {
 
     /// Has the system look at the descriptor afresh. Under the table's lock, so that the entry is
     /// the descriptor's.
-    fn rearm(&self, table: &Table, token: Token) -> io::Result<()> {
-        match self.interest() {
-            Some(interest) if table.by_fd.get(&self.fd) == Some(&token) => {
+    fn rearm(&self, table: &Table) -> io::Result<()> {
+        match (self.interest(), self.token()) {
+            (Some(interest), Some(token)) if self.is_of_fd(table) => {
                 self.site.registry().reregister(&mut SourceFd(&self.fd), token, interest)
             }
             _ => Ok(()),
         }
+    }
+
+    /// Says whether the descriptor is still this entry's.
+    fn is_of_fd(&self, table: &Table) -> bool {
+        table.by_fd.get(&self.fd).is_some_and(|known| known.ptr_eq(&self.this))
     }
 
     fn token(&self) -> Option<Token> {
@@ -180,19 +186,17 @@ impl FdEntry {
 
 /// What a call is about.
 pub(crate) enum Of {
-    Fd(Arc<Site>, Token, Direction),
+    Fd(Weak<FdEntry>, Direction),
     Signal(Arc<Site>, Token),
 }
 
 impl Of {
     /// A call has returned: a descriptor is looked at again.
     fn look_again(&self) {
-        let Of::Fd(site, token, _) = self else { return };
-        let entry = site.find(*token);
-        let table = site.table();
-        if let Some(entry) = entry.as_ref().and_then(|e| e.as_fd_entry())
-            && let Err(error) = entry.rearm(&table, *token)
-        {
+        let Of::Fd(entry, _) = self else { return };
+        let Some(entry) = entry.upgrade() else { return };
+        let rearmed = entry.rearm(&entry.site.table());
+        if let Err(error) = rearmed {
             tracing::debug!(%error, fd = entry.fd, "a registered descriptor was closed");
         }
     }
@@ -201,11 +205,11 @@ impl Of {
     fn end(&self, slot: &Arc<Slot>) {
         slot.live.store(false, Ordering::Release);
         match self {
-            Of::Fd(site, token, direction) => leave(site, *token, *direction, slot),
+            Of::Fd(entry, direction) => leave(entry, *direction, slot),
             // Refused, it leaves the reactor.
             Of::Signal(site, token) => {
                 if let Some(entry) = site.find(*token) {
-                    entry.refused();
+                    entry.tell(News::Refused);
                 }
             }
         }
@@ -214,22 +218,18 @@ impl Of {
 
 impl Ready for FdEntry {
     fn ready(&self, readiness: Readiness, cx: &mut Cx) {
-        let Some(token) = self.token() else { return };
         let wanted =
             [(readiness.readable, Direction::Read), (readiness.writable, Direction::Write)];
         let slots = self.slots().clone();
         for (slot, (wanted, direction)) in slots.into_iter().zip(wanted) {
             if let Some(slot) = slot.filter(|_| wanted) {
-                slot.post(cx, Of::Fd(Arc::clone(&self.site), token, direction));
+                slot.post(cx, Of::Fd(self.this.clone(), direction));
             }
         }
     }
 
-    fn as_fd_entry(&self) -> Option<&FdEntry> {
-        Some(self)
-    }
-
-    fn end(&self) {
+    fn tell(&self, news: News) {
+        let News::Closed = news else { return };
         let slots = self.slots().clone();
         slots.iter().flatten().for_each(|slot| slot.end());
     }
@@ -299,16 +299,16 @@ impl Io {
     ) -> io::Result<Registration> {
         let site = Arc::clone(self.site(self.place()));
         let slot = Slot::new(color, callback);
-        let token = {
+        let entry = {
             let mut table = site.table();
             table.check_open()?;
-            match join(&mut table, &site, fd, direction, &slot)? {
-                Some(token) => token,
+            match join(&mut table, fd, direction, &slot)? {
+                Some(entry) => entry,
                 None => create(&mut table, &site, fd, direction, &slot)?,
             }
         };
         let ours = Arc::clone(&slot);
-        let end = move || leave(&site, token, direction, &ours);
+        let end = move || leave(&entry, direction, &ours);
         Ok(Registration { slot, end: Some(Box::new(end)) })
     }
 }
@@ -316,23 +316,21 @@ impl Io {
 /// Adds a direction to the entry that the descriptor has; `None`: it has none (any more).
 fn join(
     table: &mut Table,
-    site: &Arc<Site>,
     fd: RawFd,
     direction: Direction,
     slot: &Arc<Slot>,
-) -> io::Result<Option<Token>> {
-    let Some(&token) = table.by_fd.get(&fd) else {
+) -> io::Result<Option<Weak<FdEntry>>> {
+    let Some(entry) = table.by_fd.get(&fd).and_then(Weak::upgrade) else {
         return Ok(None);
     };
-    let Some(ready) = table.get(token).cloned() else {
-        return Ok(None);
-    };
-    let Some(entry) = ready.as_fd_entry() else {
+    let Some(token) = entry.token().filter(|token| table.get(*token).is_some()) else {
         return Ok(None);
     };
     // Does the system still know the descriptor by this entry? If it was closed, it does not.
     let known = match entry.interest() {
-        Some(interest) => site.registry().reregister(&mut SourceFd(&fd), token, interest).is_ok(),
+        Some(interest) => {
+            entry.site.registry().reregister(&mut SourceFd(&fd), token, interest).is_ok()
+        }
         None => false,
     };
     if !known {
@@ -345,11 +343,11 @@ fn join(
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
     }
     entry.slots()[direction as usize] = Some(Arc::clone(slot));
-    if let Err(error) = entry.rearm(table, token) {
+    if let Err(error) = entry.rearm(table) {
         entry.slots()[direction as usize] = None;
         return Err(error);
     }
-    Ok(Some(token))
+    Ok(Some(Arc::downgrade(&entry)))
 }
 
 fn create(
@@ -358,10 +356,11 @@ fn create(
     fd: RawFd,
     direction: Direction,
     slot: &Arc<Slot>,
-) -> io::Result<Token> {
+) -> io::Result<Weak<FdEntry>> {
     let mut slots = [None, None];
     slots[direction as usize] = Some(Arc::clone(slot));
-    let entry = Arc::new(FdEntry {
+    let entry = Arc::new_cyclic(|this| FdEntry {
+        this: this.clone(),
         fd,
         site: Arc::clone(site),
         token: Mutex::new(None),
@@ -378,36 +377,35 @@ fn create(
         table.remove(token);
         return Err(error);
     }
-    table.by_fd.insert(fd, token);
-    Ok(token)
+    table.by_fd.insert(fd, Arc::downgrade(&entry));
+    Ok(Arc::downgrade(&entry))
 }
 
 /// Takes a direction out of an entry, if it is still this callback's, and the entry out of the
 /// reactor if it was the last.
-fn leave(site: &Site, token: Token, direction: Direction, slot: &Arc<Slot>) {
+fn leave(entry: &Weak<FdEntry>, direction: Direction, slot: &Arc<Slot>) {
+    let Some(entry) = entry.upgrade() else { return };
     let mut gone = None;
-    let mut table = site.table();
-    let Some(ready) = table.get(token).cloned() else {
-        return;
-    };
-    let is_ours = |entry: &&FdEntry| {
+    let mut table = entry.site.table();
+    let is_ours = || {
         let there = entry.slots()[direction as usize].clone();
         there.is_some_and(|there| Arc::ptr_eq(&there, slot))
     };
-    if let Some(entry) = ready.as_fd_entry().filter(is_ours) {
+    if let Some(token) = entry.token().filter(|token| table.get(*token).is_some())
+        && is_ours()
+    {
         entry.slots()[direction as usize] = None;
-        let left = entry.interest().is_some();
-        let result = if left {
-            entry.rearm(&table, token)
-        } else {
-            let fd = entry.fd;
-            gone = table.remove(token);
-            match table.by_fd.get(&fd) == Some(&token) {
-                true => {
-                    table.by_fd.remove(&fd);
-                    site.registry().deregister(&mut SourceFd(&fd))
+        let result = match entry.interest().is_some() {
+            true => entry.rearm(&table),
+            false => {
+                gone = table.remove(token);
+                match entry.is_of_fd(&table) {
+                    true => {
+                        table.by_fd.remove(&entry.fd);
+                        entry.site.registry().deregister(&mut SourceFd(&entry.fd))
+                    }
+                    false => Ok(()),
                 }
-                false => Ok(()),
             }
         };
         if let Err(error) = result {
@@ -415,5 +413,5 @@ fn leave(site: &Site, token: Token, direction: Direction, slot: &Arc<Slot>) {
         }
     }
     drop(table);
-    drop((ready, gone));
+    drop(gone);
 }

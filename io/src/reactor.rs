@@ -6,6 +6,7 @@
 //! their readiness after it has left it: what they do then is to post, but a post that is refused
 //! drops a closure, which may come back here.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -13,10 +14,12 @@ use std::time::Duration;
 
 use dapple::chunks::Chunks;
 use dapple::park::{Attention, Driver, Park, Unpark};
-use dapple::sync::{Arc, AtomicUsize, Mutex, MutexGuard, OnceLock, Ordering, PoisonError};
+use dapple::sync::{Arc, AtomicUsize, Mutex, MutexGuard, OnceLock, Ordering, PoisonError, Weak};
 use dapple::{Cx, Handle};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
+
+use crate::fd::FdEntry;
 
 /// The token of the waker; entries never have it.
 const WAKE: Token = Token(usize::MAX);
@@ -54,30 +57,24 @@ pub(crate) fn both_directions() -> Interest {
     both
 }
 
-/// What a reactor tells about readiness. It posts, and does nothing else.
-pub(crate) trait Ready: Send + Sync {
-    fn ready(&self, readiness: Readiness, cx: &mut Cx);
-
-    /// A timeout of the entry has come; called in an event of the entry's color.
-    fn timeout(&self, _cx: &mut Cx) {}
-
+/// What else a reactor tells an entry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum News {
     /// The program is about to end.
-    fn drain(&self) {}
-
+    Draining,
     /// An event of the entry's was refused, or dropped unrun: the runtime of its color has ended.
     /// It is deregistered, and closed (N11).
-    fn refused(&self) {}
-
+    Refused,
     /// The reactor ends: what the entry holds of the user's goes now.
-    fn end(&self) {}
+    Closed,
+}
 
-    /// Accepts what there is, for listeners; called in an event of the entry's color.
-    fn accept(&self, _cx: &mut Cx) {}
+/// What a reactor tells about readiness, and about itself.
+pub(crate) trait Ready: Send + Sync {
+    /// It posts, and does nothing else.
+    fn ready(&self, readiness: Readiness, cx: &mut Cx);
 
-    /// The descriptor, for entries of [`crate::fd`].
-    fn as_fd_entry(&self) -> Option<&crate::fd::FdEntry> {
-        None
-    }
+    fn tell(&self, news: News);
 }
 
 /// Goes along with an event of an entry. If the event is dropped unrun, nobody serves the entry any
@@ -97,12 +94,6 @@ impl OrElse {
     pub(crate) fn disarm(mut self) {
         self.runs = true;
     }
-
-    /// The event runs. The entry, if it is still there.
-    pub(crate) fn runs(mut self) -> Option<Arc<dyn Ready>> {
-        self.runs = true;
-        self.site.find(self.token)
-    }
 }
 
 impl Drop for OrElse {
@@ -110,7 +101,7 @@ impl Drop for OrElse {
         if !self.runs
             && let Some(entry) = self.site.find(self.token)
         {
-            entry.refused();
+            entry.tell(News::Refused);
         }
     }
 }
@@ -126,7 +117,7 @@ pub(crate) struct Table {
     /// Grows with every entry; an entry's generation.
     generations: u32,
     /// Entries of raw descriptors, of which there is one per descriptor.
-    pub(crate) by_fd: std::collections::HashMap<RawFd, Token>,
+    pub(crate) by_fd: HashMap<RawFd, Weak<FdEntry>>,
     /// The program is about to end: what is registered from now on is told so.
     draining: bool,
     /// The reactor has ended: it tells nobody anything any more.
@@ -364,7 +355,7 @@ impl Park for Reactor {
         for entry in table.entries.drain() {
             // What goes is the user's; one drop that panics does not keep the others.
             let end = AssertUnwindSafe(move || {
-                entry.ready.end();
+                entry.ready.tell(News::Closed);
                 drop(entry);
             });
             if let Err(payload) = catch_unwind(end) {
@@ -418,7 +409,7 @@ impl Io {
                 table.draining = true;
                 table.all()
             };
-            entries.iter().for_each(|entry| entry.drain());
+            entries.iter().for_each(|entry| entry.tell(News::Draining));
         }
     }
 

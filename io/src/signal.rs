@@ -18,7 +18,7 @@ use mio::{Interest, Token};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::fd::{Of, Registration, Slot};
-use crate::reactor::{Io, Readiness, Ready, Site};
+use crate::reactor::{Io, News, Readiness, Ready, Site};
 
 struct SignalEntry {
     signals: Mutex<Signals>,
@@ -64,16 +64,20 @@ impl Ready for SignalEntry {
         }
     }
 
-    fn refused(&self) {
-        tracing::warn!(
-            "the runtime of a signal's color has ended: the signal has no callback any more"
-        );
-        self.leave();
-    }
-
-    fn end(&self) {
-        self.slot.end();
-        self.is_over();
+    fn tell(&self, news: News) {
+        match news {
+            News::Draining => {}
+            News::Refused => {
+                tracing::warn!(
+                    "the runtime of a signal's color has ended: the signal has no callback any more"
+                );
+                self.leave();
+            }
+            News::Closed => {
+                self.slot.end();
+                self.is_over();
+            }
+        }
     }
 }
 

@@ -296,6 +296,88 @@ fn n5_a_connection_that_has_read_the_end_is_told_of_a_reset() {
     assert!(why.contains("ConnectionReset") || why.contains("BrokenPipe"), "{why}");
 }
 
+/// A protocol that tells what it is told, and closes nothing by itself.
+struct Tells(mpsc::Sender<String>);
+impl Protocol for Tells {
+    fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
+        let n = conn.input().len();
+        conn.consume(n);
+        self.0.send(format!("{n} bytes")).unwrap();
+    }
+    fn on_eof(&mut self, _: &mut Conn, _: &mut Cx) {
+        self.0.send("end".to_owned()).unwrap();
+    }
+    fn on_close(&mut self, why: &CloseReason, _: &mut Cx) {
+        self.0.send(format!("{why:?}")).unwrap();
+    }
+}
+
+/// What came before a reset is told, also if the system tells of all of it at once.
+#[test]
+fn n6_bytes_an_end_and_a_reset_at_once_are_told_in_order() {
+    let (rt, io) = start(1);
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut stream = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+    let ours = server.accept().unwrap().0;
+    let (tx, rx) = mpsc::channel();
+    let color = rt.handle().new_color();
+    io.adopt(ours).unwrap().serve(&color, ConnOptions::default(), Tells(tx));
+    stream.write_all(b"a").unwrap();
+    assert_eq!(rx.recv_timeout(MINUTE).unwrap(), "1 bytes");
+    let (go, wait) = mpsc::channel::<()>();
+    let (begun, has_begun) = mpsc::channel();
+    rt.handle().post_default(move |_| {
+        begun.send(()).unwrap();
+        let _ = wait.recv();
+    });
+    has_begun.recv().unwrap();
+    stream.write_all(b"bc").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+    thread::sleep(Duration::from_millis(20));
+    drop(go);
+    assert_eq!(rx.recv_timeout(MINUTE).unwrap(), "2 bytes");
+    assert_eq!(rx.recv_timeout(MINUTE).unwrap(), "end");
+    let why = rx.recv_timeout(MINUTE).unwrap();
+    assert!(why.contains("ConnectionReset") || why.contains("BrokenPipe"), "{why}");
+}
+
+/// Who has ended its own side, and takes what came one byte in a call, gets all of it.
+#[test]
+fn n6_who_comes_back_is_called_though_both_sides_have_ended() {
+    struct Late(mpsc::Sender<usize>, bool);
+    impl Protocol for Late {
+        fn on_open(&mut self, conn: &mut Conn, _: &mut Cx) {
+            conn.shutdown_write();
+        }
+        fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
+            if self.1 && !conn.input().is_empty() {
+                conn.consume(1);
+                self.0.send(conn.input().len()).unwrap();
+                conn.come_back();
+            }
+        }
+        fn on_eof(&mut self, conn: &mut Conn, _: &mut Cx) {
+            self.1 = true;
+            conn.come_back();
+        }
+    }
+    let (rt, io) = start(1);
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut stream = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+    let ours = server.accept().unwrap().0;
+    let (tx, rx) = mpsc::channel();
+    stream.write_all(&[b'x'; 20]).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let color = rt.handle().new_color();
+    io.adopt(ours).unwrap().serve(&color, ConnOptions::default(), Late(tx, false));
+    for left in (0..20).rev() {
+        assert_eq!(rx.recv_timeout(MINUTE), Ok(left));
+    }
+    assert!(rx.recv_timeout(MINUTE).is_err(), "it has closed");
+}
+
 /// N3: a connection that the system has accepted is served, also if the listener is dropped then.
 #[test]
 fn n3_a_listener_that_is_dropped_serves_who_is_connected() {

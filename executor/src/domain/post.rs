@@ -217,7 +217,8 @@ impl<S: Send + Sync + 'static> Guest<S> {
     fn set_ticket<K: Part<S>>(&mut self, store: &mut DomainStore<S>, ticket: Ticket) {
         self.ticket = ticket.number();
         if let Some(event) = &mut self.event {
-            // SAFETY: the step that was written into it is such a one, and has not run.
+            // SAFETY: `enter_from`, which alone makes a guest, has written a step of such a part
+            // into it, and it has not run.
             unsafe { event.0.step_mut::<Continue<S, K>>().ticket = ticket.number() };
         }
         if let Some(fate) = self.fate.take() {

@@ -17,6 +17,9 @@ use crate::thread;
 /// Size of a worker's buffers.
 const SCRATCH: usize = 64 * 1024;
 
+/// Bytes that it costs more to copy than to let go of their memory.
+const MUCH: usize = 16 * 1024;
+
 /// Room for pieces of output that is kept, whatever was there.
 const KEPT: usize = 16;
 
@@ -171,28 +174,24 @@ impl Output {
     /// Appends bytes, by copying them or by writing them in place. What is there already, the
     /// closure must leave alone.
     pub(super) fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        self.begin_tail();
+        if self.tail.capacity() == 0 {
+            self.tail = thread::state(|state| state.output.take());
+            self.tail.reserve(SCRATCH / 16);
+        }
         let before = self.tail.len();
         write(&mut self.tail);
         assert!(self.tail.len() >= before, "an append takes nothing away");
         self.len += (self.tail.len() - before) as u64;
     }
 
-    fn begin_tail(&mut self) {
-        if self.tail.capacity() == 0 {
-            self.tail = thread::state(|state| state.output.take());
-            self.tail.reserve(SCRATCH / 16);
-        }
-    }
-
-    /// Appends all bytes of `from`: their memory is exchanged for one that is empty, unless there
-    /// are bytes already, behind which they are copied.
+    /// Appends all bytes of `from`: with their memory, if they are many and the first, or else by
+    /// copying them.
     pub(super) fn append_all(&mut self, from: &mut Vec<u8>) {
-        self.begin_tail();
-        self.len += from.len() as u64;
-        match self.tail.is_empty() {
-            true => std::mem::swap(&mut self.tail, from),
-            false => self.tail.append(from),
+        if self.tail.capacity() == 0 && from.len() > MUCH {
+            self.len += from.len() as u64;
+            self.tail = std::mem::take(from);
+        } else {
+            self.append(|tail| tail.append(from));
         }
     }
 
@@ -324,7 +323,9 @@ impl Output {
     }
 
     pub(super) fn clear(&mut self) {
-        *self = Output::default();
+        self.pieces.clear();
+        self.tail.clear();
+        (self.len, self.files) = (0, 0);
     }
 }
 

@@ -185,7 +185,7 @@ impl Conn {
         self.state.is_paused()
     }
 
-    /// Ends a pause: the protocol is called again if it has left input.
+    /// Ends a pause: the protocol is called again.
     pub fn resume(&mut self) {
         if self.state.is_paused() {
             self.state.resume(clock::now());
@@ -194,7 +194,8 @@ impl Conn {
 
     /// Closes our side when the out-buffer has been written, and leaves the peer's: it reads the
     /// end of what was sent, and may go on sending. Nothing more can be sent from here. When the
-    /// peer has closed its side, too, the connection is closed.
+    /// peer has closed its side, too, and the protocol is neither paused nor comes back, the
+    /// connection is closed.
     ///
     /// # Examples
     ///

@@ -23,6 +23,8 @@ pub(super) enum FromPeer {
     Failed,
     /// The end has been read, and the protocol has not been told.
     Ending,
+    /// The end has been read, and the connection is in error: neither has been told.
+    EndingFailed,
     /// The end has been read.
     Ended,
 }
@@ -51,6 +53,25 @@ impl FromPeer {
         matches!(self, FromPeer::Ready(_) | FromPeer::Failing)
     }
 
+    /// Says whether nothing more can come.
+    pub(super) fn is_over(self) -> bool {
+        match self {
+            FromPeer::Quiet(_) | FromPeer::Ready(_) | FromPeer::Failing => false,
+            FromPeer::Failed | FromPeer::Ending | FromPeer::EndingFailed | FromPeer::Ended => true,
+        }
+    }
+
+    /// Says whether the protocol is to be told of the end; then it has been.
+    pub(super) fn take_end(&mut self) -> bool {
+        let told = match *self {
+            FromPeer::Ending => FromPeer::Ended,
+            FromPeer::EndingFailed => FromPeer::Failed,
+            _ => return false,
+        };
+        *self = told;
+        true
+    }
+
     /// A read may bring something again.
     pub(super) fn awakes(&mut self) {
         if let FromPeer::Quiet(trust) = *self {
@@ -71,7 +92,8 @@ impl FromPeer {
         if edge.failed {
             *self = match *self {
                 FromPeer::Quiet(_) | FromPeer::Ready(_) => FromPeer::Failing,
-                FromPeer::Ending | FromPeer::Ended => FromPeer::Failed,
+                FromPeer::Ending => FromPeer::EndingFailed,
+                FromPeer::Ended => FromPeer::Failed,
                 failing => failing,
             };
         }
@@ -80,7 +102,8 @@ impl FromPeer {
     /// What a read has brought.
     pub(super) fn filled(&mut self, filled: &Filled) {
         *self = match (*self, filled) {
-            (FromPeer::Failing, Filled::Nothing | Filled::Eof) => FromPeer::Failed,
+            (FromPeer::Failing, Filled::Nothing) => FromPeer::Failed,
+            (FromPeer::Failing, Filled::Eof) => FromPeer::EndingFailed,
             (FromPeer::Ready(trust), Filled::Nothing) => FromPeer::Quiet(trust),
             (FromPeer::Ready(Trust::Proof), Filled::Drained) => FromPeer::Quiet(Trust::Proof),
             (FromPeer::Quiet(_) | FromPeer::Ready(_), Filled::Eof) => FromPeer::Ending,

@@ -40,6 +40,8 @@ pub(super) struct Framed {
     life: Life,
     /// What [`wait_for`](super::in_flight::InFlight::wait_for) was told last.
     awaited: Option<u64>,
+    /// So many messages had ended when something was written last.
+    ended: u64,
     gathers: Option<Gathers>,
 }
 
@@ -81,6 +83,7 @@ impl Framed {
             pause: Pause::Nothing,
             life: Life::Runs,
             awaited: None,
+            ended: 0,
             gathers: None,
         }
     }
@@ -108,7 +111,13 @@ impl Framed {
     fn gathers(&mut self, state: &State) -> bool {
         let bytes = state.out.len();
         let may_wait = (1..ENOUGH).contains(&bytes) && state.stage == Stage::Open;
-        if !may_wait || state.has_room || self.life != Life::Runs || self.in_flight() == 0 {
+        let resumes = state.has_room || self.is_enough_over();
+        if !may_wait || resumes || self.life != Life::Runs {
+            return false;
+        }
+        // What has nothing to do with a message goes at once.
+        let ended = self.transport.0.in_flight.ended();
+        if self.delivered == ended || self.ended == ended {
             return false;
         }
         let now = clock::now();
@@ -122,7 +131,7 @@ impl Framed {
     fn take_in(&mut self, conn: &mut Conn, mut state: MutexGuard<'_, State>) {
         // What comes from now on looks again.
         state.is_queued = false;
-        write_out(&mut state, conn);
+        self.write_out(&mut state, conn);
         let has_room = std::mem::take(&mut state.has_room);
         let is_closing = state.stage == Stage::Closing;
         drop(state);
@@ -141,11 +150,17 @@ impl Framed {
         }
     }
 
+    /// Says whether it waits for messages to end, and enough have.
+    fn is_enough_over(&self) -> bool {
+        let half = self.transport.0.max_in_flight as u64 / 2;
+        self.pause == Pause::InFlight && self.in_flight() <= half
+    }
+
     /// Goes on, or ends, as messages have ended; and says how many more it waits for.
     fn review(&mut self, conn: &mut Conn) {
         let half = self.transport.0.max_in_flight as u64 / 2;
         loop {
-            if self.pause == Pause::InFlight && self.in_flight() <= half {
+            if self.is_enough_over() {
                 self.resume(conn);
             }
             self.end_if_over(conn);
@@ -199,14 +214,18 @@ impl Framed {
 
     fn deliver_some(&mut self, conn: &mut Conn, cx: &mut Cx) {
         for _ in 0..BATCH {
-            let stops = self.transport.0.stops.load(Ordering::Acquire);
-            if conn.is_congested() || self.life == Life::Drains || stops {
+            if self.transport.0.stops.load(Ordering::Acquire) {
+                // Whoever looks at the state closes it, and takes no offence at what is left.
+                return conn.pause();
+            }
+            if conn.is_congested() || self.life == Life::Drains {
                 return;
             }
             let length = match self.front(conn) {
                 Front::Incomplete => return,
                 Front::TooLong => {
-                    write_out(&mut self.transport.0.lock(), conn);
+                    let shared = Arc::clone(&self.transport.0);
+                    self.write_out(&mut shared.lock(), conn);
                     return conn.reject("a message is longer than allowed");
                 }
                 Front::Message(length) => length,
@@ -231,19 +250,22 @@ impl Framed {
         let shared = Arc::clone(&self.transport.0);
         let is_ours = !std::mem::replace(&mut shared.lock().is_queued, true);
         self.deliver_some(conn, cx);
-        if is_ours {
-            self.take_in(conn, shared.lock());
+        match is_ours {
+            true => self.take_in(conn, shared.lock()),
+            // The event that is queued looks at the rest.
+            false => self.write_out(&mut shared.lock(), conn),
         }
     }
-}
 
-/// What was sent goes to the out-buffer.
-fn write_out(state: &mut State, conn: &mut Conn) {
-    if !state.out.is_empty() {
-        conn.send_all(&mut state.out);
-        // What was sent at once in a great amount is not kept room for.
-        if state.out.capacity() > KEPT {
-            state.out = Vec::new();
+    /// What was sent goes to the out-buffer.
+    fn write_out(&mut self, state: &mut State, conn: &mut Conn) {
+        self.ended = self.transport.0.in_flight.ended();
+        if !state.out.is_empty() {
+            conn.send_all(&mut state.out);
+            // What was sent at once in a great amount is not kept room for.
+            if state.out.capacity() > KEPT {
+                state.out = Vec::new();
+            }
         }
     }
 }

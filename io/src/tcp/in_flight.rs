@@ -55,23 +55,53 @@ impl InFlight {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU64;
     use std::thread;
 
     use super::*;
     use dapple::sync::Arc;
 
-    /// Whatever the order, one of the two sees that all have ended.
+    const ROUNDS: u64 = 200_000;
+
+    /// Both begin each round at once: where they differ by less than a step, who is told of the
+    /// second end, or sees it, is one of the two at least.
     #[test]
     fn n4_an_end_that_is_waited_for_is_seen() {
-        for round in 0..20_000 {
-            let in_flight = Arc::new(InFlight::default());
-            let ends = 1 + round % 3;
-            let also = Arc::clone(&in_flight);
-            let ender = thread::spawn(move || (0..ends).fold(false, |told, _| also.end() || told));
-            let sees = in_flight.wait_for(Some(ends));
-            let told = ender.join().expect("it does not panic");
-            assert!(sees || told, "round {round}");
-            assert_eq!(in_flight.ended(), ends);
+        let in_flight = Arc::new(InFlight::default());
+        let (round, told) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let ender = {
+            let (in_flight, round, told) = (in_flight.clone(), round.clone(), told.clone());
+            thread::spawn(move || {
+                for n in 1..=ROUNDS {
+                    while round.load(Ordering::Acquire) < n {
+                        std::hint::spin_loop();
+                    }
+                    // The first is not waited for, but in a round that went before.
+                    let first = in_flight.end();
+                    let second = in_flight.end();
+                    let both = 4 * n + 2 * u64::from(first) + u64::from(second);
+                    told.store(both, Ordering::Release);
+                }
+            })
+        };
+        let (mut by_sight, mut by_word) = (0, 0);
+        for n in 1..=ROUNDS {
+            round.store(n, Ordering::Release);
+            for _ in 0..n % 64 {
+                std::hint::spin_loop();
+            }
+            let sees = in_flight.wait_for(Some(2 * n));
+            while told.load(Ordering::Acquire) < 4 * n {
+                std::hint::spin_loop();
+            }
+            let is_told = told.load(Ordering::Acquire) & 1 != 0;
+            assert!(sees || is_told, "round {n}");
+            assert_eq!(in_flight.ended(), 2 * n);
+            (by_sight, by_word) = (by_sight + u64::from(sees), by_word + u64::from(is_told));
+            in_flight.wait_for(None);
         }
+        ender.join().expect("it does not panic");
+        assert!(!in_flight.end(), "nobody waits");
+        println!("{by_sight} seen, {by_word} told, of {ROUNDS}");
     }
 }

@@ -29,13 +29,13 @@ use super::listener::TcpStream as Accepted;
 use super::place::{Limit, Place, Unfired};
 use super::state::{Budget, Call, Next, Why, later};
 use super::{CloseReason, ConnOptions};
-use crate::reactor::{OrElse, Readiness, Ready, Site, both_directions};
+use crate::reactor::{News, OrElse, Readiness, Ready, Site, both_directions};
 
 /// Bytes that one write takes, more or less.
 const WRITE_BUDGET: u64 = 1024 * 1024;
 
-/// What talks over a connection. All calls run on the connection's color; after each one the
-/// out-buffer is written.
+/// What talks over a connection. All calls run on the connection's color; at the end of the event
+/// the out-buffer is written, or before that if it is congested.
 ///
 /// A protocol that panics loses its connection, and nothing else.
 pub trait Protocol: Send + 'static {
@@ -70,10 +70,12 @@ pub trait Protocol: Send + 'static {
 }
 
 /// A connection and its protocol: what the color guards.
-struct Link<P> {
+struct Link<P: Protocol> {
     conn: Conn,
     protocol: P,
     place: Place,
+    /// What the reactor has of it, while that is registered.
+    entry: Weak<Source<P>>,
     timer: Option<Limit>,
     is_over: bool,
 }
@@ -124,7 +126,26 @@ impl<P: Protocol> Ready for Source<P> {
         }
     }
 
-    fn timeout(&self, _cx: &mut Cx) {
+    fn tell(&self, news: News) {
+        match news {
+            News::Draining => self.link.post(|link, cx| {
+                link.run(cx, |link, _| link.conn.state.drain());
+            }),
+            News::Refused => {
+                tracing::debug!("the runtime of a connection's color has ended: it is closed");
+                shut_down(&self.stream);
+                self.place.leave();
+            }
+            // What holds the connection may outlive the reactor.
+            News::Closed => shut_down(&self.stream),
+        }
+    }
+}
+
+impl<P: Protocol> Source<P> {
+    /// What the connection waits for has not come, or may not have; called in an event of its
+    /// color.
+    fn timeout(&self) {
         let or_else = self.or_else();
         self.link.post(move |link, cx| {
             or_else.into_iter().for_each(OrElse::disarm);
@@ -133,25 +154,6 @@ impl<P: Protocol> Ready for Source<P> {
         });
     }
 
-    fn drain(&self) {
-        self.link.post(|link, cx| {
-            link.run(cx, |link, _| link.conn.state.drain());
-        });
-    }
-
-    fn refused(&self) {
-        tracing::debug!("the runtime of a connection's color has ended: it is closed");
-        shut_down(&self.stream);
-        self.place.leave();
-    }
-
-    /// What holds the connection may outlive the reactor.
-    fn end(&self) {
-        shut_down(&self.stream);
-    }
-}
-
-impl<P: Protocol> Source<P> {
     /// For an event that is posted from here.
     fn or_else(&self) -> Option<OrElse> {
         self.place.token.get().map(|token| OrElse::new(&self.place.site, *token))
@@ -265,6 +267,7 @@ fn start<P: Protocol>(
         conn: Conn::new(stream, peer, options),
         protocol,
         place,
+        entry: Weak::new(),
         timer: None,
         is_over: false,
     };
@@ -284,6 +287,7 @@ impl<P: Protocol> Link<P> {
     fn register(&mut self, site: &Site, entry: Arc<Source<P>>, cx: &mut Cx) {
         let Some(stream) = &self.conn.stream else { return };
         let fd = stream.as_raw_fd();
+        self.entry = Arc::downgrade(&entry);
         let known = &self.place.token;
         let both = both_directions();
         if let Err(error) = site.register(entry, known, &mut SourceFd(&fd), Some(fd), both) {
@@ -393,7 +397,7 @@ impl<P: Protocol> Link<P> {
 
     /// There is more to do than one event may.
     fn comes_again(&self, cx: &mut Cx) {
-        if let Some(entry) = self.place.entry() {
+        if let Some(entry) = self.entry.upgrade() {
             let nothing_new = Readiness {
                 readable: false,
                 writable: false,
@@ -417,10 +421,11 @@ impl<P: Protocol> Link<P> {
         let (place, color) = (self.place.clone(), self.place.color.clone());
         let is_over = place.is_foreign.then(|| Arc::new(AtomicBool::new(false)));
         let unfired = is_over.clone().map(|is_over| Unfired { place: place.clone(), is_over });
-        let timer = cx.post_at(deadline, &color, move |cx| {
+        let entry = self.entry.clone();
+        let timer = cx.post_at(deadline, &color, move |_| {
             unfired.iter().for_each(|unfired| unfired.is_over.store(true, Ordering::Relaxed));
-            if let Some(entry) = place.entry() {
-                entry.timeout(cx);
+            if let Some(entry) = entry.upgrade() {
+                entry.timeout();
             }
         });
         if let Some(old) = self.timer.replace(Limit { until: deadline, timer, is_over }) {
@@ -436,7 +441,11 @@ impl<P: Protocol> Link<P> {
     /// Out of the reactor; the socket closes.
     fn leave(&mut self) {
         self.is_over = true;
-        // A handle may keep the connection: not its buffers.
+        // A handle may keep the connection: not its buffers. The worker gets its own back.
+        self.conn.input.clear();
+        self.conn.output.clear();
+        self.conn.input.settle();
+        self.conn.output.settle();
         (self.conn.input, self.conn.output) = (Input::default(), Output::default());
         self.place.leave();
         self.conn.stream = None;

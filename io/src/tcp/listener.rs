@@ -26,7 +26,7 @@ use socket2::{Domain, Protocol as IpProtocol, Socket, Type};
 
 use super::ConnOptions;
 use super::link::{self, Connection, Protocol};
-use crate::reactor::{Io, OrElse, Readiness, Ready, Site};
+use crate::reactor::{Io, News, OrElse, Readiness, Ready, Site};
 
 /// Connections accepted in one event.
 const BUDGET: usize = 32;
@@ -130,6 +130,7 @@ impl std::fmt::Debug for Listener {
 
 /// One listening socket and its reactor.
 struct Acceptor {
+    this: Weak<Acceptor>,
     io: Io,
     site: Arc<Site>,
     token: OnceLock<Token>,
@@ -156,30 +157,33 @@ impl Ready for Acceptor {
         }
     }
 
-    fn accept(&self, cx: &mut Cx) {
-        self.accept_some(cx);
-    }
-
-    fn refused(&self) {
-        tracing::warn!("the runtime of a listener's color has ended: it listens no more");
-        self.close();
-    }
-
-    /// The `Listener` may outlive the reactor.
-    fn end(&self) {
-        self.close();
+    fn tell(&self, news: News) {
+        match news {
+            News::Draining => {}
+            News::Refused => {
+                tracing::warn!("the runtime of a listener's color has ended: it listens no more");
+                self.close();
+            }
+            // The `Listener` may outlive the reactor.
+            News::Closed => self.close(),
+        }
     }
 }
 
 impl Acceptor {
-    fn post(&self, token: Token, cx: &mut Cx) {
-        let or_else = OrElse::new(&self.site, token);
-        cx.post(&self.color, move |cx| {
-            // Through the table, so that a listener that was closed accepts nothing any more.
-            if let Some(entry) = or_else.runs() {
-                entry.accept(cx);
+    /// What an event of the color does.
+    fn accepts(&self, token: Token) -> impl FnOnce(&mut Cx) + Send + 'static {
+        let (or_else, this) = (OrElse::new(&self.site, token), self.this.clone());
+        move |cx| {
+            or_else.disarm();
+            if let Some(this) = this.upgrade() {
+                this.accept_some(cx);
             }
-        });
+        }
+    }
+
+    fn post(&self, token: Token, cx: &mut Cx) {
+        cx.post(&self.color, self.accepts(token));
     }
 
     fn socket(&self) -> MutexGuard<'_, Option<Sockets>> {
@@ -283,12 +287,7 @@ impl Acceptor {
                 Err(e) if is_of_one_connection(&e) => {}
                 Err(error) => {
                     tracing::debug!(%error, "cannot accept for now");
-                    let or_else = OrElse::new(&self.site, token);
-                    cx.post_after(PAUSE, &self.color, move |cx| {
-                        if let Some(entry) = or_else.runs() {
-                            entry.accept(cx);
-                        }
-                    });
+                    cx.post_after(PAUSE, &self.color, self.accepts(token));
                     return;
                 }
             }
@@ -363,7 +362,8 @@ impl Io {
                 Accepting::PerWorker => (index, self.handle().new_color(), false),
                 Accepting::OnColor(color) => (self.place(), color.clone(), true),
             };
-            let acceptor = Arc::new(Acceptor {
+            let acceptor = Arc::new_cyclic(|this| Acceptor {
+                this: this.clone(),
                 io: self.clone(),
                 site: Arc::clone(self.site(worker)),
                 token: OnceLock::new(),
@@ -383,12 +383,7 @@ impl Io {
             };
             all.acceptors.push(Arc::clone(&acceptor));
             // If nobody serves the color, that is found out now.
-            let or_else = OrElse::new(&acceptor.site, token);
-            acceptor.color.post(move |cx| {
-                if let Some(entry) = or_else.runs() {
-                    entry.accept(cx);
-                }
-            });
+            acceptor.color.post(acceptor.accepts(token));
             if acceptor.socket().is_none() {
                 return Err(io::Error::other("the runtime has ended"));
             }

@@ -6,7 +6,7 @@ use dapple::sync::{Arc, AtomicBool, OnceLock, Ordering};
 use dapple::{Color, Timer};
 use mio::Token;
 
-use crate::reactor::{IoDriver, Ready, Site};
+use crate::reactor::{IoDriver, News, Ready, Site};
 
 /// Where it is registered.
 #[derive(Clone)]
@@ -46,7 +46,7 @@ impl Drop for Unfired {
         if !self.is_over.load(Ordering::Relaxed)
             && let Some(entry) = self.place.entry()
         {
-            entry.refused();
+            entry.tell(News::Refused);
         }
     }
 }

@@ -22,8 +22,8 @@ use crate::reactor::Readiness;
 /// Files in the out-buffer, each an open descriptor, from which on no more should be added.
 const MOST_FILES: usize = 16;
 
-/// Bytes that a closed connection still reads and throws away.
-const LINGER_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes that a closed connection still reads and throws away; few where that is searched.
+const LINGER_BYTES: usize = if cfg!(test) { 4 } else { 4 * 1024 * 1024 };
 
 /// How far a connection has come.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -199,8 +199,7 @@ impl Open {
             self.turn = Turn::Takes;
             return Ok(Next::Call(Call::Data));
         }
-        if self.from_peer == FromPeer::Ending {
-            self.from_peer = FromPeer::Ended;
+        if self.from_peer.take_end() {
             return Ok(Next::Call(Call::End));
         }
         if load.is_congested(options) {
@@ -231,7 +230,7 @@ impl Open {
         match self.from_peer {
             FromPeer::Failed => return Ok(Next::AskError),
             // No read will find out.
-            FromPeer::Failing if !reads => return Ok(Next::AskError),
+            FromPeer::Failing if !reads && self.turn != Turn::Again => return Ok(Next::AskError),
             _ => {}
         }
         if self.program == Program::Ends {
@@ -243,7 +242,9 @@ impl Open {
         }
         match (self.ours, self.from_peer) {
             (Ours::Ending, _) if load.output == 0 => return Ok(Next::ShutDown),
-            (Ours::Ended, FromPeer::Ended) => return Err(Rest::Over(Why::Closed)),
+            (Ours::Ended, FromPeer::Ended) if self.turn == Turn::Takes => {
+                return Err(Rest::Over(Why::Closed));
+            }
             _ => {}
         }
         match has_room || writes || reads || self.turn == Turn::Again {
@@ -328,8 +329,7 @@ impl State {
             State::Lingering { why, from_peer, left, .. } => {
                 from_peer.filled(filled);
                 *left = left.saturating_sub(bytes);
-                let is_over = matches!(from_peer, FromPeer::Ending | FromPeer::Failed);
-                if is_over || *left == 0 {
+                if from_peer.is_over() || *left == 0 {
                     *self = State::Closed(*why);
                 }
             }
@@ -365,7 +365,7 @@ impl State {
     pub(super) fn shut(&mut self, outcome: Result<(), ()>, now: Instant) {
         match *self {
             State::Open(ref mut open) => open.ours = Ours::Ended,
-            State::Closing { why, from_peer: FromPeer::Ending | FromPeer::Ended, .. } => {
+            State::Closing { why, from_peer, .. } if from_peer.is_over() => {
                 *self = State::Closed(why);
             }
             State::Closing { why, mut from_peer, .. } if outcome.is_ok() => {

@@ -6,17 +6,21 @@
 //! until they are looked at. A peer may act between any two steps of an event. Time passes where
 //! the script says so; and when nothing else can happen, up to the timer.
 //!
-//! Wherever nothing but time is left, and at the end, it is checked that
+//! Wherever nothing but time is left, and when a connection closes, it is checked that
 //!
-//! - every byte has been delivered, unless the protocol does not take input now, and the end has
-//!   been told;
-//! - output waits only for a socket that is full, and whoever waits for room has none;
-//! - a connection whose peer has reset it is over;
+//! - what has arrived has been delivered, unless the protocol does not take input now, and the end
+//!   has been told, before an error that came after it;
+//! - output waits only for a socket that is full, and whoever waits for room has none; whoever wants
+//!   to be called again has been;
+//! - all that was sent has left once, when the connection closes by itself, and is not lost there;
+//! - a connection whose peer has reset it is over, and one that is paused is not, but for that;
 //! - the timer is at what is waited for, or before, and a limit ends what it is for, in time;
-//! - what was promised has been written when the connection closes;
 //! - no event follows another one for nothing.
 //!
-//! Then the same search has to find what is wrong with variants, each with one mistake.
+//! Then the same search has to find what is wrong with variants, each with one mistake: of the step
+//! function, of what drives it, or of a protocol.
+//!
+//! Not modelled: files, an abort, and a peer who sends more than nine bytes.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::OnceLock;
@@ -109,9 +113,16 @@ enum Kind {
     Leaver,
     /// Sends two bytes, and our side ends; then it takes what comes.
     Asks,
+    /// Our side ends at once. It takes nothing before the peer's end, and then a byte in a call; it
+    /// closes when it has all.
+    Late,
+    /// The same; at the peer's end it pauses, and is resumed from elsewhere.
+    Holds,
 }
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 11] = [
+    Kind::Late,
+    Kind::Holds,
     Kind::Echo,
     Kind::Half,
     Kind::Sink,
@@ -144,9 +155,23 @@ enum Wrong {
     FullSocketsAreTried,
     ResumeIsForgotten,
     NewOutputIsNotWritten,
+    ShortReadsAreProof,
+    ProgressIsForgotten,
+    ResumeKeepsTheClocks,
+    LingersBehindTheEnd,
+    DrainsBeforeItReads,
+    FailsBeforeItReads,
+    EndIsOverBeforeItIsTold,
 }
 
-const WRONG: [Wrong; 17] = [
+const WRONG: [Wrong; 24] = [
+    Wrong::ShortReadsAreProof,
+    Wrong::ProgressIsForgotten,
+    Wrong::ResumeKeepsTheClocks,
+    Wrong::LingersBehindTheEnd,
+    Wrong::DrainsBeforeItReads,
+    Wrong::FailsBeforeItReads,
+    Wrong::EndIsOverBeforeItIsTold,
     Wrong::RoomIsNotTold,
     Wrong::MarksAreNotSeen,
     Wrong::EndsAreNotAnnounced,
@@ -214,6 +239,8 @@ struct Log {
     has_ended: bool,
     was_told_of_end: bool,
     is_told_to_drain: bool,
+    /// Bytes that had arrived when the drain was asked for, and were not read.
+    before_drain: usize,
     was_told_to_drain: bool,
     wants_shut: bool,
     /// The last byte read, or written; or the end of a pause.
@@ -223,6 +250,13 @@ struct Log {
     /// Output waits without progress since then.
     waits: Option<u32>,
     lingers: Option<u32>,
+    was_too_long: bool,
+    /// A write has failed: nobody reads then.
+    has_written_in_vain: bool,
+    /// Bytes that were thrown away since.
+    lingered: usize,
+    /// The protocol, or a drain, has ended it.
+    was_closed: bool,
     /// Events that were of no use, one after the other.
     useless: u8,
     was_useful: bool,
@@ -283,6 +317,7 @@ impl World {
                 world.send();
                 world.shut_down_write();
             }
+            Kind::Late | Kind::Holds => world.shut_down_write(),
             _ => {}
         }
         world
@@ -320,6 +355,7 @@ impl World {
     }
 
     fn end(&mut self, why: Why) {
+        self.log.was_closed |= self.state.is_open();
         match self.wrong {
             Wrong::CloseDropsTheOutput => {
                 self.output = 0;
@@ -361,23 +397,39 @@ impl World {
         }
     }
 
+    fn take_late(&mut self) {
+        if !self.log.was_told_of_end {
+            return;
+        }
+        self.consume(self.input.min(1));
+        match self.input {
+            0 => self.end(Why::Closed),
+            _ => self.come_back(),
+        }
+    }
+
+    fn come_back(&mut self) {
+        self.log.wants_back = self.state.is_open();
+        if self.wrong != Wrong::DoesNotComeBack {
+            self.state.come_back();
+        }
+    }
+
     fn on_data(&mut self) {
         match self.kind {
             Kind::Echo | Kind::Half => self.echo(),
             Kind::Sink | Kind::Pusher | Kind::Asks => self.consume(self.input),
             Kind::Lazy => {
                 self.consume(self.input.min(1));
-                if self.input > 0 && self.state.is_open() {
-                    self.log.wants_back = true;
-                    if self.wrong != Wrong::DoesNotComeBack {
-                        self.state.come_back();
-                    }
+                if self.input > 0 {
+                    self.come_back();
                 }
             }
             Kind::Pauser => {
                 self.consume(self.input);
                 self.pause();
             }
+            Kind::Late | Kind::Holds => self.take_late(),
             Kind::Threes => self.consume(self.input / 3 * 3),
             Kind::Leaver => {
                 self.consume(self.input);
@@ -405,6 +457,8 @@ impl World {
                 self.log.was_told_of_end = true;
                 match self.kind {
                     Kind::Half => self.echo(),
+                    Kind::Late => self.take_late(),
+                    Kind::Holds => self.pause(),
                     _ => self.end(Why::Peer),
                 }
             }
@@ -477,6 +531,7 @@ impl World {
         let items = self.socket.received.iter();
         let n = items.take_while(|item| **item == Item::Byte).count().min(ROOM);
         self.socket.received.drain(..n);
+        self.log.before_drain = self.log.before_drain.saturating_sub(n);
         let filled = match (n, self.socket.received.front()) {
             (ROOM, _) => Filled::Full,
             (1.., _) => Filled::Drained,
@@ -498,33 +553,72 @@ impl World {
                 self.state.consumed();
             }
         }
+        if self.log.lingers.is_some() {
+            self.log.lingered += n;
+        }
         let now = self.now();
         self.state.filled(&filled, n, now);
+        if self.wrong == Wrong::ShortReadsAreProof
+            && filled == Filled::Drained
+            && let State::Open(Open { from_peer, .. }) = &mut self.state
+        {
+            *from_peer = FromPeer::Quiet(Trust::Doubt);
+        }
+        if self.wrong == Wrong::EndIsOverBeforeItIsTold
+            && let State::Open(open) = &mut self.state
+            && open.from_peer == FromPeer::Ending
+            && open.ours == Ours::Ended
+        {
+            self.state = State::Closed(Why::Closed);
+        }
     }
 
     fn write(&mut self) {
         if self.socket.is_reset {
-            self.log.was_useful = true;
+            (self.log.was_useful, self.log.has_written_in_vain) = (true, true);
             return self.state.fail(Why::Io);
         }
         let (before, now) = (self.output, self.now());
-        let n = before.min(SOCKET - self.socket.sent);
+        // A byte at a time: the rest is left by the budget, or by a socket that is full.
+        let n = before.min(SOCKET - self.socket.sent).min(1);
         self.output -= n;
         self.socket.sent += n;
         self.log.was_useful |= n > 0;
         if n > 0 {
             (self.log.active, self.log.waits) = (self.second, None);
         }
+        let is_full = self.output > 0 && self.socket.sent == SOCKET;
+        self.socket.is_full |= is_full;
         if self.output > 0 {
-            self.socket.is_full = true;
             self.log.waits.get_or_insert(self.second);
         }
         let flushed = match self.output {
             0 => Flushed::All,
-            _ if self.wrong == Wrong::FullSocketsAreTried => Flushed::Budget,
+            _ if !is_full || self.wrong == Wrong::FullSocketsAreTried => Flushed::Budget,
             _ => Flushed::Blocked,
         };
+        let waited = self.to_peer().and_then(ToPeer::waits_since);
         self.state.flushed(before as u64, self.output as u64, &flushed, now);
+        if self.wrong == Wrong::ProgressIsForgotten
+            && let (Some(since), Some(to_peer)) = (waited, self.to_peer_mut())
+            && let ToPeer::Waits(new) | ToPeer::Full(new) = to_peer
+        {
+            *new = since;
+        }
+    }
+
+    fn to_peer(&self) -> Option<ToPeer> {
+        match &self.state {
+            State::Open(Open { to_peer, .. }) | State::Closing { to_peer, .. } => Some(*to_peer),
+            State::Lingering { .. } | State::Closed(_) => None,
+        }
+    }
+
+    fn to_peer_mut(&mut self) -> Option<&mut ToPeer> {
+        match &mut self.state {
+            State::Open(Open { to_peer, .. }) | State::Closing { to_peer, .. } => Some(to_peer),
+            State::Lingering { .. } | State::Closed(_) => None,
+        }
     }
 
     fn shut(&mut self) {
@@ -535,8 +629,15 @@ impl World {
         self.socket.is_shut = true;
         self.log.was_useful = true;
         let now = self.now();
+        let before = self.state.clone();
         self.state.shut(outcome, now);
+        if self.wrong == Wrong::LingersBehindTheEnd
+            && let State::Closing { why, from_peer: from_peer @ FromPeer::Ended, .. } = before
+        {
+            self.state = State::Lingering { why, from_peer, left: LINGER_BYTES, since: now };
+        }
         if matches!(self.state, State::Lingering { .. }) {
+            self.log.was_too_long = self.input > 3;
             (self.input, self.log.lingers) = (0, Some(self.second));
         }
     }
@@ -546,7 +647,19 @@ impl World {
     fn close(&mut self, why: Why) -> Found {
         let log = &self.log;
         let is_unread = self.socket.received.contains(&Item::Byte);
-        let in_time = log.lingers.is_none_or(|since| self.second < since + 1);
+        let in_time =
+            log.lingers.is_none_or(|since| self.second < since + 1) && log.lingered < LINGER_BYTES;
+        let is_by_itself = matches!(why, Why::Closed | Why::Peer | Why::Io);
+        if is_by_itself && !log.was_closed && !log.has_written_in_vain {
+            must(!log.has_ended || log.was_told_of_end, "an end that was read is told")?;
+            must(why == Why::Io || !log.is_paused, "who is paused is not over by itself")?;
+            must(!log.wants_back || log.is_paused, "who comes back is called before it is over")?;
+            let leaves_input = log.is_scarce && self.input > 0;
+            let has_kept = log.is_paused || leaves_input || log.has_ended;
+            must(!is_unread || has_kept, "what came before an error is delivered")?;
+        }
+        let kept = log.arrived + self.socket.sent + self.output;
+        must(kept == log.promised || self.socket.is_reset, "all that was sent leaves, once")?;
         match why {
             Why::Closed | Why::Peer => {
                 must(self.output == 0 || self.socket.is_reset, "what was promised is written")?;
@@ -554,7 +667,9 @@ impl World {
                 must(!is_lost || self.socket.is_reset, "what was written last arrives")?;
             }
             Why::Io => must(self.socket.is_reset, "an error is one of the system's")?,
-            Why::InputLimit => must(self.input > 3, "the input was too long")?,
+            Why::InputLimit => {
+                must(self.input > 3 || log.was_too_long, "the input was too long")?;
+            }
             Why::IdleTimeout => must(
                 self.input == 0 && self.output == 0 && self.second >= log.active + 4,
                 "it was idle",
@@ -587,6 +702,12 @@ impl World {
             failed: edges.failed && wrong != Wrong::ResetsAreNotSeen,
             urgent: edges.urgent && wrong != Wrong::MarksAreNotSeen,
         });
+        if wrong == Wrong::FailsBeforeItReads
+            && let State::Open(Open { from_peer: from_peer @ FromPeer::Failing, .. }) =
+                &mut self.state
+        {
+            *from_peer = FromPeer::Failed;
+        }
         self.runs = Some(Budget::EVENT);
         self.log.was_useful = edges != NO_EDGES;
     }
@@ -605,7 +726,17 @@ impl World {
             Next::Call(Call::Room) if self.wrong == Wrong::RoomIsNotTold => {}
             Next::Call(Call::End) if self.wrong == Wrong::EndIsNotTold => {}
             Next::Call(Call::Drain) if self.wrong == Wrong::DrainIsNotTold => {}
-            Next::Call(call) => self.call(call),
+            Next::Call(call) => {
+                let is_unread = self.socket.received.front() == Some(&Item::Byte);
+                let leaves_input = self.log.is_scarce && self.input > 0;
+                let takes = !(self.log.is_paused || leaves_input);
+                // Who never has enough does not put it off.
+                let is_spent =
+                    self.runs.as_ref().is_some_and(|left| left.reads == 0 || left.calls == 0);
+                let has_read = !is_unread || !takes || is_spent || self.log.before_drain == 0;
+                must(call != Call::Drain || has_read, "what has arrived is read before a drain")?;
+                self.call(call);
+            }
             Next::ShutDown => self.shut(),
             Next::AskError => {
                 must(self.socket.is_reset, "it asks for an error when there is one")?;
@@ -648,8 +779,16 @@ impl World {
         match what {
             Outside::Nothing => {}
             Outside::Drain => {
+                let received = self.socket.received.iter();
+                self.log.before_drain = received.filter(|item| **item == Item::Byte).count();
                 self.log.is_told_to_drain = self.state.is_open();
+                let before = self.state.clone();
                 self.state.drain();
+                if let (Wrong::DrainsBeforeItReads, State::Open(was), State::Open(is)) =
+                    (self.wrong, before, &mut self.state)
+                {
+                    is.from_peer = was.from_peer;
+                }
             }
             Outside::Close => self.end(Why::Closed),
             Outside::ShutDown => self.shut_down_write(),
@@ -660,8 +799,13 @@ impl World {
 
     fn resume(&mut self) {
         if self.wrong != Wrong::ResumeIsForgotten {
-            let now = self.now();
+            let (now, before) = (self.now(), self.state.clone());
             self.state.resume(now);
+            if let (Wrong::ResumeKeepsTheClocks, State::Open(was), State::Open(is)) =
+                (self.wrong, before, &mut self.state)
+            {
+                (is.active, is.frame) = (was.active, was.frame);
+            }
             (self.log.active, self.log.incomplete) = (self.second, None);
         }
         (self.log.wants_back, self.log.is_paused) = (true, false);
@@ -763,7 +907,10 @@ impl World {
                 must(limit.map(|l| l.0) == until.map(instant), "a limit counts from its begin")?;
             }
             State::Closing { .. } => must(self.output > 0, "who has written all goes on")?,
-            State::Lingering { .. } => must(!has_more, "what still comes is read")?,
+            State::Lingering { .. } => {
+                must(!log.has_ended, "nobody lingers behind the end")?;
+                must(!has_more, "what still comes is read")?;
+            }
             State::Closed(_) => return Err("what is closed lets go".to_owned()),
         }
         let is_armed = limit.is_none_or(|(until, _)| self.timer.is_some_and(|at| at <= until));

@@ -31,7 +31,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use mio::Token;
 
 use super::listener::TcpStream;
-use crate::reactor::{Io, Readiness, Ready, Site, both_directions};
+use crate::reactor::{Io, News, Readiness, Ready, Site, both_directions};
 use crate::sys::{MOST_SLICES, send_slices};
 
 /// One direction of a stream.
@@ -203,8 +203,9 @@ impl Ready for Edges {
         }
     }
 
-    /// The reactor ends: what waits finds out by trying.
-    fn end(&self) {
+    fn tell(&self, news: News) {
+        let News::Closed = news else { return };
+        // What waits finds out by trying.
         let read = catch_unwind(AssertUnwindSafe(|| self.read.end()));
         self.write.end();
         if let Err(payload) = read {

@@ -8,8 +8,8 @@
 //! What is sent gathers in a buffer with a lock of its own, and goes to the connection's out-buffer
 //! in one event for all that has gathered. So replies that are deferred actions leave in the order
 //! of the tickets, a batch at a time. A domain makes its replies one by one, each in an event of
-//! its own, and a write costs as much as ten of those; so while messages are in flight and replies
-//! keep coming, that event goes behind what is queued, for a short while at most.
+//! its own, and a write costs as much as ten of those; so while messages are in flight, and end,
+//! that event goes behind what is queued on its worker: for 50 us, or once if that takes longer.
 //!
 //! Back-pressure: the connection is paused, and so not read any more, while its domain is full, or
 //! while too many of its messages are in flight (delivered, and neither they nor their replies
@@ -83,6 +83,8 @@ pub(super) struct State {
     pub(super) stage: Stage,
     /// There is room in the domain again.
     pub(super) has_room: bool,
+    /// Somebody wanted the connection to look here before it was known.
+    is_missed: bool,
     /// How to reach the connection, which holds this, too; `None` before that is known.
     pub(super) connection: Option<Weak<Connection<Framed>>>,
 }
@@ -189,8 +191,11 @@ impl Shared {
         if state.is_queued || state.stage == Stage::Gone {
             return;
         }
-        // Who makes it known looks then.
-        let Some(connection) = &state.connection else { return };
+        let Some(connection) = &state.connection else {
+            // Who makes it known looks then.
+            state.is_missed = true;
+            return;
+        };
         let Some(connection) = connection.upgrade() else {
             return state.ends();
         };
@@ -451,11 +456,10 @@ impl TcpStream {
         // Not under the lock: if it is refused, what the user gave is dropped here.
         let connection = link::serve_weakly(self, color, conn, framed);
         let mut state = transport.0.lock();
-        // What was asked for before it was known; and whether it is there at all.
+        // Whether it is there at all; and what was asked for before it was known.
         let is_gone = connection.strong_count() == 0;
         state.connection = Some(connection);
-        let is_open = state.stage == Stage::Open;
-        if is_gone || !state.out.is_empty() || !is_open || state.has_room {
+        if is_gone || state.is_missed {
             transport.0.look(state);
         } else {
             drop(state);
