@@ -78,7 +78,7 @@ pub(crate) trait Ready: Send + Sync {
 }
 
 /// Goes along with an event of an entry. If the event is dropped unrun, nobody serves the entry any
-/// more: it is [told](Ready::refused).
+/// more: it is [told](News::Refused).
 pub(crate) struct OrElse {
     site: Arc<Site>,
     token: Token,

@@ -448,7 +448,7 @@ impl<P: Protocol> Link<P> {
         self.conn.output.settle();
         (self.conn.input, self.conn.output) = (Input::default(), Output::default());
         self.place.leave();
-        self.conn.stream = None;
+        (self.conn.stream, self.entry) = (None, Weak::new());
         if let Some(limit) = self.timer.take() {
             limit.cancel();
         }
