@@ -35,7 +35,7 @@ const EVENTS: usize = 256;
 
 /// What the system says of a descriptor. Errors and hang-ups are both: whoever reads or writes
 /// finds out more.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Readiness {
     pub(crate) readable: bool,
     pub(crate) writable: bool,

@@ -8,8 +8,8 @@ use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use common::start;
-use dapple::Cx;
+use common::{hold, start, tcp_pair};
+use dapple::{Cx, Runtime};
 use dapple_io::Io;
 use dapple_io::tcp::{Accepting, CloseReason, Conn, ConnOptions, Connection, Listener, Protocol};
 
@@ -174,14 +174,17 @@ fn n6_a_relay_passes_on_the_end_of_each_side_by_itself() {
     }
 }
 
-/// Says something, ends its own side, and hears what there still is.
-struct Asks(mpsc::Sender<String>);
-impl Protocol for Asks {
+/// Tells what it is told, and closes nothing by itself. It may say something first, and end its own
+/// side.
+struct Tells(mpsc::Sender<String>, Option<&'static str>);
+impl Protocol for Tells {
     fn on_open(&mut self, conn: &mut Conn, _: &mut Cx) {
-        conn.send(b"question");
-        conn.shutdown_write();
-        conn.send(b"not sent any more");
-        assert!(!conn.is_closed());
+        if let Some(question) = self.1 {
+            conn.send(question.as_bytes());
+            conn.shutdown_write();
+            conn.send(b"not sent any more");
+            assert!(!conn.is_closed());
+        }
     }
     fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
         let heard = String::from_utf8_lossy(conn.input()).into_owned();
@@ -192,19 +195,28 @@ impl Protocol for Asks {
         self.0.send("end".to_owned()).unwrap();
     }
     fn on_close(&mut self, why: &CloseReason, _: &mut Cx) {
-        self.0.send(format!("{why:?}")).unwrap();
+        let _ = self.0.send(format!("{why:?}"));
     }
+}
+
+/// A stream whose other end is served.
+fn served(rt: &Runtime, io: &Io, protocol: impl Protocol) -> TcpStream {
+    let (ours, peer) = tcp_pair();
+    let color = rt.handle().new_color();
+    io.adopt(ours).unwrap().serve(&color, ConnOptions::default(), protocol);
+    peer
+}
+
+fn reset(stream: TcpStream) {
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
 }
 
 #[test]
 fn n2_who_has_ended_its_own_side_goes_on_reading_until_both_have() {
     let (rt, io) = start(1);
-    let server = TcpListener::bind("127.0.0.1:0").unwrap();
-    let stream = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-    let mut peer = server.accept().unwrap().0;
     let (tx, rx) = mpsc::channel();
-    let color = rt.handle().new_color();
-    io.adopt(stream).unwrap().serve(&color, ConnOptions::default(), Asks(tx));
+    let mut peer = served(&rt, &io, Tells(tx, Some("question")));
     let mut all = String::new();
     peer.read_to_string(&mut all).unwrap();
     assert_eq!(all, "question");
@@ -256,8 +268,7 @@ fn n5_a_paused_connection_is_told_that_its_peer_has_reset_it() {
                 stream.write_all(b"not read").unwrap();
             }
             thread::sleep(Duration::from_millis(10));
-            socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
-            drop(stream);
+            reset(stream);
             let why = rx.recv_timeout(MINUTE).expect("it is told");
             assert!(why.contains("ConnectionReset"), "{why}");
         }
@@ -267,77 +278,33 @@ fn n5_a_paused_connection_is_told_that_its_peer_has_reset_it() {
 /// A half-closed peer is not gone; one that resets after that is.
 #[test]
 fn n5_a_connection_that_has_read_the_end_is_told_of_a_reset() {
-    let (_rt, io) = start(1);
+    let (rt, io) = start(1);
     let (tx, rx) = mpsc::channel();
-    let tx = Mutex::new(tx);
-    struct Waits(mpsc::Sender<String>);
-    impl Protocol for Waits {
-        fn on_data(&mut self, _: &mut Conn, _: &mut Cx) {}
-        fn on_eof(&mut self, _: &mut Conn, _: &mut Cx) {
-            self.0.send("end".to_owned()).unwrap();
-        }
-        fn on_close(&mut self, why: &CloseReason, _: &mut Cx) {
-            let _ = self.0.send(format!("{why:?}"));
-        }
-    }
-    let serve = move |stream: dapple_io::tcp::TcpStream, cx: &mut Cx| {
-        let waits = Waits(tx.lock().unwrap().clone());
-        stream.serve(&cx.new_color(), ConnOptions::default(), waits);
-    };
-    let listener = io.listen("127.0.0.1:0".parse().unwrap(), Accepting::PerWorker, serve).unwrap();
-    let stream = TcpStream::connect(listener.local_addr()).unwrap();
+    let stream = served(&rt, &io, Tells(tx, None));
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(rx.recv_timeout(MINUTE).unwrap(), "end");
     assert!(rx.recv_timeout(Duration::from_millis(20)).is_err(), "it stays");
-    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
-    drop(stream);
+    reset(stream);
     let why = rx.recv_timeout(MINUTE).expect("it is told");
     // What the system calls it depends on how far the connection has come.
     assert!(why.contains("ConnectionReset") || why.contains("BrokenPipe"), "{why}");
-}
-
-/// A protocol that tells what it is told, and closes nothing by itself.
-struct Tells(mpsc::Sender<String>);
-impl Protocol for Tells {
-    fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
-        let n = conn.input().len();
-        conn.consume(n);
-        self.0.send(format!("{n} bytes")).unwrap();
-    }
-    fn on_eof(&mut self, _: &mut Conn, _: &mut Cx) {
-        self.0.send("end".to_owned()).unwrap();
-    }
-    fn on_close(&mut self, why: &CloseReason, _: &mut Cx) {
-        self.0.send(format!("{why:?}")).unwrap();
-    }
 }
 
 /// What came before a reset is told, also if the system tells of all of it at once.
 #[test]
 fn n6_bytes_an_end_and_a_reset_at_once_are_told_in_order() {
     let (rt, io) = start(1);
-    let server = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut stream = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-    let ours = server.accept().unwrap().0;
     let (tx, rx) = mpsc::channel();
-    let color = rt.handle().new_color();
-    io.adopt(ours).unwrap().serve(&color, ConnOptions::default(), Tells(tx));
+    let mut stream = served(&rt, &io, Tells(tx, None));
     stream.write_all(b"a").unwrap();
-    assert_eq!(rx.recv_timeout(MINUTE).unwrap(), "1 bytes");
-    let (go, wait) = mpsc::channel::<()>();
-    let (begun, has_begun) = mpsc::channel();
-    rt.handle().post_default(move |_| {
-        begun.send(()).unwrap();
-        let _ = wait.recv();
-    });
-    has_begun.recv().unwrap();
+    assert_eq!(rx.recv_timeout(MINUTE).unwrap(), "a");
+    let held = hold(&rt);
     stream.write_all(b"bc").unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
-    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
-    drop(stream);
+    reset(stream);
     thread::sleep(Duration::from_millis(20));
-    drop(go);
-    assert_eq!(rx.recv_timeout(MINUTE).unwrap(), "2 bytes");
+    drop(held);
+    assert_eq!(rx.recv_timeout(MINUTE).unwrap(), "bc");
     assert_eq!(rx.recv_timeout(MINUTE).unwrap(), "end");
     let why = rx.recv_timeout(MINUTE).unwrap();
     assert!(why.contains("ConnectionReset") || why.contains("BrokenPipe"), "{why}");
@@ -364,14 +331,10 @@ fn n6_who_comes_back_is_called_though_both_sides_have_ended() {
         }
     }
     let (rt, io) = start(1);
-    let server = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut stream = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-    let ours = server.accept().unwrap().0;
     let (tx, rx) = mpsc::channel();
+    let mut stream = served(&rt, &io, Late(tx, false));
     stream.write_all(&[b'x'; 20]).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
-    let color = rt.handle().new_color();
-    io.adopt(ours).unwrap().serve(&color, ConnOptions::default(), Late(tx, false));
     for left in (0..20).rev() {
         assert_eq!(rx.recv_timeout(MINUTE), Ok(left));
     }
@@ -384,8 +347,6 @@ fn n3_a_listener_that_is_dropped_serves_who_is_connected() {
     for accepting in ["each", "one"] {
         let (rt, io) = start(2);
         for round in 0..20 {
-            let (go, wait) = mpsc::channel::<()>();
-            let (begun, has_begun) = mpsc::channel();
             let accepting = match accepting {
                 "each" => Accepting::PerWorker,
                 _ => Accepting::OnColor(rt.handle().default_color()),
@@ -402,19 +363,13 @@ fn n3_a_listener_that_is_dropped_serves_who_is_connected() {
                 stream.serve(&cx.new_color(), ConnOptions::default(), Greets);
             };
             // So that what comes waits in the system.
-            if round % 2 == 0 {
-                rt.handle().post_default(move |_| {
-                    begun.send(()).unwrap();
-                    let _ = wait.recv();
-                });
-                has_begun.recv().unwrap();
-            }
+            let held = (round % 2 == 0).then(|| hold(&rt));
             let listener = io.listen("127.0.0.1:0".parse().unwrap(), accepting, greet).unwrap();
             let streams: Vec<_> =
                 (0..20).map(|_| TcpStream::connect(listener.local_addr()).unwrap()).collect();
             let address = listener.local_addr();
             drop(listener);
-            drop(go);
+            drop(held);
             assert!(TcpStream::connect(address).is_err(), "it listens no more");
             for mut stream in streams {
                 stream.set_read_timeout(Some(MINUTE)).unwrap();

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use common::{pair, start};
+use common::{hold, pair, start};
 use dapple_io::{Io, Registration};
 
 #[test]
@@ -72,13 +72,7 @@ fn e5_the_delay_is_paid_once_for_descriptors_of_a_stuck_worker() {
         stream.write_all(b"x").unwrap();
         stream.read_exact(&mut [0]).unwrap();
     };
-    let (go, wait) = mpsc::channel::<()>();
-    let (begun, has_begun) = mpsc::channel();
-    h.post_uncolored(move |_| {
-        begun.send(()).unwrap();
-        let _ = wait.recv();
-    });
-    has_begun.recv().unwrap();
+    let held = hold(&rt);
     echoes.iter().for_each(|(stream, ..)| call(stream));
     let begin = std::time::Instant::now();
     for _ in 0..100 {
@@ -86,7 +80,7 @@ fn e5_the_delay_is_paid_once_for_descriptors_of_a_stuck_worker() {
     }
     let took = begin.elapsed();
     assert!(took < 50 * delay, "400 calls took {took:?}");
-    drop(go);
+    drop(held);
     rt.wait_idle();
     echoes.iter().for_each(|(stream, ..)| call(stream));
 }

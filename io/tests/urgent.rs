@@ -1,31 +1,26 @@
 //! N11: a short read is no proof that nothing is left: it stops at a byte that the peer has marked
 //! as urgent.
+mod common;
+
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use dapple::{Cx, Runtime};
-use dapple_io::Io;
+use common::start;
+use dapple::Cx;
 use dapple_io::tcp::{Conn, ConnOptions, Protocol, TransportOptions};
 use futures_lite::io::AsyncReadExt;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(20);
 
-fn runtime() -> (Runtime, Io) {
-    let rt = dapple_io::runtime().workers(1).build().unwrap();
-    let io = Io::of(&rt.handle());
-    (rt, io)
-}
-
 fn pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (client, server) = common::tcp_pair();
     client.set_nodelay(true).unwrap();
-    (client, listener.accept().unwrap().0)
+    (client, server)
 }
 
 fn send_urgent(stream: &TcpStream) {
@@ -64,7 +59,7 @@ fn n11_a_stream_reads_on_behind_an_urgent_byte() {
     for pause in [Duration::ZERO, MOMENT] {
         for is_sent_before in [true, false] {
             for inline in [false, true] {
-                let (rt, io) = runtime();
+                let (rt, io) = start(1);
                 let (client, server) = pair();
                 want_inline(&server, inline);
                 if is_sent_before {
@@ -105,7 +100,7 @@ impl Protocol for Collects {
 fn n11_a_connection_reads_on_behind_an_urgent_byte() {
     for pause in [Duration::ZERO, MOMENT] {
         for inline in [false, true] {
-            let (rt, io) = runtime();
+            let (rt, io) = start(1);
             let (client, server) = pair();
             want_inline(&server, inline);
             send_pieces(&client, pause);
@@ -125,7 +120,7 @@ fn n11_a_connection_reads_on_behind_an_urgent_byte() {
 
 #[test]
 fn n11_a_transport_delivers_what_is_behind_an_urgent_byte() {
-    let (rt, io) = runtime();
+    let (rt, io) = start(1);
     let (mut client, server) = pair();
     client.write_all(&[0, 0, 0, 2, b'h']).unwrap();
     send_urgent(&client);

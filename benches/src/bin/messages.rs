@@ -40,6 +40,18 @@ struct Load {
     size: usize,
 }
 
+impl Load {
+    /// Messages that a client sends at once: half a window, so that there is always one on its way.
+    fn half(self) -> u64 {
+        (self.window / 2).max(1)
+    }
+
+    /// How often it does.
+    fn halves(self) -> u64 {
+        self.messages / self.connections / self.half()
+    }
+}
+
 fn listen(rt: &Runtime, to: To) -> io::Result<Listener> {
     let any = "127.0.0.1:0".parse().expect("an address");
     let answered = Domain::snapshot(&rt.handle(), 0u64);
@@ -70,11 +82,10 @@ fn ask(address: SocketAddr, load: Load) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut frame = (load.size as u32).to_be_bytes().to_vec();
     frame.resize(4 + load.size, b'm');
-    let half = (load.window / 2).max(1);
-    let (sent, mut answers) = (frame.repeat(half as usize), vec![0; frame.len() * half as usize]);
-    // Two halves, so that there is always one on its way.
+    let sent = frame.repeat(load.half() as usize);
+    let mut answers = vec![0; sent.len()];
     stream.write_all(&sent)?;
-    for _ in 1..load.messages / load.connections / half {
+    for _ in 1..load.halves() {
         stream.write_all(&sent)?;
         stream.read_exact(&mut answers)?;
     }
@@ -105,8 +116,7 @@ fn run(to: To, load: Load) -> io::Result<(f64, f64)> {
     for client in clients {
         client.join().expect("a client does not panic")?;
     }
-    let half = (load.window / 2).max(1);
-    let answered = load.messages / load.connections / half * half * load.connections;
+    let answered = load.half() * load.halves().max(1) * load.connections;
     let cpu = (worker_cpu(&rt) - cpu) as f64 / 1e9;
     Ok((answered as f64 / cpu, answered as f64 / begin.elapsed().as_secs_f64()))
 }

@@ -150,22 +150,25 @@ impl Framed {
         }
     }
 
+    /// Messages in flight at which it goes on, after there were too many.
+    fn low_water(&self) -> u64 {
+        self.transport.0.max_in_flight as u64 / 2
+    }
+
     /// Says whether it waits for messages to end, and enough have.
     fn is_enough_over(&self) -> bool {
-        let half = self.transport.0.max_in_flight as u64 / 2;
-        self.pause == Pause::InFlight && self.in_flight() <= half
+        self.pause == Pause::InFlight && self.in_flight() <= self.low_water()
     }
 
     /// Goes on, or ends, as messages have ended; and says how many more it waits for.
     fn review(&mut self, conn: &mut Conn) {
-        let half = self.transport.0.max_in_flight as u64 / 2;
         loop {
             if self.is_enough_over() {
                 self.resume(conn);
             }
             self.end_if_over(conn);
             let awaited = match (self.pause, self.life) {
-                (Pause::InFlight, _) => Some(self.delivered - half),
+                (Pause::InFlight, _) => Some(self.delivered - self.low_water()),
                 (_, Life::Ends | Life::Drains) if !conn.is_closed() => Some(self.delivered),
                 _ => None,
             };
@@ -184,9 +187,9 @@ impl Framed {
         if self.life == Life::Runs || self.in_flight() > 0 {
             return;
         }
-        let has_sent = self.transport.0.lock().out.is_empty();
+        let is_written = self.transport.0.lock().out.is_empty();
         let is_last = self.life == Life::Drains || !matches!(self.front(conn), Front::Message(_));
-        if has_sent && is_last {
+        if is_written && is_last {
             conn.state.end(Why::Peer);
         }
     }

@@ -398,14 +398,7 @@ impl<P: Protocol> Link<P> {
     /// There is more to do than one event may.
     fn comes_again(&self, cx: &mut Cx) {
         if let Some(entry) = self.entry.upgrade() {
-            let nothing_new = Readiness {
-                readable: false,
-                writable: false,
-                closed: false,
-                failed: false,
-                urgent: false,
-            };
-            entry.ready(nothing_new, cx);
+            entry.ready(Readiness::default(), cx);
         }
     }
 

@@ -188,13 +188,13 @@ impl Open {
         self.turn == Turn::Takes && !leaves_input
     }
 
-    /// What is next, if it is not to wait or to end; that is `Err`.
+    /// What is next; `Err`: it is over.
     fn next(
         &mut self,
         load: Load,
         options: &ConnOptions,
         budget: &mut Budget,
-    ) -> Result<Next, Rest> {
+    ) -> Result<Next, Over> {
         if self.turn == Turn::HasInput {
             self.turn = Turn::Takes;
             return Ok(Next::Call(Call::Data));
@@ -207,7 +207,7 @@ impl Open {
         }
         let may_leave = self.room == Room::Scarce || self.turn != Turn::Takes;
         if !may_leave && load.input > options.max_input {
-            return Err(Rest::Ends(Why::InputLimit));
+            return Err(Over::WhenWritten(Why::InputLimit));
         }
         let has_room = self.room == Room::Scarce && load.has_room(options);
         if has_room && take_one(&mut budget.calls) {
@@ -242,24 +242,22 @@ impl Open {
         }
         match (self.ours, self.from_peer) {
             (Ours::Ending, _) if load.output == 0 => return Ok(Next::ShutDown),
-            (Ours::Ended, FromPeer::Ended) if self.turn == Turn::Takes => {
-                return Err(Rest::Over(Why::Closed));
-            }
+            (Ours::Ended, FromPeer::Ended) if self.turn == Turn::Takes => return Err(Over::Now),
             _ => {}
         }
         match has_room || writes || reads || self.turn == Turn::Again {
             true => Ok(Next::Yield),
-            false => Err(Rest::Waits),
+            false => Ok(Next::Wait),
         }
     }
 }
 
-/// What an open connection does when nothing is to be done.
-enum Rest {
-    Waits,
-    /// The protocol has ended.
-    Ends(Why),
-    Over(Why),
+/// How a connection ends by itself.
+enum Over {
+    /// What is in the out-buffer is still written.
+    WhenWritten(Why),
+    /// Both sides have ended.
+    Now,
 }
 
 impl State {
@@ -278,16 +276,17 @@ impl State {
 
     /// What is to be done next.
     pub(super) fn next(&mut self, load: Load, options: &ConnOptions, budget: &mut Budget) -> Next {
-        if let State::Open(open) = self {
-            match open.next(load, options, budget) {
-                Ok(next) => return next,
-                Err(Rest::Waits) => return Next::Wait,
-                Err(Rest::Ends(why)) => self.end(why),
-                Err(Rest::Over(why)) => *self = State::Closed(why),
-            }
-        }
         match self {
-            State::Open(_) => Next::Wait,
+            State::Open(open) => match open.next(load, options, budget) {
+                Ok(next) => next,
+                Err(over) => {
+                    match over {
+                        Over::WhenWritten(why) => self.end(why),
+                        Over::Now => self.fail(Why::Closed),
+                    }
+                    self.next(load, options, budget)
+                }
+            },
             State::Closing { .. } if load.output == 0 => Next::ShutDown,
             State::Closing { to_peer, .. } => match to_peer.may_take() {
                 true if take_one(&mut budget.writes) => Next::Write,
@@ -300,6 +299,14 @@ impl State {
                 false => Next::Wait,
             },
             State::Closed(why) => Next::Close(*why),
+        }
+    }
+
+    /// The direction to the peer, while something may be written.
+    fn outgoing(&mut self) -> Option<&mut ToPeer> {
+        match self {
+            State::Open(Open { to_peer, .. }) | State::Closing { to_peer, .. } => Some(to_peer),
+            State::Lingering { .. } | State::Closed(_) => None,
         }
     }
 
@@ -347,11 +354,8 @@ impl State {
 
     /// A write has left `after` of `before` bytes.
     pub(super) fn flushed(&mut self, before: u64, after: u64, flushed: &Flushed, now: Instant) {
-        match self {
-            State::Open(Open { to_peer, .. }) | State::Closing { to_peer, .. } => {
-                to_peer.flushed(before, after, flushed, now);
-            }
-            State::Lingering { .. } | State::Closed(_) => {}
+        if let Some(to_peer) = self.outgoing() {
+            to_peer.flushed(before, after, flushed, now);
         }
         if let State::Open(open) = self
             && after < before
@@ -387,13 +391,10 @@ impl State {
 
     /// What it waits for, and until when; `None`: for nothing that has to come.
     pub(super) fn limit(&mut self, load: Load, options: &ConnOptions) -> Option<(Instant, Why)> {
+        if let Some(since) = self.outgoing().and_then(|to_peer| to_peer.waits_since()) {
+            return Some((later(since, options.write_timeout), Why::WriteTimeout));
+        }
         match self {
-            State::Open(Open { to_peer, .. }) | State::Closing { to_peer, .. }
-                if to_peer.waits_since().is_some() =>
-            {
-                let since = to_peer.waits_since()?;
-                Some((later(since, options.write_timeout), Why::WriteTimeout))
-            }
             State::Open(Open { turn: Turn::Paused, .. }) => None,
             State::Open(open) if load.input == 0 => {
                 open.frame = None;
@@ -506,5 +507,5 @@ pub(super) fn later(at: Instant, delay: Duration) -> Instant {
 }
 
 #[cfg(test)]
-#[path = "state_tests.rs"]
+#[path = "state_tests/mod.rs"]
 mod tests;

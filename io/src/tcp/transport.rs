@@ -8,7 +8,7 @@
 //! What is sent gathers in a buffer with a lock of its own, and goes to the connection's out-buffer
 //! in one event for all that has gathered. So replies that are deferred actions leave in the order
 //! of the tickets, a batch at a time. A domain makes its replies one by one, each in an event of
-//! its own, and a write costs as much as ten of those; so while messages are in flight, and end,
+//! its own, and a write costs several of those; so while messages are in flight, and end,
 //! that event goes behind what is queued on its worker: for 50 us, or once if that takes longer.
 //!
 //! Back-pressure: the connection is paused, and so not read any more, while its domain is full, or
