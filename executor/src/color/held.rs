@@ -156,14 +156,40 @@ impl Held {
     /// It is the head of this color, an event that is spent, and nothing was kept.
     #[inline]
     pub(crate) unsafe fn finish(self, head: Front, give: impl FnOnce(Memory)) -> Ended {
-        debug_assert_eq!(head.0, self.queue.head());
+        let mut slot = Some(self);
+        // SAFETY: passed on from the caller.
+        let finished = unsafe { Held::finish_in(&mut slot, head, give) };
+        match (finished, slot) {
+            (Finished::Next(next), Some(held)) => Ended::Next(held, next),
+            (Finished::Gap, Some(held)) => Ended::Gap(held),
+            _ => Ended::Idle,
+        }
+    }
+
+    /// [`finish`](Self::finish) of a color that stays where it is held, unless it becomes idle:
+    /// then `slot` is empty.
+    ///
+    /// # Safety
+    ///
+    /// As [`finish`](Self::finish).
+    #[inline]
+    pub(crate) unsafe fn finish_in(
+        slot: &mut Option<Held>,
+        head: Front,
+        give: impl FnOnce(Memory),
+    ) -> Finished<Front> {
+        let Some(held) = slot else { return Finished::Idle };
+        debug_assert_eq!(head.0, held.queue.head());
         // SAFETY: the color is held, this is its head, and the own list is empty.
-        let finished = unsafe { self.queue.finish(head.0) }.map(Front);
+        let finished = unsafe { held.queue.finish(head.0) }.map(Front);
+        if matches!(finished, Finished::Idle) {
+            *slot = None;
+        }
         if !matches!(finished, Finished::Gap) {
             // SAFETY: the link is out of the queue.
             give(unsafe { Owned::of_link(head.0) }.into_memory());
         }
-        self.after(finished)
+        finished
     }
 
     /// What the queue has answered, and who holds the color now.
@@ -238,6 +264,7 @@ impl Held {
 
     /// The shared request at the head goes on by itself, as a reader of the color, and what is
     /// behind it: with `give` for its memory.
+    #[inline]
     pub(crate) fn let_request_go(self, give: impl FnOnce(Memory)) -> (SetRequest, Ended) {
         let (head, request) = (self.head(), self.take_request());
         request.has_come_to(&self);

@@ -283,6 +283,7 @@ impl Gathered {
     }
 
     /// The set's event has ended: `give` gets all colors. The answer is the set's memory.
+    #[inline]
     pub(crate) fn give_back(self, mut give: impl FnMut(Given)) -> Memory {
         // SAFETY: it has all colors, each by the request that arrived for it: an exclusive one is
         // held, of a shared one it is a reader; each is given once. The set is not used again.

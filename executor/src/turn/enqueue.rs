@@ -83,7 +83,7 @@ impl Local {
     }
 
     /// Queues an event that stands in no color's queue.
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn queue_event(&self, event: Owned) {
         self.traffic.count(1);
         self.traffic.is_uncolored();

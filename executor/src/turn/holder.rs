@@ -6,6 +6,8 @@
 //! color has to run for that; only what is left is queued. So a set whose colors are idle costs one
 //! entry of the run queue, not one for each color.
 
+use dapple_colors::Finished;
+
 use super::entry::Entry;
 use super::local::Local;
 use crate::color::held::{Buried, Ended, Front, Held, Reader};
@@ -69,6 +71,7 @@ impl Local {
         unsafe { self.give_memory(memory) };
     }
 
+    #[inline]
     fn give_back_one(&self, held: Held) {
         if held.is_bounded() {
             held.leave_bound();
@@ -157,20 +160,22 @@ impl Local {
     #[inline]
     pub(super) unsafe fn finish(&self, held: Held) -> Ended {
         let head = held.head();
-        // SAFETY: it is the head of this color; the caller says the rest.
-        unsafe { self.finish_at(held, head) }
+        // SAFETY: it is the head of this color, and that is of this runtime; the caller says the
+        // rest.
+        unsafe { held.finish(head, |memory| self.give_memory(memory)) }
     }
 
-    /// [`finish`](Self::finish), of a head that is known already.
+    /// [`finish`](Self::finish), of a head that is known already, and of a color that stays in
+    /// `slot`, unless it becomes idle.
     ///
     /// # Safety
     ///
     /// It is the head of this color, spent, and nothing was kept.
     #[inline(always)]
-    pub(super) unsafe fn finish_at(&self, held: Held, head: Front) -> Ended {
+    pub(super) unsafe fn finish_in(&self, slot: &mut Option<Held>, head: Front) -> Finished<Front> {
         // SAFETY: the caller says that it is the head, spent, and that nothing was kept; it is of
         // this runtime.
-        unsafe { held.finish(head, |memory| self.give_memory(memory)) }
+        unsafe { Held::finish_in(slot, head, |memory| self.give_memory(memory)) }
     }
 
     /// The holder has come to the color's grave. None: the color is gone.

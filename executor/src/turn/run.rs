@@ -5,7 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use dapple_colors::{Pace, Turn, TurnStep};
+use dapple_colors::{Finished, Pace, Turn, TurnStep};
 
 use super::entry::Entry;
 use super::local::Local;
@@ -184,17 +184,21 @@ impl Local {
             if p.since != 0 && (step == TurnStep::End || held.is_head_last()) {
                 self.time_turn(p);
             }
-            let Some(held) = p.held.take() else { return };
-            held.debug_let_go();
-            // SAFETY: it is the head of this color.
-            match (unsafe { self.finish_at(held, head) }, step) {
-                (Ended::Next(held, _), TurnStep::End) => return self.requeue(p, held),
-                (ended, _) => {
-                    if !self.follow(p, ended) {
-                        return;
-                    }
+            p.held.iter().for_each(|held| held.debug_let_go());
+            // SAFETY: it is the head of this color, spent, and nothing was kept.
+            match unsafe { self.finish_in(&mut p.held, head) } {
+                Finished::Next(next) => p.front = next,
+                Finished::Idle => return,
+                Finished::Gap => {
+                    let held = p.take();
+                    return self.wait_for_poster(p, held);
                 }
             }
+            if step == TurnStep::End {
+                let held = p.take();
+                return self.requeue(p, held);
+            }
+            p.held.iter().for_each(|held| held.debug_hold(self.index()));
         }
     }
 
