@@ -53,6 +53,8 @@ mod domain;
 mod error;
 #[cfg(not(loom))]
 mod event;
+#[cfg(all(any(test, fuzzing), not(loom)))]
+pub mod fuzzing;
 mod lock;
 #[cfg(not(loom))]
 mod metrics;

@@ -44,6 +44,8 @@
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks, missing_docs)]
 
 mod fd;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 #[cfg(feature = "hyper")]
 pub mod hyper;
 mod reactor;

@@ -105,11 +105,17 @@ pub(crate) fn part(conditions: &Conditions<'_>, own: &Validators<'_>, len: u64) 
         ("", _, _, Some(last)) => Part::Range(len - last.min(len), last.min(len)),
         (_, "", Some(from), _) if from < len => Part::Range(from, len - from),
         (_, "", Some(_), _) => Part::Unsatisfiable,
-        (_, _, Some(from), Some(to)) if from > to => Part::All,
+        (_, _, Some(_), Some(_)) if magnitude(from) > magnitude(to) => Part::All,
         (_, _, Some(from), Some(to)) if from < len => Part::Range(from, to.min(len - 1) - from + 1),
         (_, _, Some(_), Some(_)) => Part::Unsatisfiable,
         _ => Part::All,
     }
+}
+
+/// By which numbers of any size compare.
+fn magnitude(digits: &str) -> (usize, &str) {
+    let digits = digits.trim_start_matches('0');
+    (digits.len(), digits)
 }
 
 /// Says whether the part that the client has is of the same representation (If-Range). It is the
@@ -171,6 +177,7 @@ mod tests {
             "bytes=",
             "bytes=a-b",
             "bytes=5-2",
+            "bytes=99999999999999999999-88888888888888888888",
             "lines=1-2",
             "bytes=--1",
             "bytes=+1-2",

@@ -14,6 +14,8 @@
 pub(crate) mod cached;
 pub(crate) mod conditions;
 pub(crate) mod date;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub(crate) mod host;
 pub(crate) mod media_type;
 pub(crate) mod process;

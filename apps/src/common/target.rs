@@ -112,9 +112,10 @@ pub(crate) fn encode_component(name: &[u8]) -> impl std::fmt::Display {
 /// another host.
 pub(crate) fn folder_location(relative: &[u8], query: Option<&str>) -> String {
     let path = encode(relative);
+    let end = if relative.is_empty() { "" } else { "/" };
     match query {
-        Some(query) => format!("/{path}/?{query}"),
-        None => format!("/{path}/"),
+        Some(query) => format!("/{path}{end}?{query}"),
+        None => format!("/{path}{end}"),
     }
 }
 
@@ -166,6 +167,7 @@ mod tests {
     fn a_redirect_stays_on_its_host() {
         assert_eq!(folder_location(b"a b/c", None), "/a%20b/c/");
         assert_eq!(folder_location(b"a", Some("x=1")), "/a/?x=1");
+        assert_eq!(folder_location(b"", None), "/");
         let evil = decode("//evil.example/..;").unwrap();
         assert_eq!(folder_location(&evil.relative, None), "/evil.example/..%3B/");
         assert_eq!(folder_location(b"\xff", None), "/%FF/");

@@ -15,6 +15,8 @@
 mod activity;
 mod announce;
 mod dav;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod gate;
 mod identity;
 mod login;

@@ -16,7 +16,7 @@ mod cache;
 mod conn;
 mod demo;
 mod figures;
-mod http;
+pub(crate) mod http;
 mod root;
 
 use std::io::{self, Write};

@@ -10,9 +10,10 @@ use dapple::sync::{Arc, MutexGuard, Ordering, Weak};
 
 use super::CloseReason;
 use super::conn::Conn;
+use super::frame::{Front, HEADER, front};
 use super::link::Protocol;
 use super::state::Why;
-use super::transport::{Deliver, HEADER, Message, Stage, State, Transport};
+use super::transport::{Deliver, Message, Stage, State, Transport};
 
 /// Bytes of room for what is sent that are kept.
 const KEPT: usize = 16 * 1024;
@@ -196,15 +197,7 @@ impl Framed {
 
     /// What stands at the front of the input.
     fn front(&self, conn: &Conn) -> Front {
-        let input = conn.input();
-        let Some((header, rest)) = input.split_first_chunk::<HEADER>() else {
-            return Front::Incomplete;
-        };
-        match u32::from_be_bytes(*header) as usize {
-            length if length > self.transport.0.max_message => Front::TooLong,
-            length if length > rest.len() => Front::Incomplete,
-            length => Front::Message(length),
-        }
+        front(conn.input(), self.transport.0.max_message)
     }
 
     /// Takes a message of so many bytes off the input: it is in flight.
@@ -271,14 +264,6 @@ impl Framed {
             }
         }
     }
-}
-
-/// What stands at the front of the input.
-enum Front {
-    /// A message of so many bytes.
-    Message(usize),
-    Incomplete,
-    TooLong,
 }
 
 impl Protocol for Framed {

@@ -23,9 +23,12 @@ mod link;
 mod place;
 // Accepting, one listener per worker or one for all (N3).
 mod listener;
-// For async tasks.
+// For async tasks: whether trying may help, and the stream.
+mod attempts;
 mod stream;
-// Framed messages in order (N4): what talks over the connection, and how many are in flight.
+// Framed messages in order (N4): their format, what talks over the connection, and how many are in
+// flight.
+pub(crate) mod frame;
 mod framed;
 mod in_flight;
 mod transport;

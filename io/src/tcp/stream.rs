@@ -1,18 +1,11 @@
 //! TCP streams for async tasks: the traits of futures-io (N2).
 //!
-//! mio reports edges. Each direction has a flag that says that trying may help, and a count of the
-//! edges so far. Whoever tries, and would block, takes the flag away and leaves its waker, but only
-//! if no edge has come since before it tried; otherwise it tries again. So no edge is lost between
-//! the system's "not now" and the waker.
+//! A direction is what [`attempts`](super::attempts) knows of it, under a lock, and the waker of
+//! who waits for an edge.
 //!
 //! No foreign code runs under the lock of a direction: wakers are cloned before it, and dropped and
 //! woken after it. Nor does it run in the poller: the waker of a task of dapple is woken there, as
 //! that posts an event and does nothing else; any other one in an event of its own.
-//!
-//! A read that brings less than was asked for has taken all there was, so the next one waits for an
-//! edge without asking the system. That is so but for one thing: a read stops at a byte that the
-//! peer has marked as urgent. The system announces such a mark; from then on the stream trusts no
-//! short read (N11). A mark that comes after the read brings an edge.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 
@@ -30,6 +23,8 @@ use dapple::park::wakes_a_task;
 use futures_io::{AsyncRead, AsyncWrite};
 use mio::Token;
 
+use super::attempts::{Attempt, Attempts};
+use super::direction::Trust;
 use super::listener::TcpStream;
 use crate::reactor::{Io, News, Readiness, Ready, Site, both_directions};
 use crate::sys::{MOST_SLICES, send_slices};
@@ -39,15 +34,7 @@ use crate::sys::{MOST_SLICES, send_slices};
 struct Direction(Mutex<State>);
 
 struct State {
-    may_help: bool,
-    /// The reactor has ended: there will be no further edge.
-    ended: bool,
-    /// An edge has said that the peer has closed its side, or that the socket is in error. It may
-    /// have said that together with what can still be read, and does not say it again.
-    closed: bool,
-    /// The peer has marked a byte as urgent.
-    urgent: bool,
-    edges: u64,
+    attempts: Attempts,
     waker: Option<Wakes>,
 }
 
@@ -93,7 +80,7 @@ impl Wakes {
 
 impl Default for State {
     fn default() -> Self {
-        State { may_help: true, ended: false, closed: false, urgent: false, edges: 0, waker: None }
+        State { attempts: Attempts::new(), waker: None }
     }
 }
 
@@ -103,45 +90,34 @@ impl Direction {
     }
 
     fn edge(&self, readiness: Readiness, cx: &mut Cx) {
-        let waker = self.change(|state| {
-            state.closed |= readiness.closed;
-            state.urgent |= readiness.urgent;
-        });
+        let is_doubtful = readiness.closed || readiness.urgent;
+        let trust = if is_doubtful { Trust::Doubt } else { Trust::Proof };
+        let waker = self.change(|attempts| attempts.edge(trust));
         waker.into_iter().for_each(|waker| waker.wake_by(cx));
     }
 
     fn end(&self) {
-        self.change(|state| state.ended = true).into_iter().for_each(Wakes::wake);
+        self.change(Attempts::end).into_iter().for_each(Wakes::wake);
     }
 
-    /// Something has changed: trying may help again, and so this one is to be woken.
+    /// Something has changed, so who waits is to be woken.
     #[must_use]
-    fn change(&self, change: impl FnOnce(&mut State)) -> Option<Wakes> {
+    fn change(&self, change: impl FnOnce(&mut Attempts)) -> Option<Wakes> {
         let mut state = self.state();
-        change(&mut state);
-        state.may_help = true;
-        state.edges += 1;
+        change(&mut state.attempts);
         state.waker.take()
     }
 
-    /// Moves bytes, of which `most` are wanted. If fewer can be had, there is nothing more for now
-    /// (epoll(7), questions and answers), and the next attempt waits for an edge at once.
+    /// Moves bytes, of which `most` are wanted.
     fn poll_bytes(
         &self,
         cx: &mut Context<'_>,
         most: usize,
         attempt: impl FnMut() -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        let edges = self.edges_if_it_may_help();
-        let n = ready!(self.poll(cx, attempt))?;
+        let (begun, n) = ready!(self.poll_attempt(cx, attempt))?;
         if (1..most).contains(&n) {
-            let mut state = self.state();
-            // An edge that has come since is of something else; and of the end there is none any
-            // more.
-            let is_proof = !state.closed && !state.ended && !state.urgent;
-            if Some(state.edges) == edges && is_proof {
-                state.may_help = false;
-            }
+            self.state().attempts.fell_short(begun);
         }
         Poll::Ready(Ok(n))
     }
@@ -150,13 +126,21 @@ impl Direction {
     fn poll<T>(
         &self,
         cx: &mut Context<'_>,
-        mut attempt: impl FnMut() -> io::Result<T>,
+        attempt: impl FnMut() -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
+        self.poll_attempt(cx, attempt).map_ok(|(_, outcome)| outcome)
+    }
+
+    fn poll_attempt<T>(
+        &self,
+        cx: &mut Context<'_>,
+        mut attempt: impl FnMut() -> io::Result<T>,
+    ) -> Poll<io::Result<(Attempt, T)>> {
         loop {
-            let Some(edges) = self.edges_if_it_may_help() else {
+            let Some(begun) = self.begin() else {
                 let mut waker = Some(Wakes::of(cx));
                 let mut state = self.state();
-                if state.may_help {
+                if state.attempts.begin().is_some() {
                     // An edge has come meanwhile.
                     continue;
                 }
@@ -167,22 +151,20 @@ impl Direction {
                 return Poll::Pending;
             };
             match attempt() {
+                Ok(outcome) => return Poll::Ready(Ok((begun, outcome))),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    let mut state = self.state();
-                    if state.ended {
+                    if self.state().attempts.found_nothing(begun).is_err() {
                         return Poll::Ready(Err(io::Error::other("the runtime has ended")));
                     }
-                    state.may_help = state.edges != edges;
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                outcome => return Poll::Ready(outcome),
+                Err(error) => return Poll::Ready(Err(error)),
             }
         }
     }
 
-    fn edges_if_it_may_help(&self) -> Option<u64> {
-        let state = self.state();
-        state.may_help.then_some(state.edges)
+    fn begin(&self) -> Option<Attempt> {
+        self.state().attempts.begin()
     }
 }
 

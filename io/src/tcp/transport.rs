@@ -1,9 +1,8 @@
 //! Framed messages over TCP, delivered in order (N4).
 //!
-//! A message is its length, four bytes with the most significant one first, and so many bytes.
-//! Messages are dequeued in events of the connection's color, of which there is one at a time; in
-//! the same step they are posted, and so get their tickets: the order of delivery is the order of
-//! the stream, however many workers deliver.
+//! A message is as [`frame`] has it. Messages are dequeued in events of the connection's color, of
+//! which there is one at a time; in the same step they are posted, and so get their tickets: the
+//! order of delivery is the order of the stream, however many workers deliver.
 //!
 //! What is sent gathers in a buffer with a lock of its own, and goes to the connection's out-buffer
 //! in one event for all that has gathered. So replies that are deferred actions leave in the order
@@ -26,13 +25,11 @@ use dapple::sync::{Arc, AtomicBool, Mutex, MutexGuard, Ordering, PoisonError, We
 use dapple::{Color, Cx, Domain};
 
 use super::ConnOptions;
+use super::frame;
 use super::framed::Framed;
 use super::in_flight::InFlight;
 use super::link::{self, Connection};
 use super::listener::TcpStream;
-
-/// Bytes of a message's length.
-pub(super) const HEADER: usize = 4;
 
 /// Limits of a transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,14 +133,13 @@ impl Transport {
     ///
     /// When it is too long, or the connection is closed.
     pub fn send(&self, message: &[u8]) -> Result<(), SendError> {
-        let length = u32::try_from(message.len()).ok();
-        let length = length.filter(|_| message.len() <= self.0.max_message);
-        let Some(length) = length else { return Err(SendError { is_too_long: true }) };
+        let header = frame::header(message, self.0.max_message);
+        let Some(header) = header else { return Err(SendError { is_too_long: true }) };
         let mut state = self.0.lock();
         if state.stage != Stage::Open {
             return Err(SendError { is_too_long: false });
         }
-        state.out.extend_from_slice(&length.to_be_bytes());
+        state.out.extend_from_slice(&header);
         state.out.extend_from_slice(message);
         self.0.look(state);
         Ok(())
@@ -442,7 +438,7 @@ impl TcpStream {
         deliver: Box<dyn Deliver>,
     ) -> Transport {
         let TransportOptions { max_message, max_in_flight, mut conn } = options;
-        conn.max_input = conn.max_input.max(max_message.saturating_add(HEADER));
+        conn.max_input = conn.max_input.max(max_message.saturating_add(frame::HEADER));
         let transport = Transport(Arc::new(Shared {
             peer: self.peer_addr(),
             color: color.clone(),

@@ -143,19 +143,24 @@ fn wanted(call: &Call, document: &xml::Element) -> Result<Wanted, Problem> {
         (None, Some(_)) => false,
         _ => return Err(bad("a lock is exclusive or shared")),
     };
-    let mut owner = String::new();
-    if let Some(element) = document.child("owner") {
-        element.write_children(&mut owner);
-    }
-    if owner.len() > MOST_OWNER {
-        return Err(StatusCode::PAYLOAD_TOO_LARGE.into());
-    }
     let deep = match call.depth()? {
         None | Some(DepthField::Infinity) => true,
         Some(DepthField::Zero) => false,
         Some(DepthField::One) => return Err(bad("a lock has depth 0 or infinity")),
     };
-    Ok(Wanted { exclusive, owner, deep, timeout: call.timeout()? })
+    Ok(Wanted { exclusive, owner: owner(document)?, deep, timeout: call.timeout()? })
+}
+
+/// What the client says of who has the lock, as it is shown to everybody.
+pub(super) fn owner(document: &xml::Element) -> Result<String, Problem> {
+    let mut owner = String::new();
+    if let Some(element) = document.child("owner") {
+        element.write_children(&mut owner);
+    }
+    match owner.len() <= MOST_OWNER {
+        true => Ok(owner),
+        false => Err(StatusCode::PAYLOAD_TOO_LARGE.into()),
+    }
 }
 
 fn check_free(locks: &Locks, call: &Call, wanted: &Wanted) -> Result<(), Problem> {

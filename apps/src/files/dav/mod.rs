@@ -13,6 +13,8 @@
 
 pub(super) mod body;
 pub(super) mod call;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod get;
 mod if_header;
 mod live;

@@ -39,7 +39,7 @@ const PIECE: usize = 32 * 1024;
 
 /// Which properties are asked for.
 #[derive(Debug, PartialEq, Eq)]
-enum Want {
+pub(super) enum Want {
     /// Those that are there, and these.
     All(Vec<Name>),
     Names,
@@ -73,7 +73,7 @@ fn has_some(properties: &View) -> bool {
     })
 }
 
-fn want(document: &xml::Element) -> Result<Want, Problem> {
+pub(super) fn want(document: &xml::Element) -> Result<Want, Problem> {
     let bad = || Problem::Told(StatusCode::BAD_REQUEST, "the document is no propfind");
     if !document.name.is_dav("propfind") {
         return Err(bad());

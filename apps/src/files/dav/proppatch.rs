@@ -52,7 +52,7 @@ impl Dav {
 
 /// What is to be set, and what removed.
 #[derive(Default)]
-struct Changes {
+pub(super) struct Changes {
     /// In its order: what has no effect.
     dead: Vec<(Name, Option<String>)>,
     attributes: Attributes,
@@ -61,7 +61,7 @@ struct Changes {
 }
 
 impl Changes {
-    fn of(document: &xml::Element) -> Result<Changes, Problem> {
+    pub(super) fn of(document: &xml::Element) -> Result<Changes, Problem> {
         let bad = || Problem::Told(StatusCode::BAD_REQUEST, "the document is no propertyupdate");
         if !document.name.is_dav("propertyupdate") {
             return Err(bad());

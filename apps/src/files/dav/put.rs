@@ -234,14 +234,14 @@ fn begin(share: &Share, path: &DavPath) -> Result<Upload, Problem> {
 
 /// When the file was modified, as clients say that know ownCloud's way to say so: in seconds since
 /// 1970. It is a hint: one that cannot be read is not taken, and no reason to refuse the file.
-fn modified(call: &Call) -> Option<SystemTime> {
+pub(super) fn modified(call: &Call) -> Option<SystemTime> {
     let field = call.field("x-oc-mtime").ok()??;
     field.split('.').next().unwrap_or_default().parse().ok().map(date::of_seconds)
 }
 
 /// What the contents come to, as the same clients say. One of a kind that is not known here cannot
 /// be checked.
-fn checksum(call: &Call) -> Result<Option<Checksum>, Problem> {
+pub(super) fn checksum(call: &Call) -> Result<Option<Checksum>, Problem> {
     let field = call.field("oc-checksum")?.unwrap_or_default();
     let bad = |_| Problem::Told(StatusCode::BAD_REQUEST, "OC-Checksum is not well-formed");
     Checksum::parse(field).map_err(bad)

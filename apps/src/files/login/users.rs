@@ -5,13 +5,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::{Algorithm, Argon2, Params};
 
 use crate::files::identity::write_whole;
 
 /// Bytes of a name, and of a password, at most.
 const MOST_BYTES: usize = 255;
+
+/// What a hash may take, at most: memory in KiB, passes over it, and lanes.
+const MOST_KIB: u32 = 1024 * 1024;
+const MOST_PASSES: u32 = 100;
+const MOST_LANES: u32 = 64;
 
 /// Somebody who may use the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,28 +82,13 @@ impl UserFile {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(format!("{}: {e}", self.0.display())),
         };
-        let lines = text.lines().enumerate();
-        let lines = lines.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
-        lines
-            .map(|(n, line)| {
-                parse(line).ok_or_else(|| {
-                    format!(
-                        "{}, line {}: it is not name:rw:hash or name:ro:hash",
-                        self.0.display(),
-                        n + 1
-                    )
-                })
-            })
-            .collect()
+        parse(&text).map_err(|BadLine { number, why }| {
+            format!("{}, line {number}: {why}", self.0.display())
+        })
     }
 
     fn write(&self, entries: &[Entry]) -> Result<(), String> {
-        let mut text = String::new();
-        for Entry { user, hash } in entries {
-            let rights = if user.read_only { "ro" } else { "rw" };
-            text.push_str(&format!("{}:{rights}:{hash}\n", user.name));
-        }
-        write_whole(&self.0, text.as_bytes(), 0o600)
+        write_whole(&self.0, written(entries).as_bytes(), 0o600)
             .map_err(|e| format!("cannot write {}: {e}", self.0.display()))
     }
 
@@ -135,20 +126,61 @@ impl UserFile {
     }
 }
 
-fn parse(line: &str) -> Option<Entry> {
+/// Why a file cannot be read.
+#[derive(Debug)]
+pub(super) struct BadLine {
+    pub(super) number: usize,
+    pub(super) why: &'static str,
+}
+
+/// The users of a file's text.
+///
+/// # Errors
+///
+/// The first line that is no good.
+pub(super) fn parse(text: &str) -> Result<Vec<Entry>, BadLine> {
+    let lines = (1..).zip(text.lines());
+    let lines = lines.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
+    lines.map(|(number, line)| parse_line(line).map_err(|why| BadLine { number, why })).collect()
+}
+
+/// The text of a file with these users.
+pub(super) fn written(entries: &[Entry]) -> String {
+    let line = |Entry { user, hash }: &Entry| {
+        let rights = if user.read_only { "ro" } else { "rw" };
+        format!("{}:{rights}:{hash}\n", user.name)
+    };
+    entries.iter().map(line).collect()
+}
+
+fn parse_line(line: &str) -> Result<Entry, &'static str> {
+    let bad = "it is not name:rw:hash or name:ro:hash";
     let mut parts = line.splitn(3, ':');
-    let (name, rights, hash) = (parts.next()?, parts.next()?, parts.next()?);
-    check_name(name).ok()?;
+    let (Some(name), Some(rights), Some(hash)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(bad);
+    };
+    check_name(name).map_err(|_| bad)?;
     let read_only = match rights {
         "ro" => true,
         "rw" => false,
-        _ => return None,
+        _ => return Err(bad),
     };
-    if !hash.starts_with("$argon2") {
-        return None;
-    }
+    let hash = hash.trim_end();
+    check_hash(hash)?;
     let user = Arc::new(User { name: name.into(), read_only });
-    Some(Entry { user, hash: hash.to_owned() })
+    Ok(Entry { user, hash: hash.to_owned() })
+}
+
+/// What it takes to check a password has limits: whoever knows a name makes the server do it.
+fn check_hash(hash: &str) -> Result<(), &'static str> {
+    let bad = "the hash is not one of argon2, in the PHC string format";
+    let parsed = PasswordHash::new(hash).map_err(|_| bad)?;
+    Algorithm::try_from(parsed.algorithm.as_str()).map_err(|_| bad)?;
+    let params = Params::try_from(&parsed.params).map_err(|_| bad)?;
+    if params.m_cost() > MOST_KIB || params.t_cost() > MOST_PASSES || params.p_cost() > MOST_LANES {
+        return Err("the hash takes more than 1 GiB, 100 passes or 64 lanes");
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -188,9 +220,24 @@ mod tests {
         for password in ["", "two\nlines"] {
             assert!(file.add("ann", password, false).is_err(), "{password:?}");
         }
-        for line in ["ann", "ann:rw", "ann:xx:$argon2id$", "ann:rw:plain"] {
-            fs::write(file.path(), format!("# users\n\n{line}\n")).unwrap();
-            assert!(file.users().unwrap_err().contains("line 3"), "{line}");
+        let hash = |m: &str, t: &str| {
+            format!("ann:rw:$argon2id$v=19$m={m},t={t},p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA")
+        };
+        let write = |line: &str| fs::write(file.path(), format!("# users\n\n{line}\n")).unwrap();
+        for (line, why) in [
+            ("ann", "name:rw:hash"),
+            ("ann:rw", "name:rw:hash"),
+            ("ann:xx:$argon2id$", "name:rw:hash"),
+            ("ann:rw:plain", "not one of argon2"),
+            ("ann:rw:$scrypt$ln=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA", "not one of argon2"),
+            (&hash("4294967295", "1"), "more than 1 GiB"),
+            (&hash("19456", "4294967295"), "100 passes"),
+        ] {
+            write(line);
+            let told = file.users().unwrap_err();
+            assert!(told.contains("line 3") && told.contains(why), "{line}: {told}");
         }
+        write(&format!("{}\r", hash("19456", "2")));
+        assert_eq!(file.users().unwrap().len(), 1);
     }
 }

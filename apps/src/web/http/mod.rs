@@ -5,5 +5,7 @@
 //! * [`date`](self::date): dates.
 
 pub(super) mod date;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub(super) mod head;
 pub(super) mod request;

@@ -5,6 +5,7 @@
 //! uses on each element, so a stored property can be put into any document.
 
 mod parse;
+mod strict;
 
 use std::fmt::{self, Write};
 
@@ -68,6 +69,11 @@ impl<E: Into<quick_xml::Error>> From<E> for BadXml {
 impl Element {
     fn new(name: Name) -> Element {
         Element { name, attributes: Vec::new(), children: Vec::new() }
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(in crate::files) fn attributes(&self) -> impl Iterator<Item = &(Name, String)> {
+        self.attributes.iter()
     }
 
     pub(in crate::files) fn elements(&self) -> impl Iterator<Item = &Element> {

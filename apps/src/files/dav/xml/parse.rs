@@ -1,10 +1,11 @@
 //! Parsing a document into a tree, within its limits.
 
 use quick_xml::escape::{resolve_xml_entity, unescape};
-use quick_xml::events::{BytesStart, Event};
+use quick_xml::events::{BytesRef, BytesStart, Event};
 use quick_xml::name::ResolveResult;
 use quick_xml::{NsReader, XmlVersion};
 
+use super::strict::{are_apart, bad_name, check_declaration, check_instruction, is_name};
 use super::{BadXml, Element, Name, Node, XML, is_text};
 
 /// Elements and attributes of a document, at most,
@@ -25,11 +26,16 @@ pub(in crate::files) fn parse(bytes: &[u8]) -> Result<Element, BadXml> {
     if !is_text(&text) {
         return Err(BadXml("it has characters that XML does not allow"));
     }
+    // The mark has been taken off; the reader would take off a second one.
+    if text.starts_with('\u{feff}') {
+        return Err(BadXml("it has text outside of its root"));
+    }
     let mut reader = NsReader::from_str(&text);
     reader.config_mut().check_comments = true;
     let mut open: Vec<Element> = Vec::new();
     let (mut root, mut nodes) = (None, 0);
     loop {
+        let is_first = reader.buffer_position() == 0;
         let event = reader.read_event()?;
         match event {
             Event::Start(start) => {
@@ -49,29 +55,43 @@ pub(in crate::files) fn parse(bytes: &[u8]) -> Result<Element, BadXml> {
                 let element = open.pop().ok_or(BadXml("it is not well-formed"))?;
                 close(element, &mut open, &mut root)?;
             }
-            Event::Text(text) => add_text(&text.xml10_content(), &mut open)?,
-            Event::CData(text) => add_text(&text.xml10_content(), &mut open)?,
-            Event::GeneralRef(reference) => {
-                let known = match reference.resolve_char_ref()? {
-                    Some(character) => character.to_string(),
-                    None => match resolve_xml_entity(&reference.xml10_content()) {
-                        Some(text) => text.to_owned(),
-                        None => return Err(BadXml("it uses an entity that is not declared")),
-                    },
-                };
-                if !is_text(&known) {
-                    return Err(BadXml("it has characters that XML does not allow"));
-                }
-                add_text(&known, &mut open)?;
+            // The end of a section that has not begun (XML 1.0, production 14).
+            Event::Text(text) if text.contains("]]>") => {
+                return Err(BadXml("it is not well-formed"));
             }
+            Event::Text(text) => add_text(&text.xml10_content(), &mut open)?,
+            // Outside of the root there is white space, and only as it is.
+            Event::CData(_) | Event::GeneralRef(_) if open.is_empty() => {
+                return Err(BadXml("it has text outside of its root"));
+            }
+            Event::CData(text) => add_text(&text.xml10_content(), &mut open)?,
+            Event::GeneralRef(reference) => add_text(&meant(&reference)?, &mut open)?,
             Event::DocType(_) => return Err(BadXml("it has a document type")),
-            Event::Decl(_) | Event::Comment(_) | Event::PI(_) => {}
+            Event::Decl(declaration) if is_first => check_declaration(&declaration, bytes, &text)?,
+            Event::Decl(_) => return Err(BadXml("its declaration is not at its begin")),
+            Event::PI(instruction) => check_instruction(instruction.target())?,
+            Event::Comment(_) => {}
             Event::Eof => break,
         }
     }
     match (root, open.is_empty()) {
         (Some(root), true) => Ok(root),
         _ => Err(BadXml("it ends too early")),
+    }
+}
+
+/// What a reference stands for.
+fn meant(reference: &BytesRef<'_>) -> Result<String, BadXml> {
+    let text = match reference.resolve_char_ref()? {
+        Some(character) => character.to_string(),
+        None => match resolve_xml_entity(&reference.xml10_content()) {
+            Some(text) => text.to_owned(),
+            None => return Err(BadXml("it uses an entity that is not declared")),
+        },
+    };
+    match is_text(&text) {
+        true => Ok(text),
+        false => Err(BadXml("it has characters that XML does not allow")),
     }
 }
 
@@ -103,18 +123,27 @@ fn element(
     if element.name.space == XML {
         return Err(BadXml("it has an element in the namespace of XML itself"));
     }
+    if !are_apart(start.attributes_raw()) {
+        return Err(BadXml("it is not well-formed"));
+    }
     for attribute in start.attributes() {
         let attribute = attribute.map_err(|_| BadXml("it is not well-formed"))?;
+        if attribute.value.contains('<') {
+            return Err(BadXml("it is not well-formed"));
+        }
         let value = attribute.normalized_value(XmlVersion::Explicit1_0)?;
+        if !is_text(&value) {
+            return Err(BadXml("it has characters that XML does not allow"));
+        }
         if attribute.key.as_namespace_binding().is_some() {
             // A prefix cannot be given up in XML 1.0.
             if value.is_empty() && attribute.key.prefix().is_some() {
                 return Err(BadXml("it declares a prefix for no namespace"));
             }
+            if !is_name(attribute.key.local_name().into_inner()) {
+                return Err(bad_name());
+            }
             continue;
-        }
-        if !is_text(&value) {
-            return Err(BadXml("it has characters that XML does not allow"));
         }
         let (space, local) = reader.resolver().resolve_attribute(attribute.key);
         let name = name(space, local.into_inner())?;
@@ -138,36 +167,22 @@ fn element(
 
 fn name(space: ResolveResult<'_>, local: &str) -> Result<Name, BadXml> {
     if !is_name(local) || local.len() > MOST_NAME {
-        return Err(BadXml("it has a name that XML does not allow"));
+        return Err(bad_name());
     }
     match space {
         ResolveResult::Bound(space) => {
-            // As it stands in the document.
-            let space = unescape(space.into_inner())?;
+            // As it stands in the document: white space in values means blanks (XML 1.0, 3.3.3).
+            let raw = space.into_inner().replace("\r\n", " ").replace(['\t', '\r', '\n'], " ");
+            let space = unescape(&raw)?;
             if space.len() > MOST_NAME || !is_text(&space) || space == XMLNS {
                 return Err(BadXml("it has a namespace that is no good"));
             }
             Ok(Name::new(&space, local))
         }
         ResolveResult::Unbound => Ok(Name::new("", local)),
+        ResolveResult::Unknown(prefix) if prefix.is_empty() => Err(bad_name()),
         ResolveResult::Unknown(_) => Err(BadXml("it uses a prefix that is not declared")),
     }
-}
-
-/// Says whether it is a name without a colon (Namespaces in XML 1.0, NCName).
-fn is_name(text: &str) -> bool {
-    let is_start = |c: char| {
-        matches!(c, '_' | 'A'..='Z' | 'a'..='z' | '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{f6}' | '\u{f8}'..='\u{2ff}'
-            | '\u{370}'..='\u{37d}' | '\u{37f}'..='\u{1fff}' | '\u{200c}'..='\u{200d}' | '\u{2070}'..='\u{218f}'
-            | '\u{2c00}'..='\u{2fef}' | '\u{3001}'..='\u{d7ff}' | '\u{f900}'..='\u{fdcf}' | '\u{fdf0}'..='\u{fffd}'
-            | '\u{10000}'..='\u{effff}')
-    };
-    let is_rest = |c: char| {
-        is_start(c)
-            || matches!(c, '-' | '.' | '0'..='9' | '\u{b7}' | '\u{300}'..='\u{36f}' | '\u{203f}'..='\u{2040}')
-    };
-    let mut characters = text.chars();
-    characters.next().is_some_and(is_start) && characters.all(is_rest)
 }
 
 fn close(
@@ -202,6 +217,7 @@ fn spread_language(element: &mut Element) {
 
 fn add_text(text: &str, open: &mut [Element]) -> Result<(), BadXml> {
     match open.last_mut() {
+        _ if text.is_empty() => Ok(()),
         Some(element) => {
             match element.children.last_mut() {
                 Some(Node::Text(before)) => before.push_str(text),

@@ -71,6 +71,29 @@ fn bad_documents_are_refused() {
         ("<a>&#0;</a>", ""),
         ("<a>\u{1}</a>", "characters"),
         ("<1/>", "name"),
+        ("<a b='<'/>", "well-formed"),
+        ("<a b='1'c='2'/>", "well-formed"),
+        ("<a>]]></a>", "well-formed"),
+        ("<a/>&#9;", "outside"),
+        ("<a/><![CDATA[ ]]>", "outside"),
+        ("\u{feff}\u{feff}<a/>", "outside"),
+        ("<?xml?><a/>", "declaration is not"),
+        ("<?xml ver='1.0'?><a/>", "declaration is not"),
+        ("<?xml version='1.0'encoding='utf-8'?><a/>", "declaration is not"),
+        ("<?xml encoding='utf-8' version='1.0'?><a/>", "declaration is not"),
+        ("<?xml version='1.0' standalone='maybe'?><a/>", "declaration is not"),
+        ("<?xml version='2.0'?><a/>", "version of XML"),
+        ("<?xml version='1.0' encoding='utf-:'?><a/>", "encoding"),
+        ("<?xml version='1.0' encoding='utf-16'?><a/>", "encoding"),
+        ("<?xml version='1.0' encoding='ebcdic'?><a/>", "encoding"),
+        ("<?xml version='1.0' encoding='iso-8859-1'?><a>\u{e4}</a>", "encoding"),
+        (" <?xml version='1.0'?><a/>", "at its begin"),
+        ("<a><?xml version='1.0'?></a>", "at its begin"),
+        ("<?(x y?><a/>", "instruction"),
+        ("<?XML y?><a/>", "instruction"),
+        ("<a :b='1'/>", "name"),
+        ("<a xmlns:`='u:'/>", "name"),
+        ("<a xmlns:p='&#1;'/>", "characters"),
         (r#"<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>"#, "document type"),
         ("<!DOCTYPE a SYSTEM 'file:///etc/passwd'><a/>", "document type"),
     ] {
@@ -94,6 +117,16 @@ fn bad_documents_are_refused() {
     let deep = "<a>".repeat(MOST_DEPTH + 1) + &"</a>".repeat(MOST_DEPTH + 1);
     assert!(refused(&deep).contains("nested"));
     parsed(&("<a>".repeat(MOST_DEPTH) + &"</a>".repeat(MOST_DEPTH)));
+}
+
+#[test]
+fn documents_are_read_as_other_parsers_read_them() {
+    // White space in values means blanks.
+    let e = parsed("<p:a xmlns:p='u:\r\nb\t&#9;'/>");
+    assert_eq!(e.name.space, "u: b \t");
+    assert!(parsed("<a><![CDATA[]]></a>").children.is_empty());
+    parsed("<?xml version = '1.1'\tencoding=\"UTF-8\" standalone='yes' ?><?x?><!-- y --><a/>");
+    parsed("<?xml version='1.0' encoding='ISO-8859-1'?><a/>");
 }
 
 #[test]

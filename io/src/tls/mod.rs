@@ -1,12 +1,9 @@
 //! TLS streams for async tasks, by rustls (N7).
 //!
-//! rustls does no I/O of its own: what the socket gives is fed to it, what it gives is written to
-//! the socket.
+//! [`session`] is a connection without its socket; here it gets one.
 //!
 //! *Reading.* The socket is read into a buffer of the thread, as much at once as the caller has
-//! room for, and fed to rustls in the pieces that it takes. What is left over when the caller's
-//! room is full stays with the stream; that is at most what one reading got, and nothing while a
-//! connection is idle.
+//! room for.
 //!
 //! *Writing.* Plain bytes are sealed as soon as they are given, up to [`MOST_SEALED`] that the
 //! socket has not taken; then the writer waits. So a peer that takes nothing holds that much, and
@@ -15,7 +12,11 @@
 //! Reading and writing may be two tasks (with a `split`): neither takes the waker that the other
 //! one has left with the socket.
 
-use std::io::{self, BufRead, IoSlice, Write};
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+mod session;
+
+use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -24,20 +25,12 @@ use futures_io::{AsyncRead, AsyncWrite};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
+use self::session::{Answer, Next, READ, Reading, Session};
 use crate::tcp::AsyncStream;
 use crate::thread;
 
 /// Bytes that are sealed and not yet written, at most, but for the overhead of their records.
 pub const MOST_SEALED: usize = 256 * 1024;
-
-/// Bytes that one reading takes from the socket, at most.
-const READ: usize = 128 * 1024;
-
-/// And at least, as far as there is room in the buffer: a record is not to be read in two.
-const LEAST_READ: usize = 17 * 1024;
-
-/// Times that rustls is fed in one call of a reader, at most.
-const MOST_RECEIVED: usize = 32;
 
 /// The thread's buffer, taken out for as long as a stream is polled. What is called meanwhile (a
 /// waker, a verifier of certificates) may poll another one, which then has a buffer of its own.
@@ -81,12 +74,14 @@ impl Drop for Incoming {
 ///     .unwrap();
 /// let mut roots = rustls::RootCertStore::empty();
 /// roots.add(made.cert.der().clone()).unwrap();
-/// let client = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+/// let client =
+///     rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
 ///
 /// let rt = dapple_io::runtime().build()?;
 /// let io = dapple_io::Io::of(&rt.handle());
 /// let server = Arc::new(server);
-/// let listener = io.listen("127.0.0.1:0".parse().unwrap(), Accepting::PerWorker, move |stream, cx| {
+/// let address = "127.0.0.1:0".parse().unwrap();
+/// let listener = io.listen(address, Accepting::PerWorker, move |stream, cx| {
 ///     let (color, server) = (cx.new_color(), Arc::clone(&server));
 ///     cx.spawn(&color, async move {
 ///         let mut stream = TlsStream::accept(stream.into_async()?, server).await?;
@@ -108,14 +103,7 @@ impl Drop for Incoming {
 /// ```
 pub struct TlsStream {
     stream: AsyncStream,
-    tls: Connection,
-    /// What was read from the socket and not yet fed to rustls, from `fed` on.
-    left: Vec<u8>,
-    fed: usize,
-    /// What went wrong after bytes that had to be delivered first.
-    failed: Option<io::Error>,
-    /// The peer has been told that nothing more will come.
-    closed: bool,
+    session: Session,
 }
 
 impl TlsStream {
@@ -146,18 +134,18 @@ impl TlsStream {
         TlsStream::begin(stream, tls.into()).await
     }
 
-    async fn begin(stream: AsyncStream, mut tls: Connection) -> io::Result<TlsStream> {
-        tls.set_buffer_limit(Some(MOST_SEALED));
-        let mut this =
-            TlsStream { stream, tls, left: Vec::new(), fed: 0, failed: None, closed: false };
+    async fn begin(stream: AsyncStream, tls: Connection) -> io::Result<TlsStream> {
+        let mut this = TlsStream { stream, session: Session::new(tls) };
         std::future::poll_fn(|cx| -> Poll<io::Result<()>> {
             loop {
-                ready!(this.poll_send(cx))?;
-                if !this.tls.is_handshaking() {
-                    return Poll::Ready(Ok(()));
-                }
-                if ready!(this.poll_receive(cx, LEAST_READ))? == 0 {
-                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                match this.session.handshake()? {
+                    Next::Read(most) => {
+                        if ready!(this.poll_receive(cx, most))? == 0 {
+                            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                        }
+                    }
+                    Next::Send | Next::Later(_) => ready!(this.poll_send(cx))?,
+                    Next::Done(_) => return Poll::Ready(Ok(())),
                 }
             }
         })
@@ -167,7 +155,7 @@ impl TlsStream {
 
     /// What was agreed upon: version, cipher, the protocol (ALPN), the peer's certificates.
     pub fn connection(&self) -> &Connection {
-        &self.tls
+        self.session.connection()
     }
 
     /// The stream below.
@@ -175,115 +163,62 @@ impl TlsStream {
         &self.stream
     }
 
-    /// Feeds rustls with what is there, or with what the socket gives, of which no more than `room`
-    /// is wanted; 0: the peer has closed.
-    fn poll_receive(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
-        let had_to_write = self.tls.wants_write();
-        if self.fed < self.left.len() {
-            let mut left = &self.left[self.fed..];
-            let before = left.len();
-            let fed = feed(&mut self.tls, &mut left);
-            self.fed += before - left.len();
-            if self.fed == self.left.len() {
-                // An idle connection holds nothing.
-                (self.left, self.fed) = (Vec::new(), 0);
-            }
-            return Poll::Ready(self.told(cx, fed, had_to_write));
-        }
-        let stream = &self.stream;
-        let (tls, left) = (&mut self.tls, &mut self.left);
+    /// Gives the session what the socket has, of which no more than `most` is wanted, and says how
+    /// much that was; 0: the peer has closed.
+    fn poll_receive(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
         let mut incoming = Incoming::take();
-        let room = room.clamp(LEAST_READ, READ);
-        let n = ready!(stream.poll_read_slice(cx, &mut incoming.0[..room]))?;
-        let mut got = &incoming.0[..n];
-        let fed = feed(tls, &mut got);
-        left.extend_from_slice(got);
+        let n = ready!(self.stream.poll_read_slice(cx, &mut incoming.0[..most]))?;
+        let answer = self.session.receive(&incoming.0[..n]);
         drop(incoming);
-        Poll::Ready(self.told(cx, fed, had_to_write))
+        if answer == Answer::New {
+            self.send_answer(cx);
+        }
+        Poll::Ready(Ok(n))
     }
 
-    /// After rustls has been fed: it may have to answer, by an alert for example. If there was
-    /// something to write before, whoever writes is at it, perhaps in another task, which has left
-    /// its waker: then the answer is theirs to write, too.
-    fn told(
-        &mut self,
-        cx: &mut Context<'_>,
-        fed: io::Result<usize>,
-        had_to_write: bool,
-    ) -> io::Result<usize> {
-        if !had_to_write && self.tls.wants_write() {
-            // If it cannot be written now, the next flush will.
-            if let Poll::Ready(Err(error)) = self.poll_send(cx) {
-                return fed.and(Err(error));
-            }
+    /// Sends an answer to what was received, an alert for example. If it cannot be sent now, the
+    /// next flush will.
+    fn send_answer(&mut self, cx: &mut Context<'_>) {
+        if let Poll::Ready(Err(error)) = self.poll_send(cx) {
+            self.session.fail(error);
         }
-        fed
     }
 
     /// Writes what is sealed.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.tls.wants_write() {
-            let mut to = Outgoing { stream: &self.stream, cx };
-            match self.tls.write_tls(&mut to) {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(_) => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
-                Err(e) => return Poll::Ready(Err(e)),
-            }
+        match self.session.send(&mut Outgoing { stream: &self.stream, cx }) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            outcome => Poll::Ready(outcome),
         }
-        Poll::Ready(Ok(()))
     }
 
-    /// Reads into what `take` fills: it gets plain bytes and says how many it has taken; `room` is
-    /// what it takes at most.
+    /// Reads into what `take` fills with plain bytes; `room` is what it takes at most.
     fn poll_plain(
         &mut self,
         cx: &mut Context<'_>,
-        mut room: usize,
+        room: usize,
         mut take: impl FnMut(&[u8]),
     ) -> Poll<io::Result<usize>> {
-        let (mut taken, mut received) = (0, 0);
-        if let Some(error) = self.failed.take() {
-            return Poll::Ready(Err(error));
-        }
-        while room > 0 {
-            match self.tls.reader().fill_buf() {
-                Ok([]) => break,
-                Ok(plain) => {
-                    let n = plain.len().min(room);
-                    take(&plain[..n]);
-                    self.tls.reader().consume(n);
-                    (taken, room) = (taken + n, room - n);
+        let mut reading = Reading::of(room);
+        loop {
+            match self.session.read(&mut reading, &mut take)? {
+                Next::Done(n) => return Poll::Ready(Ok(n)),
+                Next::Later(0) => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    // What is there is fed for a full buffer; the socket is asked again only for an
-                    // empty one.
-                    if taken > 0 && self.left.is_empty() {
-                        break;
+                Next::Later(n) => return Poll::Ready(Ok(n)),
+                Next::Send => self.send_answer(cx),
+                Next::Read(most) => match self.poll_receive(cx, most) {
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(error)) => self.session.fail(error),
+                    Poll::Pending if reading.taken() > 0 => {
+                        return Poll::Ready(Ok(reading.taken()));
                     }
-                    // Records without contents are not to hold the worker.
-                    received += 1;
-                    if received > MOST_RECEIVED {
-                        cx.waker().wake_by_ref();
-                        return if taken > 0 { Poll::Ready(Ok(taken)) } else { Poll::Pending };
-                    }
-                    match self.poll_receive(cx, room) {
-                        Poll::Ready(Ok(_)) => {}
-                        // What was got is delivered first.
-                        Poll::Ready(Err(e)) if taken > 0 => {
-                            self.failed = Some(e);
-                            break;
-                        }
-                        Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
-                        Poll::Pending if taken > 0 => break,
-                        Poll::Pending => return Poll::Pending,
-                    }
-                }
-                Err(_) if taken > 0 => break,
-                Err(e) => return Poll::Ready(Err(e)),
+                    Poll::Pending => return Poll::Pending,
+                },
             }
         }
-        Poll::Ready(Ok(taken))
     }
 
     fn poll_seal(
@@ -292,7 +227,7 @@ impl TlsStream {
         mut seal: impl FnMut(&mut dyn Write) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            let n = seal(&mut self.tls.writer())?;
+            let n = self.session.seal(&mut seal)?;
             // As far as it goes: what does not is written by the next flush, or write.
             let sent = self.poll_send(cx)?;
             if n > 0 {
@@ -305,31 +240,9 @@ impl TlsStream {
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.closed {
-            self.tls.send_close_notify();
-            self.closed = true;
-        }
+        self.session.end();
         ready!(self.poll_send(cx))?;
         Poll::Ready(self.stream.shut_down())
-    }
-}
-
-/// Feeds rustls until all is taken, or there is plain text, which has to be taken first. Says how
-/// much was taken; 0 is the end.
-fn feed(tls: &mut Connection, from: &mut &[u8]) -> io::Result<usize> {
-    let before = from.len();
-    loop {
-        tls.read_tls(from)?;
-        let state = tls
-            .process_new_packets()
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        // What comes after the peer's end is nobody's.
-        if state.peer_has_closed() {
-            *from = &[];
-        }
-        if from.is_empty() || state.plaintext_bytes_to_read() > 0 {
-            return Ok(before - from.len());
-        }
     }
 }
 

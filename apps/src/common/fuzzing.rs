@@ -1,0 +1,142 @@
+//! Rules for fields, targets and names of any bytes.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::conditions::{self, Conditions, Part, Validators, Verdict};
+use super::{date as dates, media_type as media_types, target};
+
+/// Lines: a length, Range, If-Range, If-Match, If-Unmodified-Since, If-None-Match and
+/// If-Modified-Since; an empty one stands for a field that is not there.
+pub fn conditions(input: &[u8]) {
+    let mut lines = input.split(|b| *b == b'\n');
+    let len = lines.next().map_or("", |line| std::str::from_utf8(line).unwrap_or_default());
+    let len = len.parse().unwrap_or(10);
+    let mut field = || lines.next().filter(|line| !line.is_empty());
+    let conditions = Conditions {
+        range: field(),
+        if_range: field(),
+        if_match: field(),
+        if_unmodified_since: field(),
+        if_none_match: field(),
+        if_modified_since: field(),
+    };
+    let modified = UNIX_EPOCH + Duration::from_secs(784_111_777);
+    let own = Validators { etag: b"\"v1\"", modified };
+    let part = conditions::part(&conditions, &own, len);
+    match (&part, conditions.if_range) {
+        (part, None) => assert_eq!(*part, part_by_the_text(conditions.range, len)),
+        // A part only if the condition holds.
+        (Part::All, Some(_)) => {}
+        (part, Some(_)) => assert_eq!(*part, part_by_the_text(conditions.range, len)),
+    }
+    if let Part::Range(from, bytes) = part {
+        assert!(bytes > 0 && from < len && bytes <= len - from, "{from}, {bytes} of {len}");
+    }
+    let verdict = conditions::verdict(&conditions, &own);
+    let is_star = |field: &[u8]| field.trim_ascii() == b"*";
+    let names_own = |field: &[u8]| field.windows(4).any(|tag| tag == own.etag);
+    match verdict {
+        Verdict::Failed => match conditions.if_match {
+            Some(list) => assert!(!is_star(list)),
+            None => assert!(conditions.if_unmodified_since.is_some()),
+        },
+        Verdict::NotModified => match conditions.if_none_match {
+            Some(list) => assert!(is_star(list) || names_own(list)),
+            None => assert!(conditions.if_modified_since.is_some()),
+        },
+        Verdict::Go => {
+            assert!(conditions.if_match.is_none_or(|list| is_star(list) || names_own(list)));
+            assert!(conditions.if_none_match.is_none_or(|list| !is_star(list)));
+        }
+    }
+}
+
+/// The part by RFC 9110, section 14.1.2, with numbers of any size.
+fn part_by_the_text(range: Option<&[u8]>, len: u64) -> Part {
+    let text = range.map_or("".into(), |range| String::from_utf8_lossy(range.trim_ascii()));
+    let (unit, set) = text.split_once('=').unwrap_or_default();
+    let set = set.trim();
+    let Some((first, last)) = set.split_once('-').filter(|_| unit.eq_ignore_ascii_case("bytes"))
+    else {
+        return Part::All;
+    };
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    // As numbers compare: by their digits, without the zeros before them.
+    let key = |text: &str| {
+        let digits = text.trim_start_matches('0').to_owned();
+        (digits.len(), digits)
+    };
+    let end = key(&len.to_string());
+    let small = |text: &str| text.parse::<u64>().unwrap_or(u64::MAX);
+    match (first, last) {
+        ("", suffix) if is_number(suffix) => match (key(suffix).0, len) {
+            (0, _) => Part::Unsatisfiable,
+            (_, 0) => Part::All,
+            _ if key(suffix) >= end => Part::Range(0, len),
+            _ => Part::Range(len - small(suffix), small(suffix)),
+        },
+        (first, last) if is_number(first) && (last.is_empty() || is_number(last)) => {
+            let is_backwards = !last.is_empty() && key(last) < key(first);
+            match (key(first).0, len) {
+                // Of nothing, what begins at its begin is all of it.
+                (0, 0) => Part::All,
+                _ if is_backwards => Part::All,
+                _ if key(first) >= end => Part::Unsatisfiable,
+                _ if last.is_empty() || key(last) >= end => {
+                    Part::Range(small(first), len - small(first))
+                }
+                _ => Part::Range(small(first), small(last) - small(first) + 1),
+            }
+        }
+        _ => Part::All,
+    }
+}
+
+/// A date.
+pub fn date(input: &[u8]) {
+    let Some(time) = dates::parse(input) else { return };
+    let text = dates::format(time);
+    assert_eq!(text.len(), 29, "{text}");
+    assert_eq!(dates::parse(text.as_bytes()), Some(time), "{text}");
+    assert_eq!(dates::of_seconds(dates::seconds(time)), time, "it has whole seconds");
+}
+
+/// A target.
+pub fn path(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let Some((path, query)) = target::split(text) else { return };
+    assert!(path.starts_with('/') && !path.contains(['?', '#']));
+    let Ok(decoded) = target::decode(path) else { return };
+    let relative = &decoded.relative;
+    if !relative.is_empty() {
+        for name in relative.split(|b| *b == b'/') {
+            assert!(!matches!(name, b"" | b"." | b".."), "{relative:?} leads elsewhere");
+            assert!(!name.contains(&0), "{relative:?}");
+        }
+    }
+    // As we write it, it is read again, and is nothing but a path.
+    let location = target::folder_location(relative, None);
+    assert!(location.bytes().all(|b| b.is_ascii_graphic()), "{location}");
+    assert!(!location.starts_with("//"), "{location} names a host");
+    let again = target::split(&location).map(|(path, _)| target::decode(path));
+    assert_eq!(again, Some(Ok(target::WebPath { relative: relative.clone(), is_folder: true })));
+    if let Some(query) = query {
+        assert!(target::folder_location(relative, Some(query)).ends_with(query));
+    }
+}
+
+/// A name of a file, a blank line, and what the file begins with.
+pub fn media_type(input: &[u8]) {
+    let at = input.windows(2).position(|pair| pair == b"\n\n").unwrap_or(input.len());
+    let (name, start) = (&input[..at], input.get(at + 2..).unwrap_or_default());
+    for size in [start.len() as u64, u64::MAX] {
+        let kind = media_types::of(name, start, size);
+        assert!(kind.bytes().all(|b| b == b' ' || b.is_ascii_graphic()), "{kind:?}");
+        assert!(kind.contains('/'), "{kind:?}");
+        let is_called_utf8 = kind.ends_with("charset=utf-8");
+        let looked_at = &start[..start.len().min(media_types::LOOKED_AT)];
+        if is_called_utf8 && size == looked_at.len() as u64 {
+            assert!(std::str::from_utf8(looked_at).is_ok(), "{name:?} is not UTF-8");
+        }
+    }
+}

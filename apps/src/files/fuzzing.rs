@@ -1,0 +1,25 @@
+//! Rules for what `dapple files` is told, of any bytes.
+
+use std::net::IpAddr;
+
+use clap::ArgMatches;
+
+#[cfg(fuzzing)]
+pub use super::dav::fuzzing::verdict;
+pub use super::dav::fuzzing::{if_header, request as dav_request, xml};
+pub use super::login::fuzzing::{authorization, users_file};
+
+/// Arguments that were accepted.
+pub(crate) fn arguments(args: &ArgMatches) {
+    if args.subcommand().is_some() {
+        return;
+    }
+    for name in super::names(args, IpAddr::from([127, 0, 0, 1]), &[]) {
+        assert!(!name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic()), "{name:?}");
+    }
+    if let Some(prefix) = args.get_one::<String>("prefix") {
+        let is_path = prefix.is_empty() || (prefix.starts_with('/') && !prefix.ends_with('/'));
+        assert!(is_path && !prefix.contains("//"), "{prefix:?}");
+    }
+    assert!(args.contains_id("dir"));
+}

@@ -1,0 +1,27 @@
+//! Rules for what says who somebody is, of any bytes.
+
+use super::users;
+
+/// The field of Basic authentication.
+pub fn authorization(input: &[u8]) {
+    let Some((name, password)) = super::parse(input) else { return };
+    assert!(!name.contains(':'), "{name:?}");
+    assert!(name.len() + password.len() < input.len());
+}
+
+/// The file of users.
+pub fn users_file(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    match users::parse(text) {
+        Ok(entries) => {
+            let written = users::written(&entries);
+            let again = users::parse(&written).expect("what is written can be read");
+            assert_eq!(users::written(&again), written);
+            let named = |entries: &[users::Entry]| -> Vec<_> {
+                entries.iter().map(|entry| entry.user.clone()).collect()
+            };
+            assert_eq!(named(&entries), named(&again));
+        }
+        Err(bad) => assert!((1..=text.lines().count()).contains(&bad.number), "{bad:?}"),
+    }
+}

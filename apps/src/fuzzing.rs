@@ -1,0 +1,72 @@
+//! What strangers send, and what is read from files and command lines, as functions of any bytes:
+//! each takes an input, and panics if the answer to it breaks a rule.
+//!
+//! A fuzzer feeds them (`fuzz/README.md`); a test replays what it has kept. The rules stand beside
+//! what they are for, in the files of this name.
+
+pub use crate::common::fuzzing::{conditions, date, media_type, path};
+pub use crate::files::fuzzing::{authorization, dav_request, if_header, users_file, xml};
+pub use crate::web::http::fuzzing::request;
+
+/// What is said of a request (`http`) or a document (`xml`), to be held against what other parsers
+/// say.
+#[cfg(fuzzing)]
+pub fn verdict(kind: &str, input: &[u8]) -> String {
+    match kind {
+        "http" => crate::web::http::fuzzing::verdict(input),
+        "xml" => crate::files::fuzzing::verdict(input),
+        _ => panic!("there is no kind {kind}"),
+    }
+}
+
+/// An input's way through one parser.
+pub type Target = fn(&[u8]);
+
+/// All targets, by the names of the folders of their kept inputs.
+pub const TARGETS: [(&str, Target); 11] = [
+    ("authorization", authorization),
+    ("command_line", command_line),
+    ("dav_request", dav_request),
+    ("dav_xml", xml),
+    ("http_conditions", conditions),
+    ("http_date", date),
+    ("http_request", request),
+    ("if_header", if_header),
+    ("media_type", media_type),
+    ("users_file", users_file),
+    ("web_path", path),
+];
+
+/// Arguments, one a line.
+pub fn command_line(input: &[u8]) {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let args = input.split(|b| *b == b'\n').map(OsStr::from_bytes);
+    match crate::command().try_get_matches_from(std::iter::once(OsStr::new("dapple")).chain(args)) {
+        Ok(matches) => match matches.subcommand() {
+            Some(("files", args)) => crate::files::fuzzing::arguments(args),
+            Some(("web", args)) => assert!(args.contains_id("listen")),
+            other => panic!("{other:?} is no program"),
+        },
+        Err(error) => {
+            use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand as NothingSaid;
+            let told = crate::told(&error);
+            if error.use_stderr() && error.kind() != NothingSaid {
+                let is_line = told.ends_with('\n') && !told.trim_end().contains(char::is_control);
+                assert!(told.starts_with("dapple: ") && is_line, "{told:?}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "../../fuzz/replay.rs"]
+mod replay;
+
+#[test]
+fn what_was_kept_of_fuzzing_breaks_no_rule() {
+    for (name, target) in TARGETS {
+        replay::replay(name, target);
+    }
+}

@@ -1,0 +1,96 @@
+//! The programs of dapple, one subcommand each: `dapple web`, `dapple files`.
+//!
+//! The library has what the binary runs, and nothing that others are to build on.
+#![forbid(unsafe_code)]
+
+mod common;
+mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+mod web;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Command;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
+
+/// The exit status of a command line or a setting that is no good.
+const BAD_USAGE: u8 = 2;
+
+/// Runs what the command line of this process asks for.
+///
+/// # Errors
+///
+/// Status 2, with a line on the standard error, if that cannot be done.
+pub fn main() -> ExitCode {
+    // Not what libraries say: strangers can make some of them say a lot.
+    let own = Targets::new().with_target("dapple", LevelFilter::WARN);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    tracing_subscriber::registry().with(layer.with_filter(own)).init();
+    let matches = match command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return usage(&error),
+    };
+    let outcome = match matches.subcommand() {
+        Some(("web", args)) => web::main(args),
+        Some(("files", args)) => files::main(args),
+        _ => unreachable!("clap knows the subcommands"),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("dapple: {}", escaped(&message));
+            ExitCode::from(BAD_USAGE)
+        }
+    }
+}
+
+fn command() -> Command {
+    Command::new("dapple")
+        .about("Programs on the dapple executor")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(web::command())
+        .subcommand(files::command())
+}
+
+/// Help and version go to the standard output; what else clap says, to the standard error.
+fn usage(error: &clap::Error) -> ExitCode {
+    let text = told(error);
+    if !error.use_stderr() {
+        // Whoever has closed the pipe does not want to know.
+        let _ = write!(std::io::stdout(), "{text}");
+        return ExitCode::SUCCESS;
+    }
+    eprint!("{text}");
+    ExitCode::from(BAD_USAGE)
+}
+
+/// Without what a terminal would take for a command.
+fn escaped(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    for c in line.chars() {
+        match c.is_control() {
+            true => text.extend(c.escape_default()),
+            false => text.push(c),
+        }
+    }
+    text
+}
+
+/// Help and version as clap has them; an error in one line.
+fn told(error: &clap::Error) -> String {
+    use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    let text = error.render().to_string();
+    if !error.use_stderr() || error.kind() == DisplayHelpOnMissingArgumentOrSubcommand {
+        return text;
+    }
+    // What is missing stands on lines of its own.
+    let said = text.lines().map(str::trim).take_while(|line| !line.is_empty());
+    let line = said.collect::<Vec<_>>().join(" ");
+    let line = escaped(line.trim_start_matches("error: "));
+    format!("dapple: {line} (try --help)\n")
+}

@@ -1,0 +1,98 @@
+//! Rules for requests of any bytes.
+
+use super::request::{MOST_HEAD, MOST_LINE, Parsed, parse};
+use crate::common::host;
+
+/// A request, or the begin of one.
+pub fn request(input: &[u8]) {
+    match parse(input) {
+        Parsed::Request(_, len) => {
+            let said = format!("{:?}", parse(input));
+            assert!((1..=MOST_HEAD.min(input.len())).contains(&len), "{len} bytes are its head");
+            assert_eq!(
+                format!("{:?}", parse(&input[..len])),
+                said,
+                "what follows is not looked at"
+            );
+            // A head comes in pieces, and none of them is refused.
+            let step = (len / 64).max(1);
+            for end in (0..len).step_by(step) {
+                let piece = parse(&input[..end]);
+                assert!(matches!(piece, Parsed::Partial), "{end} bytes of it are {piece:?}");
+            }
+        }
+        // What is refused stays refused, whatever comes.
+        Parsed::Bad(_) => {
+            for more in [&b"\r\n\r\n"[..], b"x", b"\r\nHost: x\r\n\r\n"] {
+                let longer = [input, more].concat();
+                let again = parse(&longer);
+                assert!(matches!(again, Parsed::Bad(_)), "with {more:?} it is {again:?}");
+            }
+        }
+        // More than this is held for nobody.
+        Parsed::Partial => assert!(input.len() <= MOST_HEAD),
+    }
+    if let Some(expected) = opinion(input) {
+        let accepted = matches!(parse(input), Parsed::Request(..));
+        assert_eq!(accepted, expected, "the second opinion on {:?}", parse(input));
+    }
+}
+
+/// Whether a request is to be accepted, by httparse alone and RFC 9112 read once more; `None`: that
+/// is not told, as it is not complete, or of another version.
+fn opinion(input: &[u8]) -> Option<bool> {
+    let mut fields = [httparse::EMPTY_HEADER; 100];
+    let mut raw = httparse::Request::new(&mut fields);
+    match raw.parse(input) {
+        Ok(httparse::Status::Complete(len)) if len <= MOST_HEAD => {}
+        Ok(httparse::Status::Complete(_)) => return Some(false),
+        Ok(httparse::Status::Partial) | Err(httparse::Error::Version) => return None,
+        Err(_) => return Some(false),
+    }
+    let one_one = raw.version == Some(1);
+    let values = |name: &str| -> Vec<&[u8]> {
+        let named = raw.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
+        named.map(|field| field.value).collect()
+    };
+    let (hosts, lengths, codings) =
+        (values("host"), values("content-length"), values("transfer-encoding"));
+    let is_host = match hosts[..] {
+        [] => !one_one,
+        [host] => host::is_valid(host),
+        _ => false,
+    };
+    let is_length = match lengths[..] {
+        [] => true,
+        [length] => {
+            !length.is_empty() && length.len() < 20 && length.iter().all(u8::is_ascii_digit)
+        }
+        _ => false,
+    };
+    let coding = codings.join(&b","[..]).to_ascii_lowercase();
+    let mut parts = coding.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|p| !p.is_empty());
+    let is_coding = codings.is_empty()
+        || (parts.next() == Some(b"chunked") && parts.next().is_none() && one_one)
+            && lengths.is_empty();
+    let target = raw.path.unwrap_or_default();
+    let authority = match target.starts_with('/') {
+        true => None,
+        false => host::of_target(target),
+    };
+    let is_target = authority.is_none_or(|authority| host::is_valid(authority.as_bytes()));
+    // The blank lines before the first line do not count.
+    let start = input.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(input.len());
+    let line = &input[start..];
+    let is_short = line.iter().position(|b| *b == b'\n').is_some_and(|at| at <= MOST_LINE);
+    Some(is_host && is_length && is_coding && is_target && is_short)
+}
+
+/// What is to be told beside other parsers' verdicts: accepted (with its method, target and
+/// length), refused, or incomplete.
+#[cfg(fuzzing)]
+pub fn verdict(input: &[u8]) -> String {
+    match parse(input) {
+        Parsed::Request(request, len) => format!("accepted {len} {}", request.target),
+        Parsed::Bad(status) => format!("refused {status:?}"),
+        Parsed::Partial => "incomplete".to_owned(),
+    }
+}

@@ -1,0 +1,74 @@
+//! Rules for the figures as text, with labels of any bytes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+
+use super::{Distribution, Measure, Metrics};
+
+/// Labels, one a line: the log and the exposition can be read, and tell all of them.
+pub fn labels(input: &[u8]) {
+    let labels: BTreeSet<String> =
+        input.split(|b| *b == b'\n').map(|l| String::from_utf8_lossy(l).into_owned()).collect();
+    let mut histogram = Histogram::new(3).unwrap();
+    histogram.record(input.len() as u64).unwrap();
+    let distribution = |label: Option<&String>| Distribution {
+        measure: Measure::RunTime,
+        label: label.map(|label| Arc::from(label.as_str())),
+        histogram: histogram.clone(),
+    };
+    let metrics = Metrics {
+        counters: [0; 18],
+        distributions: std::iter::once(None)
+            .chain(labels.iter().map(Some))
+            .map(distribution)
+            .collect(),
+        taken: UNIX_EPOCH,
+        uptime: Duration::from_secs(1),
+    };
+    log_is_read(&metrics);
+    exposition_is_read(&metrics, &labels);
+}
+
+fn log_is_read(metrics: &Metrics) {
+    let mut log = Vec::new();
+    metrics.write_hlog(&mut log).expect("memory takes all");
+    let mut tags = BTreeSet::new();
+    for entry in IntervalLogIterator::new(&log) {
+        if let LogEntry::Interval(entry) = entry.expect("the log can be read") {
+            let tag = entry.tag().expect("each histogram has a tag").as_str().to_owned();
+            assert!(tags.insert(tag), "a tag stands for one label");
+        }
+    }
+    assert_eq!(tags.len(), metrics.distributions.len());
+}
+
+fn exposition_is_read(metrics: &Metrics, labels: &BTreeSet<String>) {
+    let text = metrics.to_prometheus();
+    let mut told = BTreeSet::new();
+    for line in text.split('\n') {
+        let count = "dapple_run_time_seconds_count{label=\"";
+        let Some(rest) = line.strip_prefix(count) else { continue };
+        let (mut label, mut rest) = (String::new(), rest.chars());
+        loop {
+            match rest.next().expect("the label ends") {
+                '"' => break,
+                '\\' => label.push(match rest.next() {
+                    Some('n') => '\n',
+                    Some(escaped @ ('\\' | '"')) => escaped,
+                    other => panic!("{other:?} is no escape"),
+                }),
+                plain => label.push(plain),
+            }
+        }
+        assert_eq!(rest.as_str().split_once(' ').map(|(end, _)| end), Some("}"), "{line}");
+        told.insert(label);
+    }
+    // That of all events has an empty one.
+    let mut expected = labels.clone();
+    expected.insert(String::new());
+    assert_eq!(told, expected);
+}

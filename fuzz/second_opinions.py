@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""Holds what dapple says of requests and documents against what other parsers say.
+
+    fuzz/second_opinions.py http [FOLDER...]     beside h11
+    fuzz/second_opinions.py xml [FOLDER...]      beside libxml2 (lxml) and expat
+
+The inputs are the kept ones, those in FOLDERs, and mutants of both, with a seed. It ends with
+status 1 if an input is judged differently and the difference is none of those that are explained
+here. It needs the packages h11 and lxml of PyPI.
+"""
+
+import collections
+import os
+import pathlib
+import random
+import re
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+MUTANTS = int(os.environ.get("MUTANTS", "100000"))
+SEED = int(os.environ.get("SEED", "1"))
+
+
+class Verdicts:
+    """What dapple says, by its own program."""
+
+    def __init__(self, kind):
+        flags = os.environ.get("RUSTFLAGS", "") + " --cfg fuzzing"
+        command = ["cargo", "run", "-q", "--release", "--example", "verdicts", "--", kind]
+        self.process = subprocess.Popen(
+            command, cwd=HERE, env={**os.environ, "RUSTFLAGS": flags},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def of(self, data):
+        self.process.stdin.write(data.hex() + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().rstrip("\n")
+
+
+def inputs(target, folders):
+    """All inputs in order, and then mutants of them."""
+    files = sorted(p for folder in [HERE / "corpus" / target, *folders]
+                   for p in pathlib.Path(folder).iterdir())
+    kept = [p.read_bytes()[:4000] for p in files]
+    yield from kept
+    rng = random.Random(SEED)
+    pieces = [b"\r\n", b"\n", b" ", b"\t", b":", b"\0", b"<", b">", b"&", b";", b"'", b'"', b"=",
+              b"\xff", b"\xc3\xa4", b"]]>", b"<!--", b"--", b"<?", b"?>", b"xmlns", b"xml", b"&#9;",
+              b"Host: a\r\n", b"Transfer-Encoding: chunked\r\n", b"Content-Length: 1\r\n",
+              b"HTTP/1.1", b"HTTP/1.0", b",", b"+", b"0", b"\x0b", b"\x7f", b"\xef\xbb\xbf"]
+    for _ in range(MUTANTS):
+        data = bytearray(rng.choice(kept))
+        for _ in range(rng.randint(1, 3)):
+            at = rng.randint(0, len(data))
+            match rng.randrange(5):
+                case 0:
+                    data[at:at] = rng.choice(pieces)
+                case 1:
+                    del data[at:at + rng.randint(1, 8)]
+                case 2:
+                    data[at:at + 1] = bytes([rng.randrange(256)])
+                case 3:
+                    other = rng.choice(kept)
+                    data[at:] = other[rng.randint(0, len(other)):]
+                case 4:
+                    data[at:at + rng.randint(0, 8)] = rng.choice(pieces)
+        yield bytes(data)
+
+
+def h11_says(data):
+    import h11
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
+    try:
+        connection.receive_data(data)
+        event = connection.next_event()
+    except h11.RemoteProtocolError as error:
+        return "refused", str(error)
+    if event is h11.NEED_DATA:
+        return "incomplete", ""
+    if isinstance(event, h11.Request):
+        return "accepted", event.target.decode("latin-1")
+    return "refused", repr(event)
+
+
+def explain_http(data, ours, theirs, why):
+    """Why the two differ, if that is meant."""
+    head = data.lstrip(b"\r\n")
+    is_later = re.match(rb"\S+ \S+ HTTP/1\.[2-9]\r?\n", head)
+    if ours.startswith("accepted"):
+        if theirs == "refused" and len(data) > len(head):
+            return "blank lines before a request are ignored (RFC 9112, 2.2)"
+        if theirs == "refused" and re.search(rb"\ntransfer-encoding:[ \t,]*\r?\n", data, re.I):
+            return "an empty element of a list counts for nothing (RFC 9110, 5.6.1)"
+        if theirs == "refused" and is_later:
+            return "a later HTTP/1.x is served as HTTP/1.1 (RFC 9110, 2.5)"
+        if theirs == "refused" and re.match(rb"[^ ]+ [^ ]*[\x80-\xff]", head):
+            return "UTF-8 in a target is read, not refused"
+        return None
+    if ours == "incomplete":
+        return "a refusal comes with the end of the head" if theirs == "refused" else None
+    if theirs == "incomplete":
+        return "what is wrong is refused before all of it is there"
+    if re.search(rb"\n[ \t]", data):
+        return "a folded line is refused (RFC 9112, 5.2)"
+    if re.search(rb"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]", head):
+        return "control characters in a field are refused (RFC 9110, 5.5)"
+    if is_later and not re.search(rb"\nhost:", data, re.I):
+        return "a later HTTP/1.x has a Host, as HTTP/1.1 has"
+    lengths = re.findall(rb"\n *content-length *:", data, re.I)
+    codings = re.findall(rb"\n *transfer-encoding *:", data, re.I)
+    if len(lengths) + len(codings) > 1 or (codings and b"1.0" in head.split(b"\n")[0]):
+        return "what says the length of a body twice, or cannot say it, is refused"
+    if re.search(rb"\n *host *:", data, re.I):
+        return "a Host that is none is refused"
+    if "VersionNotSupported" in ours or "UriTooLong" in ours or "FieldsTooLarge" in ours:
+        return "limits and versions"
+    if re.match(rb"[^ ]+ [^ ]*://", head):
+        return "a target with a host that is none is refused"
+    return None
+
+
+def lxml_says(data):
+    from lxml import etree
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+    try:
+        root = etree.fromstring(data, parser)
+    except (etree.XMLSyntaxError, ValueError, LookupError) as error:
+        return "refused", str(error)
+    if root.getroottree().docinfo.doctype:
+        return "refused", "a document type"
+    return "accepted", ""
+
+
+def expat_says(data):
+    from xml.parsers import expat
+    parser = expat.ParserCreate(namespace_separator="\x01")
+    parser.StartDoctypeDeclHandler = lambda *_: (_ for _ in ()).throw(ValueError("a document type"))
+    try:
+        parser.Parse(data, True)
+    except (expat.ExpatError, ValueError, LookupError) as error:
+        return "refused", str(error)
+    return "accepted", ""
+
+
+OWN_RULES = re.compile(
+    "too|document type|XML itself|namespace that is no|version of XML|encoding that is not")
+
+
+def explain_xml(data, ours, lxml, expat):
+    """Why the three differ, if that is meant."""
+    if ours.startswith("accepted"):
+        if lxml[0] == "refused" and expat[0] == "accepted" and "URI" in lxml[1]:
+            return "a namespace need not be a URI"
+        if expat[0] == "refused" and "invalid token" in expat[1] and not data.isascii():
+            return "names have the characters of the fifth edition of XML 1.0"
+        return None
+    if OWN_RULES.search(ours):
+        return "a limit, or a rule of ours"
+    # Of the others one is strict at least.
+    if "refused" in (lxml[0], expat[0]):
+        return "one of the others refuses it, too"
+    return None
+
+
+def main():
+    kind, folders = sys.argv[1], sys.argv[2:]
+    target = {"http": "http_request", "xml": "dav_xml"}[kind]
+    verdicts, counts, strange = Verdicts(kind), collections.Counter(), []
+    for data in inputs(target, folders):
+        ours = verdicts.of(data)
+        if kind == "http":
+            theirs, why = h11_says(data)
+            same = ours.split(" ")[0] == theirs
+            if same and theirs == "accepted":
+                same = ours.split(" ", 2)[2] == why or not why.isascii() or "\\" in ours
+            explained = same or explain_http(data, ours, theirs, why)
+        else:
+            lxml, expat = lxml_says(data), expat_says(data)
+            theirs, why = f"lxml {lxml[0]}, expat {expat[0]}", (lxml[1], expat[1])
+            same = {ours.split(" ")[0], lxml[0], expat[0]} == {ours.split(" ")[0]}
+            explained = same or explain_xml(data, ours, lxml, expat)
+        if same:
+            counts[f"the same: {ours.split(' ')[0]}"] += 1
+        elif explained:
+            counts[explained] += 1
+        else:
+            counts["NOT EXPLAINED"] += 1
+            strange.append((data, ours, theirs, why))
+    for what, n in counts.most_common():
+        print(f"{n:9}  {what}")
+    for data, ours, theirs, why in strange[:20]:
+        print(f"\n{data!r}\n  dapple: {ours}\n  others: {theirs} {why}")
+    return 1 if strange else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

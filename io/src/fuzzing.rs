@@ -1,0 +1,16 @@
+//! What peers send, as functions of any bytes: see `fuzz/README.md`.
+
+pub use crate::tcp::frame::frames;
+#[cfg(feature = "tls")]
+pub use crate::tls::fuzzing::tls;
+
+#[cfg(test)]
+#[path = "../../fuzz/replay.rs"]
+mod replay;
+
+#[test]
+fn what_was_kept_of_fuzzing_breaks_no_rule() {
+    replay::replay("frames", frames);
+    #[cfg(feature = "tls")]
+    replay::replay("tls", tls);
+}

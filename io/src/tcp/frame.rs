@@ -1,0 +1,68 @@
+//! Frames: a message is its length, four bytes with the most significant one first, and so many
+//! bytes.
+
+/// Bytes of a message's length.
+pub(super) const HEADER: usize = 4;
+
+/// What stands at the front of the input.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Front {
+    /// A message of so many bytes, behind its length.
+    Message(usize),
+    Incomplete,
+    TooLong,
+}
+
+/// Looks at the front of the input, for messages of `most` bytes at most.
+pub(super) fn front(input: &[u8], most: usize) -> Front {
+    let Some((header, rest)) = input.split_first_chunk::<HEADER>() else {
+        return Front::Incomplete;
+    };
+    match usize::try_from(u32::from_be_bytes(*header)) {
+        Ok(length) if length <= most => match length <= rest.len() {
+            true => Front::Message(length),
+            false => Front::Incomplete,
+        },
+        _ => Front::TooLong,
+    }
+}
+
+/// The length of a message as it stands before it; `None`: it is longer than `most`, or than the
+/// format allows.
+pub(super) fn header(message: &[u8], most: usize) -> Option<[u8; HEADER]> {
+    let length = u32::try_from(message.len()).ok()?;
+    (message.len() <= most).then(|| length.to_be_bytes())
+}
+
+/// Rules for what a peer sends to a transport, of any bytes: a number of bytes that a message may
+/// have, and what arrives.
+#[cfg(any(test, fuzzing))]
+pub fn frames(input: &[u8]) {
+    let Some((most, stream)) = input.split_first() else { return };
+    let most = usize::from(*most);
+    let (mut rest, mut written) = (stream, Vec::new());
+    loop {
+        match front(rest, most) {
+            Front::Message(length) => {
+                let (whole, behind) = rest.split_at(HEADER + length);
+                // It is not taken for one before all of it is there.
+                for end in 0..whole.len() {
+                    assert_eq!(front(&whole[..end], most), Front::Incomplete);
+                }
+                let message = &whole[HEADER..];
+                written.extend(header(message, most).expect("it is not too long"));
+                written.extend(message);
+                rest = behind;
+            }
+            Front::Incomplete => {
+                assert!(rest.len() < HEADER + most, "what is held is bounded");
+                break;
+            }
+            Front::TooLong => {
+                assert_eq!(front(&rest[..HEADER], most), Front::TooLong, "it is known at once");
+                break;
+            }
+        }
+    }
+    assert!(stream.starts_with(&written) && written.len() + rest.len() == stream.len());
+}
