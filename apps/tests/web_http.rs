@@ -259,3 +259,18 @@ fn figures_are_shown_to_whom_they_are_for() {
     let icon = demo.get("/favicon.ico");
     assert_eq!((icon.status, &icon.body[..4]), (200, &[0, 0, 1, 0][..]));
 }
+
+#[test]
+fn what_is_no_file_is_not_found_and_holds_nothing_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = std::process::Command::new("mkfifo").arg(folder.path().join("pipe")).status();
+    assert!(made.unwrap().success());
+    let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
+    std::os::unix::fs::symlink("pipe", folder.path().join("link")).unwrap();
+    std::os::unix::fs::symlink("nowhere", folder.path().join("dangling")).unwrap();
+    std::os::unix::fs::symlink("loop", folder.path().join("loop")).unwrap();
+    let web = Web::start(Some(folder.path()), &[]);
+    for name in ["pipe", "socket", "link", "dangling", "loop", "pipe/x", "dangling/"] {
+        assert_eq!(web.get(&format!("/{name}")).status, 404, "{name}");
+    }
+}

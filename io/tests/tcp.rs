@@ -32,6 +32,13 @@ impl Protocol for Lines {
                 b"big" => conn.send_shared(big()),
                 b"panic" => panic!("as asked"),
                 b"quit" => return conn.close(),
+                b"abort" => {
+                    conn.send_shared(big());
+                    assert_eq!(conn.pending(), big().len() as u64);
+                    conn.abort();
+                    assert!(conn.is_closed() && conn.pending() == 0);
+                    return;
+                }
                 line => {
                     conn.send(line);
                     conn.send(b"\n");
@@ -263,6 +270,18 @@ fn a_reset_ends_the_connection() {
     socket.set_linger(Some(Duration::ZERO)).unwrap();
     drop(stream);
     assert!(server.closed().starts_with("Io("));
+}
+
+#[test]
+fn an_aborted_connection_sends_nothing_more() {
+    let server = serve(1, true, ConnOptions::default());
+    let mut stream = server.connect();
+    stream.write_all(b"abort\nmore\n").unwrap();
+    let mut rest = Vec::new();
+    // Whether the peer sees an end or a reset.
+    let _ = stream.read_to_end(&mut rest);
+    assert!(rest.is_empty(), "{} bytes came", rest.len());
+    server.closed();
 }
 
 #[test]

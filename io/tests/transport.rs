@@ -389,3 +389,33 @@ fn e11_what_was_refused_to_one_thread_is_sent_by_the_next() {
     drop(stream);
     ends.join().unwrap();
 }
+
+#[test]
+fn n4_draining_finishes_what_is_in_flight_and_delivers_no_more() {
+    let (rt, io) = runtime(2);
+    let (tell, delivered) = mpsc::channel();
+    let tell = Mutex::new(tell);
+    let listener = listen(&io, move |stream, color| {
+        let tell = tell.lock().unwrap().clone();
+        stream.deliver(color, TransportOptions::default(), move |message, _| {
+            tell.send(message).unwrap();
+        })
+    });
+    let mut peer = connect(&listener);
+    peer.write_all(&frame(b"one")).unwrap();
+    let one: Message = delivered.recv_timeout(MINUTE).unwrap();
+    io.drain_connections();
+    // Once the connection knows of it, nothing more is taken.
+    let color = one.transport().color().clone();
+    let (tell, told) = mpsc::channel();
+    color.post(move |_| tell.send(()).unwrap());
+    told.recv_timeout(MINUTE).unwrap();
+    peer.write_all(&frame(b"two")).unwrap();
+    assert!(delivered.recv_timeout(Duration::from_millis(100)).is_err(), "it drains");
+    one.reply(b"the answer").unwrap();
+    drop(one);
+    assert_eq!(receive(&mut peer).unwrap(), b"the answer");
+    assert!(receive(&mut peer).is_none(), "and that is the end");
+    assert!(delivered.try_recv().is_err());
+    drop(rt);
+}

@@ -90,7 +90,7 @@ pub(crate) fn part(conditions: &Conditions<'_>, own: &Validators<'_>, len: u64) 
     let Ok(spec) = std::str::from_utf8(spec) else {
         return Part::All;
     };
-    let Some((from, to)) = spec.trim().split_once('-') else {
+    let Some((from, to)) = spec.trim_ascii().split_once('-') else {
         return Part::All;
     };
     let number = |text: &str| match text.bytes().all(|b| b.is_ascii_digit()) {
@@ -180,6 +180,7 @@ mod tests {
             "bytes=99999999999999999999-88888888888888888888",
             "lines=1-2",
             "bytes=--1",
+            "bytes=\u{2003}0-1",
             "bytes=+1-2",
             "bytes=-",
         ] {

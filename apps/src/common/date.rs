@@ -47,7 +47,7 @@ pub(crate) fn format(time: SystemTime) -> String {
 
 /// The time of a date, in any of the three forms that there are.
 pub(crate) fn parse(text: &[u8]) -> Option<SystemTime> {
-    let text = std::str::from_utf8(text).ok()?.trim();
+    let text = std::str::from_utf8(text).ok()?.trim_ascii();
     // The library knows none before 1970.
     httpdate::parse_http_date(text).ok().or_else(|| parse_usual(text))
 }

@@ -55,7 +55,7 @@ pub fn conditions(input: &[u8]) {
 fn part_by_the_text(range: Option<&[u8]>, len: u64) -> Part {
     let text = range.map_or("".into(), |range| String::from_utf8_lossy(range.trim_ascii()));
     let (unit, set) = text.split_once('=').unwrap_or_default();
-    let set = set.trim();
+    let set = set.trim_ascii();
     let Some((first, last)) = set.split_once('-').filter(|_| unit.eq_ignore_ascii_case("bytes"))
     else {
         return Part::All;

@@ -80,7 +80,7 @@ fn says_otherwise(kind: &str, start: &[u8]) -> bool {
         "text/css" => head.strip_prefix("@charset \"").and_then(|rest| rest.split('"').next()),
         _ => None,
     };
-    named.is_some_and(|charset| !matches!(charset.trim(), "utf-8" | "utf8"))
+    named.is_some_and(|charset| !matches!(charset.trim_ascii(), "utf-8" | "utf8"))
 }
 
 /// What the first `<meta charset=..>`, or its older form, says.

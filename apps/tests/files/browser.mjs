@@ -46,7 +46,12 @@ from.on('data', data => {
   }
 });
 
+let isOver = false;
+// A browser that was told to end may break its pipes.
+for (const pipe of [into, from]) pipe.on('error', error => isOver || end(error));
+
 function end(problem) {
+  isOver = true;
   if (problem) console.error(problem.stack || problem);
   chromium.kill('SIGKILL');
   chromium.on('exit', () => process.exit(problem ? 1 : 0));

@@ -176,3 +176,28 @@ fn n9_the_if_field() {
     let get = client.request("GET", "/f", "If: ([\"other\"])\r\n", b"");
     assert_eq!(get.status, 412, "for reading, too");
 }
+
+#[test]
+fn n9_documents_that_ask_for_no_lock_are_refused() {
+    let place = Place::new();
+    let server = place.serve();
+    let mut client = server.client();
+    client.put("/f", b"one");
+    let both = INFO.replace("<D:SCOPE/>", "<D:exclusive/><D:shared/>");
+    let none = INFO.replace("<D:SCOPE/>", "");
+    let read = INFO.replace("SCOPE", "shared").replace("D:write", "D:read");
+    let other = INFO.replace("SCOPE", "shared").replace("lockinfo", "propfind");
+    for (document, why) in [
+        (&both, "exclusive or shared"),
+        (&none, "exclusive or shared"),
+        (&read, "for writing"),
+        (&other, "no lockinfo"),
+    ] {
+        let refused = client.request("LOCK", "/f", "", document.as_bytes());
+        assert_eq!(refused.status, 400, "{document}");
+        assert!(refused.text().contains(why), "{}", refused.text());
+    }
+    let long = INFO.replace("SCOPE", "shared").replace("ann@", &"x".repeat(20_000));
+    assert_eq!(client.request("LOCK", "/f", "", long.as_bytes()).status, 413);
+    assert_eq!(client.put("/f", b"two"), 204, "none of them holds");
+}

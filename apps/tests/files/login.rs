@@ -177,3 +177,26 @@ fn n9_bad_command_lines_are_told_in_a_line() {
     fs::write(place.state.join("users"), "ann:rw:plain\n").unwrap();
     assert!(said(&[folder]).contains("line 1"));
 }
+
+#[test]
+fn n9_without_a_setting_the_state_is_where_it_belongs() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = tempfile::tempdir().unwrap();
+    let list = |variables: &[(&str, &std::path::Path)]| {
+        let mut command = dapple(&["user", "list"]);
+        command.env_clear().envs(variables.iter().copied()).output().unwrap()
+    };
+    let elsewhere = home.path().join("elsewhere");
+    for (variables, made) in [
+        (vec![("HOME", home.path())], home.path().join(".local/state/dapple")),
+        (vec![("HOME", home.path()), ("XDG_STATE_HOME", &*elsewhere)], elsewhere.join("dapple")),
+    ] {
+        assert!(list(&variables).status.success());
+        let mode = std::fs::metadata(&made).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{}", made.display());
+    }
+    let refused = list(&[]);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("--state DIR") && said.lines().count() == 1, "{said}");
+}

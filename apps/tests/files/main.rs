@@ -4,6 +4,7 @@ mod clients;
 mod contents;
 mod crash;
 mod effects;
+mod elsewhere;
 mod locks;
 mod login;
 mod more_clients;

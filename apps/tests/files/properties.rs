@@ -171,3 +171,31 @@ fn n9_ten_thousand_files_in_a_folder() {
     assert_eq!(client.request("DELETE", "/many", "", b"").status, 204);
     assert_eq!(client.propfind("/many", "1", "").status, 404);
 }
+
+#[test]
+fn n9_what_is_asked_for_has_limits() {
+    let place = Place::new();
+    let server = place.serve();
+    let mut client = server.client();
+    let ask =
+        |names: &str| format!("<D:propfind xmlns:D=\"DAV:\"><D:prop>{names}</D:prop></D:propfind>");
+    let many = |n: usize| (0..n).map(|n| format!("<x{n} xmlns=\"u:\"/>")).collect::<String>();
+    assert_eq!(client.propfind("/", "0", &ask(&many(500))).status, 207);
+    let refused = client.propfind("/", "0", &ask(&many(501)));
+    assert_eq!(refused.status, 400);
+    assert!(refused.text().contains("too many properties"), "{}", refused.text());
+    let long = format!("<{} xmlns=\"u:\"/>", "x".repeat(1000));
+    let long: String = (0..40).map(|n| long.replacen('x', &format!("x{n}"), 1)).collect();
+    assert_eq!(client.propfind("/", "0", &ask(&long)).status, 400);
+    // With all, those that are named beside: a live one, a dead one, and one that is not there.
+    let patch = "<D:propertyupdate xmlns:D=\"DAV:\"><D:set><D:prop><dead xmlns=\"u:\">kept</dead></D:prop>\
+                 </D:set></D:propertyupdate>";
+    client.put("/f", b"one");
+    assert_eq!(client.request("PROPPATCH", "/f", "", patch.as_bytes()).status, 207);
+    let include = "<D:propfind xmlns:D=\"DAV:\"><D:allprop/><D:include><D:supported-live-property-set/>\
+                   <D:getetag/><dead xmlns=\"u:\"/><none xmlns=\"u:\"/></D:include></D:propfind>";
+    let all = client.propfind("/f", "0", include);
+    assert_eq!(all.all("getetag").len(), 1, "once: {}", all.text());
+    assert_eq!(all.text().matches("kept").count(), 1, "once: {}", all.text());
+    assert!(all.text().contains("none"), "{}", all.text());
+}

@@ -139,15 +139,15 @@ impl Call {
         for name in [header::HOST, header::HeaderName::from_static("x-forwarded-host")] {
             let values =
                 self.head.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-            hosts.extend(values.flat_map(|value| value.split(',')).map(str::trim));
+            hosts.extend(values.flat_map(|value| value.split(',')).map(str::trim_ascii));
         }
         let forwarded = self.head.headers.get_all(header::FORWARDED).iter();
         let forwarded = forwarded.filter_map(|value| value.to_str().ok());
         for pair in forwarded.flat_map(|value| value.split([',', ';'])) {
             if let Some((key, value)) = pair.split_once('=')
-                && key.trim().eq_ignore_ascii_case("host")
+                && key.trim_ascii().eq_ignore_ascii_case("host")
             {
-                hosts.push(value.trim().trim_matches('"'));
+                hosts.push(value.trim_ascii().trim_matches('"'));
             }
         }
         hosts
@@ -166,7 +166,7 @@ impl Call {
     /// For how long a lock is wanted.
     pub(super) fn timeout(&self) -> Result<Duration, Problem> {
         let field = self.field("timeout")?.unwrap_or_default();
-        let wanted = field.split(',').map(str::trim).find_map(|choice| {
+        let wanted = field.split(',').map(str::trim_ascii).find_map(|choice| {
             let seconds = choice.get(..7).filter(|s| s.eq_ignore_ascii_case("second-"));
             match seconds {
                 Some(_) => Some(choice[7..].parse().map_or(LONGEST_LOCK, Duration::from_secs)),
@@ -270,7 +270,7 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> Result<Option<&str>, P
     let Some(value) = headers.get(name) else { return Ok(None) };
     let text = std::str::from_utf8(value.as_bytes())
         .map_err(|_| Problem::Told(StatusCode::BAD_REQUEST, "a field is not UTF-8"))?;
-    Ok(Some(text.trim()))
+    Ok(Some(text.trim_ascii()))
 }
 
 fn decode(url: &str) -> Result<(DavPath, bool), Problem> {

@@ -38,8 +38,8 @@ impl IfHeader {
     /// `None`: it is not well-formed.
     pub(in crate::files) fn parse(text: &str) -> Option<IfHeader> {
         // Some clients send nothing but the token.
-        if is_bare_token(text.trim()) {
-            let state = State::Token(text.trim().to_owned());
+        if is_bare_token(text.trim_ascii()) {
+            let state = State::Token(text.trim_ascii().to_owned());
             let conditions = vec![Condition { negated: false, state }];
             return Some(IfHeader { lists: vec![List { resource: None, conditions }] });
         }

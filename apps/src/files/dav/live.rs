@@ -107,7 +107,7 @@ fn text_of(element: &Element) -> String {
             }
         }
     }
-    all.trim().to_owned()
+    all.trim_ascii().to_owned()
 }
 
 #[cfg(test)]

@@ -407,3 +407,40 @@ fn fresh_name() -> String {
     let now = clock::wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     format!("{:x}-{:x}", now.as_nanos(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// N9: without the kernel's help nothing leads out of the folder either.
+    #[test]
+    fn steps_follow_no_links() {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("secret"), "x").unwrap();
+        let folder = outside.path().join("share");
+        std::fs::create_dir_all(folder.join("a/b")).unwrap();
+        std::fs::write(folder.join("a/b/file"), "y").unwrap();
+        symlink("..", folder.join("a/up")).unwrap();
+        symlink("../../secret", folder.join("a/b/out")).unwrap();
+        symlink("b", folder.join("a/inside")).unwrap();
+        let share = Share::open(&folder, false).unwrap();
+        let open = |path: &str| {
+            let path = DavPath::from_bytes(path.as_bytes());
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            let both = [
+                share.open_beneath(&path, flags, How::Blocking).is_ok(),
+                share.open_step_by_step(&path, flags).is_ok(),
+            ];
+            assert_eq!(both[0], both[1], "{path:?}");
+            both[1]
+        };
+        assert!(open("") && open("a") && open("a/b") && open("a/b/file"));
+        for bad in
+            ["a/up", "a/up/secret", "a/b/out", "a/inside", "a/inside/file", "none", "a/b/file/x"]
+        {
+            assert!(!open(bad), "{bad}");
+        }
+    }
+}

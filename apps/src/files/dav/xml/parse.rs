@@ -225,7 +225,7 @@ fn add_text(text: &str, open: &mut [Element]) -> Result<(), BadXml> {
             }
             Ok(())
         }
-        None if text.trim().is_empty() => Ok(()),
+        None if text.trim_matches([' ', '\t', '\r', '\n']).is_empty() => Ok(()),
         None => Err(BadXml("it has text outside of its root")),
     }
 }

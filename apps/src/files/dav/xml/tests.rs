@@ -75,6 +75,7 @@ fn bad_documents_are_refused() {
         ("<a b='1'c='2'/>", "well-formed"),
         ("<a>]]></a>", "well-formed"),
         ("<a/>&#9;", "outside"),
+        ("\u{205f}<a/>", "outside"),
         ("<a/><![CDATA[ ]]>", "outside"),
         ("\u{feff}\u{feff}<a/>", "outside"),
         ("<?xml?><a/>", "declaration is not"),

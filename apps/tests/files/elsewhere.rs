@@ -1,0 +1,145 @@
+//! A folder that is more than one file system, and one in which the server may not do everything.
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::process::Command;
+
+use super::server::{Place, Server, pattern};
+use super::tool::{missing, tool};
+
+/// The user `nobody`.
+const NOBODY: u32 = 65534;
+
+fn is_root() -> bool {
+    // SAFETY: it only asks.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// A server of a folder in which `disk` is another disk, which only this server sees.
+fn serve_two_disks(place: &Place) -> Option<Server> {
+    let works = Command::new("unshare").args(["-m", "true"]).status();
+    if !is_root() || !works.is_ok_and(|status| status.success()) {
+        missing("the right to mount");
+        return None;
+    }
+    fs::create_dir(place.path("disk")).unwrap();
+    let mut command = Command::new("unshare");
+    let script = "mount -t tmpfs -o size=8m tmpfs \"$1/disk\" && \
+                  exec \"$0\" files --listen 127.0.0.1:0 --state \"$2\" \"$1\"";
+    command.args(["-m", "sh", "-c", script, env!("CARGO_BIN_EXE_dapple")]);
+    command.arg(&place.folder).arg(&place.state);
+    Some(Server::spawn(command, &place.state))
+}
+
+#[test]
+fn n9_what_is_moved_to_another_disk_arrives_whole() {
+    let place = Place::new();
+    let Some(server) = serve_two_disks(&place) else { return };
+    let mut client = server.client();
+    let (one, two) = (pattern(300_000, 1), pattern(200_000, 2));
+    let to = |target: &str| format!("Destination: {target}\r\n");
+
+    assert_eq!(client.put("/one", &one), 201);
+    let patch = "<D:propertyupdate xmlns:D=\"DAV:\"><D:set><D:prop><x xmlns=\"u:\">kept</x></D:prop>\
+                 </D:set></D:propertyupdate>";
+    assert_eq!(client.request("PROPPATCH", "/one", "", patch.as_bytes()).status, 207);
+    assert_eq!(client.request("MOVE", "/one", &to("/disk/one"), b"").status, 201);
+    assert_eq!(client.get("/one").status, 404);
+    assert!(client.get("/disk/one").body == one);
+    assert!(client.propfind("/disk/one", "0", "").text().contains("kept"), "with its properties");
+
+    // Onto something, which goes; and a folder with all below it.
+    assert_eq!(client.put("/disk/two", &two), 201);
+    assert_eq!(client.request("MOVE", "/disk/two", &to("/two"), b"").status, 201);
+    assert_eq!(client.request("MOVE", "/two", &to("/disk/one"), b"").status, 204);
+    assert!(client.get("/disk/one").body == two);
+    assert_eq!(client.request("MKCOL", "/folder", "", b"").status, 201);
+    assert_eq!(client.put("/folder/deep", &one), 201);
+    assert_eq!(client.request("MOVE", "/folder", &to("/disk/folder"), b"").status, 201);
+    assert!(client.get("/disk/folder/deep").body == one);
+    assert_eq!(client.get("/folder/deep").status, 404);
+
+    // What does not fit stays where it is.
+    let large = pattern(9_000_000, 3);
+    assert_eq!(client.put("/large", &large), 201);
+    assert_eq!(client.request("MOVE", "/large", &to("/disk/large"), b"").status, 507);
+    assert!(client.get("/large").body == large);
+    assert_eq!(client.get("/disk/large").status, 404);
+
+    // A tree on the other disk is deleted; the disk itself is not ours to delete.
+    assert_eq!(client.request("DELETE", "/disk/folder", "", b"").status, 204);
+    assert_eq!(client.get("/disk/folder/deep").status, 404);
+    assert!(client.request("DELETE", "/disk", "", b"").status >= 400);
+    assert_eq!(client.propfind("/disk", "1", "").status, 207);
+}
+
+/// A server that is not root's.
+fn serve_as_nobody(place: &Place) -> Option<Server> {
+    let mut command = tool("setpriv")?;
+    if !is_root() {
+        missing("the right to become somebody else");
+        return None;
+    }
+    let owned =
+        ["share", "state", "state/users"].map(|name| place.folder.with_file_name("").join(name));
+    for path in owned {
+        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    let temporary = place.folder.parent().unwrap();
+    fs::set_permissions(temporary, fs::Permissions::from_mode(0o755)).unwrap();
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    command.arg(env!("CARGO_BIN_EXE_dapple")).args(["files", "--listen", "127.0.0.1:0", "--state"]);
+    command.arg(&place.state).arg(&place.folder);
+    let mut look = tool("setpriv")?;
+    look.args(["--reuid=65534", "test", "-x", env!("CARGO_BIN_EXE_dapple")]);
+    if !look.status().is_ok_and(|status| status.success()) {
+        missing("a program that everybody may run");
+        return None;
+    }
+    Some(Server::spawn(command, &place.state))
+}
+
+#[test]
+fn n9_what_may_not_be_read_is_told_apart_and_trees_are_deleted_all_the_same() {
+    let place = Place::new();
+    let folder = |name: &str, mode: u32| {
+        fs::create_dir_all(place.path(name)).unwrap();
+        chown(place.path(name), Some(NOBODY), Some(NOBODY)).unwrap();
+        fs::set_permissions(place.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let file = |name: &str, owner: u32, mode: u32| {
+        fs::write(place.path(name), name).unwrap();
+        chown(place.path(name), Some(owner), Some(owner)).unwrap();
+        fs::set_permissions(place.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    folder("tree", 0o755);
+    file("tree/open", NOBODY, 0o644);
+    file("tree/closed", 0, 0o600);
+    folder("tree/locked/inner", 0o755);
+    file("tree/locked/inner/file", NOBODY, 0o644);
+    folder("tree/locked/inner", 0o555);
+    folder("tree/locked", 0o000);
+    let Some(server) = serve_as_nobody(&place) else { return };
+    let mut client = server.client();
+
+    assert_eq!(client.get("/tree/open").text(), "tree/open");
+    assert_eq!(client.get("/tree/closed").status, 403);
+    assert!([403, 404].contains(&client.get("/tree/locked/inner/file").status));
+    let listed = client.propfind("/tree", "1", "");
+    assert_eq!(listed.all("href").len(), 4, "{}", listed.text());
+    // A zip has what may be read.
+    let zip = client.get("/tree/?zip");
+    assert_eq!(zip.status, 200);
+    let has = |name: &str| zip.body.windows(name.len()).any(|part| part == name.as_bytes());
+    assert!(has("open") && !has("tree/closed"));
+    // Who may write where a tree stands may delete it, whatever is in it.
+    assert_eq!(client.request("DELETE", "/tree", "", b"").status, 204);
+    assert_eq!(client.propfind("/tree", "0", "").status, 404);
+    let is_gone = || fs::read_dir(place.path(".dapple/trash")).unwrap().next().is_none();
+    for _ in 0..200 {
+        if is_gone() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("something is left of the tree");
+}
