@@ -5,12 +5,12 @@
 //! what they are for, in the files of this name.
 
 pub use crate::common::fuzzing::{conditions, date, media_type, path};
-pub use crate::files::fuzzing::{authorization, dav_request, if_header, users_file, xml};
+pub use crate::files::fuzzing::{authorization, dav_request, if_field, users_file, xml};
 pub use crate::web::http::fuzzing::request;
 
 /// What is said of a request (`http`) or a document (`xml`), to be held against what other parsers
 /// say.
-#[cfg(fuzzing)]
+#[cfg(dapple_fuzzing)]
 pub fn verdict(kind: &str, input: &[u8]) -> String {
     match kind {
         "http" => crate::web::http::fuzzing::verdict(input),
@@ -31,22 +31,23 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("http_conditions", conditions),
     ("http_date", date),
     ("http_request", request),
-    ("if_header", if_header),
+    ("if_header", if_field),
     ("media_type", media_type),
     ("users_file", users_file),
     ("web_path", path),
 ];
 
-/// Arguments, one a line.
+/// Checks what arguments, one a line, come to.
 pub fn command_line(input: &[u8]) {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
 
     let args = input.split(|b| *b == b'\n').map(OsStr::from_bytes);
+    let args = args.filter(|_| !input.is_empty());
     match crate::command().try_get_matches_from(std::iter::once(OsStr::new("dapple")).chain(args)) {
         Ok(matches) => match matches.subcommand() {
             Some(("files", args)) => crate::files::fuzzing::arguments(args),
-            Some(("web", args)) => assert!(args.contains_id("listen")),
+            Some(("web", _)) => {}
             other => panic!("{other:?} is no program"),
         },
         Err(error) => {
@@ -69,4 +70,7 @@ fn what_was_kept_of_fuzzing_breaks_no_rule() {
     for (name, target) in TARGETS {
         replay::replay(name, target);
     }
+    // A target that is left out above would not be replayed; three are of the libraries.
+    let targets = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/fuzz_targets"));
+    assert_eq!(targets.unwrap().count(), TARGETS.len() + 3);
 }

@@ -5,7 +5,7 @@
 
 mod common;
 mod files;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, dapple_fuzzing))]
 pub mod fuzzing;
 mod web;
 
@@ -69,7 +69,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(BAD_USAGE)
 }
 
-/// Without what a terminal would take for a command.
+/// The line without what a terminal would take for a command.
 fn escaped(line: &str) -> String {
     let mut text = String::with_capacity(line.len());
     for c in line.chars() {

@@ -53,7 +53,7 @@ mod domain;
 mod error;
 #[cfg(not(loom))]
 mod event;
-#[cfg(all(any(test, fuzzing), not(loom)))]
+#[cfg(all(any(test, dapple_fuzzing), not(loom)))]
 pub mod fuzzing;
 mod lock;
 #[cfg(not(loom))]

@@ -1,5 +1,5 @@
-//! Says what dapple makes of requests (`verdicts http`) or documents (`verdicts xml`): for each line
-//! of the standard input, which is an input in hexadecimal digits, one line.
+//! Says what dapple makes of requests (`verdicts http`) or documents (`verdicts xml`): a line for
+//! each line of the standard input, which is an input in hexadecimal digits.
 
 use std::io::{self, BufRead, Write};
 

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| dapple_apps::fuzzing::if_header(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| dapple_apps::fuzzing::if_field(input));

@@ -1,6 +1,6 @@
 //! What peers send, as functions of any bytes: see `fuzz/README.md`.
 
-pub use crate::tcp::frame::frames;
+pub use crate::tcp::fuzzing::frames;
 #[cfg(feature = "tls")]
 pub use crate::tls::fuzzing::tls;
 

@@ -44,7 +44,7 @@
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks, missing_docs)]
 
 mod fd;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, dapple_fuzzing))]
 pub mod fuzzing;
 #[cfg(feature = "hyper")]
 pub mod hyper;

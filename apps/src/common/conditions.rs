@@ -112,7 +112,7 @@ pub(crate) fn part(conditions: &Conditions<'_>, own: &Validators<'_>, len: u64) 
     }
 }
 
-/// By which numbers of any size compare.
+/// What numbers of any size are compared by.
 fn magnitude(digits: &str) -> (usize, &str) {
     let digits = digits.trim_start_matches('0');
     (digits.len(), digits)

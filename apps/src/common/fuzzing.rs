@@ -5,8 +5,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::conditions::{self, Conditions, Part, Validators, Verdict};
 use super::{date as dates, media_type as media_types, target};
 
-/// Lines: a length, Range, If-Range, If-Match, If-Unmodified-Since, If-None-Match and
-/// If-Modified-Since; an empty one stands for a field that is not there.
+/// Checks conditions and ranges, by lines: a length, Range, If-Range, If-Match,
+/// If-Unmodified-Since, If-None-Match and If-Modified-Since. An empty one stands for a field that
+/// is not there.
 pub fn conditions(input: &[u8]) {
     let mut lines = input.split(|b| *b == b'\n');
     let len = lines.next().map_or("", |line| std::str::from_utf8(line).unwrap_or_default());
@@ -23,32 +24,50 @@ pub fn conditions(input: &[u8]) {
     let modified = UNIX_EPOCH + Duration::from_secs(784_111_777);
     let own = Validators { etag: b"\"v1\"", modified };
     let part = conditions::part(&conditions, &own, len);
-    match (&part, conditions.if_range) {
-        (part, None) => assert_eq!(*part, part_by_the_text(conditions.range, len)),
-        // A part only if the condition holds.
-        (Part::All, Some(_)) => {}
-        (part, Some(_)) => assert_eq!(*part, part_by_the_text(conditions.range, len)),
-    }
+    // A part only if the condition holds.
+    let is_same = conditions.if_range.is_none_or(|condition| {
+        let condition = condition.trim_ascii();
+        condition == own.etag || (is_date(condition) && dates::parse(condition) == Some(modified))
+    });
+    let expected = if is_same { part_by_the_text(conditions.range, len) } else { Part::All };
+    assert_eq!(part, expected);
     if let Part::Range(from, bytes) = part {
         assert!(bytes > 0 && from < len && bytes <= len - from, "{from}, {bytes} of {len}");
     }
     let verdict = conditions::verdict(&conditions, &own);
+    let date = |field: Option<&[u8]>| field.and_then(dates::parse);
     let is_star = |field: &[u8]| field.trim_ascii() == b"*";
     let names_own = |field: &[u8]| field.windows(4).any(|tag| tag == own.etag);
     match verdict {
         Verdict::Failed => match conditions.if_match {
             Some(list) => assert!(!is_star(list)),
-            None => assert!(conditions.if_unmodified_since.is_some()),
+            None => assert!(date(conditions.if_unmodified_since).is_some_and(|d| d < modified)),
         },
         Verdict::NotModified => match conditions.if_none_match {
             Some(list) => assert!(is_star(list) || names_own(list)),
-            None => assert!(conditions.if_modified_since.is_some()),
+            None => assert!(date(conditions.if_modified_since).is_some_and(|d| d >= modified)),
         },
         Verdict::Go => {
             assert!(conditions.if_match.is_none_or(|list| is_star(list) || names_own(list)));
-            assert!(conditions.if_none_match.is_none_or(|list| !is_star(list)));
+            let is_own = |list: &[u8]| is_star(list) || list == own.etag;
+            assert!(conditions.if_none_match.is_none_or(|list| !is_own(list)));
+            if conditions.if_match.is_none() {
+                let since = date(conditions.if_unmodified_since);
+                assert!(since.is_none_or(|date| date >= modified));
+            }
+            if conditions.if_none_match.is_none() {
+                // What lies in the future says nothing.
+                let long_ago = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+                let since = date(conditions.if_modified_since);
+                assert!(since.is_none_or(|date| date < modified || date > long_ago));
+            }
         }
     }
+}
+
+/// What begins with a quote is a tag.
+fn is_date(condition: &[u8]) -> bool {
+    !condition.starts_with(b"\"")
 }
 
 /// The part by RFC 9110, section 14.1.2, with numbers of any size.
@@ -92,7 +111,7 @@ fn part_by_the_text(range: Option<&[u8]>, len: u64) -> Part {
     }
 }
 
-/// A date.
+/// Checks what a date is taken for.
 pub fn date(input: &[u8]) {
     let Some(time) = dates::parse(input) else { return };
     let text = dates::format(time);
@@ -101,7 +120,7 @@ pub fn date(input: &[u8]) {
     assert_eq!(dates::of_seconds(dates::seconds(time)), time, "it has whole seconds");
 }
 
-/// A target.
+/// Checks where a target leads.
 pub fn path(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let Some((path, query)) = target::split(text) else { return };
@@ -125,7 +144,7 @@ pub fn path(input: &[u8]) {
     }
 }
 
-/// A name of a file, a blank line, and what the file begins with.
+/// Checks the type of a file: its name, a blank line, and what it begins with.
 pub fn media_type(input: &[u8]) {
     let at = input.windows(2).position(|pair| pair == b"\n\n").unwrap_or(input.len());
     let (name, start) = (&input[..at], input.get(at + 2..).unwrap_or_default());
@@ -135,8 +154,14 @@ pub fn media_type(input: &[u8]) {
         assert!(kind.contains('/'), "{kind:?}");
         let is_called_utf8 = kind.ends_with("charset=utf-8");
         let looked_at = &start[..start.len().min(media_types::LOOKED_AT)];
-        if is_called_utf8 && size == looked_at.len() as u64 {
-            assert!(std::str::from_utf8(looked_at).is_ok(), "{name:?} is not UTF-8");
+        if is_called_utf8 {
+            // What is cut off may end within a character.
+            let is_cut = size > looked_at.len() as u64;
+            let is_so = match std::str::from_utf8(looked_at) {
+                Ok(_) => true,
+                Err(error) => is_cut && error.error_len().is_none(),
+            };
+            assert!(is_so, "{name:?} is not UTF-8");
         }
     }
 }

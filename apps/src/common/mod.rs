@@ -14,7 +14,7 @@
 pub(crate) mod cached;
 pub(crate) mod conditions;
 pub(crate) mod date;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, dapple_fuzzing))]
 pub(crate) mod fuzzing;
 pub(crate) mod host;
 pub(crate) mod media_type;

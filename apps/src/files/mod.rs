@@ -15,7 +15,7 @@
 mod activity;
 mod announce;
 mod dav;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, dapple_fuzzing))]
 pub(crate) mod fuzzing;
 mod gate;
 mod identity;

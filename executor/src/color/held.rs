@@ -156,40 +156,49 @@ impl Held {
     /// It is the head of this color, an event that is spent, and nothing was kept.
     #[inline]
     pub(crate) unsafe fn finish(self, head: Front, give: impl FnOnce(Memory)) -> Ended {
-        let mut slot = Some(self);
         // SAFETY: passed on from the caller.
-        let finished = unsafe { Held::finish_in(&mut slot, head, give) };
-        match (finished, slot) {
-            (Finished::Next(next), Some(held)) => Ended::Next(held, next),
-            (Finished::Gap, Some(held)) => Ended::Gap(held),
-            _ => Ended::Idle,
-        }
+        let finished = unsafe { self.leave_queue(head) };
+        give_unless_gap(&finished, head, give);
+        self.after(finished)
     }
 
-    /// [`finish`](Self::finish) of a color that stays where it is held, unless it becomes idle:
-    /// then `slot` is empty.
+    /// What stands at the head of the color in `slot`, and is over, leaves the queue. The color
+    /// stays where it is, unless it becomes idle; then `slot` is empty.
     ///
     /// # Safety
     ///
-    /// As [`finish`](Self::finish).
+    /// As [`finish`](Self::finish). `give` does not panic.
+    ///
+    /// # Panics
+    ///
+    /// When there is no color in `slot`.
     #[inline]
     pub(crate) unsafe fn finish_in(
         slot: &mut Option<Held>,
         head: Front,
         give: impl FnOnce(Memory),
     ) -> Finished<Front> {
-        let Some(held) = slot else { return Finished::Idle };
-        debug_assert_eq!(head.0, held.queue.head());
-        // SAFETY: the color is held, this is its head, and the own list is empty.
-        let finished = unsafe { held.queue.finish(head.0) }.map(Front);
+        let held = slot.as_ref().expect("a color is in the slot");
+        // SAFETY: passed on from the caller.
+        let finished = unsafe { held.leave_queue(head) };
         if matches!(finished, Finished::Idle) {
             *slot = None;
         }
-        if !matches!(finished, Finished::Gap) {
-            // SAFETY: the link is out of the queue.
-            give(unsafe { Owned::of_link(head.0) }.into_memory());
-        }
+        give_unless_gap(&finished, head, give);
         finished
+    }
+
+    /// The head leaves the queue, unless there is a gap. After `Idle` nobody may touch the color by
+    /// this value.
+    ///
+    /// # Safety
+    ///
+    /// As [`finish`](Self::finish).
+    #[inline]
+    unsafe fn leave_queue(&self, head: Front) -> Finished<Front> {
+        debug_assert_eq!(head.0, self.queue.head());
+        // SAFETY: the color is held, this is its head, and the own list is empty.
+        unsafe { self.queue.finish(head.0) }.map(Front)
     }
 
     /// What the queue has answered, and who holds the color now.
@@ -306,6 +315,15 @@ impl Held {
         let count =
             (!matches!(finished, Finished::Gap)).then(|| unsafe { CellRef::of_the_grave(cell) });
         Buried::Passed(self.after(finished), count)
+    }
+}
+
+/// The memory of an event that has left the head, unless there is a gap, goes to `give`.
+#[inline]
+fn give_unless_gap(finished: &Finished<Front>, head: Front, give: impl FnOnce(Memory)) {
+    if !matches!(finished, Finished::Gap) {
+        // SAFETY: the link is out of the queue.
+        give(unsafe { Owned::of_link(head.0) }.into_memory());
     }
 }
 

@@ -7,12 +7,15 @@ use std::time::{Duration, UNIX_EPOCH};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
+use super::snapshot::COUNTERS;
 use super::{Distribution, Measure, Metrics};
 
-/// Labels, one a line: the log and the exposition can be read, and tell all of them.
+/// Checks the texts with these labels, one a line: they can be read, and tell all of them.
 pub fn labels(input: &[u8]) {
     let labels: BTreeSet<String> =
         input.split(|b| *b == b'\n').map(|l| String::from_utf8_lossy(l).into_owned()).collect();
+    // A color without a label has none, and not an empty one.
+    let labels: BTreeSet<String> = labels.into_iter().filter(|label| !label.is_empty()).collect();
     let mut histogram = Histogram::new(3).unwrap();
     histogram.record(input.len() as u64).unwrap();
     let distribution = |label: Option<&String>| Distribution {
@@ -21,7 +24,7 @@ pub fn labels(input: &[u8]) {
         histogram: histogram.clone(),
     };
     let metrics = Metrics {
-        counters: [0; 18],
+        counters: [0; COUNTERS.len()],
         distributions: std::iter::once(None)
             .chain(labels.iter().map(Some))
             .map(distribution)
@@ -37,9 +40,19 @@ fn log_is_read(metrics: &Metrics) {
     let mut log = Vec::new();
     metrics.write_hlog(&mut log).expect("memory takes all");
     let mut tags = BTreeSet::new();
+    let mut labels = metrics.distributions.iter().map(|d| d.label.as_deref());
     for entry in IntervalLogIterator::new(&log) {
         if let LogEntry::Interval(entry) = entry.expect("the log can be read") {
             let tag = entry.tag().expect("each histogram has a tag").as_str().to_owned();
+            let fits = |c: char| c != ',' && !c.is_whitespace() && !c.is_control();
+            let expected = match labels.next().expect("there is a label for each tag") {
+                None => "run_time".to_owned(),
+                Some(label) => format!("run_time/{}", label.replace(|c| !fits(c), "_")),
+            };
+            let number =
+                tag.strip_prefix(&expected).map(|end| end.strip_prefix('~').unwrap_or(end));
+            let is_number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+            assert!(number.is_some_and(is_number), "{tag:?} is not {expected:?}");
             assert!(tags.insert(tag), "a tag stands for one label");
         }
     }
@@ -65,7 +78,7 @@ fn exposition_is_read(metrics: &Metrics, labels: &BTreeSet<String>) {
             }
         }
         assert_eq!(rest.as_str().split_once(' ').map(|(end, _)| end), Some("}"), "{line}");
-        told.insert(label);
+        assert!(told.insert(label), "there is one series for a label");
     }
     // That of all events has an empty one.
     let mut expected = labels.clone();

@@ -6,7 +6,7 @@
 //! stamped events have the clock read around them. Samples gather in a plain buffer of the worker,
 //! and go to the histograms, which have a lock, a few dozen at a time.
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, dapple_fuzzing))]
 pub(crate) mod fuzzing;
 pub(crate) mod labels;
 mod sampling;

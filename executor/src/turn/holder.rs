@@ -165,8 +165,8 @@ impl Local {
         unsafe { held.finish(head, |memory| self.give_memory(memory)) }
     }
 
-    /// [`finish`](Self::finish), of a head that is known already, and of a color that stays in
-    /// `slot`, unless it becomes idle.
+    /// The event at the head of the color in `slot` leaves the queue. The color stays where it is,
+    /// unless it becomes idle; then `slot` is empty.
     ///
     /// # Safety
     ///

@@ -83,6 +83,24 @@ impl Progress {
         self.held.as_ref().expect("the turn holds the color until it ends")
     }
 
+    /// Debug builds: the turn holds the color on, or is over if somebody else does.
+    #[inline]
+    fn debug_hold(&mut self, _worker: usize) {
+        #[cfg(debug_assertions)]
+        {
+            let held = self.take();
+            held.debug_hold(_worker);
+            self.held = Some(held);
+        }
+    }
+
+    /// Debug builds: another may hold the color.
+    #[inline]
+    fn debug_let_go(&self) {
+        #[cfg(debug_assertions)]
+        self.held().debug_let_go();
+    }
+
     /// The right of the holder. If it does not come back, the turn is over.
     #[inline]
     fn take(&mut self) -> Held {
@@ -122,7 +140,8 @@ impl Local {
             let turn = || Cx::with(self, |cx| self.turn_loop(&mut progress, cx));
             match catch_unwind(AssertUnwindSafe(turn)) {
                 Ok(()) => break,
-                // An event of it panicked: the turn still has the color.
+                // An event of it panicked, or an assertion failed: the turn has the color, or is
+                // over.
                 Err(payload) => {
                     let site = progress.held.as_ref().and_then(|held| held.site(progress.front));
                     self.event_panicked(payload, site, label);
@@ -184,7 +203,9 @@ impl Local {
             if p.since != 0 && (step == TurnStep::End || held.is_head_last()) {
                 self.time_turn(p);
             }
-            p.held.iter().for_each(|held| held.debug_let_go());
+            p.debug_let_go();
+            // If an assertion about the queue fails, this is still there, spent.
+            p.front = head;
             // SAFETY: it is the head of this color, spent, and nothing was kept.
             match unsafe { self.finish_in(&mut p.held, head) } {
                 Finished::Next(next) => p.front = next,
@@ -198,7 +219,7 @@ impl Local {
                 let held = p.take();
                 return self.requeue(p, held);
             }
-            p.held.iter().for_each(|held| held.debug_hold(self.index()));
+            p.debug_hold(self.index());
         }
     }
 

@@ -6,9 +6,9 @@
 //! now" and the waker.
 //!
 //! An attempt that moves fewer bytes than it could is as good as one that would block (epoll(7),
-//! questions and answers), while short reads [can be trusted](Trust): a read stops at a byte that
-//! the peer has marked as urgent, and an end that was announced together with bytes is not
-//! announced again (N11).
+//! questions and answers), unless a short read [proves nothing](Trust): it stops at a byte that the
+//! peer has marked as urgent, and an end that was announced together with bytes is not announced
+//! again (N11). Once in doubt, a stream stays so, as a connection does.
 
 use super::direction::Trust;
 

@@ -1,5 +1,9 @@
 //! A reader, a socket and a poller, in every interleaving: nothing that can be read is left while
 //! the reader waits for an edge that does not come.
+//!
+//! The poller asks the system and tells the stream in two steps. Left out: the direction to the
+//! peer, whose short writes are as short reads without doubt; resets, which are as an end; a second
+//! mark before the first one has been passed; two tasks that read by turns, of whom one waits.
 
 use std::collections::HashSet;
 
@@ -39,28 +43,49 @@ enum Reader {
     HasEnded,
 }
 
+/// Where the poller is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Poller {
+    Waits,
+    /// It has asked the system, and has not told what that said.
+    Asked(Trust),
+    /// The reactor has ended.
+    HasEnded,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
     socket: Socket,
     sent: u8,
     attempts: Attempts,
     reader: Reader,
+    poller: Poller,
+}
+
+/// How a byte of the peer is to be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Byte {
+    Plain,
+    /// A read stops before it, once, and does not bring it.
+    Marked,
 }
 
 /// What a rule's absence would look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Variant {
     Right,
-    /// Edges that come while an attempt is made do not count for one that finds nothing.
+    /// An attempt that finds nothing does not look whether an edge has come meanwhile.
     ForgetsEdges,
-    /// Nor for one that falls short.
+    /// An attempt that falls short does not look whether an edge has come meanwhile.
     ForgetsEdgesOfShortReads,
-    /// Marks bring no doubt,
+    /// Marks bring no doubt.
     TrustsMarks,
-    /// nor do ends.
+    /// Ends bring no doubt.
     TrustsEnds,
     /// An edge does not wake who waits.
     WakesNobody,
+    /// The end of the reactor does not wake who waits.
+    EndsUnheard,
 }
 
 impl Socket {
@@ -92,7 +117,8 @@ impl Socket {
 impl World {
     fn new() -> World {
         let socket = Socket { bytes: 0, mark: None, has_ended: false, has_news: false };
-        World { socket, sent: 0, attempts: Attempts::new(), reader: Reader::Runs }
+        let (attempts, reader, poller) = (Attempts::new(), Reader::Runs, Poller::Waits);
+        World { socket, sent: 0, attempts, reader, poller }
     }
 
     /// Everything that may happen next.
@@ -104,16 +130,21 @@ impl World {
             all.push(world);
         };
         if self.sent < SENT && !self.socket.has_ended {
-            may(&|world| world.arrives(false));
+            may(&|world| world.arrives(Byte::Plain));
             if self.socket.mark.is_none() {
-                may(&|world| world.arrives(true));
+                may(&|world| world.arrives(Byte::Marked));
             }
         }
         if !self.socket.has_ended {
             may(&|world| (world.socket.has_ended, world.socket.has_news) = (true, true));
         }
-        if self.socket.has_news {
-            may(&|world| world.edge(variant));
+        match self.poller {
+            Poller::Waits if self.socket.has_news => may(&|world| world.asks(variant)),
+            Poller::Asked(trust) => may(&|world| world.edge(trust, variant)),
+            Poller::Waits | Poller::HasEnded => {}
+        }
+        if self.poller == Poller::Waits {
+            may(&|world| world.reactor_ends(variant));
         }
         if !matches!(self.reader, Reader::Waits | Reader::HasEnded) {
             may(&|world| world.step(variant));
@@ -121,22 +152,34 @@ impl World {
         all
     }
 
-    /// A byte arrives, perhaps a marked one, which is not read as the others are.
-    fn arrives(&mut self, is_marked: bool) {
+    fn arrives(&mut self, byte: Byte) {
         self.sent += 1;
         self.socket.has_news = true;
-        match is_marked {
-            true => self.socket.mark = Some(self.socket.bytes),
-            false => self.socket.bytes += 1,
+        match byte {
+            Byte::Marked => self.socket.mark = Some(self.socket.bytes),
+            Byte::Plain => self.socket.bytes += 1,
         }
     }
 
-    fn edge(&mut self, variant: Variant) {
+    fn asks(&mut self, variant: Variant) {
         self.socket.has_news = false;
         let is_doubtful = (self.socket.mark.is_some() && variant != Variant::TrustsMarks)
             || (self.socket.has_ended && variant != Variant::TrustsEnds);
-        self.attempts.edge(if is_doubtful { Trust::Doubt } else { Trust::Proof });
+        self.poller = Poller::Asked(if is_doubtful { Trust::Doubt } else { Trust::Proof });
+    }
+
+    fn edge(&mut self, trust: Trust, variant: Variant) {
+        self.poller = Poller::Waits;
+        self.attempts.edge(trust);
         if self.reader == Reader::Waits && variant != Variant::WakesNobody {
+            self.reader = Reader::Runs;
+        }
+    }
+
+    fn reactor_ends(&mut self, variant: Variant) {
+        self.poller = Poller::HasEnded;
+        self.attempts.end();
+        if self.reader == Reader::Waits && variant != Variant::EndsUnheard {
             self.reader = Reader::Runs;
         }
     }
@@ -159,7 +202,13 @@ impl World {
             attempt.edges = self.attempts.edges;
         }
         match found {
-            Found::Nothing => self.attempts.found_nothing(attempt).expect("the reactor runs"),
+            Found::Nothing => match self.attempts.found_nothing(attempt) {
+                Ok(()) => assert_ne!(self.poller, Poller::HasEnded, "there is nothing to wait for"),
+                Err(NoMoreEdges) => {
+                    assert_eq!(self.poller, Poller::HasEnded, "there are edges to come");
+                    return Reader::HasEnded;
+                }
+            },
             Found::Bytes(WANTED) => {}
             Found::Bytes(_) => self.attempts.fell_short(attempt),
             Found::End => return Reader::HasEnded,
@@ -167,9 +216,14 @@ impl World {
         Reader::Runs
     }
 
-    /// What can be read is left, and nobody comes.
+    /// The reader waits for what does not come, or is there.
     fn is_lost(&self) -> bool {
-        self.reader == Reader::Waits && self.socket.is_readable() && !self.socket.has_news
+        self.reader == Reader::Waits
+            && match self.poller {
+                Poller::Waits => self.socket.is_readable() && !self.socket.has_news,
+                Poller::Asked(_) => false,
+                Poller::HasEnded => true,
+            }
     }
 }
 
@@ -203,6 +257,7 @@ fn what_is_wrong_is_found() {
         Variant::TrustsMarks,
         Variant::TrustsEnds,
         Variant::WakesNobody,
+        Variant::EndsUnheard,
     ] {
         assert!(search(variant).is_err(), "{variant:?}");
     }

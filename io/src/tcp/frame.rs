@@ -33,36 +33,3 @@ pub(super) fn header(message: &[u8], most: usize) -> Option<[u8; HEADER]> {
     let length = u32::try_from(message.len()).ok()?;
     (message.len() <= most).then(|| length.to_be_bytes())
 }
-
-/// Rules for what a peer sends to a transport, of any bytes: a number of bytes that a message may
-/// have, and what arrives.
-#[cfg(any(test, fuzzing))]
-pub fn frames(input: &[u8]) {
-    let Some((most, stream)) = input.split_first() else { return };
-    let most = usize::from(*most);
-    let (mut rest, mut written) = (stream, Vec::new());
-    loop {
-        match front(rest, most) {
-            Front::Message(length) => {
-                let (whole, behind) = rest.split_at(HEADER + length);
-                // It is not taken for one before all of it is there.
-                for end in 0..whole.len() {
-                    assert_eq!(front(&whole[..end], most), Front::Incomplete);
-                }
-                let message = &whole[HEADER..];
-                written.extend(header(message, most).expect("it is not too long"));
-                written.extend(message);
-                rest = behind;
-            }
-            Front::Incomplete => {
-                assert!(rest.len() < HEADER + most, "what is held is bounded");
-                break;
-            }
-            Front::TooLong => {
-                assert_eq!(front(&rest[..HEADER], most), Front::TooLong, "it is known at once");
-                break;
-            }
-        }
-    }
-    assert!(stream.starts_with(&written) && written.len() + rest.len() == stream.len());
-}

@@ -28,8 +28,10 @@ mod attempts;
 mod stream;
 // Framed messages in order (N4): their format, what talks over the connection, and how many are in
 // flight.
-pub(crate) mod frame;
+mod frame;
 mod framed;
+#[cfg(any(test, dapple_fuzzing))]
+pub(crate) mod fuzzing;
 mod in_flight;
 mod transport;
 

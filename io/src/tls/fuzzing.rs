@@ -8,38 +8,69 @@ use rustls::{
     ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection,
 };
 
-use super::session::{Answer, Next, Reading, Session};
+use super::session::{Answer, Handshake, Next, READ, Reading, Session};
 
-/// What a session holds of what it was given, at most: what one reading brings.
-const MOST_TAKEN: usize = 16 * 1024;
+/// Plain bytes that a reader takes at once.
+const ROOM: usize = 16 * 1024;
 
-/// A byte that says who is talked to, and what is said.
+/// Checks what a peer is taken for, by a byte that says who is talked to, and what is said.
 ///
 /// * `s`: to a server, the bytes that follow; `c`: to a client.
 /// * `p`: a client and a server talk; the bytes that follow are the sizes of the pieces in which
 ///   what they say arrives.
-/// * `x`: they do, and a byte is changed: two bytes say at which place, one how.
+/// * `x`: they do, and a byte is changed: one byte says in which record (of the server's, if it is
+///   128 or more), two at which place, one how.
 pub fn tls(input: &[u8]) {
     match input {
         [b's', said @ ..] => talks_to_itself(&server, said),
         [b'c', said @ ..] => talks_to_itself(&client, said),
-        [b'p', sizes @ ..] => {
-            let (client, server) = converse(sizes, |_, _| {});
-            assert_eq!((client.end, server.end), (Some(Ok(())), Some(Ok(()))));
-            assert!(client.got == ANSWER && server.got == question(), "all has arrived");
-        }
-        [b'x', high, low, how, sizes @ ..] => {
-            let place = usize::from(*high) << 8 | usize::from(*low);
-            let (client, server) = converse(sizes, |at, byte| {
-                if at == place {
-                    *byte ^= *how;
+        [b'p', sizes @ ..] => arrives_whole(&converse(sizes, |_, _, _| {})),
+        [b'x', record, high, low, how, sizes @ ..] => {
+            let (from, place) = (From::of(*record), usize::from(*high) << 8 | usize::from(*low));
+            let mut changed = 0;
+            let both = converse(sizes, |who, number, bytes| {
+                if (who, number) == (from, usize::from(record & 127)) {
+                    let at = place % bytes.len();
+                    bytes[at] ^= how;
+                    changed = *how;
                 }
             });
-            // What arrives may be cut off, and is nothing else.
-            assert!(ANSWER.starts_with(&client.got) && question().starts_with(&server.got));
+            match changed {
+                0 => arrives_whole(&both),
+                _ => arrives_whole_or_ends_badly(&both),
+            }
         }
         _ => {}
     }
+}
+
+/// Who sends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    Client,
+    Server,
+}
+
+impl From {
+    fn of(record: u8) -> From {
+        if record < 128 { From::Client } else { From::Server }
+    }
+}
+
+/// A client and a server.
+type Both = (Side, Side);
+
+fn arrives_whole((client, server): &Both) {
+    assert_eq!((&client.end, &server.end), (&Some(Ok(())), &Some(Ok(()))));
+    assert!(client.got == ANSWER && server.got == question(), "all has arrived");
+}
+
+/// What arrives may be cut off, and is nothing else; and whoever is told of a good end has all.
+fn arrives_whole_or_ends_badly((client, server): &Both) {
+    assert!(ANSWER.starts_with(&client.got) && question().starts_with(&server.got));
+    assert!(client.end != Some(Ok(())) || client.got == ANSWER, "the answer was cut off");
+    assert!(server.end != Some(Ok(())) || server.got == question(), "the question was cut off");
+    assert!(client.end.is_some() && server.end.is_some(), "each comes to an end");
 }
 
 /// Bytes that are given at once come to what they come to one by one.
@@ -49,79 +80,114 @@ fn talks_to_itself(make: &dyn Fn() -> Connection, said: &[u8]) {
         let mut rest = said;
         while !rest.is_empty() && side.end.is_none() {
             let (now, later) = rest.split_at(piece.min(rest.len()));
-            side.takes(now, MOST_TAKEN);
+            side.takes(now, ROOM);
             rest = later;
         }
-        side.takes(&[], MOST_TAKEN);
+        side.is_left();
         (side.got, side.end)
     });
     assert_eq!(outcomes[0], outcomes[1]);
+    assert!(outcomes[0].1.is_some(), "whoever is left comes to an end");
 }
 
 /// One of two who talk.
 struct Side {
     session: Session,
-    is_open: bool,
+    stage: Stage,
     got: Vec<u8>,
     /// What it has sent, and has not arrived.
     sent: Vec<u8>,
+    /// Records that it has sent.
+    records: usize,
     /// How it ended, or failed.
     end: Option<Result<(), String>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Handshakes,
+    Talks,
+    HasTalked,
 }
 
 impl Side {
     fn new(connection: Connection) -> Side {
         let mut side = Side {
             session: Session::new(connection),
-            is_open: false,
+            stage: Stage::Handshakes,
             got: Vec::new(),
             sent: Vec::new(),
+            records: 0,
             end: None,
         };
-        side.goes_on(&mut &[][..], 1);
+        side.takes(&[], 1);
         side
     }
 
-    /// Bytes of the peer arrive.
+    /// Bytes of the peer arrive: it does what the session wants, until that is more of them.
     fn takes(&mut self, mut bytes: &[u8], room: usize) {
-        loop {
-            let before = bytes.len();
-            self.goes_on(&mut bytes, room);
-            if bytes.is_empty() || bytes.len() == before {
+        while self.end.is_none()
+            && let Some(most) = self.wants(room)
+        {
+            if bytes.is_empty() {
                 return;
             }
+            let (now, later) = bytes.split_at(most.min(bytes.len()));
+            self.receives(now);
+            bytes = later;
         }
     }
 
-    /// Does what the session wants, until it wants bytes of the peer that there are not.
-    fn goes_on(&mut self, bytes: &mut &[u8], room: usize) {
+    /// The peer closes its side of the socket.
+    fn is_left(&mut self) {
+        if self.end.is_none() && self.wants(ROOM).is_some() {
+            self.receives(&[]);
+            assert_eq!(self.wants(ROOM), None, "nothing is wanted of who has gone");
+        }
+    }
+
+    fn receives(&mut self, bytes: &[u8]) {
+        if self.session.receive(bytes) == Answer::Made {
+            self.sends();
+        }
+        assert!(self.session.held() <= READ, "what is held is bounded");
+    }
+
+    /// Goes on until it wants so many bytes of the peer; `None`: it has ended.
+    fn wants(&mut self, room: usize) -> Option<usize> {
         while self.end.is_none() {
-            let mut reading = Reading::of(room);
-            let next = match self.is_open {
-                false => self.session.handshake(),
-                true => self.session.read(&mut reading, |plain| self.got.extend(plain)),
+            let most = match self.stage {
+                Stage::Handshakes => self.handshakes(),
+                Stage::Talks | Stage::HasTalked => self.reads(room),
             };
-            match next {
-                Err(error) => self.end = Some(Err(error.to_string())),
-                Ok(Next::Done(0)) if self.is_open => self.end = Some(Ok(())),
-                Ok(Next::Done(n)) => {
-                    assert!(n <= room);
-                    self.is_open = true;
-                }
-                Ok(Next::Later(_)) => {}
-                Ok(Next::Send) => self.sends(),
-                Ok(Next::Read(most)) => {
-                    if bytes.is_empty() {
-                        return;
-                    }
-                    let (now, later) = bytes.split_at(most.min(bytes.len()));
-                    *bytes = later;
-                    if self.session.receive(now) == Answer::New {
-                        self.sends();
-                    }
-                }
+            if most.is_some() {
+                assert_eq!(self.session.held(), 0, "what is held is fed first");
+                return most;
             }
         }
+        None
+    }
+
+    fn handshakes(&mut self) -> Option<usize> {
+        match self.session.handshake() {
+            Err(error) => self.end = Some(Err(error.to_string())),
+            Ok(Handshake::Done) => self.stage = Stage::Talks,
+            Ok(Handshake::Send) => self.sends(),
+            Ok(Handshake::Read(most)) => return Some(most),
+        }
+        None
+    }
+
+    fn reads(&mut self, room: usize) -> Option<usize> {
+        match self.session.read(&mut Reading::of(room), |plain| self.got.extend(plain)) {
+            Err(error) => self.end = Some(Err(error.to_string())),
+            Ok(Next::Done(0)) => self.end = Some(Ok(())),
+            Ok(Next::Done(n)) => assert!(n <= room),
+            Ok(Next::Later(_)) => {}
+            Ok(Next::Send) => self.sends(),
+            Ok(Next::Read(most)) => return Some(most),
+        }
+        None
     }
 
     fn sends(&mut self) {
@@ -137,6 +203,21 @@ impl Side {
         }
         self.session.end();
         self.sends();
+        self.stage = Stage::HasTalked;
+    }
+
+    /// What it has sent, with what `change` has done to each record.
+    fn take_sent(&mut self, mut change: impl FnMut(usize, &mut [u8])) -> Vec<u8> {
+        let mut sent = std::mem::take(&mut self.sent);
+        let mut rest = &mut sent[..];
+        while let [_, _, _, high, low, ..] = rest {
+            let len = 5 + (usize::from(*high) << 8 | usize::from(*low));
+            let (record, later) = rest.split_at_mut(len);
+            change(self.records, record);
+            self.records += 1;
+            rest = later;
+        }
+        sent
     }
 }
 
@@ -147,42 +228,33 @@ fn question() -> Vec<u8> {
     (0..40_000_u32).map(|n| n as u8).collect()
 }
 
-/// A client asks, and a server answers. `change` sees each byte that is sent, by its number.
-fn converse(sizes: &[u8], mut change: impl FnMut(usize, &mut u8)) -> (Side, Side) {
+/// A client asks, a server answers, and each closes its side. `change` sees each record by its
+/// number.
+fn converse(sizes: &[u8], mut change: impl FnMut(From, usize, &mut [u8])) -> Both {
     let (mut client, mut server) = (Side::new(client()), Side::new(server()));
-    let (mut at, mut has_asked, mut has_answered) = (0, false, false);
     let mut sizes =
         sizes.iter().map(|size| usize::from(*size) * 16 + 1).chain([1 << 16].repeat(9)).cycle();
+    let mut move_all = |from: &mut Side, who: From, to: &mut Side| {
+        let bytes = from.take_sent(|number, record| change(who, number, record));
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let size = sizes.next().unwrap_or(1);
+            let (now, later) = rest.split_at(size.min(rest.len()));
+            to.takes(now, size);
+            rest = later;
+        }
+        !bytes.is_empty()
+    };
     loop {
-        let mut moved = false;
-        for to_server in [true, false] {
-            let (from, to) = match to_server {
-                true => (&mut client, &mut server),
-                false => (&mut server, &mut client),
-            };
-            let mut bytes = std::mem::take(&mut from.sent);
-            for byte in &mut bytes {
-                change(at, byte);
-                at += 1;
-            }
-            let mut rest = &bytes[..];
-            while !rest.is_empty() {
-                moved = true;
-                let size = sizes.next().unwrap_or(1);
-                let (now, later) = rest.split_at(size.min(rest.len()));
-                to.takes(now, size);
-                rest = later;
-            }
-        }
-        if client.is_open && client.end.is_none() && !has_asked {
+        let asked = move_all(&mut client, From::Client, &mut server);
+        let answered = move_all(&mut server, From::Server, &mut client);
+        if client.stage == Stage::Talks && client.end.is_none() {
             client.says(&question());
-            (has_asked, moved) = (true, true);
-        }
-        if server.end == Some(Ok(())) && !has_answered {
+        } else if server.end == Some(Ok(())) && server.stage == Stage::Talks {
             server.says(ANSWER);
-            (has_answered, moved) = (true, true);
-        }
-        if !moved {
+        } else if !asked && !answered {
+            client.is_left();
+            server.is_left();
             return (client, server);
         }
     }
@@ -209,11 +281,11 @@ fn configs() -> &'static Configs {
     })
 }
 
-fn server() -> Connection {
+pub(super) fn server() -> Connection {
     ServerConnection::new(Arc::clone(&configs().server)).unwrap().into()
 }
 
-fn client() -> Connection {
+pub(super) fn client() -> Connection {
     let name = "localhost".try_into().unwrap();
     ClientConnection::new(Arc::clone(&configs().client), name).unwrap().into()
 }

@@ -1,6 +1,6 @@
 //! TLS streams for async tasks, by rustls (N7).
 //!
-//! [`session`] is a connection without its socket; here it gets one.
+//! A session without its socket is in `session.rs`; here it gets one.
 //!
 //! *Reading.* The socket is read into a buffer of the thread, as much at once as the caller has
 //! room for.
@@ -12,7 +12,7 @@
 //! Reading and writing may be two tasks (with a `split`): neither takes the waker that the other
 //! one has left with the socket.
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, dapple_fuzzing))]
 pub(crate) mod fuzzing;
 mod session;
 
@@ -25,7 +25,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
-use self::session::{Answer, Next, READ, Reading, Session};
+use self::session::{Answer, Handshake, Next, READ, Reading, Session};
 use crate::tcp::AsyncStream;
 use crate::thread;
 
@@ -139,13 +139,9 @@ impl TlsStream {
         std::future::poll_fn(|cx| -> Poll<io::Result<()>> {
             loop {
                 match this.session.handshake()? {
-                    Next::Read(most) => {
-                        if ready!(this.poll_receive(cx, most))? == 0 {
-                            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-                        }
-                    }
-                    Next::Send | Next::Later(_) => ready!(this.poll_send(cx))?,
-                    Next::Done(_) => return Poll::Ready(Ok(())),
+                    Handshake::Read(most) => ready!(this.poll_receive(cx, most))?,
+                    Handshake::Send => ready!(this.poll_send(cx))?,
+                    Handshake::Done => return Poll::Ready(Ok(())),
                 }
             }
         })
@@ -163,17 +159,16 @@ impl TlsStream {
         &self.stream
     }
 
-    /// Gives the session what the socket has, of which no more than `most` is wanted, and says how
-    /// much that was; 0: the peer has closed.
-    fn poll_receive(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
+    /// Gives the session what the socket has, of which no more than `most` is wanted.
+    fn poll_receive(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<()>> {
         let mut incoming = Incoming::take();
         let n = ready!(self.stream.poll_read_slice(cx, &mut incoming.0[..most]))?;
         let answer = self.session.receive(&incoming.0[..n]);
         drop(incoming);
-        if answer == Answer::New {
+        if answer == Answer::Made {
             self.send_answer(cx);
         }
-        Poll::Ready(Ok(n))
+        Poll::Ready(Ok(()))
     }
 
     /// Sends an answer to what was received, an alert for example. If it cannot be sent now, the
@@ -210,11 +205,8 @@ impl TlsStream {
                 Next::Later(n) => return Poll::Ready(Ok(n)),
                 Next::Send => self.send_answer(cx),
                 Next::Read(most) => match self.poll_receive(cx, most) {
-                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(error)) => self.session.fail(error),
-                    Poll::Pending if reading.taken() > 0 => {
-                        return Poll::Ready(Ok(reading.taken()));
-                    }
                     Poll::Pending => return Poll::Pending,
                 },
             }

@@ -13,7 +13,7 @@ use super::MOST_SEALED;
 /// Bytes that one reading takes from the socket, at most.
 pub(super) const READ: usize = 128 * 1024;
 
-/// And at least, as far as there is room in the buffer: a record is not to be read in two.
+/// Bytes that one reading asks for, at least: a record is not to be read in two.
 pub(super) const LEAST_READ: usize = 17 * 1024;
 
 /// Times that rustls is fed in one call of a reader, at most.
@@ -25,9 +25,24 @@ pub(super) struct Session {
     /// What was received and not yet fed to rustls, from `fed` on.
     left: Vec<u8>,
     fed: usize,
-    /// What went wrong after bytes that have to be delivered first.
-    failed: Option<io::Error>,
+    failed: Option<Failure>,
+    peer: Peer,
     end: End,
+}
+
+/// What went wrong. It is told when all plain bytes that came before it have been taken.
+enum Failure {
+    /// The peer does not speak TLS as it has to. That is so for good.
+    Tls(rustls::Error),
+    /// The socket has failed: told once, as the socket says it again.
+    Socket(io::Error),
+}
+
+/// Whether the peer has closed its side of the socket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Peer {
+    Talks,
+    Gone,
 }
 
 /// Whether the peer has been told that nothing more will come.
@@ -46,18 +61,40 @@ pub(super) struct Reading {
     times_fed: usize,
 }
 
-/// What is to be done next.
+/// What a handshake needs.
+#[must_use]
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Handshake {
+    Done,
+    /// What is to be sent, all of it.
+    Send,
+    /// What the socket has, so many bytes at most.
+    Read(usize),
+}
+
+/// What a call of a reader comes to.
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// The call is over, with so many bytes; none: the peer has said that no more will come.
+    /// It is over, with so many bytes. None, though there was room: the peer has said that no more
+    /// will come.
     Done(usize),
     /// There was enough work for one call: it is to be made again, if no bytes were got.
     Later(usize),
     /// There is an answer to be sent: as far as it goes, now.
     Send,
-    /// The socket is to be read, for so many bytes at most.
+    /// The socket is to be read, for so many bytes at most. No bytes were got.
     Read(usize),
+}
+
+/// Whether what was received has made something to be sent where there was nothing. If there was
+/// some, whoever writes is at it, perhaps in another task, which has left its waker: then the
+/// answer is theirs to send, too.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Made,
+    NotMade,
 }
 
 impl Reading {
@@ -65,16 +102,12 @@ impl Reading {
     pub(super) fn of(room: usize) -> Reading {
         Reading { room, taken: 0, times_fed: 0 }
     }
-
-    pub(super) fn taken(&self) -> usize {
-        self.taken
-    }
 }
 
 impl Session {
     pub(super) fn new(mut tls: Connection) -> Session {
         tls.set_buffer_limit(Some(MOST_SEALED));
-        Session { tls, left: Vec::new(), fed: 0, failed: None, end: End::Open }
+        Session { tls, left: Vec::new(), fed: 0, failed: None, peer: Peer::Talks, end: End::Open }
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -85,15 +118,14 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// What went wrong; what is to be sent of that, has been.
-    pub(super) fn handshake(&mut self) -> io::Result<Next> {
-        if let Some(error) = self.failed.take() {
-            return Err(error);
-        }
-        Ok(match self.tls.is_handshaking() {
-            _ if self.tls.wants_write() => Next::Send,
-            false => Next::Done(0),
-            true => Next::Read(LEAST_READ),
+    /// What went wrong; `UnexpectedEof` if the peer has closed its side.
+    pub(super) fn handshake(&mut self) -> io::Result<Handshake> {
+        self.check()?;
+        Ok(match (self.tls.is_handshaking(), self.peer) {
+            _ if self.tls.wants_write() => Handshake::Send,
+            (false, _) => Handshake::Done,
+            (true, Peer::Talks) => Handshake::Read(LEAST_READ),
+            (true, Peer::Gone) => return Err(io::ErrorKind::UnexpectedEof.into()),
         })
     }
 
@@ -108,9 +140,6 @@ impl Session {
         mut take: impl FnMut(&[u8]),
     ) -> io::Result<Next> {
         while reading.room > 0 {
-            if self.failed.is_some() {
-                return self.done(reading);
-            }
             match self.tls.reader().fill_buf() {
                 Ok([]) => break,
                 Ok(plain) => {
@@ -120,12 +149,11 @@ impl Session {
                     reading.taken += n;
                     reading.room -= n;
                 }
+                Err(_) if reading.taken > 0 && self.left.is_empty() => break,
+                Err(_) if self.failed.is_some() => break,
+                // What is there is fed for a full buffer; the socket is asked again only for an
+                // empty one.
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    // What is there is fed for a full buffer; the socket is asked again only for
-                    // an empty one.
-                    if reading.taken > 0 && self.left.is_empty() {
-                        break;
-                    }
                     // Records without contents are not to hold the worker.
                     reading.times_fed += 1;
                     if reading.times_fed > MOST_FED {
@@ -134,7 +162,7 @@ impl Session {
                     if self.left.is_empty() {
                         return Ok(Next::Read(reading.room.clamp(LEAST_READ, READ)));
                     }
-                    if self.feed_what_is_left() == Answer::New {
+                    if self.feed_what_is_left() == Answer::Made {
                         return Ok(Next::Send);
                     }
                 }
@@ -142,20 +170,33 @@ impl Session {
                 Err(e) => return Err(e),
             }
         }
-        self.done(reading)
+        if reading.taken == 0 {
+            self.check()?;
+        }
+        Ok(Next::Done(reading.taken))
     }
 
-    /// The end of a call: what was got is delivered before what went wrong.
-    fn done(&mut self, reading: &Reading) -> io::Result<Next> {
-        match self.failed.take_if(|_| reading.taken == 0) {
-            Some(error) => Err(error),
-            None => Ok(Next::Done(reading.taken)),
+    /// Tells what went wrong.
+    fn check(&mut self) -> io::Result<()> {
+        match self.failed.take() {
+            None => Ok(()),
+            Some(Failure::Socket(error)) => Err(error),
+            Some(Failure::Tls(error)) => {
+                self.failed = Some(Failure::Tls(error.clone()));
+                Err(io::Error::new(io::ErrorKind::InvalidData, error))
+            }
         }
     }
 
     /// What the socket has given; nothing: the peer has closed its side.
     pub(super) fn receive(&mut self, mut bytes: &[u8]) -> Answer {
-        debug_assert!(self.left.is_empty(), "what was left over is fed first");
+        if bytes.is_empty() {
+            self.peer = Peer::Gone;
+        }
+        if !self.left.is_empty() {
+            self.left.extend_from_slice(bytes);
+            return self.feed_what_is_left();
+        }
         let answer = self.feed(&mut bytes);
         self.left.extend_from_slice(bytes);
         answer
@@ -163,7 +204,7 @@ impl Session {
 
     /// The socket has failed.
     pub(super) fn fail(&mut self, error: io::Error) {
-        self.failed.get_or_insert(error);
+        self.failed.get_or_insert(Failure::Socket(error));
     }
 
     fn feed_what_is_left(&mut self) -> Answer {
@@ -182,33 +223,35 @@ impl Session {
     /// Feeds rustls until all is taken, or there is plain text, which has to be taken first.
     fn feed(&mut self, from: &mut &[u8]) -> Answer {
         let had_to_write = self.tls.wants_write();
-        let fed = loop {
-            let fed = self.tls.read_tls(from).and_then(|_| {
-                let fed = self.tls.process_new_packets();
-                fed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-            });
-            match fed {
-                Err(error) => break Err(error),
-                Ok(state) => {
-                    // What comes after the peer's end is nobody's.
-                    if state.peer_has_closed() {
-                        *from = &[];
-                    }
-                    if from.is_empty() || state.plaintext_bytes_to_read() > 0 {
-                        break Ok(());
-                    }
-                }
-            }
-        };
-        if let Err(error) = fed {
+        if let Err(failure) = self.feed_until_plain(from) {
             // Nothing behind it will be understood.
             *from = &[];
-            self.failed = Some(error);
+            self.failed.get_or_insert(failure);
         }
         match !had_to_write && self.tls.wants_write() {
-            true => Answer::New,
-            false => Answer::None,
+            true => Answer::Made,
+            false => Answer::NotMade,
         }
+    }
+
+    fn feed_until_plain(&mut self, from: &mut &[u8]) -> Result<(), Failure> {
+        loop {
+            self.tls.read_tls(from).map_err(Failure::Socket)?;
+            let state = self.tls.process_new_packets().map_err(Failure::Tls)?;
+            // What comes after the peer's end is nobody's.
+            if state.peer_has_closed() {
+                *from = &[];
+            }
+            if from.is_empty() || state.plaintext_bytes_to_read() > 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// How many bytes are held that rustls has not taken.
+    #[cfg(any(test, dapple_fuzzing))]
+    pub(super) fn held(&self) -> usize {
+        self.left.len()
     }
 
     /// Seals what `seal` writes, and says how much that was; 0: nothing more before some of what is
@@ -247,12 +290,6 @@ impl Session {
     }
 }
 
-/// Whether what was received has made something to be sent where there was nothing. If there was
-/// some, whoever writes is at it, perhaps in another task, which has left its waker: then the
-/// answer is theirs to send, too.
-#[must_use]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    New,
-    None,
-}
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

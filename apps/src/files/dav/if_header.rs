@@ -32,7 +32,7 @@ pub(in crate::files) enum State {
 }
 
 /// Conditions of one field, at most.
-const MOST: usize = 128;
+pub(super) const MOST: usize = 128;
 
 impl IfHeader {
     /// `None`: it is not well-formed.

@@ -13,7 +13,7 @@
 
 pub(super) mod body;
 pub(super) mod call;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, dapple_fuzzing))]
 pub(crate) mod fuzzing;
 mod get;
 mod if_header;

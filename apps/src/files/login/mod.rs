@@ -8,7 +8,7 @@
 //! Hashing runs in uncolored events; how many at once is limited, so that guessing does not take
 //! the machine from those who have logged in.
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, dapple_fuzzing))]
 pub(crate) mod fuzzing;
 mod throttle;
 mod users;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use argon2::{Algorithm, Argon2, Params};
+use argon2::{Algorithm, Argon2, Params, Version};
 
 use crate::files::identity::write_whole;
 
@@ -140,7 +140,8 @@ pub(super) struct BadLine {
 /// The first line that is no good.
 pub(super) fn parse(text: &str) -> Result<Vec<Entry>, BadLine> {
     let lines = (1..).zip(text.lines());
-    let lines = lines.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
+    let is_user = |line: &str| !line.trim_ascii().is_empty() && !line.starts_with('#');
+    let lines = lines.filter(|(_, line)| is_user(line));
     lines.map(|(number, line)| parse_line(line).map_err(|why| BadLine { number, why })).collect()
 }
 
@@ -165,7 +166,7 @@ fn parse_line(line: &str) -> Result<Entry, &'static str> {
         "rw" => false,
         _ => return Err(bad),
     };
-    let hash = hash.trim_end();
+    let hash = hash.trim_ascii_end();
     check_hash(hash)?;
     let user = Arc::new(User { name: name.into(), read_only });
     Ok(Entry { user, hash: hash.to_owned() })
@@ -176,6 +177,14 @@ fn check_hash(hash: &str) -> Result<(), &'static str> {
     let bad = "the hash is not one of argon2, in the PHC string format";
     let parsed = PasswordHash::new(hash).map_err(|_| bad)?;
     Algorithm::try_from(parsed.algorithm.as_str()).map_err(|_| bad)?;
+    let version = parsed.version.map(Version::try_from);
+    if version.is_some_and(|version| version.is_err()) {
+        return Err(bad);
+    }
+    // One that was cut off lets nobody in.
+    if parsed.salt.is_none() || parsed.hash.is_none() {
+        return Err(bad);
+    }
     let params = Params::try_from(&parsed.params).map_err(|_| bad)?;
     if params.m_cost() > MOST_KIB || params.t_cost() > MOST_PASSES || params.p_cost() > MOST_LANES {
         return Err("the hash takes more than 1 GiB, 100 passes or 64 lanes");
@@ -220,8 +229,8 @@ mod tests {
         for password in ["", "two\nlines"] {
             assert!(file.add("ann", password, false).is_err(), "{password:?}");
         }
-        let hash = |m: &str, t: &str| {
-            format!("ann:rw:$argon2id$v=19$m={m},t={t},p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA")
+        let hash = |m: u32, t: u32, p: u32| {
+            format!("ann:rw:$argon2id$v=19$m={m},t={t},p={p}$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA")
         };
         let write = |line: &str| fs::write(file.path(), format!("# users\n\n{line}\n")).unwrap();
         for (line, why) in [
@@ -229,15 +238,22 @@ mod tests {
             ("ann:rw", "name:rw:hash"),
             ("ann:xx:$argon2id$", "name:rw:hash"),
             ("ann:rw:plain", "not one of argon2"),
+            ("ann:rw:$argon2id", "not one of argon2"),
+            ("ann:rw:$argon2id$v=19$m=19456,t=2,p=1", "not one of argon2"),
+            ("ann:rw:$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ", "not one of argon2"),
+            (&hash(19456, 2, 1).replace("v=19", "v=18"), "not one of argon2"),
             ("ann:rw:$scrypt$ln=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA", "not one of argon2"),
-            (&hash("4294967295", "1"), "more than 1 GiB"),
-            (&hash("19456", "4294967295"), "100 passes"),
+            (&hash(MOST_KIB + 1, 1, 1), "more than 1 GiB"),
+            (&hash(19456, MOST_PASSES + 1, 1), "100 passes"),
+            (&hash(19456, 1, MOST_LANES + 1), "64 lanes"),
         ] {
             write(line);
             let told = file.users().unwrap_err();
             assert!(told.contains("line 3") && told.contains(why), "{line}: {told}");
         }
-        write(&format!("{}\r", hash("19456", "2")));
+        write(&hash(MOST_KIB, MOST_PASSES, MOST_LANES));
+        assert_eq!(file.users().unwrap().len(), 1);
+        write(&format!("{}\r", hash(19456, 2, 1)));
         assert_eq!(file.users().unwrap().len(), 1);
     }
 }

@@ -3,7 +3,7 @@
 use super::request::{MOST_HEAD, MOST_LINE, Parsed, parse};
 use crate::common::host;
 
-/// A request, or the begin of one.
+/// Checks what a request, or the begin of one, is taken for.
 pub fn request(input: &[u8]) {
     match parse(input) {
         Parsed::Request(_, len) => {
@@ -32,10 +32,26 @@ pub fn request(input: &[u8]) {
         // More than this is held for nobody.
         Parsed::Partial => assert!(input.len() <= MOST_HEAD),
     }
-    if let Some(expected) = opinion(input) {
+    // What is of a later version is read as HTTP/1.1 is.
+    let as_one_one = later_version(input).map(|at| {
+        let mut bytes = input.to_vec();
+        bytes[at] = b'1';
+        bytes
+    });
+    if let Some(expected) = opinion(as_one_one.as_deref().unwrap_or(input)) {
         let accepted = matches!(parse(input), Parsed::Request(..));
         assert_eq!(accepted, expected, "the second opinion on {:?}", parse(input));
     }
+}
+
+/// Where the first line says which 1.x it is, of those after 1.1.
+fn later_version(input: &[u8]) -> Option<usize> {
+    let start = input.iter().position(|b| !matches!(b, b'\r' | b'\n'))?;
+    let end = start + input[start..].iter().position(|b| *b == b'\n')?;
+    let line = input[start..end].strip_suffix(b"\r").unwrap_or(&input[start..end]);
+    let is_later = line.last().is_some_and(|digit| (b'2'..=b'9').contains(digit));
+    let (_, rest) = line.split_last()?;
+    (is_later && rest.ends_with(b" HTTP/1.")).then_some(start + rest.len())
 }
 
 /// Whether a request is to be accepted, by httparse alone and RFC 9112 read once more; `None`: that
@@ -86,9 +102,9 @@ fn opinion(input: &[u8]) -> Option<bool> {
     Some(is_host && is_length && is_coding && is_target && is_short)
 }
 
-/// What is to be told beside other parsers' verdicts: accepted (with its method, target and
-/// length), refused, or incomplete.
-#[cfg(fuzzing)]
+/// What is to be told beside other parsers' verdicts: accepted (with its length and target),
+/// refused, or incomplete.
+#[cfg(dapple_fuzzing)]
 pub fn verdict(input: &[u8]) -> String {
     match parse(input) {
         Parsed::Request(request, len) => format!("accepted {len} {}", request.target),

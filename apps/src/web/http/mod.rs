@@ -5,7 +5,7 @@
 //! * [`date`](self::date): dates.
 
 pub(super) mod date;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, dapple_fuzzing))]
 pub(crate) mod fuzzing;
 pub(super) mod head;
 pub(super) mod request;

@@ -10,6 +10,7 @@ mod strict;
 use std::fmt::{self, Write};
 
 use quick_xml::escape::escape;
+use quick_xml::name::NamespaceError;
 
 pub(in crate::files) use self::parse::parse;
 
@@ -61,8 +62,13 @@ pub(in crate::files) enum Node {
 pub(in crate::files) struct BadXml(pub(in crate::files) &'static str);
 
 impl<E: Into<quick_xml::Error>> From<E> for BadXml {
-    fn from(_: E) -> Self {
-        BadXml("it is not well-formed")
+    fn from(error: E) -> Self {
+        match error.into() {
+            quick_xml::Error::Namespace(NamespaceError::TooManyBindings(_)) => {
+                BadXml("it has too many namespaces")
+            }
+            _ => BadXml("it is not well-formed"),
+        }
     }
 }
 
@@ -71,7 +77,7 @@ impl Element {
         Element { name, attributes: Vec::new(), children: Vec::new() }
     }
 
-    #[cfg(any(test, fuzzing))]
+    #[cfg(any(test, dapple_fuzzing))]
     pub(in crate::files) fn attributes(&self) -> impl Iterator<Item = &(Name, String)> {
         self.attributes.iter()
     }

@@ -1,17 +1,22 @@
 //! Parsing a document into a tree, within its limits.
 
+use std::borrow::Cow;
+
 use quick_xml::escape::{resolve_xml_entity, unescape};
+use quick_xml::events::attributes::Attribute;
 use quick_xml::events::{BytesRef, BytesStart, Event};
 use quick_xml::name::ResolveResult;
 use quick_xml::{NsReader, XmlVersion};
 
-use super::strict::{are_apart, bad_name, check_declaration, check_instruction, is_name};
+use super::strict::{
+    SPACE, are_apart, bad_name, check_declaration, check_instruction, is_name, wide,
+};
 use super::{BadXml, Element, Name, Node, XML, is_text};
 
-/// Elements and attributes of a document, at most,
+/// Elements, attributes and declarations of a document, at most.
 const MOST_NODES: usize = 10_000;
 
-/// and bytes of a name, a namespace or a language: each element has its own.
+/// Bytes of a name, a namespace or a language, at most: each element has its own.
 const MOST_NAME: usize = 1024;
 
 /// Elements within elements, at most.
@@ -33,7 +38,7 @@ pub(in crate::files) fn parse(bytes: &[u8]) -> Result<Element, BadXml> {
     let mut reader = NsReader::from_str(&text);
     reader.config_mut().check_comments = true;
     let mut open: Vec<Element> = Vec::new();
-    let (mut root, mut nodes) = (None, 0);
+    let (mut root, mut nodes) = (None, Nodes::default());
     loop {
         let is_first = reader.buffer_position() == 0;
         let event = reader.read_event()?;
@@ -97,91 +102,128 @@ fn meant(reference: &BytesRef<'_>) -> Result<String, BadXml> {
 
 /// The text of a document: UTF-8, or UTF-16 if its first bytes say so.
 fn decode(bytes: &[u8]) -> Result<String, BadXml> {
-    let wide = |unit: fn([u8; 2]) -> u16| {
-        let units = bytes[2..].chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
-        let text: Result<String, _> = char::decode_utf16(units).collect();
-        text.map_err(|_| BadXml("it is not UTF-16, as it says"))
+    let Some((unit, wide)) = wide(bytes) else {
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let text = std::str::from_utf8(bytes).map_err(|_| BadXml("it is not UTF-8"))?;
+        return Ok(text.to_owned());
     };
-    match bytes {
-        [0xfe, 0xff, ..] => wide(u16::from_be_bytes),
-        [0xff, 0xfe, ..] => wide(u16::from_le_bytes),
-        _ => {
-            let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-            let text = std::str::from_utf8(bytes).map_err(|_| BadXml("it is not UTF-8"))?;
-            Ok(text.to_owned())
-        }
+    let (pairs, rest) = wide.as_chunks::<2>();
+    let text: Result<String, _> = char::decode_utf16(pairs.iter().copied().map(unit)).collect();
+    match text {
+        Ok(text) if rest.is_empty() => Ok(text),
+        _ => Err(BadXml("it is not UTF-16, as it says")),
     }
 }
 
 fn element(
     reader: &NsReader<&[u8]>,
     start: &BytesStart<'_>,
-    nodes: &mut usize,
+    nodes: &mut Nodes,
 ) -> Result<Element, BadXml> {
-    let (space, local) = reader.resolver().resolve_element(start.name());
-    let mut element = Element::new(name(space, local.into_inner())?);
-    if element.name.space == XML {
-        return Err(BadXml("it has an element in the namespace of XML itself"));
-    }
     if !are_apart(start.attributes_raw()) {
         return Err(BadXml("it is not well-formed"));
     }
-    for attribute in start.attributes() {
+    let (space, local) = reader.resolver().resolve_element(start.name());
+    let mut element = Element::new(name(space, local.into_inner(), nodes)?);
+    if matches!(element.name.space.as_str(), XML | XMLNS) {
+        return Err(BadXml("it has an element in the namespace of XML itself"));
+    }
+    let mut keys = Vec::new();
+    // The reader's own look for doubles takes the square of their number.
+    for attribute in start.attributes().with_checks(false) {
         let attribute = attribute.map_err(|_| BadXml("it is not well-formed"))?;
         if attribute.value.contains('<') {
             return Err(BadXml("it is not well-formed"));
         }
+        keys.push(attribute.key);
         let value = attribute.normalized_value(XmlVersion::Explicit1_0)?;
         if !is_text(&value) {
             return Err(BadXml("it has characters that XML does not allow"));
         }
         if attribute.key.as_namespace_binding().is_some() {
-            // A prefix cannot be given up in XML 1.0.
-            if value.is_empty() && attribute.key.prefix().is_some() {
-                return Err(BadXml("it declares a prefix for no namespace"));
-            }
-            if !is_name(attribute.key.local_name().into_inner()) {
-                return Err(bad_name());
-            }
+            nodes.count(1)?;
+            check_binding(&attribute, &value)?;
             continue;
         }
         let (space, local) = reader.resolver().resolve_attribute(attribute.key);
-        let name = name(space, local.into_inner())?;
+        let name = name(space, local.into_inner(), nodes)?;
         if name.space == XML && name.local == "lang" && value.len() > MOST_NAME {
             return Err(BadXml("it has a language that is too long"));
         }
         element.attributes.push((name, value.into_owned()));
     }
-    *nodes += 1 + element.attributes.len();
-    if *nodes > MOST_NODES {
-        return Err(BadXml("it has too many elements"));
-    }
     // Two prefixes may mean one namespace.
-    let mut names: Vec<&Name> = element.attributes.iter().map(|(name, _)| name).collect();
-    names.sort_unstable();
-    if names.windows(2).any(|pair| pair[0] == pair[1]) {
-        return Err(BadXml("it has an attribute twice"));
+    let names = element.attributes.iter().map(|(name, _)| name).collect();
+    match has_twice(names) || has_twice(keys) {
+        true => Err(BadXml("it has an attribute twice")),
+        false => Ok(element),
     }
-    Ok(element)
 }
 
-fn name(space: ResolveResult<'_>, local: &str) -> Result<Name, BadXml> {
-    if !is_name(local) || local.len() > MOST_NAME {
+fn has_twice<T: Ord>(mut all: Vec<T>) -> bool {
+    all.sort_unstable();
+    all.windows(2).any(|pair| pair[0] == pair[1])
+}
+
+/// Checks a declaration of a namespace (Namespaces in XML 1.0, section 3).
+fn check_binding(declaration: &Attribute<'_>, space: &str) -> Result<(), BadXml> {
+    let (local, prefix) = (declaration.key.local_name().into_inner(), declaration.key.prefix());
+    if !is_name(local) {
         return Err(bad_name());
+    }
+    match (space, prefix) {
+        (XML, Some(_)) if local == "xml" => Ok(()),
+        (XML | XMLNS, _) => Err(BadXml("it declares a namespace that is reserved")),
+        // A prefix cannot be given up in XML 1.0.
+        ("", Some(_)) => Err(BadXml("it declares a prefix for no namespace")),
+        _ => Ok(()),
+    }
+}
+
+fn name(space: ResolveResult<'_>, local: &str, nodes: &mut Nodes) -> Result<Name, BadXml> {
+    nodes.count(1)?;
+    if !is_name(local) {
+        return Err(bad_name());
+    }
+    if local.len() > MOST_NAME {
+        return Err(BadXml("it has a name that is too long"));
     }
     match space {
         ResolveResult::Bound(space) => {
-            // As it stands in the document: white space in values means blanks (XML 1.0, 3.3.3).
-            let raw = space.into_inner().replace("\r\n", " ").replace(['\t', '\r', '\n'], " ");
-            let space = unescape(&raw)?;
-            if space.len() > MOST_NAME || !is_text(&space) || space == XMLNS {
-                return Err(BadXml("it has a namespace that is no good"));
-            }
-            Ok(Name::new(&space, local))
+            // Whoever uses it looks at it as it stands in its declaration.
+            nodes.count(space.0.len() / MOST_NAME)?;
+            Ok(Name::new(&normalized(space.into_inner())?, local))
         }
         ResolveResult::Unbound => Ok(Name::new("", local)),
         ResolveResult::Unknown(prefix) if prefix.is_empty() => Err(bad_name()),
         ResolveResult::Unknown(_) => Err(BadXml("it uses a prefix that is not declared")),
+    }
+}
+
+/// A namespace, from how it stands in its declaration: white space in values means blanks (XML 1.0,
+/// 3.3.3).
+fn normalized(raw: &str) -> Result<Cow<'_, str>, BadXml> {
+    let space = match raw.contains(['&', '\t', '\r', '\n']) {
+        false => Cow::Borrowed(raw),
+        true => {
+            let blanks = raw.replace("\r\n", " ").replace(['\t', '\r', '\n'], " ");
+            Cow::Owned(unescape(&blanks)?.into_owned())
+        }
+    };
+    match space.len() <= MOST_NAME {
+        true => Ok(space),
+        false => Err(BadXml("it has a namespace that is too long")),
+    }
+}
+
+/// What a document has of elements, attributes and declarations.
+#[derive(Default)]
+struct Nodes(usize);
+
+impl Nodes {
+    fn count(&mut self, more: usize) -> Result<(), BadXml> {
+        self.0 += more;
+        if self.0 > MOST_NODES { Err(BadXml("it has too many elements")) } else { Ok(()) }
     }
 }
 
@@ -225,7 +267,7 @@ fn add_text(text: &str, open: &mut [Element]) -> Result<(), BadXml> {
             }
             Ok(())
         }
-        None if text.trim_matches([' ', '\t', '\r', '\n']).is_empty() => Ok(()),
+        None if text.trim_matches(SPACE).is_empty() => Ok(()),
         None => Err(BadXml("it has text outside of its root")),
     }
 }

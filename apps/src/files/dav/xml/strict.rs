@@ -4,6 +4,9 @@ use quick_xml::events::BytesDecl;
 
 use super::BadXml;
 
+/// The white space of XML.
+pub(super) const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
+
 /// Checks the declaration (XML 1.0, productions 23 to 32 and 80 to 81).
 pub(super) fn check_declaration(
     declaration: &BytesDecl<'_>,
@@ -12,56 +15,51 @@ pub(super) fn check_declaration(
 ) -> Result<(), BadXml> {
     let bad = || BadXml("its declaration is not well-formed");
     let said: &str = declaration;
-    let mut rest = said.strip_prefix("xml").ok_or_else(bad)?;
-    let mut encoding = None;
-    let mut names = ["version", "encoding", "standalone"].into_iter();
-    let mut is_first = true;
-    while !rest.trim_ascii().is_empty() {
-        let (name, value, behind) = pseudo_attribute(rest).ok_or_else(bad)?;
-        // In this order; only the first one has to be there.
-        if !names.any(|known| known == name) || is_first != (name == "version") {
-            return Err(bad());
-        }
-        if name == "encoding" && !is_encoding(value) {
-            return Err(other_encoding());
-        }
-        if name == "version" && !value.strip_prefix("1.").is_some_and(is_digits) {
-            return Err(BadXml("it is of a version of XML that is not known"));
-        }
-        let is_good = match name {
-            "version" | "encoding" => true,
-            _ => matches!(value, "yes" | "no"),
-        };
-        if !is_good {
-            return Err(bad());
-        }
-        if name == "encoding" {
-            encoding = Some(value);
-        }
-        (rest, is_first) = (behind, false);
-    }
-    if is_first {
+    let rest = said.strip_prefix("xml").ok_or_else(bad)?;
+    let (name, version, mut rest) = pseudo_attribute(rest).ok_or_else(bad)?;
+    if name != "version" {
         return Err(bad());
     }
-    // What it says of the encoding has to be so, as far as that makes a difference.
-    let is_so = match encoding {
-        None => true,
-        Some(name) if name.eq_ignore_ascii_case("utf-8") => !is_wide(bytes),
-        Some(name) if name.eq_ignore_ascii_case("utf-16") => is_wide(bytes),
-        Some(name) => !is_wide(bytes) && text.is_ascii() && has_ascii(name),
+    if !version.strip_prefix("1.").is_some_and(is_digits) {
+        return Err(BadXml("it is of a version of XML that is not known"));
+    }
+    let mut names = ["encoding", "standalone"].into_iter();
+    while !rest.trim_matches(SPACE).is_empty() {
+        let (name, value, behind) = pseudo_attribute(rest).ok_or_else(bad)?;
+        // In this order.
+        if !names.any(|known| known == name) {
+            return Err(bad());
+        }
+        match name {
+            "encoding" if !is_encoding(value) => return Err(bad()),
+            "encoding" => check_encoding(value, bytes, text)?,
+            _ if !matches!(value, "yes" | "no") => return Err(bad()),
+            _ => {}
+        }
+        rest = behind;
+    }
+    Ok(())
+}
+
+/// Checks what is said of the encoding, as far as that makes a difference.
+fn check_encoding(name: &str, bytes: &[u8], text: &str) -> Result<(), BadXml> {
+    let name = name.to_ascii_lowercase();
+    let is_so = match name.as_str() {
+        "utf-8" | "utf8" => wide(bytes).is_none(),
+        "utf-16" | "utf-16le" | "utf-16be" => wide(bytes).is_some(),
+        // Text in ASCII is the same in all of these.
+        name => wide(bytes).is_none() && text.is_ascii() && has_ascii(name),
     };
-    if is_so { Ok(()) } else { Err(other_encoding()) }
+    match is_so {
+        true => Ok(()),
+        false => Err(BadXml("it has an encoding that is not UTF-8 or UTF-16")),
+    }
 }
 
-/// Says whether ASCII text is the same in this encoding, as far as we know.
 fn has_ascii(encoding: &str) -> bool {
-    let encoding = encoding.to_ascii_lowercase();
-    matches!(encoding.as_str(), "us-ascii" | "ascii")
-        || ["iso-8859-", "windows-125"].iter().any(|family| encoding.starts_with(family))
-}
-
-fn other_encoding() -> BadXml {
-    BadXml("it has an encoding that is not UTF-8 or UTF-16")
+    const FAMILIES: [&str; 7] =
+        ["ascii", "iso-8859-", "windows-125", "koi8-", "gb", "euc-", "big5"];
+    encoding == "us-ascii" || FAMILIES.iter().any(|family| encoding.starts_with(family))
 }
 
 /// Checks for whom an instruction is (XML 1.0, production 17; no colon, by Namespaces in XML).
@@ -74,12 +72,12 @@ pub(super) fn check_instruction(target: &str) -> Result<(), BadXml> {
 
 /// A name, its value without the quotes, and what is behind it.
 fn pseudo_attribute(text: &str) -> Option<(&str, &str, &str)> {
-    let trimmed = text.trim_ascii_start();
+    let trimmed = text.trim_start_matches(SPACE);
     let (name, rest) = trimmed.split_once('=').filter(|_| trimmed.len() < text.len())?;
-    let rest = rest.trim_ascii_start();
+    let rest = rest.trim_start_matches(SPACE);
     let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\''))?;
     let (value, behind) = rest[1..].split_once(quote)?;
-    Some((name.trim_ascii_end(), value, behind))
+    Some((name.trim_end_matches(SPACE), value, behind))
 }
 
 fn is_digits(text: &str) -> bool {
@@ -91,9 +89,17 @@ fn is_encoding(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.bytes().all(is_part)
 }
 
-/// Says whether the first bytes say that it is UTF-16.
-fn is_wide(bytes: &[u8]) -> bool {
-    matches!(bytes, [0xfe, 0xff, ..] | [0xff, 0xfe, ..])
+/// How the units of UTF-16 are made of bytes.
+pub(super) type Unit = fn([u8; 2]) -> u16;
+
+/// The units of a document in UTF-16, and its bytes behind the mark; `None`: its first bytes do not
+/// say that it is.
+pub(super) fn wide(bytes: &[u8]) -> Option<(Unit, &[u8])> {
+    match bytes {
+        [0xfe, 0xff, wide @ ..] => Some((u16::from_be_bytes, wide)),
+        [0xff, 0xfe, wide @ ..] => Some((u16::from_le_bytes, wide)),
+        _ => None,
+    }
 }
 
 /// Says whether attributes have white space between them (XML 1.0, production 40).
@@ -101,7 +107,7 @@ pub(super) fn are_apart(mut raw: &str) -> bool {
     while let Some((_, quoted)) = raw.split_once(['"', '\'']) {
         let quote = raw.as_bytes()[raw.len() - quoted.len() - 1];
         let Some((_, behind)) = quoted.split_once(char::from(quote)) else { return false };
-        if !behind.is_empty() && !behind.starts_with([' ', '\t', '\r', '\n']) {
+        if !behind.is_empty() && !behind.starts_with(SPACE) {
             return false;
         }
         raw = behind;

@@ -67,7 +67,8 @@ fn bad_documents_are_refused() {
         ("<a xmlns:p=''/>", "no namespace"),
         ("<a>&b;</a>", "entity"),
         ("<a b='&c;'/>", "well-formed"),
-        ("<a b='1' b='2'/>", "well-formed"),
+        ("<a b='1' b='2'/>", "twice"),
+        ("<a xmlns:b='u:' xmlns:b='u:'/>", "twice"),
         ("<a>&#0;</a>", ""),
         ("<a>\u{1}</a>", "characters"),
         ("<1/>", "name"),
@@ -84,7 +85,7 @@ fn bad_documents_are_refused() {
         ("<?xml encoding='utf-8' version='1.0'?><a/>", "declaration is not"),
         ("<?xml version='1.0' standalone='maybe'?><a/>", "declaration is not"),
         ("<?xml version='2.0'?><a/>", "version of XML"),
-        ("<?xml version='1.0' encoding='utf-:'?><a/>", "encoding"),
+        ("<?xml version='1.0' encoding='utf-:'?><a/>", "declaration is not"),
         ("<?xml version='1.0' encoding='utf-16'?><a/>", "encoding"),
         ("<?xml version='1.0' encoding='ebcdic'?><a/>", "encoding"),
         ("<?xml version='1.0' encoding='iso-8859-1'?><a>\u{e4}</a>", "encoding"),
@@ -95,6 +96,10 @@ fn bad_documents_are_refused() {
         ("<a :b='1'/>", "name"),
         ("<a xmlns:`='u:'/>", "name"),
         ("<a xmlns:p='&#1;'/>", "characters"),
+        ("<a:b xmlns:a='u:' xmlns='http://www.w3.org/XML/1998/namespace'/>", "reserved"),
+        ("<a:b xmlns:a='u:' xmlns='http://www.w3.org/2000/xmlns/'/>", "reserved"),
+        ("<a xmlns:p='http://www.w3.org/2000/xmlns&#47;'/>", "reserved"),
+        ("<a xmlns:p='http://www.w3.org/XML/1998/namespac&#101;' p:lang='de'/>", "reserved"),
         (r#"<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>"#, "document type"),
         ("<!DOCTYPE a SYSTEM 'file:///etc/passwd'><a/>", "document type"),
     ] {
@@ -107,8 +112,9 @@ fn bad_documents_are_refused() {
     {
         refused(&text);
     }
-    assert!(refused("<a xmlns='&#1;'/>").contains("namespace"));
+    assert!(refused("<a xmlns='&#1;'/>").contains("characters"));
     assert!(refused("<xml:a/>").contains("XML itself"));
+    assert!(refused("<xmlns:a/>").contains("XML itself"));
     assert!(
         refused("<a xmlns='http://www.w3.org/XML/1998/namespac&#101;'/>").contains("XML itself")
     );
@@ -130,6 +136,28 @@ fn documents_are_read_as_other_parsers_read_them() {
     parsed("<?xml version='1.0' encoding='ISO-8859-1'?><a/>");
 }
 
+/// A reference with many zeros means one character, and costs what it takes.
+#[test]
+fn long_namespaces_cost_little() {
+    let zeros = "0".repeat(32_000);
+    let many = format!("<a xmlns='&#x{zeros}41;'>{}</a>", "<b/>".repeat(8_000));
+    assert!(refused(&many).contains("too many"));
+    // As long as it is when it is written.
+    let quotes = "'".repeat(1_000);
+    let element = parsed(&format!("<p:a xmlns:p=\"{quotes}\"/>"));
+    assert_eq!(again(&element), element);
+    assert!(refused(&format!("<a xmlns='{}'/>", "n".repeat(1_025))).contains("too long"));
+    let attributes: String = (0..20_000).map(|n| format!(" p:a{n}=''")).collect();
+    assert!(refused(&format!("<a xmlns:p='u:'{attributes}/>")).contains("too many"));
+}
+
+#[test]
+fn namespaces_in_scope_are_bounded() {
+    let declared = |n: usize| (0..n).map(|n| format!(" xmlns:p{n}='u:{n}'")).collect::<String>();
+    parsed(&format!("<a{}/>", declared(100)));
+    assert!(refused(&format!("<a{}/>", declared(200))).contains("too many namespaces"));
+}
+
 #[test]
 fn utf_16_is_read() {
     let text = "<a>\u{e4}\u{10000}</a>";
@@ -140,6 +168,9 @@ fn utf_16_is_read() {
         std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
     assert_eq!(parse(&big), Ok(expected.clone()));
     assert_eq!(parse(&small), Ok(expected));
+    for bytes in [&big, &small] {
+        assert!(parse(&[bytes, &b"x"[..]].concat()).is_err(), "half a unit");
+    }
 }
 
 proptest! {
