@@ -28,6 +28,8 @@ impl World {
         let load = self.load();
         let Some(budget) = &mut self.runs else { return Ok(()) };
         let next = self.state.next(load, &options(), budget);
+        let is_closing = matches!(next, Next::Close(_));
+        must(!self.log.was_aborted || is_closing, "what was aborted closes at once")?;
         match next {
             Next::Read => self.read(),
             Next::Write if self.wrong == Wrong::NewOutputIsNotWritten => {
@@ -105,6 +107,16 @@ impl World {
             Outside::ShutDown => self.shut_down_write(),
             Outside::Pause => self.pause(),
             Outside::Send => self.send(),
+            Outside::Abort => self.abort(),
+        }
+    }
+
+    fn abort(&mut self) {
+        (self.log.was_aborted, self.log.was_closed) = (true, true);
+        self.log.promised -= std::mem::take(&mut self.output);
+        match self.wrong {
+            Wrong::AbortIsNoMoreThanAClose => self.state.end(Why::Closed),
+            _ => self.state.abort(),
         }
     }
 

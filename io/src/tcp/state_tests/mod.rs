@@ -15,7 +15,7 @@
 //! - all that was sent has left once, when the connection closes by itself, and is not lost there;
 //! - a connection whose peer has reset it is over, and one that is paused is not, but for that;
 //! - the timer is at what is waited for, or before, and a limit ends what it is for, in time;
-//! - no event follows another one for nothing.
+//! - no event follows another one for nothing, and what was aborted closes at the next step.
 //!
 //! Then the same search has to find what is wrong with variants, each with one mistake: of the step
 //! function, of what drives it, or of a protocol.
@@ -23,7 +23,7 @@
 //! Where what is: the world and the search here; `script`, what is varied; `protocol`, `socket` and
 //! `driver`, what acts in the world; `rules`, what is checked.
 //!
-//! Not modelled: files, an abort, and a peer who sends more than nine bytes.
+//! Not modelled: files, and a peer who sends more than nine bytes.
 
 mod driver;
 mod protocol;
@@ -110,6 +110,7 @@ struct Log {
     has_written_in_vain: bool,
     /// The protocol, or a drain, has ended it.
     was_closed: bool,
+    was_aborted: bool,
     /// Events that were of no use, one after the other.
     useless: u8,
     was_useful: bool,

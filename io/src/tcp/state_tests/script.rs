@@ -45,6 +45,7 @@ listed! {
         ShutDown,
         Pause,
         Send,
+        Abort,
     }
 }
 
@@ -107,6 +108,7 @@ listed! {
         DrainsBeforeItReads,
         FailsBeforeItReads,
         EndIsOverBeforeItIsTold,
+        AbortIsNoMoreThanAClose,
     }
 }
 
