@@ -177,6 +177,7 @@ impl Session {
     }
 
     /// Tells what went wrong.
+    #[inline]
     fn check(&mut self) -> io::Result<()> {
         match self.failed.take() {
             None => Ok(()),
@@ -189,6 +190,7 @@ impl Session {
     }
 
     /// What the socket has given; nothing: the peer has closed its side.
+    #[inline]
     pub(super) fn receive(&mut self, mut bytes: &[u8]) -> Answer {
         if bytes.is_empty() {
             self.peer = Peer::Gone;
@@ -207,6 +209,7 @@ impl Session {
         self.failed.get_or_insert(Failure::Socket(error));
     }
 
+    #[inline]
     fn feed_what_is_left(&mut self) -> Answer {
         let left = std::mem::take(&mut self.left);
         let mut rest = &left[self.fed..];
@@ -221,6 +224,7 @@ impl Session {
     }
 
     /// Feeds rustls until all is taken, or there is plain text, which has to be taken first.
+    #[inline]
     fn feed(&mut self, from: &mut &[u8]) -> Answer {
         let had_to_write = self.tls.wants_write();
         if let Err(failure) = self.feed_until_plain(from) {
@@ -234,6 +238,7 @@ impl Session {
         }
     }
 
+    #[inline]
     fn feed_until_plain(&mut self, from: &mut &[u8]) -> Result<(), Failure> {
         loop {
             self.tls.read_tls(from).map_err(Failure::Socket)?;
@@ -260,6 +265,7 @@ impl Session {
     /// # Errors
     ///
     /// Those of rustls's writer.
+    #[inline]
     pub(super) fn seal(
         &mut self,
         seal: &mut dyn FnMut(&mut dyn Write) -> io::Result<usize>,
@@ -280,6 +286,7 @@ impl Session {
     /// # Errors
     ///
     /// Those of `to`; `WriteZero` if it takes nothing without one.
+    #[inline]
     pub(super) fn send(&mut self, to: &mut dyn Write) -> io::Result<()> {
         while self.tls.wants_write() {
             if self.tls.write_tls(to)? == 0 {
