@@ -10,6 +10,7 @@ here. It needs the packages h11 and lxml of PyPI.
 """
 
 import collections
+import ipaddress
 import os
 import pathlib
 import random
@@ -90,11 +91,31 @@ def h11_says(data):
     return "refused", repr(event)
 
 
-HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|\[[vV][0-9A-Fa-f]+\.[-\w.~!$&'()*+,;=:]+\]"
-                  rb"|([-\w.~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(:\d{0,5})?", re.ASCII)
+NAME = re.compile(rb"([-\w.~!$&'()*+;=]|%[0-9A-Fa-f]{2})+", re.ASCII)
+ADDRESS_TO_COME = re.compile(rb"[vV][0-9A-Fa-f]+\.[-\w.~!$&'()*+,;=:]+", re.ASCII)
 
 
-def explain_http(data, ours, theirs, why):
+def is_host(text):
+    """Whether it is a host, perhaps with a port (RFC 3986, 3.2.2 and 3.2.3)."""
+    literal = re.fullmatch(rb"\[([^\]]*)\](?::(\d*))?", text)
+    if not literal:
+        name, _, port = text.partition(b":")
+        return bool(NAME.fullmatch(name)) and is_port(port)
+    address, port = literal.groups()
+    if ADDRESS_TO_COME.fullmatch(address):
+        return is_port(port or b"")
+    try:
+        ipaddress.IPv6Address(address.decode())
+    except ValueError:
+        return False
+    return b"%" not in address and is_port(port or b"")
+
+
+def is_port(digits):
+    return not digits or (digits.isdigit() and int(digits) <= 65535)
+
+
+def explain_http(data, ours, theirs):
     """Why the two differ, if that is meant."""
     head = re.split(rb"\n\r?\n", data.lstrip(b"\r\n"), maxsplit=1)[0] + b"\n"
     line, _, fields = head.partition(b"\n")
@@ -119,8 +140,7 @@ def explain_http(data, ours, theirs, why):
     if re.search(rb"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]", head):
         return "control characters are refused (RFC 9110, 5.5)"
     hosts, lengths = values(b"host"), values(b"content-length")
-    if any(not HOST.fullmatch(host) or int(host.rpartition(b":")[2] or 0) > 65535
-           if host.rpartition(b":")[2].isdigit() else not HOST.fullmatch(host) for host in hosts):
+    if not all(map(is_host, hosts)):
         return "a Host that is none is refused (RFC 9110, 7.2)"
     if len(hosts) > 1:
         return "two Hosts are refused (RFC 9112, 3.2)"
@@ -133,7 +153,7 @@ def explain_http(data, ours, theirs, why):
     if any(status in ours for status in ("VersionNotSupported", "UriTooLong", "FieldsTooLarge")):
         return "limits and versions"
     authority = re.match(rb"[^ ]+ [a-zA-Z0-9+.-]*://([^/?# ]*)", line)
-    if authority and not HOST.fullmatch(authority[1]):
+    if authority and not is_host(authority[1]):
         return "a target with a host that is none is refused"
     return None
 
@@ -176,9 +196,10 @@ def explain_xml(data, ours, lxml, expat):
     if ours.startswith("accepted"):
         if lxml[0] == "accepted" and not data.isascii() and "invalid token" in expat[1]:
             return "names have the characters of the fifth edition of XML 1.0"
-        if re.search(rb"encoding\s*=", data) and data.isascii() and "encoding" in expat[1] + lxml[1]:
+        is_of_encoding = "encoding" in expat[1] + lxml[1]
+        if is_of_encoding and re.search(rb"encoding\s*=", data) and data.isascii():
             return "ASCII text is the same in encodings that others do not know"
-        if is_wide and "encoding" in expat[1] + lxml[1]:
+        if is_of_encoding and is_wide:
             return "of UTF-16 the mark says the order, whatever the declaration says"
         return None
     if OWN_RULES.search(ours) or "document type" in ours:
@@ -204,7 +225,7 @@ def main():
             same = ours.split(" ")[0] == theirs
             if same and theirs == "accepted":
                 same = ours.split(" ", 2)[2] == why or not why.isascii() or "\\" in ours
-            explained = same or explain_http(data, ours, theirs, why)
+            explained = same or explain_http(data, ours, theirs)
         else:
             lxml, expat = lxml_says(data), expat_says(data)
             theirs, why = f"lxml {lxml[0]}, expat {expat[0]}", (lxml[1], expat[1])

@@ -127,12 +127,7 @@ pub fn path(input: &[u8]) {
     assert!(path.starts_with('/') && !path.contains(['?', '#']));
     let Ok(decoded) = target::decode(path) else { return };
     let relative = &decoded.relative;
-    if !relative.is_empty() {
-        for name in relative.split(|b| *b == b'/') {
-            assert!(!matches!(name, b"" | b"." | b".."), "{relative:?} leads elsewhere");
-            assert!(!name.contains(&0), "{relative:?}");
-        }
-    }
+    assert!(leads_below(relative), "{relative:?} leads elsewhere");
     // As we write it, it is read again, and is nothing but a path.
     let location = target::folder_location(relative, None);
     assert!(location.bytes().all(|b| b.is_ascii_graphic()), "{location}");
@@ -142,6 +137,12 @@ pub fn path(input: &[u8]) {
     if let Some(query) = query {
         assert!(target::folder_location(relative, Some(query)).ends_with(query));
     }
+}
+
+/// Says whether a path is that of the folder, or of something below it.
+pub(crate) fn leads_below(relative: &[u8]) -> bool {
+    let is_name = |name: &[u8]| !matches!(name, b"" | b"." | b"..") && !name.contains(&0);
+    relative.is_empty() || relative.split(|b| *b == b'/').all(is_name)
 }
 
 /// Checks the type of a file: its name, a blank line, and what it begins with.

@@ -9,7 +9,7 @@ pub use super::dav::fuzzing::verdict;
 pub use super::dav::fuzzing::{if_field, request as dav_request, xml};
 pub use super::login::fuzzing::{authorization, users_file};
 
-/// Arguments that were accepted.
+/// Checks arguments that were accepted.
 pub(crate) fn arguments(args: &ArgMatches) {
     if args.subcommand().is_some() {
         return;

@@ -1,47 +1,26 @@
 //! A folder that is more than one file system, and one in which the server may not do everything.
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::process::Command;
 
-use super::server::{Place, Server, pattern};
+use super::effects::patch;
+use super::server::{Place, Server, is_root, pattern};
 use super::tool::{missing, tool};
 
 /// The user `nobody`.
 const NOBODY: u32 = 65534;
 
-fn is_root() -> bool {
-    // SAFETY: it only asks.
-    unsafe { libc::geteuid() == 0 }
-}
-
-/// A server of a folder in which `disk` is another disk, which only this server sees.
-fn serve_two_disks(place: &Place) -> Option<Server> {
-    let works = Command::new("unshare").args(["-m", "true"]).status();
-    if !is_root() || !works.is_ok_and(|status| status.success()) {
-        missing("the right to mount");
-        return None;
-    }
-    fs::create_dir(place.path("disk")).unwrap();
-    let mut command = Command::new("unshare");
-    let script = "mount -t tmpfs -o size=8m tmpfs \"$1/disk\" && \
-                  exec \"$0\" files --listen 127.0.0.1:0 --state \"$2\" \"$1\"";
-    command.args(["-m", "sh", "-c", script, env!("CARGO_BIN_EXE_dapple")]);
-    command.arg(&place.folder).arg(&place.state);
-    Some(Server::spawn(command, &place.state))
-}
-
 #[test]
 fn n9_what_is_moved_to_another_disk_arrives_whole() {
     let place = Place::new();
-    let Some(server) = serve_two_disks(&place) else { return };
+    fs::create_dir(place.path("disk")).unwrap();
+    let Some(server) = place.serve_with_disk("disk") else { return };
     let mut client = server.client();
     let (one, two) = (pattern(300_000, 1), pattern(200_000, 2));
     let to = |target: &str| format!("Destination: {target}\r\n");
 
     assert_eq!(client.put("/one", &one), 201);
-    let patch = "<D:propertyupdate xmlns:D=\"DAV:\"><D:set><D:prop><x xmlns=\"u:\">kept</x></D:prop>\
-                 </D:set></D:propertyupdate>";
-    assert_eq!(client.request("PROPPATCH", "/one", "", patch.as_bytes()).status, 207);
+    let patched = client.request("PROPPATCH", "/one", "", patch("<t:p>kept</t:p>").as_bytes());
+    assert_eq!(patched.status, 207);
     assert_eq!(client.request("MOVE", "/one", &to("/disk/one"), b"").status, 201);
     assert_eq!(client.get("/one").status, 404);
     assert!(client.get("/disk/one").body == one);

@@ -3,12 +3,10 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use crate::server::{PASSWORD, Place, Server, USER, add_user, pattern};
-use crate::tool::missing;
+use crate::server::{PASSWORD, Place, USER, add_user, pattern};
 
 const GIGABYTE: u64 = 1 << 30;
 
@@ -101,21 +99,8 @@ fn n9_names_of_any_bytes() {
 
 #[test]
 fn n9_a_full_disk_says_so_and_loses_nothing() {
-    // SAFETY: it only asks.
-    if unsafe { libc::geteuid() } != 0 {
-        return missing("the right to mount");
-    }
     let place = Place::new();
-    // A disk of its own, which only this server sees.
-    let mut command = Command::new("unshare");
-    let script = "mount -t tmpfs -o size=8m tmpfs \"$1\" && exec \"$0\" files --listen 127.0.0.1:0 --state \"$2\" \"$1\"";
-    command.args(["-m", "sh", "-c", script, env!("CARGO_BIN_EXE_dapple")]);
-    command.arg(&place.folder).arg(&place.state);
-    let works = Command::new("unshare").args(["-m", "true"]).status();
-    if !works.is_ok_and(|status| status.success()) {
-        return missing("the right to unshare a mount namespace");
-    }
-    let server = Server::spawn(command, &place.state);
+    let Some(server) = place.serve_with_disk("") else { return };
     let mut client = server.client();
     let one = pattern(1_000_000, 1);
     assert_eq!(client.put("/one", &one), 201);

@@ -12,6 +12,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
+use crate::tool::missing;
+
 pub const USER: &str = "ann";
 pub const PASSWORD: &str = "an open secret";
 pub const READER: &str = "ron";
@@ -33,6 +35,11 @@ pub fn add_user(state: &Path, name: &str, more: &[&str]) {
         .unwrap();
     child.stdin.take().unwrap().write_all(format!("{PASSWORD}\n").as_bytes()).unwrap();
     assert!(child.wait().unwrap().success());
+}
+
+pub fn is_root() -> bool {
+    // SAFETY: it only asks.
+    unsafe { libc::geteuid() == 0 }
 }
 
 /// A folder, and where the server keeps its own things.
@@ -66,6 +73,21 @@ impl Place {
         let mut command = dapple(&["--listen", "127.0.0.1:0", "--state"]);
         command.arg(&self.state).args(args).arg(&self.folder);
         Server::spawn(command, &self.state)
+    }
+
+    /// With a disk of 8 MiB at this place in the folder, which only this server sees.
+    pub fn serve_with_disk(&self, at: &str) -> Option<Server> {
+        let works = Command::new("unshare").args(["-m", "true"]).status();
+        if !is_root() || !works.is_ok_and(|status| status.success()) {
+            missing("the right to mount");
+            return None;
+        }
+        let mut command = Command::new("unshare");
+        let script = "mount -t tmpfs -o size=8m tmpfs \"$1/$3\" && \
+                      exec \"$0\" files --listen 127.0.0.1:0 --state \"$2\" \"$1\"";
+        command.args(["-m", "sh", "-c", script, env!("CARGO_BIN_EXE_dapple")]);
+        command.arg(&self.folder).arg(&self.state).arg(at);
+        Some(Server::spawn(command, &self.state))
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

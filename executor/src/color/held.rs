@@ -193,7 +193,7 @@ impl Held {
     ///
     /// # Safety
     ///
-    /// As [`finish`](Self::finish).
+    /// It is the head of this color, and nothing was kept.
     #[inline]
     unsafe fn leave_queue(&self, head: Front) -> Finished<Front> {
         debug_assert_eq!(head.0, self.queue.head());
@@ -239,7 +239,7 @@ impl Held {
         let reader = self.let_read();
         self.debug_let_go();
         // SAFETY: it is the head of a color that is held, and the own list is empty.
-        let finished = unsafe { self.queue.finish(head.0) }.map(Front);
+        let finished = unsafe { self.leave_queue(head) };
         if matches!(finished, Finished::Gap) {
             event = event.relocate(memory());
         }
@@ -309,7 +309,7 @@ impl Held {
         }
         let cell = self.0;
         // SAFETY: the color is held, and this is its head.
-        let finished = unsafe { self.queue.finish(head.0) }.map(Front);
+        let finished = unsafe { self.leave_queue(head) };
         // SAFETY: the grave's count is the holder's, and its link is out of the queue, unless there
         // is a gap.
         let count =

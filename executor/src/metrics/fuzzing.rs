@@ -12,10 +12,10 @@ use super::{Distribution, Measure, Metrics};
 
 /// Checks the texts with these labels, one a line: they can be read, and tell all of them.
 pub fn labels(input: &[u8]) {
-    let labels: BTreeSet<String> =
-        input.split(|b| *b == b'\n').map(|l| String::from_utf8_lossy(l).into_owned()).collect();
     // A color without a label has none, and not an empty one.
-    let labels: BTreeSet<String> = labels.into_iter().filter(|label| !label.is_empty()).collect();
+    let lines = input.split(|b| *b == b'\n').filter(|line| !line.is_empty());
+    let labels: BTreeSet<String> =
+        lines.map(|line| String::from_utf8_lossy(line).into_owned()).collect();
     let mut histogram = Histogram::new(3).unwrap();
     histogram.record(input.len() as u64).unwrap();
     let distribution = |label: Option<&String>| Distribution {

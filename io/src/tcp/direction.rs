@@ -48,6 +48,16 @@ pub(super) enum ToPeer {
     Full(Instant),
 }
 
+impl Trust {
+    /// What an edge leaves of it.
+    pub(super) fn after(edge: Readiness) -> Trust {
+        match edge.closed || edge.urgent {
+            true => Trust::Doubt,
+            false => Trust::Proof,
+        }
+    }
+}
+
 impl FromPeer {
     pub(super) fn is_ready(self) -> bool {
         matches!(self, FromPeer::Ready(_) | FromPeer::Failing)
@@ -80,7 +90,7 @@ impl FromPeer {
     }
 
     pub(super) fn edge(&mut self, edge: Readiness) {
-        if edge.closed || edge.urgent {
+        if Trust::after(edge) == Trust::Doubt {
             match self {
                 FromPeer::Quiet(trust) | FromPeer::Ready(trust) => *trust = Trust::Doubt,
                 _ => {}

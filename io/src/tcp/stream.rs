@@ -90,9 +90,7 @@ impl Direction {
     }
 
     fn edge(&self, readiness: Readiness, cx: &mut Cx) {
-        let is_doubtful = readiness.closed || readiness.urgent;
-        let trust = if is_doubtful { Trust::Doubt } else { Trust::Proof };
-        let waker = self.change(|attempts| attempts.edge(trust));
+        let waker = self.change(|attempts| attempts.edge(Trust::after(readiness)));
         waker.into_iter().for_each(|waker| waker.wake_by(cx));
     }
 

@@ -26,7 +26,7 @@ pub fn tls(input: &[u8]) {
         [b'c', said @ ..] => talks_to_itself(&client, said),
         [b'p', sizes @ ..] => arrives_whole(&converse(sizes, |_, _, _| {})),
         [b'x', record, high, low, how, sizes @ ..] => {
-            let (from, place) = (From::of(*record), usize::from(*high) << 8 | usize::from(*low));
+            let (from, place) = (Sender::of(*record), usize::from(*high) << 8 | usize::from(*low));
             let mut changed = 0;
             let both = converse(sizes, |who, number, bytes| {
                 if (who, number) == (from, usize::from(record & 127)) {
@@ -46,14 +46,14 @@ pub fn tls(input: &[u8]) {
 
 /// Who sends.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum From {
+enum Sender {
     Client,
     Server,
 }
 
-impl From {
-    fn of(record: u8) -> From {
-        if record < 128 { From::Client } else { From::Server }
+impl Sender {
+    fn of(record: u8) -> Sender {
+        if record < 128 { Sender::Client } else { Sender::Server }
     }
 }
 
@@ -230,11 +230,11 @@ fn question() -> Vec<u8> {
 
 /// A client asks, a server answers, and each closes its side. `change` sees each record by its
 /// number.
-fn converse(sizes: &[u8], mut change: impl FnMut(From, usize, &mut [u8])) -> Both {
+fn converse(sizes: &[u8], mut change: impl FnMut(Sender, usize, &mut [u8])) -> Both {
     let (mut client, mut server) = (Side::new(client()), Side::new(server()));
     let mut sizes =
         sizes.iter().map(|size| usize::from(*size) * 16 + 1).chain([1 << 16].repeat(9)).cycle();
-    let mut move_all = |from: &mut Side, who: From, to: &mut Side| {
+    let mut move_all = |from: &mut Side, who: Sender, to: &mut Side| {
         let bytes = from.take_sent(|number, record| change(who, number, record));
         let mut rest = &bytes[..];
         while !rest.is_empty() {
@@ -246,8 +246,8 @@ fn converse(sizes: &[u8], mut change: impl FnMut(From, usize, &mut [u8])) -> Bot
         !bytes.is_empty()
     };
     loop {
-        let asked = move_all(&mut client, From::Client, &mut server);
-        let answered = move_all(&mut server, From::Server, &mut client);
+        let asked = move_all(&mut client, Sender::Client, &mut server);
+        let answered = move_all(&mut server, Sender::Server, &mut client);
         if client.stage == Stage::Talks && client.end.is_none() {
             client.says(&question());
         } else if server.end == Some(Ok(())) && server.stage == Stage::Talks {

@@ -14,7 +14,7 @@ use super::MOST_SEALED;
 pub(super) const READ: usize = 128 * 1024;
 
 /// Bytes that one reading asks for, at least: a record is not to be read in two.
-pub(super) const LEAST_READ: usize = 17 * 1024;
+const LEAST_READ: usize = 17 * 1024;
 
 /// Times that rustls is fed in one call of a reader, at most.
 const MOST_FED: usize = 32;

@@ -10,6 +10,7 @@ use super::call::{Call, check_head};
 use super::if_header::{Condition, IfHeader, State};
 use super::xml::{self, Element};
 use super::{if_header, lock, propfind, proppatch, put};
+use crate::common::fuzzing::leads_below;
 use crate::files::login::User;
 use crate::files::path::DavPath;
 
@@ -62,16 +63,14 @@ pub fn xml(input: &[u8]) {
         }
     }
     let Ok(element) = parsed else { return };
-    let mut text = String::new();
-    element.write(&mut text);
-    let whole = format!("<D:whole xmlns:D=\"DAV:\">{text}</D:whole>");
+    let whole = format!("<D:whole xmlns:D=\"DAV:\">{element}</D:whole>");
     let again = match xml::parse(whole.as_bytes()) {
         // One more level may be one too many.
         Err(xml::BadXml(why)) if why.contains("nested") => return,
         again => again.expect("what is written can be read"),
     };
     let [again] = again.elements().collect::<Vec<_>>()[..] else { panic!("{whole}") };
-    assert_eq!(*again, element, "{text}");
+    assert_eq!(*again, element, "{whole}");
     let _ = propfind::want(&element);
     let _ = proppatch::Changes::of(&element);
     if let Ok(owner) = lock::owner(&element) {
@@ -140,7 +139,7 @@ fn shown(element: &Element) -> String {
 
 /// [`shown`] of another parser's tree, whose elements have the language of those around them.
 fn shown_by_another(node: roxmltree::Node<'_, '_>, language: Option<&str>) -> String {
-    const XML: &str = "http://www.w3.org/XML/1998/namespace";
+    const XML: &str = xml::XML;
     let own = node.attribute((XML, "lang"));
     let mut attributes: Vec<String> = node
         .attributes()
@@ -199,12 +198,9 @@ pub fn request(input: &[u8]) {
     let _ = (put::modified(&call), put::checksum(&call));
 }
 
-/// A path leads to something below the folder.
+/// Checks that a path leads to something below the folder, and may be as long.
 fn is_below(path: &DavPath) {
-    let bytes = path.as_bytes();
-    let is_name = |name: &[u8]| !matches!(name, b"" | b"." | b"..") && !name.contains(&0);
-    assert!(path.is_root() || bytes.split(|b| *b == b'/').all(is_name), "{path:?}");
-    assert!(bytes.len() <= 4095, "{path:?}");
+    assert!(leads_below(path.as_bytes()) && path.as_bytes().len() <= 4095, "{path:?}");
 }
 
 fn head(input: &[u8]) -> Option<Parts> {

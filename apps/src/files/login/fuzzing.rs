@@ -2,14 +2,14 @@
 
 use super::users;
 
-/// The field of Basic authentication.
+/// Checks what the field of Basic authentication is taken for.
 pub fn authorization(input: &[u8]) {
     let Some((name, password)) = super::parse(input) else { return };
     assert!(!name.contains(':'), "{name:?}");
     assert!(name.len() + password.len() < input.len());
 }
 
-/// The file of users.
+/// Checks what the file of users is taken for.
 pub fn users_file(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     match users::parse(text) {

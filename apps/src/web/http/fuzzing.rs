@@ -46,12 +46,17 @@ pub fn request(input: &[u8]) {
 
 /// Where the first line says which 1.x it is, of those after 1.1.
 fn later_version(input: &[u8]) -> Option<usize> {
-    let start = input.iter().position(|b| !matches!(b, b'\r' | b'\n'))?;
-    let end = start + input[start..].iter().position(|b| *b == b'\n')?;
-    let line = input[start..end].strip_suffix(b"\r").unwrap_or(&input[start..end]);
-    let is_later = line.last().is_some_and(|digit| (b'2'..=b'9').contains(digit));
-    let (_, rest) = line.split_last()?;
-    (is_later && rest.ends_with(b" HTTP/1.")).then_some(start + rest.len())
+    let begin = behind_blank_lines(input);
+    let line = begin.split(|b| *b == b'\n').next().filter(|line| line.len() < begin.len())?;
+    let (digit, rest) = line.strip_suffix(b"\r").unwrap_or(line).split_last()?;
+    let is_later = (b'2'..=b'9').contains(digit) && rest.ends_with(b" HTTP/1.");
+    is_later.then_some(input.len() - begin.len() + rest.len())
+}
+
+/// What begins with the first line: blank ones before it do not count.
+fn behind_blank_lines(input: &[u8]) -> &[u8] {
+    let start = input.iter().position(|b| !matches!(b, b'\r' | b'\n'));
+    &input[start.unwrap_or(input.len())..]
 }
 
 /// Whether a request is to be accepted, by httparse alone and RFC 9112 read once more; `None`: that
@@ -95,10 +100,10 @@ fn opinion(input: &[u8]) -> Option<bool> {
         false => host::of_target(target),
     };
     let is_target = authority.is_none_or(|authority| host::is_valid(authority.as_bytes()));
-    // The blank lines before the first line do not count.
-    let start = input.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(input.len());
-    let line = &input[start..];
-    let is_short = line.iter().position(|b| *b == b'\n').is_some_and(|at| at <= MOST_LINE);
+    let is_short = behind_blank_lines(input)
+        .iter()
+        .position(|b| *b == b'\n')
+        .is_some_and(|at| at <= MOST_LINE);
     Some(is_host && is_length && is_coding && is_target && is_short)
 }
 

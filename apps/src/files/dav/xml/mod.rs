@@ -24,7 +24,7 @@ pub(in crate::files) const MOST_ASKED: usize = 64 * 1024;
 pub(in crate::files) const DAV: &str = "DAV:";
 
 /// The namespace of XML itself.
-const XML: &str = "http://www.w3.org/XML/1998/namespace";
+pub(in crate::files) const XML: &str = "http://www.w3.org/XML/1998/namespace";
 
 /// A name with its namespace, which may be empty.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
