@@ -1,9 +1,9 @@
 //! What a callback gets: the worker that it runs on. What it posts by it is in `post::cx`.
 
 use std::marker::PhantomData;
-use std::panic::Location;
 use std::ptr::NonNull;
 
+use crate::site::Site;
 use crate::turn::local::Local;
 
 /// The worker and the color that a callback runs on.
@@ -42,7 +42,7 @@ impl Cx {
     }
 
     /// Runs `f`; a panic is caught, counted and reported.
-    pub(crate) fn guard(&mut self, site: &'static Location<'static>, f: impl FnOnce(&mut Cx)) {
+    pub(crate) fn guard(&mut self, site: Site, f: impl FnOnce(&mut Cx)) {
         self.split(|local, cx| local.guard(Some(site), || f(cx)));
     }
 

@@ -27,6 +27,7 @@
 //! * [`Sequencer`]: results in order, however they were made.
 //! * [`Cx`]: what a callback gets.
 //! * [`Timer`]: callbacks that wait for their time.
+//! * [`Site`]: where a callback was posted, as reports name it.
 //! * [`Metrics`]: histograms and counters.
 //! * [`park`]: the seam to a reactor; `dapple-io` has one, with sockets, descriptors and signals.
 //!
@@ -74,6 +75,8 @@ mod runtime;
 #[cfg(not(loom))]
 mod sequencer;
 #[cfg(not(loom))]
+mod site;
+#[cfg(not(loom))]
 mod slab;
 #[doc(hidden)]
 pub mod sync;
@@ -109,8 +112,12 @@ pub use self::{
     post::{permit::Permit, set::Request},
     rendezvous::{Arrival, Rendezvous, Trigger, Unfired},
     report::{PanicReport, StallReport, TicketStall},
-    runtime::{Runtime, builder::Builder, handle::Handle, shutdown::ShutdownReport},
+    runtime::{
+        Runtime, builder::Builder, handle::Handle, shutdown::ShutdownReport,
+        thread_hooks::ThreadKind,
+    },
     sequencer::{Place, Sequencer},
+    site::Site,
     task::{
         error::JoinError,
         join::JoinHandle,

@@ -1,7 +1,7 @@
 //! What the hooks of a runtime are told: panics, stalls, tickets that do not commit.
 
+use crate::site::Site;
 use std::any::Any;
-use std::panic::Location;
 use std::time::Duration;
 
 use dapple_colors::{Doing, Ticket};
@@ -14,7 +14,7 @@ pub struct PanicReport<'a> {
     pub payload: &'a (dyn Any + Send),
     /// Where the callback was posted; `None` if it was no callback that panicked, but the drop of
     /// something at the end of the runtime.
-    pub site: Option<&'static Location<'static>>,
+    pub site: Option<Site>,
     /// The label of its color, if it has one.
     pub label: Option<&'a str>,
 }
@@ -45,7 +45,7 @@ pub struct StallReport<'a> {
     /// The worker that is in it, counted from 0.
     pub worker: usize,
     /// Where the event was posted.
-    pub site: &'static Location<'static>,
+    pub site: Site,
     /// The label of its color, if it has one.
     pub label: Option<&'a str>,
     /// For how long it has been running, at least.
@@ -64,7 +64,7 @@ pub struct TicketStall<'a> {
     /// What its event is about.
     pub doing: Doing,
     /// Where the event was posted.
-    pub site: &'static Location<'static>,
+    pub site: Site,
     /// The label of its domain, if it has one.
     pub label: Option<&'a str>,
     /// For how long it has been the oldest one, at least.

@@ -7,11 +7,11 @@
 //! run, and after some of them it lets others have their turn.
 
 use std::fmt;
-use std::panic::Location;
 
 use dapple_colors::{Completed, Sequence, SequencePlace};
 
 use crate::lock::Lock;
+use crate::site::Site;
 use crate::sync::Arc;
 use crate::{Color, Colored, Cx};
 
@@ -66,7 +66,7 @@ impl<T: Send + 'static> Sequencer<T> {
     #[track_caller]
     pub fn reserve(&self) -> Place<T> {
         let number = self.0.sequence.with(Sequence::reserve);
-        Place { shared: Arc::clone(&self.0), number, site: Location::caller(), is_open: true }
+        Place { shared: Arc::clone(&self.0), number, site: Site::caller(), is_open: true }
     }
 
     /// Places that have not been released, complete or not.
@@ -106,7 +106,7 @@ impl<T: Send + 'static> fmt::Debug for Sequencer<T> {
 pub struct Place<T: Send + 'static> {
     shared: Arc<Shared<T>>,
     number: SequencePlace,
-    site: &'static Location<'static>,
+    site: Site,
     is_open: bool,
 }
 
@@ -141,7 +141,7 @@ impl<T: Send + 'static> fmt::Debug for Place<T> {
 }
 
 /// Posts the event that releases.
-fn release_some<T: Send + 'static>(shared: Arc<Shared<T>>, site: &'static Location<'static>) {
+fn release_some<T: Send + 'static>(shared: Arc<Shared<T>>, site: Site) {
     let colored = shared.release.clone();
     let releases = move |release: &mut Release<T>, cx: &mut Cx| {
         for _ in 0..BUDGET {

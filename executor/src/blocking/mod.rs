@@ -8,10 +8,10 @@
 //! events that are in no queue (see `quiesce`), from before it is accepted until its outcome is
 //! posted.
 
+mod niceness;
 pub(crate) mod pool;
 
 use std::marker::PhantomData;
-use std::panic::Location;
 
 use dapple_colors::Access;
 
@@ -19,6 +19,7 @@ use self::pool::Work;
 use crate::event::large::is_large;
 use crate::post::{Posting, refuse};
 use crate::runtime::core::{Core, CoreRef, Phase};
+use crate::site::Site;
 use crate::task::call::{answer, outcome_of};
 use crate::task::error::JoinError;
 use crate::task::join::JoinHandle;
@@ -48,7 +49,7 @@ pub(crate) fn while_waiting<R>(f: impl FnOnce() -> R) -> R {
 struct Piece<F: FnOnce() + Send> {
     run: Option<F>,
     core: CoreRef,
-    site: &'static Location<'static>,
+    site: Site,
 }
 
 impl<F: FnOnce() + Send> Work for Piece<F> {
@@ -88,7 +89,7 @@ impl Core {
     }
 
     /// Has a closure run on a thread of the blocking pool.
-    fn run_blocking<F>(&self, site: &'static Location<'static>, run: F)
+    fn run_blocking<F>(&self, site: Site, run: F)
     where
         F: FnOnce() + Send + 'static,
     {
@@ -133,7 +134,7 @@ impl Handle {
         }
         let (promise, packet) = promise();
         let core = self.core();
-        let site = Location::caller();
+        let site = Site::caller();
         if Local::with(core, |local| core.accepts(local)) {
             let at = CoreRef::of(core);
             core.run_blocking(site, move || answer(&at, site, 0, promise, || Ok(f())));
@@ -177,7 +178,7 @@ impl Handle {
             let then = Box::new(then) as Box<dyn FnOnce(Result<R, JoinError>, &mut Cx) + Send>;
             return self.offload_then(color, f, then);
         }
-        let (core, site) = (self.core(), Location::caller());
+        let (core, site) = (self.core(), Site::caller());
         if !Local::with(core, |local| core.accepts(local)) {
             return refuse(core, (then, f), site);
         }
@@ -191,7 +192,7 @@ impl Handle {
 struct Then<R: Send + 'static, G: FnOnce(Result<R, JoinError>, &mut Cx) + Send + 'static> {
     then: Option<G>,
     color: Color,
-    site: &'static Location<'static>,
+    site: Site,
     outcome: PhantomData<fn(R)>,
 }
 

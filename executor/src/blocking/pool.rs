@@ -10,7 +10,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::niceness::set_niceness;
 use crate::clock;
+use crate::runtime::thread_hooks::{ThreadHooks, ThreadKind};
 use crate::sync::{Arc, Condvar, Mutex, PoisonError, lock, thread};
 use crate::worker::cores::Mask;
 
@@ -27,6 +29,15 @@ const STUCK: Duration = Duration::from_secs(1);
 const PER_WORKER: usize = 4;
 const LEAST: usize = 8;
 
+/// What the threads are like; `None`: as the workers, or as many as there should be.
+#[derive(Default)]
+pub(crate) struct PoolSettings {
+    pub(crate) limit: Option<usize>,
+    pub(crate) name: Option<String>,
+    pub(crate) stack_size: Option<usize>,
+    pub(crate) nice: Option<i32>,
+}
+
 /// The threads of one runtime; see the module.
 pub(crate) struct BlockingPool(Arc<Pool>);
 
@@ -35,6 +46,8 @@ struct Pool {
     changed: Condvar,
     limit: usize,
     name: String,
+    nice: Option<i32>,
+    hooks: Arc<ThreadHooks>,
     /// Where the threads may run: not where the worker is pinned that happens to start one.
     mask: Option<Mask>,
     stack_size: usize,
@@ -64,9 +77,17 @@ impl State {
 }
 
 impl BlockingPool {
-    pub(crate) fn new(limit: Option<usize>, workers: usize, name: &str, stack_size: usize) -> Self {
-        let limit = limit.unwrap_or((PER_WORKER * workers).max(LEAST));
-        let name = format!("{name}-offload");
+    /// `name` and `stack_size` are those of the workers.
+    pub(crate) fn new(
+        settings: PoolSettings,
+        workers: usize,
+        name: &str,
+        stack_size: usize,
+        hooks: Arc<ThreadHooks>,
+    ) -> Self {
+        let limit = settings.limit.unwrap_or((PER_WORKER * workers).max(LEAST));
+        let name = settings.name.unwrap_or_else(|| format!("{name}-offload"));
+        let (nice, stack_size) = (settings.nice, settings.stack_size.unwrap_or(stack_size));
         let state = Mutex::new(State {
             queue: VecDeque::new(),
             threads: 0,
@@ -76,7 +97,8 @@ impl BlockingPool {
             progress: clock::now(),
         });
         let (changed, mask) = (Condvar::new(), Mask::of_the_process());
-        BlockingPool(Arc::new(Pool { state, changed, limit, name, mask, stack_size }))
+        let pool = Pool { state, changed, limit, name, nice, hooks, mask, stack_size };
+        BlockingPool(Arc::new(pool))
     }
 
     /// Queues work, unless the pool is closed.
@@ -169,6 +191,12 @@ impl Pool {
     /// The body of a thread.
     fn serve(self: &Arc<Self>) {
         self.mask.iter().for_each(Mask::apply);
+        if let Some(nice) = self.nice
+            && let Err(error) = set_niceness(nice)
+        {
+            tracing::warn!(%error, nice, "the system refused a niceness");
+        }
+        let _running = self.hooks.thread_starts(ThreadKind::Blocking);
         let mut state = lock(&self.state);
         loop {
             // One that has taken the place of another, which goes on now. It may have been woken
@@ -203,6 +231,8 @@ impl Pool {
             }
         }
         state.threads -= 1;
+        // The hook of its end does not run under the lock.
+        drop(state);
     }
 
     /// The system gives no further thread. If there are others that do not wait for work

@@ -7,7 +7,7 @@
 //! of instead of run, its drop does the same.
 
 use std::fmt;
-use std::panic::{Location, RefUnwindSafe, UnwindSafe};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr::NonNull;
 
 use dapple_colors::Access;
@@ -20,6 +20,7 @@ use crate::cx::Cx;
 use crate::event::Owned;
 use crate::event::large::{BoxedMut, BoxedRef, is_large};
 use crate::post::Posting;
+use crate::site::Site;
 use crate::sync::{Ordering, fence};
 use crate::turn::local::Local;
 
@@ -169,8 +170,15 @@ impl<T: Send + 'static> Colored<T> {
         if is_large::<F>() {
             return self.post(Box::new(f) as BoxedMut<T>);
         }
-        let posting = Posting::open(Location::caller());
-        self.inner().color.post_as(Access::Exclusive, self.event(f), posting);
+        self.post_open(f, Site::caller());
+    }
+
+    #[inline]
+    pub(super) fn post_open<F>(&self, f: F, site: Site)
+    where
+        F: FnOnce(&mut T, &mut Cx) + Send + 'static,
+    {
+        self.inner().color.post_as(Access::Exclusive, self.event(f), Posting::open(site));
     }
 
     /// Posts an event that gets the value, if its color has room for one more. See
@@ -190,7 +198,7 @@ impl<T: Send + 'static> Colored<T> {
         if let Err(refused) = color.admit() {
             return Err(refused.map(|()| f));
         }
-        let posting = Posting::counted(Location::caller());
+        let posting = Posting::counted(Site::caller());
         match is_large::<F>() {
             true => {
                 let f = Box::new(f) as BoxedMut<T>;
@@ -205,7 +213,7 @@ impl<T: Send + 'static> Colored<T> {
     pub(crate) fn post_always<F: FnOnce(&mut T, &mut Cx) + Send + 'static>(
         &self,
         f: F,
-        site: &'static Location<'static>,
+        site: Site,
     ) {
         self.inner().color.post_as(Access::Exclusive, self.event(f), Posting::promised(site));
     }
@@ -254,7 +262,7 @@ impl<T: Send + 'static> Colored<T> {
             // SAFETY: this is a shared event of the color, posted through a handle.
             unsafe { reach.run_shared(cx, f) };
         };
-        let posting = Posting::open(Location::caller());
+        let posting = Posting::open(Site::caller());
         self.inner().color.post_as(Access::Shared, event, posting);
     }
 
@@ -356,7 +364,7 @@ impl<T: Send + 'static> Colored<T> {
 
     /// The value, for an event with such an access to its color.
     #[track_caller]
-    fn reach_alone(&self, access: Option<Access>) -> Borrow<'_, T> {
+    pub(super) fn reach_alone(&self, access: Option<Access>) -> Borrow<'_, T> {
         match access {
             None => panic!("the event does not run on the color of this value"),
             Some(Access::Shared) => panic!("the event shares the color of this value with others"),
@@ -391,7 +399,7 @@ impl<T: Send + 'static> Colored<T> {
             drop(borrow);
             inner.repair();
         };
-        let posting = Posting::open(Location::caller());
+        let posting = Posting::open(Site::caller());
         self.inner().color.post_as(Access::Exclusive, event, posting);
     }
 }
@@ -426,7 +434,7 @@ impl<T: Send + 'static> Drop for Colored<T> {
         // A clone, as the one inside goes with the value.
         let color = self.inner().color.clone();
         let end = End(Reach(self.0));
-        let (core, site) = (color.core(), Location::caller());
+        let (core, site) = (color.core(), Site::caller());
         color.enqueue(Owned::housekeeping(core.memory_here(), end, site));
     }
 }

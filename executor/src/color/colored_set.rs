@@ -1,6 +1,5 @@
 //! Values of several colors at once, typed: sets of [`Colored`] (C6, C13).
 
-use std::panic::Location;
 use std::ptr::NonNull;
 
 use dapple_colors::Access;
@@ -12,6 +11,7 @@ use crate::cx::Cx;
 use crate::event::large::is_large;
 use crate::post::Posting;
 use crate::post::set::{Request, post_set};
+use crate::site::Site;
 
 /// A value that a set's event gets by `&mut`; from [`Colored::exclusive`].
 #[derive(Debug)]
@@ -203,15 +203,15 @@ pub trait ColoredSet: sealed::Set + Sized {
     {
         match is_large::<F>() {
             // Once: a box is not large.
-            true => post_values(self, Box::new(f), Location::caller()),
-            false => post_values(self, f, Location::caller()),
+            true => post_values(self, Box::new(f), Site::caller()),
+            false => post_values(self, f, Site::caller()),
         }
     }
 }
 
 /// Posts the event of a set of values.
 #[inline]
-fn post_values<V, F>(values: V, f: F, site: &'static Location<'static>)
+fn post_values<V, F>(values: V, f: F, site: Site)
 where
     V: ColoredSet,
     F: for<'r> FnOnce(V::Refs<'r>, &mut Cx) + Send + 'static,

@@ -7,7 +7,6 @@
 //! color after the `Held` is gone.
 
 use std::ops::Deref;
-use std::panic::Location;
 use std::ptr::NonNull;
 
 use dapple_colors::{Excluded, Finished, Left, Priority};
@@ -16,6 +15,7 @@ use super::cell::{CellRef, ColorCell, DeadCell};
 use super::queue::Link;
 use super::set::{Gathered, SetRequest};
 use crate::event::{Header, Kind, Memory, Owned, Word};
+use crate::site::Site;
 
 /// See the module.
 #[must_use = "a color that is held has to be queued, let go, or given on"]
@@ -121,7 +121,7 @@ impl Held {
     }
 
     /// Where what stands there was posted; `None`: it has left the queue, or is a grave.
-    pub(crate) fn site(&self, front: Front) -> Option<&'static Location<'static>> {
+    pub(crate) fn site(&self, front: Front) -> Option<Site> {
         let is_there = front.0 == self.queue.head() || Some(front.0) == self.queue.own();
         // SAFETY: if it is there, it is in the queue of this color, whose holder asks; of an event
         // only the site is read.

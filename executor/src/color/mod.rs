@@ -8,7 +8,7 @@
 //! * [`cell`]: the shared object behind the handles, and how it ends.
 //! * `marks`: its class; [`bound`]: how many events it may have.
 //! * [`colored`]: data that belongs to a color; [`value`]: its cell;
-//!   [`colored_set`]: data of several.
+//!   [`colored_set`]: data of several; `colored_time`: its timers.
 //! * [`palette`]: keys to colors.
 
 #[cfg(not(loom))]
@@ -21,6 +21,8 @@ pub(crate) mod cell;
 pub(crate) mod colored;
 #[cfg(not(loom))]
 pub(crate) mod colored_set;
+#[cfg(not(loom))]
+mod colored_time;
 #[cfg(not(loom))]
 mod handle;
 #[cfg(not(loom))]

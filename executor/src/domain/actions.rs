@@ -1,11 +1,10 @@
 //! What an event has deferred.
 
-use std::panic::Location;
-
 use crate::cx::Cx;
 use crate::event::chain::Chain;
 use crate::event::{Kind, Owned};
 use crate::runtime::core::Core;
+use crate::site::Site;
 
 /// See the module. It is [run](Self::run) or [discarded](Self::discard), not dropped.
 #[derive(Default)]
@@ -17,7 +16,7 @@ impl Actions {
     }
 
     /// Appends a closure.
-    pub(super) fn push<F>(&mut self, core: &Core, f: F, site: &'static Location<'static>)
+    pub(super) fn push<F>(&mut self, core: &Core, f: F, site: Site)
     where
         F: FnOnce(&mut Cx) + Send + 'static,
     {

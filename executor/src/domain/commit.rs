@@ -3,8 +3,6 @@
 //! Actions run in the order in which they were deferred, outside of the state and of every lock
 //! (I7). If poison covers the event, or the runtime stops, they are dropped instead.
 
-use std::panic::Location;
-
 use dapple_colors::Ticket;
 
 use super::actions::Actions;
@@ -15,6 +13,7 @@ use crate::cx::Cx;
 use crate::event::{Owned, Step, Word};
 use crate::metrics::{Measure, Sample};
 use crate::runtime::core::{Core, CoreRef, Phase};
+use crate::site::Site;
 use crate::task::error::JoinError;
 use crate::thread;
 
@@ -78,7 +77,7 @@ impl<S: Send + Sync + 'static> Commit<S> {
     }
 
     pub(super) fn into_event(self, core: &Core) -> Owned {
-        own_event(core, self, Location::caller())
+        own_event(core, self, Site::caller())
     }
 }
 
@@ -108,7 +107,7 @@ pub(super) struct Remains<S> {
 
 impl<S: Send + 'static> Remains<S> {
     /// Drops them as an event, if there is something.
-    pub(super) fn drop_later(self, core: &Core, site: &'static Location<'static>) {
+    pub(super) fn drop_later(self, core: &Core, site: Site) {
         if self.actions.is_empty() && self.version.is_none() {
             return;
         }

@@ -6,7 +6,6 @@
 //! event (I16).
 
 use std::marker::PhantomData;
-use std::panic::Location;
 
 use dapple_colors::{Context, Ticket};
 
@@ -16,6 +15,7 @@ use super::part::{AnonStep, GlobalStep, NoneStep};
 use super::token::{Token, What};
 use crate::cx::Cx;
 use crate::event::large::is_large;
+use crate::site::Site;
 
 /// How high an event may go: [`MayGlobal`], [`MayAnon`] or [`NoneOnly`].
 pub trait Rights: sealed::Sealed + Send + 'static {
@@ -92,7 +92,7 @@ macro_rules! context {
                 if is_large::<F>() {
                     return self.defer(Box::new(action) as Box<dyn FnOnce(&mut Cx) + Send>);
                 }
-                self.token.defer(action, Location::caller());
+                self.token.defer(action, Site::caller());
             }
         }
 
@@ -118,14 +118,14 @@ macro_rules! steps {
                 if is_large::<F>() {
                     return self.then(Box::new(f) as Box<dyn FnOnce(Self) -> Done + Send>);
                 }
-                self.token.then(What::Stay, $step(f), Location::caller())
+                self.token.then(What::Stay, $step(f), Site::caller())
             }
 
             /// Ends the event: the state is released, and what was deferred runs when all events
             /// with smaller tickets have committed.
             #[track_caller]
             pub fn commit(self) -> Done {
-                self.token.end(Location::caller())
+                self.token.end(Site::caller())
             }
 
             /// Ends the event, and goes on with a sub-event, which may go up to global. It takes
@@ -138,7 +138,7 @@ macro_rules! steps {
                 if is_large::<F>() {
                     return self.commit_then(Box::new(f) as Box<dyn FnOnce(NoneCx<S, MayGlobal>) -> Done + Send>);
                 }
-                self.token.then(What::Commit(MayGlobal::HIGHEST), NoneStep::new(f), Location::caller())
+                self.token.then(What::Commit(MayGlobal::HIGHEST), NoneStep::new(f), Site::caller())
             }
 
             /// Ends the event, and goes on with a sub-event, which may go up to anon. See
@@ -151,7 +151,7 @@ macro_rules! steps {
                 if is_large::<F>() {
                     return self.commit_then_anon(Box::new(f) as Box<dyn FnOnce(NoneCx<S, MayAnon>) -> Done + Send>);
                 }
-                self.token.then(What::Commit(MayAnon::HIGHEST), NoneStep::new(f), Location::caller())
+                self.token.then(What::Commit(MayAnon::HIGHEST), NoneStep::new(f), Site::caller())
             }
 
             /// Ends the event, and goes on with a sub-event, which stays in none. See
@@ -164,7 +164,7 @@ macro_rules! steps {
                 if is_large::<F>() {
                     return self.commit_then_none(Box::new(f) as Box<dyn FnOnce(NoneCx<S, NoneOnly>) -> Done + Send>);
                 }
-                self.token.then(What::Commit(NoneOnly::HIGHEST), NoneStep::new(f), Location::caller())
+                self.token.then(What::Commit(NoneOnly::HIGHEST), NoneStep::new(f), Site::caller())
             }
         }
     };
@@ -246,7 +246,7 @@ impl<S: Send + Sync + 'static> GlobalCx<S> {
         if is_large::<F>() {
             return self.downgrade_then(Box::new(f) as Box<dyn FnOnce(AnonCx<S>) -> Done + Send>);
         }
-        self.token.then(What::Downgrade, AnonStep(f), Location::caller())
+        self.token.then(What::Downgrade, AnonStep(f), Site::caller())
     }
 
     /// For an action that cannot be deferred, because the event needs its result: waits until all
@@ -261,7 +261,7 @@ impl<S: Send + Sync + 'static> GlobalCx<S> {
         if is_large::<F>() {
             return self.exclusive_then(Box::new(f) as Box<dyn FnOnce(GlobalCx<S>) -> Done + Send>);
         }
-        self.token.then(What::Alone, GlobalStep(f), Location::caller())
+        self.token.then(What::Alone, GlobalStep(f), Site::caller())
     }
 }
 
@@ -277,7 +277,7 @@ impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
             return self
                 .upgrade_global_then(Box::new(f) as Box<dyn FnOnce(GlobalCx<S>) -> Done + Send>);
         }
-        self.token.then(What::Upgrade(Context::Global), GlobalStep(f), Location::caller())
+        self.token.then(What::Upgrade(Context::Global), GlobalStep(f), Site::caller())
     }
 
     /// Gives up the right to enter global, so that later events need not wait for it.
@@ -298,7 +298,7 @@ impl<S: Send + Sync + 'static, R: ReachesAnon> NoneCx<S, R> {
             return self
                 .upgrade_anon_then(Box::new(f) as Box<dyn FnOnce(AnonCx<S>) -> Done + Send>);
         }
-        self.token.then(What::Upgrade(Context::Anon), AnonStep(f), Location::caller())
+        self.token.then(What::Upgrade(Context::Anon), AnonStep(f), Site::caller())
     }
 
     /// Gives up the right to enter anon: the event delays nobody's entry any more.

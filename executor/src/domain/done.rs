@@ -15,6 +15,7 @@ use super::stretch::Stretch;
 use crate::cx::Cx;
 use crate::event::{Owned, Step};
 use crate::runtime::core::{Core, CoreRef};
+use crate::site::Site;
 use crate::task::packet::Promise;
 use crate::turn::local::Local;
 use crate::turn::steps::Steps;
@@ -44,11 +45,7 @@ const STEPS: usize = 32;
 
 impl Done {
     /// One that does `step`.
-    pub(super) fn new<T: Step>(
-        core: &Core,
-        step: T,
-        site: &'static std::panic::Location<'static>,
-    ) -> Done {
+    pub(super) fn new<T: Step>(core: &Core, step: T, site: Site) -> Done {
         Done::of(core, own_event(core, step, site))
     }
 

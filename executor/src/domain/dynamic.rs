@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::fmt;
 use std::marker::PhantomData;
-use std::panic::Location;
 
 use dapple_colors::{Context, IllegalStep, Passage, Ticket};
 
@@ -12,6 +11,7 @@ use super::part::DynStep;
 use super::token::{Token, What};
 use crate::cx::Cx;
 use crate::event::large::is_large;
+use crate::site::Site;
 
 /// The token of an event whose context is known at run time only.
 ///
@@ -96,7 +96,7 @@ impl<S: Send + Sync + 'static> DynCx<S> {
         if is_large::<F>() {
             return self.defer(Box::new(action) as Box<dyn FnOnce(&mut Cx) + Send>);
         }
-        self.token.defer(action, Location::caller());
+        self.token.defer(action, Site::caller());
     }
 
     /// Goes on with `f` in a context: at once if the event is there, otherwise by an upgrade or a
@@ -121,7 +121,7 @@ impl<S: Send + Sync + 'static> DynCx<S> {
             Err(step) => return Err(self.refuse(Kind::Step(step))),
         };
         let part = DynStep { context, highest: self.highest, f };
-        Ok(self.token.then(what, part, Location::caller()))
+        Ok(self.token.then(what, part, Site::caller()))
     }
 
     /// Goes on with `f` in this context, or in the higher one in which the event is already: what
@@ -161,7 +161,7 @@ impl<S: Send + Sync + 'static> DynCx<S> {
             return Err(self.refuse(kind));
         }
         let part = DynStep { context: self.context, highest: self.highest, f };
-        Ok(self.token.then(What::Alone, part, Location::caller()))
+        Ok(self.token.then(What::Alone, part, Site::caller()))
     }
 
     /// Gives up the right to go higher than `highest`. In anon and global it changes nothing.
@@ -175,7 +175,7 @@ impl<S: Send + Sync + 'static> DynCx<S> {
     /// Ends the event.
     #[track_caller]
     pub fn commit(self) -> Done {
-        self.token.end(Location::caller())
+        self.token.end(Site::caller())
     }
 
     /// Ends the event, and goes on with a sub-event that may go up to `highest`.
@@ -189,7 +189,7 @@ impl<S: Send + Sync + 'static> DynCx<S> {
                 .commit_then(highest, Box::new(f) as Box<dyn FnOnce(DynCx<S>) -> Done + Send>);
         }
         let part = DynStep { context: Context::None, highest, f };
-        self.token.then(What::Commit(highest), part, Location::caller())
+        self.token.then(What::Commit(highest), part, Site::caller())
     }
 
     fn refuse(self, kind: Kind) -> Refused<S> {

@@ -14,7 +14,6 @@
 //! that what has run is a prefix of the ticket order (E11).
 
 use std::mem::MaybeUninit;
-use std::panic::Location;
 
 use dapple_colors::Ticket;
 
@@ -25,6 +24,7 @@ use super::stretch::Stretch;
 use crate::cx::Cx;
 use crate::event::{Owned, Step, Word};
 use crate::runtime::core::{Core, Phase};
+use crate::site::Site;
 
 /// Decisions in one collection, and looks at the order; one that passes many slots counts for some.
 const BATCH: usize = 8;
@@ -240,7 +240,7 @@ struct Resume<S: Send + Sync + 'static>(DomainPtr<S>);
 
 impl<S: Send + Sync + 'static> Resume<S> {
     fn into_event(self, core: &Core) -> Owned {
-        own_event(core, self, Location::caller())
+        own_event(core, self, Site::caller())
     }
 
     fn resume(self, core: &Core, cx: Option<&mut Cx>) {

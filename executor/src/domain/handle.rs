@@ -1,7 +1,6 @@
 //! The handle of a domain: its events are posted here.
 
 use std::fmt;
-use std::panic::Location;
 
 use dapple_colors::{Context, Mode};
 
@@ -16,6 +15,7 @@ use super::part::{AnonStep, DynStep, GlobalStep, NoneStep, WholeAnon, WholeGloba
 use super::post::{Entry, Room};
 use crate::error::TryPostError;
 use crate::event::large::is_large;
+use crate::site::Site;
 use crate::{Color, Cx, Handle};
 
 /// A state, and events that read and write it in parallel with the results of running them one by
@@ -115,7 +115,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         if is_large::<F>() {
             return self.global(Box::new(f) as Box<dyn FnOnce(&mut InGlobal<S>) + Send>);
         }
-        self.post(Entry::GLOBAL, WholeGlobal(f), Location::caller());
+        self.post(Entry::GLOBAL, WholeGlobal(f), Site::caller());
     }
 
     /// Posts an event that runs in anon: it reads the state as the last earlier event in global
@@ -126,7 +126,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         if is_large::<F>() {
             return self.anon(Box::new(f) as Box<dyn FnOnce(&mut InAnon<S>) + Send>);
         }
-        self.post(Entry::ANON, WholeAnon(f), Location::caller());
+        self.post(Entry::ANON, WholeAnon(f), Site::caller());
     }
 
     /// Posts an event that runs in none: it does not reach the state, and delays nobody. What it
@@ -137,7 +137,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         if is_large::<F>() {
             return self.none(Box::new(f) as Box<dyn FnOnce(&mut InNone<S>) + Send>);
         }
-        self.post(Entry::none(Context::None), WholeNone(f), Location::caller());
+        self.post(Entry::none(Context::None), WholeNone(f), Site::caller());
     }
 
     /// Posts an event of several steps. It begins in none, and may go up to global; until it
@@ -150,7 +150,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         if is_large::<F>() {
             return self.event(Box::new(f) as Box<dyn FnOnce(NoneCx<S, MayGlobal>) -> Done + Send>);
         }
-        self.post(Entry::of::<MayGlobal>(), NoneStep::<MayGlobal, _>::new(f), Location::caller());
+        self.post(Entry::of::<MayGlobal>(), NoneStep::<MayGlobal, _>::new(f), Site::caller());
     }
 
     /// Posts an event of several steps that begins in global.
@@ -180,7 +180,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         if is_large::<F>() {
             return self.global_then(Box::new(f) as Box<dyn FnOnce(GlobalCx<S>) -> Done + Send>);
         }
-        self.post(Entry::GLOBAL, GlobalStep(f), Location::caller());
+        self.post(Entry::GLOBAL, GlobalStep(f), Site::caller());
     }
 
     /// Posts an event of several steps that begins in anon.
@@ -192,7 +192,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         if is_large::<F>() {
             return self.anon_then(Box::new(f) as Box<dyn FnOnce(AnonCx<S>) -> Done + Send>);
         }
-        self.post(Entry::ANON, AnonStep(f), Location::caller());
+        self.post(Entry::ANON, AnonStep(f), Site::caller());
     }
 
     /// Posts an event of several steps that goes up to anon at most. Until it has been there, or
@@ -206,7 +206,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
             return self
                 .event_anon(Box::new(f) as Box<dyn FnOnce(NoneCx<S, MayAnon>) -> Done + Send>);
         }
-        self.post(Entry::of::<MayAnon>(), NoneStep::<MayAnon, _>::new(f), Location::caller());
+        self.post(Entry::of::<MayAnon>(), NoneStep::<MayAnon, _>::new(f), Site::caller());
     }
 
     /// Posts an event of several steps that stays in none, and so delays nobody's entry; its
@@ -220,7 +220,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
             return self
                 .event_none(Box::new(f) as Box<dyn FnOnce(NoneCx<S, NoneOnly>) -> Done + Send>);
         }
-        self.post(Entry::of::<NoneOnly>(), NoneStep::<NoneOnly, _>::new(f), Location::caller());
+        self.post(Entry::of::<NoneOnly>(), NoneStep::<NoneOnly, _>::new(f), Site::caller());
     }
 
     /// Posts an event of several steps whose contexts are known at run time; see [`DynCx`].
@@ -234,7 +234,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
                 .event_dyn(highest, Box::new(f) as Box<dyn FnOnce(DynCx<S>) -> Done + Send>);
         }
         let part = DynStep { context: Context::None, highest, f };
-        self.post(Entry::none(highest), part, Location::caller());
+        self.post(Entry::none(highest), part, Site::caller());
     }
 
     /// Posts an event in global that repairs the state: it runs even if the domain is poisoned, and
@@ -245,7 +245,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         if is_large::<F>() {
             return self.clear_poison(Box::new(f) as Box<dyn FnOnce(&mut InGlobal<S>) + Send>);
         }
-        self.post(Entry::REPAIR, WholeGlobal(f), Location::caller());
+        self.post(Entry::REPAIR, WholeGlobal(f), Site::caller());
     }
 
     /// As [`global`](Self::global), unless too many events are uncommitted.
@@ -259,7 +259,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(&mut InGlobal<S>) + Send + 'static,
     {
-        self.try_closure(Entry::GLOBAL, f, WholeGlobal, WholeGlobal, Location::caller())
+        self.try_closure(Entry::GLOBAL, f, WholeGlobal, WholeGlobal, Site::caller())
     }
 
     /// As [`anon`](Self::anon), unless too many events are uncommitted.
@@ -272,7 +272,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(&mut InAnon<S>) + Send + 'static,
     {
-        self.try_closure(Entry::ANON, f, WholeAnon, WholeAnon, Location::caller())
+        self.try_closure(Entry::ANON, f, WholeAnon, WholeAnon, Site::caller())
     }
 
     /// As [`none`](Self::none), unless too many events are uncommitted.
@@ -285,7 +285,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(&mut InNone<S>) + Send + 'static,
     {
-        self.try_closure(Entry::none(Context::None), f, WholeNone, WholeNone, Location::caller())
+        self.try_closure(Entry::none(Context::None), f, WholeNone, WholeNone, Site::caller())
     }
 
     /// As [`event`](Self::event), unless too many events are uncommitted.
@@ -300,7 +300,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
     {
         type Step<F> = NoneStep<MayGlobal, F>;
         let entry = Entry::of::<MayGlobal>();
-        self.try_closure(entry, f, Step::new, Step::new, Location::caller())
+        self.try_closure(entry, f, Step::new, Step::new, Site::caller())
     }
 
     /// As [`event_anon`](Self::event_anon), unless too many events are uncommitted.
@@ -315,7 +315,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
     {
         type Step<F> = NoneStep<MayAnon, F>;
         let entry = Entry::of::<MayAnon>();
-        self.try_closure(entry, f, Step::new, Step::new, Location::caller())
+        self.try_closure(entry, f, Step::new, Step::new, Site::caller())
     }
 
     /// Posts `f` to a color when less than the [most](DomainBuilder::max_uncommitted) events are
@@ -325,7 +325,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         if is_large::<F>() {
             return self.when_room(color, Box::new(f) as Box<dyn FnOnce(&mut Cx) + Send>);
         }
-        let (color, site) = (color.clone(), Location::caller());
+        let (color, site) = (color.clone(), Site::caller());
         // It holds a handle, so that the domain is there while somebody waits.
         let waiter = Room { domain: self.clone(), color, f, site };
         waiter.wait();

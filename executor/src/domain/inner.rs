@@ -6,7 +6,6 @@
 //! it, after the lock, whose release is the last access of the one before.
 
 use std::ops::Deref;
-use std::panic::Location;
 use std::ptr::NonNull;
 
 use dapple_colors::{Mode, Ticket};
@@ -18,6 +17,7 @@ use super::store::{Handles, Store, VersionPtr};
 use crate::event::{Kind, Owned, Step, Word};
 use crate::lock::Lock;
 use crate::runtime::core::{Core, CoreRef};
+use crate::site::Site;
 use crate::sync::{Arc, AtomicUsize, Ordering};
 
 /// An event without color that waits for its turn.
@@ -34,7 +34,7 @@ pub(super) struct Deferred {
     /// When it became ready to commit, if that is sampled; otherwise 0.
     pub(super) ready: u64,
     /// Where it was posted.
-    pub(super) site: &'static Location<'static>,
+    pub(super) site: Site,
     /// For the task that it is, if it is one.
     pub(super) fate: Option<Undecided>,
 }
@@ -64,7 +64,7 @@ pub(super) const READ: usize = 1;
 
 impl Deferred {
     #[inline]
-    pub(super) fn new(site: &'static Location<'static>) -> Self {
+    pub(super) fn new(site: Site) -> Self {
         Deferred {
             actions: Actions::default(),
             left_global: false,
@@ -141,7 +141,7 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
         // SAFETY: nobody keeps it any more, and it was a box.
         let inner = unsafe { Box::from_raw(self.0.as_ptr()) };
         // The core outlives the event: what runs or discards it keeps it.
-        core.queue_event(Owned::housekeeping(core.memory_here(), inner, Location::caller()));
+        core.queue_event(Owned::housekeeping(core.memory_here(), inner, Site::caller()));
     }
 }
 
@@ -184,7 +184,7 @@ pub(super) fn word_of(ticket: Ticket) -> Word {
 }
 
 /// An event without color of the domain's own, which is not counted.
-pub(super) fn own_event<T: Step>(core: &Core, step: T, site: &'static Location<'static>) -> Owned {
+pub(super) fn own_event<T: Step>(core: &Core, step: T, site: Site) -> Owned {
     // SAFETY: it gets no color, and its word is null: that of the domain's own steps says nothing.
     unsafe { Owned::step(core.memory_here(), step, Kind::Housekeeping, site, 0) }
 }

@@ -1,7 +1,5 @@
 //! The parts of an event: closures that run in one context, and the events that they wait in.
 
-use std::panic::Location;
-
 use dapple_colors::Ticket;
 
 use super::contexts::{AnonCx, GlobalCx, InAnon, InGlobal, InNone, NoneCx, Rights};
@@ -13,6 +11,7 @@ use super::token::{Last, Token};
 use crate::cx::Cx;
 use crate::event::{Kind, Memory, Owned, Step, Word};
 use crate::runtime::core::Phase;
+use crate::site::Site;
 use crate::sync::Arc;
 use crate::turn::local::Local;
 
@@ -44,18 +43,13 @@ pub(super) const LATER: u64 = 1 << 63;
 impl<S: Send + Sync + 'static, K: Part<S>> Continue<S, K> {
     /// As an event, which gets its word from the domain: a version, or the number of a ticket.
     #[inline]
-    pub(super) fn write(
-        self,
-        memory: Memory,
-        site: &'static Location<'static>,
-        posted: u64,
-    ) -> Waiting {
+    pub(super) fn write(self, memory: Memory, site: Site, posted: u64) -> Waiting {
         // SAFETY: it gets no color, and a word by `Waiting::set_word` or none.
         Waiting(unsafe { Owned::step(memory, self, Kind::Closure, site, posted) })
     }
 
     /// As an event, on a worker.
-    pub(super) fn into_event(self, cx: &Cx, site: &'static Location<'static>) -> Waiting {
+    pub(super) fn into_event(self, cx: &Cx, site: Site) -> Waiting {
         let local: &Local = cx.local();
         let posted = local.core.stamp(Some(local));
         self.write(local.take_memory(), site, posted)

@@ -1,8 +1,6 @@
 //! Posting to a domain: an event gets its ticket (I1), and the context that it wants, if that is
 //! free.
 
-use std::panic::Location;
-
 use dapple_colors::{Access, Context, Ticket};
 
 use super::contexts::Rights;
@@ -16,6 +14,7 @@ use crate::event::large::is_large;
 use crate::event::{Step, Word};
 use crate::post::{Posting, refuse};
 use crate::runtime::core::Phase;
+use crate::site::Site;
 use crate::sync::{Arc, Ordering, fence};
 use crate::turn::local::Local;
 use crate::turn::outside::Outside;
@@ -50,12 +49,7 @@ impl Entry {
 impl<S: Send + Sync + 'static> Domain<S> {
     /// Says which ticket it has got; `None`: it was refused.
     #[inline]
-    pub(super) fn post<K: Part<S>>(
-        &self,
-        entry: Entry,
-        part: K,
-        site: &'static Location<'static>,
-    ) -> Option<Ticket> {
+    pub(super) fn post<K: Part<S>>(&self, entry: Entry, part: K, site: Site) -> Option<Ticket> {
         match self.enter(entry, part, false, site) {
             Ok(ticket) => Some(ticket),
             Err(TryPostError::Full(part) | TryPostError::Closed(part)) => {
@@ -69,7 +63,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         &self,
         entry: Entry,
         part: K,
-        site: &'static Location<'static>,
+        site: Site,
     ) -> Result<(), TryPostError<K::Closure>> {
         let entered = self.enter(entry, part, true, site);
         entered.map(|_| ()).map_err(|error| error.map(K::into_closure))
@@ -84,7 +78,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         f: F,
         part: impl FnOnce(F) -> K,
         boxed: impl FnOnce(Box<F>) -> L,
-        site: &'static Location<'static>,
+        site: Site,
     ) -> Result<(), TryPostError<F>>
     where
         K: Part<S> + Holds<Closure = F>,
@@ -104,7 +98,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         entry: Entry,
         part: K,
         is_limited: bool,
-        site: &'static Location<'static>,
+        site: Site,
     ) -> Result<Ticket, TryPostError<K>> {
         Local::with(&self.0.core, |local| self.enter_from(local, entry, part, is_limited, site))
     }
@@ -116,7 +110,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         entry: Entry,
         part: K,
         is_limited: bool,
-        site: &'static Location<'static>,
+        site: Site,
     ) -> Result<Ticket, TryPostError<K>> {
         let domain = self.0;
         let core = &*domain.core;
@@ -172,7 +166,7 @@ struct Guest<S: Send + Sync + 'static> {
     /// may run, and nothing else follows.
     event: Option<Waiting>,
     fate: Option<Arc<Fate>>,
-    site: &'static Location<'static>,
+    site: Site,
     ticket: u64,
 }
 
@@ -232,7 +226,7 @@ pub(super) struct Room<S: Send + Sync + 'static, F> {
     pub(super) domain: Domain<S>,
     pub(super) color: Color,
     pub(super) f: F,
-    pub(super) site: &'static Location<'static>,
+    pub(super) site: Site,
 }
 
 impl<S: Send + Sync + 'static, F: FnOnce(&mut Cx) + Send + 'static> Room<S, F> {

@@ -4,7 +4,6 @@
 //! The token leaves the future with a step of the domain's, and a promise brings it back.
 
 use std::future::{Future, IntoFuture};
-use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
@@ -18,6 +17,7 @@ use super::place::Place;
 use super::token::{Token, What};
 use crate::cx::Cx;
 use crate::event::large::is_large;
+use crate::site::Site;
 use crate::sync::Arc;
 use crate::task::error::JoinError;
 use crate::task::packet::{Packet, Promise, promise};
@@ -26,7 +26,7 @@ use crate::task::packet::{Packet, Promise, promise};
 struct Section<F, T> {
     f: F,
     promise: Promise<T>,
-    site: &'static Location<'static>,
+    site: Site,
 }
 
 impl<S, F, T> Part<S> for Section<F, (T, AnonCx<S>)>
@@ -58,7 +58,7 @@ struct Before<F, G, T> {
     f: F,
     alone: G,
     promise: Promise<T>,
-    site: &'static Location<'static>,
+    site: Site,
 }
 
 impl<S, F, G, B, T> Part<S> for Before<F, G, (T, AnonCx<S>)>
@@ -92,7 +92,7 @@ struct Alone<G, B, T> {
     alone: G,
     before: B,
     promise: Promise<T>,
-    site: &'static Location<'static>,
+    site: Site,
 }
 
 impl<S, G, B, T> Part<S> for Alone<G, B, (T, AnonCx<S>)>
@@ -209,7 +209,7 @@ fn reach<S, T, K>(
     token: Token<S>,
     what: What,
     part: impl FnOnce(Promise<T>) -> K,
-    site: &'static Location<'static>,
+    site: Site,
 ) -> Reaching<T>
 where
     S: Send + Sync + 'static,
@@ -241,7 +241,7 @@ impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
         if is_large::<F>() {
             return self.global(Box::new(f) as Box<dyn FnOnce(&mut InGlobal<S>) -> T + Send>);
         }
-        let site = Location::caller();
+        let site = Site::caller();
         let part = |promise| Section { f, promise, site };
         reach(self.token, What::Upgrade(Context::Global), part, site)
     }
@@ -266,7 +266,7 @@ impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
             let alone = Box::new(alone) as Box<dyn FnOnce(&mut InGlobal<S>, B) -> T + Send>;
             return self.global_exclusive(before, alone);
         }
-        let site = Location::caller();
+        let site = Site::caller();
         let part = |promise| Before { f: before, alone, promise, site };
         reach(self.token, What::Upgrade(Context::Global), part, site)
     }
@@ -281,7 +281,7 @@ impl<S: Send + Sync + 'static, R: ReachesAnon> NoneCx<S, R> {
     /// When an earlier event has poisoned the domain; when the runtime stops.
     #[track_caller]
     pub fn anon(self) -> Reaching<AnonCx<S>> {
-        let site = Location::caller();
+        let site = Site::caller();
         reach(self.token, What::Upgrade(Context::Anon), HandAnon, site)
     }
 }
@@ -298,7 +298,7 @@ macro_rules! commits {
             #[track_caller]
             pub fn commit_next(self) -> Reaching<NoneCx<S, MayGlobal>> {
                 let what = What::Commit(MayGlobal::HIGHEST);
-                reach(self.token, what, HandNone, Location::caller())
+                reach(self.token, what, HandNone, Site::caller())
             }
         }
     };

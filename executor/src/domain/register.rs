@@ -1,16 +1,15 @@
 //! The domains of a runtime, for whoever looks at all of them; see `watch`.
 
-use std::panic::Location;
-
 use dapple_colors::{Oldest, Ticket};
 
 use crate::chunks::Chunks;
+use crate::site::Site;
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock};
 
 /// What a look at a domain finds.
 pub(super) struct Found {
     pub(super) oldest: Oldest,
-    pub(super) site: &'static Location<'static>,
+    pub(super) site: Site,
     pub(super) uncommitted: usize,
 }
 

@@ -12,7 +12,6 @@
 //! as if it had panicked in none. A section that has begun is finished.
 
 use std::future::Future;
-use std::panic::Location;
 
 use super::contexts::{MayAnon, MayGlobal, NoneCx, NoneOnly, Rights};
 use super::fate::{Fate, Fated};
@@ -25,6 +24,7 @@ use super::token::Token;
 use crate::cx::Cx;
 use crate::event::large::is_large;
 use crate::runtime::core::{Core, CoreRef};
+use crate::site::Site;
 use crate::sync::Arc;
 use crate::task::join::JoinHandle;
 use crate::task::packet::{Promise, promise};
@@ -38,7 +38,7 @@ struct Begin<R, F, T> {
     key: Key,
     promise: Promise<T>,
     fate: Arc<Fate>,
-    site: &'static Location<'static>,
+    site: Site,
     rights: std::marker::PhantomData<fn(R)>,
 }
 
@@ -94,7 +94,7 @@ impl Drop for Gone<'_> {
 }
 
 impl<S: Send + Sync + 'static> Domain<S> {
-    fn spawn_as<R, F, Fut>(&self, f: F, site: &'static Location<'static>) -> JoinHandle<Fut::Output>
+    fn spawn_as<R, F, Fut>(&self, f: F, site: Site) -> JoinHandle<Fut::Output>
     where
         R: Rights,
         F: FnOnce(NoneCx<S, R>) -> Fut + Send + 'static,
@@ -163,7 +163,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         Fut: Future + Send + 'static,
         Fut::Output: Send + 'static,
     {
-        self.spawn_as(f, Location::caller())
+        self.spawn_as(f, Site::caller())
     }
 
     /// Runs an async event that may go up to anon; see [`spawn`](Self::spawn).
@@ -174,7 +174,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         Fut: Future + Send + 'static,
         Fut::Output: Send + 'static,
     {
-        self.spawn_as(f, Location::caller())
+        self.spawn_as(f, Site::caller())
     }
 
     /// Runs an async event that stays in none; see [`spawn`](Self::spawn).
@@ -185,6 +185,6 @@ impl<S: Send + Sync + 'static> Domain<S> {
         Fut: Future + Send + 'static,
         Fut::Output: Send + 'static,
     {
-        self.spawn_as(f, Location::caller())
+        self.spawn_as(f, Site::caller())
     }
 }

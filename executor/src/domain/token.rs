@@ -5,7 +5,6 @@
 //! A token that is dropped without a commit releases state and place as a panic does (I12). That
 //! runs no user code: what it leaves is dropped as an event.
 
-use std::panic::Location;
 use std::ptr::NonNull;
 
 use dapple_colors::{Abandoned, Context, Ticket};
@@ -21,6 +20,7 @@ use super::store::{Freed, Version};
 use crate::cx::Cx;
 use crate::event::{Owned, Step, Word};
 use crate::runtime::core::Phase;
+use crate::site::Site;
 use crate::task::packet::Promise;
 use crate::turn::local::Local;
 use crate::turn::outside::Outside;
@@ -55,7 +55,7 @@ impl<S: Send + Sync + 'static> Token<S> {
 
     /// Defers an action (I7).
     #[inline]
-    pub(super) fn defer<F>(&mut self, f: F, site: &'static Location<'static>)
+    pub(super) fn defer<F>(&mut self, f: F, site: Site)
     where
         F: FnOnce(&mut Cx) + Send + 'static,
     {
@@ -162,12 +162,7 @@ impl<S: Send + Sync + 'static> Token<S> {
     }
 
     /// Ends the step by doing `what`, and then `part`.
-    pub(super) fn then<K: Part<S>>(
-        self,
-        what: What,
-        part: K,
-        site: &'static Location<'static>,
-    ) -> Done {
+    pub(super) fn then<K: Part<S>>(self, what: What, part: K, site: Site) -> Done {
         let domain = self.domain;
         self.place().ends();
         Done::new(&domain.core, Act { token: self, what, site, part }, site)
@@ -175,7 +170,7 @@ impl<S: Send + Sync + 'static> Token<S> {
     }
 
     /// Ends the step by a commit.
-    pub(super) fn end(self, site: &'static Location<'static>) -> Done {
+    pub(super) fn end(self, site: Site) -> Done {
         let domain = self.domain;
         self.place().ends();
         Done::new(&domain.core, End(self), site).with_notice(End::<S>::notify)
@@ -284,7 +279,7 @@ pub(super) enum What {
 struct Act<S: Send + Sync + 'static, K> {
     token: Token<S>,
     what: What,
-    site: &'static Location<'static>,
+    site: Site,
     part: K,
 }
 
@@ -374,7 +369,7 @@ impl<S: Send + Sync + 'static> Token<S> {
     fn wait<K: Part<S>>(
         self,
         part: K,
-        site: &'static Location<'static>,
+        site: Site,
         cx: &mut Cx,
         ask: impl FnOnce(&mut DomainStore<S>, Ticket, Freed<S>, Waiting) -> Freed<S>,
     ) {
@@ -436,7 +431,7 @@ impl<S: Send + Sync + 'static> End<S> {
         let end = unsafe { event.step_mut::<Self>() };
         if let Some(promise) = promise {
             let told = Told(Some(promise));
-            end.0.defer(move |_| told.tell(), Location::caller());
+            end.0.defer(move |_| told.tell(), Site::caller());
         }
         (end.0.place(), true)
     }

@@ -1,7 +1,6 @@
 //! Making events, and taking out what they hold.
 
 use std::cell::Cell;
-use std::panic::Location;
 
 use dapple_colors::Access;
 
@@ -10,6 +9,7 @@ use super::{Header, Kind, Memory, Ops, Owned, REQUEST, SHARED_REQUEST, SPENT};
 use crate::color::queue::Link;
 use crate::color::set::SetRequest;
 use crate::cx::Cx;
+use crate::site::Site;
 
 impl Owned {
     /// An event that holds a closure.
@@ -18,7 +18,7 @@ impl Owned {
         memory: Memory,
         f: F,
         kind: Kind,
-        site: &'static Location<'static>,
+        site: Site,
         posted: u64,
     ) -> Owned {
         // SAFETY: a closure asks for no word.
@@ -26,11 +26,7 @@ impl Owned {
     }
 
     /// An event of the runtime's own, which drops what it holds whether it is run or discarded.
-    pub(crate) fn housekeeping<T: Send + 'static>(
-        memory: Memory,
-        holds: T,
-        site: &'static Location<'static>,
-    ) -> Owned {
+    pub(crate) fn housekeeping<T: Send + 'static>(memory: Memory, holds: T, site: Site) -> Owned {
         Self::closure(memory, move |_: &mut Cx| drop(holds), Kind::Housekeeping, site, 0)
     }
 
@@ -45,19 +41,14 @@ impl Owned {
         memory: Memory,
         step: T,
         kind: Kind,
-        site: &'static Location<'static>,
+        site: Site,
         posted: u64,
     ) -> Owned {
         Self::write(memory, step, Stepping::<T>::as_kind(kind), site, posted)
     }
 
     /// The request of a set. It has nothing to drop.
-    pub(crate) fn request(
-        memory: Memory,
-        set: SetRequest,
-        access: Access,
-        site: &'static Location<'static>,
-    ) -> Owned {
+    pub(crate) fn request(memory: Memory, set: SetRequest, access: Access, site: Site) -> Owned {
         let ops = match access {
             Access::Exclusive => &REQUEST,
             Access::Shared => &SHARED_REQUEST,
@@ -67,13 +58,7 @@ impl Owned {
 
     /// `ops` are those of a `T`, or do not touch it.
     #[inline]
-    fn write<T>(
-        memory: Memory,
-        payload: T,
-        ops: &'static Ops,
-        site: &'static Location<'static>,
-        posted: u64,
-    ) -> Owned {
+    fn write<T>(memory: Memory, payload: T, ops: &'static Ops, site: Site, posted: u64) -> Owned {
         let event = memory.0.as_ptr();
         // SAFETY: the memory is the caller's and large enough; raw writes, so that no reference to
         // what is not initialised is made.

@@ -17,13 +17,13 @@ mod word;
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;
-use std::panic::Location;
 use std::ptr::NonNull;
 
 pub(crate) use self::payload::Step;
 pub(crate) use self::word::Word;
 use crate::color::queue::Link;
 use crate::cx::Cx;
+use crate::site::Site;
 use crate::slab::{Slab, Slot};
 
 /// What a link stands for.
@@ -96,7 +96,7 @@ struct Ops {
 #[repr(C, align(16))]
 pub(crate) struct Event {
     header: Header,
-    site: &'static Location<'static>,
+    site: Site,
     /// When it was posted, in nanoseconds of the runtime's clock; 0: not sampled.
     posted: u64,
     payload: MaybeUninit<[usize; INLINE_WORDS]>,
@@ -206,7 +206,7 @@ impl Owned {
 
     /// Where it was posted.
     #[inline]
-    pub(crate) fn site(&self) -> &'static Location<'static> {
+    pub(crate) fn site(&self) -> Site {
         self.get().site
     }
 

@@ -1,7 +1,5 @@
 //! Posting to a color.
 
-use std::panic::Location;
-
 use dapple_colors::Access;
 
 use super::set::Request;
@@ -10,6 +8,7 @@ use crate::Color;
 use crate::cx::Cx;
 use crate::event::Owned;
 use crate::event::large::{Boxed, is_large};
+use crate::site::Site;
 use crate::turn::local::Local;
 
 impl Color {
@@ -20,7 +19,7 @@ impl Color {
         if is_large::<F>() {
             return self.post(Box::new(f) as Boxed);
         }
-        self.post_as(Access::Exclusive, f, Posting::open(Location::caller()));
+        self.post_as(Access::Exclusive, f, Posting::open(Site::caller()));
     }
 
     /// Posts `f` with shared access; see [`Handle::post_shared`](crate::Handle::post_shared).
@@ -29,7 +28,7 @@ impl Color {
         if is_large::<F>() {
             return self.post_shared(Box::new(f) as Boxed);
         }
-        self.post_as(Access::Shared, f, Posting::open(Location::caller()));
+        self.post_as(Access::Shared, f, Posting::open(Site::caller()));
     }
 
     /// This color for itself, as a part of a set; see

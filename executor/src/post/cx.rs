@@ -1,6 +1,5 @@
 //! What a callback can do through its [`Cx`].
 
-use std::panic::Location;
 use std::time::{Duration, Instant};
 
 use dapple_colors::Access;
@@ -11,7 +10,8 @@ use crate::color::cell::Plan;
 use crate::cx::Cx;
 use crate::event::large::{Boxed, is_large};
 use crate::runtime::core::CoreRef;
-use crate::{Color, Handle, Timer, TryPostError};
+use crate::site::Site;
+use crate::{Color, Handle, JoinError, JoinHandle, Timer, TryPostError};
 
 impl Cx {
     /// What the callback may do with a color; `None`: nothing.
@@ -27,8 +27,21 @@ impl Cx {
         if is_large::<F>() {
             return self.post(color, Box::new(f) as Boxed);
         }
+        self.post_from(Site::caller(), color, f);
+    }
+
+    /// Posts `f` to a color, and has reports name `site` as the place that posted it. See
+    /// [`Handle::post_from`].
+    #[inline]
+    pub fn post_from<F>(&mut self, site: Site, color: &Color, f: F)
+    where
+        F: FnOnce(&mut Cx) + Send + 'static,
+    {
+        if is_large::<F>() {
+            return self.post_from(site, color, Box::new(f) as Boxed);
+        }
         let local = self.local();
-        let posting = Posting::open(Location::caller());
+        let posting = Posting::open(site);
         if std::ptr::eq(color.core(), &*local.core) {
             local.post(color.as_cell(), Access::Exclusive, f, posting);
         } else {
@@ -61,7 +74,7 @@ impl Cx {
             return self.post_here(Box::new(f) as Boxed);
         }
         let local = self.local();
-        let posting = Posting::open(Location::caller());
+        let posting = Posting::open(Site::caller());
         local.current.with_first(|color| match color {
             Some(cell) => local.post(cell, Access::Exclusive, f, posting),
             None => local.post_uncolored(f, posting),
@@ -76,7 +89,7 @@ impl Cx {
             return self.post_default(Box::new(f) as Boxed);
         }
         let local = self.local();
-        let posting = Posting::open(Location::caller());
+        let posting = Posting::open(Site::caller());
         local.post(local.core.default_color(), Access::Exclusive, f, posting);
     }
 
@@ -87,7 +100,7 @@ impl Cx {
         if is_large::<F>() {
             return self.post_uncolored(Box::new(f) as Boxed);
         }
-        self.local().post_uncolored(f, Posting::open(Location::caller()));
+        self.local().post_uncolored(f, Posting::open(Site::caller()));
     }
 
     /// Posts `f` to a color with shared access. See [`Handle::post_shared`].
@@ -125,7 +138,7 @@ impl Cx {
         if is_large::<F>() {
             return self.post_set(colors, Box::new(f) as Boxed);
         }
-        post_set(&self.local().core, colors, f, Posting::open(Location::caller()));
+        post_set(&self.local().core, colors, f, Posting::open(Site::caller()));
     }
 
     /// Posts `f` to a color after `delay`. See [`Handle::post_after`].
@@ -150,6 +163,60 @@ impl Cx {
             return self.post_at(at, color, Box::new(f) as Boxed);
         }
         self.handle().post_at(at, color, f)
+    }
+
+    /// Posts `f` to a color every `period`. See [`Handle::every`].
+    ///
+    /// # Panics
+    ///
+    /// When `period` is zero.
+    #[track_caller]
+    pub fn every<F>(&mut self, period: Duration, color: &Color, f: F) -> Timer
+    where
+        F: FnMut(&mut Cx) + Send + 'static,
+    {
+        self.handle().every(period, color, f)
+    }
+
+    /// Runs blocking work on a thread that is no worker. See [`Handle::offload`].
+    ///
+    /// # Errors
+    ///
+    /// The handle says that the work [panicked](crate::JoinError::is_panic), or that it was dropped
+    /// by a shutdown.
+    #[track_caller]
+    pub fn offload<R, F>(&mut self, f: F) -> JoinHandle<R>
+    where
+        R: Send + 'static,
+        F: FnOnce() -> R + Send + 'static,
+    {
+        self.handle().offload(f)
+    }
+
+    /// Runs blocking work `f` on a thread that is no worker, and posts `then` to a color with what
+    /// it returns. See [`Handle::offload_then`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let (log, config) = (rt.handle().new_color(), rt.handle().new_color());
+    /// config.post(move |cx| {
+    ///     let read = || std::fs::read_to_string("/etc/hostname");
+    ///     cx.offload_then(&log, read, |name, _| println!("{:?}", name.expect("no panic")));
+    /// });
+    /// rt.wait_idle();
+    /// # assert_eq!(rt.metrics().events(), 2);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn offload_then<R, F, G>(&mut self, color: &Color, f: F, then: G)
+    where
+        R: Send + 'static,
+        F: FnOnce() -> R + Send + 'static,
+        G: FnOnce(Result<R, JoinError>, &mut Cx) + Send + 'static,
+    {
+        self.handle().offload_then(color, f, then);
     }
 
     /// A new color. See [`Handle::new_color`].

@@ -1,13 +1,12 @@
 //! Posting through a handle of the runtime.
 
-use std::panic::Location;
-
 use dapple_colors::Access;
 
 use super::Posting;
 use super::set::{Request, post_set};
 use crate::cx::Cx;
 use crate::event::large::{Boxed, is_large};
+use crate::site::Site;
 use crate::turn::local::Local;
 use crate::{Color, Handle, TryPostError};
 
@@ -24,7 +23,21 @@ impl Handle {
         if is_large::<F>() {
             return color.post(Box::new(f) as Boxed);
         }
-        color.post_as(Access::Exclusive, f, Posting::open(Location::caller()));
+        color.post_as(Access::Exclusive, f, Posting::open(Site::caller()));
+    }
+
+    /// Posts `f` to a color, and has reports name `site` as the place that posted it. See
+    /// [`post`](Self::post), which names its caller.
+    ///
+    /// This is for code that posts on behalf of others: bindings, and layers on top of this crate.
+    pub fn post_from<F>(&self, site: Site, color: &Color, f: F)
+    where
+        F: FnOnce(&mut Cx) + Send + 'static,
+    {
+        if is_large::<F>() {
+            return self.post_from(site, color, Box::new(f) as Boxed);
+        }
+        color.post_as(Access::Exclusive, f, Posting::open(site));
     }
 
     /// Posts `f` to a color if it has room for one more event (C8). Only a color with a
@@ -71,7 +84,7 @@ impl Handle {
         if is_large::<F>() {
             return self.post_default(Box::new(f) as Boxed);
         }
-        let posting = Posting::open(Location::caller());
+        let posting = Posting::open(Site::caller());
         let core = self.core();
         Local::with(core, |local| match local {
             Some(local) => local.post(core.default_color(), Access::Exclusive, f, posting),
@@ -87,7 +100,7 @@ impl Handle {
         if is_large::<F>() {
             return self.post_uncolored(Box::new(f) as Boxed);
         }
-        self.core().post_uncolored(f, Posting::open(Location::caller()));
+        self.core().post_uncolored(f, Posting::open(Site::caller()));
     }
 
     /// Posts `f` to a color with shared access: it may run beside other shared events of the color,
@@ -123,7 +136,7 @@ impl Handle {
         if is_large::<F>() {
             return color.post_shared(Box::new(f) as Boxed);
         }
-        color.post_as(Access::Shared, f, Posting::open(Location::caller()));
+        color.post_as(Access::Shared, f, Posting::open(Site::caller()));
     }
 
     /// Posts `f` to several colors, each [exclusive](Color::exclusive) or [shared](Color::shared):
@@ -167,6 +180,6 @@ impl Handle {
         if is_large::<F>() {
             return self.post_set(colors, Box::new(f) as Boxed);
         }
-        post_set(self.core(), colors, f, Posting::open(Location::caller()));
+        post_set(self.core(), colors, f, Posting::open(Site::caller()));
     }
 }

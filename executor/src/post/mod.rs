@@ -14,14 +14,13 @@ pub(crate) mod permit;
 pub(crate) mod set;
 mod uncolored;
 
-use std::panic::Location;
-
 use dapple_colors::Access;
 
 use crate::color::cell::ColorCell;
 use crate::cx::Cx;
 use crate::event::{Kind, Memory};
 use crate::runtime::core::Core;
+use crate::site::Site;
 use crate::sync::Ordering;
 use crate::turn::local::Local;
 
@@ -42,22 +41,22 @@ pub(crate) enum Admission {
 pub(crate) struct Posting {
     pub(crate) admission: Admission,
     /// Where: what figures and reports name.
-    pub(crate) site: &'static Location<'static>,
+    pub(crate) site: Site,
 }
 
 impl Posting {
     #[inline]
-    pub(crate) fn open(site: &'static Location<'static>) -> Self {
+    pub(crate) fn open(site: Site) -> Self {
         Posting { admission: Admission::Open, site }
     }
 
     #[inline]
-    pub(crate) fn counted(site: &'static Location<'static>) -> Self {
+    pub(crate) fn counted(site: Site) -> Self {
         Posting { admission: Admission::Counted, site }
     }
 
     #[inline]
-    pub(crate) fn promised(site: &'static Location<'static>) -> Self {
+    pub(crate) fn promised(site: Site) -> Self {
         Posting { admission: Admission::Promised, site }
     }
 
@@ -108,7 +107,7 @@ impl Local {
 
 /// Drops what came too late, from outside.
 #[cold]
-pub(crate) fn refuse<F>(core: &Core, f: F, site: &'static Location<'static>) {
+pub(crate) fn refuse<F>(core: &Core, f: F, site: Site) {
     core.outside.dropped.fetch_add(1, Ordering::Relaxed);
     core.guard(Some(site), || drop(f));
 }

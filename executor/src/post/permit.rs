@@ -1,15 +1,16 @@
 //! Posting with room that was asked for (C8, E14).
 
 use std::fmt;
-use std::panic::Location;
+use std::time::Duration;
 
 use dapple_colors::Access;
 
 use super::Posting;
 use crate::cx::Cx;
 use crate::event::large::{Boxed, is_large};
+use crate::site::Site;
 use crate::turn::local::Local;
-use crate::{Color, TryPostError};
+use crate::{Color, Timer, TryPostError};
 
 /// Room for one event of a bounded color; from [`Color::try_reserve`].
 ///
@@ -51,8 +52,40 @@ impl Permit {
         }
         let mut permit = self;
         if let Some(color) = permit.0.take() {
-            color.post_as(Access::Exclusive, f, Posting::counted(Location::caller()));
+            color.post_as(Access::Exclusive, f, Posting::counted(Site::caller()));
         }
+    }
+
+    /// Posts `f` to the permit's color after `delay`, and gives the room back when `f` has ended or
+    /// has been dropped. See [`Handle::post_after`](crate::Handle::post_after).
+    ///
+    /// So the [capacity](crate::ColorBuilder::capacity) of a color bounds how many timers wait.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let rt = dapple::Runtime::new()?;
+    /// let retries = rt.handle().color_builder().capacity(2).build();
+    /// let hour = Duration::from_secs(3600);
+    /// let first = retries.try_reserve().unwrap().post_after(hour, |_| println!("try again"));
+    /// let _second = retries.try_reserve().unwrap().post_after(hour, |_| println!("try again"));
+    /// assert!(retries.try_reserve().unwrap_err().is_full());
+    /// first.cancel();
+    /// rt.wait_idle();
+    /// assert!(retries.try_reserve().is_ok());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn post_after<F>(self, delay: Duration, f: F) -> Timer
+    where
+        F: FnOnce(&mut Cx) + Send + 'static,
+    {
+        let color = self.color().clone();
+        color.runtime().post_after(delay, &color, move |cx| {
+            let _permit = self;
+            f(cx);
+        })
     }
 
     /// The color whose room it is.
@@ -92,7 +125,7 @@ impl Color {
         if let Err(refused) = self.admit() {
             return Err(refused.map(|()| f));
         }
-        let posting = Posting::counted(Location::caller());
+        let posting = Posting::counted(Site::caller());
         match is_large::<F>() {
             true => self.post_as(Access::Exclusive, Box::new(f) as Boxed, posting),
             false => self.post_as(Access::Exclusive, f, posting),

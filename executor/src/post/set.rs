@@ -1,7 +1,5 @@
 //! Posting to several colors at once (C6); what a set is stands in `color::set`.
 
-use std::panic::Location;
-
 use dapple_colors::set::{Want, arrange};
 use dapple_colors::{Access, Priority};
 
@@ -15,6 +13,7 @@ use crate::cx::Cx;
 use crate::event::{Kind, Owned};
 use crate::lock::Flag;
 use crate::runtime::core::Core;
+use crate::site::Site;
 use crate::turn::local::Local;
 use crate::turn::outside::Outside;
 
@@ -144,7 +143,7 @@ fn post_event<'a>(
     named: &[Named<'a>],
     first: &'a ColorCell,
     event: Owned,
-    site: &'static Location<'static>,
+    site: Site,
 ) {
     Local::with(core, |local| {
         // Until all colors are queued; see `quiesce`.

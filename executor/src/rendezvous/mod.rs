@@ -14,12 +14,12 @@ mod windowed;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::panic::Location;
 use std::time::Duration;
 
 use dapple_colors::Access;
 
 use crate::post::Posting;
+use crate::site::Site;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, PoisonError};
 use crate::{Color, Colored, Cx, Timer};
 
@@ -176,7 +176,7 @@ impl<I: Send + 'static, T: Send + 'static> Rendezvous<I, T> {
     #[track_caller]
     pub fn trigger(&self, id: I) -> Trigger<T> {
         self.outstanding.fetch_add(1, Ordering::AcqRel);
-        let (to, site) = (self.clone(), Location::caller());
+        let (to, site) = (self.clone(), Site::caller());
         let arrive = Box::new(move |outcome| {
             to.arrive(id, outcome, site);
             None
@@ -189,7 +189,7 @@ impl<I: Send + 'static, T: Send + 'static> Rendezvous<I, T> {
     #[track_caller]
     pub fn trigger_within(&self, id: I, limit: Duration) -> Trigger<T> {
         self.outstanding.fetch_add(1, Ordering::AcqRel);
-        let (to, site) = (self.clone(), Location::caller());
+        let (to, site) = (self.clone(), Site::caller());
         // Who takes it out first tells the outcome.
         let id = Arc::new(Mutex::new(Some(id)));
         let take = |id: &Mutex<Option<I>>| id.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -218,14 +218,14 @@ impl<I: Send + 'static, T: Send + 'static> Rendezvous<I, T> {
     /// Waits for the next arrival.
     #[track_caller]
     pub fn any(&self, f: impl FnOnce(Arrival<I, T>, &mut Cx) + Send + 'static) {
-        self.wait(Waiter::Any(Box::new(f)), Location::caller());
+        self.wait(Waiter::Any(Box::new(f)), Site::caller());
     }
 
     /// Waits until no trigger is outstanding. The callback gets what has arrived, in the order of
     /// arrival, but for what [`any`](Self::any) took.
     #[track_caller]
     pub fn all(&self, f: impl FnOnce(Vec<Arrival<I, T>>, &mut Cx) + Send + 'static) {
-        self.wait(Waiter::Until(0, Box::new(f)), Location::caller());
+        self.wait(Waiter::Until(0, Box::new(f)), Site::caller());
     }
 
     /// Waits until `most` triggers are outstanding at most. The callback gets what has arrived, as
@@ -236,15 +236,15 @@ impl<I: Send + 'static, T: Send + 'static> Rendezvous<I, T> {
         most: usize,
         f: impl FnOnce(Vec<Arrival<I, T>>, &mut Cx) + Send + 'static,
     ) {
-        self.wait(Waiter::Until(most, Box::new(f)), Location::caller());
+        self.wait(Waiter::Until(most, Box::new(f)), Site::caller());
     }
 
     #[track_caller]
-    fn wait(&self, waiter: Waiter<I, T>, site: &'static Location<'static>) {
+    fn wait(&self, waiter: Waiter<I, T>, site: Site) {
         self.change(move |meeting| meeting.waiters.push_back(waiter), site);
     }
 
-    fn arrive(&self, id: I, outcome: Result<T, Unfired>, site: &'static Location<'static>) {
+    fn arrive(&self, id: I, outcome: Result<T, Unfired>, site: Site) {
         let outstanding = Arc::clone(&self.outstanding);
         let arrive = move |meeting: &mut Meeting<I, T>| {
             meeting.arrived.push_back((id, outcome));
@@ -255,11 +255,7 @@ impl<I: Send + 'static, T: Send + 'static> Rendezvous<I, T> {
 
     /// Changes what waits and what has arrived, on the color, and runs what is due then. Never
     /// refused: somebody waits.
-    fn change(
-        &self,
-        change: impl FnOnce(&mut Meeting<I, T>) + Send + 'static,
-        site: &'static Location<'static>,
-    ) {
+    fn change(&self, change: impl FnOnce(&mut Meeting<I, T>) + Send + 'static, site: Site) {
         let this = self.clone();
         self.meeting.color().post_as(
             Access::Exclusive,

@@ -1,11 +1,10 @@
 //! Pipelines: a window of pieces of work that are under way.
 
-use std::panic::Location;
-
 use dapple_colors::Access;
 
 use super::{Rendezvous, Trigger, Unfired, Waiter};
 use crate::post::Posting;
+use crate::site::Site;
 use crate::{Color, Cx};
 
 impl<T: Send + 'static> Rendezvous<usize, T> {
@@ -57,7 +56,7 @@ impl<T: Send + 'static> Rendezvous<usize, T> {
     {
         assert!(window > 0, "a window lets at least one piece of work go on");
         let inputs = inputs.into_iter().enumerate();
-        let (place, site) = (Rendezvous::new(color), Location::caller());
+        let (place, site) = (Rendezvous::new(color), Site::caller());
         let pipeline = Pipeline { window, under_way: 0, inputs, start, each, done, site };
         let posting = Posting::promised(site);
         color.post_as(Access::Exclusive, move |cx| pipeline.go_on(&place, cx), posting);
@@ -72,7 +71,7 @@ struct Pipeline<Inputs, Start, Each, Done> {
     start: Start,
     each: Each,
     done: Done,
-    site: &'static Location<'static>,
+    site: Site,
 }
 
 impl<Input, Inputs, Start, Each, Done> Pipeline<Inputs, Start, Each, Done>

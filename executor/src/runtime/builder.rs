@@ -8,7 +8,8 @@ use dapple_colors::TurnBudget;
 use super::Runtime;
 use super::core::Core;
 use super::settings::Settings;
-use crate::blocking::pool::BlockingPool;
+use super::thread_hooks::ThreadKind;
+use crate::blocking::pool::{BlockingPool, PoolSettings};
 use crate::clock::Clock;
 use crate::metrics::Histogramming;
 use crate::park::{Driver, Park, ThreadPark};
@@ -41,7 +42,7 @@ pub struct Builder {
     cores: Option<Vec<usize>>,
     thread_name: String,
     stack_size: usize,
-    offload_threads: Option<usize>,
+    pool: PoolSettings,
     driver: Option<Arc<dyn Driver>>,
     settings: Settings,
 }
@@ -54,7 +55,7 @@ impl Default for Builder {
             cores: None,
             thread_name: "dapple".to_owned(),
             stack_size: DEFAULT_STACK,
-            offload_threads: None,
+            pool: PoolSettings::default(),
             driver: None,
             settings: Settings { stuck_after: Duration::from_secs(1), ..Settings::default() },
         }
@@ -90,8 +91,9 @@ impl Builder {
         self
     }
 
-    /// Size of the stack of each worker, and of each thread for blocking work, in bytes; by default
-    /// 8 MiB. The system rounds it up, and gives memory for what is used of it only.
+    /// Size of the stack of each worker, in bytes; by default 8 MiB. Threads for blocking work have
+    /// the same unless [told otherwise](Self::offload_stack_size). The system rounds it up, and
+    /// gives memory for what is used of it only.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = bytes;
         self
@@ -100,7 +102,76 @@ impl Builder {
     /// Most threads for [blocking work](crate::Handle::offload). Default: four per worker, and at
     /// least eight.
     pub fn offload_threads(mut self, threads: usize) -> Self {
-        self.offload_threads = Some(threads);
+        self.pool.limit = Some(threads);
+        self
+    }
+
+    /// Name of the threads for [blocking work](crate::Handle::offload); by default that of the
+    /// workers with `-offload` behind it. Linux shows the first 15 bytes.
+    pub fn offload_thread_name(mut self, name: &str) -> Self {
+        self.pool.name = Some(name.to_owned());
+        self
+    }
+
+    /// Size of the stack of each thread for [blocking work](crate::Handle::offload), in bytes; by
+    /// default that of the [workers](Self::stack_size).
+    pub fn offload_stack_size(mut self, bytes: usize) -> Self {
+        self.pool.stack_size = Some(bytes);
+        self
+    }
+
+    /// Niceness of the threads for [blocking work](crate::Handle::offload), from -20 (preferred) to
+    /// 19 (runs when nobody else wants to); by default that of the process. A number beyond these
+    /// counts as the nearest one. Less than the process's own takes a right of the system; if it
+    /// refuses, a warning is logged. Only Linux has it per thread; elsewhere nothing is done.
+    ///
+    /// # Examples
+    ///
+    /// Blocking work that leaves the cores to the workers:
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::builder().offload_nice(10).offload_thread_name("disk").build()?;
+    /// # #[cfg(target_os = "linux")]
+    /// let name = rt.handle().offload(|| std::fs::read_to_string("/proc/thread-self/comm"));
+    /// # #[cfg(target_os = "linux")]
+    /// assert_eq!(name.join().unwrap()?, "disk\n");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias = "priority")]
+    pub fn offload_nice(mut self, nice: i32) -> Self {
+        self.pool.nice = Some(nice.clamp(-20, 19));
+        self
+    }
+
+    /// Called by each thread of the runtime when it starts, worker or not, before it runs anything
+    /// else; a worker's thread has been pinned. A panic of `hook` ends nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple::ThreadKind;
+    /// use std::sync::mpsc;
+    /// let (tx, rx) = mpsc::channel();
+    /// let also_tx = tx.clone();
+    /// let rt = dapple::Runtime::builder()
+    ///     .workers(1)
+    ///     .on_thread_start(move |kind| tx.send((kind, "starts")).unwrap())
+    ///     .on_thread_stop(move |kind| also_tx.send((kind, "ends")).unwrap())
+    ///     .build()?;
+    /// drop(rt);
+    /// let worker = ThreadKind::Worker(0);
+    /// assert_eq!(rx.iter().collect::<Vec<_>>(), [(worker, "starts"), (worker, "ends")]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn on_thread_start(self, hook: impl Fn(ThreadKind) + Send + Sync + 'static) -> Self {
+        self.settings.thread_hooks.set_start(hook);
+        self
+    }
+
+    /// Called by each thread of the runtime when it ends. A thread for blocking work may end after
+    /// the runtime. See [`on_thread_start`](Self::on_thread_start).
+    pub fn on_thread_stop(self, hook: impl Fn(ThreadKind) + Send + Sync + 'static) -> Self {
+        self.settings.thread_hooks.set_stop(hook);
         self
     }
 
@@ -246,7 +317,7 @@ impl Builder {
             cores,
             thread_name,
             stack_size,
-            offload_threads,
+            pool,
             driver,
             mut settings,
         } = self;
@@ -259,13 +330,12 @@ impl Builder {
         if workers == 0 {
             return Err(invalid("a runtime has at least one worker"));
         }
-        if thread_name.contains('\0') {
-            return Err(invalid("the name of a thread holds no NUL"));
-        }
-        if stack_size > MOST_STACK {
-            return Err(invalid("a stack has at most 2^40 bytes"));
-        }
-        if offload_threads == Some(0) {
+        check_threads(&thread_name, stack_size)?;
+        check_threads(
+            pool.name.as_deref().unwrap_or_default(),
+            pool.stack_size.unwrap_or_default(),
+        )?;
+        if pool.limit == Some(0) {
             return Err(invalid("blocking work runs on at least one thread"));
         }
         if workers > usize::from(u16::MAX) {
@@ -291,9 +361,10 @@ impl Builder {
             seats.push(Seat::new(park));
         }
         let (fleet, schedulers) = Fleet::new(settings.rules, Clock::new(), machine, unparkers);
-        let blocking = BlockingPool::new(offload_threads, workers, &thread_name, stack_size);
+        let hooks = Arc::clone(&settings.thread_hooks);
+        let blocking = BlockingPool::new(pool, workers, &thread_name, stack_size, hooks);
         let core = Core::create(settings, driver, fleet, seats, blocking);
-        let mut runtime = Runtime { core, threads: Vec::new() };
+        let mut runtime = Runtime { core, threads: Vec::new(), process: std::process::id() };
         let mut taken = taken.into_iter();
         for scheduler in schedulers {
             let (pin, core) = (taken.next(), runtime.core.clone());
@@ -325,6 +396,17 @@ impl std::fmt::Debug for Builder {
             .field("steal_policy", &self.settings.rules.policy)
             .finish_non_exhaustive()
     }
+}
+
+/// An error if no thread can have such a name, or such a stack.
+fn check_threads(name: &str, stack_size: usize) -> io::Result<()> {
+    if name.contains('\0') {
+        return Err(invalid("the name of a thread holds no NUL"));
+    }
+    if stack_size > MOST_STACK {
+        return Err(invalid("a stack has at most 2^40 bytes"));
+    }
+    Ok(())
 }
 
 /// Those of the user, or all that the process may use.

@@ -1,6 +1,7 @@
 //! The runtime: workers that run, until they are shut down.
 //!
 //! * [`builder`]: how it starts; [`settings`]: what it was told.
+//! * [`thread_hooks`]: what a program does when a thread starts or ends.
 //! * [`core`]: what all threads share, and how long it lives.
 //! * [`handle`]: the way in.
 //! * [`quiesce`]: when nothing is left to run.
@@ -18,6 +19,8 @@ pub(crate) mod quiesce;
 pub(crate) mod settings;
 #[cfg(not(loom))]
 pub(crate) mod shutdown;
+#[cfg(not(loom))]
+pub(crate) mod thread_hooks;
 pub(crate) mod undertaking;
 
 #[cfg(not(loom))]

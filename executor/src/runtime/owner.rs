@@ -17,6 +17,14 @@ use crate::{Handle, Metrics};
 /// Dropping it is [`shutdown`](Self::shutdown) with no time: running callbacks finish, the rest is
 /// dropped and counted. On one of its own workers, dropping starts the shutdown and returns.
 ///
+/// # Forked processes
+///
+/// A child that was made by `fork`, and has not called `exec`, has a copy of the runtime, but none
+/// of its threads. It may drop that copy, which then does nothing, and build a runtime of its own.
+/// Anything else that belongs to the copy may wait for a thread that does not exist. Locks that
+/// other threads held when the process was forked stay locked in the child, so a program that can
+/// should fork before it builds its first runtime.
+///
 /// # Examples
 ///
 /// ```
@@ -36,6 +44,8 @@ use crate::{Handle, Metrics};
 pub struct Runtime {
     pub(super) core: CoreRef,
     pub(super) threads: Vec<Option<thread::JoinHandle<()>>>,
+    /// The process whose threads they are.
+    pub(super) process: u32,
 }
 
 impl Runtime {
@@ -106,7 +116,8 @@ impl Runtime {
 
     /// Ends the runtime. Posts from outside are refused from now on, and timers that have not
     /// fired are dropped. Running work goes on, and may post, until nothing is left or `limit` is
-    /// over; then running events finish, and the rest is dropped and counted.
+    /// over; then running events finish, and the rest is dropped and counted. In a
+    /// [forked](Self#forked-processes) child it does nothing.
     ///
     /// An event that does not finish in time (see [`Builder::stuck_after`]) is reported, and its
     /// thread detached; so is a worker whose drop of something unrun takes so long. What is queued
@@ -132,12 +143,27 @@ impl Runtime {
         assert!(!Local::on_a_worker(), "shutdown on a worker would wait for itself");
         let own = crate::blocking::works_for(&self.core);
         assert!(!own, "shutdown in offloaded work would wait for itself");
+        if self.was_forked() {
+            return ShutdownReport::default();
+        }
         shutdown::shutdown(&self.core, &mut self.threads, limit)
+    }
+
+    /// Says whether this is the copy of a forked child, whose workers do not exist.
+    fn was_forked(&self) -> bool {
+        self.process != std::process::id()
     }
 }
 
 impl Drop for Runtime {
     fn drop(&mut self) {
+        if self.was_forked() {
+            // Their threads do not exist, nor does whoever would let go of the core. A handle of a
+            // thread would be told to let go of it, so they are not dropped.
+            std::mem::forget(std::mem::take(&mut self.threads));
+            std::mem::forget(self.core.clone());
+            return;
+        }
         if self.threads.iter().all(Option::is_none) {
             return;
         }

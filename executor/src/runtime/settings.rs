@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use dapple_colors::TurnBudget;
 
+use super::thread_hooks::ThreadHooks;
 use crate::metrics::Histogramming;
 use crate::report::{PanicReport, StallReport, TicketStall};
 use crate::sync::{Arc, Mutex, lock};
@@ -21,6 +22,7 @@ pub(crate) struct Settings {
     pub(crate) histograms: Histogramming,
     pub(crate) stuck_after: Duration,
     pub(crate) seed: u64,
+    pub(crate) thread_hooks: Arc<ThreadHooks>,
     /// What the user is told by; taken at the end, as they may hold a handle.
     pub(crate) on_panic: Mutex<Option<Arc<PanicHook>>>,
     pub(crate) on_stall: Mutex<Option<Arc<StallHook>>>,
@@ -43,6 +45,7 @@ impl Settings {
     /// The runtime is closed: what the user gave it goes.
     pub(crate) fn drop_hooks(&self) {
         let hooks = (lock(&self.on_panic).take(), lock(&self.on_stall).take());
+        self.thread_hooks.drop_all();
         let ticket_hook = lock(&self.on_ticket_stall).take();
         drop((hooks, ticket_hook));
     }

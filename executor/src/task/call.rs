@@ -1,6 +1,6 @@
 //! Posts that answer.
 
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use dapple_colors::Access;
 
@@ -10,12 +10,13 @@ use super::packet::{Promise, promise};
 use crate::event::large::is_large;
 use crate::post::Posting;
 use crate::runtime::core::{Core, CoreRef};
+use crate::site::Site;
 use crate::{Color, Colored, Cx};
 
 /// What `f` returns. Its panic ends here: it is counted and reported.
 pub(crate) fn outcome_of<R>(
     core: &Core,
-    site: &'static Location<'static>,
+    site: Site,
     label: u32,
     f: impl FnOnce() -> Result<R, JoinError>,
 ) -> Result<R, JoinError> {
@@ -30,7 +31,7 @@ pub(crate) fn outcome_of<R>(
 /// counted, and what it poisoned.
 pub(crate) fn answer<R>(
     core: &Core,
-    site: &'static Location<'static>,
+    site: Site,
     label: u32,
     promise: Promise<R>,
     f: impl FnOnce() -> Result<R, JoinError>,
@@ -62,7 +63,7 @@ impl Color {
             return self.call(Box::new(f) as Box<dyn FnOnce(&mut Cx) -> R + Send>);
         }
         let (promise, packet) = promise();
-        let (site, label) = (Location::caller(), self.label());
+        let (site, label) = (Site::caller(), self.label());
         let event = move |cx: &mut Cx| {
             let core = CoreRef::of(&cx.local().core);
             answer(&core, site, label, promise, || Ok(f(cx)));
@@ -99,7 +100,7 @@ impl<T: Send + 'static> Colored<T> {
             return self.call(Box::new(f) as Box<dyn FnOnce(&mut T, &mut Cx) -> R + Send>);
         }
         let (promise, packet) = promise();
-        let (site, label, reach) = (Location::caller(), self.color().label(), self.reach());
+        let (site, label, reach) = (Site::caller(), self.color().label(), self.reach());
         let event = move |cx: &mut Cx| {
             let core = CoreRef::of(&cx.local().core);
             answer(&core, site, label, promise, || {
@@ -124,7 +125,7 @@ impl<T: Send + 'static> Colored<T> {
             return self.call_shared(Box::new(f) as Box<dyn FnOnce(&T, &mut Cx) -> R + Send>);
         }
         let (promise, packet) = promise();
-        let (site, label, reach) = (Location::caller(), self.color().label(), self.reach());
+        let (site, label, reach) = (Site::caller(), self.color().label(), self.reach());
         let event = move |cx: &mut Cx| {
             let core = CoreRef::of(&cx.local().core);
             answer(&core, site, label, promise, || {

@@ -10,7 +10,7 @@
 //! ends the task only.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -24,6 +24,7 @@ use super::register::Key;
 use crate::event::large::is_large;
 use crate::post::Posting;
 use crate::runtime::core::{Core, CoreRef, Phase};
+use crate::site::Site;
 use crate::turn::local::Local;
 use crate::{Color, Cx};
 
@@ -40,7 +41,7 @@ pin_project_lite::pin_project! {
         core: CoreRef,
         key: Key,
         label: u32,
-        site: &'static Location<'static>,
+        site: Site,
     }
 
     impl<F, T> PinnedDrop for Task<F, T>
@@ -80,12 +81,12 @@ impl<F: Future<Output = Result<T, JoinError>>, T> Task<F, T> {
     fn end(self: Pin<&mut Self>, outcome: Result<T, JoinError>) {
         let mut this = self.project();
         let core: &Core = this.core;
-        core.guard(Some(this.site), || this.future.set(None));
+        core.guard(Some(*this.site), || this.future.set(None));
         if let Some(promise) = this.promise.take() {
             core.tasks.ended(*this.key);
             // If nobody waits, the outcome is dropped; and if somebody does, a foreign waker is
             // woken.
-            core.guard(Some(this.site), || promise.keep(outcome));
+            core.guard(Some(*this.site), || promise.keep(outcome));
         }
     }
 }
@@ -103,7 +104,7 @@ impl<F: Future<Output = Result<T, JoinError>>, T> Future for Task<F, T> {
             Ok(Poll::Ready(outcome)) => self.end(outcome),
             Err(payload) => {
                 this.core.count_panic();
-                this.core.report_panic(payload, Some(this.site), *this.label);
+                this.core.report_panic(payload, Some(*this.site), *this.label);
                 self.end_by_a_panic();
             }
         }
@@ -112,11 +113,7 @@ impl<F: Future<Output = Result<T, JoinError>>, T> Future for Task<F, T> {
 }
 
 /// Starts a task on a color.
-pub(crate) fn spawn<F>(
-    color: &Color,
-    future: F,
-    site: &'static Location<'static>,
-) -> JoinHandle<F::Output>
+pub(crate) fn spawn<F>(color: &Color, future: F, site: Site) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
@@ -135,7 +132,7 @@ pub(crate) fn spawn_reserved<F, T>(
     key: Key,
     future: F,
     promise: Promise<T>,
-    site: &'static Location<'static>,
+    site: Site,
 ) where
     F: Future<Output = Result<T, JoinError>> + Send + 'static,
     T: Send + 'static,
@@ -193,9 +190,9 @@ impl crate::Handle {
         F::Output: Send + 'static,
     {
         if is_large::<F>() {
-            return spawn(color, Box::pin(future), Location::caller());
+            return spawn(color, Box::pin(future), Site::caller());
         }
-        spawn(color, future, Location::caller())
+        spawn(color, future, Site::caller())
     }
 }
 
@@ -208,9 +205,9 @@ impl Color {
         F::Output: Send + 'static,
     {
         if is_large::<F>() {
-            return spawn(self, Box::pin(future), Location::caller());
+            return spawn(self, Box::pin(future), Site::caller());
         }
-        spawn(self, future, Location::caller())
+        spawn(self, future, Site::caller())
     }
 }
 
@@ -223,8 +220,8 @@ impl crate::Cx {
         F::Output: Send + 'static,
     {
         if is_large::<F>() {
-            return spawn(color, Box::pin(future), Location::caller());
+            return spawn(color, Box::pin(future), Site::caller());
         }
-        spawn(color, future, Location::caller())
+        spawn(color, future, Site::caller())
     }
 }

@@ -14,7 +14,6 @@
 pub(crate) mod timers;
 mod wheel;
 
-use std::panic::Location;
 use std::time::{Duration, Instant};
 
 use self::timers::{Timers, Waiting};
@@ -24,6 +23,7 @@ use crate::event::large::{Boxed, is_large};
 use crate::event::{Discarded, Kind, Owned};
 use crate::metrics::{Measure, Sample};
 use crate::runtime::core::{Core, CoreRef, Phase};
+use crate::site::Site;
 use crate::sync::{Arc, AtomicU8, Mutex, Ordering, lock};
 use crate::turn::local::Local;
 use crate::{Color, Cx, Handle};
@@ -126,7 +126,7 @@ fn arm<F: FnOnce(&mut Cx) + Send + 'static>(
     color: Color,
     deadline: u64,
     state: &TimerState,
-    site: &'static Location<'static>,
+    site: Site,
     f: F,
 ) -> bool {
     // The handle may be the last one: it keeps the core no longer than the color.
@@ -165,7 +165,7 @@ struct Periodic<F> {
     next: u64,
     state: Arc<TimerState>,
     color: Color,
-    site: &'static Location<'static>,
+    site: Site,
 }
 
 impl<F: FnMut(&mut Cx) + Send + 'static> Periodic<F> {
@@ -217,6 +217,7 @@ impl Handle {
     /// ```
     #[track_caller]
     #[doc(alias = "delaycb")]
+    #[doc(alias = "evtimer_add")]
     pub fn post_after<F>(&self, delay: Duration, color: &Color, f: F) -> Timer
     where
         F: FnOnce(&mut Cx) + Send + 'static,
@@ -225,7 +226,7 @@ impl Handle {
             return self.post_after(delay, color, Box::new(f) as Boxed);
         }
         let deadline = color.core().clock().now().saturating_add(saturating_nanos(delay));
-        arm_once(color, deadline, Location::caller(), f)
+        arm_once(color, deadline, Site::caller(), f)
     }
 
     /// Posts `f` to `color` at a time; see [`post_after`](Self::post_after). A time that has
@@ -236,10 +237,19 @@ impl Handle {
     where
         F: FnOnce(&mut Cx) + Send + 'static,
     {
+        self.post_at_from(Site::caller(), at, color, f)
+    }
+
+    /// Posts `f` to `color` at a time, and has reports name `site` as the place that posted it.
+    /// See [`post_at`](Self::post_at), which names its caller.
+    pub fn post_at_from<F>(&self, site: Site, at: Instant, color: &Color, f: F) -> Timer
+    where
+        F: FnOnce(&mut Cx) + Send + 'static,
+    {
         if is_large::<F>() {
-            return self.post_at(at, color, Box::new(f) as Boxed);
+            return self.post_at_from(site, at, color, Box::new(f) as Boxed);
         }
-        arm_once(color, color.core().clock().nanos_at(at), Location::caller(), f)
+        arm_once(color, color.core().clock().nanos_at(at), site, f)
     }
 
     /// Posts `f` to `color` every `period`, for the first time after one, until it is cancelled.
@@ -272,7 +282,7 @@ impl Handle {
         let (core, period) = (CoreRef::of(color.core()), saturating_nanos(period));
         let state = Arc::new(TimerState::default());
         let next = core.clock().now().saturating_add(period);
-        let (color, site) = (color.clone(), Location::caller());
+        let (color, site) = (color.clone(), Site::caller());
         let periodic = Periodic { f, period, next, state: Arc::clone(&state), color, site };
         Box::new(periodic).arm();
         Timer { state, core }
@@ -282,7 +292,7 @@ impl Handle {
 fn arm_once<F: FnOnce(&mut Cx) + Send + 'static>(
     color: &Color,
     deadline: u64,
-    site: &'static Location<'static>,
+    site: Site,
     f: F,
 ) -> Timer {
     let state = Arc::new(TimerState::default());

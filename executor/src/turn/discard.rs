@@ -1,7 +1,6 @@
 //! Disposing of what is queued when nobody runs it any more: closures are dropped unrun, each on
 //! its color.
 
-use std::panic::Location;
 use std::time::Duration;
 
 use super::entry::Entry;
@@ -9,6 +8,7 @@ use super::local::Local;
 use crate::color::held::{Claims, Ended, Front, Held};
 use crate::event::{Kind, Owned};
 use crate::runtime::core::{Core, Phase};
+use crate::site::Site;
 use crate::sync::{Ordering, yield_now};
 use crate::worker::counters::add;
 
@@ -122,7 +122,7 @@ impl Local {
     }
 
     /// Says what is dropped now, for whoever waits for this worker to leave.
-    fn says_it_drops(&self, site: &'static Location<'static>) {
+    fn says_it_drops(&self, site: Site) {
         if !self.is_undertaker() {
             self.seat.event.set_site(site);
             add(&self.scheduler.shared().published.progress, 1);

@@ -1,18 +1,19 @@
 //! Running what may panic (C11), and counting what was dropped, outside of an event.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::local::Local;
 use crate::panic::bury;
 use crate::report::PanicReport;
 use crate::runtime::core::Core;
+use crate::site::Site;
 use crate::sync::{AtomicU64, Ordering};
 use crate::worker::counters::{Counters, add};
 
 impl Core {
     /// Runs something that may panic; a panic is caught, counted and reported.
-    pub(crate) fn guard(&self, site: Option<&'static Location<'static>>, f: impl FnOnce()) {
+    pub(crate) fn guard(&self, site: Option<Site>, f: impl FnOnce()) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
             self.count_panic();
             self.report_panic(payload, site, 0);
@@ -23,7 +24,7 @@ impl Core {
     pub(crate) fn report_panic(
         &self,
         payload: Box<dyn Any + Send>,
-        site: Option<&'static Location<'static>>,
+        site: Option<Site>,
         label: u32,
     ) {
         if let Some(hook) = self.settings.panic_hook() {
@@ -69,7 +70,7 @@ impl Core {
 
 impl Local {
     /// Runs something that may panic, outside of an event; a panic is caught, counted and reported.
-    pub(crate) fn guard(&self, site: Option<&'static Location<'static>>, f: impl FnOnce()) {
+    pub(crate) fn guard(&self, site: Option<Site>, f: impl FnOnce()) {
         self.core.guard(site, f);
     }
 

@@ -1,13 +1,12 @@
 //! Making events and colors, on whatever thread: a worker has memory at hand.
 
-use std::panic::Location;
-
 use super::local::Local;
 use crate::color::cell::{Birth, CellMemory};
 use crate::cx::Cx;
 use crate::event::{Kind, Memory, Owned};
 use crate::metrics::Histogramming;
 use crate::runtime::core::Core;
+use crate::site::Site;
 use crate::thread;
 
 impl Core {
@@ -78,7 +77,7 @@ impl Core {
         local: Option<&Local>,
         f: F,
         kind: Kind,
-        site: &'static Location<'static>,
+        site: Site,
     ) -> Owned {
         let posted = self.stamp(local);
         Owned::closure(self.memory(local), f, kind, site, posted)

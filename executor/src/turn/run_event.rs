@@ -2,12 +2,12 @@
 //! told.
 
 use std::any::Any;
-use std::panic::Location;
 
 use super::local::Local;
 use crate::cx::Cx;
 use crate::event::Owned;
 use crate::metrics::{Measure, Sample};
+use crate::site::Site;
 use crate::worker::counters::add;
 
 impl Local {
@@ -45,7 +45,7 @@ impl Local {
     pub(super) fn event_panicked(
         &self,
         payload: Box<dyn Any + Send>,
-        site: Option<&'static Location<'static>>,
+        site: Option<Site>,
         label: u32,
     ) {
         add(&self.scheduler.shared().counters.panics, 1);

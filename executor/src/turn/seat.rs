@@ -1,12 +1,11 @@
 //! What belongs to a worker's place in a runtime, and is there for others while that worker is
 //! stuck, or has left.
 
-use std::panic::Location;
-
 use crossbeam_utils::CachePadded;
 
 use crate::metrics::Histograms;
 use crate::park::Park;
+use crate::site::Site;
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::timer::timers::Timers;
 
@@ -35,7 +34,7 @@ impl Seat {
 #[derive(Default)]
 pub(crate) struct EventCell {
     /// Where it was posted; null: none runs.
-    site: AtomicPtr<Location<'static>>,
+    site: AtomicPtr<()>,
     /// The label of its color; 0: none.
     label: AtomicU32,
     /// The progress, plus one, at which a stall was last reported; written by whoever reports.
@@ -45,8 +44,8 @@ pub(crate) struct EventCell {
 impl EventCell {
     /// What runs from now on was posted here.
     #[inline]
-    pub(crate) fn set_site(&self, site: &'static Location<'static>) {
-        self.site.store(std::ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
+    pub(crate) fn set_site(&self, site: Site) {
+        self.site.store(site.into_raw(), Ordering::Relaxed);
     }
 
     #[inline]
@@ -60,9 +59,9 @@ impl EventCell {
     }
 
     /// Where what runs was posted; `None`: nothing runs.
-    pub(crate) fn site(&self) -> Option<&'static Location<'static>> {
-        // SAFETY: it is null, or was a reference to a location that lives for ever.
-        unsafe { self.site.load(Ordering::Relaxed).as_ref() }
+    pub(crate) fn site(&self) -> Option<Site> {
+        // SAFETY: it is null, or was stored by `set_site`.
+        unsafe { Site::of_raw(self.site.load(Ordering::Relaxed)) }
     }
 
     pub(super) fn label(&self) -> u32 {

@@ -4,6 +4,7 @@ use super::entry::Entry;
 use super::local::Local;
 use crate::runtime::core::{Core, CoreRef, Phase};
 use crate::runtime::shutdown;
+use crate::runtime::thread_hooks::ThreadKind;
 use crate::worker::cores::{Mask, Pin};
 use crate::worker::scheduler::Scheduler;
 use crate::worker::worker_loop::{Rounds, WorkerLoop};
@@ -75,11 +76,13 @@ pub(crate) fn run(core: CoreRef, scheduler: Scheduler<Entry>, pin: Option<Pin>) 
         // The thread that has built the runtime may be pinned.
         None => Mask::of_the_process().iter().for_each(Mask::apply),
     }
+    let running = core.settings.thread_hooks.thread_starts(ThreadKind::Worker(scheduler.index));
     let mut worker = Worker::new(core.clone(), scheduler);
     worker.enter(|inside| inside.run_until_stopped());
     worker.stop();
     // Before the worker says that it has left: its counts of the core go to the core.
     drop(worker);
+    drop(running);
     shutdown::worker_leaves(&core);
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::Handle;
-use crate::blocking::pool::BlockingPool;
+use crate::blocking::pool::{BlockingPool, PoolSettings};
 use crate::clock::Clock;
 use crate::park::{Park, ThreadPark};
 use crate::runtime::settings::Settings;
@@ -22,8 +22,10 @@ fn idle_runtime(workers: usize) -> (Handle, Vec<Worker>) {
     let machine = Machine::given(workers, 100);
     let (fleet, schedulers) = Fleet::new(rules, Clock::new(), machine, unparkers);
     let seats = parks.into_iter().map(|park| Seat::new(Box::new(park))).collect();
-    let pool = BlockingPool::new(Some(1), workers, "test", 1 << 20);
     let settings = Settings { rules, ..Settings::default() };
+    let hooks = Arc::clone(&settings.thread_hooks);
+    let one = PoolSettings { limit: Some(1), ..PoolSettings::default() };
+    let pool = BlockingPool::new(one, workers, "test", 1 << 20, hooks);
     let core = Core::create(settings, None, fleet, seats, pool);
     core.live_workers.store(workers, Relaxed);
     core.serving.store(workers, Relaxed);

@@ -1,0 +1,58 @@
+//! E18: a forked child drops its copy of a runtime, and builds one of its own. A program by itself,
+//! as only the thread that forks goes on in the child.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use dapple::Runtime;
+
+/// Has a runtime run events by all its ways in.
+fn works(rt: &Runtime) {
+    let (h, sum) = (rt.handle(), Arc::new(AtomicU32::new(0)));
+    for i in 0..100 {
+        let sum = Arc::clone(&sum);
+        h.post(&h.new_color(), move |_| _ = sum.fetch_add(i, Relaxed));
+    }
+    rt.wait_idle();
+    assert_eq!(sum.load(Relaxed), 4950);
+    assert_eq!(h.offload(|| 7).join().unwrap(), 7);
+    rt.block_on(h.sleep(Duration::from_millis(2)));
+}
+
+fn child(parents: Runtime, by_shutdown: bool) {
+    let start = Instant::now();
+    match by_shutdown {
+        true => _ = parents.shutdown(Duration::from_secs(60)),
+        false => drop(parents),
+    }
+    assert!(start.elapsed() < Duration::from_secs(30), "it waited for threads that are not there");
+    let own = Runtime::builder().workers(2).build().unwrap();
+    works(&own);
+    assert!(own.shutdown(Duration::from_secs(60)).drained);
+}
+
+fn main() {
+    for by_shutdown in [false, true] {
+        let rt = Runtime::builder().workers(2).build().unwrap();
+        works(&rt);
+        rt.wait_idle();
+        // SAFETY: the child uses nothing of what the other threads of this process, which are at
+        // rest, may have had under way, and ends by `_exit`.
+        let pid = unsafe { libc::fork() };
+        assert!(pid >= 0);
+        if pid == 0 {
+            let run = std::panic::AssertUnwindSafe(|| child(rt, by_shutdown));
+            let status = i32::from(std::panic::catch_unwind(run).is_err());
+            // SAFETY: it ends the process, and runs nothing of what is left of the parent's.
+            unsafe { libc::_exit(status) }
+        }
+        let mut status = 0;
+        // SAFETY: the pointer is to a number of ours.
+        let waited = unsafe { libc::waitpid(pid, &mut status, 0) };
+        assert_eq!((waited, status), (pid, 0), "the child failed");
+        works(&rt);
+        assert!(rt.shutdown(Duration::from_secs(60)).drained);
+    }
+    println!("ok");
+}
