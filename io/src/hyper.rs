@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 use dapple::Handle;
 use hyper::rt::{Executor, Read, ReadBufCursor, Sleep, Timer, Write};
 
-use crate::tcp::AsyncStream;
+use crate::stream::AsyncStream;
 
 impl Read for AsyncStream {
     fn poll_read(

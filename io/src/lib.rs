@@ -43,24 +43,37 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks, missing_docs)]
 
+mod addr;
+mod callback;
+pub mod child;
+pub mod connect;
+mod ext;
 mod fd;
 #[cfg(any(test, dapple_fuzzing))]
 pub mod fuzzing;
 #[cfg(feature = "hyper")]
 pub mod hyper;
+pub mod listen;
 mod reactor;
 mod signal;
+mod stdio;
+pub mod stream;
 mod sys;
 pub mod tcp;
 mod thread;
 mod timeout;
 #[cfg(feature = "tls")]
 pub mod tls;
+pub mod transport;
+pub mod unix;
 
 use dapple::sync::Arc;
 
-pub use fd::Registration;
+pub use addr::Addr;
+pub use ext::{ColoredExt, CxExt};
+pub use fd::{AsyncFd, Interest, Ready, Registration};
 pub use reactor::Io;
+pub use signal::SignalRegistration;
 pub use timeout::TimeoutStream;
 
 /// A builder of a runtime whose workers sleep in a reactor, one `mio::Poll` each.

@@ -2,9 +2,9 @@
 //!
 //! A registration is an entry of its worker's table; its token is the entry's index and a
 //! generation, so an event that the system had ready for an entry that is gone finds nobody (E5).
-//! Entries are `Arc<dyn Ready>`; the reactor looks them up under the table's lock, and tells them
-//! their readiness after it has left it: what they do then is to post, but a post that is refused
-//! drops a closure, which may come back here.
+//! Entries are `Arc<dyn Registered>`; the reactor looks them up under the table's lock, and tells
+//! them their readiness after it has left it: what they do then is to post, but a post that is
+//! refused drops a closure, which may come back here.
 
 use std::collections::HashMap;
 use std::io;
@@ -19,7 +19,9 @@ use dapple::{Cx, Handle};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
-use crate::fd::FdEntry;
+use crate::addr::Addr;
+use crate::connect::Line;
+use crate::fd::entry::FdEntry;
 
 /// The token of the waker; entries never have it.
 const WAKE: Token = Token(usize::MAX);
@@ -48,7 +50,35 @@ pub(crate) struct Readiness {
     pub(crate) urgent: bool,
 }
 
-/// What is asked of the system for a TCP stream.
+/// Says whether a short read proves that nothing is left (N11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Trust {
+    Proof,
+    /// The peer has marked a byte as urgent, or its end has been announced.
+    Doubt,
+}
+
+impl Trust {
+    /// What is to be thought of a stream with this peer. A read of a Unix socket stops at bytes
+    /// that descriptors go along with, whether they are asked for or not; only of TCP it is known
+    /// that it takes all there is.
+    pub(crate) fn of(peer: &Addr) -> Trust {
+        match peer.ip() {
+            Some(_) => Trust::Proof,
+            None => Trust::Doubt,
+        }
+    }
+
+    /// What an edge leaves of it.
+    pub(crate) fn after(edge: Readiness) -> Trust {
+        match edge.closed || edge.urgent {
+            true => Trust::Doubt,
+            false => Trust::Proof,
+        }
+    }
+}
+
+/// What is asked of the system for a stream.
 pub(crate) fn both_directions() -> Interest {
     let both = Interest::READABLE | Interest::WRITABLE;
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -70,7 +100,7 @@ pub(crate) enum News {
 }
 
 /// What a reactor tells about readiness, and about itself.
-pub(crate) trait Ready: Send + Sync {
+pub(crate) trait Registered: Send + Sync {
     /// It posts, and does nothing else.
     fn ready(&self, readiness: Readiness, cx: &mut Cx);
 
@@ -80,14 +110,14 @@ pub(crate) trait Ready: Send + Sync {
 /// Goes along with an event of an entry. If the event is dropped unrun, nobody serves the entry any
 /// more: it is [told](News::Refused).
 pub(crate) struct OrElse {
-    site: Arc<Site>,
+    reactor: Arc<ReactorShared>,
     token: Token,
     runs: bool,
 }
 
 impl OrElse {
-    pub(crate) fn new(site: &Arc<Site>, token: Token) -> Self {
-        OrElse { site: Arc::clone(site), token, runs: false }
+    pub(crate) fn new(reactor: &Arc<ReactorShared>, token: Token) -> Self {
+        OrElse { reactor: Arc::clone(reactor), token, runs: false }
     }
 
     /// The event runs.
@@ -99,7 +129,7 @@ impl OrElse {
 impl Drop for OrElse {
     fn drop(&mut self) {
         if !self.runs
-            && let Some(entry) = self.site.find(self.token)
+            && let Some(entry) = self.reactor.find(self.token)
         {
             entry.tell(News::Refused);
         }
@@ -108,7 +138,7 @@ impl Drop for OrElse {
 
 struct Entry {
     generation: u32,
-    ready: Arc<dyn Ready>,
+    ready: Arc<dyn Registered>,
 }
 
 #[derive(Default)]
@@ -125,7 +155,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn insert(&mut self, ready: Arc<dyn Ready>) -> Token {
+    pub(crate) fn insert(&mut self, ready: Arc<dyn Registered>) -> Token {
         self.generations = self.generations.wrapping_add(1);
         let generation = self.generations & 0x7fff_ffff;
         let index = self.entries.insert(Entry { generation, ready });
@@ -141,16 +171,16 @@ impl Table {
         }
     }
 
-    fn all(&self) -> Vec<Arc<dyn Ready>> {
+    fn all(&self) -> Vec<Arc<dyn Registered>> {
         self.entries.iter().map(|e| Arc::clone(&e.ready)).collect()
     }
 
-    pub(crate) fn get(&self, token: Token) -> Option<&Arc<dyn Ready>> {
+    pub(crate) fn get(&self, token: Token) -> Option<&Arc<dyn Registered>> {
         let entry = self.entries.get(token.0 & u32::MAX as usize)?;
         (entry.generation as usize == token.0 >> 32).then_some(&entry.ready)
     }
 
-    pub(crate) fn remove(&mut self, token: Token) -> Option<Arc<dyn Ready>> {
+    pub(crate) fn remove(&mut self, token: Token) -> Option<Arc<dyn Registered>> {
         self.get(token)?;
         let entry = self.entries.remove(token.0 & u32::MAX as usize)?.ready;
         if self.by_fd.capacity() > KEPT && self.by_fd.len() < self.by_fd.capacity() / 8 {
@@ -161,12 +191,12 @@ impl Table {
 }
 
 /// The part of a reactor that all threads reach.
-pub(crate) struct Site {
+pub(crate) struct ReactorShared {
     registry: Registry,
     table: Mutex<Table>,
 }
 
-impl Site {
+impl ReactorShared {
     pub(crate) fn registry(&self) -> &Registry {
         &self.registry
     }
@@ -181,7 +211,7 @@ impl Site {
     /// `known` gets the token before the reactor can tell the entry anything.
     pub(crate) fn register(
         &self,
-        ready: Arc<dyn Ready>,
+        ready: Arc<dyn Registered>,
         known: &OnceLock<Token>,
         source: &mut impl mio::event::Source,
         fd: Option<RawFd>,
@@ -219,47 +249,56 @@ impl Site {
         self.table().draining
     }
 
-    pub(crate) fn find(&self, token: Token) -> Option<Arc<dyn Ready>> {
+    pub(crate) fn find(&self, token: Token) -> Option<Arc<dyn Registered>> {
         self.table().get(token).cloned()
+    }
+}
+
+impl std::fmt::Debug for ReactorShared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReactorShared").finish_non_exhaustive()
     }
 }
 
 /// The reactors of a runtime, in order of its workers.
 #[derive(Default)]
 pub(crate) struct IoDriver {
-    sites: Arc<Mutex<Vec<Arc<Site>>>>,
-    all: OnceLock<Vec<Arc<Site>>>,
+    reactors: Arc<Mutex<Vec<Arc<ReactorShared>>>>,
+    all: OnceLock<Vec<Arc<ReactorShared>>>,
     next: AtomicUsize,
+    /// Names that are looked up.
+    pub(crate) names: Line,
 }
 
 impl Driver for IoDriver {
     fn park(&self, worker: usize) -> io::Result<Box<dyn Park>> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
-        let site = Arc::new(Site {
+        let reactor = Arc::new(ReactorShared {
             registry: poll.registry().try_clone()?,
             table: Mutex::new(Table::default()),
         });
-        let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
-        if sites.len() != worker {
+        let mut reactors = self.reactors.lock().unwrap_or_else(PoisonError::into_inner);
+        if reactors.len() != worker {
             return Err(io::Error::other("a reactor serves one runtime, and was given to another"));
         }
-        sites.push(Arc::clone(&site));
+        reactors.push(Arc::clone(&reactor));
         Ok(Box::new(Reactor {
             poll,
             events: Events::with_capacity(EVENTS),
             waker,
-            site,
-            sites: Arc::clone(&self.sites),
+            reactor,
+            reactors: Arc::clone(&self.reactors),
             found: Vec::new(),
         }))
     }
 }
 
 impl IoDriver {
-    pub(crate) fn sites(&self) -> &[Arc<Site>] {
+    pub(crate) fn reactors(&self) -> &[Arc<ReactorShared>] {
         // All of them are there before a worker runs or a handle is given out.
-        self.all.get_or_init(|| self.sites.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        self.all
+            .get_or_init(|| self.reactors.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 }
 
@@ -268,11 +307,11 @@ struct Reactor {
     poll: Poll,
     events: Events,
     waker: Arc<Waker>,
-    site: Arc<Site>,
+    reactor: Arc<ReactorShared>,
     /// Those of all workers.
-    sites: Arc<Mutex<Vec<Arc<Site>>>>,
+    reactors: Arc<Mutex<Vec<Arc<ReactorShared>>>>,
     /// The entries of one look; empty in between.
-    found: Vec<(Arc<dyn Ready>, Readiness)>,
+    found: Vec<(Arc<dyn Registered>, Readiness)>,
 }
 
 fn is_urgent(event: &mio::event::Event) -> bool {
@@ -300,7 +339,7 @@ impl Park for Reactor {
         if self.events.is_empty() {
             return Ok(());
         }
-        let table = self.site.table();
+        let table = self.reactor.table();
         for event in self.events.iter().filter(|event| event.token() < ATTENDED) {
             if let Some(ready) = table.get(event.token()) {
                 let failed = event.is_error();
@@ -333,8 +372,10 @@ impl Park for Reactor {
     /// The system's poller of the other reactor is a descriptor as any other, and is readable when
     /// one of those in it is.
     fn attend(&mut self, worker: usize, attention: Attention) {
-        let sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(other) = sites.get(worker).map(|site| site.registry().as_raw_fd()) else { return };
+        let reactors = self.reactors.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(other) = reactors.get(worker).map(|reactor| reactor.registry().as_raw_fd()) else {
+            return;
+        };
         let registry = self.poll.registry();
         let done = match attention {
             Attention::Begins => {
@@ -350,7 +391,7 @@ impl Park for Reactor {
 
     fn close(&mut self) {
         let closed = Table { closed: true, ..Table::default() };
-        let mut table = std::mem::replace(&mut *self.site.table(), closed);
+        let mut table = std::mem::replace(&mut *self.reactor.table(), closed);
         let mut panicked = None;
         for entry in table.entries.drain() {
             // What goes is the user's; one drop that panics does not keep the others.
@@ -402,10 +443,10 @@ impl Io {
     /// [`Protocol::on_drain`](crate::tcp::Protocol::on_drain). Streams for tasks are their tasks'
     /// affair.
     pub fn drain_connections(&self) {
-        for site in self.driver().sites() {
+        for reactor in self.driver().reactors() {
             // Posting may drop handles, so not under the lock.
             let entries = {
-                let mut table = site.table();
+                let mut table = reactor.table();
                 table.draining = true;
                 table.all()
             };
@@ -417,8 +458,8 @@ impl Io {
         self.handle.driver().expect("checked by `of`")
     }
 
-    pub(crate) fn site(&self, worker: usize) -> &Arc<Site> {
-        &self.driver().sites()[worker]
+    pub(crate) fn reactor(&self, worker: usize) -> &Arc<ReactorShared> {
+        &self.driver().reactors()[worker]
     }
 
     /// Where something new lives: at the current worker, or dealt out in turn.
@@ -429,6 +470,6 @@ impl Io {
     /// The workers in turn.
     pub(crate) fn next_place(&self) -> usize {
         let driver = self.driver();
-        driver.next.fetch_add(1, Ordering::Relaxed) % driver.sites().len()
+        driver.next.fetch_add(1, Ordering::Relaxed) % driver.reactors().len()
     }
 }

@@ -12,18 +12,64 @@
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::io;
 
-use dapple::sync::{Arc, AtomicBool, Mutex, MutexGuard, OnceLock, Ordering, PoisonError};
-use dapple::{Color, Cx};
+use dapple::sync::{Arc, AtomicBool, Mutex, MutexGuard, OnceLock, Ordering, PoisonError, Weak};
+use dapple::{Color, Cx, JoinHandle, Site};
 use mio::{Interest, Token};
 use signal_hook_mio::v1_0::Signals;
 
-use crate::fd::{Of, Registration, Slot};
-use crate::reactor::{Io, News, Readiness, Ready, Site};
+use crate::callback::Callback;
+use crate::reactor::{Io, News, OrElse, ReactorShared, Readiness, Registered};
+
+/// A persistent callback on a signal; see [`Io::on_signal`]. It ends when this is dropped: the
+/// callback is not called any more, except for a call that runs at this moment on another thread.
+#[must_use = "the callback ends when its registration is dropped"]
+pub struct SignalRegistration {
+    entry: Arc<SignalEntry>,
+}
+
+impl SignalRegistration {
+    /// Ends the registration, and tells when its callback does not run any more, and has been
+    /// dropped with all that it holds.
+    ///
+    /// # Errors
+    ///
+    /// The handle gives an error if dropping the callback panics, or the runtime of its color has
+    /// ended.
+    pub fn end(self) -> JoinHandle<()> {
+        self.entry.callback.end();
+        self.entry.leave();
+        self.entry.callback.dropped_on_its_color()
+    }
+
+    /// The color that the callback runs on.
+    pub fn color(&self) -> &Color {
+        self.entry.callback.color()
+    }
+}
+
+impl Drop for SignalRegistration {
+    fn drop(&mut self) {
+        if self.entry.callback.is_live() {
+            self.entry.callback.end();
+            self.entry.leave();
+            self.entry.callback.drop_on_its_color();
+        }
+    }
+}
+
+impl std::fmt::Debug for SignalRegistration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SignalRegistration").field("color", self.color()).finish_non_exhaustive()
+    }
+}
 
 struct SignalEntry {
+    this: Weak<SignalEntry>,
     signals: Mutex<Signals>,
-    slot: Arc<Slot>,
-    site: Arc<Site>,
+    callback: Arc<Callback<()>>,
+    /// An event is queued, and has not begun.
+    is_queued: AtomicBool,
+    reactor: Arc<ReactorShared>,
     token: OnceLock<Token>,
     /// Until it ends.
     handled: Mutex<Option<Handled>>,
@@ -43,25 +89,35 @@ impl SignalEntry {
     /// The entry leaves the reactor; again does nothing.
     fn leave(&self) {
         let mut signals = self.signals();
-        let left = self.site.registry().deregister(&mut *signals);
+        let left = self.reactor.registry().deregister(&mut *signals);
         drop(signals);
         if let Err(error) = left {
             tracing::debug!(%error, "a signal's pipe is not registered");
         }
         self.is_over();
         if let Some(token) = self.token.get() {
-            self.site.forget(*token);
+            self.reactor.forget(*token);
         }
     }
 }
 
-impl Ready for SignalEntry {
+impl Registered for SignalEntry {
     fn ready(&self, _: Readiness, cx: &mut Cx) {
         // The lock is left before the post: a post that is refused comes back here.
         let came = self.signals().pending().next().is_some();
-        if came && let Some(token) = self.token.get() {
-            self.slot.post(cx, Of::Signal(Arc::clone(&self.site), *token));
+        let Some(token) = self.token.get().filter(|_| came) else { return };
+        if self.is_queued.swap(true, Ordering::AcqRel) {
+            return;
         }
+        let Some(this) = self.this.upgrade() else { return };
+        let (callback, or_else) = (Arc::clone(&self.callback), OrElse::new(&self.reactor, *token));
+        let site = callback.site();
+        cx.post_from(site, self.callback.color(), move |cx| {
+            or_else.disarm();
+            // What comes while it runs is worth another call.
+            this.is_queued.store(false, Ordering::Release);
+            callback.call((), cx);
+        });
     }
 
     fn tell(&self, news: News) {
@@ -71,10 +127,11 @@ impl Ready for SignalEntry {
                 tracing::warn!(
                     "the runtime of a signal's color has ended: the signal has no callback any more"
                 );
+                self.callback.end();
                 self.leave();
             }
             News::Closed => {
-                self.slot.end();
+                self.callback.close();
                 self.is_over();
             }
         }
@@ -174,26 +231,36 @@ impl Io {
     /// # drop(registration);
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    #[track_caller]
     #[doc(alias = "sigcb")]
-    pub fn on_signal<F>(&self, signal: i32, color: &Color, f: F) -> io::Result<Registration>
+    #[doc(alias = "evsignal_new")]
+    pub fn on_signal<F>(
+        &self,
+        signal: i32,
+        color: &Color,
+        mut f: F,
+    ) -> io::Result<SignalRegistration>
     where
         F: FnMut(&mut Cx) + Send + 'static,
     {
+        let call = move |(), cx: &mut Cx| f(cx);
+        let callback = Arc::new(Callback::new(color, Site::caller(), Box::new(call)));
         check(signal)?;
-        let slot = Slot::new(color, Box::new(f));
         let signals = Mutex::new(Signals::new([signal])?);
         let handled = Mutex::new(Some(Handled::new(signal)?));
-        let site = Arc::clone(self.site(self.place()));
-        let entry = Arc::new(SignalEntry {
+        let reactor = Arc::clone(self.reactor(self.place()));
+        let entry = Arc::new_cyclic(|this| SignalEntry {
+            this: this.clone(),
             signals,
-            slot: Arc::clone(&slot),
-            site: Arc::clone(&site),
+            callback,
+            is_queued: AtomicBool::new(false),
+            reactor: Arc::clone(&reactor),
             token: OnceLock::new(),
             handled,
         });
-        let ready = Arc::clone(&entry) as Arc<dyn Ready>;
-        site.register(ready, &entry.token, &mut *entry.signals(), None, Interest::READABLE)?;
-        Ok(Registration { slot, end: Some(Box::new(move || entry.leave())) })
+        let ready = Arc::clone(&entry) as Arc<dyn Registered>;
+        reactor.register(ready, &entry.token, &mut *entry.signals(), None, Interest::READABLE)?;
+        Ok(SignalRegistration { entry })
     }
 
     /// Has the process do again what it does by default when it gets a signal, for as long as it

@@ -64,7 +64,8 @@ fn n4_tickets_and_replies_are_in_the_order_of_the_stream() {
         let serving = domain.clone();
         let listener = listen(&io, move |stream, color| {
             stream.deliver_to(color, TransportOptions::default(), &serving, |message, d, _| {
-                let (k, port) = (number(message.bytes()), message.transport().peer_addr().port());
+                let peer = message.transport().peer_addr().ip().unwrap();
+                let (k, port) = (number(message.bytes()), peer.port());
                 match k % 3 {
                     0 => d.global_then(move |mut g| {
                         g.state_mut().entry(port).or_default().push(k);

@@ -16,7 +16,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// SIGINT and SIGTERM.
 pub(crate) struct Signals {
     first: mpsc::Receiver<()>,
-    _registrations: Vec<dapple_io::Registration>,
+    _registrations: Vec<dapple_io::SignalRegistration>,
 }
 
 impl Signals {

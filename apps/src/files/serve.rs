@@ -169,7 +169,7 @@ pub(super) fn accept(server: &Arc<Server>, stream: TcpStream, cx: &mut Cx) {
     };
     let color = cx.new_color();
     cx.spawn(&color, async move {
-        let peer = stream.peer_addr();
+        let Some(peer) = stream.peer_addr().ip() else { return };
         if let Err(error) = serve(place, stream, peer).await {
             tracing::debug!(%peer, %error, "a connection ended");
         }

@@ -212,7 +212,11 @@ impl Server {
         match self.settings.figures_for {
             FiguresFor::Nobody => false,
             FiguresFor::Loopback => {
-                !request.is_forwarded && conn.peer_addr().ip().to_canonical().is_loopback()
+                !request.is_forwarded
+                    && conn
+                        .peer_addr()
+                        .ip()
+                        .is_none_or(|peer| peer.ip().to_canonical().is_loopback())
             }
             FiguresFor::Everybody => true,
         }

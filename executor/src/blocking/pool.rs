@@ -101,6 +101,11 @@ impl BlockingPool {
         BlockingPool(Arc::new(pool))
     }
 
+    /// How many threads there are at most.
+    pub(crate) fn limit(&self) -> usize {
+        self.0.limit
+    }
+
     /// Queues work, unless the pool is closed.
     pub(crate) fn push(&self, work: Box<dyn Work>) {
         let mut state = lock(&self.0.state);

@@ -90,6 +90,11 @@ impl Handle {
         self.core.fleet.workers.len()
     }
 
+    /// How many threads for [blocking work](Self::offload) there are at most.
+    pub fn offload_threads(&self) -> usize {
+        self.core.blocking.limit()
+    }
+
     /// The number of the worker that this thread is; `None` if it is none of this runtime.
     pub fn current_worker(&self) -> Option<usize> {
         Local::index_on(&self.core)

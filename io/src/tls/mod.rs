@@ -26,7 +26,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
 use self::session::{Answer, Handshake, Next, READ, Reading, Session};
-use crate::tcp::AsyncStream;
+use crate::stream::AsyncStream;
 use crate::thread;
 
 /// Bytes that are sealed and not yet written, at most, but for the overhead of their records.

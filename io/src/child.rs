@@ -1,0 +1,337 @@
+//! Child processes (N10).
+//!
+//! A child is started by the standard library's `Command`, while the calling thread may use all
+//! cores of the process: a worker is pinned, and a child would begin with its one core. The
+//! system's descriptor of the child stands in a reactor, and is readable when the child has ended;
+//! then an event waits for it, which does not block, so no zombie is left whether anybody asks or
+//! not. What asks is told: callbacks on their colors, and tasks.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Command, ExitStatus};
+use std::task::{Context, Poll, Waker};
+
+use dapple::sync::{Arc, Mutex, lock};
+use dapple::{Color, Cx, Site};
+
+use crate::Addr;
+use crate::fd::{Interest, Registration};
+use crate::reactor::Io;
+use crate::stream::Stream;
+use crate::stream::socket::Socket;
+use crate::sys;
+
+/// A child process; see [`Io::spawn_child`]. Dropping it leaves the child alone, unless it is to be
+/// [killed](Self::kill_on_drop); it is waited for in any case.
+pub struct Child {
+    io: Io,
+    shared: Arc<Shared>,
+    /// Its ends that were asked for and not yet taken.
+    stdin: Option<OwnedFd>,
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+    kills_on_drop: bool,
+}
+
+struct Shared {
+    number: u32,
+    /// What tells of its end.
+    process: OwnedFd,
+    state: Mutex<State>,
+}
+
+enum State {
+    Runs { child: std::process::Child, waiting: Vec<Waits>, registration: Option<Registration> },
+    Ended(Ended),
+}
+
+/// How it has ended, or why that is not known.
+type Ended = Result<ExitStatus, (io::ErrorKind, String)>;
+
+type Tell = Box<dyn FnOnce(io::Result<ExitStatus>, &mut Cx) + Send>;
+
+/// Somebody who is to be told of the end.
+enum Waits {
+    Callback(Color, Site, Tell),
+    Task(Waker),
+}
+
+fn result(ended: &Ended) -> io::Result<ExitStatus> {
+    ended.clone().map_err(|(kind, message)| io::Error::new(kind, message))
+}
+
+impl Waits {
+    fn tell(self, ended: &Ended) {
+        match self {
+            Waits::Task(waker) => waker.wake(),
+            Waits::Callback(color, site, tell) => {
+                let outcome = result(ended);
+                color.runtime().post_from(site, &color, move |cx| tell(outcome, cx));
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// The child has ended, or may have; in an event.
+    fn look(&self) {
+        let mut state = lock(&self.state);
+        let State::Runs { child, .. } = &mut *state else { return };
+        let ended: Ended = match child.try_wait() {
+            Ok(None) => return,
+            Ok(Some(status)) => Ok(status),
+            // Somebody else has waited for it, or the process ignores the ends of its children.
+            Err(error) => Err((error.kind(), error.to_string())),
+        };
+        let before = std::mem::replace(&mut *state, State::Ended(ended.clone()));
+        drop(state);
+        if let State::Runs { waiting, registration, .. } = before {
+            drop(registration);
+            waiting.into_iter().for_each(|one| one.tell(&ended));
+        }
+    }
+
+    fn wait(&self, waits: Waits) {
+        let ended = match &mut *lock(&self.state) {
+            State::Runs { waiting, .. } => return waiting.push(waits),
+            State::Ended(ended) => ended.clone(),
+        };
+        waits.tell(&ended);
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<io::Result<ExitStatus>> {
+        let waker = cx.waker().clone();
+        let mut state = lock(&self.state);
+        match &mut *state {
+            State::Ended(ended) => Poll::Ready(result(ended)),
+            State::Runs { waiting, .. } => {
+                let is_there = |one: &Waits| matches!(one, Waits::Task(it) if it.will_wake(&waker));
+                if !waiting.iter().any(is_there) {
+                    waiting.push(Waits::Task(waker));
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn send_signal(&self, signal: i32) -> io::Result<()> {
+        sys::send_signal(self.process.as_fd(), signal)
+    }
+}
+
+impl Child {
+    /// The number of the process.
+    #[doc(alias = "pid")]
+    pub fn id(&self) -> u32 {
+        self.shared.number
+    }
+
+    /// Kills the child when this is dropped before it has ended.
+    pub fn kill_on_drop(&mut self) -> &mut Self {
+        self.kills_on_drop = true;
+        self
+    }
+
+    /// Calls `f`, as an event of `color`, when the child has ended; also if it has by now.
+    ///
+    /// It gets an error only if the system does not tell how the child has ended, because somebody
+    /// else has waited for it, or because the process ignores `SIGCHLD`.
+    #[track_caller]
+    #[doc(alias = "chldcb")]
+    #[doc(alias = "uv_exit_cb")]
+    pub fn on_exit<F>(&self, color: &Color, f: F)
+    where
+        F: FnOnce(io::Result<ExitStatus>, &mut Cx) + Send + 'static,
+    {
+        self.shared.wait(Waits::Callback(color.clone(), Site::caller(), Box::new(f)));
+    }
+
+    /// Waits until the child has ended.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not tell how it has ended, because somebody else has waited for it, or
+    /// because the process ignores `SIGCHLD`.
+    pub fn wait(&self) -> impl Future<Output = io::Result<ExitStatus>> + Send + use<> {
+        let shared = Arc::clone(&self.shared);
+        std::future::poll_fn(move |cx| shared.poll(cx))
+    }
+
+    /// Kills the child.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` (ESRCH) if it has ended.
+    pub fn kill(&self) -> io::Result<()> {
+        self.signal(libc::SIGKILL)
+    }
+
+    /// Sends a signal to the child, and never to another process that has its number by now.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` (ESRCH) if it has ended; `InvalidInput` for a number that is no signal.
+    #[doc(alias = "uv_process_kill")]
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        self.shared.send_signal(signal)
+    }
+
+    /// The pipes to its standard input and from its standard output, as one stream; each if it was
+    /// asked for (`Stdio::piped()`), and has not been taken. `None` if there is neither.
+    ///
+    /// To end its input while its output is still read, close one direction:
+    /// [`Conn::shutdown_write`](crate::stream::Conn::shutdown_write). A child that reads no more
+    /// does not end the stream; what was to be written to it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// What the system says if it gives no descriptor.
+    pub fn take_stdio(&mut self) -> io::Result<Option<Stream>> {
+        match (self.stdout.take(), self.stdin.take()) {
+            (None, None) => Ok(None),
+            (from, to) => self.stream(from, to).map(Some),
+        }
+    }
+
+    /// The pipe from its standard error, if it was asked for and has not been taken.
+    ///
+    /// # Errors
+    ///
+    /// What the system says if it gives no descriptor.
+    pub fn take_stderr(&mut self) -> io::Result<Option<Stream>> {
+        self.stderr.take().map(|from| self.stream(Some(from), None)).transpose()
+    }
+
+    fn stream(&self, from: Option<OwnedFd>, to: Option<OwnedFd>) -> io::Result<Stream> {
+        for pipe in from.iter().chain(&to) {
+            sys::set_nonblocking(pipe.as_fd())?;
+        }
+        let socket = Socket::pipes(from, to)?;
+        Ok(Stream::new(socket, Addr::unnamed(), self.io.reactor(self.io.place())))
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.kills_on_drop {
+            // It fails if it has ended.
+            let _ = self.kill();
+        }
+    }
+}
+
+impl fmt::Debug for Child {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Child").field("id", &self.id()).finish_non_exhaustive()
+    }
+}
+
+impl Io {
+    /// Starts a child process, which may use all cores that this process may use.
+    ///
+    /// Standard input, output and error are those of this process, unless the command says
+    /// otherwise; those that are piped become [streams](Child::take_stdio). When the child has
+    /// ended it is waited for, and callbacks and tasks that ask for it are told.
+    ///
+    /// # Errors
+    ///
+    /// What the system says if it cannot start the program; `Unsupported` on Linux before 5.3, and
+    /// on other systems; when the runtime has ended. No child is left then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{process::{Command, Stdio}, sync::mpsc};
+    /// use dapple_io::{Io, stream::{CloseReason, Conn, ConnOptions, Protocol}};
+    /// use dapple::Cx;
+    ///
+    /// /// Sends a text, and collects what comes back.
+    /// struct Ask { answer: Vec<u8>, tell: mpsc::Sender<Vec<u8>> }
+    ///
+    /// impl Protocol for Ask {
+    ///     fn on_open(&mut self, conn: &mut Conn, _: &mut Cx) {
+    ///         conn.send(b"3\n1\n2\n");
+    ///         conn.shutdown_write();
+    ///     }
+    ///     fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
+    ///         self.answer.extend(conn.input());
+    ///         conn.consume(conn.input().len());
+    ///     }
+    ///     fn on_close(&mut self, _: &CloseReason, _: &mut Cx) {
+    ///         let _ = self.tell.send(std::mem::take(&mut self.answer));
+    ///     }
+    /// }
+    ///
+    /// let rt = dapple_io::runtime().build()?;
+    /// let io = Io::of(&rt.handle());
+    /// let mut command = Command::new("sort");
+    /// let mut child = io.spawn_child(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
+    /// let (tell, told) = mpsc::channel();
+    /// let stdio = child.take_stdio()?.expect("both are piped");
+    /// let ask = Ask { answer: Vec::new(), tell };
+    /// stdio.serve(&rt.handle().new_color(), ConnOptions::default(), ask);
+    /// assert_eq!(told.recv().unwrap(), b"1\n2\n3\n");
+    /// assert!(rt.block_on(child.wait())?.success());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias = "uv_spawn")]
+    #[doc(alias = "fork")]
+    pub fn spawn_child(&self, command: &mut Command) -> io::Result<Child> {
+        let mut child = dapple::unpinned(|| command.spawn())?;
+        match self.watch(&mut child) {
+            Ok((number, process)) => self.child(child, number, process),
+            Err(error) => {
+                give_up(child);
+                Err(error)
+            }
+        }
+    }
+
+    fn watch(&self, child: &mut std::process::Child) -> io::Result<(u32, OwnedFd)> {
+        Ok((child.id(), sys::process_fd(child.id())?))
+    }
+
+    fn child(
+        &self,
+        mut child: std::process::Child,
+        number: u32,
+        process: OwnedFd,
+    ) -> io::Result<Child> {
+        let stdin = child.stdin.take().map(OwnedFd::from);
+        let stdout = child.stdout.take().map(OwnedFd::from);
+        let stderr = child.stderr.take().map(OwnedFd::from);
+        let watched = process.try_clone()?;
+        let state = State::Runs { child, waiting: Vec::new(), registration: None };
+        let shared = Arc::new(Shared { number, process, state: Mutex::new(state) });
+        let (also, color) = (Arc::clone(&shared), self.handle().new_color());
+        let registered =
+            self.on_ready(watched, Interest::READABLE, &color, move |_, _| also.look());
+        match registered {
+            Ok(registration) => {
+                if let State::Runs { registration: place, .. } = &mut *lock(&shared.state) {
+                    *place = Some(registration);
+                }
+                let io = self.clone();
+                Ok(Child { io, shared, stdin, stdout, stderr, kills_on_drop: false })
+            }
+            Err(error) => {
+                let state = std::mem::replace(
+                    &mut *lock(&shared.state),
+                    State::Ended(Err((error.kind(), error.to_string()))),
+                );
+                if let State::Runs { child, .. } = state {
+                    give_up(child);
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Ends a child that nobody can watch.
+fn give_up(mut child: std::process::Child) {
+    // It fails if it has ended; then it is there to be waited for.
+    let _ = child.kill();
+    let _ = child.wait();
+}

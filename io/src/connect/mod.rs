@@ -1,0 +1,430 @@
+//! Connecting: by address or by name, with a limit of time (N10).
+//!
+//! [`Io::connect_then`] is in callback style, [`Io::connect`] for tasks, and [`Io::connector`] for
+//! what else is to be said. A name is looked up ([`Io::lookup`]), and its addresses are tried one
+//! after the other, and beside each other if one takes long.
+
+// Names of hosts.
+mod names;
+// Which address is tried when.
+mod race;
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use dapple::{Color, Cx, JoinHandle, clock};
+use socket2::{Domain, Socket, Type};
+
+use self::race::{Next, Race};
+use crate::Addr;
+use crate::reactor::Io;
+use crate::stream::{AsyncStream, Stream};
+
+pub(crate) use self::names::Line;
+
+/// How long connecting may take, unless it is told otherwise.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// After what time a Unix socket is tried again whose backlog is full.
+const AGAIN: Duration = Duration::from_millis(5);
+
+/// What to connect to: an [`Addr`], or the name of a host and a port.
+///
+/// # Examples
+///
+/// ```
+/// use dapple_io::connect::Target;
+/// use std::net::SocketAddr;
+/// let address: SocketAddr = "127.0.0.1:80".parse().unwrap();
+/// let targets: [Target; 4] = [
+///     address.into(),
+///     dapple_io::Addr::unix("/run/app.sock").into(),
+///     ("example.org", 80).into(),
+///     "example.org:80".into(),            // the port is read when it connects
+/// ];
+/// assert_eq!(targets[3].to_string(), "example.org:80");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target(To);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum To {
+    Addr(Addr),
+    Host(String, u16),
+    Text(String),
+}
+
+impl From<SocketAddr> for Target {
+    fn from(address: SocketAddr) -> Target {
+        Target(To::Addr(address.into()))
+    }
+}
+
+impl From<Addr> for Target {
+    fn from(address: Addr) -> Target {
+        Target(To::Addr(address))
+    }
+}
+
+impl From<(&str, u16)> for Target {
+    fn from((host, port): (&str, u16)) -> Target {
+        Target(To::Host(host.to_owned(), port))
+    }
+}
+
+impl From<(String, u16)> for Target {
+    fn from((host, port): (String, u16)) -> Target {
+        Target(To::Host(host, port))
+    }
+}
+
+/// `host:port`; an address of IPv6 stands in brackets.
+impl From<&str> for Target {
+    fn from(text: &str) -> Target {
+        Target(To::Text(text.to_owned()))
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            To::Addr(address) => address.fmt(f),
+            To::Host(host, port) => write!(f, "{host}:{port}"),
+            To::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+/// Something that has begun, and ends with a callback; dropping it changes nothing.
+#[derive(Debug)]
+pub struct Pending(JoinHandle<()>);
+
+impl Pending {
+    /// Gives it up: the callback is dropped uncalled, unless it is queued or has run.
+    #[doc(alias = "abort")]
+    pub fn cancel(&self) {
+        self.0.abort();
+    }
+}
+
+/// How to connect; see [`Io::connector`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing is connected before `connect` or `then`"]
+pub struct Connector {
+    io: Io,
+    target: Target,
+    limit: Duration,
+    from: Option<SocketAddr>,
+}
+
+impl Connector {
+    /// How long it may take, look-up included; by default 30 s.
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// The address to connect from, and the port, or 0 for one that the system chooses. Addresses
+    /// of the other family are not tried then.
+    #[doc(alias = "bind")]
+    pub fn from(mut self, address: SocketAddr) -> Self {
+        self.from = Some(address);
+        self
+    }
+
+    /// Connects, for tasks. TCP_NODELAY is set.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut` if it takes too long; `InvalidInput` if the target is no host with a port; what
+    /// the system says: `ConnectionRefused`, `HostUnreachable`. If all addresses of a host fail,
+    /// the error is that of the first. When the runtime has ended.
+    pub async fn connect(self) -> io::Result<AsyncStream> {
+        let handle = self.io.handle().clone();
+        let limit = self.limit;
+        match handle.timeout(limit, self.connect_unlimited()).await {
+            Ok(outcome) => outcome,
+            Err(elapsed) => Err(elapsed.into()),
+        }
+    }
+
+    /// Connects, and posts `then` to a color with the stream. TCP_NODELAY is set. What is
+    /// returned can [cancel](Pending::cancel) that. See [`Io::connect_then`].
+    pub fn then<F>(self, color: &Color, then: F) -> Pending
+    where
+        F: FnOnce(io::Result<Stream>, &mut Cx) + Send + 'static,
+    {
+        let (handle, on) = (self.io.handle().clone(), color.clone());
+        Pending(handle.spawn(color, async move {
+            let outcome = self.connect().await.map(AsyncStream::into_stream);
+            on.post(move |cx| then(outcome, cx));
+        }))
+    }
+
+    async fn connect_unlimited(self) -> io::Result<AsyncStream> {
+        let addresses = match &self.target.0 {
+            To::Addr(address) => match address.ip() {
+                Some(ip) => vec![ip],
+                None => return self.connect_unix(address).await,
+            },
+            To::Host(host, port) => self.io.lookup(host, *port).await?,
+            To::Text(text) => {
+                let (host, port) = split(text)?;
+                self.io.lookup(host, port).await?
+            }
+        };
+        match self.candidates(addresses)[..] {
+            [only] => self.connect_ip(only).await,
+            ref several => self.race(several.to_vec()).await,
+        }
+    }
+
+    /// Those of the family that is connected from.
+    fn candidates(&self, mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+        if let Some(from) = self.from {
+            addresses.retain(|address| address.is_ipv6() == from.is_ipv6());
+        }
+        addresses
+    }
+
+    async fn race(&self, addresses: Vec<SocketAddr>) -> io::Result<AsyncStream> {
+        let (mut race, mut running) = (Race::new(addresses), Vec::new());
+        loop {
+            let until = match race.next(clock::now()) {
+                Next::Begin(address) => {
+                    running.push(Box::pin(self.connect_ip(address)));
+                    continue;
+                }
+                Next::Wait(until) => until,
+                Next::Lost(error) => return Err(error),
+            };
+            let mut sleep = until.map(|until| self.io.handle().sleep_until(until));
+            let first = std::future::poll_fn(|cx| {
+                if let Some(ended) = poll_any(&mut running, cx) {
+                    return Poll::Ready(Some(ended));
+                }
+                match &mut sleep {
+                    Some(sleep) => Pin::new(sleep).poll(cx).map(|()| None),
+                    None => Poll::Pending,
+                }
+            });
+            match first.await {
+                Some(Ok(stream)) => return Ok(stream),
+                Some(Err(error)) => race.failed(error, clock::now()),
+                None => {}
+            }
+        }
+    }
+
+    async fn connect_ip(&self, address: SocketAddr) -> io::Result<AsyncStream> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        if let Some(from) = self.from {
+            socket.set_reuse_address(true)?;
+            socket.bind(&from.into())?;
+        }
+        socket.set_tcp_nodelay(true)?;
+        match socket.connect(&address.into()) {
+            Err(error) if !is_under_way(&error) => return Err(error),
+            _ => {}
+        }
+        self.stream(socket, address.into())?.connected().await
+    }
+
+    async fn connect_unix(&self, address: &Addr) -> io::Result<AsyncStream> {
+        let system = address.to_system()?;
+        loop {
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+            socket.set_nonblocking(true)?;
+            match socket.connect(&system) {
+                Ok(()) => return self.stream(socket, address.clone()),
+                // Its backlog is full, and nobody tells when it is not.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.io.handle().sleep(AGAIN).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn stream(&self, socket: Socket, peer: Addr) -> io::Result<AsyncStream> {
+        let reactor = self.io.reactor(self.io.place());
+        Stream::new(socket.into(), peer, reactor).into_async()
+    }
+}
+
+/// What has ended of those that run; it is taken out.
+fn poll_any<F: Future>(running: &mut Vec<Pin<Box<F>>>, cx: &mut Context<'_>) -> Option<F::Output> {
+    for at in 0..running.len() {
+        if let Poll::Ready(output) = running[at].as_mut().poll(cx) {
+            drop(running.swap_remove(at));
+            return Some(output);
+        }
+    }
+    None
+}
+
+fn is_under_way(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EINPROGRESS) || error.kind() == io::ErrorKind::WouldBlock
+}
+
+/// The host and the port of `host:port`.
+fn split(text: &str) -> io::Result<(&str, u16)> {
+    let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    // An address of IPv6 without brackets has no port.
+    let is_plain = |host: &str| !host.contains(':') || host.starts_with('[');
+    parts.filter(|(host, _)| is_plain(host)).ok_or_else(|| {
+        let message = format!("{text:?} is no host with a port, as in example.org:80 or [::1]:80");
+        io::Error::new(io::ErrorKind::InvalidInput, message)
+    })
+}
+
+impl Io {
+    /// Connects to an address, or to a host by name, for tasks. TCP_NODELAY is set. It may take 30
+    /// seconds; see [`connector`](Self::connector) for another limit.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut` if it takes too long; `InvalidInput` if the target is no host with a port; what
+    /// the system says: `ConnectionRefused`, `HostUnreachable`. If all addresses of a host fail,
+    /// the error is that of the first. When the runtime has ended.
+    pub async fn connect(&self, target: impl Into<Target>) -> io::Result<AsyncStream> {
+        self.connector(target).connect().await
+    }
+
+    /// Connects to an address, or to a host by name, and posts `then` to a color with the stream,
+    /// to be [served](Stream::serve) there. TCP_NODELAY is set. It may take 30 seconds; see
+    /// [`connector`](Self::connector) for another limit. What is returned can
+    /// [cancel](Pending::cancel) that.
+    ///
+    /// # Examples
+    ///
+    /// A client that says hello:
+    ///
+    /// ```
+    /// use dapple_io::{Io, stream::{Conn, ConnOptions, Protocol}};
+    /// use dapple::Cx;
+    /// # use std::{io::Read, net::TcpListener, time::Duration};
+    /// struct Hello;
+    /// impl Protocol for Hello {
+    ///     fn on_open(&mut self, conn: &mut Conn, _: &mut Cx) {
+    ///         conn.send(b"hello");
+    ///         conn.close();
+    ///     }
+    ///     fn on_data(&mut self, _: &mut Conn, _: &mut Cx) {}
+    /// }
+    /// # let server = TcpListener::bind("127.0.0.1:0")?;
+    /// # let port = server.local_addr()?.port();
+    /// let rt = dapple_io::runtime().build()?;
+    /// let io = Io::of(&rt.handle());
+    /// let color = rt.handle().new_color();
+    /// io.connect_then(("localhost", port), &color, |stream, cx| match stream {
+    ///     Ok(stream) => _ = stream.serve(&cx.color().unwrap(), ConnOptions::default(), Hello),
+    ///     Err(error) => println!("{error}"),
+    /// });
+    /// # let mut all = String::new();
+    /// # server.accept()?.0.read_to_string(&mut all)?;
+    /// # assert_eq!(all, "hello");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias = "tcpconnect")]
+    #[doc(alias = "uv_tcp_connect")]
+    #[doc(alias = "bufferevent_socket_connect_hostname")]
+    pub fn connect_then<F>(&self, target: impl Into<Target>, color: &Color, then: F) -> Pending
+    where
+        F: FnOnce(io::Result<Stream>, &mut Cx) + Send + 'static,
+    {
+        self.connector(target).then(color, then)
+    }
+
+    /// Connects, in a way that can be told: with another limit of time, or from an address.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let rt = dapple_io::runtime().build()?;
+    /// let io = dapple_io::Io::of(&rt.handle());
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let address = server.local_addr()?;
+    /// let stream = rt.block_on(io.connector(address).within(Duration::from_secs(3)).connect())?;
+    /// assert_eq!(stream.peer_addr(), address);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn connector(&self, target: impl Into<Target>) -> Connector {
+        Connector { io: self.clone(), target: target.into(), limit: LIMIT, from: None }
+    }
+
+    /// Takes a connected stream of the standard library, of TCP or of a Unix socket, to live at the
+    /// current worker or at the next one in turn. One of TCP gets TCP_NODELAY.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, if the stream is not connected any more, or is no stream socket.
+    pub fn adopt(&self, stream: impl Into<std::os::fd::OwnedFd>) -> io::Result<Stream> {
+        let socket = Socket::from(stream.into());
+        if socket.r#type()? != Type::STREAM {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "that is no stream socket"));
+        }
+        let peer = Addr::of_system(&socket.peer_addr()?);
+        socket.set_nonblocking(true)?;
+        if peer.ip().is_some() {
+            socket.set_tcp_nodelay(true)?;
+        }
+        Ok(Stream::new(socket.into(), peer, self.reactor(self.place())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An address that answers nothing: its backlog is full.
+    fn silent() -> (Socket, Vec<std::net::TcpStream>, SocketAddr) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let mut filling = Vec::new();
+        let limit = Duration::from_millis(300);
+        while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, limit) {
+            filling.push(stream);
+        }
+        (socket, filling, address)
+    }
+
+    #[test]
+    fn n10_an_address_that_does_not_answer_holds_up_the_next_for_the_attempt_delay() {
+        let rt = crate::runtime().workers(1).build().unwrap();
+        let io = Io::of(&rt.handle());
+        let (_socket, _filling, silent) = silent();
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let live = server.local_addr().unwrap();
+        let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let connector = io.connector(live);
+        let begin = clock::now();
+        let stream = rt.block_on(connector.race(vec![silent, live])).unwrap();
+        assert!(stream.peer_addr() == live && clock::now() - begin >= race::ATTEMPT_DELAY);
+        // One that is refused holds up nobody; and the error is that of the first one.
+        let stream = rt.block_on(connector.race(vec![gone, gone, live, silent])).unwrap();
+        assert!(stream.peer_addr() == live);
+        let error = rt.block_on(connector.race(vec![gone, gone])).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        // The limit covers all of it.
+        let limit = Duration::from_millis(100);
+        let error = rt.block_on(io.connector(silent).within(limit).connect()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn a_host_and_a_port() {
+        assert_eq!(split("example.org:80").unwrap(), ("example.org", 80));
+        assert_eq!(split("[::1]:80").unwrap(), ("[::1]", 80));
+        for wrong in ["example.org", "example.org:", "example.org:http", "::1:80", "x:65536", ""] {
+            assert_eq!(split(wrong).unwrap_err().kind(), io::ErrorKind::InvalidInput, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Names of hosts, looked up by the system (getaddrinfo(3)).
+//!
+//! That blocks, for as long as a name server takes, so it is done on the pool for blocking work; by
+//! so few threads at once that a name server which does not answer leaves the others to the rest of
+//! the program. Look-ups beyond that wait in line.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use dapple::sync::{Arc, Mutex, lock};
+use dapple::{Color, Cx};
+
+use super::Pending;
+
+use crate::reactor::Io;
+
+/// Look-ups at once at most, and no more than half of the threads for blocking work.
+const MOST: usize = 4;
+
+/// Those who look up, and those who wait for that.
+#[derive(Default)]
+pub(crate) struct Line(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    running: usize,
+    waiting: VecDeque<Arc<Mutex<Waiting>>>,
+}
+
+/// Somebody who waits in line.
+enum Waiting {
+    For(Option<Waker>),
+    /// It is their turn, and they have not taken it.
+    Called,
+    Gone,
+}
+
+/// The right to look up, until it is dropped.
+struct Turn(Arc<Mutex<State>>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0);
+        // The next one who is still there gets it.
+        while let Some(next) = state.waiting.pop_front() {
+            let mut waiting = lock(&next);
+            if let Waiting::For(waker) = &mut *waiting {
+                let waker = waker.take();
+                *waiting = Waiting::Called;
+                drop(waiting);
+                drop(state);
+                return waker.into_iter().for_each(Waker::wake);
+            }
+        }
+        state.running -= 1;
+    }
+}
+
+/// A place in line.
+struct Place {
+    line: Arc<Mutex<State>>,
+    most: usize,
+    /// `None`: it has not been polled.
+    waiting: Option<Arc<Mutex<Waiting>>>,
+}
+
+impl Future for Place {
+    type Output = Turn;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Turn> {
+        let waker = cx.waker().clone();
+        let line = Arc::clone(&self.line);
+        if let Some(waiting) = &self.waiting {
+            let mut state = lock(waiting);
+            if let Waiting::For(before) = &mut *state {
+                let before = before.replace(waker);
+                drop(state);
+                drop(before);
+                return Poll::Pending;
+            }
+            *state = Waiting::Gone;
+            drop(state);
+            return Poll::Ready(Turn(line));
+        }
+        let mut state = lock(&line);
+        if state.running < self.most {
+            state.running += 1;
+            drop(state);
+            return Poll::Ready(Turn(line));
+        }
+        let waiting = Arc::new(Mutex::new(Waiting::For(Some(waker))));
+        state.waiting.push_back(Arc::clone(&waiting));
+        drop(state);
+        self.waiting = Some(waiting);
+        Poll::Pending
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(waiting) = self.waiting.take() else { return };
+        let left = std::mem::replace(&mut *lock(&waiting), Waiting::Gone);
+        if let Waiting::Called = left {
+            // It goes on to the next one.
+            drop(Turn(Arc::clone(&self.line)));
+        }
+    }
+}
+
+impl Io {
+    /// The addresses of a host: those that the system gives for its name, or the one that the text
+    /// stands for, in the order in which they should be tried.
+    ///
+    /// It is looked up on a thread for [blocking work](dapple::Handle::offload); four of them at
+    /// most, and no more than half of the pool, look up names at once. A look-up that nobody waits
+    /// for any more goes on until the system answers.
+    ///
+    /// # Errors
+    ///
+    /// What the system says of a name that it does not know, or cannot ask for now; when the
+    /// runtime has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple_io::runtime().build()?;
+    /// let io = dapple_io::Io::of(&rt.handle());
+    /// let addresses = rt.block_on(io.lookup("localhost", 80))?;
+    /// assert!(addresses.iter().all(|address| address.ip().is_loopback() && address.port() == 80));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias = "getaddrinfo")]
+    pub async fn lookup(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        // In brackets, as in a URL, it can only be a number.
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        if let Ok(address) = bare.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
+        if host.is_empty() || host.contains('\0') {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "that is no name of a host"));
+        }
+        let line = Arc::clone(&self.driver().names.0);
+        let most = (self.handle().offload_threads() / 2).clamp(1, MOST);
+        let turn = Place { line, most, waiting: None }.await;
+        let host = host.to_owned();
+        let work = self.handle().offload(move || {
+            let _turn = turn;
+            (host.as_str(), port).to_socket_addrs().map(Vec::from_iter)
+        });
+        work.await.map_err(|_| io::Error::other("the runtime has ended"))?
+    }
+
+    /// Looks up a host as [`lookup`](Self::lookup) does, and posts `then` to a color with its
+    /// addresses. What is returned can [cancel](Pending::cancel) that.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple_io::runtime().build()?;
+    /// let io = dapple_io::Io::of(&rt.handle());
+    /// let (tx, rx) = std::sync::mpsc::channel();
+    /// io.lookup_then("127.0.0.1", 80, &rt.handle().new_color(), move |addresses, _| {
+    ///     tx.send(addresses.unwrap()).unwrap();
+    /// });
+    /// assert_eq!(rx.recv().unwrap(), ["127.0.0.1:80".parse().unwrap()]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias = "evdns_getaddrinfo")]
+    #[doc(alias = "uv_getaddrinfo")]
+    #[doc(alias = "dns_hostbyname")]
+    pub fn lookup_then<F>(&self, host: &str, port: u16, color: &Color, then: F) -> Pending
+    where
+        F: FnOnce(io::Result<Vec<SocketAddr>>, &mut Cx) + Send + 'static,
+    {
+        let (io, host, on) = (self.clone(), host.to_owned(), color.clone());
+        Pending(self.handle().spawn(color, async move {
+            let found = io.lookup(&host, port).await;
+            on.post(move |cx| then(found, cx));
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Wake;
+
+    struct Nobody;
+    impl Wake for Nobody {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    fn poll(place: &mut Place) -> Option<Turn> {
+        let waker = Waker::from(Arc::new(Nobody));
+        match Pin::new(place).poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(turn) => Some(turn),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn who_leaves_the_line_loses_no_turn() {
+        let line = Line::default();
+        let place = || Place { line: Arc::clone(&line.0), most: 1, waiting: None };
+        let (mut first, mut second, mut third, mut fourth) = (place(), place(), place(), place());
+        let turn = poll(&mut first).unwrap();
+        assert!(poll(&mut second).is_none());
+        assert!(poll(&mut third).is_none());
+        assert!(poll(&mut fourth).is_none());
+        // Before its turn, and when it has been called.
+        drop(second);
+        drop(turn);
+        drop(third);
+        let turn = poll(&mut fourth).expect("it is the last one who is left");
+        let mut fifth = place();
+        assert!(poll(&mut fifth).is_none());
+        drop(turn);
+        drop(poll(&mut fifth).unwrap());
+        drop(fifth);
+        assert_eq!(lock(&line.0).running, 0);
+    }
+}

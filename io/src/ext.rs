@@ -1,0 +1,169 @@
+//! What this crate adds to values of colors, and to callbacks.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use dapple::{Colored, Cx};
+
+use crate::fd::{Interest, Ready, Registration};
+use crate::reactor::Io;
+use crate::signal::SignalRegistration;
+
+/// Callbacks on descriptors and signals that get a value of a color.
+///
+/// A registration keeps the value until it ends. One that is stored in the value itself therefore
+/// keeps it, as pending operations keep a session elsewhere: the value goes when its last
+/// registration, timer and handle have gone.
+///
+/// # Examples
+///
+/// ```
+/// use std::{io::{Read, Write}, os::unix::net::UnixStream, sync::mpsc};
+/// use dapple::Colored;
+/// use dapple_io::{ColoredExt, Io};
+///
+/// struct Session { stream: UnixStream, bytes: usize, done: mpsc::Sender<usize> }
+///
+/// let rt = dapple_io::runtime().build()?;
+/// let io = Io::of(&rt.handle());
+/// let (stream, mut peer) = UnixStream::pair()?;
+/// stream.set_nonblocking(true)?;
+/// let also = stream.try_clone()?;
+/// let (done, rx) = mpsc::channel();
+/// let session = Colored::new(&rt.handle().new_color(), Session { stream, bytes: 0, done });
+/// let registration = session.on_readable(&io, &also, |session, _| {
+///     match session.stream.read(&mut [0; 100]) {
+///         Ok(0) => session.done.send(session.bytes).unwrap_or(()),
+///         Ok(n) => session.bytes += n,
+///         Err(error) => println!("{error}"),
+///     }
+/// })?;
+/// peer.write_all(&[7; 1_000])?;
+/// drop(peer);
+/// assert_eq!(rx.recv().unwrap(), 1_000);
+/// # registration.end().join().unwrap();
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub trait ColoredExt<T: Send + 'static> {
+    /// Calls `f` with the value whenever `fd` is readable. See [`Io::on_readable`].
+    ///
+    /// # Errors
+    ///
+    /// What the system says if the descriptor cannot be polled (a regular file:
+    /// `PermissionDenied`); when the runtime has ended.
+    fn on_readable<F>(&self, io: &Io, fd: &impl AsFd, f: F) -> io::Result<Registration>
+    where
+        F: FnMut(&mut T, &mut Cx) + Send + 'static;
+
+    /// Calls `f` with the value whenever `fd` is writable. See [`Io::on_writable`].
+    ///
+    /// # Errors
+    ///
+    /// What the system says if the descriptor cannot be polled (a regular file:
+    /// `PermissionDenied`); when the runtime has ended.
+    fn on_writable<F>(&self, io: &Io, fd: &impl AsFd, f: F) -> io::Result<Registration>
+    where
+        F: FnMut(&mut T, &mut Cx) + Send + 'static;
+
+    /// Calls `f` with the value when `fd` is ready for what is of interest. See [`Io::on_ready`].
+    ///
+    /// # Errors
+    ///
+    /// What the system says if the descriptor cannot be polled (a regular file:
+    /// `PermissionDenied`); when the runtime has ended.
+    fn on_ready<D, F>(&self, io: &Io, fd: D, interest: Interest, f: F) -> io::Result<Registration>
+    where
+        D: AsFd + Send + 'static,
+        F: FnMut(&mut T, Ready, &mut Cx) + Send + 'static;
+
+    /// Calls `f` with the value when the process gets a signal. See [`Io::on_signal`].
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a number that is no signal, or one that cannot be handled; otherwise
+    /// what the system says.
+    fn on_signal<F>(&self, io: &Io, signal: i32, f: F) -> io::Result<SignalRegistration>
+    where
+        F: FnMut(&mut T, &mut Cx) + Send + 'static;
+}
+
+impl<T: Send + 'static> ColoredExt<T> for Colored<T> {
+    #[track_caller]
+    fn on_readable<F>(&self, io: &Io, fd: &impl AsFd, mut f: F) -> io::Result<Registration>
+    where
+        F: FnMut(&mut T, &mut Cx) + Send + 'static,
+    {
+        let this = self.clone();
+        io.on_readable(fd, self.color(), move |cx| this.run_here(cx, &mut f))
+    }
+
+    #[track_caller]
+    fn on_writable<F>(&self, io: &Io, fd: &impl AsFd, mut f: F) -> io::Result<Registration>
+    where
+        F: FnMut(&mut T, &mut Cx) + Send + 'static,
+    {
+        let this = self.clone();
+        io.on_writable(fd, self.color(), move |cx| this.run_here(cx, &mut f))
+    }
+
+    #[track_caller]
+    fn on_ready<D, F>(
+        &self,
+        io: &Io,
+        fd: D,
+        interest: Interest,
+        mut f: F,
+    ) -> io::Result<Registration>
+    where
+        D: AsFd + Send + 'static,
+        F: FnMut(&mut T, Ready, &mut Cx) + Send + 'static,
+    {
+        let this = self.clone();
+        io.on_ready(fd, interest, self.color(), move |ready, cx| {
+            this.run_here(cx, |value, cx| f(value, ready, cx));
+        })
+    }
+
+    #[track_caller]
+    fn on_signal<F>(&self, io: &Io, signal: i32, mut f: F) -> io::Result<SignalRegistration>
+    where
+        F: FnMut(&mut T, &mut Cx) + Send + 'static,
+    {
+        let this = self.clone();
+        io.on_signal(signal, self.color(), move |cx| this.run_here(cx, &mut f))
+    }
+}
+
+/// The way to the reactors from within a callback.
+pub trait CxExt {
+    /// The reactors of the runtime that the callback runs on.
+    ///
+    /// # Panics
+    ///
+    /// When the runtime was not built with [`dapple_io::runtime()`](crate::runtime).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::net::{TcpListener, TcpStream};
+    /// use dapple_io::CxExt;
+    /// let rt = dapple_io::runtime().build()?;
+    /// let server = TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = TcpStream::connect(server.local_addr()?)?;
+    /// rt.handle().post_default(move |cx| {
+    ///     let stream = cx.io().adopt(stream).expect("it is connected");
+    ///     println!("connected with {}", stream.peer_addr());
+    /// });
+    /// # rt.wait_idle();
+    /// # assert_eq!(rt.metrics().panics(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    fn io(&self) -> Io;
+}
+
+impl CxExt for Cx {
+    #[track_caller]
+    fn io(&self) -> Io {
+        Io::of(&self.handle())
+    }
+}

@@ -1,0 +1,192 @@
+//! Any descriptor, awaited by tasks (N10).
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use dapple::sync::{Arc, OnceLock};
+use futures_io::{AsyncRead, AsyncWrite};
+use mio::Token;
+use mio::unix::SourceFd;
+
+use super::edges::Edges;
+use crate::reactor::{Io, ReactorShared, Registered, Trust, both_directions};
+use crate::sys::{self, To};
+
+/// A descriptor for async tasks: a terminal, a pipe, an eventfd, inotify, a device, a socket of a
+/// library.
+///
+/// [`read_with`](Self::read_with) and [`write_with`](Self::write_with) call a function until it
+/// does not say `WouldBlock` any more; [`readable`](Self::readable) and
+/// [`writable`](Self::writable) wait only. Where `&T` is [`Read`] or [`Write`], this implements the
+/// traits of futures-io. Each direction remembers the waker of whoever polled it last.
+///
+/// The descriptor should be non-blocking; one that is not is read once per wait, after the system
+/// has said that there is something.
+///
+/// # Examples
+///
+/// An eventfd:
+///
+/// ```
+/// # #[cfg(target_os = "linux")] {
+/// use std::{fs::File, io::{Read, Write}, os::fd::FromRawFd};
+/// use dapple_io::{AsyncFd, Io};
+/// let rt = dapple_io::runtime().build()?;
+/// // SAFETY: the call takes numbers only.
+/// let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
+/// // SAFETY: it is open, and nobody else's.
+/// let event = unsafe { File::from_raw_fd(fd) };
+/// let mut sender = event.try_clone()?;
+/// let event = AsyncFd::new(&Io::of(&rt.handle()), event)?;
+/// std::thread::spawn(move || sender.write_all(&7u64.to_ne_bytes()));
+/// let count = rt.block_on(event.read_with(|mut event| {
+///     let mut count = [0; 8];
+///     event.read_exact(&mut count)?;
+///     Ok(u64::from_ne_bytes(count))
+/// }))?;
+/// assert_eq!(count, 7);
+/// # }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[doc(alias = "Async")]
+pub struct AsyncFd<T: AsFd> {
+    fd: T,
+    edges: Arc<Edges>,
+    reactor: Arc<ReactorShared>,
+    token: Token,
+}
+
+impl<T: AsFd> AsyncFd<T> {
+    /// Registers a descriptor at the current worker, or at the next one in turn. It is closed when
+    /// this is dropped, if `fd` owns it.
+    ///
+    /// # Errors
+    ///
+    /// What the system says if it cannot be polled (a regular file: `PermissionDenied`);
+    /// `AlreadyExists` if it is registered with the same worker; when the runtime has ended.
+    pub fn new(io: &Io, fd: T) -> io::Result<AsyncFd<T>> {
+        let reactor = Arc::clone(io.reactor(io.place()));
+        let edges = Arc::new(Edges::new(Trust::Doubt));
+        let entry = Arc::clone(&edges) as Arc<dyn Registered>;
+        let raw = fd.as_fd().as_raw_fd();
+        let (known, both) = (OnceLock::new(), both_directions());
+        let token = reactor.register(entry, &known, &mut SourceFd(&raw), None, both)?;
+        Ok(AsyncFd { fd, edges, reactor, token })
+    }
+
+    /// The descriptor.
+    pub fn get_ref(&self) -> &T {
+        &self.fd
+    }
+
+    /// Waits until a read would not block.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; when the runtime has ended.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.read_with(|fd| would_block_unless(fd, To::Read)).await
+    }
+
+    /// Waits until a write would not block.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; when the runtime has ended.
+    pub async fn writable(&self) -> io::Result<()> {
+        self.write_with(|fd| would_block_unless(fd, To::Write)).await
+    }
+
+    /// Calls `f`, which reads, until it does not say `WouldBlock`; each time when there is
+    /// something to read.
+    ///
+    /// # Errors
+    ///
+    /// Those of `f`; when the runtime has ended.
+    #[doc(alias = "try_io")]
+    pub async fn read_with<R>(&self, mut f: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+        std::future::poll_fn(|cx| self.edges.read.poll(cx, || f(&self.fd))).await
+    }
+
+    /// Calls `f`, which writes, until it does not say `WouldBlock`; each time when there is room.
+    ///
+    /// # Errors
+    ///
+    /// Those of `f`; when the runtime has ended.
+    pub async fn write_with<R>(&self, mut f: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+        std::future::poll_fn(|cx| self.edges.write.poll(cx, || f(&self.fd))).await
+    }
+}
+
+fn would_block_unless(fd: &impl AsFd, to: To) -> io::Result<()> {
+    match sys::is_ready(fd.as_fd(), to)? {
+        true => Ok(()),
+        false => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+impl<T: AsFd + Unpin> AsyncRead for AsyncFd<T>
+where
+    for<'a> &'a T: Read,
+{
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut fd = &self.fd;
+        self.edges.read.poll(cx, || {
+            // It may block.
+            would_block_unless(fd, To::Read)?;
+            fd.read(buf)
+        })
+    }
+}
+
+impl<T: AsFd + Unpin> AsyncWrite for AsyncFd<T>
+where
+    for<'a> &'a T: Write,
+{
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut fd = &self.fd;
+        self.edges.write.poll(cx, || fd.write(buf))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut fd = &self.fd;
+        self.edges.write.poll(cx, || fd.flush())
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(cx)
+    }
+}
+
+impl<T: AsFd> AsFd for AsyncFd<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl<T: AsFd> Drop for AsyncFd<T> {
+    fn drop(&mut self) {
+        self.reactor.forget(self.token);
+        let fd = self.fd.as_fd().as_raw_fd();
+        if let Err(error) = sys::forget(self.reactor.registry(), fd) {
+            tracing::debug!(%error, "a descriptor was not registered any more");
+        }
+    }
+}
+
+impl<T: AsFd + fmt::Debug> fmt::Debug for AsyncFd<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncFd").field("fd", &self.fd).finish_non_exhaustive()
+    }
+}

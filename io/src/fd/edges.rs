@@ -1,0 +1,239 @@
+//! What streams and descriptors for tasks share: the wakers of those who wait for an edge, and
+//! whether trying may help.
+//!
+//! A direction is what [`attempts`](super::attempts) knows of it, under a lock, and the waker of
+//! who waits for an edge.
+//!
+//! No foreign code runs under the lock of a direction: wakers are cloned before it, and dropped and
+//! woken after it. Nor does it run in the poller: the waker of a task of dapple is woken there, as
+//! that posts an event and does nothing else; any other one in an event of its own.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::task::{Context, Poll, Waker, ready};
+
+use dapple::Cx;
+use dapple::park::wakes_a_task;
+use dapple::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::attempts::{Attempt, Attempts};
+use crate::reactor::{News, Readiness, Registered, Trust};
+
+/// One direction of a stream, or of another descriptor.
+pub(crate) struct Direction(Mutex<State>);
+
+struct State {
+    attempts: Attempts,
+    waker: Option<Wakes>,
+}
+
+/// Who waits for an edge.
+enum Wakes {
+    /// A task of dapple's.
+    Task(Waker),
+    Foreign(Waker),
+}
+
+impl Wakes {
+    fn of(cx: &Context<'_>) -> Wakes {
+        match wakes_a_task(cx) {
+            true => Wakes::Task(cx.waker().clone()),
+            false => Wakes::Foreign(cx.waker().clone()),
+        }
+    }
+
+    fn wake(self) {
+        match self {
+            Wakes::Task(waker) | Wakes::Foreign(waker) => waker.wake(),
+        }
+    }
+
+    /// Wakes from within the poller.
+    fn wake_by(self, cx: &mut Cx) {
+        /// Wakes also if the event is dropped unrun.
+        struct Late(Option<Waker>);
+        impl Drop for Late {
+            fn drop(&mut self) {
+                self.0.take().into_iter().for_each(Waker::wake);
+            }
+        }
+        match self {
+            Wakes::Task(waker) => waker.wake(),
+            Wakes::Foreign(waker) => {
+                let late = Late(Some(waker));
+                cx.post_uncolored(move |_| drop(late));
+            }
+        }
+    }
+}
+
+impl Direction {
+    fn new(trust: Trust) -> Direction {
+        Direction(Mutex::new(State { attempts: Attempts::new(trust), waker: None }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn edge(&self, readiness: Readiness, cx: &mut Cx) {
+        let waker = self.change(|attempts| attempts.edge(Trust::after(readiness)));
+        waker.into_iter().for_each(|waker| waker.wake_by(cx));
+    }
+
+    fn end(&self) {
+        self.change(Attempts::end).into_iter().for_each(Wakes::wake);
+    }
+
+    /// Something has changed, so who waits is to be woken.
+    #[must_use]
+    fn change(&self, change: impl FnOnce(&mut Attempts)) -> Option<Wakes> {
+        let mut state = self.state();
+        change(&mut state.attempts);
+        state.waker.take()
+    }
+
+    /// Moves bytes, of which `most` are wanted.
+    pub(crate) fn poll_bytes(
+        &self,
+        cx: &mut Context<'_>,
+        most: usize,
+        attempt: impl FnMut() -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let (begun, n) = ready!(self.poll_attempt(cx, attempt))?;
+        if (1..most).contains(&n) {
+            self.state().attempts.fell_short(begun);
+        }
+        Poll::Ready(Ok(n))
+    }
+
+    /// Tries until it works, or the system says "not now".
+    pub(crate) fn poll<T>(
+        &self,
+        cx: &mut Context<'_>,
+        attempt: impl FnMut() -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        self.poll_attempt(cx, attempt).map_ok(|(_, outcome)| outcome)
+    }
+
+    fn poll_attempt<T>(
+        &self,
+        cx: &mut Context<'_>,
+        mut attempt: impl FnMut() -> io::Result<T>,
+    ) -> Poll<io::Result<(Attempt, T)>> {
+        loop {
+            let Some(begun) = self.begin() else {
+                let mut waker = Some(Wakes::of(cx));
+                let mut state = self.state();
+                if state.attempts.begin().is_some() {
+                    // An edge has come meanwhile.
+                    continue;
+                }
+                std::mem::swap(&mut state.waker, &mut waker);
+                drop(state);
+                // The old one goes outside of the lock.
+                drop(waker);
+                return Poll::Pending;
+            };
+            match attempt() {
+                Ok(outcome) => return Poll::Ready(Ok((begun, outcome))),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    if self.state().attempts.found_nothing(begun).is_err() {
+                        return Poll::Ready(Err(io::Error::other("the runtime has ended")));
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    fn begin(&self) -> Option<Attempt> {
+        self.state().attempts.begin()
+    }
+}
+
+/// Both directions, as the reactor knows them.
+pub(crate) struct Edges {
+    pub(crate) read: Direction,
+    pub(crate) write: Direction,
+    pub(crate) end: End,
+}
+
+/// Whether the peer has closed its side, or the descriptor is in error; and who waits for that.
+#[derive(Default)]
+pub(crate) struct End(Mutex<Ending>);
+
+#[derive(Default)]
+struct Ending {
+    has_come: bool,
+    waker: Option<Wakes>,
+}
+
+impl End {
+    fn state(&self) -> MutexGuard<'_, Ending> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It has come, or will not be told of any more.
+    #[must_use]
+    fn comes(&self) -> Option<Wakes> {
+        let mut state = self.state();
+        state.has_come = true;
+        state.waker.take()
+    }
+
+    /// Waits for it.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut waker = Some(Wakes::of(cx));
+        let mut state = self.state();
+        if state.has_come {
+            return Poll::Ready(());
+        }
+        std::mem::swap(&mut state.waker, &mut waker);
+        drop(state);
+        // The old one goes outside of the lock.
+        drop(waker);
+        Poll::Pending
+    }
+}
+
+impl Edges {
+    /// `trust`: whether a short read proves that nothing is left.
+    pub(crate) fn new(trust: Trust) -> Edges {
+        let (read, write) = (Direction::new(trust), Direction::new(trust));
+        Edges { read, write, end: End::default() }
+    }
+
+    /// Says whether the reactor has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.read.state().attempts.has_ended()
+    }
+}
+
+impl Registered for Edges {
+    fn ready(&self, readiness: Readiness, cx: &mut Cx) {
+        if readiness.readable || readiness.closed {
+            self.read.edge(readiness, cx);
+        }
+        if readiness.writable || readiness.closed {
+            self.write.edge(readiness, cx);
+        }
+        if readiness.closed {
+            self.end.comes().into_iter().for_each(|waker| waker.wake_by(cx));
+        }
+    }
+
+    fn tell(&self, news: News) {
+        let News::Closed = news else { return };
+        // What waits finds out by trying.
+        let read = catch_unwind(AssertUnwindSafe(|| {
+            self.read.end();
+            self.end.comes().into_iter().for_each(Wakes::wake);
+        }));
+        self.write.end();
+        if let Err(payload) = read {
+            resume_unwind(payload);
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! A descriptor in its reactor: it posts events, and asks the system for what its slots want.
+//!
+//! A descriptor has one entry in a reactor, whatever the number of its registrations. The user
+//! keeps a borrowed descriptor open while it is registered; one that was closed all the same, and
+//! whose number was given to a new one, is noticed when the new one is registered, by whatever part
+//! of this crate, and its registrations are dead.
+//!
+//! Two locks, taken in this order: the table's, under which it is known whose a descriptor's number
+//! is, and the entry's own. An entry that owns its descriptor needs the first one only to come and
+//! to go. No user code runs under either.
+
+use std::io;
+use std::os::fd::RawFd;
+
+use dapple::Cx;
+use dapple::sync::{Arc, Mutex, MutexGuard, Weak, lock};
+use mio::Token;
+
+use super::interest::{Interest, Ready, Wants};
+use super::slots::{Key, Look, Owns, Ran, Reports, Slots};
+use crate::callback::Callback;
+use crate::reactor::{Io, News, ReactorShared, Readiness, Registered, Table};
+use crate::sys;
+
+/// The system can be asked for levels.
+pub(super) const HAS_LEVELS: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// What a registration calls.
+pub(super) type Calls = Callback<Ready>;
+
+/// See the module.
+pub(crate) struct FdEntry {
+    this: Weak<FdEntry>,
+    fd: RawFd,
+    io: Io,
+    /// The worker that it lives at.
+    home: usize,
+    reactor: Arc<ReactorShared>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// `None`: it is not in the table yet.
+    token: Option<Token>,
+    slots: Slots<Arc<Calls>>,
+    /// What the system has been asked for; `None`: it does not know the descriptor.
+    asked: Option<(Wants, Reports)>,
+}
+
+/// A registration, as its entry knows it.
+#[derive(Clone)]
+pub(super) struct Place {
+    entry: Weak<FdEntry>,
+    key: Key,
+}
+
+/// Registers a callback with a descriptor, at the current worker or at the next one in turn.
+pub(super) fn register(
+    io: &Io,
+    fd: RawFd,
+    interest: Interest,
+    owns: Owns,
+    calls: &Arc<Calls>,
+) -> io::Result<Place> {
+    let home = io.place();
+    let reactor = Arc::clone(io.reactor(home));
+    let mut table = reactor.table();
+    table.check_open()?;
+    if let Some(entry) = known(&mut table, fd) {
+        return entry.join(&table, interest, owns, calls);
+    }
+    let entry = Arc::new_cyclic(|this| FdEntry {
+        this: this.clone(),
+        fd,
+        io: io.clone(),
+        home,
+        reactor: Arc::clone(&reactor),
+        state: Mutex::new(State { token: None, slots: Slots::default(), asked: None }),
+    });
+    let token = table.insert(Arc::clone(&entry) as Arc<dyn Registered>);
+    entry.state().token = Some(token);
+    let before = table.by_fd.insert(fd, Arc::downgrade(&entry));
+    let outcome = entry.join(&table, interest, owns, calls);
+    let mut gone = None;
+    if outcome.is_err() {
+        table.by_fd.remove(&fd);
+        gone = table.remove(token);
+    }
+    drop(table);
+    drop((gone, before));
+    outcome
+}
+
+/// The entry that the descriptor has, if the system still knows the descriptor by it.
+fn known(table: &mut Table, fd: RawFd) -> Option<Arc<FdEntry>> {
+    let entry = table.by_fd.get(&fd).and_then(Weak::upgrade)?;
+    let mut state = entry.state();
+    let token = state.token?;
+    let is_known = match table.get(token).is_some() {
+        true => entry.settle(&mut state, Look::Afresh).is_ok(),
+        false => false,
+    };
+    drop(state);
+    if !is_known {
+        // It was closed.
+        table.by_fd.remove(&fd);
+        table.remove(token);
+        return None;
+    }
+    Some(entry)
+}
+
+impl FdEntry {
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// Adds a registration. Under the table's lock.
+    fn join(
+        &self,
+        _: &Table,
+        interest: Interest,
+        owns: Owns,
+        calls: &Arc<Calls>,
+    ) -> io::Result<Place> {
+        let mut state = self.state();
+        let key = state.slots.add(Arc::clone(calls), interest, owns);
+        if let Err(error) = self.settle(&mut state, Look::Afresh) {
+            state.slots.remove(key);
+            // The others have what they had.
+            let _ = self.settle(&mut state, Look::On);
+            return Err(error);
+        }
+        Ok(Place { entry: self.this.clone(), key })
+    }
+
+    /// Asks the system for what the slots want, if that is not what it was asked for. The
+    /// descriptor is this entry's: the caller has the table's lock, and has looked, or the slots
+    /// own it.
+    fn settle(&self, state: &mut State, look: Look) -> io::Result<()> {
+        let Some(token) = state.token else { return Ok(()) };
+        let wants = state.slots.wanted();
+        let wanted = (!wants.is_nothing()).then(|| (wants, state.slots.reports()));
+        let registry = self.reactor.registry();
+        let asked = match (state.asked, wanted) {
+            (None, None) => return Ok(()),
+            (Some(_), None) => sys::forget(registry, self.fd),
+            (None, Some((wants, reports))) => {
+                sys::ask(registry, self.fd, token, sys::Asked::First, &asks(wants, reports))
+            }
+            (Some(asked), Some(wanted)) if asked == wanted && look == Look::On => return Ok(()),
+            (Some(_), Some((wants, reports))) => {
+                sys::ask(registry, self.fd, token, sys::Asked::Again, &asks(wants, reports))
+            }
+        };
+        if asked.is_ok() {
+            state.asked = wanted;
+        }
+        asked
+    }
+
+    /// Changes the slots, and does what follows for the system.
+    fn change(&self, change: impl FnOnce(&mut Slots<Arc<Calls>>) -> Look) {
+        let mut state = self.state();
+        let owns = state.slots.reports() == Reports::Levels;
+        let look = change(&mut state.slots);
+        // All slots own the descriptor, before and after.
+        if owns && state.slots.reports() == Reports::Levels {
+            return self.log(self.settle(&mut state, look));
+        }
+        drop(state);
+        let table = self.reactor.table();
+        let mut state = self.state();
+        if self.is_of_fd(&table, &state) {
+            self.log(self.settle(&mut state, look));
+        }
+    }
+
+    /// Says whether the descriptor is still this entry's.
+    fn is_of_fd(&self, table: &Table, state: &State) -> bool {
+        let is_there = state.token.is_some_and(|token| table.get(token).is_some());
+        is_there && table.by_fd.get(&self.fd).is_some_and(|known| known.ptr_eq(&self.this))
+    }
+
+    fn log(&self, outcome: io::Result<()>) {
+        if let Err(error) = outcome {
+            tracing::debug!(%error, fd = self.fd, "a registered descriptor was closed");
+        }
+    }
+
+    /// Posts an event for a registration.
+    fn post(&self, key: Key, calls: &Arc<Calls>, cx: &mut Cx) {
+        let after = After {
+            place: Place { entry: self.this.clone(), key },
+            calls: Arc::clone(calls),
+            runs: false,
+        };
+        cx.post_from(calls.site(), calls.color(), move |cx| {
+            let mut after = after;
+            after.runs = true;
+            let told = after.place.entry.upgrade().and_then(|it| it.state().slots.begin(key));
+            if let Some(ready) = told {
+                after.calls.call(ready, cx);
+            }
+        });
+    }
+}
+
+fn asks(wants: Wants, reports: Reports) -> sys::Asks {
+    sys::Asks {
+        readable: wants.reads(),
+        writable: wants.writes(),
+        priority: wants.is_priority(),
+        levels: reports == Reports::Levels,
+    }
+}
+
+/// Goes along with an event of a registration. When the callback has returned, even by a panic, the
+/// descriptor is looked at again. If the event is refused, or dropped unrun, the runtime of the
+/// color has ended, and with it the registration (N11).
+struct After {
+    place: Place,
+    calls: Arc<Calls>,
+    runs: bool,
+}
+
+impl Drop for After {
+    fn drop(&mut self) {
+        if !self.runs {
+            self.calls.end();
+            return self.place.leave();
+        }
+        let Some(entry) = self.place.entry.upgrade() else { return };
+        let here = entry.io.handle().current_worker();
+        let ran = if here == Some(entry.home) { Ran::AtHome } else { Ran::Elsewhere };
+        entry.change(|slots| slots.finish(self.place.key, ran));
+    }
+}
+
+impl Registered for FdEntry {
+    fn ready(&self, readiness: Readiness, cx: &mut Cx) {
+        // Posting may drop a closure, which may come back here: not under the lock.
+        let (mut first, mut others) = (None, Vec::new());
+        let mut state = self.state();
+        state.slots.report(readiness.into(), |key, calls| {
+            let event = (key, Arc::clone(calls));
+            match first {
+                None => first = Some(event),
+                Some(_) => others.push(event),
+            }
+        });
+        if state.slots.reports() == Reports::Levels {
+            let settled = self.settle(&mut state, Look::On);
+            self.log(settled);
+        }
+        drop(state);
+        for (key, calls) in first.into_iter().chain(others) {
+            self.post(key, &calls, cx);
+        }
+    }
+
+    fn tell(&self, news: News) {
+        let News::Closed = news else { return };
+        let all: Vec<_> = self.state().slots.values().cloned().collect();
+        all.iter().for_each(|calls| calls.close());
+    }
+}
+
+impl Place {
+    /// Takes the registration out of its entry, and the entry out of the reactor if it was the
+    /// last.
+    pub(super) fn leave(&self) {
+        let Some(entry) = self.entry.upgrade() else { return };
+        let table_lock = &entry.reactor;
+        let mut table = table_lock.table();
+        let mut state = entry.state();
+        let is_of_fd = entry.is_of_fd(&table, &state);
+        let left = state.slots.remove(self.key);
+        if left.is_some() && is_of_fd {
+            entry.log(entry.settle(&mut state, Look::On));
+        }
+        let mut gone = None;
+        if state.slots.is_empty()
+            && let Some(token) = state.token.take()
+        {
+            gone = table.remove(token);
+            if is_of_fd {
+                table.by_fd.remove(&entry.fd);
+            }
+        }
+        drop(state);
+        drop(table);
+        drop((left, gone));
+    }
+
+    pub(super) fn pause(&self) {
+        self.change(|slots, key| {
+            slots.pause(key);
+            Look::On
+        });
+    }
+
+    pub(super) fn resume(&self) {
+        self.change(Slots::resume);
+    }
+
+    pub(super) fn set_interest(&self, interest: Interest) {
+        self.change(|slots, key| slots.set_interest(key, interest));
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.entry.upgrade().is_some_and(|entry| entry.state().slots.is_paused(self.key))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Slots<Arc<Calls>>, Key) -> Look) {
+        if let Some(entry) = self.entry.upgrade() {
+            entry.change(|slots| change(slots, self.key));
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! What the user has of a registration, and how it is made.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use dapple::sync::Arc;
+use dapple::{Color, Cx, JoinHandle, Site};
+
+use super::entry::{self, Calls, Place};
+use super::interest::{Interest, Ready};
+use super::slots::Owns;
+use crate::reactor::Io;
+
+/// A persistent callback on a descriptor; see [`Io::on_ready`] and [`Io::on_readable`].
+///
+/// It ends when this is dropped: the callback is not called any more, except for a call that runs
+/// at this moment on another thread; see [`end`](Self::end).
+#[must_use = "the callback ends when its registration is dropped"]
+pub struct Registration {
+    place: Place,
+    calls: Arc<Calls>,
+}
+
+impl Registration {
+    /// Calls the callback no more until it is [resumed](Self::resume). From within an event of the
+    /// registration's color that is final, even if a call is queued; from elsewhere, a call that
+    /// runs at this moment goes on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{io::Write, os::unix::net::UnixStream, sync::mpsc};
+    /// let rt = dapple_io::runtime().workers(1).build()?;
+    /// let io = dapple_io::Io::of(&rt.handle());
+    /// let (mut ours, theirs) = UnixStream::pair()?;
+    /// let (tx, rx) = mpsc::channel();
+    /// let registration = io.on_readable(&theirs, &rt.handle().new_color(), move |_| {
+    ///     tx.send("readable").unwrap();
+    /// })?;
+    /// registration.pause();
+    /// ours.write_all(b"abc")?;
+    /// rt.wait_idle();
+    /// assert!(registration.is_paused() && rx.try_recv().is_err());
+    /// registration.resume();
+    /// rx.recv().unwrap();
+    /// # registration.end().join().unwrap();
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias = "event_del")]
+    #[doc(alias = "uv_poll_stop")]
+    pub fn pause(&self) {
+        self.place.pause();
+    }
+
+    /// Ends a [pause](Self::pause). The callback is called if the descriptor is ready.
+    #[doc(alias = "event_add")]
+    #[doc(alias = "uv_poll_start")]
+    pub fn resume(&self) {
+        self.place.resume();
+    }
+
+    /// Says whether it is [paused](Self::pause).
+    pub fn is_paused(&self) -> bool {
+        self.place.is_paused()
+    }
+
+    /// Changes what the callback is called for. It is called if the descriptor is ready for that.
+    pub fn set_interest(&self, interest: Interest) {
+        self.place.set_interest(interest);
+    }
+
+    /// The color that the callback runs on.
+    pub fn color(&self) -> &Color {
+        self.calls.color()
+    }
+
+    /// Ends the registration, and tells when its callback does not run any more, and has been
+    /// dropped with all that it holds: a thread may [join](JoinHandle::join) the handle, and a task
+    /// await it.
+    ///
+    /// # Errors
+    ///
+    /// The handle gives an error if dropping the callback panics, or the runtime of its color has
+    /// ended.
+    pub fn end(self) -> JoinHandle<()> {
+        let calls = Arc::clone(&self.calls);
+        calls.end();
+        self.place.leave();
+        calls.dropped_on_its_color()
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        if self.calls.is_live() {
+            self.calls.end();
+            self.place.leave();
+            self.calls.drop_on_its_color();
+        }
+    }
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration").field("color", self.color()).finish_non_exhaustive()
+    }
+}
+
+impl Io {
+    /// Calls `f`, as an event of `color`, when `fd` is ready for what is of interest: again and
+    /// again as long as it is, but with one event queued at most. A callback may read as little as
+    /// it likes. What it is told may be out of date when it is called, if somebody else reads.
+    ///
+    /// The descriptor should be non-blocking. The registration keeps it open until it has ended; a
+    /// program that reads and writes elsewhere gives an [`Arc`](std::sync::Arc) of it. So one look
+    /// of the poller is all that a call takes. A descriptor may have several registrations; each is
+    /// called.
+    ///
+    /// An [edge-triggered](Interest::edge_triggered) callback is called when the descriptor becomes
+    /// ready, and once at the begin if it is. A callback that panics is called again. The end of a
+    /// stream, and errors, count as readable and as writable.
+    ///
+    /// # Errors
+    ///
+    /// What the system says if the descriptor cannot be polled (a regular file:
+    /// `PermissionDenied`); when the runtime has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{io::{Read, Write}, os::unix::net::UnixStream, sync::{Arc, mpsc}};
+    /// use dapple_io::{Interest, Io};
+    /// let rt = dapple_io::runtime().build()?;
+    /// let io = Io::of(&rt.handle());
+    /// let (ours, mut peer) = UnixStream::pair()?;
+    /// ours.set_nonblocking(true)?;
+    /// let ours = Arc::new(ours);
+    /// let (tx, rx) = mpsc::channel();
+    /// let reader = Arc::clone(&ours);
+    /// let color = rt.handle().new_color();
+    /// let registration = io.on_ready(ours, Interest::READABLE, &color, move |ready, _| {
+    ///     let mut byte = [0];
+    ///     match (&*reader).read(&mut byte) {
+    ///         Ok(0) => tx.send(None).unwrap_or(()),            // the end
+    ///         Ok(_) => tx.send(Some(byte[0])).unwrap_or(()),   // one byte a call
+    ///         Err(error) => println!("{ready:?}: {error}"),
+    ///     }
+    /// })?;
+    /// peer.write_all(b"abc")?;
+    /// drop(peer);
+    /// let all: Vec<_> = rx.iter().take(4).collect();
+    /// assert_eq!(all, [Some(b'a'), Some(b'b'), Some(b'c'), None]);
+    /// drop(registration);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    #[doc(alias = "event_new")]
+    #[doc(alias = "uv_poll_start")]
+    pub fn on_ready<D, F>(
+        &self,
+        fd: D,
+        interest: Interest,
+        color: &Color,
+        mut f: F,
+    ) -> io::Result<Registration>
+    where
+        D: AsFd + Send + 'static,
+        F: FnMut(Ready, &mut Cx) + Send + 'static,
+    {
+        let raw = fd.as_fd().as_raw_fd();
+        // The descriptor goes with the closure, which is dropped after it was deregistered.
+        let call = move |ready, cx: &mut Cx| {
+            let _open = &fd;
+            f(ready, cx);
+        };
+        let calls = Arc::new(Calls::new(color, Site::caller(), Box::new(call)));
+        let place = entry::register(self, raw, interest, Owns::Yes, &calls)?;
+        Ok(Registration { place, calls })
+    }
+
+    /// Calls `f`, as an event of `color`, whenever `fd` is readable: again and again as long as it
+    /// is, but with one event queued at most. A callback may read as little as it likes.
+    ///
+    /// The descriptor should be non-blocking, and must stay open while it is registered. As it is
+    /// only borrowed, the system is asked about it after each call; with
+    /// [`on_ready`](Self::on_ready), which keeps it, that is not necessary. A callback that panics
+    /// is called again. The end of a stream and errors count as readable.
+    ///
+    /// # Errors
+    ///
+    /// What the system says if the descriptor cannot be polled (a regular file:
+    /// `PermissionDenied`); when the runtime has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{io::{Read, Write}, os::unix::net::UnixStream, sync::mpsc};
+    /// let rt = dapple_io::runtime().workers(1).build()?;
+    /// let io = dapple_io::Io::of(&rt.handle());
+    /// let (mut ours, theirs) = UnixStream::pair()?;
+    /// theirs.set_nonblocking(true)?;
+    /// let (tx, rx) = mpsc::channel();
+    /// let mut reader = theirs.try_clone()?;
+    /// let registration = io.on_readable(&theirs, &rt.handle().new_color(), move |_| {
+    ///     let mut byte = [0];
+    ///     if let Ok(1) = reader.read(&mut byte) {
+    ///         tx.send(byte[0]).unwrap();       // one byte a call
+    ///     }
+    /// })?;
+    /// ours.write_all(b"abc")?;
+    /// assert_eq!(rx.iter().take(3).collect::<Vec<_>>(), b"abc");
+    /// drop(registration);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    #[doc(alias = "fdcb")]
+    pub fn on_readable<F>(&self, fd: &impl AsFd, color: &Color, f: F) -> io::Result<Registration>
+    where
+        F: FnMut(&mut Cx) + Send + 'static,
+    {
+        self.on_borrowed(fd.as_fd(), Interest::READABLE, color, f)
+    }
+
+    /// Calls `f` whenever `fd` is writable; see [`on_readable`](Self::on_readable). A descriptor
+    /// is writable most of the time, so the registration is dropped, or
+    /// [paused](Registration::pause), when there is nothing to write.
+    ///
+    /// # Errors
+    ///
+    /// What the system says if the descriptor cannot be polled; when the runtime has ended.
+    #[track_caller]
+    pub fn on_writable<F>(&self, fd: &impl AsFd, color: &Color, f: F) -> io::Result<Registration>
+    where
+        F: FnMut(&mut Cx) + Send + 'static,
+    {
+        self.on_borrowed(fd.as_fd(), Interest::WRITABLE, color, f)
+    }
+
+    #[track_caller]
+    fn on_borrowed<F>(
+        &self,
+        fd: BorrowedFd<'_>,
+        interest: Interest,
+        color: &Color,
+        mut f: F,
+    ) -> io::Result<Registration>
+    where
+        F: FnMut(&mut Cx) + Send + 'static,
+    {
+        let call = move |_, cx: &mut Cx| f(cx);
+        let calls = Arc::new(Calls::new(color, Site::caller(), Box::new(call)));
+        let place = entry::register(self, fd.as_raw_fd(), interest, Owns::No, &calls)?;
+        Ok(Registration { place, calls })
+    }
+}

@@ -1,0 +1,253 @@
+//! Registrations of one descriptor, in every interleaving of bytes that arrive, a poller, events
+//! that run on other workers, and a program that pauses and changes what is of interest.
+//!
+//! The model of the system has a number of bytes, what it was asked for, and an edge that it has
+//! not told. Two properties are looked for in each state that is reached:
+//!
+//! * when nothing is under way, and the poller finds nothing, no byte is left that a registration
+//!   would be called for;
+//! * a poller that looks again and again while no event gets on finds nothing after the second
+//!   time, so that it can sleep.
+
+use std::collections::HashSet;
+
+use super::*;
+use crate::reactor::Readiness;
+
+/// Bytes that arrive in a run.
+const BYTES: u8 = 2;
+
+/// Steps of the program in a run.
+const ACTS: u8 = 2;
+
+/// What drives the step function; all but the first are wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Driver {
+    Right,
+    /// It takes what an event said for all that there is to say.
+    NeverLooksAfresh,
+    /// It does not tell the system what a report has changed.
+    ForgetsReports,
+    /// It does not tell the system what the end of an event has changed.
+    ForgetsEnds,
+    /// It does not tell the system that a registration goes on.
+    ForgetsResumes,
+}
+
+/// An event of a registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Event {
+    Queued,
+    /// It has begun, and tells this.
+    Begun(Option<Ready>),
+    /// The callback has returned.
+    Called,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct World {
+    slots: Slots<()>,
+    keys: Vec<Key>,
+    /// Of each registration, in the order of its color: one runs, others wait.
+    events: Vec<Vec<Event>>,
+    asked: Option<(Wants, Reports)>,
+    has_edge: bool,
+    bytes: u8,
+    to_come: u8,
+    acts: u8,
+}
+
+impl World {
+    fn new(registrations: &[(Interest, Owns)]) -> World {
+        let mut slots = Slots::default();
+        let keys = registrations.iter().map(|(interest, owns)| slots.add((), *interest, *owns));
+        let keys: Vec<_> = keys.collect();
+        let events = vec![Vec::new(); keys.len()];
+        let (asked, has_edge) = (None, false);
+        let mut world =
+            World { slots, keys, events, asked, has_edge, bytes: 0, to_come: BYTES, acts: ACTS };
+        world.settle(Look::Afresh);
+        world
+    }
+
+    /// What an entry does after a change.
+    fn settle(&mut self, look: Look) {
+        let wants = self.slots.wanted();
+        let wanted = (!wants.is_nothing()).then(|| (wants, self.slots.reports()));
+        if self.asked != wanted || look == Look::Afresh {
+            self.asked = wanted;
+            self.has_edge = self.bytes > 0 && self.reads();
+        }
+    }
+
+    fn reads(&self) -> bool {
+        self.asked.is_some_and(|(wants, _)| wants.reads())
+    }
+
+    fn is_reported(&self) -> bool {
+        self.reads()
+            && match self.asked {
+                Some((_, Reports::Levels)) => self.bytes > 0,
+                Some((_, Reports::Edges)) => self.has_edge,
+                None => false,
+            }
+    }
+
+    fn poll(&mut self, driver: Driver) {
+        self.has_edge = false;
+        let readiness = Readiness { readable: true, ..Readiness::default() };
+        let mut queued = Vec::new();
+        self.slots.report(readiness.into(), |key, ()| queued.push(key));
+        for key in queued {
+            let at = self.keys.iter().position(|known| *known == key).unwrap();
+            self.events[at].push(Event::Queued);
+        }
+        if driver != Driver::ForgetsReports && self.slots.reports() == Reports::Levels {
+            self.settle(Look::On);
+        }
+    }
+
+    /// The states that one step leads to.
+    fn steps(&self, driver: Driver) -> Vec<World> {
+        let mut next = Vec::new();
+        let mut step = |change: &dyn Fn(&mut World)| {
+            let mut world = self.clone();
+            change(&mut world);
+            next.push(world);
+        };
+        if self.to_come > 0 {
+            step(&|world| {
+                world.to_come -= 1;
+                world.bytes += 1;
+                world.has_edge = world.reads();
+            });
+        }
+        if self.is_reported() {
+            step(&|world| world.poll(driver));
+        }
+        for at in 0..self.keys.len() {
+            let key = self.keys[at];
+            match self.events[at].first() {
+                None => {}
+                Some(Event::Queued) => step(&|world| {
+                    let told = world.slots.begin(key);
+                    world.events[at][0] = Event::Begun(told);
+                }),
+                Some(Event::Begun(told)) => step(&|world| {
+                    if told.is_some() {
+                        // A level is read a byte at a time, an edge as far as it goes.
+                        let slot = world.slots.slots.iter().find(|slot| slot.key == key);
+                        let is_edge = slot.unwrap().interest.is_edge_triggered();
+                        world.bytes = if is_edge { 0 } else { world.bytes.saturating_sub(1) };
+                    }
+                    world.events[at][0] = Event::Called;
+                }),
+                Some(Event::Called) => {
+                    for ran in [Ran::AtHome, Ran::Elsewhere] {
+                        step(&|world| {
+                            world.events[at].remove(0);
+                            let look = world.slots.finish(key, ran);
+                            match driver {
+                                Driver::ForgetsEnds => {}
+                                Driver::NeverLooksAfresh => world.settle(Look::On),
+                                _ => world.settle(look),
+                            }
+                        });
+                    }
+                }
+            }
+            if self.acts > 0 {
+                step(&|world| {
+                    world.acts -= 1;
+                    match world.slots.is_paused(key) {
+                        true => {
+                            let look = world.slots.resume(key);
+                            if driver != Driver::ForgetsResumes {
+                                world.settle(look);
+                            }
+                        }
+                        false => {
+                            world.slots.pause(key);
+                            world.settle(Look::On);
+                        }
+                    }
+                });
+                for interest in [Interest::READABLE, Interest::READABLE.edge_triggered()] {
+                    step(&|world| {
+                        world.acts -= 1;
+                        let look = world.slots.set_interest(key, interest);
+                        world.settle(look);
+                    });
+                }
+            }
+        }
+        next
+    }
+
+    /// What is wrong with it.
+    fn fault(&self, driver: Driver) -> Option<&'static str> {
+        let is_called = |slot: &Slot<()>| !slot.is_paused && slot.interest.is_readable();
+        let is_quiet = self.events.iter().all(Vec::is_empty) && !self.is_reported();
+        if is_quiet && self.bytes > 0 && self.slots.slots.iter().any(is_called) {
+            return Some("bytes are left, and nobody is called");
+        }
+        let mut looked = self.clone();
+        for _ in 0..2 {
+            if looked.is_reported() {
+                looked.poll(driver);
+            }
+        }
+        looked.is_reported().then_some("the poller finds the same again and again")
+    }
+}
+
+/// Searches all states; what was wrong with one, if any, and how many there were.
+fn search(registrations: &[(Interest, Owns)], driver: Driver) -> (Option<&'static str>, usize) {
+    let mut todo = vec![World::new(registrations)];
+    let mut seen: HashSet<World> = todo.iter().cloned().collect();
+    while let Some(world) = todo.pop() {
+        if let Some(fault) = world.fault(driver) {
+            return (Some(fault), seen.len());
+        }
+        for next in world.steps(driver) {
+            if seen.insert(next.clone()) {
+                todo.push(next);
+            }
+        }
+    }
+    (None, seen.len())
+}
+
+fn programs() -> Vec<Vec<(Interest, Owns)>> {
+    let level = Interest::READABLE;
+    let edge = level.edge_triggered();
+    let all = [(level, Owns::Yes), (level, Owns::No), (edge, Owns::Yes), (edge, Owns::No)];
+    let ones = all.iter().map(|one| vec![*one]);
+    let pairs = all.iter().flat_map(|one| all.iter().map(|other| vec![*one, *other]));
+    ones.chain(pairs).collect()
+}
+
+#[test]
+fn n2_no_byte_is_forgotten_and_no_poller_spins() {
+    let mut states = 0;
+    for program in programs() {
+        let (fault, seen) = search(&program, Driver::Right);
+        assert_eq!(fault, None, "{program:?}");
+        states += seen;
+    }
+    println!("{states} states");
+    assert!(states > 10_000, "the search looks at little: {states}");
+}
+
+#[test]
+fn n2_wrong_drivers_are_caught() {
+    for driver in [
+        Driver::NeverLooksAfresh,
+        Driver::ForgetsReports,
+        Driver::ForgetsEnds,
+        Driver::ForgetsResumes,
+    ] {
+        let caught = programs().iter().any(|program| search(program, driver).0.is_some());
+        assert!(caught, "{driver:?} passes");
+    }
+}

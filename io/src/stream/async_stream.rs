@@ -1,0 +1,308 @@
+//! Streams for async tasks: the traits of futures-io (N2).
+
+use std::io::{self, IoSlice, IoSliceMut};
+#[cfg(feature = "hyper")]
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use dapple::sync::{Arc, OnceLock};
+use futures_io::{AsyncRead, AsyncWrite};
+use mio::Token;
+
+use super::Stream;
+use super::socket::Socket;
+use crate::Addr;
+use crate::fd::edges::Edges;
+use crate::reactor::{ReactorShared, Registered, Trust};
+use crate::sys::MOST_SLICES;
+
+/// A stream for async tasks: of TCP, of a Unix socket, or of the pipes of a child. It implements
+/// the traits of futures-io and, with the feature `hyper`, hyper's.
+///
+/// Reading and writing are independent; each remembers the waker of whoever polled it last.
+/// Dropping it closes the connection.
+///
+/// # Examples
+///
+/// ```
+/// use dapple_io::tcp::Accepting;
+/// use futures_lite::io::{AsyncReadExt, AsyncWriteExt};
+/// let rt = dapple_io::runtime().build()?;
+/// let io = dapple_io::Io::of(&rt.handle());
+/// let listener = io.listen("127.0.0.1:0".parse().unwrap(), Accepting::PerWorker, |stream, cx| {
+///     let color = cx.new_color();
+///     cx.spawn(&color, async move {
+///         let mut stream = stream.into_async()?;
+///         let mut request = [0; 5];
+///         stream.read_exact(&mut request).await?;
+///         stream.write_all(&request).await?;
+///         stream.close().await
+///     })
+///     .detach();
+/// })?;
+/// let address = listener.local_addr();
+/// let answer = rt.block_on(async {
+///     let mut client = io.connect(address).await?;
+///     client.write_all(b"hello").await?;
+///     let mut answer = Vec::new();
+///     client.read_to_end(&mut answer).await?;
+///     Ok::<_, std::io::Error>(answer)
+/// })?;
+/// assert_eq!(answer, b"hello");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct AsyncStream {
+    pub(crate) socket: Arc<Socket>,
+    peer: Addr,
+    pub(crate) edges: Arc<Edges>,
+    reactor: Arc<ReactorShared>,
+    token: Token,
+}
+
+impl Stream {
+    /// Makes the stream one for async tasks.
+    ///
+    /// # Errors
+    ///
+    /// What the system says when it refuses to watch it.
+    pub fn into_async(self) -> io::Result<AsyncStream> {
+        let Stream { socket, peer, reactor } = self;
+        let edges = Arc::new(Edges::new(Trust::of(&peer)));
+        let entry = Arc::clone(&edges) as Arc<dyn Registered>;
+        let token = socket.register(&reactor, entry, &OnceLock::new())?;
+        Ok(AsyncStream { socket, peer, edges, reactor, token })
+    }
+}
+
+impl AsyncStream {
+    /// Waits until a connection that is under way is there, or has failed.
+    pub(crate) async fn connected(self) -> io::Result<AsyncStream> {
+        std::future::poll_fn(|cx| {
+            self.edges.write.poll(cx, || match self.socket.take_error()? {
+                Some(error) => Err(error),
+                None => match self.socket.peer_addr() {
+                    // Not yet, whatever the system calls it.
+                    Err(e) if e.kind() == io::ErrorKind::NotConnected => {
+                        Err(io::ErrorKind::WouldBlock.into())
+                    }
+                    connected => connected.map(drop),
+                },
+            })
+        })
+        .await?;
+        Ok(self)
+    }
+
+    /// The address of the peer.
+    pub fn peer_addr(&self) -> Addr {
+        self.peer.clone()
+    }
+
+    /// The address on this side.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<Addr> {
+        self.socket.local_addr()
+    }
+
+    /// Waits until the peer has closed its side, without reading what it has sent before.
+    ///
+    /// A task that works for its peer, and neither reads nor writes meanwhile, learns so that
+    /// nobody waits for the result any more. A peer that has closed only its side of sending
+    /// may still wait for it; TCP cannot tell the two apart.
+    ///
+    /// # Errors
+    ///
+    /// `ConnectionReset` if the peer has reset the connection (`BrokenPipe` on Linux if it had
+    /// closed its side before), or what else the system says of it; when the runtime has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use dapple_io::tcp::Accepting;
+    /// # let rt = dapple_io::runtime().build()?;
+    /// # let io = dapple_io::Io::of(&rt.handle());
+    /// let (tx, rx) = std::sync::mpsc::channel();
+    /// let local = "127.0.0.1:0".parse().unwrap();
+    /// let listener = io.listen(local, Accepting::PerWorker, move |stream, cx| {
+    ///     let (color, tx) = (cx.new_color(), tx.clone());
+    ///     cx.spawn(&color, async move {
+    ///         let stream = stream.into_async()?;
+    ///         stream.closed().await?;
+    ///         tx.send("it has gone").unwrap();
+    ///         Ok::<_, std::io::Error>(())
+    ///     })
+    ///     .detach();
+    /// })?;
+    /// drop(std::net::TcpStream::connect(listener.local_addr())?);
+    /// assert_eq!(rx.recv().unwrap(), "it has gone");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub async fn closed(&self) -> io::Result<()> {
+        std::future::poll_fn(|cx| self.edges.end.poll(cx)).await;
+        if self.edges.has_ended() {
+            return Err(io::Error::other("the runtime has ended"));
+        }
+        self.socket.take_error()?.map_or(Ok(()), Err)
+    }
+
+    /// Makes it a stream again that nobody reads, to be served by a protocol or a transport. What
+    /// the reader has not taken is still there.
+    pub fn into_stream(self) -> Stream {
+        let (socket, peer) = (Arc::clone(&self.socket), self.peer.clone());
+        Stream { socket, peer, reactor: Arc::clone(&self.reactor) }
+    }
+
+    /// Looks at what has arrived, and leaves it there to be read: waits until there is something,
+    /// and says how many bytes of it have been copied. Zero: the peer has closed its side.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures_lite::io::{AsyncReadExt, AsyncWriteExt};
+    /// # use dapple_io::tcp::Accepting;
+    /// # let rt = dapple_io::runtime().build()?;
+    /// # let io = dapple_io::Io::of(&rt.handle());
+    /// # let local = "127.0.0.1:0".parse().unwrap();
+    /// # let listener = io.listen(local, Accepting::PerWorker, |stream, cx| {
+    /// #     let hello = async move { stream.into_async()?.write_all(b"hello").await };
+    /// #     let color = cx.new_color();
+    /// #     cx.spawn(&color, hello).detach();
+    /// # })?;
+    /// # let address = listener.local_addr();
+    /// rt.block_on(async {
+    ///     let mut stream = io.connect(address).await?;
+    ///     let mut first = [0];
+    ///     assert_eq!((stream.peek(&mut first).await?, &first), (1, b"h"));
+    ///     let mut all = [0; 5];
+    ///     stream.read_exact(&mut all).await?;
+    ///     assert_eq!(&all, b"hello");
+    ///     Ok::<_, std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        std::future::poll_fn(|cx| self.edges.read.poll(cx, || self.socket.peek(buf))).await
+    }
+
+    /// Reads into memory that need not be initialised, and says how much is then.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn poll_read_uninit(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [MaybeUninit<u8>],
+    ) -> Poll<io::Result<usize>> {
+        let most = buf.len();
+        self.edges.read.poll_bytes(cx, most, || self.socket.read_uninit(buf))
+    }
+
+    pub(crate) fn poll_read_slice(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let most = buf.len();
+        self.edges.read.poll_bytes(cx, most, || self.socket.read(buf))
+    }
+
+    pub(crate) fn poll_write_slices(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let most = bufs.iter().take(MOST_SLICES).map(|buf| buf.len()).sum();
+        self.edges.write.poll_bytes(cx, most, || self.socket.write_slices(bufs))
+    }
+
+    pub(crate) fn poll_write_slice(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.edges.write.poll_bytes(cx, buf.len(), || self.socket.write(buf))
+    }
+
+    /// Tells the peer that nothing more will come.
+    pub(crate) fn shut_down(&self) -> io::Result<()> {
+        match self.socket.shut_down_write() {
+            // The peer is gone already.
+            Err(e) if e.kind() == io::ErrorKind::NotConnected => Ok(()),
+            outcome => outcome,
+        }
+    }
+}
+
+impl AsyncRead for AsyncStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_read_slice(cx, buf)
+    }
+
+    fn poll_read_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let most = bufs.iter().take(MOST_SLICES).map(|buf| buf.len()).sum();
+        self.edges.read.poll_bytes(cx, most, || self.socket.read_vectored(bufs))
+    }
+}
+
+impl AsyncWrite for AsyncStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_slice(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_slices(cx, bufs)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.as_mut().poll_flush(cx))?;
+        Poll::Ready(self.shut_down())
+    }
+}
+
+impl AsFd for AsyncStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for AsyncStream {
+    fn drop(&mut self) {
+        self.reactor.forget(self.token);
+        if let Err(error) = self.socket.deregister(&self.reactor) {
+            tracing::debug!(%error, "a stream was not registered any more");
+        }
+    }
+}
+
+impl std::fmt::Debug for AsyncStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AsyncStream").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}

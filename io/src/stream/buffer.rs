@@ -1,0 +1,373 @@
+//! The two buffers of a connection.
+//!
+//! A connection at rest has no buffer: input is read into one that the worker keeps, and only what
+//! a protocol leaves is copied into one of the connection's own. The same with output.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use dapple::sync::Arc;
+
+use super::socket::Socket;
+use crate::thread;
+
+/// Size of a worker's buffers.
+const SCRATCH: usize = 64 * 1024;
+
+/// Bytes that it costs more to copy than to let go of their memory.
+const MUCH: usize = 16 * 1024;
+
+/// Room for pieces of output that is kept, whatever was there.
+const KEPT: usize = 16;
+
+/// What one call to sendfile may send.
+const FILE_CHUNK: u64 = 512 * 1024;
+
+/// What was read and not yet consumed.
+#[derive(Debug, Default)]
+pub(super) struct Input {
+    /// All of it initialised; what counts is `start..end`.
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+/// What a reading brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Filled {
+    /// Bytes, and probably more.
+    Full,
+    /// Bytes, and no more for now, unless the peer has marked one as urgent: a read stops there.
+    Drained,
+    /// Nothing for now.
+    Nothing,
+    /// The peer has closed its side.
+    Eof,
+}
+
+impl Input {
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    pub(super) fn consume(&mut self, n: usize) {
+        assert!(n <= self.end - self.start, "more is consumed than there is");
+        self.start += n;
+    }
+
+    /// Reads once.
+    pub(super) fn fill(
+        &mut self,
+        mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<Filled> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            if self.bytes.len() < SCRATCH {
+                self.bytes = thread::state(|state| state.input.take());
+                self.bytes.resize(SCRATCH, 0);
+            }
+        } else if self.bytes.len() - self.end < SCRATCH / 16 {
+            self.bytes.drain(..self.start);
+            (self.start, self.end) = (0, self.end - self.start);
+            let size = (self.end + SCRATCH / 4).max(self.bytes.len());
+            self.bytes.resize(size, 0);
+        }
+        let room = self.bytes.len() - self.end;
+        loop {
+            match read(&mut self.bytes[self.end..]) {
+                Ok(0) => return Ok(Filled::Eof),
+                Ok(n) => {
+                    self.end += n;
+                    return Ok(if n < room { Filled::Drained } else { Filled::Full });
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Filled::Nothing),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// The end of an event: the worker gets its buffer back.
+    pub(super) fn settle(&mut self) {
+        if self.bytes.len() != SCRATCH {
+            let left = self.end - self.start;
+            if left == 0 {
+                *self = Input::default();
+            } else if left < self.bytes.len() / 4 {
+                // Most of a large message is gone.
+                let bytes = self.bytes().to_vec();
+                *self = Input { end: bytes.len(), start: 0, bytes };
+            }
+            return;
+        }
+        let left = self.bytes().to_vec();
+        let scratch = std::mem::take(&mut self.bytes);
+        thread::state(|state| state.input.set(scratch));
+        (self.start, self.end) = (0, left.len());
+        self.bytes = left;
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.start = self.end;
+    }
+}
+
+/// A piece of output.
+#[derive(Debug)]
+enum Piece {
+    Bytes(Vec<u8>, usize),
+    Shared(Arc<[u8]>, usize),
+    File {
+        file: Arc<File>,
+        offset: u64,
+        end: u64,
+    },
+    /// Bytes, and descriptors that go along with the first of them.
+    WithFds(Vec<u8>, Vec<OwnedFd>),
+}
+
+impl Piece {
+    fn keeps_descriptors(&self) -> bool {
+        matches!(self, Piece::File { .. } | Piece::WithFds(..))
+    }
+
+    fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Piece::Bytes(bytes, at) => Some(&bytes[*at..]),
+            Piece::Shared(bytes, at) => Some(&bytes[*at..]),
+            Piece::File { .. } | Piece::WithFds(..) => None,
+        }
+    }
+
+    fn len(&self) -> u64 {
+        match self {
+            Piece::Bytes(bytes, at) => (bytes.len() - at) as u64,
+            Piece::Shared(bytes, at) => (bytes.len() - at) as u64,
+            Piece::File { offset, end, .. } => end - offset,
+            Piece::WithFds(bytes, _) => bytes.len() as u64,
+        }
+    }
+}
+
+/// What is to be written.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    pieces: VecDeque<Piece>,
+    /// Bytes behind the pieces.
+    tail: Vec<u8>,
+    /// All that is not written yet.
+    len: u64,
+    /// How many of the pieces keep descriptors open: files, and what goes along with bytes.
+    files: usize,
+}
+
+/// What a flush brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Flushed {
+    /// All is written.
+    All,
+    /// The socket is full.
+    Blocked,
+    /// The budget is spent.
+    Budget,
+}
+
+impl Output {
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// How many of the pieces keep descriptors open: files, and what goes along with bytes.
+    pub(super) fn files(&self) -> usize {
+        self.files
+    }
+
+    /// Appends bytes, by copying them or by writing them in place. What is there already, the
+    /// closure must leave alone.
+    pub(super) fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.tail.capacity() == 0 {
+            self.tail = thread::state(|state| state.output.take());
+            self.tail.reserve(SCRATCH / 16);
+        }
+        let before = self.tail.len();
+        write(&mut self.tail);
+        assert!(self.tail.len() >= before, "an append takes nothing away");
+        self.len += (self.tail.len() - before) as u64;
+    }
+
+    /// Appends all bytes of `from`: with their memory, if they are many and the first, or else by
+    /// copying them.
+    pub(super) fn append_all(&mut self, from: &mut Vec<u8>) {
+        if self.tail.capacity() == 0 && from.len() > MUCH {
+            self.len += from.len() as u64;
+            self.tail = std::mem::take(from);
+        } else {
+            self.append(|tail| tail.append(from));
+        }
+    }
+
+    pub(super) fn shared(&mut self, bytes: Arc<[u8]>) {
+        self.end_tail();
+        self.len += bytes.len() as u64;
+        self.pieces.push_back(Piece::Shared(bytes, 0));
+    }
+
+    /// Appends a part of a file. False: there is no file of such a length.
+    #[must_use]
+    pub(super) fn file(&mut self, file: Arc<File>, offset: u64, len: u64) -> bool {
+        let (Some(end), Some(all)) = (offset.checked_add(len), self.len.checked_add(len)) else {
+            return false;
+        };
+        self.end_tail();
+        (self.len, self.files) = (all, self.files + 1);
+        self.pieces.push_back(Piece::File { file, offset, end });
+        true
+    }
+
+    /// Appends bytes, at least one, with descriptors that go along with the first of them.
+    pub(super) fn with_fds(&mut self, bytes: &[u8], fds: Vec<OwnedFd>) {
+        self.end_tail();
+        self.len += bytes.len() as u64;
+        self.files += 1;
+        self.pieces.push_back(Piece::WithFds(bytes.to_vec(), fds));
+    }
+
+    fn end_tail(&mut self) {
+        if !self.tail.is_empty() {
+            let tail = std::mem::take(&mut self.tail);
+            self.pieces.push_back(Piece::Bytes(tail, 0));
+        }
+    }
+
+    /// Writes until all is written, the socket is full, or `budget` bytes are.
+    pub(super) fn flush(&mut self, stream: &Socket, budget: u64) -> io::Result<Flushed> {
+        let mut written = 0;
+        // The usual answer: one piece of bytes.
+        if self.pieces.is_empty() && !self.tail.is_empty() {
+            match retry(|| stream.write(&self.tail)) {
+                Ok(n) if n == self.tail.len() => {
+                    self.len -= n as u64;
+                    self.tail.clear();
+                    return Ok(Flushed::All);
+                }
+                Ok(n) => {
+                    // The rest is tried below: that the system took less is no proof that it takes
+                    // no more.
+                    self.len -= n as u64;
+                    written += n as u64;
+                    let tail = std::mem::take(&mut self.tail);
+                    self.pieces.push_back(Piece::Bytes(tail, n));
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Flushed::Blocked),
+                Err(e) => return Err(e),
+            }
+        }
+        self.end_tail();
+        while let Some(first) = self.pieces.front_mut() {
+            if written >= budget {
+                return Ok(Flushed::Budget);
+            }
+            let result = match first {
+                Piece::File { file, offset, end } => {
+                    let count = (*end - *offset).min(FILE_CHUNK) as usize;
+                    retry(|| stream.write_file(file, *offset, count))
+                }
+                Piece::WithFds(bytes, fds) => {
+                    let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
+                    retry(|| stream.write_with_fds(bytes, &fds))
+                }
+                Piece::Bytes(..) | Piece::Shared(..) => self.write_bytes(stream),
+            };
+            match result {
+                Ok(0) => {
+                    // A file that was cut short while it was sent, or a socket that takes nothing.
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                Ok(n) => {
+                    written += n as u64;
+                    self.len -= n as u64;
+                    self.advance(n);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Flushed::Blocked),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(Flushed::All)
+    }
+
+    /// Writes the bytes at the front: all up to a file in one vectored write; if a file follows,
+    /// with a hint to the kernel that more comes.
+    fn write_bytes(&self, stream: &Socket) -> io::Result<usize> {
+        let front = self.pieces.iter().map_while(Piece::bytes);
+        let mut slices = [io::IoSlice::new(&[]); 16];
+        let mut used = 0;
+        for (slot, bytes) in slices.iter_mut().zip(front) {
+            *slot = io::IoSlice::new(bytes);
+            used += 1;
+        }
+        let file_follows = matches!(self.pieces.get(used), Some(Piece::File { .. }));
+        match (&slices[..used], file_follows) {
+            ([only], true) => retry(|| stream.write_more(only)),
+            (all, _) => retry(|| stream.write_slices(all)),
+        }
+    }
+
+    fn advance(&mut self, mut n: usize) {
+        while n > 0 {
+            let Some(first) = self.pieces.front_mut() else {
+                return;
+            };
+            let left = first.len();
+            if n as u64 >= left {
+                n -= left as usize;
+                self.files -= usize::from(first.keeps_descriptors());
+                self.pieces.pop_front();
+                continue;
+            }
+            match first {
+                Piece::Bytes(_, at) | Piece::Shared(_, at) => *at += n,
+                Piece::File { offset, .. } => *offset += n as u64,
+                // They have gone.
+                Piece::WithFds(bytes, _) => {
+                    *first = Piece::Bytes(std::mem::take(bytes), n);
+                    self.files -= 1;
+                }
+            }
+            return;
+        }
+    }
+
+    /// The end of an event: the worker gets its buffer back.
+    pub(super) fn settle(&mut self) {
+        if self.pieces.is_empty() && self.pieces.capacity() > KEPT {
+            self.pieces.shrink_to(KEPT);
+        }
+        if self.tail.is_empty() && self.tail.capacity() > 0 {
+            let tail = std::mem::take(&mut self.tail);
+            if tail.capacity() <= SCRATCH {
+                thread::state(|state| state.output.set(tail));
+            }
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.pieces.clear();
+        self.tail.clear();
+        (self.len, self.files) = (0, 0);
+    }
+}
+
+fn retry(mut f: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match f() {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "buffer_tests.rs"]
+mod tests;

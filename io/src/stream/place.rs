@@ -1,0 +1,74 @@
+//! Where a connection is registered, and the timer that it has in the runtime of its color.
+
+use std::time::Instant;
+
+use dapple::sync::{Arc, AtomicBool, OnceLock, Ordering};
+use dapple::{Color, Site, Timer};
+use mio::Token;
+
+use crate::reactor::{IoDriver, News, ReactorShared, Registered};
+
+/// Where it is registered.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) reactor: Arc<ReactorShared>,
+    pub(super) token: Arc<OnceLock<Token>>,
+    pub(super) color: Color,
+    /// Where it was served, which is what reports of its events name.
+    pub(super) site: Site,
+    /// The color is of another runtime than the reactor.
+    pub(super) is_foreign: bool,
+}
+
+/// The timer of a connection.
+pub(super) struct Limit {
+    pub(super) until: Instant,
+    pub(super) timer: Timer,
+    /// See [`Unfired`].
+    pub(super) is_over: Option<Arc<AtomicBool>>,
+}
+
+impl Limit {
+    pub(super) fn cancel(self) {
+        self.is_over.iter().for_each(|is_over| is_over.store(true, Ordering::Relaxed));
+        self.timer.cancel();
+    }
+}
+
+/// Goes along with a timer that another runtime than the reactor's keeps. If it is dropped before
+/// it has fired, or is cancelled, that runtime ends, and nobody would notice that the peer is
+/// silent.
+pub(super) struct Unfired {
+    pub(super) place: Place,
+    pub(super) is_over: Arc<AtomicBool>,
+}
+
+impl Drop for Unfired {
+    fn drop(&mut self) {
+        if !self.is_over.load(Ordering::Relaxed)
+            && let Some(entry) = self.place.entry()
+        {
+            entry.tell(News::Refused);
+        }
+    }
+}
+
+impl Place {
+    pub(super) fn new(reactor: &Arc<ReactorShared>, color: &Color, site: Site) -> Self {
+        let runtime = color.runtime();
+        let own = runtime.driver::<IoDriver>().map_or(&[][..], IoDriver::reactors);
+        let is_foreign = !own.iter().any(|one| Arc::ptr_eq(one, reactor));
+        let token = Arc::new(OnceLock::new());
+        Place { reactor: Arc::clone(reactor), token, color: color.clone(), site, is_foreign }
+    }
+
+    pub(super) fn entry(&self) -> Option<Arc<dyn Registered>> {
+        self.reactor.find(*self.token.get()?)
+    }
+
+    pub(super) fn leave(&self) {
+        if let Some(token) = self.token.get() {
+            self.reactor.forget(*token);
+        }
+    }
+}

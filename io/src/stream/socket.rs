@@ -1,0 +1,287 @@
+//! What bytes go through: a socket, or a pair of pipes.
+
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use dapple::sync::{Arc, Mutex, OnceLock, lock};
+use mio::unix::SourceFd;
+use mio::{Interest, Token};
+
+use crate::Addr;
+use crate::listen::Counted;
+use crate::reactor::{ReactorShared, Registered, both_directions};
+use crate::sys;
+
+/// See the module. It does not block.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    kind: Kind,
+    /// What is to be dropped when nobody has it any more.
+    _until_closed: Option<Counted>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// A connected socket of TCP, or a Unix one.
+    Duplex(socket2::Socket),
+    Pipes(Pipes),
+}
+
+/// A pipe in each direction.
+#[derive(Debug)]
+pub(crate) struct Pipes {
+    from: File,
+    /// `None`: there is none, or it was shut down.
+    to: Mutex<Option<File>>,
+}
+
+impl From<socket2::Socket> for Socket {
+    fn from(socket: socket2::Socket) -> Self {
+        Socket { kind: Kind::Duplex(socket), _until_closed: None }
+    }
+}
+
+impl Socket {
+    /// A socket that a listener has accepted, which counts it.
+    pub(crate) fn counted(socket: socket2::Socket, counted: Option<Counted>) -> Socket {
+        Socket { kind: Kind::Duplex(socket), _until_closed: counted }
+    }
+
+    /// Two pipes, of which each may be missing, and which do not block.
+    ///
+    /// # Errors
+    ///
+    /// What the system says if it gives no descriptor.
+    pub(crate) fn pipes(from: Option<OwnedFd>, to: Option<OwnedFd>) -> io::Result<Socket> {
+        let from = match from {
+            Some(from) => File::from(from),
+            // The end of nothing.
+            None => File::from(OwnedFd::from(io::pipe()?.0)),
+        };
+        let pipes = Pipes { from, to: Mutex::new(to.map(File::from)) };
+        Ok(Socket { kind: Kind::Pipes(pipes), _until_closed: None })
+    }
+
+    pub(crate) fn is_pipes(&self) -> bool {
+        matches!(self.kind, Kind::Pipes(_))
+    }
+
+    /// Has a reactor tell `ready` of both directions. `known` gets the token before it does.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; when the runtime has ended.
+    pub(crate) fn register(
+        &self,
+        reactor: &ReactorShared,
+        ready: Arc<dyn Registered>,
+        known: &OnceLock<Token>,
+    ) -> io::Result<Token> {
+        match &self.kind {
+            Kind::Duplex(socket) => {
+                let fd = socket.as_raw_fd();
+                reactor.register(ready, known, &mut SourceFd(&fd), Some(fd), both_directions())
+            }
+            Kind::Pipes(pipes) => {
+                let fd = pipes.from.as_raw_fd();
+                let read = Interest::READABLE;
+                let token = reactor.register(ready, known, &mut SourceFd(&fd), Some(fd), read)?;
+                if let Some(to) = &*lock(&pipes.to) {
+                    let fd = to.as_raw_fd();
+                    let registry = reactor.registry();
+                    match registry.register(&mut SourceFd(&fd), token, Interest::WRITABLE) {
+                        // A regular file takes everything at once.
+                        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                        registered => registered?,
+                    }
+                }
+                Ok(token)
+            }
+        }
+    }
+
+    /// Ends what [`register`](Self::register) has begun, for a socket that stays open.
+    pub(crate) fn deregister(&self, reactor: &ReactorShared) -> io::Result<()> {
+        let forget = |fd: &dyn AsRawFd| sys::forget(reactor.registry(), fd.as_raw_fd());
+        match &self.kind {
+            Kind::Duplex(socket) => forget(socket),
+            Kind::Pipes(pipes) => {
+                lock(&pipes.to).as_ref().map_or(Ok(()), |to| forget(to))?;
+                forget(&pipes.from)
+            }
+        }
+    }
+
+    pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        match &self.kind {
+            Kind::Duplex(socket) => (&mut &*socket).read(buf),
+            Kind::Pipes(pipes) => (&pipes.from).read(buf),
+        }
+    }
+
+    pub(crate) fn read_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        match &self.kind {
+            Kind::Duplex(socket) => (&mut &*socket).read_vectored(bufs),
+            Kind::Pipes(pipes) => (&pipes.from).read_vectored(bufs),
+        }
+    }
+
+    /// Reads into memory that need not be initialised, and says how much is then.
+    #[cfg_attr(not(feature = "hyper"), allow(dead_code, reason = "for hyper's buffers"))]
+    pub(crate) fn read_uninit(&self, buf: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+        match &self.kind {
+            Kind::Duplex(socket) => socket.recv(buf),
+            Kind::Pipes(pipes) => {
+                let mut read = vec![0; buf.len()];
+                let n = (&pipes.from).read(&mut read)?;
+                for (to, from) in buf.iter_mut().zip(&read[..n]) {
+                    to.write(*from);
+                }
+                Ok(n)
+            }
+        }
+    }
+
+    /// Looks at what has arrived, and leaves it there.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; `Unsupported` for pipes.
+    pub(crate) fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        match &self.kind {
+            Kind::Duplex(socket) => sys::peek(socket.as_fd(), buf),
+            Kind::Pipes(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Writes, and raises no SIGPIPE.
+    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match &self.kind {
+            Kind::Duplex(socket) => socket.send_with_flags(bytes, sys::NO_SIGNAL),
+            Kind::Pipes(pipes) => pipes.write(|mut to| to.write(bytes)),
+        }
+    }
+
+    /// Writes bytes with descriptors that go along with the first of them, and raises no SIGPIPE.
+    pub(crate) fn write_with_fds(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+        match &self.kind {
+            Kind::Duplex(socket) => sys::send_fds(socket.as_fd(), bytes, fds),
+            Kind::Pipes(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Reads, and takes up to `most` descriptors that go along.
+    pub(crate) fn read_with_fds(
+        &self,
+        buf: &mut [u8],
+        most: usize,
+    ) -> io::Result<(usize, Vec<OwnedFd>)> {
+        match &self.kind {
+            Kind::Duplex(socket) => sys::receive_fds(socket.as_fd(), buf, most),
+            Kind::Pipes(_) => self.read(buf).map(|n| (n, Vec::new())),
+        }
+    }
+
+    /// Writes several slices at once, and raises no SIGPIPE.
+    pub(crate) fn write_slices(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match &self.kind {
+            Kind::Duplex(socket) => sys::send_slices(socket, slices),
+            Kind::Pipes(pipes) => pipes
+                .write(|mut to| to.write_vectored(&slices[..slices.len().min(sys::MOST_SLICES)])),
+        }
+    }
+
+    /// Writes bytes that are followed by more at once, and raises no SIGPIPE.
+    pub(crate) fn write_more(&self, bytes: &[u8]) -> io::Result<usize> {
+        match &self.kind {
+            Kind::Duplex(socket) => sys::send_more(socket.as_fd(), bytes),
+            Kind::Pipes(_) => self.write(bytes),
+        }
+    }
+
+    /// Writes up to `count` bytes of a file, from `offset` on.
+    pub(crate) fn write_file(&self, file: &File, offset: u64, count: usize) -> io::Result<usize> {
+        match &self.kind {
+            Kind::Duplex(socket) => sys::sendfile(socket.as_fd(), file, offset, count),
+            Kind::Pipes(pipes) => pipes.write(|to| sys::sendfile(to.as_fd(), file, offset, count)),
+        }
+    }
+
+    /// Tells the peer that nothing more will come.
+    pub(crate) fn shut_down_write(&self) -> io::Result<()> {
+        match &self.kind {
+            Kind::Duplex(socket) => socket.shutdown(Shutdown::Write),
+            Kind::Pipes(pipes) => {
+                let to = lock(&pipes.to).take();
+                drop(to);
+                Ok(())
+            }
+        }
+    }
+
+    /// The peer is not to wait for somebody who does not come.
+    pub(crate) fn shut_down(&self) {
+        // It fails if the peer is gone already.
+        let _ = match &self.kind {
+            Kind::Duplex(socket) => socket.shutdown(Shutdown::Both),
+            Kind::Pipes(_) => self.shut_down_write(),
+        };
+    }
+
+    /// The error of the socket, if it has one; then it has none.
+    pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        match &self.kind {
+            Kind::Duplex(socket) => socket.take_error(),
+            Kind::Pipes(_) => Ok(None),
+        }
+    }
+
+    /// The address on this side.
+    pub(crate) fn local_addr(&self) -> io::Result<Addr> {
+        match &self.kind {
+            Kind::Duplex(socket) => Ok(Addr::of_system(&socket.local_addr()?)),
+            Kind::Pipes(_) => Ok(Addr::unnamed()),
+        }
+    }
+
+    /// The address of the peer.
+    pub(crate) fn peer_addr(&self) -> io::Result<Addr> {
+        match &self.kind {
+            Kind::Duplex(socket) => Ok(Addr::of_system(&socket.peer_addr()?)),
+            Kind::Pipes(_) => Ok(Addr::unnamed()),
+        }
+    }
+
+    /// The socket, if it is one.
+    pub(crate) fn as_socket(&self) -> Option<&socket2::Socket> {
+        match &self.kind {
+            Kind::Duplex(socket) => Some(socket),
+            Kind::Pipes(_) => None,
+        }
+    }
+}
+
+impl Pipes {
+    fn write(&self, write: impl FnOnce(&File) -> io::Result<usize>) -> io::Result<usize> {
+        match &*lock(&self.to) {
+            Some(to) => {
+                sys::block_sigpipe();
+                write(to)
+            }
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+}
+
+/// The descriptor that is read from.
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.kind {
+            Kind::Duplex(socket) => socket.as_fd(),
+            Kind::Pipes(pipes) => pipes.from.as_fd(),
+        }
+    }
+}

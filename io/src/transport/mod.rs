@@ -1,0 +1,469 @@
+//! Framed messages over TCP, delivered in order (N4).
+//!
+//! A message is as [`frame`] has it. Messages are dequeued in events of the connection's color, of
+//! which there is one at a time; in the same step they are posted, and so get their tickets: the
+//! order of delivery is the order of the stream, however many workers deliver.
+//!
+//! What is sent gathers in a buffer with a lock of its own, and goes to the connection's out-buffer
+//! in one event for all that has gathered. So replies that are deferred actions leave in the order
+//! of the tickets, a batch at a time. A domain makes its replies one by one, each in an event of
+//! its own, and a write costs several of those; so while messages are in flight, and end,
+//! that event goes behind what is queued on its worker: for 50 us, or once if that takes longer.
+//!
+//! Back-pressure: the connection is paused, and so not read any more, while its domain is full, or
+//! while too many of its messages are in flight (delivered, and neither they nor their replies
+//! dropped). Output that waits stops reading, too. Nothing is dropped, unless the program ends
+//! (`on_drain`): then what is in flight is finished, and no more is delivered.
+//!
+//! When the peer has closed its side, the connection stays until no message is in flight, so that
+//! it gets all its replies.
+
+// The format of messages, what talks over the connection, and how many are in flight.
+mod frame;
+mod framed;
+#[cfg(any(test, dapple_fuzzing))]
+pub(crate) mod fuzzing;
+mod in_flight;
+
+use std::fmt;
+
+use dapple::sync::{Arc, AtomicBool, Mutex, MutexGuard, Ordering, PoisonError, Weak};
+use dapple::{Color, Cx, Domain};
+
+use self::framed::Framed;
+use self::in_flight::InFlight;
+use crate::Addr;
+use crate::stream::{ConnOptions, Connection, Stream};
+
+/// Limits of a transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransportOptions {
+    /// Longest message, in bytes, in either direction; a peer that announces a longer one is
+    /// closed. By default 1 MiB.
+    pub max_message: usize,
+    /// Messages in flight from which on nothing is read. By default 1,024.
+    pub max_in_flight: usize,
+    /// Limits of the connection. Its `max_input` is raised to what a message needs.
+    pub conn: ConnOptions,
+}
+
+impl Default for TransportOptions {
+    fn default() -> Self {
+        TransportOptions {
+            max_message: 1024 * 1024,
+            max_in_flight: 1_024,
+            conn: ConnOptions::default(),
+        }
+    }
+}
+
+/// A connection that delivers framed messages, in order, to a domain or to a handler; see
+/// [`Stream::deliver_to`] and [`Stream::deliver`]. Clone it and send it anywhere.
+///
+/// Dropping it does not close the connection.
+#[derive(Clone)]
+pub struct Transport(Arc<Shared>);
+
+struct Shared {
+    peer: Addr,
+    color: Color,
+    max_message: usize,
+    max_in_flight: usize,
+    in_flight: InFlight,
+    /// Nothing more is to be delivered; what [`State::stage`] says, for who has no lock.
+    stops: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Frames that are to be sent.
+    out: Vec<u8>,
+    /// An event is queued, or runs, that will look here.
+    is_queued: bool,
+    stage: Stage,
+    /// There is room in the domain again.
+    has_room: bool,
+    /// Somebody wanted the connection to look here before it was known.
+    is_missed: bool,
+    /// How to reach the connection, which holds this, too; `None` before that is known.
+    connection: Option<Weak<Connection<Framed>>>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Open,
+    /// Somebody has asked for the end.
+    Closing,
+    /// The connection is gone.
+    Gone,
+}
+
+/// Why a message was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendError {
+    is_too_long: bool,
+}
+
+impl SendError {
+    /// Says whether it is longer than [`TransportOptions::max_message`].
+    pub fn is_too_long(&self) -> bool {
+        self.is_too_long
+    }
+
+    /// Says whether the connection is gone.
+    pub fn is_closed(&self) -> bool {
+        !self.is_too_long
+    }
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.is_too_long {
+            true => "the message is longer than the transport allows",
+            false => "the connection is closed",
+        })
+    }
+}
+
+impl std::error::Error for SendError {}
+
+impl Transport {
+    /// Sends a message. Messages leave in the order in which they are sent; what is sent from
+    /// deferred actions of a domain's events, in the order of their tickets.
+    ///
+    /// # Errors
+    ///
+    /// When it is too long, or the connection is closed.
+    pub fn send(&self, message: &[u8]) -> Result<(), SendError> {
+        let header = frame::header(message, self.0.max_message);
+        let Some(header) = header else { return Err(SendError { is_too_long: true }) };
+        let mut state = self.0.lock();
+        if state.stage != Stage::Open {
+            return Err(SendError { is_too_long: false });
+        }
+        state.out.extend_from_slice(&header);
+        state.out.extend_from_slice(message);
+        self.0.look(state);
+        Ok(())
+    }
+
+    /// Closes the connection when what was sent has been written. Nothing more is delivered.
+    pub fn close(&self) {
+        let mut state = self.0.lock();
+        if state.stage == Stage::Open {
+            state.stage = Stage::Closing;
+            self.0.stops.store(true, Ordering::Release);
+        }
+        self.0.look(state);
+    }
+
+    /// The address of the peer.
+    pub fn peer_addr(&self) -> Addr {
+        self.0.peer.clone()
+    }
+
+    /// The color of the connection.
+    pub fn color(&self) -> &Color {
+        &self.0.color
+    }
+
+    /// Says whether the connection is gone.
+    pub fn is_closed(&self) -> bool {
+        self.0.lock().stage == Stage::Gone
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport").field("peer", &self.0.peer).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the connection look at the state, if no event is queued that will.
+    fn look(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        if state.is_queued || state.stage == Stage::Gone {
+            return;
+        }
+        let Some(connection) = &state.connection else {
+            // Who makes it known looks then.
+            state.is_missed = true;
+            return;
+        };
+        let Some(connection) = connection.upgrade() else {
+            return state.ends();
+        };
+        state.is_queued = true;
+        drop(state);
+        self.post_look(&connection);
+    }
+
+    /// Posts the event that was said to be queued.
+    fn post_look(self: &Arc<Self>, connection: &Connection<Framed>) {
+        let look = Look { shared: Arc::clone(self), runs: false };
+        connection.with(move |framed, conn, cx| {
+            let mut look = look;
+            look.runs = true;
+            framed.look(conn, cx);
+        });
+    }
+
+    /// Has it posted behind what is queued on this worker. The color's own queue is not behind
+    /// that: its turn goes on.
+    fn post_look_later(self: Arc<Self>, connection: Arc<Connection<Framed>>, cx: &mut Cx) {
+        let unrun = Look { shared: Arc::clone(&self), runs: false };
+        cx.post_uncolored(move |_| {
+            let mut unrun = unrun;
+            unrun.runs = true;
+            self.post_look(&connection);
+        });
+    }
+}
+
+impl State {
+    /// The connection is gone: nothing is sent any more.
+    fn ends(&mut self) {
+        self.stage = Stage::Gone;
+        self.out = Vec::new();
+    }
+}
+
+/// An event that looks at the state. If it is refused, or dropped unrun, the connection is gone, or
+/// the runtime of its color has ended; or that is about to end, and an event that it still runs may
+/// post the next one.
+struct Look {
+    shared: Arc<Shared>,
+    runs: bool,
+}
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        // One that runs has said so, and another may be queued by now.
+        if self.runs {
+            return;
+        }
+        let mut state = self.shared.lock();
+        state.is_queued = false;
+        if self.shared.color.runtime().has_ended() {
+            state.ends();
+        }
+    }
+}
+
+/// Somebody who waits for room in a domain. If the event that tells of it is refused, or dropped
+/// unrun, there will be none: the connection closes.
+struct Room(Option<Transport>);
+
+impl Room {
+    fn has_come(mut self) {
+        if let Some(transport) = self.0.take() {
+            let mut state = transport.0.lock();
+            state.has_room = true;
+            transport.0.look(state);
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let Some(transport) = self.0.take() {
+            transport.close();
+        }
+    }
+}
+
+/// A message that was delivered. It is in flight until it is dropped.
+pub struct Message {
+    bytes: Vec<u8>,
+    transport: Transport,
+}
+
+impl Message {
+    #[inline]
+    fn new(bytes: Vec<u8>, transport: Transport) -> Self {
+        Message { bytes, transport }
+    }
+
+    /// What was sent, without its length.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Sends a message back; see [`Transport::send`].
+    ///
+    /// # Errors
+    ///
+    /// When the message is too long, or the connection is closed.
+    pub fn reply(&self, message: &[u8]) -> Result<(), SendError> {
+        self.transport.send(message)
+    }
+
+    /// What delivered it.
+    pub fn transport(&self) -> &Transport {
+        &self.transport
+    }
+}
+
+impl Drop for Message {
+    #[inline]
+    fn drop(&mut self) {
+        let shared = &self.transport.0;
+        if shared.in_flight.end() {
+            shared.look(shared.lock());
+        }
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message").field("bytes", &self.bytes.len()).finish_non_exhaustive()
+    }
+}
+
+/// Where messages go.
+trait Deliver: Send + 'static {
+    /// Says whether there is room for one more. If not, the transport is told when there is.
+    fn has_room(&mut self, transport: &Transport) -> bool;
+    fn deliver(&mut self, message: Message, cx: &mut Cx);
+}
+
+/// To a closure on the connection's color.
+struct ToHandler<F>(F);
+
+impl<F: FnMut(Message, &mut Cx) + Send + 'static> Deliver for ToHandler<F> {
+    fn has_room(&mut self, _: &Transport) -> bool {
+        true
+    }
+
+    fn deliver(&mut self, message: Message, cx: &mut Cx) {
+        (self.0)(message, cx);
+    }
+}
+
+/// To a domain.
+struct ToDomain<S: Send + Sync + 'static, F> {
+    domain: Domain<S>,
+    f: F,
+}
+
+impl<S, F> Deliver for ToDomain<S, F>
+where
+    S: Send + Sync + 'static,
+    F: FnMut(Message, &Domain<S>, &mut Cx) + Send + 'static,
+{
+    fn has_room(&mut self, transport: &Transport) -> bool {
+        let is_full = self.domain.is_full();
+        if is_full {
+            let room = Room(Some(transport.clone()));
+            self.domain.when_room(&transport.0.color, move |_| room.has_come());
+        }
+        !is_full
+    }
+
+    fn deliver(&mut self, message: Message, cx: &mut Cx) {
+        (self.f)(message, &self.domain, cx);
+    }
+}
+
+impl Stream {
+    /// Delivers each message to `f`, on `color`, in the order of the stream. `f` may post it
+    /// further, to colors or to domains; for replies in order whoever makes them, see
+    /// [`Sequencer`](dapple::Sequencer).
+    #[track_caller]
+    pub fn deliver<F>(self, color: &Color, options: TransportOptions, f: F) -> Transport
+    where
+        F: FnMut(Message, &mut Cx) + Send + 'static,
+    {
+        self.transport(color, options, Box::new(ToHandler(f)))
+    }
+
+    /// Delivers each message to a domain: `f` gets it on `color`, looks what it is, and posts the
+    /// event that it stands for, in the context that it needs. That is the step that dequeues the
+    /// message, so the tickets are in the order of the stream. While the domain is full (see
+    /// [`max_uncommitted`](dapple::DomainBuilder::max_uncommitted)) nothing is read.
+    ///
+    /// # Examples
+    ///
+    /// A counter that any number of connections add to. Each gets its replies in order.
+    ///
+    /// ```
+    /// use dapple::Domain;
+    /// use dapple_io::{Io, tcp::{Accepting, TransportOptions}};
+    /// # use std::{io::{Read, Write}, net::TcpStream};
+    /// let rt = dapple_io::runtime().build()?;
+    /// let io = Io::of(&rt.handle());
+    /// let counter = Domain::snapshot(&rt.handle(), 0u64);
+    /// let local = "127.0.0.1:0".parse().unwrap();
+    /// let listener = io.listen(local, Accepting::PerWorker, move |stream, cx| {
+    ///     let color = cx.new_color();
+    ///     stream.deliver_to(&color, TransportOptions::default(), &counter, |message, counter, _| {
+    ///         let add = u64::from(message.bytes()[0]);
+    ///         counter.global(move |g| {
+    ///             *g.state_mut() += add;
+    ///             let sum = *g.state();
+    ///             g.defer(move |_| _ = message.reply(&sum.to_be_bytes()));
+    ///         });
+    ///     });
+    /// })?;
+    /// let mut client = TcpStream::connect(listener.local_addr())?;
+    /// client.write_all(&[0, 0, 0, 1, 40, 0, 0, 0, 1, 2])?;
+    /// let mut replies = [0; 24];
+    /// client.read_exact(&mut replies)?;
+    /// assert_eq!((replies[11], replies[23]), (40, 42));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn deliver_to<S, F>(
+        self,
+        color: &Color,
+        options: TransportOptions,
+        domain: &Domain<S>,
+        f: F,
+    ) -> Transport
+    where
+        S: Send + Sync + 'static,
+        F: FnMut(Message, &Domain<S>, &mut Cx) + Send + 'static,
+    {
+        let to = ToDomain { domain: domain.clone(), f };
+        self.transport(color, options, Box::new(to))
+    }
+
+    #[track_caller]
+    fn transport(
+        self,
+        color: &Color,
+        options: TransportOptions,
+        deliver: Box<dyn Deliver>,
+    ) -> Transport {
+        let TransportOptions { max_message, max_in_flight, mut conn } = options;
+        conn.max_input = conn.max_input.max(max_message.saturating_add(frame::HEADER));
+        let transport = Transport(Arc::new(Shared {
+            peer: self.peer_addr(),
+            color: color.clone(),
+            max_message,
+            max_in_flight: max_in_flight.max(1),
+            in_flight: InFlight::default(),
+            stops: AtomicBool::new(false),
+            state: Mutex::default(),
+        }));
+        let framed = Framed::new(transport.clone(), deliver);
+        // Not under the lock: if it is refused, what the user gave is dropped here.
+        let connection = self.serve_weakly(color, conn, framed);
+        let mut state = transport.0.lock();
+        // Whether it is there at all; and what was asked for before it was known.
+        let is_gone = connection.strong_count() == 0;
+        state.connection = Some(connection);
+        if is_gone || state.is_missed {
+            transport.0.look(state);
+        } else {
+            drop(state);
+        }
+        transport
+    }
+}

@@ -1,0 +1,320 @@
+//! N3, N10: listeners: several addresses, Unix sockets, adopted descriptors, pauses, bounds.
+mod common;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use common::start;
+use dapple::Cx;
+use dapple_io::listen::Accepting;
+use dapple_io::stream::{Conn, ConnOptions, Protocol, Stream};
+use dapple_io::{Addr, Io};
+
+/// Sends back what it gets.
+struct Echo;
+
+impl Protocol for Echo {
+    fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
+        let bytes = conn.input().to_vec();
+        conn.send(&bytes);
+        conn.consume(bytes.len());
+    }
+}
+
+fn serve(stream: Stream, cx: &mut Cx) {
+    stream.serve(&cx.new_color(), ConnOptions::default(), Echo);
+}
+
+fn echoes(mut stream: impl Read + Write) {
+    stream.write_all(b"hello").unwrap();
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"hello");
+}
+
+fn local() -> SocketAddr {
+    "127.0.0.1:0".parse().unwrap()
+}
+
+#[test]
+fn n10_one_listener_has_several_addresses_of_several_families() {
+    let (rt, io) = start(2);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let name = format!("dapple-test-{}", std::process::id());
+    let listener = io
+        .listener()
+        .bind(local())
+        .bind("[::1]:0".parse::<SocketAddr>().unwrap())
+        .bind(Addr::unix(&path))
+        .bind(Addr::abstract_name(name.as_bytes()))
+        .start(serve)
+        .unwrap();
+    let addresses = listener.addrs().to_vec();
+    assert_eq!(addresses.len(), 4);
+    assert_eq!(Some(listener.local_addr()), addresses[0].ip());
+    for address in &addresses[..2] {
+        echoes(TcpStream::connect(address.ip().unwrap()).unwrap());
+    }
+    echoes(UnixStream::connect(&path).unwrap());
+    for address in &addresses {
+        let stream = rt.block_on(io.connect(address.clone())).unwrap();
+        assert_eq!(stream.peer_addr(), *address);
+        echoes(BlockingStream(stream, &rt));
+    }
+    drop(listener);
+    assert!(!path.exists(), "the name goes with the listener");
+}
+
+/// A stream for tasks, waited for.
+struct BlockingStream<'a>(dapple_io::stream::AsyncStream, &'a dapple::Runtime);
+
+impl Read for BlockingStream<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        use futures_lite::AsyncReadExt;
+        self.1.block_on(self.0.read(buf))
+    }
+}
+
+impl Write for BlockingStream<'_> {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        use futures_lite::AsyncWriteExt;
+        self.1.block_on(self.0.write(buf))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn n10_a_name_that_a_dead_process_has_left_is_replaced_and_no_other() {
+    let (_rt, io) = start(1);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    let listener = io.listener().bind(Addr::unix(&path)).start(serve).unwrap();
+    echoes(UnixStream::connect(&path).unwrap());
+    let second = io.listener().bind(Addr::unix(&path)).start(serve);
+    assert_eq!(second.unwrap_err().kind(), ErrorKind::AddrInUse);
+    drop(listener);
+    std::fs::write(&path, "a file").unwrap();
+    let third = io.listener().bind(Addr::unix(&path)).start(serve);
+    assert_eq!(third.unwrap_err().kind(), ErrorKind::AddrInUse);
+    assert_eq!(std::fs::read(&path).unwrap(), b"a file");
+    let long = Addr::unix("x".repeat(200));
+    let error = io.listener().bind(long).start(serve).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let nothing = io.listener().start(serve).unwrap_err();
+    assert_eq!(nothing.kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn n10_listening_descriptors_are_adopted() {
+    let (_rt, io) = start(2);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let tcp = TcpListener::bind(local()).unwrap();
+    let address = tcp.local_addr().unwrap();
+    let unix = UnixListener::bind(&path).unwrap();
+    // It waits in the system before anybody accepts.
+    let early = TcpStream::connect(address).unwrap();
+    let listener = io.listener().adopt(tcp).adopt(OwnedFd::from(unix)).start(serve).unwrap();
+    assert_eq!(listener.local_addr(), address);
+    echoes(early);
+    echoes(TcpStream::connect(address).unwrap());
+    echoes(UnixStream::connect(&path).unwrap());
+    drop(listener);
+    assert!(path.exists(), "whose name it is removes it");
+}
+
+#[test]
+fn n3_a_paused_listener_accepts_when_it_is_resumed() {
+    for accepting in ["each", "one"] {
+        let (rt, io) = start(2);
+        let (tx, rx) = mpsc::channel();
+        let accepting = match accepting {
+            "each" => Accepting::PerWorker,
+            _ => Accepting::OnColor(rt.handle().new_color()),
+        };
+        let listener = io.listener().bind(local()).accepting(accepting).paused();
+        let listener = listener.start(move |_, _| tx.send(()).unwrap()).unwrap();
+        assert!(listener.is_paused());
+        for _ in 0..20 {
+            let waiting: Vec<_> =
+                (0..4).map(|_| TcpStream::connect(listener.local_addr()).unwrap()).collect();
+            std::thread::sleep(Duration::from_millis(2));
+            assert!(rx.try_recv().is_err());
+            listener.resume();
+            for _ in &waiting {
+                rx.recv_timeout(Duration::from_secs(60)).unwrap();
+            }
+            // A call that runs may accept one more; what connects after that waits.
+            listener.pause();
+            rt.wait_idle();
+        }
+    }
+}
+
+#[test]
+fn n3_there_are_so_many_connections_at_most_and_others_wait() {
+    for workers in [1, 2] {
+        let (rt, io) = start(workers);
+        let (tx, rx) = mpsc::channel();
+        let listener = io
+            .listener()
+            .bind(local())
+            .max_connections(3)
+            .start(move |stream, cx| {
+                tx.send(()).unwrap();
+                serve(stream, cx);
+            })
+            .unwrap();
+        let mut clients: Vec<TcpStream> =
+            (0..30).map(|_| TcpStream::connect(listener.local_addr()).unwrap()).collect();
+        for client in &mut clients {
+            client.write_all(b"x").unwrap();
+        }
+        for _ in 0..3 {
+            rx.recv_timeout(Duration::from_secs(60)).unwrap();
+        }
+        for left in (1..=30).rev() {
+            // Three are served, and no more before one of them goes.
+            rt.wait_idle();
+            assert!(rx.try_recv().is_err());
+            assert_eq!(listener.connections(), left.min(3));
+            let has_answer = |client: &TcpStream| {
+                client.set_nonblocking(true).unwrap();
+                client.peek(&mut [0]).is_ok()
+            };
+            let start = std::time::Instant::now();
+            let served = loop {
+                if let Some(at) = clients.iter().position(has_answer) {
+                    break at;
+                }
+                assert!(start.elapsed() < Duration::from_secs(60), "nobody is served");
+            };
+            drop(clients.remove(served));
+            if left > 3 {
+                rx.recv_timeout(Duration::from_secs(60)).unwrap();
+            } else {
+                while listener.connections() >= left {
+                    assert!(start.elapsed() < Duration::from_secs(60), "nobody has gone");
+                }
+            }
+        }
+    }
+}
+
+/// The child that the test below starts, as a service manager would.
+#[test]
+fn child_of_the_test_of_activation() {
+    if std::env::var_os("DAPPLE_TEST_ACTIVATION").is_none() {
+        return;
+    }
+    // The child of a launcher that cannot tell its process's number before.
+    let (_rt, io) = start(1);
+    let inherited = dapple_io::listen::inherited().unwrap();
+    assert_eq!(inherited.len(), 1);
+    assert_eq!(inherited[0].name, "web");
+    assert!(dapple_io::listen::inherited().unwrap().is_empty(), "they have an owner now");
+    let (tx, rx) = mpsc::channel();
+    let mut builder = io.listener();
+    for one in inherited {
+        builder = builder.adopt(one.fd);
+    }
+    let listener = builder
+        .start(move |stream, cx| {
+            serve(stream, cx);
+            tx.send(()).unwrap();
+        })
+        .unwrap();
+    rx.recv().unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    drop(listener);
+}
+
+#[test]
+fn n10_a_process_is_activated_by_a_descriptor_that_it_is_started_with() {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::process::CommandExt;
+    let listening = TcpListener::bind(local()).unwrap();
+    let address = listening.local_addr().unwrap();
+    let fd = listening.as_raw_fd();
+    // A shell that becomes the program has the number that the environment tells.
+    let program = std::env::current_exe().unwrap();
+    let script = "LISTEN_PID=$$ exec \"$0\" --exact child_of_the_test_of_activation";
+    let mut command = std::process::Command::new("sh");
+    command
+        .args(["-c", script, program.to_str().unwrap()])
+        .env("DAPPLE_TEST_ACTIVATION", "1")
+        .env("LISTEN_FDS", "1")
+        .env("LISTEN_FDNAMES", "web")
+        .stdout(std::process::Stdio::null());
+    // SAFETY: the call takes numbers only, and may be made between fork and exec.
+    unsafe {
+        command.pre_exec(move || match libc::dup2(fd, 3) {
+            -1 => Err(std::io::Error::last_os_error()),
+            _ if fd == 3 && libc::fcntl(3, libc::F_SETFD, 0) == -1 => {
+                Err(std::io::Error::last_os_error())
+            }
+            _ => Ok(()),
+        });
+    }
+    let mut child = command.spawn().unwrap();
+    echoes(TcpStream::connect(address).unwrap());
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn n3_ports_are_shared_on_request_only() {
+    let (_rt, io) = start(2);
+    let first = io.listener().bind(local()).share_port().start(serve).unwrap();
+    let address = first.local_addr();
+    let refused = io.listen(address, Accepting::PerWorker, serve).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::AddrInUse);
+    let second = io.listener().bind(address).share_port().start(serve).unwrap();
+    // The new one goes on where the old one ends.
+    drop(first);
+    for _ in 0..20 {
+        echoes(TcpStream::connect(address).unwrap());
+    }
+    drop(second);
+}
+
+#[test]
+fn n3_version_6_alone_leaves_the_port_of_version_4() {
+    let (_rt, io) = start(1);
+    let any: SocketAddr = "[::]:0".parse().unwrap();
+    let listener = io.listener().bind(any).only_v6(true).start(serve).unwrap();
+    let port = listener.local_addr().port();
+    echoes(TcpStream::connect(("::1", port)).unwrap());
+    let four = SocketAddr::from(([0, 0, 0, 0], port));
+    let beside = io.listener().bind(four).start(serve).unwrap();
+    echoes(TcpStream::connect(("127.0.0.1", port)).unwrap());
+    drop((listener, beside));
+}
+
+#[test]
+fn e1_a_listener_with_a_worker_of_its_own_each_counts_for_all() {
+    let (rt, io): (_, Io) = start(2);
+    let listener = io.listen(local(), Accepting::PerWorker, serve).unwrap();
+    let clients: Vec<_> =
+        (0..10).map(|_| TcpStream::connect(listener.local_addr()).unwrap()).collect();
+    for client in &clients {
+        echoes(client);
+    }
+    assert_eq!(listener.connections(), 10);
+    drop(clients);
+    let start = std::time::Instant::now();
+    while listener.connections() > 0 {
+        assert!(start.elapsed() < Duration::from_secs(60), "{}", listener.connections());
+        rt.wait_idle();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

@@ -1,0 +1,190 @@
+//! N10: Unix sockets under connections, transports and tasks: credentials, descriptors, names.
+mod common;
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
+
+use common::start;
+use dapple::Cx;
+use dapple_io::stream::{CloseReason, Conn, ConnOptions, Protocol};
+use dapple_io::transport::TransportOptions;
+
+#[test]
+fn n10_the_peer_of_a_unix_socket_is_known() {
+    let (rt, io) = start(1);
+    let (one, other) = UnixStream::pair().unwrap();
+    let stream = io.adopt(one).unwrap();
+    assert!(stream.peer_addr().is_unnamed());
+    let who = stream.peer_credentials().unwrap();
+    assert_eq!(who.process, std::process::id());
+    let stream = stream.into_async().unwrap();
+    assert_eq!(stream.peer_credentials().unwrap(), who);
+    drop(other);
+    let (tcp, _peer) = common::tcp_pair();
+    let error = io.adopt(tcp).unwrap().peer_credentials().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    let (datagram, _) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    assert_eq!(io.adopt(datagram).unwrap_err().kind(), ErrorKind::InvalidInput);
+    drop(rt);
+}
+
+fn file_with(text: &str) -> OwnedFd {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file.rewind().unwrap();
+    file.into()
+}
+
+fn text_of(fd: OwnedFd) -> String {
+    let mut text = String::new();
+    File::from(fd).read_to_string(&mut text).unwrap();
+    text
+}
+
+/// Sends numbered files, in between plain bytes.
+struct Gives(usize);
+
+impl Protocol for Gives {
+    fn on_open(&mut self, conn: &mut Conn, _: &mut Cx) {
+        for n in 0..self.0 {
+            conn.send(b"plain");
+            let fds = (0..n % 3).map(|k| file_with(&format!("{n}.{k}"))).collect();
+            conn.send_with_fds(b"files", fds);
+        }
+        conn.close();
+    }
+
+    fn on_data(&mut self, _: &mut Conn, _: &mut Cx) {}
+}
+
+struct Takes {
+    bytes: usize,
+    texts: Vec<String>,
+    tell: mpsc::Sender<(usize, Vec<String>, String)>,
+}
+
+impl Protocol for Takes {
+    fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
+        self.bytes += conn.input().len();
+        conn.consume(conn.input().len());
+        self.texts.extend(conn.take_fds().into_iter().map(text_of));
+    }
+
+    fn on_close(&mut self, reason: &CloseReason, _: &mut Cx) {
+        let texts = std::mem::take(&mut self.texts);
+        self.tell.send((self.bytes, texts, format!("{reason:?}"))).unwrap();
+    }
+}
+
+#[test]
+fn n10_descriptors_come_in_order_with_all_the_bytes() {
+    let (rt, io) = start(2);
+    for rounds in [1, 5, 200] {
+        let (one, other) = UnixStream::pair().unwrap();
+        let (tell, told) = mpsc::channel();
+        let takes = Takes { bytes: 0, texts: Vec::new(), tell };
+        let options = ConnOptions { max_fds: 10_000, ..ConnOptions::default() };
+        io.adopt(other).unwrap().serve(&rt.handle().new_color(), options, takes);
+        let gives = io.adopt(one).unwrap();
+        gives.serve(&rt.handle().new_color(), ConnOptions::default(), Gives(rounds));
+        let (bytes, texts, reason) = told.recv().unwrap();
+        let wanted: Vec<String> =
+            (0..rounds).flat_map(|n| (0..n % 3).map(move |k| format!("{n}.{k}"))).collect();
+        assert_eq!((bytes, texts), (rounds * 10, wanted), "{reason}");
+    }
+}
+
+#[test]
+fn n5_descriptors_that_are_not_allowed_are_refused_and_none_leaks() {
+    let (rt, io) = start(1);
+    let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    for allowed in [0, 2] {
+        let before = count();
+        let (one, other) = UnixStream::pair().unwrap();
+        let (tell, told) = mpsc::channel();
+        let takes = Takes { bytes: 0, texts: Vec::new(), tell };
+        let options = ConnOptions { max_fds: allowed, ..ConnOptions::default() };
+        io.adopt(other).unwrap().serve(&rt.handle().new_color(), options, takes);
+        let (fds, sender) = ((0..5).map(|n| file_with(&n.to_string())), io.adopt(one).unwrap());
+        let fds: Vec<_> = fds.collect();
+        let sender = sender.into_async().unwrap();
+        let borrowed: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
+        assert_eq!(rt.block_on(sender.send_with_fds(b"five", &borrowed)).unwrap(), 4);
+        drop(borrowed);
+        drop((sender, fds));
+        let (bytes, texts, reason) = told.recv().unwrap();
+        assert_eq!(texts, Vec::<String>::new());
+        match allowed {
+            // The system closes what nobody asks for.
+            0 => assert_eq!((bytes, &*reason), (4, "Peer")),
+            _ => assert!(bytes == 0 && reason.contains("more than 2 descriptors"), "{reason}"),
+        }
+        rt.wait_idle();
+        let start = std::time::Instant::now();
+        while count() > before {
+            assert!(start.elapsed().as_secs() < 60, "{} descriptors are left", count());
+        }
+    }
+}
+
+#[test]
+fn n11_a_read_that_stops_at_descriptors_is_no_proof() {
+    // The reader does not ask for them: what comes behind them is read all the same.
+    let (rt, io) = start(1);
+    let (one, other) = UnixStream::pair().unwrap();
+    let sender = io.adopt(one).unwrap().into_async().unwrap();
+    let file = file_with("x");
+    // All of it is there before it is looked at.
+    for _ in 0..20 {
+        rt.block_on(sender.send_with_fds(b"ab", &[file.as_fd()])).unwrap();
+    }
+    let (tell, told) = mpsc::channel();
+    struct Counts(usize, mpsc::Sender<usize>);
+    impl Protocol for Counts {
+        fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
+            self.0 += conn.input().len();
+            conn.consume(conn.input().len());
+            self.1.send(self.0).unwrap();
+        }
+    }
+    let reader = io.adopt(other).unwrap();
+    reader.serve(&rt.handle().new_color(), ConnOptions::default(), Counts(0, tell));
+    while told.recv_timeout(std::time::Duration::from_secs(60)).unwrap() < 40 {}
+}
+
+#[test]
+fn n10_tasks_receive_descriptors() {
+    let (rt, io) = start(2);
+    let (one, other) = UnixStream::pair().unwrap();
+    let (one, other) = (io.adopt(one).unwrap(), io.adopt(other).unwrap());
+    let (one, other) = (one.into_async().unwrap(), other.into_async().unwrap());
+    let file = file_with("text");
+    rt.block_on(async {
+        one.send_with_fds(b"x", &[file.as_fd()]).await.unwrap();
+        let mut byte = [0; 8];
+        let (n, fds) = other.receive_with_fds(&mut byte, 4).await.unwrap();
+        assert_eq!((n, fds.len()), (1, 1));
+        assert_eq!(fds.into_iter().map(text_of).collect::<String>(), "text");
+        let error = one.send_with_fds(b"", &[]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    });
+}
+
+#[test]
+fn n4_a_transport_runs_over_a_unix_socket() {
+    let (rt, io) = start(2);
+    let (one, mut other) = UnixStream::pair().unwrap();
+    let stream = io.adopt(one).unwrap();
+    stream.deliver(&rt.handle().new_color(), TransportOptions::default(), |message, _| {
+        let mut reply = message.bytes().to_vec();
+        reply.reverse();
+        message.reply(&reply).unwrap();
+    });
+    other.write_all(&[0, 0, 0, 3, b'a', b'b', b'c', 0, 0, 0, 1, b'x']).unwrap();
+    let mut replies = [0; 12];
+    other.read_exact(&mut replies).unwrap();
+    assert_eq!(&replies, &[0, 0, 0, 3, b'c', b'b', b'a', 0, 0, 0, 1, b'x']);
+}
