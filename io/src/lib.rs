@@ -47,6 +47,7 @@ mod addr;
 mod callback;
 pub mod child;
 pub mod connect;
+pub mod datagram;
 mod ext;
 mod fd;
 #[cfg(any(test, dapple_fuzzing))]

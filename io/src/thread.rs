@@ -18,6 +18,8 @@ pub(crate) struct ThreadState {
     /// What connections read into and write from while they are at it.
     pub(crate) input: Cell<Vec<u8>>,
     pub(crate) output: Cell<Vec<u8>>,
+    /// What datagrams are received into, a batch of them.
+    pub(crate) datagrams: Cell<Vec<u8>>,
     /// What a TLS stream's socket is read into, while it is polled.
     #[cfg(feature = "tls")]
     pub(crate) incoming: Cell<Vec<u8>>,
@@ -28,6 +30,7 @@ impl ThreadState {
         ThreadState {
             input: Cell::new(Vec::new()),
             output: Cell::new(Vec::new()),
+            datagrams: Cell::new(Vec::new()),
             #[cfg(feature = "tls")]
             incoming: Cell::new(Vec::new()),
         }

@@ -2,6 +2,7 @@
 //! for `hyper.rs`.
 //!
 //! * [`accept`]: a connection; [`ancillary`]: what goes along with bytes.
+//! * [`datagrams`]: many in one call.
 //! * [`inherited`]: descriptors from another process; [`process`]: children.
 //! * [`interest`]: what the poller is asked for; [`poll`]: asking about one descriptor, now.
 //! * Here: bytes and files into sockets.
@@ -16,6 +17,7 @@
 
 mod accept;
 mod ancillary;
+mod datagrams;
 mod inherited;
 mod interest;
 mod poll;
@@ -27,6 +29,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 pub(crate) use self::accept::accept;
 pub(crate) use self::ancillary::{MOST_FDS, peer_credentials, receive_fds, send_fds};
+pub(crate) use self::datagrams::{BATCH, ToSend, cuts_segments, receive_many, send_many};
 pub(crate) use self::inherited::take_inherited;
 pub(crate) use self::interest::{Asked, Asks, ask, forget};
 pub(crate) use self::poll::{To, is_ready};

@@ -1,0 +1,240 @@
+//! N10: datagrams: batches, segments, full sockets, refusals, Unix sockets, tasks.
+mod common;
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::net::UnixDatagram;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use common::start;
+use dapple::Cx;
+use dapple_io::datagram::{
+    Datagram, DatagramOptions, DatagramProtocol, DatagramSocket, Datagrams, Outbox,
+};
+use dapple_io::{Addr, Io};
+
+fn local() -> SocketAddr {
+    "127.0.0.1:0".parse().unwrap()
+}
+
+fn client() -> UdpSocket {
+    let client = UdpSocket::bind(local()).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    client
+}
+
+fn echo(io: &Io, rt: &dapple::Runtime) -> (Datagrams<impl DatagramProtocol>, SocketAddr) {
+    let socket = io.bind_udp(local()).unwrap();
+    let address = socket.local_addr().unwrap().ip().unwrap();
+    let served = socket.on_datagrams(&rt.handle().new_color(), |datagram, out, _| {
+        datagram.reply(datagram.bytes(), out);
+    });
+    (served, address)
+}
+
+#[test]
+fn n10_what_comes_is_answered_in_order() {
+    for workers in [1, 2, 4] {
+        let (rt, io) = start(workers);
+        let (served, address) = echo(&io, &rt);
+        let client = client();
+        client.connect(address).unwrap();
+        let mut buffer = [0; 2_000];
+        for n in 0..200u32 {
+            // Few enough at once to fit into the socket's buffer.
+            for k in 0..20 {
+                client.send(&(n * 20 + k).to_be_bytes()).unwrap();
+            }
+            for k in 0..20 {
+                let length = client.recv(&mut buffer).unwrap();
+                assert_eq!(&buffer[..length], (n * 20 + k).to_be_bytes());
+            }
+        }
+        // One of no bytes is a datagram, too.
+        client.send(&[]).unwrap();
+        assert_eq!(client.recv(&mut buffer).unwrap(), 0);
+        served.close();
+        rt.wait_idle();
+        client.send(&[1]).unwrap();
+        let refused = client.recv(&mut buffer).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
+}
+
+/// Tells what happens.
+struct Tells(mpsc::Sender<String>);
+
+impl DatagramProtocol for Tells {
+    fn on_datagram(&mut self, datagram: Datagram<'_>, _: &mut Outbox, _: &mut Cx) {
+        let cut = if datagram.is_cut() { " cut" } else { "" };
+        self.0.send(format!("{}{cut}", datagram.bytes().len())).unwrap();
+    }
+
+    fn on_room(&mut self, out: &mut Outbox, _: &mut Cx) {
+        self.0.send(format!("room, {} queued", out.queued())).unwrap();
+    }
+
+    fn on_error(&mut self, error: io::Error, out: &mut Outbox, _: &mut Cx) {
+        self.0.send(format!("{:?}, {} dropped", error.kind(), out.dropped())).unwrap();
+    }
+
+    fn on_close(&mut self, _: &mut Cx) {
+        self.0.send("closed".to_owned()).unwrap();
+    }
+}
+
+#[test]
+fn n5_what_is_longer_than_allowed_comes_cut() {
+    let (rt, io) = start(1);
+    let socket = io.bind_udp(local()).unwrap();
+    let address = socket.local_addr().unwrap().ip().unwrap();
+    let (tx, rx) = mpsc::channel();
+    let options = DatagramOptions { max_datagram: 100, ..DatagramOptions::default() };
+    let served = socket.serve(&rt.handle().new_color(), options, Tells(tx));
+    let client = client();
+    for length in [1, 100, 101, 60_000, 0] {
+        client.send_to(&vec![0; length], address).unwrap();
+    }
+    served.close();
+    drop(served);
+    let told: Vec<_> = rx.iter().collect();
+    // Closing overtakes what has not been received.
+    let all = ["1", "100", "100 cut", "100 cut", "0", "closed"];
+    assert!(all.starts_with(&told[..told.len() - 1].iter().map(|x| &**x).collect::<Vec<_>>()));
+    assert_eq!(told.last().unwrap(), "closed");
+}
+
+#[test]
+fn n10_segments_arrive_one_by_one() {
+    let (rt, io) = start(2);
+    let (served, _) = echo(&io, &rt);
+    let client = client();
+    let address = client.local_addr().unwrap();
+    for (length, segment) in [(10, 10), (10, 3), (1, 5), (60_000, 1_200), (80_000, 1_400)] {
+        let bytes: Vec<u8> = (0..length).map(|n| n as u8).collect();
+        let sent = bytes.clone();
+        served.with(move |_, out, _| out.send_segments(&sent, segment, address));
+        let (mut all, mut buffer) = (Vec::<u8>::new(), [0; 2_000]);
+        while all.len() < bytes.len() {
+            let n = client.recv(&mut buffer).unwrap();
+            let left = bytes.len() - all.len();
+            assert_eq!(n, left.min(usize::from(segment)), "{length} in {segment}");
+            all.extend(&buffer[..n]);
+        }
+        assert!(all == bytes);
+    }
+}
+
+#[test]
+fn n10_a_refusal_is_told_and_costs_no_other_datagram() {
+    let (rt, io) = start(1);
+    let gone = client().local_addr().unwrap();
+    let socket = io.bind_udp(local()).unwrap();
+    socket.connect(gone).unwrap();
+    let (tx, rx) = mpsc::channel();
+    let served = socket.serve(&rt.handle().new_color(), DatagramOptions::default(), Tells(tx));
+    served.with(|_, out, _| out.send(b"nobody hears this"));
+    let told = rx.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert_eq!(told, "ConnectionRefused, 0 dropped");
+    // Somebody is there now.
+    let server = UdpSocket::bind(gone).unwrap();
+    served.with(|_, out, _| out.send(b"heard"));
+    let mut buffer = [0; 100];
+    server.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    assert_eq!(server.recv(&mut buffer).unwrap(), 5);
+    // Too long for the system.
+    served.with(|_, out, _| out.send(&[0; 65_536]));
+    let told = rx.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert!(told.ends_with(", 1 dropped"), "{told}");
+}
+
+#[test]
+fn n10_unix_datagrams_wait_for_room_and_too_much_is_dropped() {
+    let (rt, io) = start(1);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let receiver = UnixDatagram::bind(&path).unwrap();
+    receiver.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let socket = DatagramSocket::bind(&io, Addr::unix(folder.path().join("sender"))).unwrap();
+    socket.connect(Addr::unix(&path)).unwrap();
+    let (tx, rx) = mpsc::channel();
+    let options = DatagramOptions { max_queued: 100_000, ..DatagramOptions::default() };
+    let served = socket.serve(&rt.handle().new_color(), options, Tells(tx));
+    let (tell, told) = mpsc::channel();
+    // More than the receiver's queue holds, and more than may wait here.
+    served.with(move |_, out, _| {
+        for n in 0..2_000u32 {
+            out.send(&[n.to_be_bytes(); 25].concat());
+        }
+        tell.send((out.queued(), out.dropped())).unwrap();
+    });
+    assert_eq!(told.recv().unwrap(), (100_000, 1_000));
+    // Until it waits for room.
+    rt.wait_idle();
+    let mut buffer = [0; 200];
+    for n in 0..1_000u32 {
+        assert_eq!(receiver.recv(&mut buffer).unwrap(), 100);
+        assert_eq!(buffer[..4], n.to_be_bytes());
+    }
+    assert_eq!(rx.recv_timeout(Duration::from_secs(60)).unwrap(), "room, 0 queued");
+    // The address of the sender is told.
+    served.with(|_, out, _| out.send(b"x"));
+    let (_, from) = receiver.recv_from(&mut buffer).unwrap();
+    assert_eq!(from.as_pathname(), Some(&*folder.path().join("sender")));
+    // The end of what waits is sent before it is closed.
+    served.with(|_, out, _| {
+        out.send(b"last");
+        out.close();
+    });
+    assert_eq!(receiver.recv(&mut buffer).unwrap(), 4);
+    assert_eq!(rx.recv().unwrap(), "closed");
+}
+
+#[test]
+fn c11_a_protocol_that_panics_loses_its_socket_only() {
+    let (rt, io) = start(1);
+    let socket = io.bind_udp(local()).unwrap();
+    let address = socket.local_addr().unwrap().ip().unwrap();
+    socket.on_datagrams(&rt.handle().new_color(), |datagram, out, _| {
+        assert!(datagram.bytes() != b"bad", "on purpose");
+        datagram.reply(b"good", out);
+    });
+    let client = client();
+    client.connect(address).unwrap();
+    let mut buffer = [0; 100];
+    client.send(b"x").unwrap();
+    assert_eq!(client.recv(&mut buffer).unwrap(), 4);
+    client.send(b"bad").unwrap();
+    let start = std::time::Instant::now();
+    while rt.metrics().panics() == 0 {
+        assert!(start.elapsed() < Duration::from_secs(60));
+    }
+    rt.wait_idle();
+    // The socket is closed.
+    client.send(b"x").unwrap();
+    assert_eq!(client.recv(&mut buffer).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    // Another one takes the address, on the same worker.
+    drop(io.bind_udp(address).unwrap());
+}
+
+#[test]
+fn n10_tasks_send_and_receive() {
+    let (rt, io) = start(2);
+    let (served, address) = echo(&io, &rt);
+    let socket = io.bind_udp(local()).unwrap().into_async().unwrap();
+    rt.block_on(async {
+        let mut buffer = [0; 100];
+        for n in 0..100u32 {
+            socket.send_to(&n.to_be_bytes(), &address.into()).await.unwrap();
+            let (length, from) = socket.receive_from(&mut buffer).await.unwrap();
+            assert_eq!((&buffer[..length], from), (&n.to_be_bytes()[..], address.into()));
+        }
+    });
+    served.close();
+    let stream = common::tcp_pair().0;
+    let error = DatagramSocket::adopt(&io, stream).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    let adopted = DatagramSocket::adopt(&io, UdpSocket::bind(local()).unwrap()).unwrap();
+    assert!(adopted.local_addr().unwrap().ip().is_some());
+}
