@@ -1,8 +1,8 @@
 //! What peers send, as functions of any bytes: see `fuzz/README.md`.
 
+pub use crate::codec::fuzzing::frames;
 #[cfg(feature = "tls")]
 pub use crate::tls::fuzzing::tls;
-pub use crate::transport::fuzzing::frames;
 
 #[cfg(test)]
 #[path = "../../fuzz/replay.rs"]

@@ -46,6 +46,8 @@
 mod addr;
 mod callback;
 pub mod child;
+mod clock_timer;
+pub mod codec;
 pub mod connect;
 pub mod datagram;
 mod ext;
@@ -71,6 +73,7 @@ pub mod unix;
 use dapple::sync::Arc;
 
 pub use addr::Addr;
+pub use clock_timer::ClockTimer;
 pub use ext::{ColoredExt, CxExt};
 pub use fd::{AsyncFd, Interest, Ready, Registration};
 pub use reactor::Io;

@@ -1,7 +1,7 @@
 //! Datagrams: UDP, and Unix sockets (N10).
 //!
-//! A [`DatagramSocket`] is served by a [`DatagramProtocol`], or by a closure, on a color, in batches
-//! of one call of the system each; or it is for tasks ([`AsyncDatagrams`]).
+//! A [`DatagramSocket`] is served by a [`DatagramProtocol`], or by a closure, on a color, in
+//! batches of one call of the system each; or it is for tasks ([`AsyncDatagrams`]).
 //!
 //! In one event datagrams are received until the system has no more or the event's budget is spent;
 //! what the protocol sends goes to an [`Outbox`], and leaves at the end of each batch.

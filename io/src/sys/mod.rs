@@ -4,6 +4,7 @@
 //! * [`accept`]: a connection; [`ancillary`]: what goes along with bytes.
 //! * [`datagrams`]: many in one call.
 //! * [`inherited`]: descriptors from another process; [`process`]: children.
+//! * [`timerfd`]: timers by other clocks.
 //! * [`interest`]: what the poller is asked for; [`poll`]: asking about one descriptor, now.
 //! * Here: bytes and files into sockets.
 //!
@@ -22,6 +23,7 @@ mod inherited;
 mod interest;
 mod poll;
 mod process;
+mod timerfd;
 
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -34,6 +36,7 @@ pub(crate) use self::inherited::take_inherited;
 pub(crate) use self::interest::{Asked, Asks, ask, forget};
 pub(crate) use self::poll::{To, is_ready};
 pub(crate) use self::process::{process_fd, send_signal};
+pub(crate) use self::timerfd::{TimerAt, TimerClock, TimerTells, read_timer, timer};
 use crate::thread;
 
 /// Slices that the system takes at once (IOV_MAX): more are not looked at.

@@ -1,6 +1,7 @@
 //! What talks over a transport's connection: takes messages off its input, and delivers them; puts
 //! what was sent into its out-buffer; goes on, or ends, as messages end.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
@@ -8,8 +9,8 @@ use dapple::Cx;
 use dapple::clock;
 use dapple::sync::{Arc, MutexGuard, Ordering, Weak};
 
-use super::frame::{Front, HEADER, front};
 use super::{Deliver, Message, Stage, State, Transport};
+use crate::codec::Decoded;
 use crate::stream::{CloseReason, Conn, Protocol};
 
 /// Bytes of room for what is sent that are kept.
@@ -32,6 +33,8 @@ const ENOUGH: usize = 16 * 1024;
 pub(super) struct Framed {
     transport: Transport,
     deliver: Box<dyn Deliver>,
+    /// Bytes of the input that were there when it was last incomplete.
+    seen: usize,
     /// Messages that were delivered.
     delivered: u64,
     pause: Pause,
@@ -77,6 +80,7 @@ impl Framed {
         Framed {
             transport,
             deliver,
+            seen: 0,
             delivered: 0,
             pause: Pause::Nothing,
             life: Life::Runs,
@@ -186,22 +190,25 @@ impl Framed {
             return;
         }
         let is_written = self.transport.0.lock().out.is_empty();
-        let is_last = self.life == Life::Drains || !matches!(self.front(conn), Front::Message(_));
+        let has_message = |decoded| matches!(decoded, Decoded::Message { .. });
+        let is_last = self.life == Life::Drains || !has_message(self.front(conn));
         if is_written && is_last {
             conn.peer_has_ended();
         }
     }
 
     /// What stands at the front of the input.
-    fn front(&self, conn: &Conn) -> Front {
-        front(conn.input(), self.transport.0.max_message)
+    fn front(&self, conn: &Conn) -> Decoded {
+        let input = conn.input();
+        self.transport.0.codec.decode(input, self.seen.min(input.len()))
     }
 
-    /// Takes a message of so many bytes off the input: it is in flight.
-    fn dequeue(&mut self, conn: &mut Conn, length: usize) -> Message {
-        let bytes = conn.input()[HEADER..HEADER + length].to_vec();
-        conn.consume(HEADER + length);
+    /// Takes a message off the input: it is in flight.
+    fn dequeue(&mut self, conn: &mut Conn, message: Range<usize>, taken: usize) -> Message {
+        let bytes = conn.input()[message].to_vec();
+        conn.consume(taken);
         self.delivered += 1;
+        self.seen = 0;
         Message::new(bytes, self.transport.clone())
     }
 
@@ -214,14 +221,17 @@ impl Framed {
             if conn.is_congested() || self.life == Life::Drains {
                 return;
             }
-            let length = match self.front(conn) {
-                Front::Incomplete => return,
-                Front::TooLong => {
+            let (message, taken) = match self.front(conn) {
+                Decoded::Incomplete => {
+                    self.seen = conn.input().len();
+                    return;
+                }
+                Decoded::Invalid(why) => {
                     let shared = Arc::clone(&self.transport.0);
                     self.write_out(&mut shared.lock(), conn);
-                    return conn.reject("a message is longer than allowed");
+                    return conn.reject(why);
                 }
-                Front::Message(length) => length,
+                Decoded::Message { message, taken } => (message, taken),
             };
             if self.in_flight() >= self.transport.0.max_in_flight as u64 {
                 self.pause = Pause::InFlight;
@@ -231,7 +241,7 @@ impl Framed {
                 self.pause = Pause::Room;
                 return conn.pause();
             }
-            let message = self.dequeue(conn, length);
+            let message = self.dequeue(conn, message, taken);
             // The ticket is taken here.
             self.deliver.deliver(message, cx);
         }

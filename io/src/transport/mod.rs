@@ -1,8 +1,9 @@
-//! Framed messages over TCP, delivered in order (N4).
+//! Framed messages over a stream, delivered in order (N4).
 //!
-//! A message is as [`frame`] has it. Messages are dequeued in events of the connection's color, of
-//! which there is one at a time; in the same step they are posted, and so get their tickets: the
-//! order of delivery is the order of the stream, however many workers deliver.
+//! A message is as a [codec](crate::codec) has it. Messages are dequeued in events of the
+//! connection's color, of which there is one at a time; in the same step they are posted, and so
+//! get their tickets: the order of delivery is the order of the stream, however many workers
+//! deliver.
 //!
 //! What is sent gathers in a buffer with a lock of its own, and goes to the connection's out-buffer
 //! in one event for all that has gathered. So replies that are deferred actions leave in the order
@@ -18,11 +19,8 @@
 //! When the peer has closed its side, the connection stays until no message is in flight, so that
 //! it gets all its replies.
 
-// The format of messages, what talks over the connection, and how many are in flight.
-mod frame;
+// What talks over the connection, and how many messages are in flight.
 mod framed;
-#[cfg(any(test, dapple_fuzzing))]
-pub(crate) mod fuzzing;
 mod in_flight;
 
 use std::fmt;
@@ -33,6 +31,7 @@ use dapple::{Color, Cx, Domain};
 use self::framed::Framed;
 use self::in_flight::InFlight;
 use crate::Addr;
+use crate::codec::{Codec, EncodeError, Frames};
 use crate::stream::{ConnOptions, Connection, Stream};
 
 /// Limits of a transport.
@@ -67,7 +66,7 @@ pub struct Transport(Arc<Shared>);
 struct Shared {
     peer: Addr,
     color: Color,
-    max_message: usize,
+    codec: Box<dyn Codec>,
     max_in_flight: usize,
     in_flight: InFlight,
     /// Nothing more is to be delivered; what [`State::stage`] says, for who has no lock.
@@ -102,28 +101,37 @@ enum Stage {
 
 /// Why a message was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SendError {
-    is_too_long: bool,
+pub struct SendError(Unsent);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unsent {
+    Encode(EncodeError),
+    Closed,
 }
 
 impl SendError {
-    /// Says whether it is longer than [`TransportOptions::max_message`].
+    /// Says whether it is longer than [`TransportOptions::max_message`], or than the codec allows.
     pub fn is_too_long(&self) -> bool {
-        self.is_too_long
+        matches!(self.0, Unsent::Encode(error) if error.is_too_long())
+    }
+
+    /// Says whether it has bytes that the codec does not allow in a message.
+    pub fn is_invalid(&self) -> bool {
+        matches!(self.0, Unsent::Encode(error) if error.is_invalid())
     }
 
     /// Says whether the connection is gone.
     pub fn is_closed(&self) -> bool {
-        !self.is_too_long
+        self.0 == Unsent::Closed
     }
 }
 
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.is_too_long {
-            true => "the message is longer than the transport allows",
-            false => "the connection is closed",
-        })
+        match self.0 {
+            Unsent::Encode(error) => error.fmt(f),
+            Unsent::Closed => f.write_str("the connection is closed"),
+        }
     }
 }
 
@@ -135,16 +143,15 @@ impl Transport {
     ///
     /// # Errors
     ///
-    /// When it is too long, or the connection is closed.
+    /// When the codec does not allow such a message, for instance because it is too long; when the
+    /// connection is closed.
     pub fn send(&self, message: &[u8]) -> Result<(), SendError> {
-        let header = frame::header(message, self.0.max_message);
-        let Some(header) = header else { return Err(SendError { is_too_long: true }) };
         let mut state = self.0.lock();
         if state.stage != Stage::Open {
-            return Err(SendError { is_too_long: false });
+            return Err(SendError(Unsent::Closed));
         }
-        state.out.extend_from_slice(&header);
-        state.out.extend_from_slice(message);
+        let encoded = self.0.codec.encode(message, &mut state.out);
+        encoded.map_err(|error| SendError(Unsent::Encode(error)))?;
         self.0.look(state);
         Ok(())
     }
@@ -299,7 +306,8 @@ impl Message {
     ///
     /// # Errors
     ///
-    /// When the message is too long, or the connection is closed.
+    /// When the codec does not allow such a message, for instance because it is too long; when the
+    /// connection is closed.
     pub fn reply(&self, message: &[u8]) -> Result<(), SendError> {
         self.transport.send(message)
     }
@@ -380,7 +388,8 @@ impl Stream {
     where
         F: FnMut(Message, &mut Cx) + Send + 'static,
     {
-        self.transport(color, options, Box::new(ToHandler(f)))
+        let codec = Frames::new(options.max_message);
+        self.transport(Box::new(codec), color, options, Box::new(ToHandler(f)))
     }
 
     /// Delivers each message to a domain: `f` gets it on `color`, looks what it is, and posts the
@@ -431,22 +440,65 @@ impl Stream {
         F: FnMut(Message, &Domain<S>, &mut Cx) + Send + 'static,
     {
         let to = ToDomain { domain: domain.clone(), f };
-        self.transport(color, options, Box::new(to))
+        let codec = Frames::new(options.max_message);
+        self.transport(Box::new(codec), color, options, Box::new(to))
+    }
+
+    /// Delivers each message to `f`, as [`deliver`](Self::deliver) does, with another codec than
+    /// [`Frames`]. [`TransportOptions::max_message`] has no effect: the codec has limits of its
+    /// own.
+    ///
+    /// # Examples
+    ///
+    /// A server that turns lines round:
+    ///
+    /// ```
+    /// use std::{io::{BufRead, BufReader, Write}, net::TcpStream};
+    /// use dapple_io::{Io, codec::Lines, tcp::{Accepting, TransportOptions}};
+    /// let rt = dapple_io::runtime().build()?;
+    /// let local = "127.0.0.1:0".parse().unwrap();
+    /// let listener = Io::of(&rt.handle()).listen(local, Accepting::PerWorker, |stream, cx| {
+    ///     let options = TransportOptions::default();
+    ///     stream.deliver_by(Lines::new(1_000), &cx.new_color(), options, |line, _| {
+    ///         let mut bytes = line.bytes().to_vec();
+    ///         bytes.reverse();
+    ///         line.reply(&bytes).expect("it has no line feed");
+    ///     });
+    /// })?;
+    /// let mut client = TcpStream::connect(listener.local_addr())?;
+    /// client.write_all(b"abc\n123\n")?;
+    /// let answers: Result<Vec<_>, _> = BufReader::new(client).lines().take(2).collect();
+    /// assert_eq!(answers?, ["cba", "321"]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn deliver_by<F>(
+        self,
+        codec: impl Codec,
+        color: &Color,
+        options: TransportOptions,
+        f: F,
+    ) -> Transport
+    where
+        F: FnMut(Message, &mut Cx) + Send + 'static,
+    {
+        self.transport(Box::new(codec), color, options, Box::new(ToHandler(f)))
     }
 
     #[track_caller]
     fn transport(
         self,
+        codec: Box<dyn Codec>,
         color: &Color,
         options: TransportOptions,
         deliver: Box<dyn Deliver>,
     ) -> Transport {
-        let TransportOptions { max_message, max_in_flight, mut conn } = options;
-        conn.max_input = conn.max_input.max(max_message.saturating_add(frame::HEADER));
+        let TransportOptions { max_in_flight, mut conn, .. } = options;
+        conn.max_input = conn.max_input.max(codec.room());
         let transport = Transport(Arc::new(Shared {
             peer: self.peer_addr(),
             color: color.clone(),
-            max_message,
+            codec,
             max_in_flight: max_in_flight.max(1),
             in_flight: InFlight::default(),
             stops: AtomicBool::new(false),
