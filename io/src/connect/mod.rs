@@ -88,6 +88,13 @@ impl From<&str> for Target {
     }
 }
 
+/// `host:port`; an address of IPv6 stands in brackets.
+impl From<String> for Target {
+    fn from(text: String) -> Target {
+        Target(To::Text(text))
+    }
+}
+
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {

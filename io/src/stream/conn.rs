@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use dapple::clock;
 use dapple::sync::Arc;
@@ -26,6 +26,8 @@ pub struct Conn {
     /// Descriptors that have come along with the input.
     pub(crate) fds: Vec<OwnedFd>,
     pub(super) state: State,
+    /// The protocol is to be told when the out-buffer has been written.
+    pub(super) is_written_awaited: bool,
     /// What the system has said, if it was the reason to close.
     pub(super) error: Option<io::Error>,
 }
@@ -51,6 +53,7 @@ impl Conn {
             input: Input::default(),
             output: Output::default(),
             fds: Vec::new(),
+            is_written_awaited: false,
             error: None,
         }
     }
@@ -168,6 +171,70 @@ impl Conn {
     /// Bytes in the out-buffer.
     pub fn pending(&self) -> u64 {
         self.output.len()
+    }
+
+    /// Has [`Protocol::on_written`](super::Protocol::on_written) called when all that is in the
+    /// out-buffer has been written: for a protocol that waits until the system has what it sent,
+    /// such as a progress bar, or one that makes the next part then. If nothing is in it, nothing
+    /// is called before something has been sent and written.
+    ///
+    /// # Examples
+    ///
+    /// A source of numbers that makes no more than the peer takes:
+    ///
+    /// ```
+    /// use std::{io::{BufRead, BufReader}, net::TcpStream};
+    /// use dapple_io::{Io, tcp::{Accepting, Conn, ConnOptions, Protocol}};
+    /// use dapple::Cx;
+    ///
+    /// struct Numbers(u32);
+    ///
+    /// impl Protocol for Numbers {
+    ///     fn on_open(&mut self, conn: &mut Conn, cx: &mut Cx) {
+    ///         self.on_written(conn, cx);
+    ///     }
+    ///     fn on_written(&mut self, conn: &mut Conn, _: &mut Cx) {
+    ///         self.0 += 1;
+    ///         conn.send(format!("{}\n", self.0).as_bytes());
+    ///         conn.notify_written();
+    ///         if self.0 == 1_000 {
+    ///             conn.close();
+    ///         }
+    ///     }
+    ///     fn on_data(&mut self, _: &mut Conn, _: &mut Cx) {}
+    /// }
+    ///
+    /// let rt = dapple_io::runtime().build()?;
+    /// let local = "127.0.0.1:0".parse().unwrap();
+    /// let listener = Io::of(&rt.handle()).listen(local, Accepting::PerWorker, |stream, cx| {
+    ///     stream.serve(&cx.new_color(), ConnOptions::default(), Numbers(0));
+    /// })?;
+    /// let lines = BufReader::new(TcpStream::connect(listener.local_addr())?).lines();
+    /// assert_eq!(lines.last().unwrap()?, "1000");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias = "uv_write_cb")]
+    #[doc(alias = "bufferevent_data_cb")]
+    pub fn notify_written(&mut self) {
+        self.is_written_awaited = true;
+    }
+
+    /// The address on this side.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` if the connection is gone; otherwise what the system says.
+    pub fn local_addr(&self) -> io::Result<Addr> {
+        self.stream.as_ref().ok_or(io::ErrorKind::NotConnected)?.local_addr()
+    }
+
+    /// The descriptor, for options of the socket; of a pair of pipes, the one that is read. `None`
+    /// if the connection is gone.
+    ///
+    /// What is read from it, or written to it, the connection does not know of.
+    #[doc(alias = "uv_fileno")]
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.stream.as_ref().map(|stream| stream.as_fd())
     }
 
     /// Says whether so much output waits, in bytes or in files, that no more should be made. A

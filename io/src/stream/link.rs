@@ -50,6 +50,10 @@ pub trait Protocol: Send + 'static {
         self.on_data(conn, cx);
     }
 
+    /// All that was sent has been written: the system has it. It is called once for each
+    /// [`Conn::notify_written`]. The default does nothing.
+    fn on_written(&mut self, _conn: &mut Conn, _cx: &mut Cx) {}
+
     /// The peer has closed its side; what it sent has been seen. The default closes ours when the
     /// out-buffer has been written.
     fn on_eof(&mut self, conn: &mut Conn, _cx: &mut Cx) {
@@ -337,7 +341,10 @@ impl<P: Protocol> Link<P> {
             let conn = &mut self.conn;
             match conn.state.next(conn.load(), &conn.options, &mut budget) {
                 Next::Read => self.read(),
-                Next::Write => self.write(),
+                Next::Write => {
+                    self.write();
+                    self.tell_written(cx);
+                }
                 Next::Call(Call::Data) => self.protocol.on_data(&mut self.conn, cx),
                 Next::Call(Call::Room) => self.protocol.on_room(&mut self.conn, cx),
                 Next::Call(Call::End) => self.protocol.on_eof(&mut self.conn, cx),
@@ -405,6 +412,15 @@ impl<P: Protocol> Link<P> {
                 conn.state.cannot_write();
             }
             Err(error) => conn.fail(error),
+        }
+    }
+
+    /// Tells the protocol that all is written, if it has asked for that.
+    fn tell_written(&mut self, cx: &mut Cx) {
+        let conn = &mut self.conn;
+        if conn.is_written_awaited && conn.output.len() == 0 && conn.state.is_open() {
+            conn.is_written_awaited = false;
+            self.protocol.on_written(&mut self.conn, cx);
         }
     }
 

@@ -29,6 +29,7 @@ pub(crate) mod socket;
 mod state;
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use dapple::sync::{Arc, Weak};
@@ -67,6 +68,19 @@ impl Stream {
     /// What the system says.
     pub fn local_addr(&self) -> io::Result<Addr> {
         self.socket.local_addr()
+    }
+
+    /// Gives the socket back, for another library or another process. It does not block.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` for a pair of pipes.
+    #[doc(alias = "into_raw_fd")]
+    pub fn into_fd(self) -> io::Result<OwnedFd> {
+        let socket = self.socket.as_socket().ok_or(io::ErrorKind::Unsupported)?;
+        // Others may have it for a moment, so it is copied; the listener that has accepted it
+        // counts it no more.
+        socket.as_fd().try_clone_to_owned()
     }
 
     /// Has `protocol` talk over it, on `color`.
@@ -145,6 +159,13 @@ impl Stream {
     ) -> Weak<Connection<P>> {
         let site = Site::caller();
         Arc::downgrade(&link::serve_with(self, color, site, options, |_| protocol))
+    }
+}
+
+/// The descriptor, for options of the socket; of a pair of pipes, the one that is read.
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -1,0 +1,51 @@
+//! An echo server in callback style, over TCP and over a Unix socket.
+//!
+//! `cargo run -p dapple-io --example echo -- 127.0.0.1:7000 /tmp/echo.sock`, and then `nc
+//! 127.0.0.1 7000` or `socat - UNIX-CONNECT:/tmp/echo.sock`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::mpsc;
+
+use dapple::Cx;
+use dapple_io::stream::{Conn, ConnOptions, Protocol};
+use dapple_io::{Addr, Io};
+
+/// Sends back what it gets. While the peer takes nothing, it reads nothing.
+struct Echo;
+
+impl Protocol for Echo {
+    fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
+        if !conn.is_congested() {
+            let input = conn.take_input();
+            conn.send(input.bytes());
+            let used = input.bytes().len();
+            conn.give_input_back(input, used);
+        }
+    }
+}
+
+fn main() -> io::Result<()> {
+    let rt = dapple_io::runtime().build()?;
+    let io = Io::of(&rt.handle());
+    let mut listener = io.listener();
+    for address in std::env::args().skip(1) {
+        listener = listener.bind(match address.parse::<SocketAddr>() {
+            Ok(address) => address.into(),
+            Err(_) => Addr::unix(address),
+        });
+    }
+    let listener = listener.start(|stream, cx| {
+        stream.serve(&cx.new_color(), ConnOptions::default(), Echo);
+    })?;
+    for address in listener.addrs() {
+        println!("listening on {address}");
+    }
+    let (end, ends) = mpsc::channel();
+    let _term = io.on_signal(libc::SIGTERM, &rt.handle().default_color(), move |_| {
+        let _ = end.send(());
+    })?;
+    // Until somebody ends it.
+    let _ = ends.recv();
+    Ok(())
+}

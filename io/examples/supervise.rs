@@ -1,0 +1,148 @@
+//! A supervisor: it starts programs, tells what they print, starts those again that end, later
+//! each time if they end soon, and ends them all when it is told to end.
+//!
+//! `cargo run -p dapple-io --example supervise -- 'web=sleep 2' 'job=echo done; sleep 1'`, and then
+//! `kill -HUP` it to start all of them again, or `kill` to end.
+
+use std::collections::HashMap;
+use std::io;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use dapple::{Colored, Cx};
+use dapple_io::child::Child;
+use dapple_io::codec::{Lines, Reader};
+use dapple_io::stream::{CloseReason, Conn, ConnOptions, Protocol};
+use dapple_io::{ColoredExt, CxExt, Io};
+
+/// A program that has run for so long is started again at once.
+const STEADY: Duration = Duration::from_secs(5);
+
+/// The first and the longest wait before a program is started again.
+const WAITS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
+
+struct Program {
+    command: String,
+    child: Option<Child>,
+    since: Instant,
+    wait: Duration,
+}
+
+/// All programs, on one color.
+struct Supervisor {
+    me: Option<Colored<Supervisor>>,
+    programs: HashMap<String, Program>,
+    /// Tells main that all have ended.
+    end: Option<mpsc::Sender<()>>,
+    is_ending: bool,
+}
+
+/// Prints the lines of a program, with its name before them.
+struct Prints(String, Reader<Lines>);
+
+impl Protocol for Prints {
+    fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
+        while let Some(line) = self.1.next(conn) {
+            println!("{}: {}", self.0, String::from_utf8_lossy(&line));
+        }
+    }
+
+    fn on_close(&mut self, _: &CloseReason, _: &mut Cx) {}
+}
+
+impl Supervisor {
+    fn start(&mut self, name: String, cx: &mut Cx) {
+        let (Some(me), Some(program)) = (self.me.clone(), self.programs.get_mut(&name)) else {
+            return;
+        };
+        program.since = cx.handle().now();
+        let mut command = Command::new("sh");
+        command.args(["-c", &program.command]).stdin(Stdio::null()).stdout(Stdio::piped());
+        let started = cx.io().spawn_child(&mut command).and_then(|mut child| {
+            // One that prints nothing for long is no idle connection.
+            let forever = ConnOptions { idle_timeout: Duration::MAX, ..ConnOptions::default() };
+            if let Some(output) = child.take_stdio()? {
+                let prints = Prints(name.clone(), Reader::new(Lines::new(10_000)));
+                output.serve(&cx.new_color(), forever, prints);
+            }
+            Ok(child)
+        });
+        match started {
+            Ok(mut child) => {
+                println!("{name} started");
+                let (also, on) = (me.clone(), me.color().clone());
+                child.on_exit(&on, move |status, cx| {
+                    let told = status.map_or_else(|e| e.to_string(), |status| status.to_string());
+                    also.run_here(cx, |supervisor, cx| supervisor.ended(name, &told, cx));
+                });
+                child.kill_on_drop();
+                program.child = Some(child);
+            }
+            Err(error) => self.ended(name, &error.to_string(), cx),
+        }
+    }
+
+    fn ended(&mut self, name: String, told: &str, cx: &mut Cx) {
+        println!("{name} ended: {told}");
+        let now = cx.handle().now();
+        let (Some(me), Some(program)) = (&self.me, self.programs.get_mut(&name)) else { return };
+        program.child = None;
+        if self.is_ending {
+            return self.end_if_over();
+        }
+        let is_steady = now - program.since >= STEADY;
+        program.wait = if is_steady { WAITS[0] } else { (program.wait * 2).min(WAITS[1]) };
+        me.post_after(program.wait, move |supervisor, cx| supervisor.start(name, cx));
+    }
+
+    fn signal_all(&self, signal: i32) {
+        for child in self.programs.values().filter_map(|program| program.child.as_ref()) {
+            // It may have ended.
+            let _ = child.signal(signal);
+        }
+    }
+
+    fn end(&mut self) {
+        self.is_ending = true;
+        self.signal_all(libc::SIGTERM);
+        self.end_if_over();
+    }
+
+    fn end_if_over(&mut self) {
+        if self.programs.values().all(|program| program.child.is_none()) {
+            self.me = None;
+            self.end = None;
+        }
+    }
+}
+
+fn main() -> io::Result<()> {
+    let rt = dapple_io::runtime().workers(1).build()?;
+    let io = Io::of(&rt.handle());
+    let (end, ends) = mpsc::channel();
+    let begin = rt.handle().now();
+    let programs = std::env::args().skip(1).map(|text| {
+        let (name, command) = text.split_once('=').ok_or("supervise NAME=COMMAND...")?;
+        let (command, wait) = (command.to_owned(), WAITS[0] / 2);
+        Ok((name.to_owned(), Program { command, child: None, since: begin, wait }))
+    });
+    let programs: Result<HashMap<_, _>, &str> = programs.collect();
+    let programs = programs.map_err(io::Error::other)?;
+    let names: Vec<String> = programs.keys().cloned().collect();
+    let supervisor = Supervisor { me: None, programs, end: Some(end), is_ending: false };
+    let supervisor = Colored::new(&rt.handle().default_color(), supervisor);
+    let me = supervisor.clone();
+    supervisor.post(move |supervisor, cx| {
+        supervisor.me = Some(me);
+        names.into_iter().for_each(|name| supervisor.start(name, cx));
+    });
+    let _term = supervisor.on_signal(&io, libc::SIGTERM, |supervisor, _| supervisor.end())?;
+    let _int = supervisor.on_signal(&io, libc::SIGINT, |supervisor, _| supervisor.end())?;
+    let _hup = supervisor.on_signal(&io, libc::SIGHUP, |supervisor, _| {
+        supervisor.signal_all(libc::SIGTERM);
+    })?;
+    let _ = ends.recv();
+    println!("all have ended");
+    Ok(())
+}

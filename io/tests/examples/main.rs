@@ -1,0 +1,112 @@
+//! N10: the examples as programs, under clients of the system: socat, nc, dig, redis-cli, a
+//! terminal. They skip, and say so, when a client is missing; with `DAPPLE_CLIENTS=require` a
+//! missing one is a failure.
+
+mod chat;
+mod dns;
+mod processes;
+mod servers;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The path of an example. `cargo test` builds it, but not `cargo test --test examples`.
+fn example(name: &str) -> PathBuf {
+    // target/debug/deps/examples-... -> target/debug/examples/NAME
+    let test = std::env::current_exe().unwrap();
+    let path = test.ancestors().nth(2).unwrap().join("examples").join(name);
+    assert!(path.exists(), "{}: cargo build -p dapple-io --examples", path.display());
+    path
+}
+
+/// An example that runs, until this is dropped.
+struct Program {
+    process: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Program {
+    fn start(name: &str, arguments: &[&str]) -> Program {
+        Program::run(Command::new(example(name)).args(arguments))
+    }
+
+    fn run(command: &mut Command) -> Program {
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        Program { process, output }
+    }
+
+    /// The next line that it prints.
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// Where it listens, by what it prints first.
+    fn address(&mut self) -> String {
+        let line = self.line();
+        line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}")).to_owned()
+    }
+
+    fn port(&mut self) -> String {
+        self.address().rsplit(':').next().unwrap().to_owned()
+    }
+
+    fn signal(&self, signal: &str) {
+        let number = self.process.id().to_string();
+        assert!(Command::new("kill").args([signal, &number]).status().unwrap().success());
+    }
+
+    /// Tells it to end, and waits for that.
+    fn ends(mut self) -> String {
+        self.signal("-TERM");
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).unwrap();
+        assert!(self.process.wait().unwrap().success());
+        rest
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The client's command, if it is there.
+fn client(name: &str) -> Option<Command> {
+    let found = Command::new("sh").args(["-c", "command -v \"$0\" >/dev/null", name]).status();
+    if found.unwrap().success() {
+        return Some(Command::new(name));
+    }
+    assert_ne!(std::env::var("DAPPLE_CLIENTS").as_deref(), Ok("require"), "{name} is missing");
+    eprintln!("skipped: {name} is missing");
+    None
+}
+
+/// What a client prints that gets this input.
+fn talk(command: &mut Command, input: &[u8]) -> Vec<u8> {
+    let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdin = process.stdin.take().unwrap();
+    let input = input.to_vec();
+    let writes = std::thread::spawn(move || {
+        // It may have ended before.
+        let _ = stdin.write_all(&input);
+    });
+    let output = process.wait_with_output().unwrap();
+    writes.join().unwrap();
+    output.stdout
+}
+
+/// Waits up to a minute for something.
+fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
