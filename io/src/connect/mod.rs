@@ -28,6 +28,9 @@ pub(crate) use self::names::Line;
 /// How long connecting may take, unless it is told otherwise.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// What does not block, and is closed by exec(2) from the begin.
+const STREAM: Type = Type::STREAM.nonblocking().cloexec();
+
 /// After what time a Unix socket is tried again whose backlog is full.
 const AGAIN: Duration = Duration::from_millis(5);
 
@@ -150,6 +153,13 @@ impl Connector {
     /// the system says: `ConnectionRefused`, `HostUnreachable`. If all addresses of a host fail,
     /// the error is that of the first. When the runtime has ended.
     pub async fn connect(self) -> io::Result<AsyncStream> {
+        match self.connect_limited().await? {
+            Connected::AtOnce(stream) => stream.into_async(),
+            Connected::Watched(stream) => Ok(stream),
+        }
+    }
+
+    async fn connect_limited(self) -> io::Result<Connected> {
         let handle = self.io.handle().clone();
         let limit = self.limit;
         match handle.timeout(limit, self.connect_unlimited()).await {
@@ -166,12 +176,15 @@ impl Connector {
     {
         let (handle, on) = (self.io.handle().clone(), color.clone());
         Pending(handle.spawn(color, async move {
-            let outcome = self.connect().await.map(AsyncStream::into_stream);
+            let outcome = self.connect_limited().await.map(|connected| match connected {
+                Connected::AtOnce(stream) => stream,
+                Connected::Watched(stream) => stream.into_stream(),
+            });
             on.post(move |cx| then(outcome, cx));
         }))
     }
 
-    async fn connect_unlimited(self) -> io::Result<AsyncStream> {
+    async fn connect_unlimited(self) -> io::Result<Connected> {
         let addresses = match &self.target.0 {
             To::Addr(address) => match address.ip() {
                 Some(ip) => vec![ip],
@@ -197,7 +210,7 @@ impl Connector {
         addresses
     }
 
-    async fn race(&self, addresses: Vec<SocketAddr>) -> io::Result<AsyncStream> {
+    async fn race(&self, addresses: Vec<SocketAddr>) -> io::Result<Connected> {
         let (mut race, mut running) = (Race::new(addresses), Vec::new());
         loop {
             let until = match race.next(clock::now()) {
@@ -226,9 +239,8 @@ impl Connector {
         }
     }
 
-    async fn connect_ip(&self, address: SocketAddr) -> io::Result<AsyncStream> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        socket.set_nonblocking(true)?;
+    async fn connect_ip(&self, address: SocketAddr) -> io::Result<Connected> {
+        let socket = Socket::new(Domain::for_address(address), STREAM, None)?;
         if let Some(from) = self.from {
             socket.set_reuse_address(true)?;
             socket.bind(&from.into())?;
@@ -238,16 +250,20 @@ impl Connector {
             Err(error) if !is_under_way(&error) => return Err(error),
             _ => {}
         }
-        self.stream(socket, address.into())?.connected().await
+        // To a peer on this machine it is there by now; if it has failed, that is found out below.
+        if socket.peer_addr().is_ok() {
+            return Ok(Connected::AtOnce(self.stream(socket, address.into())));
+        }
+        let stream = self.stream(socket, address.into()).into_async()?;
+        stream.connected().await.map(Connected::Watched)
     }
 
-    async fn connect_unix(&self, address: &Addr) -> io::Result<AsyncStream> {
+    async fn connect_unix(&self, address: &Addr) -> io::Result<Connected> {
         let system = address.to_system()?;
         loop {
-            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-            socket.set_nonblocking(true)?;
+            let socket = Socket::new(Domain::UNIX, STREAM, None)?;
             match socket.connect(&system) {
-                Ok(()) => return self.stream(socket, address.clone()),
+                Ok(()) => return Ok(Connected::AtOnce(self.stream(socket, address.clone()))),
                 // Its backlog is full, and nobody tells when it is not.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.io.handle().sleep(AGAIN).await;
@@ -257,9 +273,26 @@ impl Connector {
         }
     }
 
-    fn stream(&self, socket: Socket, peer: Addr) -> io::Result<AsyncStream> {
-        let reactor = self.io.reactor(self.io.place());
-        Stream::new(socket.into(), peer, reactor).into_async()
+    fn stream(&self, socket: Socket, peer: Addr) -> Stream {
+        Stream::new(socket.into(), peer, self.io.reactor(self.io.place()))
+    }
+}
+
+/// A stream that is connected.
+#[derive(Debug)]
+enum Connected {
+    AtOnce(Stream),
+    /// It had to be waited for.
+    Watched(AsyncStream),
+}
+
+impl Connected {
+    #[cfg(test)]
+    fn peer_addr(&self) -> Addr {
+        match self {
+            Connected::AtOnce(stream) => stream.peer_addr(),
+            Connected::Watched(stream) => stream.peer_addr(),
+        }
     }
 }
 
