@@ -156,7 +156,7 @@ fn main() -> io::Result<()> {
     };
     let forwarder = Colored::new(&color, forwarder);
     let clients = io.bind_udp(listen)?;
-    println!("listening on {}", clients.local_addr()?);
+    println!("listening on {}", clients.local_addr());
     let any: SocketAddr = if server.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" }.parse().unwrap();
     let upstream = DatagramSocket::bind(&io, any)?;
     upstream.connect(server)?;

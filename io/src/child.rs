@@ -9,6 +9,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
 use std::process::{Command, ExitStatus};
 use std::task::{Context, Poll, Waker};
 
@@ -23,7 +24,7 @@ use crate::stream::socket::Socket;
 use crate::sys;
 
 /// A child process; see [`Io::spawn_child`]. Dropping it leaves the child alone, unless it is to be
-/// [killed](Self::kill_on_drop); it is waited for in any case.
+/// [killed](Self::kill_on_drop); the runtime waits for it in any case, until it ends itself.
 pub struct Child {
     io: Io,
     shared: Arc<Shared>,
@@ -36,14 +37,23 @@ pub struct Child {
 
 struct Shared {
     number: u32,
-    /// What tells of its end.
-    process: OwnedFd,
+    /// What tells of its end. `None`: it had ended before it could be asked for.
+    process: Option<OwnedFd>,
     state: Mutex<State>,
 }
 
 enum State {
-    Runs { child: std::process::Child, waiting: Vec<Waits>, registration: Option<Registration> },
+    Runs(Runs),
     Ended(Ended),
+}
+
+/// A child that has not ended, as far as is known.
+struct Runs {
+    child: std::process::Child,
+    /// Who waits, each with a number.
+    waiting: Vec<(u64, Waits)>,
+    next: u64,
+    registration: Option<Registration>,
 }
 
 /// How it has ended, or why that is not known.
@@ -77,46 +87,114 @@ impl Shared {
     /// The child has ended, or may have; in an event.
     fn look(&self) {
         let mut state = lock(&self.state);
-        let State::Runs { child, .. } = &mut *state else { return };
+        let State::Runs(Runs { child, .. }) = &mut *state else { return };
         let ended: Ended = match child.try_wait() {
             Ok(None) => return,
             Ok(Some(status)) => Ok(status),
             // Somebody else has waited for it, or the process ignores the ends of its children.
             Err(error) => Err((error.kind(), error.to_string())),
         };
+        drop(state);
+        self.has_ended(ended);
+    }
+
+    fn has_ended(&self, ended: Ended) {
+        let mut state = lock(&self.state);
+        if let State::Ended(_) = &*state {
+            return;
+        }
         let before = std::mem::replace(&mut *state, State::Ended(ended.clone()));
         drop(state);
-        if let State::Runs { waiting, registration, .. } = before {
+        if let State::Runs(Runs { waiting, registration, .. }) = before {
             drop(registration);
-            waiting.into_iter().for_each(|one| one.tell(&ended));
+            waiting.into_iter().for_each(|(_, one)| one.tell(&ended));
         }
     }
 
-    fn wait(&self, waits: Waits) {
+    fn on_exit(&self, waits: Waits) {
         let ended = match &mut *lock(&self.state) {
-            State::Runs { waiting, .. } => return waiting.push(waits),
+            State::Runs(runs) => {
+                let number = runs.take_number();
+                return runs.waiting.push((number, waits));
+            }
             State::Ended(ended) => ended.clone(),
         };
         waits.tell(&ended);
     }
 
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<io::Result<ExitStatus>> {
-        let waker = cx.waker().clone();
-        let mut state = lock(&self.state);
-        match &mut *state {
-            State::Ended(ended) => Poll::Ready(result(ended)),
-            State::Runs { waiting, .. } => {
-                let is_there = |one: &Waits| matches!(one, Waits::Task(it) if it.will_wake(&waker));
-                if !waiting.iter().any(is_there) {
-                    waiting.push(Waits::Task(waker));
-                }
-                Poll::Pending
-            }
+    fn send_signal(&self, signal: i32) -> io::Result<()> {
+        match &self.process {
+            Some(process) => sys::send_signal(process.as_fd(), signal),
+            None => Err(io::Error::from_raw_os_error(libc::ESRCH)),
         }
     }
+}
 
-    fn send_signal(&self, signal: i32) -> io::Result<()> {
-        sys::send_signal(self.process.as_fd(), signal)
+impl Runs {
+    fn take_number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
+/// Looks when the system tells that the child has ended. It goes when that has been told, or with
+/// the runtime; nobody is told of the child's end then.
+struct Watch(Arc<Shared>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if matches!(&*lock(&self.0.state), State::Runs(Runs { registration: None, .. })) {
+            // It has not begun, and whoever wanted that knows.
+            return;
+        }
+        self.0.look();
+        self.0.has_ended(Err((io::ErrorKind::Other, "the runtime has ended".to_owned())));
+    }
+}
+
+/// A task that waits for the end of a child.
+struct Wait {
+    shared: Arc<Shared>,
+    /// Its number among those who wait.
+    number: Option<u64>,
+}
+
+impl Future for Wait {
+    type Output = io::Result<ExitStatus>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let waits = Waits::Task(cx.waker().clone());
+        let shared = Arc::clone(&self.shared);
+        let mut state = lock(&shared.state);
+        let runs = match &mut *state {
+            State::Ended(ended) => return Poll::Ready(result(ended)),
+            State::Runs(runs) => runs,
+        };
+        let number = *self.number.get_or_insert_with(|| runs.take_number());
+        let place = runs.waiting.iter_mut().find(|(other, _)| *other == number);
+        let before = match place {
+            Some((_, place)) => Some(std::mem::replace(place, waits)),
+            None => {
+                runs.waiting.push((number, waits));
+                None
+            }
+        };
+        drop(state);
+        // The old waker goes outside of the lock.
+        drop(before);
+        Poll::Pending
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        let Some(number) = self.number else { return };
+        let mut state = lock(&self.shared.state);
+        let State::Runs(runs) = &mut *state else { return };
+        let place = runs.waiting.iter().position(|(other, _)| *other == number);
+        let waits = place.map(|at| runs.waiting.swap_remove(at));
+        drop(state);
+        drop(waits);
     }
 }
 
@@ -135,8 +213,8 @@ impl Child {
 
     /// Calls `f`, as an event of `color`, when the child has ended; also if it has by now.
     ///
-    /// It gets an error only if the system does not tell how the child has ended, because somebody
-    /// else has waited for it, or because the process ignores `SIGCHLD`.
+    /// It gets an error only if it is not known how the child has ended: because somebody else has
+    /// waited for it, because the process ignores `SIGCHLD`, or because the runtime has ended first.
     #[track_caller]
     #[doc(alias = "chldcb")]
     #[doc(alias = "uv_exit_cb")]
@@ -144,25 +222,24 @@ impl Child {
     where
         F: FnOnce(io::Result<ExitStatus>, &mut Cx) + Send + 'static,
     {
-        self.shared.wait(Waits::Callback(color.clone(), Site::caller(), Box::new(f)));
+        self.shared.on_exit(Waits::Callback(color.clone(), Site::caller(), Box::new(f)));
     }
 
     /// Waits until the child has ended.
     ///
     /// # Errors
     ///
-    /// If the system does not tell how it has ended, because somebody else has waited for it, or
-    /// because the process ignores `SIGCHLD`.
+    /// If it is not known how the child has ended: because somebody else has waited for it, because
+    /// the process ignores `SIGCHLD`, or because the runtime has ended first.
     pub fn wait(&self) -> impl Future<Output = io::Result<ExitStatus>> + Send + use<> {
-        let shared = Arc::clone(&self.shared);
-        std::future::poll_fn(move |cx| shared.poll(cx))
+        Wait { shared: Arc::clone(&self.shared), number: None }
     }
 
     /// Kills the child.
     ///
     /// # Errors
     ///
-    /// `NotFound` (ESRCH) if it has ended.
+    /// ESRCH if it has ended.
     pub fn kill(&self) -> io::Result<()> {
         self.signal(libc::SIGKILL)
     }
@@ -171,7 +248,7 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// `NotFound` (ESRCH) if it has ended; `InvalidInput` for a number that is no signal.
+    /// ESRCH if it has ended; `InvalidInput` for a number that is no signal.
     #[doc(alias = "uv_process_kill")]
     pub fn signal(&self, signal: i32) -> io::Result<()> {
         self.shared.send_signal(signal)
@@ -182,7 +259,12 @@ impl Child {
     ///
     /// To end its input while its output is still read, close one direction:
     /// [`Conn::shutdown_write`](crate::stream::Conn::shutdown_write). A child that reads no more
-    /// does not end the stream; what was to be written to it is dropped.
+    /// does not end the stream; what was to be written to it is dropped. If only its input is
+    /// piped, that is the end.
+    ///
+    /// The limits of a [connection](crate::stream::ConnOptions) hold for a child, too: by default
+    /// one that prints nothing for 60 s is left, and so is one that takes 10 s for what its
+    /// protocol takes for one message.
     ///
     /// # Errors
     ///
@@ -192,6 +274,25 @@ impl Child {
             (None, None) => Ok(None),
             (from, to) => self.stream(from, to).map(Some),
         }
+    }
+
+    /// The pipe to its standard input alone, if it was asked for and has not been taken: a stream
+    /// that brings nothing, and ends when the child reads no more.
+    ///
+    /// # Errors
+    ///
+    /// What the system says if it gives no descriptor.
+    pub fn take_stdin(&mut self) -> io::Result<Option<Stream>> {
+        self.stdin.take().map(|to| self.stream(None, Some(to))).transpose()
+    }
+
+    /// The pipe from its standard output alone, if it was asked for and has not been taken.
+    ///
+    /// # Errors
+    ///
+    /// What the system says if it gives no descriptor.
+    pub fn take_stdout(&mut self) -> io::Result<Option<Stream>> {
+        self.stdout.take().map(|from| self.stream(Some(from), None)).transpose()
     }
 
     /// The pipe from its standard error, if it was asked for and has not been taken.
@@ -279,52 +380,53 @@ impl Io {
     #[doc(alias = "fork")]
     pub fn spawn_child(&self, command: &mut Command) -> io::Result<Child> {
         let mut child = dapple::unpinned(|| command.spawn())?;
-        match self.watch(&mut child) {
-            Ok((number, process)) => self.child(child, number, process),
+        let process = match sys::process_fd(child.id()) {
+            Ok(process) => Some(process),
+            // It has ended, and the process ignores that.
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => None,
             Err(error) => {
                 give_up(child);
-                Err(error)
+                return Err(error);
             }
-        }
-    }
-
-    fn watch(&self, child: &mut std::process::Child) -> io::Result<(u32, OwnedFd)> {
-        Ok((child.id(), sys::process_fd(child.id())?))
-    }
-
-    fn child(
-        &self,
-        mut child: std::process::Child,
-        number: u32,
-        process: OwnedFd,
-    ) -> io::Result<Child> {
+        };
         let stdin = child.stdin.take().map(OwnedFd::from);
         let stdout = child.stdout.take().map(OwnedFd::from);
         let stderr = child.stderr.take().map(OwnedFd::from);
-        let watched = process.try_clone()?;
-        let state = State::Runs { child, waiting: Vec::new(), registration: None };
-        let shared = Arc::new(Shared { number, process, state: Mutex::new(state) });
-        let (also, color) = (Arc::clone(&shared), self.handle().new_color());
-        let registered =
-            self.on_ready(watched, Interest::READABLE, &color, move |_, _| also.look());
-        match registered {
-            Ok(registration) => {
-                if let State::Runs { registration: place, .. } = &mut *lock(&shared.state) {
-                    *place = Some(registration);
-                }
-                let io = self.clone();
-                Ok(Child { io, shared, stdin, stdout, stderr, kills_on_drop: false })
-            }
-            Err(error) => {
-                let state = std::mem::replace(
-                    &mut *lock(&shared.state),
-                    State::Ended(Err((error.kind(), error.to_string()))),
-                );
-                if let State::Runs { child, .. } = state {
-                    give_up(child);
-                }
-                Err(error)
-            }
+        let number = child.id();
+        let watched = process.as_ref().map(OwnedFd::try_clone).transpose();
+        let runs = Runs { child, waiting: Vec::new(), next: 0, registration: None };
+        let state = Mutex::new(State::Runs(runs));
+        let shared = Arc::new(Shared { number, process, state });
+        if let Err(error) = watched.and_then(|watched| self.watch(&shared, watched)) {
+            shared.give_up();
+            return Err(error);
+        }
+        let io = self.clone();
+        Ok(Child { io, shared, stdin, stdout, stderr, kills_on_drop: false })
+    }
+
+    fn watch(&self, shared: &Arc<Shared>, process: Option<OwnedFd>) -> io::Result<()> {
+        let Some(process) = process else {
+            shared.look();
+            return Ok(());
+        };
+        let (watch, color) = (Watch(Arc::clone(shared)), self.handle().new_color());
+        let look = move |_, _: &mut Cx| watch.0.look();
+        let registration = self.on_ready(process, Interest::READABLE, &color, look)?;
+        if let State::Runs(runs) = &mut *lock(&shared.state) {
+            runs.registration = Some(registration);
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// Nobody can watch the child: it is ended.
+    fn give_up(&self) {
+        let ended = State::Ended(Err((io::ErrorKind::Other, "nobody watches".to_owned())));
+        let state = std::mem::replace(&mut *lock(&self.state), ended);
+        if let State::Runs(runs) = state {
+            give_up(runs.child);
         }
     }
 }

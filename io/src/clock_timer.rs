@@ -24,8 +24,8 @@ pub struct ClockTimer {
 }
 
 impl ClockTimer {
-    /// Cancels the timer. True: the callback does not run. From an event of its own color the
-    /// answer is final; from elsewhere, one that runs at this moment goes on.
+    /// Cancels the timer. True: the callback does not run. False: it has run, runs at this moment,
+    /// or was cancelled before.
     pub fn cancel(&self) -> bool {
         let registration = lock(&self.waits).take();
         registration.is_some()
@@ -51,7 +51,7 @@ impl Io {
     ///
     /// # Errors
     ///
-    /// What the system says if it gives no descriptor; `Unsupported` but on Linux; when the runtime
+    /// What the system says if it gives no descriptor; `Unsupported` on other systems than Linux; when the runtime
     /// has ended.
     ///
     /// # Examples
@@ -87,7 +87,7 @@ impl Io {
     ///
     /// # Errors
     ///
-    /// What the system says if it gives no descriptor; `Unsupported` but on Linux; when the runtime
+    /// What the system says if it gives no descriptor; `Unsupported` on other systems than Linux; when the runtime
     /// has ended.
     #[track_caller]
     #[doc(alias = "CLOCK_BOOTTIME")]
@@ -98,13 +98,13 @@ impl Io {
         self.clock_timer(TimerClock::Boot, TimerAt::After(delay), color, f)
     }
 
-    /// Calls `f`, as an event of `color`, whenever the time of day is set, by whomever: for a
-    /// program that has computed when something is due, and has to do so again. It ends when the
+    /// Calls `f`, as an event of `color`, whenever somebody sets the time of day: for a program
+    /// that has computed when something is due, and has to do so again. It ends when the
     /// registration is dropped.
     ///
     /// # Errors
     ///
-    /// What the system says if it gives no descriptor; `Unsupported` but on Linux; when the runtime
+    /// What the system says if it gives no descriptor; `Unsupported` on other systems than Linux; when the runtime
     /// has ended.
     #[track_caller]
     #[doc(alias = "TFD_TIMER_CANCEL_ON_SET")]
@@ -143,7 +143,8 @@ impl Io {
             if let Ok(TimerTells::Nothing) = sys::read_timer(also.as_fd()) {
                 return;
             }
-            let registration = lock(&end).take();
+            // Who cancels takes it, too: one of the two gets it.
+            let Some(registration) = lock(&end).take() else { return };
             drop(registration);
             if let Some(once) = once.take() {
                 once(cx);

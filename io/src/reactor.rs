@@ -22,6 +22,7 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use crate::addr::Addr;
 use crate::connect::Line;
 use crate::fd::entry::FdEntry;
+use crate::sys::{self, Process};
 
 /// The token of the waker; entries never have it.
 const WAKE: Token = Token(usize::MAX);
@@ -192,6 +193,8 @@ impl Table {
 
 /// The part of a reactor that all threads reach.
 pub(crate) struct ReactorShared {
+    /// Whose it is: a forked child has the same poller of the system, and must not change it.
+    process: Process,
     registry: Registry,
     table: Mutex<Table>,
 }
@@ -206,9 +209,14 @@ impl ReactorShared {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts an entry into the table and registers what it stands for. `fd` is its descriptor if its
-    /// number may have been one of [`crate::fd`] that the user closed too early: that is forgotten.
-    /// `known` gets the token before the reactor can tell the entry anything.
+    /// Says whether this is the copy of a forked child.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.process.is_another()
+    }
+
+    /// Puts an entry into the table and registers what it stands for. `fd` is its descriptor:
+    /// whatever else of [`crate::fd`] was registered by its number, and was closed too early, is
+    /// forgotten. `known` gets the token before the reactor can tell the entry anything.
     pub(crate) fn register(
         &self,
         ready: Arc<dyn Registered>,
@@ -217,23 +225,37 @@ impl ReactorShared {
         fd: Option<RawFd>,
         interest: Interest,
     ) -> io::Result<Token> {
-        let token = {
-            let mut table = self.table();
-            table.check_open()?;
-            if let Some(fd) = fd {
-                table.by_fd.remove(&fd);
-            }
-            table.insert(ready)
-        };
+        let mut table = self.table();
+        table.check_open()?;
+        let token = table.insert(ready);
         // An entry is registered once.
         let _ = known.set(token);
-        match self.registry.register(source, token, interest) {
-            Ok(()) => Ok(token),
-            Err(error) => {
-                let entry = self.table().remove(token);
-                drop(entry);
-                Err(error)
-            }
+        let (registered, gone) = match self.registry.register(source, token, interest) {
+            Ok(()) => (Ok(token), None),
+            Err(error) => (Err(error), table.remove(token)),
+        };
+        if let Some(fd) = fd.filter(|_| registered.is_ok()) {
+            table.by_fd.remove(&fd);
+        }
+        drop(table);
+        // Dropped after the lock has been left: it may be the last handle of a color.
+        drop(gone);
+        registered
+    }
+
+    /// Registers one more descriptor for an entry.
+    pub(crate) fn also(&self, token: Token, fd: RawFd, interest: Interest) -> io::Result<()> {
+        let mut table = self.table();
+        self.registry.register(&mut SourceFd(&fd), token, interest)?;
+        table.by_fd.remove(&fd);
+        Ok(())
+    }
+
+    /// The system's poller is not asked about a descriptor any more. What it says to that depends
+    /// on what others have done with the descriptor, and does not matter.
+    pub(crate) fn unwatch(&self, fd: RawFd) {
+        if !self.is_inherited() {
+            let _ = sys::forget(&self.registry, fd);
         }
     }
 
@@ -275,6 +297,7 @@ impl Driver for IoDriver {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
         let reactor = Arc::new(ReactorShared {
+            process: Process::current(),
             registry: poll.registry().try_clone()?,
             table: Mutex::new(Table::default()),
         });

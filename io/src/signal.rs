@@ -88,11 +88,12 @@ impl SignalEntry {
 
     /// The entry leaves the reactor; again does nothing.
     fn leave(&self) {
-        let mut signals = self.signals();
-        let left = self.reactor.registry().deregister(&mut *signals);
-        drop(signals);
-        if let Err(error) = left {
-            tracing::debug!(%error, "a signal's pipe is not registered");
+        // A forked child has the same poller of the system, and does not change it.
+        if !self.reactor.is_inherited() {
+            let left = self.reactor.registry().deregister(&mut *self.signals());
+            if let Err(error) = left {
+                tracing::debug!(%error, "a signal's pipe is not registered");
+            }
         }
         self.is_over();
         if let Some(token) = self.token.get() {
@@ -115,7 +116,8 @@ impl Registered for SignalEntry {
         cx.post_from(site, self.callback.color(), move |cx| {
             or_else.disarm();
             // What comes while it runs is worth another call.
-            this.is_queued.store(false, Ordering::Release);
+            // A read-modify-write, so that what the poller did before is seen by the callback.
+            this.is_queued.swap(false, Ordering::AcqRel);
             callback.call((), cx);
         });
     }
@@ -129,6 +131,7 @@ impl Registered for SignalEntry {
                 );
                 self.callback.end();
                 self.leave();
+                self.callback.close();
             }
             News::Closed => {
                 self.callback.close();

@@ -26,13 +26,9 @@ pub struct Credentials {
 
 impl Socket {
     fn peer_credentials(&self) -> io::Result<Credentials> {
-        let socket = self.as_socket().ok_or(io::ErrorKind::Unsupported)?;
+        let socket = self.as_unix_socket()?;
         let (process, user, group) = sys::peer_credentials(socket.as_fd())?;
-        // What was connected by TCP has no process here.
-        match socket.domain()? {
-            socket2::Domain::UNIX => Ok(Credentials { process, user, group }),
-            _ => Err(io::ErrorKind::Unsupported.into()),
-        }
+        Ok(Credentials { process, user, group })
     }
 }
 
@@ -90,11 +86,11 @@ impl AsyncStream {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for no bytes, or more than 253 descriptors; `Unsupported` for pipes;
+    /// `InvalidInput` for no bytes, or more than 253 descriptors; `Unsupported` for TCP and pipes;
     /// otherwise what the system says.
     #[doc(alias = "SCM_RIGHTS")]
     pub async fn send_with_fds(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
-        let socket = self.socket.as_socket().ok_or(io::ErrorKind::Unsupported)?;
+        let socket = self.socket.as_unix_socket()?;
         let send = || sys::send_fds(socket.as_fd(), bytes, fds);
         std::future::poll_fn(|cx| self.edges.write.poll(cx, send)).await
     }
@@ -105,13 +101,13 @@ impl AsyncStream {
     /// # Errors
     ///
     /// `InvalidData` if more descriptors came: they are closed, and the bytes lost; `Unsupported`
-    /// for pipes; otherwise what the system says.
+    /// for TCP and pipes; otherwise what the system says.
     pub async fn receive_with_fds(
         &self,
         buf: &mut [u8],
         most: usize,
     ) -> io::Result<(usize, Vec<OwnedFd>)> {
-        let socket = self.socket.as_socket().ok_or(io::ErrorKind::Unsupported)?;
+        let socket = self.socket.as_unix_socket()?;
         let mut receive = || sys::receive_fds(socket.as_fd(), buf, most);
         std::future::poll_fn(|cx| self.edges.read.poll(cx, &mut receive)).await
     }
@@ -119,7 +115,8 @@ impl AsyncStream {
 
 impl Conn {
     /// Appends bytes to the out-buffer of a Unix socket, and descriptors that go along with the
-    /// first of them. They are closed here when they have been sent.
+    /// first of them. They are closed here when they have been sent. Over anything but a Unix socket
+    /// the connection ends with an error.
     ///
     /// # Panics
     ///
@@ -137,7 +134,7 @@ impl Conn {
     /// struct Gives;
     /// impl Protocol for Gives {
     ///     fn on_open(&mut self, conn: &mut Conn, _: &mut Cx) {
-    ///         let file = File::open("/etc/hostname").expect("it is there");
+    ///         let file = File::open("/proc/version").expect("it is there");
     ///         conn.send_with_fds(b"here", vec![file.into()]);
     ///     }
     ///     fn on_data(&mut self, _: &mut Conn, _: &mut Cx) {}
@@ -162,7 +159,7 @@ impl Conn {
     /// io.adopt(one)?.serve(&h.new_color(), ConnOptions::default(), Gives);
     /// let options = ConnOptions { max_fds: 1, ..ConnOptions::default() };
     /// io.adopt(other)?.serve(&h.new_color(), options, Takes(tx));
-    /// assert_eq!(rx.recv().unwrap(), std::fs::read_to_string("/etc/hostname")?);
+    /// assert_eq!(rx.recv().unwrap(), std::fs::read_to_string("/proc/version")?);
     /// # Ok::<(), std::io::Error>(())
     /// ```
     #[doc(alias = "sendfd")]

@@ -87,6 +87,62 @@ fn n10_a_child_that_reads_no_more_is_still_heard() {
 }
 
 #[test]
+fn n10_an_input_alone_is_a_stream_that_ends_with_its_reader() {
+    let (rt, io) = start(2);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("copy");
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec cat > \"$0\""]).arg(&path).stdin(Stdio::piped());
+    let mut child = io.spawn_child(&mut command).unwrap();
+    struct Idle(mpsc::Sender<String>);
+    impl Protocol for Idle {
+        fn on_data(&mut self, _: &mut Conn, _: &mut Cx) {}
+        fn on_close(&mut self, reason: &CloseReason, _: &mut Cx) {
+            self.0.send(format!("{reason:?}")).unwrap();
+        }
+    }
+    let (tell, told) = mpsc::channel();
+    let stream = child.take_stdin().unwrap().unwrap();
+    let input = stream.serve(&rt.handle().new_color(), ConnOptions::default(), Idle(tell));
+    // Over some time.
+    for part in ["one ", "two ", "three"] {
+        input.with(move |_, conn, _| conn.send(part.as_bytes()));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    input.with(|_, conn, _| conn.close());
+    assert!(rt.block_on(child.wait()).unwrap().success());
+    assert_eq!(std::fs::read(&path).unwrap(), b"one two three");
+    assert_eq!(told.recv().unwrap(), "Closed");
+    // One whose reader goes first.
+    let (tell, told) = mpsc::channel();
+    let mut child = io.spawn_child(Command::new("true").stdin(Stdio::piped())).unwrap();
+    let stream = child.take_stdin().unwrap().unwrap();
+    stream.serve(&rt.handle().new_color(), ConnOptions::default(), Idle(tell));
+    assert_eq!(told.recv().unwrap(), "Peer");
+}
+
+#[test]
+fn n10_a_closed_pair_of_pipes_does_not_linger() {
+    let (rt, io) = start(1);
+    let mut child = io.spawn_child(&mut piped("yes", &[])).unwrap();
+    struct Closes(mpsc::Sender<()>);
+    impl Protocol for Closes {
+        fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
+            conn.close();
+        }
+        fn on_close(&mut self, _: &CloseReason, _: &mut Cx) {
+            self.0.send(()).unwrap();
+        }
+    }
+    let (tell, told) = mpsc::channel();
+    let stream = child.take_stdio().unwrap().unwrap();
+    stream.serve(&rt.handle().new_color(), ConnOptions::default(), Closes(tell));
+    told.recv().unwrap();
+    // Nobody reads what it prints.
+    assert_eq!(rt.block_on(child.wait()).unwrap().signal(), Some(libc::SIGPIPE));
+}
+
+#[test]
 fn n10_standard_error_is_a_stream_of_its_own() {
     let (rt, io) = start(1);
     let mut command = Command::new("sh");
@@ -204,10 +260,13 @@ fn n10_no_descriptor_of_ours_is_there_in_a_child() {
 }
 
 #[test]
-fn a_child_outlives_the_runtime_and_its_handle_knows() {
+fn a_child_outlives_the_runtime_and_who_waits_is_told() {
     let (rt, io) = start(1);
     let child = io.spawn_child(Command::new("sleep").arg("60")).unwrap();
+    let waits = child.wait();
     drop(rt);
+    let error = futures_lite::future::block_on(waits).unwrap_err();
+    assert_eq!(error.to_string(), "the runtime has ended");
     child.kill().unwrap();
     let late = io.spawn_child(&mut Command::new("true"));
     assert!(late.is_err(), "nobody would wait for it");

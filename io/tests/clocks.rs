@@ -24,7 +24,6 @@ fn n10_timers_of_the_wall_and_of_the_boot_clock_are_never_early_and_fire_once() 
         other.send(begin.elapsed() >= delay).unwrap();
     });
     let timers = (by_wall.unwrap(), by_boot.unwrap());
-    assert!(timers.0.is_armed() && timers.1.is_armed());
     // The channel ends when both callbacks have been dropped.
     assert_eq!(rx.iter().collect::<Vec<_>>(), [true, true]);
     assert!(!timers.0.cancel() && !timers.1.is_armed());
@@ -36,13 +35,12 @@ fn n10_a_cancelled_timer_is_not_called_and_one_that_is_dropped_is() {
     let (rt, io) = start(1);
     let (tx, rx) = mpsc::channel();
     let color = rt.handle().new_color();
-    let timer = |tx: mpsc::Sender<&'static str>, what| {
-        io.post_after_boot(Duration::from_millis(30), &color, move |_| tx.send(what).unwrap())
-            .unwrap()
+    let timer = |tx: mpsc::Sender<&'static str>, delay, what| {
+        io.post_after_boot(delay, &color, move |_| tx.send(what).unwrap()).unwrap()
     };
-    let cancelled = timer(tx.clone(), "cancelled");
-    drop(timer(tx.clone(), "dropped"));
-    assert!(cancelled.cancel() && !cancelled.cancel());
+    let cancelled = timer(tx.clone(), Duration::from_secs(3600), "cancelled");
+    drop(timer(tx.clone(), Duration::from_millis(5), "dropped"));
+    assert!(cancelled.is_armed() && cancelled.cancel() && !cancelled.cancel());
     drop(tx);
     assert_eq!(rx.iter().collect::<Vec<_>>(), ["dropped"]);
 }
@@ -74,6 +72,21 @@ fn n10_a_clock_that_nobody_sets_tells_nothing() {
     let registration = io.on_clock_set(&color, move |_| tx.send(()).unwrap()).unwrap();
     assert!(rx.recv_timeout(Duration::from_millis(30)).is_err());
     registration.end().join().unwrap();
+}
+
+#[test]
+fn n11_a_timer_of_a_color_whose_runtime_has_ended_lets_go_of_its_callback() {
+    let (_rt, io) = start(2);
+    let other = dapple::Runtime::builder().workers(1).build().unwrap();
+    let (tx, rx) = mpsc::channel::<()>();
+    let color = other.handle().new_color();
+    let timer = io.post_after_boot(Duration::from_millis(5), &color, move |_| drop(tx)).unwrap();
+    drop((other, color));
+    assert!(rx.recv_timeout(Duration::from_secs(60)).is_err());
+    let start = Instant::now();
+    // It ends with the channel, and not by the timeout.
+    assert!(start.elapsed() < Duration::from_secs(50));
+    drop(timer);
 }
 
 #[test]

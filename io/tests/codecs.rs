@@ -101,6 +101,7 @@ fn n4_a_transport_takes_any_codec_and_its_limits() {
     let start = std::time::Instant::now();
     while !transport.is_closed() {
         assert!(start.elapsed().as_secs() < 60, "it stays");
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
     assert!(transport.send(b"x").unwrap_err().is_closed());
 }
@@ -119,7 +120,7 @@ impl Protocol for Hello {
     }
 
     fn on_close(&mut self, reason: &CloseReason, _: &mut Cx) {
-        self.1.send(format!("{reason:?}")).unwrap();
+        let _ = self.1.send(format!("{reason:?}"));
     }
 }
 
@@ -138,6 +139,25 @@ fn n10_a_protocol_reads_messages_one_by_one() {
     let mut rest = Vec::new();
     let _ = other.read_to_end(&mut rest);
     assert_eq!(rx.recv().unwrap(), "Protocol(\"a line is longer than allowed\")");
+}
+
+#[test]
+fn n5_a_peer_that_reads_no_answers_is_not_read_any_more() {
+    let (rt, io) = start(1);
+    let (one, mut other) = UnixStream::pair().unwrap();
+    let (tx, _rx) = mpsc::channel();
+    let hello = Hello(Reader::new(Lines::new(2_000)), tx);
+    io.adopt(one).unwrap().serve(&rt.handle().new_color(), ConnOptions::default(), hello);
+    other.set_write_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+    let (line, mut written) = ([&[b'x'; 999][..], b"\n"].concat(), 0);
+    while let Ok(n) = other.write(&line[written % 1_000..]) {
+        written += n;
+        assert!(written < 100 << 20, "it takes everything, and keeps the answers");
+    }
+    // All answers come when they are read.
+    let answers = written / 1_000 * 1_006;
+    other.set_write_timeout(None).unwrap();
+    std::io::copy(&mut (&other).take(answers as u64), &mut std::io::sink()).unwrap();
 }
 
 #[test]

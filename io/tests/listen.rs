@@ -134,6 +134,24 @@ fn n10_listening_descriptors_are_adopted() {
 }
 
 #[test]
+fn n10_a_descriptor_that_others_have_too_is_left_and_adopted_again() {
+    let (rt, io) = start(1);
+    let tcp = TcpListener::bind(local()).unwrap();
+    let address = tcp.local_addr().unwrap();
+    for _ in 0..5 {
+        let listener = io.listener().adopt(tcp.try_clone().unwrap()).start(serve).unwrap();
+        echoes(TcpStream::connect(address).unwrap());
+        drop(listener);
+        rt.wait_idle();
+    }
+    // Who connects now wakes nobody.
+    let before = rt.metrics().parks();
+    let _waiting: Vec<_> = (0..20).map(|_| TcpStream::connect(address).unwrap()).collect();
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(rt.metrics().parks() - before < 20);
+}
+
+#[test]
 fn n3_a_paused_listener_accepts_when_it_is_resumed() {
     for accepting in ["each", "one"] {
         let (rt, io) = start(2);
@@ -235,7 +253,12 @@ fn child_of_the_test_of_activation() {
         })
         .unwrap();
     rx.recv().unwrap();
-    std::thread::sleep(Duration::from_millis(200));
+    // Until the client has its answer, and goes.
+    let start = std::time::Instant::now();
+    while listener.connections() > 0 {
+        assert!(start.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(1));
+    }
     drop(listener);
 }
 
@@ -267,6 +290,8 @@ fn n10_a_process_is_activated_by_a_descriptor_that_it_is_started_with() {
         });
     }
     let mut child = command.spawn().unwrap();
+    // The child alone has it: if that ends early, the client is told.
+    drop(listening);
     echoes(TcpStream::connect(address).unwrap());
     assert!(child.wait().unwrap().success());
 }
@@ -309,9 +334,12 @@ fn e1_a_listener_with_a_worker_of_its_own_each_counts_for_all() {
     for client in &clients {
         echoes(client);
     }
-    assert_eq!(listener.connections(), 10);
-    drop(clients);
     let start = std::time::Instant::now();
+    // A worker that looks for more counts one for a moment.
+    while listener.connections() != 10 {
+        assert!(start.elapsed() < Duration::from_secs(60), "{}", listener.connections());
+    }
+    drop(clients);
     while listener.connections() > 0 {
         assert!(start.elapsed() < Duration::from_secs(60), "{}", listener.connections());
         rt.wait_idle();

@@ -50,16 +50,20 @@ impl Permit {
         if is_large::<F>() {
             return self.post(Box::new(f) as Boxed);
         }
-        let mut permit = self;
-        if let Some(color) = permit.0.take() {
-            color.post_as(Access::Exclusive, f, Posting::counted(Site::caller()));
+        self.post_as_of(Site::caller(), f);
+    }
+
+    fn post_as_of<F: FnOnce(&mut Cx) + Send + 'static>(mut self, site: Site, f: F) {
+        if let Some(color) = self.0.take() {
+            color.post_as(Access::Exclusive, f, Posting::counted(site));
         }
     }
 
     /// Posts `f` to the permit's color after `delay`, and gives the room back when `f` has ended or
     /// has been dropped. See [`Handle::post_after`](crate::Handle::post_after).
     ///
-    /// So the [capacity](crate::ColorBuilder::capacity) of a color bounds how many timers wait.
+    /// So the [capacity](crate::ColorBuilder::capacity) of a color bounds how many timers wait. The
+    /// timer can be cancelled until its time has come, and not any more while `f` is queued.
     ///
     /// # Examples
     ///
@@ -81,11 +85,10 @@ impl Permit {
     where
         F: FnOnce(&mut Cx) + Send + 'static,
     {
-        let color = self.color().clone();
-        color.runtime().post_after(delay, &color, move |cx| {
-            let _permit = self;
-            f(cx);
-        })
+        // The timer has a color of its own: an event of the permit's color would count once more.
+        let handle = self.color().runtime();
+        let site = Site::caller();
+        handle.post_after(delay, &handle.new_color(), move |_| self.post_as_of(site, f))
     }
 
     /// The color whose room it is.

@@ -140,12 +140,12 @@ impl Runtime {
     /// ```
     #[track_caller]
     pub fn shutdown(mut self, limit: Duration) -> ShutdownReport {
-        assert!(!Local::on_a_worker(), "shutdown on a worker would wait for itself");
-        let own = crate::blocking::works_for(&self.core);
-        assert!(!own, "shutdown in offloaded work would wait for itself");
         if self.was_forked() {
             return ShutdownReport::default();
         }
+        assert!(!Local::on_a_worker(), "shutdown on a worker would wait for itself");
+        let own = crate::blocking::works_for(&self.core);
+        assert!(!own, "shutdown in offloaded work would wait for itself");
         shutdown::shutdown(&self.core, &mut self.threads, limit)
     }
 

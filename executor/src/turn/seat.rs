@@ -45,7 +45,8 @@ impl EventCell {
     /// What runs from now on was posted here.
     #[inline]
     pub(crate) fn set_site(&self, site: Site) {
-        self.site.store(site.into_raw(), Ordering::Relaxed);
+        // Release, and Acquire in `site`: a site may point to memory that was made at run time.
+        self.site.store(site.into_raw(), Ordering::Release);
     }
 
     #[inline]
@@ -61,7 +62,7 @@ impl EventCell {
     /// Where what runs was posted; `None`: nothing runs.
     pub(crate) fn site(&self) -> Option<Site> {
         // SAFETY: it is null, or was stored by `set_site`.
-        unsafe { Site::of_raw(self.site.load(Ordering::Relaxed)) }
+        unsafe { Site::of_raw(self.site.load(Ordering::Acquire)) }
     }
 
     pub(super) fn label(&self) -> u32 {

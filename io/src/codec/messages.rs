@@ -7,6 +7,9 @@ use futures_io::{AsyncRead, AsyncWrite};
 
 use super::{Codec, Reader};
 
+/// Bytes of an incomplete message at most, if the codec does not say.
+const MOST: usize = 1024 * 1024;
+
 /// Bytes that one read takes at most.
 const CHUNK: usize = 16 * 1024;
 
@@ -43,7 +46,7 @@ pub struct Messages<S, C> {
 }
 
 impl<S, C: Codec> Messages<S, C> {
-    /// Over a stream, of which nothing has been read.
+    /// Reads and writes messages over a stream, of which nothing has been read.
     pub fn new(stream: S, codec: C) -> Self {
         let (input, output) = (Vec::new(), Vec::new());
         Messages { stream, reader: Reader::new(codec), input, start: 0, output }
@@ -68,7 +71,9 @@ impl<S: AsyncRead + Unpin, C: Codec> Messages<S, C> {
     ///
     /// # Errors
     ///
-    /// `InvalidData` if what comes is no message; otherwise those of the stream.
+    /// `InvalidData` if what comes is no message, or no end of it comes within what the codec
+    /// [has room for](Codec::room), or within 1 MiB if it does not say; otherwise those of the
+    /// stream.
     pub async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
             match self.reader.take(&self.input[self.start..]) {
@@ -81,6 +86,11 @@ impl<S: AsyncRead + Unpin, C: Codec> Messages<S, C> {
             }
             self.input.drain(..self.start);
             self.start = 0;
+            let most = self.reader.codec().room().max(MOST);
+            if self.input.len() > most {
+                let why = "a message is longer than there is room for";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
             let (stream, input) = (&mut self.stream, &mut self.input);
             let before = input.len();
             let n = std::future::poll_fn(|cx| {

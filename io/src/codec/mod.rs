@@ -75,7 +75,7 @@ pub enum Decoded {
 /// assert_eq!(ZeroEnded.decode(b"ab\0c", 2), Decoded::Message { message: 0..2, taken: 3 });
 /// ```
 pub trait Codec: Send + Sync + 'static {
-    /// What stands at the front of `input`, of which the first `seen` bytes were there when it was
+    /// Says what stands at the front of `input`, of which the first `seen` bytes were there when it was
     /// last called incomplete; zero if it is the first look.
     fn decode(&self, input: &[u8], seen: usize) -> Decoded;
 
@@ -86,11 +86,29 @@ pub trait Codec: Send + Sync + 'static {
     /// If the format does not allow such a message; `out` is as it was then.
     fn encode(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError>;
 
-    /// Bytes of input that an incomplete message may have at most; a connection keeps at least as
-    /// many, whatever its own limit. By default zero, which leaves that limit.
+    /// Bytes of input that an incomplete message may have at most. A
+    /// [transport](crate::stream::Stream::deliver_by) keeps at least as many, whatever the limit of
+    /// its connection; a protocol of one's own sets
+    /// [`max_input`](crate::stream::ConnOptions::max_input) to that. By default zero, which leaves
+    /// the limit.
     fn room(&self) -> usize {
         0
     }
+}
+
+/// What stands at the front of `input`, by a codec whose answer makes sense.
+///
+/// # Panics
+///
+/// When the codec takes nothing, or more than there is.
+pub(crate) fn decode(codec: &(impl Codec + ?Sized), input: &[u8], seen: usize) -> Decoded {
+    let decoded = codec.decode(input, seen.min(input.len()));
+    if let Decoded::Message { message, taken } = &decoded {
+        let is_inside = message.start <= message.end && message.end <= *taken;
+        let makes_sense = *taken > 0 && *taken <= input.len() && is_inside;
+        assert!(makes_sense, "a codec takes {taken} bytes, and {message:?}, of {}", input.len());
+    }
+    decoded
 }
 
 /// Why a message cannot stand in a stream.

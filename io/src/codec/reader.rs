@@ -1,6 +1,6 @@
 //! Taking messages off an input, one by one.
 
-use super::{Codec, Decoded, EncodeError};
+use super::{Codec, Decoded, EncodeError, decode};
 use crate::stream::Conn;
 
 /// Takes messages off the input of a connection in callback style, and remembers how much of an
@@ -45,7 +45,7 @@ pub struct Reader<C> {
 }
 
 impl<C: Codec> Reader<C> {
-    /// Of messages as the codec has them.
+    /// Reads messages as `codec` has them.
     pub fn new(codec: C) -> Self {
         Reader { codec, seen: 0 }
     }
@@ -55,10 +55,16 @@ impl<C: Codec> Reader<C> {
         &self.codec
     }
 
-    /// Takes the next message off the input. `None`: there is none yet; or there can be none, and
-    /// the connection closes, because the peer has broken the rules of the format.
+    /// Takes the next message off the input. `None`: there is none yet; or the connection is
+    /// [congested](Conn::is_congested), and the protocol is called again when there is room for its
+    /// answers; or there can be none, because the peer has broken the rules of the format, and the
+    /// connection closes.
+    ///
+    /// # Panics
+    ///
+    /// When the codec takes more than there is, or nothing for a message.
     pub fn next(&mut self, conn: &mut Conn) -> Option<Vec<u8>> {
-        if conn.is_closed() {
+        if conn.is_closed() || conn.is_congested() {
             return None;
         }
         match self.take(conn.input()) {
@@ -87,7 +93,7 @@ impl<C: Codec> Reader<C> {
 
     /// The message at the front of an input, and how many bytes it takes.
     pub(super) fn take(&mut self, input: &[u8]) -> Result<Option<(Vec<u8>, usize)>, &'static str> {
-        match self.codec.decode(input, self.seen.min(input.len())) {
+        match decode(&self.codec, input, self.seen) {
             Decoded::Message { message, taken } => {
                 self.seen = 0;
                 Ok(Some((input[message].to_vec(), taken)))

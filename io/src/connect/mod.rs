@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use dapple::{Color, Cx, JoinHandle, clock};
+use dapple::{Color, Cx, JoinHandle, Site, clock};
 use socket2::{Domain, Socket, Type};
 
 use self::race::{Next, Race};
@@ -151,7 +151,7 @@ impl Connector {
     ///
     /// `TimedOut` if it takes too long; `InvalidInput` if the target is no host with a port; what
     /// the system says: `ConnectionRefused`, `HostUnreachable`. If all addresses of a host fail,
-    /// the error is that of the first. When the runtime has ended.
+    /// the error is that of the first that has failed. When the runtime has ended.
     pub async fn connect(self) -> io::Result<AsyncStream> {
         match self.connect_limited().await? {
             Connected::AtOnce(stream) => stream.into_async(),
@@ -170,17 +170,18 @@ impl Connector {
 
     /// Connects, and posts `then` to a color with the stream. TCP_NODELAY is set. What is
     /// returned can [cancel](Pending::cancel) that. See [`Io::connect_then`].
+    #[track_caller]
     pub fn then<F>(self, color: &Color, then: F) -> Pending
     where
         F: FnOnce(io::Result<Stream>, &mut Cx) + Send + 'static,
     {
-        let (handle, on) = (self.io.handle().clone(), color.clone());
+        let (handle, on, site) = (self.io.handle().clone(), color.clone(), Site::caller());
         Pending(handle.spawn(color, async move {
             let outcome = self.connect_limited().await.map(|connected| match connected {
                 Connected::AtOnce(stream) => stream,
                 Connected::Watched(stream) => stream.into_stream(),
             });
-            on.post(move |cx| then(outcome, cx));
+            on.runtime().post_from(site, &on, move |cx| then(outcome, cx));
         }))
     }
 
@@ -196,7 +197,15 @@ impl Connector {
                 self.io.lookup(host, port).await?
             }
         };
+        if addresses.is_empty() {
+            let message = "the host has no address";
+            return Err(io::Error::new(io::ErrorKind::NotFound, message));
+        }
         match self.candidates(addresses)[..] {
+            [] => {
+                let message = "there is no address of the family that is connected from";
+                Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+            }
             [only] => self.connect_ip(only).await,
             ref several => self.race(several.to_vec()).await,
         }
@@ -330,7 +339,7 @@ impl Io {
     ///
     /// `TimedOut` if it takes too long; `InvalidInput` if the target is no host with a port; what
     /// the system says: `ConnectionRefused`, `HostUnreachable`. If all addresses of a host fail,
-    /// the error is that of the first. When the runtime has ended.
+    /// the error is that of the first that has failed. When the runtime has ended.
     pub async fn connect(&self, target: impl Into<Target>) -> io::Result<AsyncStream> {
         self.connector(target).connect().await
     }
@@ -370,6 +379,7 @@ impl Io {
     /// # assert_eq!(all, "hello");
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    #[track_caller]
     #[doc(alias = "tcpconnect")]
     #[doc(alias = "uv_tcp_connect")]
     #[doc(alias = "bufferevent_socket_connect_hostname")]
@@ -414,7 +424,11 @@ impl Io {
         if peer.ip().is_some() {
             socket.set_tcp_nodelay(true)?;
         }
-        Ok(Stream::new(socket.into(), peer, self.reactor(self.place())))
+        Ok(Stream::new(
+            crate::stream::socket::Socket::shared(socket),
+            peer,
+            self.reactor(self.place()),
+        ))
     }
 }
 

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use dapple::sync::{Arc, Mutex, lock};
-use dapple::{Color, Cx};
+use dapple::{Color, Cx, Site};
 
 use super::Pending;
 
@@ -145,7 +145,7 @@ impl Io {
         let line = Arc::clone(&self.driver().names.0);
         let most = (self.handle().offload_threads() / 2).clamp(1, MOST);
         let turn = Place { line, most, waiting: None }.await;
-        let host = host.to_owned();
+        let host = bare.to_owned();
         let work = self.handle().offload(move || {
             let _turn = turn;
             (host.as_str(), port).to_socket_addrs().map(Vec::from_iter)
@@ -168,6 +168,7 @@ impl Io {
     /// assert_eq!(rx.recv().unwrap(), ["127.0.0.1:80".parse().unwrap()]);
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    #[track_caller]
     #[doc(alias = "evdns_getaddrinfo")]
     #[doc(alias = "uv_getaddrinfo")]
     #[doc(alias = "dns_hostbyname")]
@@ -176,9 +177,10 @@ impl Io {
         F: FnOnce(io::Result<Vec<SocketAddr>>, &mut Cx) + Send + 'static,
     {
         let (io, host, on) = (self.clone(), host.to_owned(), color.clone());
+        let site = Site::caller();
         Pending(self.handle().spawn(color, async move {
             let found = io.lookup(&host, port).await;
-            on.post(move |cx| then(found, cx));
+            on.runtime().post_from(site, &on, move |cx| then(found, cx));
         }))
     }
 }

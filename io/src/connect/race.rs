@@ -58,7 +58,7 @@ impl Race {
         self.running -= 1;
         // The one after it does not wait any longer.
         self.next_at = Some(now);
-        // That of the first is told: it is the address that was preferred.
+        // That of the first that has failed is told.
         self.error.get_or_insert(error);
     }
 }

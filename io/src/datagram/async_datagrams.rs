@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use socket2::Socket;
 
 use super::DatagramSocket;
+use crate::listen::Unlink;
 use crate::sys::{self, ToSend};
 use crate::{Addr, AsyncFd};
 
@@ -22,10 +23,10 @@ use crate::{Addr, AsyncFd};
 /// let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
 /// let (one, other) = (io.bind_udp(local)?.into_async()?, io.bind_udp(local)?.into_async()?);
 /// rt.block_on(async {
-///     one.send_to(b"hello", &other.local_addr()?).await?;
+///     one.send_to(b"hello", other.local_addr()).await?;
 ///     let mut buffer = [0; 100];
 ///     let (n, from) = other.receive_from(&mut buffer).await?;
-///     assert_eq!((&buffer[..n], from), (&b"hello"[..], one.local_addr()?));
+///     assert_eq!((&buffer[..n], &from), (&b"hello"[..], one.local_addr()));
 ///     Ok::<_, std::io::Error>(())
 /// })?;
 /// # Ok::<(), std::io::Error>(())
@@ -33,16 +34,20 @@ use crate::{Addr, AsyncFd};
 #[derive(Debug)]
 pub struct AsyncDatagrams {
     socket: AsyncFd<Socket>,
+    local: Addr,
+    /// The name in the file system that goes with it.
+    _unlink: Option<Unlink>,
 }
 
 impl DatagramSocket {
-    /// Makes it one for tasks.
+    /// Makes the socket one for tasks.
     ///
     /// # Errors
     ///
     /// What the system says when it refuses to watch it.
     pub fn into_async(self) -> io::Result<AsyncDatagrams> {
-        Ok(AsyncDatagrams { socket: AsyncFd::new(&self.io, self.socket)? })
+        let socket = AsyncFd::new(&self.io, self.socket)?;
+        Ok(AsyncDatagrams { socket, local: self.local, _unlink: self.unlink })
     }
 }
 
@@ -52,7 +57,8 @@ impl AsyncDatagrams {
     ///
     /// # Errors
     ///
-    /// What the system says; when the runtime has ended.
+    /// `InvalidInput` for a buffer of no bytes; otherwise what the system says; when the runtime
+    /// has ended.
     pub async fn receive_from(&self, buf: &mut [u8]) -> io::Result<(usize, Addr)> {
         let mut received = Vec::new();
         let receive = |socket: &Socket| {
@@ -86,13 +92,9 @@ impl AsyncDatagrams {
         self.socket.write_with(send).await
     }
 
-    /// The address that it is bound to.
-    ///
-    /// # Errors
-    ///
-    /// What the system says.
-    pub fn local_addr(&self) -> io::Result<Addr> {
-        Ok(Addr::of_system(&self.socket.get_ref().local_addr()?))
+    /// The address that the socket was bound to when this was made.
+    pub fn local_addr(&self) -> &Addr {
+        &self.local
     }
 }
 

@@ -17,11 +17,12 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use dapple::sync::Arc;
-use dapple::{Color, Colored, Cx};
+use dapple::{Color, Colored, Cx, Site};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use self::outbox::Flushed;
-use crate::fd::{Interest, Registration};
+use self::outbox::Family;
+use crate::fd::{Interest, Ready, Registration};
+use crate::listen::{Unlink, bind_replacing};
 use crate::reactor::Io;
 use crate::sys::{self, BATCH};
 use crate::{Addr, ColoredExt, thread};
@@ -36,11 +37,11 @@ const BATCHES: usize = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DatagramOptions {
     /// Longest datagram that is received, in bytes; what is longer comes
-    /// [cut](Datagram::is_cut). By default 65,535, which nothing exceeds; a batch of 32 takes 32
-    /// times as much memory, of which each worker has one.
+    /// [cut](Datagram::is_cut). By default 65,535, which no datagram of UDP exceeds. Each worker
+    /// keeps room for 32 of the longest.
     pub max_datagram: usize,
-    /// Most bytes that wait to be sent while the socket is full; what comes beyond that is dropped
-    /// and counted. By default 1 MiB.
+    /// Most bytes that wait to be sent while the socket is full, each datagram counting 160 bytes
+    /// more than it has; what comes beyond that is dropped and counted. By default 1 MiB.
     pub max_queued: usize,
 }
 
@@ -59,17 +60,17 @@ pub struct Datagram<'a> {
 }
 
 impl<'a> Datagram<'a> {
-    /// What it holds.
+    /// The bytes of the datagram.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// Who has sent it.
+    /// The address of who has sent the datagram.
     pub fn from(&self) -> Addr {
         Addr::of_system(self.from)
     }
 
-    /// Says whether it was longer than
+    /// Says whether the datagram was longer than
     /// [`max_datagram`](DatagramOptions::max_datagram): the rest is lost.
     pub fn is_cut(&self) -> bool {
         self.is_cut
@@ -113,7 +114,7 @@ pub trait DatagramProtocol: Send + 'static {
 /// let rt = dapple_io::runtime().build()?;
 /// let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
 /// let socket = DatagramSocket::bind(&Io::of(&rt.handle()), local)?;
-/// let address = socket.local_addr()?.ip().expect("it is of UDP");
+/// let address = socket.local_addr().ip().expect("it is of UDP");
 /// socket.on_datagrams(&rt.handle().new_color(), |datagram, out, _| {
 ///     datagram.reply(datagram.bytes(), out);
 /// });
@@ -130,11 +131,14 @@ pub trait DatagramProtocol: Send + 'static {
 pub struct DatagramSocket {
     io: Io,
     socket: Socket,
+    local: Addr,
+    unlink: Option<Unlink>,
 }
 
 impl DatagramSocket {
     /// A socket that is bound to an address: of UDP, with port 0 for one that the system chooses,
-    /// or of a Unix socket.
+    /// or of a Unix socket. That gets a name in the file system, which is removed with the socket;
+    /// a name that a process has left which has ended is replaced.
     ///
     /// # Errors
     ///
@@ -143,8 +147,8 @@ impl DatagramSocket {
         let address = address.into();
         let domain = address.ip().map_or(Domain::UNIX, Domain::for_address);
         let socket = Socket::new(domain, Type::DGRAM, None)?;
-        socket.bind(&address.to_system()?)?;
-        DatagramSocket::new(io, socket)
+        let unlink = bind_replacing(&socket, &address)?;
+        DatagramSocket::new(io, socket, unlink)
     }
 
     /// Takes a socket of the standard library, or of another process.
@@ -158,16 +162,17 @@ impl DatagramSocket {
             let message = "that is no socket of datagrams";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
-        DatagramSocket::new(io, socket)
+        DatagramSocket::new(io, socket, None)
     }
 
-    fn new(io: &Io, socket: Socket) -> io::Result<DatagramSocket> {
+    fn new(io: &Io, socket: Socket, unlink: Option<Unlink>) -> io::Result<DatagramSocket> {
         socket.set_nonblocking(true)?;
         socket.set_cloexec(true)?;
-        Ok(DatagramSocket { io: io.clone(), socket })
+        let local = Addr::of_system(&socket.local_addr()?);
+        Ok(DatagramSocket { io: io.clone(), socket, local, unlink })
     }
 
-    /// Connects it: only datagrams from this address come, and [`Outbox::send`] sends there.
+    /// Connects the socket to an address: only datagrams from there come, and [`Outbox::send`] sends there.
     ///
     /// # Errors
     ///
@@ -176,16 +181,13 @@ impl DatagramSocket {
         self.socket.connect(&address.into().to_system()?)
     }
 
-    /// The address that it is bound to.
-    ///
-    /// # Errors
-    ///
-    /// What the system says.
-    pub fn local_addr(&self) -> io::Result<Addr> {
-        Ok(Addr::of_system(&self.socket.local_addr()?))
+    /// The address that the socket was bound to when this was made.
+    pub fn local_addr(&self) -> &Addr {
+        &self.local
     }
 
-    /// Serves it by a closure, on `color`, until it is [closed](Datagrams::close).
+    /// Calls `f`, on `color`, with each datagram that comes to the socket, until the socket is
+    /// [closed](Datagrams::close).
     #[track_caller]
     pub fn on_datagrams<F>(self, color: &Color, f: F) -> Datagrams<impl DatagramProtocol + use<F>>
     where
@@ -203,7 +205,7 @@ impl DatagramSocket {
         self.serve(color, DatagramOptions::default(), ByClosure(f))
     }
 
-    /// Has `protocol` serve it, on `color`, until it is [closed](Datagrams::close).
+    /// Has `protocol` serve the socket, on `color`, until that is [closed](Datagrams::close).
     #[track_caller]
     pub fn serve<P: DatagramProtocol>(
         self,
@@ -211,34 +213,35 @@ impl DatagramSocket {
         options: DatagramOptions,
         protocol: P,
     ) -> Datagrams<P> {
-        let socket = Arc::new(self.socket);
+        let (site, socket) = (Site::caller(), Arc::new(self.socket));
+        let family = match self.local.ip() {
+            Some(_) => Family::Ip,
+            None => Family::Unix,
+        };
         let service = Service {
             protocol,
-            out: Outbox::new(options.max_queued),
-            socket: Some(Arc::clone(&socket)),
-            slot: options.max_datagram.clamp(1, 65_535),
+            out: Outbox::new(Arc::clone(&socket), family, options.max_queued),
+            slot: options.max_datagram.max(1),
             registration: None,
-            sends: Sends::AtOnce,
+            asks: Asks::ToRead,
+            unlink: self.unlink,
         };
         let service = Colored::new(color, service);
-        let registered =
-            service.on_ready(&self.io, socket, Interest::READABLE, |service, ready, cx| {
-                service.run(cx, |service, cx| {
-                    if ready.is_writable() {
-                        service.goes_on(cx);
-                    }
-                    service.receive(cx);
-                });
-            });
-        // On the color, behind which the first datagram comes.
-        service.post(move |service, cx| match registered {
-            Ok(registration) => service.registration = Some(registration),
-            Err(error) => {
-                service.protocol.on_error(error, &mut service.out, cx);
-                service.close(cx);
+        let (me, io) = (service.clone(), self.io);
+        // The first event registers the socket, on the color: nothing can come before it.
+        service.post_from(site, move |service, cx| {
+            let calls = move |service: &mut Service<P>, ready: Ready, cx: &mut Cx| {
+                service.run(cx, |service, cx| service.is_ready(ready, cx));
+            };
+            match me.on_ready(&io, socket, Interest::READABLE, calls) {
+                Ok(registration) => service.registration = Some(registration),
+                Err(error) => {
+                    service.protocol.on_error(error, &mut service.out, cx);
+                    service.close(cx);
+                }
             }
         });
-        Datagrams { service }
+        Datagrams { service, local: self.local }
     }
 }
 
@@ -251,6 +254,7 @@ impl AsFd for DatagramSocket {
 /// A socket that is served; a handle of it. Dropping it does not close the socket.
 pub struct Datagrams<P: DatagramProtocol> {
     service: Colored<Service<P>>,
+    local: Addr,
 }
 
 impl<P: DatagramProtocol> Datagrams<P> {
@@ -263,10 +267,15 @@ impl<P: DatagramProtocol> Datagrams<P> {
         });
     }
 
-    /// Closes the socket, when what waits has been given to the system, or refused by it.
+    /// Closes the socket. What the system does not take at once is dropped.
     #[track_caller]
     pub fn close(&self) {
         self.with(|_, out, _| out.close());
+    }
+
+    /// The address that the socket is bound to.
+    pub fn local_addr(&self) -> &Addr {
+        &self.local
     }
 
     /// The color of the socket.
@@ -277,7 +286,7 @@ impl<P: DatagramProtocol> Datagrams<P> {
 
 impl<P: DatagramProtocol> Clone for Datagrams<P> {
     fn clone(&self) -> Self {
-        Datagrams { service: self.service.clone() }
+        Datagrams { service: self.service.clone(), local: self.local.clone() }
     }
 }
 
@@ -291,50 +300,62 @@ impl<P: DatagramProtocol> fmt::Debug for Datagrams<P> {
 struct Service<P: DatagramProtocol> {
     protocol: P,
     out: Outbox,
-    /// `None`: it is closed.
-    socket: Option<Arc<Socket>>,
     /// Bytes that a datagram has room for.
     slot: usize,
     /// It keeps the service, until it is taken out.
     registration: Option<Registration>,
-    sends: Sends,
+    asks: Asks,
+    /// The name in the file system that goes with it.
+    unlink: Option<Unlink>,
 }
 
-/// Whether the socket takes what is sent.
+/// What the system is asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Sends {
-    AtOnce,
-    /// It is full, and the system tells when it is not.
-    WhenThereIsRoom,
+enum Asks {
+    ToRead,
+    /// The socket is full, and the system tells when it is not.
+    ToReadAndWrite,
 }
 
 impl<P: DatagramProtocol> Service<P> {
     /// Does something, and what follows. A panic of the protocol closes the socket.
     fn run(&mut self, cx: &mut Cx, happens: impl FnOnce(&mut Self, &mut Cx)) {
-        if self.socket.is_none() {
+        if self.out.socket.is_none() {
             return;
         }
         /// Closes the socket unless all went well.
         struct Panics<'a, P: DatagramProtocol>(&'a mut Service<P>);
         impl<P: DatagramProtocol> Drop for Panics<'_, P> {
             fn drop(&mut self) {
-                (self.0.socket, self.0.registration) = (None, None);
+                (self.0.out.socket, self.0.registration, self.0.unlink) = (None, None, None);
             }
         }
         let guard = Panics(self);
         happens(guard.0, cx);
         guard.0.flush(cx);
-        if guard.0.out.is_closing && guard.0.sends == Sends::AtOnce {
+        if guard.0.out.is_closing {
             guard.0.close(cx);
         }
         std::mem::forget(guard);
     }
 
     fn close(&mut self, cx: &mut Cx) {
-        if self.socket.take().is_some() {
-            self.registration = None;
+        if self.out.socket.take().is_some() {
+            self.out.clear();
+            (self.registration, self.unlink) = (None, None);
             self.protocol.on_close(cx);
         }
+    }
+
+    fn is_ready(&mut self, ready: Ready, cx: &mut Cx) {
+        if ready.is_writable() && self.out.is_full {
+            self.out.flush();
+            self.tell_errors(cx);
+            if !self.out.is_full {
+                self.protocol.on_room(&mut self.out, cx);
+            }
+        }
+        self.receive(cx);
     }
 
     /// Receives batches, and sends what comes of each.
@@ -343,7 +364,8 @@ impl<P: DatagramProtocol> Service<P> {
         buffer.resize((BATCH * self.slot).max(buffer.len()), 0);
         let mut received = Vec::with_capacity(BATCH);
         for _ in 0..BATCHES {
-            let Some(socket) = self.socket.clone().filter(|_| !self.out.is_closing) else { break };
+            let open = self.out.socket.clone().filter(|_| !self.out.is_closing);
+            let Some(socket) = open else { break };
             received.clear();
             let came = sys::receive_many(socket.as_fd(), &mut buffer, self.slot, &mut received);
             if let Err(error) = came {
@@ -355,6 +377,9 @@ impl<P: DatagramProtocol> Service<P> {
                 break;
             }
             for (one, slot) in received.iter().zip(buffer.chunks(self.slot)) {
+                if self.out.is_closing {
+                    break;
+                }
                 let bytes = &slot[..one.length];
                 let datagram = Datagram { bytes, from: &one.from, is_cut: one.is_cut };
                 self.protocol.on_datagram(datagram, &mut self.out, cx);
@@ -367,37 +392,26 @@ impl<P: DatagramProtocol> Service<P> {
         thread::state(|state| state.datagrams.set(buffer));
     }
 
-    /// The socket has room again.
-    fn goes_on(&mut self, cx: &mut Cx) {
-        if self.sends == Sends::WhenThereIsRoom {
-            self.flush_now(cx);
-            if self.sends == Sends::AtOnce {
-                self.protocol.on_room(&mut self.out, cx);
-            }
-        }
-    }
-
+    /// Sends what waits, unless the socket is known to be full.
     fn flush(&mut self, cx: &mut Cx) {
-        if self.sends == Sends::AtOnce && !self.out.is_empty() {
-            self.flush_now(cx);
+        if !self.out.is_full {
+            self.out.flush();
+        }
+        self.tell_errors(cx);
+        let asks = if self.out.is_full { Asks::ToReadAndWrite } else { Asks::ToRead };
+        if let Some(registration) = self.registration.as_ref().filter(|_| asks != self.asks) {
+            registration.set_interest(match asks {
+                Asks::ToRead => Interest::READABLE,
+                Asks::ToReadAndWrite => Interest::READABLE | Interest::WRITABLE,
+            });
+            self.asks = asks;
         }
     }
 
-    fn flush_now(&mut self, cx: &mut Cx) {
-        let Some(socket) = self.socket.clone() else { return };
-        let sends = loop {
-            match self.out.flush(&*socket) {
-                Flushed::All => break Sends::AtOnce,
-                Flushed::Full => break Sends::WhenThereIsRoom,
-                Flushed::Failed(error) => self.protocol.on_error(error, &mut self.out, cx),
-            }
-        };
-        if let Some(registration) = self.registration.as_ref().filter(|_| sends != self.sends) {
-            registration.set_interest(match sends {
-                Sends::AtOnce => Interest::READABLE,
-                Sends::WhenThereIsRoom => Interest::READABLE | Interest::WRITABLE,
-            });
-            self.sends = sends;
+    /// Tells what the system has refused. What the protocol sends then waits for the next flush.
+    fn tell_errors(&mut self, cx: &mut Cx) {
+        for error in std::mem::take(&mut self.out.errors) {
+            self.protocol.on_error(error, &mut self.out, cx);
         }
     }
 }

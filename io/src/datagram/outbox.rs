@@ -5,13 +5,20 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use socket2::SockAddr;
+use dapple::sync::Arc;
+use socket2::{SockAddr, Socket};
 
 use crate::Addr;
 use crate::sys::{self, BATCH, ToSend};
 
 /// Room for bytes that is kept, whatever was there.
 const KEPT: usize = 256 * 1024;
+
+/// What a datagram counts for the bound beside its bytes: what is kept of it.
+const OVERHEAD: usize = 160;
+
+/// Errors of one flush that are told at most.
+const MOST_ERRORS: usize = 32;
 
 /// Segments of one call at most; the system's limit (UDP_MAX_SEGMENTS).
 const MOST_SEGMENTS: usize = 64;
@@ -21,11 +28,20 @@ const MOST_BYTES: usize = 65_507;
 
 /// The datagrams that a protocol sends: they leave at the end of the event, many in one call.
 ///
-/// If the socket is full, they wait, as many bytes as
+/// If the socket is full, they wait, as many as
 /// [`DatagramOptions::max_queued`](super::DatagramOptions::max_queued) allows; what comes beyond
-/// that is dropped and counted, as a datagram may always be.
+/// that is dropped and counted, as a datagram may always be. One that is sent to a Unix socket by
+/// its address does not wait: if the receiver's queue is full, it is dropped and counted, so that
+/// it does not hold up those to others.
 #[derive(Debug)]
 pub struct Outbox {
+    /// `None`: it is closed.
+    pub(super) socket: Option<Arc<Socket>>,
+    family: Family,
+    /// The socket has refused the first one for now.
+    pub(super) is_full: bool,
+    /// What the protocol is to be told.
+    pub(super) errors: Vec<io::Error>,
     queue: VecDeque<Queued>,
     /// The bytes of all of them; those before `gone` have been sent.
     bytes: Vec<u8>,
@@ -52,19 +68,20 @@ enum Cuts {
     No,
 }
 
-/// What a flush has come to.
-#[derive(Debug)]
-pub(super) enum Flushed {
-    All,
-    /// The socket is full.
-    Full,
-    /// A datagram could not be sent, and is dropped.
-    Failed(io::Error),
+/// What kind of addresses there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    Ip,
+    Unix,
 }
 
 impl Outbox {
-    pub(super) fn new(most: usize) -> Outbox {
+    pub(super) fn new(socket: Arc<Socket>, family: Family, most: usize) -> Outbox {
         Outbox {
+            socket: Some(socket),
+            family,
+            is_full: false,
+            errors: Vec::new(),
             queue: VecDeque::new(),
             bytes: Vec::new(),
             gone: 0,
@@ -140,8 +157,8 @@ impl Outbox {
         self.dropped
     }
 
-    /// Closes the socket at the end of the event, when what waits has been given to the system, or
-    /// refused by it. Nothing more is received.
+    /// Closes the socket at the end of the event. What the system does not take at once is dropped
+    /// and counted. Nothing more is received.
     pub fn close(&mut self) {
         self.is_closing = true;
     }
@@ -151,7 +168,11 @@ impl Outbox {
     }
 
     fn push(&mut self, bytes: &[u8], to: Option<SockAddr>, segment: u16) {
-        if self.queued().saturating_add(bytes.len()) > self.most {
+        let has_room = |out: &Outbox| out.cost() + OVERHEAD + bytes.len() <= out.most;
+        if !has_room(self) && !self.is_full {
+            self.flush();
+        }
+        if !has_room(self) {
             self.dropped += 1;
             return;
         }
@@ -159,25 +180,43 @@ impl Outbox {
         self.queue.push_back(Queued { length: bytes.len(), to, segment, was_tried: false });
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+    /// What waits, as it counts for the bound.
+    fn cost(&self) -> usize {
+        self.queued() + self.queue.len() * OVERHEAD
+    }
+
+    /// Drops what waits.
+    pub(super) fn clear(&mut self) {
+        self.dropped += self.queue.len() as u64;
+        self.queue.clear();
+        self.bytes = Vec::new();
+        self.gone = 0;
     }
 
     /// Sends what waits, until all is sent, or the socket is full.
-    pub(super) fn flush(&mut self, socket: &impl AsFd) -> Flushed {
-        let socket = socket.as_fd();
+    pub(super) fn flush(&mut self) {
+        let Some(socket) = self.socket.clone() else { return self.clear() };
+        self.is_full = false;
         while !self.queue.is_empty() {
-            match self.send_some(socket) {
+            match self.send_some(socket.as_fd()) {
                 Ok(sent) => self.take_off(sent),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Flushed::Full,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let is_addressed = self.queue.front().is_some_and(|one| one.to.is_some());
+                    if self.family == Family::Ip || !is_addressed {
+                        self.is_full = true;
+                        return;
+                    }
+                    self.drop_first();
+                }
                 Err(_) if self.gives_up_segments() => {}
                 Err(error) => {
                     if !self.tries_again(&error) {
-                        self.dropped += 1;
-                        self.take_off(1);
+                        self.drop_first();
                     }
-                    return Flushed::Failed(error);
+                    if self.errors.len() < MOST_ERRORS {
+                        self.errors.push(error);
+                    }
                 }
             }
         }
@@ -186,7 +225,11 @@ impl Outbox {
         if self.bytes.capacity() > KEPT {
             self.bytes.shrink_to(KEPT);
         }
-        Flushed::All
+    }
+
+    fn drop_first(&mut self) {
+        self.dropped += 1;
+        self.take_off(1);
     }
 
     /// Sends a batch of the first.

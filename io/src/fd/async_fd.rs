@@ -21,10 +21,12 @@ use crate::sys::{self, To};
 /// [`read_with`](Self::read_with) and [`write_with`](Self::write_with) call a function until it
 /// does not say `WouldBlock` any more; [`readable`](Self::readable) and
 /// [`writable`](Self::writable) wait only. Where `&T` is [`Read`] or [`Write`], this implements the
-/// traits of futures-io. Each direction remembers the waker of whoever polled it last.
+/// traits of futures-io; closing flushes, and leaves the descriptor open. Each direction remembers
+/// the waker that polled it last.
 ///
-/// The descriptor should be non-blocking; one that is not is read once per wait, after the system
-/// has said that there is something.
+/// The descriptor should be non-blocking. By the traits, one that is not is read only when the
+/// system has said that there is something, and written only when it has said that there is room;
+/// a write of more than that room blocks.
 ///
 /// # Examples
 ///
@@ -73,7 +75,7 @@ impl<T: AsFd> AsyncFd<T> {
         let entry = Arc::clone(&edges) as Arc<dyn Registered>;
         let raw = fd.as_fd().as_raw_fd();
         let (known, both) = (OnceLock::new(), both_directions());
-        let token = reactor.register(entry, &known, &mut SourceFd(&raw), None, both)?;
+        let token = reactor.register(entry, &known, &mut SourceFd(&raw), Some(raw), both)?;
         Ok(AsyncFd { fd, edges, reactor, token })
     }
 
@@ -156,7 +158,12 @@ where
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let mut fd = &self.fd;
-        self.edges.write.poll(cx, || fd.write(buf))
+        sys::block_sigpipe();
+        self.edges.write.poll(cx, || {
+            // It may block.
+            would_block_unless(fd, To::Write)?;
+            fd.write(buf)
+        })
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -178,10 +185,7 @@ impl<T: AsFd> AsFd for AsyncFd<T> {
 impl<T: AsFd> Drop for AsyncFd<T> {
     fn drop(&mut self) {
         self.reactor.forget(self.token);
-        let fd = self.fd.as_fd().as_raw_fd();
-        if let Err(error) = sys::forget(self.reactor.registry(), fd) {
-            tracing::debug!(%error, "a descriptor was not registered any more");
-        }
+        self.reactor.unwatch(self.fd.as_fd().as_raw_fd());
     }
 }
 

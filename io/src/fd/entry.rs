@@ -96,7 +96,9 @@ fn known(table: &mut Table, fd: RawFd) -> Option<Arc<FdEntry>> {
     let entry = table.by_fd.get(&fd).and_then(Weak::upgrade)?;
     let mut state = entry.state();
     let token = state.token?;
-    let is_known = match table.get(token).is_some() {
+    // What asks for nothing, and does not keep the descriptor open, may be another's by now.
+    let asks = state.slots.reports() == Reports::Levels || !state.slots.wanted().is_nothing();
+    let is_known = match asks && table.get(token).is_some() {
         true => entry.settle(&mut state, Look::Afresh).is_ok(),
         false => false,
     };
@@ -138,7 +140,9 @@ impl FdEntry {
     /// descriptor is this entry's: the caller has the table's lock, and has looked, or the slots
     /// own it.
     fn settle(&self, state: &mut State, look: Look) -> io::Result<()> {
-        let Some(token) = state.token else { return Ok(()) };
+        let Some(token) = state.token.filter(|_| !self.reactor.is_inherited()) else {
+            return Ok(());
+        };
         let wants = state.slots.wanted();
         let wanted = (!wants.is_nothing()).then(|| (wants, state.slots.reports()));
         let registry = self.reactor.registry();
@@ -166,14 +170,20 @@ impl FdEntry {
         let look = change(&mut state.slots);
         // All slots own the descriptor, before and after.
         if owns && state.slots.reports() == Reports::Levels {
-            return self.log(self.settle(&mut state, look));
+            let settled = self.settle(&mut state, look);
+            drop(state);
+            return self.log(settled);
         }
         drop(state);
         let table = self.reactor.table();
         let mut state = self.state();
-        if self.is_of_fd(&table, &state) {
-            self.log(self.settle(&mut state, look));
-        }
+        let settled = match self.is_of_fd(&table, &state) {
+            true => self.settle(&mut state, look),
+            false => Ok(()),
+        };
+        drop(state);
+        drop(table);
+        self.log(settled);
     }
 
     /// Says whether the descriptor is still this entry's.
@@ -228,7 +238,9 @@ impl Drop for After {
     fn drop(&mut self) {
         if !self.runs {
             self.calls.end();
-            return self.place.leave();
+            self.place.leave();
+            // What the closure holds may hold the registration, and through it itself.
+            return self.calls.close();
         }
         let Some(entry) = self.place.entry.upgrade() else { return };
         let here = entry.io.handle().current_worker();
@@ -249,11 +261,12 @@ impl Registered for FdEntry {
                 Some(_) => others.push(event),
             }
         });
-        if state.slots.reports() == Reports::Levels {
-            let settled = self.settle(&mut state, Look::On);
-            self.log(settled);
-        }
+        let settled = match state.slots.reports() {
+            Reports::Levels => self.settle(&mut state, Look::On),
+            Reports::Edges => Ok(()),
+        };
         drop(state);
+        self.log(settled);
         for (key, calls) in first.into_iter().chain(others) {
             self.post(key, &calls, cx);
         }
@@ -276,9 +289,10 @@ impl Place {
         let mut state = entry.state();
         let is_of_fd = entry.is_of_fd(&table, &state);
         let left = state.slots.remove(self.key);
-        if left.is_some() && is_of_fd {
-            entry.log(entry.settle(&mut state, Look::On));
-        }
+        let settled = match left.is_some() && is_of_fd {
+            true => entry.settle(&mut state, Look::On),
+            false => Ok(()),
+        };
         let mut gone = None;
         if state.slots.is_empty()
             && let Some(token) = state.token.take()
@@ -290,6 +304,7 @@ impl Place {
         }
         drop(state);
         drop(table);
+        entry.log(settled);
         drop((left, gone));
     }
 

@@ -80,7 +80,7 @@ struct Sockets {
     listener: socket2::Socket,
     reserve: Option<File>,
     /// The name in the file system that goes with it.
-    _unlink: Option<Unlink>,
+    unlink: Option<Unlink>,
 }
 
 impl Registered for Acceptor {
@@ -133,7 +133,7 @@ impl Acceptor {
         unlink: Option<Unlink>,
     ) -> io::Result<Arc<Acceptor>> {
         let fd = listener.as_raw_fd();
-        let sockets = Sockets { listener, reserve: reserve(), _unlink: unlink };
+        let sockets = Sockets { listener, reserve: reserve(), unlink };
         let acceptor = Arc::new_cyclic(|this| Acceptor {
             this: this.clone(),
             common: Arc::clone(common),
@@ -162,7 +162,8 @@ impl Acceptor {
     /// Has an event look whether somebody waits.
     pub(super) fn look(&self) {
         let Some(token) = self.token.get().copied() else { return };
-        if !self.is_queued.swap(true, Ordering::AcqRel) {
+        // SeqCst, with `accept_some`: see there.
+        if !self.is_queued.swap(true, Ordering::SeqCst) {
             let (color, accepts) = (&self.color, self.accepts(token));
             color.runtime().post_from(self.common.site, color, accepts);
         }
@@ -183,20 +184,32 @@ impl Acceptor {
         self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn close(&self) {
+    /// Closes it, and leaves who waits in the system.
+    pub(super) fn close(&self) {
         if let Some(token) = self.token.get() {
             self.reactor.forget(*token);
         }
         let socket = self.socket().take();
+        if let Some(Sockets { listener, .. }) = &socket {
+            // Another process may have it, too, so that closing it does not end this.
+            self.reactor.unwatch(listener.as_raw_fd());
+        }
         drop(socket);
     }
 
     /// Closes it after what waits in the system has been accepted, and handed over by an event of
     /// the color.
     pub(super) fn close_gently(&self) {
+        if self.reactor.is_inherited() {
+            // They are the parent's.
+            return self.close();
+        }
         if let Some(token) = self.token.get() {
             self.reactor.forget(*token);
         }
+        // Nobody finds it any more, before those who have are accepted.
+        let unlink = self.socket().as_mut().and_then(|sockets| sockets.unlink.take());
+        drop(unlink);
         let mut accepted = Vec::new();
         for _ in 0..LAST {
             match self.accept_one() {
@@ -205,8 +218,7 @@ impl Acceptor {
                 Outcome::Nothing | Outcome::Failed(_) => break,
             }
         }
-        let socket = self.socket().take();
-        drop(socket);
+        self.close();
         for (socket, peer) in accepted {
             // They are there, whatever the bound.
             let stream = self.place(socket, peer, None);
@@ -263,9 +275,11 @@ impl Acceptor {
 
     fn accept_some(&self, cx: &mut Cx) {
         let Some(token) = self.token.get().copied() else { return };
-        self.is_queued.store(false, Ordering::Release);
+        // SeqCst, as is what follows, `Listener::resume` and `look`: who resumes takes the pause
+        // back, and then looks whether an event is queued; this says that none is, and then looks
+        // whether there is a pause. One of the two sees the other.
+        self.is_queued.store(false, Ordering::SeqCst);
         for _ in 0..BUDGET {
-            // SeqCst, as in `Listener::resume`: either this sees that it is resumed, or that looks.
             if self.common.is_paused.load(Ordering::SeqCst) {
                 return;
             }
@@ -284,7 +298,10 @@ impl Acceptor {
                 Outcome::Broken => {}
                 Outcome::Failed(error) => {
                     tracing::debug!(%error, "cannot accept for now");
-                    cx.post_after(PAUSE, &self.color, self.accepts(token));
+                    // It counts as queued, or each connection that comes would have one more.
+                    if !self.is_queued.swap(true, Ordering::SeqCst) {
+                        cx.post_after(PAUSE, &self.color, self.accepts(token));
+                    }
                     return;
                 }
             }

@@ -4,9 +4,6 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use dapple::sync::AtomicBool;
-use dapple::sync::Ordering;
-
 use crate::sys;
 
 /// A descriptor that this process has been started with.
@@ -17,9 +14,6 @@ pub struct Inherited {
     /// The descriptor.
     pub fd: OwnedFd,
 }
-
-/// The descriptors have been taken.
-static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The descriptors that this process has been started with, as systemd's socket activation and
 /// `systemd-socket-activate` pass them: those from 3 on, of which the environment tells the number
@@ -60,17 +54,13 @@ pub fn inherited() -> io::Result<Vec<Inherited>> {
     let (Some(process), Some(count)) = (number("LISTEN_PID")?, number("LISTEN_FDS")?) else {
         return Ok(Vec::new());
     };
-    let is_for_us = process == std::process::id();
-    if !is_for_us || count == 0 || IS_TAKEN.swap(true, Ordering::SeqCst) {
+    if process != std::process::id() || count == 0 {
         return Ok(Vec::new());
     }
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
-    let mut names = names.split(':').map(str::to_owned);
-    let all = (0..count).map(|offset| {
-        let fd = sys::take_inherited(offset)?;
-        Ok(Inherited { name: names.next().unwrap_or_default(), fd })
-    });
-    all.collect()
+    let names = names.split(':').map(str::to_owned).chain(std::iter::repeat(String::new()));
+    let fds = sys::take_inherited(count)?.unwrap_or_default();
+    Ok(fds.into_iter().zip(names).map(|(fd, name)| Inherited { name, fd }).collect())
 }
 
 fn not_a_number(name: &str) -> io::Error {

@@ -23,13 +23,14 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use self::acceptor::{Acceptor, Common, Deals};
 use self::bound::Bound;
-use self::unlink::{Unlink, remove_stale};
+use self::unlink::remove_stale;
 use crate::Addr;
 use crate::reactor::Io;
 use crate::stream::Stream;
 
 pub(crate) use self::bound::Counted;
 pub use self::inherited::{Inherited, inherited};
+pub(crate) use self::unlink::Unlink;
 
 /// Connections that wait in the system to be accepted, unless it is told otherwise.
 const BACKLOG: u32 = 1024;
@@ -75,8 +76,9 @@ impl Listener {
         &self.addresses
     }
 
-    /// Accepts no more, until it is [resumed](Self::resume). Who connects meanwhile waits in the
-    /// system, as many as its backlog holds.
+    /// Accepts no more, until the listener is [resumed](Self::resume). Peers that connect meanwhile
+    /// wait in the system, as many as its backlog holds. One that is being accepted on another
+    /// thread at this moment may still come; from an event of the listener's color, none does.
     #[doc(alias = "evconnlistener_disable")]
     pub fn pause(&self) {
         self.common.is_paused.store(true, Ordering::SeqCst);
@@ -94,8 +96,9 @@ impl Listener {
         self.common.is_paused.load(Ordering::SeqCst)
     }
 
-    /// Connections that it has accepted, and that are there. A connection is gone when its stream
-    /// has been closed.
+    /// How many connections there are that the listener has accepted. A connection is gone when its
+    /// stream has been closed. For each worker that looks at this moment whether somebody waits, one
+    /// more may be counted.
     pub fn connections(&self) -> usize {
         self.common.bound.count()
     }
@@ -219,12 +222,13 @@ impl ListenerBuilder {
             site: Site::caller(),
             on_accept: Box::new(on_accept),
         });
-        let mut listener = Listener { common, acceptors: Vec::new(), addresses: Vec::new() };
+        let mut begun = Begun(Vec::new());
+        let mut addresses = Vec::new();
         // All of them, before anybody can connect to one of them.
         let mut bound = Vec::new();
         for address in &self.addresses {
             let sockets = self.bind_all(address)?;
-            listener.addresses.push(sockets.address.clone());
+            addresses.push(sockets.address.clone());
             bound.push(sockets);
         }
         for fd in self.adopted {
@@ -232,7 +236,7 @@ impl ListenerBuilder {
             socket.set_nonblocking(true)?;
             socket.set_cloexec(true)?;
             let address = Addr::of_system(&socket.local_addr()?);
-            listener.addresses.push(address.clone());
+            addresses.push(address.clone());
             bound.push(Bindings { address, sockets: vec![socket], unlink: None });
         }
         for Bindings { sockets, mut unlink, .. } in bound {
@@ -248,13 +252,12 @@ impl ListenerBuilder {
                     }
                     Accepting::OnColor(color) => (self.io.place(), color.clone(), Deals::Out),
                 };
-                let common = &listener.common;
-                let begun = Acceptor::start(common, worker, color, deals, socket, unlink.take())?;
-                // Dropped, and so closed, if a later one fails.
-                listener.acceptors.push(begun);
+                let unlink = unlink.take();
+                begun.0.push(Acceptor::start(&common, worker, color, deals, socket, unlink)?);
             }
         }
-        Ok(listener)
+        let acceptors = std::mem::take(&mut begun.0);
+        Ok(Listener { common, acceptors, addresses })
     }
 
     /// The sockets of one address: one for each worker, or one.
@@ -299,6 +302,15 @@ impl ListenerBuilder {
     }
 }
 
+/// Acceptors that are closed if a later one cannot begin.
+struct Begun(Vec<Arc<Acceptor>>);
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|acceptor| acceptor.close());
+    }
+}
+
 /// Whether a port may have other sockets.
 #[derive(Clone, Copy)]
 enum Shares {
@@ -315,17 +327,25 @@ struct Bindings {
 fn bind_unix(address: &Addr) -> io::Result<Bindings> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
-    let bound = socket.bind(&address.to_system()?);
-    let unlink = match (bound, address.path()) {
-        (Ok(()), path) => path.map(Unlink::new).transpose()?,
+    let unlink = bind_replacing(&socket, address)?;
+    // At once: a socket that nobody listens at looks like one that a dead process has left.
+    socket.listen(1)?;
+    Ok(Bindings { address: address.clone(), sockets: vec![socket], unlink })
+}
+
+/// Binds a socket. One that gets a name in the file system replaces a name that nobody is behind,
+/// and the name goes when what is returned is dropped.
+pub(crate) fn bind_replacing(socket: &Socket, address: &Addr) -> io::Result<Option<Unlink>> {
+    let system = address.to_system()?;
+    match (socket.bind(&system), address.path()) {
+        (Ok(()), path) => path.map(Unlink::new).transpose(),
         (Err(error), Some(path)) if error.kind() == io::ErrorKind::AddrInUse => {
             remove_stale(path)?;
-            socket.bind(&address.to_system()?)?;
-            Some(Unlink::new(path)?)
+            socket.bind(&system)?;
+            Unlink::new(path).map(Some)
         }
-        (Err(error), _) => return Err(error),
-    };
-    Ok(Bindings { address: address.clone(), sockets: vec![socket], unlink })
+        (Err(error), _) => Err(error),
+    }
 }
 
 impl Io {

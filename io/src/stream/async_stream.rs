@@ -295,9 +295,7 @@ impl AsFd for AsyncStream {
 impl Drop for AsyncStream {
     fn drop(&mut self) {
         self.reactor.forget(self.token);
-        if let Err(error) = self.socket.deregister(&self.reactor) {
-            tracing::debug!(%error, "a stream was not registered any more");
-        }
+        self.socket.deregister(&self.reactor);
     }
 }
 

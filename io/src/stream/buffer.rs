@@ -129,8 +129,13 @@ enum Piece {
 }
 
 impl Piece {
-    fn keeps_descriptors(&self) -> bool {
-        matches!(self, Piece::File { .. } | Piece::WithFds(..))
+    /// How many descriptors it keeps open.
+    fn descriptors(&self) -> usize {
+        match self {
+            Piece::File { .. } => 1,
+            Piece::WithFds(_, fds) => fds.len(),
+            Piece::Bytes(..) | Piece::Shared(..) => 0,
+        }
     }
 
     fn bytes(&self) -> Option<&[u8]> {
@@ -159,7 +164,7 @@ pub(super) struct Output {
     tail: Vec<u8>,
     /// All that is not written yet.
     len: u64,
-    /// How many of the pieces keep descriptors open: files, and what goes along with bytes.
+    /// How many descriptors are kept open: files, and what goes along with bytes.
     files: usize,
 }
 
@@ -179,7 +184,7 @@ impl Output {
         self.len
     }
 
-    /// How many of the pieces keep descriptors open: files, and what goes along with bytes.
+    /// How many descriptors are kept open: files, and what goes along with bytes.
     pub(super) fn files(&self) -> usize {
         self.files
     }
@@ -230,7 +235,7 @@ impl Output {
     pub(super) fn with_fds(&mut self, bytes: &[u8], fds: Vec<OwnedFd>) {
         self.end_tail();
         self.len += bytes.len() as u64;
-        self.files += 1;
+        self.files += fds.len();
         self.pieces.push_back(Piece::WithFds(bytes.to_vec(), fds));
     }
 
@@ -322,7 +327,7 @@ impl Output {
             let left = first.len();
             if n as u64 >= left {
                 n -= left as usize;
-                self.files -= usize::from(first.keeps_descriptors());
+                self.files -= first.descriptors();
                 self.pieces.pop_front();
                 continue;
             }
@@ -330,9 +335,9 @@ impl Output {
                 Piece::Bytes(_, at) | Piece::Shared(_, at) => *at += n,
                 Piece::File { offset, .. } => *offset += n as u64,
                 // They have gone.
-                Piece::WithFds(bytes, _) => {
+                Piece::WithFds(bytes, fds) => {
+                    self.files -= fds.len();
                     *first = Piece::Bytes(std::mem::take(bytes), n);
-                    self.files -= 1;
                 }
             }
             return;

@@ -19,7 +19,7 @@ use crate::reactor::Trust;
 #[derive(Debug)]
 pub struct Conn {
     pub(crate) stream: Option<Arc<Socket>>,
-    peer: Addr,
+    pub(super) peer: Addr,
     pub(super) options: ConnOptions,
     pub(super) input: Input,
     pub(super) output: Output,
@@ -166,6 +166,14 @@ impl Conn {
         if self.state.sends() {
             self.output.with_fds(bytes, fds);
         }
+    }
+
+    /// Says whether more can be sent: neither side has closed this direction. What is sent
+    /// nevertheless is dropped.
+    ///
+    /// A loop that sends as long as the connection is not congested asks this, too.
+    pub fn can_send(&self) -> bool {
+        self.state.sends()
     }
 
     /// Bytes in the out-buffer.

@@ -50,9 +50,15 @@ pub trait Protocol: Send + 'static {
         self.on_data(conn, cx);
     }
 
-    /// All that was sent has been written: the system has it. It is called once for each
-    /// [`Conn::notify_written`]. The default does nothing.
+    /// All that was sent has been written: the system has it. It is called once after a call of
+    /// [`Conn::notify_written`], and not any more when the connection is being closed. The default
+    /// does nothing.
     fn on_written(&mut self, _conn: &mut Conn, _cx: &mut Cx) {}
+
+    /// The peer takes nothing any more, though it may still send: of a pipe or a Unix socket, whose
+    /// reader is gone. What was in the out-buffer is lost, and nothing more can be
+    /// [sent](Conn::can_send). The default does nothing.
+    fn on_write_closed(&mut self, _conn: &mut Conn, _cx: &mut Cx) {}
 
     /// The peer has closed its side; what it sent has been seen. The default closes ours when the
     /// out-buffer has been written.
@@ -79,6 +85,14 @@ struct Link<P: Protocol> {
     entry: Weak<Source<P>>,
     timer: Option<Limit>,
     is_over: bool,
+}
+
+/// What a write has come to.
+enum Written {
+    /// Some was written, or nothing for now.
+    Some,
+    /// The peer takes nothing any more.
+    Broken,
 }
 
 const READABLE: u8 = 1;
@@ -341,10 +355,10 @@ impl<P: Protocol> Link<P> {
             let conn = &mut self.conn;
             match conn.state.next(conn.load(), &conn.options, &mut budget) {
                 Next::Read => self.read(),
-                Next::Write => {
-                    self.write();
-                    self.tell_written(cx);
-                }
+                Next::Write => match self.write() {
+                    Written::Some => self.tell_written(cx),
+                    Written::Broken => self.protocol.on_write_closed(&mut self.conn, cx),
+                },
                 Next::Call(Call::Data) => self.protocol.on_data(&mut self.conn, cx),
                 Next::Call(Call::Room) => self.protocol.on_room(&mut self.conn, cx),
                 Next::Call(Call::End) => self.protocol.on_eof(&mut self.conn, cx),
@@ -397,22 +411,25 @@ impl<P: Protocol> Link<P> {
         if !conn.state.is_open() {
             // It lingers: what comes is thrown away.
             conn.input.clear();
+            conn.fds.clear();
         }
     }
 
-    fn write(&mut self) {
+    fn write(&mut self) -> Written {
         let conn = &mut self.conn;
-        let Some(stream) = &conn.stream else { return };
+        let Some(stream) = &conn.stream else { return Written::Some };
         let before = conn.output.len();
         match conn.output.flush(stream, WRITE_BUDGET) {
             Ok(flushed) => conn.state.flushed(before, conn.output.len(), &flushed, clock::now()),
-            // The other pipe may still bring something.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && stream.is_pipes() => {
+            // What the peer has sent before may still be read: of TCP that is lost.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && conn.peer.ip().is_none() => {
                 conn.output.clear();
                 conn.state.cannot_write();
+                return Written::Broken;
             }
             Err(error) => conn.fail(error),
         }
+        Written::Some
     }
 
     /// Tells the protocol that all is written, if it has asked for that.
@@ -426,8 +443,10 @@ impl<P: Protocol> Link<P> {
 
     fn shut_down_write(&mut self) {
         let conn = &mut self.conn;
-        let shut = conn.stream.as_ref().map(|stream| stream.shut_down_write());
-        let outcome = if matches!(shut, Some(Ok(()))) { Ok(()) } else { Err(()) };
+        let Some(stream) = &conn.stream else { return };
+        // Closing a pipe throws nothing away, so there is no need to linger.
+        let lingers = stream.shut_down_write().is_ok() && !stream.is_pipes();
+        let outcome = if lingers { Ok(()) } else { Err(()) };
         conn.state.shut(outcome, clock::now());
         if !conn.state.is_open() {
             conn.input.clear();
@@ -487,6 +506,9 @@ impl<P: Protocol> Link<P> {
         self.conn.output.settle();
         (self.conn.input, self.conn.output) = (Input::default(), Output::default());
         self.place.leave();
+        if let Some(stream) = &self.conn.stream {
+            stream.is_left(&self.place.reactor);
+        }
         self.conn.fds = Vec::new();
         (self.conn.stream, self.entry) = (None, Weak::new());
         if let Some(limit) = self.timer.take() {

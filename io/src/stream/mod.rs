@@ -21,6 +21,8 @@ mod conn;
 mod direction;
 // What drives it: readiness, timeouts, the end.
 mod link;
+// A pair of pipes, in the place of a socket.
+mod pipes;
 // Where it is registered, and its timer.
 mod place;
 // What bytes go through.

@@ -6,9 +6,11 @@ use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use dapple::sync::{Arc, Mutex, OnceLock, lock};
+use dapple::sync::{Arc, OnceLock};
+use mio::Token;
 use mio::unix::SourceFd;
-use mio::{Interest, Token};
+
+use super::pipes::Pipes;
 
 use crate::Addr;
 use crate::listen::Counted;
@@ -19,8 +21,19 @@ use crate::sys;
 #[derive(Debug)]
 pub(crate) struct Socket {
     kind: Kind,
+    /// Whether closing it ends what the system's poller knows of it.
+    owner: Owner,
     /// What is to be dropped when nobody has it any more.
     _until_closed: Option<Counted>,
+}
+
+/// Who else may have the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// Nobody: it was accepted, or connected, here.
+    Alone,
+    /// Others, in this process or elsewhere, so that it stays open when it is closed here.
+    Shared,
 }
 
 #[derive(Debug)]
@@ -30,24 +43,21 @@ enum Kind {
     Pipes(Pipes),
 }
 
-/// A pipe in each direction.
-#[derive(Debug)]
-pub(crate) struct Pipes {
-    from: File,
-    /// `None`: there is none, or it was shut down.
-    to: Mutex<Option<File>>,
-}
-
 impl From<socket2::Socket> for Socket {
     fn from(socket: socket2::Socket) -> Self {
-        Socket { kind: Kind::Duplex(socket), _until_closed: None }
+        Socket { kind: Kind::Duplex(socket), owner: Owner::Alone, _until_closed: None }
     }
 }
 
 impl Socket {
     /// A socket that a listener has accepted, which counts it.
     pub(crate) fn counted(socket: socket2::Socket, counted: Option<Counted>) -> Socket {
-        Socket { kind: Kind::Duplex(socket), _until_closed: counted }
+        Socket { kind: Kind::Duplex(socket), owner: Owner::Alone, _until_closed: counted }
+    }
+
+    /// A socket that others may have, too.
+    pub(crate) fn shared(socket: socket2::Socket) -> Socket {
+        Socket { kind: Kind::Duplex(socket), owner: Owner::Shared, _until_closed: None }
     }
 
     /// Two pipes, of which each may be missing, and which do not block.
@@ -56,13 +66,8 @@ impl Socket {
     ///
     /// What the system says if it gives no descriptor.
     pub(crate) fn pipes(from: Option<OwnedFd>, to: Option<OwnedFd>) -> io::Result<Socket> {
-        let from = match from {
-            Some(from) => File::from(from),
-            // The end of nothing.
-            None => File::from(OwnedFd::from(io::pipe()?.0)),
-        };
-        let pipes = Pipes { from, to: Mutex::new(to.map(File::from)) };
-        Ok(Socket { kind: Kind::Pipes(pipes), _until_closed: None })
+        let pipes = Pipes::new(from, to)?;
+        Ok(Socket { kind: Kind::Pipes(pipes), owner: Owner::Shared, _until_closed: None })
     }
 
     pub(crate) fn is_pipes(&self) -> bool {
@@ -85,47 +90,37 @@ impl Socket {
                 let fd = socket.as_raw_fd();
                 reactor.register(ready, known, &mut SourceFd(&fd), Some(fd), both_directions())
             }
-            Kind::Pipes(pipes) => {
-                let fd = pipes.from.as_raw_fd();
-                let read = Interest::READABLE;
-                let token = reactor.register(ready, known, &mut SourceFd(&fd), Some(fd), read)?;
-                if let Some(to) = &*lock(&pipes.to) {
-                    let fd = to.as_raw_fd();
-                    let registry = reactor.registry();
-                    match registry.register(&mut SourceFd(&fd), token, Interest::WRITABLE) {
-                        // A regular file takes everything at once.
-                        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-                        registered => registered?,
-                    }
-                }
-                Ok(token)
-            }
+            Kind::Pipes(pipes) => pipes.register(reactor, ready, known),
         }
     }
 
     /// Ends what [`register`](Self::register) has begun, for a socket that stays open.
-    pub(crate) fn deregister(&self, reactor: &ReactorShared) -> io::Result<()> {
-        let forget = |fd: &dyn AsRawFd| sys::forget(reactor.registry(), fd.as_raw_fd());
+    pub(crate) fn deregister(&self, reactor: &ReactorShared) {
         match &self.kind {
-            Kind::Duplex(socket) => forget(socket),
-            Kind::Pipes(pipes) => {
-                lock(&pipes.to).as_ref().map_or(Ok(()), |to| forget(to))?;
-                forget(&pipes.from)
-            }
+            Kind::Duplex(socket) => reactor.unwatch(socket.as_raw_fd()),
+            Kind::Pipes(pipes) => pipes.deregister(reactor),
+        }
+    }
+
+    /// Ends what [`register`](Self::register) has begun, for a socket that is about to be closed:
+    /// if nobody else has it, that is the end anyway.
+    pub(crate) fn is_left(&self, reactor: &ReactorShared) {
+        if self.owner == Owner::Shared {
+            self.deregister(reactor);
         }
     }
 
     pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         match &self.kind {
             Kind::Duplex(socket) => (&mut &*socket).read(buf),
-            Kind::Pipes(pipes) => (&pipes.from).read(buf),
+            Kind::Pipes(pipes) => pipes.read(|mut from| from.read(buf)),
         }
     }
 
     pub(crate) fn read_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         match &self.kind {
             Kind::Duplex(socket) => (&mut &*socket).read_vectored(bufs),
-            Kind::Pipes(pipes) => (&pipes.from).read_vectored(bufs),
+            Kind::Pipes(pipes) => pipes.read(|mut from| from.read_vectored(bufs)),
         }
     }
 
@@ -136,7 +131,7 @@ impl Socket {
             Kind::Duplex(socket) => socket.recv(buf),
             Kind::Pipes(pipes) => {
                 let mut read = vec![0; buf.len()];
-                let n = (&pipes.from).read(&mut read)?;
+                let n = pipes.read(|mut from| from.read(&mut read))?;
                 for (to, from) in buf.iter_mut().zip(&read[..n]) {
                     to.write(*from);
                 }
@@ -167,10 +162,7 @@ impl Socket {
 
     /// Writes bytes with descriptors that go along with the first of them, and raises no SIGPIPE.
     pub(crate) fn write_with_fds(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
-        match &self.kind {
-            Kind::Duplex(socket) => sys::send_fds(socket.as_fd(), bytes, fds),
-            Kind::Pipes(_) => Err(io::ErrorKind::Unsupported.into()),
-        }
+        sys::send_fds(self.as_unix_socket()?.as_fd(), bytes, fds)
     }
 
     /// Reads, and takes up to `most` descriptors that go along.
@@ -215,8 +207,7 @@ impl Socket {
         match &self.kind {
             Kind::Duplex(socket) => socket.shutdown(Shutdown::Write),
             Kind::Pipes(pipes) => {
-                let to = lock(&pipes.to).take();
-                drop(to);
+                pipes.shut_down_write();
                 Ok(())
             }
         }
@@ -224,11 +215,11 @@ impl Socket {
 
     /// The peer is not to wait for somebody who does not come.
     pub(crate) fn shut_down(&self) {
-        // It fails if the peer is gone already.
-        let _ = match &self.kind {
-            Kind::Duplex(socket) => socket.shutdown(Shutdown::Both),
-            Kind::Pipes(_) => self.shut_down_write(),
-        };
+        match &self.kind {
+            // It fails if the peer is gone already.
+            Kind::Duplex(socket) => _ = socket.shutdown(Shutdown::Both),
+            Kind::Pipes(pipes) => pipes.shut_down(),
+        }
     }
 
     /// The error of the socket, if it has one; then it has none.
@@ -255,6 +246,19 @@ impl Socket {
         }
     }
 
+    /// The socket, if it is of the Unix family.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` if it is not.
+    pub(crate) fn as_unix_socket(&self) -> io::Result<&socket2::Socket> {
+        let socket = self.as_socket().ok_or(io::ErrorKind::Unsupported)?;
+        match socket.domain()? {
+            socket2::Domain::UNIX => Ok(socket),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// The socket, if it is one.
     pub(crate) fn as_socket(&self) -> Option<&socket2::Socket> {
         match &self.kind {
@@ -264,24 +268,12 @@ impl Socket {
     }
 }
 
-impl Pipes {
-    fn write(&self, write: impl FnOnce(&File) -> io::Result<usize>) -> io::Result<usize> {
-        match &*lock(&self.to) {
-            Some(to) => {
-                sys::block_sigpipe();
-                write(to)
-            }
-            None => Err(io::ErrorKind::BrokenPipe.into()),
-        }
-    }
-}
-
 /// The descriptor that is read from.
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.kind {
             Kind::Duplex(socket) => socket.as_fd(),
-            Kind::Pipes(pipes) => pipes.from.as_fd(),
+            Kind::Pipes(pipes) => pipes.as_file().as_fd(),
         }
     }
 }

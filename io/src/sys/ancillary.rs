@@ -43,11 +43,11 @@ pub(crate) fn send_fds(
         message.msg_iovlen = 1;
         if !fds.is_empty() {
             message.msg_control = control.0.as_mut_ptr().cast();
-            message.msg_controllen = space(fds.len());
+            message.msg_controllen = space(fds.len()) as _;
             let header = libc::CMSG_FIRSTHDR(&message);
             (*header).cmsg_level = libc::SOL_SOCKET;
             (*header).cmsg_type = libc::SCM_RIGHTS;
-            (*header).cmsg_len = libc::CMSG_LEN((fds.len() * size_of::<RawFd>()) as u32) as usize;
+            (*header).cmsg_len = libc::CMSG_LEN((fds.len() * size_of::<RawFd>()) as u32) as _;
             let data = libc::CMSG_DATA(header).cast::<RawFd>();
             for (at, fd) in fds.iter().enumerate() {
                 data.add(at).write_unaligned(fd.as_raw_fd());
@@ -82,14 +82,14 @@ pub(crate) fn receive_fds(
         message.msg_iov = &mut slice;
         message.msg_iovlen = 1;
         message.msg_control = control.0.as_mut_ptr().cast();
-        message.msg_controllen = space(most.min(MOST_FDS));
+        message.msg_controllen = space(most.min(MOST_FDS)) as _;
         let received = libc::recvmsg(socket.as_raw_fd(), &mut message, libc::MSG_CMSG_CLOEXEC);
         if received >= 0 {
             let mut header = libc::CMSG_FIRSTHDR(&message);
             while !header.is_null() {
                 let kind = ((*header).cmsg_level, (*header).cmsg_type);
                 if kind == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
-                    let bytes = (*header).cmsg_len - libc::CMSG_LEN(0) as usize;
+                    let bytes = (*header).cmsg_len as usize - libc::CMSG_LEN(0) as usize;
                     let data = libc::CMSG_DATA(header).cast::<RawFd>();
                     for at in 0..bytes / size_of::<RawFd>() {
                         fds.push(OwnedFd::from_raw_fd(data.add(at).read_unaligned()));
@@ -102,7 +102,7 @@ pub(crate) fn receive_fds(
     };
     let received = super::check(received)?;
     if flags & libc::MSG_CTRUNC != 0 || fds.len() > most {
-        let message = format!("the peer has passed more than {most} descriptors");
+        let message = "the peer has passed more descriptors than allowed";
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
     Ok((received, fds))

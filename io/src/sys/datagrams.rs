@@ -74,8 +74,8 @@ pub(crate) fn receive_many(
     let came = super::check(came as isize)?;
     for (message, address) in messages.iter().zip(addresses).take(came) {
         let length = message.msg_hdr.msg_namelen.min(size_of_val(&address) as libc::socklen_t);
-        // SAFETY: the storages are of one layout, and the system has written so many bytes of an
-        // address to it; those behind them are zero.
+        // SAFETY: `SockAddrStorage` is a transparent wrapper of `sockaddr_storage`; the system has
+        // written so many bytes of an address to it, and those behind them are zero.
         let from = unsafe { SockAddr::new(std::mem::transmute_copy(&address), length) };
         received.push(Received {
             length: (message.msg_len as usize).min(slot),
@@ -112,8 +112,7 @@ pub(crate) fn send_many(socket: BorrowedFd<'_>, all: &[ToSend<'_>]) -> io::Resul
             header.msg_namelen = to.len();
         }
         if one.segment > 0 {
-            header.msg_control = controls[at].0.as_mut_ptr().cast();
-            write_segment(header, one.segment);
+            write_segment(header, &mut controls[at], one.segment);
         }
     }
     // SAFETY: the descriptor is open while it is borrowed. Each of `count` messages points to
@@ -124,7 +123,7 @@ pub(crate) fn send_many(socket: BorrowedFd<'_>, all: &[ToSend<'_>]) -> io::Resul
             socket.as_raw_fd(),
             messages.as_mut_ptr(),
             count as libc::c_uint,
-            libc::MSG_NOSIGNAL as _,
+            (libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) as _,
         )
     };
     super::check(sent as isize)
@@ -132,22 +131,23 @@ pub(crate) fn send_many(socket: BorrowedFd<'_>, all: &[ToSend<'_>]) -> io::Resul
 
 /// Writes the control message that says how long a segment is.
 #[cfg(target_os = "linux")]
-fn write_segment(header: &mut libc::msghdr, segment: u16) {
-    // SAFETY: `msg_control` points to a `Control`, which has room for one message of two bytes and
-    // is aligned for its header.
+fn write_segment(header: &mut libc::msghdr, control: &mut Control, segment: u16) {
+    header.msg_control = control.0.as_mut_ptr().cast();
+    // SAFETY: `msg_control` points to the control's room, which is borrowed, is enough for one
+    // message of two bytes, and is aligned for its header.
     unsafe {
-        header.msg_controllen = libc::CMSG_SPACE(size_of::<u16>() as u32) as usize;
+        header.msg_controllen = libc::CMSG_SPACE(size_of::<u16>() as u32) as _;
         let first = libc::CMSG_FIRSTHDR(header);
         (*first).cmsg_level = libc::SOL_UDP;
         (*first).cmsg_type = libc::UDP_SEGMENT;
-        (*first).cmsg_len = libc::CMSG_LEN(size_of::<u16>() as u32) as usize;
+        (*first).cmsg_len = libc::CMSG_LEN(size_of::<u16>() as u32) as _;
         libc::CMSG_DATA(first).cast::<u16>().write_unaligned(segment);
     }
 }
 
 /// Other systems do not cut datagrams, and are not asked to.
 #[cfg(not(target_os = "linux"))]
-fn write_segment(_: &mut libc::msghdr, _: u16) {}
+fn write_segment(_: &mut libc::msghdr, _: &mut Control, _: u16) {}
 
 /// Says whether the system cuts datagrams of this socket into segments when it is asked to.
 pub(crate) fn cuts_segments(socket: BorrowedFd<'_>) -> bool {

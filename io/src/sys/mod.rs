@@ -3,7 +3,8 @@
 //!
 //! * [`accept`]: a connection; [`ancillary`]: what goes along with bytes.
 //! * [`datagrams`]: many in one call.
-//! * [`inherited`]: descriptors from another process; [`process`]: children.
+//! * [`inherited`]: descriptors from another process; [`process`]: children; [`fork`]: whether this
+//!   is a forked child.
 //! * [`timerfd`]: timers by other clocks.
 //! * [`interest`]: what the poller is asked for; [`poll`]: asking about one descriptor, now.
 //! * Here: bytes and files into sockets.
@@ -12,13 +13,14 @@
 //!
 //! A write to a socket whose peer has gone must give an error, whatever the process does about
 //! SIGPIPE: a host in C, or a program that restores the default, would die of it. So bytes are sent
-//! by send(2) and sendmsg(2), which can be told not to raise it. sendfile(2) cannot: a thread that
-//! sends a file blocks the signal for itself, from the first time on. (What the standard library
-//! spawns begins with no signal blocked.)
+//! by send(2) and sendmsg(2), which can be told not to raise it. sendfile(2) cannot, nor can
+//! write(2): a thread that sends a file, or writes to a pipe, blocks the signal for itself, from
+//! the first time on. (What the standard library spawns begins with no signal blocked.)
 
 mod accept;
 mod ancillary;
 mod datagrams;
+mod fork;
 mod inherited;
 mod interest;
 mod poll;
@@ -32,9 +34,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 pub(crate) use self::accept::accept;
 pub(crate) use self::ancillary::{MOST_FDS, peer_credentials, receive_fds, send_fds};
 pub(crate) use self::datagrams::{BATCH, ToSend, cuts_segments, receive_many, send_many};
+pub(crate) use self::fork::Process;
 pub(crate) use self::inherited::take_inherited;
 pub(crate) use self::interest::{Asked, Asks, ask, forget};
-pub(crate) use self::poll::{To, is_ready};
+pub(crate) use self::poll::{To, has_failed, is_ready};
 pub(crate) use self::process::{process_fd, send_signal};
 pub(crate) use self::timerfd::{TimerAt, TimerClock, TimerTells, read_timer, timer};
 use crate::thread;
@@ -129,6 +132,18 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
             flags => libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK),
         }
     };
+    if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Puts another file behind a descriptor, whose number stays. It is closed by exec(2).
+///
+/// # Errors
+///
+/// Those of dup3(2).
+pub(crate) fn replace(fd: BorrowedFd<'_>, with: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: both descriptors are open while they are borrowed. Who has the first one reads from
+    // the second one's file from now on, which is what the caller wants.
+    let done = unsafe { libc::dup3(with.as_raw_fd(), fd.as_raw_fd(), libc::O_CLOEXEC) };
     if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

@@ -29,3 +29,17 @@ pub(crate) enum To {
     Read,
     Write,
 }
+
+/// Says whether a descriptor is in error, as a pipe is whose reader is gone.
+///
+/// # Errors
+///
+/// Those of poll(2).
+pub(crate) fn has_failed(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut ask = libc::pollfd { fd: fd.as_raw_fd(), events: 0, revents: 0 };
+    // SAFETY: the pointer is to one entry of ours, and a time of zero does not wait.
+    match unsafe { libc::poll(&mut ask, 1, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(ask.revents & (libc::POLLERR | libc::POLLHUP) != 0),
+    }
+}

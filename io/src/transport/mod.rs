@@ -31,7 +31,7 @@ use dapple::{Color, Cx, Domain};
 use self::framed::Framed;
 use self::in_flight::InFlight;
 use crate::Addr;
-use crate::codec::{Codec, EncodeError, Frames};
+use crate::codec::{self, Codec, Decoded, EncodeError, Frames};
 use crate::stream::{ConnOptions, Connection, Stream};
 
 /// Limits of a transport.
@@ -66,12 +66,34 @@ pub struct Transport(Arc<Shared>);
 struct Shared {
     peer: Addr,
     color: Color,
-    codec: Box<dyn Codec>,
+    codec: Format,
     max_in_flight: usize,
     in_flight: InFlight,
     /// Nothing more is to be delivered; what [`State::stage`] says, for who has no lock.
     stops: AtomicBool,
     state: Mutex<State>,
+}
+
+/// How messages stand in the stream.
+enum Format {
+    Frames(Frames),
+    Other(Box<dyn Codec>),
+}
+
+impl Format {
+    fn decode(&self, input: &[u8], seen: usize) -> Decoded {
+        match self {
+            Format::Frames(frames) => frames.decode(input, seen),
+            Format::Other(codec) => codec::decode(&**codec, input, seen),
+        }
+    }
+
+    fn room(&self) -> usize {
+        match self {
+            Format::Frames(frames) => frames.room(),
+            Format::Other(codec) => codec.room(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -146,12 +168,22 @@ impl Transport {
     /// When the codec does not allow such a message, for instance because it is too long; when the
     /// connection is closed.
     pub fn send(&self, message: &[u8]) -> Result<(), SendError> {
+        let encode_error = |error| SendError(Unsent::Encode(error));
+        // A foreign codec does not run under the lock.
+        let mut encoded = Vec::new();
+        if let Format::Other(codec) = &self.0.codec {
+            codec.encode(message, &mut encoded).map_err(encode_error)?;
+        }
         let mut state = self.0.lock();
         if state.stage != Stage::Open {
             return Err(SendError(Unsent::Closed));
         }
-        let encoded = self.0.codec.encode(message, &mut state.out);
-        encoded.map_err(|error| SendError(Unsent::Encode(error)))?;
+        match &self.0.codec {
+            Format::Frames(frames) => {
+                frames.encode(message, &mut state.out).map_err(encode_error)?;
+            }
+            Format::Other(_) => state.out.append(&mut encoded),
+        }
         self.0.look(state);
         Ok(())
     }
@@ -388,8 +420,8 @@ impl Stream {
     where
         F: FnMut(Message, &mut Cx) + Send + 'static,
     {
-        let codec = Frames::new(options.max_message);
-        self.transport(Box::new(codec), color, options, Box::new(ToHandler(f)))
+        let codec = Format::Frames(Frames::new(options.max_message));
+        self.transport(codec, color, options, Box::new(ToHandler(f)))
     }
 
     /// Delivers each message to a domain: `f` gets it on `color`, looks what it is, and posts the
@@ -441,12 +473,12 @@ impl Stream {
     {
         let to = ToDomain { domain: domain.clone(), f };
         let codec = Frames::new(options.max_message);
-        self.transport(Box::new(codec), color, options, Box::new(to))
+        self.transport(Format::Frames(codec), color, options, Box::new(to))
     }
 
-    /// Delivers each message to `f`, as [`deliver`](Self::deliver) does, with another codec than
-    /// [`Frames`]. [`TransportOptions::max_message`] has no effect: the codec has limits of its
-    /// own.
+    /// Delivers each message to `f`, on `color`, in the order of the stream, as `codec` has them.
+    /// See [`deliver`](Self::deliver). [`TransportOptions::max_message`] has no effect: the codec has
+    /// limits of its own.
     ///
     /// # Examples
     ///
@@ -482,13 +514,14 @@ impl Stream {
     where
         F: FnMut(Message, &mut Cx) + Send + 'static,
     {
-        self.transport(Box::new(codec), color, options, Box::new(ToHandler(f)))
+        let codec = Format::Other(Box::new(codec));
+        self.transport(codec, color, options, Box::new(ToHandler(f)))
     }
 
     #[track_caller]
     fn transport(
         self,
-        codec: Box<dyn Codec>,
+        codec: Format,
         color: &Color,
         options: TransportOptions,
         deliver: Box<dyn Deliver>,

@@ -100,6 +100,15 @@ fn the_client_reads_files_and_pipes_as_well() {
     assert!(status.success());
     let heard: Vec<_> = (0..4).map(|_| ada.hears()).collect();
     assert_eq!(heard, ["* eve comes", "eve: one", "eve: two", "* eve goes"]);
+    // A daemon's input ends at once.
+    let status = Command::new(example("chat"))
+        .args(["join", "eve", &format!("127.0.0.1:{port}")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    assert_eq!((ada.hears(), ada.hears()), ("* eve comes".into(), "* eve goes".into()));
     let mut piped = Command::new(example("chat"))
         .args(["join", "eve", &format!("127.0.0.1:{port}")])
         .stdin(Stdio::piped())

@@ -27,10 +27,15 @@ fn the_echo_server_echoes_over_tcp_and_over_a_unix_socket() {
 }
 
 #[test]
-fn the_forwarder_passes_on_both_ends_by_themselves() {
+fn the_forwarders_pass_on_both_ends_by_themselves() {
+    passes_on_both_ends("forward");
+    passes_on_both_ends("forward_fd");
+}
+
+fn passes_on_both_ends(name: &str) {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = server.local_addr().unwrap().port();
-    let mut forward = Program::start("forward", &["127.0.0.1:0", &format!("localhost:{port}")]);
+    let mut forward = Program::start(name, &["127.0.0.1:0", &format!("localhost:{port}")]);
     let ours = forward.port();
     // The server answers only when the client's end has come.
     let answers = std::thread::spawn(move || {
@@ -66,10 +71,15 @@ fn the_forwarder_passes_on_both_ends_by_themselves() {
 }
 
 #[test]
-fn the_forwarder_takes_no_more_than_the_other_side_takes() {
+fn the_forwarders_take_no_more_than_the_other_side_takes() {
+    takes_no_more_than_the_other_side_takes("forward");
+    takes_no_more_than_the_other_side_takes("forward_fd");
+}
+
+fn takes_no_more_than_the_other_side_takes(name: &str) {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = server.local_addr().unwrap().to_string();
-    let mut forward = Program::start("forward", &["127.0.0.1:0", &target]);
+    let mut forward = Program::start(name, &["127.0.0.1:0", &target]);
     let port: u16 = forward.port().parse().unwrap();
     let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let (mut peer, _) = server.accept().unwrap();

@@ -1,0 +1,136 @@
+//! A pair of pipes, one in each direction; each may be missing.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use dapple::sync::{Arc, Mutex, OnceLock, lock};
+use mio::unix::SourceFd;
+use mio::{Interest, Token};
+
+use crate::reactor::{ReactorShared, Registered};
+use crate::sys;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Pipes {
+    /// Where there is none, a file that is always at its end, and is not read.
+    from: File,
+    reads: Reads,
+    /// `None`: there is none, or it was shut down.
+    to: Mutex<Option<File>>,
+}
+
+/// What there is to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reads {
+    Pipe,
+    /// Nothing, until the reader of the other pipe is gone: that is the end.
+    Nothing,
+}
+
+impl Pipes {
+    /// Of pipes that do not block.
+    ///
+    /// # Errors
+    ///
+    /// What the system says if it gives no descriptor.
+    pub(super) fn new(from: Option<OwnedFd>, to: Option<OwnedFd>) -> io::Result<Pipes> {
+        let reads = if from.is_some() { Reads::Pipe } else { Reads::Nothing };
+        let from = match from {
+            Some(from) => File::from(from),
+            None => File::open("/dev/null")?,
+        };
+        Ok(Pipes { from, reads, to: Mutex::new(to.map(File::from)) })
+    }
+
+    /// See [`Socket::register`](super::socket::Socket::register).
+    pub(super) fn register(
+        &self,
+        reactor: &ReactorShared,
+        ready: Arc<dyn Registered>,
+        known: &OnceLock<Token>,
+    ) -> io::Result<Token> {
+        let to = lock(&self.to);
+        let token = match (self.reads, &*to) {
+            (Reads::Pipe, _) => {
+                let fd = self.from.as_raw_fd();
+                reactor.register(ready, known, &mut SourceFd(&fd), Some(fd), Interest::READABLE)?
+            }
+            (Reads::Nothing, Some(to)) => {
+                let fd = to.as_raw_fd();
+                let write = Interest::WRITABLE;
+                return reactor.register(ready, known, &mut SourceFd(&fd), Some(fd), write);
+            }
+            (Reads::Nothing, None) => return Err(io::ErrorKind::NotConnected.into()),
+        };
+        let Some(to) = &*to else { return Ok(token) };
+        match reactor.also(token, to.as_raw_fd(), Interest::WRITABLE) {
+            Ok(()) => Ok(token),
+            // A regular file takes everything at once.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(token),
+            Err(error) => {
+                reactor.unwatch(self.from.as_raw_fd());
+                reactor.forget(token);
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn deregister(&self, reactor: &ReactorShared) {
+        if let Some(to) = &*lock(&self.to) {
+            reactor.unwatch(to.as_raw_fd());
+        }
+        if self.reads == Reads::Pipe {
+            reactor.unwatch(self.from.as_raw_fd());
+        }
+    }
+
+    pub(super) fn read<R>(&self, read: impl FnOnce(&File) -> io::Result<R>) -> io::Result<R> {
+        match (self.reads, &*lock(&self.to)) {
+            (Reads::Nothing, Some(to)) if !sys::has_failed(to.as_fd())? => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            // The file is at its end.
+            _ => read(&self.from),
+        }
+    }
+
+    pub(super) fn write(
+        &self,
+        write: impl FnOnce(&File) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        match &*lock(&self.to) {
+            Some(to) => {
+                sys::block_sigpipe();
+                write(to)
+            }
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Tells the reader that nothing more will come.
+    pub(super) fn shut_down_write(&self) {
+        let to = lock(&self.to).take();
+        if let Some(to) = &to {
+            // The standard output may be a socket, which others have, too. A pipe says that it is
+            // none, and its end is that nobody has it any more.
+            let _ = socket2::SockRef::from(to).shutdown(std::net::Shutdown::Write);
+        }
+    }
+
+    /// Neither is read or written any more; the other ends are told.
+    pub(super) fn shut_down(&self) {
+        self.shut_down_write();
+        if self.reads == Reads::Pipe
+            && let Err(error) = File::open("/dev/null")
+                .and_then(|nothing| sys::replace(self.from.as_fd(), nothing.as_fd()))
+        {
+            tracing::debug!(%error, "a pipe stays open");
+        }
+    }
+
+    pub(super) fn as_file(&self) -> &File {
+        &self.from
+    }
+}

@@ -1,0 +1,85 @@
+//! E18, N10: what a forked child drops of its parent's leaves that to the parent. A program by
+//! itself, as only the thread that forks goes on in the child.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use dapple_io::stream::{Conn, ConnOptions, Protocol};
+use dapple_io::{Addr, AsyncFd, Interest, Io};
+
+struct Echo;
+
+impl Protocol for Echo {
+    fn on_data(&mut self, conn: &mut Conn, _: &mut dapple::Cx) {
+        let bytes = conn.input().to_vec();
+        conn.send(&bytes);
+        conn.consume(bytes.len());
+    }
+}
+
+fn echoes(path: &std::path::Path) {
+    let mut stream = UnixStream::connect(path).unwrap();
+    stream.write_all(b"hello").unwrap();
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"hello");
+}
+
+fn main() {
+    let rt = dapple_io::runtime().workers(2).build().unwrap();
+    let io = Io::of(&rt.handle());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let listener = io.listener().bind(Addr::unix(&path)).start(|stream, cx| {
+        stream.serve(&cx.new_color(), ConnOptions::default(), Echo);
+    });
+    let listener = listener.unwrap();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let (tx, rx) = mpsc::channel();
+    let color = rt.handle().new_color();
+    let edges = Interest::READABLE.edge_triggered();
+    let registration = io.on_ready(ours, edges, &color, move |_, _| tx.send(()).unwrap()).unwrap();
+    let signal = io.on_signal(libc::SIGWINCH, &color, |_| ()).unwrap();
+    let (end, mut other) = UnixStream::pair().unwrap();
+    end.set_nonblocking(true).unwrap();
+    let awaited = AsyncFd::new(&io, end).unwrap();
+    echoes(&path);
+    rt.wait_idle();
+    // SAFETY: the child drops copies, builds a runtime of its own, and ends by `_exit`; the other
+    // threads of this process are at rest.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0);
+    if pid == 0 {
+        let child = std::panic::AssertUnwindSafe(move || {
+            drop((listener, registration, signal, awaited));
+            drop(rt);
+            let own = dapple_io::runtime().workers(1).build().unwrap();
+            let io = Io::of(&own.handle());
+            let local: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+            let listener = io.listener().bind(local).start(|stream, cx| {
+                stream.serve(&cx.new_color(), ConnOptions::default(), Echo);
+            });
+            let listener = listener.unwrap();
+            let mut stream = std::net::TcpStream::connect(listener.local_addr()).unwrap();
+            stream.write_all(b"child").unwrap();
+            stream.read_exact(&mut [0; 5]).unwrap();
+        });
+        let status = i32::from(std::panic::catch_unwind(child).is_err());
+        // SAFETY: it ends the process, and runs nothing of what is left of the parent's.
+        unsafe { libc::_exit(status) }
+    }
+    let mut status = 0;
+    // SAFETY: the pointer is to a number of ours.
+    let waited = unsafe { libc::waitpid(pid, &mut status, 0) };
+    assert_eq!((waited, status), (pid, 0), "the child failed");
+    // All of it is still there.
+    echoes(&path);
+    theirs.write_all(b"x").unwrap();
+    rx.recv_timeout(Duration::from_secs(60)).unwrap();
+    other.write_all(b"y").unwrap();
+    rt.block_on(rt.handle().timeout(Duration::from_secs(60), awaited.readable())).unwrap().unwrap();
+    drop((registration, signal));
+    println!("ok");
+}
