@@ -73,8 +73,8 @@ impl Addr {
         }
     }
 
-    /// Says whether it is that of a pipe, or of a Unix socket that was bound to nothing, as those
-    /// of most clients are.
+    /// Says whether this is the address of a pipe, or of a Unix socket that was bound to nothing,
+    /// as the sockets of most clients are.
     pub fn is_unnamed(&self) -> bool {
         self.0 == Kind::Unnamed
     }
@@ -95,10 +95,14 @@ impl Addr {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a path that is too long, and for an address that is none.
+    /// `InvalidInput` for a path that is empty or too long, and for an address that is none.
     pub(crate) fn to_system(&self) -> std::io::Result<socket2::SockAddr> {
         match &self.0 {
             Kind::Ip(address) => Ok((*address).into()),
+            // An empty one is a name that the system chooses.
+            Kind::Path(path) if path.as_os_str().is_empty() => {
+                Err(std::io::ErrorKind::InvalidInput.into())
+            }
             Kind::Path(path) => socket2::SockAddr::unix(path),
             Kind::Abstract(name) => {
                 // In its first byte a path of the file system never has a zero.
@@ -126,7 +130,8 @@ impl fmt::Display for Addr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Kind::Ip(address) => address.fmt(f),
-            Kind::Path(path) => write!(f, "unix:{}", path.display()),
+            // A peer may have chosen it.
+            Kind::Path(path) => write!(f, "unix:{}", path.display().to_string().escape_debug()),
             Kind::Abstract(name) => write!(f, "unix:@{}", name.escape_ascii()),
             Kind::Unnamed => f.write_str("unnamed"),
         }

@@ -16,11 +16,9 @@ use std::task::{Context, Poll, Waker};
 use dapple::sync::{Arc, Mutex, lock};
 use dapple::{Color, Cx, Site};
 
-use crate::Addr;
 use crate::fd::{Interest, Registration};
 use crate::reactor::Io;
 use crate::stream::Stream;
-use crate::stream::socket::Socket;
 use crate::sys;
 
 /// A child process; see [`Io::spawn_child`]. Dropping it leaves the child alone, unless it is to be
@@ -214,7 +212,8 @@ impl Child {
     /// Calls `f`, as an event of `color`, when the child has ended; also if it has by now.
     ///
     /// It gets an error only if it is not known how the child has ended: because somebody else has
-    /// waited for it, because the process ignores `SIGCHLD`, or because the runtime has ended first.
+    /// waited for it, because the process ignores `SIGCHLD`, or because the runtime has ended
+    /// first.
     #[track_caller]
     #[doc(alias = "chldcb")]
     #[doc(alias = "uv_exit_cb")]
@@ -305,11 +304,7 @@ impl Child {
     }
 
     fn stream(&self, from: Option<OwnedFd>, to: Option<OwnedFd>) -> io::Result<Stream> {
-        for pipe in from.iter().chain(&to) {
-            sys::set_nonblocking(pipe.as_fd())?;
-        }
-        let socket = Socket::pipes(from, to)?;
-        Ok(Stream::new(socket, Addr::unnamed(), self.io.reactor(self.io.place())))
+        self.io.adopt_pipes(from, to)
     }
 }
 

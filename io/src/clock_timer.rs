@@ -51,8 +51,8 @@ impl Io {
     ///
     /// # Errors
     ///
-    /// What the system says if it gives no descriptor; `Unsupported` on other systems than Linux; when the runtime
-    /// has ended.
+    /// What the system says if it gives no descriptor; `Unsupported` on other systems than Linux;
+    /// when the runtime has ended.
     ///
     /// # Examples
     ///
@@ -87,8 +87,8 @@ impl Io {
     ///
     /// # Errors
     ///
-    /// What the system says if it gives no descriptor; `Unsupported` on other systems than Linux; when the runtime
-    /// has ended.
+    /// What the system says if it gives no descriptor; `Unsupported` on other systems than Linux;
+    /// when the runtime has ended.
     #[track_caller]
     #[doc(alias = "CLOCK_BOOTTIME")]
     pub fn post_after_boot<F>(&self, delay: Duration, color: &Color, f: F) -> io::Result<ClockTimer>
@@ -104,8 +104,8 @@ impl Io {
     ///
     /// # Errors
     ///
-    /// What the system says if it gives no descriptor; `Unsupported` on other systems than Linux; when the runtime
-    /// has ended.
+    /// What the system says if it gives no descriptor; `Unsupported` on other systems than Linux;
+    /// when the runtime has ended.
     #[track_caller]
     #[doc(alias = "TFD_TIMER_CANCEL_ON_SET")]
     pub fn on_clock_set<F>(&self, color: &Color, mut f: F) -> io::Result<Registration>

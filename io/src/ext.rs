@@ -1,13 +1,14 @@
 //! What this crate adds to values of colors, and to callbacks.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use dapple::{Colored, Cx};
 
 use crate::fd::{Interest, Ready, Registration};
 use crate::reactor::Io;
 use crate::signal::SignalRegistration;
+use crate::stream::Stream;
 
 /// Callbacks on descriptors and signals that get a value of a color.
 ///
@@ -151,7 +152,8 @@ pub trait CxExt {
     /// let server = TcpListener::bind("127.0.0.1:0")?;
     /// let stream = TcpStream::connect(server.local_addr()?)?;
     /// rt.handle().post_default(move |cx| {
-    ///     let stream = cx.io().adopt(stream).expect("it is connected");
+    ///     assert_eq!(cx.io().handle().workers(), cx.handle().workers());
+    ///     let stream = cx.adopt(stream).expect("it is connected");
     ///     println!("connected with {}", stream.peer_addr());
     /// });
     /// # rt.wait_idle();
@@ -159,11 +161,28 @@ pub trait CxExt {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     fn io(&self) -> Io;
+
+    /// Takes a connected stream of the standard library, of TCP or of a Unix socket, to live at the
+    /// worker that runs the callback. See [`Io::adopt`].
+    ///
+    /// # Errors
+    ///
+    /// What the system says, if the stream is not connected any more, or is no stream socket.
+    ///
+    /// # Panics
+    ///
+    /// When the runtime was not built with [`dapple_io::runtime()`](crate::runtime).
+    fn adopt(&self, stream: impl Into<OwnedFd>) -> io::Result<Stream>;
 }
 
 impl CxExt for Cx {
     #[track_caller]
     fn io(&self) -> Io {
         Io::of(&self.handle())
+    }
+
+    #[track_caller]
+    fn adopt(&self, stream: impl Into<OwnedFd>) -> io::Result<Stream> {
+        self.io().adopt(stream)
     }
 }

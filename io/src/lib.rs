@@ -1,18 +1,20 @@
-//! The reactor of the dapple executor: descriptors, TCP, and signals, each with a color.
+//! The reactor of the dapple executor: descriptors, streams, datagrams, signals and child
+//! processes, each with a color.
 //!
 //! ```
 //! use std::{io::{Read, Write}, net::TcpStream, time::Duration};
 //! use dapple_io::tcp::{Accepting, Conn, ConnOptions, Protocol};
 //! use dapple::Cx;
 //!
-//! /// Sends back what it gets.
+//! /// Sends back what it gets; while the peer takes nothing, it leaves what comes.
 //! struct Echo;
 //! impl Protocol for Echo {
 //!     fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
-//!         let n = conn.input().len();
-//!         let bytes = conn.input().to_vec();
-//!         conn.send(&bytes);
-//!         conn.consume(n);
+//!         if !conn.is_congested() {
+//!             let bytes = conn.input().to_vec();
+//!             conn.send(&bytes);
+//!             conn.consume(bytes.len());
+//!         }
 //!     }
 //! }
 //!
@@ -31,15 +33,24 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! * [`runtime`]: a [`dapple::Builder`] whose workers sleep in the reactor.
-//! * [`Io`]: the way to the reactor: [`Io::on_readable`], [`Io::on_signal`], [`Io::listen`].
-//! * [`tcp`]: listeners, buffered connections, and streams for async tasks.
-//! * [`TimeoutStream`]: such a stream with limits of time.
-//! * `tls`, with the feature of that name: TLS streams by rustls.
-//! * `hyper`, with the feature of that name: a bridge to hyper.
+//! * [`runtime`]: a [`dapple::Builder`] whose workers sleep in the reactor. [`Io`]: the way to the
+//!   reactor.
+//! * [`listen`], [`connect`]: streams of TCP and of Unix sockets. [`stream`]: what is done with
+//!   them, in callback style ([`stream::Protocol`]) and by tasks ([`stream::AsyncStream`]).
+//!   [`tcp`]: all of that for a program of TCP; [`unix`]: descriptors and credentials.
+//! * [`codec`]: messages in a stream. [`transport`]: messages delivered in order, to colors and to
+//!   domains.
+//! * [`datagram`]: UDP, and datagrams of Unix sockets.
+//! * [`Io::on_ready`], [`Io::on_readable`]: callbacks on any descriptor; [`AsyncFd`]: any
+//!   descriptor, awaited. [`ColoredExt`]: callbacks that get a value of a color.
+//! * [`Io::on_signal`]: signals. [`child`]: child processes. [`Io::stdio`]: the terminal as a
+//!   stream.
+//! * [`Io::post_at_wall`], [`Io::post_after_boot`]: timers by other clocks than the executor's.
+//! * [`TimeoutStream`]: a stream for tasks with limits of time. `tls`, with the feature of that
+//!   name: TLS streams by rustls. `hyper`, with the feature of that name: a bridge to hyper.
 //!
 //! Readiness that arrives on a worker's poller is posted as an event to a color; callbacks never
-//! run inside the poller.
+//! run inside the poller. The examples in `io/examples` are whole programs.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks, missing_docs)]
 

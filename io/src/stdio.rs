@@ -26,8 +26,8 @@ impl Io {
     ///
     /// Reading it blocks nothing, and nothing waits for it at the end of the runtime. Other readers
     /// of the process's standard input, such as [`std::io::stdin`], compete with it. The limits of
-    /// a [connection](crate::stream::ConnOptions) hold for it, too: by default one that says nothing
-    /// for 60 s is closed, and so is one that leaves a message incomplete for 10 s.
+    /// a [connection](crate::stream::ConnOptions) hold for it, too: by default one that says
+    /// nothing for 60 s is closed, and so is one that leaves a message incomplete for 10 s.
     ///
     /// # Errors
     ///

@@ -115,8 +115,8 @@ impl AsyncStream {
 
 impl Conn {
     /// Appends bytes to the out-buffer of a Unix socket, and descriptors that go along with the
-    /// first of them. They are closed here when they have been sent. Over anything but a Unix socket
-    /// the connection ends with an error.
+    /// first of them. They are closed here when they have been sent. Over anything but a Unix
+    /// socket the connection ends with an error.
     ///
     /// # Panics
     ///

@@ -257,11 +257,74 @@ fn n10_tasks_receive_descriptors() {
 }
 
 #[test]
+#[cfg(feature = "tls")]
+fn n7_tls_runs_over_a_unix_socket() {
+    use dapple_io::tls::TlsStream;
+    use futures_lite::{AsyncReadExt, AsyncWriteExt};
+    use std::sync::Arc;
+    let (rt, io) = start(2);
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let certificate = made.cert.der().clone();
+    let server = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key.into())
+        .unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let client = rustls::ClientConfig::builder().with_root_certificates(roots);
+    let client = Arc::new(client.with_no_client_auth());
+    let (one, other) = UnixStream::pair().unwrap();
+    let one = io.adopt(one).unwrap().into_async().unwrap();
+    let serve = rt.handle().spawn(&rt.handle().new_color(), async move {
+        let mut stream = TlsStream::accept(one, Arc::new(server)).await.unwrap();
+        let mut bytes = vec![0; 100_000];
+        stream.read_exact(&mut bytes).await.unwrap();
+        stream.write_all(&bytes).await.unwrap();
+        stream.close().await.unwrap();
+    });
+    let name = "localhost".try_into().unwrap();
+    let session = rustls::ClientConnection::new(client, name).unwrap();
+    let mut stream = rustls::StreamOwned::new(session, other);
+    let bytes: Vec<u8> = (0..100_000u32).map(|n| n as u8).collect();
+    stream.write_all(&bytes).unwrap();
+    let mut answer = vec![0; bytes.len()];
+    stream.read_exact(&mut answer).unwrap();
+    assert!(answer == bytes);
+    serve.join().unwrap();
+}
+
+#[test]
+#[cfg(feature = "hyper")]
+fn n2_hyper_runs_over_a_unix_socket() {
+    use hyper::service::service_fn;
+    let (rt, io) = start(2);
+    let (one, mut other) = UnixStream::pair().unwrap();
+    let one = io.adopt(one).unwrap().into_async().unwrap();
+    let serve = rt.handle().spawn(&rt.handle().new_color(), async move {
+        let answer = |request: hyper::Request<hyper::body::Incoming>| async move {
+            Ok::<_, std::convert::Infallible>(hyper::Response::new(request.uri().path().to_owned()))
+        };
+        hyper::server::conn::http1::Builder::new()
+            .keep_alive(false)
+            .serve_connection(one, service_fn(answer))
+            .await
+            .unwrap();
+    });
+    other.write_all(b"GET /over/unix HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    other.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("/over/unix"), "{answer}");
+    serve.join().unwrap();
+}
+
+#[test]
 fn n4_a_transport_runs_over_a_unix_socket() {
     let (rt, io) = start(2);
     let (one, mut other) = UnixStream::pair().unwrap();
     let stream = io.adopt(one).unwrap();
-    stream.deliver(&rt.handle().new_color(), TransportOptions::default(), |message, _| {
+    let color = rt.handle().new_color();
+    let transport = stream.deliver(&color, TransportOptions::default(), |message, _| {
         let mut reply = message.bytes().to_vec();
         reply.reverse();
         message.reply(&reply).unwrap();
@@ -269,5 +332,12 @@ fn n4_a_transport_runs_over_a_unix_socket() {
     other.write_all(&[0, 0, 0, 3, b'a', b'b', b'c', 0, 0, 0, 1, b'x']).unwrap();
     let mut replies = [0; 12];
     other.read_exact(&mut replies).unwrap();
+    let (tell, told) = mpsc::channel();
+    let also = tell.clone();
+    transport.on_close(move |_| tell.send("gone").unwrap());
+    drop(other);
+    assert_eq!(told.recv().unwrap(), "gone");
+    transport.on_close(move |_| also.send("gone before").unwrap());
+    assert_eq!(told.recv().unwrap(), "gone before");
     assert_eq!(&replies, &[0, 0, 0, 3, b'c', b'b', b'a', 0, 0, 0, 1, b'x']);
 }

@@ -92,8 +92,8 @@ impl Builder {
     }
 
     /// Size of the stack of each worker, in bytes; by default 8 MiB. Threads for blocking work have
-    /// the same unless [told otherwise](Self::offload_stack_size). The system rounds it up, and
-    /// gives memory for what is used of it only.
+    /// stacks of this size, too, unless [`offload_stack_size`](Self::offload_stack_size) is called.
+    /// The system rounds it up, and gives memory for what is used of it only.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = bytes;
         self

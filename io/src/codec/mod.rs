@@ -75,8 +75,8 @@ pub enum Decoded {
 /// assert_eq!(ZeroEnded.decode(b"ab\0c", 2), Decoded::Message { message: 0..2, taken: 3 });
 /// ```
 pub trait Codec: Send + Sync + 'static {
-    /// Says what stands at the front of `input`, of which the first `seen` bytes were there when it was
-    /// last called incomplete; zero if it is the first look.
+    /// Says what stands at the front of `input`, of which the first `seen` bytes were there when it
+    /// was last called incomplete; zero if it is the first look.
     fn decode(&self, input: &[u8], seen: usize) -> Decoded;
 
     /// Appends a message as it stands in the stream.

@@ -11,6 +11,7 @@ mod race;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -22,6 +23,7 @@ use self::race::{Next, Race};
 use crate::Addr;
 use crate::reactor::Io;
 use crate::stream::{AsyncStream, Stream};
+use crate::sys;
 
 pub(crate) use self::names::Line;
 
@@ -108,12 +110,13 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// Something that has begun, and ends with a callback; dropping it changes nothing.
+/// A handle of something that has begun and ends with a callback, such as connecting. Dropping it
+/// changes nothing.
 #[derive(Debug)]
 pub struct Pending(JoinHandle<()>);
 
 impl Pending {
-    /// Gives it up: the callback is dropped uncalled, unless it is queued or has run.
+    /// Gives up what has begun: the callback is dropped uncalled, unless it is queued or has run.
     #[doc(alias = "abort")]
     pub fn cancel(&self) {
         self.0.abort();
@@ -131,14 +134,14 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// How long it may take, look-up included; by default 30 s.
+    /// Sets how long connecting may take, look-up included; by default 30 s.
     pub fn within(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// The address to connect from, and the port, or 0 for one that the system chooses. Addresses
-    /// of the other family are not tried then.
+    /// Sets the address to connect from, and the port, or 0 for one that the system chooses.
+    /// Addresses of the other family are not tried then.
     #[doc(alias = "bind")]
     pub fn from(mut self, address: SocketAddr) -> Self {
         self.from = Some(address);
@@ -414,7 +417,7 @@ impl Io {
     /// # Errors
     ///
     /// What the system says, if the stream is not connected any more, or is no stream socket.
-    pub fn adopt(&self, stream: impl Into<std::os::fd::OwnedFd>) -> io::Result<Stream> {
+    pub fn adopt(&self, stream: impl Into<OwnedFd>) -> io::Result<Stream> {
         let socket = Socket::from(stream.into());
         if socket.r#type()? != Type::STREAM {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "that is no stream socket"));
@@ -429,6 +432,46 @@ impl Io {
             peer,
             self.reactor(self.place()),
         ))
+    }
+}
+
+impl Io {
+    /// Takes two pipes as one stream, to live at the current worker or at the next one in turn: one
+    /// that is read, and one that is written; each may be missing. They do not block from now on,
+    /// which holds for others that have them, too.
+    ///
+    /// # Errors
+    ///
+    /// What the system says of a descriptor; `InvalidInput` if both are missing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures_lite::io::{AsyncReadExt, AsyncWriteExt};
+    /// let rt = dapple_io::runtime().build()?;
+    /// let io = dapple_io::Io::of(&rt.handle());
+    /// let (read, write) = std::io::pipe()?;
+    /// let mut loops = io.adopt_pipes(Some(read.into()), Some(write.into()))?.into_async()?;
+    /// rt.block_on(async {
+    ///     loops.write_all(b"hello").await?;
+    ///     let mut back = [0; 5];
+    ///     loops.read_exact(&mut back).await?;
+    ///     assert_eq!(&back, b"hello");
+    ///     Ok::<_, std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias = "uv_pipe_open")]
+    pub fn adopt_pipes(&self, from: Option<OwnedFd>, to: Option<OwnedFd>) -> io::Result<Stream> {
+        if from.is_none() && to.is_none() {
+            let message = "a stream of pipes has at least one";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        for pipe in from.iter().chain(&to) {
+            sys::set_nonblocking(pipe.as_fd())?;
+        }
+        let pipes = crate::stream::socket::Socket::pipes(from, to)?;
+        Ok(Stream::new(pipes, Addr::unnamed(), self.reactor(self.place())))
     }
 }
 

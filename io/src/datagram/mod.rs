@@ -125,6 +125,8 @@ pub trait DatagramProtocol: Send + 'static {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[doc(alias = "UdpSocket")]
+#[doc(alias = "recv_from")]
+#[doc(alias = "recvmmsg")]
 #[doc(alias = "UnixDatagram")]
 #[doc(alias = "uv_udp_init")]
 #[derive(Debug)]
@@ -172,7 +174,8 @@ impl DatagramSocket {
         Ok(DatagramSocket { io: io.clone(), socket, local, unlink })
     }
 
-    /// Connects the socket to an address: only datagrams from there come, and [`Outbox::send`] sends there.
+    /// Connects the socket to an address: only datagrams from there come, and [`Outbox::send`]
+    /// sends there.
     ///
     /// # Errors
     ///

@@ -57,7 +57,8 @@ impl Interest {
     /// again while it stays so: it has to read, or write, until the system says `WouldBlock`, or a
     /// call is missed.
     ///
-    /// What is registered with one descriptor may differ in this.
+    /// If a descriptor has other registrations, that are not edge-triggered, it may be called more
+    /// often: whenever the system is asked afresh on their behalf.
     #[doc(alias = "EV_ET")]
     pub const fn edge_triggered(self) -> Interest {
         Interest { trigger: Trigger::Edge, ..self }

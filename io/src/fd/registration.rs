@@ -113,12 +113,13 @@ impl Io {
     /// it likes. What it is told may be out of date when it is called, if somebody else reads.
     ///
     /// The descriptor should be non-blocking. The registration keeps it open until it has ended; a
-    /// program that reads and writes elsewhere gives an [`Arc`](std::sync::Arc) of it. So one look
-    /// of the poller is all that a call takes. A descriptor may have several registrations; each is
-    /// called.
+    /// program that reads and writes elsewhere gives an [`Arc`](std::sync::Arc) of it. As long as
+    /// all registrations of a descriptor keep it and none is edge-triggered, a callback that runs
+    /// on the worker that polls the descriptor costs no call of the system but the poller's. A
+    /// descriptor may have several registrations; each is called.
     ///
     /// An [edge-triggered](Interest::edge_triggered) callback is called when the descriptor becomes
-    /// ready, and once at the begin if it is. A callback that panics is called again. The end of a
+    /// ready, and once at the start if it is. A callback that panics is called again. The end of a
     /// stream, and errors, count as readable and as writable.
     ///
     /// # Errors

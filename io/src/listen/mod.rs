@@ -97,8 +97,8 @@ impl Listener {
     }
 
     /// How many connections there are that the listener has accepted. A connection is gone when its
-    /// stream has been closed. For each worker that looks at this moment whether somebody waits, one
-    /// more may be counted.
+    /// stream has been closed. For each worker that looks at this moment whether somebody waits,
+    /// one more may be counted.
     pub fn connections(&self) -> usize {
         self.common.bound.count()
     }
@@ -156,20 +156,20 @@ impl ListenerBuilder {
         self
     }
 
-    /// Who accepts; by default [`Accepting::PerWorker`].
+    /// Sets who accepts; by default [`Accepting::PerWorker`].
     pub fn accepting(mut self, accepting: Accepting) -> Self {
         self.accepting = accepting;
         self
     }
 
-    /// How many connections may wait in the system to be accepted; by default 1,024. The system
-    /// has a limit of its own (`net.core.somaxconn`).
+    /// Sets how many connections may wait in the system to be accepted; by default 1,024. The
+    /// system has a limit of its own (`net.core.somaxconn`).
     pub fn backlog(mut self, connections: u32) -> Self {
         self.backlog = connections;
         self
     }
 
-    /// Whether an IPv6 socket takes connections of IPv6 only (`IPV6_V6ONLY`). By default the
+    /// Sets whether an IPv6 socket takes connections of IPv6 only (`IPV6_V6ONLY`). By default the
     /// system decides; `[::]` takes both on Linux.
     #[doc(alias = "IPV6_V6ONLY")]
     pub fn only_v6(mut self, only: bool) -> Self {
@@ -185,14 +185,14 @@ impl ListenerBuilder {
         self
     }
 
-    /// How many connections there may be at once; by default any number. When there are so many,
-    /// others wait in the system until one has ended.
+    /// Sets how many connections there may be at once; by default any number. When there are so
+    /// many, others wait in the system until one has ended.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.most = Some(connections);
         self
     }
 
-    /// Begins [paused](Listener::pause).
+    /// Has the listener begin [paused](Listener::pause).
     pub fn paused(mut self) -> Self {
         self.begins_paused = true;
         self

@@ -109,7 +109,8 @@ impl AsyncStream {
         self.socket.local_addr()
     }
 
-    /// Waits until the peer has closed its side, without reading what it has sent before.
+    /// Waits until the peer has closed its side, without reading what it has sent before; of pipes,
+    /// until the other end of one of the two is closed.
     ///
     /// A task that works for its peer, and neither reads nor writes meanwhile, learns so that
     /// nobody waits for the result any more. A peer that has closed only its side of sending
@@ -162,7 +163,7 @@ impl AsyncStream {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// `Unsupported` for pipes; otherwise what the system says.
     ///
     /// # Examples
     ///

@@ -1,7 +1,8 @@
 //! The two buffers of a connection.
 //!
 //! A connection at rest has no buffer: input is read into one that the worker keeps, and only what
-//! a protocol leaves is copied into one of the connection's own. The same with output.
+//! a protocol leaves is copied into one of the connection's own. Output is written into one that
+//! the worker keeps, too, and only what the socket does not take stays with the connection.
 
 use std::collections::VecDeque;
 use std::fs::File;

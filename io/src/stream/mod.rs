@@ -85,7 +85,7 @@ impl Stream {
         socket.as_fd().try_clone_to_owned()
     }
 
-    /// Has `protocol` talk over it, on `color`.
+    /// Has `protocol` talk over the stream, on `color`.
     #[track_caller]
     pub fn serve<P: Protocol>(
         self,
@@ -96,9 +96,9 @@ impl Stream {
         link::serve(self, color, Site::caller(), options, protocol)
     }
 
-    /// Has a protocol talk over it, on `color`, that is made with its own connection: for one that
-    /// hands that out, to whoever has an answer for it later. The connection does not live longer
-    /// for that.
+    /// Has a protocol talk over the stream, on `color`. `make` makes the protocol, and gets a weak
+    /// handle of the protocol's own connection: the protocol may give that to others, who have
+    /// something to send later. The handle does not keep the connection alive.
     ///
     /// # Examples
     ///
@@ -150,8 +150,9 @@ impl Stream {
         Connection::clone(&link::serve_with(self, color, Site::caller(), options, make))
     }
 
-    /// Has `protocol` talk over it, on `color`, and gives its connection for as long as it is
-    /// there: the handle does not keep it.
+    /// Has `protocol` talk over the stream, on `color`, and returns a weak handle of the
+    /// connection, which can be upgraded as long as the connection is there. See
+    /// [`serve_with`](Self::serve_with).
     #[track_caller]
     pub fn serve_weakly<P: Protocol>(
         self,
@@ -230,7 +231,7 @@ pub enum CloseReason {
     InputLimit,
     /// The peer broke the rules of the protocol.
     Protocol(&'static str),
-    /// The system said so.
+    /// The system has reported an error.
     Io(io::Error),
     /// The protocol panicked.
     Panicked,

@@ -64,7 +64,8 @@ pub(crate) fn send_fds(
 /// # Errors
 ///
 /// Those of recvmsg(2); `WouldBlock` if nothing is there; `InvalidData` if more than `most`
-/// descriptors came, of which none is left open, and the bytes are lost.
+/// descriptors came, or other things that go along with bytes: then no descriptor is left open, and
+/// the bytes are lost.
 pub(crate) fn receive_fds(
     socket: BorrowedFd<'_>,
     buf: &mut [u8],

@@ -30,7 +30,7 @@ pub(crate) struct ToSend<'a> {
 }
 
 /// Receives up to [`BATCH`] datagrams into slots of `slot` bytes each, and pushes what came. The
-/// first stands at the begin of `buffer`, the second `slot` bytes behind it, and so on.
+/// first stands at the start of `buffer`, the second `slot` bytes behind it, and so on.
 ///
 /// # Errors
 ///

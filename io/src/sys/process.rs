@@ -26,7 +26,7 @@ pub(crate) fn process_fd(process: u32) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 ///
-/// Those of pidfd_send_signal(2): `NotFound` (ESRCH) if it has ended.
+/// Those of pidfd_send_signal(2): ESRCH if it has ended.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn send_signal(process: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     let none = std::ptr::null::<libc::siginfo_t>();

@@ -318,6 +318,7 @@ impl Protocol for Framed {
 
 impl Framed {
     fn is_gone(&self) {
-        self.transport.0.lock().ends();
+        let at_end = self.transport.0.lock().ends();
+        self.transport.0.tell_end(at_end);
     }
 }

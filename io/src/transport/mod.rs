@@ -1,6 +1,6 @@
 //! Framed messages over a stream, delivered in order (N4).
 //!
-//! A message is as a [codec](crate::codec) has it. Messages are dequeued in events of the
+//! A message is as a [codec] has it. Messages are dequeued in events of the
 //! connection's color, of which there is one at a time; in the same step they are posted, and so
 //! get their tickets: the order of delivery is the order of the stream, however many workers
 //! deliver.
@@ -26,7 +26,7 @@ mod in_flight;
 use std::fmt;
 
 use dapple::sync::{Arc, AtomicBool, Mutex, MutexGuard, Ordering, PoisonError, Weak};
-use dapple::{Color, Cx, Domain};
+use dapple::{Color, Cx, Domain, Site};
 
 use self::framed::Framed;
 use self::in_flight::InFlight;
@@ -96,6 +96,9 @@ impl Format {
     }
 }
 
+/// What is called at the end, and where that was asked for.
+type AtEnd = (Site, Box<dyn FnOnce(&mut Cx) + Send>);
+
 #[derive(Default)]
 struct State {
     /// Frames that are to be sent.
@@ -107,6 +110,8 @@ struct State {
     has_room: bool,
     /// Somebody wanted the connection to look here before it was known.
     is_missed: bool,
+    /// Who is to be told when the connection is gone.
+    at_end: Vec<AtEnd>,
     /// How to reach the connection, which holds this, too; `None` before that is known.
     connection: Option<Weak<Connection<Framed>>>,
 }
@@ -198,6 +203,40 @@ impl Transport {
         self.0.look(state);
     }
 
+    /// Posts `f` to the connection's color when the connection is gone: behind the last message that
+    /// was delivered, whichever side has closed it, and whether or not messages are still in flight.
+    /// If it is gone already, that is at once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{net::TcpStream, sync::mpsc};
+    /// use dapple_io::{Io, tcp::{Accepting, TransportOptions}};
+    /// let rt = dapple_io::runtime().build()?;
+    /// let (tx, rx) = mpsc::channel();
+    /// let local = "127.0.0.1:0".parse().unwrap();
+    /// let listener = Io::of(&rt.handle()).listen(local, Accepting::PerWorker, move |stream, cx| {
+    ///     let transport =
+    ///         stream.deliver(&cx.new_color(), TransportOptions::default(), |_, _| ());
+    ///     let tx = tx.clone();
+    ///     transport.on_close(move |_| tx.send("it has gone").unwrap());
+    /// })?;
+    /// drop(TcpStream::connect(listener.local_addr())?);
+    /// assert_eq!(rx.recv().unwrap(), "it has gone");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    #[doc(alias = "ateof")]
+    pub fn on_close(&self, f: impl FnOnce(&mut Cx) + Send + 'static) {
+        let at_end: AtEnd = (Site::caller(), Box::new(f));
+        let mut state = self.0.lock();
+        if state.stage != Stage::Gone {
+            return state.at_end.push(at_end);
+        }
+        drop(state);
+        self.0.tell_end(vec![at_end]);
+    }
+
     /// The address of the peer.
     pub fn peer_addr(&self) -> Addr {
         self.0.peer.clone()
@@ -225,6 +264,13 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The connection is gone.
+    fn tell_end(&self, at_end: Vec<AtEnd>) {
+        for (site, f) in at_end {
+            self.color.runtime().post_from(site, &self.color, f);
+        }
+    }
+
     /// Has the connection look at the state, if no event is queued that will.
     fn look(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         if state.is_queued || state.stage == Stage::Gone {
@@ -236,7 +282,9 @@ impl Shared {
             return;
         };
         let Some(connection) = connection.upgrade() else {
-            return state.ends();
+            let at_end = state.ends();
+            drop(state);
+            return self.tell_end(at_end);
         };
         state.is_queued = true;
         drop(state);
@@ -266,10 +314,12 @@ impl Shared {
 }
 
 impl State {
-    /// The connection is gone: nothing is sent any more.
-    fn ends(&mut self) {
+    /// The connection is gone: nothing is sent any more. What is returned is to be posted.
+    #[must_use]
+    fn ends(&mut self) -> Vec<AtEnd> {
         self.stage = Stage::Gone;
         self.out = Vec::new();
+        std::mem::take(&mut self.at_end)
     }
 }
 
@@ -290,7 +340,10 @@ impl Drop for Look {
         let mut state = self.shared.lock();
         state.is_queued = false;
         if self.shared.color.runtime().has_ended() {
-            state.ends();
+            let at_end = state.ends();
+            drop(state);
+            // Nobody runs them any more.
+            drop(at_end);
         }
     }
 }
@@ -477,8 +530,8 @@ impl Stream {
     }
 
     /// Delivers each message to `f`, on `color`, in the order of the stream, as `codec` has them.
-    /// See [`deliver`](Self::deliver). [`TransportOptions::max_message`] has no effect: the codec has
-    /// limits of its own.
+    /// See [`deliver`](Self::deliver). [`TransportOptions::max_message`] has no effect: the codec
+    /// has limits of its own.
     ///
     /// # Examples
     ///
