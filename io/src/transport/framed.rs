@@ -9,7 +9,8 @@ use dapple::Cx;
 use dapple::clock;
 use dapple::sync::{Arc, MutexGuard, Ordering, Weak};
 
-use super::{Deliver, Message, Stage, State, Transport};
+use super::deliver::Deliver;
+use super::{Message, Stage, State, Transport};
 use crate::codec::Decoded;
 use crate::stream::{CloseReason, Conn, Protocol};
 

@@ -19,6 +19,8 @@
 //! When the peer has closed its side, the connection stays until no message is in flight, so that
 //! it gets all its replies.
 
+// Where messages go.
+mod deliver;
 // What talks over the connection, and how many messages are in flight.
 mod framed;
 mod in_flight;
@@ -26,13 +28,13 @@ mod in_flight;
 use std::fmt;
 
 use dapple::sync::{Arc, AtomicBool, Mutex, MutexGuard, Ordering, PoisonError, Weak};
-use dapple::{Color, Cx, Domain, Site};
+use dapple::{Color, Cx, Site};
 
 use self::framed::Framed;
 use self::in_flight::InFlight;
 use crate::Addr;
 use crate::codec::{self, Codec, Decoded, EncodeError, Frames};
-use crate::stream::{ConnOptions, Connection, Stream};
+use crate::stream::{ConnOptions, Connection};
 
 /// Limits of a transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +59,8 @@ impl Default for TransportOptions {
 }
 
 /// A connection that delivers framed messages, in order, to a domain or to a handler; see
-/// [`Stream::deliver_to`] and [`Stream::deliver`]. Clone it and send it anywhere.
+/// [`Stream::deliver_to`](crate::stream::Stream::deliver_to) and
+/// [`Stream::deliver`](crate::stream::Stream::deliver). Clone it and send it anywhere.
 ///
 /// Dropping it does not close the connection.
 #[derive(Clone)]
@@ -203,9 +206,9 @@ impl Transport {
         self.0.look(state);
     }
 
-    /// Posts `f` to the connection's color when the connection is gone: behind the last message that
-    /// was delivered, whichever side has closed it, and whether or not messages are still in flight.
-    /// If it is gone already, that is at once.
+    /// Posts `f` to the connection's color when the connection is gone: behind the last message
+    /// that was delivered, whichever side has closed it, and whether or not messages are still in
+    /// flight. If it is gone already, that is at once.
     ///
     /// # Examples
     ///
@@ -348,28 +351,6 @@ impl Drop for Look {
     }
 }
 
-/// Somebody who waits for room in a domain. If the event that tells of it is refused, or dropped
-/// unrun, there will be none: the connection closes.
-struct Room(Option<Transport>);
-
-impl Room {
-    fn has_come(mut self) {
-        if let Some(transport) = self.0.take() {
-            let mut state = transport.0.lock();
-            state.has_room = true;
-            transport.0.look(state);
-        }
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        if let Some(transport) = self.0.take() {
-            transport.close();
-        }
-    }
-}
-
 /// A message that was delivered. It is in flight until it is dropped.
 pub struct Message {
     bytes: Vec<u8>,
@@ -416,192 +397,5 @@ impl Drop for Message {
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Message").field("bytes", &self.bytes.len()).finish_non_exhaustive()
-    }
-}
-
-/// Where messages go.
-trait Deliver: Send + 'static {
-    /// Says whether there is room for one more. If not, the transport is told when there is.
-    fn has_room(&mut self, transport: &Transport) -> bool;
-    fn deliver(&mut self, message: Message, cx: &mut Cx);
-}
-
-/// To a closure on the connection's color.
-struct ToHandler<F>(F);
-
-impl<F: FnMut(Message, &mut Cx) + Send + 'static> Deliver for ToHandler<F> {
-    fn has_room(&mut self, _: &Transport) -> bool {
-        true
-    }
-
-    fn deliver(&mut self, message: Message, cx: &mut Cx) {
-        (self.0)(message, cx);
-    }
-}
-
-/// To a domain.
-struct ToDomain<S: Send + Sync + 'static, F> {
-    domain: Domain<S>,
-    f: F,
-}
-
-impl<S, F> Deliver for ToDomain<S, F>
-where
-    S: Send + Sync + 'static,
-    F: FnMut(Message, &Domain<S>, &mut Cx) + Send + 'static,
-{
-    fn has_room(&mut self, transport: &Transport) -> bool {
-        let is_full = self.domain.is_full();
-        if is_full {
-            let room = Room(Some(transport.clone()));
-            self.domain.when_room(&transport.0.color, move |_| room.has_come());
-        }
-        !is_full
-    }
-
-    fn deliver(&mut self, message: Message, cx: &mut Cx) {
-        (self.f)(message, &self.domain, cx);
-    }
-}
-
-impl Stream {
-    /// Delivers each message to `f`, on `color`, in the order of the stream. `f` may post it
-    /// further, to colors or to domains; for replies in order whoever makes them, see
-    /// [`Sequencer`](dapple::Sequencer).
-    #[track_caller]
-    pub fn deliver<F>(self, color: &Color, options: TransportOptions, f: F) -> Transport
-    where
-        F: FnMut(Message, &mut Cx) + Send + 'static,
-    {
-        let codec = Format::Frames(Frames::new(options.max_message));
-        self.transport(codec, color, options, Box::new(ToHandler(f)))
-    }
-
-    /// Delivers each message to a domain: `f` gets it on `color`, looks what it is, and posts the
-    /// event that it stands for, in the context that it needs. That is the step that dequeues the
-    /// message, so the tickets are in the order of the stream. While the domain is full (see
-    /// [`max_uncommitted`](dapple::DomainBuilder::max_uncommitted)) nothing is read.
-    ///
-    /// # Examples
-    ///
-    /// A counter that any number of connections add to. Each gets its replies in order.
-    ///
-    /// ```
-    /// use dapple::Domain;
-    /// use dapple_io::{Io, tcp::{Accepting, TransportOptions}};
-    /// # use std::{io::{Read, Write}, net::TcpStream};
-    /// let rt = dapple_io::runtime().build()?;
-    /// let io = Io::of(&rt.handle());
-    /// let counter = Domain::snapshot(&rt.handle(), 0u64);
-    /// let local = "127.0.0.1:0".parse().unwrap();
-    /// let listener = io.listen(local, Accepting::PerWorker, move |stream, cx| {
-    ///     let color = cx.new_color();
-    ///     stream.deliver_to(&color, TransportOptions::default(), &counter, |message, counter, _| {
-    ///         let add = u64::from(message.bytes()[0]);
-    ///         counter.global(move |g| {
-    ///             *g.state_mut() += add;
-    ///             let sum = *g.state();
-    ///             g.defer(move |_| _ = message.reply(&sum.to_be_bytes()));
-    ///         });
-    ///     });
-    /// })?;
-    /// let mut client = TcpStream::connect(listener.local_addr())?;
-    /// client.write_all(&[0, 0, 0, 1, 40, 0, 0, 0, 1, 2])?;
-    /// let mut replies = [0; 24];
-    /// client.read_exact(&mut replies)?;
-    /// assert_eq!((replies[11], replies[23]), (40, 42));
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    #[track_caller]
-    pub fn deliver_to<S, F>(
-        self,
-        color: &Color,
-        options: TransportOptions,
-        domain: &Domain<S>,
-        f: F,
-    ) -> Transport
-    where
-        S: Send + Sync + 'static,
-        F: FnMut(Message, &Domain<S>, &mut Cx) + Send + 'static,
-    {
-        let to = ToDomain { domain: domain.clone(), f };
-        let codec = Frames::new(options.max_message);
-        self.transport(Format::Frames(codec), color, options, Box::new(to))
-    }
-
-    /// Delivers each message to `f`, on `color`, in the order of the stream, as `codec` has them.
-    /// See [`deliver`](Self::deliver). [`TransportOptions::max_message`] has no effect: the codec
-    /// has limits of its own.
-    ///
-    /// # Examples
-    ///
-    /// A server that turns lines round:
-    ///
-    /// ```
-    /// use std::{io::{BufRead, BufReader, Write}, net::TcpStream};
-    /// use dapple_io::{Io, codec::Lines, tcp::{Accepting, TransportOptions}};
-    /// let rt = dapple_io::runtime().build()?;
-    /// let local = "127.0.0.1:0".parse().unwrap();
-    /// let listener = Io::of(&rt.handle()).listen(local, Accepting::PerWorker, |stream, cx| {
-    ///     let options = TransportOptions::default();
-    ///     stream.deliver_by(Lines::new(1_000), &cx.new_color(), options, |line, _| {
-    ///         let mut bytes = line.bytes().to_vec();
-    ///         bytes.reverse();
-    ///         line.reply(&bytes).expect("it has no line feed");
-    ///     });
-    /// })?;
-    /// let mut client = TcpStream::connect(listener.local_addr())?;
-    /// client.write_all(b"abc\n123\n")?;
-    /// let answers: Result<Vec<_>, _> = BufReader::new(client).lines().take(2).collect();
-    /// assert_eq!(answers?, ["cba", "321"]);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    #[track_caller]
-    pub fn deliver_by<F>(
-        self,
-        codec: impl Codec,
-        color: &Color,
-        options: TransportOptions,
-        f: F,
-    ) -> Transport
-    where
-        F: FnMut(Message, &mut Cx) + Send + 'static,
-    {
-        let codec = Format::Other(Box::new(codec));
-        self.transport(codec, color, options, Box::new(ToHandler(f)))
-    }
-
-    #[track_caller]
-    fn transport(
-        self,
-        codec: Format,
-        color: &Color,
-        options: TransportOptions,
-        deliver: Box<dyn Deliver>,
-    ) -> Transport {
-        let TransportOptions { max_in_flight, mut conn, .. } = options;
-        conn.max_input = conn.max_input.max(codec.room());
-        let transport = Transport(Arc::new(Shared {
-            peer: self.peer_addr(),
-            color: color.clone(),
-            codec,
-            max_in_flight: max_in_flight.max(1),
-            in_flight: InFlight::default(),
-            stops: AtomicBool::new(false),
-            state: Mutex::default(),
-        }));
-        let framed = Framed::new(transport.clone(), deliver);
-        // Not under the lock: if it is refused, what the user gave is dropped here.
-        let connection = self.serve_weakly(color, conn, framed);
-        let mut state = transport.0.lock();
-        // Whether it is there at all; and what was asked for before it was known.
-        let is_gone = connection.strong_count() == 0;
-        state.connection = Some(connection);
-        if is_gone || state.is_missed {
-            transport.0.look(state);
-        } else {
-            drop(state);
-        }
-        transport
     }
 }
