@@ -142,11 +142,7 @@ fn room(io: &Io, address: &str) -> io::Result<()> {
         });
     })?;
     println!("listening on {}", listener.local_addr());
-    let (end, ends) = mpsc::channel();
-    let _term = io.on_signal(libc::SIGTERM, &io.handle().default_color(), move |_| {
-        let _ = end.send(());
-    })?;
-    let _ = ends.recv();
+    io.wait_for_signal(&[libc::SIGTERM, libc::SIGINT])?;
     Ok(())
 }
 

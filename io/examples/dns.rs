@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use dapple::{Colored, Cx, Timer};
@@ -166,10 +165,6 @@ fn main() -> io::Result<()> {
     forwarder.post(move |forwarder, _| {
         (forwarder.clients, forwarder.server) = (Some(clients), Some(upstream));
     });
-    let (end, ends) = mpsc::channel();
-    let _term = io.on_signal(libc::SIGTERM, &rt.handle().default_color(), move |_| {
-        let _ = end.send(());
-    })?;
-    let _ = ends.recv();
+    io.wait_for_signal(&[libc::SIGTERM, libc::SIGINT])?;
     Ok(())
 }

@@ -5,7 +5,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::mpsc;
 
 use dapple::Cx;
 use dapple_io::stream::{Conn, ConnOptions, Protocol};
@@ -41,11 +40,6 @@ fn main() -> io::Result<()> {
     for address in listener.addrs() {
         println!("listening on {address}");
     }
-    let (end, ends) = mpsc::channel();
-    let _term = io.on_signal(libc::SIGTERM, &rt.handle().default_color(), move |_| {
-        let _ = end.send(());
-    })?;
-    // Until somebody ends it.
-    let _ = ends.recv();
+    io.wait_for_signal(&[libc::SIGTERM, libc::SIGINT])?;
     Ok(())
 }

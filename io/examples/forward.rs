@@ -4,7 +4,6 @@
 //! `cargo run -p dapple-io --example forward -- 127.0.0.1:8080 example.org:80`
 
 use std::io;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use dapple::Cx;
@@ -98,10 +97,6 @@ fn main() -> io::Result<()> {
     let listener =
         io.listen(from, Accepting::PerWorker, move |client, cx| forward(client, &to, cx))?;
     println!("listening on {}", listener.local_addr());
-    let (end, ends) = mpsc::channel();
-    let _term = io.on_signal(libc::SIGTERM, &rt.handle().default_color(), move |_| {
-        let _ = end.send(());
-    })?;
-    let _ = ends.recv();
+    io.wait_for_signal(&[libc::SIGTERM, libc::SIGINT])?;
     Ok(())
 }

@@ -5,7 +5,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dapple::{Colored, Cx, Timer};
@@ -135,10 +135,6 @@ fn main() -> io::Result<()> {
         });
     })?;
     println!("listening on {}", listener.local_addr());
-    let (end, ends) = mpsc::channel();
-    let _term = io.on_signal(libc::SIGTERM, &rt.handle().default_color(), move |_| {
-        let _ = end.send(());
-    })?;
-    let _ = ends.recv();
+    io.wait_for_signal(&[libc::SIGTERM, libc::SIGINT])?;
     Ok(())
 }

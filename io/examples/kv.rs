@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use dapple::{Colored, Cx, Handle, Sequencer};
 use dapple_io::Io;
@@ -170,10 +170,6 @@ fn main() -> io::Result<()> {
         });
     })?;
     println!("listening on {}", listener.local_addr());
-    let (end, ends) = mpsc::channel();
-    let _term = io.on_signal(libc::SIGTERM, &rt.handle().default_color(), move |_| {
-        let _ = end.send(());
-    })?;
-    let _ = ends.recv();
+    io.wait_for_signal(&[libc::SIGTERM, libc::SIGINT])?;
     Ok(())
 }

@@ -11,6 +11,7 @@
 
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::io;
+use std::sync::mpsc;
 
 use dapple::sync::{Arc, AtomicBool, Mutex, MutexGuard, OnceLock, Ordering, PoisonError, Weak};
 use dapple::{Color, Cx, JoinHandle, Site};
@@ -264,6 +265,53 @@ impl Io {
         let ready = Arc::clone(&entry) as Arc<dyn Registered>;
         reactor.register(ready, &entry.token, &mut *entry.signals(), None, Interest::READABLE)?;
         Ok(SignalRegistration { entry })
+    }
+
+    /// Waits until the process gets one of these signals, and returns which: what the main thread of
+    /// a server does while the workers work. See [`on_signal`](Self::on_signal).
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a number that is no signal, or one that cannot be handled, and for no
+    /// signal at all; otherwise what the system says; when the runtime has ended.
+    ///
+    /// # Panics
+    ///
+    /// On a worker, which would be blocked.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// let rt = dapple_io::runtime().build()?;
+    /// let io = dapple_io::Io::of(&rt.handle());
+    /// rt.handle().post_default(|_| println!("the server works, until it is told to end"));
+    /// io.wait_for_signal(&[libc::SIGTERM, libc::SIGINT])?;
+    /// rt.shutdown(std::time::Duration::from_secs(5));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias = "event_base_dispatch")]
+    #[doc(alias = "uv_run")]
+    #[doc(alias = "amain")]
+    #[track_caller]
+    pub fn wait_for_signal(&self, signals: &[i32]) -> io::Result<i32> {
+        let worker = self.handle().current_worker();
+        assert!(worker.is_none(), "waiting for a signal on a worker would block it");
+        if signals.is_empty() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "there is no signal to wait for",
+            ));
+        }
+        let (tell, told) = mpsc::channel();
+        let (color, mut registrations) = (self.handle().new_color(), Vec::new());
+        for signal in signals.iter().copied() {
+            let tell = tell.clone();
+            // Whoever waits takes the first one.
+            let calls = move |_: &mut Cx| _ = tell.send(signal);
+            registrations.push(self.on_signal(signal, &color, calls)?);
+        }
+        drop(tell);
+        told.recv().map_err(|_| io::Error::other("the runtime has ended"))
     }
 
     /// Has the process do again what it does by default when it gets a signal, for as long as it

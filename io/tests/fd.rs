@@ -197,6 +197,22 @@ fn n2_signals_are_callbacks() {
 }
 
 #[test]
+fn n2_a_thread_waits_for_the_first_of_several_signals() {
+    let (rt, io) = start(1);
+    let h = rt.handle();
+    let raise = h.every(Duration::from_millis(1), &h.new_color(), |_| {
+        // SAFETY: a signal to ourselves; if it comes before it is handled, it does nothing.
+        unsafe { libc::kill(libc::getpid(), libc::SIGURG) };
+    });
+    assert_eq!(io.wait_for_signal(&[libc::SIGCONT, libc::SIGURG]).unwrap(), libc::SIGURG);
+    raise.cancel();
+    let none = io.wait_for_signal(&[]).unwrap_err();
+    assert_eq!(none.kind(), ErrorKind::InvalidInput);
+    let kill = io.wait_for_signal(&[libc::SIGKILL]).unwrap_err();
+    assert_eq!(kill.kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
 fn registrations_may_outlive_the_runtime() {
     let (rt, io) = start(2);
     let (ours, _theirs) = pair();

@@ -117,9 +117,19 @@ struct Log {
     was_useful: bool,
 }
 
+/// What kind of socket it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Family {
+    /// A read that stops early is announced.
+    Tcp,
+    /// A read stops where descriptors go along with the bytes, and nobody says so.
+    Unix,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
     state: State,
+    family: Family,
     kind: Kind,
     wrong: Wrong,
     second: u32,
@@ -146,9 +156,14 @@ fn must(holds: bool, rule: &str) -> Found {
 }
 
 impl World {
-    fn new(kind: Kind, script: &[Act], outside: Outside, wrong: Wrong) -> World {
+    fn new(family: Family, kind: Kind, script: &[Act], outside: Outside, wrong: Wrong) -> World {
+        let trust = match family {
+            Family::Unix if wrong != Wrong::TrustsUnixSockets => Trust::Doubt,
+            Family::Unix | Family::Tcp => Trust::Proof,
+        };
         let mut world = World {
-            state: State::new(instant(0), Trust::Proof),
+            state: State::new(instant(0), trust),
+            family,
             kind,
             wrong,
             second: 0,
@@ -219,12 +234,12 @@ fn search(first: World) -> Result<usize, String> {
 }
 
 /// Searches all of it; says how many scripts and states there were.
-fn search_all(most: usize, wrong: Wrong) -> Result<(usize, usize), String> {
+fn search_all(family: Family, most: usize, wrong: Wrong) -> Result<(usize, usize), String> {
     let (mut searched, mut states) = (0, 0);
     for script in scripts(most) {
         for &kind in KINDS {
             for &outside in OUTSIDE {
-                let world = World::new(kind, &script, outside, wrong);
+                let world = World::new(family, kind, &script, outside, wrong);
                 states += search(world)
                     .map_err(|found| format!("{kind:?}, {outside:?}, peer {script:?}: {found}"))?;
                 searched += 1;
@@ -237,7 +252,14 @@ fn search_all(most: usize, wrong: Wrong) -> Result<(usize, usize), String> {
 #[test]
 fn n6_whatever_a_peer_does_every_connection_gets_on() {
     let (searched, states) =
-        search_all(3, Wrong::Nothing).unwrap_or_else(|found| panic!("{found}"));
+        search_all(Family::Tcp, 3, Wrong::Nothing).unwrap_or_else(|found| panic!("{found}"));
+    println!("{searched} scripts, {states} states");
+}
+
+#[test]
+fn n11_a_connection_over_a_unix_socket_gets_on_where_reads_stop_unannounced() {
+    let (searched, states) =
+        search_all(Family::Unix, 2, Wrong::Nothing).unwrap_or_else(|found| panic!("{found}"));
     println!("{searched} scripts, {states} states");
 }
 
@@ -245,13 +267,18 @@ fn n6_whatever_a_peer_does_every_connection_gets_on() {
 #[ignore = "takes minutes: run by .ci/long"]
 fn n6_whatever_a_peer_does_in_long_scripts_every_connection_gets_on() {
     let (searched, states) =
-        search_all(5, Wrong::Nothing).unwrap_or_else(|found| panic!("{found}"));
+        search_all(Family::Tcp, 5, Wrong::Nothing).unwrap_or_else(|found| panic!("{found}"));
     println!("{searched} scripts, {states} states");
 }
 
 #[test]
 fn n6_what_is_wrong_with_a_connection_is_found() {
     let wrong = WRONG.iter().filter(|wrong| **wrong != Wrong::Nothing);
-    let missed: Vec<&Wrong> = wrong.filter(|wrong| search_all(3, **wrong).is_ok()).collect();
+    let family = |wrong| match wrong {
+        Wrong::TrustsUnixSockets => Family::Unix,
+        _ => Family::Tcp,
+    };
+    let is_missed = |wrong: &&Wrong| search_all(family(**wrong), 3, **wrong).is_ok();
+    let missed: Vec<&Wrong> = wrong.filter(is_missed).collect();
     assert!(missed.is_empty(), "not found: {missed:?}");
 }

@@ -86,6 +86,7 @@ listed! {
         Nothing,
         RoomIsNotTold,
         MarksAreNotSeen,
+        TrustsUnixSockets,
         EndsAreNotAnnounced,
         WritableIsNotSeen,
         ResetsAreNotSeen,

@@ -30,7 +30,8 @@ impl World {
             }
             Act::Mark => {
                 socket.received.push_back(Item::Mark);
-                self.tell(Readiness { readable: true, urgent: true, ..Readiness::default() });
+                let urgent = self.family == Family::Tcp;
+                self.tell(Readiness { readable: true, urgent, ..Readiness::default() });
             }
             Act::End => {
                 socket.received.push_back(Item::End);
