@@ -330,7 +330,8 @@ impl Io {
     /// ```no_run
     /// let rt = dapple_io::runtime().build()?;
     /// let io = dapple_io::Io::of(&rt.handle());
-    /// let first = io.on_signal(libc::SIGTERM, &rt.handle().default_color(), |_| println!("shutting down"))?;
+    /// let color = rt.handle().default_color();
+    /// let first = io.on_signal(libc::SIGTERM, &color, |_| println!("shutting down"))?;
     /// io.restore_default(libc::SIGTERM)?;
     /// // ... and when that has begun, a second SIGTERM ends the process at once:
     /// drop(first);
