@@ -42,6 +42,8 @@ fn main() {
         let pid = unsafe { libc::fork() };
         assert!(pid >= 0);
         if pid == 0 {
+            // SAFETY: the call takes a number. One that waits for ever is ended by the signal.
+            unsafe { libc::alarm(60) };
             let run = std::panic::AssertUnwindSafe(|| child(rt, by_shutdown));
             let status = i32::from(std::panic::catch_unwind(run).is_err());
             // SAFETY: it ends the process, and runs nothing of what is left of the parent's.

@@ -9,6 +9,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::process::{Command, ExitStatus};
 use std::task::{Context, Poll, Waker};
@@ -52,6 +53,8 @@ struct Runs {
     waiting: Vec<(u64, Waits)>,
     next: u64,
     registration: Option<Registration>,
+    /// Nobody will be told by the system any more.
+    is_lost: bool,
 }
 
 /// How it has ended, or why that is not known.
@@ -105,8 +108,23 @@ impl Shared {
         drop(state);
         if let State::Runs(Runs { waiting, registration, .. }) = before {
             drop(registration);
-            waiting.into_iter().for_each(|(_, one)| one.tell(&ended));
+            // A foreign waker may panic, which is not to keep the others from it.
+            let mut panicked = None;
+            for (_, one) in waiting {
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| one.tell(&ended))) {
+                    panicked = Some(payload);
+                }
+            }
+            if let Some(payload) = panicked {
+                resume_unwind(payload);
+            }
         }
+    }
+
+    /// Nobody will be told by the system any more.
+    fn is_lost(&self) {
+        self.look();
+        self.has_ended(Err((io::ErrorKind::Other, "the runtime has ended".to_owned())));
     }
 
     fn on_exit(&self, waits: Waits) {
@@ -136,17 +154,19 @@ impl Runs {
 }
 
 /// Looks when the system tells that the child has ended. It goes when that has been told, or with
-/// the runtime; nobody is told of the child's end then.
+/// the runtime; who waits is told of the latter then.
 struct Watch(Arc<Shared>);
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if matches!(&*lock(&self.0.state), State::Runs(Runs { registration: None, .. })) {
-            // It has not begun, and whoever wanted that knows.
-            return;
+        if let State::Runs(runs) = &mut *lock(&self.0.state) {
+            runs.is_lost = true;
+            if runs.registration.is_none() {
+                // Who registers it sees that.
+                return;
+            }
         }
-        self.0.look();
-        self.0.has_ended(Err((io::ErrorKind::Other, "the runtime has ended".to_owned())));
+        self.0.is_lost();
     }
 }
 
@@ -389,7 +409,7 @@ impl Io {
         let stderr = child.stderr.take().map(OwnedFd::from);
         let number = child.id();
         let watched = process.as_ref().map(OwnedFd::try_clone).transpose();
-        let runs = Runs { child, waiting: Vec::new(), next: 0, registration: None };
+        let runs = Runs { child, waiting: Vec::new(), next: 0, registration: None, is_lost: false };
         let state = Mutex::new(State::Runs(runs));
         let shared = Arc::new(Shared { number, process, state });
         if let Err(error) = watched.and_then(|watched| self.watch(&shared, watched)) {
@@ -408,8 +428,13 @@ impl Io {
         let (watch, color) = (Watch(Arc::clone(shared)), self.handle().new_color());
         let look = move |_, _: &mut Cx| watch.0.look();
         let registration = self.on_ready(process, Interest::READABLE, &color, look)?;
+        let mut is_lost = false;
         if let State::Runs(runs) = &mut *lock(&shared.state) {
             runs.registration = Some(registration);
+            is_lost = runs.is_lost;
+        }
+        if is_lost {
+            shared.is_lost();
         }
         Ok(())
     }

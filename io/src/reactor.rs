@@ -214,6 +214,14 @@ impl ReactorShared {
         self.process.is_another()
     }
 
+    /// An error if this is the copy of a forked child, which is not to change its parent's poller.
+    pub(crate) fn check_own(&self) -> io::Result<()> {
+        match self.is_inherited() {
+            true => Err(io::Error::other("the runtime is of the process that has forked this one")),
+            false => Ok(()),
+        }
+    }
+
     /// Puts an entry into the table and registers what it stands for. `fd` is its descriptor:
     /// whatever else of [`crate::fd`] was registered by its number, and was closed too early, is
     /// forgotten. `known` gets the token before the reactor can tell the entry anything.
@@ -225,6 +233,7 @@ impl ReactorShared {
         fd: Option<RawFd>,
         interest: Interest,
     ) -> io::Result<Token> {
+        self.check_own()?;
         let mut table = self.table();
         table.check_open()?;
         let token = table.insert(ready);
@@ -245,6 +254,7 @@ impl ReactorShared {
 
     /// Registers one more descriptor for an entry.
     pub(crate) fn also(&self, token: Token, fd: RawFd, interest: Interest) -> io::Result<()> {
+        self.check_own()?;
         let mut table = self.table();
         self.registry.register(&mut SourceFd(&fd), token, interest)?;
         table.by_fd.remove(&fd);

@@ -267,8 +267,10 @@ impl Io {
         Ok(SignalRegistration { entry })
     }
 
-    /// Waits until the process gets one of these signals, and returns which: what the main thread of
-    /// a server does while the workers work. See [`on_signal`](Self::on_signal).
+    /// Waits until the process gets one of these signals, and returns which: what the main thread
+    /// of a server does while the workers work. From then on the signals do again what they do by
+    /// default, as far as nobody else handles them (see
+    /// [`restore_default`](Self::restore_default)): a second SIGTERM ends the process at once.
     ///
     /// # Errors
     ///
@@ -277,7 +279,7 @@ impl Io {
     ///
     /// # Panics
     ///
-    /// On a worker, which would be blocked.
+    /// On a worker of this runtime, which would be blocked.
     ///
     /// # Examples
     ///
@@ -311,7 +313,13 @@ impl Io {
             registrations.push(self.on_signal(signal, &color, calls)?);
         }
         drop(tell);
-        told.recv().map_err(|_| io::Error::other("the runtime has ended"))
+        let told = told.recv().map_err(|_| io::Error::other("the runtime has ended"));
+        drop(registrations);
+        for signal in signals.iter().copied() {
+            // Of a few signals it is not known what the system would do.
+            let _ = self.restore_default(signal);
+        }
+        told
     }
 
     /// Has the process do again what it does by default when it gets a signal, for as long as it

@@ -41,8 +41,9 @@ impl Io {
     /// The standard input and output of the process as one stream: for a protocol that talks with a
     /// user at a terminal. See [`stdin`](Self::stdin).
     ///
-    /// What was written to it is lost if the process ends before the system, or the thread that
-    /// copies it, has taken it.
+    /// A standard output that is a socket, as a service's may be, does not block from then on,
+    /// which holds for others that have it, and for [`println!`], too. What was written is lost if
+    /// the process ends before the system, or the thread that copies it, has taken it.
     ///
     /// # Errors
     ///

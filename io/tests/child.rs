@@ -113,6 +113,16 @@ fn n10_an_input_alone_is_a_stream_that_ends_with_its_reader() {
     assert!(rt.block_on(child.wait()).unwrap().success());
     assert_eq!(std::fs::read(&path).unwrap(), b"one two three");
     assert_eq!(told.recv().unwrap(), "Closed");
+    // Its end is its own, too, when nothing more can be written.
+    let (tell, told) = mpsc::channel();
+    let mut child = io.spawn_child(piped("cat", &[]).stdout(Stdio::null())).unwrap();
+    let stream = child.take_stdin().unwrap().unwrap();
+    let input = stream.serve(&rt.handle().new_color(), ConnOptions::default(), Idle(tell));
+    input.with(|_, conn, _| {
+        conn.send(b"last");
+        conn.shutdown_write();
+    });
+    assert_eq!(told.recv().unwrap(), "Peer");
     // One whose reader goes first.
     let (tell, told) = mpsc::channel();
     let mut child = io.spawn_child(Command::new("true").stdin(Stdio::piped())).unwrap();

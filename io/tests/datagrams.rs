@@ -106,7 +106,8 @@ fn n5_what_is_longer_than_allowed_comes_cut() {
 fn n10_a_protocol_may_close_at_its_first_datagram() {
     for _ in 0..50 {
         let (rt, io) = start(2);
-        let waiting = UdpSocket::bind(local()).unwrap();
+        // An address of its own: it is bound again, and other tests bind any port of the other one.
+        let waiting = UdpSocket::bind("127.0.0.2:0").unwrap();
         let address = waiting.local_addr().unwrap();
         for _ in 0..10 {
             client().send_to(b"x", address).unwrap();
@@ -127,6 +128,11 @@ fn n10_a_protocol_may_close_at_its_first_datagram() {
 
 #[test]
 fn n10_a_client_that_does_not_read_holds_up_no_other() {
+    let most = std::fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen");
+    if most.is_ok_and(|most| most.trim().parse().is_ok_and(|most: u32| most > 40)) {
+        eprintln!("skipped: queues are longer than what is sent here");
+        return;
+    }
     let (rt, io) = start(1);
     let folder = tempfile::tempdir().unwrap();
     let bind = |name: &str| {
@@ -166,7 +172,7 @@ fn n11_a_socket_is_closed_with_its_runtime_or_its_colors() {
         let (rt, io) = start(2);
         let other = dapple::Runtime::builder().workers(1).build().unwrap();
         let color = if foreign { other.handle().new_color() } else { rt.handle().new_color() };
-        let socket = io.bind_udp(local()).unwrap();
+        let socket = io.bind_udp("127.0.0.3:0".parse().unwrap()).unwrap();
         let address = socket.local_addr().ip().unwrap();
         let served = socket.on_datagrams(&color, |datagram, out, _| {
             datagram.reply(datagram.bytes(), out);

@@ -52,6 +52,8 @@ fn main() {
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0);
     if pid == 0 {
+        // SAFETY: the call takes a number. One that waits for ever is ended by the signal.
+        unsafe { libc::alarm(60) };
         let child = std::panic::AssertUnwindSafe(move || {
             drop((listener, registration, signal, awaited));
             drop(rt);

@@ -162,6 +162,37 @@ fn n2_what_is_of_interest_can_change() {
 }
 
 #[test]
+fn n2_a_paused_registration_is_there_when_another_one_comes() {
+    let (rt, io) = start(1);
+    for owned in [false, true] {
+        let (ours, mut theirs) = shared_pair();
+        let color = rt.handle().new_color();
+        let (tx, rx) = mpsc::channel();
+        let reader = Arc::clone(&ours);
+        let read = move || {
+            let _ = (&*reader).read(&mut [0; 8]);
+            tx.send(()).unwrap();
+        };
+        let paused = match owned {
+            false => io.on_readable(&ours, &color, move |_| read()),
+            true => io.on_ready(
+                Arc::clone(&ours),
+                Interest::READABLE.edge_triggered(),
+                &color,
+                move |_, _| read(),
+            ),
+        };
+        let paused = paused.unwrap();
+        paused.pause();
+        let other = io.on_writable(&ours, &color, |_| ()).unwrap();
+        theirs.write_all(b"x").unwrap();
+        paused.resume();
+        rx.recv_timeout(Duration::from_secs(60)).unwrap();
+        drop((other, paused));
+    }
+}
+
+#[test]
 fn n2_several_registrations_of_a_descriptor_are_all_called() {
     let (rt, io) = start(2);
     let (ours, mut theirs) = shared_pair();

@@ -257,6 +257,25 @@ fn n10_tasks_receive_descriptors() {
 }
 
 #[test]
+fn n10_pipes_that_others_have_too_are_left_and_adopted_again() {
+    use futures_lite::{AsyncReadExt, AsyncWriteExt};
+    let (rt, io) = start(1);
+    let (read, write) = std::io::pipe().unwrap();
+    for round in 0..5u8 {
+        let (from, to) = (read.try_clone().unwrap(), write.try_clone().unwrap());
+        let pipes = io.adopt_pipes(Some(from.into()), Some(to.into())).unwrap();
+        let mut pipes = pipes.into_async().unwrap();
+        rt.block_on(async {
+            pipes.write_all(&[round]).await.unwrap();
+            let mut byte = [0];
+            pipes.read_exact(&mut byte).await.unwrap();
+            assert_eq!(byte, [round]);
+            pipes.close().await.unwrap();
+        });
+    }
+}
+
+#[test]
 #[cfg(feature = "tls")]
 fn n7_tls_runs_over_a_unix_socket() {
     use dapple_io::tls::TlsStream;

@@ -63,7 +63,8 @@ impl Permit {
     /// has been dropped. See [`Handle::post_after`](crate::Handle::post_after).
     ///
     /// So the [capacity](crate::ColorBuilder::capacity) of a color bounds how many timers wait. The
-    /// timer can be cancelled until its time has come, and not any more while `f` is queued.
+    /// timer can be cancelled until its time has come, and not any more while `f` is queued; timers
+    /// of one color that are due at about the same time may be posted in any order.
     ///
     /// # Examples
     ///

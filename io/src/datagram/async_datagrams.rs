@@ -2,13 +2,18 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
+use dapple::Handle;
 use socket2::Socket;
 
 use super::DatagramSocket;
 use crate::listen::Unlink;
 use crate::sys::{self, ToSend};
 use crate::{Addr, AsyncFd};
+
+/// After what time a Unix socket is tried again whose receiver's queue is full.
+const AGAIN: Duration = Duration::from_millis(5);
 
 /// A socket of datagrams for tasks. Receiving and sending are independent; each remembers the waker
 /// of whoever polled it last.
@@ -34,6 +39,7 @@ use crate::{Addr, AsyncFd};
 #[derive(Debug)]
 pub struct AsyncDatagrams {
     socket: AsyncFd<Socket>,
+    handle: Handle,
     local: Addr,
     /// The name in the file system that goes with it.
     _unlink: Option<Unlink>,
@@ -46,8 +52,9 @@ impl DatagramSocket {
     ///
     /// What the system says when it refuses to watch it.
     pub fn into_async(self) -> io::Result<AsyncDatagrams> {
+        let handle = self.io.handle().clone();
         let socket = AsyncFd::new(&self.io, self.socket)?;
-        Ok(AsyncDatagrams { socket, local: self.local, _unlink: self.unlink })
+        Ok(AsyncDatagrams { socket, handle, local: self.local, _unlink: self.unlink })
     }
 }
 
@@ -69,7 +76,7 @@ impl AsyncDatagrams {
         self.socket.read_with(receive).await
     }
 
-    /// Sends a datagram to an address.
+    /// Sends a datagram to an address, and waits as long as there is no room for it.
     ///
     /// # Errors
     ///
@@ -78,7 +85,18 @@ impl AsyncDatagrams {
         let to = to.to_system()?;
         let one = [ToSend { bytes, to: Some(&to), segment: 0 }];
         let send = |socket: &Socket| sys::send_many(socket.as_fd(), &one).map(drop);
-        self.socket.write_with(send).await
+        if self.local.ip().is_some() {
+            return self.socket.write_with(send).await;
+        }
+        // The queue of the receiver is full, and nobody tells when it is not.
+        loop {
+            match send(self.socket.get_ref()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.handle.sleep(AGAIN).await;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Sends a datagram to whom the socket is [connected](DatagramSocket::connect).

@@ -33,6 +33,9 @@ pub use self::outbox::Outbox;
 /// Batches that one event takes before others have their turn.
 const BATCHES: usize = 4;
 
+/// How often what the protocol sends for an error is sent before it is dropped.
+const FLUSHES: usize = 4;
+
 /// Limits of what is served over a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DatagramOptions {
@@ -395,12 +398,21 @@ impl<P: DatagramProtocol> Service<P> {
         thread::state(|state| state.datagrams.set(buffer));
     }
 
-    /// Sends what waits, unless the socket is known to be full.
+    /// Sends what waits, unless the socket is known to be full. A protocol that sends again and
+    /// again what is refused is not followed for ever.
     fn flush(&mut self, cx: &mut Cx) {
-        if !self.out.is_full {
-            self.out.flush();
+        for _ in 0..FLUSHES {
+            if !self.out.is_full {
+                self.out.flush();
+            }
+            self.tell_errors(cx);
+            if self.out.is_empty() || self.out.is_full {
+                break;
+            }
         }
-        self.tell_errors(cx);
+        if !self.out.is_full {
+            self.out.clear();
+        }
         let asks = if self.out.is_full { Asks::ToReadAndWrite } else { Asks::ToRead };
         if let Some(registration) = self.registration.as_ref().filter(|_| asks != self.asks) {
             registration.set_interest(match asks {
@@ -411,7 +423,7 @@ impl<P: DatagramProtocol> Service<P> {
         }
     }
 
-    /// Tells what the system has refused. What the protocol sends then waits for the next flush.
+    /// Tells what the system has refused.
     fn tell_errors(&mut self, cx: &mut Cx) {
         for error in std::mem::take(&mut self.out.errors) {
             self.protocol.on_error(error, &mut self.out, cx);

@@ -32,7 +32,8 @@ const MOST_BYTES: usize = 65_507;
 /// [`DatagramOptions::max_queued`](super::DatagramOptions::max_queued) allows; what comes beyond
 /// that is dropped and counted, as a datagram may always be. One that is sent to a Unix socket by
 /// its address does not wait: if the receiver's queue is full, it is dropped and counted, so that
-/// it does not hold up those to others.
+/// it does not hold up those to others. (What receivers have not read counts for the sender's
+/// buffer as well; when that is full, those to others are dropped, too.)
 #[derive(Debug)]
 pub struct Outbox {
     /// `None`: it is closed.
@@ -178,6 +179,10 @@ impl Outbox {
         }
         self.bytes.extend_from_slice(bytes);
         self.queue.push_back(Queued { length: bytes.len(), to, segment, was_tried: false });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
     }
 
     /// What waits, as it counts for the bound.

@@ -205,6 +205,12 @@ impl Edges {
         Edges { read, write, end: End::default() }
     }
 
+    /// What waits finds out by trying, though no edge has told.
+    pub(crate) fn peer_is_gone(&self) {
+        let waker = self.read.change(|attempts| attempts.edge(Trust::Doubt));
+        waker.into_iter().chain(self.end.comes()).for_each(Wakes::wake);
+    }
+
     /// Says whether the reactor has ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.read.state().attempts.has_ended()

@@ -32,6 +32,8 @@ pub(super) type Calls = Callback<Ready>;
 pub(crate) struct FdEntry {
     this: Weak<FdEntry>,
     fd: RawFd,
+    /// Which file it is, as far as the system tells files apart.
+    identity: Option<(u64, u64)>,
     io: Io,
     /// The worker that it lives at.
     home: usize,
@@ -64,6 +66,7 @@ pub(super) fn register(
 ) -> io::Result<Place> {
     let home = io.place();
     let reactor = Arc::clone(io.reactor(home));
+    reactor.check_own()?;
     let mut table = reactor.table();
     table.check_open()?;
     if let Some(entry) = known(&mut table, fd) {
@@ -72,6 +75,7 @@ pub(super) fn register(
     let entry = Arc::new_cyclic(|this| FdEntry {
         this: this.clone(),
         fd,
+        identity: sys::identity(fd).ok(),
         io: io.clone(),
         home,
         reactor: Arc::clone(&reactor),
@@ -96,12 +100,11 @@ fn known(table: &mut Table, fd: RawFd) -> Option<Arc<FdEntry>> {
     let entry = table.by_fd.get(&fd).and_then(Weak::upgrade)?;
     let mut state = entry.state();
     let token = state.token?;
-    // What asks for nothing, and does not keep the descriptor open, may be another's by now.
-    let asks = state.slots.reports() == Reports::Levels || !state.slots.wanted().is_nothing();
-    let is_known = match asks && table.get(token).is_some() {
-        true => entry.settle(&mut state, Look::Afresh).is_ok(),
-        false => false,
-    };
+    // One that asks for nothing, and does not keep the descriptor open, is asked what it was.
+    let asks = !state.slots.wanted().is_nothing();
+    let is_its_own = || state.slots.owns() || sys::identity(fd).ok() == entry.identity;
+    let is_known = table.get(token).is_some() && (asks || is_its_own());
+    let is_known = is_known && entry.settle(&mut state, Look::Afresh).is_ok();
     drop(state);
     if !is_known {
         // It was closed.

@@ -113,6 +113,11 @@ impl<T> Slots<T> {
         Some(self.slots.remove(at).value)
     }
 
+    /// Says whether one of them keeps the descriptor open.
+    pub(super) fn owns(&self) -> bool {
+        self.slots.iter().any(|slot| slot.owns == Owns::Yes)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }

@@ -233,7 +233,12 @@ impl AsyncStream {
 
     /// Tells the peer that nothing more will come.
     pub(crate) fn shut_down(&self) -> io::Result<()> {
-        match self.socket.shut_down_write() {
+        let outcome = self.socket.shut_down_write();
+        if self.socket.reads_nothing() {
+            // No edge tells of the end.
+            self.edges.peer_is_gone();
+        }
+        match outcome {
             // The peer is gone already.
             Err(e) if e.kind() == io::ErrorKind::NotConnected => Ok(()),
             outcome => outcome,

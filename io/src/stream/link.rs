@@ -56,8 +56,8 @@ pub trait Protocol: Send + 'static {
     fn on_written(&mut self, _conn: &mut Conn, _cx: &mut Cx) {}
 
     /// The peer takes nothing any more, though it may still send: of a pipe or a Unix socket, whose
-    /// reader is gone. What was in the out-buffer is lost, and nothing more can be
-    /// [sent](Conn::can_send). The default does nothing.
+    /// reader is gone. That is noticed when something is written. What was in the out-buffer is
+    /// lost, and nothing more can be [sent](Conn::can_send). The default does nothing.
     fn on_write_closed(&mut self, _conn: &mut Conn, _cx: &mut Cx) {}
 
     /// The peer has closed its side; what it sent has been seen. The default closes ours when the
@@ -319,7 +319,7 @@ impl Begun {
 }
 
 impl<P: Protocol> Link<P> {
-    fn register(&mut self, reactor: &ReactorShared, entry: Arc<Source<P>>, cx: &mut Cx) {
+    fn register(&mut self, reactor: &Arc<ReactorShared>, entry: Arc<Source<P>>, cx: &mut Cx) {
         let Some(stream) = &self.conn.stream else { return };
         self.entry = Arc::downgrade(&entry);
         if let Err(error) = stream.register(reactor, entry, &self.place.token) {
@@ -448,6 +448,10 @@ impl<P: Protocol> Link<P> {
         let lingers = stream.shut_down_write().is_ok() && !stream.is_pipes();
         let outcome = if lingers { Ok(()) } else { Err(()) };
         conn.state.shut(outcome, clock::now());
+        if stream.reads_nothing() {
+            // No edge tells of the end.
+            conn.state.may_read();
+        }
         if !conn.state.is_open() {
             conn.input.clear();
         }

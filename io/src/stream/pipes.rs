@@ -19,6 +19,9 @@ pub(super) struct Pipes {
     reads: Reads,
     /// `None`: there is none, or it was shut down.
     to: Mutex<Option<File>>,
+    /// Where they are registered, if they are: others may have the pipes, too, so that closing them
+    /// here does not end that.
+    at: Mutex<Option<Arc<ReactorShared>>>,
 }
 
 /// What there is to read.
@@ -41,16 +44,17 @@ impl Pipes {
             Some(from) => File::from(from),
             None => File::open("/dev/null")?,
         };
-        Ok(Pipes { from, reads, to: Mutex::new(to.map(File::from)) })
+        Ok(Pipes { from, reads, to: Mutex::new(to.map(File::from)), at: Mutex::default() })
     }
 
     /// See [`Socket::register`](super::socket::Socket::register).
     pub(super) fn register(
         &self,
-        reactor: &ReactorShared,
+        reactor: &Arc<ReactorShared>,
         ready: Arc<dyn Registered>,
         known: &OnceLock<Token>,
     ) -> io::Result<Token> {
+        *lock(&self.at) = Some(Arc::clone(reactor));
         let to = lock(&self.to);
         let token = match (self.reads, &*to) {
             (Reads::Pipe, _) => {
@@ -77,13 +81,19 @@ impl Pipes {
         }
     }
 
-    pub(super) fn deregister(&self, reactor: &ReactorShared) {
+    pub(super) fn deregister(&self) {
+        let Some(reactor) = lock(&self.at).take() else { return };
         if let Some(to) = &*lock(&self.to) {
             reactor.unwatch(to.as_raw_fd());
         }
         if self.reads == Reads::Pipe {
             reactor.unwatch(self.from.as_raw_fd());
         }
+    }
+
+    /// Says whether there is nothing to read: then the end comes when nothing can be written.
+    pub(super) fn reads_nothing(&self) -> bool {
+        self.reads == Reads::Nothing
     }
 
     pub(super) fn read<R>(&self, read: impl FnOnce(&File) -> io::Result<R>) -> io::Result<R> {
@@ -113,6 +123,9 @@ impl Pipes {
     pub(super) fn shut_down_write(&self) {
         let to = lock(&self.to).take();
         if let Some(to) = &to {
+            if let Some(reactor) = &*lock(&self.at) {
+                reactor.unwatch(to.as_raw_fd());
+            }
             // The standard output may be a socket, which others have, too. A pipe says that it is
             // none, and its end is that nobody has it any more.
             let _ = socket2::SockRef::from(to).shutdown(std::net::Shutdown::Write);
@@ -122,6 +135,7 @@ impl Pipes {
     /// Neither is read or written any more; the other ends are told.
     pub(super) fn shut_down(&self) {
         self.shut_down_write();
+        self.deregister();
         if self.reads == Reads::Pipe
             && let Err(error) = File::open("/dev/null")
                 .and_then(|nothing| sys::replace(self.from.as_fd(), nothing.as_fd()))

@@ -70,6 +70,11 @@ impl Socket {
         Ok(Socket { kind: Kind::Pipes(pipes), owner: Owner::Shared, _until_closed: None })
     }
 
+    /// Says whether it brings nothing but the end, when nothing can be written any more.
+    pub(crate) fn reads_nothing(&self) -> bool {
+        matches!(&self.kind, Kind::Pipes(pipes) if pipes.reads_nothing())
+    }
+
     pub(crate) fn is_pipes(&self) -> bool {
         matches!(self.kind, Kind::Pipes(_))
     }
@@ -81,7 +86,7 @@ impl Socket {
     /// What the system says; when the runtime has ended.
     pub(crate) fn register(
         &self,
-        reactor: &ReactorShared,
+        reactor: &Arc<ReactorShared>,
         ready: Arc<dyn Registered>,
         known: &OnceLock<Token>,
     ) -> io::Result<Token> {
@@ -98,7 +103,7 @@ impl Socket {
     pub(crate) fn deregister(&self, reactor: &ReactorShared) {
         match &self.kind {
             Kind::Duplex(socket) => reactor.unwatch(socket.as_raw_fd()),
-            Kind::Pipes(pipes) => pipes.deregister(reactor),
+            Kind::Pipes(pipes) => pipes.deregister(),
         }
     }
 

@@ -382,6 +382,13 @@ impl State {
         }
     }
 
+    /// A read may bring something, though the system has not said so.
+    pub(super) fn may_read(&mut self) {
+        if let State::Open(Open { from_peer, .. }) = self {
+            from_peer.awakes();
+        }
+    }
+
     /// The program is about to end. What has arrived but was not read yet counts as begun.
     pub(super) fn drain(&mut self) {
         if let State::Open(open) = self {

@@ -18,15 +18,31 @@ static ARE_TAKEN: AtomicBool = AtomicBool::new(false);
 ///
 /// Those of fcntl(2), if one of them is not open.
 pub(crate) fn take_inherited(count: u32) -> io::Result<Option<Vec<OwnedFd>>> {
+    for offset in 0..count {
+        // None is taken unless all are there.
+        check_open(number(offset)?)?;
+    }
     if ARE_TAKEN.swap(true, Ordering::SeqCst) {
         return Ok(None);
     }
     (0..count).map(take_one).collect::<io::Result<_>>().map(Some)
 }
 
-fn take_one(offset: u32) -> io::Result<OwnedFd> {
+fn number(offset: u32) -> io::Result<RawFd> {
     let fd = i32::try_from(offset).ok().and_then(|offset| FIRST.checked_add(offset));
-    let fd = fd.ok_or(io::ErrorKind::InvalidInput)?;
+    fd.ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+fn check_open(fd: RawFd) -> io::Result<()> {
+    // SAFETY: the call takes numbers only; a descriptor that is not open is an error.
+    match unsafe { libc::fcntl(fd, libc::F_GETFD) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+fn take_one(offset: u32) -> io::Result<OwnedFd> {
+    let fd = number(offset)?;
     // SAFETY: the calls take numbers only. The descriptor is open if they succeed, and is ours by
     // what the environment says: whoever started the process has given it to it. Nothing of the
     // process owns it, as `take_inherited` goes through them once in the life of the process.

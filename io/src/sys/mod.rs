@@ -29,7 +29,7 @@ mod timerfd;
 
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 pub(crate) use self::accept::accept;
 pub(crate) use self::ancillary::{MOST_FDS, peer_credentials, receive_fds, send_fds};
@@ -133,6 +133,23 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
         }
     };
     if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// What tells the file behind a descriptor from others that are open: its device and its number.
+///
+/// # Errors
+///
+/// Those of fstat(2), for a descriptor that is not open.
+pub(crate) fn identity(fd: RawFd) -> io::Result<(u64, u64)> {
+    // SAFETY: a zeroed answer is a valid one, and it is ours; a descriptor that is not open is an
+    // error.
+    unsafe {
+        let mut stat: libc::stat = std::mem::zeroed();
+        match libc::fstat(fd, &mut stat) {
+            0 => Ok((stat.st_dev as _, stat.st_ino as _)),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
 }
 
 /// Puts another file behind a descriptor, whose number stays. It is closed by exec(2).

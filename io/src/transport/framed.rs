@@ -312,7 +312,19 @@ impl Protocol for Framed {
         self.review(conn);
     }
 
+    fn on_write_closed(&mut self, conn: &mut Conn, _: &mut Cx) {
+        // No reply would arrive.
+        conn.abort();
+    }
+
     fn on_close(&mut self, _: &CloseReason, _: &mut Cx) {
+        self.is_gone();
+    }
+}
+
+/// However the connection has come to its end.
+impl Drop for Framed {
+    fn drop(&mut self) {
         self.is_gone();
     }
 }
