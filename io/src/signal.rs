@@ -270,7 +270,9 @@ impl Io {
     /// Waits until the process gets one of these signals, and returns which: what the main thread
     /// of a server does while the workers work. From then on the signals do again what they do by
     /// default, as far as nobody else handles them (see
-    /// [`restore_default`](Self::restore_default)): a second SIGTERM ends the process at once.
+    /// [`restore_default`](Self::restore_default)): a second SIGTERM ends the process at once. For
+    /// signals that come again and again, such as a SIGHUP that asks for a reload, use
+    /// [`on_signal`](Self::on_signal).
     ///
     /// # Errors
     ///
@@ -315,7 +317,7 @@ impl Io {
         drop(tell);
         let told = told.recv().map_err(|_| io::Error::other("the runtime has ended"));
         drop(registrations);
-        for signal in signals.iter().copied() {
+        for signal in signals.iter().copied().filter(|_| told.is_ok()) {
             // Of a few signals it is not known what the system would do.
             let _ = self.restore_default(signal);
         }

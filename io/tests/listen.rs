@@ -260,6 +260,7 @@ fn child_of_the_test_of_activation() {
         std::thread::sleep(Duration::from_millis(1));
     }
     drop(listener);
+    assert!(dapple_io::listen::inherited().unwrap().is_empty(), "they are closed now");
 }
 
 #[test]

@@ -92,6 +92,9 @@ impl AsyncDatagrams {
         loop {
             match send(self.socket.get_ref()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.handle.has_ended() {
+                        return Err(io::Error::other("the runtime has ended"));
+                    }
                     self.handle.sleep(AGAIN).await;
                 }
                 outcome => return outcome,

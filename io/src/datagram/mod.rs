@@ -410,7 +410,7 @@ impl<P: DatagramProtocol> Service<P> {
                 break;
             }
         }
-        if !self.out.is_full {
+        if !self.out.is_full && !self.out.is_empty() {
             self.out.clear();
         }
         let asks = if self.out.is_full { Asks::ToReadAndWrite } else { Asks::ToRead };

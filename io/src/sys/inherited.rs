@@ -18,6 +18,9 @@ static ARE_TAKEN: AtomicBool = AtomicBool::new(false);
 ///
 /// Those of fcntl(2), if one of them is not open.
 pub(crate) fn take_inherited(count: u32) -> io::Result<Option<Vec<OwnedFd>>> {
+    if ARE_TAKEN.load(Ordering::SeqCst) {
+        return Ok(None);
+    }
     for offset in 0..count {
         // None is taken unless all are there.
         check_open(number(offset)?)?;

@@ -312,11 +312,6 @@ impl Protocol for Framed {
         self.review(conn);
     }
 
-    fn on_write_closed(&mut self, conn: &mut Conn, _: &mut Cx) {
-        // No reply would arrive.
-        conn.abort();
-    }
-
     fn on_close(&mut self, _: &CloseReason, _: &mut Cx) {
         self.is_gone();
     }
