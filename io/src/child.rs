@@ -18,7 +18,7 @@ use dapple::sync::{Arc, Mutex, lock};
 use dapple::{Color, Cx, Site};
 
 use crate::fd::{Interest, Registration};
-use crate::reactor::Io;
+use crate::reactor::{Io, runtime_has_ended};
 use crate::stream::Stream;
 use crate::sys;
 
@@ -124,7 +124,8 @@ impl Shared {
     /// Nobody will be told by the system any more.
     fn is_lost(&self) {
         self.look();
-        self.has_ended(Err((io::ErrorKind::Other, "the runtime has ended".to_owned())));
+        let error = runtime_has_ended();
+        self.has_ended(Err((error.kind(), error.to_string())));
     }
 
     fn on_exit(&self, waits: Waits) {

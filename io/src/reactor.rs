@@ -167,7 +167,7 @@ impl Table {
     /// An error if the reactor has ended, and will tell nothing.
     pub(crate) fn check_open(&self) -> io::Result<()> {
         match self.closed {
-            true => Err(io::Error::other("the runtime has ended")),
+            true => Err(runtime_has_ended()),
             false => Ok(()),
         }
     }
@@ -189,6 +189,11 @@ impl Table {
         }
         Some(entry)
     }
+}
+
+/// What is told to those who wait for the reactor, or come to it, when it is gone.
+pub(crate) fn runtime_has_ended() -> io::Error {
+    io::Error::other("the runtime has ended")
 }
 
 /// The part of a reactor that all threads reach.

@@ -19,7 +19,7 @@ use mio::{Interest, Token};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::callback::Callback;
-use crate::reactor::{Io, News, OrElse, ReactorShared, Readiness, Registered};
+use crate::reactor::{Io, News, OrElse, ReactorShared, Readiness, Registered, runtime_has_ended};
 
 /// A persistent callback on a signal; see [`Io::on_signal`]. It ends when this is dropped: the
 /// callback is not called any more, except for a call that runs at this moment on another thread.
@@ -315,7 +315,7 @@ impl Io {
             registrations.push(self.on_signal(signal, &color, calls)?);
         }
         drop(tell);
-        let told = told.recv().map_err(|_| io::Error::other("the runtime has ended"));
+        let told = told.recv().map_err(|_| runtime_has_ended());
         drop(registrations);
         for signal in signals.iter().copied().filter(|_| told.is_ok()) {
             // Of a few signals it is not known what the system would do.

@@ -245,6 +245,73 @@ fn n10_a_refusal_is_told_and_costs_no_other_datagram() {
 }
 
 #[test]
+fn n10_who_sends_again_whenever_it_is_refused_holds_up_nobody() {
+    struct Again(u32);
+    impl DatagramProtocol for Again {
+        fn on_datagram(&mut self, _: Datagram<'_>, _: &mut Outbox, _: &mut Cx) {}
+
+        fn on_error(&mut self, _: io::Error, out: &mut Outbox, _: &mut Cx) {
+            self.0 += 1;
+            // Nobody has this port.
+            out.send_to(b"again", SocketAddr::from(([127, 0, 0, 1], 0)));
+        }
+    }
+    let (rt, io) = start(1);
+    let served = io.bind_udp(local()).unwrap();
+    let color = rt.handle().new_color();
+    let served = served.serve(&color, DatagramOptions::default(), Again(0));
+    served.with(|protocol, out, cx| protocol.on_error(io::ErrorKind::Other.into(), out, cx));
+    rt.wait_idle();
+    let (tx, rx) = mpsc::channel();
+    served.with(move |protocol, out, _| tx.send((protocol.0, out.queued())).unwrap());
+    let (errors, queued) = rx.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert!((2..20).contains(&errors), "{errors}");
+    assert_eq!(queued, 0);
+}
+
+#[test]
+fn n10_a_task_that_sends_to_a_full_unix_socket_waits_until_it_is_read_or_the_runtime_ends() {
+    let (rt, io) = start(1);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("reader");
+    let reader = UnixDatagram::bind(&path).unwrap();
+    let socket = DatagramSocket::bind(&io, Addr::unix(folder.path().join("sender"))).unwrap();
+    let socket = socket.into_async().unwrap();
+    let to = Addr::unix(&path);
+    std::thread::scope(|scope| {
+        let reads = scope.spawn(|| {
+            let mut buffer = [0; 4];
+            for n in 0..2000u32 {
+                assert_eq!(reader.recv(&mut buffer).unwrap(), 4);
+                assert_eq!(u32::from_be_bytes(buffer), n);
+            }
+        });
+        futures_lite::future::block_on(async {
+            for n in 0..2000u32 {
+                socket.send_to(&n.to_be_bytes(), &to).await.unwrap();
+            }
+        });
+        reads.join().unwrap();
+    });
+    // Nobody reads now.
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let sends = async {
+            for _ in 0..100_000 {
+                if let Err(error) = socket.send_to(b"full", &to).await {
+                    return error.to_string();
+                }
+            }
+            "its queue has no end".to_owned()
+        };
+        tell.send(futures_lite::future::block_on(sends)).unwrap();
+    });
+    std::thread::sleep(Duration::from_millis(50));
+    drop(rt);
+    assert_eq!(told.recv_timeout(Duration::from_secs(60)).unwrap(), "the runtime has ended");
+}
+
+#[test]
 fn n10_unix_datagrams_wait_for_room_and_too_much_is_dropped() {
     let (rt, io) = start(1);
     let folder = tempfile::tempdir().unwrap();

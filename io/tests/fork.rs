@@ -55,6 +55,12 @@ fn main() {
         // SAFETY: the call takes a number. One that waits for ever is ended by the signal.
         unsafe { libc::alarm(60) };
         let child = std::panic::AssertUnwindSafe(move || {
+            // The poller is the parent's, which would be told of what is registered here.
+            let (end, _other) = UnixStream::pair().unwrap();
+            let edges = Interest::READABLE.edge_triggered();
+            assert!(io.on_ready(end, edges, &color, |_, _| ()).is_err());
+            let local: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+            assert!(io.listener().bind(local).start(|_, _| ()).is_err());
             drop((listener, registration, signal, awaited));
             drop(rt);
             let own = dapple_io::runtime().workers(1).build().unwrap();

@@ -266,7 +266,6 @@ fn child_of_the_test_of_activation() {
 #[test]
 fn n10_a_process_is_activated_by_a_descriptor_that_it_is_started_with() {
     use std::os::fd::AsRawFd;
-    use std::os::unix::process::CommandExt;
     let listening = TcpListener::bind(local()).unwrap();
     let address = listening.local_addr().unwrap();
     let fd = listening.as_raw_fd();
@@ -280,16 +279,7 @@ fn n10_a_process_is_activated_by_a_descriptor_that_it_is_started_with() {
         .env("LISTEN_FDS", "1")
         .env("LISTEN_FDNAMES", "web")
         .stdout(std::process::Stdio::null());
-    // SAFETY: the call takes numbers only, and may be made between fork and exec.
-    unsafe {
-        command.pre_exec(move || match libc::dup2(fd, 3) {
-            -1 => Err(std::io::Error::last_os_error()),
-            _ if fd == 3 && libc::fcntl(3, libc::F_SETFD, 0) == -1 => {
-                Err(std::io::Error::last_os_error())
-            }
-            _ => Ok(()),
-        });
-    }
+    common::pass_as_3(&mut command, fd);
     let mut child = command.spawn().unwrap();
     // The child alone has it: if that ends early, the client is told.
     drop(listening);

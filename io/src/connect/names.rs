@@ -15,7 +15,7 @@ use dapple::{Color, Cx, Site};
 
 use super::Pending;
 
-use crate::reactor::Io;
+use crate::reactor::{Io, runtime_has_ended};
 
 /// Look-ups at once at most, and no more than half of the threads for blocking work.
 const MOST: usize = 4;
@@ -150,7 +150,7 @@ impl Io {
             let _turn = turn;
             (host.as_str(), port).to_socket_addrs().map(Vec::from_iter)
         });
-        work.await.map_err(|_| io::Error::other("the runtime has ended"))?
+        work.await.map_err(|_| runtime_has_ended())?
     }
 
     /// Looks up a host as [`lookup`](Self::lookup) does, and posts `then` to a color with its

@@ -9,6 +9,7 @@ use socket2::Socket;
 
 use super::DatagramSocket;
 use crate::listen::Unlink;
+use crate::reactor::runtime_has_ended;
 use crate::sys::{self, ToSend};
 use crate::{Addr, AsyncFd};
 
@@ -93,7 +94,7 @@ impl AsyncDatagrams {
             match send(self.socket.get_ref()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if self.handle.has_ended() {
-                        return Err(io::Error::other("the runtime has ended"));
+                        return Err(runtime_has_ended());
                     }
                     self.handle.sleep(AGAIN).await;
                 }

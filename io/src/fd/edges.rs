@@ -17,7 +17,7 @@ use dapple::park::wakes_a_task;
 use dapple::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::attempts::{Attempt, Attempts};
-use crate::reactor::{News, Readiness, Registered, Trust};
+use crate::reactor::{News, Readiness, Registered, Trust, runtime_has_ended};
 
 /// One direction of a stream, or of another descriptor.
 pub(crate) struct Direction(Mutex<State>);
@@ -139,7 +139,7 @@ impl Direction {
                 Ok(outcome) => return Poll::Ready(Ok((begun, outcome))),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     if self.state().attempts.found_nothing(begun).is_err() {
-                        return Poll::Ready(Err(io::Error::other("the runtime has ended")));
+                        return Poll::Ready(Err(runtime_has_ended()));
                     }
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

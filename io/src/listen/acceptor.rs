@@ -26,7 +26,7 @@ use mio::{Interest, Token};
 use super::bound::{Bound, Counted, Hungry};
 use super::unlink::Unlink;
 use crate::Addr;
-use crate::reactor::{Io, News, OrElse, ReactorShared, Readiness, Registered};
+use crate::reactor::{Io, News, OrElse, ReactorShared, Readiness, Registered, runtime_has_ended};
 use crate::stream::Stream;
 use crate::stream::socket::Socket;
 use crate::sys;
@@ -156,7 +156,7 @@ impl Acceptor {
         // If nobody serves the color, that is found out now.
         acceptor.look();
         let is_open = acceptor.socket().is_some();
-        is_open.then_some(acceptor).ok_or_else(|| io::Error::other("the runtime has ended"))
+        is_open.then_some(acceptor).ok_or_else(runtime_has_ended)
     }
 
     /// Has an event look whether somebody waits.

@@ -15,7 +15,7 @@ use super::Stream;
 use super::socket::Socket;
 use crate::Addr;
 use crate::fd::edges::Edges;
-use crate::reactor::{ReactorShared, Registered, Trust};
+use crate::reactor::{ReactorShared, Registered, Trust, runtime_has_ended};
 use crate::sys::MOST_SLICES;
 
 /// A stream for async tasks: of TCP, of a Unix socket, or of the pipes of a child. It implements
@@ -146,7 +146,7 @@ impl AsyncStream {
     pub async fn closed(&self) -> io::Result<()> {
         std::future::poll_fn(|cx| self.edges.end.poll(cx)).await;
         if self.edges.has_ended() {
-            return Err(io::Error::other("the runtime has ended"));
+            return Err(runtime_has_ended());
         }
         self.socket.take_error()?.map_or(Ok(()), Err)
     }

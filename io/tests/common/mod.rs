@@ -1,8 +1,12 @@
 //! What several of these tests begin with.
 #![allow(dead_code, reason = "each test file is a program of its own, and uses some of it")]
 
+use std::io;
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::sync::mpsc;
 
 use dapple::Runtime;
@@ -27,6 +31,20 @@ pub fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     (one, listener.accept().unwrap().0)
+}
+
+/// Has a program start with a descriptor as its number 3, the first one that an activator passes.
+pub fn pass_as_3(command: &mut Command, fd: RawFd) {
+    // SAFETY: the calls take numbers only, and may be made between fork and exec.
+    unsafe {
+        command.pre_exec(move || match libc::dup2(fd, 3) {
+            -1 => Err(io::Error::last_os_error()),
+            _ if fd == 3 && libc::fcntl(3, libc::F_SETFD, 0) == -1 => {
+                Err(io::Error::last_os_error())
+            }
+            _ => Ok(()),
+        });
+    }
 }
 
 /// Holds the default color, and a worker with it, until what is returned is dropped.

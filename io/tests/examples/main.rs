@@ -3,6 +3,8 @@
 //! missing one is a failure.
 
 mod chat;
+#[path = "../common/mod.rs"]
+mod common;
 mod dns;
 mod processes;
 mod servers;

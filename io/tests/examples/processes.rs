@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Program, client, example, until};
+use super::{Program, client, common, example, until};
 
 #[test]
 fn the_supervisor_tells_what_programs_print_and_starts_them_again() {
@@ -88,23 +88,13 @@ fn systemd_starts_the_server_when_somebody_connects() {
 #[test]
 fn an_activated_server_ends_when_nobody_comes_and_leaves_the_socket() {
     use std::os::fd::AsRawFd;
-    use std::os::unix::process::CommandExt;
     let listening = TcpListener::bind("127.0.0.1:0").unwrap();
     let (port, fd) = (listening.local_addr().unwrap().port(), listening.as_raw_fd());
     for _ in 0..2 {
         let script = "LISTEN_PID=$$ exec \"$0\" 1";
         let mut command = Command::new("sh");
         command.args(["-c", script]).arg(example("activated")).env("LISTEN_FDS", "1");
-        // SAFETY: the calls take numbers only, and may be made between fork and exec.
-        unsafe {
-            command.pre_exec(move || match libc::dup2(fd, 3) {
-                -1 => Err(std::io::Error::last_os_error()),
-                _ if fd == 3 && libc::fcntl(3, libc::F_SETFD, 0) == -1 => {
-                    Err(std::io::Error::last_os_error())
-                }
-                _ => Ok(()),
-            });
-        }
+        common::pass_as_3(&mut command, fd);
         let mut server = command.stderr(Stdio::null()).spawn().unwrap();
         asks_for_the_time(port);
         until("the server ends", || server.try_wait().unwrap().is_some());
