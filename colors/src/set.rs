@@ -105,8 +105,21 @@ impl Gathering {
     ///
     /// When all have.
     pub fn arrive(&mut self) -> Arrived {
-        self.0 = self.0.checked_sub(1).expect("a request arrives once");
-        Self::after(self.0)
+        self.arrive_at_once(1)
+    }
+
+    /// So many have, which the poster has come to in colors that were idle. It counts them in one
+    /// step, when it has been at all its colors; if there are none, it has nothing to count.
+    ///
+    /// # Panics
+    ///
+    /// When fewer are left.
+    pub fn arrive_at_once(&mut self, n: usize) -> Arrived {
+        self.0 = self.0.checked_sub(n).expect("a request arrives once");
+        match n {
+            0 => Arrived::Waits,
+            _ => Self::after(self.0),
+        }
     }
 
     /// What it means that so many are left.

@@ -19,6 +19,8 @@ struct Program {
     posters: Vec<Vec<Post>>,
     colors: usize,
     workers: usize,
+    /// Posters are workers: they go on at once with the colors of a set that were idle.
+    on_workers: bool,
     fault: Fault,
 }
 
@@ -33,6 +35,8 @@ enum Fault {
     IgnoresReaders,
     /// A shared request of a set is let through without being counted.
     CountsNoRequest,
+    /// A poster counts an exclusive request of an idle color as arrived, though it has readers.
+    ReachesPastReaders,
 }
 
 /// Number of an event: poster times 16 plus place in its list.
@@ -48,6 +52,8 @@ enum Poster {
     Unlocks(usize),
     /// Has looked at so many of its colors: those that it made runnable have to be queued.
     Queues(usize),
+    /// Has gone on with so many of the colors that it made runnable; so many requests arrived.
+    Reaches(usize, usize),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -148,7 +154,11 @@ impl World {
             };
         }
         if *state == Poster::Places(all, None) {
-            *state = if locks && !one_lock { Poster::Unlocks(0) } else { Poster::Queues(0) };
+            *state = match (locks && !one_lock, program.on_workers && all > 1) {
+                (true, _) => Poster::Unlocks(0),
+                (false, true) => Poster::Reaches(0, 0),
+                (false, false) => Poster::Queues(0),
+            };
         }
         match *state {
             Poster::Next => unreachable!("gone on from above"),
@@ -182,8 +192,22 @@ impl World {
             }
             Poster::Unlocks(n) => {
                 w.colors[wants[n].0].locked = false;
-                *state = if n + 1 == all { Poster::Queues(0) } else { Poster::Unlocks(n + 1) };
+                *state = match (n + 1 == all, program.on_workers) {
+                    (false, _) => Poster::Unlocks(n + 1),
+                    (true, true) => Poster::Reaches(0, 0),
+                    (true, false) => Poster::Queues(0),
+                };
             }
+            Poster::Reaches(n, arrived) => match runnable.get(n).copied() {
+                Some(color) => {
+                    let arrives = w.reach(color, event, program);
+                    w.posters[p].0 = Poster::Reaches(n + 1, arrived + usize::from(arrives));
+                }
+                None => {
+                    (*state, *done, *runnable) = (Poster::Next, *done + 1, Vec::new());
+                    w.arrive_at_once(event, arrived);
+                }
+            },
             Poster::Queues(n) => match runnable.get(n).copied() {
                 Some(color) => {
                     *state = Poster::Queues(n + 1);
@@ -271,10 +295,35 @@ impl World {
     }
 
     fn arrive(&mut self, event: Event) {
+        self.arrive_at_once(event, 1);
+    }
+
+    fn arrive_at_once(&mut self, event: Event, n: usize) {
         let (_, gathering) = self.gathering.iter_mut().find(|g| g.0 == event).expect("a set");
-        if gathering.arrive() == Arrived::Complete {
+        if gathering.arrive_at_once(n) == Arrived::Complete {
             self.let_go(event);
         }
+    }
+
+    /// A poster goes on with a color that was idle, and in which its request is the front. True:
+    /// the request has arrived.
+    fn reach(&mut self, color: usize, event: Event, program: &Program) -> bool {
+        let target = &mut self.colors[color];
+        assert_eq!(target.mailbox.begin(), Finished::Next(event), "the color was idle");
+        if program.access(event, color) == Exclusive {
+            let ignores = program.fault == Fault::ReachesPastReaders;
+            return target.readers.exclude() == Excluded::Alone || ignores;
+        }
+        target.readers.enter();
+        match target.mailbox.finish() {
+            Finished::Idle => {}
+            Finished::Gap => self.queue(color),
+            Finished::Next(_) => {
+                target.mailbox.yield_turn();
+                self.queue(color);
+            }
+        }
+        true
     }
 
     fn give_back(&mut self, i: usize, event: Event, n: usize, program: &Program) {
@@ -385,7 +434,7 @@ fn program(colors: usize, posters: &[&[&[(usize, Access)]]]) -> Program {
         wants
     };
     let posters = posters.iter().map(|p| p.iter().map(arranged).collect()).collect();
-    Program { posters, colors, workers: 2, fault: Fault::None }
+    Program { posters, colors, workers: 2, on_workers: false, fault: Fault::None }
 }
 
 const A: (usize, Access) = (0, Exclusive);
@@ -433,6 +482,14 @@ fn c6_sets_that_meet_all_run() {
     }
 }
 
+#[test]
+fn c6_sets_that_are_posted_on_workers_all_run() {
+    for (n, program) in meeting().into_iter().enumerate() {
+        let found = explore(&Program { on_workers: true, ..program });
+        assert!(found.states > 200, "program {n}: {} states: not a real search", found.states);
+    }
+}
+
 /// What the search says of a wrong step, if it says something.
 fn verdict(program: Program) -> Option<String> {
     let explored = std::panic::catch_unwind(|| explore(&program));
@@ -441,7 +498,8 @@ fn verdict(program: Program) -> Option<String> {
 
 fn assert_caught(fault: Fault, with: &str) {
     let small = meeting().into_iter().filter(|p| p.events() < 4);
-    let mut verdicts = small.map(|p| Program { fault, ..p }).filter_map(verdict);
+    let on_workers = fault == Fault::ReachesPastReaders;
+    let mut verdicts = small.map(|p| Program { fault, on_workers, ..p }).filter_map(verdict);
     assert!(verdicts.any(|v| v.starts_with(with)), "no program shows it");
 }
 
@@ -463,4 +521,9 @@ fn c5_an_exclusive_event_that_ignores_readers_is_caught() {
 #[test]
 fn c6_a_shared_request_that_is_not_counted_is_caught() {
     assert_caught(Fault::CountsNoRequest, "C2");
+}
+
+#[test]
+fn c6_a_poster_that_goes_past_readers_is_caught() {
+    assert_caught(Fault::ReachesPastReaders, "C2");
 }

@@ -1,9 +1,9 @@
 //! C6, and what other rules say of color sets.
-use std::sync::atomic::{AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use dapple::{Color, Colored, ColoredSet, Handle, Palette, Request, Runtime};
+use dapple::{Color, Colored, ColoredSet, Handle, Palette, Priority, Request, Runtime};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -328,4 +328,154 @@ fn e11_sets_that_are_left_are_dropped_once_and_counted() {
         h.post_set(&[h.default_color().exclusive(), h.new_color().shared()], |_| unreachable!());
         assert_eq!(h.metrics().dropped(), report.dropped_events + 1, "refused, and counted");
     }
+}
+
+/// Posts bursts of sets of two of the accounts, round after round, as one of many.
+fn generate(left: u64, seed: u64, accounts: Arc<Vec<Colored<u64>>>, waits: Waits, h: &Handle) {
+    let color = h.new_color();
+    h.post(&color, move |cx| {
+        let n = accounts.len() as u64;
+        for at in 0..64 {
+            let from = (seed * 31 + left * 17 + at * 7) % n;
+            let to = (from + 1 + (seed + left + at) % (n - 1)) % n;
+            let waits = Arc::clone(&waits);
+            waits.0.fetch_add(1, Relaxed);
+            (accounts[from as usize].exclusive(), accounts[to as usize].exclusive()).post(
+                move |(from, to), _| {
+                    let before = waits.0.fetch_sub(1, Relaxed);
+                    waits.1.fetch_max(before, Relaxed);
+                    *from += 1;
+                    *to += 1;
+                },
+            );
+        }
+        if left > 1 {
+            generate(left - 1, seed, accounts, waits, &cx.handle());
+        }
+    });
+}
+
+/// How many sets wait now, and how many did at most.
+type Waits = Arc<(AtomicUsize, AtomicUsize)>;
+
+/// C9: sets that have all their colors run before their posters post more of them, so that what
+/// waits does not grow with what is posted.
+#[test]
+fn c9_sets_do_not_pile_up_behind_their_posters() {
+    let rt = runtime(1);
+    let h = rt.handle();
+    let (accounts, waits) = (Arc::new(counters(&h, 1_000)), Waits::default());
+    for seed in 0..64 {
+        generate(20, seed, Arc::clone(&accounts), Arc::clone(&waits), &h);
+    }
+    rt.wait_idle();
+    let most = waits.1.load(Relaxed);
+    assert!(most < 1_000, "{most} of 81,920 sets waited at a time");
+    assert_eq!(rt.metrics().events(), 64 * 20 * 65);
+}
+
+/// C9: sets that post sets without end leave room for other work.
+#[test]
+fn c9_sets_without_end_do_not_starve_other_work() {
+    fn again(forks: Arc<Vec<Colored<u64>>>, over: Arc<AtomicBool>) {
+        let next = (Arc::clone(&forks), Arc::clone(&over));
+        (forks[0].exclusive(), forks[1].exclusive()).post(move |_, _| {
+            if !over.load(Relaxed) {
+                again(next.0, next.1);
+            }
+        });
+    }
+    let rt = runtime(1);
+    let h = rt.handle();
+    let over = Arc::new(AtomicBool::new(false));
+    for _ in 0..100 {
+        again(Arc::new(counters(&h, 2)), Arc::clone(&over));
+    }
+    let (plain, seen) = (h.new_color(), mpsc::channel());
+    h.post_after(Duration::from_millis(5), &plain, move |cx| {
+        let plain = cx.color().unwrap();
+        cx.post_uncolored(move |cx| cx.post(&plain, move |_| seen.0.send(()).unwrap()));
+    });
+    seen.1.recv_timeout(LONG).expect("C9: other work runs beside sets");
+    over.store(true, Relaxed);
+    rt.wait_idle();
+}
+
+/// C9: other work without end leaves room for sets.
+#[test]
+fn c9_other_work_without_end_does_not_starve_sets() {
+    fn again(over: Arc<AtomicBool>, cx: &mut dapple::Cx) {
+        if !over.load(Relaxed) {
+            cx.post_here(move |cx| again(over, cx));
+        }
+    }
+    let rt = runtime(1);
+    let h = rt.handle();
+    let over = Arc::new(AtomicBool::new(false));
+    for _ in 0..100 {
+        let over = Arc::clone(&over);
+        h.new_color().post(move |cx| again(over, cx));
+    }
+    let (pair, seen) = (counters(&h, 2), mpsc::channel());
+    h.new_color().post(move |_| {
+        (pair[0].exclusive(), pair[1].exclusive()).post(move |_, _| seen.0.send(()).unwrap());
+    });
+    seen.1.recv_timeout(LONG).expect("C9: sets run beside other work");
+    over.store(true, Relaxed);
+    rt.wait_idle();
+}
+
+/// E4: what is ready behind a stuck event is taken by another worker.
+#[test]
+fn e4_a_set_that_is_ready_does_not_wait_behind_a_stuck_event() {
+    let rt = runtime(2);
+    let h = rt.handle();
+    for _ in 0..10 {
+        let (pair, seen, gone) = (counters(&h, 2), mpsc::channel(), mpsc::channel::<()>());
+        h.new_color().post(move |_| {
+            (pair[0].exclusive(), pair[1].exclusive()).post(move |_, _| seen.0.send(()).unwrap());
+            // Stuck until the set has run.
+            let _ = gone.1.recv_timeout(LONG);
+        });
+        seen.1.recv_timeout(LONG / 2).expect("E4: the set runs elsewhere");
+        drop(gone.0);
+    }
+    rt.wait_idle();
+}
+
+/// C7: of the sets that are ready, and of other work, the highest class goes first.
+#[test]
+fn c7_a_ready_set_of_a_lower_class_waits_for_higher_work() {
+    let rt = runtime(1);
+    let h = rt.handle();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let note = |what: &'static str| {
+        let seen = Arc::clone(&seen);
+        move |_: &mut dapple::Cx| seen.lock().unwrap().push(what)
+    };
+    let of = |class| h.color_builder().priority(class).build();
+    let (go, gone) = mpsc::channel::<()>();
+    h.new_color().post(move |_| {
+        let _ = gone.recv_timeout(LONG);
+    });
+    for (class, set, plain) in [
+        (Priority::Low, "low set", "low"),
+        (Priority::Normal, "set", "normal"),
+        (Priority::High, "high set", "high"),
+    ] {
+        of(class).post(note(plain));
+        let handle = h.clone();
+        let (a, b, set) = (of(class), of(class), note(set));
+        // Posted on the worker, so that it is ready at once.
+        of(Priority::High).post(move |_| {
+            handle.post_set(&[a.exclusive(), b.exclusive()], set);
+        });
+    }
+    drop(go);
+    rt.wait_idle();
+    let seen = seen.lock().unwrap();
+    let expected = ["high", "high set", "normal", "set", "low", "low set"];
+    let class = |what: &str| expected.iter().position(|e| *e == what).unwrap() / 2;
+    assert!(seen.is_sorted_by_key(|what| class(what)), "{seen:?}");
+    assert_eq!(seen.len(), 6);
 }

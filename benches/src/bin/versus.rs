@@ -91,7 +91,10 @@ fn command() -> Command {
                 .value_name("WORKLOAD")
                 .action(ArgAction::Append)
                 .value_parser(Workload::ALL.map(Workload::name))
-                .help("Only this workload; may be repeated"),
+                .help(
+                    "Only this workload; may be repeated. Those that compute (bank-100ns ..) are run \
+                     by name only",
+                ),
         )
         .arg(
             Arg::new("workers")
@@ -130,7 +133,8 @@ fn main() -> ExitCode {
     let workers = args.get_many("workers").map_or(vec![1, 2], |w| w.copied().collect());
     let mut records = Vec::new();
     for workload in Workload::ALL {
-        if !only.is_empty() && !only.iter().any(|o| *o == workload.name()) {
+        let is_named = only.iter().any(|o| *o == workload.name());
+        if !is_named && (!only.is_empty() || workload.is_extra()) {
             continue;
         }
         let mut rows = rows(&workers);

@@ -25,7 +25,7 @@ pub mod tokio_spawn;
 
 use std::sync::{Condvar, Mutex, OnceLock};
 
-use self::sharing::{SEATS, Sharing};
+use self::sharing::{Bank, SEATS, Sharing};
 use crate::measure::Took;
 use crate::openloop::service::{Speed, spin};
 
@@ -59,7 +59,7 @@ pub enum Workload {
 
 impl Workload {
     /// All of them.
-    pub const ALL: [Workload; 10] = [
+    pub const ALL: [Workload; 16] = [
         Workload::Chain,
         Workload::Keyed,
         Workload::Fanout,
@@ -67,7 +67,13 @@ impl Workload {
         Workload::Pingpong,
         Workload::Chains,
         Workload::Work10us,
-        Workload::Sharing(Sharing::Bank),
+        Workload::Sharing(Sharing::Bank(Bank::Audited)),
+        Workload::Sharing(Sharing::Bank(Bank::Plain)),
+        Workload::Sharing(Sharing::Bank(Bank::Work(Sharing::SWEEP[0]))),
+        Workload::Sharing(Sharing::Bank(Bank::Work(Sharing::SWEEP[1]))),
+        Workload::Sharing(Sharing::Bank(Bank::Work(Sharing::SWEEP[2]))),
+        Workload::Sharing(Sharing::Bank(Bank::Work(Sharing::SWEEP[3]))),
+        Workload::Sharing(Sharing::Bank(Bank::Work(Sharing::SWEEP[4]))),
         Workload::Sharing(Sharing::Philosophers),
         Workload::Sharing(Sharing::Dictionary),
     ];
@@ -82,10 +88,23 @@ impl Workload {
             Workload::Pingpong => "pingpong",
             Workload::Chains => "chains",
             Workload::Work10us => "work10us",
-            Workload::Sharing(Sharing::Bank) => "bank",
+            Workload::Sharing(Sharing::Bank(bank)) => match bank {
+                Bank::Audited => "bank",
+                Bank::Plain => "bank-plain",
+                Bank::Work(100) => "bank-100ns",
+                Bank::Work(300) => "bank-300ns",
+                Bank::Work(600) => "bank-600ns",
+                Bank::Work(1_000) => "bank-1us",
+                Bank::Work(_) => "bank-3us",
+            },
             Workload::Sharing(Sharing::Philosophers) => "philosophers",
             Workload::Sharing(Sharing::Dictionary) => "dictionary",
         }
+    }
+
+    /// Says whether it is run only when it is asked for by its name.
+    pub fn is_extra(self) -> bool {
+        matches!(self, Workload::Sharing(Sharing::Bank(Bank::Work(_))))
     }
 
     /// Events of one run.
@@ -97,6 +116,7 @@ impl Workload {
             Workload::Chains => 4_000_000,
             Workload::Work10us => 20_000,
             Workload::Sharing(Sharing::Philosophers) => (SEATS * 10_000) as u64,
+            Workload::Sharing(Sharing::Bank(Bank::Plain)) => (GENERATORS * BURST * 500) as u64,
             Workload::Sharing(_) => (GENERATORS * BURST * 100) as u64,
         };
         if quick { full / 20 } else { full }
@@ -129,7 +149,7 @@ pub(crate) fn sharing_rounds(sharing: Sharing, events: u64) -> (usize, u64) {
             let meals = (events as usize / SEATS).max(1);
             (meals, (meals * SEATS) as u64)
         }
-        Sharing::Bank | Sharing::Dictionary => keyed_rounds(events),
+        Sharing::Bank(_) | Sharing::Dictionary => keyed_rounds(events),
     }
 }
 

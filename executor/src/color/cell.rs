@@ -33,7 +33,7 @@ use super::bound::Bound;
 use super::held::Held;
 use super::life::Life;
 use super::marks::{Boosts, Marks};
-use super::queue::Queue;
+use super::queue::{Link, Queue};
 use super::readers::Readers;
 use crate::event::{Header, Owned};
 use crate::lock::Flag;
@@ -146,11 +146,17 @@ impl ColorCell {
     /// The pointer to its memory, as the slab gave it: what is made of a reference must not be
     /// written to, nor given back. It costs nothing, and no place in the cell.
     #[inline]
-    pub(super) fn me(&self) -> NonNull<ColorCell> {
+    pub(in crate::color) fn me(&self) -> NonNull<ColorCell> {
         let address = std::ptr::from_ref(self).addr();
         // SAFETY: the address of a reference is not null. The pointer to all of the slot has been
         // exposed when the cell was made.
         unsafe { NonNull::new_unchecked(std::ptr::with_exposed_provenance_mut(address)) }
+    }
+
+    /// Says whether they are one color.
+    #[inline]
+    pub(crate) fn is(&self, other: &ColorCell) -> bool {
+        std::ptr::eq(self, other)
     }
 
     /// Its number in the runtime.
@@ -280,8 +286,15 @@ impl ColorCell {
     /// An event is about to be appended that did not ask for room. For a color that is bounded.
     #[cold]
     pub(crate) fn enter_bound(&self, event: &Owned) {
-        if event.is_counted()
-            && let Some(bound) = self.bound()
+        if event.is_counted() {
+            self.enter_bound_by_set();
+        }
+    }
+
+    /// [`enter_bound`](Self::enter_bound), of a set's request.
+    #[cold]
+    pub(crate) fn enter_bound_by_set(&self) {
+        if let Some(bound) = self.bound()
             && !bound.enter()
         {
             self.core().count_over_limit(1);
@@ -303,6 +316,20 @@ impl ColorCell {
         // color runnable holds it.
         unsafe {
             let posted = self.queue.push(event.into_link());
+            (posted == Posted::BecameRunnable).then(|| Held::of(self.me()))
+        }
+    }
+
+    /// Appends a request of a set. If the color was idle, whoever posts holds it from now on.
+    ///
+    /// # Safety
+    ///
+    /// The link is that of a request, is in no queue, and is the queue's from now on.
+    #[inline]
+    pub(super) unsafe fn push_request(&self, link: NonNull<Link>) -> Option<Held> {
+        // SAFETY: passed on from the caller. Who makes an idle color runnable holds it.
+        unsafe {
+            let posted = self.queue.push(link);
             (posted == Posted::BecameRunnable).then(|| Held::of(self.me()))
         }
     }

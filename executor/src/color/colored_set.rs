@@ -225,12 +225,20 @@ where
         }
     };
     values.with_parts(|requests, parts| {
-        parts.sort_unstable();
-        let twice = parts.windows(2).any(|pair| pair[0] == pair[1]);
-        assert!(!twice, "a set names one value twice");
+        assert!(!has_twins(parts), "a set names one value twice");
         let first = requests.first().expect("a set names at least one value");
         post_set(first.color.core(), requests, event, Posting::open(site));
     });
+}
+
+/// Says whether two of the values are one. Sorts them.
+#[inline(always)]
+fn has_twins(values: &mut [usize]) -> bool {
+    if let [a, b] = values {
+        return a == b;
+    }
+    values.sort_unstable();
+    values.windows(2).any(|pair| pair[0] == pair[1])
 }
 
 impl<P: Part> ColoredSet for Vec<P> {

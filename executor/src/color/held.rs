@@ -13,7 +13,7 @@ use dapple_colors::{Excluded, Finished, Left, Priority};
 
 use super::cell::{CellRef, ColorCell, DeadCell};
 use super::queue::Link;
-use super::set::{Gathered, SetRequest};
+use super::set::gathered::{Gathered, SetRequest, StayedRequest};
 use crate::event::{Header, Kind, Memory, Owned, Word};
 use crate::site::Site;
 
@@ -120,14 +120,14 @@ impl Held {
         unsafe { self.kind(self.head()) }
     }
 
-    /// Where what stands there was posted; `None`: it has left the queue, or is a grave.
+    /// Where what stands there was posted; `None`: it has left the queue, or is no event.
     pub(crate) fn site(&self, front: Front) -> Option<Site> {
         let is_there = front.0 == self.queue.head() || Some(front.0) == self.queue.own();
         // SAFETY: if it is there, it is in the queue of this color, whose holder asks; of an event
         // only the site is read.
         unsafe {
-            let is_event = is_there && self.kind(front) != Kind::Grave;
-            is_event.then(|| self.event(front).site())
+            let is_event = |kind: Kind| kind != Kind::Grave && !kind.is_request();
+            (is_there && is_event(self.kind(front))).then(|| self.event(front).site())
         }
     }
 
@@ -141,7 +141,7 @@ impl Held {
     ///
     /// # Safety
     ///
-    /// It is the front of this color, no grave, and has not left the queue; and there is no other
+    /// It is the front of this color, an event, and has not left the queue; and there is no other
     /// such value of it.
     #[inline]
     pub(crate) unsafe fn event(&self, front: Front) -> Owned {
@@ -153,13 +153,27 @@ impl Held {
     ///
     /// # Safety
     ///
-    /// It is the head of this color, an event that is spent, and nothing was kept.
+    /// It is the head of this color, an event or a request that is spent, and nothing was kept. If
+    /// it is a request, it had to stay in the queue before: see [`Reserved::give_back`].
     #[inline]
     pub(crate) unsafe fn finish(self, head: Front, give: impl FnOnce(Memory)) -> Ended {
         // SAFETY: passed on from the caller.
-        let finished = unsafe { self.leave_queue(head) };
-        give_unless_gap(&finished, head, give);
-        self.after(finished)
+        unsafe {
+            let kind = self.kind(head);
+            let finished = self.leave_queue(head);
+            match (kind, &finished) {
+                (_, Finished::Gap) => {}
+                // The set is there: the request has kept its memory.
+                (Kind::SpentRequest, _) => {
+                    if let Some(memory) = StayedRequest::of(head.0).release() {
+                        give(memory);
+                    }
+                }
+                // The link is out of the queue.
+                _ => give(Owned::of_link(head.0).into_memory()),
+            }
+            self.after(finished)
+        }
     }
 
     /// What stands at the head of the color in `slot`, and is over, leaves the queue. The color
@@ -167,7 +181,8 @@ impl Held {
     ///
     /// # Safety
     ///
-    /// As [`finish`](Self::finish). `give` does not panic.
+    /// It is the head of this color, an event that is spent, and nothing was kept. `give` does not
+    /// panic.
     ///
     /// # Panics
     ///
@@ -179,6 +194,8 @@ impl Held {
         give: impl FnOnce(Memory),
     ) -> Finished<Front> {
         let held = slot.as_ref().expect("a color is in the slot");
+        // A request is never what has run, nor does anything that was kept run before one.
+        debug_assert!(!held.head_kind().is_request(), "an event is at the head");
         // SAFETY: passed on from the caller.
         let finished = unsafe { held.leave_queue(head) };
         if matches!(finished, Finished::Idle) {
@@ -253,15 +270,37 @@ impl Held {
     /// # Panics
     ///
     /// When something else is at the head.
-    pub(crate) fn take_request(&self) -> SetRequest {
+    #[inline]
+    fn take_request(&self) -> SetRequest {
         let head = self.head();
-        // SAFETY: it is the head of this color; what a request holds is this. It is spent then.
+        // SAFETY: it is the head of this color, so it is in the queue; and a request is taken when
+        // it has come to the front, once, as it is spent then.
         unsafe {
-            let kind = self.kind(head);
-            let is_request = matches!(kind, Kind::Request | Kind::SharedRequest);
+            let header = Header::of(head.0).as_ref();
+            let is_request = matches!(header.kind(), Kind::Request | Kind::SharedRequest);
             assert!(is_request, "a request is at the head");
-            self.event(head).take_request()
+            header.spend_request();
+            let request = SetRequest::of(head.0);
+            request.has_come_to(self);
+            request
         }
+    }
+
+    /// As a color that a set has.
+    ///
+    /// # Safety
+    ///
+    /// The caller is a set that has the color for itself.
+    #[inline]
+    pub(super) unsafe fn into_reserved(self) -> Reserved {
+        Reserved(self)
+    }
+
+    /// A color without readers goes to the set whose request is at its head.
+    #[inline]
+    pub(crate) fn reserve(self) -> SetRequest {
+        debug_assert!(self.head_kind() == Kind::Request, "an exclusive request is at the head");
+        self.take_request()
     }
 
     /// One more reader.
@@ -271,18 +310,22 @@ impl Held {
         Reader(self.0)
     }
 
-    /// The shared request at the head goes on by itself, as a reader of the color, and what is
-    /// behind it: with `give` for its memory.
+    /// The shared request at the head goes on by itself, as a reader of the color; and what is
+    /// behind it. It has not arrived yet.
     #[inline]
-    pub(crate) fn let_request_go(self, give: impl FnOnce(Memory)) -> (SetRequest, Ended) {
+    pub(crate) fn let_request_go(self) -> (SetRequest, Ended) {
         let (head, request) = (self.head(), self.take_request());
-        request.has_come_to(&self);
         // The set gets it back from the request.
         let _reader = self.let_read();
         self.debug_let_go();
         debug_assert!(!self.has_kept(), "what was kept runs first");
         // SAFETY: it is the head, spent; and nothing was kept.
-        (request, unsafe { self.finish(head, give) })
+        let finished = unsafe { self.leave_queue(head) };
+        if matches!(finished, Finished::Gap) {
+            // Before it arrives, after which the set may soon be over.
+            request.stays();
+        }
+        (request, self.after(finished))
     }
 
     /// The holder comes to an exclusive event. If the color has readers, the last one of them holds
@@ -324,6 +367,33 @@ fn give_unless_gap(finished: &Finished<Front>, head: Front, give: impl FnOnce(Me
     if !matches!(finished, Finished::Gap) {
         // SAFETY: the link is out of the queue.
         give(unsafe { Owned::of_link(head.0) }.into_memory());
+    }
+}
+
+/// A color that a set has for itself, and whose request is at its head, spent.
+pub(crate) struct Reserved(Held);
+
+impl Reserved {
+    /// The set gives the color back: its request leaves the queue. If it has to stay, it keeps the
+    /// memory of the set.
+    #[inline]
+    pub(crate) fn give_back(self) -> Ended {
+        let held = self.0;
+        if held.is_bounded() {
+            held.leave_bound();
+        }
+        held.debug_let_go();
+        let head = held.head();
+        debug_assert!(held.head_kind() == Kind::SpentRequest, "a set has reserved the color");
+        // SAFETY: the request of a set is at the head, spent, and nothing was kept before it. After
+        // a gap it is still there, and the set is not over, as it is about to give its colors back.
+        unsafe {
+            let finished = held.leave_queue(head);
+            if matches!(finished, Finished::Gap) {
+                SetRequest::of(head.0).stays();
+            }
+            held.after(finished)
+        }
     }
 }
 
@@ -421,10 +491,7 @@ impl Claims {
         match self {
             Claims::Nothing => Priority::Normal,
             Claims::Reads(reader) => reader.priority(),
-            Claims::Set(set) => {
-                let classes = set.colors().map(ColorCell::priority);
-                classes.fold(Priority::Low, Priority::or_higher)
-            }
+            Claims::Set(set) => set.class(),
         }
     }
 }

@@ -34,7 +34,6 @@ pub(crate) mod marks;
 pub(crate) mod palette;
 pub(crate) mod queue;
 pub(crate) mod readers;
-#[cfg(not(loom))]
 pub(crate) mod set;
 pub(crate) mod two_phase;
 #[cfg(not(loom))]

@@ -108,6 +108,13 @@ impl Link {
         }
     }
 
+    /// In the model: nobody uses the link beside the caller, who is about to free it, and what
+    /// others did with it has happened before.
+    #[cfg(loom)]
+    pub(crate) fn is_freed(&mut self) {
+        self.next.with_mut(|_| ());
+    }
+
     /// What a link that is in no queue carries instead of its neighbour.
     #[cfg(not(loom))]
     #[inline]

@@ -15,18 +15,17 @@ use crate::lock::Flag;
 pub(crate) trait QueuePlace {
     /// The lock of the queue's color.
     fn lock(&self) -> &Flag;
-    /// Takes the place. All locks are held.
-    fn take(&mut self);
 }
 
-/// Takes all places. They are in the one order of all colors, each color once.
-#[inline]
-pub(crate) fn take_places<P: QueuePlace>(places: &mut [P]) {
+/// Calls `take` with each of the places while all locks are held. They are in the one order of all
+/// colors, each color once.
+#[inline(always)]
+pub(crate) fn take_places<P: QueuePlace>(places: &mut [P], mut take: impl FnMut(&mut P)) {
     for place in &*places {
         place.lock().acquire();
     }
     for place in &mut *places {
-        place.take();
+        take(place);
     }
     for place in &*places {
         place.lock().release();

@@ -2,12 +2,9 @@
 
 use std::cell::Cell;
 
-use dapple_colors::Access;
-
 use super::payload::{Closure, Payload, Step, Stepping};
-use super::{Header, Kind, Memory, Ops, Owned, REQUEST, SHARED_REQUEST, SPENT};
+use super::{Header, Kind, Memory, Ops, Owned, SPENT};
 use crate::color::queue::Link;
-use crate::color::set::SetRequest;
 use crate::cx::Cx;
 use crate::site::Site;
 
@@ -45,15 +42,6 @@ impl Owned {
         posted: u64,
     ) -> Owned {
         Self::write(memory, step, Stepping::<T>::as_kind(kind), site, posted)
-    }
-
-    /// The request of a set. It has nothing to drop.
-    pub(crate) fn request(memory: Memory, set: SetRequest, access: Access, site: Site) -> Owned {
-        let ops = match access {
-            Access::Exclusive => &REQUEST,
-            Access::Shared => &SHARED_REQUEST,
-        };
-        Self::write(memory, set, ops, site, 0)
     }
 
     /// `ops` are those of a `T`, or do not touch it.
@@ -102,17 +90,5 @@ impl Owned {
                 false => *Payload::<T>::read_boxed(self.0),
             }
         }
-    }
-
-    /// The set whose request this is; the request is spent then.
-    ///
-    /// # Safety
-    ///
-    /// It was made by [`request`](Self::request), and this is asked once.
-    pub(crate) unsafe fn take_request(&mut self) -> SetRequest {
-        const { assert!(Payload::<SetRequest>::INLINE) };
-        self.get().header.ops.set(&SPENT);
-        // SAFETY: the caller says what it holds, which is small and has no drop.
-        unsafe { Payload::<SetRequest>::read_inline(self.0) }
     }
 }

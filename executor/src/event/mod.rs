@@ -13,6 +13,7 @@ pub(crate) mod chain;
 pub(crate) mod large;
 mod make;
 mod payload;
+mod request;
 mod word;
 
 use std::cell::Cell;
@@ -38,12 +39,15 @@ pub(crate) enum Kind {
     /// The closure of a color set. It stands in no color's queue; its word is the
     /// [`Set`](crate::color::set::Set).
     Set,
-    /// The place of a set in the queue of one of its colors: an [`Event`] that holds no closure.
+    /// The place of a set in the queue of one of its colors; the header is part of the set.
     Request,
     /// A [`Request`](Kind::Request) with shared access.
     SharedRequest,
-    /// What is over and still stands in a queue: a gap is behind it, or own posts of it run first,
-    /// or a set has the color.
+    /// A request of either kind that is over and still stands in a queue: the set has the color, or
+    /// a gap is behind it.
+    SpentRequest,
+    /// An event that is over and still stands in a queue: a gap is behind it, or own posts of it
+    /// run first.
     Spent,
     /// The color's own grave: the header is part of a color (see `color::cell`).
     Grave,
@@ -55,6 +59,23 @@ impl Kind {
     pub(crate) fn is_exclusive(self) -> bool {
         matches!(self, Kind::Closure | Kind::Housekeeping | Kind::Grave | Kind::Request)
     }
+
+    /// Says whether the header is part of a set.
+    #[inline]
+    pub(crate) fn is_request(self) -> bool {
+        matches!(self, Kind::Request | Kind::SharedRequest | Kind::SpentRequest)
+    }
+}
+
+/// Where in the memory of its set a request stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RequestPlace {
+    /// It is the first one of a set of two colors.
+    First,
+    /// It is the second one.
+    Second,
+    /// It is one of a larger set.
+    OfMany,
 }
 
 /// The start of everything that stands in a color's queue.
@@ -88,12 +109,14 @@ const INLINE_WORDS: usize = 4;
 /// What can be done with what an event holds. Both consume it.
 struct Ops {
     kind: Kind,
+    /// Of a request.
+    place: RequestPlace,
     run: unsafe fn(NonNull<Event>, &mut Cx),
     discard: unsafe fn(NonNull<Event>),
 }
 
 /// One callback. Aligned for the tags of run-queue entries.
-#[repr(C, align(16))]
+#[repr(C, align(32))]
 pub(crate) struct Event {
     header: Header,
     site: Site,
@@ -102,11 +125,15 @@ pub(crate) struct Event {
     payload: MaybeUninit<[usize; INLINE_WORDS]>,
 }
 
-static SPENT: Ops = Ops { kind: Kind::Spent, run: nothing_to_run, discard: nothing_to_discard };
-static REQUEST: Ops = Ops { kind: Kind::Request, run: nothing_to_run, discard: nothing_to_discard };
-static SHARED_REQUEST: Ops =
-    Ops { kind: Kind::SharedRequest, run: nothing_to_run, discard: nothing_to_discard };
-static GRAVE: Ops = Ops { kind: Kind::Grave, run: nothing_to_run, discard: nothing_to_discard };
+static SPENT: Ops = Ops::of_nothing(Kind::Spent);
+static GRAVE: Ops = Ops::of_nothing(Kind::Grave);
+
+impl Ops {
+    /// What holds no step.
+    const fn of_nothing(kind: Kind) -> Ops {
+        Ops { kind, place: RequestPlace::OfMany, run: nothing_to_run, discard: nothing_to_discard }
+    }
+}
 
 unsafe fn nothing_to_run(_: NonNull<Event>, _: &mut Cx) {}
 unsafe fn nothing_to_discard(_: NonNull<Event>) {}
@@ -127,6 +154,23 @@ impl Memory {
     #[inline]
     pub(crate) fn into_slot(self) -> Slot {
         self.0.cast()
+    }
+
+    /// Where [`hold`](Self::hold) will put something.
+    #[inline]
+    pub(crate) fn address<T>(&self) -> NonNull<T> {
+        self.0.cast()
+    }
+
+    /// Uses the memory for something else than an event. The pointer is for all of it.
+    #[inline]
+    pub(crate) fn hold<T>(self, value: T) -> NonNull<T> {
+        const { assert!(size_of::<T>() <= size_of::<Event>()) };
+        const { assert!(align_of::<T>() <= align_of::<Event>()) };
+        let place = self.0.cast();
+        // SAFETY: the memory is large enough, and who has it is the only one that uses it.
+        unsafe { place.write(value) };
+        place
     }
 }
 
@@ -181,10 +225,7 @@ impl Owned {
     /// The memory of an event that is spent.
     #[inline]
     pub(crate) fn into_memory(self) -> Memory {
-        debug_assert!(
-            matches!(self.kind(), Kind::Spent | Kind::Request | Kind::SharedRequest),
-            "what holds a closure is run or discarded first"
-        );
+        debug_assert!(self.kind() == Kind::Spent, "what holds a closure is run or discarded first");
         Memory(self.0)
     }
 

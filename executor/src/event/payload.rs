@@ -82,7 +82,11 @@ impl<T: Step> Stepping<T> {
             Kind::Housekeeping => &Self::HOUSEKEEPING,
             Kind::Shared => &Self::SHARED,
             Kind::Set => &Self::SET,
-            Kind::Spent | Kind::Grave | Kind::Request | Kind::SharedRequest => {
+            Kind::Spent
+            | Kind::Grave
+            | Kind::Request
+            | Kind::SharedRequest
+            | Kind::SpentRequest => {
                 unreachable!("these hold no step")
             }
         }
@@ -90,9 +94,9 @@ impl<T: Step> Stepping<T> {
 
     const fn ops(kind: Kind) -> Ops {
         if Payload::<T>::INLINE {
-            Ops { kind, run: Self::run_inline, discard: Self::discard_inline }
+            Ops { run: Self::run_inline, discard: Self::discard_inline, ..Ops::of_nothing(kind) }
         } else {
-            Ops { kind, run: Self::run_boxed, discard: Self::discard_boxed }
+            Ops { run: Self::run_boxed, discard: Self::discard_boxed, ..Ops::of_nothing(kind) }
         }
     }
 

@@ -2,11 +2,13 @@
 //!
 //! The run queue orders what a deque does and no more: what was done before an entry was put in is
 //! seen by who takes that entry. An event that is relocated out of a link that has to stay, a head
-//! that is spent, and the own list are as in `hold` and `turn`.
+//! that is spent, and the own list are as in `color::held` and `turn`; a set's requests are part of
+//! its memory, and what keeps that is the real [`SetCount`]. Loom reports who uses what has been
+//! freed: freeing writes to it.
 
 use std::ptr::NonNull;
 
-use dapple_colors::{Access, Access::*, Excluded, Finished, Left, Posted};
+use dapple_colors::{Access, Access::*, Arrived, Excluded, Finished, Left, Posted};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
@@ -14,6 +16,7 @@ use loom::thread;
 use super::model;
 use crate::color::queue::{Link, Queue};
 use crate::color::readers::Readers;
+use crate::color::set::count::SetCount;
 use crate::color::two_phase::{QueuePlace, take_places};
 use crate::lock::Flag;
 
@@ -29,14 +32,18 @@ enum Is {
     /// A plain event. Does it post to its own color?
     Event(Access, bool),
     /// A request of a set.
-    Request(&'static Set),
-    /// What is over, or has gone on elsewhere.
+    Request(NonNull<Set>, Access),
+    /// One that is over.
+    SpentRequest(NonNull<Set>),
+    /// An event that is over, or has gone on elsewhere.
     Spent,
 }
 
-/// A set of two colors. Exclusive on both.
+/// A set of the first two colors.
 struct Set {
-    missing: AtomicUsize,
+    count: SetCount,
+    accesses: [Access; 2],
+    requests: [Entry; 2],
 }
 
 struct Color {
@@ -65,7 +72,7 @@ enum Job {
     Color(usize),
     /// With what it is, which may have been relocated.
     Reader(usize, NonNull<Entry>),
-    Set,
+    Set(NonNull<Set>),
 }
 
 /// Entries that are queued in all, at most.
@@ -81,10 +88,6 @@ struct Place<'a>(&'a Color, NonNull<Link>, bool);
 impl QueuePlace for Place<'_> {
     fn lock(&self) -> &Flag {
         &self.0.lock
-    }
-    fn take(&mut self) {
-        // SAFETY: the link is fresh, and pushed once.
-        self.2 = unsafe { self.0.queue.push(self.1) } == Posted::BecameRunnable;
     }
 }
 
@@ -110,7 +113,27 @@ fn set_is(entry: NonNull<Entry>, to: Is) {
 /// The link is out of every queue.
 unsafe fn free(link: NonNull<Link>) {
     // SAFETY: by contract; it was leaked.
-    drop(unsafe { Box::from_raw(link.cast::<Entry>().as_ptr()) });
+    let mut entry = unsafe { Box::from_raw(link.cast::<Entry>().as_ptr()) };
+    entry.link.is_freed();
+}
+
+/// # Safety
+///
+/// The last keeper of the set has gone.
+unsafe fn free_set(set: NonNull<Set>) {
+    // SAFETY: by contract; it was leaked.
+    let mut set = unsafe { Box::from_raw(set.as_ptr()) };
+    for request in &mut set.requests {
+        request.link.is_freed();
+        request.is.with_mut(|_| ());
+    }
+}
+
+/// What is counted of a set that is there.
+fn count(set: &NonNull<Set>) -> &SetCount {
+    // SAFETY: the model is right if this is only done to sets that have not been freed, which their
+    // requests report.
+    unsafe { &(*set.as_ptr()).count }
 }
 
 impl World {
@@ -161,18 +184,60 @@ impl World {
         }
     }
 
-    /// Posts a set of the first two colors.
-    fn post_set(&self) {
-        let set: &'static Set = Box::leak(Box::new(Set { missing: AtomicUsize::new(2) }));
-        let place = |c| Place(&self.colors[c], entry(Is::Request(set)), false);
-        let mut places = [place(0), place(1)];
-        take_places(&mut places);
-        let runnable = [places[0].2, places[1].2];
-        for (color, runnable) in runnable.into_iter().enumerate() {
-            if runnable {
-                self.queue(Job::Color(color));
+    /// Posts a set of the first two colors from a thread that is no worker.
+    fn post_set(&self, accesses: [Access; 2]) {
+        let (_, places) = self.take_places(accesses);
+        for color in [0, 1].into_iter().filter(|color| places[*color]) {
+            self.queue(Job::Color(color));
+        }
+    }
+
+    /// Posts one on a worker, which goes on with the colors that were idle.
+    fn post_set_here(&self, accesses: [Access; 2]) {
+        let (set, places) = self.take_places(accesses);
+        let idle = [0, 1].into_iter().filter(|color| places[*color]);
+        let arrived = idle.filter(|color| self.reach(*color)).count();
+        match arrived {
+            0 => {}
+            2 => self.queue(Job::Set(set)),
+            n => {
+                if count(&set).arrive(n as u32) == Arrived::Complete {
+                    self.queue(Job::Set(set));
+                }
             }
         }
+    }
+
+    /// Makes a set. Its colors that were idle are held by the caller.
+    fn take_places(&self, accesses: [Access; 2]) -> (NonNull<Set>, [bool; 2]) {
+        let entry = || Entry { link: Link::new(), is: loom::cell::UnsafeCell::new(Is::Spent) };
+        let set = Set { count: SetCount::new(2), accesses, requests: [entry(), entry()] };
+        let set = NonNull::from(Box::leak(Box::new(set)));
+        let place = |color: usize| {
+            // SAFETY: the set is new.
+            let request = unsafe { NonNull::from(&(*set.as_ptr()).requests[color]) };
+            set_is(request, Is::Request(set, accesses[color]));
+            Place(&self.colors[color], request.cast(), false)
+        };
+        let mut places = [place(0), place(1)];
+        take_places(&mut places, |place| {
+            // SAFETY: the link is fresh, and pushed once.
+            place.2 = unsafe { place.0.queue.push(place.1) } == Posted::BecameRunnable;
+        });
+        (set, [places[0].2, places[1].2])
+    }
+
+    /// Goes on with a color that was idle when a request was posted to it. True: it has arrived.
+    fn reach(&self, color: usize) -> bool {
+        let at = &self.colors[color];
+        let head = at.queue.head().cast::<Entry>();
+        let Is::Request(set, access) = is(head) else { unreachable!("it was idle") };
+        match access {
+            Exclusive if at.readers.exclude() == Excluded::Waits => return false,
+            Exclusive => set_is(head, Is::SpentRequest(set)),
+            Shared => self.let_request_go(color, head, set),
+        }
+        true
     }
 
     /// Runs what there is. It does not wait for more: whoever comes last finds the rest.
@@ -189,13 +254,7 @@ impl World {
                     self.leave(color);
                     self.ends();
                 }
-                Job::Set => {
-                    self.write(0);
-                    self.write(1);
-                    self.give_back(0);
-                    self.give_back(1);
-                    self.ends();
-                }
+                Job::Set(set) => self.run_set(set),
             }
         }
     }
@@ -214,6 +273,61 @@ impl World {
         // SAFETY: checked by loom.
         self.colors[color].state.with_mut(|state| unsafe { *state += 1 });
         self.written.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Runs the event of a set, and gives its colors back.
+    fn run_set(&self, set: NonNull<Set>) {
+        // SAFETY: this does not change, and the set is not over.
+        let accesses = unsafe { (*set.as_ptr()).accesses };
+        for (color, access) in accesses.into_iter().enumerate() {
+            match access {
+                Exclusive => self.write(color),
+                // SAFETY: checked by loom.
+                Shared => self.colors[color].state.with(|state| assert!(unsafe { *state } <= 4)),
+            }
+        }
+        for (color, access) in accesses.into_iter().enumerate() {
+            match access {
+                Shared => self.leave(color),
+                Exclusive => {
+                    let queue = &self.colors[color].queue;
+                    // SAFETY: the set has the color.
+                    match unsafe { queue.finish(queue.head()) } {
+                        Finished::Idle => {}
+                        Finished::Next(_) => self.queue(Job::Color(color)),
+                        Finished::Gap => {
+                            count(&set).keep();
+                            self.queue(Job::Color(color));
+                        }
+                    }
+                }
+            }
+        }
+        self.ends();
+        self.release(set);
+    }
+
+    fn release(&self, set: NonNull<Set>) {
+        if count(&set).release() {
+            // SAFETY: the last keeper has gone.
+            unsafe { free_set(set) };
+        }
+    }
+
+    /// A shared request goes on by itself, and what is behind it, too.
+    fn let_request_go(&self, color: usize, head: NonNull<Entry>, set: NonNull<Set>) {
+        let at = &self.colors[color];
+        set_is(head, Is::SpentRequest(set));
+        at.readers.enter();
+        // SAFETY: the color is held.
+        match unsafe { at.queue.finish(head.cast()) } {
+            Finished::Idle => {}
+            Finished::Next(_) => self.queue(Job::Color(color)),
+            Finished::Gap => {
+                count(&set).keep();
+                self.queue(Job::Color(color));
+            }
+        }
     }
 
     fn leave(&self, color: usize) {
@@ -282,7 +396,23 @@ impl World {
         let head = at.queue.head().cast::<Entry>();
         match is(head) {
             Is::Spent => self.give_back(color),
+            // SAFETY: the color is held.
+            Is::SpentRequest(set) => match unsafe { at.queue.finish(head.cast()) } {
+                Finished::Gap => {
+                    thread::yield_now();
+                    self.queue(Job::Color(color));
+                }
+                Finished::Next(_) => {
+                    self.release(set);
+                    self.queue(Job::Color(color));
+                }
+                Finished::Idle => self.release(set),
+            },
             Is::Event(Shared, _) => self.let_go(color, head),
+            Is::Request(set, Shared) => {
+                self.let_request_go(color, head, set);
+                self.arrive(set);
+            }
             _ if at.readers.exclude() == Excluded::Waits => {}
             Is::Event(Exclusive, posts) => {
                 self.write(color);
@@ -303,12 +433,17 @@ impl World {
                     None => self.give_back(color),
                 }
             }
-            Is::Request(set) => {
-                set_is(head, Is::Spent);
-                if set.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
-                    self.queue(Job::Set);
-                }
+            Is::Request(set, Exclusive) => {
+                set_is(head, Is::SpentRequest(set));
+                self.arrive(set);
             }
+        }
+    }
+
+    /// One request has arrived.
+    fn arrive(&self, set: NonNull<Set>) {
+        if count(&set).arrive(1) == Arrived::Complete {
+            self.queue(Job::Set(set));
         }
     }
 }
@@ -337,7 +472,7 @@ fn c5_a_writer_overlaps_no_reader_and_sees_them_leave() {
     }
 }
 
-/// C6: two threads post a set of the same two colors each.
+/// C6: a thread that is no worker and one that is post a set of the same two colors each.
 #[test]
 fn c6_sets_that_meet_both_run() {
     model(|| {
@@ -345,32 +480,61 @@ fn c6_sets_that_meet_both_run() {
         let other = {
             let world = Arc::clone(&world);
             thread::spawn(move || {
-                world.post_set();
+                world.post_set_here([Exclusive, Exclusive]);
                 world.work();
             })
         };
-        world.post_set();
+        world.post_set([Exclusive, Exclusive]);
         other.join().unwrap();
         world.work_alone();
         assert_eq!(world.written.load(Ordering::Relaxed), 4);
     });
 }
 
-/// C6: a plain post stands between, before or behind the places of a set.
+/// C5, C6: two workers post a set each, of which one shares a color: what arrives at once is
+/// counted once, and no request is used after its set is gone.
+#[test]
+fn c6_sets_posted_by_two_workers_both_run() {
+    for shared in [[Shared, Exclusive], [Exclusive, Shared]] {
+        model(move || {
+            let world = World::new(2, 2);
+            let other = {
+                let world = Arc::clone(&world);
+                thread::spawn(move || {
+                    world.post_set_here(shared);
+                    world.work();
+                })
+            };
+            world.post_set_here([Exclusive, Exclusive]);
+            other.join().unwrap();
+            world.work_alone();
+            assert_eq!(world.written.load(Ordering::Relaxed), 3);
+        });
+    }
+}
+
+/// C6: a plain post stands between, before or behind the places of a set. The set may be over while
+/// the poster is between its two steps behind one of its requests.
 #[test]
 fn c6_a_plain_post_meets_a_set() {
-    model(|| {
-        let world = World::new(2, 2);
-        let other = {
-            let world = Arc::clone(&world);
-            thread::spawn(move || world.post_set())
-        };
-        world.post(1, Exclusive);
-        world.work();
-        other.join().unwrap();
-        world.work_alone();
-        assert_eq!(world.written.load(Ordering::Relaxed), 3);
-    });
+    for access in [Exclusive, Shared] {
+        model(move || {
+            let world = World::new(2, 2);
+            let other = {
+                let world = Arc::clone(&world);
+                thread::spawn(move || {
+                    world.post_set_here([Exclusive, access]);
+                    world.work();
+                })
+            };
+            world.post(1, Exclusive);
+            world.work();
+            other.join().unwrap();
+            world.work_alone();
+            let by_set = 1 + usize::from(access == Exclusive);
+            assert_eq!(world.written.load(Ordering::Relaxed), 1 + by_set);
+        });
+    }
 }
 
 /// C3, C6: an event that posts to its own color meets a set of that color: first comes the event,
@@ -381,7 +545,7 @@ fn c6_an_own_post_meets_a_set() {
         let world = World::new(2, 3);
         let other = {
             let world = Arc::clone(&world);
-            thread::spawn(move || world.post_set())
+            thread::spawn(move || world.post_set([Exclusive, Exclusive]))
         };
         world.push(1, entry(Is::Event(Exclusive, true)));
         world.work();

@@ -18,7 +18,7 @@ use dapple_colors::Access;
 
 use crate::color::cell::ColorCell;
 use crate::cx::Cx;
-use crate::event::{Kind, Memory};
+use crate::event::Kind;
 use crate::runtime::core::Core;
 use crate::site::Site;
 use crate::sync::Ordering;
@@ -64,14 +64,6 @@ impl Posting {
     #[inline]
     fn is_accepted(self, core: &Core, local: Option<&Local>) -> bool {
         self.admission != Admission::Open || core.accepts(local)
-    }
-
-    /// Memory for what is posted, and when that was, if it is sampled. `None`: it is refused.
-    #[inline]
-    fn begin(self, core: &Core) -> Option<(Memory, u64)> {
-        Local::with(core, |local| {
-            self.is_accepted(core, local).then(|| (core.memory(local), core.stamp(local)))
-        })
     }
 
     #[inline]

@@ -6,55 +6,23 @@ use dapple_colors::{Access, Priority};
 use super::{Posting, refuse};
 use crate::Color;
 use crate::color::cell::ColorCell;
-use crate::color::held::Held;
-use crate::color::set::{FEW, Named, SetRequest};
-use crate::color::two_phase::{QueuePlace, take_places};
+use crate::color::set::named::Named;
+use crate::color::set::place::{NewSet, SetPlace};
+use crate::color::two_phase::take_places;
 use crate::cx::Cx;
 use crate::event::{Kind, Owned};
-use crate::lock::Flag;
 use crate::runtime::core::Core;
-use crate::site::Site;
 use crate::turn::local::Local;
 use crate::turn::outside::Outside;
+
+/// Colors of a set for whose places no memory is allocated.
+const FEW: usize = 5;
 
 /// A color that an event needs, and what for; from [`Color::exclusive`] and [`Color::shared`].
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     pub(crate) color: &'a Color,
     pub(crate) access: Access,
-}
-
-/// The place of a set in the queue of one of its colors.
-struct SetPlace<'a> {
-    cell: &'a ColorCell,
-    /// What stands in that place; until it is taken.
-    request: Option<Owned>,
-    /// The color was idle: whoever posts holds it.
-    held: Option<Held>,
-    /// The set's class, if it is higher than the color's.
-    boost: Option<Priority>,
-    /// It runs in a higher class now, and may stand in a lane of a lower one.
-    was_raised: bool,
-}
-
-impl QueuePlace for Option<SetPlace<'_>> {
-    #[inline]
-    fn lock(&self) -> &Flag {
-        &self.as_ref().expect("there are as many places as colors").cell.set_lock
-    }
-
-    #[inline]
-    fn take(&mut self) {
-        let Some(place) = self else { return };
-        let Some(request) = place.request.take() else { return };
-        let cell = place.cell;
-        if cell.is_bounded() {
-            cell.enter_bound(&request);
-        }
-        let was_raised = place.boost.is_some_and(|class| cell.boost(class));
-        place.held = cell.push(request);
-        place.was_raised = was_raised && place.held.is_none();
-    }
 }
 
 /// Posts `f` to several colors.
@@ -76,6 +44,11 @@ pub(crate) fn post_set<'a, F: FnOnce(&mut Cx) + Send + 'static>(
     let same = requests.iter().all(is_ours);
     assert!(same, "the colors of a set belong to the runtime that it is posted to");
     let name = |request: &Request<'a>| Named::new(request.color.as_cell(), request.access);
+    if let [a, b] = requests
+        && a.color != b.color
+    {
+        return post_two(core, [name(a), name(b)], f, posting);
+    }
     if requests.len() <= FEW {
         let mut few = [name(first); FEW];
         few.iter_mut().zip(requests).for_each(|(named, request)| *named = name(request));
@@ -123,81 +96,106 @@ fn post_named<'a, F: FnOnce(&mut Cx) + Send + 'static>(
     f: F,
     posting: Posting,
 ) {
-    if let [one] = named {
-        return first.post_as(one.access(), f, posting);
-    }
-    // The closure is moved once: what it is moved through costs more than all the rest.
-    let site = posting.site;
-    match posting.begin(core) {
-        Some((memory, posted)) => {
-            let event = Owned::closure(memory, f, Kind::Set, site, posted);
-            post_event(core, named, first.as_cell(), event, site);
-        }
-        None => refuse(core, f, site),
+    match *named {
+        [one] => first.post_as(one.access(), f, posting),
+        [a, b] if a.cell().is(first.as_cell()) => post_two(core, [a, b], f, posting),
+        [a, b] => post_two(core, [b, a], f, posting),
+        _ => Local::with(core, |local| {
+            if let Some(event) = make_event(core, local, f, posting) {
+                post_many(core, local, named, first.as_cell(), event);
+            }
+        }),
     }
 }
 
-/// Posts a set's event.
-fn post_event<'a>(
+/// Posts `f` to two colors.
+#[inline(always)]
+fn post_two<F: FnOnce(&mut Cx) + Send + 'static>(
     core: &Core,
-    named: &[Named<'a>],
-    first: &'a ColorCell,
-    event: Owned,
-    site: Site,
+    named: [Named<'_>; 2],
+    f: F,
+    posting: Posting,
 ) {
     Local::with(core, |local| {
-        // Until all colors are queued; see `quiesce`.
-        let _outside = Outside::on(core, local);
-        let class = choose_class(core, named);
-        let set = SetRequest::make(core.memory(local), event, named, first, class);
-        let place = |named: &Named<'a>| {
-            let request = Owned::request(core.memory(local), set, named.access(), site);
-            let boosts = class.is_higher_than(named.cell().own_priority());
-            SetPlace {
-                cell: named.cell(),
-                request: Some(request),
-                held: None,
-                boost: boosts.then_some(class),
-                was_raised: false,
-            }
-        };
-        if named.len() <= FEW {
-            let mut few = [const { None }; FEW];
-            few.iter_mut().zip(named).for_each(|(to, named)| *to = Some(place(named)));
-            take(core, local, &mut few[..named.len()]);
-        } else {
-            let mut many: Vec<_> = named.iter().map(|named| Some(place(named))).collect();
-            take(core, local, &mut many);
+        if let Some(event) = make_event(core, local, f, posting) {
+            post_pair(core, local, named, event);
         }
     });
 }
 
-/// Takes the places, and goes on with those colors that were idle.
-#[inline]
-fn take(core: &Core, local: Option<&Local>, places: &mut [Option<SetPlace<'_>>]) {
-    take_places(places);
-    if places.iter().flatten().any(|place| place.was_raised) {
-        core.fleet.has_raised();
+/// Makes `f` the event of a set; `None`: it is refused.
+#[inline(always)]
+fn make_event<F: FnOnce(&mut Cx) + Send + 'static>(
+    core: &Core,
+    local: Option<&Local>,
+    f: F,
+    posting: Posting,
+) -> Option<Owned> {
+    if !posting.is_accepted(core, local) {
+        refuse(core, f, posting.site);
+        return None;
     }
+    // The closure is moved once: what it is moved through costs more than all the rest.
+    Some(core.make_event(local, f, Kind::Set, posting.site))
+}
+
+/// Posts the event of a set of two colors.
+fn post_pair(core: &Core, local: Option<&Local>, [a, b]: [Named<'_>; 2], event: Owned) {
+    // Until both colors are queued; see `quiesce`.
+    let _outside = Outside::on(core, local);
+    let (lead, ordered) = match a.cell().serial() < b.cell().serial() {
+        true => (0, [a, b]),
+        false => (1, [b, a]),
+    };
+    let class = choose_class(core, &ordered);
+    let (set, mut places) = NewSet::pair(core.memory(local), event, ordered, lead, class);
+    take(core, local, set, class, &mut places);
+}
+
+/// Posts the event of a set of more colors, in their order.
+fn post_many(
+    core: &Core,
+    local: Option<&Local>,
+    named: &[Named<'_>],
+    first: &ColorCell,
+    event: Owned,
+) {
+    // Until all colors are queued; see `quiesce`.
+    let _outside = Outside::on(core, local);
+    let class = choose_class(core, named);
+    let (set, mut places) = NewSet::many(core.memory(local), event, named, first, class);
+    take(core, local, set, class, &mut places);
+}
+
+/// Takes the places, and goes on with those colors that were idle.
+#[inline(always)]
+fn take(
+    core: &Core,
+    local: Option<&Local>,
+    set: NewSet,
+    class: Option<Priority>,
+    places: &mut [SetPlace<'_>],
+) {
+    take_places(places, |place| place.take(class));
     match local {
         Some(local) => {
             local.traffic.count(places.len() as u32);
+            local.scheduler.posts_ready();
             let _aside = local.current.set_aside();
-            let idle = places.iter_mut().flatten().filter_map(|place| place.held.take());
-            idle.for_each(|held| local.go_on(held));
+            local.go_on_with_set(set, places);
         }
         None => {
-            let idle = places.iter_mut().flatten().filter_map(|place| place.held.take());
-            idle.for_each(|held| core.inject_held(held));
+            let idle = places.iter_mut().filter_map(SetPlace::take_held);
+            idle.for_each(|(held, _)| core.inject_held(held));
         }
     }
 }
 
-/// The highest class among the colors.
-fn choose_class(core: &Core, named: &[Named<'_>]) -> Priority {
-    if !core.fleet.has_classes() {
-        return Priority::Normal;
-    }
-    let own = named.iter().map(|named| named.cell().own_priority());
-    own.fold(Priority::Low, Priority::or_higher)
+/// The highest class among the colors; `None`: all colors are of the normal one.
+#[inline]
+fn choose_class(core: &Core, named: &[Named<'_>]) -> Option<Priority> {
+    core.fleet.has_classes().then(|| {
+        let own = named.iter().map(|named| named.cell().own_priority());
+        own.fold(Priority::Low, Priority::or_higher)
+    })
 }

@@ -342,6 +342,7 @@ impl Builder {
             return Err(invalid("a runtime has at most 65,535 workers"));
         }
         settings.rules.workers = workers;
+        settings.rules.turn_nanos = settings.turn_budget.nanos;
         let taken = match pin_cores && workers <= cores.len() {
             true if are_named => Pin::first(&cores, workers),
             true => Pin::spread(&cores, workers),

@@ -30,6 +30,8 @@ impl Local {
                 held = back;
             }
             let ended = match kind {
+                // SAFETY: a request that is spent had to stay at the head, and nothing was kept.
+                Kind::SpentRequest => unsafe { self.finish(held) },
                 Kind::Closure | Kind::Shared | Kind::Housekeeping | Kind::Spent => {
                     if kind != Kind::Spent {
                         dropped += u64::from(kind != Kind::Housekeeping);

@@ -39,7 +39,7 @@ impl Local {
         self.traffic.count(1);
         if let Some(held) = cell.push(event) {
             let worth = held.worth();
-            self.scheduler.schedule_normal(self, Entry::normal_color(held), worth);
+            self.scheduler.schedule_plain(self, Entry::normal_color(held), worth);
         }
     }
 
@@ -88,7 +88,12 @@ impl Local {
         self.traffic.count(1);
         self.traffic.is_uncolored();
         let entry = Entry::event(event, Priority::Normal);
-        self.scheduler.schedule_normal(self, entry, UNKNOWN);
+        self.scheduler.schedule_plain(self, entry, UNKNOWN);
+    }
+
+    /// Queues the event of a set, which has all its colors.
+    pub(crate) fn schedule_set(&self, event: Owned, class: Priority) {
+        self.scheduler.schedule_ready(self, Entry::set(event, class));
     }
 
     /// Queues one in a class.

@@ -29,7 +29,8 @@ pub(crate) enum Job {
 
 const EVENT: usize = 1;
 const GUEST: usize = 2;
-const TAG: usize = EVENT | GUEST | HIGH | LOW;
+const READY: usize = 16;
+const TAG: usize = EVENT | GUEST | HIGH | LOW | READY;
 const _: () = assert!(align_of::<ColorCell>() > TAG && align_of::<Event>() > TAG);
 
 impl Entry {
@@ -52,11 +53,20 @@ impl Entry {
         Entry(event.into_raw().cast()).tagged(EVENT | class_tag(class))
     }
 
+    /// The event of a set that has all its colors.
+    #[inline]
+    pub(crate) fn set(event: Owned, class: Priority) -> Self {
+        Entry::event(event, class).tagged(READY)
+    }
+
+    /// A color with a gap that may keep a set waiting: as soon as the gap is closed, it goes on.
+    pub(crate) fn color_with_gap(held: Held) -> Self {
+        Entry::color(held).tagged(READY)
+    }
+
     #[inline]
     fn tagged(self, tag: usize) -> Self {
-        let tagged = self.0.as_ptr().map_addr(|a| a | tag);
-        // SAFETY: setting a bit of a pointer that is not null leaves it so.
-        Entry(unsafe { NonNull::new_unchecked(tagged) })
+        Entry(self.0.map_addr(|a| a | tag))
     }
 
     #[inline]
@@ -99,8 +109,13 @@ impl Work for Entry {
     }
 
     #[inline]
-    fn is_normal(&self) -> bool {
-        self.tag() & CLASS == 0
+    fn is_ready(&self) -> bool {
+        self.tag() & READY != 0
+    }
+
+    #[inline]
+    fn is_plain(&self) -> bool {
+        self.tag() & (CLASS | READY) == 0
     }
 
     #[inline]
@@ -125,14 +140,19 @@ impl Work for Entry {
     }
 
     fn sorted(self) -> Self {
+        let is_ready = self.is_ready();
         match self.open() {
+            Job::Color(held) if is_ready => Entry::color_with_gap(held),
             Job::Color(held) => Entry::color(held),
             Job::Guest(held) => Entry::color(held).into_guest(),
             Job::Event(mut event) => {
                 let claims = Claims::take(&mut event);
-                let class = claims.class();
+                let (class, is_set) = (claims.class(), matches!(claims, Claims::Set(_)));
                 claims.put_back(&mut event);
-                Entry::event(event, class)
+                match is_set {
+                    true => Entry::set(event, class),
+                    false => Entry::event(event, class),
+                }
             }
         }
     }

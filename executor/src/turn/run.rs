@@ -265,12 +265,17 @@ impl Local {
     /// The turn is over, the color is not: a guest goes home, unless its home is still stuck.
     #[inline]
     fn requeue(&self, p: &Progress, held: Held) {
+        self.requeue_as(p, held, Entry::color);
+    }
+
+    #[inline]
+    fn requeue_as(&self, p: &Progress, held: Held, entry: impl FnOnce(Held) -> Entry) {
         // From here on it may be run elsewhere; and whoever is woken may be user code (a hook, a
         // drop).
         self.current.leave();
         // Read before the color is queued, and may be gone.
         let (worth, home) = (held.worth(), held.home());
-        let entry = Entry::color(held);
+        let entry = entry(held);
         if !p.is_guest {
             return self.scheduler.queue(entry, worth);
         }
@@ -303,7 +308,8 @@ impl Local {
     fn wait_for_poster(&self, p: &Progress, held: Held) {
         yield_now();
         self.scheduler.time_passes();
-        self.requeue(p, held);
+        // It may keep a set waiting.
+        self.requeue_as(p, held, Entry::color_with_gap);
     }
 
     /// Runs what stands at the front, if it is rarer than a plain event, or deals with it.
@@ -330,7 +336,7 @@ impl Local {
             }
             Kind::Set => unreachable!("a set's event stands in no color's queue"),
             // A gap, or the own list, kept it here; it has been counted.
-            Kind::Spent => {
+            Kind::Spent | Kind::SpentRequest => {
                 p.held().debug_let_go();
                 // SAFETY: what stands at the head is spent, and nothing was kept, which would be
                 // next.

@@ -1,7 +1,5 @@
 //! Emptying the run queues when nobody runs anything any more.
 
-use dapple_colors::Priority;
-
 use super::scheduler::Scheduler;
 use super::steal::{take_handed_over, take_one};
 use super::work::{Host, Work};
@@ -38,10 +36,12 @@ impl<W: Work> Scheduler<W> {
             }
         }
         'workers: for worker in &self.fleet.workers {
-            let mut rest = worker.queued() + worker.private.len();
+            let mut rest = worker.queued();
             while rest > 0 {
                 let chunk = rest.min(CHUNK);
-                some.extend(worker.private.take(chunk));
+                for queues in worker.both() {
+                    some.extend(queues.private.take(chunk - some.len()));
+                }
                 some.extend((some.len()..chunk).map_while(|_| take_one(worker)));
                 // Fewer: somebody else has taken them.
                 rest = if some.len() < chunk { 0 } else { rest - chunk };
@@ -64,11 +64,6 @@ impl<W: Work> Scheduler<W> {
 
     /// What is in the own run queue now.
     fn take_own(&self) -> impl Iterator<Item = W> {
-        let public = Priority::ALL.into_iter().flat_map(move |class| {
-            let queued = self.lane(class).len();
-            (0..queued).map_while(move |_| self.lane(class).pop())
-        });
-        let private = self.shared().private.len();
-        public.chain((0..private).map_while(|_| self.pop_private()))
+        self.ready.take_all().chain(self.plain.take_all())
     }
 }

@@ -1,12 +1,11 @@
 //! The workers of a runtime, as each of them and everybody else sees them.
 
-use crossbeam_deque::Worker as Deque;
 use crossbeam_utils::CachePadded;
 
 use super::figures::UNKNOWN;
 use super::machine::Machine;
 use super::poller::Unpark;
-use super::private;
+use super::queues;
 use super::rules::{Rules, StealPolicy};
 use super::scheduler::Scheduler;
 use super::shared::Shared;
@@ -46,12 +45,11 @@ impl<W: Work> Fleet<W> {
         let mut parts = Vec::new();
         let mut workers = Vec::new();
         for (unpark, neighbours) in unparkers.into_iter().zip(machine.neighbours()) {
-            let lanes = [(); 3].map(|()| Deque::new_fifo());
-            let stealers = std::array::from_fn(|class| lanes[class].stealer());
-            let (owner, private) = private::pair();
-            let shared = Shared::new(stealers, private, unpark, neighbours);
+            let (own_ready, ready) = queues::pair();
+            let (own_plain, plain) = queues::pair();
+            let shared = Shared::new(ready, plain, unpark, neighbours);
             workers.push(Arc::new(CachePadded::new(shared)));
-            parts.push((lanes, owner));
+            parts.push((own_ready, own_plain));
         }
         let fleet = Arc::new(Fleet {
             has_classes: AtomicBool::new(false).into(),
@@ -65,7 +63,7 @@ impl<W: Work> Fleet<W> {
             wakeups: AtomicU64::new(0).into(),
             next_place: AtomicUsize::new(0),
         });
-        let own = |(index, (lanes, owner))| Scheduler::new(&fleet, index, lanes, owner);
+        let own = |(index, (ready, plain))| Scheduler::new(&fleet, index, ready, plain);
         let schedulers = parts.into_iter().enumerate().map(own).collect();
         (fleet, schedulers)
     }

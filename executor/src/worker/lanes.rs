@@ -40,24 +40,22 @@ impl<W: Work> Scheduler<W> {
         loop {
             let waits = |class| match class {
                 // What others have handed over in this class is looked at by the loop.
-                Priority::Normal => !self.lane(class).is_empty() || self.shared().private.len() > 0,
-                _ => !self.shared().lane(class).is_empty(),
+                Priority::Normal => self.plain.has(class) || self.ready.has(class),
+                _ => self.shared().has_open(class),
             };
             let mut aging = self.aging.get();
             let class = aging.next(waits)?;
             self.aging.set(aging);
-            let entry = match class {
-                Priority::Normal => self.dequeue_normal(),
-                _ => {
-                    self.empty_inbox_of(class);
-                    self.lane(class).pop()
-                }
-            };
+            if class != Priority::Normal {
+                self.empty_inbox_of(class);
+            }
+            let entry = self.next_of(class);
             if entry.is_some() {
                 return entry;
             }
             // Somebody else has taken it; or takes what is private, just now.
-            if class == Priority::Normal && self.lane(class).is_empty() {
+            let has_open = !self.plain.lane(class).is_empty() || !self.ready.lane(class).is_empty();
+            if class == Priority::Normal && !has_open {
                 return None;
             }
         }
@@ -66,13 +64,12 @@ impl<W: Work> Scheduler<W> {
     /// If this worker would serve a lower class next, while a higher one waits behind the event
     /// that another worker is in, it takes some of that.
     pub(super) fn take_high(&self) {
-        if !self.fleet.has_classes() || !self.shared().lane(Priority::High).is_empty() {
+        if !self.fleet.has_classes() || self.shared().has_open(Priority::High) {
             return;
         }
         for &index in &self.shared().neighbours {
             let victim = &self.fleet.workers[index];
-            let waits = !victim.lane(Priority::High).is_empty();
-            if waits
+            if victim.has_open(Priority::High)
                 && self.fleet.judge(index) == Verdict::Yes
                 && self.take_class_from(victim, Priority::High)
             {
@@ -91,17 +88,20 @@ impl<W: Work> Scheduler<W> {
         for class in [Priority::Normal, Priority::Low] {
             self.empty_inbox_of(class);
         }
-        let private = self.shared().private.len();
-        let lanes = [Priority::Normal, Priority::Low].map(|class| (class, self.lane(class).len()));
         let mut sorted = 0;
-        for entry in (0..private).map_while(|_| self.pop_private()) {
-            sorted += 1;
-            self.queue_again(entry);
-        }
-        for (class, entries) in lanes {
-            for entry in (0..entries).map_while(|_| self.lane(class).pop()) {
+        for queues in [&self.ready, &self.plain] {
+            let private = queues.private_len();
+            let lower = [Priority::Normal, Priority::Low];
+            let lanes = lower.map(|class| (class, queues.lane(class).len()));
+            for entry in (0..private).map_while(|_| queues.pop_private()) {
                 sorted += 1;
                 self.queue_again(entry);
+            }
+            for (class, entries) in lanes {
+                for entry in (0..entries).map_while(|_| queues.lane(class).pop()) {
+                    sorted += 1;
+                    self.queue_again(entry);
+                }
             }
         }
         self.resorting.set(Resorting { seen: raised, credit: sorted });

@@ -7,8 +7,9 @@
 //! * [`fleet`]: the workers of a runtime; [`shared`]: what other threads touch of one;
 //!   [`scheduler`]: what only its own thread touches.
 //! * [`worker_loop`]: the loop that puts everything together.
-//! * [`run_queue`]: what is queued where; [`lanes`]: by class; [`private`]: entries that others
-//!   touch only in need, with [`fences`].
+//! * [`run_queue`]: what is queued where, and in what order it is served; [`ready`]: what goes
+//!   first; [`lanes`]: by class; [`queues`]: the queues themselves; [`private`]: entries that
+//!   others touch only in need, with [`fences`].
 //! * [`steal`]: taking work from the others, if it pays; [`trial`]: finding out whether it does;
 //!   [`machine`]: what is known of the hardware; [`price`]: what a move costs on it;
 //!   [`neighbours`]: whom to ask first.
@@ -40,6 +41,10 @@ pub(crate) mod poller;
 #[cfg(not(loom))]
 mod price;
 pub(crate) mod private;
+#[cfg(not(loom))]
+mod queues;
+#[cfg(not(loom))]
+mod ready;
 #[cfg(not(loom))]
 pub(crate) mod rules;
 #[cfg(not(loom))]

@@ -119,6 +119,12 @@ impl<E> Owner<E> {
         entry
     }
 
+    /// How many entries there are; exact while nobody takes.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Gives back what memory an empty queue does not need.
     pub(crate) fn shrink(&self) {
         let queue = &**self.0;

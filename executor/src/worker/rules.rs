@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use dapple_colors::TurnBudget;
+
 use crate::clock::saturating_nanos;
 
 /// What an idle worker may take from another one (E6).
@@ -30,6 +32,8 @@ pub(crate) struct Rules {
     pub(crate) spin: Duration,
     /// After what time an event that still runs is a stall.
     pub(crate) stall_after: Duration,
+    /// How long ready work is served before other work, in nanoseconds, at most.
+    pub(crate) turn_nanos: u64,
     pub(crate) workers: usize,
 }
 
@@ -40,6 +44,7 @@ impl Default for Rules {
             steal_delay: Duration::from_millis(1),
             spin: Duration::ZERO,
             stall_after: Duration::from_millis(100),
+            turn_nanos: TurnBudget::default().nanos,
             workers: 1,
         }
     }

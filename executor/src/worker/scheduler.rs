@@ -5,16 +5,15 @@
 
 use std::cell::{Cell, RefCell};
 
-use crossbeam_deque::Worker as Deque;
 use crossbeam_utils::CachePadded;
-use dapple_colors::Priority;
 use dapple_colors::priority::Aging;
 
 use super::counters::Counters;
 use super::figures::{UNKNOWN, blend, blend_thousandths};
 use super::fleet::Fleet;
 use super::lanes::Resorting;
-use super::private::Owner;
+use super::queues::OwnQueues;
+use super::ready::Credit;
 use super::rules::StealPolicy;
 use super::run_queue::PUBLIC_NANOS;
 use super::shared::Shared;
@@ -25,17 +24,15 @@ use crate::sync::{Arc, Ordering};
 pub(crate) struct Scheduler<W> {
     pub(crate) fleet: Arc<Fleet<W>>,
     shared: Arc<CachePadded<Shared<W>>>,
-    /// What is kept out of the deque. `None`: this is no worker, but serves what is left when the
-    /// workers are gone; see [`detached`](Self::detached).
-    pub(super) private: Option<Owner<W>>,
     pub(crate) index: usize,
-    /// What is queued where thieves may look, by class.
-    lanes: [Deque<W>; 3],
+    /// What is queued that is ready, and how much of it is served before the rest; see `ready`.
+    pub(super) ready: OwnQueues<W>,
+    pub(super) credit: Credit,
+    /// What is queued that is not.
+    pub(super) plain: OwnQueues<W>,
     pub(super) aging: Cell<Aging>,
     /// What is known of work that was raised to a higher class; see `lanes`.
     pub(super) resorting: Cell<Resorting>,
-    /// Which part of the run queue is looked at first.
-    pub(super) deque_first: Cell<bool>,
     /// The last reading of the clock, unless something has run since; 0: it has.
     now: Cell<u64>,
     /// Average time per run-queue entry, in nanoseconds; what is published.
@@ -63,12 +60,12 @@ impl<W: Work> Scheduler<W> {
     pub(super) fn new(
         fleet: &Arc<Fleet<W>>,
         index: usize,
-        lanes: [Deque<W>; 3],
-        private: Owner<W>,
+        ready: OwnQueues<W>,
+        plain: OwnQueues<W>,
     ) -> Self {
         let many = fleet.workers.len() > 1;
         let policy = fleet.rules.policy;
-        let mut this = Self::create(fleet, index, lanes, Some(private));
+        let mut this = Self::create(fleet, index, ready, plain);
         this.keeps_home = many && policy == StealPolicy::Off;
         this.public_from = match policy {
             StealPolicy::Eager if many => 0,
@@ -78,26 +75,26 @@ impl<W: Work> Scheduler<W> {
         this
     }
 
-    /// One that is no worker's. What is queued on it stays with it, and its run queue is seen by
-    /// nobody else.
+    /// One that is no worker's, for what is left when the workers are gone. What is queued on it
+    /// stays with it, and its run queue is seen by nobody else.
     pub(crate) fn detached(fleet: &Arc<Fleet<W>>) -> Self {
-        Self::create(fleet, 0, [(); 3].map(|()| Deque::new_fifo()), None)
+        Self::create(fleet, 0, OwnQueues::detached(), OwnQueues::detached())
     }
 
     fn create(
         fleet: &Arc<Fleet<W>>,
         index: usize,
-        lanes: [Deque<W>; 3],
-        private: Option<Owner<W>>,
+        ready: OwnQueues<W>,
+        plain: OwnQueues<W>,
     ) -> Self {
         Scheduler {
             shared: Arc::clone(&fleet.workers[index]),
-            private,
             index,
-            lanes,
+            ready,
+            credit: Credit::default(),
+            plain,
             aging: Cell::default(),
             resorting: Cell::default(),
-            deque_first: Cell::new(false),
             now: Cell::new(0),
             entry_nanos: Cell::new(UNKNOWN),
             entry_traffic: Cell::new(0),
@@ -116,7 +113,7 @@ impl<W: Work> Scheduler<W> {
     /// Says whether this is no worker's.
     #[inline]
     pub(crate) fn is_detached(&self) -> bool {
-        self.private.is_none()
+        self.plain.is_detached()
     }
 
     #[inline]
@@ -130,9 +127,10 @@ impl<W: Work> Scheduler<W> {
         (!self.is_detached()).then(|| &*self.shared.counters)
     }
 
+    /// The queues where a kind of work stands.
     #[inline]
-    pub(super) fn lane(&self, class: Priority) -> &Deque<W> {
-        &self.lanes[class as usize]
+    pub(super) fn queues_of(&self, work: &W) -> &OwnQueues<W> {
+        if work.is_ready() { &self.ready } else { &self.plain }
     }
 
     #[inline]

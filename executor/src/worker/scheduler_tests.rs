@@ -9,11 +9,13 @@ use crate::clock::Clock;
 use crate::sync::Arc;
 use crate::worker::machine::Machine;
 use crate::worker::poller::{Attention, Unpark};
+use crate::worker::ready::AT_ONCE;
 use crate::worker::rules::Rules;
 use crate::worker::work::{Host, Work};
 use crate::worker::worker_loop::{Rounds, WorkerLoop};
 
-/// The class is the number of hundreds; a guest has a thousand more.
+/// The class is the number of hundreds, to which a thousand is added if it is ready, and ten
+/// thousand if it is a guest.
 #[derive(Debug, PartialEq)]
 struct Number(u32);
 
@@ -25,8 +27,11 @@ impl Work for Number {
             _ => Priority::Normal,
         }
     }
-    fn is_normal(&self) -> bool {
-        self.class() == Priority::Normal
+    fn is_ready(&self) -> bool {
+        self.0 % 10_000 >= 1_000
+    }
+    fn is_plain(&self) -> bool {
+        self.class() == Priority::Normal && !self.is_ready()
     }
     fn home(&self) -> Option<usize> {
         (self.0 != 99).then_some(self.0 as usize % 2)
@@ -35,7 +40,7 @@ impl Work for Number {
         UNKNOWN
     }
     fn into_guest(self) -> Self {
-        Number(self.0 + 1_000)
+        Number(self.0 + 10_000)
     }
     fn sorted(self) -> Self {
         // Number 7 was raised.
@@ -60,6 +65,10 @@ struct Notes {
 impl Host for Notes {
     type Work = Number;
     fn run(&self, work: Number, _: bool) -> bool {
+        if work.0 == 1_999 {
+            self.own.posts_ready();
+            self.schedule([1_999]);
+        }
         self.ran.borrow_mut().push(work.0);
         self.own.time_passes();
         false
@@ -183,6 +192,56 @@ fn c7_higher_classes_come_first_and_what_was_raised_is_sorted_in() {
 }
 
 #[test]
+fn c9_ready_work_goes_first_as_far_as_the_credit_reaches() {
+    let all = workers(1, StealPolicy::CostAware);
+    let mut rounds = Rounds::new(1);
+    all[0].schedule(0..3);
+    let ready: Vec<u32> = (1_000..1_100).chain(1_300..1_400).collect();
+    all[0].schedule(ready.iter().copied());
+    // What is posted by an entry is served before the next one.
+    (0..50).for_each(|_| all[0].own.posts_ready());
+    assert_eq!(all[0].run(&mut rounds, u64::MAX), 203);
+    let ran = all[0].ran();
+    let at = |n: u32| ran.iter().position(|other| *other == n).unwrap();
+    let first = (AT_ONCE + 50) as usize;
+    assert_eq!((at(0), at(1)), (first, first + 1 + AT_ONCE as usize), "{ran:?}");
+    // In their order.
+    assert!(ready.is_sorted_by_key(|n| at(*n)));
+}
+
+#[test]
+fn c9_ready_work_goes_first_for_the_time_of_a_turn_at_most() {
+    let all = workers(1, StealPolicy::CostAware);
+    let mut rounds = Rounds::new(1);
+    // 1,999 posts itself again, without end.
+    all[0].schedule([0, 1_999]);
+    while all[0].run(&mut rounds, 100) > 0 {
+        let ran = all[0].ran();
+        if let Some(at) = ran.iter().position(|n| *n == 0) {
+            assert!(at > 0, "ready work goes first");
+            return;
+        }
+    }
+    unreachable!("it posts itself again");
+}
+
+#[test]
+fn c7_what_is_ready_goes_first_within_its_class() {
+    let all = workers(1, StealPolicy::CostAware);
+    all[0].own.fleet.use_classes();
+    all[0].schedule([1, 1_002, 201, 1_202, 101, 1_102]);
+    all[0].run(&mut Rounds::new(1), u64::MAX);
+    assert_eq!(all[0].ran(), [1_102, 101, 1_002, 1, 1_202, 201]);
+}
+
+#[test]
+fn e6_an_eager_thief_takes_what_is_ready() {
+    let all = workers(2, StealPolicy::Eager);
+    all[0].schedule(1_000..1_010);
+    assert!(all[1].run(&mut Rounds::new(2), 9) > 0);
+}
+
+#[test]
 fn e3_an_idle_worker_takes_from_a_busy_one_if_it_may() {
     for (policy, takes) in
         [(StealPolicy::Eager, true), (StealPolicy::CostAware, false), (StealPolicy::Off, false)]
@@ -209,20 +268,21 @@ fn e6_without_stealing_numbers_run_at_home() {
 fn e4_what_waits_behind_a_stuck_worker_is_taken_as_guests() {
     let all = workers(2, StealPolicy::CostAware);
     let (stuck, other) = (&all[0], &all[1]);
-    stuck.schedule(0..4);
+    stuck.schedule([0, 1, 2, 3, 1_005]);
     stuck.hand_over(0, Number(4), UNKNOWN);
+    stuck.hand_over(0, Number(1_006), UNKNOWN);
     let mut rounds = Rounds::new(2);
     assert_eq!(other.run(&mut rounds, 9), 0, "it is not known to be stuck");
     std::thread::sleep(Duration::from_millis(2));
     other.own.time_passes();
-    assert_eq!(other.run(&mut rounds, 9), 5);
+    assert_eq!(other.run(&mut rounds, 9), 7);
     let mut ran = other.ran();
     ran.sort_unstable();
-    assert_eq!(ran, [1_000, 1_001, 1_002, 1_003, 1_004]);
+    assert_eq!(ran, [10_000, 10_001, 10_002, 10_003, 10_004, 11_005, 11_006]);
     assert_eq!(*other.attends.borrow(), [0]);
     // What is handed to it from now on goes to the one that stands in.
     stuck.hand_over(0, Number(8), UNKNOWN);
-    assert_eq!((other.run(&mut rounds, 9), other.ran()), (1, vec![1_008]));
+    assert_eq!((other.run(&mut rounds, 9), other.ran()), (1, vec![10_008]));
     // It gets on, and has its own again.
     stuck.schedule([9]);
     assert_eq!(stuck.run(&mut Rounds::new(2), 2), 1);
@@ -238,12 +298,14 @@ fn e11_everything_is_discarded_and_what_that_leads_to() {
     all[0].schedule(0..4);
     all[1].schedule([5, 101]);
     all[1].hand_over(0, Number(8), UNKNOWN);
+    all[0].schedule([1_000, 1_101]);
+    all[1].hand_over(0, Number(1_002), UNKNOWN);
     let undertaker = notes(Scheduler::detached(&all[0].own.fleet));
     assert_eq!(undertaker.own.drain(&undertaker, true, |_| false), []);
     let mut discarded = undertaker.discarded.take();
     discarded.sort_unstable();
     // What stood in a deque of a worker's own cannot be lost either.
-    assert_eq!(discarded, [0, 1, 2, 3, 5, 6, 8, 101]);
+    assert_eq!(discarded, [0, 1, 2, 3, 5, 6, 8, 101, 1_000, 1_002, 1_101]);
     assert!(all[0].own.fleet.has_nothing());
 }
 

@@ -1,33 +1,20 @@
 //! The part of a worker that other threads may touch.
 
-use crossbeam_deque::{Injector, Stealer};
 use crossbeam_utils::CachePadded;
 use dapple_colors::Priority;
 
 use super::counters::Counters;
 use super::poller::Unpark;
-use super::private::Private;
+use super::queues::Queues;
 use super::work::Work;
 use crate::sync::{Arc, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-/// What others see of a worker's run queue of one class.
-pub(crate) struct Lane<W> {
-    pub(crate) stealer: Stealer<W>,
-    /// What others hand to this worker.
-    pub(crate) inbox: Injector<W>,
-}
-
-impl<W> Lane<W> {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.inbox.is_empty() && self.stealer.is_empty()
-    }
-}
-
 /// See the module.
 pub(crate) struct Shared<W> {
-    lanes: [Lane<W>; 3],
-    /// What nobody else would gain by.
-    pub(crate) private: Arc<CachePadded<Private<W>>>,
+    /// What is ready; see `ready`.
+    pub(super) ready: Queues<W>,
+    /// What is not.
+    pub(super) plain: Queues<W>,
     /// Number plus one of who stands in for this worker, which is known to be stuck: what would be
     /// handed to it goes there; 0: nobody. See `watch`.
     stand_in: AtomicUsize,
@@ -51,14 +38,14 @@ pub(crate) struct Shared<W> {
 
 impl<W> Shared<W> {
     pub(super) fn new(
-        stealers: [Stealer<W>; 3],
-        private: Arc<CachePadded<Private<W>>>,
+        ready: Queues<W>,
+        plain: Queues<W>,
         unpark: Arc<dyn Unpark>,
         neighbours: Box<[usize]>,
     ) -> Self {
         Shared {
-            lanes: stealers.map(|stealer| Lane { stealer, inbox: Injector::new() }),
-            private,
+            ready,
+            plain,
             stand_in: AtomicUsize::new(0),
             rescuer: AtomicUsize::new(0),
             rescued_at: AtomicU64::new(0),
@@ -70,11 +57,6 @@ impl<W> Shared<W> {
             published: CachePadded::default(),
             counters: CachePadded::default(),
         }
-    }
-
-    #[inline]
-    pub(crate) fn lane(&self, class: Priority) -> &Lane<W> {
-        &self.lanes[class as usize]
     }
 
     /// Who stands in for this worker.
@@ -97,29 +79,40 @@ impl<W> Shared<W> {
 
     /// Says whether nothing runnable is queued here.
     pub(crate) fn has_nothing(&self) -> bool {
-        self.has_nothing_open() && self.private.len() == 0
+        self.plain.is_empty() && self.ready.is_empty()
+    }
+
+    /// Both kinds of queues; what is ready comes first.
+    pub(super) fn both(&self) -> [&Queues<W>; 2] {
+        [&self.ready, &self.plain]
     }
 
     /// How many entries others have handed over.
     pub(super) fn handed_over(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.inbox.len()).sum()
+        self.both().into_iter().map(Queues::handed_over).sum()
     }
 
-    /// How many entries are queued where everybody may take them.
+    /// How many entries are queued.
     pub(super) fn queued(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.inbox.len() + lane.stealer.len()).sum()
+        self.both().into_iter().map(Queues::len).sum()
+    }
+
+    /// Says whether something of a class is queued where everybody may take it.
+    pub(super) fn has_open(&self, class: Priority) -> bool {
+        self.both().into_iter().any(|queues| !queues.lane(class).is_empty())
     }
 
     /// Says whether nothing is queued where everybody may take it.
     pub(super) fn has_nothing_open(&self) -> bool {
-        self.lanes.iter().all(Lane::is_empty)
+        self.both().into_iter().all(Queues::has_nothing_open)
     }
 }
 
 impl<W: Work> Shared<W> {
     /// Puts something into its inbox; see [`Fleet::hand`](super::fleet::Fleet::hand).
     pub(super) fn hand(&self, work: W) {
-        self.lane(work.class()).inbox.push(work);
+        let queues = if work.is_ready() { &self.ready } else { &self.plain };
+        queues.lane(work.class()).inbox.push(work);
     }
 }
 

@@ -17,6 +17,7 @@ use dapple_colors::Priority;
 
 use super::counters::add;
 use super::figures::UNKNOWN;
+use super::queues::{OwnQueues, Queues};
 use super::rules::StealPolicy;
 use super::scheduler::Scheduler;
 use super::shared::Shared;
@@ -79,7 +80,7 @@ impl<W: Work> Scheduler<W> {
             // What others would gain by for sure is not kept out of the deque. On trial, half of
             // the rest comes, too.
             let asks = verdict == Verdict::Perhaps && !self.has_asked();
-            if asks && self.fleet.workers[index].private.len() > 1 {
+            if asks && self.fleet.workers[index].plain.private.len() > 1 {
                 self.ask(index);
                 return taken;
             }
@@ -116,7 +117,7 @@ impl<W: Work> Scheduler<W> {
     fn prey(&self, index: usize, trials: &Trials) -> Option<Verdict> {
         let victim = &self.fleet.workers[index];
         let open = !victim.has_nothing_open();
-        if !open && victim.private.len() < 2 {
+        if !open && victim.plain.private.len() < 2 {
             return None;
         }
         let verdict = match self.fleet.judge(index) {
@@ -148,7 +149,13 @@ impl<W: Work> Scheduler<W> {
 
     /// Takes about half of what is runnable at another worker in a class. False: there was nothing.
     pub(super) fn take_class_from(&self, victim: &Shared<W>, class: Priority) -> bool {
-        let (mine, theirs) = (self.lane(class), victim.lane(class));
+        self.take_lane(&self.ready, &victim.ready, class)
+            || self.take_lane(&self.plain, &victim.plain, class)
+    }
+
+    /// Takes about half of what stands in a lane of another worker. False: there was nothing.
+    fn take_lane(&self, mine: &OwnQueues<W>, theirs: &Queues<W>, class: Priority) -> bool {
+        let (mine, theirs) = (mine.lane(class), theirs.lane(class));
         let before = mine.len();
         let half = match self.fleet.rules.is_eager() {
             true => BATCH,
@@ -174,13 +181,13 @@ impl<W: Work> Scheduler<W> {
         // Two loads for the usual case; who asks at the same time finds that nobody is asked any
         // more, and asks again.
         let Some(thief) = asked.load(Ordering::Relaxed).checked_sub(1) else { return };
-        let half = self.shared().private.len() / 2;
+        let half = self.plain.private_len() / 2;
         if half == 0 {
             // Perhaps later.
             return;
         }
         asked.store(0, Ordering::Relaxed);
-        let given: Vec<W> = (0..half.min(STEAL)).map_while(|_| self.pop_private()).collect();
+        let given: Vec<W> = (0..half.min(STEAL)).map_while(|_| self.plain.pop_private()).collect();
         let n = given.len();
         if n > 0 {
             let thief_shared = &self.fleet.workers[thief];
@@ -200,9 +207,11 @@ impl<W: Work> Scheduler<W> {
             false => take_one_of(victim, Priority::Normal),
         });
         let mut taken = open.map(|entry| self.queue(entry.into_guest(), worth)).count();
-        for entry in victim.private.take(RESCUE_BATCH - taken) {
-            self.queue(entry.into_guest(), worth);
-            taken += 1;
+        for queues in victim.both() {
+            for entry in queues.private.take(RESCUE_BATCH.saturating_sub(taken)) {
+                self.queue(entry.into_guest(), worth);
+                taken += 1;
+            }
         }
         if taken > 0 {
             self.count_steal(taken);
@@ -228,7 +237,7 @@ impl<W: Work> Scheduler<W> {
         if !self.fleet.is_still_stuck(victim) {
             add(&self.shared().counters.steals_undone, 1);
             // What comes meanwhile was not taken from there.
-            let queued = self.shared().queued() + self.shared().private.len();
+            let queued = self.shared().queued();
             self.send_all(host, victim, (0..queued).map_while(|_| self.dequeue()));
         }
     }
@@ -254,24 +263,32 @@ impl<W: Work> Scheduler<W> {
 
     /// Takes what others have handed to this worker.
     pub(super) fn take_inbox(&self) -> Option<W> {
-        let inbox = &self.shared().lane(Priority::Normal).inbox;
-        if inbox.is_empty() {
-            return None;
-        }
-        // It was put there after this worker last looked at its descriptors, perhaps.
-        self.polls.set(self.polls.get() + 1);
-        retry(|| inbox.steal_batch_and_pop(self.lane(Priority::Normal)))
+        let class = Priority::Normal;
+        let take = |mine: &OwnQueues<W>, theirs: &Queues<W>| {
+            let inbox = &theirs.lane(class).inbox;
+            if inbox.is_empty() {
+                return None;
+            }
+            // It was put there after this worker last looked at its descriptors, perhaps.
+            self.polls.set(self.polls.get() + 1);
+            retry(|| inbox.steal_batch_and_pop(mine.lane(class)))
+        };
+        let shared = self.shared();
+        take(&self.ready, &shared.ready).or_else(|| take(&self.plain, &shared.plain))
     }
 
     /// Moves what others have handed to this worker in a class behind what it has of it.
     pub(super) fn empty_inbox_of(&self, class: Priority) {
-        let inbox = &self.shared().lane(class).inbox;
-        if !inbox.is_empty() {
-            self.polls.set(self.polls.get() + 1);
-            // Others may hand over as fast as this takes.
-            for _ in 0..inbox.len() {
-                if retry(|| inbox.steal_batch(self.lane(class))).is_none() {
-                    return;
+        let shared = self.shared();
+        for (mine, theirs) in [(&self.ready, &shared.ready), (&self.plain, &shared.plain)] {
+            let inbox = &theirs.lane(class).inbox;
+            if !inbox.is_empty() {
+                self.polls.set(self.polls.get() + 1);
+                // Others may hand over as fast as this takes.
+                for _ in 0..inbox.len() {
+                    if retry(|| inbox.steal_batch(mine.lane(class))).is_none() {
+                        break;
+                    }
                 }
             }
         }
@@ -286,13 +303,18 @@ pub(super) fn take_one<W: Work>(worker: &Shared<W>) -> Option<W> {
 
 /// One entry that others have handed to a worker, of the highest class.
 pub(super) fn take_handed_over<W: Work>(worker: &Shared<W>) -> Option<W> {
-    Priority::ALL.into_iter().find_map(|class| retry(|| worker.lane(class).inbox.steal()))
+    let steal = |queues: &Queues<W>, class| retry(|| queues.lane(class).inbox.steal());
+    Priority::ALL
+        .into_iter()
+        .find_map(|class| worker.both().into_iter().find_map(|queues| steal(queues, class)))
 }
 
 /// One entry of a worker, of a class.
 fn take_one_of<W: Work>(worker: &Shared<W>, class: Priority) -> Option<W> {
-    let lane = worker.lane(class);
-    retry(|| lane.inbox.steal()).or_else(|| retry(|| lane.stealer.steal()))
+    worker.both().into_iter().find_map(|queues| {
+        let lane = queues.lane(class);
+        retry(|| lane.inbox.steal()).or_else(|| retry(|| lane.stealer.steal()))
+    })
 }
 
 fn retry<T>(mut attempt: impl FnMut() -> Steal<T>) -> Option<T> {

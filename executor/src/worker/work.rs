@@ -14,8 +14,11 @@ use super::poller::Attention;
 pub(crate) trait Work: Send + Sized {
     /// Where it is queued.
     fn class(&self) -> Priority;
-    /// Says whether it is queued with what names no class.
-    fn is_normal(&self) -> bool;
+    /// Says whether it has all that it needs, and keeps others waiting until it has run: it is
+    /// served before other work of its class; see `ready`.
+    fn is_ready(&self) -> bool;
+    /// Says whether it is of the normal class, and not ready.
+    fn is_plain(&self) -> bool;
     /// The worker on which it stays where work does not move; `None`: it may run anywhere.
     fn home(&self) -> Option<usize>;
     /// Nanoseconds that another worker would gain by running it; 0: not known.

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use dapple_colors::Priority;
+
 use super::counters::add;
 use super::scheduler::Scheduler;
 use super::steal::Verdict;
@@ -130,7 +132,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
     fn next_entry(&mut self) -> Option<H::Work> {
         let local = self.own;
         let own = match self.own.fleet.has_classes() {
-            false => local.dequeue_normal(),
+            false => local.next_of(Priority::Normal),
             true => {
                 // A lower class must not run before what others have handed over.
                 if let Some(entry) = self.take_inbox() {
@@ -192,6 +194,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         self.judge_trial(now);
         self.own.answer(self.host);
         self.own.publicise();
+        self.own.limit_ready(now);
         self.own.take_high();
         self.fire_timers(now);
         self.host.look_after_waits(now);
@@ -273,7 +276,8 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
             self.own.learn_entries(self.rounds.entries, elapsed, self.host.traffic());
         }
         self.publish();
-        self.own.private.iter().for_each(|private| private.shrink());
+        self.own.ready.shrink();
+        self.own.plain.shrink();
         let fleet = &self.own.fleet;
         let since = *self.rounds.idle_since.get_or_insert_with(|| self.own.now());
         let spun = !fleet.rules.spin.is_zero() && self.spin(since, is_over);

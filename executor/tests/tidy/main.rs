@@ -24,7 +24,7 @@ const FEWEST_WORDS: usize = 4;
 /// each other.
 const MOST_UNSAFE: usize = 224;
 const MOST_UNSAFE_RUNNING: usize = 70;
-const MOST_IN_A_CIRCLE: usize = 12;
+const MOST_IN_A_CIRCLE: usize = 14;
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

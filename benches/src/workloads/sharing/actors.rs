@@ -9,17 +9,21 @@ use tokio::task::JoinHandle;
 
 use super::{ACCOUNTS, Deal, Deals, Dictionary, SEATS, Sharing};
 use super::{change, check_audit, dictionary, look_up};
+use crate::openloop::service::spin;
 use crate::workloads::{BURST, GENERATORS};
 
 /// A run of so many rounds, or meals per seat.
 pub(in crate::workloads) async fn run(sharing: Sharing, rounds: usize) {
     match sharing {
-        Sharing::Bank => {
-            let (bank, ends) = owner(vec![0i64; ACCOUNTS]);
-            generators(rounds, bank, ends, |deals| match deals.deal() {
+        Sharing::Bank(bank) => {
+            let steps = bank.steps();
+            let deals = move |g| Deals::of_bank(g, bank);
+            let (accounts, ends) = owner(vec![0i64; ACCOUNTS]);
+            generators(rounds, deals, accounts, ends, move |deals| match deals.deal() {
                 Deal::Transfer(from, to) => Box::new(move |accounts: &mut Vec<i64>| {
                     accounts[from] -= 1;
                     accounts[to] += 1;
+                    spin(steps);
                 }),
                 Deal::Audit => Box::new(|accounts| check_audit(accounts.iter().sum())),
             })
@@ -27,7 +31,7 @@ pub(in crate::workloads) async fn run(sharing: Sharing, rounds: usize) {
         }
         Sharing::Dictionary => {
             let (words, ends) = owner(dictionary());
-            generators(rounds, words, ends, |deals| match deals.word() {
+            generators(rounds, Deals::of, words, ends, |deals| match deals.word() {
                 (first, true) => Box::new(move |words: &mut Dictionary| change(words, first)),
                 (first, false) => Box::new(move |words| look_up(words, first)),
             })
@@ -52,14 +56,14 @@ fn owner<S: Send + 'static>(mut state: S) -> (UnboundedSender<Message<S>>, JoinH
 
 async fn generators<S: Send + 'static>(
     rounds: usize,
+    deals: impl Fn(usize) -> Deals,
     to: UnboundedSender<Message<S>>,
     ends: JoinHandle<()>,
-    next: fn(&mut Deals) -> Message<S>,
+    next: impl Fn(&mut Deals) -> Message<S> + Copy + Send + 'static,
 ) {
     for g in 0..GENERATORS {
-        let to = to.clone();
+        let (to, mut deals) = (to.clone(), deals(g));
         tokio::spawn(async move {
-            let mut deals = Deals::of(g);
             for _ in 0..rounds {
                 for _ in 0..BURST {
                     let _ = to.send(next(&mut deals));

@@ -6,18 +6,20 @@ use dapple::{Colored, ColoredSet, Cx, Handle};
 
 use super::{ACCOUNTS, Deal, Deals, Dictionary, SEATS, Sharing};
 use super::{change, check_audit, dictionary, look_up};
+use crate::openloop::service::spin;
 use crate::workloads::{BURST, GENERATORS};
 
 /// Posts the first events of a run of so many rounds, or meals per seat.
 pub(in crate::workloads) fn start(h: &Handle, sharing: Sharing, rounds: usize) {
     match sharing {
-        Sharing::Bank => {
+        Sharing::Bank(bank) => {
+            let steps = bank.steps();
             let accounts: Vec<_> =
                 (0..ACCOUNTS).map(|_| Colored::new(&h.new_color(), 0i64)).collect();
             let accounts = Arc::new(accounts);
             for g in 0..GENERATORS {
-                let (deals, accounts) = (Deals::of(g), Arc::clone(&accounts));
-                h.post(&h.new_color(), move |cx| deal(rounds, deals, accounts, cx));
+                let (deals, accounts) = (Deals::of_bank(g, bank), Arc::clone(&accounts));
+                h.post(&h.new_color(), move |cx| deal(rounds, steps, deals, accounts, cx));
             }
         }
         Sharing::Philosophers => {
@@ -37,9 +39,20 @@ pub(in crate::workloads) fn start(h: &Handle, sharing: Sharing, rounds: usize) {
     }
 }
 
-fn deal(left: usize, mut deals: Deals, accounts: Arc<Vec<Colored<i64>>>, cx: &mut Cx) {
+type Accounts = Arc<Vec<Colored<i64>>>;
+
+fn deal(left: usize, steps: u64, mut deals: Deals, accounts: Accounts, cx: &mut Cx) {
     for _ in 0..BURST {
         match deals.deal() {
+            Deal::Transfer(from, to) if steps > 0 => {
+                (accounts[from].exclusive(), accounts[to].exclusive()).post(
+                    move |(from, to), _| {
+                        *from -= 1;
+                        *to += 1;
+                        spin(steps);
+                    },
+                );
+            }
             Deal::Transfer(from, to) => {
                 (accounts[from].exclusive(), accounts[to].exclusive()).post(|(from, to), _| {
                     *from -= 1;
@@ -53,7 +66,7 @@ fn deal(left: usize, mut deals: Deals, accounts: Arc<Vec<Colored<i64>>>, cx: &mu
         }
     }
     if left > 1 {
-        cx.post_here(move |cx| deal(left - 1, deals, accounts, cx));
+        cx.post_here(move |cx| deal(left - 1, steps, deals, accounts, cx));
     }
 }
 

@@ -6,15 +6,18 @@ use rayon::ScopeFifo;
 
 use super::{ACCOUNTS, Deal, Deals, Dictionary, SEATS, Sharing};
 use super::{change, check_audit, dictionary, look_up};
+use crate::openloop::service::spin;
 use crate::workloads::{BURST, GENERATORS};
 
 /// A run of so many rounds, or meals per seat.
 pub(in crate::workloads) fn run(pool: &rayon::ThreadPool, sharing: Sharing, rounds: usize) {
     match sharing {
-        Sharing::Bank => {
+        Sharing::Bank(bank) => {
+            let steps = bank.steps();
             let accounts: Vec<Mutex<i64>> = (0..ACCOUNTS).map(|_| Mutex::new(0)).collect();
             pool.scope_fifo(|s| {
-                (0..GENERATORS).for_each(|g| deal(rounds, Deals::of(g), &accounts, s));
+                let deals = |g| Deals::of_bank(g, bank);
+                (0..GENERATORS).for_each(|g| deal(rounds, steps, deals(g), &accounts, s));
             });
         }
         Sharing::Philosophers => {
@@ -30,7 +33,13 @@ pub(in crate::workloads) fn run(pool: &rayon::ThreadPool, sharing: Sharing, roun
     }
 }
 
-fn deal<'a>(left: usize, mut deals: Deals, accounts: &'a [Mutex<i64>], s: &ScopeFifo<'a>) {
+fn deal<'a>(
+    left: usize,
+    steps: u64,
+    mut deals: Deals,
+    accounts: &'a [Mutex<i64>],
+    s: &ScopeFifo<'a>,
+) {
     s.spawn_fifo(move |s| {
         for _ in 0..BURST {
             match deals.deal() {
@@ -40,6 +49,7 @@ fn deal<'a>(left: usize, mut deals: Deals, accounts: &'a [Mutex<i64>], s: &Scope
                     let sign = if from < to { 1 } else { -1 };
                     *low -= sign;
                     *high += sign;
+                    spin(steps);
                 }),
                 Deal::Audit => s.spawn_fifo(|_| {
                     let all: Vec<_> = accounts.iter().map(|a| a.lock().unwrap()).collect();
@@ -48,7 +58,7 @@ fn deal<'a>(left: usize, mut deals: Deals, accounts: &'a [Mutex<i64>], s: &Scope
             }
         }
         if left > 1 {
-            deal(left - 1, deals, accounts, s);
+            deal(left - 1, steps, deals, accounts, s);
         }
     });
 }

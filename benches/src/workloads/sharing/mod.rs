@@ -3,6 +3,8 @@
 //! | workload | what it is | what counts as an event |
 //! | --- | --- | --- |
 //! | bank | each of 64 generators posts 64 transfers between random ones of 1,000 accounts, then itself; every 1,000th is an audit instead, which reads all accounts at one moment | a transfer or audit |
+//! | bank-plain | the same without audits | a transfer |
+//! | bank-100ns .. bank-3us | the same, and each transfer computes for so long: see [`Sharing::SWEEP`] | a transfer |
 //! | philosophers | 20 of them in a ring, each eats again and again, with the forks on both sides | a meal |
 //! | dictionary | each of 64 generators posts 64 operations on one hash map of 10,000 keys, then itself: 90 % look up 8 keys, 10 % change 8 | an operation |
 //!
@@ -17,10 +19,12 @@ pub mod locks;
 pub mod tokio_locks;
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use super::Keys;
+use crate::openloop::service::Speed;
 
-/// Accounts of `bank`.
+/// Accounts of a bank.
 pub const ACCOUNTS: usize = super::KEYS;
 /// One in so many is an audit.
 pub const AUDIT_EVERY: usize = 1_000;
@@ -35,14 +39,41 @@ pub const TOUCHED: u64 = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
     /// See the module.
-    Bank,
+    Bank(Bank),
     /// See the module.
     Philosophers,
     /// See the module.
     Dictionary,
 }
 
-/// What an event of `bank` does.
+/// Which bank it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bank {
+    /// With audits.
+    Audited,
+    /// Without.
+    Plain,
+    /// Without, and each transfer computes for so many nanoseconds.
+    Work(u64),
+}
+
+impl Sharing {
+    /// Transfers that compute, for so many nanoseconds each.
+    pub const SWEEP: [u64; 5] = [100, 300, 600, 1_000, 3_000];
+}
+
+impl Bank {
+    /// How many steps of [`spin`](crate::openloop::service::spin) a transfer computes.
+    pub(super) fn steps(self) -> u64 {
+        static SPEED: OnceLock<Speed> = OnceLock::new();
+        match self {
+            Bank::Work(nanos) => SPEED.get_or_init(Speed::measure).steps(nanos),
+            Bank::Audited | Bank::Plain => 0,
+        }
+    }
+}
+
+/// What an event of a bank does.
 pub(super) enum Deal {
     /// From the first to the second account, which are not the same.
     Transfer(usize, usize),
@@ -53,16 +84,22 @@ pub(super) enum Deal {
 pub(super) struct Deals {
     keys: Keys,
     count: usize,
+    audits: bool,
 }
 
 impl Deals {
+    /// Of a generator of the dictionary, or of a bank without audits.
     pub(super) fn of(generator: usize) -> Self {
-        Deals { keys: Keys::of(generator), count: generator * 37 }
+        Deals { keys: Keys::of(generator), count: generator * 37, audits: false }
+    }
+
+    pub(super) fn of_bank(generator: usize, bank: Bank) -> Self {
+        Deals { audits: bank == Bank::Audited, ..Deals::of(generator) }
     }
 
     pub(super) fn deal(&mut self) -> Deal {
         self.count += 1;
-        if self.count.is_multiple_of(AUDIT_EVERY) {
+        if self.audits && self.count.is_multiple_of(AUDIT_EVERY) {
             return Deal::Audit;
         }
         let from = self.keys.draw();

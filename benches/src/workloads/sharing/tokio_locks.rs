@@ -7,6 +7,7 @@ use tokio::sync::RwLock;
 
 use super::{ACCOUNTS, Deal, Deals, Dictionary, SEATS, Sharing};
 use super::{change, check_audit, dictionary, look_up};
+use crate::openloop::service::spin;
 use crate::workloads::{BURST, GENERATORS, OpensWhenDropped};
 
 type Last = Arc<OpensWhenDropped>;
@@ -14,11 +15,13 @@ type Last = Arc<OpensWhenDropped>;
 /// Starts a run of so many rounds, or meals per seat.
 pub(in crate::workloads) fn start(sharing: Sharing, rounds: usize, last: Last) {
     match sharing {
-        Sharing::Bank => {
+        Sharing::Bank(bank) => {
+            let steps = bank.steps();
             let accounts: Vec<RwLock<i64>> = (0..ACCOUNTS).map(|_| RwLock::new(0)).collect();
             let accounts = Arc::new(accounts);
             for g in 0..GENERATORS {
-                deal(rounds, Deals::of(g), Arc::clone(&accounts), Arc::clone(&last));
+                let deals = Deals::of_bank(g, bank);
+                deal(rounds, steps, deals, Arc::clone(&accounts), Arc::clone(&last));
             }
         }
         Sharing::Philosophers => {
@@ -37,7 +40,9 @@ pub(in crate::workloads) fn start(sharing: Sharing, rounds: usize, last: Last) {
     }
 }
 
-fn deal(left: usize, mut deals: Deals, accounts: Arc<Vec<RwLock<i64>>>, last: Last) {
+type Accounts = Arc<Vec<RwLock<i64>>>;
+
+fn deal(left: usize, steps: u64, mut deals: Deals, accounts: Accounts, last: Last) {
     tokio::spawn(async move {
         for _ in 0..BURST {
             let (last, accounts) = (Arc::clone(&last), Arc::clone(&accounts));
@@ -48,6 +53,7 @@ fn deal(left: usize, mut deals: Deals, accounts: Arc<Vec<RwLock<i64>>>, last: La
                     let sign = if from < to { 1 } else { -1 };
                     *low -= sign;
                     *high += sign;
+                    spin(steps);
                     drop(last);
                 }),
                 Deal::Audit => tokio::spawn(async move {
@@ -61,7 +67,7 @@ fn deal(left: usize, mut deals: Deals, accounts: Arc<Vec<RwLock<i64>>>, last: La
             };
         }
         if left > 1 {
-            deal(left - 1, deals, accounts, last);
+            deal(left - 1, steps, deals, accounts, last);
         }
     });
 }

@@ -1,0 +1,53 @@
+//! Requests: the place of a set in the queue of one of its colors.
+//!
+//! A request is a header only. It is part of the memory of its set (see `color::set`), and says
+//! where in that memory it stands.
+
+use std::cell::Cell;
+
+use dapple_colors::Access;
+
+use super::RequestPlace::{self, First, OfMany, Second};
+use super::{Event, Header, Kind, Ops, nothing_to_discard, nothing_to_run};
+use crate::color::queue::Link;
+
+static REQUESTS: [Ops; 3] = all(Kind::Request);
+static SHARED_REQUESTS: [Ops; 3] = all(Kind::SharedRequest);
+static SPENT_REQUESTS: [Ops; 3] = all(Kind::SpentRequest);
+
+/// In the order of the places.
+const fn all(kind: Kind) -> [Ops; 3] {
+    [ops(kind, First), ops(kind, Second), ops(kind, OfMany)]
+}
+
+const fn ops(kind: Kind, place: RequestPlace) -> Ops {
+    Ops { kind, place, run: nothing_to_run, discard: nothing_to_discard }
+}
+
+impl Header {
+    /// A request that is in no queue yet.
+    #[inline]
+    pub(crate) fn request(place: RequestPlace, access: Access) -> Header {
+        let ops = match access {
+            Access::Exclusive => &REQUESTS,
+            Access::Shared => &SHARED_REQUESTS,
+        };
+        Header { link: Link::new(), ops: Cell::new(&ops[place as usize]) }
+    }
+
+    /// Where a request stands.
+    #[inline]
+    pub(crate) fn request_place(&self) -> RequestPlace {
+        debug_assert!(self.kind().is_request());
+        self.ops.get().place
+    }
+
+    /// The request has come to the front of its queue: it is spent.
+    #[inline]
+    pub(crate) fn spend_request(&self) {
+        debug_assert!(matches!(self.kind(), Kind::Request | Kind::SharedRequest));
+        self.ops.set(&SPENT_REQUESTS[self.request_place() as usize]);
+    }
+}
+
+const _: () = assert!(size_of::<Header>() < size_of::<Event>());
