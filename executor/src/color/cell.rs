@@ -271,10 +271,10 @@ impl ColorCell {
         self.traffic.load(Ordering::Relaxed)
     }
 
-    /// The holder has timed a turn of so many events, which has exchanged so many with other
-    /// colors.
-    pub(crate) fn learn(&self, turn: u64, events: u32, traffic: u32) {
-        let traffic = traffic.saturating_mul(1_000).min(u32::MAX / 8);
+    /// The holder has timed a turn of so many events, which has exchanged so many thousandths of an
+    /// event with other colors.
+    pub(crate) fn learn(&self, turn: u64, events: u32, traffic: u64) {
+        let traffic = traffic.min(u64::from(u32::MAX / 8)) as u32;
         let before = if self.turn_nanos() == UNKNOWN { traffic } else { self.traffic() };
         let traffic = blend_thousandths(before, traffic);
         self.traffic.store(traffic, Ordering::Relaxed);

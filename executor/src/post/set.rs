@@ -179,7 +179,7 @@ fn take(
     take_places(places, |place| place.take(class));
     match local {
         Some(local) => {
-            local.traffic.count(places.len() as u32);
+            local.traffic.counts_set(places.len() as u32);
             local.scheduler.posts_ready();
             let _aside = local.current.set_aside();
             local.go_on_with_set(set, places);

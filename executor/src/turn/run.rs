@@ -398,13 +398,14 @@ impl Local {
         let now = self.scheduler.now();
         let took = now.saturating_sub(p.since);
         let posts = self.traffic.in_and_out();
-        let InAndOut { own, out } = posts.since(p.posts_from);
+        let posted = posts.since(p.posts_from);
         (p.since, p.from, p.posts_from) = (now, p.turn.events(), posts);
         let color = p.held();
         // As many events as it posted to itself will come from itself; the others come from
         // elsewhere.
-        let traffic = events.saturating_sub(own) + out.min(events.saturating_mul(MOST_OUT));
-        color.learn(took, events, traffic);
+        let from_others = 1_000 * u64::from(events.saturating_sub(posted.own));
+        let most_out = 1_000 * u64::from(events) * u64::from(MOST_OUT);
+        color.learn(took, events, from_others + posted.gone_out().min(most_out));
         self.sample(Sample::new(Measure::TurnLength, color.label(), took));
     }
 }

@@ -18,9 +18,9 @@ use crate::worker::counters::add;
 impl Local {
     /// Runs an event that came out of a run queue. True: it took long, or may have.
     pub(super) fn run_uncolored(&self, mut event: Owned) -> bool {
-        self.traffic.runs_uncolored();
         match event.has_claims() {
             false => {
+                self.traffic.runs_uncolored();
                 self.run_alone(&mut event, 0);
                 self.end_uncolored(event, Claims::Nothing);
             }
@@ -46,6 +46,10 @@ impl Local {
     #[inline(never)]
     fn run_with_claims(&self, mut event: Owned) {
         let claims = Claims::take(&mut event);
+        match &claims {
+            Claims::Set(_) => self.traffic.runs_set(),
+            _ => self.traffic.runs_uncolored(),
+        }
         let label = claims.first().map_or(0, ColorCell::label);
         self.current.with_claims(&claims, || self.run_alone(&mut event, label));
         self.end_uncolored(event, claims);

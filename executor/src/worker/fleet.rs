@@ -32,6 +32,8 @@ pub(crate) struct Fleet<W> {
     /// Workers that were woken.
     pub(crate) wakeups: CachePadded<AtomicU64>,
     next_place: AtomicUsize,
+    /// How many workers run ready work, or post it. A hint.
+    with_ready: CachePadded<AtomicUsize>,
 }
 
 impl<W: Work> Fleet<W> {
@@ -62,6 +64,7 @@ impl<W: Work> Fleet<W> {
             trials_paused_until: AtomicU64::new(0),
             wakeups: AtomicU64::new(0).into(),
             next_place: AtomicUsize::new(0),
+            with_ready: AtomicUsize::new(0).into(),
         });
         let own = |(index, (ready, plain))| Scheduler::new(&fleet, index, ready, plain);
         let schedulers = parts.into_iter().enumerate().map(own).collect();
@@ -87,6 +90,19 @@ impl<W: Work> Fleet<W> {
 
     pub(super) fn raised(&self) -> usize {
         self.raised.load(Ordering::Relaxed)
+    }
+
+    /// A worker runs ready work, or posts it, from now on; or not any more.
+    pub(super) fn takes_part(&self, takes_part: bool) {
+        match takes_part {
+            true => self.with_ready.fetch_add(1, Ordering::Relaxed),
+            false => self.with_ready.fetch_sub(1, Ordering::Relaxed),
+        };
+    }
+
+    /// Says whether more than one worker does.
+    pub(super) fn several_take_part(&self) -> bool {
+        self.with_ready.load(Ordering::Relaxed) > 1
     }
 
     /// Where something begins that a thread outside has made. With stealing it is the first worker:

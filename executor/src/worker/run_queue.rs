@@ -8,6 +8,7 @@
 use dapple_colors::Priority::Normal;
 
 use super::figures::UNKNOWN;
+use super::queues::OwnQueues;
 use super::scheduler::Scheduler;
 use super::work::{Host, Work};
 
@@ -45,7 +46,7 @@ impl<W: Work> Scheduler<W> {
         debug_assert!(work.is_ready() && work.home().is_none());
         let worth = self.entry_nanos.get();
         match work.class() {
-            Normal if worth < self.public_from => self.ready.push_private(work),
+            Normal if !self.is_ready_open(worth) => self.ready.push_private(work),
             class => self.ready.lane(class).push(work),
         }
         self.wake_for_schedule(host, worth);
@@ -75,7 +76,7 @@ impl<W: Work> Scheduler<W> {
     pub(crate) fn queue(&self, work: W, worth: u32) {
         match (work.is_plain(), work.class()) {
             (true, _) => self.queue_plain(work, worth),
-            (false, Normal) if worth < self.public_from => self.queues_of(&work).push_private(work),
+            (false, Normal) if !self.is_ready_open(worth) => self.ready.push_private(work),
             (false, class) => self.queues_of(&work).lane(class).push(work),
         }
     }
@@ -106,12 +107,17 @@ impl<W: Work> Scheduler<W> {
     /// Puts some of what was kept out of the deque into it, if entries have turned out to be long.
     pub(super) fn publicise(&self) {
         if self.entry_nanos.get() >= self.public_from {
-            let some = std::iter::from_fn(|| self.plain.pop_private()).take(PUBLICISED);
-            let some = some.map(|work| self.plain.lane(Normal).push(work)).count();
+            let some = self.publicise_from(&self.ready) + self.publicise_from(&self.plain);
             if some > 0 && self.fleet.sleep.any_idle() {
                 self.consider_waking(false);
             }
         }
+    }
+
+    /// Puts some of what was kept out of a deque into it, and says how many entries.
+    pub(super) fn publicise_from(&self, queues: &OwnQueues<W>) -> usize {
+        let some = std::iter::from_fn(|| queues.pop_private()).take(PUBLICISED);
+        some.map(|work| queues.lane(Normal).push(work)).count()
     }
 
     /// Says whether there is something in the own run queue.

@@ -13,7 +13,7 @@ use super::figures::{UNKNOWN, blend, blend_thousandths};
 use super::fleet::Fleet;
 use super::lanes::Resorting;
 use super::queues::OwnQueues;
-use super::ready::Credit;
+use super::ready::{Credit, Sharing};
 use super::rules::StealPolicy;
 use super::run_queue::PUBLIC_NANOS;
 use super::shared::Shared;
@@ -28,6 +28,9 @@ pub(crate) struct Scheduler<W> {
     /// What is queued that is ready, and how much of it is served before the rest; see `ready`.
     pub(super) ready: OwnQueues<W>,
     pub(super) credit: Credit,
+    pub(super) sharing: Sharing,
+    /// Ready work may be shared with other workers, if that pays.
+    pub(super) shares_ready: bool,
     /// What is queued that is not.
     pub(super) plain: OwnQueues<W>,
     pub(super) aging: Cell<Aging>,
@@ -66,6 +69,7 @@ impl<W: Work> Scheduler<W> {
         let many = fleet.workers.len() > 1;
         let policy = fleet.rules.policy;
         let mut this = Self::create(fleet, index, ready, plain);
+        this.shares_ready = many && policy == StealPolicy::CostAware;
         this.keeps_home = many && policy == StealPolicy::Off;
         this.public_from = match policy {
             StealPolicy::Eager if many => 0,
@@ -92,6 +96,8 @@ impl<W: Work> Scheduler<W> {
             index,
             ready,
             credit: Credit::default(),
+            sharing: Sharing::default(),
+            shares_ready: false,
             plain,
             aging: Cell::default(),
             resorting: Cell::default(),

@@ -234,6 +234,44 @@ fn c7_what_is_ready_goes_first_within_its_class() {
     assert_eq!(all[0].ran(), [1_102, 101, 1_002, 1, 1_202, 201]);
 }
 
+/// The workers run ready work, or post it, and look around.
+fn take_part(workers: &[&Notes]) {
+    for _ in 0..2 {
+        workers.iter().for_each(|worker| worker.own.posts_ready());
+        workers.iter().for_each(|worker| worker.own.share_ready());
+    }
+}
+
+#[test]
+fn c9_a_worker_takes_what_is_ready_elsewhere_before_other_work_if_both_take_part() {
+    let all = workers(2, StealPolicy::CostAware);
+    let (me, other) = (&all[0], &all[1]);
+    take_part(&[me, other]);
+    other.schedule(1_000..1_010);
+    me.schedule([1, 1_050]);
+    assert_eq!(me.run(&mut Rounds::new(2), 3), 3);
+    assert_eq!(me.ran(), [1_050, 1_000, 1_001], "what is ready here comes first");
+    // What is left there is that worker's as before.
+    assert!(other.run(&mut Rounds::new(2), 9) > 0 || !me.own.ready.is_empty());
+}
+
+#[test]
+fn e3_what_is_ready_at_the_only_worker_that_takes_part_stays_there() {
+    let all = workers(2, StealPolicy::CostAware);
+    let (me, other) = (&all[0], &all[1]);
+    take_part(&[other]);
+    other.schedule(1_000..1_010);
+    assert!(other.own.shared().has_nothing_open(), "it keeps them to itself");
+    me.schedule([1]);
+    me.run(&mut Rounds::new(2), 9);
+    assert_eq!(me.ran(), [1]);
+    // One that has nothing to run does not take part any more.
+    take_part(&[me, other]);
+    me.own.stops_sharing();
+    other.own.share_ready();
+    assert!(!other.own.is_ready_open(UNKNOWN));
+}
+
 #[test]
 fn e6_an_eager_thief_takes_what_is_ready() {
     let all = workers(2, StealPolicy::Eager);

@@ -87,6 +87,11 @@ impl<W> Shared<W> {
         [&self.ready, &self.plain]
     }
 
+    /// How many entries it keeps out of its deques.
+    pub(super) fn kept(&self) -> usize {
+        self.both().into_iter().map(|queues| queues.private.len()).sum()
+    }
+
     /// How many entries others have handed over.
     pub(super) fn handed_over(&self) -> usize {
         self.both().into_iter().map(Queues::handed_over).sum()

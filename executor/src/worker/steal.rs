@@ -80,7 +80,7 @@ impl<W: Work> Scheduler<W> {
             // What others would gain by for sure is not kept out of the deque. On trial, half of
             // the rest comes, too.
             let asks = verdict == Verdict::Perhaps && !self.has_asked();
-            if asks && self.fleet.workers[index].plain.private.len() > 1 {
+            if asks && self.fleet.workers[index].kept() > 1 {
                 self.ask(index);
                 return taken;
             }
@@ -117,7 +117,7 @@ impl<W: Work> Scheduler<W> {
     fn prey(&self, index: usize, trials: &Trials) -> Option<Verdict> {
         let victim = &self.fleet.workers[index];
         let open = !victim.has_nothing_open();
-        if !open && victim.plain.private.len() < 2 {
+        if !open && victim.kept() < 2 {
             return None;
         }
         let verdict = match self.fleet.judge(index) {
@@ -149,8 +149,9 @@ impl<W: Work> Scheduler<W> {
 
     /// Takes about half of what is runnable at another worker in a class. False: there was nothing.
     pub(super) fn take_class_from(&self, victim: &Shared<W>, class: Priority) -> bool {
-        self.take_lane(&self.ready, &victim.ready, class)
-            || self.take_lane(&self.plain, &victim.plain, class)
+        // Of both, so that who posts sets comes with them.
+        let ready = self.take_lane(&self.ready, &victim.ready, class);
+        self.take_lane(&self.plain, &victim.plain, class) || ready
     }
 
     /// Takes about half of what stands in a lane of another worker. False: there was nothing.
@@ -181,13 +182,16 @@ impl<W: Work> Scheduler<W> {
         // Two loads for the usual case; who asks at the same time finds that nobody is asked any
         // more, and asks again.
         let Some(thief) = asked.load(Ordering::Relaxed).checked_sub(1) else { return };
-        let half = self.plain.private_len() / 2;
-        if half == 0 {
+        let half_of = |queues: &OwnQueues<W>| (queues.private_len() / 2).min(STEAL);
+        let (ready, plain) = (half_of(&self.ready), half_of(&self.plain));
+        if ready + plain == 0 {
             // Perhaps later.
             return;
         }
         asked.store(0, Ordering::Relaxed);
-        let given: Vec<W> = (0..half.min(STEAL)).map_while(|_| self.plain.pop_private()).collect();
+        let ready = (0..ready).map_while(|_| self.ready.pop_private());
+        let plain = (0..plain).map_while(|_| self.plain.pop_private());
+        let given: Vec<W> = ready.chain(plain).collect();
         let n = given.len();
         if n > 0 {
             let thief_shared = &self.fleet.workers[thief];
@@ -218,7 +222,7 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
-    fn count_steal(&self, entries: usize) {
+    pub(super) fn count_steal(&self, entries: usize) {
         // What was taken became ready after this worker last looked at its descriptors.
         self.polls.set(self.polls.get() + 1);
         self.count_entries(entries);
@@ -317,7 +321,7 @@ fn take_one_of<W: Work>(worker: &Shared<W>, class: Priority) -> Option<W> {
     })
 }
 
-fn retry<T>(mut attempt: impl FnMut() -> Steal<T>) -> Option<T> {
+pub(super) fn retry<T>(mut attempt: impl FnMut() -> Steal<T>) -> Option<T> {
     loop {
         match attempt() {
             Steal::Success(entry) => return Some(entry),

@@ -195,6 +195,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         self.own.answer(self.host);
         self.own.publicise();
         self.own.limit_ready(now);
+        self.own.share_ready();
         self.own.take_high();
         self.fire_timers(now);
         self.host.look_after_waits(now);
@@ -276,6 +277,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
             self.own.learn_entries(self.rounds.entries, elapsed, self.host.traffic());
         }
         self.publish();
+        self.own.stops_sharing();
         self.own.ready.shrink();
         self.own.plain.shrink();
         let fleet = &self.own.fleet;
