@@ -155,3 +155,70 @@ fn e1_the_size_of_stacks_is_a_setting() {
     let error = Runtime::builder().thread_name("a\0b").build().unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
 }
+
+/// Counts its drops.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+/// Posts events that hold so many words, in all ways that keep them in events; some of them panic,
+/// and some are dropped unrun. What each holds is whole, and dropped once.
+fn hold_words<const N: usize>() {
+    const EACH: usize = 200;
+    let drops = Arc::new(AtomicUsize::new(0));
+    let rt = Runtime::builder().workers(2).on_panic(|_| {}).build().unwrap();
+    let h = rt.handle();
+    let (a, b) = (h.new_color(), h.new_color());
+    let sum = Arc::new(AtomicUsize::new(0));
+    let event = |n: usize| {
+        let (counted, sum, words) = (Counted(Arc::clone(&drops)), Arc::clone(&sum), [n; N]);
+        move |_: &mut Cx| {
+            let words = black_box(words);
+            assert!(words.iter().all(|word| *word == n));
+            sum.fetch_add(words.iter().sum::<usize>(), Relaxed);
+            assert!(!n.is_multiple_of(7), "the panic of a test");
+            drop(counted);
+        }
+    };
+    for n in 0..EACH {
+        h.post(&a, event(n));
+        h.post_shared(&a, event(n));
+        h.post_uncolored(event(n));
+        h.post_set(&[a.exclusive(), b.exclusive()], event(n));
+    }
+    rt.wait_idle();
+    assert_eq!(drops.load(Relaxed), 4 * EACH);
+    assert_eq!(sum.load(Relaxed), 4 * N * EACH * (EACH - 1) / 2);
+    assert_eq!(rt.metrics().panics(), 4 * EACH.div_ceil(7) as u64);
+    // What is still queued at the end is dropped unrun.
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    h.post(&a, move |_| {
+        let _ = gone.recv_timeout(Duration::from_secs(60));
+    });
+    for n in 0..EACH {
+        h.post(&a, event(n));
+        h.post_shared(&a, event(n));
+        h.post_set(&[a.exclusive(), b.exclusive()], event(n));
+    }
+    let ends = std::thread::spawn(move || rt.shutdown(Duration::ZERO));
+    std::thread::sleep(Duration::from_millis(20));
+    drop(go);
+    let _ = ends.join().unwrap();
+    assert_eq!(drops.load(Relaxed), 7 * EACH);
+}
+
+/// C11, E2: closures of few words stand in their event, those of more in memory of another one, or
+/// in a box.
+#[test]
+fn e2_closures_of_all_sizes_are_run_or_dropped_once() {
+    hold_words::<1>();
+    hold_words::<2>();
+    hold_words::<4>();
+    hold_words::<6>();
+    hold_words::<8>();
+    hold_words::<20>();
+}

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::payload::{Closure, Payload, Step, Stepping};
+use super::payload::{Closure, InBox, InEvent, Payload, Place, Step, Stepping};
 use super::{Header, Kind, Memory, Ops, Owned, SPENT};
 use crate::color::queue::Link;
 use crate::cx::Cx;
@@ -20,6 +20,28 @@ impl Owned {
     ) -> Owned {
         // SAFETY: a closure asks for no word.
         unsafe { Self::step(memory, Closure(f), kind, site, posted) }
+    }
+
+    /// Says whether a closure stands best in [memory of its own](Self::closure_in_slot).
+    #[inline(always)]
+    pub(crate) const fn needs_slot<F>() -> bool {
+        Payload::<Closure<F>>::IN_SLOT
+    }
+
+    /// An event that holds a closure, which does not fit into it, in memory for another event. That
+    /// goes back when the closure is taken out.
+    #[inline]
+    pub(crate) fn closure_in_slot<F: FnOnce(&mut Cx) + Send + 'static>(
+        memory: Memory,
+        slot: Memory,
+        f: F,
+        kind: Kind,
+        site: Site,
+        posted: u64,
+    ) -> Owned {
+        debug_assert!(Self::needs_slot::<F>());
+        let place = slot.hold(Closure(f));
+        Self::write(memory, place, Stepping::<Closure<F>>::as_kind_in_slot(kind), site, posted)
     }
 
     /// An event of the runtime's own, which drops what it holds whether it is run or discarded.
@@ -86,8 +108,8 @@ impl Owned {
         // SAFETY: the caller says that a T stands there; the event is spent, so it is read once.
         unsafe {
             match Payload::<T>::INLINE {
-                true => Payload::<T>::read_inline(self.0),
-                false => *Payload::<T>::read_boxed(self.0),
+                true => InEvent::read(self.0).0,
+                false => InBox::read(self.0).0,
             }
         }
     }

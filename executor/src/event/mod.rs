@@ -163,10 +163,14 @@ impl Memory {
     }
 
     /// Uses the memory for something else than an event. The pointer is for all of it.
+    ///
+    /// # Panics
+    ///
+    /// When a `T` is larger than an event.
     #[inline]
     pub(crate) fn hold<T>(self, value: T) -> NonNull<T> {
-        const { assert!(size_of::<T>() <= size_of::<Event>()) };
-        const { assert!(align_of::<T>() <= align_of::<Event>()) };
+        let fits = size_of::<T>() <= size_of::<Event>() && align_of::<T>() <= align_of::<Event>();
+        assert!(fits, "it fits into memory for an event");
         let place = self.0.cast();
         // SAFETY: the memory is large enough, and who has it is the only one that uses it.
         unsafe { place.write(value) };

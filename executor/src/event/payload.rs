@@ -1,19 +1,25 @@
-//! What an event holds: a closure of up to four words in the event itself, a larger one in a box;
-//! and what can be done with it.
+//! What an event holds, and what can be done with it: a closure of up to four words in the event
+//! itself, one of up to eight in memory for another event, a larger one in a box.
 
 use std::mem::{MaybeUninit, align_of, size_of};
 use std::ptr::NonNull;
 
 use super::word::Word;
-use super::{Event, INLINE_WORDS, Kind, Ops};
+use super::{Event, INLINE_WORDS, Kind, Memory, Ops};
 use crate::cx::Cx;
+use crate::slab::Slab;
 
-/// What an event holds, in itself or in a box.
+/// What an event holds, in itself or elsewhere.
 pub(super) struct Payload<T>(T);
 
 impl<T> Payload<T> {
     pub(super) const INLINE: bool = size_of::<T>() <= size_of::<[usize; INLINE_WORDS]>()
         && align_of::<T>() <= align_of::<[usize; INLINE_WORDS]>();
+
+    /// It does not fit into the event, but into memory for one.
+    pub(super) const IN_SLOT: bool = !Self::INLINE
+        && size_of::<T>() <= size_of::<Event>()
+        && align_of::<T>() <= align_of::<Event>();
 
     /// # Safety
     ///
@@ -28,20 +34,52 @@ impl<T> Payload<T> {
             unsafe { slot.cast::<Box<T>>().write(Box::new(value)) }
         }
     }
+}
 
+/// Where an event holds something.
+pub(super) trait Place {
+    /// Takes a T out; and the memory in which it stood, if that was not the event's.
+    ///
     /// # Safety
     ///
-    /// For the two: the event holds a T written by `write`, read by the fitting one of them once.
-    #[inline]
-    pub(super) unsafe fn read_inline(event: NonNull<Event>) -> T {
-        // SAFETY: the caller says that a T stands there itself; it is read once.
-        unsafe { (&raw const (*event.as_ptr()).payload).cast::<T>().read() }
-    }
+    /// The event holds a T there, which is read once.
+    unsafe fn read<T>(event: NonNull<Event>) -> (T, Option<Memory>);
+}
 
+/// In the event itself.
+pub(super) struct InEvent;
+
+/// In memory for another event.
+struct InSlot;
+
+/// In a box.
+pub(super) struct InBox;
+
+impl Place for InEvent {
     #[inline]
-    pub(super) unsafe fn read_boxed(event: NonNull<Event>) -> Box<T> {
+    unsafe fn read<T>(event: NonNull<Event>) -> (T, Option<Memory>) {
+        // SAFETY: the caller says that a T stands there itself; it is read once.
+        (unsafe { (&raw const (*event.as_ptr()).payload).cast::<T>().read() }, None)
+    }
+}
+
+impl Place for InSlot {
+    #[inline]
+    unsafe fn read<T>(event: NonNull<Event>) -> (T, Option<Memory>) {
+        // SAFETY: the caller says that a pointer to a T stands there, which was put into memory for
+        // an event; both are read once, and the memory is free then.
+        unsafe {
+            let slot = (&raw const (*event.as_ptr()).payload).cast::<NonNull<T>>().read();
+            (slot.read(), Some(Memory::of(slot.cast())))
+        }
+    }
+}
+
+impl Place for InBox {
+    #[inline]
+    unsafe fn read<T>(event: NonNull<Event>) -> (T, Option<Memory>) {
         // SAFETY: the caller says that a box stands there; it is read once.
-        unsafe { (&raw const (*event.as_ptr()).payload).cast::<Box<T>>().read() }
+        (*unsafe { (&raw const (*event.as_ptr()).payload).cast::<Box<T>>().read() }, None)
     }
 }
 
@@ -73,6 +111,9 @@ impl<T: Step> Stepping<T> {
     const HOUSEKEEPING: Ops = Self::ops(Kind::Housekeeping);
     const SHARED: Ops = Self::ops(Kind::Shared);
     const SET: Ops = Self::ops(Kind::Set);
+    const CLOSURE_IN_SLOT: Ops = Self::ops_in_slot(Kind::Closure);
+    const SHARED_IN_SLOT: Ops = Self::ops_in_slot(Kind::Shared);
+    const SET_IN_SLOT: Ops = Self::ops_in_slot(Kind::Set);
 
     /// What can be done with a step in an event of this kind, which must be one that holds a step.
     #[inline]
@@ -92,38 +133,59 @@ impl<T: Step> Stepping<T> {
         }
     }
 
+    /// [`as_kind`](Self::as_kind), of a step that stands in memory for another event.
+    #[inline]
+    pub(super) fn as_kind_in_slot(kind: Kind) -> &'static Ops {
+        match kind {
+            Kind::Closure => &Self::CLOSURE_IN_SLOT,
+            Kind::Shared => &Self::SHARED_IN_SLOT,
+            Kind::Set => &Self::SET_IN_SLOT,
+            _ => unreachable!("these hold no closure of a user's"),
+        }
+    }
+
+    const fn ops_in_slot(kind: Kind) -> Ops {
+        Ops { run: Self::run::<InSlot>, discard: Self::discard::<InSlot>, ..Ops::of_nothing(kind) }
+    }
+
     const fn ops(kind: Kind) -> Ops {
+        let nothing = Ops::of_nothing(kind);
         if Payload::<T>::INLINE {
-            Ops { run: Self::run_inline, discard: Self::discard_inline, ..Ops::of_nothing(kind) }
+            Ops { run: Self::run::<InEvent>, discard: Self::discard::<InEvent>, ..nothing }
         } else {
-            Ops { run: Self::run_boxed, discard: Self::discard_boxed, ..Ops::of_nothing(kind) }
+            Ops { run: Self::run::<InBox>, discard: Self::discard::<InBox>, ..nothing }
         }
     }
 
     /// # Safety
     ///
-    /// For the four: the event holds a T, and it has not been consumed.
-    unsafe fn run_inline(event: NonNull<Event>, cx: &mut Cx) {
-        // SAFETY: these are the ops of an event that holds a T itself.
-        let (word, step) = unsafe { (Event::word(event), Payload::<T>::read_inline(event)) };
+    /// The event holds a T in this place, which has not been consumed, and is of the runtime of the
+    /// worker that runs it.
+    unsafe fn run<P: Place>(event: NonNull<Event>, cx: &mut Cx) {
+        // SAFETY: passed on from the caller; the memory is of the event's runtime, too.
+        let (word, step) = unsafe {
+            let (step, memory) = P::read::<T>(event);
+            if let Some(memory) = memory {
+                cx.local().give_memory(memory);
+            }
+            (Event::word(event), step)
+        };
         step.run(word, cx)
     }
 
-    unsafe fn discard_inline(event: NonNull<Event>) {
-        // SAFETY: these are the ops of an event that holds a T itself.
-        let (word, step) = unsafe { (Event::word(event), Payload::<T>::read_inline(event)) };
+    /// # Safety
+    ///
+    /// The event holds a T in this place, which has not been consumed. What drops it keeps the core
+    /// of its runtime.
+    unsafe fn discard<P: Place>(event: NonNull<Event>) {
+        // SAFETY: passed on from the caller; the core has the slab in it.
+        let (word, step) = unsafe {
+            let (step, memory) = P::read::<T>(event);
+            if let Some(memory) = memory {
+                Slab::give_back(memory.into_slot());
+            }
+            (Event::word(event), step)
+        };
         step.discard(word)
-    }
-
-    unsafe fn run_boxed(event: NonNull<Event>, cx: &mut Cx) {
-        // SAFETY: these are the ops of an event that holds a T in a box.
-        let (word, step) = unsafe { (Event::word(event), Payload::<T>::read_boxed(event)) };
-        (*step).run(word, cx)
-    }
-
-    unsafe fn discard_boxed(event: NonNull<Event>) {
-        // SAFETY: these are the ops of an event that holds a T in a box.
-        let (word, step) = unsafe { (Event::word(event), Payload::<T>::read_boxed(event)) };
-        (*step).discard(word)
     }
 }

@@ -79,7 +79,10 @@ impl Core {
         kind: Kind,
         site: Site,
     ) -> Owned {
-        let posted = self.stamp(local);
-        Owned::closure(self.memory(local), f, kind, site, posted)
+        let (posted, memory) = (self.stamp(local), self.memory(local));
+        match Owned::needs_slot::<F>() {
+            true => Owned::closure_in_slot(memory, self.memory(local), f, kind, site, posted),
+            false => Owned::closure(memory, f, kind, site, posted),
+        }
     }
 }
