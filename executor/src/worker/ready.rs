@@ -30,6 +30,7 @@ use std::cell::Cell;
 
 use dapple_colors::Priority;
 
+use super::queues::OwnQueues;
 use super::scheduler::Scheduler;
 use super::steal::retry;
 use super::work::Work;
@@ -68,6 +69,9 @@ pub(super) struct Sharing {
     is_counted: Cell<bool>,
     /// Others do, too: what is ready stands open.
     is_open: Cell<bool>,
+    /// Something may be ready, here or elsewhere. No: nothing was put into the queues since they
+    /// were empty.
+    may_have_some: Cell<bool>,
 }
 
 /// Ready entries that are taken from another worker at once.
@@ -83,8 +87,19 @@ impl<W: Work> Scheduler<W> {
         worth >= self.public_from || self.sharing.is_open.get()
     }
 
+    /// The queues of what is ready, to put something into them.
+    #[inline]
+    pub(super) fn ready_queues(&self) -> &OwnQueues<W> {
+        self.sharing.may_have_some.set(true);
+        &self.ready
+    }
+
     /// A look around: counts who runs ready work, and opens the queue of it if others do.
     pub(super) fn share_ready(&self) {
+        let Sharing { takes_part, is_counted, .. } = &self.sharing;
+        if !takes_part.get() && !is_counted.get() {
+            return;
+        }
         let takes_part = self.sharing.takes_part.replace(false);
         if takes_part != self.sharing.is_counted.replace(takes_part) {
             self.fleet.takes_part(takes_part);
@@ -92,7 +107,7 @@ impl<W: Work> Scheduler<W> {
         let is_open = takes_part && self.shares_ready && self.fleet.several_take_part();
         self.sharing.is_open.set(is_open);
         if is_open {
-            self.publicise_from(&self.ready);
+            self.publicise_from(self.ready_queues());
         }
     }
 
@@ -127,6 +142,14 @@ impl<W: Work> Scheduler<W> {
     /// The next entry of a class: what is ready as far as the credit reaches, then the rest.
     #[inline]
     pub(super) fn next_of(&self, class: Priority) -> Option<W> {
+        // Most programs have no sets, and pay for this look only.
+        match self.sharing.may_have_some.get() {
+            false => self.plain.pop(class),
+            true => self.next_with_ready(class),
+        }
+    }
+
+    fn next_with_ready(&self, class: Priority) -> Option<W> {
         let left = self.credit.left.get();
         if left > 0
             && let Some(work) = self.pop_ready(class)
@@ -142,18 +165,27 @@ impl<W: Work> Scheduler<W> {
     /// run.
     #[inline]
     fn pop_ready(&self, class: Priority) -> Option<W> {
-        let work = match self.ready.pop(class) {
-            None if self.sharing.is_open.get() => self.take_ready_elsewhere(class),
-            own => own,
-        };
-        if work.is_some() {
-            self.sharing.takes_part.set(true);
+        let sharing = &self.sharing;
+        if let Some(work) = self.ready.pop(class) {
+            sharing.takes_part.set(true);
+            return Some(work);
         }
-        work
+        if !sharing.is_open.get() {
+            if self.ready.is_empty() {
+                sharing.may_have_some.set(false);
+            }
+            return None;
+        }
+        let work = self.take_ready_elsewhere(class)?;
+        sharing.takes_part.set(true);
+        Some(work)
     }
 
     /// A look around: ends the credit if only ready work was served for the time of a turn.
     pub(super) fn limit_ready(&self, now: u64) {
+        if !self.sharing.may_have_some.get() {
+            return;
+        }
         let turn_nanos = self.fleet.rules.turn_nanos;
         match self.credit.since.get() {
             None => self.credit.since.set(Some(now)),

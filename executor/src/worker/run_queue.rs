@@ -46,8 +46,8 @@ impl<W: Work> Scheduler<W> {
         debug_assert!(work.is_ready() && work.home().is_none());
         let worth = self.entry_nanos.get();
         match work.class() {
-            Normal if !self.is_ready_open(worth) => self.ready.push_private(work),
-            class => self.ready.lane(class).push(work),
+            Normal if !self.is_ready_open(worth) => self.ready_queues().push_private(work),
+            class => self.ready_queues().lane(class).push(work),
         }
         self.wake_for_schedule(host, worth);
     }
@@ -76,7 +76,7 @@ impl<W: Work> Scheduler<W> {
     pub(crate) fn queue(&self, work: W, worth: u32) {
         match (work.is_plain(), work.class()) {
             (true, _) => self.queue_plain(work, worth),
-            (false, Normal) if !self.is_ready_open(worth) => self.ready.push_private(work),
+            (false, Normal) if !self.is_ready_open(worth) => self.ready_queues().push_private(work),
             (false, class) => self.queues_of(&work).lane(class).push(work),
         }
     }

@@ -133,10 +133,10 @@ impl<W: Work> Scheduler<W> {
         (!self.is_detached()).then(|| &*self.shared.counters)
     }
 
-    /// The queues where a kind of work stands.
+    /// The queues into which a kind of work is put.
     #[inline]
     pub(super) fn queues_of(&self, work: &W) -> &OwnQueues<W> {
-        if work.is_ready() { &self.ready } else { &self.plain }
+        if work.is_ready() { self.ready_queues() } else { &self.plain }
     }
 
     #[inline]

@@ -150,7 +150,8 @@ impl<W: Work> Scheduler<W> {
     /// Takes about half of what is runnable at another worker in a class. False: there was nothing.
     pub(super) fn take_class_from(&self, victim: &Shared<W>, class: Priority) -> bool {
         // Of both, so that who posts sets comes with them.
-        let ready = self.take_lane(&self.ready, &victim.ready, class);
+        let ready = !victim.ready.lane(class).is_empty()
+            && self.take_lane(self.ready_queues(), &victim.ready, class);
         self.take_lane(&self.plain, &victim.plain, class) || ready
     }
 
@@ -268,23 +269,22 @@ impl<W: Work> Scheduler<W> {
     /// Takes what others have handed to this worker.
     pub(super) fn take_inbox(&self) -> Option<W> {
         let class = Priority::Normal;
-        let take = |mine: &OwnQueues<W>, theirs: &Queues<W>| {
-            let inbox = &theirs.lane(class).inbox;
-            if inbox.is_empty() {
-                return None;
-            }
-            // It was put there after this worker last looked at its descriptors, perhaps.
-            self.polls.set(self.polls.get() + 1);
-            retry(|| inbox.steal_batch_and_pop(mine.lane(class)))
+        let [ready, plain] = self.shared().both().map(|queues| &queues.lane(class).inbox);
+        let (inbox, mine) = match (ready.is_empty(), plain.is_empty()) {
+            (false, _) => (ready, self.ready_queues()),
+            (true, false) => (plain, &self.plain),
+            (true, true) => return None,
         };
-        let shared = self.shared();
-        take(&self.ready, &shared.ready).or_else(|| take(&self.plain, &shared.plain))
+        // It was put there after this worker last looked at its descriptors, perhaps.
+        self.polls.set(self.polls.get() + 1);
+        retry(|| inbox.steal_batch_and_pop(mine.lane(class)))
     }
 
     /// Moves what others have handed to this worker in a class behind what it has of it.
     pub(super) fn empty_inbox_of(&self, class: Priority) {
         let shared = self.shared();
-        for (mine, theirs) in [(&self.ready, &shared.ready), (&self.plain, &shared.plain)] {
+        let both = [(self.ready_queues(), &shared.ready), (&self.plain, &shared.plain)];
+        for (mine, theirs) in both {
             let inbox = &theirs.lane(class).inbox;
             if !inbox.is_empty() {
                 self.polls.set(self.polls.get() + 1);
