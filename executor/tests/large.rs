@@ -194,21 +194,28 @@ fn hold_words<const N: usize>() {
     assert_eq!(drops.load(Relaxed), 4 * EACH);
     assert_eq!(sum.load(Relaxed), 4 * N * EACH * (EACH - 1) / 2);
     assert_eq!(rt.metrics().panics(), 4 * EACH.div_ceil(7) as u64);
-    // What is still queued at the end is dropped unrun.
-    let (go, gone) = std::sync::mpsc::channel::<()>();
-    h.post(&a, move |_| {
+    // What is queued behind a stuck worker at the end is dropped unrun.
+    let once = Duration::from_millis(10);
+    let rt = Runtime::builder().workers(1).stuck_after(once).build().unwrap();
+    let h = rt.handle();
+    let ((go, gone), (began, begins)) =
+        (std::sync::mpsc::channel::<()>(), std::sync::mpsc::channel());
+    h.post(&h.new_color(), move |_| {
+        began.send(()).unwrap();
         let _ = gone.recv_timeout(Duration::from_secs(60));
     });
+    begins.recv_timeout(Duration::from_secs(60)).unwrap();
+    let (a, b) = (h.new_color(), h.new_color());
     for n in 0..EACH {
         h.post(&a, event(n));
-        h.post_shared(&a, event(n));
+        h.post_shared(&b, event(n));
+        h.post_uncolored(event(n));
         h.post_set(&[a.exclusive(), b.exclusive()], event(n));
     }
-    let ends = std::thread::spawn(move || rt.shutdown(Duration::ZERO));
-    std::thread::sleep(Duration::from_millis(20));
+    let report = rt.shutdown(Duration::ZERO);
+    assert_eq!(report.dropped_events, 4 * EACH as u64);
+    assert_eq!(drops.load(Relaxed), 8 * EACH);
     drop(go);
-    let _ = ends.join().unwrap();
-    assert_eq!(drops.load(Relaxed), 7 * EACH);
 }
 
 /// C11, E2: closures of few words stand in their event, those of more in memory of another one, or

@@ -390,7 +390,7 @@ impl Reserved {
         unsafe {
             let finished = held.leave_queue(head);
             if matches!(finished, Finished::Gap) {
-                SetRequest::of(head.0).stays();
+                StayedRequest::stays(head.0);
             }
             held.after(finished)
         }

@@ -36,8 +36,8 @@ pub(crate) enum Kind {
     Housekeeping,
     /// A closure with shared access to its color. Once it has been let go its word is the color.
     Shared,
-    /// The closure of a color set. It stands in no color's queue; its word is the
-    /// [`Set`](crate::color::set::Set).
+    /// The closure of a color set. It stands in no color's queue; its word is the set (see
+    /// `color::set`).
     Set,
     /// The place of a set in the queue of one of its colors; the header is part of the set.
     Request,
@@ -308,14 +308,16 @@ impl Owned {
     pub(crate) fn run(&mut self, cx: &mut Cx) {
         // Marking it spent first keeps anybody from consuming it twice.
         let ops = self.get().header.ops.replace(&SPENT);
-        // SAFETY: the ops fit what it holds, which has not been consumed.
+        // SAFETY: the ops fit what it holds, which has not been consumed. An event runs in the
+        // runtime to which it was posted, whose memory it has.
         unsafe { (ops.run)(self.0, cx) }
     }
 
     /// Drops the closure without running it.
     pub(crate) fn discard(&mut self) {
         let ops = self.get().header.ops.replace(&SPENT);
-        // SAFETY: the ops fit what it holds, which has not been consumed.
+        // SAFETY: the ops fit what it holds, which has not been consumed. Who discards events keeps
+        // the core of their runtime.
         unsafe { (ops.discard)(self.0) }
     }
 

@@ -1,5 +1,5 @@
 //! What an event holds, and what can be done with it: a closure of up to four words in the event
-//! itself, one of up to eight in memory for another event, a larger one in a box.
+//! itself, one that is posted and has up to eight in memory for another event, any other in a box.
 
 use std::mem::{MaybeUninit, align_of, size_of};
 use std::ptr::NonNull;

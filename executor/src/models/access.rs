@@ -57,14 +57,16 @@ struct Color {
     state: loom::cell::UnsafeCell<usize>,
 }
 
-/// What `turn`, `hold` and the run queue do, without closures, and without going on outside of a
-/// turn.
+/// What `turn` and the run queue do, without closures. Outside of a turn only the poster of a set
+/// goes on with colors.
 struct World {
     colors: Vec<Color>,
     runnable: Vec<AtomicUsize>,
     queued: AtomicUsize,
     left: AtomicUsize,
     written: AtomicUsize,
+    /// Sets that have been made, and not freed. Not loom's: no order hangs on it.
+    sets: std::sync::atomic::AtomicUsize,
 }
 
 #[derive(Clone, Copy)]
@@ -112,7 +114,7 @@ fn set_is(entry: NonNull<Entry>, to: Is) {
 ///
 /// The link is out of every queue.
 unsafe fn free(link: NonNull<Link>) {
-    // SAFETY: by contract; it was leaked.
+    // SAFETY: the caller says that the link is out of every queue; it was leaked once.
     let mut entry = unsafe { Box::from_raw(link.cast::<Entry>().as_ptr()) };
     entry.link.is_freed();
 }
@@ -121,7 +123,7 @@ unsafe fn free(link: NonNull<Link>) {
 ///
 /// The last keeper of the set has gone.
 unsafe fn free_set(set: NonNull<Set>) {
-    // SAFETY: by contract; it was leaked.
+    // SAFETY: the caller says that nobody uses the set any more; it was leaked once.
     let mut set = unsafe { Box::from_raw(set.as_ptr()) };
     for request in &mut set.requests {
         request.link.is_freed();
@@ -151,6 +153,7 @@ impl World {
             queued: AtomicUsize::new(0),
             left: AtomicUsize::new(events),
             written: AtomicUsize::new(0),
+            sets: std::sync::atomic::AtomicUsize::new(0),
         })
     }
 
@@ -213,6 +216,7 @@ impl World {
         let entry = || Entry { link: Link::new(), is: loom::cell::UnsafeCell::new(Is::Spent) };
         let set = Set { count: SetCount::new(2), accesses, requests: [entry(), entry()] };
         let set = NonNull::from(Box::leak(Box::new(set)));
+        self.sets.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let place = |color: usize| {
             // SAFETY: the set is new.
             let request = unsafe { NonNull::from(&(*set.as_ptr()).requests[color]) };
@@ -263,6 +267,8 @@ impl World {
     fn work_alone(&self) {
         self.work();
         assert_eq!(self.left.load(Ordering::Relaxed), 0, "an event has not run");
+        let sets = self.sets.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(sets, 0, "the memory of a set has not been freed");
     }
 
     fn ends(&self) {
@@ -311,6 +317,7 @@ impl World {
         if count(&set).release() {
             // SAFETY: the last keeper has gone.
             unsafe { free_set(set) };
+            self.sets.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
         }
     }
 

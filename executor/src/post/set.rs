@@ -15,7 +15,7 @@ use crate::runtime::core::Core;
 use crate::turn::local::Local;
 use crate::turn::outside::Outside;
 
-/// Colors of a set for whose places no memory is allocated.
+/// Colors of a set that are put into their order without memory being allocated for that.
 const FEW: usize = 5;
 
 /// A color that an event needs, and what for; from [`Color::exclusive`] and [`Color::shared`].

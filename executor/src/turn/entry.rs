@@ -144,6 +144,7 @@ impl Work for Entry {
         match self.open() {
             Job::Color(held) if is_ready => Entry::color_with_gap(held),
             Job::Color(held) => Entry::color(held),
+            Job::Guest(held) if is_ready => Entry::color_with_gap(held).into_guest(),
             Job::Guest(held) => Entry::color(held).into_guest(),
             Job::Event(mut event) => {
                 let claims = Claims::take(&mut event);

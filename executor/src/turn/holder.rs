@@ -77,7 +77,8 @@ impl Local {
     #[inline]
     pub(super) fn enter_color(&self, held: &Held, is_bounded: bool) {
         // SAFETY: the color is held here. `leave` is called by everything in this file that lets it
-        // go, and at the end of a turn, before anything else runs.
+        // go, and at the end of a turn, before anything else runs; who posts a set has put the
+        // current color aside before it holds others.
         unsafe { self.current.enter(held, is_bounded) };
     }
 
@@ -194,7 +195,7 @@ impl Local {
     ///
     /// # Safety
     ///
-    /// It is spent, and nothing was kept.
+    /// It is spent, and nothing was kept; if it is a request, it had to stay in the queue before.
     #[inline]
     pub(super) unsafe fn finish(&self, held: Held) -> Ended {
         let head = held.head();

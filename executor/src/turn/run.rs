@@ -308,7 +308,8 @@ impl Local {
     fn wait_for_poster(&self, p: &Progress, held: Held) {
         yield_now();
         self.scheduler.time_passes();
-        // It may keep a set waiting.
+        // It may keep a set waiting, so it is ready; but something else comes first now.
+        self.scheduler.ends_credit();
         self.requeue_as(p, held, Entry::color_with_gap);
     }
 
@@ -339,7 +340,7 @@ impl Local {
             Kind::Spent | Kind::SpentRequest => {
                 p.held().debug_let_go();
                 // SAFETY: what stands at the head is spent, and nothing was kept, which would be
-                // next.
+                // next. A request had to stay: otherwise its set had the color, not this turn.
                 Begun::Passed(unsafe { self.finish(p.take()) })
             }
             Kind::Grave => {

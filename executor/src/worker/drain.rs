@@ -62,8 +62,8 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
-    /// What is in the own run queue now.
-    fn take_own(&self) -> impl Iterator<Item = W> {
+    /// What is in the own run queue now, apart from what others have handed over.
+    pub(super) fn take_own(&self) -> impl Iterator<Item = W> {
         self.ready.take_all().chain(self.plain.take_all())
     }
 }

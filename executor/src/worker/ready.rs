@@ -4,7 +4,8 @@
 //! behind everything else that is queued, whoever posts sets would post thousands more before the
 //! first one runs; nothing that they touch would be in the cache, and memory would grow with what
 //! waits. So ready work stands in queues of its own, which are served first: *a ready entry stands
-//! in a ready queue, never elsewhere*.
+//! in a ready queue, never elsewhere*. A color at whose front a poster is between its two steps is
+//! ready as well: what the poster links may be what a set waits for.
 //!
 //! # Nothing starves
 //!
@@ -24,7 +25,8 @@
 //! then, and a worker that has run all that is ready here takes what is ready elsewhere before it
 //! serves other entries: those would post more sets, which would wait, too. A worker that is held
 //! up while it has a set keeps, in the end, all sets waiting, and the others post meanwhile (30,000
-//! sets in 4 ms were seen); that is soon made up for, as they, too, find what becomes ready then.
+//! sets in 4 ms were seen). When it gets on, all of them find what becomes ready, wherever that is,
+//! and run it before they post more.
 
 use std::cell::Cell;
 
@@ -139,6 +141,11 @@ impl<W: Work> Scheduler<W> {
         self.sharing.takes_part.set(true);
     }
 
+    /// Other work is served next, as what is ready cannot go on.
+    pub(crate) fn ends_credit(&self) {
+        self.credit.left.set(0);
+    }
+
     /// The next entry of a class: what is ready as far as the credit reaches, then the rest.
     #[inline]
     pub(super) fn next_of(&self, class: Priority) -> Option<W> {
@@ -167,7 +174,10 @@ impl<W: Work> Scheduler<W> {
     fn pop_ready(&self, class: Priority) -> Option<W> {
         let sharing = &self.sharing;
         if let Some(work) = self.ready.pop(class) {
-            sharing.takes_part.set(true);
+            // A color with a gap may have to do with no set at all.
+            if work.home().is_none() {
+                sharing.takes_part.set(true);
+            }
             return Some(work);
         }
         if !sharing.is_open.get() {

@@ -130,7 +130,8 @@ impl<W: Work> Scheduler<W> {
     #[cold]
     fn consider_waking(&self, is_running: bool) {
         // Alone in the queue of a worker that is about to look there, it runs here.
-        let waits = self.plain.lane(Normal).len() > 1 || is_running;
+        let queued = self.plain.lane(Normal).len() + self.ready.lane(Normal).len();
+        let waits = queued > 1 || is_running;
         if (waits || self.fleet.rules.is_eager()) && self.fleet.may_be_taken_from(self.index) {
             self.fleet.notify_any(self.index + 1);
         }

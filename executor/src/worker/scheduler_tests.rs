@@ -34,7 +34,7 @@ impl Work for Number {
         self.class() == Priority::Normal && !self.is_ready()
     }
     fn home(&self) -> Option<usize> {
-        (self.0 != 99).then_some(self.0 as usize % 2)
+        (self.0 != 99 && !self.is_ready()).then_some(self.0 as usize % 2)
     }
     fn worth(&self) -> u32 {
         UNKNOWN
@@ -65,6 +65,10 @@ struct Notes {
 impl Host for Notes {
     type Work = Number;
     fn run(&self, work: Number, _: bool) -> bool {
+        if work.0 == 1_998 {
+            self.own.ends_credit();
+            self.schedule([1_998]);
+        }
         if work.0 == 1_999 {
             self.own.posts_ready();
             self.schedule([1_999]);
@@ -251,8 +255,54 @@ fn c9_a_worker_takes_what_is_ready_elsewhere_before_other_work_if_both_take_part
     me.schedule([1, 1_050]);
     assert_eq!(me.run(&mut Rounds::new(2), 3), 3);
     assert_eq!(me.ran(), [1_050, 1_000, 1_001], "what is ready here comes first");
-    // What is left there is that worker's as before.
-    assert!(other.run(&mut Rounds::new(2), 9) > 0 || !me.own.ready.is_empty());
+    // All run once.
+    let mut all_ran = vec![1_000, 1_001];
+    other.run(&mut Rounds::new(2), 20);
+    all_ran.extend(other.ran());
+    me.run(&mut Rounds::new(2), 20);
+    all_ran.extend(me.ran());
+    all_ran.sort_unstable();
+    assert_eq!(all_ran, [vec![1], (1_000..1_010).collect()].concat());
+}
+
+#[test]
+fn e3_a_sleeper_is_woken_for_long_work_that_is_ready() {
+    let all = workers(2, StealPolicy::CostAware);
+    let (me, other) = (&all[0], &all[1]);
+    me.own.entry_nanos.set(100_000);
+    me.own.shared().published.entry_nanos.store(100_000, Ordering::Relaxed);
+    other.own.announce(other);
+    me.schedule([1_000]);
+    let wakeups = || me.own.fleet.wakeups.load(Ordering::Relaxed);
+    assert_eq!(wakeups(), 0, "one alone runs here");
+    me.schedule([1_001]);
+    assert_eq!(wakeups(), 1);
+    other.own.rise(other);
+    assert!(other.run(&mut Rounds::new(2), 9) > 0);
+}
+
+#[test]
+fn e3_an_undone_steal_sends_back_what_is_here_and_nothing_else() {
+    let all = workers(2, StealPolicy::CostAware);
+    let (me, other) = (&all[0], &all[1]);
+    take_part(&[me, other]);
+    other.schedule(1_000..1_010);
+    me.schedule([1, 2, 3, 1_050]);
+    me.own.send_back(me, 1);
+    assert!(me.own.shared().has_nothing());
+    other.run(&mut Rounds::new(2), 99);
+    let mut ran = other.ran();
+    ran.sort_unstable();
+    assert_eq!(ran, [vec![1, 2, 3], (1_000..1_010).collect(), vec![1_050]].concat());
+}
+
+#[test]
+fn c2_a_color_with_a_gap_does_not_keep_other_work_waiting() {
+    let all = workers(1, StealPolicy::CostAware);
+    // 1,998 has to wait, and is queued again.
+    all[0].schedule([1, 1_998]);
+    all[0].run(&mut Rounds::new(1), 3);
+    assert_eq!(all[0].ran(), [1_998, 1, 1_998]);
 }
 
 #[test]

@@ -183,12 +183,14 @@ impl<W: Work> Scheduler<W> {
         // Two loads for the usual case; who asks at the same time finds that nobody is asked any
         // more, and asks again.
         let Some(thief) = asked.load(Ordering::Relaxed).checked_sub(1) else { return };
-        let half_of = |queues: &OwnQueues<W>| (queues.private_len() / 2).min(STEAL);
-        let (ready, plain) = (half_of(&self.ready), half_of(&self.plain));
-        if ready + plain == 0 {
+        let half = (self.shared().kept() / 2).min(STEAL);
+        if half == 0 {
             // Perhaps later.
             return;
         }
+        // Of both kinds, so that who posts sets comes with them.
+        let ready = self.ready.private_len().div_ceil(2).min(half);
+        let plain = half - ready;
         asked.store(0, Ordering::Relaxed);
         let ready = (0..ready).map_while(|_| self.ready.pop_private());
         let plain = (0..plain).map_while(|_| self.plain.pop_private());
@@ -241,9 +243,10 @@ impl<W: Work> Scheduler<W> {
     pub(super) fn send_back<H: Host<Work = W>>(&self, host: &H, victim: usize) {
         if !self.fleet.is_still_stuck(victim) {
             add(&self.shared().counters.steals_undone, 1);
-            // What comes meanwhile was not taken from there.
+            // Not by `dequeue`, which may look for ready work elsewhere. What comes meanwhile was
+            // not taken from there.
             let queued = self.shared().queued();
-            self.send_all(host, victim, (0..queued).map_while(|_| self.dequeue()));
+            self.send_all(host, victim, self.take_own().take(queued));
         }
     }
 
@@ -283,8 +286,9 @@ impl<W: Work> Scheduler<W> {
     /// Moves what others have handed to this worker in a class behind what it has of it.
     pub(super) fn empty_inbox_of(&self, class: Priority) {
         let shared = self.shared();
-        let both = [(self.ready_queues(), &shared.ready), (&self.plain, &shared.plain)];
-        for (mine, theirs) in both {
+        let has_ready = !shared.ready.lane(class).inbox.is_empty();
+        let ready = if has_ready { self.ready_queues() } else { &self.ready };
+        for (mine, theirs) in [(ready, &shared.ready), (&self.plain, &shared.plain)] {
             let inbox = &theirs.lane(class).inbox;
             if !inbox.is_empty() {
                 self.polls.set(self.polls.get() + 1);

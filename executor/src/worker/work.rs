@@ -14,8 +14,8 @@ use super::poller::Attention;
 pub(crate) trait Work: Send + Sized {
     /// Where it is queued.
     fn class(&self) -> Priority;
-    /// Says whether it has all that it needs, and keeps others waiting until it has run: it is
-    /// served before other work of its class; see `ready`.
+    /// Says whether it is served before other work of its class, as it keeps others waiting until
+    /// it has run; see `ready`.
     fn is_ready(&self) -> bool;
     /// Says whether it is of the normal class, and not ready.
     fn is_plain(&self) -> bool;

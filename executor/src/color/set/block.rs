@@ -64,8 +64,9 @@ enum Shape<'a> {
     Many(&'a [Member], usize),
 }
 
-/// A set, by its address. Who has one is a keeper of its memory (see `count`): its poster, a
-/// request that has not arrived, the event, or a request that had to stay.
+/// A set, by its address. Who uses one is a keeper of its memory (see `count`): a request that has
+/// not arrived, the event, or a request that had to stay; and the poster, if it has come to a
+/// request that it has not counted yet.
 #[derive(PartialEq, Eq)]
 pub(super) struct Block(pub(super) NonNull<Head>);
 
@@ -140,7 +141,7 @@ impl Block {
 
     #[inline]
     fn head(&self) -> &Head {
-        // SAFETY: who has a block is a keeper of its memory.
+        // SAFETY: who uses a block is a keeper of its memory.
         unsafe { self.0.as_ref() }
     }
 

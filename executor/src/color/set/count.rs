@@ -8,7 +8,7 @@
 //! # Why nobody frees what another one uses
 //!
 //! Who adds a keeper does so before the color, in whose queue the request stays, is queued for its
-//! next holder; so that one releases later. It adds while the set itself is a keeper: a shared
+//! next holder, which so releases later. It adds while the set itself is a keeper: a shared
 //! request before it arrives, an exclusive one before the set ends. Hence nobody adds any more when
 //! the last but one keeper has gone, and who finds itself the only one is the last.
 //!

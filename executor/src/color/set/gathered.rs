@@ -72,6 +72,17 @@ impl SetRequest {
 }
 
 impl StayedRequest {
+    /// The request of a set that gives the color back stays in its queue.
+    ///
+    /// # Safety
+    ///
+    /// The link is that of a request, and its set is not over.
+    #[cold]
+    pub(in crate::color) unsafe fn stays(link: NonNull<Link>) {
+        // SAFETY: passed on from the caller; the set itself is a keeper.
+        unsafe { Block::of_request(link) }.count().keep();
+    }
+
     /// # Safety
     ///
     /// The link is that of a request that had to stay, and leaves its queue now.

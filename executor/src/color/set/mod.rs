@@ -9,7 +9,8 @@
 //!
 //! The set is written by the poster before the first request is in a queue. After that its requests
 //! are links of the queues, and each is marked as spent by the holder of its color; `missing` is
-//! counted down by the same holders; the rest is immutable. Who counts it down to none has the set,
+//! counted down by the same holders; the rest, but for who keeps the
+//! memory, is immutable. Who counts it down to none has the set,
 //! its event and, by the requests, all the colors: an exclusive one is held, with the request,
 //! which is spent, at its head; of a shared one it is a reader.
 //!
