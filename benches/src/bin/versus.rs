@@ -92,8 +92,8 @@ fn command() -> Command {
                 .action(ArgAction::Append)
                 .value_parser(Workload::ALL.map(Workload::name))
                 .help(
-                    "Only this workload; may be repeated. Those that compute (bank-100ns ..) are run \
-                     by name only",
+                    "Only this workload; may be repeated. Those that compute (bank-100ns ..) \
+                     are run by name only",
                 ),
         )
         .arg(

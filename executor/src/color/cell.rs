@@ -153,12 +153,6 @@ impl ColorCell {
         unsafe { NonNull::new_unchecked(std::ptr::with_exposed_provenance_mut(address)) }
     }
 
-    /// Says whether they are one color.
-    #[inline]
-    pub(crate) fn is(&self, other: &ColorCell) -> bool {
-        std::ptr::eq(self, other)
-    }
-
     /// Its number in the runtime.
     #[inline]
     pub(crate) fn serial(&self) -> u64 {
@@ -312,21 +306,18 @@ impl ColorCell {
     /// Appends an event. If the color was idle, whoever posts holds it from now on.
     #[inline]
     pub(crate) fn push(&self, event: Owned) -> Option<Held> {
-        // SAFETY: the event is owned, and the queue's until the holder passes it. Who makes an idle
-        // color runnable holds it.
-        unsafe {
-            let posted = self.queue.push(event.into_link());
-            (posted == Posted::BecameRunnable).then(|| Held::of(self.me()))
-        }
+        // SAFETY: the event is owned, and the queue's until the holder passes it.
+        unsafe { self.push_link(event.into_link()) }
     }
 
-    /// Appends a request of a set. If the color was idle, whoever posts holds it from now on.
+    /// Appends the link of an event, or of a request of a set. If the color was idle, whoever posts
+    /// holds it from now on.
     ///
     /// # Safety
     ///
-    /// The link is that of a request, is in no queue, and is the queue's from now on.
+    /// The link is in no queue, and is the queue's until the holder passes it.
     #[inline]
-    pub(super) unsafe fn push_request(&self, link: NonNull<Link>) -> Option<Held> {
+    pub(super) unsafe fn push_link(&self, link: NonNull<Link>) -> Option<Held> {
         // SAFETY: passed on from the caller. Who makes an idle color runnable holds it.
         unsafe {
             let posted = self.queue.push(link);

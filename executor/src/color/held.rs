@@ -201,7 +201,10 @@ impl Held {
         if matches!(finished, Finished::Idle) {
             *slot = None;
         }
-        give_unless_gap(&finished, head, give);
+        if !matches!(finished, Finished::Gap) {
+            // SAFETY: the link is out of the queue.
+            give(unsafe { Owned::of_link(head.0) }.into_memory());
+        }
         finished
     }
 
@@ -358,15 +361,6 @@ impl Held {
         let count =
             (!matches!(finished, Finished::Gap)).then(|| unsafe { CellRef::of_the_grave(cell) });
         Buried::Passed(self.after(finished), count)
-    }
-}
-
-/// The memory of an event that has left the head, unless there is a gap, goes to `give`.
-#[inline]
-fn give_unless_gap(finished: &Finished<Front>, head: Front, give: impl FnOnce(Memory)) {
-    if !matches!(finished, Finished::Gap) {
-        // SAFETY: the link is out of the queue.
-        give(unsafe { Owned::of_link(head.0) }.into_memory());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::payload::{Closure, InBox, InEvent, Payload, Place, Step, Stepping};
+use super::payload::{Closure, InBox, InEvent, InSlot, Payload, Place, Step, Stepping};
 use super::{Header, Kind, Memory, Ops, Owned, SPENT};
 use crate::color::queue::Link;
 use crate::cx::Cx;
@@ -41,7 +41,7 @@ impl Owned {
     ) -> Owned {
         debug_assert!(Self::needs_slot::<F>());
         let place = slot.hold(Closure(f));
-        Self::write(memory, place, Stepping::<Closure<F>>::as_kind_in_slot(kind), site, posted)
+        Self::write(memory, place, Stepping::<Closure<F>, InSlot>::as_kind(kind), site, posted)
     }
 
     /// An event of the runtime's own, which drops what it holds whether it is run or discarded.
@@ -63,7 +63,11 @@ impl Owned {
         site: Site,
         posted: u64,
     ) -> Owned {
-        Self::write(memory, step, Stepping::<T>::as_kind(kind), site, posted)
+        let ops = match Payload::<T>::INLINE {
+            true => Stepping::<T, InEvent>::as_kind(kind),
+            false => Stepping::<T, InBox>::as_kind(kind),
+        };
+        Self::write(memory, step, ops, site, posted)
     }
 
     /// `ops` are those of a `T`, or do not touch it.

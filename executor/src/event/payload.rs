@@ -1,6 +1,7 @@
 //! What an event holds, and what can be done with it: a closure of up to four words in the event
 //! itself, one that is posted and has up to eight in memory for another event, any other in a box.
 
+use std::marker::PhantomData;
 use std::mem::{MaybeUninit, align_of, size_of};
 use std::ptr::NonNull;
 
@@ -50,7 +51,7 @@ pub(super) trait Place {
 pub(super) struct InEvent;
 
 /// In memory for another event.
-struct InSlot;
+pub(super) struct InSlot;
 
 /// In a box.
 pub(super) struct InBox;
@@ -104,16 +105,14 @@ impl<F: FnOnce(&mut Cx) + Send + 'static> Step for Closure<F> {
     fn discard(self, _: Word) {}
 }
 
-pub(super) struct Stepping<T>(T);
+/// A step that an event holds in a place.
+pub(super) struct Stepping<T, P>(PhantomData<(T, P)>);
 
-impl<T: Step> Stepping<T> {
+impl<T: Step, P: Place> Stepping<T, P> {
     const CLOSURE: Ops = Self::ops(Kind::Closure);
     const HOUSEKEEPING: Ops = Self::ops(Kind::Housekeeping);
     const SHARED: Ops = Self::ops(Kind::Shared);
     const SET: Ops = Self::ops(Kind::Set);
-    const CLOSURE_IN_SLOT: Ops = Self::ops_in_slot(Kind::Closure);
-    const SHARED_IN_SLOT: Ops = Self::ops_in_slot(Kind::Shared);
-    const SET_IN_SLOT: Ops = Self::ops_in_slot(Kind::Set);
 
     /// What can be done with a step in an event of this kind, which must be one that holds a step.
     #[inline]
@@ -133,35 +132,15 @@ impl<T: Step> Stepping<T> {
         }
     }
 
-    /// [`as_kind`](Self::as_kind), of a step that stands in memory for another event.
-    #[inline]
-    pub(super) fn as_kind_in_slot(kind: Kind) -> &'static Ops {
-        match kind {
-            Kind::Closure => &Self::CLOSURE_IN_SLOT,
-            Kind::Shared => &Self::SHARED_IN_SLOT,
-            Kind::Set => &Self::SET_IN_SLOT,
-            _ => unreachable!("these hold no closure of a user's"),
-        }
-    }
-
-    const fn ops_in_slot(kind: Kind) -> Ops {
-        Ops { run: Self::run::<InSlot>, discard: Self::discard::<InSlot>, ..Ops::of_nothing(kind) }
-    }
-
     const fn ops(kind: Kind) -> Ops {
-        let nothing = Ops::of_nothing(kind);
-        if Payload::<T>::INLINE {
-            Ops { run: Self::run::<InEvent>, discard: Self::discard::<InEvent>, ..nothing }
-        } else {
-            Ops { run: Self::run::<InBox>, discard: Self::discard::<InBox>, ..nothing }
-        }
+        Ops { run: Self::run, discard: Self::discard, ..Ops::of_nothing(kind) }
     }
 
     /// # Safety
     ///
     /// The event holds a T in this place, which has not been consumed, and is of the runtime of the
     /// worker that runs it.
-    unsafe fn run<P: Place>(event: NonNull<Event>, cx: &mut Cx) {
+    unsafe fn run(event: NonNull<Event>, cx: &mut Cx) {
         // SAFETY: passed on from the caller; the memory is of the event's runtime, too.
         let (word, step) = unsafe {
             let (step, memory) = P::read::<T>(event);
@@ -177,7 +156,7 @@ impl<T: Step> Stepping<T> {
     ///
     /// The event holds a T in this place, which has not been consumed. What drops it keeps the core
     /// of its runtime.
-    unsafe fn discard<P: Place>(event: NonNull<Event>) {
+    unsafe fn discard(event: NonNull<Event>) {
         // SAFETY: passed on from the caller; the core has the slab in it.
         let (word, step) = unsafe {
             let (step, memory) = P::read::<T>(event);

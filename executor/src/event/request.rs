@@ -8,7 +8,7 @@ use std::cell::Cell;
 use dapple_colors::Access;
 
 use super::RequestPlace::{self, First, OfMany, Second};
-use super::{Event, Header, Kind, Ops, nothing_to_discard, nothing_to_run};
+use super::{Header, Kind, Ops, nothing_to_discard, nothing_to_run};
 use crate::color::queue::Link;
 
 static REQUESTS: [Ops; 3] = all(Kind::Request);
@@ -49,5 +49,3 @@ impl Header {
         self.ops.set(&SPENT_REQUESTS[self.request_place() as usize]);
     }
 }
-
-const _: () = assert!(size_of::<Header>() < size_of::<Event>());

@@ -295,18 +295,7 @@ impl World {
         for (color, access) in accesses.into_iter().enumerate() {
             match access {
                 Shared => self.leave(color),
-                Exclusive => {
-                    let queue = &self.colors[color].queue;
-                    // SAFETY: the set has the color.
-                    match unsafe { queue.finish(queue.head()) } {
-                        Finished::Idle => {}
-                        Finished::Next(_) => self.queue(Job::Color(color)),
-                        Finished::Gap => {
-                            count(&set).keep();
-                            self.queue(Job::Color(color));
-                        }
-                    }
-                }
+                Exclusive => self.pass_request(color, set),
             }
         }
         self.ends();
@@ -326,8 +315,14 @@ impl World {
         let at = &self.colors[color];
         set_is(head, Is::SpentRequest(set));
         at.readers.enter();
-        // SAFETY: the color is held.
-        match unsafe { at.queue.finish(head.cast()) } {
+        self.pass_request(color, set);
+    }
+
+    /// The request at the head leaves the queue, or stays and keeps the memory of the set.
+    fn pass_request(&self, color: usize, set: NonNull<Set>) {
+        let queue = &self.colors[color].queue;
+        // SAFETY: the color is held, or the set has it.
+        match unsafe { queue.finish(queue.head()) } {
             Finished::Idle => {}
             Finished::Next(_) => self.queue(Job::Color(color)),
             Finished::Gap => {

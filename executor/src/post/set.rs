@@ -98,7 +98,7 @@ fn post_named<'a, F: FnOnce(&mut Cx) + Send + 'static>(
 ) {
     match *named {
         [one] => first.post_as(one.access(), f, posting),
-        [a, b] if a.cell().is(first.as_cell()) => post_two(core, [a, b], f, posting),
+        [a, b] if std::ptr::eq(a.cell(), first.as_cell()) => post_two(core, [a, b], f, posting),
         [a, b] => post_two(core, [b, a], f, posting),
         _ => Local::with(core, |local| {
             if let Some(event) = make_event(core, local, f, posting) {

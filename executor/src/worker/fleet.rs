@@ -92,12 +92,14 @@ impl<W: Work> Fleet<W> {
         self.raised.load(Ordering::Relaxed)
     }
 
-    /// A worker runs ready work, or posts it, from now on; or not any more.
-    pub(super) fn takes_part(&self, takes_part: bool) {
-        match takes_part {
-            true => self.with_ready.fetch_add(1, Ordering::Relaxed),
-            false => self.with_ready.fetch_sub(1, Ordering::Relaxed),
-        };
+    /// A worker runs ready work, or posts it, from now on.
+    pub(super) fn begins_to_take_part(&self) {
+        self.with_ready.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It does not any more.
+    pub(super) fn ceases_to_take_part(&self) {
+        self.with_ready.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Says whether more than one worker does.

@@ -124,7 +124,7 @@ impl<W> OwnQueues<W> {
 
     /// The next entry of the normal class. Neither part of it starves the other.
     #[inline]
-    pub(super) fn pop_normal(&self) -> Option<W> {
+    fn pop_normal(&self) -> Option<W> {
         let deque_first = !self.deque_first.get();
         self.deque_first.set(deque_first);
         let deque = self.lane(Priority::Normal);

@@ -98,13 +98,12 @@ impl<W: Work> Scheduler<W> {
 
     /// A look around: counts who runs ready work, and opens the queue of it if others do.
     pub(super) fn share_ready(&self) {
-        let Sharing { takes_part, is_counted, .. } = &self.sharing;
-        if !takes_part.get() && !is_counted.get() {
-            return;
-        }
         let takes_part = self.sharing.takes_part.replace(false);
-        if takes_part != self.sharing.is_counted.replace(takes_part) {
-            self.fleet.takes_part(takes_part);
+        match (self.sharing.is_counted.replace(takes_part), takes_part) {
+            (false, false) => return,
+            (false, true) => self.fleet.begins_to_take_part(),
+            (true, false) => self.fleet.ceases_to_take_part(),
+            (true, true) => {}
         }
         let is_open = takes_part && self.shares_ready && self.fleet.several_take_part();
         self.sharing.is_open.set(is_open);

@@ -45,10 +45,7 @@ impl<W: Work> Scheduler<W> {
     pub(crate) fn schedule_ready<H: Host<Work = W>>(&self, host: &H, work: W) {
         debug_assert!(work.is_ready() && work.home().is_none());
         let worth = self.entry_nanos.get();
-        match work.class() {
-            Normal if !self.is_ready_open(worth) => self.ready_queues().push_private(work),
-            class => self.ready_queues().lane(class).push(work),
-        }
+        self.queue_ready(work, worth);
         self.wake_for_schedule(host, worth);
     }
 
@@ -74,10 +71,19 @@ impl<W: Work> Scheduler<W> {
 
     /// Puts something of so much worth into the own run queue.
     pub(crate) fn queue(&self, work: W, worth: u32) {
-        match (work.is_plain(), work.class()) {
+        match (work.is_plain(), work.is_ready()) {
             (true, _) => self.queue_plain(work, worth),
-            (false, Normal) if !self.is_ready_open(worth) => self.ready_queues().push_private(work),
-            (false, class) => self.queues_of(&work).lane(class).push(work),
+            (false, true) => self.queue_ready(work, worth),
+            (false, false) => self.plain.lane(work.class()).push(work),
+        }
+    }
+
+    #[inline(always)]
+    fn queue_ready(&self, work: W, worth: u32) {
+        let ready = self.ready_queues();
+        match work.class() {
+            Normal if !self.is_ready_open(worth) => ready.push_private(work),
+            class => ready.lane(class).push(work),
         }
     }
 

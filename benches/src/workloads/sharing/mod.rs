@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | bank | each of 64 generators posts 64 transfers between random ones of 1,000 accounts, then itself; every 1,000th is an audit instead, which reads all accounts at one moment | a transfer or audit |
 //! | bank-plain | the same without audits | a transfer |
-//! | bank-100ns .. bank-3us | the same, and each transfer computes for so long: see [`Sharing::SWEEP`] | a transfer |
+//! | bank-100ns .. bank-3us | each transfer computes, too: see [`Sharing::SWEEP`] | a transfer |
 //! | philosophers | 20 of them in a ring, each eats again and again, with the forks on both sides | a meal |
 //! | dictionary | each of 64 generators posts 64 operations on one hash map of 10,000 keys, then itself: 90 % look up 8 keys, 10 % change 8 | an operation |
 //!

@@ -102,7 +102,7 @@ impl<'a> SetPlace<'a> {
         let was_raised = boost.is_some_and(|class| cell.boost(class));
         // SAFETY: it is the request of a set that is being posted, and takes its place once, in the
         // queue of the color for which it was made.
-        self.held = unsafe { cell.push_request(link.0) };
+        self.held = unsafe { cell.push_link(link.0) };
         if was_raised && self.held.is_none() {
             // It may stand in a lane of a lower class.
             cell.core().fleet.has_raised();
