@@ -10,8 +10,8 @@ Peers, where they are installed: nginx, Apache (mod_dav), rclone serve webdav, O
 and with AES-128-GCM; and fileslimit, which is a server without features, by rustls's buffers and in place. All but sftp
 speak TLS 1.3 with the one cipher that the client offers.
 
-In each round each server is started once, alone, answers some requests for warming up, and then serves each case
-once. With one worker the server has the first core and the client the second; with two both have both. CPU time of
+In each round each server is started once, alone, warms up (each small file is asked for twice, some are put), and
+then serves each case once. With one worker the server has the first core and the client the second; with two both have both. CPU time of
 the server is that of its processes and of all that descends from them. Where it shares no core with the server the
 client never sleeps (not sftp's): waking it would be a large part of what is measured, on a virtual machine most of all.
 
@@ -176,7 +176,8 @@ class Server:
         self.log.close()
 
     def warm(self):
-        self.load('get', 'small/', 8, '--many', min(WARM, args.small), '--size', SMALL)
+        for _ in range(2):
+            self.load('get', 'small/', 8, '--many', args.small, '--size', SMALL)
         if self.puts:
             self.load('put', f'put-{self.name}/', 8, '--many', min(WARM, args.small), '--size', SMALL)
 

@@ -1,6 +1,6 @@
 //! What several programs share.
 //!
-//! * [`cached`]: reading files without waiting for a disk.
+//! * [`cache`]: files that were asked for before. [`cached`]: reading files without waiting for a disk.
 //! * [`conditions`]: If-Match, If-None-Match, If-Modified-Since, If-Range, Range.
 //! * [`date`](self::date): dates of HTTP.
 //! * [`host`]: host and port of a request.
@@ -11,6 +11,7 @@
 //! * [`runtime`]: the runtime, as the command line wants it.
 //! * [`process`]: signals, descriptors.
 
+pub(crate) mod cache;
 pub(crate) mod cached;
 pub(crate) mod conditions;
 pub(crate) mod date;

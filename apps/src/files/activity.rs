@@ -1,7 +1,6 @@
 //! What is going on on a connection: requests that are being answered, and bodies that are being
 //! sent.
 
-use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,8 +24,9 @@ pub(super) struct Activity(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     next: u64,
-    /// `None`: it is being answered; otherwise when its body was last asked for more.
-    requests: HashMap<u64, Option<Instant>>,
+    /// Few, by their numbers. `None`: it is being answered; otherwise when its body was last asked
+    /// for more.
+    requests: Vec<(u64, Option<Instant>)>,
     /// When there was a request last.
     last: Instant,
 }
@@ -42,7 +42,7 @@ pub(super) enum Doing {
 
 impl Activity {
     pub(super) fn new() -> Activity {
-        let state = State { next: 0, requests: HashMap::new(), last: clock::now() };
+        let state = State { next: 0, requests: Vec::new(), last: clock::now() };
         Activity(Arc::new(Mutex::new(state)))
     }
 
@@ -55,15 +55,16 @@ impl Activity {
         let mut state = self.lock();
         let number = state.next;
         state.next += 1;
-        state.requests.insert(number, None);
+        state.requests.push((number, None));
         InFlight { activity: self.clone(), number }
     }
 
     pub(super) fn state(&self, now: Instant, idle: Duration) -> Doing {
         let state = self.lock();
-        let is_stalled =
-            |last: &Option<Instant>| last.is_some_and(|last| later(last, STALLED) <= now);
-        if state.requests.values().any(is_stalled) {
+        let is_stalled = |(_, last): &(u64, Option<Instant>)| {
+            last.is_some_and(|last| later(last, STALLED) <= now)
+        };
+        if state.requests.iter().any(is_stalled) {
             Doing::Stalled
         } else if state.requests.is_empty() && later(state.last, idle) <= now {
             Doing::Nothing
@@ -88,14 +89,16 @@ impl InFlight {
     }
 
     fn asked(&self) {
-        self.activity.lock().requests.insert(self.number, Some(clock::now()));
+        let mut state = self.activity.lock();
+        let own = state.requests.iter_mut().find(|(number, _)| *number == self.number);
+        own.into_iter().for_each(|(_, last)| *last = Some(clock::now()));
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
         let mut state = self.activity.lock();
-        state.requests.remove(&self.number);
+        state.requests.retain(|(number, _)| *number != self.number);
         state.last = clock::now();
     }
 }

@@ -6,7 +6,7 @@
 //! * [`share`]: the folder. [`path`]: where in it.
 //! * [`meta`]: locks, properties, and who is changing what: a domain.
 //! * [`recover`]: what a server that was killed has left.
-//! * [`gate`]: how many may do something at once.
+//! * [`gate`]: how many may do something at once. [`pace`]: where small changes are made.
 //! * [`announce`](self::announce): what it says when it is ready.
 //!
 //! Every connection is a task with a color of its own, and so is every stream of HTTP/2. What
@@ -21,6 +21,7 @@ mod gate;
 mod identity;
 mod login;
 mod meta;
+mod pace;
 mod path;
 mod recover;
 mod serve;

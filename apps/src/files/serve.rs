@@ -31,7 +31,7 @@ use super::dav::body::Body;
 use super::dav::call::check_head;
 use super::dav::problem::Problem;
 use super::dav::request_body::RequestBody;
-use super::login::{Login, Refused};
+use super::login::{Login, Refused, Visitor};
 
 use crate::common::date;
 use crate::common::time::later;
@@ -197,13 +197,15 @@ async fn serve(place: Place, stream: TcpStream, peer: SocketAddr) -> io::Result<
     let activity = Activity::new();
     let service = service_fn({
         let (server, activity) = (Arc::clone(&server), activity.clone());
+        let visitor = Arc::new(Visitor::new(&server.login, peer.ip()));
         move |request: Request<Incoming>| {
             let (server, in_flight) = (Arc::clone(&server), activity.begin());
+            let visitor = Arc::clone(&visitor);
             // Not a part of the future, which is moved several times.
             let (head, body) = request.into_parts();
             let (is_head, head) = (head.method == Method::HEAD, Arc::new(head));
             async move {
-                let response = server.answer(head, body, peer).await;
+                let response = server.answer(head, body, &visitor).await;
                 let response = if is_head { without_body(response) } else { response };
                 Ok::<_, Infallible>(response.map(|body| in_flight.with(body)))
             }
@@ -302,12 +304,12 @@ fn cut_off() -> io::Error {
 }
 
 impl Server {
-    async fn answer(&self, head: Arc<Parts>, body: Incoming, peer: SocketAddr) -> Response<Body> {
+    async fn answer(&self, head: Arc<Parts>, body: Incoming, visitor: &Visitor) -> Response<Body> {
         if let Err(status) = check_head(&head) {
             return unusable(status, head.version);
         }
         let field = head.headers.get(header::AUTHORIZATION);
-        match self.login.check(field, peer.ip()).await {
+        match visitor.check(field).await {
             Ok(user) => self.dav.answer(head, body, &user).await,
             Err(refused) => {
                 RequestBody::new(body, &head.headers, &self.handle).leave(MOST_LEFT);

@@ -4,23 +4,22 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use dapple::clock;
 use dapple::{Color, Cx};
 use dapple_io::tcp::Conn;
 use rustix::io::Errno;
 
-use super::cache::{Body, Cache, Entry, MOST_IN_MEMORY};
 use super::demo::Demo;
 use super::http::head::{self, KeepAlive, Status};
 use super::http::request::{Method, Request};
+use super::page::{Body, Page};
 use super::root::{Found, Root};
+use crate::common::cache::{Batch, Cache, Entry, MOST_IN_MEMORY};
 use crate::common::cached;
 use crate::common::conditions::{self, Part, Validators, Verdict};
-use crate::common::date;
-use crate::common::media_type;
 use crate::common::target::{self, BadPath};
-use crate::common::version::Version;
 
 /// Bodies of up to this many bytes are copied behind their head; larger ones are written from where
 /// they are.
@@ -62,13 +61,17 @@ pub(super) struct Fetched {
     pub(super) found: io::Result<Option<Loaded>>,
 }
 
-/// An entry of a file. The flag: its size was what the version says.
-pub(super) struct Loaded(Entry, bool);
+/// What is served of a file.
+pub(super) struct Loaded {
+    page: Page,
+    /// All of it was read, and it cannot have changed meanwhile without having another version now.
+    may_be_kept: bool,
+}
 
 /// Site and cache.
 pub(super) struct Answers {
     pub(super) site: Site,
-    cache: Cache,
+    cache: Cache<Page>,
 }
 
 /// Where a response goes, and what it needs from its request.
@@ -115,7 +118,7 @@ impl Answers {
             file.extend_from_slice(b"index.html");
         }
         Ok(match self.find(&file, fetched, cx) {
-            Ok(Some(entry)) => reply.entry(request, &entry),
+            Ok(Some(entry)) => reply.page(request, &entry),
             Ok(None) if asked.is_folder => reply.error(Status::NotFound),
             Ok(None) => reply.redirect(&target::folder_location(&file, query)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(Cold(file)),
@@ -130,21 +133,24 @@ impl Answers {
         path: &[u8],
         fetched: Option<Fetched>,
         cx: &Cx,
-    ) -> io::Result<Option<Arc<Entry>>> {
+    ) -> io::Result<Option<Arc<Entry<Page>>>> {
         let root = match &self.site {
             Site::Demo(demo) => return demo.find(path),
             Site::Folder(root) => root,
         };
-        if let Some(entry) = self.cache.get(root, path, cx) {
+        if let Some(entry) = self.cache.get(path, Batch::of(cx), || root.version(path)) {
             return Ok(Some(entry));
         }
         let loaded = match fetched.filter(|fetched| fetched.path == path) {
             Some(fetched) => fetched.found?,
-            None => load(path, root.find_cached(path)?, read_cached)?,
+            None => {
+                let asked_at = clock::wall();
+                load(path, root.find_cached(path)?, asked_at, read_cached)?
+            }
         };
-        let Some(Loaded(entry, is_whole)) = loaded else { return Ok(None) };
-        let entry = Arc::new(entry);
-        if is_whole && entry.version.is_settled(clock::wall()) {
+        let Some(Loaded { page, may_be_kept }) = loaded else { return Ok(None) };
+        let entry = Arc::new(Entry::new(page));
+        if may_be_kept {
             self.cache.insert(path, Arc::clone(&entry));
         }
         Ok(Some(entry))
@@ -153,9 +159,12 @@ impl Answers {
     /// Reads what is cold: what [`answer`](Self::answer) has asked for. It blocks, so it is
     /// offloaded (E9).
     pub(super) fn fetch(&self, path: Vec<u8>) -> Fetched {
+        let asked_at = clock::wall();
         let found = match &self.site {
             Site::Demo(_) => Err(io::ErrorKind::NotFound.into()),
-            Site::Folder(root) => root.find(&path).and_then(|found| load(&path, found, read_cold)),
+            Site::Folder(root) => {
+                root.find(&path).and_then(|found| load(&path, found, asked_at, read_cold))
+            }
         };
         // Somebody has a lease on it, or renames all the time: to wait again would not help.
         let found = found.map_err(|error| match error.kind() {
@@ -169,11 +178,12 @@ impl Answers {
 /// Bytes of a large file that are read before it is served.
 const MOST_AHEAD: u64 = 256 * 1024;
 
-/// Makes an entry of what was found; `None`: a folder. `read` reads the beginning of the file, so
-/// much of it that it can be served at once.
+/// Makes a page of what was found; `None`: a folder. `read` reads the beginning of the file, so
+/// much of it that it can be served at once. `asked_at` is a time before the file was found.
 fn load(
     path: &[u8],
     found: Found,
+    asked_at: SystemTime,
     read: fn(&File, u64) -> io::Result<Vec<u8>>,
 ) -> io::Result<Option<Loaded>> {
     let (file, version) = match found {
@@ -181,18 +191,17 @@ fn load(
         Found::Folder => return Ok(None),
         Found::Other => return Err(io::ErrorKind::NotFound.into()),
     };
+    let is_settled = version.is_settled(asked_at);
+    let start: Arc<[u8]> = read(&file, version.size)?.into();
     if version.size > MOST_IN_MEMORY {
-        let start = read(&file, version.size)?;
-        let entry = entry_of(path, version, &start, Body::File(Arc::new(file)));
-        return Ok(Some(Loaded(entry, true)));
+        let page = Page::new(path, version, &start, Body::File(Arc::new(file)));
+        return Ok(Some(Loaded { page, may_be_kept: is_settled }));
     }
-    let bytes = read(&file, version.size)?;
     // If it has changed meanwhile, what was read is served once, under its own size.
-    let is_whole = bytes.len() as u64 == version.size;
-    let version = version.with_size(bytes.len() as u64);
-    let bytes: Arc<[u8]> = bytes.into();
-    let entry = entry_of(path, version, &bytes, Body::Memory(Arc::clone(&bytes)));
-    Ok(Some(Loaded(entry, is_whole)))
+    let is_whole = start.len() as u64 == version.size;
+    let version = version.with_size(start.len() as u64);
+    let page = Page::new(path, version, &start, Body::Memory(Arc::clone(&start)));
+    Ok(Some(Loaded { page, may_be_kept: is_settled && is_whole }))
 }
 
 /// The contents of a small file, from memory; of a large one its begin. `WouldBlock`: a disk would
@@ -218,18 +227,6 @@ fn read_cold(file: &File, size: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(most.min(size) as usize);
     file.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// `start`: what the file begins with.
-pub(super) fn entry_of(path: &[u8], version: Version, start: &[u8], body: Body) -> Entry {
-    let kind = media_type::of(path, start, version.size);
-    let etag = format!("\"{}\"", version.tag());
-    let modified = date::format(version.modified_time());
-    let fields = format!(
-        "Content-Type: {kind}\r\nContent-Length: {}\r\nLast-Modified: {modified}\r\nETag: {etag}\r\nAccept-Ranges: bytes\r\n",
-        version.size
-    );
-    Entry::new(version, fields.into_bytes(), etag.into_bytes(), body)
 }
 
 fn status_of(error: &io::Error) -> Status {
@@ -258,15 +255,15 @@ fn is_shortage(code: i32) -> bool {
 
 const CONTENT_LENGTH: &str = "Content-Length:";
 
-/// The fields of an entry, but for one. A file that was modified in the future was so when the
+/// The fields of a page, but for one. A file that was modified in the future was so when the
 /// response was made (RFC 9110, section 8.8.2.1).
-fn write_fields(out: &mut Vec<u8>, entry: &Entry, stamp: u64, without: &str) {
+fn write_fields(out: &mut Vec<u8>, page: &Page, stamp: u64, without: &str) {
     let is_ahead =
-        entry.may_be_ahead.is_some_and(|second| super::http::date::is_ahead(second, stamp));
+        page.may_be_ahead.is_some_and(|second| super::http::date::is_ahead(second, stamp));
     if !is_ahead && without.is_empty() {
-        return out.extend_from_slice(&entry.fields);
+        return out.extend_from_slice(&page.fields);
     }
-    let fields = String::from_utf8_lossy(&entry.fields);
+    let fields = String::from_utf8_lossy(&page.fields);
     for field in fields.split_inclusive("\r\n") {
         if is_ahead && field.starts_with("Last-Modified:") {
             out.extend_from_slice(b"Last-Modified: ");
@@ -279,22 +276,22 @@ fn write_fields(out: &mut Vec<u8>, entry: &Entry, stamp: u64, without: &str) {
 }
 
 impl Reply<'_> {
-    fn entry(self, request: &Request<'_>, entry: &Entry) -> Status {
-        let own = Validators { etag: &entry.etag, modified: entry.version.modified_time() };
+    fn page(self, request: &Request<'_>, page: &Page) -> Status {
+        let own = Validators { etag: &page.etag, modified: page.version.modified_time() };
         match conditions::verdict(&request.conditions, &own) {
             Verdict::Go => {}
             Verdict::NotModified => return self.not_modified(&own),
             Verdict::Failed => return self.error(Status::PreconditionFailed),
         }
-        let len = entry.version.size;
+        let len = page.version.size;
         let part = match request.method {
             Method::Get => conditions::part(&request.conditions, &own, len),
             // Ranges are defined for GET only.
             _ => Part::All,
         };
         match part {
-            Part::All => self.all(entry),
-            Part::Range(from, count) => self.range(entry, from, count),
+            Part::All => self.all(page),
+            Part::Range(from, count) => self.range(page, from, count),
             Part::Unsatisfiable => self.message(
                 Status::RangeNotSatisfiable,
                 format_args!("Content-Range: bytes */{len}\r\n"),
@@ -302,43 +299,43 @@ impl Reply<'_> {
         }
     }
 
-    fn all(self, entry: &Entry) -> Status {
+    fn all(self, page: &Page) -> Status {
         let Reply { conn, stamp, keep_alive, head_only } = self;
-        let body = match (&entry.body, head_only) {
+        let body = match (&page.body, head_only) {
             (Body::Memory(bytes), false) if bytes.len() <= MOST_COPIED => &bytes[..],
             _ => &[],
         };
         conn.write(|out| {
-            out.reserve(entry.fields.len() + body.len() + 128);
+            out.reserve(page.fields.len() + body.len() + 128);
             head::begin(out, Status::Ok);
-            write_fields(out, entry, stamp, "");
+            write_fields(out, page, stamp, "");
             head::finish(out, keep_alive, stamp);
             out.extend_from_slice(body);
         });
         if !head_only && body.is_empty() {
-            match &entry.body {
+            match &page.body {
                 Body::Memory(bytes) => conn.send_shared(Arc::clone(bytes)),
-                Body::File(file) => conn.send_file(Arc::clone(file), 0, entry.version.size),
+                Body::File(file) => conn.send_file(Arc::clone(file), 0, page.version.size),
             }
         }
         Status::Ok
     }
 
-    fn range(self, entry: &Entry, from: u64, count: u64) -> Status {
+    fn range(self, page: &Page, from: u64, count: u64) -> Status {
         let Reply { conn, stamp, keep_alive, .. } = self;
-        let len = entry.version.size;
+        let len = page.version.size;
         conn.write(|out| {
             head::begin(out, Status::PartialContent);
-            write_fields(out, entry, stamp, CONTENT_LENGTH);
+            write_fields(out, page, stamp, CONTENT_LENGTH);
             let last = from + count - 1;
             head::text(out, format_args!("Content-Length: {count}\r\n"));
             head::text(out, format_args!("Content-Range: bytes {from}-{last}/{len}\r\n"));
             head::finish(out, keep_alive, stamp);
-            if let Body::Memory(bytes) = &entry.body {
+            if let Body::Memory(bytes) = &page.body {
                 out.extend_from_slice(&bytes[from as usize..][..count as usize]);
             }
         });
-        if let Body::File(file) = &entry.body {
+        if let Body::File(file) = &page.body {
             conn.send_file(Arc::clone(file), from, count);
         }
         Status::PartialContent

@@ -3,8 +3,7 @@
 //! * [`conn`]: a connection: requests in, responses out, in callback style.
 //! * [`http`]: requests, responses, ranges and dates as HTTP/1.1 has them.
 //! * [`root`]: the folder; opens what is below it and nothing else.
-//! * [`cache`]: small files in memory, large ones open.
-//! * [`answer`]: which response a request gets.
+//! * [`answer`]: which response a request gets; [`page`]: what is served of a file.
 //! * [`demo`]: what is served when no folder is named.
 //! * [`figures`](self::figures): live figures for monitoring.
 //!
@@ -12,11 +11,11 @@
 //! only changes of the cache are posted, to the cache's color.
 
 mod answer;
-mod cache;
 mod conn;
 mod demo;
 mod figures;
 pub(crate) mod http;
+mod page;
 mod root;
 
 use std::io::{self, Write};

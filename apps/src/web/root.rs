@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::common::version::Version;
@@ -69,11 +69,16 @@ impl Root {
         })
     }
 
-    /// The version of what a path names now. It only compares: what is served was opened by
-    /// [`find`](Self::find).
+    /// The version of the file that a path names now.
     pub(super) fn version(&self, relative: &[u8]) -> io::Result<Version> {
-        let stat = rustix::fs::statat(&self.folder, path(relative), AtFlags::empty())?;
-        Ok(Version::of(&stat))
+        if let Some(version) = Version::without_links(self.folder.as_fd(), relative)? {
+            return Ok(version);
+        }
+        // Where the link leads has to be found out again.
+        match self.find(relative)? {
+            Found::File(_, version) => Ok(version),
+            Found::Folder | Found::Other => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 
     fn open_beneath(&self, relative: &Path, how: ResolveFlags) -> io::Result<File> {
@@ -150,6 +155,23 @@ mod tests {
         }
         assert!(matches!(root.find(b""), Ok(Found::Folder)));
         assert!(matches!(root.find(b"sub"), Ok(Found::Folder)));
+    }
+
+    /// What was opened before and is kept is not served by a way that leads out now.
+    #[test]
+    fn a_folder_that_was_moved_out_has_no_versions() {
+        let outside = tempfile::tempdir().unwrap();
+        let folder = outside.path().join("root");
+        std::fs::create_dir_all(folder.join("sub/deep")).unwrap();
+        std::fs::write(folder.join("sub/deep/f"), "y").unwrap();
+        symlink("sub/deep", folder.join("inside")).unwrap();
+        let root = Root::open(&folder).unwrap();
+        let version = root.version(b"sub/deep/f").unwrap();
+        assert_eq!(root.version(b"inside/f").unwrap(), version);
+        std::fs::rename(folder.join("sub"), outside.path().join("moved")).unwrap();
+        assert!(root.version(b"sub/deep/f").is_err());
+        symlink("../moved", folder.join("sub")).unwrap();
+        assert!(root.version(b"sub/deep/f").is_err() && root.version(b"inside/f").is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::server::{Place, pattern};
+use crate::server::{Client, Place, pattern};
 
 #[test]
 fn n9_what_is_put_is_got_whole_and_in_part() {
@@ -35,6 +35,97 @@ fn n9_what_is_put_is_got_whole_and_in_part() {
     assert_eq!(part("-10").2, whole[2_999_990..]);
     assert!(part("100000-2900000").2 == whole[100_000..2_900_001]);
     assert_eq!((part("3000000-").0, part("3000000-").1), (416, Some("bytes */3000000".into())));
+}
+
+/// A file is kept that has not been touched for about so long.
+const UNTOUCHED: Duration = Duration::from_millis(80);
+
+/// What was asked for before is kept; each change of it shows at once, whoever makes it.
+#[test]
+fn n9_a_small_file_that_is_kept_shows_every_change() {
+    let place = Place::new();
+    let server = place.serve();
+    let (mut client, file) = (server.client(), place.path("small"));
+    fs::create_dir(place.path("folder")).unwrap();
+    let keep = |client: &mut Client, contents: &str| {
+        thread::sleep(UNTOUCHED);
+        let etags: Vec<String> = (0..4)
+            .map(|_| {
+                let got = client.get("/small");
+                assert_eq!((got.status, got.text()), (200, contents));
+                got.field("etag").unwrap().to_owned()
+            })
+            .collect();
+        assert!(etags.iter().all(|etag| *etag == etags[0]), "{etags:?}");
+        let same = format!("If-None-Match: {}\r\n", etags[0]);
+        assert_eq!(client.request("GET", "/small", &same, b"").status, 304);
+        let part = client.request("GET", "/small", "Range: bytes=1-2\r\n", b"");
+        assert_eq!((part.status, part.text()), (206, &contents[1..3]));
+        let head = client.request("HEAD", "/small", "", b"");
+        assert_eq!(head.field("content-length").unwrap(), contents.len().to_string());
+        assert_eq!(client.get("/small/").status, 404, "it is no folder");
+        etags[0].clone()
+    };
+    fs::write(&file, "first").unwrap();
+    let first = keep(&mut client, "first");
+    fs::write(&file, "other").unwrap();
+    let other = keep(&mut client, "other");
+    assert_ne!(first, other);
+    fs::write(place.path("new"), "third").unwrap();
+    fs::rename(place.path("new"), &file).unwrap();
+    keep(&mut client, "third");
+    assert_eq!(client.put("/small", b"fourth"), 204);
+    keep(&mut client, "fourth");
+    fs::rename(&file, place.path("folder/small")).unwrap();
+    assert_eq!(client.get("/small").status, 404);
+    std::os::unix::fs::symlink("folder/small", &file).unwrap();
+    assert_eq!(client.get("/small").status, 404, "a link to the same contents");
+    fs::remove_file(&file).unwrap();
+    // By the name of a folder, too.
+    thread::sleep(UNTOUCHED);
+    for _ in 0..4 {
+        assert_eq!(client.get("/folder/small").text(), "fourth");
+    }
+    fs::rename(place.path("folder"), place.path("renamed")).unwrap();
+    assert_eq!(client.get("/folder/small").status, 404);
+    fs::rename(place.path("renamed"), place.path("folder")).unwrap();
+    for _ in 0..4 {
+        assert_eq!(client.get("/folder/small").text(), "fourth");
+    }
+    fs::rename(place.path("folder"), place.path("renamed")).unwrap();
+    std::os::unix::fs::symlink("renamed", place.path("folder")).unwrap();
+    assert_eq!(client.get("/folder/small").status, 404, "the same file, behind a link");
+    assert_eq!(client.get("/renamed/small").text(), "fourth");
+}
+
+/// Where the disk is quick these are made on the workers after a while.
+#[test]
+fn n9_many_small_files_are_put_each_in_turn() {
+    let place = Place::new();
+    let server = place.serve();
+    thread::scope(|scope| {
+        for n in 0..3 {
+            let (mut client, place) = (server.client(), &place);
+            scope.spawn(move || {
+                for round in 0..120_usize {
+                    let (name, bytes) = (format!("file-{n}-{}", round / 3), pattern(round, n));
+                    let expected = if round % 3 == 0 { 201 } else { 204 };
+                    assert_eq!(client.put(&format!("/{name}"), &bytes), expected);
+                    assert!(fs::read(place.path(&name)).unwrap() == bytes);
+                    // All of them to one file: one is there first.
+                    let create = "If-None-Match: *\r\n";
+                    let common = client.request("PUT", &format!("/one-{round}"), create, &bytes);
+                    assert!(matches!(common.status, 201 | 412), "{}", common.status);
+                }
+                assert_eq!(client.put("/no/such/folder", b"x"), 409);
+                assert_eq!(client.put("/", b"x"), 405);
+            });
+        }
+    });
+    let names = fs::read_dir(&place.folder).unwrap().count();
+    assert_eq!(names, 3 * 40 + 120 + 1, "and the server's corner");
+    let begun = fs::read_dir(place.path(".dapple/uploads")).unwrap().count();
+    assert_eq!(begun, 0, "nothing is left of those that were refused");
 }
 
 #[test]

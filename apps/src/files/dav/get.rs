@@ -4,32 +4,43 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
 use super::body::{Body, FileBody};
 use super::call::Call;
+use super::kept::{Facts, Start};
 use super::problem::Outcome;
 use super::{Dav, empty, is_head, value};
 use crate::common::conditions::{self, Part, Validators, Verdict};
-use crate::common::{cached, date, media_type};
+use crate::common::media_type;
 use crate::files::path::DavPath;
 use crate::files::share::{Found, How, Kind};
 use dapple::clock;
 
 impl Dav {
     pub(super) async fn get(&self, call: &Call) -> Outcome {
+        // What ends with a slash is a folder.
+        if !call.is_folder
+            && let Some(small) = self.small_files.get(&self.share, &call.path)
+        {
+            let part = |from, len| Body::Bytes(slice(&small.contents, from, len));
+            return Ok(contents(call, &small.facts, part));
+        }
+        Box::pin(self.get_unknown(call)).await
+    }
+
+    /// Answers a request for what is not kept.
+    async fn get_unknown(&self, call: &Call) -> Outcome {
+        let asked_at = clock::wall();
         let (file, found) = self.open(&call.path).await?;
         match found.kind {
             Kind::Hidden => Err(StatusCode::NOT_FOUND.into()),
-            Kind::Folder => Box::pin(self.page(call)).await,
-            // What ends with a slash is a folder.
+            Kind::Folder => self.page(call).await,
             Kind::File if call.is_folder => Err(StatusCode::NOT_FOUND.into()),
-            Kind::File => {
-                let file = Arc::new(file);
-                let kind = self.media_type(&call.path, &file, found.version.size).await?;
-                Ok(self.contents(call, file, &found, &kind))
-            }
+            Kind::File => self.get_file(call, Arc::new(file), &found, asked_at).await,
         }
     }
 
@@ -45,98 +56,93 @@ impl Dav {
         }
     }
 
-    /// What a file is, for who reads it.
-    async fn media_type(
+    async fn get_file(
         &self,
-        path: &DavPath,
-        file: &Arc<File>,
-        size: u64,
-    ) -> io::Result<Cow<'static, str>> {
-        let name = path.name();
-        if let Some(kind) = media_type::by_name_alone(name) {
-            return Ok(kind.into());
+        call: &Call,
+        file: Arc<File>,
+        found: &Found,
+        asked_at: SystemTime,
+    ) -> Outcome {
+        let (name, size) = (call.path.name(), found.version.size);
+        let in_memory = self.share.is_in_memory(found);
+        let is_wanted = self.small_files.wants(&call.path, size);
+        let (kind, start) = match media_type::by_name_alone(name) {
+            Some(kind) if !is_wanted => (Cow::Borrowed(kind), None),
+            _ => {
+                let len = if is_wanted { size } else { size.min(media_type::LOOKED_AT as u64) };
+                let start = Start::read(&file, len, in_memory, asked_at, &self.handle).await?;
+                (media_type::of(name, &start.bytes, size).into(), Some(start))
+            }
+        };
+        let facts = Facts::of(found, &kind);
+        if let Some(start) = start.filter(|start| start.is_all_of(size)) {
+            if is_wanted {
+                self.small_files.keep(&call.path, found, &facts, &start);
+            }
+            let part = |from, len| Body::Bytes(slice(&start.bytes, from, len));
+            return Ok(contents(call, &facts, part));
         }
-        let len = size.min(media_type::LOOKED_AT as u64) as usize;
-        let mut start = vec![0; len];
-        let read = match cached::read(file, &mut start, 0) {
-            _ if len == 0 => 0,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                let file = Arc::clone(file);
-                let read = move || {
-                    let mut start = vec![0; len];
-                    cached::read_blocking(&file, &mut start, 0).map(|n| (start, n))
-                };
-                let (read, n) = self.handle.offload(read).await.map_err(io::Error::other)??;
-                start = read;
-                n
-            }
-            read => read?,
-        };
-        Ok(media_type::of(name, &start[..read], size).into())
+        Ok(contents(call, &facts, |from, len| {
+            Body::File(FileBody::new(file, from, len, in_memory, &self.buffers, &self.handle))
+        }))
     }
+}
 
-    fn contents(&self, call: &Call, file: Arc<File>, found: &Found, kind: &str) -> Response<Body> {
-        let size = found.version.size;
-        let (etag, modified) = (found.etag(), found.version.modified_time());
-        let own = Validators { etag: etag.as_bytes(), modified };
-        let asked = call.conditions();
-        let part = match conditions::verdict(&asked, &own) {
-            Verdict::Failed => return empty(StatusCode::PRECONDITION_FAILED),
-            Verdict::NotModified => None,
-            Verdict::Go if is_head(call) => Some(Part::All),
-            Verdict::Go => Some(conditions::part(&asked, &own, size)),
-        };
-        let mut response = match part {
-            None => empty(StatusCode::NOT_MODIFIED),
-            Some(Part::Unsatisfiable) => {
-                let mut response = empty(StatusCode::RANGE_NOT_SATISFIABLE);
-                let range = value(&format!("bytes */{size}"));
-                response.headers_mut().insert(header::CONTENT_RANGE, range);
-                return response;
+/// `len` bytes from `from`; both are within the bytes.
+fn slice(bytes: &Bytes, from: u64, len: u64) -> Bytes {
+    bytes.slice(from as usize..(from + len) as usize)
+}
+
+/// The contents of a file, or the part of them that is asked for: `len` bytes from `from` are made
+/// by `part`.
+fn contents(call: &Call, facts: &Facts, part: impl FnOnce(u64, u64) -> Body) -> Response<Body> {
+    let size = facts.size;
+    let own = Validators { etag: facts.etag.as_bytes(), modified: facts.modified };
+    let asked = call.conditions();
+    let wanted = match conditions::verdict(&asked, &own) {
+        Verdict::Failed => return empty(StatusCode::PRECONDITION_FAILED),
+        Verdict::NotModified => None,
+        Verdict::Go if is_head(call) => Some(Part::All),
+        Verdict::Go => Some(conditions::part(&asked, &own, size)),
+    };
+    let mut response = match wanted {
+        None => empty(StatusCode::NOT_MODIFIED),
+        Some(Part::Unsatisfiable) => {
+            let mut response = empty(StatusCode::RANGE_NOT_SATISFIABLE);
+            let range = value(&format!("bytes */{size}"));
+            response.headers_mut().insert(header::CONTENT_RANGE, range);
+            return response;
+        }
+        Some(wanted) => {
+            let (from, len) = match wanted {
+                Part::Range(from, len) => (from, len),
+                _ => (0, size),
+            };
+            let body = if is_head(call) { Body::Empty } else { part(from, len) };
+            let mut response = Response::new(body);
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_LENGTH, len.into());
+            headers.insert(header::CONTENT_TYPE, facts.kind.clone());
+            if let Part::Range(..) = wanted {
+                let range = format!("bytes {from}-{}/{size}", from + len - 1);
+                headers.insert(header::CONTENT_RANGE, value(&range));
+                *response.status_mut() = StatusCode::PARTIAL_CONTENT;
             }
-            Some(part) => {
-                let (from, len) = match part {
-                    Part::Range(from, len) => (from, len),
-                    _ => (0, size),
-                };
-                let body = match is_head(call) {
-                    true => Body::Empty,
-                    false => Body::File(FileBody::new(
-                        file,
-                        from,
-                        len,
-                        self.share.is_in_memory(found),
-                        &self.buffers,
-                        &self.handle,
-                    )),
-                };
-                let mut response = Response::new(body);
-                let headers = response.headers_mut();
-                headers.insert(header::CONTENT_LENGTH, len.into());
-                headers.insert(header::CONTENT_TYPE, value(kind));
-                if let Part::Range(..) = part {
-                    let range = format!("bytes {from}-{}/{size}", from + len - 1);
-                    headers.insert(header::CONTENT_RANGE, value(&range));
-                    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-                }
-                response
-            }
-        };
-        let headers = response.headers_mut();
-        headers.insert(header::ETAG, value(&etag));
-        // Not after the response itself (RFC 9110, section 8.8.2.1).
-        let shown = date::format(modified.min(clock::wall()));
-        headers.insert(header::LAST_MODIFIED, value(&shown));
-        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        harmless(headers, kind);
-        response
-    }
+            response
+        }
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::ETAG, facts.etag.clone());
+    headers.insert(header::LAST_MODIFIED, facts.last_modified.clone());
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    harmless(headers, &facts.kind);
+    response
 }
 
 /// A browser is not to run what somebody has put here with the rights of who looks at it. (Of the
 /// other page, with the members of a folder, see [`page`](super::page).) What shows PDF runs it in
 /// a sandbox of its own, and in no other.
-fn harmless(headers: &mut http::HeaderMap, kind: &str) {
+fn harmless(headers: &mut http::HeaderMap, kind: &HeaderValue) {
     if kind != "application/pdf" {
         let policy = HeaderValue::from_static("sandbox allow-downloads");
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);

@@ -60,8 +60,9 @@ impl Dav {
                 super::tree::check_parent(&dav.share, &call.path)?;
                 // What is locked is there, if only as an empty file.
                 forgotten = dav.meta.store().forget(&call.path);
-                let upload = dav.share.begin_upload(&call.path)?;
-                dav.share.finish_upload(upload, &call.path, None)?;
+                let at = dav.share.locate(&call.path)?;
+                let upload = dav.share.begin_upload(&at)?;
+                dav.share.finish_upload(upload, &at, None)?;
             }
             Ok((new_lock(&call, wanted, found.as_ref())?, found.is_none(), forgotten))
         };

@@ -1,15 +1,17 @@
 //! WebDAV (RFC 4918), classes 1, 2 and 3: which response a request gets.
 //!
 //! * [`call`]: what a request says; conditions. [`if_header`]: the If field.
-//! * [`get`], [`put`]: contents. [`page`]: a folder in a browser.
+//! * [`get`], [`put`]: contents. [`kept`]: small files in memory. [`page`]: a folder in a browser.
 //! * [`tree`]: MKCOL, DELETE, COPY, MOVE. [`reaper`]: what is deleted is taken apart.
 //! * [`propfind`], [`proppatch`]: properties; [`live`]: those with an effect. [`xml`]: documents.
 //! * [`lock`]: LOCK, UNLOCK.
 //! * [`body`]: bodies of responses; [`request_body`]: of requests. [`problem`]: refusals.
 //!
 //! Whoever changes something claims its paths in the domain of the metadata first, then looks,
-//! checks and changes beside the workers, and gives the claim back when the outcome is in the
-//! domain. That is a task of its own: a client who goes away does not cut it in two.
+//! checks and changes, and gives the claim back when the outcome is in the domain. A client who
+//! goes away does not cut that in two: what has to wait in it is a task of its own. What blocks in it runs beside the
+//! workers; a small change runs on the worker where the file system answers at once (see
+//! [`pace`](super::pace)).
 
 pub(super) mod body;
 pub(super) mod call;
@@ -17,6 +19,7 @@ pub(super) mod call;
 pub(crate) mod fuzzing;
 mod get;
 mod if_header;
+mod kept;
 mod live;
 mod lock;
 mod page;
@@ -29,8 +32,11 @@ pub(super) mod request_body;
 mod tree;
 pub(super) mod xml;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use dapple::Handle;
@@ -41,6 +47,7 @@ use hyper::body::Incoming;
 
 use self::body::{Body, Buffers};
 use self::call::Call;
+use self::kept::SmallFiles;
 use self::problem::{Outcome, Problem};
 use self::reaper::Reaper;
 use self::request_body::RequestBody;
@@ -49,6 +56,7 @@ use super::login::User;
 use super::meta::Meta;
 use super::meta::claims::Area;
 use super::meta::locks::Locks;
+use super::pace::{Made, Pace};
 use super::share::Share;
 use super::share::remove::Trash;
 
@@ -68,12 +76,23 @@ pub(super) struct Dav {
     meta: Arc<Meta>,
     handle: Handle,
     buffers: Buffers,
+    small_files: SmallFiles,
     gates: Limits,
+    pace: Arc<Pace>,
     reaper: Reaper,
     /// What the server is called.
     names: Arc<[String]>,
     /// When the store was last reopened, or tried to be.
     healed: Arc<Mutex<Option<Instant>>>,
+}
+
+/// How long the blocking part of a change may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effort {
+    /// As long as a few calls on one small file.
+    Small,
+    /// As long as it wants.
+    Any,
 }
 
 /// How much may be going on at once.
@@ -104,12 +123,15 @@ impl Dav {
             trees: Gate::new(trees, usize::MAX),
             pages: Gates::new(16, 1024),
         };
+        let in_memory = share.keeps_all_in_memory();
         Dav {
             share,
             meta,
             handle: handle.clone(),
             buffers: Buffers::default(),
+            small_files: SmallFiles::new(handle),
             gates,
+            pace: Arc::new(Pace::new(in_memory, handle.workers())),
             reaper: Reaper::default(),
             names: names.into(),
             healed: Arc::default(),
@@ -200,12 +222,13 @@ impl Dav {
         G: FnOnce(Dav, T) -> Fut + Send + 'static,
         Fut: Future<Output = Outcome> + Send,
     {
-        self.change_through(None, user, areas, blocking, then).await
+        self.change_with(Effort::Any, None, user, areas, blocking, then).await
     }
 
-    /// Makes a change that goes through a gate, too, once it has the claim.
-    async fn change_through<T, F, G, Fut>(
+    /// Makes a change of so much effort. It goes through a gate, too, once it has the claim.
+    async fn change_with<T, F, G, Fut>(
         &self,
+        effort: Effort,
         gate: Option<Gate>,
         user: &Arc<str>,
         areas: Vec<Area>,
@@ -220,25 +243,61 @@ impl Dav {
     {
         let pass = self.gates.changes.enter(user).await;
         let pass = pass.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+        let (claim, locks) = self.meta.claim(areas).await?;
         let this = self.clone();
-        let task = self.handle.spawn(&self.handle.new_color(), async move {
+        let change = async move {
             let _pass = pass;
-            let (claim, locks) = this.meta.claim(areas).await?;
             let _pass = match gate {
                 Some(gate) => gate.enter().await,
                 None => None,
             };
-            let dav = this.clone();
-            let outcome = this.handle.offload(move || blocking(&dav, &locks)).await;
-            if !matches!(outcome, Ok(Ok(_))) {
+            let outcome = this.run(effort, move |dav| blocking(dav, &locks)).await;
+            if outcome.is_err() {
                 // What it did to the store before it failed is to be seen.
                 this.meta.changed().await?;
             }
-            let response = then(this, outcome??).await;
+            let response = then(this, outcome?).await;
             drop(claim);
             response
-        });
-        task.await?
+        };
+        self.run_to_its_end(change).await
+    }
+
+    /// Runs a change that has the claim, whether the client stays or not. What has to wait for
+    /// something becomes a task of its own.
+    async fn run_to_its_end(
+        &self,
+        change: impl Future<Output = Outcome> + Send + 'static,
+    ) -> Outcome {
+        let mut change = Box::pin(change);
+        let first = poll_fn(|cx| Poll::Ready(caught(|| change.as_mut().poll(cx)))).await?;
+        match first {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => self.handle.spawn(&self.handle.new_color(), change).await?,
+        }
+    }
+
+    /// Runs what blocks: beside the workers, unless it is of little effort and the file system
+    /// answers at once.
+    async fn run<T, F>(&self, effort: Effort, blocking: F) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Dav) -> Result<T, Problem> + Send + 'static,
+    {
+        let dav = self.clone();
+        if effort == Effort::Any {
+            return self.handle.offload(move || blocking(&dav)).await?;
+        }
+        let timed = move |made| {
+            let begun = clock::now();
+            let outcome = blocking(&dav);
+            dav.pace.count(clock::now() - begun, made);
+            outcome
+        };
+        if !self.pace.is_quick() {
+            return self.handle.offload(move || timed(Made::Beside)).await?;
+        }
+        caught(|| timed(Made::OnTheWorker))?
     }
 
     /// After an error of the disk; not too often.
@@ -254,6 +313,12 @@ impl Dav {
         let heal = async move { drop(this.meta.heal().await) };
         self.handle.spawn(&self.handle.new_color(), heal).detach();
     }
+}
+
+/// What `f` returns, or that it has panicked, as it is told of what runs in a task.
+fn caught<T>(f: impl FnOnce() -> T) -> Result<T, Problem> {
+    let outcome = catch_unwind(AssertUnwindSafe(f));
+    outcome.map_err(|_| Problem::Failed(io::Error::other("a change panicked")))
 }
 
 fn empty(status: StatusCode) -> Response<Body> {

@@ -12,7 +12,7 @@ use super::live::{self, Patch, Setting};
 use super::problem::{Outcome, Problem, XML_HEAD};
 use super::request_body::RequestBody;
 use super::xml::{self, Name};
-use super::{Dav, xml_response};
+use super::{Dav, Effort, xml_response};
 use crate::files::meta::claims::Area;
 use crate::files::meta::locks::Change;
 use crate::files::share::Found;
@@ -40,12 +40,19 @@ impl Dav {
         };
         // To look whether contents are what a client says takes as long as they are.
         let gate = reads_contents.then(|| self.gates.trees.clone());
-        self.change_through(gate, &user, areas, patch, |dav, (text, changed)| async move {
-            if changed {
-                dav.meta.changed().await?;
-            }
-            Ok(xml_response(StatusCode::MULTI_STATUS, Body::text(text)))
-        })
+        self.change_with(
+            Effort::Any,
+            gate,
+            &user,
+            areas,
+            patch,
+            |dav, (text, changed)| async move {
+                if changed {
+                    dav.meta.changed().await?;
+                }
+                Ok(xml_response(StatusCode::MULTI_STATUS, Body::text(text)))
+            },
+        )
         .await
     }
 }

@@ -15,14 +15,13 @@ use http::{HeaderValue, StatusCode};
 use super::call::Call;
 use super::problem::{Outcome, Problem};
 use super::request_body::RequestBody;
-use super::{Dav, empty, value};
+use super::{Dav, Effort, empty, value};
 use crate::common::date;
 use crate::files::meta::claims::Area;
 use crate::files::meta::locks::{Change, Locks};
-use crate::files::path::DavPath;
 use crate::files::share::checksum::Checksum;
 use crate::files::share::upload::Upload;
-use crate::files::share::{Found, Kind, Share};
+use crate::files::share::{Found, Kind, Location, Share, is_missing};
 
 /// Bytes that are written at once, about.
 const PIECE: usize = 512 * 1024;
@@ -114,15 +113,21 @@ impl Dav {
             Received::Large(self.receive(&call, body, announced, checksum.clone()).await?)
         };
         let (path, user) = (call.path.clone(), Arc::clone(&call.client.user));
-        self.change(
+        let effort = match &received {
+            Received::Small(pieces) if pieces.size <= LITTLE => Effort::Small,
+            _ => Effort::Any,
+        };
+        self.change_with(
+            effort,
+            None,
             &user,
             vec![Area::one(&call.path)],
             move |dav, locks| {
-                let old = look(&dav.share, &call, locks)?;
+                let (old, at) = look(&dav.share, &call, locks)?;
                 let mut upload = match received {
                     Received::Large(kept) => kept.take()?,
                     Received::Small(mut pieces) => {
-                        let mut upload = begin(&dav.share, &call.path)?;
+                        let mut upload = dav.share.begin_upload(&at)?;
                         upload.expect(checksum);
                         upload.write(&pieces.take())?;
                         upload
@@ -134,7 +139,7 @@ impl Dav {
                     return Err(Problem::Told(StatusCode::BAD_REQUEST, why));
                 }
                 let forgotten = old.is_none() && dav.meta.store().forget(&call.path);
-                let new = dav.share.finish_upload(upload, &call.path, old.as_ref())?;
+                let new = dav.share.finish_upload(upload, &at, old.as_ref())?;
                 Ok((old.is_some(), new, is_dated, forgotten))
             },
             move |dav, (replaced, new, is_dated, forgotten)| async move {
@@ -169,8 +174,8 @@ impl Dav {
         let locks = self.meta.read(|state| Arc::clone(&state.locks)).await?;
         let (dav, call) = (self.clone(), call.clone());
         let begin = move || {
-            look(&dav.share, &call, &locks)?;
-            let mut upload = begin(&dav.share, &call.path)?;
+            let (_, at) = look(&dav.share, &call, &locks)?;
+            let mut upload = dav.share.begin_upload(&at)?;
             upload.expect(checksum);
             announced.map_or(Ok(()), |len| upload.reserve(len))?;
             Ok::<_, Problem>(Kept { upload: Some(upload), handle: dav.handle.clone() })
@@ -205,10 +210,19 @@ impl Dav {
     }
 }
 
-/// What is there now, if it can be replaced by this request; or nothing, if something can be put
-/// there.
-fn look(share: &Share, call: &Call, locks: &Locks) -> Result<Option<Found>, Problem> {
-    let found = share.look_for(&call.path)?;
+/// What is there now, if it can be replaced by this request, and where that is; or nothing, if
+/// something can be put there.
+fn look<'a>(
+    share: &Share,
+    call: &'a Call,
+    locks: &Locks,
+) -> Result<(Option<Found>, Location<'a>), Problem> {
+    let at = match share.locate(&call.path) {
+        Ok(at) => Some(at),
+        Err(error) if is_missing(&error) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let found = at.as_ref().map_or(Ok(None), |at| share.look_in(at))?;
     match found.map(|found| found.kind) {
         Some(Kind::Folder) => return Err(Problem::Exists { is_folder: true }),
         Some(Kind::Hidden) => return Err(StatusCode::FORBIDDEN.into()),
@@ -219,17 +233,7 @@ fn look(share: &Share, call: &Call, locks: &Locks) -> Result<Option<Found>, Prob
         None => Change::Existence(call.path.clone()),
     };
     call.check(share, locks, found.as_ref(), &[change])?;
-    if found.is_none() {
-        super::tree::check_parent(share, &call.path)?;
-    }
-    Ok(found)
-}
-
-fn begin(share: &Share, path: &DavPath) -> Result<Upload, Problem> {
-    share.begin_upload(path).map_err(|error| match crate::files::share::is_missing(&error) {
-        true => StatusCode::CONFLICT.into(),
-        false => error.into(),
-    })
+    Ok((found, at.ok_or(StatusCode::CONFLICT)?))
 }
 
 /// When the file was modified, as clients say that know ownCloud's way to say so: in seconds since

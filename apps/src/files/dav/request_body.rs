@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dapple::Handle;
+use futures_lite::future::poll_once;
 use http::{HeaderMap, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
 
@@ -46,8 +47,13 @@ impl RequestBody {
     pub(super) async fn next(&mut self) -> io::Result<Option<Bytes>> {
         self.waits = false;
         loop {
-            let next = std::future::poll_fn(|cx| Pin::new(&mut self.incoming).poll_frame(cx));
-            match self.handle.timeout(SILENCE, next).await? {
+            let mut next = std::future::poll_fn(|cx| Pin::new(&mut self.incoming).poll_frame(cx));
+            // Mostly it is there already, and no timer is needed.
+            let frame = match poll_once(&mut next).await {
+                Some(frame) => frame,
+                None => self.handle.timeout(SILENCE, next).await?,
+            };
+            match frame {
                 None => return Ok(None),
                 Some(Err(error)) => {
                     return Err(io::Error::new(io::ErrorKind::UnexpectedEof, error));

@@ -8,7 +8,7 @@ use http::StatusCode;
 use super::call::{Call, DepthField};
 use super::problem::{Outcome, Problem};
 use super::request_body::RequestBody;
-use super::{Dav, empty};
+use super::{Dav, Effort, empty};
 use crate::files::meta::State;
 use crate::files::meta::claims::Area;
 use crate::files::meta::locks::{Change, Locks};
@@ -143,18 +143,25 @@ impl Dav {
         };
         // A large tree takes long, and a place among those who do blocking work.
         let gate = (!is_move).then(|| self.gates.trees.clone());
-        self.change_through(gate, &user, areas, transfer, move |dav, changed| async move {
-            dav.conclude(changed, move |locks| {
-                if is_move {
-                    // A lock does not move with what it was on, and goes with what was replaced.
-                    locks.remove_within(&from);
-                    locks.remove_within(&target);
-                } else {
-                    locks.remove_below(&target);
-                }
-            })
-            .await
-        })
+        self.change_with(
+            Effort::Any,
+            gate,
+            &user,
+            areas,
+            transfer,
+            move |dav, changed| async move {
+                dav.conclude(changed, move |locks| {
+                    if is_move {
+                        // A lock does not move with what it was on, and goes with what was replaced.
+                        locks.remove_within(&from);
+                        locks.remove_within(&target);
+                    } else {
+                        locks.remove_below(&target);
+                    }
+                })
+                .await
+            },
+        )
         .await
     }
 

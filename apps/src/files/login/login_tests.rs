@@ -16,10 +16,10 @@ fn users_are_let_in_and_others_are_not() {
     let rt = dapple::Runtime::new().unwrap();
     let (login, password) = Login::new(&rt.handle(), file.clone()).unwrap();
     let login = Arc::new(login);
+    let visitor = Visitor::new(&login, HERE);
     assert_eq!(password, None);
-    let check = |field: Option<&HeaderValue>| {
-        rt.block_on(login.check(field, HERE)).map(|u| u.name.to_string())
-    };
+    let check =
+        |field: Option<&HeaderValue>| rt.block_on(visitor.check(field)).map(|u| u.name.to_string());
     assert_eq!(check(None), Err(Refused::Unknown));
     assert_eq!(check(Some(&basic("ann", "sec:ret"))), Ok("ann".to_owned()));
     for (user, password) in
@@ -32,6 +32,10 @@ fn users_are_let_in_and_others_are_not() {
     }
     // Whoever is remembered does not wait for the failures of others.
     assert_eq!(check(Some(&basic("ann", "sec:ret"))), Ok("ann".to_owned()));
+    // On another connection, too, and there nobody else is let in for that.
+    let other = Visitor::new(&login, HERE);
+    assert!(rt.block_on(other.check(Some(&basic("ann", "sec:ret")))).is_ok());
+    assert_eq!(rt.block_on(other.check(None)), Err(Refused::Unknown));
     // Another password: the old one is not good any more, once the file has been looked at.
     file.add("ann", "other", true).unwrap();
     login.known().looked_at = Instant::now() - LOOKED_AT_EVERY;
@@ -47,12 +51,13 @@ fn without_users_there_is_a_password_for_once() {
     let (login, password) = Login::new(&rt.handle(), file.clone()).unwrap();
     let login = Arc::new(login);
     let field = basic(ONE_TIME_USER, &password.unwrap());
-    assert!(rt.block_on(login.check(Some(&field), HERE)).is_ok());
+    let visitor = Visitor::new(&login, HERE);
+    assert!(rt.block_on(visitor.check(Some(&field))).is_ok());
     // As soon as there is a user, it is gone.
     file.add("ann", "secret", false).unwrap();
     login.known().looked_at = Instant::now() - LOOKED_AT_EVERY;
-    assert_eq!(rt.block_on(login.check(Some(&field), HERE)), Err(Refused::Unknown));
-    let ann = rt.block_on(login.check(Some(&basic("ann", "secret")), HERE)).unwrap();
+    assert_eq!(rt.block_on(visitor.check(Some(&field))), Err(Refused::Unknown));
+    let ann = rt.block_on(visitor.check(Some(&basic("ann", "secret")))).unwrap();
     assert_eq!(*ann.name, *"ann");
 }
 

@@ -2,6 +2,7 @@
 //!
 //! * [`users`]: the file of users.
 //! * [`throttle`]: failed logins are slowed down.
+//! * [`visitor`]: who asks on one connection.
 //!
 //! A password takes some tens of milliseconds to check, on purpose. So one that was right is
 //! remembered, as a keyed hash of what the client has sent, until the file of users changes.
@@ -12,9 +13,11 @@
 pub(crate) mod fuzzing;
 mod throttle;
 mod users;
+mod visitor;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +32,7 @@ use sha2::{Digest, Sha256};
 use self::throttle::{Throttle, Turn};
 use self::users::Entry;
 pub(super) use self::users::{User, UserFile};
+pub(super) use self::visitor::Visitor;
 use super::gate::Gate;
 use crate::common::version::Version;
 
@@ -61,6 +65,8 @@ pub(super) struct Login {
     handle: Handle,
     file: UserFile,
     known: Mutex<Known>,
+    /// How often the users have changed.
+    edition: AtomicU64,
     throttle: Throttle,
     /// For those whose passwords are hashed.
     hashing: Gate,
@@ -105,20 +111,26 @@ impl Login {
         // One worker at least is for those who have logged in.
         let hashing = Gate::new(handle.workers().saturating_sub(1).max(1), MOST_WAITING);
         let (known, throttle) = (Mutex::new(known), Throttle::default());
-        Ok((Login { handle: handle.clone(), file, known, throttle, hashing, secret }, password))
+        let (handle, edition) = (handle.clone(), AtomicU64::new(0));
+        Ok((Login { handle, file, known, edition, throttle, hashing, secret }, password))
+    }
+
+    /// A number that is another one when the users have changed.
+    fn edition(&self) -> u64 {
+        self.edition.load(Ordering::Acquire)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says who it is.
-    pub(super) async fn check(
+    /// Says who it is, by the users that are known; see [`look_again`](Self::look_again).
+    async fn check(
         self: &Arc<Self>,
-        field: Option<&HeaderValue>,
+        field: &HeaderValue,
         peer: IpAddr,
     ) -> Result<Arc<User>, Refused> {
-        let field = field.ok_or(Refused::Unknown)?.as_bytes();
+        let field = field.as_bytes();
         if field.len() > MOST_BYTES {
             return Err(Refused::Unknown);
         }
@@ -126,7 +138,6 @@ impl Login {
         keyed.update(self.secret);
         keyed.update(field);
         let key: [u8; 32] = keyed.finalize().into();
-        self.look_again().await;
         if let Some(user) = self.remembered(&key) {
             return Ok(user);
         }
@@ -226,6 +237,7 @@ impl Login {
                 known.entries = entries.into();
                 known.version = version;
                 known.remembered.clear();
+                self.edition.fetch_add(1, Ordering::Release);
             }
             // The users that there were stay.
             Err(error) => tracing::error!("{error}"),

@@ -15,6 +15,7 @@ use rustix::fs::{AtFlags, Mode, RenameFlags};
 use rustix::io::Errno;
 
 use super::copy::Copied;
+use super::location::Location;
 use super::remove::{Trash, names, remove_in_place};
 use super::upload::rename_to_nothing;
 use super::{Found, Kind, Share, fresh_name, hidden_name};
@@ -36,7 +37,7 @@ impl Spot<'_> {
 impl Share {
     /// Makes a folder.
     pub(in crate::files) fn make_folder(&self, path: &DavPath) -> io::Result<()> {
-        let (parent, name) = self.open_parent(path)?;
+        let Location { folder: parent, name } = self.locate(path)?;
         rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o777))?;
         self.sync_done(&parent);
         Ok(())
@@ -44,7 +45,7 @@ impl Share {
 
     /// Takes a file or a whole folder away.
     pub(in crate::files) fn delete(&self, path: &DavPath, found: &Found) -> io::Result<Trash> {
-        let (parent, name) = self.open_parent(path)?;
+        let Location { folder: parent, name } = self.locate(path)?;
         let trash = self.delete_at(&parent, name, found)?;
         self.sync_done(&parent);
         Ok(trash)
@@ -95,8 +96,8 @@ impl Share {
         replaced: Option<&Found>,
         moved: &Found,
     ) -> io::Result<Trash> {
-        let (old_parent, old) = self.open_parent(from)?;
-        let (new_parent, new) = self.open_parent(to)?;
+        let Location { folder: old_parent, name: old } = self.locate(from)?;
+        let Location { folder: new_parent, name: new } = self.locate(to)?;
         let (source, target) = (Spot(&old_parent, old), Spot(&new_parent, new));
         let trash = match replaced {
             None => {
@@ -152,7 +153,7 @@ impl Share {
         to: &DavPath,
         replaced: Option<&Found>,
     ) -> io::Result<Trash> {
-        let (parent, name) = self.open_parent(to)?;
+        let Location { folder: parent, name } = self.locate(to)?;
         let (folder, found) = (Arc::clone(&copied.folder), copied.found);
         let trash = match replaced {
             None => {
@@ -218,7 +219,7 @@ impl Share {
     ) -> io::Result<bool> {
         for name in names(&self.trash)? {
             if super::look_at(self.trash.as_fd(), &name)?.is_some_and(|found| is_it(&found)) {
-                let (parent, new) = self.open_parent(to)?;
+                let Location { folder: parent, name: new } = self.locate(to)?;
                 rename_to_nothing(&self.trash, &name, &parent, new)?;
                 return Ok(true);
             }

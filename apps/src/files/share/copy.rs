@@ -65,8 +65,7 @@ impl Share {
         what: What,
     ) -> io::Result<Copied> {
         let (source, found) = self.open_file(from, How::Blocking)?;
-        let (parent, _) = self.open_parent(to)?;
-        let (folder, name) = self.hidden_place(parent)?;
+        let (folder, name) = self.hidden_place(&self.locate(to)?)?;
         // From now on there may be something to take apart.
         let mut copied = Copied { folder, name, found, placed: false };
         self.copy_one(source, &found, &copied.folder, &copied.name, what, 0)?;

@@ -2,6 +2,7 @@
 //!
 //! * [`mod@self`]: looking, opening, and the server's own corner,
 //!   [`PRIVATE`](super::path::PRIVATE).
+//! * [`location`]: a folder that is open, and a name in it.
 //! * [`upload`]: files that are being written.
 //! * [`checksum`]: what contents come to. [`attributes`]: times and rights that are set.
 //! * [`walk`]: folders, member by member.
@@ -18,6 +19,7 @@ pub(super) mod attributes;
 pub(super) mod change;
 pub(super) mod checksum;
 pub(super) mod copy;
+mod location;
 pub(super) mod remove;
 pub(super) mod upload;
 pub(super) mod walk;
@@ -36,6 +38,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+pub(super) use self::location::Location;
 use self::remove::Trash;
 use super::path::{DavPath, PRIVATE};
 use crate::common::version::Version;
@@ -239,6 +242,17 @@ impl Share {
         Ok((file, found))
     }
 
+    /// The version of what a path names now; see [`Version::without_links`].
+    pub(super) fn version(&self, path: &DavPath) -> io::Result<Version> {
+        let version = Version::without_links(self.root.as_fd(), path.as_bytes())?;
+        version.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Says whether the file system keeps everything in memory.
+    pub(super) fn keeps_all_in_memory(&self) -> bool {
+        self.in_memory
+    }
+
     /// Says whether it is known that no disk has to be read for it.
     pub(super) fn is_in_memory(&self, found: &Found) -> bool {
         self.in_memory && found.version.device == self.mount.device
@@ -246,12 +260,6 @@ impl Share {
 
     fn open_folder(&self, path: &DavPath) -> io::Result<OwnedFd> {
         self.open_beneath(path, FOLDER | OFlags::NOFOLLOW, How::Blocking)
-    }
-
-    /// The folder that a resource is in, and its name there.
-    fn open_parent<'a>(&self, path: &'a DavPath) -> io::Result<(OwnedFd, &'a OsStr)> {
-        let parent = path.parent().ok_or(io::ErrorKind::PermissionDenied)?;
-        Ok((self.open_folder(&parent)?, OsStr::from_bytes(path.name())))
     }
 
     fn open_beneath(&self, path: &DavPath, flags: OFlags, how: How) -> io::Result<OwnedFd> {
@@ -387,11 +395,13 @@ struct Mount {
 
 impl Mount {
     fn of(fd: impl AsFd) -> io::Result<Mount> {
-        let device = rustix::fs::fstat(&fd)?.st_dev;
-        let told = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok();
-        let is_told = |mask: u32| StatxFlags::from_bits_retain(mask).contains(StatxFlags::MNT_ID);
-        let id = told.filter(|stat| is_told(stat.stx_mask)).map(|stat| stat.stx_mnt_id);
-        Ok(Mount { device, id })
+        let told = rustix::fs::statx(&fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID);
+        let Ok(told) = told else {
+            return Ok(Mount { device: rustix::fs::fstat(fd)?.st_dev, id: None });
+        };
+        let mask = StatxFlags::from_bits_retain(told.stx_mask);
+        let id = mask.contains(StatxFlags::MNT_ID).then_some(told.stx_mnt_id);
+        Ok(Mount { device: rustix::fs::makedev(told.stx_dev_major, told.stx_dev_minor), id })
     }
 }
 

@@ -11,9 +11,9 @@ use std::time::SystemTime;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps};
 
 use super::checksum::{self, Checksum, Hasher};
+use super::location::Location;
 use super::{Found, Kind, Mount, Share, fresh_name, hidden_name, look_at};
 use crate::common::date;
-use crate::files::path::DavPath;
 use dapple::clock;
 
 /// Bytes of a disk that are not reserved before they come.
@@ -31,31 +31,30 @@ pub(in crate::files) struct Upload {
 }
 
 impl Share {
-    /// Begins a file that is to be at a path; its folder has to be there.
-    pub(in crate::files) fn begin_upload(&self, path: &DavPath) -> io::Result<Upload> {
-        let (parent, _) = self.open_parent(path)?;
-        let (folder, name) = self.hidden_place(parent)?;
+    /// Begins a file that is to be at a location.
+    pub(in crate::files) fn begin_upload(&self, at: &Location<'_>) -> io::Result<Upload> {
+        let (folder, name) = self.hidden_place(at)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o666);
         let file = File::from(rustix::fs::openat(&folder, &name, flags, mode)?);
         Ok(Upload { file, folder, name, placed: false, hasher: None })
     }
 
-    /// Where something can be made that is renamed into `parent` later: in the corner, if that is
-    /// on the same file system, or else in `parent` under a name of the server's own.
-    pub(super) fn hidden_place(&self, parent: OwnedFd) -> io::Result<(Arc<OwnedFd>, OsString)> {
-        if Mount::of(&parent)? == self.mount {
+    /// Where something can be made that is renamed to `at` later: in the corner, if that is on
+    /// the same file system, or else in the same folder under a name of the server's own.
+    pub(super) fn hidden_place(&self, at: &Location<'_>) -> io::Result<(Arc<OwnedFd>, OsString)> {
+        if Mount::of(&at.folder)? == self.mount {
             return Ok((Arc::clone(&self.uploads), fresh_name().into()));
         }
-        Ok((Arc::new(parent), hidden_name()))
+        Ok((Arc::new(at.folder.try_clone()?), hidden_name()))
     }
 
-    /// Puts a file to its place, instead of `old`, as which it was looked at last; what is there is
+    /// Puts a file to a location, instead of `old`, as which it was looked at last; what is there is
     /// what `old` says, or the error is `AlreadyExists`.
     pub(in crate::files) fn finish_upload(
         &self,
-        upload: Upload,
-        path: &DavPath,
+        mut upload: Upload,
+        at: &Location<'_>,
         old: Option<&Found>,
     ) -> io::Result<Found> {
         if let Some(old) = old {
@@ -63,28 +62,19 @@ impl Share {
             let mode = Mode::from_raw_mode(old.mode & 0o777);
             rustix::fs::fchmod(&upload.file, mode)?;
         }
-        self.place(upload, path, old.is_some())
-    }
-
-    pub(super) fn place(
-        &self,
-        mut upload: Upload,
-        path: &DavPath,
-        replace: bool,
-    ) -> io::Result<Found> {
         self.sync(&upload.file)?;
-        let (parent, name) = self.open_parent(path)?;
-        if replace {
-            let now = look_at(parent.as_fd(), name)?;
+        let Location { folder, name } = at;
+        if old.is_some() {
+            let now = look_at(folder.as_fd(), name)?;
             if now.is_some_and(|now| now.kind != Kind::File) {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
-            rustix::fs::renameat(&upload.folder, &upload.name, &parent, name)?;
+            rustix::fs::renameat(&upload.folder, &upload.name, folder, *name)?;
         } else {
-            rename_to_nothing(&upload.folder, &upload.name, &parent, name)?;
+            rename_to_nothing(&upload.folder, &upload.name, folder, name)?;
         }
         upload.placed = true;
-        self.sync_done(&parent);
+        self.sync_done(folder);
         Ok(Found::of(&rustix::fs::fstat(&upload.file)?))
     }
 }

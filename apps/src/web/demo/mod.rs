@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-use super::answer::entry_of;
-use super::cache::{Body, Entry};
+use super::page::{Body, Page};
+use crate::common::cache::Entry;
 use crate::common::version::Version;
 use dapple::clock;
 
 /// The built-in files, by path.
 #[derive(Debug)]
-pub(super) struct Demo(HashMap<&'static [u8], Arc<Entry>>);
+pub(super) struct Demo(HashMap<&'static [u8], Arc<Entry<Page>>>);
 
 const FILES: [(&str, &[u8]); 5] = [
     ("index.html", include_bytes!("index.html")),
@@ -27,13 +27,16 @@ impl Demo {
         let entry = |(path, bytes): &(&'static str, &'static [u8])| {
             let body = Body::Memory(Arc::from(*bytes));
             let version = Version::built_in(started, bytes.len() as u64);
-            (path.as_bytes(), Arc::new(entry_of(path.as_bytes(), version, bytes, body)))
+            (
+                path.as_bytes(),
+                Arc::new(Entry::new(Page::new(path.as_bytes(), version, bytes, body))),
+            )
         };
         Demo(FILES.iter().map(entry).collect())
     }
 
     /// The file of a path; `None`: it is a folder.
-    pub(super) fn find(&self, path: &[u8]) -> io::Result<Option<Arc<Entry>>> {
+    pub(super) fn find(&self, path: &[u8]) -> io::Result<Option<Arc<Entry<Page>>>> {
         match self.0.get(path) {
             Some(entry) => Ok(Some(Arc::clone(entry))),
             None if path == b"about" => Ok(None),

@@ -85,6 +85,8 @@ pub(in crate::files) struct Store {
     broken: ArcSwap<AtomicBool>,
     /// What could not be written down, in its order.
     unsettled: Mutex<Vec<Unsettled>>,
+    /// No property has ever been set, here or in what was opened, so there is none to look for.
+    is_unused: AtomicBool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -103,15 +105,20 @@ pub(in crate::files) type Property = (Name, String);
 impl Store {
     pub(in crate::files) fn open(file: &Path) -> Result<Store> {
         let db = RwLock::new(Some(open(file)?));
-        let (broken, unsettled) = (ArcSwap::default(), Mutex::default());
-        Ok(Store { file: Some(file.to_owned()), db, broken, unsettled })
+        let store = Store::new(Some(file.to_owned()), db);
+        store.is_unused.store(!store.view()?.has_some()?, Ordering::Relaxed);
+        Ok(store)
     }
 
     /// One that holds nothing, for a folder that cannot be changed.
     pub(in crate::files) fn in_memory() -> Result<Store> {
         let db = RwLock::new(Some(in_memory()?));
+        Ok(Store::new(None, db))
+    }
+
+    fn new(file: Option<PathBuf>, db: RwLock<Option<Database>>) -> Store {
         let (broken, unsettled) = (ArcSwap::default(), Mutex::default());
-        Ok(Store { file: None, db, broken, unsettled })
+        Store { file, db, broken, unsettled, is_unused: AtomicBool::new(false) }
     }
 
     fn with<T>(&self, f: impl FnOnce(&Database) -> Result<T>) -> Result<T> {
@@ -188,6 +195,10 @@ impl Store {
 
     /// Says whether the resource, or anything below it, has a property.
     pub(in crate::files) fn has_within(&self, path: &DavPath) -> Result<bool> {
+        // Whoever sets one of this path, or moves one to it, has had a claim of it before.
+        if self.is_unused.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
         self.view()?.has_within(path)
     }
 
@@ -197,6 +208,7 @@ impl Store {
         path: &DavPath,
         changes: &[(Name, Option<String>)],
     ) -> Result<()> {
+        self.is_unused.store(false, Ordering::Relaxed);
         self.with(|db| tables::patch(db, path, changes))
     }
 

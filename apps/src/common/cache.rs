@@ -2,10 +2,10 @@
 //!
 //! Hits read a snapshot, without a lock and on whatever color; changes run one after the other on
 //! the cache's color, which makes a new snapshot of the shard that changes (N8). An entry is
-//! compared with the file system at least once per batch of readiness of a worker: what was checked
-//! after the connections of this batch had become readable is fresh for all of them. So a file that
-//! was replaced is noticed by the next batch, within microseconds when there is load, whatever its
-//! size and the second.
+//! compared with the file system before it is used. Who knows the batch of readiness of its worker
+//! has it compared once per batch: what was checked after the connections of this batch had become
+//! readable is fresh for all of them. So a file that was replaced is noticed by the next batch,
+//! within microseconds when there is load, whatever its size and the second.
 //!
 //! An entry that waits to be added holds its contents; when too many wait, further ones are not
 //! added.
@@ -14,23 +14,21 @@
 //! came by (the clock, or second-chance, algorithm).
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use dapple::clock;
 use dapple::{Color, Colored, Cx};
 
-use super::root::Root;
-use crate::common::date;
-use crate::common::version::Version;
+use super::version::Version;
 
 const SHARDS: usize = 256;
 
-/// Contents of up to this many bytes are kept in memory; larger files are kept open.
-pub(super) const MOST_IN_MEMORY: u64 = 16 * 1024;
+/// Contents of up to this many bytes are kept in memory; larger files are kept open, or not at all.
+pub(crate) const MOST_IN_MEMORY: u64 = 16 * 1024;
 
 /// Contents that wait to be added, in bytes, at most.
 const MOST_WAITING: u64 = 4 * 1024 * 1024;
@@ -38,91 +36,99 @@ const MOST_WAITING: u64 = 4 * 1024 * 1024;
 /// Files kept open, at most.
 const MOST_OPEN: usize = 1_000;
 
-/// A file that can be served.
+/// What is kept of a file.
+pub(crate) trait Kept: Send + Sync + 'static {
+    /// The version of the file that it was made of.
+    fn version(&self) -> Version;
+
+    /// Bytes of memory that it takes, more or less.
+    fn bytes(&self) -> usize;
+
+    /// Says whether it keeps a file open.
+    fn is_open_file(&self) -> bool;
+}
+
+/// Something kept, with what the cache notes about it.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) version: Version,
-    /// The fields of a 200 that depend on the file only.
-    pub(super) fields: Box<[u8]>,
-    pub(super) etag: Box<[u8]>,
-    /// When it was modified, in seconds, if that may be later than the date of a response.
-    pub(super) may_be_ahead: Option<i64>,
-    pub(super) body: Body,
+pub(crate) struct Entry<T> {
+    kept: T,
     /// The batch in which it was last compared with the file system.
     checked: AtomicU64,
     used: AtomicBool,
 }
 
-#[derive(Debug)]
-pub(super) enum Body {
-    Memory(Arc<[u8]>),
-    File(Arc<File>),
-}
-
-impl Entry {
-    pub(super) fn new(version: Version, fields: Vec<u8>, etag: Vec<u8>, body: Body) -> Self {
-        let modified = date::seconds(version.modified_time());
-        Entry {
-            version,
-            fields: fields.into(),
-            etag: etag.into(),
-            may_be_ahead: (modified >= date::seconds(clock::wall()) - 2).then_some(modified),
-            body,
-            checked: AtomicU64::new(0),
-            // It earns its place by being asked for again.
-            used: AtomicBool::new(false),
-        }
+impl<T: Kept> Entry<T> {
+    pub(crate) fn new(kept: T) -> Self {
+        // It earns its place by being asked for again.
+        Entry { kept, checked: AtomicU64::new(0), used: AtomicBool::new(false) }
     }
 
     /// What it costs, in bytes; more or less.
     fn cost(&self, path: &[u8]) -> u64 {
-        let body = match &self.body {
-            Body::Memory(bytes) => bytes.len(),
-            Body::File(_) => 0,
-        };
-        (body + self.fields.len() + self.etag.len() + 2 * path.len() + 256) as u64
-    }
-
-    fn is_open_file(&self) -> bool {
-        matches!(self.body, Body::File(_))
+        (self.kept.bytes() + 2 * path.len() + 256) as u64
     }
 }
 
-type Map = HashMap<Arc<[u8]>, Arc<Entry>>;
+impl<T> Deref for Entry<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.kept
+    }
+}
+
+/// How many comparisons with the file system one is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Batch {
+    /// For the request itself.
+    Single,
+    /// For all requests of this batch; its number is not 0.
+    Of(u64),
+}
+
+impl Batch {
+    /// The batch of readiness that the running event belongs to.
+    pub(crate) fn of(cx: &Cx) -> Batch {
+        Batch::Of((cx.poll_count() << 10 | cx.worker() as u64 & 1023) + 1)
+    }
+}
+
+type Map<T> = HashMap<Arc<[u8]>, Arc<Entry<T>>>;
+type Hand<T> = VecDeque<(Arc<[u8]>, Arc<Entry<T>>)>;
 
 /// See the module.
-pub(super) struct Cache {
-    shards: Arc<Shards>,
-    keeper: Colored<Keeper>,
+pub(crate) struct Cache<T: Kept> {
+    shards: Arc<Shards<T>>,
+    keeper: Colored<Keeper<T>>,
     /// Bytes of the entries that wait to be added.
     waiting: Arc<AtomicU64>,
     is_on: bool,
 }
 
-struct Shards {
-    maps: [ArcSwap<Map>; SHARDS],
+struct Shards<T> {
+    maps: [ArcSwap<Map<T>>; SHARDS],
     hasher: RandomState,
 }
 
-impl Shards {
-    fn of(&self, path: &[u8]) -> &ArcSwap<Map> {
+impl<T> Shards<T> {
+    fn of(&self, path: &[u8]) -> &ArcSwap<Map<T>> {
         &self.maps[self.hasher.hash_one(path) as usize % SHARDS]
     }
 }
 
 /// What changes the cache, on its color.
-struct Keeper {
-    shards: Arc<Shards>,
+struct Keeper<T> {
+    shards: Arc<Shards<T>>,
     /// In the order of the clock's hand.
-    hand: VecDeque<(Arc<[u8]>, Arc<Entry>)>,
+    hand: Hand<T>,
     bytes: u64,
     open: usize,
     most_bytes: u64,
 }
 
-impl Cache {
+impl<T: Kept> Cache<T> {
     /// At most `most_bytes` of memory; 0: no cache.
-    pub(super) fn new(color: &Color, most_bytes: u64) -> Self {
+    pub(crate) fn new(color: &Color, most_bytes: u64) -> Self {
         let shards = Arc::new(Shards {
             maps: std::array::from_fn(|_| ArcSwap::default()),
             hasher: RandomState::new(),
@@ -142,17 +148,23 @@ impl Cache {
         }
     }
 
-    /// The entry of a path, if there is one and the file is still the same.
-    pub(super) fn get(&self, root: &Root, path: &[u8], cx: &Cx) -> Option<Arc<Entry>> {
+    /// The entry of a path, if there is one and the file is still the same; `now` looks at the
+    /// file.
+    pub(crate) fn get(
+        &self,
+        path: &[u8],
+        batch: Batch,
+        now: impl FnOnce() -> io::Result<Version>,
+    ) -> Option<Arc<Entry<T>>> {
         let entry = self.shards.of(path).load().get(path).cloned()?;
-        // A worker's batch; never 0, which no batch is.
-        let batch = (cx.poll_count() << 10 | cx.worker() as u64 & 1023) + 1;
-        if entry.checked.load(Ordering::Relaxed) != batch {
-            if root.version(path).ok() != Some(entry.version) {
+        if batch != Batch::Of(entry.checked.load(Ordering::Relaxed)) {
+            if now().ok() != Some(entry.version()) {
                 self.remove(path, entry);
                 return None;
             }
-            entry.checked.store(batch, Ordering::Relaxed);
+            if let Batch::Of(number) = batch {
+                entry.checked.store(number, Ordering::Relaxed);
+            }
         }
         if !entry.used.load(Ordering::Relaxed) {
             entry.used.store(true, Ordering::Relaxed);
@@ -161,7 +173,7 @@ impl Cache {
     }
 
     /// Adds an entry, later.
-    pub(super) fn insert(&self, path: &[u8], entry: Arc<Entry>) {
+    pub(crate) fn insert(&self, path: &[u8], entry: Arc<Entry<T>>) {
         let cost = entry.cost(path);
         if !self.is_on || self.waiting.load(Ordering::Relaxed) + cost > MOST_WAITING {
             return;
@@ -174,20 +186,20 @@ impl Cache {
         });
     }
 
-    fn remove(&self, path: &[u8], entry: Arc<Entry>) {
+    fn remove(&self, path: &[u8], entry: Arc<Entry<T>>) {
         let path: Arc<[u8]> = Arc::from(path);
         self.keeper.post(move |keeper, _| keeper.remove(&path, &entry));
     }
 }
 
-impl Keeper {
-    fn insert(&mut self, path: Arc<[u8]>, entry: Arc<Entry>) {
+impl<T: Kept> Keeper<T> {
+    fn insert(&mut self, path: Arc<[u8]>, entry: Arc<Entry<T>>) {
         if entry.cost(&path) > self.most_bytes / 4 {
             return;
         }
         if let Some(old) = self.shards.of(&path).load().get(&path).cloned() {
             // Two requests missed it at once.
-            if old.version == entry.version {
+            if old.version() == entry.version() {
                 return;
             }
             self.remove(&path, &old);
@@ -211,7 +223,7 @@ impl Keeper {
         }
     }
 
-    fn remove(&mut self, path: &[u8], entry: &Arc<Entry>) {
+    fn remove(&mut self, path: &[u8], entry: &Arc<Entry<T>>) {
         if self.is_current(path, entry) {
             self.change(path, |map| drop(map.remove(path)));
             self.bytes -= entry.cost(path);
@@ -229,13 +241,13 @@ impl Keeper {
         self.shards.maps.iter().map(|m| m.load().len()).sum()
     }
 
-    fn is_current(&self, path: &[u8], entry: &Arc<Entry>) -> bool {
+    fn is_current(&self, path: &[u8], entry: &Arc<Entry<T>>) -> bool {
         self.shards.of(path).load().get(path).is_some_and(|e| Arc::ptr_eq(e, entry))
     }
 
-    fn change(&self, path: &[u8], change: impl FnOnce(&mut Map)) {
+    fn change(&self, path: &[u8], change: impl FnOnce(&mut Map<T>)) {
         let shard = self.shards.of(path);
-        let mut map = Map::clone(&shard.load());
+        let mut map = Map::<T>::clone(&shard.load());
         change(&mut map);
         shard.store(Arc::new(map));
     }
@@ -243,29 +255,47 @@ impl Keeper {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
-    fn entry(root: &Root, name: &str, body: usize) -> Arc<Entry> {
-        let version = root.version(name.as_bytes()).unwrap();
-        let bytes = vec![b'x'; body].into();
-        Arc::new(Entry::new(version, Vec::new(), Vec::new(), Body::Memory(bytes)))
+    struct Content(Version, usize);
+
+    impl Kept for Content {
+        fn version(&self) -> Version {
+            self.0
+        }
+
+        fn bytes(&self) -> usize {
+            self.1
+        }
+
+        fn is_open_file(&self) -> bool {
+            false
+        }
+    }
+
+    fn version(path: &Path) -> io::Result<Version> {
+        Ok(Version::of(&rustix::fs::stat(path)?))
+    }
+
+    fn entry(path: &Path, bytes: usize) -> Arc<Entry<Content>> {
+        Arc::new(Entry::new(Content(version(path).unwrap(), bytes)))
     }
 
     #[test]
     fn it_is_bounded_in_bytes_and_keeps_what_is_used() {
         let folder = tempfile::tempdir().unwrap();
         let rt = dapple::Runtime::builder().workers(1).build().unwrap();
-        let root = Arc::new(Root::open(folder.path()).unwrap());
-        let cache = Arc::new(Cache::new(&rt.handle().new_color(), 100_000));
+        let cache = Cache::new(&rt.handle().new_color(), 100_000);
+        let first = folder.path().join("0");
         for n in 0..100 {
-            std::fs::write(folder.path().join(n.to_string()), "x").unwrap();
-            cache.insert(n.to_string().as_bytes(), entry(&root, &n.to_string(), 5_000));
+            let path = folder.path().join(n.to_string());
+            std::fs::write(&path, "x").unwrap();
+            cache.insert(n.to_string().as_bytes(), entry(&path, 5_000));
             rt.wait_idle();
-            let (cache, root) = (Arc::clone(&cache), Arc::clone(&root));
-            rt.handle().post_default(move |cx| {
-                assert!(cache.get(&root, b"0", cx).is_some(), "the used one stays, at {n}");
-            });
-            rt.wait_idle();
+            let found = cache.get(b"0", Batch::Single, || version(&first));
+            assert!(found.is_some(), "the used one stays, at {n}");
         }
         let (tx, rx) = std::sync::mpsc::channel();
         cache.keeper.post(move |keeper, _| {
@@ -288,15 +318,19 @@ mod tests {
     fn a_changed_file_is_a_miss() {
         let folder = tempfile::tempdir().unwrap();
         let rt = dapple::Runtime::builder().workers(1).build().unwrap();
-        let root = Arc::new(Root::open(folder.path()).unwrap());
-        let cache = Arc::new(Cache::new(&rt.handle().new_color(), 100_000));
-        std::fs::write(folder.path().join("f"), "one").unwrap();
-        cache.insert(b"f", entry(&root, "f", 3));
+        let cache = Cache::new(&rt.handle().new_color(), 100_000);
+        let (f, g) = (folder.path().join("f"), folder.path().join("g"));
+        std::fs::write(&f, "one").unwrap();
+        cache.insert(b"f", entry(&f, 3));
         rt.wait_idle();
-        std::fs::write(folder.path().join("g"), "two").unwrap();
-        std::fs::rename(folder.path().join("g"), folder.path().join("f")).unwrap();
-        rt.handle().post_default(move |cx| assert!(cache.get(&root, b"f", cx).is_none()));
+        assert!(cache.get(b"f", Batch::Of(1), || version(&f)).is_some());
+        std::fs::write(&g, "two").unwrap();
+        std::fs::rename(g, &f).unwrap();
+        let same_batch = cache.get(b"f", Batch::Of(1), || panic!("it was compared in this batch"));
+        assert!(same_batch.is_some());
+        assert!(cache.get(b"f", Batch::Of(2), || version(&f)).is_none());
         rt.wait_idle();
+        assert!(cache.get(b"f", Batch::Of(1), || version(&f)).is_none(), "and it is gone");
         assert_eq!(rt.metrics().panics(), 0);
     }
 }

@@ -1,0 +1,174 @@
+//! Small files that were asked for before: what a response says of them, and their contents.
+//!
+//! A file is kept when it is asked for again: whoever reads a whole tree once, as clients that
+//! synchronize do, neither pays for that nor drives out what others use.
+
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use dapple::{Handle, clock};
+use http::HeaderValue;
+
+use super::value;
+use crate::common::cache::{Batch, Cache, Entry, Kept, MOST_IN_MEMORY};
+use crate::common::version::Version;
+use crate::common::{cached, date};
+use crate::files::path::DavPath;
+use crate::files::share::{Found, Share};
+
+/// Bytes of memory for small files.
+const MOST_BYTES: u64 = 64 * 1024 * 1024;
+
+/// What a response says of a file.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    pub(super) size: u64,
+    pub(super) etag: HeaderValue,
+    pub(super) modified: SystemTime,
+    /// Not after the response itself (RFC 9110, section 8.8.2.1).
+    pub(super) last_modified: HeaderValue,
+    pub(super) kind: HeaderValue,
+}
+
+impl Facts {
+    pub(super) fn of(found: &Found, kind: &str) -> Facts {
+        let modified = found.version.modified_time();
+        Facts {
+            size: found.version.size,
+            etag: value(&found.etag()),
+            modified,
+            last_modified: value(&date::format(modified.min(clock::wall()))),
+            kind: value(kind),
+        }
+    }
+}
+
+/// A small file.
+#[derive(Debug)]
+pub(super) struct SmallFile {
+    version: Version,
+    pub(super) facts: Facts,
+    pub(super) contents: Bytes,
+}
+
+impl Kept for SmallFile {
+    fn version(&self) -> Version {
+        self.version
+    }
+
+    fn bytes(&self) -> usize {
+        self.contents.len() + size_of::<SmallFile>() + 128
+    }
+
+    fn is_open_file(&self) -> bool {
+        false
+    }
+}
+
+/// Paths that are remembered as asked for, at most.
+const ASKED_FOR: usize = 65_536;
+
+/// Paths that were asked for lately. One drives another out now and then, and two that look alike
+/// are taken for the same: that costs a little, and nothing else.
+struct AskedFor {
+    marks: Box<[AtomicU32]>,
+    hasher: RandomState,
+}
+
+impl AskedFor {
+    fn new() -> AskedFor {
+        let marks = (0..ASKED_FOR).map(|_| AtomicU32::new(0)).collect();
+        AskedFor { marks, hasher: RandomState::new() }
+    }
+
+    /// Notes a path, and says whether it was noted before.
+    fn again(&self, path: &DavPath) -> bool {
+        let hash = self.hasher.hash_one(path);
+        let (at, mark) = (hash as usize % ASKED_FOR, (hash >> 32) as u32);
+        self.marks[at].swap(mark, Ordering::Relaxed) == mark
+    }
+}
+
+/// See the module.
+#[derive(Clone)]
+pub(super) struct SmallFiles(Arc<Inner>);
+
+struct Inner {
+    cache: Cache<SmallFile>,
+    asked_for: AskedFor,
+}
+
+impl SmallFiles {
+    pub(super) fn new(handle: &Handle) -> SmallFiles {
+        let cache = Cache::new(&handle.new_color(), MOST_BYTES);
+        SmallFiles(Arc::new(Inner { cache, asked_for: AskedFor::new() }))
+    }
+
+    /// Says whether a file of this size, which is not kept, is worth it now.
+    pub(super) fn wants(&self, path: &DavPath, size: u64) -> bool {
+        size <= MOST_IN_MEMORY && self.0.asked_for.again(path)
+    }
+
+    /// The file at a path, if it was asked for before and is still the same.
+    pub(super) fn get(&self, share: &Share, path: &DavPath) -> Option<Arc<Entry<SmallFile>>> {
+        self.0.cache.get(path.as_bytes(), Batch::Single, || share.version(path))
+    }
+
+    /// Keeps a file that was just read, if it is small and all of it was read.
+    pub(super) fn keep(&self, path: &DavPath, found: &Found, facts: &Facts, start: &Start) {
+        let version = found.version;
+        if start.is_all_of(version.size) && version.is_settled(start.asked_at) {
+            let contents = start.bytes.clone();
+            let small = SmallFile { version, facts: facts.clone(), contents };
+            self.0.cache.insert(path.as_bytes(), Arc::new(Entry::new(small)));
+        }
+    }
+}
+
+/// What a file begins with: all of it, if it is small.
+pub(super) struct Start {
+    pub(super) bytes: Bytes,
+    /// Before the file was looked at.
+    asked_at: SystemTime,
+}
+
+impl Start {
+    /// Reads the first `len` bytes of a file: on the worker, if the system has them in memory, and
+    /// beside the workers otherwise. `asked_at` is a time before the file was looked at.
+    pub(super) async fn read(
+        file: &Arc<File>,
+        len: u64,
+        in_memory: bool,
+        asked_at: SystemTime,
+        handle: &Handle,
+    ) -> io::Result<Start> {
+        let mut bytes = vec![0; len as usize];
+        let read = match in_memory {
+            true => cached::read_blocking(file, &mut bytes, 0),
+            false => cached::read(file, &mut bytes, 0),
+        };
+        let read = match read {
+            _ if len == 0 => 0,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                let file = Arc::clone(file);
+                let read = move || cached::read_blocking(&file, &mut bytes, 0).map(|n| (bytes, n));
+                let (back, n) = handle.offload(read).await.map_err(io::Error::other)??;
+                bytes = back;
+                n
+            }
+            read => read?,
+        };
+        bytes.truncate(read);
+        Ok(Start { bytes: bytes.into(), asked_at })
+    }
+
+    /// Says whether it is all of a file of this size.
+    pub(super) fn is_all_of(&self, size: u64) -> bool {
+        self.bytes.len() as u64 == size
+    }
+}

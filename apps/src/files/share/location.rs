@@ -1,0 +1,37 @@
+//! Where a resource is: the folder that it is in, open, and its name there.
+//!
+//! Whoever looks at something and then changes it does both by one location, so the path is resolved
+//! once.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use super::{Found, Kind, Share, look_at};
+use crate::files::path::DavPath;
+
+/// See the module.
+#[derive(Debug)]
+pub(in crate::files) struct Location<'a> {
+    pub(super) folder: OwnedFd,
+    pub(super) name: &'a OsStr,
+}
+
+impl Share {
+    /// The location of a path. If there is no such folder the error is
+    /// [missing](super::is_missing).
+    pub(in crate::files) fn locate<'a>(&self, path: &'a DavPath) -> io::Result<Location<'a>> {
+        let parent = path.parent().ok_or(io::ErrorKind::PermissionDenied)?;
+        Ok(Location { folder: self.open_folder(&parent)?, name: OsStr::from_bytes(path.name()) })
+    }
+
+    /// What there is at a location. The server's own corner is hidden, by whatever name.
+    pub(in crate::files) fn look_in(&self, at: &Location<'_>) -> io::Result<Option<Found>> {
+        let found = look_at(at.folder.as_fd(), at.name)?;
+        Ok(found.map(|found| match self.corner_by_inode == Some(found.inode) {
+            true => Found { kind: Kind::Hidden, ..found },
+            false => found,
+        }))
+    }
+}
