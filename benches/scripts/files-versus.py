@@ -10,10 +10,11 @@ Peers, where they are installed: nginx, Apache (mod_dav), rclone serve webdav, O
 and with AES-128-GCM; and fileslimit, which is a server without features, by rustls's buffers and in place. All but sftp
 speak TLS 1.3 with the one cipher that the client offers.
 
-In each round each server is started once, alone, warms up (each small file is asked for twice, some are put), and
-then serves each case once. With one worker the server has the first core and the client the second; with two both have both. CPU time of
-the server is that of its processes and of all that descends from them. Where it shares no core with the server the
-client never sleeps (not sftp's): waking it would be a large part of what is measured, on a virtual machine most of all.
+In each round each server is started once, alone, warms up (each small file is asked for twice, some
+are put), and then serves each case once. With one worker the server has the first core and the
+client the second; with two both have both. CPU time of the server is that of its processes and of
+all that descends from them. Where it shares no core with the server the client never sleeps (not
+sftp's): waking it would be a large part of what is measured, on a virtual machine most of all.
 
 Cases: get and put of one large file, by 1 client, or of its eighths by 8 clients (each an own file); get and put of
 10,000 files of 4 KB by 1 or 8 clients. What was put is removed before each run. Printed are medians of the rounds:

@@ -75,6 +75,13 @@ pub fn machine_cpu_nanos() -> Option<u64> {
     Some(busy * (1_000_000_000 / per_second))
 }
 
+/// Resident memory of this process, in bytes; 0 if the system does not tell.
+pub fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    pages.unwrap_or(0) * 4_096
+}
+
 /// Measures `run`, which handles `events` events.
 pub fn time(events: u64, run: impl FnOnce()) -> Took {
     let (wall, cpu) = (Instant::now(), process_cpu_nanos());

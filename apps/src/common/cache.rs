@@ -77,7 +77,7 @@ impl<T> Deref for Entry<T> {
     }
 }
 
-/// How many comparisons with the file system one is good for.
+/// For which requests one comparison with the file system is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Batch {
     /// For the request itself.
@@ -149,7 +149,7 @@ impl<T: Kept> Cache<T> {
     }
 
     /// The entry of a path, if there is one and the file is still the same; `now` looks at the
-    /// file.
+    /// file, and may say `WouldBlock`.
     pub(crate) fn get(
         &self,
         path: &[u8],
@@ -158,9 +158,14 @@ impl<T: Kept> Cache<T> {
     ) -> Option<Arc<Entry<T>>> {
         let entry = self.shards.of(path).load().get(path).cloned()?;
         if batch != Batch::Of(entry.checked.load(Ordering::Relaxed)) {
-            if now().ok() != Some(entry.version()) {
-                self.remove(path, entry);
-                return None;
+            match now() {
+                Ok(version) if version == entry.version() => {}
+                // It cannot be told without waiting; that says nothing about the entry.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                _ => {
+                    self.remove(path, entry);
+                    return None;
+                }
             }
             if let Batch::Of(number) = batch {
                 entry.checked.store(number, Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! What several programs share.
 //!
-//! * [`cache`]: files that were asked for before. [`cached`]: reading files without waiting for a disk.
+//! * [`cache`]: files that were asked for before.
+//! * [`cached`]: reading files without waiting for a disk.
 //! * [`conditions`]: If-Match, If-None-Match, If-Modified-Since, If-Range, Range.
 //! * [`date`](self::date): dates of HTTP.
 //! * [`host`]: host and port of a request.

@@ -75,9 +75,12 @@ impl Version {
 
     /// Says whether the file has not been touched for so long that a further change cannot have the
     /// same times. Kernels before 6.13 take them from a clock that ticks a hundred times a second
-    /// or so.
+    /// or so; and some file systems keep whole seconds, or every other one.
     pub(crate) fn is_settled(&self, now: SystemTime) -> bool {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as i128;
-        now - self.changed.max(self.modified) > 50_000_000
+        let is_whole = |time: i128| time.rem_euclid(1_000_000_000) == 0;
+        let is_coarse = is_whole(self.changed) && is_whole(self.modified);
+        let longest = if is_coarse { 2_050_000_000 } else { 50_000_000 };
+        now - self.changed.max(self.modified) > longest
     }
 }

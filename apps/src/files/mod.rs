@@ -10,7 +10,7 @@
 //! * [`announce`](self::announce): what it says when it is ready.
 //!
 //! Every connection is a task with a color of its own, and so is every stream of HTTP/2. What
-//! blocks runs beside the workers.
+//! blocks runs beside the workers; see [`pace`] for an exception.
 
 mod activity;
 mod announce;

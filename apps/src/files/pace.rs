@@ -2,18 +2,21 @@
 //!
 //! A hand-over to a thread beside the workers and back costs more than a small change takes where
 //! the file system answers at once. Whether it does is measured, with each change. When beside the
-//! workers enough were quick, and few slow, the next ones are made on the worker; there the bound is
-//! tighter, and if more than a few take longer, or one takes much longer, further ones are made
-//! beside the workers again. Each time that this happens doubles how many are enough, so a disk that
-//! is slow now and then, or not slow enough to be told from a thread that waits for its core, holds
-//! a worker up rarely.
+//! workers enough were quick, and few slow, the next ones are made on the worker; there the bound
+//! is tighter, and if more than a few take longer, or one takes much longer, further ones are made
+//! beside the workers again. Each time that this happens doubles how many are enough, so a disk
+//! that is slow now and then, or not slow enough to be told from a thread that waits for its core,
+//! holds a worker up rarely.
 //!
 //! What waits behind such a worker is taken over by another one, as behind any event that blocks
-//! (E4). A single worker has nobody to take over, so there small changes are made on the worker
-//! only where the file system keeps everything in memory.
+//! (E4). So there is always one more worker than there are changes on workers, unless the file
+//! system keeps everything in memory: a single worker makes changes itself there only. (A disk that
+//! is mounted below such a file system is found out by its slowness.)
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use dapple::clock;
 
 /// A change on a worker that takes no longer than this is quick: longer than one in memory, and
 /// shorter than most for which a disk has to answer.
@@ -30,7 +33,7 @@ const MOST: u32 = 1 << 16;
 /// Quick changes that count beyond what is enough, at most.
 const MOST_CREDIT: u32 = 64;
 
-/// Quick changes that one that is not takes back.
+/// How many quick changes a change takes back that is not quick.
 const TAKES_BACK: u32 = 8;
 
 /// After so many times what is enough, made on a worker, it is [`FEWEST`] again.
@@ -41,6 +44,8 @@ const FORGOTTEN_AFTER: u32 = 16;
 pub(super) struct Pace {
     /// `None`: nothing is made on the worker, however quick it is.
     counts: Option<Mutex<Counts>>,
+    /// Changes on workers at once, at most.
+    places: usize,
 }
 
 #[derive(Debug)]
@@ -50,21 +55,32 @@ struct Counts {
     enough: u32,
     /// Changes on a worker since the last time that they were sent beside.
     on_worker: u32,
+    /// Changes that are being made on workers.
+    under_way: usize,
 }
 
-/// Where a change was made.
+/// A small change that is being made.
+#[derive(Debug)]
+pub(super) struct Change {
+    pace: Arc<Pace>,
+    begun: Option<Instant>,
+    pub(super) place: Place,
+}
+
+/// Where a change is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Made {
+pub(super) enum Place {
     OnTheWorker,
     Beside,
 }
 
 impl Pace {
     /// `in_memory`: the file system keeps everything in memory.
-    pub(super) fn new(in_memory: bool, workers: usize) -> Pace {
+    pub(super) fn new(in_memory: bool, workers: usize) -> Arc<Pace> {
         let quick = if in_memory { FEWEST + MOST_CREDIT } else { 0 };
-        let counts = Counts { quick, enough: FEWEST, on_worker: 0 };
-        Pace { counts: (in_memory || workers > 1).then(|| Mutex::new(counts)) }
+        let counts = Counts { quick, enough: FEWEST, on_worker: 0, under_way: 0 };
+        let places = if in_memory { workers } else { workers - 1 };
+        Arc::new(Pace { counts: (places > 0).then(|| Mutex::new(counts)), places })
     }
 
     fn counts(&self) -> Option<MutexGuard<'_, Counts>> {
@@ -72,30 +88,72 @@ impl Pace {
         Some(counts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Says whether the next small change is made on the worker.
-    pub(super) fn is_quick(&self) -> bool {
-        self.counts().is_some_and(|counts| counts.quick >= counts.enough)
+    /// Says where the next small change is made.
+    pub(super) fn next(self: &Arc<Self>) -> Change {
+        let mut place = Place::Beside;
+        if let Some(mut counts) = self.counts()
+            && counts.quick >= counts.enough
+            && counts.under_way < self.places
+        {
+            counts.under_way += 1;
+            place = Place::OnTheWorker;
+        }
+        Change { pace: Arc::clone(self), begun: None, place }
     }
 
-    /// Counts a small change that took so long.
-    pub(super) fn count(&self, took: Duration, made: Made) {
-        self.counts().into_iter().for_each(|mut counts| counts.count(took, made));
+    /// A change leaves a worker.
+    fn leave(&self) {
+        self.counts().into_iter().for_each(|mut counts| counts.under_way -= 1);
+    }
+}
+
+impl Change {
+    /// It is made beside the workers, whatever was said.
+    pub(super) fn leave_the_worker(&mut self) {
+        if self.place == Place::OnTheWorker {
+            self.place = Place::Beside;
+            self.pace.leave();
+        }
+    }
+
+    /// It begins now.
+    pub(super) fn begin(&mut self) {
+        self.begun = Some(clock::now());
+    }
+
+    /// It was made. One that was refused says nothing about the disk, unless it was slow.
+    pub(super) fn end(self, is_made: bool) {
+        let took = self.begun.map(|begun| clock::now() - begun);
+        if let Some(took) = took.filter(|took| is_made || *took > SLOW)
+            && let Some(mut counts) = self.pace.counts()
+        {
+            counts.count(took, self.place);
+        }
+    }
+}
+
+impl Drop for Change {
+    fn drop(&mut self) {
+        if self.place == Place::OnTheWorker {
+            self.pace.leave();
+        }
     }
 }
 
 impl Counts {
-    fn count(&mut self, took: Duration, made: Made) {
-        let is_quick = took <= if made == Made::OnTheWorker { QUICK } else { SLOW };
+    fn count(&mut self, took: Duration, place: Place) {
+        let is_quick = took <= if place == Place::OnTheWorker { QUICK } else { SLOW };
         self.quick = match is_quick {
             true => (self.quick + 1).min(self.enough + MOST_CREDIT),
             false => self.quick.saturating_sub(TAKES_BACK),
         };
-        if made == Made::Beside {
+        if place == Place::Beside {
             return;
         }
         self.on_worker += 1;
         if took > SLOW || self.quick < self.enough {
-            *self = Counts { quick: 0, enough: (2 * self.enough).min(MOST), on_worker: 0 };
+            (self.quick, self.on_worker) = (0, 0);
+            self.enough = (2 * self.enough).min(MOST);
         } else if self.on_worker >= FORGOTTEN_AFTER * self.enough {
             (self.enough, self.on_worker) = (FEWEST, 0);
             self.quick = self.quick.min(FEWEST + MOST_CREDIT);
@@ -110,14 +168,16 @@ mod tests {
     /// What a disk takes.
     const LONG: Duration = Duration::from_millis(20);
 
-    /// Counts changes, each made where the pace says, and says how many were made on the worker.
-    fn make(pace: &Pace, changes: usize, took: Duration) -> usize {
-        let on_worker = |_: &usize| {
-            let is_here = pace.is_quick();
-            pace.count(took, if is_here { Made::OnTheWorker } else { Made::Beside });
-            is_here
-        };
-        (0..changes).filter(on_worker).count()
+    /// Counts a change that took so long, made where the pace says; true: on the worker.
+    fn make_one(pace: &Arc<Pace>, took: Duration) -> bool {
+        let change = pace.next();
+        pace.counts().into_iter().for_each(|mut counts| counts.count(took, change.place));
+        change.place == Place::OnTheWorker
+    }
+
+    /// Counts changes that took so long, and says how many were made on the worker.
+    fn make(pace: &Arc<Pace>, changes: usize, took: Duration) -> usize {
+        (0..changes).filter(|_| make_one(pace, took)).count()
     }
 
     #[test]
@@ -131,10 +191,11 @@ mod tests {
         let is_quick = |quick: usize| {
             let pace = Pace::new(false, 2);
             for _ in 0..100 {
-                (0..quick).for_each(|_| pace.count(SLOW, Made::Beside));
-                pace.count(LONG, Made::Beside);
+                let mut counts = pace.counts().unwrap();
+                (0..quick).for_each(|_| counts.count(SLOW, Place::Beside));
+                counts.count(LONG, Place::Beside);
             }
-            pace.is_quick()
+            pace.next().place == Place::OnTheWorker
         };
         assert!(is_quick(20) && !is_quick(TAKES_BACK as usize));
     }
@@ -173,6 +234,30 @@ mod tests {
         make(&pace, (FORGOTTEN_AFTER + 1) as usize * 32 * FEWEST as usize, Duration::ZERO);
         assert_eq!(make(&pace, 1, LONG), 1);
         assert_eq!(make(&pace, 100, Duration::ZERO), 100 - 2 * FEWEST as usize);
+    }
+
+    #[test]
+    fn one_worker_is_left_to_take_over() {
+        let pace = Pace::new(false, 3);
+        make(&pace, 100, Duration::ZERO);
+        let places = |changes: &[Change]| changes.iter().map(|c| c.place).collect::<Vec<_>>();
+        let mut changes: Vec<Change> = (0..3).map(|_| pace.next()).collect();
+        assert_eq!(places(&changes), [Place::OnTheWorker, Place::OnTheWorker, Place::Beside]);
+        changes.remove(0).end(true);
+        assert_eq!(pace.next().place, Place::OnTheWorker);
+    }
+
+    #[test]
+    fn what_is_refused_says_nothing_about_the_disk() {
+        let pace = Pace::new(false, 2);
+        for is_made in [false, true] {
+            for _ in 0..FEWEST {
+                let mut change = pace.next();
+                change.begin();
+                change.end(is_made);
+            }
+            assert_eq!(pace.next().place == Place::OnTheWorker, is_made);
+        }
     }
 
     #[test]

@@ -192,11 +192,12 @@ fn load(
         Found::Other => return Err(io::ErrorKind::NotFound.into()),
     };
     let is_settled = version.is_settled(asked_at);
-    let start: Arc<[u8]> = read(&file, version.size)?.into();
+    let start = read(&file, version.size)?;
     if version.size > MOST_IN_MEMORY {
         let page = Page::new(path, version, &start, Body::File(Arc::new(file)));
         return Ok(Some(Loaded { page, may_be_kept: is_settled }));
     }
+    let start: Arc<[u8]> = start.into();
     // If it has changed meanwhile, what was read is served once, under its own size.
     let is_whole = start.len() as u64 == version.size;
     let version = version.with_size(start.len() as u64);

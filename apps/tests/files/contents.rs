@@ -2,6 +2,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,7 @@ fn n9_a_small_file_that_is_kept_shows_every_change() {
     let (mut client, file) = (server.client(), place.path("small"));
     fs::create_dir(place.path("folder")).unwrap();
     let keep = |client: &mut Client, contents: &str| {
+        assert_eq!(client.get("/small").text(), contents, "at once");
         thread::sleep(UNTOUCHED);
         let etags: Vec<String> = (0..4)
             .map(|_| {
@@ -77,7 +79,6 @@ fn n9_a_small_file_that_is_kept_shows_every_change() {
     assert_eq!(client.put("/small", b"fourth"), 204);
     keep(&mut client, "fourth");
     fs::rename(&file, place.path("folder/small")).unwrap();
-    assert_eq!(client.get("/small").status, 404);
     std::os::unix::fs::symlink("folder/small", &file).unwrap();
     assert_eq!(client.get("/small").status, 404, "a link to the same contents");
     fs::remove_file(&file).unwrap();
@@ -101,31 +102,67 @@ fn n9_a_small_file_that_is_kept_shows_every_change() {
 /// Where the disk is quick these are made on the workers after a while.
 #[test]
 fn n9_many_small_files_are_put_each_in_turn() {
+    const CLIENTS: u64 = 3;
+    const ROUNDS: usize = 120;
     let place = Place::new();
     let server = place.serve();
+    // How many have created the file of each round, which all of them try to.
+    let created = [const { AtomicUsize::new(0) }; ROUNDS];
     thread::scope(|scope| {
-        for n in 0..3 {
-            let (mut client, place) = (server.client(), &place);
+        for n in 0..CLIENTS {
+            let (mut client, place, created) = (server.client(), &place, &created);
             scope.spawn(move || {
-                for round in 0..120_usize {
+                for (round, created) in created.iter().enumerate() {
                     let (name, bytes) = (format!("file-{n}-{}", round / 3), pattern(round, n));
                     let expected = if round % 3 == 0 { 201 } else { 204 };
                     assert_eq!(client.put(&format!("/{name}"), &bytes), expected);
                     assert!(fs::read(place.path(&name)).unwrap() == bytes);
-                    // All of them to one file: one is there first.
                     let create = "If-None-Match: *\r\n";
-                    let common = client.request("PUT", &format!("/one-{round}"), create, &bytes);
-                    assert!(matches!(common.status, 201 | 412), "{}", common.status);
+                    match client.request("PUT", &format!("/one-{round}"), create, &bytes).status {
+                        201 => drop(created.fetch_add(1, Ordering::Relaxed)),
+                        status => assert_eq!(status, 412),
+                    }
+                    let wrong = format!("OC-Checksum: SHA1:{}\r\n", "0".repeat(40));
+                    let refused = client.request("PUT", &format!("/{name}"), &wrong, b"else");
+                    assert_eq!(refused.status, 400);
+                    assert!(fs::read(place.path(&name)).unwrap() == bytes);
                 }
                 assert_eq!(client.put("/no/such/folder", b"x"), 409);
                 assert_eq!(client.put("/", b"x"), 405);
             });
         }
     });
+    assert!(created.iter().all(|created| created.load(Ordering::Relaxed) == 1), "{created:?}");
     let names = fs::read_dir(&place.folder).unwrap().count();
-    assert_eq!(names, 3 * 40 + 120 + 1, "and the server's corner");
+    assert_eq!(names, CLIENTS as usize * ROUNDS / 3 + ROUNDS + 1, "and the server's corner");
     let begun = fs::read_dir(place.path(".dapple/uploads")).unwrap().count();
     assert_eq!(begun, 0, "nothing is left of those that were refused");
+}
+
+/// Clients that go away at any moment leave the old file or the new one, and no claim.
+#[test]
+fn n9_a_client_who_goes_away_holds_nothing_up() {
+    let place = Place::new();
+    let server = place.serve();
+    let mut stays = server.client();
+    for round in 0..60_u64 {
+        let (old, new) = (pattern(300, 2 * round), pattern(300, 2 * round + 1));
+        assert!(stays.put("/file", &old) < 300);
+        // Several, so that some wait for the claims of others.
+        let all: Vec<Client> = (0..4)
+            .map(|_| {
+                let mut goes = server.client();
+                let head = goes.head("PUT", "/file", "Content-Length: 300\r\n");
+                goes.send(&[head.as_bytes(), &new].concat()).unwrap();
+                goes
+            })
+            .collect();
+        thread::sleep(Duration::from_micros(50 * (round % 20)));
+        drop(all);
+        let got = fs::read(place.path("file")).unwrap();
+        assert!(got == old || got == new);
+        assert_eq!(stays.put("/file", b"still"), 204, "nobody has the claim any more");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use dapple::{Domain, Runtime};
-use dapple_benches::measure::{Took, median};
+use dapple_benches::measure::{Took, median, resident};
 use dapple_benches::openloop::service::Speed;
 use dapple_benches::shared_state::{Load, System, downgrade, run};
 
@@ -80,13 +80,6 @@ fn print(title: &str, lines: &[Line]) {
             ratio(alone.map(|alone| alone / line.wall())),
         );
     }
-}
-
-/// Resident memory of this process, in bytes; 0 if the system does not tell.
-fn resident() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
-    pages.unwrap_or(0) * 4_096
 }
 
 /// What a million events that wait behind one take.

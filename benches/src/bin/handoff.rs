@@ -15,8 +15,10 @@ use core_affinity::CoreId;
 use dapple::{Color, Cx, Runtime, StealPolicy};
 use dapple_benches::measure::{Took, median, time};
 
-/// How one thread waits for the other.
-const WAYS: [(&str, fn(u64) -> Took); 4] = [
+/// How one thread waits for the other, and what so many hand-overs take.
+type Way = (&'static str, fn(u64) -> Took);
+
+const WAYS: [Way; 4] = [
     ("futex", futex),
     ("eventfd and epoll", epoll),
     ("dapple", plain),
@@ -34,8 +36,9 @@ fn on_two_cores(hops: u64, body: impl Fn(usize, u64) + Sync) -> Took {
             .map(|(n, core): (usize, &CoreId)| {
                 let ready = &ready;
                 scope.spawn(move || {
-                    assert!(core_affinity::set_for_current(*core), "a thread can be pinned");
+                    let is_pinned = core_affinity::set_for_current(*core);
                     ready.wait();
+                    assert!(is_pinned, "a thread can be pinned");
                     body(n, hops / 2);
                 })
             })

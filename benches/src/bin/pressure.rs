@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::{Arg, Command, value_parser};
 use dapple::{Color, Cx, Handle, Priority, Runtime};
-use dapple_benches::measure::{monotonic_nanos, run_first, sleep_exactly, sleep_until};
+use dapple_benches::measure::{monotonic_nanos, resident, run_first, sleep_exactly, sleep_until};
 use dapple_benches::openloop::percentiles::Percentiles;
 use dapple_benches::openloop::service::{Speed, spin};
 
@@ -124,13 +124,6 @@ struct Window {
     useful: u64,
     late: u64,
     resident: u64,
-}
-
-/// Resident memory of the process, in bytes.
-fn resident() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = statm.split(' ').nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
-    pages * 4_096
 }
 
 /// Requests per second that the workers can serve.

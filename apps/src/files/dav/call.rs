@@ -190,6 +190,14 @@ impl Call {
         }
     }
 
+    /// Says whether it asks for contents, whatever version the client has.
+    pub(super) fn wants_contents(&self) -> bool {
+        let asked = self.conditions();
+        *self.method() == Method::GET
+            && asked.if_none_match.is_none()
+            && asked.if_modified_since.is_none()
+    }
+
     pub(super) fn has_if(&self) -> bool {
         self.if_header.is_some()
     }

@@ -26,8 +26,7 @@ impl Dav {
         if !call.is_folder
             && let Some(small) = self.small_files.get(&self.share, &call.path)
         {
-            let part = |from, len| Body::Bytes(slice(&small.contents, from, len));
-            return Ok(contents(call, &small.facts, part));
+            return Ok(contents(call, &small.facts, part_of(&small.contents)));
         }
         Box::pin(self.get_unknown(call)).await
     }
@@ -65,7 +64,7 @@ impl Dav {
     ) -> Outcome {
         let (name, size) = (call.path.name(), found.version.size);
         let in_memory = self.share.is_in_memory(found);
-        let is_wanted = self.small_files.wants(&call.path, size);
+        let is_wanted = call.wants_contents() && self.small_files.note(&call.path, size);
         let (kind, start) = match media_type::by_name_alone(name) {
             Some(kind) if !is_wanted => (Cow::Borrowed(kind), None),
             _ => {
@@ -79,8 +78,7 @@ impl Dav {
             if is_wanted {
                 self.small_files.keep(&call.path, found, &facts, &start);
             }
-            let part = |from, len| Body::Bytes(slice(&start.bytes, from, len));
-            return Ok(contents(call, &facts, part));
+            return Ok(contents(call, &facts, part_of(&start.bytes)));
         }
         Ok(contents(call, &facts, |from, len| {
             Body::File(FileBody::new(file, from, len, in_memory, &self.buffers, &self.handle))
@@ -88,9 +86,9 @@ impl Dav {
     }
 }
 
-/// `len` bytes from `from`; both are within the bytes.
-fn slice(bytes: &Bytes, from: u64, len: u64) -> Bytes {
-    bytes.slice(from as usize..(from + len) as usize)
+/// Makes bodies of parts of these bytes; a part is within them.
+fn part_of(bytes: &Bytes) -> impl FnOnce(u64, u64) -> Body {
+    |from, len| Body::Bytes(bytes.slice(from as usize..(from + len) as usize))
 }
 
 /// The contents of a file, or the part of them that is asked for: `len` bytes from `from` are made

@@ -109,8 +109,9 @@ impl SmallFiles {
         SmallFiles(Arc::new(Inner { cache, asked_for: AskedFor::new() }))
     }
 
-    /// Says whether a file of this size, which is not kept, is worth it now.
-    pub(super) fn wants(&self, path: &DavPath, size: u64) -> bool {
+    /// Notes that the contents of a file are asked for that is not kept, and says whether it is to
+    /// be kept now.
+    pub(super) fn note(&self, path: &DavPath, size: u64) -> bool {
         size <= MOST_IN_MEMORY && self.0.asked_for.again(path)
     }
 
@@ -119,10 +120,10 @@ impl SmallFiles {
         self.0.cache.get(path.as_bytes(), Batch::Single, || share.version(path))
     }
 
-    /// Keeps a file that was just read, if it is small and all of it was read.
+    /// Keeps a file that was just read, all of it, unless it may have changed meanwhile.
     pub(super) fn keep(&self, path: &DavPath, found: &Found, facts: &Facts, start: &Start) {
         let version = found.version;
-        if start.is_all_of(version.size) && version.is_settled(start.asked_at) {
+        if version.is_settled(start.asked_at) {
             let contents = start.bytes.clone();
             let small = SmallFile { version, facts: facts.clone(), contents };
             self.0.cache.insert(path.as_bytes(), Arc::new(Entry::new(small)));

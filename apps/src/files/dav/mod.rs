@@ -1,7 +1,8 @@
 //! WebDAV (RFC 4918), classes 1, 2 and 3: which response a request gets.
 //!
 //! * [`call`]: what a request says; conditions. [`if_header`]: the If field.
-//! * [`get`], [`put`]: contents. [`kept`]: small files in memory. [`page`]: a folder in a browser.
+//! * [`get`], [`put`]: contents. [`kept`]: small files that are in memory.
+//! * [`page`]: a folder in a browser.
 //! * [`tree`]: MKCOL, DELETE, COPY, MOVE. [`reaper`]: what is deleted is taken apart.
 //! * [`propfind`], [`proppatch`]: properties; [`live`]: those with an effect. [`xml`]: documents.
 //! * [`lock`]: LOCK, UNLOCK.
@@ -9,9 +10,10 @@
 //!
 //! Whoever changes something claims its paths in the domain of the metadata first, then looks,
 //! checks and changes, and gives the claim back when the outcome is in the domain. A client who
-//! goes away does not cut that in two: what has to wait in it is a task of its own. What blocks in it runs beside the
-//! workers; a small change runs on the worker where the file system answers at once (see
-//! [`pace`](super::pace)).
+//! goes away while it waits for the claim has changed nothing; once there is a claim the change is
+//! made, whether the client stays or not: what has to wait in it is a task of its own. What blocks
+//! in it runs beside the workers; a small change runs on the worker where the file system answers
+//! at once (see [`pace`](super::pace)).
 
 pub(super) mod body;
 pub(super) mod call;
@@ -33,14 +35,13 @@ mod tree;
 pub(super) mod xml;
 
 use std::future::{Future, poll_fn};
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use dapple::Handle;
 use dapple::clock;
+use dapple::{Handle, JoinHandle};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
@@ -56,7 +57,8 @@ use super::login::User;
 use super::meta::Meta;
 use super::meta::claims::Area;
 use super::meta::locks::Locks;
-use super::pace::{Made, Pace};
+use super::pace::{Pace, Place};
+use super::path::DavPath;
 use super::share::Share;
 use super::share::remove::Trash;
 
@@ -87,10 +89,10 @@ pub(super) struct Dav {
 }
 
 /// How long the blocking part of a change may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Effort {
-    /// As long as a few calls on one small file.
-    Small,
+    /// As long as a few calls on the small file at this path.
+    Small(DavPath),
     /// As long as it wants.
     Any,
 }
@@ -131,7 +133,7 @@ impl Dav {
             buffers: Buffers::default(),
             small_files: SmallFiles::new(handle),
             gates,
-            pace: Arc::new(Pace::new(in_memory, handle.workers())),
+            pace: Pace::new(in_memory, handle.workers()),
             reaper: Reaper::default(),
             names: names.into(),
             healed: Arc::default(),
@@ -270,8 +272,8 @@ impl Dav {
         change: impl Future<Output = Outcome> + Send + 'static,
     ) -> Outcome {
         let mut change = Box::pin(change);
-        let first = poll_fn(|cx| Poll::Ready(caught(|| change.as_mut().poll(cx)))).await?;
-        match first {
+        let first = poll_fn(|cx| Poll::Ready(caught(|| change.as_mut().poll(cx)))).await;
+        match self.told(first).await? {
             Poll::Ready(outcome) => outcome,
             Poll::Pending => self.handle.spawn(&self.handle.new_color(), change).await?,
         }
@@ -285,19 +287,39 @@ impl Dav {
         F: FnOnce(&Dav) -> Result<T, Problem> + Send + 'static,
     {
         let dav = self.clone();
-        if effort == Effort::Any {
+        let Effort::Small(path) = effort else {
             return self.handle.offload(move || blocking(&dav)).await?;
+        };
+        let mut change = self.pace.next();
+        // To forget properties takes a commit of the store.
+        let store = self.meta.store();
+        let may_wait = || store.is_broken() || !matches!(store.has_within(&path), Ok(false));
+        if change.place == Place::OnTheWorker && !may_wait() {
+            change.begin();
+            let outcome = caught(|| blocking(&dav));
+            change.end(matches!(outcome, Ok(Ok(_))));
+            return self.told(outcome).await?;
         }
-        let timed = move |made| {
-            let begun = clock::now();
+        change.leave_the_worker();
+        let timed = move || {
+            change.begin();
             let outcome = blocking(&dav);
-            dav.pace.count(clock::now() - begun, made);
+            change.end(outcome.is_ok());
             outcome
         };
-        if !self.pace.is_quick() {
-            return self.handle.offload(move || timed(Made::Beside)).await?;
-        }
-        caught(|| timed(Made::OnTheWorker))?
+        self.handle.offload(timed).await?
+    }
+
+    /// What was caught, as one is told of what runs in a task; the runtime counts a panic.
+    async fn told<T>(&self, caught: std::thread::Result<T>) -> Result<T, Problem> {
+        let panic = match caught {
+            Ok(returned) => return Ok(returned),
+            Err(panic) => panic,
+        };
+        let panics = async move { resume_unwind(panic) };
+        let task: JoinHandle<()> = self.handle.spawn(&self.handle.new_color(), panics);
+        task.await?;
+        Err(StatusCode::INTERNAL_SERVER_ERROR.into())
     }
 
     /// After an error of the disk; not too often.
@@ -315,10 +337,8 @@ impl Dav {
     }
 }
 
-/// What `f` returns, or that it has panicked, as it is told of what runs in a task.
-fn caught<T>(f: impl FnOnce() -> T) -> Result<T, Problem> {
-    let outcome = catch_unwind(AssertUnwindSafe(f));
-    outcome.map_err(|_| Problem::Failed(io::Error::other("a change panicked")))
+fn caught<T>(f: impl FnOnce() -> T) -> std::thread::Result<T> {
+    catch_unwind(AssertUnwindSafe(f))
 }
 
 fn empty(status: StatusCode) -> Response<Body> {

@@ -114,7 +114,7 @@ impl Dav {
         };
         let (path, user) = (call.path.clone(), Arc::clone(&call.client.user));
         let effort = match &received {
-            Received::Small(pieces) if pieces.size <= LITTLE => Effort::Small,
+            Received::Small(pieces) if pieces.size <= LITTLE => Effort::Small(call.path.clone()),
             _ => Effort::Any,
         };
         self.change_with(
@@ -127,7 +127,7 @@ impl Dav {
                 let mut upload = match received {
                     Received::Large(kept) => kept.take()?,
                     Received::Small(mut pieces) => {
-                        let mut upload = dav.share.begin_upload(&at)?;
+                        let mut upload = begin(&dav.share, &at)?;
                         upload.expect(checksum);
                         upload.write(&pieces.take())?;
                         upload
@@ -175,7 +175,7 @@ impl Dav {
         let (dav, call) = (self.clone(), call.clone());
         let begin = move || {
             let (_, at) = look(&dav.share, &call, &locks)?;
-            let mut upload = dav.share.begin_upload(&at)?;
+            let mut upload = begin(&dav.share, &at)?;
             upload.expect(checksum);
             announced.map_or(Ok(()), |len| upload.reserve(len))?;
             Ok::<_, Problem>(Kept { upload: Some(upload), handle: dav.handle.clone() })
@@ -234,6 +234,13 @@ fn look<'a>(
     };
     call.check(share, locks, found.as_ref(), &[change])?;
     Ok((found, at.ok_or(StatusCode::CONFLICT)?))
+}
+
+fn begin(share: &Share, at: &Location<'_>) -> Result<Upload, Problem> {
+    share.begin_upload(at).map_err(|error| match is_missing(&error) {
+        true => StatusCode::CONFLICT.into(),
+        false => error.into(),
+    })
 }
 
 /// When the file was modified, as clients say that know ownCloud's way to say so: in seconds since

@@ -7,7 +7,7 @@
 //! * [`store`]: dead properties, on disk.
 //!
 //! Files never pass through it, and nothing in it blocks: a change of the folder or the store is
-//! made beside the workers, under a claim, and its outcome is a step in global.
+//! made apart from it, under a claim, and its outcome is a step in global.
 
 pub(super) mod claims;
 pub(super) mod locks;

@@ -1,7 +1,7 @@
 //! Where a resource is: the folder that it is in, open, and its name there.
 //!
-//! Whoever looks at something and then changes it does both by one location, so the path is resolved
-//! once.
+//! Whoever looks at something and then changes it does both by one location, so the path is
+//! resolved once.
 
 use std::ffi::OsStr;
 use std::io;
@@ -29,7 +29,10 @@ impl Share {
     /// What there is at a location. The server's own corner is hidden, by whatever name.
     pub(in crate::files) fn look_in(&self, at: &Location<'_>) -> io::Result<Option<Found>> {
         let found = look_at(at.folder.as_fd(), at.name)?;
-        Ok(found.map(|found| match self.corner_by_inode == Some(found.inode) {
+        let is_corner = |found: &Found| {
+            self.corner_by_inode == Some(found.inode) && found.version.device == self.mount.device
+        };
+        Ok(found.map(|found| match is_corner(&found) {
             true => Found { kind: Kind::Hidden, ..found },
             false => found,
         }))

@@ -13,7 +13,8 @@
 //! does not have it (Linux before 5.6, some sandboxes), a path is opened component by component,
 //! with `O_NOFOLLOW` each.
 //!
-//! All of it blocks, so it runs beside the workers, but for what is read with [`How::Cached`].
+//! All of it blocks, so it runs beside the workers, but for what is read with [`How::Cached`], and
+//! small changes where the file system answers at once.
 
 pub(super) mod attributes;
 pub(super) mod change;
@@ -242,10 +243,15 @@ impl Share {
         Ok((file, found))
     }
 
-    /// The version of what a path names now; see [`Version::without_links`].
+    /// The version of what a path names now. `WouldBlock`: a disk would have to be read for it.
     pub(super) fn version(&self, path: &DavPath) -> io::Result<Version> {
-        let version = Version::without_links(self.root.as_fd(), path.as_bytes())?;
-        version.ok_or_else(|| io::ErrorKind::NotFound.into())
+        if self.in_memory {
+            let version = Version::without_links(self.root.as_fd(), path.as_bytes())?;
+            return version.ok_or_else(|| io::ErrorKind::NotFound.into());
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = self.open_beneath(path, flags, How::Cached)?;
+        Ok(Version::of(&rustix::fs::fstat(&fd)?))
     }
 
     /// Says whether the file system keeps everything in memory.

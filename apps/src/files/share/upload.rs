@@ -49,7 +49,7 @@ impl Share {
         Ok((Arc::new(at.folder.try_clone()?), hidden_name()))
     }
 
-    /// Puts a file to a location, instead of `old`, as which it was looked at last; what is there is
+    /// Puts a file in its place, instead of `old`, as which it was looked at last. What is there is
     /// what `old` says, or the error is `AlreadyExists`.
     pub(in crate::files) fn finish_upload(
         &self,

@@ -85,7 +85,7 @@ pub(in crate::files) struct Store {
     broken: ArcSwap<AtomicBool>,
     /// What could not be written down, in its order.
     unsettled: Mutex<Vec<Unsettled>>,
-    /// No property has ever been set, here or in what was opened, so there is none to look for.
+    /// None has been set here, and what was opened had none, so there is none to look for.
     is_unused: AtomicBool,
 }
 
