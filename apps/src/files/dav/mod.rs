@@ -34,6 +34,7 @@ pub(super) mod request_body;
 mod tree;
 pub(super) mod xml;
 
+use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -89,12 +90,14 @@ pub(super) struct Dav {
 }
 
 /// How long the blocking part of a change may take.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum Effort {
     /// As long as a few calls on the small file at this path.
     Small(DavPath),
     /// As long as it wants.
     Any,
+    /// As long as it wants, and only some at once: those that are through this gate.
+    Through(Gate),
 }
 
 /// How much may be going on at once.
@@ -224,14 +227,18 @@ impl Dav {
         G: FnOnce(Dav, T) -> Fut + Send + 'static,
         Fut: Future<Output = Outcome> + Send,
     {
-        self.change_with(Effort::Any, None, user, areas, blocking, then).await
+        self.change_with(Effort::Any, user, areas, blocking, then).await
     }
 
-    /// Makes a change of so much effort. It goes through a gate, too, once it has the claim.
+    /// That of whole trees, of which only some are worked on at once.
+    fn large_effort(&self) -> Effort {
+        Effort::Through(self.gates.trees.clone())
+    }
+
+    /// Makes a change of so much effort.
     async fn change_with<T, F, G, Fut>(
         &self,
         effort: Effort,
-        gate: Option<Gate>,
         user: &Arc<str>,
         areas: Vec<Area>,
         blocking: F,
@@ -249,9 +256,9 @@ impl Dav {
         let this = self.clone();
         let change = async move {
             let _pass = pass;
-            let _pass = match gate {
-                Some(gate) => gate.enter().await,
-                None => None,
+            let _pass = match &effort {
+                Effort::Through(gate) => gate.enter().await,
+                Effort::Small(_) | Effort::Any => None,
             };
             let outcome = this.run(effort, move |dav| blocking(dav, &locks)).await;
             if outcome.is_err() {
@@ -311,7 +318,7 @@ impl Dav {
     }
 
     /// What was caught, as one is told of what runs in a task; the runtime counts a panic.
-    async fn told<T>(&self, caught: std::thread::Result<T>) -> Result<T, Problem> {
+    async fn told<T>(&self, caught: Caught<T>) -> Result<T, Problem> {
         let panic = match caught {
             Ok(returned) => return Ok(returned),
             Err(panic) => panic,
@@ -337,7 +344,10 @@ impl Dav {
     }
 }
 
-fn caught<T>(f: impl FnOnce() -> T) -> std::thread::Result<T> {
+/// What was returned, or the payload of a panic.
+type Caught<T> = Result<T, Box<dyn Any + Send>>;
+
+fn caught<T>(f: impl FnOnce() -> T) -> Caught<T> {
     catch_unwind(AssertUnwindSafe(f))
 }
 

@@ -39,20 +39,13 @@ impl Dav {
             Ok((answer(&call, found.is_folder(), &outcomes), changed))
         };
         // To look whether contents are what a client says takes as long as they are.
-        let gate = reads_contents.then(|| self.gates.trees.clone());
-        self.change_with(
-            Effort::Any,
-            gate,
-            &user,
-            areas,
-            patch,
-            |dav, (text, changed)| async move {
-                if changed {
-                    dav.meta.changed().await?;
-                }
-                Ok(xml_response(StatusCode::MULTI_STATUS, Body::text(text)))
-            },
-        )
+        let effort = if reads_contents { self.large_effort() } else { Effort::Any };
+        self.change_with(effort, &user, areas, patch, |dav, (text, changed)| async move {
+            if changed {
+                dav.meta.changed().await?;
+            }
+            Ok(xml_response(StatusCode::MULTI_STATUS, Body::text(text)))
+        })
         .await
     }
 }

@@ -119,7 +119,6 @@ impl Dav {
         };
         self.change_with(
             effort,
-            None,
             &user,
             vec![Area::one(&call.path)],
             move |dav, locks| {

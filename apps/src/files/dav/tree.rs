@@ -142,26 +142,19 @@ impl Dav {
             }
         };
         // A large tree takes long, and a place among those who do blocking work.
-        let gate = (!is_move).then(|| self.gates.trees.clone());
-        self.change_with(
-            Effort::Any,
-            gate,
-            &user,
-            areas,
-            transfer,
-            move |dav, changed| async move {
-                dav.conclude(changed, move |locks| {
-                    if is_move {
-                        // A lock does not move with what it was on, and goes with what was replaced.
-                        locks.remove_within(&from);
-                        locks.remove_within(&target);
-                    } else {
-                        locks.remove_below(&target);
-                    }
-                })
-                .await
-            },
-        )
+        let effort = if is_move { Effort::Any } else { self.large_effort() };
+        self.change_with(effort, &user, areas, transfer, move |dav, changed| async move {
+            dav.conclude(changed, move |locks| {
+                if is_move {
+                    // A lock does not move with what it was on, and goes with what was replaced.
+                    locks.remove_within(&from);
+                    locks.remove_within(&target);
+                } else {
+                    locks.remove_below(&target);
+                }
+            })
+            .await
+        })
         .await
     }
 
