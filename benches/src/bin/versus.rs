@@ -13,12 +13,13 @@ use dapple_benches::random::shuffled;
 use dapple_benches::report::{self, Record};
 use dapple_benches::workloads::{self, Run, Workload};
 
-const PEERS: [(&str, Run); 5] = [
+const PEERS: [(&str, Run); 6] = [
     ("tokio-actor", workloads::tokio_actor::run),
     ("tokio-spawn", workloads::tokio_spawn::run),
     ("rayon-mutex", workloads::rayon::run),
     ("async-executor", workloads::async_executor::run),
     ("plain-loop", workloads::plain::run),
+    ("stakker", workloads::stakker::run),
 ];
 
 const POLICIES: [(&str, StealPolicy); 3] = [
@@ -119,6 +120,7 @@ fn command() -> Command {
                     "rayon-mutex",
                     "async-executor",
                     "plain-loop",
+                    "stakker",
                 ])
                 .help("Only this system; may be repeated"),
         )

@@ -12,7 +12,8 @@
 //!
 //! Those whose events need several things, or read one thing together, are in [`sharing`].
 //!
-//! A serial unit is dapple's color, an actor (a task that receives from a channel), or a mutex.
+//! A serial unit is dapple's color, an actor (a task that receives from a channel), or a mutex. The
+//! limits know none: [`plain`] and [`stakker`] run closures on one thread.
 //! Runs start with an idle, warm pool, and end when every event has run.
 
 pub mod async_executor;
@@ -20,6 +21,7 @@ pub mod dapple;
 pub mod plain;
 pub mod rayon;
 pub mod sharing;
+pub mod stakker;
 pub mod tokio_actor;
 pub mod tokio_spawn;
 
