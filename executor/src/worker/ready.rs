@@ -146,7 +146,7 @@ impl<W: Work> Scheduler<W> {
     }
 
     /// The next entry of a class: what is ready as far as the credit reaches, then the rest.
-    #[inline]
+    #[inline(always)]
     pub(super) fn next_of(&self, class: Priority) -> Option<W> {
         // Most programs have no sets, and pay for this look only.
         match self.sharing.may_have_some.get() {
@@ -155,6 +155,7 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
+    #[inline(never)]
     fn next_with_ready(&self, class: Priority) -> Option<W> {
         let left = self.credit.left.get();
         if left > 0
