@@ -36,6 +36,7 @@ pub(super) mod xml;
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
@@ -74,7 +75,10 @@ const ALLOW: &str =
 
 /// A folder, served.
 #[derive(Clone)]
-pub(super) struct Dav {
+pub(super) struct Dav(Arc<Served>);
+
+/// See [`Dav`].
+pub(super) struct Served {
     share: Arc<Share>,
     meta: Arc<Meta>,
     handle: Handle,
@@ -86,7 +90,15 @@ pub(super) struct Dav {
     /// What the server is called.
     names: Arc<[String]>,
     /// When the store was last reopened, or tried to be.
-    healed: Arc<Mutex<Option<Instant>>>,
+    healed: Mutex<Option<Instant>>,
+}
+
+impl Deref for Dav {
+    type Target = Served;
+
+    fn deref(&self) -> &Served {
+        &self.0
+    }
 }
 
 /// How long the blocking part of a change may take.
@@ -129,7 +141,7 @@ impl Dav {
             pages: Gates::new(16, 1024),
         };
         let in_memory = share.keeps_all_in_memory();
-        Dav {
+        Dav(Arc::new(Served {
             share,
             meta,
             handle: handle.clone(),
@@ -139,8 +151,8 @@ impl Dav {
             pace: Pace::new(in_memory, handle.workers()),
             reaper: Reaper::default(),
             names: names.into(),
-            healed: Arc::default(),
-        }
+            healed: Mutex::default(),
+        }))
     }
 
     /// What a server that was killed has left is taken apart.
