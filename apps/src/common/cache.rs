@@ -149,16 +149,16 @@ impl<T: Kept> Cache<T> {
     }
 
     /// The entry of a path, if there is one and the file is still the same; `now` looks at the
-    /// file, and may say `WouldBlock`.
+    /// file, of which the kept version is known, and may say `WouldBlock`.
     pub(crate) fn get(
         &self,
         path: &[u8],
         batch: Batch,
-        now: impl FnOnce() -> io::Result<Version>,
+        now: impl FnOnce(&Version) -> io::Result<Version>,
     ) -> Option<Arc<Entry<T>>> {
         let entry = self.shards.of(path).load().get(path).cloned()?;
         if batch != Batch::Of(entry.checked.load(Ordering::Relaxed)) {
-            match now() {
+            match now(&entry.version()) {
                 Ok(version) if version == entry.version() => {}
                 // It cannot be told without waiting; that says nothing about the entry.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
@@ -299,7 +299,7 @@ mod tests {
             std::fs::write(&path, "x").unwrap();
             cache.insert(n.to_string().as_bytes(), entry(&path, 5_000));
             rt.wait_idle();
-            let found = cache.get(b"0", Batch::Single, || version(&first));
+            let found = cache.get(b"0", Batch::Single, |_| version(&first));
             assert!(found.is_some(), "the used one stays, at {n}");
         }
         let (tx, rx) = std::sync::mpsc::channel();
@@ -328,14 +328,19 @@ mod tests {
         std::fs::write(&f, "one").unwrap();
         cache.insert(b"f", entry(&f, 3));
         rt.wait_idle();
-        assert!(cache.get(b"f", Batch::Of(1), || version(&f)).is_some());
+        assert!(cache.get(b"f", Batch::Of(1), |_| version(&f)).is_some());
+        // What cannot be told now says nothing about the entry.
+        let unknown = |_: &Version| Err(io::ErrorKind::WouldBlock.into());
+        assert!(cache.get(b"f", Batch::Single, unknown).is_none());
+        rt.wait_idle();
+        assert!(cache.get(b"f", Batch::Single, |_| version(&f)).is_some());
         std::fs::write(&g, "two").unwrap();
         std::fs::rename(g, &f).unwrap();
-        let same_batch = cache.get(b"f", Batch::Of(1), || panic!("it was compared in this batch"));
+        let same_batch = cache.get(b"f", Batch::Of(1), |_| panic!("it was compared in this batch"));
         assert!(same_batch.is_some());
-        assert!(cache.get(b"f", Batch::Of(2), || version(&f)).is_none());
+        assert!(cache.get(b"f", Batch::Of(2), |_| version(&f)).is_none());
         rt.wait_idle();
-        assert!(cache.get(b"f", Batch::Of(1), || version(&f)).is_none(), "and it is gone");
+        assert!(cache.get(b"f", Batch::Of(1), |_| version(&f)).is_none(), "and it is gone");
         assert_eq!(rt.metrics().panics(), 0);
     }
 }

@@ -84,3 +84,29 @@ impl Version {
         now - self.changed.max(self.modified) > longest
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_was_just_touched_is_not_settled() {
+        let seconds = 1_000_000_000;
+        let version = |modified, changed| {
+            let at = |nanos: i128| 1_000 * seconds + nanos;
+            let (modified, changed) = (at(modified), at(changed));
+            Version { modified, changed, ..Version::built_in(UNIX_EPOCH, 1) }
+        };
+        let is_settled = |version: Version, millis| {
+            version
+                .is_settled(UNIX_EPOCH + Duration::from_secs(1_000) + Duration::from_millis(millis))
+        };
+        assert!(!is_settled(version(1, 1), 40) && is_settled(version(1, 1), 60));
+        assert!(!is_settled(version(0, 100_000_001), 140), "the later time counts");
+        // Whole seconds: the file system may know no others.
+        assert!(!is_settled(version(0, 0), 2_000) && is_settled(version(0, 0), 2_100));
+        assert!(is_settled(version(0, 1), 60), "one of them is not");
+    }
+}

@@ -9,9 +9,8 @@
 //! holds a worker up rarely.
 //!
 //! What waits behind such a worker is taken over by another one, as behind any event that blocks
-//! (E4). So there is always one more worker than there are changes on workers, unless the file
-//! system keeps everything in memory: a single worker makes changes itself there only. (A disk that
-//! is mounted below such a file system is found out by its slowness.)
+//! (E4). So there is always one more worker than there are changes on workers, unless all that is
+//! served is in memory: a single worker makes changes itself there only.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -44,8 +43,7 @@ const FORGOTTEN_AFTER: u32 = 16;
 pub(super) struct Pace {
     /// `None`: nothing is made on the worker, however quick it is.
     counts: Option<Mutex<Counts>>,
-    /// Changes on workers at once, at most.
-    places: usize,
+    workers: usize,
 }
 
 #[derive(Debug)]
@@ -79,8 +77,8 @@ impl Pace {
     pub(super) fn new(in_memory: bool, workers: usize) -> Arc<Pace> {
         let quick = if in_memory { FEWEST + MOST_CREDIT } else { 0 };
         let counts = Counts { quick, enough: FEWEST, on_worker: 0, under_way: 0 };
-        let places = if in_memory { workers } else { workers - 1 };
-        Arc::new(Pace { counts: (places > 0).then(|| Mutex::new(counts)), places })
+        let is_possible = in_memory || workers > 1;
+        Arc::new(Pace { counts: is_possible.then(|| Mutex::new(counts)), workers })
     }
 
     fn counts(&self) -> Option<MutexGuard<'_, Counts>> {
@@ -88,12 +86,13 @@ impl Pace {
         Some(counts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Says where the next small change is made.
-    pub(super) fn next(self: &Arc<Self>) -> Change {
+    /// Says where the next small change is made. `in_memory`: all that is served still is.
+    pub(super) fn next(self: &Arc<Self>, in_memory: bool) -> Change {
         let mut place = Place::Beside;
+        let places = if in_memory { self.workers } else { self.workers - 1 };
         if let Some(mut counts) = self.counts()
             && counts.quick >= counts.enough
-            && counts.under_way < self.places
+            && counts.under_way < places
         {
             counts.under_way += 1;
             place = Place::OnTheWorker;
@@ -108,9 +107,10 @@ impl Pace {
 }
 
 impl Change {
-    /// It is made beside the workers, whatever was said.
+    /// It is made beside the workers, whatever was said; if it has begun it begins anew there.
     pub(super) fn leave_the_worker(&mut self) {
         if self.place == Place::OnTheWorker {
+            self.count(false);
             self.place = Place::Beside;
             self.pace.leave();
         }
@@ -121,12 +121,19 @@ impl Change {
         self.begun = Some(clock::now());
     }
 
-    /// It was made. One that was refused says nothing about the disk, unless it was slow.
+    /// It was made, or refused.
     pub(super) fn end(self, is_made: bool) {
+        self.count(is_made);
+    }
+
+    fn count(&self, is_made: bool) {
         let took = self.begun.map(|begun| clock::now() - begun);
-        if let Some(took) = took.filter(|took| is_made || *took > SLOW)
-            && let Some(mut counts) = self.pace.counts()
-        {
+        took.into_iter().for_each(|took| self.count_as(took, is_made));
+    }
+
+    /// One that was refused says nothing about the disk, unless it was slow.
+    fn count_as(&self, took: Duration, is_made: bool) {
+        if let Some(mut counts) = self.pace.counts().filter(|_| is_made || took > SLOW) {
             counts.count(took, self.place);
         }
     }
@@ -168,16 +175,23 @@ mod tests {
     /// What a disk takes.
     const LONG: Duration = Duration::from_millis(20);
 
-    /// Counts a change that took so long, made where the pace says; true: on the worker.
-    fn make_one(pace: &Arc<Pace>, took: Duration) -> bool {
-        let change = pace.next();
-        pace.counts().into_iter().for_each(|mut counts| counts.count(took, change.place));
-        change.place == Place::OnTheWorker
+    /// Makes changes that take so long, where the pace says, and counts those on the worker.
+    fn make(pace: &Arc<Pace>, changes: usize, took: Duration) -> usize {
+        let is_here = |_: &usize| {
+            let change = next(pace);
+            change.count_as(took, true);
+            change.place == Place::OnTheWorker
+        };
+        (0..changes).filter(is_here).count()
     }
 
-    /// Counts changes that took so long, and says how many were made on the worker.
-    fn make(pace: &Arc<Pace>, changes: usize, took: Duration) -> usize {
-        (0..changes).filter(|_| make_one(pace, took)).count()
+    /// The next change, on a disk unless there is one worker.
+    fn next(pace: &Arc<Pace>) -> Change {
+        pace.next(pace.workers == 1)
+    }
+
+    fn under_way(pace: &Pace) -> usize {
+        pace.counts().unwrap().under_way
     }
 
     #[test]
@@ -195,7 +209,7 @@ mod tests {
                 (0..quick).for_each(|_| counts.count(SLOW, Place::Beside));
                 counts.count(LONG, Place::Beside);
             }
-            pace.next().place == Place::OnTheWorker
+            next(&pace).place == Place::OnTheWorker
         };
         assert!(is_quick(20) && !is_quick(TAKES_BACK as usize));
     }
@@ -238,26 +252,50 @@ mod tests {
 
     #[test]
     fn one_worker_is_left_to_take_over() {
-        let pace = Pace::new(false, 3);
-        make(&pace, 100, Duration::ZERO);
-        let places = |changes: &[Change]| changes.iter().map(|c| c.place).collect::<Vec<_>>();
-        let mut changes: Vec<Change> = (0..3).map(|_| pace.next()).collect();
-        assert_eq!(places(&changes), [Place::OnTheWorker, Place::OnTheWorker, Place::Beside]);
-        changes.remove(0).end(true);
-        assert_eq!(pace.next().place, Place::OnTheWorker);
+        let pace = Pace::new(true, 3);
+        let on_workers = |in_memory| {
+            let changes: Vec<Change> = (0..5).map(|_| pace.next(in_memory)).collect();
+            changes.iter().filter(|change| change.place == Place::OnTheWorker).count()
+        };
+        assert_eq!((on_workers(true), on_workers(false)), (3, 2));
+        assert_eq!(under_way(&pace), 0);
     }
 
     #[test]
-    fn what_is_refused_says_nothing_about_the_disk() {
+    fn a_place_is_given_back_however_a_change_ends() {
+        let pace = Pace::new(true, 2);
+        let begun = || {
+            let mut change = pace.next(true);
+            assert_eq!((change.place, under_way(&pace)), (Place::OnTheWorker, 1));
+            change.begin();
+            change
+        };
+        begun().end(true);
+        begun().end(false);
+        drop(begun());
+        let mut leaves = begun();
+        leaves.leave_the_worker();
+        assert_eq!((leaves.place, under_way(&pace)), (Place::Beside, 0));
+        leaves.leave_the_worker();
+        leaves.end(true);
+        let panics = std::panic::AssertUnwindSafe(|| {
+            let _change = begun();
+            std::panic::resume_unwind(Box::new(()));
+        });
+        assert!(std::panic::catch_unwind(panics).is_err());
+        assert_eq!(under_way(&pace), 0);
+    }
+
+    #[test]
+    fn what_is_refused_says_nothing_about_the_disk_unless_it_is_slow() {
         let pace = Pace::new(false, 2);
-        for is_made in [false, true] {
-            for _ in 0..FEWEST {
-                let mut change = pace.next();
-                change.begin();
-                change.end(is_made);
-            }
-            assert_eq!(pace.next().place == Place::OnTheWorker, is_made);
-        }
+        let all = |took, is_made| {
+            (0..FEWEST).for_each(|_| next(&pace).count_as(took, is_made));
+            next(&pace).place
+        };
+        assert_eq!(all(Duration::ZERO, false), Place::Beside);
+        assert_eq!(all(Duration::ZERO, true), Place::OnTheWorker);
+        assert_eq!(all(LONG, false), Place::Beside);
     }
 
     #[test]

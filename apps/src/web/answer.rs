@@ -138,7 +138,7 @@ impl Answers {
             Site::Demo(demo) => return demo.find(path),
             Site::Folder(root) => root,
         };
-        if let Some(entry) = self.cache.get(path, Batch::of(cx), || root.version(path)) {
+        if let Some(entry) = self.cache.get(path, Batch::of(cx), |_| root.version(path)) {
             return Ok(Some(entry));
         }
         let loaded = match fetched.filter(|fetched| fetched.path == path) {

@@ -44,7 +44,15 @@ const UNTOUCHED: Duration = Duration::from_millis(80);
 /// What was asked for before is kept; each change of it shows at once, whoever makes it.
 #[test]
 fn n9_a_small_file_that_is_kept_shows_every_change() {
-    let place = Place::new();
+    a_small_file_that_is_kept_shows_every_change(&Place::new());
+}
+
+#[test]
+fn n9_in_memory_a_small_file_that_is_kept_shows_every_change() {
+    Place::in_memory().iter().for_each(a_small_file_that_is_kept_shows_every_change);
+}
+
+fn a_small_file_that_is_kept_shows_every_change(place: &Place) {
     let server = place.serve();
     let (mut client, file) = (server.client(), place.path("small"));
     fs::create_dir(place.path("folder")).unwrap();
@@ -102,15 +110,23 @@ fn n9_a_small_file_that_is_kept_shows_every_change() {
 /// Where the disk is quick these are made on the workers after a while.
 #[test]
 fn n9_many_small_files_are_put_each_in_turn() {
+    many_small_files_are_put_each_in_turn(&Place::new());
+}
+
+#[test]
+fn n9_in_memory_many_small_files_are_put_each_in_turn() {
+    Place::in_memory().iter().for_each(many_small_files_are_put_each_in_turn);
+}
+
+fn many_small_files_are_put_each_in_turn(place: &Place) {
     const CLIENTS: u64 = 3;
     const ROUNDS: usize = 120;
-    let place = Place::new();
     let server = place.serve();
     // How many have created the file of each round, which all of them try to.
     let created = [const { AtomicUsize::new(0) }; ROUNDS];
     thread::scope(|scope| {
         for n in 0..CLIENTS {
-            let (mut client, place, created) = (server.client(), &place, &created);
+            let (mut client, created) = (server.client(), &created);
             scope.spawn(move || {
                 for (round, created) in created.iter().enumerate() {
                     let (name, bytes) = (format!("file-{n}-{}", round / 3), pattern(round, n));
@@ -142,7 +158,15 @@ fn n9_many_small_files_are_put_each_in_turn() {
 /// Clients that go away at any moment leave the old file or the new one, and no claim.
 #[test]
 fn n9_a_client_who_goes_away_holds_nothing_up() {
-    let place = Place::new();
+    a_client_who_goes_away_holds_nothing_up(&Place::new());
+}
+
+#[test]
+fn n9_in_memory_a_client_who_goes_away_holds_nothing_up() {
+    Place::in_memory().iter().for_each(a_client_who_goes_away_holds_nothing_up);
+}
+
+fn a_client_who_goes_away_holds_nothing_up(place: &Place) {
     let server = place.serve();
     let mut stays = server.client();
     for round in 0..60_u64 {

@@ -51,18 +51,36 @@ pub struct Place {
 
 impl Place {
     pub fn without_users() -> Place {
-        let temporary = tempfile::tempdir().unwrap();
+        Place::within(tempfile::tempdir().unwrap())
+    }
+
+    fn within(temporary: tempfile::TempDir) -> Place {
         let (folder, state) = (temporary.path().join("share"), temporary.path().join("state"));
         std::fs::create_dir(&folder).unwrap();
         Place { folder, state, _temporary: temporary }
     }
 
+    /// With a folder in memory, where the system has a place for that.
+    pub fn in_memory() -> Option<Place> {
+        let temporary = tempfile::tempdir_in("/dev/shm");
+        match temporary {
+            Ok(temporary) => Some(Place::within(temporary).with_users()),
+            Err(_) => {
+                missing("/dev/shm");
+                None
+            }
+        }
+    }
+
     /// With a user who may do everything, and one who may only read.
     pub fn new() -> Place {
-        let place = Place::without_users();
-        add_user(&place.state, USER, &[]);
-        add_user(&place.state, READER, &["--read-only"]);
-        place
+        Place::without_users().with_users()
+    }
+
+    fn with_users(self) -> Place {
+        add_user(&self.state, USER, &[]);
+        add_user(&self.state, READER, &["--read-only"]);
+        self
     }
 
     pub fn serve(&self) -> Server {

@@ -25,7 +25,11 @@ type Kind = (&'static str, &'static [&'static str], fn(usize) -> Measured);
 const KINDS: [Kind; 4] = [
     ("colors", &["post and run", "change a cell"], colors),
     ("events in one color", &["post", "run"], events),
-    ("timers", &["arm", "cancel one of all", "arm and cancel another", "cancel"], timers),
+    (
+        "timers",
+        &["arm", "cancel one of all and arm it", "arm and cancel another", "cancel"],
+        timers,
+    ),
     ("waiting sets", &["post", "run"], sets),
 ];
 
@@ -92,8 +96,8 @@ fn colors(n: usize) -> Measured {
     #[derive(Default)]
     struct Cell([AtomicU64; 16]);
     let cells: Vec<Box<Cell>> = (0..n).map(|_| Box::default()).collect();
-    let mut random = SplitMix64::new(7);
-    let mut exchange = || {
+    let exchange = || {
+        let mut random = SplitMix64::new(7);
         // Zero, but known only when the last cell has come: each waits for the one before.
         let mut last = 0;
         for sample in 0..SAMPLES as u64 {
@@ -136,8 +140,15 @@ fn timers(n: usize) -> Measured {
         // Later than in an hour: none fires.
         let mut delay = move || Duration::from_nanos(3_600_000_000_000 + random.draw() % (1 << 42));
         let mut arm = |cx: &mut Cx| cx.post_after(delay(), &color, |_| ());
-        let (armed, mut all) = each(n, || (0..n).map(|_| arm(cx)).collect::<Vec<Timer>>());
+        let all = |cx: &mut Cx, arm: &mut dyn FnMut(&mut Cx) -> Timer| {
+            (0..n).map(|_| arm(cx)).collect::<Vec<Timer>>()
+        };
+        let first = all(cx, &mut arm);
         let bytes = resident().saturating_sub(before) as f64 / n as f64;
+        let (cancelled, found) = each(n, || first.iter().filter(|timer| timer.cancel()).count());
+        assert_eq!(found, n, "none has fired");
+        drop(first);
+        let (armed, mut all) = each(n, || all(cx, &mut arm));
         let mut random = SplitMix64::new(8);
         let (replaced, ()) = each(SAMPLES, || {
             for _ in 0..SAMPLES {
@@ -151,8 +162,7 @@ fn timers(n: usize) -> Measured {
                 arm(cx).cancel();
             });
         });
-        let (cancelled, found) = each(n, || all.iter().filter(|timer| timer.cancel()).count());
-        assert_eq!(found, n, "none has fired");
+        drop(all);
         Measured { nanos: vec![armed, replaced, passing, cancelled], bytes }
     });
     rt.wait_idle();

@@ -117,7 +117,7 @@ impl SmallFiles {
 
     /// The file at a path, if it was asked for before and is still the same.
     pub(super) fn get(&self, share: &Share, path: &DavPath) -> Option<Arc<Entry<SmallFile>>> {
-        self.0.cache.get(path.as_bytes(), Batch::Single, || share.version(path))
+        self.0.cache.get(path.as_bytes(), Batch::Single, |was| share.version(path, was))
     }
 
     /// Keeps a file that was just read, all of it, unless it may have changed meanwhile.

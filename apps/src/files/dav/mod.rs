@@ -140,7 +140,7 @@ impl Dav {
             trees: Gate::new(trees, usize::MAX),
             pages: Gates::new(16, 1024),
         };
-        let in_memory = share.keeps_all_in_memory();
+        let in_memory = share.is_all_in_memory();
         Dav(Arc::new(Served {
             share,
             meta,
@@ -309,12 +309,12 @@ impl Dav {
         let Effort::Small(path) = effort else {
             return self.handle.offload(move || blocking(&dav)).await?;
         };
-        let mut change = self.pace.next();
+        let mut change = self.pace.next(self.share.is_all_in_memory());
+        change.begin();
         // To forget properties takes a commit of the store.
         let store = self.meta.store();
         let may_wait = || store.is_broken() || !matches!(store.has_within(&path), Ok(false));
         if change.place == Place::OnTheWorker && !may_wait() {
-            change.begin();
             let outcome = caught(|| blocking(&dav));
             change.end(matches!(outcome, Ok(Ok(_))));
             return self.told(outcome).await?;

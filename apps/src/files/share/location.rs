@@ -29,10 +29,7 @@ impl Share {
     /// What there is at a location. The server's own corner is hidden, by whatever name.
     pub(in crate::files) fn look_in(&self, at: &Location<'_>) -> io::Result<Option<Found>> {
         let found = look_at(at.folder.as_fd(), at.name)?;
-        let is_corner = |found: &Found| {
-            self.corner_by_inode == Some(found.inode) && found.version.device == self.mount.device
-        };
-        Ok(found.map(|found| match is_corner(&found) {
+        Ok(found.map(|found| match self.is_corner(&found) {
             true => Found { kind: Kind::Hidden, ..found },
             false => found,
         }))

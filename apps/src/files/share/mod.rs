@@ -32,6 +32,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use rustix::fs::{
@@ -61,6 +62,8 @@ pub(super) struct Share {
     mount: Mount,
     /// Its file system keeps everything in memory.
     in_memory: bool,
+    /// Something was put on another file system, which is mounted below it.
+    has_mounts: AtomicBool,
     /// The corner, if it may have other names, too: the file system takes upper and lower case for
     /// the same, or shortens names.
     corner_by_inode: Option<u64>,
@@ -175,6 +178,7 @@ impl Share {
             lock: Some(lock),
             mount,
             in_memory,
+            has_mounts: AtomicBool::new(false),
             corner_by_inode,
             sync,
         })
@@ -193,6 +197,7 @@ impl Share {
             lock: None,
             mount,
             in_memory,
+            has_mounts: AtomicBool::new(false),
             corner_by_inode,
             sync: false,
         })
@@ -243,9 +248,10 @@ impl Share {
         Ok((file, found))
     }
 
-    /// The version of what a path names now. `WouldBlock`: a disk would have to be read for it.
-    pub(super) fn version(&self, path: &DavPath) -> io::Result<Version> {
-        if self.in_memory {
+    /// The version of what a path names now, where there was a file of version `was`. `WouldBlock`:
+    /// a disk would have to be read for it.
+    pub(super) fn version(&self, path: &DavPath, was: &Version) -> io::Result<Version> {
+        if self.in_memory && was.device == self.mount.device {
             let version = Version::without_links(self.root.as_fd(), path.as_bytes())?;
             return version.ok_or_else(|| io::ErrorKind::NotFound.into());
         }
@@ -254,9 +260,9 @@ impl Share {
         Ok(Version::of(&rustix::fs::fstat(&fd)?))
     }
 
-    /// Says whether the file system keeps everything in memory.
-    pub(super) fn keeps_all_in_memory(&self) -> bool {
-        self.in_memory
+    /// Says whether all that is served is in memory, as far as is known.
+    pub(super) fn is_all_in_memory(&self) -> bool {
+        self.in_memory && !self.has_mounts.load(Ordering::Relaxed)
     }
 
     /// Says whether it is known that no disk has to be read for it.
@@ -269,13 +275,13 @@ impl Share {
     }
 
     fn open_beneath(&self, path: &DavPath, flags: OFlags, how: How) -> io::Result<OwnedFd> {
-        if let Some(corner) = self.corner_by_inode
+        if self.corner_by_inode.is_some()
             && let Some(first) = path.as_bytes().split(|b| *b == b'/').next()
             && look_at(
                 self.root.as_fd(),
                 OsStr::from_bytes(if first.is_empty() { b"." } else { first }),
             )?
-            .is_some_and(|found| found.inode == corner)
+            .is_some_and(|found| self.is_corner(&found))
         {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -294,6 +300,11 @@ impl Share {
             Err(error) => Err(shown(error)),
             Ok(fd) => Ok(fd),
         }
+    }
+
+    /// Says whether it is the server's own corner, by another name than its own.
+    fn is_corner(&self, found: &Found) -> bool {
+        self.corner_by_inode == Some(found.inode) && found.version.device == self.mount.device
     }
 
     /// Opens a path by steps that the kernel has always had.

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps};
@@ -46,6 +47,7 @@ impl Share {
         if Mount::of(&at.folder)? == self.mount {
             return Ok((Arc::clone(&self.uploads), fresh_name().into()));
         }
+        self.has_mounts.store(true, Ordering::Relaxed);
         Ok((Arc::new(at.folder.try_clone()?), hidden_name()))
     }
 
