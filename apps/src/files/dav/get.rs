@@ -11,7 +11,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use super::body::{Body, FileBody};
 use super::call::Call;
-use super::kept::{Facts, Start};
+use super::kept::{Facts, read_start};
 use super::problem::Outcome;
 use super::{Dav, empty, is_head, value};
 use crate::common::conditions::{self, Part, Validators, Verdict};
@@ -69,16 +69,16 @@ impl Dav {
             Some(kind) if !is_wanted => (Cow::Borrowed(kind), None),
             _ => {
                 let len = if is_wanted { size } else { size.min(media_type::LOOKED_AT as u64) };
-                let start = Start::read(&file, len, in_memory, asked_at, &self.handle).await?;
-                (media_type::of(name, &start.bytes, size).into(), Some(start))
+                let start = read_start(&file, len, in_memory, &self.handle).await?;
+                (media_type::of(name, &start, size).into(), Some(start))
             }
         };
         let facts = Facts::of(found, &kind);
-        if let Some(start) = start.filter(|start| start.is_all_of(size)) {
+        if let Some(all) = start.filter(|start| start.len() as u64 == size) {
             if is_wanted {
-                self.small_files.keep(&call.path, found, &facts, &start);
+                self.small_files.keep(&call.path, found, &facts, &all, asked_at);
             }
-            return Ok(contents(call, &facts, part_of(&start.bytes)));
+            return Ok(contents(call, &facts, part_of(&all)));
         }
         Ok(contents(call, &facts, |from, len| {
             Body::File(FileBody::new(file, from, len, in_memory, &self.buffers, &self.handle))

@@ -95,10 +95,7 @@ impl AskedFor {
 }
 
 /// See the module.
-#[derive(Clone)]
-pub(super) struct SmallFiles(Arc<Inner>);
-
-struct Inner {
+pub(super) struct SmallFiles {
     cache: Cache<SmallFile>,
     asked_for: AskedFor,
 }
@@ -106,70 +103,62 @@ struct Inner {
 impl SmallFiles {
     pub(super) fn new(handle: &Handle) -> SmallFiles {
         let cache = Cache::new(&handle.new_color(), MOST_BYTES);
-        SmallFiles(Arc::new(Inner { cache, asked_for: AskedFor::new() }))
+        SmallFiles { cache, asked_for: AskedFor::new() }
     }
 
     /// Notes that the contents of a file are asked for that is not kept, and says whether it is to
     /// be kept now.
     pub(super) fn note(&self, path: &DavPath, size: u64) -> bool {
-        size <= MOST_IN_MEMORY && self.0.asked_for.again(path)
+        size <= MOST_IN_MEMORY && self.asked_for.again(path)
     }
 
     /// The file at a path, if it was asked for before and is still the same.
     pub(super) fn get(&self, share: &Share, path: &DavPath) -> Option<Arc<Entry<SmallFile>>> {
-        self.0.cache.get(path.as_bytes(), Batch::Single, |was| share.version(path, was))
+        self.cache.get(path.as_bytes(), Batch::Single, |was| share.version(path, was))
     }
 
-    /// Keeps a file that was just read, all of it, unless it may have changed meanwhile.
-    pub(super) fn keep(&self, path: &DavPath, found: &Found, facts: &Facts, start: &Start) {
+    /// Keeps a file with all its contents, unless it may have changed while they were read.
+    /// `asked_at` is a time before it was looked at.
+    pub(super) fn keep(
+        &self,
+        path: &DavPath,
+        found: &Found,
+        facts: &Facts,
+        contents: &Bytes,
+        asked_at: SystemTime,
+    ) {
         let version = found.version;
-        if version.is_settled(start.asked_at) {
-            let contents = start.bytes.clone();
-            let small = SmallFile { version, facts: facts.clone(), contents };
-            self.0.cache.insert(path.as_bytes(), Arc::new(Entry::new(small)));
+        if version.is_settled(asked_at) {
+            let small = SmallFile { version, facts: facts.clone(), contents: contents.clone() };
+            self.cache.insert(path.as_bytes(), Arc::new(Entry::new(small)));
         }
     }
 }
 
-/// What a file begins with: all of it, if it is small.
-pub(super) struct Start {
-    pub(super) bytes: Bytes,
-    /// Before the file was looked at.
-    asked_at: SystemTime,
-}
-
-impl Start {
-    /// Reads the first `len` bytes of a file: on the worker, if the system has them in memory, and
-    /// beside the workers otherwise. `asked_at` is a time before the file was looked at.
-    pub(super) async fn read(
-        file: &Arc<File>,
-        len: u64,
-        in_memory: bool,
-        asked_at: SystemTime,
-        handle: &Handle,
-    ) -> io::Result<Start> {
-        let mut bytes = vec![0; len as usize];
-        let read = match in_memory {
-            true => cached::read_blocking(file, &mut bytes, 0),
-            false => cached::read(file, &mut bytes, 0),
-        };
-        let read = match read {
-            _ if len == 0 => 0,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                let file = Arc::clone(file);
-                let read = move || cached::read_blocking(&file, &mut bytes, 0).map(|n| (bytes, n));
-                let (back, n) = handle.offload(read).await.map_err(io::Error::other)??;
-                bytes = back;
-                n
-            }
-            read => read?,
-        };
-        bytes.truncate(read);
-        Ok(Start { bytes: bytes.into(), asked_at })
-    }
-
-    /// Says whether it is all of a file of this size.
-    pub(super) fn is_all_of(&self, size: u64) -> bool {
-        self.bytes.len() as u64 == size
-    }
+/// Reads the first `len` bytes of a file: on the worker, if the system has them in memory, and
+/// beside the workers otherwise.
+pub(super) async fn read_start(
+    file: &Arc<File>,
+    len: u64,
+    in_memory: bool,
+    handle: &Handle,
+) -> io::Result<Bytes> {
+    let mut bytes = vec![0; len as usize];
+    let read = match in_memory {
+        true => cached::read_blocking(file, &mut bytes, 0),
+        false => cached::read(file, &mut bytes, 0),
+    };
+    let read = match read {
+        _ if len == 0 => 0,
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+            let file = Arc::clone(file);
+            let read = move || cached::read_blocking(&file, &mut bytes, 0).map(|n| (bytes, n));
+            let (back, n) = handle.offload(read).await.map_err(io::Error::other)??;
+            bytes = back;
+            n
+        }
+        read => read?,
+    };
+    bytes.truncate(read);
+    Ok(bytes.into())
 }

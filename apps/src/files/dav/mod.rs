@@ -113,7 +113,6 @@ enum Effort {
 }
 
 /// How much may be going on at once.
-#[derive(Clone)]
 struct Limits {
     /// Changes of any kind.
     changes: Gates,

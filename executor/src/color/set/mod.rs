@@ -9,10 +9,9 @@
 //!
 //! The set is written by the poster before the first request is in a queue. After that its requests
 //! are links of the queues, and each is marked as spent by the holder of its color; `missing` is
-//! counted down by the same holders; the rest, but for who keeps the
-//! memory, is immutable. Who counts it down to none has the set,
-//! its event and, by the requests, all the colors: an exclusive one is held, with the request,
-//! which is spent, at its head; of a shared one it is a reader.
+//! counted down by the same holders; the rest, but for who keeps the memory, is immutable. Who
+//! counts it down to none has the set, its event and, by the requests, all the colors: an exclusive
+//! one is held, with the request, which is spent, at its head; of a shared one it is a reader.
 //!
 //! A poster that finds some of its colors idle holds them, and does what their holder would do.
 //! What arrives in this way is counted once, when the poster has been at all its colors; if that is
