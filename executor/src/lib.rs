@@ -22,6 +22,7 @@
 //! ```
 //!
 //! * [`Runtime`], [`Builder`], [`Handle`]: start, post, stop.
+//! * [`Here`]: a runtime whose first worker is the calling thread.
 //! * [`Color`], [`Colored`], [`Palette`]: serial identity, data bound to it, keys mapped to it.
 //! * [`Domain`]: a state that events reach in contexts: global, anon, none.
 //! * [`Sequencer`]: results in order, however they were made.
@@ -113,7 +114,11 @@ pub use self::{
     rendezvous::{Arrival, Rendezvous, Trigger, Unfired},
     report::{PanicReport, StallReport, TicketStall},
     runtime::{
-        Runtime, builder::Builder, handle::Handle, shutdown::ShutdownReport,
+        Runtime,
+        builder::Builder,
+        handle::Handle,
+        here::{Here, Turn},
+        shutdown::ShutdownReport,
         thread_hooks::ThreadKind,
     },
     sequencer::{Place, Sequencer},

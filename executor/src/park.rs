@@ -1,6 +1,7 @@
 //! How a worker sleeps: the seam between the executor, which knows no descriptor, and a reactor.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use crate::cx::Cx;
@@ -36,6 +37,17 @@ pub trait Park: Send {
     /// The worker ends. A reactor drops its registrations, whose callbacks may hold colors and
     /// through them the runtime.
     fn close(&mut self) {}
+
+    /// A descriptor that is readable when a wait would end at once, because something is ready or
+    /// [`Unpark::unpark`] was called: for a thread that waits elsewhere (see
+    /// [`Here::poll_fd`](crate::Here::poll_fd)). By default there is none.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system refuses it.
+    fn poll_fd(&self) -> io::Result<Option<OwnedFd>> {
+        Ok(None)
+    }
 
     /// What wakes it, from any thread.
     fn unparker(&self) -> Arc<dyn Unpark>;
@@ -77,7 +89,7 @@ impl Park for ThreadPark {
     fn park(&mut self, timeout: Option<Duration>, _cx: &mut Cx) -> io::Result<()> {
         match timeout {
             None => self.0.park(),
-            Some(Duration::ZERO) => {}
+            // With no time it takes back an `unpark` that came before.
             Some(limit) => self.0.park_timeout(limit),
         }
         Ok(())

@@ -23,6 +23,8 @@ pub(crate) struct ThreadState {
     pub(crate) works_for: Cell<*const ()>,
     /// The waker of the task that is polled: what it leads to, and how.
     pub(crate) polled: Cell<Option<(*const (), &'static RawWakerVTable)>>,
+    /// How many events are suspended on this thread.
+    pub(crate) suspended: Cell<u32>,
     /// A future is dropped because it has panicked.
     pub(crate) is_after_a_panic: Cell<bool>,
     /// Actions are dropped because poison covers their event.
@@ -66,6 +68,7 @@ impl ThreadState {
             worker: Cell::new(std::ptr::null()),
             works_for: Cell::new(std::ptr::null()),
             polled: Cell::new(None),
+            suspended: Cell::new(0),
             is_after_a_panic: Cell::new(false),
             is_covered: Cell::new(false),
             fate: Shelf::new(),

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
@@ -444,6 +444,11 @@ impl Park for Reactor {
         if let Some(payload) = panicked {
             resume_unwind(payload);
         }
+    }
+
+    /// The system's poller is a descriptor as any other.
+    fn poll_fd(&self) -> io::Result<Option<OwnedFd>> {
+        sys::duplicate(&self.poll).map(Some)
     }
 
     fn unparker(&self) -> Arc<dyn Unpark> {

@@ -6,6 +6,7 @@ use dapple_colors::Priority;
 
 use super::cell::{Plan, Retire};
 use super::handle::Color;
+use super::marks::Affinity;
 use super::palette::Palette;
 use crate::Handle;
 use crate::runtime::core::Core;
@@ -24,12 +25,15 @@ pub(crate) struct Looks {
     label: u32,
     priority: Priority,
     capacity: Option<usize>,
+    worker: Option<usize>,
 }
 
 impl Looks {
     pub(super) fn color(self, core: &Core, retire: Option<Box<dyn Retire>>) -> Color {
-        let Looks { label, priority, capacity } = self;
-        Color::create(core, Plan { label, priority, capacity, retire, ..Plan::default() })
+        let Looks { label, priority, capacity, worker } = self;
+        let affinity = worker.map_or(Affinity::None, |worker| core.affinity_to(worker));
+        let plan = Plan { label, priority, capacity, retire, affinity, ..Plan::default() };
+        Color::create(core, plan)
     }
 }
 
@@ -81,6 +85,38 @@ impl ColorBuilder {
         self
     }
 
+    /// Binds the color to a worker, counted from 0: its events run on that worker's thread only,
+    /// for what belongs to a thread (a library that insists on it, thread-local state).
+    ///
+    /// They are never stolen, nor taken over while the worker is stuck in another event: they wait,
+    /// and the [stall](crate::Builder::on_stall) is reported. An event of several colors runs on
+    /// the worker to which one of them is bound; two that are bound to different workers cannot be
+    /// in one set. All else is as for any color.
+    ///
+    /// # Panics
+    ///
+    /// When the runtime has no such worker.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::builder().workers(2).build()?;
+    /// let painter = rt.handle().color_builder().label("painter").on_worker(1).build();
+    /// painter.post(|cx| assert_eq!(cx.worker(), 1));
+    /// rt.wait_idle();
+    /// # assert_eq!(rt.metrics().panics(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias = "affinity")]
+    #[doc(alias = "main thread")]
+    #[track_caller]
+    pub fn on_worker(mut self, worker: usize) -> Self {
+        let workers = self.handle.workers();
+        assert!(worker < workers, "there is no worker {worker}: the runtime has {workers}");
+        self.looks.worker = Some(worker);
+        self
+    }
+
     /// Colors by key, all of them like this one.
     ///
     /// # Examples
@@ -99,6 +135,9 @@ impl ColorBuilder {
     fn plan(self) -> (Handle, Looks) {
         if self.looks.priority != Priority::Normal {
             self.handle.core().fleet.use_classes();
+        }
+        if self.looks.worker.is_some() {
+            self.handle.core().fleet.use_affine();
         }
         (self.handle, self.looks)
     }

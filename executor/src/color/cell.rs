@@ -32,7 +32,7 @@ use dapple_colors::{Posted, Priority};
 use super::bound::Bound;
 use super::held::Held;
 use super::life::Life;
-use super::marks::{Boosts, Marks};
+use super::marks::{Affinity, Boosts, Marks};
 use super::queue::{Link, Queue};
 use super::readers::Readers;
 use crate::event::{Header, Owned};
@@ -98,6 +98,7 @@ pub(crate) struct Plan {
     pub(crate) priority: Priority,
     pub(crate) capacity: Option<usize>,
     pub(crate) retire: Option<Box<dyn Retire>>,
+    pub(crate) affinity: Affinity,
     /// It is the default color.
     pub(crate) default: bool,
 }
@@ -115,14 +116,14 @@ impl ColorCell {
     #[inline]
     pub(crate) fn create(birth: Birth, core: &Core, plan: Plan) -> CellRef {
         let Birth { memory, home, serial } = birth;
-        let Plan { label, priority, capacity, retire, default } = plan;
+        let Plan { label, priority, capacity, retire, affinity, default } = plan;
         let cell = ColorCell {
             queue: Queue::new(),
             life: Life::new(),
             core: core.as_ptr(),
-            home: AtomicU16::new(home as u16),
+            home: AtomicU16::new(affinity.worker().unwrap_or(home) as u16),
             label: label as u8,
-            marks: Marks::new(priority, default, capacity.is_some()),
+            marks: Marks::new(priority, default, capacity.is_some(), affinity),
             readers: Readers::new(),
             turn_nanos: AtomicU32::new(UNKNOWN),
             event_nanos: AtomicU32::new(UNKNOWN),
@@ -175,7 +176,25 @@ impl ColorCell {
         self.marks.is_bounded()
     }
 
-    /// Says whether it is of the normal class, and not bounded.
+    /// Says whether it is bound to the worker where it is at home (E17).
+    #[inline]
+    pub(crate) fn is_affine(&self) -> bool {
+        self.marks.is_affine()
+    }
+
+    /// The worker to which it is bound.
+    pub(crate) fn bound_to(&self) -> Option<usize> {
+        self.is_affine().then(|| self.home())
+    }
+
+    /// Says whether it is bound to a thread of the user's (E18): its events are out of the queue
+    /// while they run.
+    #[inline]
+    pub(crate) fn is_here(&self) -> bool {
+        self.marks.is_here()
+    }
+
+    /// Says whether it is of the normal class, not bounded, and not bound to a worker.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         self.marks.is_plain()
@@ -190,10 +209,10 @@ impl ColorCell {
         self.marks.priority()
     }
 
-    /// The class, as the tag of a run-queue entry.
+    /// The class, and whether it is bound to a worker, as the tag of a run-queue entry.
     #[inline]
-    pub(crate) fn class_tag(&self) -> usize {
-        self.marks.class_tag()
+    pub(crate) fn entry_tag(&self) -> usize {
+        self.marks.entry_tag()
     }
 
     /// A set of a class waits for it. True: it runs in a higher class from now on.

@@ -246,26 +246,41 @@ impl Held {
         self.queue.own().map(Front)
     }
 
-    /// The shared event at the head goes on by itself, as a reader of the color; and what is behind
-    /// it. If its link has to stay in the queue, the event moves to `memory`.
-    pub(crate) fn let_reader_go(self, memory: impl FnOnce() -> Memory) -> (Owned, Ended) {
+    /// The event at the head leaves the queue before it has run; and what is behind it. If its link
+    /// has to stay there, the event moves to `memory`. `keep`: what keeps the color meanwhile.
+    fn let_go<K>(
+        self,
+        keep: impl FnOnce(&Held) -> K,
+        memory: impl FnOnce() -> Memory,
+    ) -> (Owned, K, Ended) {
         let head = self.head();
-        debug_assert!(
-            self.head_kind() == Kind::Shared && !self.has_kept(),
-            "a shared event is next"
-        );
-        // SAFETY: it is the head, a shared event.
-        let mut event = unsafe { self.event(head) };
-        let reader = self.let_read();
+        debug_assert!(!self.has_kept() && !self.head_kind().is_request(), "an event is next");
+        let kept = keep(&self);
         self.debug_let_go();
-        // SAFETY: it is the head of a color that is held, and the own list is empty.
-        let finished = unsafe { self.leave_queue(head) };
+        // SAFETY: it is the head of a color that is held, an event; and the own list is empty.
+        let (mut event, finished) = unsafe { (self.event(head), self.leave_queue(head)) };
         if matches!(finished, Finished::Gap) {
             event = event.relocate(memory());
         }
+        (event, kept, self.after(finished))
+    }
+
+    /// The shared event at the head goes on by itself, as a reader of the color; and what is behind
+    /// it. If its link has to stay in the queue, the event moves to `memory`.
+    pub(crate) fn let_reader_go(self, memory: impl FnOnce() -> Memory) -> (Owned, Ended) {
+        debug_assert!(self.head_kind() == Kind::Shared, "a shared event is next");
+        let (mut event, reader, ended) = self.let_go(Held::let_read, memory);
         // SAFETY: the reader is this event.
         unsafe { event.set_claims(reader.into_word()) };
-        (event, self.after(finished))
+        (event, ended)
+    }
+
+    /// The exclusive event at the head, of a color that is bound to a thread of the user's, leaves
+    /// the queue before it runs; and what is behind it. The count keeps the color meanwhile. If the
+    /// link has to stay in the queue, the event moves to `memory`.
+    pub(crate) fn let_event_go(self, memory: impl FnOnce() -> Memory) -> (Owned, CellRef, Ended) {
+        debug_assert!(self.is_here(), "one at a time runs on its thread");
+        self.let_go(|held| CellRef::of(held), memory)
     }
 
     /// The request of a set at the head, which is spent then, and stays there.
@@ -439,6 +454,10 @@ pub(crate) enum Claims {
     Reads(Reader),
     /// All colors of a set.
     Set(Gathered),
+    /// It is an exclusive event of a color that is bound to a thread of the user's, and has left
+    /// the color's queue: as long as it runs, that thread runs nothing else. The count keeps the
+    /// color.
+    Apart(CellRef),
 }
 
 impl Claims {
@@ -466,6 +485,7 @@ impl Claims {
             Claims::Nothing => return,
             Claims::Reads(reader) => reader.into_word(),
             Claims::Set(set) => set.into_word(),
+            Claims::Apart(_) => unreachable!("an event that runs is in no run queue"),
         };
         // SAFETY: they were taken from it.
         unsafe { event.set_claims(word) };
@@ -477,6 +497,17 @@ impl Claims {
             Claims::Nothing => None,
             Claims::Reads(reader) => Some(reader),
             Claims::Set(set) => Some(set.first()),
+            Claims::Apart(color) => Some(color),
+        }
+    }
+
+    /// The worker to which one of the colors is bound.
+    pub(crate) fn bound_to(&self) -> Option<usize> {
+        match self {
+            Claims::Nothing => None,
+            Claims::Reads(reader) => reader.bound_to(),
+            Claims::Apart(color) => color.bound_to(),
+            Claims::Set(set) => set.bound_to(),
         }
     }
 
@@ -486,6 +517,7 @@ impl Claims {
             Claims::Nothing => Priority::Normal,
             Claims::Reads(reader) => reader.priority(),
             Claims::Set(set) => set.class(),
+            Claims::Apart(color) => color.priority(),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What a color is, in a byte: the class that it runs in, the one that it was made with, whether it
-//! is bounded, and whether it is the default color.
+//! is bounded, whether it is the default color, and whether it belongs to one worker (E17).
 //!
 //! The class is raised while sets of a higher class wait for the color (C7). It is written under
 //! the color's lock, and read without it wherever the color is queued: who reads an old class
@@ -18,6 +18,35 @@ const CLASS_BITS: u8 = CLASS as u8;
 const OWN_SHIFT: u8 = 2;
 const DEFAULT: u8 = 1;
 const BOUNDED: u8 = 2;
+/// It is bound to the worker where it is at home.
+const AFFINE: u8 = 0x40;
+/// That worker is a thread of the user's, whose events may run others while they last (E18).
+const HERE: u8 = 0x80;
+const _: () = assert!(AFFINE_TAG == (AFFINE >> 1) as usize);
+
+/// To which worker a color is bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Affinity {
+    #[default]
+    None,
+    /// To this one.
+    Worker(usize),
+    /// To this one, which is a thread of the user's.
+    Here(usize),
+}
+
+impl Affinity {
+    /// Which worker it is.
+    pub(crate) fn worker(self) -> Option<usize> {
+        match self {
+            Affinity::None => None,
+            Affinity::Worker(worker) | Affinity::Here(worker) => Some(worker),
+        }
+    }
+}
+
+/// The bit of what is bound to a worker, as that of a run-queue entry's tag.
+pub(crate) const AFFINE_TAG: usize = 32;
 
 /// The bits of a class.
 #[inline]
@@ -43,11 +72,21 @@ pub(crate) fn class_of_tag(tag: usize) -> Priority {
 pub(super) struct Marks(AtomicU8);
 
 impl Marks {
-    pub(super) fn new(priority: Priority, is_default: bool, is_bounded: bool) -> Self {
+    pub(super) fn new(
+        priority: Priority,
+        is_default: bool,
+        is_bounded: bool,
+        affinity: Affinity,
+    ) -> Self {
         let class = class_tag(priority) as u8;
         let default = if is_default { DEFAULT } else { 0 };
         let bounded = if is_bounded { BOUNDED } else { 0 };
-        Marks(AtomicU8::new(class | class << OWN_SHIFT | default | bounded))
+        let affine = match affinity {
+            Affinity::None => 0,
+            Affinity::Worker(_) => AFFINE,
+            Affinity::Here(_) => AFFINE | HERE,
+        };
+        Marks(AtomicU8::new(class | class << OWN_SHIFT | default | bounded | affine))
     }
 
     #[inline]
@@ -67,17 +106,28 @@ impl Marks {
 
     #[inline]
     pub(super) fn is_plain(&self) -> bool {
-        self.get() & (BOUNDED | CLASS_BITS) == 0
+        self.get() & (BOUNDED | CLASS_BITS | AFFINE) == 0
     }
 
-    /// The class, as the tag of a run-queue entry.
     #[inline]
-    pub(super) fn class_tag(&self) -> usize {
-        usize::from(self.get() & CLASS_BITS)
+    pub(super) fn is_affine(&self) -> bool {
+        self.get() & AFFINE != 0
+    }
+
+    #[inline]
+    pub(super) fn is_here(&self) -> bool {
+        self.get() & HERE != 0
+    }
+
+    /// The class, and whether it is bound to a worker, as the tag of a run-queue entry.
+    #[inline]
+    pub(super) fn entry_tag(&self) -> usize {
+        let marks = self.get();
+        usize::from(marks & CLASS_BITS | (marks & AFFINE) >> 1)
     }
 
     pub(super) fn priority(&self) -> Priority {
-        class_of_tag(self.class_tag())
+        class_of_tag(usize::from(self.get() & CLASS_BITS))
     }
 
     pub(super) fn own_priority(&self) -> Priority {

@@ -60,7 +60,10 @@ impl<T> Inner<T> {
     #[inline]
     pub(super) unsafe fn borrow(&self) -> Borrow<'_, T> {
         // There may be borrows: a reference that an earlier event has forgotten ended with that
-        // event.
+        // event, unless that is suspended.
+        if self.borrows.get() != 0 {
+            check_nothing_is_suspended();
+        }
         self.borrows.set(WRITTEN);
         Borrow { inner: self, was_panicking: crate::sync::panicking() }
     }
@@ -73,6 +76,9 @@ impl<T> Inner<T> {
     /// The caller is an event of the color, exclusive if `alone`, and nobody has the value by
     /// `&mut`.
     pub(super) unsafe fn share(&self, alone: bool) -> Sharing<'_, T> {
+        if self.is_written() {
+            check_nothing_is_suspended();
+        }
         if alone {
             let borrows = self.borrows.get();
             assert!(borrows < WRITTEN - 1, "a value is borrowed so often at most");
@@ -87,12 +93,28 @@ impl<T> Inner<T> {
     ///
     /// As [`share`](Self::share).
     pub(super) unsafe fn share_first(&self, alone: bool) -> Sharing<'_, T> {
+        if self.is_written() {
+            check_nothing_is_suspended();
+        }
         if alone {
             // As in `borrow`: what an earlier event has forgotten does not count.
-            self.borrows.set(1);
+            let before = if is_one_suspended() { self.borrows.get() } else { 0 };
+            self.borrows.set(before + 1);
         }
         Sharing { inner: self, alone }
     }
+}
+
+/// A value is borrowed already: by an event that has forgotten the reference, and is over, unless
+/// an event is suspended on this thread (E18).
+#[cold]
+#[track_caller]
+fn check_nothing_is_suspended() {
+    assert!(!is_one_suspended(), "C13: an event that is suspended has this value by reference");
+}
+
+fn is_one_suspended() -> bool {
+    crate::thread::state(|state| state.suspended.get()) > 0
 }
 
 /// The one reference to a value, from [`Inner::borrow`] until it is dropped.

@@ -116,7 +116,7 @@ struct Ops {
 }
 
 /// One callback. Aligned for the tags of run-queue entries.
-#[repr(C, align(32))]
+#[repr(C, align(64))]
 pub(crate) struct Event {
     header: Header,
     site: Site,

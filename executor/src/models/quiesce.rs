@@ -60,7 +60,7 @@ impl World {
     fn inject(&self) {
         self.queue();
         fence(Ordering::SeqCst);
-        if self.sleep.claim(0) {
+        if self.sleep.claim(0).is_some() {
             self.unpark();
         }
     }
@@ -120,7 +120,7 @@ impl World {
     fn end(&self) {
         self.ends.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
-        if self.sleep.claim(0) {
+        if self.sleep.claim(0).is_some() {
             self.unpark();
         }
     }

@@ -41,7 +41,7 @@ impl Site {
     fn inject(&self, w: usize) {
         self.inbox[w].fetch_add(1, Ordering::Relaxed);
         loom::sync::atomic::fence(Ordering::SeqCst);
-        if self.sleep.claim(w) {
+        if self.sleep.claim(w).is_some() {
             self.unpark(w);
         }
     }
@@ -130,7 +130,7 @@ fn e4_a_sentinel_that_rises_and_sleeps_again_still_watches() {
             let called = site.sleep.needs_sentinel() && site.sleep.claim_any(1).is_some();
             let watches = sentinel.join().unwrap();
             // What can be claimed now sleeps, and has not been called since it began to.
-            let sleeps_on = site.sleep.claim(1);
+            let sleeps_on = site.sleep.claim(1).is_some();
             assert!(watches || !sleeps_on, "called: {called}, and nobody watches");
         });
     }
@@ -164,5 +164,66 @@ fn e4_a_look_at_the_poller_of_another_loses_no_wake_up() {
         }
         poster.join().unwrap();
         rescuer.join().unwrap();
+    });
+}
+
+/// E18: a thread that leaves the runtime while something is put into its inbox finds it, or is told
+/// by its poller.
+#[test]
+fn e18_who_goes_away_misses_nothing() {
+    model(|| {
+        let site = Site::new(1);
+        let posters: Vec<_> = (0..2)
+            .map(|_| {
+                let site = Arc::clone(&site);
+                thread::spawn(move || site.inject(0))
+            })
+            .collect();
+        let mut got = 0;
+        while got < 2 {
+            got += site.inbox[0].swap(0, Ordering::Relaxed);
+            if got < 2 {
+                site.sleep.go_away(0);
+                if site.inbox[0].load(Ordering::Relaxed) == 0 {
+                    // In a loop of the program's own, which waits for the poller.
+                    site.park(0);
+                }
+                site.sleep.rise(0);
+            }
+        }
+        for poster in posters {
+            poster.join().unwrap();
+        }
+    });
+}
+
+/// E4, E18: who looks for any sleeper, to have a busy worker watched, never gets one that is away;
+/// and what is claimed is unparked, whatever it was.
+#[test]
+fn e18_who_is_away_is_no_sentinel() {
+    model(|| {
+        let site = Site::new(2);
+        // Worker 0 is away, comes back, sleeps, and is away again.
+        site.sleep.go_away(0);
+        site.sleep.announce(1);
+        let goes_and_comes = {
+            let site = Arc::clone(&site);
+            thread::spawn(move || {
+                site.sleep.rise(0);
+                site.sleep.announce(0);
+                site.sleep.rise(0);
+                site.sleep.go_away(0);
+            })
+        };
+        let first = site.sleep.claim_any(0);
+        assert!(first.is_some(), "worker 1 sleeps");
+        let second = site.sleep.claim_any(0);
+        goes_and_comes.join().unwrap();
+        assert!(first != second, "{first:?} twice");
+        if first == Some(1) && second.is_none() {
+            // Nobody has claimed it since it went away.
+            assert_eq!(site.sleep.claim(0), Some(crate::worker::sleep::Claimed::Away));
+        }
+        assert_eq!(site.sleep.claim_any(0), None);
     });
 }

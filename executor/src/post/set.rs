@@ -29,7 +29,7 @@ pub struct Request<'a> {
 ///
 /// # Panics
 ///
-/// When one of them does not belong to `core`.
+/// When one of them does not belong to `core`, or two of them are bound to different workers.
 #[inline]
 pub(crate) fn post_set<'a, F: FnOnce(&mut Cx) + Send + 'static>(
     core: &Core,
@@ -43,6 +43,9 @@ pub(crate) fn post_set<'a, F: FnOnce(&mut Cx) + Send + 'static>(
     let is_ours = |request: &Request<'a>| std::ptr::eq(request.color.core(), core);
     let same = requests.iter().all(is_ours);
     assert!(same, "the colors of a set belong to the runtime that it is posted to");
+    if core.fleet.has_affine() {
+        check_affinity(requests);
+    }
     let name = |request: &Request<'a>| Named::new(request.color.as_cell(), request.access);
     if let [a, b] = requests
         && a.color != b.color
@@ -60,6 +63,15 @@ pub(crate) fn post_set<'a, F: FnOnce(&mut Cx) + Send + 'static>(
         let many: Vec<_> = many[..n].iter().map(|numbered| numbered.named).collect();
         post_named(core, &many, first.color, f, posting);
     }
+}
+
+/// Panics when two of the colors are bound to different workers (E17).
+#[cold]
+fn check_affinity(requests: &[Request<'_>]) {
+    let mut bound = requests.iter().filter_map(|request| request.color.as_cell().bound_to());
+    let Some(worker) = bound.next() else { return };
+    let other = bound.find(|&other| other != worker);
+    assert!(other.is_none(), "a set has colors of worker {worker} and of worker {other:?}");
 }
 
 /// A color of many, with its number, so that sorting looks at no color.

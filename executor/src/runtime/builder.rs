@@ -5,25 +5,20 @@ use std::time::Duration;
 
 use dapple_colors::TurnBudget;
 
-use super::Runtime;
-use super::core::Core;
+use super::here::Here;
+use super::owner::Runtime;
 use super::settings::Settings;
+use super::start::First;
 use super::thread_hooks::ThreadKind;
-use crate::blocking::pool::{BlockingPool, PoolSettings};
-use crate::clock::Clock;
+use crate::blocking::pool::PoolSettings;
 use crate::metrics::Histogramming;
-use crate::park::{Driver, Park, ThreadPark};
+use crate::park::Driver;
 use crate::report::{PanicReport, StallReport, TicketStall};
-use crate::sync::{Arc, Mutex, Ordering, thread};
-use crate::turn::seat::Seat;
-use crate::worker::cores::{self, CoreId, Pin};
-use crate::worker::fleet::Fleet;
-use crate::worker::machine::Machine;
+use crate::sync::{Arc, Mutex};
 use crate::worker::rules::StealPolicy;
 
-/// Bytes of a stack without a setting, and at most.
+/// Bytes of a stack without a setting.
 const DEFAULT_STACK: usize = 8 << 20;
-const MOST_STACK: usize = 1 << 40;
 
 /// Configures and starts a [`Runtime`].
 ///
@@ -37,14 +32,14 @@ const MOST_STACK: usize = 1 << 40;
 /// ```
 #[must_use = "a builder starts nothing until `build` is called"]
 pub struct Builder {
-    workers: Option<usize>,
-    pin_cores: bool,
-    cores: Option<Vec<usize>>,
-    thread_name: String,
-    stack_size: usize,
-    pool: PoolSettings,
-    driver: Option<Arc<dyn Driver>>,
-    settings: Settings,
+    pub(super) workers: Option<usize>,
+    pub(super) pin_cores: bool,
+    pub(super) cores: Option<Vec<usize>>,
+    pub(super) thread_name: String,
+    pub(super) stack_size: usize,
+    pub(super) pool: PoolSettings,
+    pub(super) driver: Option<Arc<dyn Driver>>,
+    pub(super) settings: Settings,
 }
 
 impl Default for Builder {
@@ -303,6 +298,14 @@ impl Builder {
         self
     }
 
+    /// Whether the default color is bound to the thread of [`build_here`](Self::build_here), as by
+    /// [`ColorBuilder::on_worker`](crate::ColorBuilder::on_worker); by default it is not. A program
+    /// of which no part has a color yet then keeps its thread.
+    pub fn default_here(mut self, default_here: bool) -> Self {
+        self.settings.default_here = default_here;
+        self
+    }
+
     /// Starts the workers.
     ///
     /// # Errors
@@ -311,80 +314,18 @@ impl Builder {
     /// threads that holds a NUL, or a stack of more than 2^40 bytes; otherwise what the operating
     /// system says when it refuses a thread or a poller.
     pub fn build(self) -> io::Result<Runtime> {
-        let Builder {
-            workers,
-            pin_cores,
-            cores,
-            thread_name,
-            stack_size,
-            pool,
-            driver,
-            mut settings,
-        } = self;
-        let are_named = cores.is_some();
-        let cores = choose_cores(cores)?;
-        let workers = workers.unwrap_or_else(|| match are_named {
-            true => cores.len(),
-            false => cores::default_workers(),
-        });
-        if workers == 0 {
-            return Err(invalid("a runtime has at least one worker"));
-        }
-        check_threads(&thread_name, stack_size)?;
-        check_threads(
-            pool.name.as_deref().unwrap_or_default(),
-            pool.stack_size.unwrap_or_default(),
-        )?;
-        if pool.limit == Some(0) {
-            return Err(invalid("blocking work runs on at least one thread"));
-        }
-        if workers > usize::from(u16::MAX) {
-            return Err(invalid("a runtime has at most 65,535 workers"));
-        }
-        settings.rules.workers = workers;
-        settings.rules.turn_nanos = settings.turn_budget.nanos;
-        let taken = match pin_cores && workers <= cores.len() {
-            true if are_named => Pin::first(&cores, workers),
-            true => Pin::spread(&cores, workers),
-            false => Vec::new(),
-        };
-        let mut pins: Vec<Option<CoreId>> = taken.iter().map(|pin| Some(pin.core())).collect();
-        pins.resize(workers, None);
-        let machine = Machine::measure(&settings.rules, &pins, &cores);
-        let mut seats = Vec::new();
-        let mut unparkers = Vec::new();
-        for worker in 0..workers {
-            let park: Box<dyn Park> = match &driver {
-                Some(driver) => driver.park(worker)?,
-                None => Box::new(ThreadPark::new()),
-            };
-            unparkers.push(park.unparker());
-            seats.push(Seat::new(park));
-        }
-        let (fleet, schedulers) = Fleet::new(settings.rules, Clock::new(), machine, unparkers);
-        let hooks = Arc::clone(&settings.thread_hooks);
-        let blocking = BlockingPool::new(pool, workers, &thread_name, stack_size, hooks);
-        let core = Core::create(settings, driver, fleet, seats, blocking);
-        let mut runtime = Runtime { core, threads: Vec::new(), process: std::process::id() };
-        let mut taken = taken.into_iter();
-        for scheduler in schedulers {
-            let (pin, core) = (taken.next(), runtime.core.clone());
-            core.live_workers.fetch_add(1, Ordering::SeqCst);
-            core.serving.fetch_add(1, Ordering::SeqCst);
-            let spawned = thread::Builder::new()
-                .name(format!("{thread_name}-{}", scheduler.index))
-                .stack_size(stack_size)
-                .spawn(move || crate::turn::worker::run(core, scheduler, pin));
-            match spawned {
-                Ok(thread) => runtime.threads.push(Some(thread)),
-                Err(error) => {
-                    runtime.core.live_workers.fetch_sub(1, Ordering::SeqCst);
-                    runtime.core.serving.fetch_sub(1, Ordering::SeqCst);
-                    return Err(error);
-                }
-            }
-        }
-        Ok(runtime)
+        Ok(Runtime { owned: self.start(First::Thread)?.0 })
+    }
+
+    /// Makes the calling thread the first worker, and starts the others, if there are any: see
+    /// [`Here`]. With one [worker](Self::workers) no thread is started. The calling thread is not
+    /// pinned, and its stack is what it is.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`build`](Self::build).
+    pub fn build_here(self) -> io::Result<Here> {
+        Here::start(self)
     }
 }
 
@@ -397,47 +338,4 @@ impl std::fmt::Debug for Builder {
             .field("steal_policy", &self.settings.rules.policy)
             .finish_non_exhaustive()
     }
-}
-
-/// An error if no thread can have such a name, or such a stack.
-fn check_threads(name: &str, stack_size: usize) -> io::Result<()> {
-    if name.contains('\0') {
-        return Err(invalid("the name of a thread holds no NUL"));
-    }
-    if stack_size > MOST_STACK {
-        return Err(invalid("a stack has at most 2^40 bytes"));
-    }
-    Ok(())
-}
-
-/// Those of the user, or all that the process may use.
-fn choose_cores(named: Option<Vec<usize>>) -> io::Result<Vec<CoreId>> {
-    let usable = cores::usable();
-    let Some(named) = named else {
-        return Ok(usable);
-    };
-    if named.is_empty() {
-        return Err(invalid("a runtime runs on at least one core"));
-    }
-    let mut chosen: Vec<CoreId> = Vec::new();
-    for id in named {
-        if chosen.iter().any(|c| c.id == id) {
-            return Err(invalid(&format!("core {id} is named twice")));
-        }
-        match usable.iter().find(|c| c.id == id) {
-            Some(core) => chosen.push(*core),
-            None => {
-                let ids: Vec<_> = usable.iter().map(|c| c.id.to_string()).collect();
-                let ids = ids.join(", ");
-                return Err(invalid(&format!(
-                    "core {id} is not one that this process may use ({ids})"
-                )));
-            }
-        }
-    }
-    Ok(chosen)
-}
-
-fn invalid(why: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, why.to_owned())
 }

@@ -20,6 +20,7 @@ use super::undertaking::Undertaking;
 use crate::blocking::pool::BlockingPool;
 use crate::clock::Clock;
 use crate::color::cell::{Birth, CellMemory, ColorCell, DefaultCell, Plan};
+use crate::color::marks::Affinity;
 use crate::domain::register::Register;
 use crate::event::Event;
 use crate::metrics::labels::Labels;
@@ -33,6 +34,9 @@ use crate::turn::seat::Seat;
 use crate::worker::fleet::Fleet;
 
 pub(crate) use super::phase::Phase;
+
+/// The worker that the user's thread is, in a runtime that has such a one.
+pub(crate) const HERE: usize = 0;
 
 /// See the module. What is written often has a line of its own, apart from what every post reads.
 pub(crate) struct Core {
@@ -127,7 +131,14 @@ impl Core {
         // which nobody else writes.
         unsafe {
             let memory = CellMemory::of(count.cells.take_outside());
-            let plan = Plan { default: true, ..Plan::default() };
+            let affinity = match count.has_here() && count.settings.default_here {
+                true => count.affinity_to(HERE),
+                false => Affinity::None,
+            };
+            if affinity != Affinity::None {
+                count.fleet.use_affine();
+            }
+            let plan = Plan { default: true, affinity, ..Plan::default() };
             let birth = Birth { memory, home: 0, serial: count.take_serials(1) };
             let default = ColorCell::create(birth, &count, plan).into_default();
             (*core.as_ptr()).default_color = Some(default);
@@ -176,6 +187,19 @@ impl Core {
         let before = self.refs.fetch_add(n, Ordering::Relaxed);
         if before > usize::MAX / 2 {
             std::process::abort();
+        }
+    }
+
+    /// Says whether a worker is a thread of the user's (E18).
+    pub(crate) fn has_here(&self) -> bool {
+        self.fleet.rules.first_may_be_away
+    }
+
+    /// What it means for a color to be bound to a worker.
+    pub(crate) fn affinity_to(&self, worker: usize) -> Affinity {
+        match self.has_here() && worker == HERE {
+            true => Affinity::Here(worker),
+            false => Affinity::Worker(worker),
         }
     }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::builder::Builder;
 use super::core::{CoreRef, Phase};
+use super::here::Here;
 use super::shutdown::{self, ShutdownReport};
-use crate::sync::thread;
+use crate::sync::{Ordering, thread};
 use crate::task::block_on::block_on;
 use crate::turn::local::Local;
 use crate::{Handle, Metrics};
@@ -42,10 +43,47 @@ use crate::{Handle, Metrics};
 /// ```
 #[derive(Debug)]
 pub struct Runtime {
+    pub(super) owned: Owned,
+}
+
+/// What ends with its owner.
+#[derive(Debug)]
+pub(super) struct Owned {
     pub(super) core: CoreRef,
+    /// The workers' threads; `None`: it has none, or was waited for.
     pub(super) threads: Vec<Option<thread::JoinHandle<()>>>,
     /// The process whose threads they are.
-    pub(super) process: u32,
+    process: u32,
+}
+
+impl Owned {
+    pub(super) fn new(core: CoreRef) -> Self {
+        Owned { core, threads: Vec::new(), process: std::process::id() }
+    }
+
+    /// Says whether this is the copy of a forked child, whose workers do not exist.
+    pub(super) fn was_forked(&self) -> bool {
+        self.process != std::process::id()
+    }
+
+    /// Does nothing with the copy of a forked child: its threads do not exist, nor does whoever
+    /// would let go of the core.
+    pub(super) fn forget(&mut self) {
+        // A handle of a thread would be told to let go of it, so they are not dropped.
+        std::mem::forget(std::mem::take(&mut self.threads));
+        std::mem::forget(self.core.clone());
+    }
+
+    /// A worker that was counted has no thread.
+    pub(super) fn has_no_thread(&self) {
+        self.core.serving.fetch_sub(1, Ordering::SeqCst);
+        shutdown::worker_leaves(&self.core);
+    }
+
+    /// Ends the runtime, which has not begun.
+    pub(super) fn end_at_once(mut self) {
+        drop(shutdown::shutdown(&self.core, &mut self.threads, Duration::ZERO));
+    }
 }
 
 impl Runtime {
@@ -65,17 +103,17 @@ impl Runtime {
 
     /// A handle, from which everything is posted.
     pub fn handle(&self) -> Handle {
-        Handle::new(self.core.clone())
+        Handle::new(self.owned.core.clone())
     }
 
     /// How many workers there are.
     pub fn workers(&self) -> usize {
-        self.core.fleet.workers.len()
+        self.owned.core.fleet.workers.len()
     }
 
     /// The figures of the runtime.
     pub fn metrics(&self) -> Metrics {
-        Metrics::read(&self.core)
+        Metrics::read(&self.owned.core)
     }
 
     /// Waits until no event is running or queued. Armed timers, waiting tasks and quiet descriptors
@@ -89,10 +127,10 @@ impl Runtime {
     #[track_caller]
     pub fn wait_idle(&self) {
         assert!(!Local::on_a_worker(), "wait_idle on a worker would wait for itself");
-        let own = crate::blocking::works_for(&self.core);
+        let core = &self.owned.core;
+        let own = crate::blocking::works_for(core);
         assert!(!own, "wait_idle in offloaded work would wait for itself");
-        let stopped = || self.core.phase() == Phase::Closed;
-        self.core.wait_for_rest(None, stopped);
+        core.wait_for_rest(None, || core.phase() == Phase::Closed);
     }
 
     /// Runs a future on the calling thread, which sleeps while the future waits. What was done
@@ -140,38 +178,41 @@ impl Runtime {
     /// ```
     #[track_caller]
     pub fn shutdown(mut self, limit: Duration) -> ShutdownReport {
-        if self.was_forked() {
+        if self.owned.was_forked() {
             return ShutdownReport::default();
         }
         assert!(!Local::on_a_worker(), "shutdown on a worker would wait for itself");
-        let own = crate::blocking::works_for(&self.core);
+        let Owned { core, threads, .. } = &mut self.owned;
+        let own = crate::blocking::works_for(core);
         assert!(!own, "shutdown in offloaded work would wait for itself");
-        shutdown::shutdown(&self.core, &mut self.threads, limit)
+        shutdown::shutdown(core, threads, limit)
     }
 
-    /// Says whether this is the copy of a forked child, whose workers do not exist.
-    fn was_forked(&self) -> bool {
-        self.process != std::process::id()
+    /// Makes the calling thread the first worker of a runtime with the defaults of the [`Builder`];
+    /// see [`Builder::build_here`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Builder::build`].
+    pub fn here() -> io::Result<Here> {
+        Builder::default().build_here()
     }
 }
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        if self.was_forked() {
-            // Their threads do not exist, nor does whoever would let go of the core. A handle of a
-            // thread would be told to let go of it, so they are not dropped.
-            std::mem::forget(std::mem::take(&mut self.threads));
-            std::mem::forget(self.core.clone());
-            return;
+        if self.owned.was_forked() {
+            return self.owned.forget();
         }
-        if self.threads.iter().all(Option::is_none) {
+        let Owned { core, threads, .. } = &mut self.owned;
+        if threads.iter().all(Option::is_none) {
             return;
         }
         // A worker of its own would wait for itself; one of another runtime waits, as any thread
         // does.
-        match Local::is_on(&self.core) {
-            true => shutdown::start_stopping(&self.core),
-            false => drop(shutdown::shutdown(&self.core, &mut self.threads, Duration::ZERO)),
+        match Local::is_on(core) {
+            true => shutdown::start_stopping(core),
+            false => drop(shutdown::shutdown(core, threads, Duration::ZERO)),
         }
     }
 }

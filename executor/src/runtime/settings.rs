@@ -20,6 +20,8 @@ pub(crate) struct Settings {
     pub(crate) rules: Rules,
     pub(crate) turn_budget: TurnBudget,
     pub(crate) histograms: Histogramming,
+    /// In a runtime whose worker 0 is a thread of the user's, the default color is bound to that.
+    pub(crate) default_here: bool,
     pub(crate) stuck_after: Duration,
     pub(crate) seed: u64,
     pub(crate) thread_hooks: Arc<ThreadHooks>,

@@ -60,6 +60,11 @@ pub struct ShutdownReport {
 }
 
 impl Core {
+    /// Says whether nothing runs, and nothing is queued.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.quiesce.is_at_rest(&self.fleet.sleep, || self.fleet.has_nothing())
+    }
+
     /// Waits until the runtime is at rest, or has been stopped, or the time is over; true if at
     /// rest or stopped.
     pub(super) fn wait_for_rest(&self, until: Option<Instant>, stopped: impl Fn() -> bool) -> bool {
@@ -74,14 +79,54 @@ pub(super) fn shutdown(
     threads: &mut [Option<thread::JoinHandle<()>>],
     limit: Duration,
 ) -> ShutdownReport {
-    let dropped_before = dropped(core);
-    core.advance(Phase::Draining);
-    let dropped_timers = crate::timer::drop_all(core);
-    let deadline = clock::now().checked_add(limit);
+    let ending = Ending::begin(core, limit);
     let stopped = || core.phase() >= Phase::Stopping;
-    // A token that is kept somewhere holds up events that are in no queue.
-    let drained = core.wait_for_rest(deadline, stopped) && !core.domains.is_open();
-    start_stopping(core);
+    let is_at_rest = core.wait_for_rest(ending.deadline, stopped);
+    ending.finish(core, threads, is_at_rest, || {})
+}
+
+/// A shutdown that has begun.
+#[must_use = "it has to be finished"]
+pub(super) struct Ending {
+    dropped_before: u64,
+    dropped_timers: u64,
+    /// Until when running work goes on; `None`: for ever.
+    pub(super) deadline: Option<Instant>,
+}
+
+impl Ending {
+    /// The first phase: posts from outside are refused, timers dropped.
+    pub(super) fn begin(core: &CoreRef, limit: Duration) -> Ending {
+        let dropped_before = dropped(core);
+        core.advance(Phase::Draining);
+        let dropped_timers = crate::timer::drop_all(core);
+        Ending { dropped_before, dropped_timers, deadline: clock::now().checked_add(limit) }
+    }
+
+    /// The other phases. `is_at_rest`: nothing was left to run, or somebody else has stopped the
+    /// runtime. `leave`: the worker that the calling thread is leaves.
+    pub(super) fn finish(
+        self,
+        core: &CoreRef,
+        threads: &mut [Option<thread::JoinHandle<()>>],
+        is_at_rest: bool,
+        leave: impl FnOnce(),
+    ) -> ShutdownReport {
+        // A token that is kept somewhere holds up events that are in no queue.
+        let drained = is_at_rest && !core.domains.is_open();
+        start_stopping(core);
+        leave();
+        ShutdownReport {
+            stuck_workers: wait_for_workers(core, threads),
+            dropped_events: dropped(core) - self.dropped_before,
+            dropped_timers: self.dropped_timers,
+            drained,
+        }
+    }
+}
+
+/// Waits until all workers have left, and answers those that are stuck.
+fn wait_for_workers(core: &CoreRef, threads: &mut [Option<thread::JoinHandle<()>>]) -> Vec<usize> {
     let mut watches: Vec<_> = (0..threads.len()).map(|index| Leaving::of(core, index)).collect();
     let mut stuck_workers = Vec::new();
     for (index, slot) in threads.iter_mut().enumerate() {
@@ -100,12 +145,7 @@ pub(super) fn shutdown(
     if !stuck_workers.is_empty() {
         close(core);
     }
-    ShutdownReport {
-        dropped_events: dropped(core) - dropped_before,
-        dropped_timers,
-        stuck_workers,
-        drained,
-    }
+    stuck_workers
 }
 
 /// A worker that is to leave, as the caller of the shutdown sees it.
@@ -163,7 +203,21 @@ pub(crate) fn worker_stops(local: &Local) {
     local.gets_on();
     local.discard_all();
     local.gets_on();
+    drop_futures(local);
+    local.gets_on();
     local.flush_samples(true);
+}
+
+/// Drops the futures that are to be dropped on this thread, and are not yet.
+fn drop_futures(local: &Local) {
+    loop {
+        // The drop of one may leave another.
+        let left: Vec<_> = local.futures.take_all().collect();
+        if left.is_empty() {
+            return;
+        }
+        left.into_iter().for_each(|future| local.guard(None, || drop(future)));
+    }
 }
 
 /// A worker's thread is about to end.

@@ -1,7 +1,7 @@
 //! Async tasks, and waiting for what runs elsewhere.
 //!
-//! * [`spawn`]: tasks on colors (C12); [`polled`]: the one that this
-//!   thread is at; [`register`]: those that have not ended.
+//! * [`spawn`]: tasks on colors (C12); [`local`]: those that stay on one thread; [`polled`]: the
+//!   one that this thread is at; [`register`]: those that have not ended.
 //! * [`join`]: the handle of what runs elsewhere; [`packet`]: how its outcome gets there;
 //!   [`error`]: why it does not.
 //! * [`call`]: posts that answer.
@@ -18,6 +18,8 @@ pub(crate) mod error;
 pub(crate) mod join;
 #[cfg(not(loom))]
 mod late;
+#[cfg(not(loom))]
+pub(crate) mod local;
 pub(crate) mod packet;
 #[cfg(not(loom))]
 pub(crate) mod polled;

@@ -33,6 +33,16 @@ impl Drop for Aside<'_> {
     }
 }
 
+/// What the event that runs has, which it does not have until this is dropped; see
+/// [`Current::suspend`].
+pub(crate) struct Suspended<'a>(&'a Current, *const Claims);
+
+impl Drop for Suspended<'_> {
+    fn drop(&mut self) {
+        self.0.claims.set(self.1);
+    }
+}
+
 const BOUNDED: usize = 1;
 const _: () = assert!(align_of::<ColorCell>() > BOUNDED);
 
@@ -71,6 +81,16 @@ impl Current {
         Aside(self, color)
     }
 
+    /// The event that runs has nothing until the answer is dropped: others run meanwhile. `None`:
+    /// it has something that is not its alone to give up.
+    pub(super) fn suspend(&self) -> Option<Suspended<'_>> {
+        let is_apart = self.claims().is_none_or(|claims| matches!(claims, Claims::Apart(_)));
+        if !is_apart || self.is_aside.get() || !self.color.get().is_null() {
+            return None;
+        }
+        Some(Suspended(self, self.claims.replace(ptr::null())))
+    }
+
     /// Runs `f`, in which an event runs that has these.
     #[inline]
     pub(super) fn with_claims<R>(&self, claims: &Claims, f: impl FnOnce() -> R) -> R {
@@ -107,14 +127,22 @@ impl Current {
         }
     }
 
+    /// What an event has that runs and stood in no color's queue.
+    #[inline]
+    fn claims(&self) -> Option<&Claims> {
+        // SAFETY: it is set while `with_claims` borrows them only, which is longer than the event
+        // runs; who asks is done when that has ended.
+        unsafe { self.claims.get().as_ref() }
+    }
+
     fn access_by_claims(&self, color: &ColorCell) -> Option<Access> {
-        // SAFETY: it is set while `with_claims` borrows them only.
-        match unsafe { self.claims.get().as_ref() }? {
+        match self.claims()? {
             Claims::Nothing => None,
             Claims::Reads(reader) => {
                 ptr::eq::<ColorCell>(&**reader, color).then_some(Access::Shared)
             }
             Claims::Set(set) => set.access(color),
+            Claims::Apart(own) => ptr::eq::<ColorCell>(&**own, color).then_some(Access::Exclusive),
         }
     }
 
@@ -127,7 +155,6 @@ impl Current {
         if let Some(cell) = unsafe { held.as_ref() } {
             return f(Some(cell));
         }
-        // SAFETY: it is set while `with_claims` borrows them only.
-        f(unsafe { self.claims.get().as_ref() }.and_then(Claims::first))
+        f(self.claims().and_then(Claims::first))
     }
 }

@@ -10,6 +10,7 @@ use dapple_colors::Priority;
 use super::entry::Entry;
 use super::local::Local;
 use crate::color::cell::ColorCell;
+use crate::color::held::Claims;
 use crate::event::Owned;
 use crate::worker::figures::UNKNOWN;
 
@@ -93,7 +94,32 @@ impl Local {
 
     /// Queues the event of a set, which has all its colors.
     pub(crate) fn schedule_set(&self, event: Owned, class: Priority) {
+        if self.core.fleet.has_affine() {
+            return self.schedule_set_at_home(event, class);
+        }
         self.scheduler.schedule_ready(self, Entry::set(event, class));
+    }
+
+    /// Queues the event of a set at the worker to which a color of it is bound, if one is.
+    #[cold]
+    fn schedule_set_at_home(&self, mut event: Owned, class: Priority) {
+        let claims = Claims::take(&mut event);
+        let worker = claims.bound_to();
+        claims.put_back(&mut event);
+        match worker {
+            None => self.scheduler.schedule_ready(self, Entry::set(event, class)),
+            Some(worker) if worker == self.index() || self.is_undertaker() => {
+                self.scheduler.schedule(self, Entry::affine_event(event, class), UNKNOWN);
+            }
+            Some(worker) => self.core.inject(worker, Entry::affine_event(event, class), UNKNOWN),
+        }
+    }
+
+    /// Queues the event of a color that is bound to this worker.
+    pub(crate) fn schedule_affine(&self, event: Owned, class: Priority) {
+        self.traffic.count(1);
+        self.traffic.is_uncolored();
+        self.scheduler.schedule(self, Entry::affine_event(event, class), UNKNOWN);
     }
 
     /// Queues one in a class.

@@ -7,7 +7,7 @@ use dapple_colors::Priority;
 
 use crate::color::cell::ColorCell;
 use crate::color::held::{Claims, Held};
-use crate::color::marks::{CLASS, HIGH, LOW, class_of_tag, class_tag};
+use crate::color::marks::{AFFINE_TAG, CLASS, HIGH, LOW, class_of_tag, class_tag};
 use crate::event::{Event, Owned};
 use crate::worker::figures::UNKNOWN;
 use crate::worker::work::Work;
@@ -30,18 +30,19 @@ pub(crate) enum Job {
 const EVENT: usize = 1;
 const GUEST: usize = 2;
 const READY: usize = 16;
-const TAG: usize = EVENT | GUEST | HIGH | LOW | READY;
+const AFFINE: usize = AFFINE_TAG;
+const TAG: usize = EVENT | GUEST | HIGH | LOW | READY | AFFINE;
 const _: () = assert!(align_of::<ColorCell>() > TAG && align_of::<Event>() > TAG);
 
 impl Entry {
-    /// A color, in its class.
+    /// A color, in its class, and with the worker to which it is bound.
     #[inline]
     pub(crate) fn color(held: Held) -> Self {
-        let tag = held.class_tag();
+        let tag = held.entry_tag();
         Entry(held.into_raw().cast()).tagged(tag)
     }
 
-    /// A color of the normal class.
+    /// A color of the normal class that is bound to no worker.
     #[inline]
     pub(crate) fn normal_color(held: Held) -> Self {
         Entry(held.into_raw().cast())
@@ -51,6 +52,11 @@ impl Entry {
     #[inline]
     pub(crate) fn event(event: Owned, class: Priority) -> Self {
         Entry(event.into_raw().cast()).tagged(EVENT | class_tag(class))
+    }
+
+    /// One that only the worker that gets it may run, as a color of it is bound to that.
+    pub(crate) fn affine_event(event: Owned, class: Priority) -> Self {
+        Entry::event(event, class).tagged(AFFINE)
     }
 
     /// The event of a set that has all its colors.
@@ -114,8 +120,13 @@ impl Work for Entry {
     }
 
     #[inline]
+    fn is_affine(&self) -> bool {
+        self.tag() & AFFINE != 0
+    }
+
+    #[inline]
     fn is_plain(&self) -> bool {
-        self.tag() & (CLASS | READY) == 0
+        self.tag() & (CLASS | READY | AFFINE) == 0
     }
 
     #[inline]
@@ -133,6 +144,7 @@ impl Work for Entry {
     }
 
     fn into_guest(self) -> Self {
+        debug_assert!(!self.is_affine(), "what is bound to a worker is nobody's guest");
         match self.tag() & EVENT {
             0 => self.tagged(GUEST),
             _ => self,
@@ -140,7 +152,7 @@ impl Work for Entry {
     }
 
     fn sorted(self) -> Self {
-        let is_ready = self.is_ready();
+        let (is_ready, is_affine) = (self.is_ready(), self.is_affine());
         match self.open() {
             Job::Color(held) if is_ready => Entry::color_with_gap(held),
             Job::Color(held) => Entry::color(held),
@@ -151,6 +163,7 @@ impl Work for Entry {
                 let (class, is_set) = (claims.class(), matches!(claims, Claims::Set(_)));
                 claims.put_back(&mut event);
                 match is_set {
+                    _ if is_affine => Entry::affine_event(event, class),
                     true => Entry::set(event, class),
                     false => Entry::event(event, class),
                 }

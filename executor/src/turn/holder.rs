@@ -10,6 +10,7 @@ use dapple_colors::{Access, Finished};
 
 use super::entry::Entry;
 use super::local::Local;
+use crate::color::cell::ColorCell;
 use crate::color::held::{Buried, Ended, Front, Held, Reader};
 use crate::color::set::gathered::{Gathered, Given, SetRequest};
 use crate::color::set::place::{NewSet, SetPlace};
@@ -26,10 +27,18 @@ impl Local {
         }
     }
 
+    /// Says whether a color is to run on another worker than this one.
+    #[inline]
+    fn leaves(&self, color: &ColorCell) -> bool {
+        let home = color.home();
+        self.scheduler.leaves_to(home)
+            || color.is_affine() && home != self.index() && !self.is_undertaker()
+    }
+
     /// Goes on with a color that is held outside of a turn, as far as that runs nothing, and queues
     /// what is left.
     pub(crate) fn go_on(&self, mut held: Held) {
-        if self.scheduler.leaves_to(held.home()) {
+        if self.leaves(&held) {
             // What it lets go is to run there, too.
             return self.schedule_held(held);
         }
@@ -95,9 +104,13 @@ impl Local {
     /// The holder of a color has come to a shared event, which goes on by itself.
     pub(super) fn let_reader_go(&self, held: Held) -> Ended {
         self.current.leave();
-        let class = held.priority();
+        let (class, is_affine) = (held.priority(), held.is_affine());
         let (event, ended) = held.let_reader_go(|| self.take_memory());
-        self.schedule_event(event, class);
+        match is_affine {
+            // It is at home here.
+            true => self.schedule_affine(event, class),
+            false => self.schedule_event(event, class),
+        }
         ended
     }
 
@@ -144,7 +157,7 @@ impl Local {
     /// request arrives later.
     #[inline(always)]
     fn reach(&self, held: Held, access: Access) -> Option<SetRequest> {
-        if self.scheduler.leaves_to(held.home()) {
+        if self.leaves(&held) {
             self.schedule_held(held);
             return None;
         }

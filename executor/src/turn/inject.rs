@@ -11,14 +11,18 @@ use crate::event::Owned;
 use crate::runtime::core::{Core, Phase};
 use crate::runtime::shutdown::undertake;
 use crate::worker::figures::UNKNOWN;
+use crate::worker::work::Work;
 
 impl Core {
     /// Hands something runnable to a worker from elsewhere, and wakes it if it sleeps; if it does
     /// not, and what is handed over is worth so many nanoseconds (0: not known), another one.
     pub(crate) fn inject(&self, worker: usize, entry: Entry, worth: u32) {
+        let is_affine = entry.is_affine();
         let worker = self.fleet.hand(worker, entry);
         match self.phase() {
             Phase::Closed => undertake(self),
+            // Nobody else may run it.
+            _ if is_affine => drop(self.fleet.notify(worker)),
             _ => self.fleet.wake_for(worker, worth),
         }
     }

@@ -9,6 +9,7 @@ use std::ptr;
 
 use super::current::Current;
 use super::entry::Entry;
+use super::futures::LocalFutures;
 use super::seat::Seat;
 use super::steps::Steps;
 use super::traffic::Traffic;
@@ -39,6 +40,8 @@ pub(crate) struct Local {
     /// `domain::done`.
     pub(crate) steps: Cell<Steps>,
     pub(crate) next_step: Cell<Option<Owned>>,
+    /// Futures that are not to leave this thread.
+    pub(crate) futures: LocalFutures,
     events: RefCell<Magazine>,
     cells: RefCell<Magazine>,
     credits: Cell<usize>,
@@ -65,6 +68,7 @@ impl Local {
             samples: Samples::new(core.settings.histograms, seed),
             steps: Cell::new(Steps::Off),
             next_step: Cell::new(None),
+            futures: LocalFutures::default(),
             events: RefCell::new(core.events.magazine()),
             cells: RefCell::new(core.cells.magazine()),
             credits: Cell::new(0),
@@ -81,8 +85,9 @@ impl Local {
         Local::new(core, scheduler)
     }
 
-    /// Runs `f`, during which the calling thread is this worker. The undertaker may take the place
-    /// of another one for a while.
+    /// Runs `f`, during which the calling thread is this worker. It may take the place of another
+    /// one for a while: of this runtime if one of them is the undertaker, or the same; or of
+    /// another runtime, in an event of which a thread of the user's enters this one.
     pub(crate) fn enter<R>(&self, f: impl FnOnce() -> R) -> R {
         struct Leave(*const ());
         impl Drop for Leave {
@@ -93,7 +98,6 @@ impl Local {
         let me: *const Local = self;
         let before = thread::state(|state| state.worker.replace(me.cast()));
         let _leave = Leave(before);
-        debug_assert!(before.is_null() || self.is_undertaker(), "a thread is one worker at most");
         f()
     }
 
@@ -129,6 +133,11 @@ impl Local {
     #[inline]
     pub(crate) fn is_undertaker(&self) -> bool {
         self.scheduler.is_detached()
+    }
+
+    /// Says whether this is that worker, and not what disposes of what workers have left.
+    pub(crate) fn is_worker(&self, index: usize) -> bool {
+        self.index() == index && !self.is_undertaker()
     }
 
     #[inline]

@@ -55,6 +55,8 @@ struct Special {
     /// The color has readers, or had some; others have left before the turn began.
     has_readers: bool,
     is_bounded: bool,
+    /// The color is bound to a thread of the user's; see `apart`.
+    is_here: bool,
     /// The event that runs counts for the bound.
     counts: bool,
 }
@@ -62,8 +64,9 @@ struct Special {
 impl Special {
     #[inline]
     fn of(color: &ColorCell, is_bounded: bool) -> Option<Special> {
-        let has_readers = color.readers.any();
-        (has_readers || is_bounded).then_some(Special { has_readers, is_bounded, counts: false })
+        let (has_readers, is_here) = (color.readers.any(), color.is_here());
+        let is_special = has_readers || is_bounded || is_here;
+        is_special.then_some(Special { has_readers, is_bounded, is_here, counts: false })
     }
 }
 
@@ -302,6 +305,15 @@ impl Local {
         }
     }
 
+    /// The turn is over; what is behind its last event waits for another one.
+    fn requeue_ended(&self, p: &Progress, ended: Ended) {
+        match ended {
+            Ended::Idle => {}
+            Ended::Next(held, _) => self.requeue(p, held),
+            Ended::Gap(held) => self.wait_for_poster(p, held),
+        }
+    }
+
     /// A poster is about to link its event. If it was preempted, it gets the core.
     #[cold]
     #[inline(never)]
@@ -320,6 +332,11 @@ impl Local {
             return Begun::Gone;
         }
         match kind {
+            Kind::Closure | Kind::Housekeeping if p.special.is_some_and(|s| s.is_here) => {
+                let held = p.take();
+                self.run_apart(held, kind, |ended| self.requeue_ended(p, ended));
+                Begun::Gone
+            }
             Kind::Closure | Kind::Housekeeping => {
                 p.uncounted += u32::from(kind == Kind::Housekeeping);
                 self.run_front(p, cx);
@@ -376,7 +393,7 @@ impl Local {
             held.debug_hold(self.index());
             special.has_readers = false;
         }
-        p.special = special.is_bounded.then_some(special);
+        p.special = (special.is_bounded || special.is_here).then_some(special);
         true
     }
 

@@ -30,7 +30,7 @@ impl Local {
     }
 
     #[inline]
-    fn run_alone(&self, event: &mut Owned, label: u32) {
+    pub(super) fn run_alone(&self, event: &mut Owned, label: u32) {
         let is_counted = event.is_counted();
         self.seat.event.set_label(label);
         let ran = catch_unwind(AssertUnwindSafe(|| {
@@ -66,13 +66,14 @@ impl Local {
 
     /// `claims`: what the event had, which is spent.
     #[inline]
-    fn end_uncolored(&self, event: Owned, claims: Claims) {
+    pub(super) fn end_uncolored(&self, event: Owned, claims: Claims) {
         // SAFETY: it came out of a run queue of this runtime.
         unsafe { self.give_memory(event.into_memory()) };
         match claims {
             Claims::Nothing => {}
             Claims::Reads(reader) => self.leave(reader),
             Claims::Set(set) => self.give_back(set),
+            Claims::Apart(color) => drop(color),
         }
     }
 }

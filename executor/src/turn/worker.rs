@@ -1,7 +1,11 @@
 //! A worker, as a value that a thread enters and leaves.
 
+use std::cell::RefCell;
+use std::time::Duration;
+
 use super::entry::Entry;
 use super::local::Local;
+use crate::cx::Cx;
 use crate::runtime::core::{Core, CoreRef, Phase};
 use crate::runtime::shutdown;
 use crate::runtime::thread_hooks::ThreadKind;
@@ -13,48 +17,96 @@ use crate::worker::worker_loop::{Rounds, WorkerLoop};
 /// again.
 pub(crate) struct Worker {
     local: Local,
-    rounds: Rounds,
+    /// Borrowed while a thread is in it.
+    rounds: RefCell<Rounds>,
 }
+
+/// Why a thread that is in a worker must not enter it once more.
+pub(crate) struct CannotSuspend;
 
 impl Worker {
     pub(crate) fn new(core: CoreRef, scheduler: Scheduler<Entry>) -> Self {
-        let rounds = Rounds::new(core.fleet.workers.len());
+        let rounds = RefCell::new(Rounds::new(core.fleet.workers.len()));
         Worker { local: Local::new(core, scheduler), rounds }
     }
 
-    /// Runs `f` with the worker at hand, which the calling thread is meanwhile.
-    pub(crate) fn enter<R>(&mut self, f: impl FnOnce(&mut Inside<'_>) -> R) -> R {
-        let Worker { local, rounds } = self;
-        let local: &Local = local;
-        local.enter(|| {
-            let at_work = WorkerLoop::new(local, &local.scheduler, rounds);
-            f(&mut Inside { core: &local.core, at_work })
-        })
+    /// Runs `f` with the worker at hand, which the calling thread is meanwhile. A thread that is in
+    /// it already is in an event; that is suspended.
+    pub(crate) fn enter<R>(
+        &self,
+        f: impl FnOnce(&mut Inside<'_>) -> R,
+    ) -> Result<R, CannotSuspend> {
+        let local = &self.local;
+        if let Ok(mut rounds) = self.rounds.try_borrow_mut() {
+            return Ok(local.enter(|| f(&mut Inside::new(local, &mut rounds))));
+        }
+        let _suspended = local.suspend().ok_or(CannotSuspend)?;
+        let mut rounds = Rounds::new(local.core.fleet.workers.len());
+        Ok(local.enter(|| f(&mut Inside::new(local, &mut rounds))))
+    }
+
+    /// Says whether a thread is in it.
+    pub(crate) fn is_entered(&self) -> bool {
+        self.rounds.try_borrow().is_err()
     }
 
     /// The worker has stopped: drops what is queued for it.
-    fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.local.enter(|| shutdown::worker_stops(&self.local));
     }
 }
 
 /// A worker that the calling thread is.
 pub(crate) struct Inside<'a> {
-    core: &'a Core,
+    local: &'a Local,
     at_work: WorkerLoop<'a, Local>,
 }
 
-impl Inside<'_> {
+impl<'a> Inside<'a> {
+    fn new(local: &'a Local, rounds: &'a mut Rounds) -> Self {
+        Inside { local, at_work: WorkerLoop::new(local, &local.scheduler, rounds) }
+    }
+
+    fn core(&self) -> &'a Core {
+        &self.local.core
+    }
+
     /// Works, and sleeps when there is nothing to run, until the runtime stops.
     pub(crate) fn run_until_stopped(&mut self) {
-        let core = self.core;
-        self.at_work.run_until(|| core.phase() >= Phase::Stopping);
+        self.run_until(|| false);
+    }
+
+    /// Works, and sleeps when there is nothing to run, until `is_over`, or the runtime stops.
+    pub(crate) fn run_until(&mut self, is_over: impl Fn() -> bool) {
+        let core = self.core();
+        self.at_work.run_until(|| core.phase() >= Phase::Stopping || is_over());
+    }
+
+    /// See [`WorkerLoop::turn`].
+    pub(crate) fn turn(&mut self, wait: Option<Duration>, budget: u64) -> u64 {
+        let core = self.core();
+        self.at_work.turn(wait, budget, || core.phase() >= Phase::Stopping)
+    }
+
+    /// See [`WorkerLoop::comes_back`].
+    pub(crate) fn comes_back(&mut self) {
+        self.at_work.comes_back();
+    }
+
+    /// See [`WorkerLoop::goes_away`].
+    pub(crate) fn goes_away(&mut self) -> Option<u64> {
+        self.at_work.goes_away()
+    }
+
+    /// Calls `f` with what a callback gets.
+    pub(crate) fn with_cx<R>(&mut self, f: impl FnOnce(&mut Cx) -> R) -> R {
+        Cx::with(self.local, f)
     }
 
     /// Runs up to `budget` entries of run queues without sleeping, and says how many there were.
     #[cfg(test)]
     pub(crate) fn run_once(&mut self, budget: u64) -> u64 {
-        let core = self.core;
+        let core = self.core();
         self.at_work.run_once(budget, || core.phase() >= Phase::Stopping)
     }
 
@@ -77,8 +129,9 @@ pub(crate) fn run(core: CoreRef, scheduler: Scheduler<Entry>, pin: Option<Pin>) 
         None => Mask::of_the_process().iter().for_each(Mask::apply),
     }
     let running = core.settings.thread_hooks.thread_starts(ThreadKind::Worker(scheduler.index));
-    let mut worker = Worker::new(core.clone(), scheduler);
-    worker.enter(|inside| inside.run_until_stopped());
+    let worker = Worker::new(core.clone(), scheduler);
+    // The thread is in no event.
+    let _ = worker.enter(|inside| inside.run_until_stopped());
     worker.stop();
     // Before the worker says that it has left: its counts of the core go to the core.
     drop(worker);

@@ -33,6 +33,15 @@ fn idle_runtime(workers: usize) -> (Handle, Vec<Worker>) {
     (Handle::new(core), workers)
 }
 
+/// Enters a worker that nobody is in.
+fn enter<R>(worker: &Worker, f: impl FnOnce(&mut Inside<'_>) -> R) -> R {
+    worker.enter(f).unwrap_or_else(|_| panic!("nobody is in it"))
+}
+
+fn run_all(worker: &Worker) -> u64 {
+    enter(worker, |inside| inside.run_once(u64::MAX))
+}
+
 fn end(h: &Handle, workers: Vec<Worker>) {
     shutdown::start_stopping(h.core());
     for worker in workers {
@@ -52,12 +61,12 @@ fn count(h: &Handle, color: &crate::Color, to: &Arc<AtomicU32>) {
 
 #[test]
 fn a_thread_works_for_a_worker_entry_by_entry_and_leaves_it() {
-    let (h, mut workers) = idle_runtime(1);
+    let (h, workers) = idle_runtime(1);
     let ran = Arc::new(AtomicU32::new(0));
     let colors: Vec<_> = (0..3).map(|_| h.new_color()).collect();
     colors.iter().for_each(|color| count(&h, color, &ran));
     assert_eq!(h.current_worker(), None);
-    let left = workers[0].enter(|inside| {
+    let left = enter(&workers[0], |inside| {
         assert_eq!(h.current_worker(), Some(0));
         assert_eq!((inside.run_once(1), ran.load(Relaxed)), (1, 1));
         assert_eq!((inside.run_once(0), ran.load(Relaxed)), (0, 1));
@@ -67,19 +76,19 @@ fn a_thread_works_for_a_worker_entry_by_entry_and_leaves_it() {
     // What comes meanwhile waits for the next one who enters.
     colors.iter().for_each(|color| count(&h, color, &ran));
     // The third color was in the run queue still, and has two events by now.
-    assert_eq!(workers[0].enter(|inside| inside.run_once(u64::MAX)), 3);
+    assert_eq!(run_all(&workers[0]), 3);
     assert_eq!(ran.load(Relaxed), 6);
-    assert_eq!(workers[0].enter(|inside| inside.run_once(u64::MAX)), 0, "it does not sleep");
+    assert_eq!(run_all(&workers[0]), 0, "it does not sleep");
     drop(colors);
     end(&h, workers);
 }
 
 #[test]
 fn a_worker_says_when_its_next_timer_is_due() {
-    let (h, mut workers) = idle_runtime(1);
+    let (h, workers) = idle_runtime(1);
     let ran = Arc::new(AtomicU32::new(0));
     let also_ran = Arc::clone(&ran);
-    workers[0].enter(|inside| {
+    enter(&workers[0], |inside| {
         assert_eq!(inside.next_deadline(), None);
         let now = h.core().clock().now();
         let delay = Duration::from_millis(2);
@@ -103,16 +112,16 @@ fn a_worker_says_when_its_next_timer_is_due() {
 
 #[test]
 fn two_workers_on_one_thread_are_one_after_the_other() {
-    let (h, mut workers) = idle_runtime(2);
+    let (h, workers) = idle_runtime(2);
     let ran = Arc::new(AtomicU32::new(0));
     let color = h.new_color();
     for round in 0..10 {
         count(&h, &color, &ran);
-        let worker = &mut workers[round % 2];
+        let worker = &workers[round % 2];
         // The second one steals nothing that is not worth it; the first one has it.
-        worker.enter(|inside| inside.run_once(u64::MAX));
+        run_all(worker);
     }
-    workers[0].enter(|inside| inside.run_once(u64::MAX));
+    run_all(&workers[0]);
     assert_eq!(ran.load(Relaxed), 10);
     drop(color);
     end(&h, workers);

@@ -26,7 +26,18 @@ impl<W: Work> Scheduler<W> {
         let mut some: Vec<W> = Vec::new();
         // First what may have been handed over by somebody who asks for this. A worker that still
         // serves may fill its own queue faster than this empties it.
-        for worker in &self.fleet.workers {
+        for (index, worker) in self.fleet.workers.iter().enumerate() {
+            // What is bound to a worker is discarded there, or when that has left: an event of the
+            // same color may run there.
+            let mut bound = match index == self.index || self.is_detached() {
+                true => worker.affine.len(),
+                false => 0,
+            };
+            while bound > 0 {
+                some.extend((0..bound.min(CHUNK)).map_while(|_| worker.affine.take()));
+                bound = if some.is_empty() { 0 } else { bound - some.len() };
+                discard(&mut some);
+            }
             let mut rest = worker.handed_over();
             while rest > 0 {
                 let chunk = rest.min(CHUNK);
@@ -53,16 +64,18 @@ impl<W: Work> Scheduler<W> {
         // What others could not take out, and what was queued meanwhile.
         loop {
             some.extend(self.take_own());
+            some.extend(self.take_all_affine());
             if some.is_empty() {
                 return some;
             }
             if gives_up(discard(&mut some)) {
-                return self.take_own().collect();
+                return self.take_own().chain(self.take_all_affine()).collect();
             }
         }
     }
 
-    /// What is in the own run queue now, apart from what others have handed over.
+    /// What is in the own run queue now, apart from what others have handed over, and from what is
+    /// bound to this worker.
     pub(super) fn take_own(&self) -> impl Iterator<Item = W> {
         self.ready.take_all().chain(self.plain.take_all())
     }

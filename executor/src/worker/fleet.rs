@@ -9,7 +9,7 @@ use super::queues;
 use super::rules::{Rules, StealPolicy};
 use super::scheduler::Scheduler;
 use super::shared::Shared;
-use super::sleep::SleepState;
+use super::sleep::{Claimed, SleepState};
 use super::steal::{SURELY_LONG, Verdict, verdict};
 use super::trial::Reading;
 use super::work::Work;
@@ -20,6 +20,9 @@ use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 pub(crate) struct Fleet<W> {
     /// There has been work that is not of the normal class. Read before every entry of a run queue.
     has_classes: CachePadded<AtomicBool>,
+    /// There has been work that is bound to a worker; see `affine`. Stands where every post reads
+    /// anyway.
+    has_affine: AtomicBool,
     /// How much work has been raised to a higher class while it may have stood in a run queue.
     raised: CachePadded<AtomicUsize>,
     pub(crate) workers: Box<[Arc<CachePadded<Shared<W>>>]>,
@@ -55,6 +58,7 @@ impl<W: Work> Fleet<W> {
         }
         let fleet = Arc::new(Fleet {
             has_classes: AtomicBool::new(false).into(),
+            has_affine: AtomicBool::new(false),
             raised: AtomicUsize::new(0).into(),
             sleep: SleepState::new(workers.len()).into(),
             workers: workers.into(),
@@ -83,6 +87,17 @@ impl<W: Work> Fleet<W> {
         self.has_classes.store(true, Ordering::Relaxed);
     }
 
+    /// Says whether there is, or was, work that is bound to a worker.
+    #[inline]
+    pub(crate) fn has_affine(&self) -> bool {
+        self.has_affine.load(Ordering::Relaxed)
+    }
+
+    /// There will be work that is bound to a worker. Whoever says so queues that work afterwards.
+    pub(crate) fn use_affine(&self) {
+        self.has_affine.store(true, Ordering::Relaxed);
+    }
+
     /// Work has been raised to a higher class, and may stand in a lane of a lower one.
     pub(crate) fn has_raised(&self) {
         self.raised.fetch_add(1, Ordering::Relaxed);
@@ -107,12 +122,12 @@ impl<W: Work> Fleet<W> {
         self.with_ready.load(Ordering::Relaxed) > 1
     }
 
-    /// Where something begins that a thread outside has made. With stealing it is the first worker:
-    /// what belongs together stays together until it pays to part it. Without, it is dealt out, as
-    /// nothing would ever move it.
+    /// Where something begins that a thread outside has made. With stealing it is the first worker
+    /// that is always with the runtime: what belongs together stays together until it pays to part
+    /// it. Without, it is dealt out, as nothing would ever move it.
     pub(crate) fn place(&self) -> usize {
         if self.rules.steals() {
-            0
+            usize::from(self.rules.first_may_be_away)
         } else {
             self.next_place.fetch_add(1, Ordering::Relaxed) % self.workers.len()
         }
@@ -122,8 +137,8 @@ impl<W: Work> Fleet<W> {
     /// for [`wake_for`](Self::wake_for), unless nobody serves the queues any more.
     pub(crate) fn hand(&self, worker: usize, work: W) -> usize {
         let (worker, work) = match self.stand_in_of(worker) {
-            Some(other) => (other, work.into_guest()),
-            None => (worker, work),
+            Some(other) if !work.is_affine() => (other, work.into_guest()),
+            _ => (worker, work),
         };
         self.workers[worker].hand(work);
         // Partner: the fence of a worker between saying that it sleeps and looking at its inbox,
@@ -136,7 +151,11 @@ impl<W: Work> Fleet<W> {
     /// worth so many nanoseconds (0: not known), another one.
     pub(crate) fn wake_for(&self, worker: usize, worth: u32) {
         let woken = self.notify(worker);
-        if !woken && self.rules.steals() && self.sleep.any_idle() {
+        if woken == Some(Claimed::Away) && self.rules.steals() && self.sleep.any_idle() {
+            // It may take its time. Who is woken looks after it.
+            return self.notify_any(worker + 1);
+        }
+        if woken.is_none() && self.rules.steals() && self.sleep.any_idle() {
             let published = &self.workers[worker].published;
             let expected = match worth {
                 UNKNOWN => published.entry_nanos.load(Ordering::Relaxed),
@@ -213,13 +232,13 @@ impl<W: Work> Fleet<W> {
         worker.rescued_progress.load(Ordering::Relaxed) == progress
     }
 
-    /// Wakes `worker` if it sleeps, and says whether it did.
-    pub(crate) fn notify(&self, worker: usize) -> bool {
-        let slept = self.sleep.claim(worker);
-        if slept {
+    /// Wakes `worker` if it sleeps, or is away, and says which it was.
+    pub(crate) fn notify(&self, worker: usize) -> Option<Claimed> {
+        let claimed = self.sleep.claim(worker);
+        if claimed.is_some() {
             self.unpark(worker);
         }
-        slept
+        claimed
     }
 
     /// Wakes some sleeping worker, `near` rather than another.

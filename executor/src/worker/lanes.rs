@@ -40,8 +40,10 @@ impl<W: Work> Scheduler<W> {
         loop {
             let waits = |class| match class {
                 // What others have handed over in this class is looked at by the loop.
-                Priority::Normal => self.plain.has(class) || self.ready.has(class),
-                _ => self.shared().has_open(class),
+                Priority::Normal => {
+                    self.plain.has(class) || self.ready.has(class) || self.affine.has(class)
+                }
+                _ => self.shared().has_open(class) || self.has_affine_of(class),
             };
             let mut aging = self.aging.get();
             let class = aging.next(waits)?;
@@ -59,6 +61,12 @@ impl<W: Work> Scheduler<W> {
                 return None;
             }
         }
+    }
+
+    /// Says whether something of a class is bound to this worker, taken out of its inbox or not.
+    fn has_affine_of(&self, class: Priority) -> bool {
+        self.affine.has(class)
+            || self.fleet.has_affine() && !self.shared().affine.is_empty_of(class)
     }
 
     /// If this worker would serve a lower class next, while a higher one waits behind the event
@@ -103,6 +111,11 @@ impl<W: Work> Scheduler<W> {
                     self.queue_again(entry);
                 }
             }
+        }
+        let bound: Vec<_> = self.take_all_affine().collect();
+        for entry in bound {
+            sorted += 1;
+            self.queue_again(entry);
         }
         self.resorting.set(Resorting { seen: raised, credit: sorted });
     }

@@ -13,12 +13,15 @@
 //! * [`steal`]: taking work from the others, if it pays; [`trial`]: finding out whether it does;
 //!   [`machine`]: what is known of the hardware; [`price`]: what a move costs on it;
 //!   [`neighbours`]: whom to ask first.
+//! * [`affine`]: work that stays with one worker.
 //! * [`watch`]: serving what waits behind a stuck worker.
 //! * [`sleep`]: the sleep protocol.
 //! * [`drain`]: the end.
 //! * [`rules`]: what it was told; [`figures`]: averages; [`counters`]: what is counted.
 //! * [`cores`](self::cores): pinning.
 
+#[cfg(not(loom))]
+mod affine;
 #[cfg(not(loom))]
 pub(crate) mod cores;
 #[cfg(not(loom))]

@@ -71,9 +71,6 @@ pub(super) struct Sharing {
     is_counted: Cell<bool>,
     /// Others do, too: what is ready stands open.
     is_open: Cell<bool>,
-    /// Something may be ready, here or elsewhere. No: nothing was put into the queues since they
-    /// were empty.
-    may_have_some: Cell<bool>,
 }
 
 /// Ready entries that are taken from another worker at once.
@@ -92,7 +89,7 @@ impl<W: Work> Scheduler<W> {
     /// The queues of what is ready, to put something into them.
     #[inline]
     pub(super) fn ready_queues(&self) -> &OwnQueues<W> {
-        self.sharing.may_have_some.set(true);
+        self.has_special.set(true);
         &self.ready
     }
 
@@ -145,17 +142,30 @@ impl<W: Work> Scheduler<W> {
         self.credit.left.set(0);
     }
 
-    /// The next entry of a class: what is ready as far as the credit reaches, then the rest.
+    /// The next entry of a class: what is ready as far as the credit reaches, then the rest; and
+    /// what is bound to this worker in between.
     #[inline(always)]
     pub(super) fn next_of(&self, class: Priority) -> Option<W> {
-        // Most programs have no sets, and pay for this look only.
-        match self.sharing.may_have_some.get() {
+        // Most programs have neither sets nor affine colors, and pay for this look only.
+        match self.has_special.get() {
             false => self.plain.pop(class),
-            true => self.next_with_ready(class),
+            true => self.next_of_special(class),
         }
     }
 
+    /// What is bound to this worker and the rest take turns.
     #[inline(never)]
+    fn next_of_special(&self, class: Priority) -> Option<W> {
+        if self.affine.is_empty() {
+            return self.next_with_ready(class);
+        }
+        match self.affine.takes_turns() {
+            true => self.pop_affine(class).or_else(|| self.next_with_ready(class)),
+            false => self.next_with_ready(class).or_else(|| self.pop_affine(class)),
+        }
+    }
+
+    #[inline]
     fn next_with_ready(&self, class: Priority) -> Option<W> {
         let left = self.credit.left.get();
         if left > 0
@@ -181,8 +191,8 @@ impl<W: Work> Scheduler<W> {
             return Some(work);
         }
         if !sharing.is_open.get() {
-            if self.ready.is_empty() {
-                sharing.may_have_some.set(false);
+            if self.ready.is_empty() && self.affine.is_empty() {
+                self.has_special.set(false);
             }
             return None;
         }
@@ -193,7 +203,7 @@ impl<W: Work> Scheduler<W> {
 
     /// A look around: ends the credit if only ready work was served for the time of a turn.
     pub(super) fn limit_ready(&self, now: u64) {
-        if !self.sharing.may_have_some.get() {
+        if !self.has_special.get() {
             return;
         }
         let turn_nanos = self.fleet.rules.turn_nanos;

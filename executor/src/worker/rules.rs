@@ -35,6 +35,8 @@ pub(crate) struct Rules {
     /// How long ready work is served before other work, in nanoseconds, at most.
     pub(crate) turn_nanos: u64,
     pub(crate) workers: usize,
+    /// The first worker is a thread of the user's (E18).
+    pub(crate) first_may_be_away: bool,
 }
 
 impl Default for Rules {
@@ -46,6 +48,7 @@ impl Default for Rules {
             stall_after: Duration::from_millis(100),
             turn_nanos: TurnBudget::default().nanos,
             workers: 1,
+            first_may_be_away: false,
         }
     }
 }

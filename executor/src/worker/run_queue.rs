@@ -1,6 +1,7 @@
 //! A worker's run queue: what is put where, and what is served next.
 //!
-//! It has queues for what is ready (see `ready`) and for the rest, each with lanes for the classes
+//! It has queues for what is ready (see `ready`), for what is bound to it (see `affine`), and for
+//! the rest, each with lanes for the classes
 //! (see `lanes`). Of the normal class, what is known, or on average is likely, to take long is
 //! pushed to the deque, the rest to the private part (see `queues`). With the eager policy
 //! everything is public, and where nobody steals nothing is.
@@ -26,6 +27,10 @@ impl<W: Work> Scheduler<W> {
             return self.schedule_plain(host, work, worth);
         }
         let Some(work) = self.keep_or_send_home(host, work, worth) else { return };
+        if work.is_affine() {
+            // Nobody else may take it.
+            return self.queue_affine(work);
+        }
         let worth = if worth == UNKNOWN { self.entry_nanos.get() } else { worth };
         self.queue(work, worth);
         self.wake_for_schedule(host, worth);
@@ -52,7 +57,7 @@ impl<W: Work> Scheduler<W> {
     /// If it stays at another worker, it goes there.
     #[inline(always)]
     fn keep_or_send_home<H: Host<Work = W>>(&self, host: &H, work: W, worth: u32) -> Option<W> {
-        if self.keeps_home
+        if (self.keeps_home || work.is_affine() && !self.is_detached())
             && let Some(home) = work.home()
             && home != self.index
         {
@@ -71,10 +76,11 @@ impl<W: Work> Scheduler<W> {
 
     /// Puts something of so much worth into the own run queue.
     pub(crate) fn queue(&self, work: W, worth: u32) {
-        match (work.is_plain(), work.is_ready()) {
-            (true, _) => self.queue_plain(work, worth),
-            (false, true) => self.queue_ready(work, worth),
-            (false, false) => self.plain.lane(work.class()).push(work),
+        match work.is_plain() {
+            true => self.queue_plain(work, worth),
+            false if work.is_affine() => self.queue_affine(work),
+            false if work.is_ready() => self.queue_ready(work, worth),
+            false => self.plain.lane(work.class()).push(work),
         }
     }
 
@@ -99,6 +105,9 @@ impl<W: Work> Scheduler<W> {
     /// Puts something where this worker will find it, not to be taken back by whoever handed it
     /// over.
     pub(crate) fn queue_here(&self, work: W) {
+        if work.is_affine() {
+            return self.queue_affine(work);
+        }
         self.queues_of(&work).lane(work.class()).push(work);
     }
 
@@ -128,7 +137,7 @@ impl<W: Work> Scheduler<W> {
 
     /// Says whether there is something in the own run queue.
     pub(super) fn has_queued(&self) -> bool {
-        !self.plain.is_empty() || !self.ready.is_empty()
+        !self.plain.is_empty() || !self.ready.is_empty() || !self.affine.is_empty()
     }
 
     /// Somebody sleeps, and what has just become runnable is worth waking it, if it may take it

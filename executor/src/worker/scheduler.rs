@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use crossbeam_utils::CachePadded;
 use dapple_colors::priority::Aging;
 
+use super::affine::Affine;
 use super::counters::Counters;
 use super::figures::{UNKNOWN, blend, blend_thousandths};
 use super::fleet::Fleet;
@@ -33,6 +34,11 @@ pub(crate) struct Scheduler<W> {
     pub(super) shares_ready: bool,
     /// What is queued that is not.
     pub(super) plain: OwnQueues<W>,
+    /// What is queued that no other worker may run; see `affine`.
+    pub(super) affine: Affine<W>,
+    /// Something may be ready, here or elsewhere, or bound to this worker. No: nothing was put into
+    /// these queues since they were empty.
+    pub(super) has_special: Cell<bool>,
     pub(super) aging: Cell<Aging>,
     /// What is known of work that was raised to a higher class; see `lanes`.
     pub(super) resorting: Cell<Resorting>,
@@ -51,6 +57,8 @@ pub(crate) struct Scheduler<W> {
     pub(crate) polls: Cell<u64>,
     /// The worker has said that it sleeps, or spins; see [`rise`](Self::rise).
     is_idle: Cell<bool>,
+    /// What runs has been suspended since the last look around (E18).
+    pub(crate) was_suspended: Cell<bool>,
     steals: bool,
     pub(super) keeps_home: bool,
     /// Entries worth less than this, in nanoseconds, stay out of the deque.
@@ -99,6 +107,8 @@ impl<W: Work> Scheduler<W> {
             sharing: Sharing::default(),
             shares_ready: false,
             plain,
+            affine: Affine::default(),
+            has_special: Cell::new(false),
             aging: Cell::default(),
             resorting: Cell::default(),
             now: Cell::new(0),
@@ -108,6 +118,7 @@ impl<W: Work> Scheduler<W> {
             asked: Cell::new(None),
             polls: Cell::new(0),
             is_idle: Cell::new(false),
+            was_suspended: Cell::new(false),
             steals: fleet.rules.steals(),
             keeps_home: false,
             public_from: 0,
@@ -170,6 +181,14 @@ impl<W: Work> Scheduler<W> {
     /// whoever asks.
     pub(super) fn announce(&self, host: &impl Host) {
         self.fleet.sleep.announce(self.index);
+        self.is_idle.set(true);
+        host.rests();
+    }
+
+    /// The thread is about to leave the runtime, until it enters again. From now on, until it
+    /// [rises](Self::rise), the worker is idle to whoever asks.
+    pub(super) fn go_away(&self, host: &impl Host) {
+        self.fleet.sleep.go_away(self.index);
         self.is_idle.set(true);
         host.rests();
     }

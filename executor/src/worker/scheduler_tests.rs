@@ -11,6 +11,7 @@ use crate::worker::machine::Machine;
 use crate::worker::poller::{Attention, Unpark};
 use crate::worker::ready::AT_ONCE;
 use crate::worker::rules::Rules;
+use crate::worker::trial::Trials;
 use crate::worker::work::{Host, Work};
 use crate::worker::worker_loop::{Rounds, WorkerLoop};
 
@@ -30,8 +31,11 @@ impl Work for Number {
     fn is_ready(&self) -> bool {
         self.0 % 10_000 >= 1_000
     }
+    fn is_affine(&self) -> bool {
+        (50_000..60_000).contains(&self.0)
+    }
     fn is_plain(&self) -> bool {
-        self.class() == Priority::Normal && !self.is_ready()
+        self.class() == Priority::Normal && !self.is_ready() && !self.is_affine()
     }
     fn home(&self) -> Option<usize> {
         (self.0 != 99 && !self.is_ready()).then_some(self.0 as usize % 2)
@@ -219,12 +223,14 @@ fn c9_ready_work_goes_first_for_the_time_of_a_turn_at_most() {
     let mut rounds = Rounds::new(1);
     // 1,999 posts itself again, without end.
     all[0].schedule([0, 1_999]);
+    let mut before = 0;
     while all[0].run(&mut rounds, 100) > 0 {
         let ran = all[0].ran();
         if let Some(at) = ran.iter().position(|n| *n == 0) {
-            assert!(at > 0, "ready work goes first");
+            assert!(before + at > 0, "ready work goes first");
             return;
         }
+        before += ran.len();
     }
     unreachable!("it posts itself again");
 }
@@ -421,4 +427,70 @@ fn a_worker_without_work_sleeps_until_it_is_told_to_stop() {
     at_work.run_until(|| all[0].parked.get() >= 4);
     assert_eq!((all[0].ran(), all[0].parked.get()), (vec![0, 1, 2], 4));
     assert_eq!(at_work.next_deadline(), None);
+}
+
+#[test]
+fn e17_what_is_bound_to_a_worker_is_neither_stolen_nor_rescued_nor_sent_away() {
+    for policy in [StealPolicy::CostAware, StealPolicy::Eager, StealPolicy::Off] {
+        let all = workers(2, policy);
+        let (me, other) = (&all[0], &all[1]);
+        me.own.fleet.use_affine();
+        me.schedule([50_000, 50_002]);
+        // From elsewhere, and by the other worker.
+        me.own.fleet.hand(0, Number(50_004));
+        other.schedule([50_006]);
+        let mut trials = Trials::default();
+        assert!(!other.own.steal(&mut trials));
+        other.own.take_as_guests(me.own.shared());
+        assert!(!other.own.has_queued());
+        // Nor is it somebody else's while he stands in for its worker.
+        me.own.shared().replace_by(1);
+        assert_eq!(me.own.fleet.hand(0, Number(50_008)), 0);
+        me.own.shared().end_stand_in();
+        let mut rounds = Rounds::new(2);
+        assert_eq!(other.run(&mut rounds, u64::MAX), 0);
+        me.own.send_back(me, 1);
+        let mut rounds = Rounds::new(2);
+        me.run(&mut rounds, u64::MAX);
+        let mut ran = me.ran();
+        ran.sort_unstable();
+        assert_eq!((ran, other.ran()), (vec![50_000, 50_002, 50_004, 50_006, 50_008], vec![]));
+        assert!(me.own.shared().has_nothing());
+    }
+}
+
+#[test]
+fn e17_what_is_bound_to_a_worker_takes_turns_with_the_rest_and_has_classes() {
+    let all = workers(1, StealPolicy::CostAware);
+    let (me, mut rounds) = (&all[0], Rounds::new(1));
+    me.own.fleet.use_affine();
+    me.schedule([0, 2, 4, 50_000, 50_002, 50_004]);
+    me.run(&mut rounds, u64::MAX);
+    let ran = me.ran();
+    let turns: Vec<_> = ran.iter().map(|n| *n >= 50_000).collect();
+    assert!(turns.windows(2).all(|pair| pair[0] != pair[1]), "{ran:?}");
+    // A thousand entries of its own keep it from nothing for long.
+    me.schedule((0..1_000).map(|_| 50_000));
+    me.schedule([6]);
+    me.run(&mut rounds, 3);
+    assert!(me.ran().contains(&6));
+    me.run(&mut rounds, u64::MAX);
+    me.ran();
+    me.own.fleet.use_classes();
+    me.schedule([50_200, 50_000, 50_100]);
+    me.own.fleet.hand(0, Number(50_102));
+    me.run(&mut rounds, u64::MAX);
+    assert_eq!(me.ran(), [50_100, 50_102, 50_000, 50_200]);
+}
+
+#[test]
+fn e17_what_is_bound_to_another_worker_is_left_to_it_at_the_end() {
+    let all = workers(2, StealPolicy::CostAware);
+    let (me, other) = (&all[0], &all[1]);
+    me.own.fleet.use_affine();
+    me.schedule([50_000, 50_001]);
+    assert!(me.own.drain(me, true, |_| false).is_empty());
+    assert_eq!(*me.discarded.borrow(), [50_000]);
+    assert!(other.own.drain(other, false, |_| false).is_empty());
+    assert_eq!(*other.discarded.borrow(), [50_001]);
 }

@@ -3,6 +3,7 @@
 use crossbeam_utils::CachePadded;
 use dapple_colors::Priority;
 
+use super::affine::AffineInbox;
 use super::counters::Counters;
 use super::poller::Unpark;
 use super::queues::Queues;
@@ -15,6 +16,8 @@ pub(crate) struct Shared<W> {
     pub(super) ready: Queues<W>,
     /// What is not.
     pub(super) plain: Queues<W>,
+    /// What nobody else may run; see `affine`.
+    pub(super) affine: AffineInbox<W>,
     /// Number plus one of who stands in for this worker, which is known to be stuck: what would be
     /// handed to it goes there; 0: nobody. See `watch`.
     stand_in: AtomicUsize,
@@ -46,6 +49,7 @@ impl<W> Shared<W> {
         Shared {
             ready,
             plain,
+            affine: AffineInbox::new(),
             stand_in: AtomicUsize::new(0),
             rescuer: AtomicUsize::new(0),
             rescued_at: AtomicU64::new(0),
@@ -79,10 +83,10 @@ impl<W> Shared<W> {
 
     /// Says whether nothing runnable is queued here.
     pub(crate) fn has_nothing(&self) -> bool {
-        self.plain.is_empty() && self.ready.is_empty()
+        self.has_nothing_to_give() && self.affine.has_nothing()
     }
 
-    /// Both kinds of queues; what is ready comes first.
+    /// Both kinds of queues that others may look into; what is ready comes first.
     pub(super) fn both(&self) -> [&Queues<W>; 2] {
         [&self.ready, &self.plain]
     }
@@ -92,12 +96,12 @@ impl<W> Shared<W> {
         self.both().into_iter().map(|queues| queues.private.len()).sum()
     }
 
-    /// How many entries others have handed over.
+    /// How many entries others have handed over, apart from what is bound to this worker.
     pub(super) fn handed_over(&self) -> usize {
         self.both().into_iter().map(Queues::handed_over).sum()
     }
 
-    /// How many entries are queued.
+    /// How many entries are queued that others may take.
     pub(super) fn queued(&self) -> usize {
         self.both().into_iter().map(Queues::len).sum()
     }
@@ -116,6 +120,10 @@ impl<W> Shared<W> {
 impl<W: Work> Shared<W> {
     /// Puts something into its inbox; see [`Fleet::hand`](super::fleet::Fleet::hand).
     pub(super) fn hand(&self, work: W) {
+        if work.is_affine() {
+            let class = work.class();
+            return self.affine.push(work, class);
+        }
         let queues = if work.is_ready() { &self.ready } else { &self.plain };
         queues.lane(work.class()).inbox.push(work);
     }

@@ -2,12 +2,15 @@
 //!
 //! # States
 //!
-//! A worker is *busy*, *spinning*, *idle*, or *claimed*. It alone goes from busy to spinning
-//! ([`announce_spinning`]), from either of them to idle ([`announce`]), and from any to busy
-//! ([`rise`]); anybody may turn idle into claimed ([`claim`]), and whoever did that unparks it,
-//! once. A spinning worker has nothing and looks at its queues all the time: nobody has to wake it,
-//! nobody has to watch it, and to whoever asks whether anything runs it is as good as idle. The
-//! rest of the word is an epoch that counts the rises, so that two equal readings mean that nothing
+//! A worker is *busy*, *spinning*, *idle*, *away*, or *claimed*. It alone goes from busy to
+//! spinning ([`announce_spinning`]), from either of them to idle ([`announce`]), from busy to away
+//! ([`go_away`]), and from any to busy ([`rise`]); anybody may turn idle or away into claimed
+//! ([`claim`]), and whoever did that unparks it, once. Away is a worker whose thread is not with
+//! the runtime: it belongs to the user, who is told to come back (E18). Nobody knows when that will
+//! be, so only what cannot go elsewhere is a reason to claim it, and it is never the sentinel. A
+//! spinning worker has nothing and looks at its queues all the time: nobody has to wake it, nobody
+//! has to watch it, and to whoever asks whether anything runs it is as good as idle. The rest of
+//! the word is an epoch that counts the rises, so that two equal readings mean that nothing
 //! happened in between.
 //!
 //! One idle worker at most is the *sentinel*: it sleeps with a time limit and looks, each time it
@@ -31,6 +34,7 @@
 //!
 //! [`announce_spinning`]: SleepState::announce_spinning
 //! [`announce`]: SleepState::announce
+//! [`go_away`]: SleepState::go_away
 //! [`rise`]: SleepState::rise
 //! [`claim`]: SleepState::claim
 //! [`needs_sentinel`]: SleepState::needs_sentinel
@@ -44,8 +48,18 @@ const BUSY: usize = 0;
 const IDLE: usize = 1;
 const CLAIMED: usize = 2;
 const SPINNING: usize = 3;
-const STATE: usize = 3;
-const EPOCH: usize = 4;
+const AWAY: usize = 4;
+const STATE: usize = 7;
+const EPOCH: usize = 8;
+
+/// What a worker was that has been claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claimed {
+    /// It sleeps.
+    Idle,
+    /// Its thread is not with the runtime, and is told to come back.
+    Away,
+}
 
 /// See the module.
 pub(crate) struct SleepState {
@@ -70,6 +84,13 @@ impl SleepState {
         // Counted first: a claim that follows at once must not bring the count below zero.
         self.idle.fetch_add(1, Ordering::Relaxed);
         self.set(me, IDLE);
+    }
+
+    /// The thread of `me` leaves the runtime, with nothing to run but what is bound to it. It looks
+    /// for work once more after this, and rises if there is some. If it is claimed later, its
+    /// poller is woken.
+    pub(crate) fn go_away(&self, me: usize) {
+        self.set(me, AWAY);
     }
 
     /// `me` has nothing, and looks for work without sleeping. Then it announces or rises.
@@ -100,28 +121,39 @@ impl SleepState {
         fence(Ordering::SeqCst);
     }
 
-    /// True: `worker` was idle, and the caller has to unpark it.
+    /// Unless it answers `None`, `worker` was idle or away, and the caller has to unpark it.
     #[must_use]
-    pub(crate) fn claim(&self, worker: usize) -> bool {
-        let state = &self.workers[worker];
-        let seen = state.load(Ordering::SeqCst);
-        if seen & STATE != IDLE {
-            return false;
+    pub(crate) fn claim(&self, worker: usize) -> Option<Claimed> {
+        let seen = self.workers[worker].load(Ordering::SeqCst);
+        match seen & STATE {
+            IDLE => self.claim_idle(worker, seen).then_some(Claimed::Idle),
+            AWAY => self.claim_seen(worker, seen).then_some(Claimed::Away),
+            _ => None,
         }
-        let claimed = (seen & !STATE) | CLAIMED;
-        let won =
-            state.compare_exchange(seen, claimed, Ordering::SeqCst, Ordering::Relaxed).is_ok();
+    }
+
+    /// Claims a worker that was seen to be idle.
+    fn claim_idle(&self, worker: usize, seen: usize) -> bool {
+        let won = seen & STATE == IDLE && self.claim_seen(worker, seen);
         if won {
             self.idle.fetch_sub(1, Ordering::Relaxed);
         }
         won
     }
 
-    /// Claims any idle worker, `near` first if it is; the caller has to unpark it.
+    fn claim_seen(&self, worker: usize, seen: usize) -> bool {
+        let claimed = (seen & !STATE) | CLAIMED;
+        let state = &self.workers[worker];
+        state.compare_exchange(seen, claimed, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+    }
+
+    /// Claims any idle worker, `near` first if it is, and none that is away; the caller has to
+    /// unpark it.
     #[must_use]
     pub(crate) fn claim_any(&self, near: usize) -> Option<usize> {
         let n = self.workers.len();
-        (0..n).map(|i| (near + i) % n).find(|&w| self.claim(w))
+        let seen = |w: usize| self.workers[w].load(Ordering::SeqCst);
+        (0..n).map(|i| (near + i) % n).find(|&w| self.claim_idle(w, seen(w)))
     }
 
     /// Says whether anybody is idle. Never no while a worker is that has announced it and fenced,
@@ -183,13 +215,14 @@ impl SleepState {
             .any(|(w, s)| w != me && s.load(Ordering::SeqCst) & STATE == BUSY)
     }
 
-    /// If every worker is idle or spins, the states with their epochs: what the runtime looks like
-    /// when nothing runs.
+    /// If every worker is idle, away or spins, the states with their epochs: what the runtime looks
+    /// like when nothing runs.
     pub(crate) fn all_idle(&self) -> Option<Vec<usize>> {
         self.workers
             .iter()
             .map(|s| {
-                Some(s.load(Ordering::SeqCst)).filter(|s| matches!(s & STATE, IDLE | SPINNING))
+                Some(s.load(Ordering::SeqCst))
+                    .filter(|s| matches!(s & STATE, IDLE | SPINNING | AWAY))
             })
             .collect()
     }

@@ -272,10 +272,12 @@ impl<W: Work> Scheduler<W> {
     /// Takes what others have handed to this worker.
     pub(super) fn take_inbox(&self) -> Option<W> {
         let class = Priority::Normal;
+        let was_bound = self.receive_affine(class);
         let [ready, plain] = self.shared().both().map(|queues| &queues.lane(class).inbox);
         let (inbox, mine) = match (ready.is_empty(), plain.is_empty()) {
             (false, _) => (ready, self.ready_queues()),
             (true, false) => (plain, &self.plain),
+            (true, true) if was_bound => return self.pop_affine(class),
             (true, true) => return None,
         };
         // It was put there after this worker last looked at its descriptors, perhaps.
@@ -285,6 +287,7 @@ impl<W: Work> Scheduler<W> {
 
     /// Moves what others have handed to this worker in a class behind what it has of it.
     pub(super) fn empty_inbox_of(&self, class: Priority) {
+        self.receive_affine(class);
         let shared = self.shared();
         let has_ready = !shared.ready.lane(class).inbox.is_empty();
         let ready = if has_ready { self.ready_queues() } else { &self.ready };

@@ -17,7 +17,10 @@ pub(crate) trait Work: Send + Sized {
     /// Says whether it is served before other work of its class, as it keeps others waiting until
     /// it has run; see `ready`.
     fn is_ready(&self) -> bool;
-    /// Says whether it is of the normal class, and not ready.
+    /// Says whether no other worker than that at [`home`](Self::home) may run it; see `affine`. Its
+    /// home, if it says none, is the worker that has it.
+    fn is_affine(&self) -> bool;
+    /// Says whether it is of the normal class, not ready, and not bound to a worker.
     fn is_plain(&self) -> bool;
     /// The worker on which it stays where work does not move; `None`: it may run anywhere.
     fn home(&self) -> Option<usize>;

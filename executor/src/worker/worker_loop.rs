@@ -44,6 +44,10 @@ pub(crate) struct Rounds {
     last_poll: u64,
     last_watch: u64,
     quiet_looks: u32,
+    /// The poller is not looked at between two entries, as the thread looks only once (E18); and
+    /// whether that was due.
+    looks_once: bool,
+    is_poll_due: bool,
     /// It was idle, and has not run anything since.
     fresh: bool,
     /// Since when it has been idle; `None`: it is not.
@@ -64,6 +68,8 @@ impl Rounds {
             last_poll: 0,
             last_watch: 0,
             quiet_looks: 0,
+            looks_once: false,
+            is_poll_due: false,
             fresh: true,
             idle_since: None,
             sentinel_since: None,
@@ -88,8 +94,64 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
     pub(crate) fn run_until(&mut self, is_over: impl Fn() -> bool) {
         while !is_over() {
             if !self.run_next() {
-                self.idle(&is_over);
+                self.idle(&is_over, None);
             }
+        }
+    }
+
+    /// One turn (E18): one look at the poller, which waits if there is nothing to run, for so long
+    /// at most; then up to `budget` entries, until there is nothing to run, or the poller is to be
+    /// looked at again. Says how many entries there were.
+    pub(crate) fn turn(
+        &mut self,
+        wait: Option<Duration>,
+        budget: u64,
+        is_over: impl Fn() -> bool,
+    ) -> u64 {
+        if wait != Some(Duration::ZERO) && self.own.shared().has_nothing() {
+            self.idle(&is_over, wait);
+        } else {
+            (self.rounds.looks_once, self.rounds.is_poll_due) = (false, true);
+            self.look_around();
+        }
+        (self.rounds.looks_once, self.rounds.is_poll_due) = (true, false);
+        let mut ran = 0;
+        while ran < budget && !self.rounds.is_poll_due && !is_over() && self.run_next() {
+            ran += 1;
+        }
+        self.rounds.looks_once = false;
+        ran
+    }
+
+    /// The thread is back.
+    pub(crate) fn comes_back(&mut self) {
+        self.own.rise(self.host);
+        self.own.time_passes();
+        // What was away is nobody's time.
+        self.rounds.last_look = self.own.now();
+        self.rounds.entries = 0;
+    }
+
+    /// The thread leaves, until it comes back. What is queued is left to the other workers, or to
+    /// its next turn. The answer: when that is to be, in nanoseconds of the runtime's clock, if its
+    /// poller is not woken before; `None`: only then.
+    pub(crate) fn goes_away(&mut self) -> Option<u64> {
+        self.host.flush_figures(true);
+        self.ends_stretch();
+        self.publish();
+        if self.own.shared().has_nothing_to_give() {
+            self.own.stops_sharing();
+            self.own.go_away(self.host);
+            if !self.own.shared().has_nothing_to_give() {
+                self.own.rise(self.host);
+            }
+        }
+        // Planned after it has been said that the thread is away: who arms an earlier timer from
+        // now on wakes the poller.
+        let timer = self.next_deadline();
+        match self.own.shared().has_nothing() {
+            true => timer,
+            false => Some(0),
         }
     }
 
@@ -180,7 +242,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
     /// Time, timers, descriptors, inbox; and what is published.
     fn look_around(&mut self) {
         let now = self.own.now();
-        let elapsed = now.saturating_sub(self.rounds.last_look);
+        let elapsed = self.since_last_look(now);
         let per_entry = elapsed / u64::from(self.rounds.entries.max(1));
         self.rounds.look_every = match per_entry > SLOW_ENTRY_NANOS {
             true => 1,
@@ -205,7 +267,10 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
             self.rounds.last_watch = now;
             self.own.rescue(self.host, &mut self.rounds.watch);
         }
-        if now.saturating_sub(self.rounds.last_poll) >= POLL_INTERVAL {
+        let is_due = now.saturating_sub(self.rounds.last_poll) >= POLL_INTERVAL;
+        if is_due && self.rounds.looks_once {
+            self.rounds.is_poll_due = true;
+        } else if is_due || std::mem::take(&mut self.rounds.is_poll_due) {
             self.rounds.last_poll = now;
             self.park(Some(Duration::ZERO));
             let took = self.own.now().saturating_sub(now);
@@ -219,6 +284,24 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         // What this took is nobody's.
         self.own.time_passes();
         self.rounds.last_look = self.own.now();
+    }
+
+    /// No entry follows for now: what the last ones tell is learned.
+    fn ends_stretch(&mut self) {
+        if self.rounds.entries > 0 {
+            let elapsed = self.since_last_look(self.own.now());
+            self.report_own_stall(elapsed);
+            self.own.learn_entries(self.rounds.entries, elapsed, self.host.traffic());
+        }
+    }
+
+    /// How long the worker has been at entries since its last look; none, if one of them was
+    /// suspended in between.
+    fn since_last_look(&self, now: u64) -> u64 {
+        match self.own.was_suspended.take() {
+            true => 0,
+            false => now.saturating_sub(self.rounds.last_look),
+        }
     }
 
     /// If one entry only was run since the last look, it took so long.
@@ -268,21 +351,18 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         self.own.time_passes();
     }
 
-    /// Nothing to run.
-    fn idle(&mut self, is_over: &impl Fn() -> bool) {
+    /// Nothing to run. Sleeps, for so long at most.
+    fn idle(&mut self, is_over: &impl Fn() -> bool, limit: Option<Duration>) {
         self.host.flush_figures(true);
-        if self.rounds.entries > 0 {
-            let elapsed = self.own.now().saturating_sub(self.rounds.last_look);
-            self.report_own_stall(elapsed);
-            self.own.learn_entries(self.rounds.entries, elapsed, self.host.traffic());
-        }
+        self.ends_stretch();
         self.publish();
         self.own.stops_sharing();
         self.own.ready.shrink();
         self.own.plain.shrink();
         let fleet = &self.own.fleet;
         let since = *self.rounds.idle_since.get_or_insert_with(|| self.own.now());
-        let spun = !fleet.rules.spin.is_zero() && self.spin(since, is_over);
+        let may_spin = !fleet.rules.spin.is_zero() && limit.is_none();
+        let spun = may_spin && self.spin(since, is_over);
         if !spun {
             // Its hook may post, so it comes before the worker says that it sleeps.
             self.own.rise(self.host);
@@ -290,7 +370,10 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
             self.own.announce(self.host);
             let timeout = match is_over() {
                 true => Some(Duration::ZERO),
-                false => self.time_to_sleep(look.map(Duration::from_nanos)),
+                false => {
+                    let time = self.time_to_sleep(look.map(Duration::from_nanos));
+                    time.into_iter().chain(limit).min()
+                }
             };
             if timeout != Some(Duration::ZERO) {
                 add(&self.own.shared().counters.parks, 1);

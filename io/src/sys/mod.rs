@@ -37,7 +37,7 @@ pub(crate) use self::datagrams::{BATCH, ToSend, cuts_segments, receive_many, sen
 pub(crate) use self::fork::Process;
 pub(crate) use self::inherited::take_inherited;
 pub(crate) use self::interest::{Asked, Asks, ask, forget};
-pub(crate) use self::poll::{To, has_failed, is_ready};
+pub(crate) use self::poll::{To, duplicate, has_failed, is_ready};
 pub(crate) use self::process::{process_fd, send_signal};
 pub(crate) use self::timerfd::{TimerAt, TimerClock, TimerTells, read_timer, timer};
 use crate::thread;

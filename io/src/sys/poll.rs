@@ -1,7 +1,7 @@
 //! Asking about one descriptor, now.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// Says whether a read, or a write, of the descriptor would not block.
 ///
@@ -21,6 +21,16 @@ pub(crate) fn is_ready(fd: BorrowedFd<'_>, to: To) -> io::Result<bool> {
         1 => Ok(true),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// A copy of the descriptor of the system's poller, which is the same poller.
+///
+/// # Errors
+///
+/// Those of fcntl(2).
+pub(crate) fn duplicate(poll: &mio::Poll) -> io::Result<OwnedFd> {
+    // SAFETY: the poll owns the descriptor, which stays open as long as it is borrowed here.
+    unsafe { BorrowedFd::borrow_raw(poll.as_raw_fd()) }.try_clone_to_owned()
 }
 
 /// What a descriptor is asked about for.

@@ -142,3 +142,21 @@ fn the_key_value_server_serves_clients_of_redis() {
     }
     kv.ends();
 }
+
+#[test]
+fn e18_the_embedded_runtime_answers_and_reports_to_the_thread_of_the_loop() {
+    let mut embed = Program::start("embed", &["127.0.0.1:0"]);
+    let port: u16 = embed.port().parse().unwrap();
+    for round in 0..3 {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        for n in 0..20 {
+            let message = format!("round {round}, message {n}");
+            stream.write_all(message.as_bytes()).unwrap();
+            let mut answer = vec![0; message.len()];
+            stream.read_exact(&mut answer).unwrap();
+            assert_eq!(String::from_utf8_lossy(&answer), message.to_uppercase());
+            let line = embed.line();
+            assert!(line.ends_with("printed by worker 0"), "{line}");
+        }
+    }
+}

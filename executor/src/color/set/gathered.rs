@@ -126,6 +126,13 @@ impl Gathered {
         class
     }
 
+    /// The worker to which one of its colors is bound.
+    pub(in crate::color) fn bound_to(&self) -> Option<usize> {
+        let mut worker = None;
+        self.0.for_each(|want| worker = worker.or(self.color(want).bound_to()));
+        worker
+    }
+
     /// The color that was named first.
     #[inline]
     pub(crate) fn first(&self) -> &ColorCell {

@@ -1,0 +1,178 @@
+//! How a runtime starts: settings are checked, cores chosen, and workers made.
+
+use std::io;
+
+use super::builder::Builder;
+use super::core::Core;
+use super::owner::Owned;
+use crate::blocking::pool::BlockingPool;
+use crate::clock::Clock;
+use crate::park::{Driver, Park, ThreadPark, Unpark};
+use crate::sync::{Arc, Ordering, thread};
+use crate::turn::entry::Entry;
+use crate::turn::seat::Seat;
+use crate::worker::cores::{self, CoreId, Pin};
+use crate::worker::fleet::Fleet;
+use crate::worker::machine::Machine;
+use crate::worker::scheduler::Scheduler;
+
+/// Bytes of a stack, at most.
+const MOST_STACK: usize = 1 << 40;
+
+/// Whose thread the first worker is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum First {
+    /// One that is started for it.
+    Thread,
+    /// That of the caller.
+    Here,
+}
+
+/// The first worker, for the caller's thread to enter.
+pub(super) struct FirstWorker {
+    pub(super) scheduler: Scheduler<Entry>,
+    /// The core that is left to it.
+    pub(super) pin: Option<Pin>,
+}
+
+impl Builder {
+    /// Starts the workers; the first one only if it has a thread of its own, and otherwise answers
+    /// it.
+    pub(super) fn start(self, first: First) -> io::Result<(Owned, Option<FirstWorker>)> {
+        let (cores, workers) = self.check()?;
+        let are_named = self.cores.is_some();
+        let Builder { pin_cores, thread_name, stack_size, pool, driver, mut settings, .. } = self;
+        settings.rules.workers = workers;
+        settings.rules.turn_nanos = settings.turn_budget.nanos;
+        settings.rules.first_may_be_away = first == First::Here;
+        let taken = match pin_cores && workers <= cores.len() {
+            true if are_named => Pin::first(&cores, workers),
+            true => Pin::spread(&cores, workers),
+            false => Vec::new(),
+        };
+        let mut pins: Vec<Option<CoreId>> = taken.iter().map(|pin| Some(pin.core())).collect();
+        pins.resize(workers, None);
+        if first == First::Here {
+            // Nobody knows where it runs.
+            pins[0] = None;
+        }
+        let machine = Machine::measure(&settings.rules, &pins, &cores);
+        let (seats, unparkers) = make_seats(workers, driver.as_deref())?;
+        let (fleet, schedulers) = Fleet::new(settings.rules, Clock::new(), machine, unparkers);
+        let hooks = Arc::clone(&settings.thread_hooks);
+        let blocking = BlockingPool::new(pool, workers, &thread_name, stack_size, hooks);
+        let core = Core::create(settings, driver, fleet, seats, blocking);
+        let mut owned = Owned::new(core);
+        let mut first_worker = None;
+        let mut taken = taken.into_iter();
+        for scheduler in schedulers {
+            let (pin, core) = (taken.next(), owned.core.clone());
+            core.live_workers.fetch_add(1, Ordering::SeqCst);
+            core.serving.fetch_add(1, Ordering::SeqCst);
+            if first == First::Here && scheduler.index == 0 {
+                owned.threads.push(None);
+                first_worker = Some(FirstWorker { scheduler, pin });
+                continue;
+            }
+            let spawned = thread::Builder::new()
+                .name(format!("{thread_name}-{}", scheduler.index))
+                .stack_size(stack_size)
+                .spawn(move || crate::turn::worker::run(core, scheduler, pin));
+            match spawned {
+                Ok(thread) => owned.threads.push(Some(thread)),
+                Err(error) => {
+                    owned.has_no_thread();
+                    if first_worker.is_some() {
+                        owned.has_no_thread();
+                    }
+                    owned.end_at_once();
+                    return Err(error);
+                }
+            }
+        }
+        Ok((owned, first_worker))
+    }
+
+    /// The cores that may be used, and how many workers there shall be.
+    fn check(&self) -> io::Result<(Vec<CoreId>, usize)> {
+        let cores = choose_cores(self.cores.as_deref())?;
+        let workers = self.workers.unwrap_or_else(|| match self.cores.is_some() {
+            true => cores.len(),
+            false => cores::default_workers(),
+        });
+        if workers == 0 {
+            return Err(invalid("a runtime has at least one worker"));
+        }
+        check_threads(&self.thread_name, self.stack_size)?;
+        check_threads(
+            self.pool.name.as_deref().unwrap_or_default(),
+            self.pool.stack_size.unwrap_or_default(),
+        )?;
+        if self.pool.limit == Some(0) {
+            return Err(invalid("blocking work runs on at least one thread"));
+        }
+        if workers > usize::from(u16::MAX) {
+            return Err(invalid("a runtime has at most 65,535 workers"));
+        }
+        Ok((cores, workers))
+    }
+}
+
+type Unparkers = Vec<Arc<dyn Unpark>>;
+
+/// What each worker sleeps on, and what wakes it.
+fn make_seats(workers: usize, driver: Option<&dyn Driver>) -> io::Result<(Vec<Seat>, Unparkers)> {
+    let (mut seats, mut unparkers) = (Vec::new(), Vec::new());
+    for worker in 0..workers {
+        let park: Box<dyn Park> = match driver {
+            Some(driver) => driver.park(worker)?,
+            None => Box::new(ThreadPark::new()),
+        };
+        unparkers.push(park.unparker());
+        seats.push(Seat::new(park));
+    }
+    Ok((seats, unparkers))
+}
+
+/// An error if no thread can have such a name, or such a stack.
+fn check_threads(name: &str, stack_size: usize) -> io::Result<()> {
+    if name.contains('\0') {
+        return Err(invalid("the name of a thread holds no NUL"));
+    }
+    if stack_size > MOST_STACK {
+        return Err(invalid("a stack has at most 2^40 bytes"));
+    }
+    Ok(())
+}
+
+/// Those of the user, or all that the process may use.
+fn choose_cores(named: Option<&[usize]>) -> io::Result<Vec<CoreId>> {
+    let usable = cores::usable();
+    let Some(named) = named else {
+        return Ok(usable);
+    };
+    if named.is_empty() {
+        return Err(invalid("a runtime runs on at least one core"));
+    }
+    let mut chosen: Vec<CoreId> = Vec::new();
+    for &id in named {
+        if chosen.iter().any(|c| c.id == id) {
+            return Err(invalid(&format!("core {id} is named twice")));
+        }
+        match usable.iter().find(|c| c.id == id) {
+            Some(core) => chosen.push(*core),
+            None => {
+                let ids: Vec<_> = usable.iter().map(|c| c.id.to_string()).collect();
+                let ids = ids.join(", ");
+                return Err(invalid(&format!(
+                    "core {id} is not one that this process may use ({ids})"
+                )));
+            }
+        }
+    }
+    Ok(chosen)
+}
+
+fn invalid(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why.to_owned())
+}

@@ -1,0 +1,525 @@
+//! E18: a runtime of which the calling thread is a worker.
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dapple::{Builder, Color, Colored, Here, Runtime, StealPolicy, Turn};
+
+const ALL: usize = usize::MAX;
+
+fn alone() -> Here {
+    here(Runtime::builder().workers(1))
+}
+
+fn here(builder: Builder) -> Here {
+    builder.default_here(true).build_here().unwrap()
+}
+
+/// A bound color, and a note of what has run.
+fn bound(here: &Here) -> (Color, Arc<Mutex<Vec<u32>>>) {
+    (here.handle().color_builder().on_worker(0).build(), Arc::default())
+}
+
+thread_local! {
+    /// The runtime of this thread, for events that enter it again.
+    static HERE: RefCell<Option<Rc<Here>>> = const { RefCell::new(None) };
+}
+
+fn keep(here: Here) -> Rc<Here> {
+    let here = Rc::new(here);
+    HERE.set(Some(Rc::clone(&here)));
+    here
+}
+
+/// The runtime of this thread.
+fn kept() -> Rc<Here> {
+    HERE.with_borrow(|here| here.clone().unwrap())
+}
+
+/// Ends the runtime of this thread.
+fn end(here: Rc<Here>) {
+    HERE.take();
+    assert_eq!(here.metrics().panics(), 0);
+    drop(here);
+}
+
+#[test]
+fn e18_one_worker_is_the_calling_thread_and_starts_no_other() {
+    let threads = Arc::new(Mutex::new(Vec::new()));
+    let also_threads = Arc::clone(&threads);
+    let here = here(
+        Runtime::builder()
+            .workers(1)
+            .thread_name("e18-alone")
+            .on_thread_start(move |kind| also_threads.lock().unwrap().push(kind)),
+    );
+    let h = here.handle();
+    let me = thread::current().id();
+    let ran = Arc::new(AtomicUsize::new(0));
+    for n in 0..300 {
+        let ran = Arc::clone(&ran);
+        let f = move |_: &mut dapple::Cx| {
+            assert_eq!(thread::current().id(), me);
+            ran.fetch_add(1, SeqCst);
+        };
+        match n % 3 {
+            0 => h.post_default(f),
+            1 => h.new_color().post(f),
+            _ => h.post_uncolored(f),
+        }
+    }
+    here.run(|| ran.load(SeqCst) == 300);
+    h.post_after(Duration::from_millis(2), &h.default_color(), |_| {});
+    here.turn(Turn::Block, ALL);
+    assert_eq!(*threads.lock().unwrap(), [dapple::ThreadKind::Worker(0)]);
+    #[cfg(target_os = "linux")]
+    for task in std::fs::read_dir("/proc/self/task").unwrap() {
+        let name = std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default();
+        assert!(!name.starts_with("e18-alone"), "{name}");
+    }
+    assert_eq!(here.metrics().panics(), 0);
+}
+
+#[test]
+fn e18_a_turn_runs_what_there_is_up_to_its_limit_and_looks_once() {
+    let here = alone();
+    let colors: Vec<_> = (0..5).map(|_| here.handle().new_color()).collect();
+    let ran = Arc::new(AtomicUsize::new(0));
+    let post = |color: &Color| {
+        let ran = Arc::clone(&ran);
+        color.post(move |_| {
+            ran.fetch_add(1, SeqCst);
+        });
+    };
+    colors.iter().for_each(post);
+    let polls = here.metrics().polls();
+    assert_eq!(here.next_deadline(), None, "it does not know yet");
+    assert_eq!(here.turn(Turn::Block, 0), 0);
+    assert!(here.next_deadline().unwrap() <= Instant::now());
+    assert_eq!((here.turn(Turn::Block, 2), ran.load(SeqCst)), (2, 2));
+    assert_eq!((here.turn(Turn::Poll, ALL), ran.load(SeqCst)), (3, 5));
+    assert_eq!(here.next_deadline(), None);
+    assert_eq!(here.turn(Turn::Poll, ALL), 0);
+    assert_eq!(here.metrics().polls() - polls, 4);
+    let (begin, wait) = (Instant::now(), Duration::from_millis(5));
+    assert_eq!(here.turn(Turn::Until(begin + wait), ALL), 0);
+    assert!(begin.elapsed() >= wait);
+    assert_eq!(here.metrics().polls() - polls, 5);
+    // A color that never ends: a turn does, when the descriptors are due.
+    fn again(color: Color) {
+        color.clone().post(move |_| {
+            thread::sleep(Duration::from_micros(20));
+            again(color);
+        });
+    }
+    again(colors[0].clone());
+    for turn in 6..20 {
+        assert!(here.turn(Turn::Block, ALL) > 0);
+        assert_eq!(here.metrics().polls() - polls, turn);
+    }
+}
+
+#[test]
+fn e18_timers_and_their_deadline() {
+    let here = alone();
+    let h = here.handle();
+    here.turn(Turn::Poll, ALL);
+    assert_eq!(here.next_deadline(), None);
+    let (fired, begin) = (Arc::new(AtomicBool::new(false)), Instant::now());
+    let also_fired = Arc::clone(&fired);
+    let delay = Duration::from_millis(10);
+    here.enter(|cx| {
+        cx.post_after(delay, &h.default_color(), move |_| also_fired.store(true, SeqCst))
+    });
+    let deadline = here.next_deadline().unwrap();
+    assert!(deadline >= begin + delay && deadline < begin + Duration::from_secs(5));
+    while !fired.load(SeqCst) {
+        here.turn(Turn::Block, ALL);
+    }
+    assert!(begin.elapsed() >= delay);
+    assert_eq!(here.next_deadline(), None);
+    // An earlier timer of another thread's wakes the wait.
+    let color = h.color_builder().on_worker(0).build();
+    let _late = h.post_after(Duration::from_secs(3_600), &color, |_| {});
+    let other = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(20));
+        color.runtime().post_after(Duration::from_millis(1), &color.clone(), |_| {})
+    });
+    let ran = here.metrics().events();
+    here.run(|| here.metrics().events() > ran);
+    drop(other.join().unwrap());
+}
+
+#[test]
+fn e18_a_post_from_elsewhere_wakes_the_thread() {
+    let here = alone();
+    let h = here.handle();
+    let (tx, rx) = mpsc::channel::<Color>();
+    let poster = thread::spawn(move || {
+        for color in rx {
+            thread::sleep(Duration::from_millis(1));
+            color.post(|_| {});
+        }
+    });
+    for n in 1..=20 {
+        let color = if n % 2 == 0 { h.new_color() } else { h.default_color() };
+        tx.send(color).unwrap();
+        while here.metrics().events() < n {
+            here.turn(Turn::Block, ALL);
+        }
+    }
+    drop(tx);
+    poster.join().unwrap();
+}
+
+#[test]
+fn e17_e18_while_the_thread_is_away_others_run_what_is_not_bound() {
+    let here = here(Runtime::builder().workers(2));
+    let h = here.handle();
+    let (tx, rx) = mpsc::channel();
+    let ran_bound = Arc::new(AtomicBool::new(false));
+    let also_ran = Arc::clone(&ran_bound);
+    h.post_default(move |_| also_ran.store(true, SeqCst));
+    // Posted in the worker's name, so it stands in its run queue, behind an event that stays there.
+    let color = here.enter(|cx| {
+        let color = cx.new_color();
+        let tx = tx.clone();
+        cx.post(&color, move |cx| tx.send(cx.worker()).unwrap());
+        color
+    });
+    assert_eq!(rx.recv_timeout(Duration::from_secs(20)), Ok(1));
+    for _ in 0..10 {
+        let tx = tx.clone();
+        color.post(move |cx| tx.send(cx.worker()).unwrap());
+        assert_eq!(rx.recv_timeout(Duration::from_secs(20)), Ok(1));
+    }
+    h.new_color().post(move |cx| tx.send(cx.worker()).unwrap());
+    assert_eq!(rx.recv_timeout(Duration::from_secs(20)), Ok(1));
+    assert!(!ran_bound.load(SeqCst));
+    here.wait_idle();
+    assert!(ran_bound.load(SeqCst));
+}
+
+#[test]
+fn e18_an_event_of_a_bound_color_may_run_others_meanwhile() {
+    let here = keep(alone());
+    let (color, notes) = bound(&here);
+    let note = |n: u32| {
+        let notes = Arc::clone(&notes);
+        move |_: &mut dapple::Cx| notes.lock().unwrap().push(n)
+    };
+    let (also_color, also_notes) = (color.clone(), Arc::clone(&notes));
+    let (inner, after) = (note(2), note(4));
+    color.post(move |cx| {
+        also_notes.lock().unwrap().push(0);
+        cx.post(&also_color, inner);
+        let nested = kept().turn(Turn::Block, ALL);
+        assert!(nested >= 1 && cx.is_on(&also_color));
+        also_notes.lock().unwrap().push(3);
+        cx.post(&also_color, after);
+        assert!(cx.is_on(&also_color));
+    });
+    color.post(note(1));
+    here.run(|| notes.lock().unwrap().len() == 5);
+    // What was posted before runs before (C2), and the outer event goes on when the turn is over.
+    assert_eq!(*notes.lock().unwrap(), [0, 1, 2, 3, 4]);
+    end(here);
+}
+
+#[test]
+fn e18_nested_turns_go_as_deep_as_their_events() {
+    let here = keep(alone());
+    let (color, notes) = bound(&here);
+    fn descend(color: &Color, notes: &Arc<Mutex<Vec<u32>>>, depth: u32) {
+        let (also_color, notes) = (color.clone(), Arc::clone(notes));
+        color.post(move |_| {
+            notes.lock().unwrap().push(depth);
+            if depth < 50 {
+                descend(&also_color, &notes, depth + 1);
+                let until = notes.lock().unwrap().len() + 1;
+                kept().run(|| notes.lock().unwrap().len() >= until);
+            }
+            notes.lock().unwrap().push(100 + depth);
+        });
+    }
+    descend(&color, &notes, 0);
+    // Handles that are given up, and a turn that makes the color idle, do it no harm.
+    drop(color);
+    here.run(|| notes.lock().unwrap().len() == 102);
+    let down: Vec<_> = (0..=50).chain((0..=50).rev().map(|n| 100 + n)).collect();
+    assert_eq!(*notes.lock().unwrap(), down);
+    end(here);
+}
+
+#[test]
+fn e18_an_event_that_holds_more_is_not_suspended() {
+    let here = keep(alone());
+    let h = here.handle();
+    let (color, _) = bound(&here);
+    let tried = Arc::new(AtomicUsize::new(0));
+    let attempt = || {
+        let tried = Arc::clone(&tried);
+        move |_: &mut dapple::Cx| {
+            tried.fetch_add(1, SeqCst);
+            kept().turn(Turn::Poll, ALL);
+            unreachable!("it panics");
+        }
+    };
+    let other = h.new_color();
+    other.post(attempt());
+    h.post_set(&[color.exclusive(), other.exclusive()], attempt());
+    color.post_shared(attempt());
+    here.run(|| tried.load(SeqCst) == 3);
+    here.wait_idle();
+    assert_eq!(here.metrics().panics(), 3);
+    // All colors go on.
+    for color in [&color, &other] {
+        let tried = Arc::clone(&tried);
+        color.post(move |_| _ = tried.fetch_add(1, SeqCst));
+    }
+    here.run(|| tried.load(SeqCst) == 5);
+    HERE.take();
+}
+
+#[test]
+fn c13_e18_a_suspended_event_keeps_its_values_to_itself() {
+    let here = keep(alone());
+    let (color, _) = bound(&here);
+    let (value, other) = (Colored::new(&color, 1), Colored::new(&color, 10));
+    let (also_value, also_other) = (value.clone(), other.clone());
+    value.post(move |n, cx| {
+        also_value.post(|n, _| *n = 100);
+        also_value.post_shared(|_, _| unreachable!("the value is written by another event"));
+        also_other.post(|n, _| *n += 1);
+        kept().run(|| kept().metrics().panics() == 2);
+        *also_other.get_mut(cx) += 1;
+        *n += 1;
+    });
+    here.wait_idle();
+    assert_eq!(here.block_on(value.call(|n, _| *n)), Ok(2));
+    assert_eq!(here.block_on(other.call(|n, _| *n)), Ok(12));
+    // What is read stays readable, and unwritten, though others have read it meanwhile.
+    let (also_value, panics) = (value.clone(), here.metrics().panics());
+    color.post(move |cx| {
+        let read = also_value.get(cx);
+        also_value.post_shared(|n, _| assert_eq!(*n, 2));
+        also_value.post(|n, _| *n = 100);
+        kept().run(|| kept().metrics().panics() == panics + 1);
+        assert_eq!(*read, 2);
+    });
+    here.wait_idle();
+    assert_eq!(here.block_on(value.call(|n, _| *n)), Ok(2));
+    assert_eq!(here.metrics().panics(), panics + 1);
+    HERE.take();
+}
+
+#[test]
+fn e18_e12_a_suspended_event_is_no_stall() {
+    let stalls = Arc::new(AtomicUsize::new(0));
+    let also_stalls = Arc::clone(&stalls);
+    let builder = Runtime::builder().workers(1).stall_after(Duration::from_millis(20));
+    let here = keep(here(builder.on_stall(move |_| _ = also_stalls.fetch_add(1, SeqCst))));
+    let h = here.handle();
+    let done = Arc::new(AtomicBool::new(false));
+    let also_done = Arc::clone(&done);
+    h.post_default(move |cx| {
+        let (until, color) = (Instant::now() + Duration::from_millis(60), cx.color().unwrap());
+        let timer = cx.post_after(Duration::from_millis(60), &color, |_| {});
+        kept().run(|| Instant::now() >= until);
+        drop(timer);
+        also_done.store(true, SeqCst);
+    });
+    here.run(|| done.load(SeqCst));
+    here.turn(Turn::Poll, ALL);
+    assert_eq!(stalls.load(SeqCst), 0);
+    h.post_default(|_| thread::sleep(Duration::from_millis(30)));
+    here.wait_idle();
+    assert_eq!(stalls.load(SeqCst), 1);
+    end(here);
+}
+
+#[test]
+fn e18_a_future_need_not_be_send_and_is_woken_from_anywhere() {
+    let here = here(Runtime::builder().workers(2));
+    let h = here.handle();
+    let count = Rc::new(Cell::new(0));
+    let color = h.default_color();
+    let tasks: Vec<_> = (0..10)
+        .map(|n| {
+            let (count, h) = (Rc::clone(&count), h.clone());
+            here.spawn_local(&color, async move {
+                for _ in 0..n {
+                    h.new_color().call(|_| {}).await.unwrap();
+                    h.sleep(Duration::from_micros(100)).await;
+                }
+                count.set(count.get() + n);
+            })
+        })
+        .collect();
+    let also_count = Rc::clone(&count);
+    let sum = here.block_on(async move {
+        for task in tasks {
+            task.await.unwrap();
+        }
+        also_count.get()
+    });
+    assert_eq!((sum, Rc::strong_count(&count)), (45, 1));
+    // A task of the thread's may run a turn itself.
+    let here = keep(here);
+    let task = here.spawn_local(&color, async { kept().turn(Turn::Poll, ALL) });
+    here.block_on(task).unwrap();
+    end(here);
+}
+
+#[test]
+fn e18_e11_its_end_runs_what_is_left_and_drops_the_rest_on_the_thread() {
+    let here = alone();
+    let h = here.handle();
+    let (ran, kept) = (Arc::new(AtomicUsize::new(0)), Rc::new(()));
+    for _ in 0..10 {
+        let (ran, h) = (Arc::clone(&ran), h.clone());
+        h.clone().post_default(move |_| {
+            h.post_default(move |_| _ = ran.fetch_add(1, SeqCst));
+        });
+    }
+    let also_kept = Rc::clone(&kept);
+    let color = h.default_color();
+    let task = here.spawn_local(&color, async move {
+        let _kept = also_kept;
+        std::future::pending::<()>().await;
+    });
+    task.detach();
+    h.post_after(Duration::from_secs(3_600), &color, |_| {});
+    let report = here.shutdown(Duration::from_secs(20));
+    assert!(report.drained && report.stuck_workers.is_empty());
+    // The last poll of the task, which drops its future, is not run.
+    assert_eq!((report.dropped_events, report.dropped_timers, ran.load(SeqCst)), (1, 1, 10));
+    assert_eq!(Rc::strong_count(&kept), 1);
+    assert!(h.has_ended());
+    // Without time, what has not run is dropped.
+    let here = here_with_two();
+    let h = here.handle();
+    for _ in 0..10 {
+        let ran = Arc::clone(&ran);
+        h.color_builder().on_worker(0).build().post(move |_| _ = ran.fetch_add(1, SeqCst));
+    }
+    let report = here.shutdown(Duration::ZERO);
+    assert_eq!((report.dropped_events, ran.load(SeqCst), Arc::strong_count(&ran)), (10, 10, 1));
+}
+
+fn here_with_two() -> Here {
+    here(Runtime::builder().workers(2).steal_policy(StealPolicy::Eager))
+}
+
+#[test]
+fn e18_several_threads_have_one_each_and_one_thread_has_several() {
+    let threads: Vec<_> = (0..3)
+        .map(|_| {
+            thread::spawn(|| {
+                let outer = alone();
+                let inner = Rc::new(alone());
+                HERE.set(Some(Rc::clone(&inner)));
+                let sum = Arc::new(AtomicUsize::new(0));
+                for n in 0..100 {
+                    let (sum, h) = (Arc::clone(&sum), inner.handle());
+                    // In an event of one the thread enters the other.
+                    outer.handle().post_default(move |cx| {
+                        let color = cx.color().unwrap();
+                        h.post_default(move |_| _ = sum.fetch_add(n, SeqCst));
+                        assert!(kept().turn(Turn::Block, ALL) >= 1);
+                        assert!(cx.is_on(&color));
+                    });
+                }
+                outer.wait_idle();
+                HERE.take();
+                assert_eq!(outer.metrics().panics() + inner.metrics().panics(), 0);
+                sum.load(SeqCst)
+            })
+        })
+        .collect();
+    assert!(threads.into_iter().all(|thread| thread.join().unwrap() == 4_950));
+}
+
+#[test]
+fn e16_e18_wait_idle_waits_for_other_workers() {
+    let here = here_with_two();
+    let h = here.handle();
+    let ran = Arc::new(AtomicUsize::new(0));
+    for _ in 0..20 {
+        let (ran, also_ran) = (Arc::clone(&ran), Arc::clone(&ran));
+        h.new_color().post(move |cx| {
+            thread::sleep(Duration::from_millis(1));
+            ran.fetch_add(1, SeqCst);
+            cx.post_default(move |_| _ = also_ran.fetch_add(1, SeqCst));
+        });
+    }
+    here.wait_idle();
+    assert_eq!(ran.load(SeqCst), 40);
+}
+
+#[test]
+fn e18_what_panics_in_here_leaves_the_thread_outside() {
+    let here = alone();
+    let panicked = |f: &dyn Fn()| {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).unwrap_err();
+        assert_eq!(here.handle().current_worker(), None);
+    };
+    panicked(&|| here.enter(|_| panic!("as it should")));
+    panicked(&|| here.run(|| panic!("as it should")));
+    panicked(&|| here.block_on(async { panic!("as it should") }));
+    here.handle().post_default(|_| {});
+    here.wait_idle();
+    assert_eq!(here.metrics().events(), 1);
+}
+
+/// Many threads post to all kinds of colors while this one comes and goes.
+#[test]
+fn e17_e18_storm() {
+    let here = keep(here(Runtime::builder().workers(3).pin_cores(false)));
+    let h = here.handle();
+    let bound: Vec<_> =
+        (0..6).map(|n| Colored::new(&h.color_builder().on_worker(n % 3).build(), 0u64)).collect();
+    let free: Vec<_> = (0..6).map(|_| Colored::new(&h.new_color(), 0u64)).collect();
+    const POSTS: usize = if cfg!(debug_assertions) { 3_000 } else { 20_000 };
+    let posters: Vec<_> = (0..3)
+        .map(|poster| {
+            let (bound, free, h) = (bound.clone(), free.clone(), h.clone());
+            thread::spawn(move || {
+                for n in 0..POSTS {
+                    let (mine, other) = (bound[(n + poster) % 6].clone(), free[n % 6].clone());
+                    match n % 5 {
+                        0 => mine.post(|n, _| *n += 1),
+                        1 => other.post(move |n, _| {
+                            *n += 1;
+                            mine.post(|n, _| *n += 1);
+                        }),
+                        2 => mine.post(move |n, cx| {
+                            *n += 1;
+                            if cx.worker() == 0 {
+                                kept().turn(Turn::Poll, 3);
+                            }
+                        }),
+                        3 => {
+                            h.post_set(&[mine.color().exclusive(), other.color().shared()], |_| {})
+                        }
+                        _ => mine.color().post_shared(|_| {}),
+                    }
+                }
+            })
+        })
+        .collect();
+    while posters.iter().any(|poster| !poster.is_finished()) {
+        here.turn(Turn::Until(Instant::now() + Duration::from_millis(1)), 100);
+        thread::yield_now();
+    }
+    posters.into_iter().for_each(|poster| poster.join().unwrap());
+    here.wait_idle();
+    // An event that finds its value with a suspended one panics, and has not counted.
+    let sum: u64 = bound.iter().map(|value| here.block_on(value.call(|n, _| *n)).unwrap()).sum();
+    let expected = 3 * POSTS as u64 * 3 / 5;
+    assert_eq!(sum + here.metrics().panics(), expected);
+    HERE.take();
+}

@@ -1,0 +1,144 @@
+//! E18 with a reactor: the poller of a thread of the user's, and its place in a foreign loop.
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dapple::{Here, Turn};
+use dapple_io::Io;
+
+fn here(workers: usize) -> (Here, Io) {
+    let here = dapple_io::runtime().workers(workers).default_here(true).build_here().unwrap();
+    let io = Io::of(&here.handle());
+    (here, io)
+}
+
+/// Says whether the runtime asks for a turn by its descriptor, within so many milliseconds.
+fn asks(here: &Here, millis: i32) -> bool {
+    let fd = here.poll_fd().unwrap().as_raw_fd();
+    let mut ask = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    // SAFETY: the pointer is to one entry of ours.
+    unsafe { libc::poll(&mut ask, 1, millis) == 1 }
+}
+
+#[test]
+fn e18_the_descriptor_is_readable_when_a_turn_is_due() {
+    let (here, io) = here(1);
+    let h = here.handle();
+    here.turn(Turn::Poll, usize::MAX);
+    assert!(!asks(&here, 0) && here.next_deadline().is_none());
+    // A descriptor.
+    let (mut a, b) = UnixStream::pair().unwrap();
+    b.set_nonblocking(true).unwrap();
+    let read = Arc::new(AtomicUsize::new(0));
+    let (also_read, reader) = (Arc::clone(&read), b.try_clone().unwrap());
+    let registration = here.enter(|_| {
+        io.on_readable(&b, &h.default_color(), move |_| {
+            let n = (&reader).read(&mut [0; 64]).unwrap();
+            also_read.fetch_add(n, SeqCst);
+        })
+    });
+    here.turn(Turn::Poll, usize::MAX);
+    assert!(!asks(&here, 0));
+    a.write_all(b"hello").unwrap();
+    assert!(asks(&here, 20_000));
+    here.turn(Turn::Poll, usize::MAX);
+    assert_eq!(read.load(SeqCst), 5);
+    while asks(&here, 0) {
+        here.turn(Turn::Poll, usize::MAX);
+    }
+    // A post of another thread's.
+    let color = h.new_color();
+    thread::spawn(move || color.post(|_| {})).join().unwrap();
+    assert!(asks(&here, 20_000));
+    let ran = here.metrics().events();
+    here.turn(Turn::Poll, usize::MAX);
+    assert_eq!(here.metrics().events(), ran + 1);
+    while asks(&here, 0) {
+        here.turn(Turn::Poll, usize::MAX);
+    }
+    // A timer makes a deadline, and no noise.
+    h.post_after(Duration::from_millis(5), &h.default_color(), |_| {});
+    here.turn(Turn::Poll, usize::MAX);
+    let left = here.next_deadline().unwrap().saturating_duration_since(Instant::now());
+    assert!(left <= Duration::from_millis(8) && !asks(&here, 0));
+    drop(registration);
+}
+
+#[test]
+fn e18_a_foreign_loop_serves_both() {
+    let (here, _) = here(2);
+    let h = here.handle();
+    let (tx, rx) = mpsc::channel();
+    let answers = Arc::new(AtomicUsize::new(0));
+    let me = thread::current().id();
+    let poster = thread::spawn({
+        let answers = Arc::clone(&answers);
+        move || {
+            for n in 0..200u32 {
+                let (tx, h, answers) = (tx.clone(), h.clone(), Arc::clone(&answers));
+                h.new_color().post(move |cx| {
+                    // Computed anywhere, shown on the thread of the loop.
+                    let also_tx = tx.clone();
+                    cx.post_default(move |_| {
+                        assert_eq!(thread::current().id(), me);
+                        answers.fetch_add(1, SeqCst);
+                        also_tx.send(n).unwrap();
+                    });
+                });
+                if n % 7 == 0 {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            }
+        }
+    });
+    while answers.load(SeqCst) < 200 {
+        let timeout = here
+            .next_deadline()
+            .map_or(-1, |time| time.saturating_duration_since(Instant::now()).as_millis() as i32);
+        asks(&here, timeout);
+        here.turn(Turn::Poll, 8);
+    }
+    poster.join().unwrap();
+    let mut seen: Vec<_> = rx.iter().collect();
+    seen.sort_unstable();
+    assert_eq!(seen, (0..200).collect::<Vec<_>>());
+    assert_eq!(here.metrics().panics(), 0);
+}
+
+#[test]
+fn e18_a_turn_waits_in_the_poller_once() {
+    let (here, io) = here(1);
+    let h = here.handle();
+    let (mut a, b) = UnixStream::pair().unwrap();
+    let (reader, read) = (b.try_clone().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let also_read = Arc::clone(&read);
+    let _registration = io.on_readable(&b, &h.default_color(), move |_| {
+        (&reader).read_exact(&mut [0; 1]).unwrap();
+        also_read.fetch_add(1, SeqCst);
+    });
+    here.turn(Turn::Poll, usize::MAX);
+    let polls = here.metrics().polls();
+    for n in 1..=100 {
+        a.write_all(b"x").unwrap();
+        let mut turns = 0;
+        while read.load(SeqCst) < n {
+            here.turn(Turn::Block, usize::MAX);
+            turns += 1;
+        }
+        assert!(turns <= 2, "{turns} turns for one byte");
+    }
+    assert!(here.metrics().polls() - polls <= 200);
+    // Blocked in a turn, it is woken by a signal of the program's own making: an event.
+    let done = Arc::new(AtomicBool::new(false));
+    let also_done = Arc::clone(&done);
+    let other = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(10));
+        h.post_default(move |_| also_done.store(true, SeqCst));
+    });
+    here.run(|| done.load(SeqCst));
+    other.join().unwrap();
+}
