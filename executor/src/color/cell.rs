@@ -176,6 +176,12 @@ impl ColorCell {
         self.marks.is_bounded()
     }
 
+    /// Says whether it is bounded, or bound to a thread of the user's, by one look.
+    #[inline]
+    pub(crate) fn is_special(&self) -> bool {
+        self.marks.is_special()
+    }
+
     /// Says whether it is bound to the worker where it is at home (E17).
     #[inline]
     pub(crate) fn is_affine(&self) -> bool {

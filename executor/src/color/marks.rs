@@ -114,6 +114,12 @@ impl Marks {
         self.get() & AFFINE != 0
     }
 
+    /// Says whether it is bounded, or bound to a thread of the user's.
+    #[inline]
+    pub(super) fn is_special(&self) -> bool {
+        self.get() & (BOUNDED | HERE) != 0
+    }
+
     #[inline]
     pub(super) fn is_here(&self) -> bool {
         self.get() & HERE != 0

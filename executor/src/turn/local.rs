@@ -41,7 +41,7 @@ pub(crate) struct Local {
     pub(crate) steps: Cell<Steps>,
     pub(crate) next_step: Cell<Option<Owned>>,
     /// Futures that are not to leave this thread.
-    pub(crate) futures: LocalFutures,
+    pub(crate) futures: Box<LocalFutures>,
     events: RefCell<Magazine>,
     cells: RefCell<Magazine>,
     credits: Cell<usize>,
@@ -68,7 +68,7 @@ impl Local {
             samples: Samples::new(core.settings.histograms, seed),
             steps: Cell::new(Steps::Off),
             next_step: Cell::new(None),
-            futures: LocalFutures::default(),
+            futures: Box::default(),
             events: RefCell::new(core.events.magazine()),
             cells: RefCell::new(core.cells.magazine()),
             credits: Cell::new(0),

@@ -63,10 +63,14 @@ struct Special {
 
 impl Special {
     #[inline]
-    fn of(color: &ColorCell, is_bounded: bool) -> Option<Special> {
-        let (has_readers, is_here) = (color.readers.any(), color.is_here());
-        let is_special = has_readers || is_bounded || is_here;
-        is_special.then_some(Special { has_readers, is_bounded, is_here, counts: false })
+    fn of(color: &ColorCell) -> Option<Special> {
+        let has_readers = color.readers.any();
+        (has_readers || color.is_special()).then(|| Special {
+            has_readers,
+            is_bounded: color.is_bounded(),
+            is_here: color.is_here(),
+            counts: false,
+        })
     }
 }
 
@@ -120,9 +124,10 @@ impl Local {
         if !is_guest && !self.scheduler.fleet.rules.is_pinned() {
             color.set_home(self.index());
         }
-        let (pace, is_bounded) = (Pace::of(color.event_nanos()), color.is_bounded());
+        let pace = Pace::of(color.event_nanos());
         let begin = if time_it || pace == Pace::Long { self.scheduler.now() } else { 0 };
-        let (front, special, label) = (held.front(), Special::of(color, is_bounded), color.label());
+        let (front, special, label) = (held.front(), Special::of(color), color.label());
+        let is_bounded = special.is_some_and(|special| special.is_bounded);
         let mut progress = Progress {
             held: Some(held),
             front,

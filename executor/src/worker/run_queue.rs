@@ -26,14 +26,24 @@ impl<W: Work> Scheduler<W> {
         if work.is_plain() {
             return self.schedule_plain(host, work, worth);
         }
-        let Some(work) = self.keep_or_send_home(host, work, worth) else { return };
         if work.is_affine() {
-            // Nobody else may take it.
-            return self.queue_affine(work);
+            return self.schedule_affine(host, work, worth);
         }
+        let Some(work) = self.keep_or_send_home(host, work, worth) else { return };
         let worth = if worth == UNKNOWN { self.entry_nanos.get() } else { worth };
         self.queue(work, worth);
         self.wake_for_schedule(host, worth);
+    }
+
+    /// [`schedule`](Self::schedule), of what is bound to a worker. Nobody is woken to take it.
+    #[cold]
+    fn schedule_affine<H: Host<Work = W>>(&self, host: &H, work: W, worth: u32) {
+        match work.home() {
+            Some(home) if home != self.index && !self.is_detached() => {
+                host.hand_over(home, work, worth);
+            }
+            _ => self.queue_affine(work),
+        }
     }
 
     /// [`schedule`](Self::schedule), of what is of the normal class and not ready.
@@ -57,7 +67,7 @@ impl<W: Work> Scheduler<W> {
     /// If it stays at another worker, it goes there.
     #[inline(always)]
     fn keep_or_send_home<H: Host<Work = W>>(&self, host: &H, work: W, worth: u32) -> Option<W> {
-        if (self.keeps_home || work.is_affine() && !self.is_detached())
+        if self.keeps_home
             && let Some(home) = work.home()
             && home != self.index
         {

@@ -35,7 +35,7 @@ pub(crate) struct Scheduler<W> {
     /// What is queued that is not.
     pub(super) plain: OwnQueues<W>,
     /// What is queued that no other worker may run; see `affine`.
-    pub(super) affine: Affine<W>,
+    pub(super) affine: Box<Affine<W>>,
     /// Something may be ready, here or elsewhere, or bound to this worker. No: nothing was put into
     /// these queues since they were empty.
     pub(super) has_special: Cell<bool>,
@@ -107,7 +107,7 @@ impl<W: Work> Scheduler<W> {
             sharing: Sharing::default(),
             shares_ready: false,
             plain,
-            affine: Affine::default(),
+            affine: Box::default(),
             has_special: Cell::new(false),
             aging: Cell::default(),
             resorting: Cell::default(),

@@ -167,7 +167,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
     }
 
     /// Runs one entry; false: there is none.
-    #[inline]
+    #[inline(always)]
     fn run_next(&mut self) -> bool {
         if self.rounds.until_look == 0 {
             self.look_around();
@@ -191,6 +191,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         [timer, others].into_iter().flatten().min()
     }
 
+    #[inline(always)]
     fn next_entry(&mut self) -> Option<H::Work> {
         let local = self.own;
         let own = match self.own.fleet.has_classes() {
@@ -219,6 +220,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         entry
     }
 
+    #[inline(always)]
     fn run(&mut self, entry: H::Work) {
         if self.rounds.fresh {
             self.rounds.fresh = false;
