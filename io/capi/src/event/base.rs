@@ -1,0 +1,300 @@
+//! A base: its events, by what they wait for, and how far its loop is.
+//!
+//! All of it is under one lock, which is given up while a program's function runs. The events are
+//! the program's memory: it keeps each where it is from `event_add` until it has been deleted, as
+//! libevent demands. What the loop runs stands in `current`; whoever deletes that on another thread
+//! waits until it has returned.
+
+use std::ffi::{c_int, c_short};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
+
+use super::common::Common;
+use super::fds::{Table, Wanted};
+use super::heap::Heap;
+use super::layout::{Callback, Event, Timeval, flags};
+use super::libevent::{allocate, free};
+use super::list::Queue;
+use super::poller::{Method, Poller, Ready};
+use super::signals::SignalPipe;
+use super::time::{self, Precision};
+
+/// `EVENT_BASE_FLAG_*`, as far as they mean something here.
+pub(super) const FLAG_IGNORE_ENV: c_int = 0x02;
+pub(super) const FLAG_NO_CACHE_TIME: c_int = 0x08;
+pub(super) const FLAG_PRECISE_TIMER: c_int = 0x20;
+
+const _: () = assert!(align_of::<Base>() <= align_of::<libc::max_align_t>());
+
+/// Priorities, at most.
+pub(super) const MOST_PRIORITIES: usize = 256;
+
+/// The base of functions that name none: what `event_init` has made last. By the name of libevent's
+/// own, so that whoever reads that reads this.
+#[unsafe(no_mangle)]
+#[allow(non_upper_case_globals, reason = "it is libevent's name")]
+static event_global_current_base_: AtomicPtr<Base> = AtomicPtr::new(null_mut());
+
+/// `struct event_base`.
+pub(crate) struct Base {
+    state: Mutex<State>,
+    /// What the loop ran has returned.
+    pub(super) returned: Condvar,
+}
+
+/// See the module.
+pub(super) struct State {
+    /// The base that this is the state of.
+    pub(super) own_base: *mut Base,
+    pub(super) poller: Poller,
+    pub(super) fds: Table,
+    pub(super) signals: Table,
+    pub(super) signal_pipe: Option<SignalPipe>,
+    pub(super) timeouts: Heap,
+    /// Boxes, as events and programs point to them.
+    pub(super) commons: Vec<*mut Common>,
+    /// What is active, by priority.
+    pub(super) active: Vec<Queue>,
+    /// What becomes active when the loop comes round.
+    pub(super) later: Queue,
+    /// How many are active, now or later.
+    pub(super) active_count: usize,
+    /// How often events stand somewhere, but for internal ones; and the most there were.
+    pub(super) event_count: Counted,
+    pub(super) active_events: Counted,
+    /// What keeps the loop running besides.
+    pub(super) virtual_events: Counted,
+    /// What runs now; null: nothing.
+    pub(super) current: *mut Callback,
+    /// The priority of what runs.
+    pub(super) running_priority: Option<u8>,
+    /// Threads that wait for it to return.
+    pub(super) waiters: usize,
+    /// Deferred callbacks that have been activated in this round of the loop.
+    pub(super) deferred: usize,
+    pub(super) is_running: bool,
+    /// The thread of the loop.
+    pub(super) thread: Option<ThreadId>,
+    /// The loop waits, or is about to.
+    pub(super) notify: Option<Notifier>,
+    pub(super) ends: bool,
+    pub(super) breaks: bool,
+    pub(super) continues: bool,
+    pub(super) time: Option<Timeval>,
+    pub(super) wall_offset: Timeval,
+    pub(super) config: Limits,
+    /// What `event_base_once` has made, and has not fired.
+    pub(super) once: Vec<*mut Event>,
+    pub(super) ready: Vec<Ready>,
+}
+
+/// How much there is, and the most that there was.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Counted {
+    pub(super) now: i32,
+    pub(super) most: i32,
+}
+
+impl Counted {
+    pub(super) fn add(&mut self, n: i32) {
+        self.now += n;
+        self.most = self.most.max(self.now);
+    }
+}
+
+/// What wakes the loop from another thread.
+pub(super) struct Notifier {
+    pub(super) fd: std::os::fd::OwnedFd,
+    pub(super) event: Box<Event>,
+    /// It was written to, and the loop has not read it.
+    pub(super) is_pending: bool,
+}
+
+/// What a configuration says about the loop.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) flags: c_int,
+    /// Callbacks of one round of the loop, and the time after which descriptors are looked at
+    /// again, for priorities from this one on.
+    pub(super) callbacks: usize,
+    pub(super) interval: Option<Timeval>,
+    pub(super) from_priority: c_int,
+}
+
+impl Limits {
+    fn precision(self) -> Precision {
+        match self.flags & FLAG_PRECISE_TIMER {
+            0 => Precision::Coarse,
+            _ => Precision::Fine,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { flags: 0, callbacks: usize::MAX, interval: None, from_priority: 1 }
+    }
+}
+
+// SAFETY: what its pointers lead to is used under its lock, or by the thread that runs the loop.
+unsafe impl Send for Base {}
+// SAFETY: see above.
+unsafe impl Sync for Base {}
+
+impl Base {
+    /// A base in memory from where the program has told libevent to get it; null: there is none, or
+    /// the system refuses the poller.
+    pub(super) fn make(method: Method, config: Limits) -> *mut Base {
+        let Some(base) = Base::new(method, config) else { return null_mut() };
+        let memory = allocate(size_of::<Base>()).cast::<Base>();
+        if !memory.is_null() {
+            // SAFETY: the memory is fresh, and as large and as aligned as malloc has it.
+            unsafe {
+                memory.write(base);
+                (*memory).lock().own_base = memory;
+            }
+        }
+        memory
+    }
+
+    /// Ends a base, and gives its memory back.
+    ///
+    /// # Safety
+    ///
+    /// It is from [`make`](Self::make), and not used again.
+    pub(super) unsafe fn destroy(base: *mut Base) {
+        // SAFETY: the caller says so.
+        unsafe {
+            std::ptr::drop_in_place(base);
+            free(base.cast());
+        }
+    }
+
+    fn new(method: Method, config: Limits) -> Option<Base> {
+        let state = State {
+            own_base: null_mut(),
+            poller: Poller::new(method)?,
+            fds: Table::default(),
+            signals: Table::default(),
+            signal_pipe: None,
+            timeouts: Heap::default(),
+            commons: Vec::new(),
+            active: vec![Queue::new()],
+            later: Queue::new(),
+            active_count: 0,
+            event_count: Counted::default(),
+            active_events: Counted::default(),
+            virtual_events: Counted::default(),
+            current: null_mut(),
+            running_priority: None,
+            waiters: 0,
+            deferred: 0,
+            is_running: false,
+            thread: None,
+            notify: None,
+            ends: false,
+            breaks: false,
+            continues: false,
+            time: None,
+            wall_offset: time::subtract(time::wall(), time::now(config.precision())),
+            config,
+            once: Vec::new(),
+            ready: Vec::new(),
+        };
+        Some(Base { state: Mutex::new(state), returned: Condvar::new() })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until what runs has returned.
+    pub(super) fn wait_for_return<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        callback: *mut Callback,
+    ) -> MutexGuard<'a, State> {
+        while state.current == callback {
+            state.waiters += 1;
+            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waiters -= 1;
+        }
+        state
+    }
+}
+
+/// The base that is meant by a pointer that may be null.
+pub(super) fn or_current(base: *mut Base) -> *mut Base {
+    match base.is_null() {
+        true => event_global_current_base_.load(Ordering::Acquire),
+        false => base,
+    }
+}
+
+pub(super) fn set_current(base: *mut Base) {
+    event_global_current_base_.store(base, Ordering::Release);
+}
+
+/// The base is freed: nobody means it by naming none.
+pub(super) fn forget_current(base: *mut Base) {
+    let _ = event_global_current_base_.compare_exchange(
+        base,
+        null_mut(),
+        Ordering::AcqRel,
+        Ordering::Acquire,
+    );
+}
+
+impl State {
+    /// Now, as often as it is asked for in one round of the loop the same.
+    pub(super) fn now(&mut self) -> Timeval {
+        if let Some(time) = self.time {
+            return time;
+        }
+        time::now(self.config.precision())
+    }
+
+    /// Keeps the time until the loop waits again.
+    pub(super) fn keep_time(&mut self) {
+        self.time = None;
+        if self.config.flags & FLAG_NO_CACHE_TIME == 0 {
+            self.time = Some(time::now(self.config.precision()));
+        }
+    }
+
+    /// Says whether the thread that asks runs the loop, or nobody does.
+    pub(super) fn is_in_loop_thread(&self) -> bool {
+        self.thread.is_none_or(|thread| thread == std::thread::current().id())
+    }
+
+    /// Says whether something is there for which the loop goes on.
+    pub(super) fn has_events(&self) -> bool {
+        self.virtual_events.now > 0 || self.event_count.now > 0
+    }
+
+    fn count(&mut self, callback: &Callback, n: i32) {
+        if !callback.has(flags::INTERNAL) {
+            self.event_count.add(n);
+        }
+    }
+
+    /// It stands somewhere from now on, as its flag says.
+    pub(super) fn enter(&mut self, callback: &mut Callback, flag: c_short) {
+        self.count(callback, 1);
+        callback.flags |= flag;
+    }
+
+    /// It does not any more.
+    pub(super) fn leave(&mut self, callback: &mut Callback, flag: c_short) {
+        self.count(callback, -1);
+        callback.flags &= !flag;
+    }
+
+    /// Asks the system for what the events of a descriptor want now.
+    pub(super) fn change(&mut self, fd: c_int, before: Wanted) -> Result<(), c_int> {
+        let after = self.fds.get(fd).map(super::fds::Slot::wanted).unwrap_or_default();
+        self.poller.change(fd, before, after)
+    }
+}

@@ -1,0 +1,671 @@
+//! The functions of bases and their configurations: `event2/event.h`, and those of
+//! `event_compat.h`.
+//!
+//! What they rely on stands in [`events`](super::events); a configuration is one from
+//! `event_config_new`, and not freed.
+
+#![allow(clippy::missing_safety_doc, reason = "the module says what all of them rely on")]
+
+use std::ffi::{CStr, c_char, c_int, c_short, c_uint, c_void};
+use std::ptr::{null, null_mut};
+
+use super::base::{
+    Base, FLAG_IGNORE_ENV, FLAG_PRECISE_TIMER, Limits, MOST_PRIORITIES, State, forget_current,
+    or_current, set_current,
+};
+use super::common::plain;
+use super::core::{Even, event_of};
+use super::debug;
+use super::door::{door, read_time};
+use super::events::event_base_once;
+use super::fds::Wanted;
+use super::layout::{
+    Callback, EV_ET, EV_IO, EV_PERSIST, EV_READ, EV_SIGNAL, EV_TIMEOUT, EV_WRITE, Event, Timeval,
+    closure, flags,
+};
+use super::libevent::{check_version, free, warn};
+use super::list::Queue;
+use super::poller::{Method, Poller};
+use super::time;
+
+/// `struct event_config`.
+pub struct Config {
+    avoided: Vec<Vec<u8>>,
+    features: c_int,
+    limits: Limits,
+}
+
+type ForeachFn = unsafe extern "C" fn(*const Base, *const Event, *mut c_void) -> c_int;
+
+#[unsafe(no_mangle)]
+pub extern "C" fn event_config_new() -> *mut Config {
+    let config = Config { avoided: Vec::new(), features: 0, limits: Limits::default() };
+    Box::into_raw(Box::new(config))
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_config_free(config: *mut Config) {
+    if !config.is_null() {
+        // SAFETY: see the module.
+        drop(unsafe { Box::from_raw(config) });
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_config_avoid_method(
+    config: *mut Config,
+    method: *const c_char,
+) -> c_int {
+    // SAFETY: see the module; the method is a string.
+    unsafe { (*config).avoided.push(CStr::from_ptr(method).to_bytes().to_vec()) };
+    0
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_config_require_features(
+    config: *mut Config,
+    features: c_int,
+) -> c_int {
+    // SAFETY: see the module.
+    unsafe { (*config).features = features };
+    0
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_config_set_flag(config: *mut Config, flag: c_int) -> c_int {
+    // SAFETY: see the module.
+    match unsafe { config.as_mut() } {
+        Some(config) => config.limits.flags |= flag,
+        None => return -1,
+    }
+    0
+}
+
+/// For systems that have several queues of the kernel's.
+#[unsafe(no_mangle)]
+pub extern "C" fn event_config_set_num_cpus_hint(config: *mut Config, _: c_int) -> c_int {
+    if config.is_null() { -1 } else { 0 }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_config_set_max_dispatch_interval(
+    config: *mut Config,
+    interval: *const Timeval,
+    callbacks: c_int,
+    from_priority: c_int,
+) -> c_int {
+    // SAFETY: see the module.
+    unsafe {
+        (*config).limits.interval = read_time(interval);
+        (*config).limits.callbacks = usize::try_from(callbacks).unwrap_or(usize::MAX);
+        (*config).limits.from_priority = from_priority.max(0);
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn event_base_new() -> *mut Base {
+    // SAFETY: there is no configuration.
+    unsafe { event_base_new_with_config(null()) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_new_with_config(config: *const Config) -> *mut Base {
+    door("event_base_new_with_config", || {
+        check_version();
+        // SAFETY: see the module.
+        let config = unsafe { config.as_ref() };
+        let mut limits = config.map_or_else(Limits::default, |config| config.limits);
+        let asks_env = limits.flags & FLAG_IGNORE_ENV == 0;
+        if asks_env && std::env::var_os("EVENT_PRECISE_TIMER").is_some() {
+            limits.flags |= FLAG_PRECISE_TIMER;
+        }
+        let is_allowed = |method: &Method| {
+            let name = method.name().to_bytes();
+            let forbidden =
+                asks_env && std::env::var_os(&*method.forbidden_by().to_string_lossy()).is_some();
+            let wanted = config.map_or(0, |config| config.features);
+            let avoided = config.is_some_and(|c| c.avoided.iter().any(|other| other == name));
+            !forbidden && !avoided && method.features() & wanted == wanted
+        };
+        let allowed = Method::ALL.into_iter().filter(is_allowed);
+        let made = allowed.map(|method| Base::make(method, limits)).find(|base| !base.is_null());
+        debug::made_a_base();
+        if made.is_none() {
+            warn("event_base_new_with_config: no event mechanism available");
+        }
+        made.unwrap_or(null_mut())
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn event_init() -> *mut Base {
+    let base = event_base_new();
+    if base.is_null() {
+        eprintln!("[err] event_init: Unable to construct event_base");
+        std::process::exit(1);
+    }
+    set_current(base);
+    base
+}
+
+/// Whether a base that is freed runs the finalizers that are left.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Finalizers {
+    Run,
+    Forget,
+}
+
+unsafe fn free_base(base: *mut Base, finalizers: Finalizers) {
+    let base = or_current(base);
+    if base.is_null() {
+        return warn("event_base_free: no base to free");
+    }
+    forget_current(base);
+    // SAFETY: see the module: nobody uses the base any more. Finalizers may, until they have run.
+    unsafe {
+        let of = &*base;
+        of.lock().end();
+        loop {
+            let callback = of.lock().next_active();
+            if callback.is_null() {
+                break;
+            }
+            of.lock().cancel(callback, Even::IfFinalizing);
+            if finalizers == Finalizers::Run && (*callback).has(flags::FINALIZING) {
+                run_finalizer(callback);
+            }
+        }
+        let mut state = of.lock();
+        let once = std::mem::take(&mut state.once);
+        let commons = std::mem::take(&mut state.commons);
+        drop(state);
+        once.into_iter().for_each(|event| free(event.cast()));
+        commons.into_iter().for_each(|list| drop(Box::from_raw(list)));
+        Base::destroy(base);
+    }
+}
+
+/// # Safety
+///
+/// The callback is there, and has a finalizer.
+unsafe fn run_finalizer(callback: *mut Callback) {
+    // SAFETY: the caller says so; the closure says which it is.
+    unsafe {
+        let (kind, call, arg) = ((*callback).closure, (*callback).call, (*callback).arg);
+        match kind {
+            closure::EVENT_FINALIZE | closure::EVENT_FINALIZE_FREE => {
+                if let Some(call) = call.finalize {
+                    call(event_of(callback), arg);
+                }
+                if kind == closure::EVENT_FINALIZE_FREE {
+                    free(callback.cast());
+                }
+            }
+            closure::CALLBACK_FINALIZE => {
+                if let Some(call) = call.callback {
+                    call(callback, arg);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_free(base: *mut Base) {
+    // SAFETY: see the module.
+    door("event_base_free", || unsafe { free_base(base, Finalizers::Run) });
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_free_nofinalize(base: *mut Base) {
+    // SAFETY: see the module.
+    door("event_base_free_nofinalize", || unsafe { free_base(base, Finalizers::Forget) });
+}
+
+impl State {
+    /// Deletes all events that wait for something.
+    fn end(&mut self) {
+        if let Some(mut notify) = self.notify.take() {
+            self.delete(&raw mut *notify.event, Even::IfFinalizing);
+        }
+        self.close_signals();
+        for event in self.fds.events().into_iter().chain(self.signals.events()) {
+            self.delete(event, Even::UnlessFinalizing);
+        }
+        while !self.timeouts.first().is_null() {
+            self.delete(self.timeouts.first(), Even::UnlessFinalizing);
+        }
+        for event in self.all_common() {
+            self.delete(event, Even::UnlessFinalizing);
+        }
+    }
+
+    /// Something that is active, now or later; null: nothing is.
+    fn next_active(&self) -> *mut Callback {
+        let queues = self.active.iter().chain([&self.later]);
+        queues.map(Queue::first).find(|first| !first.is_null()).unwrap_or(null_mut())
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_reinit(base: *mut Base) -> c_int {
+    door("event_reinit", || {
+        // SAFETY: see the module.
+        let Some(base) = (unsafe { base.as_ref() }) else { return -1 };
+        let mut state = base.lock();
+        // The old one is the parent's, too: nothing of it is changed.
+        let Some(poller) = Poller::new(state.poller.method()) else { return -1 };
+        state.poller = poller;
+        let watched: Vec<_> = state.fds.all().map(|(fd, _)| fd).collect();
+        let mut is_whole = true;
+        for fd in watched {
+            is_whole &= state.change(fd, Wanted::default()).is_ok();
+        }
+        if let Some(mut notify) = state.notify.take() {
+            state.delete(&raw mut *notify.event, Even::IfFinalizing);
+        }
+        is_whole &= state.renew_signals();
+        if is_whole { 0 } else { -1 }
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evthread_make_base_notifiable(base: *mut Base) -> c_int {
+    // SAFETY: see the module.
+    door("evthread_make_base_notifiable", || match unsafe { base.as_ref() } {
+        Some(base) if base.lock().prepare_wake() => 0,
+        _ => -1,
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_loop(base: *mut Base, how: c_int) -> c_int {
+    // SAFETY: see the module.
+    door("event_base_loop", || match unsafe { base.as_ref() } {
+        Some(base) => base.run(how),
+        None => -1,
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_dispatch(base: *mut Base) -> c_int {
+    // SAFETY: see the module.
+    unsafe { event_base_loop(base, 0) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_dispatch() -> c_int {
+    // SAFETY: see the module.
+    unsafe { event_base_loop(or_current(null_mut()), 0) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_loop(how: c_int) -> c_int {
+    // SAFETY: see the module.
+    unsafe { event_base_loop(or_current(null_mut()), how) }
+}
+
+/// The time of `event_base_loopexit` has come.
+unsafe extern "C" fn exit(_: c_int, _: c_short, base: *mut c_void) {
+    // SAFETY: the base is there while its loop runs.
+    unsafe { (*base.cast::<Base>()).lock().ends = true };
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_loopexit(base: *mut Base, after: *const Timeval) -> c_int {
+    // SAFETY: see the module.
+    unsafe { event_base_once(base, -1, EV_TIMEOUT, Some(exit), or_current(base).cast(), after) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_loopexit(after: *const Timeval) -> c_int {
+    // SAFETY: see the module.
+    unsafe { event_base_loopexit(or_current(null_mut()), after) }
+}
+
+/// Changes the state of a base, and wakes its loop; -1: there is no base.
+unsafe fn tell_loop(base: *mut Base, call: &str, change: impl FnOnce(&mut State)) -> c_int {
+    // SAFETY: see the module.
+    door(call, || match unsafe { base.as_ref() } {
+        Some(base) => {
+            let mut state = base.lock();
+            change(&mut state);
+            state.wake();
+            0
+        }
+        None => -1,
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_loopbreak(base: *mut Base) -> c_int {
+    // SAFETY: see the module.
+    unsafe { tell_loop(base, "event_base_loopbreak", |state| state.breaks = true) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_loopbreak() -> c_int {
+    // SAFETY: see the module.
+    unsafe { event_base_loopbreak(or_current(null_mut())) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_loopcontinue(base: *mut Base) -> c_int {
+    // SAFETY: see the module.
+    unsafe { tell_loop(base, "event_base_loopcontinue", |state| state.continues = true) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_got_break(base: *mut Base) -> c_int {
+    // SAFETY: see the module.
+    c_int::from(unsafe { (*base).lock().breaks })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_got_exit(base: *mut Base) -> c_int {
+    // SAFETY: see the module.
+    c_int::from(unsafe { (*base).lock().ends })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_get_running_event(base: *mut Base) -> *mut Event {
+    // SAFETY: see the module; what runs is there, and an event if it says so.
+    unsafe {
+        let state = (*base).lock();
+        let current = state.current;
+        let is_event = !current.is_null() && (*current).has(flags::INIT);
+        if is_event && state.is_in_loop_thread() { event_of(current) } else { null_mut() }
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_get_method(base: *const Base) -> *const c_char {
+    // SAFETY: see the module.
+    unsafe { (*base).lock().poller.method().name().as_ptr() }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_get_method() -> *const c_char {
+    // SAFETY: see the module.
+    unsafe { event_base_get_method(or_current(null_mut())) }
+}
+
+/// A list of strings that ends with a null pointer, and does not change.
+struct Names([*const c_char; 3]);
+
+// SAFETY: the strings are constants.
+unsafe impl Sync for Names {}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn event_get_supported_methods() -> *mut *const c_char {
+    static NAMES: Names = Names([c"epoll".as_ptr(), c"poll".as_ptr(), null()]);
+    NAMES.0.as_ptr().cast_mut()
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_get_features(base: *const Base) -> c_int {
+    // SAFETY: see the module.
+    unsafe { (*base).lock().poller.method().features() }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn event_get_version() -> *const c_char {
+    c"2.1.12-stable".as_ptr()
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn event_get_version_number() -> u32 {
+    0x0201_0c00
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_priority_init(base: *mut Base, priorities: c_int) -> c_int {
+    door("event_base_priority_init", || {
+        // SAFETY: see the module.
+        let mut state = unsafe { (*base).lock() };
+        let wanted = usize::try_from(priorities).unwrap_or(0);
+        if state.active_count > 0 || !(1..MOST_PRIORITIES).contains(&wanted) {
+            return -1;
+        }
+        state.active = (0..wanted).map(|_| Queue::new()).collect();
+        0
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_priority_init(priorities: c_int) -> c_int {
+    // SAFETY: see the module.
+    unsafe { event_base_priority_init(or_current(null_mut()), priorities) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_get_npriorities(base: *mut Base) -> c_int {
+    // SAFETY: see the module.
+    unsafe { (*or_current(base)).lock().active.len() as c_int }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_gettimeofday_cached(
+    base: *mut Base,
+    now: *mut Timeval,
+) -> c_int {
+    // SAFETY: see the module.
+    unsafe {
+        let kept = or_current(base).as_ref().and_then(|base| {
+            let state = base.lock();
+            state.time.map(|time| time::add(time, state.wall_offset))
+        });
+        *now = kept.unwrap_or_else(time::wall);
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_update_cache_time(base: *mut Base) -> c_int {
+    // SAFETY: see the module.
+    let Some(base) = (unsafe { or_current(base).as_ref() }) else { return -1 };
+    let mut state = base.lock();
+    if state.is_running {
+        state.keep_time();
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_init_common_timeout(
+    base: *mut Base,
+    duration: *const Timeval,
+) -> *const Timeval {
+    door("event_base_init_common_timeout", || {
+        // SAFETY: see the module.
+        unsafe {
+            let Some(duration) = read_time(duration).map(plain) else { return null() };
+            let carry = duration.tv_usec / 1_000_000;
+            let whole = Timeval {
+                tv_sec: duration.tv_sec + carry,
+                tv_usec: duration.tv_usec - carry * 1_000_000,
+            };
+            let list = (*base).lock().common_for(base, whole);
+            if list.is_null() {
+                warn("event_base_init_common_timeout: Too many common timeouts already in use");
+                return null();
+            }
+            &raw const (*list).duration
+        }
+    })
+}
+
+/// `EVENT_BASE_COUNT_*`.
+const COUNT_ACTIVE: c_uint = 1;
+const COUNT_VIRTUAL: c_uint = 2;
+const COUNT_ADDED: c_uint = 4;
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_get_num_events(base: *mut Base, what: c_uint) -> c_int {
+    // SAFETY: see the module.
+    let state = unsafe { (*base).lock() };
+    let of = |flag, n| if what & flag != 0 { n } else { 0 };
+    of(COUNT_ACTIVE, state.active_count as c_int)
+        + of(COUNT_VIRTUAL, state.virtual_events.now)
+        + of(COUNT_ADDED, state.event_count.now)
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_get_max_events(
+    base: *mut Base,
+    what: c_uint,
+    clear: c_int,
+) -> c_int {
+    // SAFETY: see the module.
+    let mut state = unsafe { (*base).lock() };
+    let state = &mut *state;
+    let all = [
+        (COUNT_ACTIVE, &mut state.active_events),
+        (COUNT_VIRTUAL, &mut state.virtual_events),
+        (COUNT_ADDED, &mut state.event_count),
+    ];
+    let asked = all.into_iter().filter(|(flag, _)| what & flag != 0);
+    asked
+        .map(|(_, count)| match clear {
+            0 => count.most,
+            _ => std::mem::take(&mut count.most),
+        })
+        .sum()
+}
+
+/// All events of a base, each once.
+fn all_events(state: &State) -> Vec<*mut Event> {
+    let mut all: Vec<_> = state.fds.events().into_iter().chain(state.signals.events()).collect();
+    let has = |event: *mut Event, flag: c_short| {
+        // SAFETY: what stands somewhere is there.
+        unsafe { (*event).has(flag) }
+    };
+    let timed = state.timeouts.all().iter().copied().chain(state.all_common());
+    all.extend(timed.filter(|event| !has(*event, flags::INSERTED)));
+    for queue in &state.active {
+        let mut callback = queue.first();
+        while !callback.is_null() {
+            // SAFETY: what stands in a queue is there, and an event if it says so.
+            unsafe {
+                let stands = flags::INSERTED | flags::TIMEOUT;
+                if (*callback).has(flags::INIT) && !(*callback).has(stands) {
+                    all.push(event_of(callback));
+                }
+                callback = (*callback).next;
+            }
+        }
+    }
+    all.retain(|event| !has(*event, flags::INTERNAL));
+    all
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_foreach_event(
+    base: *mut Base,
+    call: Option<ForeachFn>,
+    arg: *mut c_void,
+) -> c_int {
+    door("event_base_foreach_event", || {
+        // SAFETY: see the module. Under the lock, as in libevent: what is called must not change
+        // events.
+        unsafe {
+            let (Some(of), Some(call)) = (base.as_ref(), call) else { return -1 };
+            let state = of.lock();
+            for event in all_events(&state) {
+                let answer = call(base, event, arg);
+                if answer != 0 {
+                    return answer;
+                }
+            }
+        }
+        0
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_dump_events(base: *mut Base, file: *mut libc::FILE) {
+    door("event_base_dump_events", || {
+        // SAFETY: see the module.
+        let mut state = unsafe { (*base).lock() };
+        let now = state.now();
+        let mut text = String::new();
+        let (mut inserted, mut active) = (String::new(), String::new());
+        for event in all_events(&state) {
+            // SAFETY: what stands somewhere is there.
+            let event = unsafe { &*event };
+            let kind = if event.waits_for(EV_SIGNAL) { "sig" } else { "fd " };
+            let named = |what: &[(c_short, &str)], of: c_short| -> String {
+                what.iter().filter(|(flag, _)| of & flag != 0).map(|(_, name)| *name).collect()
+            };
+            let at = std::ptr::from_ref(event);
+            if event.has(flags::INSERTED | flags::TIMEOUT) {
+                let what = [
+                    (EV_READ, " Read"),
+                    (EV_WRITE, " Write"),
+                    (super::layout::EV_CLOSED, " EOF"),
+                    (EV_SIGNAL, " Signal"),
+                    (EV_PERSIST, " Persist"),
+                    (EV_ET, " ET"),
+                ];
+                let what = named(&what, event.events);
+                inserted += &format!("  {at:p} [{kind} {}]{what}", event.fd);
+                if event.has(flags::TIMEOUT) {
+                    let left = time::subtract(plain(event.timeout), now);
+                    inserted += &format!(" Timeout={}.{:06}", left.tv_sec, left.tv_usec);
+                }
+                inserted.push('\n');
+            }
+            if event.has(flags::ACTIVE | flags::ACTIVE_LATER) {
+                let what = [
+                    (EV_READ, " Read"),
+                    (EV_WRITE, " Write"),
+                    (super::layout::EV_CLOSED, " EOF"),
+                    (EV_SIGNAL, " Signal"),
+                    (EV_TIMEOUT, " Timeout"),
+                ];
+                let what = named(&what, event.result);
+                let priority = event.callback.priority;
+                active +=
+                    &format!("  {at:p} [{kind} {}, priority={priority}]{what} active\n", event.fd);
+            }
+        }
+        text += &format!("Inserted events:\n{inserted}Active events:\n{active}");
+        // SAFETY: the caller's file is open, and the text is so long.
+        unsafe { libc::fwrite(text.as_ptr().cast(), 1, text.len(), file) };
+    });
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_active_by_fd(base: *mut Base, fd: c_int, what: c_short) {
+    door("event_base_active_by_fd", || {
+        // SAFETY: see the module.
+        let mut state = unsafe { (*base).lock() };
+        state.ready_for(fd, what & (EV_IO | EV_ET));
+        if what & EV_TIMEOUT != 0 {
+            for event in all_events(&state) {
+                // SAFETY: what stands somewhere is there.
+                if unsafe { (*event).fd == fd && (*event).has(flags::TIMEOUT) } {
+                    state.activate(event, EV_TIMEOUT, 1);
+                }
+            }
+        }
+    });
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_active_by_signal(base: *mut Base, signal: c_int) {
+    // SAFETY: see the module.
+    door("event_base_active_by_signal", || unsafe { (*base).lock().signal_came(signal, 1) });
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn event_enable_debug_mode() {
+    door("event_enable_debug_mode", || debug::switch(true));
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn event_disable_debug_mode() {
+    door("event_disable_debug_mode", || debug::switch(false));
+}

@@ -1,0 +1,464 @@
+//! Adding, deleting and activating events: the steps that all functions are made of, under the lock
+//! of their base.
+//!
+//! # Safety of what is here
+//!
+//! Events and callbacks are pointers into the program's memory. Functions that take one rely on
+//! what libevent demands of its callers: it has been assigned (or, of a callback, initialised), and
+//! stays where it is while it stands somewhere; its base is this one.
+
+use std::ffi::{c_int, c_short, c_void};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr::null_mut;
+
+use super::base::{Base, Notifier, State};
+use super::common::{is_first, plain};
+use super::layout::{
+    Call, Callback, EV_IO, EV_PERSIST, EV_SIGNAL, EV_TIMEOUT, Event, EventFn, OfKind, Place,
+    Timeval, closure, flags,
+};
+use super::libevent::warn;
+use super::time;
+
+/// What a time is that an event is added with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// The event times out so long from now.
+    After,
+    /// It times out then.
+    At,
+}
+
+/// Whether an event is deleted that has a finalizer under way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Even {
+    IfFinalizing,
+    UnlessFinalizing,
+}
+
+/// What came of something that may have changed for when the loop waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Done {
+    /// The system or libevent's rules refuse it.
+    Refused,
+    Yes,
+}
+
+/// Makes an event of the base's own.
+///
+/// # Safety
+///
+/// The event is the caller's, and stands nowhere.
+pub(super) unsafe fn assign_internal(
+    event: *mut Event,
+    base: *mut Base,
+    fd: c_int,
+    events: c_short,
+    call: EventFn,
+    arg: *mut c_void,
+) {
+    // SAFETY: the caller says so.
+    unsafe {
+        let closure = if events & EV_PERSIST != 0 { closure::PERSIST } else { closure::EVENT };
+        (*event).callback = Callback {
+            next: null_mut(),
+            previous: null_mut(),
+            flags: flags::INIT | flags::INTERNAL,
+            priority: 0,
+            closure,
+            call: Call { event: Some(call) },
+            arg,
+        };
+        (*event).place = Place { heap: -1 };
+        (*event).fd = fd;
+        (*event).base = base;
+        (*event).kind = OfKind { interval: time::ZERO };
+        (*event).events = events;
+        (*event).result = 0;
+        (*event).timeout = time::ZERO;
+    }
+}
+
+/// The event that a callback is the start of.
+pub(super) fn event_of(callback: *mut Callback) -> *mut Event {
+    callback.cast()
+}
+
+impl State {
+    /// Wakes the loop, if it may wait on another thread.
+    pub(super) fn wake(&mut self) {
+        if !self.is_running || self.is_in_loop_thread() {
+            return;
+        }
+        if self.notify.is_none() && !self.make_notifier() {
+            return;
+        }
+        if let Some(notify) = &mut self.notify
+            && !std::mem::replace(&mut notify.is_pending, true)
+        {
+            let one = 1u64.to_ne_bytes();
+            // SAFETY: the bytes are ours. It cannot be full: it is written to once until it is
+            // read.
+            unsafe { libc::write(notify.fd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+        }
+    }
+
+    /// Makes what wakes the loop before it waits. False: the system refuses it.
+    pub(super) fn prepare_wake(&mut self) -> bool {
+        self.notify.is_some() || self.make_notifier()
+    }
+
+    /// A descriptor that wakes the loop. Asking the poller for it while another thread waits there
+    /// is enough for that thread to see it. False: the system refuses it.
+    fn make_notifier(&mut self) -> bool {
+        // SAFETY: the call takes numbers; its answer is a descriptor that nobody else has.
+        let fd = unsafe {
+            let fd = libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK);
+            if fd < 0 {
+                warn("eventfd: the system refuses one, so the loop is not woken");
+                return false;
+            }
+            OwnedFd::from_raw_fd(fd)
+        };
+        // SAFETY: all zeroes are an event; it is ours, and the base outlives it.
+        let mut event: Box<Event> = unsafe { Box::new(std::mem::zeroed()) };
+        let number = fd.as_raw_fd();
+        let read = super::layout::EV_READ | EV_PERSIST;
+        let base = self.own_base;
+        let at: *mut Event = &raw mut *event;
+        // SAFETY: see above.
+        unsafe { assign_internal(at, base, number, read, notified, base.cast()) };
+        self.notify = Some(Notifier { fd, event, is_pending: false });
+        self.add(at, None);
+        true
+    }
+
+    /// Adds an event. The caller wakes the loop if this says so.
+    pub(super) fn add(&mut self, event: *mut Event, timeout: Option<(Timeval, Meaning)>) -> Done {
+        // SAFETY: see the module.
+        let ev = unsafe { &mut *event };
+        if ev.has(flags::FINALIZING) {
+            return Done::Refused;
+        }
+        if timeout.is_some() && !ev.has(flags::TIMEOUT) && !self.timeouts.reserve() {
+            return Done::Refused;
+        }
+        let stands = flags::INSERTED | flags::ACTIVE | flags::ACTIVE_LATER;
+        if ev.waits_for(EV_IO | EV_SIGNAL) && !ev.has(stands) {
+            let watched = match ev.waits_for(EV_SIGNAL) {
+                true => self.watch_signal(event),
+                false => self.watch(event),
+            };
+            if watched == Done::Refused {
+                return Done::Refused;
+            }
+            self.enter(&mut ev.callback, flags::INSERTED);
+            self.wake();
+        }
+        if let Some((time, meaning)) = timeout {
+            self.add_timeout(event, time, meaning);
+        }
+        Done::Yes
+    }
+
+    fn add_timeout(&mut self, event: *mut Event, time: Timeval, meaning: Meaning) {
+        // SAFETY: see the module.
+        let ev = unsafe { &mut *event };
+        if ev.callback.closure == closure::PERSIST && meaning == Meaning::After {
+            ev.kind = OfKind { interval: time };
+        }
+        let mut wakes = false;
+        if ev.has(flags::TIMEOUT) {
+            wakes = self.timeouts.first() == event;
+            self.leave_timeouts(event);
+        }
+        // Active because it has timed out: not any more.
+        if ev.has(flags::ACTIVE) && ev.result & EV_TIMEOUT != 0 {
+            self.stop_calls(ev);
+            self.deactivate(&raw mut ev.callback);
+        }
+        let list = self.common_of(time);
+        ev.timeout = match meaning {
+            Meaning::At => time,
+            Meaning::After => {
+                let mut due = time::add(self.now(), plain(time));
+                due.tv_usec |= if list.is_null() { 0 } else { time.tv_usec & !0x000f_ffff };
+                due
+            }
+        };
+        self.enter(&mut ev.callback, flags::TIMEOUT);
+        // SAFETY: it was in neither; the list is the base's.
+        unsafe {
+            if list.is_null() {
+                self.timeouts.push(event);
+                // The loop plans its wait by the first one.
+                wakes |= self.timeouts.first() == event;
+            } else {
+                self.push_common(list, event);
+                if is_first(list, event) {
+                    self.schedule_common(list);
+                }
+            }
+        }
+        if wakes {
+            self.wake();
+        }
+    }
+
+    /// Takes an event out of the timeouts.
+    pub(super) fn leave_timeouts(&mut self, event: *mut Event) {
+        // SAFETY: see the module; it is in one of the two.
+        unsafe {
+            self.leave(&mut (*event).callback, flags::TIMEOUT);
+            let list = self.common_of((*event).timeout);
+            match list.is_null() {
+                true => self.timeouts.remove(event),
+                false => self.remove_common(list, event),
+            }
+        }
+    }
+
+    /// The loop that tells a signal, if one does, tells it no further.
+    fn stop_calls(&mut self, ev: &mut Event) {
+        if !ev.waits_for(EV_SIGNAL) {
+            return;
+        }
+        // SAFETY: a signal event has this part of the union; the counter is there while it is set.
+        unsafe {
+            let calls = ev.kind.signal;
+            if calls.left != 0 && !calls.counter.is_null() {
+                *calls.counter = 0;
+            }
+        }
+    }
+
+    /// Deletes an event. The caller waits for its callback, if that is to be.
+    pub(super) fn delete(&mut self, event: *mut Event, even: Even) {
+        // SAFETY: see the module.
+        let ev = unsafe { &mut *event };
+        if even == Even::UnlessFinalizing && ev.has(flags::FINALIZING) {
+            return;
+        }
+        self.stop_calls(ev);
+        if ev.has(flags::TIMEOUT) {
+            self.leave_timeouts(event);
+        }
+        if ev.has(flags::ACTIVE) {
+            self.deactivate(&raw mut ev.callback);
+        } else if ev.has(flags::ACTIVE_LATER) {
+            self.leave_later(&raw mut ev.callback);
+        }
+        if ev.has(flags::INSERTED) {
+            self.leave(&mut ev.callback, flags::INSERTED);
+            match ev.waits_for(EV_SIGNAL) {
+                true => self.unwatch_signal(event),
+                false => self.unwatch(event),
+            }
+            self.wake();
+        }
+        // Nothing is left to wait for.
+        if !self.has_events() && self.active_count == 0 {
+            self.wake();
+        }
+    }
+
+    /// Has the poller watch for what an event waits for.
+    fn watch(&mut self, event: *mut Event) -> Done {
+        // SAFETY: see the module.
+        let (fd, events) = unsafe { ((*event).fd, (*event).events) };
+        if fd < 0 {
+            return Done::Yes;
+        }
+        let Some(slot) = self.fds.slot(fd) else { return Done::Refused };
+        if super::debug::is_on() && slot.mixes(events) {
+            warn("Tried to mix edge-triggered and non-edge-triggered events on one descriptor");
+            return Done::Refused;
+        }
+        let before = slot.wanted();
+        slot.push(event);
+        match self.change(fd, before) {
+            Ok(()) => Done::Yes,
+            Err(error) => {
+                if let Some(slot) = self.fds.slot(fd) {
+                    slot.remove(event);
+                }
+                let text = std::io::Error::from_raw_os_error(error);
+                warn(&format!("event_add: descriptor {fd}: {text}"));
+                set_errno(error);
+                Done::Refused
+            }
+        }
+    }
+
+    fn unwatch(&mut self, event: *mut Event) {
+        // SAFETY: see the module.
+        let fd = unsafe { (*event).fd };
+        let Some(slot) = self.fds.slot(fd) else { return };
+        let before = slot.wanted();
+        slot.remove(event);
+        if let Err(error) = self.change(fd, before) {
+            let text = std::io::Error::from_raw_os_error(error);
+            warn(&format!("event_del: descriptor {fd}: {text}"));
+        }
+    }
+
+    /// Activates an event, for a reason; `calls`: how often, of a signal.
+    pub(super) fn activate(&mut self, event: *mut Event, result: c_short, calls: c_short) {
+        // SAFETY: see the module.
+        let ev = unsafe { &mut *event };
+        if ev.has(flags::FINALIZING) {
+            return;
+        }
+        match ev.has(flags::ACTIVE | flags::ACTIVE_LATER) {
+            true => {
+                ev.result |= result;
+                if ev.has(flags::ACTIVE) {
+                    return;
+                }
+            }
+            false => ev.result = result,
+        }
+        if self.running_priority.is_some_and(|running| ev.callback.priority < running) {
+            self.continues = true;
+        }
+        if ev.waits_for(EV_SIGNAL) {
+            let signal = super::layout::Calls { left: calls, counter: null_mut() };
+            ev.kind = OfKind { signal };
+        }
+        self.activate_callback(&raw mut ev.callback);
+    }
+
+    /// Activates a callback. True: it was not active, now or later.
+    pub(super) fn activate_callback(&mut self, callback: *mut Callback) -> bool {
+        // SAFETY: see the module.
+        let cb = unsafe { &mut *callback };
+        if cb.has(flags::FINALIZING | flags::ACTIVE) {
+            return false;
+        }
+        let is_new = !cb.has(flags::ACTIVE_LATER);
+        if !is_new {
+            self.leave_later(callback);
+        }
+        self.make_active(callback);
+        self.wake();
+        is_new
+    }
+
+    /// Puts something that stands in no queue into that of its priority.
+    pub(super) fn make_active(&mut self, callback: *mut Callback) {
+        // SAFETY: see the module.
+        let cb = unsafe { &mut *callback };
+        self.enter(cb, flags::ACTIVE);
+        self.active_count += 1;
+        self.active_events.add(1);
+        let queue = usize::from(cb.priority).min(self.active.len() - 1);
+        cb.priority = queue as u8;
+        // SAFETY: it stands in no queue.
+        unsafe { self.active[queue].push(callback) };
+    }
+
+    /// Takes something out of the queue of its priority.
+    pub(super) fn deactivate(&mut self, callback: *mut Callback) {
+        // SAFETY: see the module; it stands in that queue.
+        unsafe {
+            self.leave(&mut *callback, flags::ACTIVE);
+            self.active[usize::from((*callback).priority)].remove(callback);
+        }
+        self.active_count -= 1;
+        self.active_events.add(-1);
+    }
+
+    /// Activates a callback when the loop comes round. True: it was not active, now or later.
+    pub(super) fn activate_later(&mut self, callback: *mut Callback) -> bool {
+        // SAFETY: see the module.
+        let cb = unsafe { &mut *callback };
+        if cb.has(flags::ACTIVE | flags::ACTIVE_LATER) {
+            return false;
+        }
+        self.enter(cb, flags::ACTIVE_LATER);
+        self.active_count += 1;
+        self.active_events.add(1);
+        // SAFETY: it stands in no queue.
+        unsafe { self.later.push(callback) };
+        self.wake();
+        true
+    }
+
+    pub(super) fn leave_later(&mut self, callback: *mut Callback) {
+        // SAFETY: see the module; it stands in that queue.
+        unsafe {
+            self.leave(&mut *callback, flags::ACTIVE_LATER);
+            self.later.remove(callback);
+        }
+        self.active_count -= 1;
+        self.active_events.add(-1);
+    }
+
+    /// A callback, or an event, is not to run.
+    pub(super) fn cancel(&mut self, callback: *mut Callback, even: Even) {
+        // SAFETY: see the module.
+        let cb = unsafe { &mut *callback };
+        if cb.has(flags::FINALIZING) && even == Even::UnlessFinalizing {
+            return;
+        }
+        if cb.has(flags::INIT) {
+            self.delete(event_of(callback), even);
+        } else if cb.has(flags::ACTIVE) {
+            self.deactivate(callback);
+        } else if cb.has(flags::ACTIVE_LATER) {
+            self.leave_later(callback);
+        }
+    }
+}
+
+impl State {
+    /// Panics unless what stands somewhere says so, and is counted.
+    pub(super) fn check(&self) {
+        let has = |event: *mut Event, flag: c_short| {
+            // SAFETY: what stands somewhere is there.
+            unsafe { (*event).has(flag) }
+        };
+        for event in self.fds.events().into_iter().chain(self.signals.events()) {
+            assert!(has(event, flags::INSERTED), "what is watched for says so");
+        }
+        for (at, &event) in self.timeouts.all().iter().enumerate() {
+            assert!(has(event, flags::TIMEOUT), "what times out says so");
+            // SAFETY: what stands in the heap is there.
+            let place = unsafe { (*event).place.heap };
+            assert!(place == at as isize, "what times out knows its place");
+        }
+        assert!(self.all_common().into_iter().all(|event| has(event, flags::TIMEOUT)));
+        let mut active = 0;
+        let queues = self.active.iter().map(|queue| (queue, flags::ACTIVE));
+        for (queue, flag) in queues.chain([(&self.later, flags::ACTIVE_LATER)]) {
+            let mut callback = queue.first();
+            while !callback.is_null() {
+                active += 1;
+                // SAFETY: what stands in a queue is there.
+                unsafe {
+                    assert!((*callback).has(flag), "what is active says so");
+                    callback = (*callback).next;
+                }
+            }
+        }
+        assert!(active == self.active_count, "what is active is counted");
+    }
+}
+
+/// The loop was woken.
+unsafe extern "C" fn notified(fd: c_int, _: c_short, base: *mut c_void) {
+    let mut count = [0u8; 8];
+    // SAFETY: the bytes are ours; the base is there while its loop runs.
+    unsafe {
+        libc::read(fd, count.as_mut_ptr().cast(), count.len());
+        let mut state = (*base.cast::<Base>()).lock();
+        if let Some(notify) = &mut state.notify {
+            notify.is_pending = false;
+        }
+    }
+}
+
+pub(super) fn set_errno(error: c_int) {
+    // SAFETY: the place is this thread's.
+    unsafe { *libc::__errno_location() = error };
+}

@@ -1,0 +1,473 @@
+//! The functions of events: `event2/event.h`, and those of `event_compat.h`.
+//!
+//! Each takes the pointers that libevent's documentation says, of which it relies on what that
+//! demands: an event is memory of the size of `struct event`, assigned before it is used otherwise,
+//! and freed or reused when it has been deleted only; a base is there as long as events of it are.
+
+#![allow(clippy::missing_safety_doc, reason = "the module says what all of them rely on")]
+
+use std::ffi::{c_int, c_short, c_void};
+use std::ptr::null_mut;
+
+use super::base::{Base, or_current};
+use super::common::plain;
+use super::core::{Done, Even, Meaning};
+use super::debug;
+use super::door::{door, read_time};
+use super::layout::{
+    Call, Callback, EV_CLOSED, EV_FINALIZE, EV_IO, EV_PERSIST, EV_READ, EV_SIGNAL, EV_TIMEOUT,
+    EV_WRITE, Event, EventFn, OfKind, Place, Timeval, closure, flags,
+};
+use super::libevent::{allocate, free, warn};
+use super::time;
+
+/// What stands for "the event itself" as an argument.
+static SELF: u8 = 0;
+
+/// Whether a deletion waits for the callback, if that runs on another thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waits {
+    No,
+    Yes,
+    /// Unless the event has EV_FINALIZE.
+    UnlessFinalize,
+}
+
+/// The base of an event, if it has one.
+unsafe fn base_of<'a>(event: *const Event, call: &str) -> Option<&'a Base> {
+    // SAFETY: see the module.
+    let base = unsafe {
+        event.as_ref().and_then(|event| {
+            let base = event.base.as_ref()?;
+            debug::check_assigned(event, call);
+            Some(base)
+        })
+    };
+    if base.is_none() {
+        warn(&format!("{call}: event has no event_base set."));
+    }
+    base
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn event_self_cbarg() -> *mut c_void {
+    (&raw const SELF).cast_mut().cast()
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_assign(
+    event: *mut Event,
+    base: *mut Base,
+    fd: c_int,
+    events: c_short,
+    callback: Option<EventFn>,
+    arg: *mut c_void,
+) -> c_int {
+    door("event_assign", || {
+        if event.is_null() {
+            return -1;
+        }
+        // SAFETY: see the module: it is memory of that size, whatever is in it.
+        debug::check_not_added(unsafe { &*event }, "event_assign");
+        if events & EV_SIGNAL == 0 {
+            debug::check_nonblocking(fd);
+        }
+        let base = or_current(base);
+        let arg = if arg == event_self_cbarg() { event.cast() } else { arg };
+        let is_signal = events & EV_SIGNAL != 0;
+        let closure = match events & EV_PERSIST {
+            _ if is_signal => closure::SIGNAL,
+            0 => closure::EVENT,
+            _ => closure::PERSIST,
+        };
+        // SAFETY: see the module; what is written is all of the event that is ours.
+        unsafe {
+            (*event).callback = Callback {
+                next: null_mut(),
+                previous: null_mut(),
+                flags: flags::INIT,
+                priority: 0,
+                closure,
+                call: Call { event: callback },
+                arg,
+            };
+            (*event).place = Place { heap: -1 };
+            (*event).fd = fd;
+            (*event).base = base;
+            (*event).kind = OfKind { interval: time::ZERO };
+            (*event).events = events;
+            (*event).result = 0;
+            (*event).timeout = time::ZERO;
+            if is_signal && events & EV_IO != 0 {
+                warn(
+                    "event_assign: EV_SIGNAL is not compatible with EV_READ, EV_WRITE or EV_CLOSED",
+                );
+                return -1;
+            }
+            if let Some(base) = base.as_ref() {
+                (*event).callback.priority = (base.lock().active.len() / 2) as u8;
+            }
+        }
+        0
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_set(
+    event: *mut Event,
+    fd: c_int,
+    events: c_short,
+    callback: Option<EventFn>,
+    arg: *mut c_void,
+) {
+    // SAFETY: see the module.
+    unsafe { event_assign(event, or_current(null_mut()), fd, events, callback, arg) };
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_new(
+    base: *mut Base,
+    fd: c_int,
+    events: c_short,
+    callback: Option<EventFn>,
+    arg: *mut c_void,
+) -> *mut Event {
+    let event = allocate(size_of::<Event>()).cast::<Event>();
+    // SAFETY: see the module; the memory is large enough, or null, which is refused.
+    unsafe {
+        if event_assign(event, base, fd, events, callback, arg) < 0 {
+            if !event.is_null() {
+                free(event.cast());
+            }
+            return null_mut();
+        }
+    }
+    event
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_free(event: *mut Event) {
+    // SAFETY: see the module.
+    unsafe {
+        event_del(event);
+        free(event.cast());
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_set(base: *mut Base, event: *mut Event) -> c_int {
+    door("event_base_set", || {
+        // SAFETY: see the module.
+        unsafe {
+            let (Some(of), Some(event)) = (base.as_ref(), event.as_mut()) else { return -1 };
+            // Only what stands nowhere.
+            if event.callback.flags != flags::INIT {
+                return -1;
+            }
+            event.base = base;
+            event.callback.priority = (of.lock().active.len() / 2) as u8;
+        }
+        0
+    })
+}
+
+/// Adds an event: `timeout`: or times it out so long from now.
+pub(super) unsafe fn add(event: *mut Event, timeout: *const Timeval) -> c_int {
+    door("event_add", || {
+        // SAFETY: see the module.
+        unsafe {
+            let Some(base) = base_of(event, "event_add") else { return -1 };
+            let timeout = read_time(timeout).map(|time| (time, Meaning::After));
+            let mut state = base.lock();
+            if (*event).events & EV_SIGNAL != 0 && !state.is_in_loop_thread() {
+                state = base.wait_for_return(state, event.cast());
+            }
+            match state.add(event, timeout) {
+                Done::Yes => 0,
+                Done::Refused => -1,
+            }
+        }
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_add(event: *mut Event, timeout: *const Timeval) -> c_int {
+    // SAFETY: see the module.
+    unsafe { add(event, timeout) }
+}
+
+/// Deletes an event.
+pub(super) unsafe fn delete(event: *mut Event, even: Even, waits: Waits) -> c_int {
+    door("event_del", || {
+        // SAFETY: see the module. It is not touched after its callback was waited for.
+        unsafe {
+            let Some(base) = base_of(event, "event_del") else { return -1 };
+            let mut state = base.lock();
+            let waits = match waits {
+                Waits::No => false,
+                Waits::Yes => true,
+                Waits::UnlessFinalize => (*event).events & EV_FINALIZE == 0,
+            };
+            let may_run = state.current == event.cast();
+            state.delete(event, even);
+            if waits && may_run && !state.is_in_loop_thread() {
+                drop(base.wait_for_return(state, event.cast()));
+            }
+            0
+        }
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_del(event: *mut Event) -> c_int {
+    // SAFETY: see the module.
+    unsafe { delete(event, Even::UnlessFinalizing, Waits::UnlessFinalize) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_del_block(event: *mut Event) -> c_int {
+    // SAFETY: see the module.
+    unsafe { delete(event, Even::UnlessFinalizing, Waits::Yes) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_del_noblock(event: *mut Event) -> c_int {
+    // SAFETY: see the module.
+    unsafe { delete(event, Even::UnlessFinalizing, Waits::No) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_remove_timer(event: *mut Event) -> c_int {
+    door("event_remove_timer", || {
+        // SAFETY: see the module.
+        unsafe {
+            let Some(base) = base_of(event, "event_remove_timer") else { return -1 };
+            let mut state = base.lock();
+            if (*event).has(flags::TIMEOUT) {
+                state.leave_timeouts(event);
+                (*event).kind = OfKind { interval: time::ZERO };
+            }
+        }
+        0
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_active(event: *mut Event, result: c_int, calls: c_short) {
+    door("event_active", || {
+        // SAFETY: see the module.
+        unsafe {
+            let Some(base) = base_of(event, "event_active") else { return };
+            let mut state = base.lock();
+            if (*event).events & EV_SIGNAL != 0 && !state.is_in_loop_thread() {
+                state = base.wait_for_return(state, event.cast());
+            }
+            state.activate(event, result as c_short, calls);
+        }
+    });
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_pending(
+    event: *const Event,
+    events: c_short,
+    due: *mut Timeval,
+) -> c_int {
+    door("event_pending", || {
+        // SAFETY: see the module.
+        unsafe {
+            let Some(base) = base_of(event, "event_pending") else { return 0 };
+            let state = base.lock();
+            let ev = &*event;
+            let mut pending = 0;
+            if ev.has(flags::INSERTED) {
+                pending |= ev.events & (EV_READ | EV_WRITE | EV_CLOSED | EV_SIGNAL);
+            }
+            if ev.has(flags::ACTIVE | flags::ACTIVE_LATER) {
+                pending |= ev.result;
+            }
+            if ev.has(flags::TIMEOUT) {
+                pending |= EV_TIMEOUT;
+            }
+            let asked = events & (EV_TIMEOUT | EV_IO | EV_SIGNAL);
+            if !due.is_null() && pending & asked & EV_TIMEOUT != 0 {
+                *due = time::add(plain(ev.timeout), state.wall_offset);
+            }
+            c_int::from(pending & asked)
+        }
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_initialized(event: *const Event) -> c_int {
+    // SAFETY: see the module.
+    c_int::from(unsafe { event.as_ref() }.is_some_and(|event| event.has(flags::INIT)))
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_priority_set(event: *mut Event, priority: c_int) -> c_int {
+    door("event_priority_set", || {
+        // SAFETY: see the module.
+        unsafe {
+            let Some(base) = base_of(event, "event_priority_set") else { return -1 };
+            let state = base.lock();
+            let is_one = usize::try_from(priority).is_ok_and(|p| p < state.active.len());
+            if (*event).has(flags::ACTIVE) || !is_one {
+                return -1;
+            }
+            (*event).callback.priority = priority as u8;
+        }
+        0
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_get_priority(event: *const Event) -> c_int {
+    // SAFETY: see the module.
+    unsafe { (*event).callback.priority.into() }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_get_fd(event: *const Event) -> c_int {
+    // SAFETY: see the module.
+    unsafe { (*event).fd }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_get_base(event: *const Event) -> *mut Base {
+    // SAFETY: see the module.
+    unsafe { (*event).base }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_get_events(event: *const Event) -> c_short {
+    // SAFETY: see the module.
+    unsafe { (*event).events }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_get_callback(event: *const Event) -> Option<EventFn> {
+    // SAFETY: see the module.
+    unsafe { (*event).callback.call.event }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_get_callback_arg(event: *const Event) -> *mut c_void {
+    // SAFETY: see the module.
+    unsafe { (*event).callback.arg }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_get_assignment(
+    event: *const Event,
+    base: *mut *mut Base,
+    fd: *mut c_int,
+    events: *mut c_short,
+    callback: *mut Option<EventFn>,
+    arg: *mut *mut c_void,
+) {
+    /// Answers by a pointer, if there is one.
+    unsafe fn tell<T>(to: *mut T, value: T) {
+        if !to.is_null() {
+            // SAFETY: it leads to a place for one.
+            unsafe { to.write(value) };
+        }
+    }
+    // SAFETY: see the module.
+    unsafe {
+        tell(base, (*event).base);
+        tell(fd, (*event).fd);
+        tell(events, (*event).events);
+        tell(callback, (*event).callback.call.event);
+        tell(arg, (*event).callback.arg);
+    }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn event_get_struct_event_size() -> usize {
+    size_of::<Event>()
+}
+
+/// What `event_base_once` makes: an event, and what is to be called.
+#[repr(C)]
+struct Once {
+    event: Event,
+    callback: Option<EventFn>,
+    arg: *mut c_void,
+}
+
+/// An event that fires once has fired.
+unsafe extern "C" fn fire_once(fd: c_int, result: c_short, once: *mut c_void) {
+    let once = once.cast::<Once>();
+    // SAFETY: it was made by `event_base_once`, and fires once.
+    unsafe {
+        let event = &raw mut (*once).event;
+        (*(*event).base).lock().once.retain(|other| *other != event);
+        if let Some(callback) = (*once).callback {
+            callback(fd, result, (*once).arg);
+        }
+        free(once.cast());
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_once(
+    base: *mut Base,
+    fd: c_int,
+    events: c_short,
+    callback: Option<EventFn>,
+    arg: *mut c_void,
+    timeout: *const Timeval,
+) -> c_int {
+    door("event_base_once", || {
+        let base = or_current(base);
+        let waits = events & (EV_IO | EV_SIGNAL);
+        let is_timer = waits == 0 && events & EV_TIMEOUT != 0;
+        if base.is_null() || events & (EV_SIGNAL | EV_PERSIST) != 0 || waits == 0 && !is_timer {
+            return -1;
+        }
+        let once = allocate(size_of::<Once>()).cast::<Once>();
+        if once.is_null() {
+            return -1;
+        }
+        // SAFETY: see the module; the memory is fresh.
+        unsafe {
+            (*once).callback = callback;
+            (*once).arg = arg;
+            let time = read_time(timeout);
+            let (fd, events) = if is_timer { (-1, 0) } else { (fd, waits) };
+            let event = &raw mut (*once).event;
+            event_assign(event, base, fd, events, Some(fire_once), once.cast());
+            let mut state = (*base).lock();
+            if is_timer && time.is_none_or(time::is_zero) {
+                // At once, without a look at the time.
+                state.once.push(event);
+                state.activate(event, EV_TIMEOUT, 1);
+                return 0;
+            }
+            match state.add(event, time.map(|time| (time, Meaning::After))) {
+                Done::Yes => {
+                    state.once.push(event);
+                    0
+                }
+                Done::Refused => {
+                    drop(state);
+                    free(once.cast());
+                    -1
+                }
+            }
+        }
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_once(
+    fd: c_int,
+    events: c_short,
+    callback: Option<EventFn>,
+    arg: *mut c_void,
+    timeout: *const Timeval,
+) -> c_int {
+    // SAFETY: see the module.
+    unsafe { event_base_once(null_mut(), fd, events, callback, arg, timeout) }
+}

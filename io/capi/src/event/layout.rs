@@ -1,0 +1,158 @@
+//! What programs and libevent's upper layers have in memory of the core.
+//!
+//! `struct event` has libevent's size, as programs embed it, and `struct event_callback` its size
+//! and its place at the start. Fields that programs have been seen to read stand where libevent 2.1
+//! has them; the rest is ours. A test compares sizes and offsets with the installed header.
+
+use std::ffi::{c_int, c_short, c_void};
+
+use super::base::Base;
+
+/// `timeval`: on 64-bit systems, two numbers of eight bytes.
+pub(super) type Timeval = libc::timeval;
+
+/// What a program has called: `event_callback_fn`.
+pub(super) type EventFn = unsafe extern "C" fn(c_int, c_short, *mut c_void);
+/// What upper layers have called, and finalizers of theirs.
+pub(super) type SelfFn = unsafe extern "C" fn(*mut Callback, *mut c_void);
+/// The finalizer of an event.
+pub(super) type FinalizeFn = unsafe extern "C" fn(*mut Event, *mut c_void);
+
+pub(super) const EV_TIMEOUT: c_short = 0x01;
+pub(super) const EV_READ: c_short = 0x02;
+pub(super) const EV_WRITE: c_short = 0x04;
+pub(super) const EV_SIGNAL: c_short = 0x08;
+pub(super) const EV_PERSIST: c_short = 0x10;
+pub(super) const EV_ET: c_short = 0x20;
+pub(super) const EV_FINALIZE: c_short = 0x40;
+pub(super) const EV_CLOSED: c_short = 0x80;
+/// What a descriptor can be waited for.
+pub(super) const EV_IO: c_short = EV_READ | EV_WRITE | EV_CLOSED;
+
+/// Where an event stands: `ev_flags`.
+pub(super) mod flags {
+    use std::ffi::c_short;
+    pub(crate) const TIMEOUT: c_short = 0x01;
+    pub(crate) const INSERTED: c_short = 0x02;
+    pub(crate) const ACTIVE: c_short = 0x08;
+    pub(crate) const INTERNAL: c_short = 0x10;
+    pub(crate) const ACTIVE_LATER: c_short = 0x20;
+    pub(crate) const FINALIZING: c_short = 0x40;
+    pub(crate) const INIT: c_short = 0x80;
+}
+
+/// What is called when something active runs: `evcb_closure`.
+pub(super) mod closure {
+    pub(crate) const EVENT: u8 = 0;
+    pub(crate) const SIGNAL: u8 = 1;
+    pub(crate) const PERSIST: u8 = 2;
+    pub(crate) const CALLBACK_SELF: u8 = 3;
+    pub(crate) const CALLBACK_FINALIZE: u8 = 4;
+    pub(crate) const EVENT_FINALIZE: u8 = 5;
+    pub(crate) const EVENT_FINALIZE_FREE: u8 = 6;
+}
+
+/// What can be active: `struct event_callback`. The start of every event.
+#[repr(C)]
+pub(crate) struct Callback {
+    /// Its neighbours in the queue of its priority.
+    pub(super) next: *mut Callback,
+    pub(super) previous: *mut Callback,
+    pub(super) flags: c_short,
+    pub(super) priority: u8,
+    pub(super) closure: u8,
+    pub(super) call: Call,
+    pub(super) arg: *mut c_void,
+}
+
+/// What is called; which one, the closure says.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) union Call {
+    pub(super) event: Option<EventFn>,
+    pub(super) callback: Option<SelfFn>,
+    pub(super) finalize: Option<FinalizeFn>,
+}
+
+/// `struct event`.
+#[repr(C)]
+pub(crate) struct Event {
+    pub(super) callback: Callback,
+    pub(super) place: Place,
+    pub(super) fd: c_int,
+    pub(super) base: *mut Base,
+    /// Ours: reserved for what a color needs.
+    _reserved: [usize; 2],
+    pub(super) kind: OfKind,
+    /// What it waits for.
+    pub(super) events: c_short,
+    /// Why it is active.
+    pub(super) result: c_short,
+    /// When it times out; of a common timeout with the number of its list in the microseconds.
+    pub(super) timeout: Timeval,
+}
+
+/// Its place among the timeouts.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) union Place {
+    /// In the heap; -1: not there.
+    pub(super) heap: isize,
+    /// In the list of a common timeout.
+    pub(super) common: Neighbours,
+}
+
+/// The neighbours of an event in the list of a common timeout.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct Neighbours {
+    pub(super) next: *mut Event,
+    pub(super) previous: *mut Event,
+}
+
+/// What only some events have.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) union OfKind {
+    /// How long a persistent event waits each time; zero: for ever.
+    pub(super) interval: Timeval,
+    pub(super) signal: Calls,
+}
+
+/// How often a signal is still to be told.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct Calls {
+    pub(super) left: c_short,
+    /// The counter of the loop that tells it, if it does so now.
+    pub(super) counter: *mut c_short,
+}
+
+const _: () = {
+    use std::mem::offset_of;
+    assert!(size_of::<Callback>() == 40 && size_of::<Event>() == 128);
+    assert!(offset_of!(Event, callback) == 0 && offset_of!(Event, place) == 40);
+    assert!(offset_of!(Event, fd) == 56 && offset_of!(Event, base) == 64);
+    assert!(offset_of!(Event, kind) == 88 && offset_of!(Event, events) == 104);
+    assert!(offset_of!(Event, result) == 106 && offset_of!(Event, timeout) == 112);
+    assert!(offset_of!(Callback, flags) == 16 && offset_of!(Callback, priority) == 18);
+    assert!(offset_of!(Callback, call) == 24 && offset_of!(Callback, arg) == 32);
+};
+
+impl Callback {
+    /// Says whether one of these flags is set.
+    pub(super) fn has(&self, flags: c_short) -> bool {
+        self.flags & flags != 0
+    }
+}
+
+impl Event {
+    pub(super) fn has(&self, flags: c_short) -> bool {
+        self.callback.has(flags)
+    }
+
+    /// Says whether it waits for one of these.
+    pub(super) fn waits_for(&self, what: c_short) -> bool {
+        self.events & what != 0
+    }
+}

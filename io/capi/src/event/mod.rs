@@ -1,0 +1,29 @@
+//! libevent's event core.
+//!
+//! * [`layout`]: what programs have in memory: `struct event`, `struct event_callback`.
+//! * [`base`]: a base, and what it knows; [`core`]: adding, deleting and activating events, as
+//!   steps under the base's lock; [`run`]: the loop.
+//! * [`list`], [`heap`], [`common`]: where events stand: by priority, by time.
+//! * [`fds`], [`poller`]: descriptors; [`signals`]; [`time`].
+//! * [`debug`]: misuse that is told.
+//! * [`libevent`]: what stays libevent's, and is called.
+//! * [`door`]: the exported functions: [`bases`], [`events`], [`finalizing`], [`upper`].
+
+mod base;
+mod bases;
+mod common;
+mod core;
+mod debug;
+mod door;
+mod events;
+mod fds;
+mod finalizing;
+mod heap;
+mod layout;
+mod libevent;
+mod list;
+mod poller;
+mod run;
+mod signals;
+mod time;
+mod upper;

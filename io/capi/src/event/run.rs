@@ -1,0 +1,397 @@
+//! The loop: wait for descriptors, time events out, run what is active.
+
+use std::ffi::{c_int, c_short};
+use std::ptr::null_mut;
+use std::sync::MutexGuard;
+
+use super::base::{Base, State};
+use super::common::plain;
+use super::core::{Even, event_of};
+use super::fds::of_interest;
+use super::layout::{
+    Callback, Calls, EV_ET, EV_PERSIST, EV_TIMEOUT, Event, OfKind, Timeval, closure, flags,
+};
+use super::libevent::{free, warn};
+use super::time;
+
+pub(super) const LOOP_ONCE: c_int = 0x01;
+pub(super) const LOOP_NONBLOCK: c_int = 0x02;
+pub(super) const LOOP_NO_EXIT_ON_EMPTY: c_int = 0x04;
+
+/// Why a round of callbacks has ended.
+enum Ran {
+    /// So many that count; what is of lower priority waits.
+    Some(usize),
+    /// The loop is to be left.
+    Broken,
+}
+
+impl Base {
+    /// See `event_base_loop`. -1: something failed; 1: there is nothing to wait for; 0: it was told
+    /// to end.
+    pub(super) fn run(&self, how: c_int) -> c_int {
+        let mut state = self.lock();
+        if state.is_running {
+            warn(
+                "event_base_loop: reentrant invocation.  Only one event_base_loop can run on each \
+                 event_base at once.",
+            );
+            return -1;
+        }
+        state.is_running = true;
+        state.time = None;
+        if !state.signals.events().is_empty() {
+            state.own_signals();
+        }
+        state.thread = Some(std::thread::current().id());
+        if state.poller.method() == super::poller::Method::Poll {
+            // A thread that waits there sees nothing new.
+            state.prepare_wake();
+        }
+        (state.ends, state.breaks) = (false, false);
+        let (mut state, result) = self.rounds(state, how);
+        state.time = None;
+        state.is_running = false;
+        state.thread = None;
+        result
+    }
+
+    fn rounds<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        how: c_int,
+    ) -> (MutexGuard<'a, State>, c_int) {
+        loop {
+            state.continues = false;
+            state.deferred = 0;
+            if state.ends || state.breaks {
+                return (state, 0);
+            }
+            let wait = match state.active_count == 0 && how & LOOP_NONBLOCK == 0 {
+                true => state.time_to_wait(),
+                false => 0,
+            };
+            let may_be_empty = how & LOOP_NO_EXIT_ON_EMPTY != 0;
+            if !may_be_empty && !state.has_events() && state.active_count == 0 {
+                return (state, 1);
+            }
+            state.take_later();
+            state.time = None;
+            let failed;
+            (state, failed) = self.wait(state, wait);
+            if failed {
+                return (state, -1);
+            }
+            state.keep_time();
+            state.time_out();
+            if state.active_count > 0 {
+                let ran;
+                (state, ran) = self.run_active(state);
+                let is_done = matches!(ran, Ran::Some(n) if n > 0) && state.active_count == 0;
+                if how & LOOP_ONCE != 0 && is_done {
+                    return (state, 0);
+                }
+            } else if how & LOOP_NONBLOCK != 0 {
+                return (state, 0);
+            }
+        }
+    }
+
+    /// Waits for descriptors, and activates what waits for those that are ready. True: it failed.
+    fn wait<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        millis: c_int,
+    ) -> (MutexGuard<'a, State>, bool) {
+        let mut ready = std::mem::take(&mut state.ready);
+        let mut wait = state.poller.take_wait();
+        drop(state);
+        let waited = wait.wait(millis, &mut ready);
+        let mut state = self.lock();
+        state.poller.give_back(wait);
+        match waited {
+            Ok(()) | Err(libc::EINTR) => {}
+            Err(error) => {
+                warn(&format!("event_base_loop: {}", std::io::Error::from_raw_os_error(error)));
+                state.ready = ready;
+                return (state, true);
+            }
+        }
+        for (fd, what) in ready.drain(..) {
+            state.ready_for(fd, what);
+        }
+        state.ready = ready;
+        (state, false)
+    }
+
+    /// Runs what is active of the highest priority that has something.
+    fn run_active<'a>(&'a self, mut state: MutexGuard<'a, State>) -> (MutexGuard<'a, State>, Ran) {
+        let limits = state.config;
+        let until = limits.interval.map(|interval| {
+            state.keep_time();
+            time::add(state.now(), interval)
+        });
+        let mut ran = Ran::Some(0);
+        for priority in 0..state.active.len() {
+            if state.active[priority].is_empty() {
+                continue;
+            }
+            state.running_priority = Some(priority as u8);
+            let is_limited = priority as c_int >= limits.from_priority;
+            let (most, until) = match is_limited {
+                true => (limits.callbacks, until),
+                false => (usize::MAX, None),
+            };
+            (state, ran) = self.run_queue(state, priority, most, until);
+            match ran {
+                // Only internal ones: they count for nothing.
+                Ran::Some(0) => {}
+                _ => break,
+            }
+        }
+        state.running_priority = None;
+        (state, ran)
+    }
+
+    fn run_queue<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        priority: usize,
+        most: usize,
+        until: Option<Timeval>,
+    ) -> (MutexGuard<'a, State>, Ran) {
+        let mut count = 0;
+        loop {
+            let callback = state.active[priority].first();
+            if callback.is_null() {
+                return (state, Ran::Some(count));
+            }
+            // SAFETY: what stands in a queue is there.
+            count += usize::from(unsafe { !(*callback).has(flags::INTERNAL) });
+            state = self.run_one(state, callback);
+            state.current = null_mut();
+            if state.waiters > 0 {
+                self.returned.notify_all();
+            }
+            if state.breaks {
+                return (state, Ran::Broken);
+            }
+            if count >= most {
+                return (state, Ran::Some(count));
+            }
+            if let Some(until) = until
+                && count > 0
+            {
+                state.keep_time();
+                if !time::is_before(state.now(), until) {
+                    return (state, Ran::Some(count));
+                }
+            }
+            if state.continues {
+                return (state, Ran::Some(count));
+            }
+        }
+    }
+
+    /// Runs something that is first in its queue.
+    fn run_one<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        callback: *mut Callback,
+    ) -> MutexGuard<'a, State> {
+        // SAFETY: what stands in a queue is there, and an event if it says so. What is called is
+        // the program's, or libevent's, and has the type that its closure says. After the lock is
+        // given up the event may be freed by what is called, and is not touched.
+        unsafe {
+            let (kind, call, arg) = ((*callback).closure, (*callback).call, (*callback).arg);
+            let event = event_of(callback);
+            let is_event = (*callback).has(flags::INIT);
+            let stays = !is_event
+                || (*event).events & EV_PERSIST != 0
+                || (*callback).has(flags::FINALIZING);
+            match stays {
+                true => state.deactivate(callback),
+                false => state.delete(event, Even::UnlessFinalizing),
+            }
+            state.current = callback;
+            match kind {
+                closure::SIGNAL => return self.tell_signal(state, event),
+                closure::PERSIST | closure::EVENT => {
+                    if kind == closure::PERSIST {
+                        state.add_again(event);
+                    }
+                    let (fd, result) = ((*event).fd, (*event).result);
+                    drop(state);
+                    if let Some(call) = call.event {
+                        call(fd, result, arg);
+                    }
+                }
+                closure::CALLBACK_SELF => {
+                    drop(state);
+                    if let Some(call) = call.callback {
+                        call(callback, arg);
+                    }
+                }
+                closure::CALLBACK_FINALIZE => {
+                    state.current = null_mut();
+                    drop(state);
+                    if let Some(call) = call.callback {
+                        call(callback, arg);
+                    }
+                }
+                _ => {
+                    state.current = null_mut();
+                    drop(state);
+                    if let Some(call) = call.finalize {
+                        call(event, arg);
+                    }
+                    if kind == closure::EVENT_FINALIZE_FREE {
+                        free(event.cast());
+                    }
+                }
+            }
+        }
+        self.lock()
+    }
+
+    /// Calls a signal's callback as often as it has come, unless it is deleted or added again
+    /// meanwhile.
+    ///
+    /// # Safety
+    ///
+    /// As [`run_one`](Self::run_one), of an event for a signal.
+    unsafe fn tell_signal<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        event: *mut Event,
+    ) -> MutexGuard<'a, State> {
+        // SAFETY: the caller says so. The counter is told to the event while it is here, and set to
+        // zero by whoever deletes that, so that the event is not touched after that.
+        unsafe {
+            let mut counter: c_short = (*event).kind.signal.left;
+            let at = &raw mut counter;
+            if counter != 0 {
+                (*event).kind = OfKind { signal: Calls { left: counter, counter: at } };
+            }
+            let (fd, result, arg) = ((*event).fd, (*event).result, (*event).callback.arg);
+            let call = (*event).callback.call.event;
+            drop(state);
+            while at.read_volatile() != 0 {
+                at.write_volatile(at.read_volatile() - 1);
+                let left = at.read_volatile();
+                {
+                    let _state = self.lock();
+                    (*event).kind = OfKind { signal: Calls { left, counter: at } };
+                    if left == 0 {
+                        (*event).kind = OfKind { signal: Calls { left: 0, counter: null_mut() } };
+                    }
+                }
+                if let Some(call) = call {
+                    call(fd, result, arg);
+                }
+                let state = self.lock();
+                if state.breaks {
+                    if at.read_volatile() != 0 {
+                        // It was not deleted, so it is there.
+                        (*event).kind.signal.counter = null_mut();
+                    }
+                    return state;
+                }
+            }
+        }
+        self.lock()
+    }
+}
+
+impl State {
+    /// How long the loop may wait, in milliseconds; -1: for ever.
+    fn time_to_wait(&mut self) -> c_int {
+        let first = self.timeouts.first();
+        if first.is_null() {
+            return -1;
+        }
+        // SAFETY: what stands in the heap is there.
+        let due = unsafe { (*first).timeout };
+        let now = self.now();
+        if !time::is_before(now, due) {
+            return 0;
+        }
+        let left = time::subtract(due, now);
+        let millis = left.tv_sec.saturating_mul(1_000).saturating_add((left.tv_usec + 999) / 1_000);
+        millis.min(i64::from(c_int::MAX)) as c_int
+    }
+
+    /// What was to become active when the loop comes round.
+    fn take_later(&mut self) {
+        loop {
+            let callback = self.later.first();
+            if callback.is_null() {
+                return;
+            }
+            self.leave_later(callback);
+            self.make_active(callback);
+            // SAFETY: what stands in a queue is there.
+            self.deferred += usize::from(unsafe { (*callback).closure } == closure::CALLBACK_SELF);
+        }
+    }
+
+    /// A descriptor is ready.
+    pub(super) fn ready_for(&mut self, fd: c_int, what: c_short) {
+        let Some(slot) = self.fds.get(fd) else { return };
+        for event in slot.latest_first() {
+            // SAFETY: what waits is there: activating others changes nothing of that.
+            let result = unsafe { of_interest((*event).events, what) };
+            if result != 0 {
+                // SAFETY: see above.
+                let edge = unsafe { (*event).events } & what & EV_ET;
+                self.activate(event, result | edge, 1);
+            }
+        }
+    }
+
+    /// Activates what has timed out.
+    fn time_out(&mut self) {
+        if self.timeouts.first().is_null() {
+            return;
+        }
+        let now = self.now();
+        loop {
+            let first = self.timeouts.first();
+            // SAFETY: what stands in the heap is there.
+            if first.is_null() || time::is_before(now, unsafe { (*first).timeout }) {
+                return;
+            }
+            self.delete(first, Even::UnlessFinalizing);
+            self.activate(first, EV_TIMEOUT, 1);
+        }
+    }
+
+    /// A persistent event is about to be called: if it times out, its time begins again.
+    ///
+    /// # Safety
+    ///
+    /// The event is there, and persistent.
+    unsafe fn add_again(&mut self, event: *mut Event) {
+        // SAFETY: the caller says so; a persistent event has an interval.
+        unsafe {
+            let interval = (*event).kind.interval;
+            if time::is_zero(interval) {
+                return;
+            }
+            let list = self.common_of((*event).timeout);
+            let now = self.now();
+            let last = plain((*event).timeout);
+            // From when it was due, if that is why it runs, so that the intervals do not grow.
+            let from = if (*event).result & EV_TIMEOUT != 0 { last } else { now };
+            let mut due = time::add(from, plain(interval));
+            if time::is_before(due, now) {
+                // It has missed a time at least.
+                due = time::add(now, plain(interval));
+            }
+            if !list.is_null() {
+                due.tv_usec |= (*event).timeout.tv_usec & !0x000f_ffff;
+            }
+            self.add(event, Some((due, super::core::Meaning::At)));
+        }
+    }
+}
