@@ -5,21 +5,25 @@
 //! libevent demands. What the loop runs stands in `current`; whoever deletes that on another thread
 //! waits until it has returned.
 
+use std::collections::HashMap;
 use std::ffi::{c_int, c_short};
+use std::ops::{Deref, DerefMut};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 
+use super::colored::{Colored, Garbage};
 use super::common::Common;
 use super::fds::{Table, Wanted};
 use super::heap::Heap;
 use super::layout::{Callback, Event, Timeval, flags};
-use super::libevent::{allocate, free};
+use super::libevent::{allocate, free, warn};
 use super::list::Queue;
 use super::poller::{Method, Poller, Ready};
 use super::signals::SignalPipe;
 use super::time::{self, Precision};
+use super::workers::Workers;
 
 /// `EVENT_BASE_FLAG_*`, as far as they mean something here.
 pub(super) const FLAG_IGNORE_ENV: c_int = 0x02;
@@ -31,14 +35,41 @@ const _: () = assert!(align_of::<Base>() <= align_of::<libc::max_align_t>());
 /// Priorities, at most.
 pub(super) const MOST_PRIORITIES: usize = 256;
 
+/// The base that a pointer leads to, for functions that libevent does not have: a program may have
+/// been linked so that its bases are libevent's. `None`: it is null, or such a base, which is said.
+///
+/// # Safety
+///
+/// It is null, or leads to a base, of ours or of libevent's.
+pub(super) unsafe fn of_ours<'a>(base: *const Base, call: &str) -> Option<&'a Base> {
+    // SAFETY: the caller says so; a base of libevent's is larger than the number.
+    unsafe {
+        if base.is_null() {
+            return None;
+        }
+        if base.cast::<u64>().read() != MAGIC {
+            warn(&format!(
+                "{call}: the event_base is libevent's own: link -ldapple_event before -levent"
+            ));
+            return None;
+        }
+        base.as_ref()
+    }
+}
+
 /// The base of functions that name none: what `event_init` has made last. By the name of libevent's
 /// own, so that whoever reads that reads this.
 #[unsafe(no_mangle)]
 #[allow(non_upper_case_globals, reason = "it is libevent's name")]
 static event_global_current_base_: AtomicPtr<Base> = AtomicPtr::new(null_mut());
 
+/// What a base begins with.
+const MAGIC: u64 = 0x6461_7070_6c65_0201;
+
 /// `struct event_base`.
+#[repr(C)]
 pub(crate) struct Base {
+    magic: u64,
     state: Mutex<State>,
     /// What the loop ran has returned.
     pub(super) returned: Condvar,
@@ -88,6 +119,18 @@ pub(super) struct State {
     /// What `event_base_once` has made, and has not fired.
     pub(super) once: Vec<*mut Event>,
     pub(super) ready: Vec<Ready>,
+    /// The runtime, if there is a color.
+    pub(super) workers: Option<Arc<Workers>>,
+    /// How many workers it is to have; `None`: one per core.
+    pub(super) wanted_workers: Option<usize>,
+    /// What is known of events that have a color, by their addresses.
+    pub(super) colored: HashMap<usize, Colored>,
+    pub(super) garbage: Garbage,
+    /// Numbers of additions and deletions of events with colors, and of runs of their callbacks.
+    pub(super) generations: u64,
+    pub(super) runs: u64,
+    /// Callbacks of events with colors that run now.
+    pub(super) running_colored: usize,
 }
 
 /// How much there is, and the most that there was.
@@ -202,26 +245,84 @@ impl Base {
             config,
             once: Vec::new(),
             ready: Vec::new(),
+            workers: None,
+            wanted_workers: None,
+            colored: HashMap::new(),
+            garbage: Garbage::default(),
+            generations: 0,
+            runs: 0,
+            running_colored: 0,
         };
-        Some(Base { state: Mutex::new(state), returned: Condvar::new() })
+        Some(Base { magic: MAGIC, state: Mutex::new(state), returned: Condvar::new() })
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock(&self) -> Locked<'_> {
+        let guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Locked { mutex: &self.state, guard: Some(guard) }
     }
 
-    /// Waits until what runs has returned.
+    /// Waits until what runs has returned, as `runs` says.
     pub(super) fn wait_for_return<'a>(
-        &self,
-        mut state: MutexGuard<'a, State>,
-        callback: *mut Callback,
-    ) -> MutexGuard<'a, State> {
-        while state.current == callback {
+        &'a self,
+        mut state: Locked<'a>,
+        runs: impl Fn(&mut State) -> bool,
+    ) -> Locked<'a> {
+        while runs(&mut state) {
             state.waiters += 1;
-            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = state.wait(&self.returned);
             state.waiters -= 1;
         }
         state
+    }
+}
+
+/// The state of a base, locked. What has become garbage is dropped when the lock has been left.
+pub(super) struct Locked<'a> {
+    mutex: &'a Mutex<State>,
+    /// `None`: it is given up.
+    guard: Option<MutexGuard<'a, State>>,
+}
+
+impl Locked<'_> {
+    /// Waits until the condition is told; or not at all, if that was not possible at once.
+    fn wait(mut self, told: &Condvar) -> Self {
+        let Some(mut guard) = self.guard.take() else { return self };
+        let garbage = std::mem::take(&mut guard.garbage);
+        let (mutex, is_clean) = (self.mutex, garbage.is_empty());
+        let guard = match is_clean {
+            true => told.wait(guard),
+            false => {
+                drop(guard);
+                drop(garbage);
+                mutex.lock()
+            }
+        };
+        Locked { mutex, guard: Some(guard.unwrap_or_else(PoisonError::into_inner)) }
+    }
+}
+
+impl Deref for Locked<'_> {
+    type Target = State;
+    fn deref(&self) -> &State {
+        self.guard.as_ref().expect("it is locked until it is dropped")
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        self.guard.as_mut().expect("it is locked until it is dropped")
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        if let Some(mut guard) = self.guard.take()
+            && !guard.garbage.is_empty()
+        {
+            let garbage = std::mem::take(&mut guard.garbage);
+            drop(guard);
+            drop(garbage);
+        }
     }
 }
 
@@ -271,7 +372,7 @@ impl State {
 
     /// Says whether something is there for which the loop goes on.
     pub(super) fn has_events(&self) -> bool {
-        self.virtual_events.now > 0 || self.event_count.now > 0
+        self.virtual_events.now > 0 || self.event_count.now > 0 || self.running_colored > 0
     }
 
     fn count(&mut self, callback: &Callback, n: i32) {

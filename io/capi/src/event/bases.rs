@@ -165,6 +165,9 @@ unsafe fn free_base(base: *mut Base, finalizers: Finalizers) {
     // SAFETY: see the module: nobody uses the base any more. Finalizers may, until they have run.
     unsafe {
         let of = &*base;
+        // Ends what runs on other workers, and waits for it.
+        let workers = of.lock().workers.take();
+        drop(workers);
         of.lock().end();
         loop {
             let callback = of.lock().next_active();
@@ -255,6 +258,10 @@ pub unsafe extern "C" fn event_reinit(base: *mut Base) -> c_int {
         // SAFETY: see the module.
         let Some(base) = (unsafe { base.as_ref() }) else { return -1 };
         let mut state = base.lock();
+        if state.workers.is_some() {
+            warn("event_reinit: colors do not survive a fork");
+            return -1;
+        }
         // The old one is the parent's, too: nothing of it is changed.
         let Some(poller) = Poller::new(state.poller.method()) else { return -1 };
         state.poller = poller;

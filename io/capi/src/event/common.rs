@@ -51,8 +51,8 @@ impl State {
 
     /// The list for a duration, which is made if there is none; null: there are too many.
     pub(super) fn common_for(&mut self, base: *mut Base, duration: Timeval) -> *mut Common {
-        // SAFETY: lists live as long as the base.
         let is_it = |list: &&*mut Common| {
+            // SAFETY: lists live as long as the base.
             let has = plain(unsafe { (***list).duration });
             (has.tv_sec, has.tv_usec) == (duration.tv_sec, duration.tv_usec)
         };

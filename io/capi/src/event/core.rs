@@ -173,7 +173,7 @@ impl State {
             self.leave_timeouts(event);
         }
         // Active because it has timed out: not any more.
-        if ev.has(flags::ACTIVE) && ev.result & EV_TIMEOUT != 0 {
+        if ev.has(flags::ACTIVE) && ev.result & EV_TIMEOUT != 0 && self.colored(event).is_none() {
             self.stop_calls(ev);
             self.deactivate(&raw mut ev.callback);
         }
@@ -243,7 +243,12 @@ impl State {
         if ev.has(flags::TIMEOUT) {
             self.leave_timeouts(event);
         }
-        if ev.has(flags::ACTIVE) {
+        if self.colored(event).is_some() {
+            if ev.has(flags::ACTIVE) {
+                self.leave(&mut ev.callback, flags::ACTIVE);
+            }
+            self.unwatch_colored(event);
+        } else if ev.has(flags::ACTIVE) {
             self.deactivate(&raw mut ev.callback);
         } else if ev.has(flags::ACTIVE_LATER) {
             self.leave_later(&raw mut ev.callback);
@@ -266,6 +271,9 @@ impl State {
     fn watch(&mut self, event: *mut Event) -> Done {
         // SAFETY: see the module.
         let (fd, events) = unsafe { ((*event).fd, (*event).events) };
+        if self.colored(event).is_some() {
+            return self.watch_colored(event);
+        }
         if fd < 0 {
             return Done::Yes;
         }
@@ -293,6 +301,9 @@ impl State {
     fn unwatch(&mut self, event: *mut Event) {
         // SAFETY: see the module.
         let fd = unsafe { (*event).fd };
+        if self.colored(event).is_some() {
+            return;
+        }
         let Some(slot) = self.fds.slot(fd) else { return };
         let before = slot.wanted();
         slot.remove(event);
@@ -324,6 +335,10 @@ impl State {
         if ev.waits_for(EV_SIGNAL) {
             let signal = super::layout::Calls { left: calls, counter: null_mut() };
             ev.kind = OfKind { signal };
+        }
+        if self.colored(event).is_some() {
+            self.enter(&mut ev.callback, flags::ACTIVE);
+            return self.post_active(event);
         }
         self.activate_callback(&raw mut ev.callback);
     }

@@ -105,7 +105,10 @@ pub unsafe extern "C" fn event_assign(
                 return -1;
             }
             if let Some(base) = base.as_ref() {
-                (*event).callback.priority = (base.lock().active.len() / 2) as u8;
+                let mut state = base.lock();
+                (*event).callback.priority = (state.active.len() / 2) as u8;
+                // Of another event that was here.
+                state.forget_color(event);
             }
         }
         0
@@ -150,6 +153,9 @@ pub unsafe extern "C" fn event_free(event: *mut Event) {
     // SAFETY: see the module.
     unsafe {
         event_del(event);
+        if let Some(base) = event.as_ref().and_then(|event| event.base.as_ref()) {
+            base.lock().forget_color(event);
+        }
         free(event.cast());
     }
 }
@@ -180,7 +186,7 @@ pub(super) unsafe fn add(event: *mut Event, timeout: *const Timeval) -> c_int {
             let timeout = read_time(timeout).map(|time| (time, Meaning::After));
             let mut state = base.lock();
             if (*event).events & EV_SIGNAL != 0 && !state.is_in_loop_thread() {
-                state = base.wait_for_return(state, event.cast());
+                state = base.wait_for_return(state, |state| state.current == event.cast());
             }
             match state.add(event, timeout) {
                 Done::Yes => 0,
@@ -208,10 +214,12 @@ pub(super) unsafe fn delete(event: *mut Event, even: Even, waits: Waits) -> c_in
                 Waits::Yes => true,
                 Waits::UnlessFinalize => (*event).events & EV_FINALIZE == 0,
             };
-            let may_run = state.current == event.cast();
             state.delete(event, even);
-            if waits && may_run && !state.is_in_loop_thread() {
-                drop(base.wait_for_return(state, event.cast()));
+            if waits {
+                let is_in_loop = state.is_in_loop_thread();
+                drop(base.wait_for_return(state, |state| {
+                    !is_in_loop && state.current == event.cast() || state.runs_elsewhere(event)
+                }));
             }
             0
         }
@@ -260,7 +268,7 @@ pub unsafe extern "C" fn event_active(event: *mut Event, result: c_int, calls: c
             let Some(base) = base_of(event, "event_active") else { return };
             let mut state = base.lock();
             if (*event).events & EV_SIGNAL != 0 && !state.is_in_loop_thread() {
-                state = base.wait_for_return(state, event.cast());
+                state = base.wait_for_return(state, |state| state.current == event.cast());
             }
             state.activate(event, result as c_short, calls);
         }

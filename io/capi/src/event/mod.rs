@@ -7,10 +7,13 @@
 //! * [`fds`], [`poller`]: descriptors; [`signals`]; [`time`].
 //! * [`debug`]: misuse that is told.
 //! * [`libevent`]: what stays libevent's, and is called.
-//! * [`door`]: the exported functions: [`bases`], [`events`], [`finalizing`], [`upper`].
+//! * [`colored`]: events that have a color; [`workers`]: the runtime on which they run.
+//! * [`door`]: the exported functions: [`bases`], [`events`], [`finalizing`], [`upper`], [`colors`].
 
 mod base;
 mod bases;
+mod colored;
+mod colors;
 mod common;
 mod core;
 mod debug;
@@ -27,3 +30,4 @@ mod run;
 mod signals;
 mod time;
 mod upper;
+mod workers;

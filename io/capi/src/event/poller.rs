@@ -80,6 +80,14 @@ impl Poller {
         }
     }
 
+    /// A copy of the descriptor of the system's poller, if it has one.
+    pub(super) fn duplicate(&self) -> Option<OwnedFd> {
+        match self {
+            Poller::Epoll { fd, .. } => fd.try_clone().ok(),
+            Poller::Poll { .. } => None,
+        }
+    }
+
     pub(super) fn method(&self) -> Method {
         match self {
             Poller::Epoll { .. } => Method::Epoll,

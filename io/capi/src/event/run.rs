@@ -2,9 +2,8 @@
 
 use std::ffi::{c_int, c_short};
 use std::ptr::null_mut;
-use std::sync::MutexGuard;
 
-use super::base::{Base, State};
+use super::base::{Base, Locked, State};
 use super::common::plain;
 use super::core::{Even, event_of};
 use super::fds::of_interest;
@@ -56,11 +55,7 @@ impl Base {
         result
     }
 
-    fn rounds<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        how: c_int,
-    ) -> (MutexGuard<'a, State>, c_int) {
+    fn rounds<'a>(&'a self, mut state: Locked<'a>, how: c_int) -> (Locked<'a>, c_int) {
         loop {
             state.continues = false;
             state.deferred = 0;
@@ -98,15 +93,17 @@ impl Base {
     }
 
     /// Waits for descriptors, and activates what waits for those that are ready. True: it failed.
-    fn wait<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        millis: c_int,
-    ) -> (MutexGuard<'a, State>, bool) {
+    fn wait<'a>(&'a self, mut state: Locked<'a>, millis: c_int) -> (Locked<'a>, bool) {
         let mut ready = std::mem::take(&mut state.ready);
         let mut wait = state.poller.take_wait();
+        let workers = state.workers.clone();
         drop(state);
-        let waited = wait.wait(millis, &mut ready);
+        let waited = match workers {
+            // Its own poller has something, or is not worth a look.
+            Some(workers) if !workers.wait(millis) => Ok(()),
+            Some(_) => wait.wait(0, &mut ready),
+            None => wait.wait(millis, &mut ready),
+        };
         let mut state = self.lock();
         state.poller.give_back(wait);
         match waited {
@@ -125,7 +122,7 @@ impl Base {
     }
 
     /// Runs what is active of the highest priority that has something.
-    fn run_active<'a>(&'a self, mut state: MutexGuard<'a, State>) -> (MutexGuard<'a, State>, Ran) {
+    fn run_active<'a>(&'a self, mut state: Locked<'a>) -> (Locked<'a>, Ran) {
         let limits = state.config;
         let until = limits.interval.map(|interval| {
             state.keep_time();
@@ -155,11 +152,11 @@ impl Base {
 
     fn run_queue<'a>(
         &'a self,
-        mut state: MutexGuard<'a, State>,
+        mut state: Locked<'a>,
         priority: usize,
         most: usize,
         until: Option<Timeval>,
-    ) -> (MutexGuard<'a, State>, Ran) {
+    ) -> (Locked<'a>, Ran) {
         let mut count = 0;
         loop {
             let callback = state.active[priority].first();
@@ -194,11 +191,7 @@ impl Base {
     }
 
     /// Runs something that is first in its queue.
-    fn run_one<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        callback: *mut Callback,
-    ) -> MutexGuard<'a, State> {
+    fn run_one<'a>(&'a self, mut state: Locked<'a>, callback: *mut Callback) -> Locked<'a> {
         // SAFETY: what stands in a queue is there, and an event if it says so. What is called is
         // the program's, or libevent's, and has the type that its closure says. After the lock is
         // given up the event may be freed by what is called, and is not touched.
@@ -260,11 +253,7 @@ impl Base {
     /// # Safety
     ///
     /// As [`run_one`](Self::run_one), of an event for a signal.
-    unsafe fn tell_signal<'a>(
-        &'a self,
-        state: MutexGuard<'a, State>,
-        event: *mut Event,
-    ) -> MutexGuard<'a, State> {
+    unsafe fn tell_signal<'a>(&'a self, state: Locked<'a>, event: *mut Event) -> Locked<'a> {
         // SAFETY: the caller says so. The counter is told to the event while it is here, and set to
         // zero by whoever deletes that, so that the event is not touched after that.
         unsafe {
@@ -371,7 +360,7 @@ impl State {
     /// # Safety
     ///
     /// The event is there, and persistent.
-    unsafe fn add_again(&mut self, event: *mut Event) {
+    pub(super) unsafe fn add_again(&mut self, event: *mut Event) {
         // SAFETY: the caller says so; a persistent event has an interval.
         unsafe {
             let interval = (*event).kind.interval;

@@ -7,6 +7,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// On which library a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +44,17 @@ pub fn compile(name: &str, flags: &[&str]) -> Option<PathBuf> {
         return None;
     }
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c").join(format!("{name}.c"));
-    let folder = std::env::temp_dir().join(format!("dapple-capi-{}", std::process::id()));
+    // Tests of one process compile the same program beside each other.
+    static COMPILED: AtomicUsize = AtomicUsize::new(0);
+    let number = COMPILED.fetch_add(1, Ordering::Relaxed);
+    let process = std::process::id();
+    let folder = std::env::temp_dir().join(format!("dapple-capi-{process}-{number}"));
     std::fs::create_dir_all(&folder).unwrap();
     let program = folder.join(name);
     let mut cc = Command::new("cc");
     cc.args(["-Wall", "-Wextra", "-Werror", "-O1", "-o"]).arg(&program).arg(source);
-    let output = cc.args(["-levent", "-levent_pthreads"]).args(flags).output().unwrap();
+    // Ours first, if it is linked to.
+    let output = cc.args(flags).args(["-levent", "-levent_pthreads"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Some(program)
 }

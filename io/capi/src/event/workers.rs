@@ -1,0 +1,78 @@
+//! The runtime of a base that has colors: its workers, of which the loop's thread is the first.
+//!
+//! A base without colors has none. With one, its loop waits in turns of the runtime, whose reactor
+//! watches the base's own poller; so the thread of the loop also runs what has a color.
+
+use std::ffi::c_int;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use dapple::{Here, Turn};
+use dapple_io::{Interest, Io, Registration};
+
+/// Turns of colors between two looks at the base's own events.
+const AT_ONCE: usize = 64;
+
+/// See the module.
+pub(super) struct Workers {
+    here: Here,
+    pub(super) io: Io,
+    /// The base's own poller has something.
+    is_ready: Arc<AtomicBool>,
+    _poller: Registration,
+}
+
+// SAFETY: a `Here` is not Send because tasks on its thread need not be; this library spawns none.
+// What else it has is used by the thread that runs the loop of its base, one at a time, and dropped
+// when no loop runs.
+unsafe impl Send for Workers {}
+// SAFETY: other threads use the reactors only, which are made for it; `here` is used by the thread
+// of the loop, by `wait`, and by who makes or ends it when no loop runs.
+unsafe impl Sync for Workers {}
+
+/// The base's poller, for the reactor to watch.
+struct Poller(OwnedFd);
+
+impl AsFd for Poller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Workers {
+    /// Starts so many. `poller`: a copy of the base's.
+    pub(super) fn start(workers: usize, poller: OwnedFd) -> std::io::Result<Workers> {
+        let builder = dapple_io::runtime().workers(workers).thread_name("dapple-event");
+        let here = builder.default_here(true).build_here()?;
+        let io = Io::of(&here.handle());
+        let is_ready = Arc::new(AtomicBool::new(false));
+        let says = Arc::clone(&is_ready);
+        let color = here.handle().default_color();
+        // On this worker, whose thread looks there.
+        let registration = here.enter(|_| {
+            io.on_ready(Poller(poller), Interest::READABLE, &color, move |_, _| {
+                says.store(true, Ordering::Relaxed);
+            })
+        })?;
+        Ok(Workers { here, io, is_ready, _poller: registration })
+    }
+
+    /// Waits for so many milliseconds, -1: without limit, and runs what has a color meanwhile. Says
+    /// whether the base's own poller has something. For the thread of the loop.
+    pub(super) fn wait(&self, millis: c_int) -> bool {
+        let turn = match millis {
+            -1 => Turn::Block,
+            0 => Turn::Poll,
+            _ => Turn::Until(Instant::now() + Duration::from_millis(millis as u64)),
+        };
+        self.here.turn(turn, AT_ONCE);
+        self.is_ready.swap(false, Ordering::Relaxed)
+    }
+
+    /// The figures, as Prometheus has them.
+    pub(super) fn figures(&self) -> String {
+        self.io.handle().metrics().to_prometheus()
+    }
+}

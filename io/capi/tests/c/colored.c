@@ -1,0 +1,325 @@
+/* Events with colors: each part checks, and says "ok". */
+#include <dapple_event.h>
+
+#include <event2/event_struct.h>
+#include <event2/thread.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define CHECK(what) ((what) ? (void)0 : (fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what), abort()))
+
+static struct event_base *base;
+static const struct timeval ms1 = {0, 1000}, ms10 = {0, 10000};
+
+static void pair(int fds[2]) {
+	CHECK(!socketpair(AF_UNIX, SOCK_STREAM, 0, fds));
+	evutil_make_socket_nonblocking(fds[0]);
+	evutil_make_socket_nonblocking(fds[1]);
+}
+
+/* ---- callbacks of one color never overlap; those of others do */
+#define COLORS 4
+#define EACH 3
+static struct channel {
+	dapple_color *color;
+	struct event *ev[EACH];
+	int fds[EACH][2];
+	atomic_int inside;
+	int got;
+} channels[COLORS];
+static atomic_int inside_all, most, left;
+static pthread_t loop_thread;
+static atomic_int elsewhere;
+
+static void echo(evutil_socket_t fd, short what, void *arg) {
+	struct channel *c = arg;
+	char byte;
+	CHECK(what == EV_READ);
+	CHECK(dapple_color_current() == c->color);
+	CHECK(atomic_fetch_add(&c->inside, 1) == 0);
+	int now = atomic_fetch_add(&inside_all, 1) + 1, seen = atomic_load(&most);
+	while (now > seen && !atomic_compare_exchange_weak(&most, &seen, now)) ;
+	if (!pthread_equal(pthread_self(), loop_thread)) atomic_fetch_add(&elsewhere, 1);
+	for (volatile int i = 0; i < 20000; i++) ;
+	CHECK(read(fd, &byte, 1) == 1);
+	c->got++;
+	atomic_fetch_sub(&inside_all, 1);
+	atomic_fetch_sub(&c->inside, 1);
+	if (atomic_fetch_sub(&left, 1) == 1) event_base_loopbreak(base);
+}
+static void parallel(void) {
+	enum { MESSAGES = 200 };
+	loop_thread = pthread_self();
+	left = COLORS * EACH * MESSAGES;
+	for (int c = 0; c < COLORS; c++) {
+		channels[c].color = dapple_color_new(base, "channel");
+		CHECK(channels[c].color);
+		for (int e = 0; e < EACH; e++) {
+			pair(channels[c].fds[e]);
+			struct event *ev = event_new(base, channels[c].fds[e][0], EV_READ | EV_PERSIST, echo, &channels[c]);
+			CHECK(!event_set_color(ev, channels[c].color));
+			CHECK(!event_add(ev, NULL));
+			CHECK(event_set_color(ev, NULL) == -1);
+			CHECK(event_pending(ev, EV_READ, NULL) == EV_READ);
+			channels[c].ev[e] = ev;
+			char many[MESSAGES];
+			memset(many, 'x', sizeof many);
+			CHECK(write(channels[c].fds[e][1], many, sizeof many) == sizeof many);
+		}
+	}
+	CHECK(event_base_loop(base, 0) == 0);
+	CHECK(most > 1 && elsewhere > 0);
+	for (int c = 0; c < COLORS; c++) {
+		CHECK(channels[c].got == EACH * MESSAGES);
+		for (int e = 0; e < EACH; e++) event_free(channels[c].ev[e]);
+		dapple_color_unref(channels[c].color);
+	}
+}
+
+/* ---- the loop ends when there is nothing left, whoever ran last */
+static int steps;
+static void step(void *color) {
+	CHECK(dapple_color_current() == color);
+	if (++steps < 100) CHECK(!dapple_post(color, step, color));
+}
+static void once(evutil_socket_t fd, short what, void *arg) {
+	(void)fd, (void)what;
+	usleep(2000);
+	++*(int *)arg;
+}
+static void ends(void) {
+	dapple_color *color = dapple_color_new(base, NULL), *other = dapple_color_new(base, "other");
+	CHECK(!dapple_post(color, step, color));
+	CHECK(event_base_loop(base, 0) == 1);
+	CHECK(steps == 100);
+	int fired = 0;
+	struct event *timer = event_new(base, -1, 0, once, &fired);
+	CHECK(!event_set_color(timer, other));
+	CHECK(!event_add(timer, &ms1));
+	CHECK(event_base_loop(base, 0) == 1 && fired == 1);
+	event_active(timer, EV_READ, 1);
+	CHECK(event_pending(timer, EV_READ, NULL) == EV_READ);
+	CHECK(event_base_loop(base, 0) == 1 && fired == 2);
+	CHECK(dapple_post(NULL, step, NULL) == -1 && dapple_post(color, NULL, NULL) == -1);
+	CHECK(!dapple_color_current() && !dapple_color_ref(NULL));
+	dapple_color_unref(NULL);
+	event_free(timer);
+	dapple_color_unref(color), dapple_color_unref(other);
+}
+
+/* ---- who deletes waits for the callback; what is deleted does not fire */
+static atomic_int in_slow, slow_done;
+static void slow(evutil_socket_t fd, short what, void *arg) {
+	(void)fd, (void)what, (void)arg;
+	atomic_store(&in_slow, 1);
+	usleep(20000);
+	atomic_store(&slow_done, 1);
+}
+static void deleter(evutil_socket_t fd, short what, void *arg) {
+	(void)fd, (void)what;
+	if (!atomic_load(&in_slow)) {
+		event_base_once(base, -1, EV_TIMEOUT, deleter, arg, &ms1);
+		return;
+	}
+	CHECK(!event_del(arg));
+	CHECK(atomic_load(&slow_done));
+}
+static void own(evutil_socket_t fd, short what, void *self) {
+	(void)fd, (void)what;
+	CHECK(!event_del(self) && !event_del_block(self));
+	event_free(self);
+	steps++;
+}
+static void never(evutil_socket_t fd, short what, void *arg) {
+	(void)fd, (void)what, (void)arg;
+	CHECK(!"a deleted event has fired");
+}
+/* Keeps a color busy, so that nothing else of it runs. */
+static atomic_int is_held, release_it;
+static void hold(void *arg) {
+	(void)arg;
+	atomic_fetch_add(&is_held, 1);
+	while (!atomic_load(&release_it)) sched_yield();
+}
+static void deletes(void) {
+	dapple_color *color = dapple_color_new(base, "slow"), *other = dapple_color_new(base, "other");
+	struct event *ev = event_new(base, -1, EV_PERSIST, slow, NULL);
+	CHECK(!event_set_color(ev, color));
+	CHECK(!event_add(ev, &ms1));
+	event_base_once(base, -1, EV_TIMEOUT, deleter, ev, &ms1);
+	CHECK(event_base_loop(base, 0) == 1);
+	CHECK(slow_done);
+	event_free(ev);
+	steps = 0;
+	for (int i = 0; i < 50; i++) {
+		int a[2];
+		pair(a);
+		struct event *self = event_new(base, a[1], EV_WRITE | EV_PERSIST, own, event_self_cbarg());
+		event_set_color(self, i % 2 ? color : other);
+		event_add(self, NULL);
+	}
+	CHECK(event_base_loop(base, 0) == 1);
+	CHECK(steps == 50);
+	CHECK(!dapple_post(color, hold, NULL));
+	while (!atomic_load(&is_held)) usleep(1000);
+	for (int i = 0; i < 50; i++) {
+		int a[2];
+		pair(a);
+		struct event *gone = event_new(base, a[0], EV_READ | EV_WRITE, never, NULL);
+		CHECK(!event_set_color(gone, color));
+		CHECK(!event_add(gone, &ms1));
+		event_active(gone, EV_READ, 1);
+		usleep(i % 5 ? 0 : 2000);
+		CHECK(!event_del(gone) && !event_pending(gone, EV_READ | EV_TIMEOUT, NULL));
+		if (i % 2) event_free(gone);
+	}
+	atomic_store(&release_it, 1);
+	CHECK(event_base_loop(base, 0) == 1);
+	dapple_color_unref(color), dapple_color_unref(other);
+}
+
+/* ---- timeouts, edges, ends of peers, signals, finalizers */
+static int whats[16], told;
+static void record(evutil_socket_t fd, short what, void *arg) {
+	char byte;
+	if (arg && what & EV_READ) CHECK(read(fd, &byte, 1) >= 0);
+	CHECK(told < 16);
+	whats[told++] = what;
+	if (told >= 3 && what & (EV_TIMEOUT | EV_SIGNAL)) event_base_loopbreak(base);
+}
+static void finalizer(struct event *ev, void *color) {
+	(void)ev;
+	CHECK(dapple_color_current() == color);
+	whats[told++] = EV_FINALIZE;
+}
+static void kinds(void) {
+	int a[2];
+	dapple_color *color = dapple_color_new(base, "kinds");
+	pair(a);
+	struct event *ev = event_new(base, a[0], EV_READ | EV_PERSIST, record, color);
+	event_set_color(ev, color);
+	CHECK(write(a[1], "x", 1) == 1);
+	event_add(ev, &ms10);
+	CHECK(event_base_loop(base, 0) == 0);
+	CHECK(told == 3 && whats[0] == EV_READ && whats[1] == EV_TIMEOUT && whats[2] == EV_TIMEOUT);
+	event_free(ev);
+	told = 0;
+	ev = event_new(base, a[0], EV_CLOSED | EV_PERSIST, record, NULL);
+	event_set_color(ev, color);
+	event_add(ev, NULL);
+	CHECK(write(a[1], "y", 1) == 1);
+	event_base_once(base, -1, EV_TIMEOUT, once, &steps, &ms1);
+	for (int i = 0; i < 5; i++) event_base_loop(base, EVLOOP_NONBLOCK | EVLOOP_ONCE), usleep(1000);
+	CHECK(told == 0);
+	close(a[1]);
+	for (int i = 0; i < 20 && !told; i++) event_base_loop(base, EVLOOP_NONBLOCK | EVLOOP_ONCE), usleep(1000);
+	CHECK(told == 1 && whats[0] == EV_CLOSED);
+	event_free(ev);
+	told = 0;
+	struct event *sig = evsignal_new(base, SIGUSR1, record, NULL);
+	event_set_color(sig, color);
+	event_add(sig, NULL);
+	for (int i = 0; i < 3; i++) raise(SIGUSR1);
+	CHECK(event_base_loop(base, 0) == 0);
+	CHECK(told == 3 && whats[2] == EV_SIGNAL);
+	event_free(sig);
+	told = 0;
+	ev = event_new(base, -1, 0, never, color);
+	event_set_color(ev, color);
+	event_add(ev, &ms1);
+	CHECK(!event_free_finalize(0, ev, finalizer));
+	CHECK(event_base_loop(base, 0) == 1);
+	CHECK(told == 1 && whats[0] == EV_FINALIZE);
+	dapple_color_unref(color);
+}
+
+/* ---- misuse */
+static void misuse(void) {
+	struct event_base *second = event_base_new();
+	CHECK(event_base_set_workers(second, 0) == -1 && event_base_set_workers(second, 3) == 0);
+	CHECK(!event_base_metrics(second));
+	dapple_color *color = dapple_color_new(second, "second");
+	CHECK(color && event_base_set_workers(second, 2) == -1);
+	struct event ev, zero;
+	memset(&zero, 0, sizeof zero);
+	event_assign(&ev, base, -1, 0, never, NULL);
+	CHECK(event_set_color(&ev, color) == -1 && event_set_color(&zero, color) == -1 && event_set_color(NULL, color) == -1);
+	char *figures = event_base_metrics(second);
+	CHECK(strstr(figures, "dapple_"));
+	free(figures);
+	dapple_color_unref(color);
+	event_base_free(second);
+	struct event_config *config = event_config_new();
+	event_config_avoid_method(config, "epoll");
+	struct event_base *polls = event_base_new_with_config(config);
+	CHECK(!dapple_color_new(polls, "none"));
+	event_base_free(polls), event_config_free(config);
+}
+
+/* ---- many events of many colors add, activate and delete each other; the base is freed amid it */
+#define MANY 64
+static struct event *many[MANY];
+static int peers[MANY];
+static dapple_color *colors[8];
+static atomic_int fires;
+static unsigned rnd(void) {
+	static _Thread_local unsigned x;
+	if (!x) x = (unsigned)pthread_self() | 1;
+	x ^= x << 13, x ^= x >> 17, x ^= x << 5;
+	return x;
+}
+static void storm_cb(evutil_socket_t fd, short what, void *self) {
+	char bytes[16];
+	(void)self;
+	if (what & EV_READ && read(fd, bytes, sizeof bytes) < 0) return;
+	if (atomic_fetch_add(&fires, 1) == 20000) event_base_loopexit(base, NULL);
+	int at = rnd() % MANY;
+	struct event *other = many[at];
+	switch (rnd() % 4) {
+	case 0: event_active(other, EV_WRITE, 1); break;
+	/* Two colors that wait for each other's callbacks would wait for ever. */
+	case 1: event_del_noblock(other); break;
+	case 2: event_add(other, rnd() % 2 ? &ms1 : NULL); break;
+	default: if (write(peers[at], "x", 1) < 0) return;
+	}
+	event_add(self, &ms1);
+}
+static void storm(void) {
+	for (int i = 0; i < 8; i++) colors[i] = dapple_color_new(base, "storm");
+	for (int i = 0; i < MANY; i++) {
+		int a[2];
+		pair(a);
+		peers[i] = a[1];
+		many[i] = event_new(base, a[0], EV_READ | (i % 3 ? EV_PERSIST : 0), storm_cb, event_self_cbarg());
+		if (i % 9) event_set_color(many[i], colors[i % 8]);
+		event_add(many[i], &ms1);
+	}
+	CHECK(event_base_loop(base, EVLOOP_NO_EXIT_ON_EMPTY) == 0);
+	CHECK(fires > 20000);
+	for (int i = 0; i < 8; i++) dapple_color_unref(colors[i]);
+	event_base_free(base);
+	base = NULL;
+}
+
+int main(int argc, char **argv) {
+	static const struct { const char *name; void (*run)(void); } parts[] = {
+		{"parallel", parallel}, {"ends", ends}, {"deletes", deletes}, {"kinds", kinds},
+		{"misuse", misuse}, {"storm", storm},
+	};
+	alarm(getenv("NOALARM") ? 0 : 50);
+	evthread_use_pthreads();
+	base = event_base_new();
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+		if (argc < 2) puts(parts[i].name);
+		else if (!strcmp(argv[1], parts[i].name)) parts[i].run(), puts("ok");
+	}
+	if (base) event_base_free(base);
+	return 0;
+}

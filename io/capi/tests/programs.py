@@ -1,0 +1,381 @@
+#!/usr/bin/env python3
+"""Runs programs of Debian's, unchanged, on libevent and on libdapple_event: both must answer the
+same, and what a request costs is compared, in CPU time of the program.
+
+    programs.py --library target/release/libdapple_event.so [--rounds 9] [--only memcached ...]
+
+Each round runs a program on both, one after the other. A program that is not installed is
+skipped, which is said; with DAPPLE_CLIENTS=require that is a failure."""
+
+import argparse
+import contextlib
+import hashlib
+import http.client
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+LOCAL = "127.0.0.1"
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind((LOCAL, 0))
+        return s.getsockname()[1]
+
+
+def wait_for(port, seconds=60):
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return socket.create_connection((LOCAL, port), 1)
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+
+
+class Server:
+    """A program that runs on one of the two libraries, and the CPU time that it takes."""
+
+    def __init__(self, library, command, port=None, **env):
+        env = dict(os.environ, **env)
+        if library:
+            env["LD_PRELOAD"] = library
+        self.process = subprocess.Popen(
+            command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL)
+        if port:
+            wait_for(port).close()
+        self.begin = self.cpu()
+
+    def cpu(self):
+        with open(f"/proc/{self.process.pid}/stat") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        # Its children have not ended; what matters is the program.
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def took(self):
+        return self.cpu() - self.begin
+
+    def end(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        try:
+            status = self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise RuntimeError("it does not end")
+        if status not in (0, -number):
+            raise RuntimeError(f"it ended with {status}")
+
+
+def each(n, f):
+    """Runs f(0) to f(n - 1) on threads."""
+    failed = []
+
+    def run(i):
+        try:
+            f(i)
+        except Exception as error:  # told by whoever waits
+            failed.append(error)
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(n)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    if failed:
+        raise failed[0]
+
+
+def read_until(f, end):
+    while True:
+        line = f.readline()
+        if not line:
+            raise RuntimeError("the connection was closed")
+        if line == end:
+            return
+
+
+# Each program: what it needs; and how it runs once: (folder, library, scale) -> (requests, CPU
+# seconds, what it has answered).
+
+
+def memcached(folder, library, scale):
+    port = free_port()
+    user = ["-u", "root"] if os.getuid() == 0 else []
+    server = Server(library, ["memcached", "-l", LOCAL, "-p", str(port), "-t", "2", *user], port)
+    requests, answers = 2_000 * scale, {}
+
+    def client(i):
+        with wait_for(port) as s, s.makefile("rb") as f:
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            told = hashlib.sha256()
+            for n in range(requests):
+                key, value = f"key-{i}-{n % 50}", f"value {n}".encode() * (n % 20 + 1)
+                if n < 50 or n % 10 == 0:
+                    s.sendall(b"set %s 0 0 %d\r\n%s\r\n" % (key.encode(), len(value), value))
+                    told.update(f.readline())
+                s.sendall(b"get %s\r\n" % key.encode())
+                head = f.readline()
+                body = f.read(int(head.split()[-1]) + 2) if head.startswith(b"VALUE") else b""
+                told.update(head + body)
+                if f.readline() != b"END\r\n":
+                    raise RuntimeError("memcached answers something else")
+            answers[i] = told.hexdigest()
+
+    each(8, client)
+    took = server.took()
+    server.end()
+    return 8 * requests, took, sorted(answers.values())
+
+
+def unbound(folder, library, scale):
+    port = free_port()
+    names = [f"host{n}.example." for n in range(200)]
+    data = "\n".join(f'local-data: "{n} IN A 10.0.{i // 250}.{i % 250}"' for i, n in enumerate(names))
+    with open(f"{folder}/unbound.conf", "w") as f:
+        f.write(f"""server:
+  interface: {LOCAL}@{port}
+  do-daemonize: no
+  username: ""
+  chroot: ""
+  directory: "{folder}"
+  pidfile: "{folder}/unbound.pid"
+  use-syslog: no
+  logfile: "{folder}/unbound.log"
+  num-threads: 1
+  local-zone: "example." static
+  {data.replace(chr(10), chr(10) + "  ")}
+remote-control:
+  control-enable: no
+""")
+    with open(f"{folder}/queries", "w") as f:
+        f.writelines(f"{n} A\n" for n in names)
+    server = Server(library, ["unbound", "-d", "-c", f"{folder}/unbound.conf"], port)
+    out = subprocess.run(
+        ["dnsperf", "-s", LOCAL, "-p", str(port), "-d", f"{folder}/queries", "-n", str(40 * scale),
+         "-c", "8", "-q", "64"], capture_output=True, text=True, check=True).stdout
+    took = server.took()
+    completed = next(int(l.split()[2]) for l in out.splitlines() if "Queries completed" in l)
+    codes = next(l.split(":")[1].split()[0] for l in out.splitlines() if "Response codes" in l)
+    with contextlib.closing(socket.create_connection((LOCAL, port))) as s:
+        query = b"\0\1\1\0\0\1\0\0\0\0\0\0\5host7\7example\0\0\1\0\1"
+        s.sendall(len(query).to_bytes(2, "big") + query)
+        over_tcp = s.recv(512)
+    server.end()
+    return completed, took, [completed, codes, over_tcp.hex()]
+
+
+def postgres():
+    """A PostgreSQL for as long as the script runs."""
+    if not hasattr(postgres, "port"):
+        folder = tempfile.mkdtemp(prefix="pg")
+        binaries = sorted(os.path.join("/usr/lib/postgresql", v, "bin")
+                          for v in os.listdir("/usr/lib/postgresql"))[-1]
+        shutil.chown(folder, "postgres") if os.getuid() == 0 else None
+        as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+        run = lambda *c: subprocess.run([*as_user, *c], check=True, stdout=subprocess.DEVNULL)
+        run(f"{binaries}/initdb", "-A", "trust", "-U", "postgres", f"{folder}/data")
+        postgres.port = free_port()
+        run(f"{binaries}/pg_ctl", "-w", "-D", f"{folder}/data", "-l", f"{folder}/log", "-o",
+            f"-p {postgres.port} -k {folder} -h {LOCAL}", "start")
+        postgres.stop = lambda: run(f"{binaries}/pg_ctl", "-D", f"{folder}/data", "-m", "fast", "stop")
+        subprocess.run(["pgbench", "-q", "-i", "-s", "1", "-h", LOCAL, "-p", str(postgres.port),
+                        "-U", "postgres", "postgres"], check=True, stderr=subprocess.DEVNULL)
+    return postgres.port
+
+
+def pgbouncer(folder, library, scale):
+    port, behind = free_port(), postgres()
+    with open(f"{folder}/pgbouncer.ini", "w") as f:
+        f.write(f"""[databases]
+postgres = host={LOCAL} port={behind} user=postgres
+[pgbouncer]
+listen_addr = {LOCAL}
+listen_port = {port}
+auth_type = any
+pool_mode = transaction
+unix_socket_dir =
+logfile = {folder}/pgbouncer.log
+ignore_startup_parameters = extra_float_digits
+""")
+    shutil.chown(f"{folder}/pgbouncer.ini", "postgres") if os.getuid() == 0 else None
+    os.chmod(folder, 0o777)
+    user = ["-u", "postgres"] if os.getuid() == 0 else []
+    server = Server(library, ["pgbouncer", *user, f"{folder}/pgbouncer.ini"], port)
+    out = subprocess.run(
+        ["pgbench", "-n", "-S", "-c", "8", "-t", str(500 * scale), "-h", LOCAL, "-p", str(port),
+         "-U", "postgres", "postgres"], capture_output=True, text=True, check=True).stdout
+    took = server.took()
+    count = next(l.split(":")[1].split("/")[0] for l in out.splitlines() if "actually processed" in l)
+    told = subprocess.run(["psql", "-h", LOCAL, "-p", str(port), "-U", "postgres", "-Atc",
+                           "select count(*), sum(aid) from pgbench_accounts", "postgres"],
+                          capture_output=True, text=True, check=True).stdout
+    server.end(signal.SIGINT)
+    return int(count), took, [count.strip(), told]
+
+
+def transmission(folder, library, scale):
+    port = free_port()
+    command = ["transmission-daemon", "-f", "-g", f"{folder}/config", "-p", str(port), "-T",
+               "-a", LOCAL, "-w", folder, "--no-portmap", "--no-dht", "--no-lpd", "-P", str(free_port())]
+    server = Server(library, command, port)
+    requests, answers = 100 * scale, set()
+
+    def client(_):
+        c = http.client.HTTPConnection(LOCAL, port, timeout=20)
+        c.request("GET", "/transmission/rpc")
+        first = c.getresponse()
+        first.read()
+        session = first.headers["X-Transmission-Session-Id"]
+        body = '{"method":"session-get","arguments":{"fields":["rpc-version","peer-limit-global"]}}'
+        for _ in range(requests):
+            c.request("POST", "/transmission/rpc", body, {"X-Transmission-Session-Id": session})
+            answer = c.getresponse()
+            answers.add((answer.status, answer.read()))
+        c.close()
+
+    each(4, client)
+    took = server.took()
+    server.end()
+    return 4 * requests, took, sorted((status, body.decode()) for status, body in answers)
+
+
+def sslsplit(folder, library, scale):
+    port, behind = free_port(), socket.create_server((LOCAL, 0))
+    server = Server(
+        library, ["sslsplit", "-D", "-u", "root" if os.getuid() == 0 else os.environ["USER"], "tcp",
+                  LOCAL, str(port), LOCAL, str(behind.getsockname()[1])])
+
+    def serve():
+        def echo(s):
+            with s:
+                while data := s.recv(1 << 16):
+                    s.sendall(data)
+        while True:
+            try:
+                s, _ = behind.accept()
+            except OSError:
+                return
+            threading.Thread(target=echo, args=(s,), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    wait_for(port).close()
+    trips, answers = 300 * scale, {}
+
+    def client(i):
+        told = hashlib.sha256()
+        with wait_for(port) as s:
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for n in range(trips):
+                message = bytes([n % 251]) * (n * 37 % 3_000 + 1)
+                s.sendall(message)
+                got = b""
+                while len(got) < len(message):
+                    part = s.recv(1 << 16)
+                    if not part:
+                        raise RuntimeError("the relay has closed the connection")
+                    got += part
+                told.update(got)
+        answers[i] = told.hexdigest()
+
+    each(4, client)
+    took = server.took()
+    behind.close()
+    server.end()
+    return 4 * trips, took, sorted(answers.values())
+
+
+def tmux(folder, library, scale):
+    env = dict(os.environ, TMUX_TMPDIR=folder, TERM="screen", PS1="$ ", LC_ALL="C.UTF-8")
+    if library:
+        env["LD_PRELOAD"] = library
+
+    def run(*arguments):
+        done = subprocess.run(["tmux", "-f", "/dev/null", *arguments], env=env, capture_output=True,
+                              text=True, timeout=60)
+        return done.stdout + done.stderr
+
+    # What runs in it is not on the library.
+    shell = "env -u LD_PRELOAD sh"
+    run("new-session", "-d", "-s", "test", "-x", "80", "-y", "24", shell)
+    pid = int(run("display-message", "-p", "#{pid}"))
+    cpu = lambda: sum(map(int, open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[11:13]))
+    begin = cpu()
+    lines = 5_000 * scale
+    run("send-keys", "-t", "test", f"i=0; while [ $i -lt 20 ]; do seq 1 {lines // 20}; i=$((i+1)); done; tmux wait-for -S done", "Enter")
+    run("wait-for", "done")
+    took = (cpu() - begin) / os.sysconf("SC_CLK_TCK")
+    run("split-window", "-t", "test", shell)
+    until = time.monotonic() + 20
+    while not run("capture-pane", "-p", "-t", "test.1").strip() and time.monotonic() < until:
+        time.sleep(0.05)
+    run("send-keys", "-t", "test", "echo in the second; tmux wait-for -S again", "Enter")
+    run("wait-for", "again")
+    time.sleep(0.3)
+    panes = [run("capture-pane", "-p", "-t", f"test.{n}") for n in (0, 1)]
+    listed = subprocess.run("tmux -f /dev/null list-windows -F '#{window_panes} #{window_layout}' | cat",
+                            shell=True, env=env, capture_output=True, text=True).stdout
+    run("kill-server")
+    return lines, took, [*panes, listed]
+
+
+PROGRAMS = {
+    "memcached": (["memcached"], memcached),
+    "unbound": (["unbound", "dnsperf"], unbound),
+    "pgbouncer": (["pgbouncer", "pgbench", "psql"], pgbouncer),
+    "transmission": (["transmission-daemon"], transmission),
+    "sslsplit": (["sslsplit"], sslsplit),
+    "tmux": (["tmux"], tmux),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--library", required=True)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--scale", type=int, default=1, help="requests of a round, in units of a short one")
+    parser.add_argument("--only", nargs="*", choices=PROGRAMS, default=list(PROGRAMS))
+    options = parser.parse_args()
+    library = os.path.abspath(options.library)
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    failed = []
+    for name in options.only:
+        needs, run = PROGRAMS[name]
+        missing = [n for n in needs if not shutil.which(n)]
+        if missing:
+            print(f"{name}: skipped, there is no {missing[0]}")
+            if os.environ.get("DAPPLE_CLIENTS") == "require":
+                failed.append(name)
+            continue
+        costs, answers = {None: [], library: []}, {}
+        try:
+            for round in range(options.rounds):
+                both = [None, library] if round % 2 == 0 else [library, None]
+                for on in both:
+                    with tempfile.TemporaryDirectory(prefix="dapple-programs-") as folder:
+                        requests, took, told = run(folder, on, options.scale)
+                    costs[on].append(took / requests * 1e6)
+                    answers[on] = told
+                if answers[None] != answers[library]:
+                    raise RuntimeError(f"answers differ: {answers[None]} and {answers[library]}")
+        except Exception as error:
+            print(f"{name}: FAILED on {'the library' if on else 'libevent'}: {error!r}")
+            failed.append(name)
+            continue
+        theirs, ours = (statistics.median(costs[on]) for on in (None, library))
+        ratio = statistics.median(a / b if b else 1 for a, b in zip(costs[None], costs[library]))
+        print(f"{name}: the same; {theirs:.1f} us of CPU time on libevent, {ours:.1f} here: {ratio:.3f} x"
+              if options.rounds > 1 else f"{name}: the same", flush=True)
+    if hasattr(postgres, "stop"):
+        postgres.stop()
+    sys.exit(", ".join(failed) or 0)
+
+
+main()
