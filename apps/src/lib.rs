@@ -1,9 +1,11 @@
-//! The programs of dapple, one subcommand each: `dapple web`, `dapple files`.
+//! The programs of dapple, one subcommand each: `dapple web`, `dapple files`,
+//! `dapple event-run`.
 //!
 //! The library has what the binary runs, and nothing that others are to build on.
 #![forbid(unsafe_code)]
 
 mod common;
+mod event_run;
 mod files;
 #[cfg(any(test, dapple_fuzzing))]
 pub mod fuzzing;
@@ -36,6 +38,7 @@ pub fn main() -> ExitCode {
     let outcome = match matches.subcommand() {
         Some(("web", args)) => web::main(args),
         Some(("files", args)) => files::main(args),
+        Some(("event-run", args)) => event_run::main(args),
         _ => unreachable!("clap knows the subcommands"),
     };
     match outcome {
@@ -55,6 +58,7 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(web::command())
         .subcommand(files::command())
+        .subcommand(event_run::command())
 }
 
 /// Help and version go to the standard output; what else clap says, to the standard error.

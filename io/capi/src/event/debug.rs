@@ -44,13 +44,17 @@ pub(super) fn check_assigned(event: &Event, call: &str) {
 }
 
 /// An event is assigned: it stands nowhere. What is in memory that was never assigned says
-/// anything, so only what looks like an event of ours is looked at.
-pub(super) fn check_not_added(event: &Event, call: &str) {
+/// anything, so it is looked at in debug mode only, and only what looks like an event counts.
+pub(super) fn check_not_added(event: *const Event, call: &str) {
     const STANDS: c_short = flags::INSERTED | flags::TIMEOUT | flags::ACTIVE | flags::ACTIVE_LATER;
     const KNOWN: c_short = STANDS | flags::INIT | flags::INTERNAL | flags::FINALIZING;
-    let looks_assigned =
-        event.has(flags::INIT) && event.callback.flags & !KNOWN == 0 && !event.base.is_null();
-    if is_on() && looks_assigned && event.has(STANDS) {
-        fatal(&format!("{call} called on an already added event {:p}", std::ptr::from_ref(event)));
+    if !is_on() {
+        return;
+    }
+    // SAFETY: it is memory of that size, in which every pattern of bits is a number and a pointer.
+    let (has, base) = unsafe { ((*event).callback.flags, (*event).base) };
+    let looks_assigned = has & flags::INIT != 0 && has & !KNOWN == 0 && !base.is_null();
+    if looks_assigned && has & STANDS != 0 {
+        fatal(&format!("{call} called on an already added event {event:p}"));
     }
 }

@@ -67,8 +67,7 @@ pub unsafe extern "C" fn event_assign(
         if event.is_null() {
             return -1;
         }
-        // SAFETY: see the module: it is memory of that size, whatever is in it.
-        debug::check_not_added(unsafe { &*event }, "event_assign");
+        debug::check_not_added(event, "event_assign");
         if events & EV_SIGNAL == 0 {
             debug::check_nonblocking(fd);
         }

@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""What a color per connection brings to a libevent program: io/capi/examples/cpu.c under
+redis-benchmark, on libevent, on libdapple_event, and with colors; interleaved rounds, medians.
+
+    cargo build --release -p dapple-capi
+    cc -O2 -I io/capi/include io/capi/examples/cpu.c -levent_core -o cpu
+    benches/scripts/libevent-colors.py ./cpu target/release/libdapple_event.so [--rounds 5]"""
+
+import argparse
+import csv
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import time
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("program")
+parser.add_argument("library")
+parser.add_argument("--rounds", type=int, default=5)
+parser.add_argument("--clients", type=int, default=16)
+parser.add_argument("--work", type=int, nargs="*", default=[50_000, 110_000, 215_000],
+                    help="rounds of arithmetic per request")
+options = parser.parse_args()
+preload = {"LD_PRELOAD": os.path.abspath(options.library)}
+MODES = {
+    "libevent": ({}, []),
+    "dapple, no color": (preload, []),
+    "dapple, colors, 1 worker": ({**preload, "DAPPLE_WORKERS": "1"}, ["-c"]),
+    "dapple, colors, 2 workers": ({**preload, "DAPPLE_WORKERS": "2"}, ["-c"]),
+}
+
+
+def run(mode, work):
+    env, arguments = MODES[mode]
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    server = subprocess.Popen([options.program, str(port), *arguments],
+                              env={**os.environ, **env, "WORK": str(work)})
+    time.sleep(0.3)
+    n = str(max(2_000, 600_000_000 // work))
+    out = subprocess.run(["redis-benchmark", "-p", str(port), "-c", str(options.clients), "-n", n, "-t",
+                          "ping_mbulk", "--csv"], capture_output=True, text=True, check=True).stdout
+    server.send_signal(signal.SIGTERM)
+    _, _, usage = os.wait4(server.pid, 0)
+    row = list(csv.reader(out.splitlines()))[-1]
+    # Requests per second, p50 and p99 in ms, and requests per second of the server's CPU time.
+    return float(row[1]), float(row[4]), float(row[6]), int(n) / (usage.ru_utime + usage.ru_stime)
+
+
+for work in options.work:
+    results = {mode: [] for mode in MODES}
+    for round in range(options.rounds):
+        modes = list(MODES) if round % 2 == 0 else list(reversed(MODES))
+        for mode in modes:
+            results[mode].append(run(mode, work))
+    base = statistics.median(r[0] for r in results["libevent"])
+    took = 1e6 / statistics.median(r[3] for r in results["libevent"])
+    print(f"\n{took:.0f} us per request")
+    for mode, all in results.items():
+        rps, p50, p99, per_cpu = (statistics.median(r[i] for r in all) for i in range(4))
+        print(f"  {mode:28} {rps:9,.0f}/s {rps / base:5.2f} x  p50 {p50:5.2f} ms  p99 {p99:5.2f} ms"
+              f"  {per_cpu:9,.0f} per CPU second", flush=True)
