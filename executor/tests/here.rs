@@ -523,3 +523,113 @@ fn e17_e18_storm() {
     assert_eq!(sum + here.metrics().panics(), expected);
     HERE.take();
 }
+
+#[test]
+fn c13_e18_a_value_stays_while_a_suspended_event_has_it() {
+    struct Noted(u64, Arc<AtomicUsize>);
+    impl Drop for Noted {
+        fn drop(&mut self) {
+            self.1.fetch_add(1, SeqCst);
+        }
+    }
+    for way in 0..4 {
+        let here = keep(alone());
+        let (color, _) = bound(&here);
+        let drops = Arc::new(AtomicUsize::new(0));
+        let value = Colored::new(&color, Noted(0, Arc::clone(&drops)));
+        let also_drops = Arc::clone(&drops);
+        let handle = (way > 0).then(|| value.clone());
+        let event = move |noted: &mut Noted, _: &mut dapple::Cx| {
+            match (way, handle) {
+                // The last handle goes before it runs, in an event, on a thread, in its own event.
+                (1, Some(handle)) => kept().handle().post_default(move |_| drop(handle)),
+                (2, Some(handle)) => thread::spawn(move || drop(handle)).join().unwrap(),
+                (_, handle) => drop(handle),
+            }
+            for _ in 0..5 {
+                kept().turn(Turn::Poll, ALL);
+                noted.0 += 1;
+                assert_eq!(also_drops.load(SeqCst), 0);
+            }
+            assert_eq!(noted.0, 5);
+        };
+        match way {
+            3 => value.clear_poison(event),
+            _ => value.post(event),
+        }
+        drop(value);
+        here.wait_idle();
+        assert_eq!(drops.load(SeqCst), 1, "{way}");
+        end(here);
+    }
+}
+
+#[test]
+fn e4_e18_others_run_what_is_not_bound_however_long_they_have_slept() {
+    let here = here(Runtime::builder().workers(2));
+    let h = here.handle();
+    let color = here.enter(|cx| cx.new_color());
+    for round in 0..4 {
+        // Nobody looks any more.
+        thread::sleep(Duration::from_millis(100));
+        let (tx, rx) = mpsc::channel();
+        match round {
+            0 => color.post(move |cx| tx.send(cx.worker()).unwrap()),
+            1 => here.enter(|cx| cx.post(&color, move |cx| tx.send(cx.worker()).unwrap())),
+            2 => {
+                // A turn that is over before it has run all.
+                let also_tx = tx.clone();
+                h.post_default(|_| {});
+                here.enter(|cx| {
+                    cx.post_uncolored(|_| {});
+                    cx.post(&color, move |cx| also_tx.send(cx.worker()).unwrap());
+                });
+                here.turn(Turn::Poll, 1);
+                drop(tx);
+            }
+            _ => {
+                let color = color.clone();
+                thread::spawn(move || color.post(move |cx| tx.send(cx.worker()).unwrap()));
+            }
+        }
+        let ran = rx.recv_timeout(Duration::from_secs(20));
+        assert!(ran == Ok(1) || round == 2 && ran == Ok(0), "{round}: {ran:?}");
+    }
+}
+
+#[test]
+fn e18_what_is_asked_may_post_and_panic() {
+    let here = here(Runtime::builder().workers(2));
+    let h = here.handle();
+    let (far, near) = (h.color_builder().on_worker(1).build(), h.default_color());
+    for _ in 0..50 {
+        let done = Arc::new(AtomicBool::new(false));
+        let asked = Cell::new(0);
+        here.run(|| {
+            asked.set(asked.get() + 1);
+            if asked.get() == 2 {
+                let (near, done) = (near.clone(), Arc::clone(&done));
+                far.post(move |cx| cx.post(&near, move |_| done.store(true, SeqCst)));
+            }
+            done.load(SeqCst)
+        });
+    }
+    for limit in 1..6 {
+        let asked = Cell::new(0);
+        let run = || {
+            here.run(|| {
+                asked.set(asked.get() + 1);
+                assert!(asked.get() < limit, "as it should");
+                near.post(|_| {});
+                false
+            });
+        };
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_err();
+        assert_eq!(h.current_worker(), None);
+        let ran = h.metrics().events();
+        far.post(|_| {});
+        near.post(|_| {});
+        here.wait_idle();
+        assert!(h.metrics().events() >= ran + 2);
+    }
+}

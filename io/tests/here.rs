@@ -142,3 +142,60 @@ fn e18_a_turn_waits_in_the_poller_once() {
     here.run(|| done.load(SeqCst));
     other.join().unwrap();
 }
+
+thread_local! {
+    /// The runtime of this thread, for callbacks that enter it again.
+    static HERE: std::cell::RefCell<Option<std::rc::Rc<Here>>> =
+        const { std::cell::RefCell::new(None) };
+}
+
+#[test]
+fn e18_a_callback_on_a_descriptor_may_run_turns_and_be_ended_meanwhile() {
+    for ends in [false, true] {
+        let (here, io) = here(1);
+        let here = std::rc::Rc::new(here);
+        HERE.set(Some(std::rc::Rc::clone(&here)));
+        let (mut a, b) = UnixStream::pair().unwrap();
+        b.set_nonblocking(true).unwrap();
+        if !ends {
+            a.write_all(b"x").unwrap();
+        }
+        let (read, depth) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (also_read, reader) = (Arc::clone(&read), Arc::new(b));
+        let slot = Arc::new(std::sync::Mutex::new(None::<dapple_io::Registration>));
+        let (also_slot, keeps) = (Arc::clone(&slot), Arc::clone(&reader));
+        let color = here.handle().default_color();
+        let kept = Arc::new(());
+        let also_kept = Arc::clone(&kept);
+        let edges = dapple_io::Interest::READABLE.edge_triggered();
+        let registration = io.on_ready(reader, edges, &color, move |_, _| {
+            let _kept = &also_kept;
+            assert_eq!(depth.fetch_add(1, SeqCst), 0, "one call at a time");
+            while let Ok(n @ 1..) = (&*keeps).read(&mut [0; 1]) {
+                also_read.fetch_add(n, SeqCst);
+            }
+            let here = HERE.with_borrow(|here| here.clone().unwrap());
+            if ends {
+                drop(also_slot.lock().unwrap().take());
+            }
+            // More comes meanwhile.
+            (0..3).for_each(|_| _ = here.turn(Turn::Poll, usize::MAX));
+            if also_read.load(SeqCst) < 5 && !ends {
+                a.write_all(b"y").unwrap();
+            }
+            (0..3).for_each(|_| _ = here.turn(Turn::Poll, usize::MAX));
+            depth.fetch_sub(1, SeqCst);
+        });
+        *slot.lock().unwrap() = Some(registration.unwrap());
+        let until = Instant::now() + Duration::from_secs(20);
+        while !ends && read.load(SeqCst) < 5 && Instant::now() < until {
+            here.turn(Turn::Until(Instant::now() + Duration::from_millis(1)), usize::MAX);
+        }
+        (0..10).for_each(|_| _ = here.turn(Turn::Poll, usize::MAX));
+        drop(slot.lock().unwrap().take());
+        (0..10).for_each(|_| _ = here.turn(Turn::Poll, usize::MAX));
+        assert_eq!((read.load(SeqCst), Arc::strong_count(&kept)), (if ends { 0 } else { 5 }, 1));
+        assert_eq!(here.metrics().panics(), 0);
+        HERE.take();
+    }
+}

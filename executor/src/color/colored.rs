@@ -70,7 +70,24 @@ impl<T> Clone for Reach<T> {
 }
 impl<T> Copy for Reach<T> {}
 
-impl<T> Reach<T> {
+impl<T: Send + 'static> Reach<T> {
+    /// A handle for an event that may be suspended (E18): whatever ends meanwhile, the value stays
+    /// until the event has ended. `None`: its color is not bound to a thread of the user's.
+    ///
+    /// # Safety
+    ///
+    /// An exclusive event of the value's color runs that was posted through a handle.
+    #[inline]
+    unsafe fn keep(self) -> Option<Colored<T>> {
+        // SAFETY: the caller says so, and the end of the value stands behind its event.
+        let inner = unsafe { self.0.as_ref() };
+        inner.color.as_cell().is_here().then(|| {
+            // Relaxed: an end that stands behind this event already asks on this thread.
+            inner.handles.fetch_add(1, Ordering::Relaxed);
+            Colored(self.0)
+        })
+    }
+
     /// Runs `f` on the value; if it is poisoned, drops it, and counts.
     ///
     /// # Safety
@@ -84,10 +101,12 @@ impl<T> Reach<T> {
         f: impl FnOnce(&mut T, &mut Cx) -> R,
     ) -> Option<R> {
         // SAFETY: the caller is an exclusive event of the color, posted through a handle, so the
-        // value is there until it has ended; and it has no reference to the value.
-        let borrow = unsafe {
+        // value is there until it has ended, or `_keep` is gone; and it has no reference to the
+        // value.
+        let (_keep, borrow) = unsafe {
+            let keep = self.keep();
             let inner = self.0.as_ref();
-            (!inner.is_poisoned()).then(|| inner.borrow())
+            (keep, (!inner.is_poisoned()).then(|| inner.borrow()))
         };
         let Some(mut borrow) = borrow else {
             cx.local().count_skipped();
@@ -394,7 +413,8 @@ impl<T: Send + 'static> Colored<T> {
             let reach = reach;
             // SAFETY: this is an exclusive event of the color, posted through a handle, at its
             // start.
-            let (inner, mut borrow) = unsafe { (reach.0.as_ref(), reach.0.as_ref().borrow()) };
+            let (_keep, inner, mut borrow) =
+                unsafe { (reach.keep(), reach.0.as_ref(), reach.0.as_ref().borrow()) };
             f(borrow.value(), cx);
             drop(borrow);
             inner.repair();
@@ -427,10 +447,21 @@ impl<T: Send + 'static> Drop for Colored<T> {
         struct End<T>(Reach<T>);
         impl<T> Drop for End<T> {
             fn drop(&mut self) {
-                // SAFETY: no handle is left, and this stands behind all events that had one.
-                drop(unsafe { Box::from_raw((self.0).0.as_ptr()) });
+                let inner = (self.0).0;
+                // SAFETY: this stands behind all events that had a handle, so the value is there
+                // until the last end. If no handle is left, none of these events is suspended; and
+                // if this is the last end, nobody else is to drop it.
+                unsafe {
+                    let is_last = inner.as_ref().ends.fetch_sub(1, Ordering::AcqRel) == 1;
+                    if is_last && inner.as_ref().handles.load(Ordering::Acquire) == 0 {
+                        drop(Box::from_raw(inner.as_ptr()));
+                    }
+                }
             }
         }
+        // An event that is suspended may have taken a handle when there was none, and this is the
+        // second end: the last one counts.
+        self.inner().ends.fetch_add(1, Ordering::Relaxed);
         // A clone, as the one inside goes with the value.
         let color = self.inner().color.clone();
         let end = End(Reach(self.0));

@@ -13,6 +13,8 @@ use crate::sync::{AtomicBool, AtomicUsize, Ordering};
 /// See the module.
 pub struct Inner<T> {
     pub(super) handles: AtomicUsize,
+    /// Events that are to end the value, and have not run; see `Colored`'s drop.
+    pub(super) ends: AtomicUsize,
     pub(super) color: Color,
     poisoned: AtomicBool,
     /// How often the event that runs has the value by `&`; or that it has it by `&mut`.
@@ -26,6 +28,7 @@ impl<T> Inner<T> {
     pub(super) fn new(color: Color, value: T) -> Self {
         Inner {
             handles: AtomicUsize::new(1),
+            ends: AtomicUsize::new(0),
             color,
             poisoned: AtomicBool::new(false),
             borrows: Cell::new(0),

@@ -7,7 +7,8 @@
 //! ([`go_away`]), and from any to busy ([`rise`]); anybody may turn idle or away into claimed
 //! ([`claim`]), and whoever did that unparks it, once. Away is a worker whose thread is not with
 //! the runtime: it belongs to the user, who is told to come back (E18). Nobody knows when that will
-//! be, so only what cannot go elsewhere is a reason to claim it, and it is never the sentinel. A
+//! be, so it is never the sentinel, and a worker that was called back (*called*, not claimed) is looked
+//! after by the others as one is that is busy. A
 //! spinning worker has nothing and looks at its queues all the time: nobody has to wake it, nobody
 //! has to watch it, and to whoever asks whether anything runs it is as good as idle. The rest of
 //! the word is an epoch that counts the rises, so that two equal readings mean that nothing
@@ -49,6 +50,8 @@ const IDLE: usize = 1;
 const CLAIMED: usize = 2;
 const SPINNING: usize = 3;
 const AWAY: usize = 4;
+/// Claimed while it was away: what it was to get waits for it, or for whoever takes it.
+const CALLED: usize = 5;
 const STATE: usize = 7;
 const EPOCH: usize = 8;
 
@@ -142,7 +145,8 @@ impl SleepState {
     }
 
     fn claim_seen(&self, worker: usize, seen: usize) -> bool {
-        let claimed = (seen & !STATE) | CLAIMED;
+        let to = if seen & STATE == AWAY { CALLED } else { CLAIMED };
+        let claimed = (seen & !STATE) | to;
         let state = &self.workers[worker];
         state.compare_exchange(seen, claimed, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
@@ -197,7 +201,7 @@ impl SleepState {
     #[cfg(not(loom))]
     pub(crate) fn busy_stretch(&self, worker: usize) -> Option<usize> {
         let state = self.workers[worker].load(Ordering::SeqCst);
-        matches!(state & STATE, BUSY | CLAIMED).then_some(state / EPOCH)
+        matches!(state & STATE, BUSY | CLAIMED | CALLED).then_some(state / EPOCH)
     }
 
     /// Says whether what was read at the poller of another worker may have been meant to wake that
@@ -207,12 +211,13 @@ impl SleepState {
         self.workers[worker].load(Ordering::SeqCst) & STATE != BUSY
     }
 
-    /// Says whether a worker other than `me` is busy.
+    /// Says whether a worker other than `me` is busy, or was called back and has not come: what it
+    /// has may wait for somebody else.
     pub(crate) fn others_busy(&self, me: usize) -> bool {
         self.workers
             .iter()
             .enumerate()
-            .any(|(w, s)| w != me && s.load(Ordering::SeqCst) & STATE == BUSY)
+            .any(|(w, s)| w != me && matches!(s.load(Ordering::SeqCst) & STATE, BUSY | CALLED))
     }
 
     /// If every worker is idle, away or spins, the states with their epochs: what the runtime looks

@@ -125,6 +125,10 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
 
     /// The thread is back.
     pub(crate) fn comes_back(&mut self) {
+        if self.own.is_idle() {
+            // Somebody shall watch, if it finds work.
+            self.rounds.fresh = true;
+        }
         self.own.rise(self.host);
         self.own.time_passes();
         // What was away is nobody's time.
@@ -136,6 +140,11 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
     /// its next turn. The answer: when that is to be, in nanoseconds of the runtime's clock, if its
     /// poller is not woken before; `None`: only then.
     pub(crate) fn goes_away(&mut self) -> Option<u64> {
+        if self.own.is_idle() {
+            // A panic of the user's has ended a sleep.
+            self.host.ends_sleep();
+            self.own.rise(self.host);
+        }
         self.host.flush_figures(true);
         self.ends_stretch();
         self.publish();
@@ -145,6 +154,10 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
             if !self.own.shared().has_nothing_to_give() {
                 self.own.rise(self.host);
             }
+        }
+        if !self.own.is_idle() {
+            // What it leaves behind waits for others.
+            self.own.wake_sentinel();
         }
         // Planned after it has been said that the thread is away: who arms an earlier timer from
         // now on wakes the poller.
@@ -370,7 +383,9 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
             self.own.rise(self.host);
             let look = self.host.look_before_sleep(self.own.now());
             self.own.announce(self.host);
-            let timeout = match is_over() {
+            let is_over = is_over();
+            let timeout = match is_over || !self.own.is_idle() {
+                // Whoever was asked may have posted, so that the worker has risen.
                 true => Some(Duration::ZERO),
                 false => {
                     let time = self.time_to_sleep(look.map(Duration::from_nanos));
