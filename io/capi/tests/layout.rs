@@ -45,7 +45,6 @@ fn stays(name: &str) -> bool {
         "event_enable_debug_logging",
         "event_set_fatal_callback",
         "event_global_setup_locks_",
-        "event_gettime_monotonic",
     ];
     let of_the_log =
         ["event_err", "event_warn", "event_msg", "event_sock_", "event_log", "event_debugx"];

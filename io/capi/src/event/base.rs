@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::ffi::{c_int, c_short};
 use std::ops::{Deref, DerefMut};
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 
@@ -57,6 +57,18 @@ pub(super) unsafe fn of_ours<'a>(base: *const Base, call: &str) -> Option<&'a Ba
     }
 }
 
+/// The base of an event; `None`: it has none, or one that has been freed.
+///
+/// # Safety
+///
+/// It is null, or leads to a base, which may have been freed not long ago.
+pub(super) unsafe fn unless_freed<'a>(base: *const Base) -> Option<&'a Base> {
+    let is_it = |freed: &AtomicUsize| freed.load(Ordering::Acquire) == base as usize;
+    let is_freed = GONE.load(Ordering::Acquire) > 0 && FREED.iter().any(is_it);
+    // SAFETY: the caller says so.
+    if is_freed { None } else { unsafe { base.as_ref() } }
+}
+
 /// The base of functions that name none: what `event_init` has made last. By the name of libevent's
 /// own, so that whoever reads that reads this.
 #[unsafe(no_mangle)]
@@ -66,13 +78,37 @@ static event_global_current_base_: AtomicPtr<Base> = AtomicPtr::new(null_mut());
 /// What a base begins with.
 const MAGIC: u64 = 0x6461_7070_6c65_0201;
 
+/// The bases that were freed last, by their addresses: programs delete events after their base,
+/// which libevent forgives. 0: none.
+static FREED: [AtomicUsize; 8] = [const { AtomicUsize::new(0) }; 8];
+
+/// How many bases have been freed.
+static GONE: AtomicUsize = AtomicUsize::new(0);
+
 /// `struct event_base`.
 #[repr(C)]
 pub(crate) struct Base {
     magic: u64,
+    pub(super) wishes: Wishes,
+    /// The thread that runs the loop, by what `thread_token` says; 0: none.
+    looping: AtomicUsize,
     state: Mutex<State>,
     /// What the loop ran has returned.
     pub(super) returned: Condvar,
+}
+
+/// What the loop has been told, which is read without the lock.
+#[derive(Default)]
+pub(super) struct Wishes {
+    pub(super) ends: AtomicBool,
+    pub(super) breaks: AtomicBool,
+    pub(super) continues: AtomicBool,
+}
+
+/// What tells threads apart; it may be asked for in the handler of a signal.
+fn thread_token() -> usize {
+    thread_local!(static TOKEN: u8 = const { 0 });
+    TOKEN.with(|token| std::ptr::from_ref(token) as usize)
 }
 
 /// See the module.
@@ -110,9 +146,6 @@ pub(super) struct State {
     pub(super) thread: Option<ThreadId>,
     /// The loop waits, or is about to.
     pub(super) notify: Option<Notifier>,
-    pub(super) ends: bool,
-    pub(super) breaks: bool,
-    pub(super) continues: bool,
     pub(super) time: Option<Timeval>,
     pub(super) wall_offset: Timeval,
     pub(super) config: Limits,
@@ -131,6 +164,12 @@ pub(super) struct State {
     pub(super) runs: u64,
     /// Callbacks of events with colors that run now.
     pub(super) running_colored: usize,
+    /// Which they are: the event, the run, and its thread.
+    pub(super) running: Vec<(usize, u64, ThreadId)>,
+    /// The loop ends when something has run.
+    pub(super) is_once: bool,
+    /// When the offset of the time of day was last looked at.
+    wall_seen: i64,
 }
 
 /// How much there is, and the most that there was.
@@ -167,7 +206,7 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    fn precision(self) -> Precision {
+    pub(super) fn precision(self) -> Precision {
         match self.flags & FLAG_PRECISE_TIMER {
             0 => Precision::Coarse,
             _ => Precision::Fine,
@@ -192,6 +231,11 @@ impl Base {
     pub(super) fn make(method: Method, config: Limits) -> *mut Base {
         let Some(base) = Base::new(method, config) else { return null_mut() };
         let memory = allocate(size_of::<Base>()).cast::<Base>();
+        // It may be where one was that has been freed.
+        for freed in &FREED {
+            let own = memory as usize;
+            let _ = freed.compare_exchange(own, 0, Ordering::AcqRel, Ordering::Relaxed);
+        }
         if !memory.is_null() {
             // SAFETY: the memory is fresh, and as large and as aligned as malloc has it.
             unsafe {
@@ -213,6 +257,8 @@ impl Base {
             std::ptr::drop_in_place(base);
             free(base.cast());
         }
+        let at = GONE.fetch_add(1, Ordering::AcqRel) % FREED.len();
+        FREED[at].store(base as usize, Ordering::Release);
     }
 
     fn new(method: Method, config: Limits) -> Option<Base> {
@@ -237,9 +283,6 @@ impl Base {
             is_running: false,
             thread: None,
             notify: None,
-            ends: false,
-            breaks: false,
-            continues: false,
             time: None,
             wall_offset: time::subtract(time::wall(), time::now(config.precision())),
             config,
@@ -252,8 +295,29 @@ impl Base {
             generations: 0,
             runs: 0,
             running_colored: 0,
+            running: Vec::new(),
+            is_once: false,
+            wall_seen: 0,
         };
-        Some(Base { magic: MAGIC, state: Mutex::new(state), returned: Condvar::new() })
+        let looping = AtomicUsize::new(0);
+        Some(Base {
+            magic: MAGIC,
+            wishes: Wishes::default(),
+            looping,
+            state: Mutex::new(state),
+            returned: Condvar::new(),
+        })
+    }
+
+    /// Says whether the calling thread runs the loop.
+    pub(super) fn is_looping_here(&self) -> bool {
+        self.looping.load(Ordering::Relaxed) == thread_token()
+    }
+
+    /// The calling thread runs the loop from now on, or nobody does.
+    pub(super) fn set_looping(&self, loops: Loops) {
+        let token = if loops == Loops::Here { thread_token() } else { 0 };
+        self.looping.store(token, Ordering::Relaxed);
     }
 
     pub(super) fn lock(&self) -> Locked<'_> {
@@ -274,6 +338,13 @@ impl Base {
         }
         state
     }
+}
+
+/// Who runs the loop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loops {
+    Here,
+    Nowhere,
 }
 
 /// The state of a base, locked. What has become garbage is dropped when the lock has been left.
@@ -362,6 +433,13 @@ impl State {
         self.time = None;
         if self.config.flags & FLAG_NO_CACHE_TIME == 0 {
             self.time = Some(time::now(self.config.precision()));
+        }
+        // The time of day may be set, and goes on while the machine sleeps.
+        if let Some(now) = self.time
+            && now.tv_sec - self.wall_seen >= 5
+        {
+            self.wall_seen = now.tv_sec;
+            self.wall_offset = time::subtract(time::wall(), now);
         }
     }
 

@@ -8,10 +8,11 @@
 
 use std::ffi::{CStr, c_char, c_int, c_short, c_uint, c_void};
 use std::ptr::{null, null_mut};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::base::{
-    Base, FLAG_IGNORE_ENV, FLAG_PRECISE_TIMER, Limits, MOST_PRIORITIES, State, forget_current,
-    or_current, set_current,
+    Base, FLAG_IGNORE_ENV, FLAG_PRECISE_TIMER, Limits, MOST_PRIORITIES, State, Wishes,
+    forget_current, or_current, set_current,
 };
 use super::common::plain;
 use super::core::{Even, event_of};
@@ -23,7 +24,7 @@ use super::layout::{
     Callback, EV_ET, EV_IO, EV_PERSIST, EV_READ, EV_SIGNAL, EV_TIMEOUT, EV_WRITE, Event, Timeval,
     closure, flags,
 };
-use super::libevent::{check_version, free, warn};
+use super::libevent::{check_version, fatal, free, warn};
 use super::list::Queue;
 use super::poller::{Method, Poller};
 use super::time;
@@ -33,6 +34,12 @@ pub struct Config {
     avoided: Vec<Vec<u8>>,
     features: c_int,
     limits: Limits,
+}
+
+/// A base that must be there; the process ends with a message that names the call if it is not.
+unsafe fn must<'a>(base: *const Base, call: &str) -> &'a Base {
+    // SAFETY: see the module.
+    unsafe { base.as_ref() }.unwrap_or_else(|| fatal(&format!("{call}: there is no event_base")))
 }
 
 type ForeachFn = unsafe extern "C" fn(*const Base, *const Event, *mut c_void) -> c_int;
@@ -56,6 +63,9 @@ pub unsafe extern "C" fn event_config_avoid_method(
     config: *mut Config,
     method: *const c_char,
 ) -> c_int {
+    if config.is_null() || method.is_null() {
+        return -1;
+    }
     // SAFETY: see the module; the method is a string.
     unsafe { (*config).avoided.push(CStr::from_ptr(method).to_bytes().to_vec()) };
     0
@@ -67,7 +77,8 @@ pub unsafe extern "C" fn event_config_require_features(
     features: c_int,
 ) -> c_int {
     // SAFETY: see the module.
-    unsafe { (*config).features = features };
+    let Some(config) = (unsafe { config.as_mut() }) else { return -1 };
+    config.features = features;
     0
 }
 
@@ -94,6 +105,9 @@ pub unsafe extern "C" fn event_config_set_max_dispatch_interval(
     callbacks: c_int,
     from_priority: c_int,
 ) -> c_int {
+    if config.is_null() {
+        return -1;
+    }
     // SAFETY: see the module.
     unsafe {
         (*config).limits.interval = read_time(interval);
@@ -317,13 +331,20 @@ pub unsafe extern "C" fn event_loop(how: c_int) -> c_int {
 /// The time of `event_base_loopexit` has come.
 unsafe extern "C" fn exit(_: c_int, _: c_short, base: *mut c_void) {
     // SAFETY: the base is there while its loop runs.
-    unsafe { (*base.cast::<Base>()).lock().ends = true };
+    unsafe { (*base.cast::<Base>()).wishes.ends.store(true, Ordering::Relaxed) };
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_loopexit(base: *mut Base, after: *const Timeval) -> c_int {
     // SAFETY: see the module.
-    unsafe { event_base_once(base, -1, EV_TIMEOUT, Some(exit), or_current(base).cast(), after) }
+    unsafe {
+        if after.is_null() && base.as_ref().is_some_and(Base::is_looping_here) {
+            // At the end of the round, without the lock: a handler of a signal may call this.
+            (*base).wishes.ends.store(true, Ordering::Relaxed);
+            return 0;
+        }
+        event_base_once(base, -1, EV_TIMEOUT, Some(exit), base.cast(), after)
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -332,14 +353,16 @@ pub unsafe extern "C" fn event_loopexit(after: *const Timeval) -> c_int {
     unsafe { event_base_loopexit(or_current(null_mut()), after) }
 }
 
-/// Changes the state of a base, and wakes its loop; -1: there is no base.
-unsafe fn tell_loop(base: *mut Base, call: &str, change: impl FnOnce(&mut State)) -> c_int {
+/// Tells the loop of a base something, and wakes it; -1: there is no base. On the thread of the loop
+/// it takes no lock, as a handler of a signal may call it.
+unsafe fn tell_loop(base: *mut Base, call: &str, wish: fn(&Wishes) -> &AtomicBool) -> c_int {
     // SAFETY: see the module.
     door(call, || match unsafe { base.as_ref() } {
         Some(base) => {
-            let mut state = base.lock();
-            change(&mut state);
-            state.wake();
+            wish(&base.wishes).store(true, Ordering::Relaxed);
+            if !base.is_looping_here() {
+                base.lock().wake();
+            }
             0
         }
         None => -1,
@@ -349,7 +372,7 @@ unsafe fn tell_loop(base: *mut Base, call: &str, change: impl FnOnce(&mut State)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_loopbreak(base: *mut Base) -> c_int {
     // SAFETY: see the module.
-    unsafe { tell_loop(base, "event_base_loopbreak", |state| state.breaks = true) }
+    unsafe { tell_loop(base, "event_base_loopbreak", |wishes| &wishes.breaks) }
 }
 
 #[unsafe(no_mangle)]
@@ -361,26 +384,26 @@ pub unsafe extern "C" fn event_loopbreak() -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_loopcontinue(base: *mut Base) -> c_int {
     // SAFETY: see the module.
-    unsafe { tell_loop(base, "event_base_loopcontinue", |state| state.continues = true) }
+    unsafe { tell_loop(base, "event_base_loopcontinue", |wishes| &wishes.continues) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_got_break(base: *mut Base) -> c_int {
     // SAFETY: see the module.
-    c_int::from(unsafe { (*base).lock().breaks })
+    c_int::from(unsafe { must(base, "event_base_got_break") }.wishes.breaks.load(Ordering::Relaxed))
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_got_exit(base: *mut Base) -> c_int {
     // SAFETY: see the module.
-    c_int::from(unsafe { (*base).lock().ends })
+    c_int::from(unsafe { must(base, "event_base_got_exit") }.wishes.ends.load(Ordering::Relaxed))
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_get_running_event(base: *mut Base) -> *mut Event {
     // SAFETY: see the module; what runs is there, and an event if it says so.
     unsafe {
-        let state = (*base).lock();
+        let state = must(base, "event_base_get_running_event").lock();
         let current = state.current;
         let is_event = !current.is_null() && (*current).has(flags::INIT);
         if is_event && state.is_in_loop_thread() { event_of(current) } else { null_mut() }
@@ -390,7 +413,7 @@ pub unsafe extern "C" fn event_base_get_running_event(base: *mut Base) -> *mut E
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_get_method(base: *const Base) -> *const c_char {
     // SAFETY: see the module.
-    unsafe { (*base).lock().poller.method().name().as_ptr() }
+    unsafe { must(base, "event_base_get_method").lock().poller.method().name().as_ptr() }
 }
 
 #[unsafe(no_mangle)]
@@ -414,7 +437,7 @@ pub extern "C" fn event_get_supported_methods() -> *mut *const c_char {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_get_features(base: *const Base) -> c_int {
     // SAFETY: see the module.
-    unsafe { (*base).lock().poller.method().features() }
+    unsafe { must(base, "event_base_get_features").lock().poller.method().features() }
 }
 
 #[unsafe(no_mangle)]
@@ -431,7 +454,7 @@ pub extern "C" fn event_get_version_number() -> u32 {
 pub unsafe extern "C" fn event_base_priority_init(base: *mut Base, priorities: c_int) -> c_int {
     door("event_base_priority_init", || {
         // SAFETY: see the module.
-        let mut state = unsafe { (*base).lock() };
+        let mut state = unsafe { must(base, "event_base_priority_init").lock() };
         let wanted = usize::try_from(priorities).unwrap_or(0);
         if state.active_count > 0 || !(1..MOST_PRIORITIES).contains(&wanted) {
             return -1;
@@ -450,7 +473,7 @@ pub unsafe extern "C" fn event_priority_init(priorities: c_int) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_get_npriorities(base: *mut Base) -> c_int {
     // SAFETY: see the module.
-    unsafe { (*or_current(base)).lock().active.len() as c_int }
+    unsafe { must(or_current(base), "event_base_get_npriorities").lock().active.len() as c_int }
 }
 
 #[unsafe(no_mangle)]
@@ -465,6 +488,16 @@ pub unsafe extern "C" fn event_base_gettimeofday_cached(
             state.time.map(|time| time::add(time, state.wall_offset))
         });
         *now = kept.unwrap_or_else(time::wall);
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_gettime_monotonic(base: *mut Base, now: *mut Timeval) -> c_int {
+    // SAFETY: see the module.
+    unsafe {
+        let (Some(base), false) = (base.as_ref(), now.is_null()) else { return -1 };
+        *now = time::now(base.lock().config.precision());
     }
     0
 }
@@ -494,7 +527,7 @@ pub unsafe extern "C" fn event_base_init_common_timeout(
                 tv_sec: duration.tv_sec + carry,
                 tv_usec: duration.tv_usec - carry * 1_000_000,
             };
-            let list = (*base).lock().common_for(base, whole);
+            let list = must(base, "event_base_init_common_timeout").lock().common_for(base, whole);
             if list.is_null() {
                 warn("event_base_init_common_timeout: Too many common timeouts already in use");
                 return null();
@@ -512,7 +545,7 @@ const COUNT_ADDED: c_uint = 4;
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_get_num_events(base: *mut Base, what: c_uint) -> c_int {
     // SAFETY: see the module.
-    let state = unsafe { (*base).lock() };
+    let state = unsafe { must(base, "event_base_get_num_events").lock() };
     let of = |flag, n| if what & flag != 0 { n } else { 0 };
     of(COUNT_ACTIVE, state.active_count as c_int)
         + of(COUNT_VIRTUAL, state.virtual_events.now)
@@ -526,7 +559,7 @@ pub unsafe extern "C" fn event_base_get_max_events(
     clear: c_int,
 ) -> c_int {
     // SAFETY: see the module.
-    let mut state = unsafe { (*base).lock() };
+    let mut state = unsafe { must(base, "event_base_get_max_events").lock() };
     let state = &mut *state;
     let all = [
         (COUNT_ACTIVE, &mut state.active_events),
@@ -575,12 +608,12 @@ pub unsafe extern "C" fn event_base_foreach_event(
     arg: *mut c_void,
 ) -> c_int {
     door("event_base_foreach_event", || {
-        // SAFETY: see the module. Under the lock, as in libevent: what is called must not change
-        // events.
+        // SAFETY: see the module. What is called must not change events, as libevent says.
         unsafe {
             let (Some(of), Some(call)) = (base.as_ref(), call) else { return -1 };
-            let state = of.lock();
-            for event in all_events(&state) {
+            // Not under the lock: what is called may ask for more.
+            let all = all_events(&of.lock());
+            for event in all {
                 let answer = call(base, event, arg);
                 if answer != 0 {
                     return answer;
@@ -595,7 +628,7 @@ pub unsafe extern "C" fn event_base_foreach_event(
 pub unsafe extern "C" fn event_base_dump_events(base: *mut Base, file: *mut libc::FILE) {
     door("event_base_dump_events", || {
         // SAFETY: see the module.
-        let mut state = unsafe { (*base).lock() };
+        let mut state = unsafe { must(base, "event_base_dump_events").lock() };
         let now = state.now();
         let mut text = String::new();
         let (mut inserted, mut active) = (String::new(), String::new());
@@ -648,9 +681,10 @@ pub unsafe extern "C" fn event_base_dump_events(base: *mut Base, file: *mut libc
 pub unsafe extern "C" fn event_base_active_by_fd(base: *mut Base, fd: c_int, what: c_short) {
     door("event_base_active_by_fd", || {
         // SAFETY: see the module.
-        let mut state = unsafe { (*base).lock() };
-        state.ready_for(fd, what & (EV_IO | EV_ET));
-        if what & EV_TIMEOUT != 0 {
+        let mut state = unsafe { must(base, "event_base_active_by_fd").lock() };
+        if what & EV_TIMEOUT == 0 {
+            state.ready_for(fd, what & (EV_IO | EV_ET));
+        } else {
             for event in all_events(&state) {
                 // SAFETY: what stands somewhere is there.
                 if unsafe { (*event).fd == fd && (*event).has(flags::TIMEOUT) } {
@@ -664,7 +698,9 @@ pub unsafe extern "C" fn event_base_active_by_fd(base: *mut Base, fd: c_int, wha
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_active_by_signal(base: *mut Base, signal: c_int) {
     // SAFETY: see the module.
-    door("event_base_active_by_signal", || unsafe { (*base).lock().signal_came(signal, 1) });
+    door("event_base_active_by_signal", || unsafe {
+        must(base, "event_base_active_by_signal").lock().signal_came(signal, 1)
+    });
 }
 
 #[unsafe(no_mangle)]

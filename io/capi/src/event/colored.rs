@@ -10,7 +10,7 @@ use std::ffi::{c_int, c_short};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::{null, null_mut};
 use std::sync::Arc;
-use std::thread::ThreadId;
+use std::sync::atomic::Ordering;
 
 use dapple::Color;
 use dapple_io::{Interest, Ready, Registration};
@@ -42,8 +42,8 @@ pub(super) struct Colored {
     registration: Option<Registration>,
     /// Changes when it is deleted, or added.
     generation: u64,
-    /// Which run of its callback is under way, and on which thread.
-    running: Option<(u64, ThreadId)>,
+    /// Changes when what was posted for an activation is not meant any more.
+    activation: u64,
 }
 
 /// What has been deleted, and is dropped when the lock has been left: a registration's callback may
@@ -70,8 +70,8 @@ struct Target {
 enum Why {
     /// Its descriptor is ready.
     Ready(c_short),
-    /// It was activated.
-    Active,
+    /// It was activated, as this number says.
+    Active(u64),
 }
 
 /// A descriptor of the program's. It is open as long as it is watched, as libevent demands.
@@ -122,7 +122,7 @@ impl State {
         if let Some(color) = color {
             self.generations += 1;
             let generation = self.generations;
-            let colored = Colored { color, registration: None, generation, running: None };
+            let colored = Colored { color, registration: None, generation, activation: 0 };
             self.colored.insert(event as usize, colored);
         }
         true
@@ -195,14 +195,25 @@ impl State {
         let (base, own) = (self.own_base as usize, event as usize);
         if let Some(colored) = self.colored(event) {
             let target = Target { base, event: own, generation: colored.generation };
-            colored.color.color.clone().post(move |_| fire(target, Why::Active));
+            let why = Why::Active(colored.activation);
+            colored.color.color.clone().post(move |_| fire(target, why));
         }
     }
 
-    /// Says whether the callback of an event with a color runs on another thread.
-    pub(super) fn runs_elsewhere(&mut self, event: *mut Event) -> bool {
+    /// An event that was activated, and posted, is not to run for that.
+    pub(super) fn unpost(&mut self, event: *mut Event) {
+        // SAFETY: see `core`.
+        unsafe { self.leave(&mut (*event).callback, flags::ACTIVE) };
+        if let Some(colored) = self.colored(event) {
+            colored.activation += 1;
+        }
+    }
+
+    /// Says whether the callback of an event with a color runs on another thread: one that it has
+    /// now, or had when that began.
+    pub(super) fn runs_elsewhere(&self, event: *mut Event) -> bool {
         let me = std::thread::current().id();
-        self.colored(event).is_some_and(|c| c.running.is_some_and(|(_, thread)| thread != me))
+        self.running.iter().any(|(other, _, thread)| *other == event as usize && *thread != me)
     }
 }
 
@@ -231,10 +242,15 @@ impl Base {
     unsafe fn fire(&self, target: Target, why: Why) {
         let event = target.event as *mut Event;
         let mut state = self.lock();
-        let Some(color) = state
-            .colored(event)
-            .filter(|colored| colored.generation == target.generation)
-            .map(|colored| Arc::clone(&colored.color))
+        let is_meant = |colored: &&mut Colored| {
+            let is_current = match why {
+                Why::Active(activation) => activation == colored.activation,
+                Why::Ready(_) => true,
+            };
+            is_current && colored.generation == target.generation
+        };
+        let Some(color) =
+            state.colored(event).filter(is_meant).map(|colored| Arc::clone(&colored.color))
         else {
             return;
         };
@@ -248,9 +264,17 @@ impl Base {
                     if result == 0 {
                         return;
                     }
-                    (*event).result = result | (*event).events & EV_ET;
+                    let result = result | (*event).events & EV_ET;
+                    // What it was activated for besides is told with it.
+                    match (*event).has(flags::ACTIVE) {
+                        true => {
+                            (*event).result |= result;
+                            state.unpost(event);
+                        }
+                        false => (*event).result = result,
+                    }
                 }
-                Why::Active => state.leave(&mut (*event).callback, flags::ACTIVE),
+                Why::Active(_) => state.leave(&mut (*event).callback, flags::ACTIVE),
             }
             if matches!(kind, closure::EVENT_FINALIZE | closure::EVENT_FINALIZE_FREE) {
                 let (call, arg) = ((*event).callback.call.finalize, (*event).callback.arg);
@@ -277,35 +301,52 @@ impl Base {
             }
             state.runs += 1;
             state.running_colored += 1;
-            let run = (state.runs, std::thread::current().id());
-            if let Some(colored) = state.colored(event) {
-                colored.running = Some(run);
-            }
+            let run = (event as usize, state.runs, std::thread::current().id());
+            state.running.push(run);
             let (fd, result) = ((*event).fd, (*event).result);
             let (call, arg) = ((*event).callback.call.event, (*event).callback.arg);
             drop(state);
             if let Some(call) = call {
-                on(&color, || (0..calls).for_each(|_| call(fd, result, arg)));
+                on(&color, || {
+                    for told in 0..calls {
+                        // It may have been deleted by the call before, and be gone.
+                        if told > 0 && !self.goes_on(target) {
+                            break;
+                        }
+                        call(fd, result, arg);
+                    }
+                });
             }
             let mut state = self.lock();
             state.running_colored -= 1;
-            if let Some(colored) = state.colored(event)
-                && colored.running == Some(run)
-            {
-                colored.running = None;
-            }
+            state.running.retain(|other| *other != run);
             if state.waiters > 0 {
                 self.returned.notify_all();
             }
             state.wake_if_done();
         }
     }
+
+    /// Says whether a signal is to be told once more.
+    fn goes_on(&self, target: Target) -> bool {
+        let mut state = self.lock();
+        let colored = state.colored(target.event as *mut Event);
+        let is_there = colored.is_some_and(|colored| colored.generation == target.generation);
+        is_there && !self.wishes.breaks.load(Ordering::Relaxed)
+    }
 }
 
 impl State {
-    /// Wakes the loop if there is nothing left to wait for.
+    /// Something that was posted to a color has run.
+    pub(super) fn has_run_posted(&mut self) {
+        self.virtual_events.add(-1);
+        self.runs += 1;
+        self.wake_if_done();
+    }
+
+    /// Wakes the loop if there is nothing left to wait for, or it waits for one run.
     fn wake_if_done(&mut self) {
-        if !self.has_events() && self.active_count == 0 {
+        if self.is_once || !self.has_events() && self.active_count == 0 {
             self.wake();
         }
     }

@@ -41,7 +41,11 @@ impl State {
                 return None;
             };
             match Workers::start(workers, poller) {
-                Ok(workers) => self.workers = Some(Arc::new(workers)),
+                Ok(workers) => {
+                    self.workers = Some(Arc::new(workers));
+                    // A loop that waits already waits for the base's own events only.
+                    self.wake();
+                }
                 Err(error) => {
                     warn(&format!("dapple_color_new: {error}"));
                     return None;
@@ -178,7 +182,7 @@ pub unsafe extern "C" fn dapple_post(
             // SAFETY: the program says so; the base ends its workers before it is freed.
             unsafe {
                 door("a posted function", || on(&color, || call(arg.0)));
-                super::upper::event_base_del_virtual_(color.base);
+                (*color.base).lock().has_run_posted();
             }
         });
         0

@@ -10,6 +10,7 @@
 use std::ffi::{c_int, c_short, c_void};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::null_mut;
+use std::sync::atomic::Ordering;
 
 use super::base::{Base, Notifier, State};
 use super::common::{is_first, plain};
@@ -173,9 +174,12 @@ impl State {
             self.leave_timeouts(event);
         }
         // Active because it has timed out: not any more.
-        if ev.has(flags::ACTIVE) && ev.result & EV_TIMEOUT != 0 && self.colored(event).is_none() {
+        if ev.has(flags::ACTIVE) && ev.result & EV_TIMEOUT != 0 {
             self.stop_calls(ev);
-            self.deactivate(&raw mut ev.callback);
+            match self.colored(event).is_some() {
+                true => self.unpost(event),
+                false => self.deactivate(&raw mut ev.callback),
+            }
         }
         let list = self.common_of(time);
         ev.timeout = match meaning {
@@ -330,7 +334,8 @@ impl State {
             false => ev.result = result,
         }
         if self.running_priority.is_some_and(|running| ev.callback.priority < running) {
-            self.continues = true;
+            // SAFETY: a state is that of the base that it names, which is there.
+            unsafe { (*self.own_base).wishes.continues.store(true, Ordering::Relaxed) };
         }
         if ev.waits_for(EV_SIGNAL) {
             let signal = super::layout::Calls { left: calls, counter: null_mut() };

@@ -9,7 +9,7 @@
 use std::ffi::{c_int, c_short, c_void};
 use std::ptr::null_mut;
 
-use super::base::{Base, or_current};
+use super::base::{Base, or_current, unless_freed};
 use super::common::plain;
 use super::core::{Done, Even, Meaning};
 use super::debug;
@@ -36,17 +36,15 @@ pub(super) enum Waits {
 /// The base of an event, if it has one.
 unsafe fn base_of<'a>(event: *const Event, call: &str) -> Option<&'a Base> {
     // SAFETY: see the module.
-    let base = unsafe {
-        event.as_ref().and_then(|event| {
-            let base = event.base.as_ref()?;
-            debug::check_assigned(event, call);
-            Some(base)
-        })
-    };
-    if base.is_none() {
-        warn(&format!("{call}: event has no event_base set."));
+    unsafe {
+        let Some(event) = event.as_ref().filter(|event| !event.base.is_null()) else {
+            warn(&format!("{call}: event has no event_base set."));
+            return None;
+        };
+        let base = unless_freed(event.base)?;
+        debug::check_assigned(event, call);
+        Some(base)
     }
-    base
 }
 
 #[unsafe(no_mangle)]
@@ -152,7 +150,7 @@ pub unsafe extern "C" fn event_free(event: *mut Event) {
     // SAFETY: see the module.
     unsafe {
         event_del(event);
-        if let Some(base) = event.as_ref().and_then(|event| event.base.as_ref()) {
+        if let Some(base) = event.as_ref().and_then(|event| unless_freed(event.base)) {
             base.lock().forget_color(event);
         }
         free(event.cast());
@@ -170,7 +168,10 @@ pub unsafe extern "C" fn event_base_set(base: *mut Base, event: *mut Event) -> c
                 return -1;
             }
             event.base = base;
-            event.callback.priority = (of.lock().active.len() / 2) as u8;
+            let mut state = of.lock();
+            event.callback.priority = (state.active.len() / 2) as u8;
+            // Of another event that was here.
+            state.forget_color(event);
         }
         0
     })
@@ -427,7 +428,6 @@ pub unsafe extern "C" fn event_base_once(
     timeout: *const Timeval,
 ) -> c_int {
     door("event_base_once", || {
-        let base = or_current(base);
         let waits = events & (EV_IO | EV_SIGNAL);
         let is_timer = waits == 0 && events & EV_TIMEOUT != 0;
         if base.is_null() || events & (EV_SIGNAL | EV_PERSIST) != 0 || waits == 0 && !is_timer {
@@ -476,5 +476,5 @@ pub unsafe extern "C" fn event_once(
     timeout: *const Timeval,
 ) -> c_int {
     // SAFETY: see the module.
-    unsafe { event_base_once(null_mut(), fd, events, callback, arg, timeout) }
+    unsafe { event_base_once(or_current(null_mut()), fd, events, callback, arg, timeout) }
 }

@@ -2,8 +2,9 @@
 
 use std::ffi::{c_int, c_short};
 use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::base::{Base, Locked, State};
+use super::base::{Base, Locked, Loops, State};
 use super::common::plain;
 use super::core::{Even, event_of};
 use super::fds::of_interest;
@@ -43,23 +44,32 @@ impl Base {
             state.own_signals();
         }
         state.thread = Some(std::thread::current().id());
+        state.is_once = how & LOOP_ONCE != 0;
         if state.poller.method() == super::poller::Method::Poll {
             // A thread that waits there sees nothing new.
             state.prepare_wake();
         }
-        (state.ends, state.breaks) = (false, false);
+        self.wishes.ends.store(false, Ordering::Relaxed);
+        self.wishes.breaks.store(false, Ordering::Relaxed);
+        self.set_looping(Loops::Here);
         let (mut state, result) = self.rounds(state, how);
         state.time = None;
         state.is_running = false;
         state.thread = None;
+        self.set_looping(Loops::Nowhere);
         result
     }
 
+    fn has(&self, wish: &AtomicBool) -> bool {
+        wish.load(Ordering::Relaxed)
+    }
+
     fn rounds<'a>(&'a self, mut state: Locked<'a>, how: c_int) -> (Locked<'a>, c_int) {
+        let runs = state.runs;
         loop {
-            state.continues = false;
+            self.wishes.continues.store(false, Ordering::Relaxed);
             state.deferred = 0;
-            if state.ends || state.breaks {
+            if self.has(&self.wishes.ends) || self.has(&self.wishes.breaks) {
                 return (state, 0);
             }
             let wait = match state.active_count == 0 && how & LOOP_NONBLOCK == 0 {
@@ -86,7 +96,8 @@ impl Base {
                 if how & LOOP_ONCE != 0 && is_done {
                     return (state, 0);
                 }
-            } else if how & LOOP_NONBLOCK != 0 {
+            } else if how & LOOP_NONBLOCK != 0 || how & LOOP_ONCE != 0 && state.runs != runs {
+                // Or something with a color has run.
                 return (state, 0);
             }
         }
@@ -170,7 +181,7 @@ impl Base {
             if state.waiters > 0 {
                 self.returned.notify_all();
             }
-            if state.breaks {
+            if self.has(&self.wishes.breaks) {
                 return (state, Ran::Broken);
             }
             if count >= most {
@@ -184,7 +195,7 @@ impl Base {
                     return (state, Ran::Some(count));
                 }
             }
-            if state.continues {
+            if self.has(&self.wishes.continues) {
                 return (state, Ran::Some(count));
             }
         }
@@ -279,7 +290,7 @@ impl Base {
                     call(fd, result, arg);
                 }
                 let state = self.lock();
-                if state.breaks {
+                if self.has(&self.wishes.breaks) {
                     if at.read_volatile() != 0 {
                         // It was not deleted, so it is there.
                         (*event).kind.signal.counter = null_mut();

@@ -77,7 +77,9 @@ impl State {
         let Some(slot) = self.signals.slot(signal) else { return Done::Refused };
         let is_first = slot.is_empty();
         slot.push(event);
-        self.own_signals();
+        if is_first {
+            self.own_signals();
+        }
         if is_first && !self.handle(signal) {
             if let Some(slot) = self.signals.slot(signal) {
                 slot.remove(event);
@@ -164,6 +166,7 @@ impl State {
         let own = self.own_base;
         if OWNER.compare_exchange(own, null_mut(), Ordering::SeqCst, Ordering::SeqCst).is_ok() {
             WAKES.store(-1, Ordering::SeqCst);
+            forget_caught();
         }
         if pipe.event.has(flags::INSERTED) {
             self.delete(&raw mut *pipe.event, super::core::Even::IfFinalizing);
@@ -173,6 +176,8 @@ impl State {
     /// A forked child has a descriptor of its own.
     pub(super) fn renew_signals(&mut self) -> bool {
         let Some(pipe) = &mut self.signal_pipe else { return true };
+        // What came before the fork is the parent's.
+        forget_caught();
         let at = &raw mut *pipe.event;
         self.delete(at, super::core::Even::IfFinalizing);
         let Some(pipe) = &mut self.signal_pipe else { return true };
@@ -191,6 +196,11 @@ impl State {
     }
 }
 
+/// Nothing has come.
+fn forget_caught() {
+    CAUGHT.iter().for_each(|caught| caught.store(0, Ordering::SeqCst));
+}
+
 /// Signals have come.
 unsafe extern "C" fn tell(fd: c_int, _: c_short, base: *mut c_void) {
     let mut count = [0u8; 8];
@@ -200,6 +210,10 @@ unsafe extern "C" fn tell(fd: c_int, _: c_short, base: *mut c_void) {
         libc::read(fd, count.as_mut_ptr().cast(), count.len());
         (*base.cast::<Base>()).lock()
     };
+    if OWNER.load(Ordering::SeqCst) != base.cast() {
+        // They are another base's by now.
+        return;
+    }
     for (signal, caught) in CAUGHT.iter().enumerate() {
         let calls = caught.swap(0, Ordering::SeqCst);
         if calls > 0 {

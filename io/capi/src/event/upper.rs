@@ -9,7 +9,7 @@
 use std::ffi::{c_int, c_short, c_void};
 use std::ptr::null_mut;
 
-use super::base::{Base, or_current};
+use super::base::{Base, or_current, unless_freed};
 use super::core::Even;
 use super::door::door;
 use super::layout::{Call, Callback, Event, SelfFn, closure, flags};
@@ -89,9 +89,19 @@ pub unsafe extern "C" fn event_base_del_virtual_(base: *mut Base) {
     });
 }
 
-/// An event is not used any more. Nothing is kept of it here.
+/// An event is not used any more.
 #[unsafe(no_mangle)]
-pub extern "C" fn event_debug_unassign(_: *mut Event) {}
+pub unsafe extern "C" fn event_debug_unassign(event: *mut Event) {
+    door("event_debug_unassign", || {
+        // SAFETY: see the module.
+        unsafe {
+            if let Some(base) = unless_freed((*event).base) {
+                base.lock().forget_color(event);
+            }
+            (*event).callback.flags &= !flags::INIT;
+        }
+    });
+}
 
 /// Activates an event when the loop comes round.
 #[unsafe(no_mangle)]

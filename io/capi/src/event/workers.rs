@@ -44,7 +44,9 @@ impl AsFd for Poller {
 impl Workers {
     /// Starts so many. `poller`: a copy of the base's.
     pub(super) fn start(workers: usize, poller: OwnedFd) -> std::io::Result<Workers> {
-        let builder = dapple_io::runtime().workers(workers).thread_name("dapple-event");
+        // A base that is freed waits for its callbacks, however long they take.
+        let builder = dapple_io::runtime().workers(workers).stuck_after(Duration::MAX);
+        let builder = builder.thread_name("dapple-event");
         let here = builder.default_here(true).build_here()?;
         let io = Io::of(&here.handle());
         let is_ready = Arc::new(AtomicBool::new(false));

@@ -240,6 +240,112 @@ static void kinds(void) {
 	dapple_color_unref(color);
 }
 
+/* ---- what changes while a callback runs, or before it does */
+static int signals_told;
+static void one_signal(evutil_socket_t number, short what, void *self) {
+	(void)number, (void)what;
+	signals_told++;
+	event_free(*(struct event **)self);
+}
+static struct event *machine;
+static atomic_int writes;
+static void writing(evutil_socket_t fd, short what, void *arg) {
+	(void)fd, (void)what, (void)arg;
+	atomic_fetch_add(&writes, 1);
+}
+static void reading(evutil_socket_t fd, short what, void *color) {
+	(void)what;
+	atomic_store(&in_slow, 1);
+	/* A state machine: the event is another one from now on. */
+	CHECK(!event_assign(machine, base, fd, EV_WRITE, writing, NULL));
+	CHECK(!event_set_color(machine, color));
+	usleep(20000);
+	atomic_store(&slow_done, 1);
+}
+static void *from_a_thread(void *arg) {
+	usleep(10000);
+	*(dapple_color **)arg = dapple_color_new(base, "late");
+	CHECK(!dapple_post(*(dapple_color **)arg, hold, NULL));
+	return NULL;
+}
+static void changes(void) {
+	static struct event *sig;
+	int a[2];
+	char byte;
+	dapple_color *color = dapple_color_new(base, "changes"), *late;
+	sig = evsignal_new(base, SIGUSR1, one_signal, &sig);
+	event_set_color(sig, color);
+	event_add(sig, NULL);
+	for (int i = 0; i < 3; i++) raise(SIGUSR1);
+	CHECK(event_base_loop(base, 0) == 1 && signals_told == 1);
+
+	pair(a);
+	CHECK(write(a[1], "x", 1) == 1);
+	machine = event_new(base, a[0], EV_READ, reading, color);
+	event_set_color(machine, color);
+	event_add(machine, NULL);
+	event_base_once(base, -1, EV_TIMEOUT, deleter, machine, &ms1);
+	CHECK(event_base_loop(base, 0) == 1 && slow_done);
+	CHECK(read(a[0], &byte, 1) == 1);
+	event_free(machine);
+
+	/* A timer that has expired, and is added again before it runs, runs later. */
+	CHECK(!dapple_post(color, hold, NULL));
+	while (!atomic_load(&is_held)) usleep(1000);
+	struct event *timer = event_new(base, -1, 0, never, NULL);
+	event_set_color(timer, color);
+	event_active(timer, EV_TIMEOUT, 1);
+	CHECK(event_pending(timer, EV_TIMEOUT, NULL) == EV_TIMEOUT);
+	struct timeval hour = {3600, 0};
+	event_add(timer, &hour);
+	atomic_store(&release_it, 1);
+	for (int i = 0; i < 20; i++) event_base_loop(base, EVLOOP_NONBLOCK), usleep(1000);
+	CHECK(event_pending(timer, EV_TIMEOUT, NULL) == EV_TIMEOUT);
+	event_free(timer);
+
+	/* A loop that is to run once ends when something with a color has run. */
+	int fired = 0;
+	timer = event_new(base, -1, EV_PERSIST, once, &fired);
+	event_set_color(timer, color);
+	event_add(timer, &ms1);
+	while (fired < 3) CHECK(event_base_loop(base, EVLOOP_ONCE) == 0);
+	event_free(timer);
+	dapple_color_unref(color);
+
+	/* The first color comes from a thread while the loop waits. */
+	pthread_t thread;
+	struct event_base *first = base;
+	base = event_base_new();
+	event_base_set_workers(base, 1);
+	struct event *keeps = event_new(base, -1, EV_PERSIST, once, &fired);
+	event_add(keeps, &hour);
+	pthread_create(&thread, NULL, from_a_thread, &late);
+	atomic_store(&is_held, 0);
+	while (!atomic_load(&is_held)) CHECK(event_base_loop(base, EVLOOP_ONCE) == 0 || 1);
+	pthread_join(thread, NULL);
+	dapple_color_unref(late);
+	event_free(keeps);
+	event_base_free(base);
+	base = first;
+}
+
+/* ---- a base that is freed waits for its callbacks */
+static void long_call(void *arg) {
+	atomic_store(&is_held, 1);
+	usleep(1500000);
+	*(int *)arg = 1;
+}
+static void freeing(void) {
+	int done = 0;
+	dapple_color *color = dapple_color_new(base, "long");
+	CHECK(!dapple_post(color, long_call, &done));
+	while (!atomic_load(&is_held)) usleep(1000);
+	dapple_color_unref(color);
+	event_base_free(base);
+	base = NULL;
+	CHECK(done == 1);
+}
+
 /* ---- misuse */
 static void misuse(void) {
 	struct event_base *second = event_base_new();
@@ -311,7 +417,7 @@ static void storm(void) {
 int main(int argc, char **argv) {
 	static const struct { const char *name; void (*run)(void); } parts[] = {
 		{"parallel", parallel}, {"ends", ends}, {"deletes", deletes}, {"kinds", kinds},
-		{"misuse", misuse}, {"storm", storm},
+		{"changes", changes}, {"freeing", freeing}, {"misuse", misuse}, {"storm", storm},
 	};
 	alarm(getenv("NOALARM") ? 0 : 50);
 	evthread_use_pthreads();
