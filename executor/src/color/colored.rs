@@ -73,14 +73,9 @@ impl<T> Copy for Reach<T> {}
 impl<T: Send + 'static> Reach<T> {
     /// A handle for an event that may be suspended (E18): whatever ends meanwhile, the value stays
     /// until the event has ended. `None`: its color is not bound to a thread of the user's.
-    ///
-    /// # Safety
-    ///
-    /// An exclusive event of the value's color runs that was posted through a handle.
+    /// `inner`: what this reaches.
     #[inline]
-    unsafe fn keep(self) -> Option<Colored<T>> {
-        // SAFETY: the caller says so, and the end of the value stands behind its event.
-        let inner = unsafe { self.0.as_ref() };
+    fn keep(self, inner: &Inner<T>) -> Option<Colored<T>> {
         inner.color.as_cell().is_here().then(|| {
             // Relaxed: an end that stands behind this event already asks on this thread.
             inner.handles.fetch_add(1, Ordering::Relaxed);
@@ -104,9 +99,8 @@ impl<T: Send + 'static> Reach<T> {
         // value is there until it has ended, or `_keep` is gone; and it has no reference to the
         // value.
         let (_keep, borrow) = unsafe {
-            let keep = self.keep();
             let inner = self.0.as_ref();
-            (keep, (!inner.is_poisoned()).then(|| inner.borrow()))
+            (self.keep(inner), (!inner.is_poisoned()).then(|| inner.borrow()))
         };
         let Some(mut borrow) = borrow else {
             cx.local().count_skipped();
@@ -413,8 +407,9 @@ impl<T: Send + 'static> Colored<T> {
             let reach = reach;
             // SAFETY: this is an exclusive event of the color, posted through a handle, at its
             // start.
-            let (_keep, inner, mut borrow) =
-                unsafe { (reach.keep(), reach.0.as_ref(), reach.0.as_ref().borrow()) };
+            let (_keep, inner, mut borrow) = unsafe {
+                (reach.keep(reach.0.as_ref()), reach.0.as_ref(), reach.0.as_ref().borrow())
+            };
             f(borrow.value(), cx);
             drop(borrow);
             inner.repair();

@@ -7,12 +7,11 @@
 //! ([`go_away`]), and from any to busy ([`rise`]); anybody may turn idle or away into claimed
 //! ([`claim`]), and whoever did that unparks it, once. Away is a worker whose thread is not with
 //! the runtime: it belongs to the user, who is told to come back (E18). Nobody knows when that will
-//! be, so it is never the sentinel, and a worker that was called back (*called*, not claimed) is looked
-//! after by the others as one is that is busy. A
-//! spinning worker has nothing and looks at its queues all the time: nobody has to wake it, nobody
-//! has to watch it, and to whoever asks whether anything runs it is as good as idle. The rest of
-//! the word is an epoch that counts the rises, so that two equal readings mean that nothing
-//! happened in between.
+//! be, so it is never the sentinel, and a worker that was called back (*called*, not claimed) is
+//! looked after by the others as one is that is busy. A spinning worker has nothing and looks at
+//! its queues all the time: nobody has to wake it, nobody has to watch it, and to whoever asks
+//! whether anything runs it is as good as idle. The rest of the word is an epoch that counts the
+//! rises, so that two equal readings mean that nothing happened in between.
 //!
 //! One idle worker at most is the *sentinel*: it sleeps with a time limit and looks, each time it
 //! runs out, whether work waits behind a worker that is busy. So a push to a worker's own run queue
