@@ -92,6 +92,8 @@ pub(crate) struct Base {
     pub(super) wishes: Wishes,
     /// The thread that runs the loop, by what `thread_token` says; 0: none.
     looping: AtomicUsize,
+    /// An event of it has, or had, a color.
+    has_colors: AtomicBool,
     state: Mutex<State>,
     /// What the loop ran has returned.
     pub(super) returned: Condvar,
@@ -106,6 +108,7 @@ pub(super) struct Wishes {
 }
 
 /// What tells threads apart; it may be asked for in the handler of a signal.
+#[inline]
 fn thread_token() -> usize {
     thread_local!(static TOKEN: u8 = const { 0 });
     TOKEN.with(|token| std::ptr::from_ref(token) as usize)
@@ -304,6 +307,7 @@ impl Base {
             magic: MAGIC,
             wishes: Wishes::default(),
             looping,
+            has_colors: AtomicBool::new(false),
             state: Mutex::new(state),
             returned: Condvar::new(),
         })
@@ -314,12 +318,26 @@ impl Base {
         self.looping.load(Ordering::Relaxed) == thread_token()
     }
 
+    /// Says whether no other thread runs callbacks of this base: what stands nowhere does not run,
+    /// and need not be waited for.
+    #[inline]
+    pub(super) fn is_of_this_thread(&self) -> bool {
+        let looping = self.looping.load(Ordering::Relaxed);
+        (looping == 0 || looping == thread_token()) && !self.has_colors.load(Ordering::Relaxed)
+    }
+
+    /// Events may have colors from now on.
+    pub(super) fn use_colors(&self) {
+        self.has_colors.store(true, Ordering::Relaxed);
+    }
+
     /// The calling thread runs the loop from now on, or nobody does.
     pub(super) fn set_looping(&self, loops: Loops) {
         let token = if loops == Loops::Here { thread_token() } else { 0 };
         self.looping.store(token, Ordering::Relaxed);
     }
 
+    #[inline]
     pub(super) fn lock(&self) -> Locked<'_> {
         let guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         Locked { mutex: &self.state, guard: Some(guard) }
@@ -386,6 +404,7 @@ impl DerefMut for Locked<'_> {
 }
 
 impl Drop for Locked<'_> {
+    #[inline]
     fn drop(&mut self) {
         if let Some(mut guard) = self.guard.take()
             && !guard.garbage.is_empty()

@@ -155,6 +155,7 @@ pub unsafe extern "C" fn event_set_color(event: *mut Event, color: *mut BaseColo
                 warn("event_set_color: the color is of another event_base.");
                 return -1;
             }
+            base.use_colors();
             match base.lock().set_color(event, color) {
                 true => 0,
                 false => -1,

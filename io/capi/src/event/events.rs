@@ -208,6 +208,12 @@ pub(super) unsafe fn delete(event: *mut Event, even: Even, waits: Waits) -> c_in
         // SAFETY: see the module. It is not touched after its callback was waited for.
         unsafe {
             let Some(base) = base_of(event, "event_del") else { return -1 };
+            // Programs delete again and again what is not added.
+            let stands = flags::INSERTED | flags::TIMEOUT | flags::ACTIVE | flags::ACTIVE_LATER;
+            let is_signal = (*event).events & EV_SIGNAL != 0;
+            if !(*event).has(stands) && !is_signal && base.is_of_this_thread() {
+                return 0;
+            }
             let mut state = base.lock();
             let waits = match waits {
                 Waits::No => false,

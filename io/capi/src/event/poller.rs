@@ -55,8 +55,16 @@ pub(super) type Ready = (c_int, c_short);
 
 /// See the module.
 pub(super) enum Poller {
-    Epoll { fd: OwnedFd, events: Vec<libc::epoll_event> },
-    Poll { fds: Vec<libc::pollfd>, places: HashMap<c_int, usize> },
+    Epoll {
+        fd: OwnedFd,
+        events: Vec<libc::epoll_event>,
+    },
+    /// `spare`: room for a copy.
+    Poll {
+        fds: Vec<libc::pollfd>,
+        places: HashMap<c_int, usize>,
+        spare: Vec<libc::pollfd>,
+    },
 }
 
 fn last_error() -> c_int {
@@ -67,7 +75,9 @@ impl Poller {
     /// `None`: the system refuses it.
     pub(super) fn new(method: Method) -> Option<Poller> {
         match method {
-            Method::Poll => Some(Poller::Poll { fds: Vec::new(), places: HashMap::new() }),
+            Method::Poll => {
+                Some(Poller::Poll { fds: Vec::new(), places: HashMap::new(), spare: Vec::new() })
+            }
             Method::Epoll => {
                 // SAFETY: the call takes a flag; its answer is a descriptor that nobody else has.
                 let fd = unsafe {
@@ -102,7 +112,7 @@ impl Poller {
         }
         match self {
             Poller::Epoll { fd: epoll, .. } => change_epoll(epoll.as_raw_fd(), fd, before, after),
-            Poller::Poll { fds, places } => {
+            Poller::Poll { fds, places, .. } => {
                 change_poll(fds, places, fd, after);
                 Ok(())
             }
@@ -114,14 +124,21 @@ impl Poller {
     pub(super) fn take_wait(&mut self) -> Wait {
         match self {
             Poller::Epoll { fd, events } => Wait::Epoll(fd.as_raw_fd(), std::mem::take(events)),
-            Poller::Poll { fds, .. } => Wait::Poll(fds.clone()),
+            Poller::Poll { fds, spare, .. } => {
+                let mut copy = std::mem::take(spare);
+                copy.clear();
+                copy.extend_from_slice(fds);
+                Wait::Poll(copy)
+            }
         }
     }
 
     /// The wait is over.
     pub(super) fn give_back(&mut self, wait: Wait) {
-        if let (Poller::Epoll { events, .. }, Wait::Epoll(_, taken)) = (self, wait) {
-            *events = taken;
+        match (self, wait) {
+            (Poller::Epoll { events, .. }, Wait::Epoll(_, taken)) => *events = taken,
+            (Poller::Poll { spare, .. }, Wait::Poll(taken)) => *spare = taken,
+            _ => {}
         }
     }
 }
