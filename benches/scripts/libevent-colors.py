@@ -9,13 +9,15 @@ redis-benchmark, on libevent, on libdapple_event, and with colors; interleaved r
 import argparse
 import csv
 import os
+import pathlib
 import signal
 import socket
 import statistics
 import subprocess
 import time
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("program")
 parser.add_argument("library")
 parser.add_argument("--rounds", type=int, default=5)
@@ -23,7 +25,7 @@ parser.add_argument("--clients", type=int, default=16)
 parser.add_argument("--work", type=int, nargs="*", default=[50_000, 110_000, 215_000],
                     help="rounds of arithmetic per request")
 options = parser.parse_args()
-preload = {"LD_PRELOAD": os.path.abspath(options.library)}
+preload = {"LD_PRELOAD": str(pathlib.Path(options.library).resolve())}
 MODES = {
     "libevent": ({}, []),
     "dapple, no color": (preload, []),

@@ -1,18 +1,26 @@
 //! P2: events with a color run on it, on any worker.
 mod common;
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use common::{compile, library};
 
-#[test]
-fn p2_events_with_colors() {
+const INCLUDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/include");
+
+/// Compiles a program of `tests/c` that is linked to `libraries`, in this order. None: there is no
+/// compiler, or no libevent.
+fn compile_linked(name: &str, libraries: [&str; 2]) -> Option<PathBuf> {
     let library = library();
     let folder = library.parent().unwrap().to_str().unwrap();
-    let include = concat!(env!("CARGO_MANIFEST_DIR"), "/include");
     let (find, path) = (format!("-L{folder}"), format!("-Wl,-rpath,{folder}"));
-    let flags = ["-I", include, &find, &path, "-Wl,--no-as-needed", "-ldapple_event", "-levent"];
-    let Some(program) = compile("colored", &flags) else { return };
+    let [first, second] = libraries;
+    compile(name, &["-I", INCLUDE, &find, &path, "-Wl,--no-as-needed", first, second])
+}
+
+#[test]
+fn p2_events_with_colors() {
+    let Some(program) = compile_linked("colored", ["-ldapple_event", "-levent"]) else { return };
     let parts = Command::new(&program).output().unwrap();
     let parts = String::from_utf8(parts.stdout).unwrap();
     assert!(parts.lines().count() > 5, "{parts}");
@@ -28,12 +36,9 @@ fn p2_events_with_colors() {
 
 #[test]
 fn p3_a_program_that_is_linked_the_wrong_way_round_is_told() {
-    let library = library();
-    let folder = library.parent().unwrap().to_str().unwrap();
-    let include = concat!(env!("CARGO_MANIFEST_DIR"), "/include");
-    let (find, path) = (format!("-L{folder}"), format!("-Wl,-rpath,{folder}"));
-    let flags = ["-I", include, &find, &path, "-Wl,--no-as-needed", "-levent", "-ldapple_event"];
-    let Some(program) = compile("order_of_libraries", &flags) else { return };
+    let Some(program) = compile_linked("order_of_libraries", ["-levent", "-ldapple_event"]) else {
+        return;
+    };
     let output = Command::new(&program).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.stdout, b"ok\n", "{errors}");
@@ -45,11 +50,10 @@ fn p2_a_header_for_c_and_for_cpp() {
     if !common::has("c++") || !std::path::Path::new("/usr/include/event2/event.h").exists() {
         return;
     }
-    let include = concat!(env!("CARGO_MANIFEST_DIR"), "/include");
     for (compiler, language) in [("cc", "c"), ("c++", "c++")] {
         let mut command = Command::new(compiler);
         command.args(["-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only", "-x", language]);
-        let checked = command.arg(format!("{include}/dapple_event.h")).output().unwrap();
+        let checked = command.arg(format!("{INCLUDE}/dapple_event.h")).output().unwrap();
         let errors = String::from_utf8_lossy(&checked.stderr);
         // What is main's pragma of a header that is compiled by itself does not matter.
         assert!(checked.status.success(), "{language}: {errors}");

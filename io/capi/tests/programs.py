@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import http.client
 import os
+import pathlib
 import shutil
 import signal
 import socket
@@ -354,11 +355,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--library", required=True)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--scale", type=int, default=1, help="requests of a round, in units of a short one")
+    parser.add_argument("--scale", type=int, default=1,
+                        help="requests of a round, in units of a short one")
     parser.add_argument("--only", nargs="*", choices=PROGRAMS,
                         default=[name for name in PROGRAMS if name not in BY_HAND])
     options = parser.parse_args()
-    library = os.path.abspath(options.library)
+    library = str(pathlib.Path(options.library).resolve())
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     failed = []
     for name in options.only:

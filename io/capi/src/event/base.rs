@@ -147,7 +147,7 @@ pub(super) struct State {
     pub(super) is_running: bool,
     /// The thread of the loop.
     pub(super) thread: Option<ThreadId>,
-    /// The loop waits, or is about to.
+    /// What wakes the loop; made when it is first needed.
     pub(super) notify: Option<Notifier>,
     pub(super) time: Option<Timeval>,
     pub(super) wall_offset: Timeval,

@@ -15,8 +15,8 @@ use std::sync::atomic::Ordering;
 use super::base::{Base, Notifier, State};
 use super::common::{is_first, plain};
 use super::layout::{
-    Call, Callback, EV_IO, EV_PERSIST, EV_SIGNAL, EV_TIMEOUT, Event, EventFn, OfKind, Place,
-    Timeval, closure, flags,
+    Callback, EV_IO, EV_PERSIST, EV_SIGNAL, EV_TIMEOUT, Event, EventFn, OfKind, Timeval, closure,
+    flags,
 };
 use super::libevent::warn;
 use super::time;
@@ -37,7 +37,7 @@ pub(super) enum Even {
     UnlessFinalizing,
 }
 
-/// What came of something that may have changed for when the loop waits.
+/// What came of a step that can be refused.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Done {
     /// The system or libevent's rules refuse it.
@@ -61,22 +61,8 @@ pub(super) unsafe fn assign_internal(
     // SAFETY: the caller says so.
     unsafe {
         let closure = if events & EV_PERSIST != 0 { closure::PERSIST } else { closure::EVENT };
-        (*event).callback = Callback {
-            next: null_mut(),
-            previous: null_mut(),
-            flags: flags::INIT | flags::INTERNAL,
-            priority: 0,
-            closure,
-            call: Call { event: Some(call) },
-            arg,
-        };
-        (*event).place = Place { heap: -1 };
-        (*event).fd = fd;
-        (*event).base = base;
-        (*event).kind = OfKind { interval: time::ZERO };
-        (*event).events = events;
-        (*event).result = 0;
-        (*event).timeout = time::ZERO;
+        Event::write_fresh(event, base, fd, events, closure, Some(call), arg);
+        (*event).callback.flags |= flags::INTERNAL;
     }
 }
 
@@ -134,7 +120,7 @@ impl State {
         true
     }
 
-    /// Adds an event. The caller wakes the loop if this says so.
+    /// Adds an event. The loop is woken if it may have to wait for less now.
     pub(super) fn add(&mut self, event: *mut Event, timeout: Option<(Timeval, Meaning)>) -> Done {
         // SAFETY: see the module.
         let ev = unsafe { &mut *event };

@@ -15,8 +15,8 @@ use super::core::{Done, Even, Meaning};
 use super::debug;
 use super::door::{door, read_time};
 use super::layout::{
-    Call, Callback, EV_CLOSED, EV_FINALIZE, EV_IO, EV_PERSIST, EV_READ, EV_SIGNAL, EV_TIMEOUT,
-    EV_WRITE, Event, EventFn, OfKind, Place, Timeval, closure, flags,
+    EV_CLOSED, EV_FINALIZE, EV_IO, EV_PERSIST, EV_READ, EV_SIGNAL, EV_TIMEOUT, EV_WRITE, Event,
+    EventFn, OfKind, Timeval, closure, flags,
 };
 use super::libevent::{allocate, free, warn};
 use super::time;
@@ -79,22 +79,7 @@ pub unsafe extern "C" fn event_assign(
         };
         // SAFETY: see the module; what is written is all of the event that is ours.
         unsafe {
-            (*event).callback = Callback {
-                next: null_mut(),
-                previous: null_mut(),
-                flags: flags::INIT,
-                priority: 0,
-                closure,
-                call: Call { event: callback },
-                arg,
-            };
-            (*event).place = Place { heap: -1 };
-            (*event).fd = fd;
-            (*event).base = base;
-            (*event).kind = OfKind { interval: time::ZERO };
-            (*event).events = events;
-            (*event).result = 0;
-            (*event).timeout = time::ZERO;
+            Event::write_fresh(event, base, fd, events, closure, callback, arg);
             if is_signal && events & EV_IO != 0 {
                 warn(
                     "event_assign: EV_SIGNAL is not compatible with EV_READ, EV_WRITE or EV_CLOSED",

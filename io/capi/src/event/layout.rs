@@ -5,8 +5,10 @@
 //! has them; the rest is ours. A test compares sizes and offsets with the installed header.
 
 use std::ffi::{c_int, c_short, c_void};
+use std::ptr::null_mut;
 
 use super::base::Base;
+use super::time;
 
 /// `timeval`: on 64-bit systems, two numbers of eight bytes.
 pub(super) type Timeval = libc::timeval;
@@ -147,6 +149,41 @@ impl Callback {
 }
 
 impl Event {
+    /// Writes all fields of an event that stands nowhere; its priority is 0.
+    ///
+    /// # Safety
+    ///
+    /// The memory is the caller's to write.
+    pub(super) unsafe fn write_fresh(
+        event: *mut Event,
+        base: *mut Base,
+        fd: c_int,
+        events: c_short,
+        closure: u8,
+        call: Option<EventFn>,
+        arg: *mut c_void,
+    ) {
+        // SAFETY: the caller says so.
+        unsafe {
+            (*event).callback = Callback {
+                next: null_mut(),
+                previous: null_mut(),
+                flags: flags::INIT,
+                priority: 0,
+                closure,
+                call: Call { event: call },
+                arg,
+            };
+            (*event).place = Place { heap: -1 };
+            (*event).fd = fd;
+            (*event).base = base;
+            (*event).kind = OfKind { interval: time::ZERO };
+            (*event).events = events;
+            (*event).result = 0;
+            (*event).timeout = time::ZERO;
+        }
+    }
+
     pub(super) fn has(&self, flags: c_short) -> bool {
         self.callback.has(flags)
     }

@@ -8,7 +8,8 @@
 //! * [`debug`]: misuse that is told.
 //! * [`libevent`]: what stays libevent's, and is called.
 //! * [`colored`]: events that have a color; [`workers`]: the runtime on which they run.
-//! * [`door`]: the exported functions: [`bases`], [`events`], [`finalizing`], [`upper`], [`colors`].
+//! * [`door`]: the exported functions: [`bases`], [`inspect`], [`events`], [`finalizing`], [`upper`],
+//!   [`colors`].
 
 mod base;
 mod bases;
@@ -22,6 +23,7 @@ mod events;
 mod fds;
 mod finalizing;
 mod heap;
+mod inspect;
 mod layout;
 mod libevent;
 mod list;

@@ -1,0 +1,157 @@
+//! The functions that look at a base: how many events it has, and which.
+//!
+//! What they rely on stands in [`events`](super::events).
+
+#![allow(clippy::missing_safety_doc, reason = "the module says what all of them rely on")]
+
+use std::ffi::{c_int, c_short, c_uint, c_void};
+
+use super::base::{Base, State};
+use super::bases::must;
+use super::common::plain;
+use super::core::event_of;
+use super::door::door;
+use super::layout::{EV_ET, EV_PERSIST, EV_READ, EV_SIGNAL, EV_TIMEOUT, EV_WRITE, Event, flags};
+use super::time;
+
+type ForeachFn = unsafe extern "C" fn(*const Base, *const Event, *mut c_void) -> c_int;
+
+/// `EVENT_BASE_COUNT_*`.
+const COUNT_ACTIVE: c_uint = 1;
+const COUNT_VIRTUAL: c_uint = 2;
+const COUNT_ADDED: c_uint = 4;
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_get_num_events(base: *mut Base, what: c_uint) -> c_int {
+    // SAFETY: see the module.
+    let state = unsafe { must(base, "event_base_get_num_events").lock() };
+    let of = |flag, n| if what & flag != 0 { n } else { 0 };
+    of(COUNT_ACTIVE, state.active_count as c_int)
+        + of(COUNT_VIRTUAL, state.virtual_events.now)
+        + of(COUNT_ADDED, state.event_count.now)
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_get_max_events(
+    base: *mut Base,
+    what: c_uint,
+    clear: c_int,
+) -> c_int {
+    // SAFETY: see the module.
+    let mut state = unsafe { must(base, "event_base_get_max_events").lock() };
+    let state = &mut *state;
+    let all = [
+        (COUNT_ACTIVE, &mut state.active_events),
+        (COUNT_VIRTUAL, &mut state.virtual_events),
+        (COUNT_ADDED, &mut state.event_count),
+    ];
+    let asked = all.into_iter().filter(|(flag, _)| what & flag != 0);
+    asked
+        .map(|(_, count)| match clear {
+            0 => count.most,
+            _ => std::mem::take(&mut count.most),
+        })
+        .sum()
+}
+
+/// All events of a base, each once.
+pub(super) fn all_events(state: &State) -> Vec<*mut Event> {
+    let mut all: Vec<_> = state.fds.events().into_iter().chain(state.signals.events()).collect();
+    let has = |event: *mut Event, flag: c_short| {
+        // SAFETY: what stands somewhere is there.
+        unsafe { (*event).has(flag) }
+    };
+    let timed = state.timeouts.all().iter().copied().chain(state.all_common());
+    all.extend(timed.filter(|event| !has(*event, flags::INSERTED)));
+    for queue in &state.active {
+        let mut callback = queue.first();
+        while !callback.is_null() {
+            // SAFETY: what stands in a queue is there, and an event if it says so.
+            unsafe {
+                let stands = flags::INSERTED | flags::TIMEOUT;
+                if (*callback).has(flags::INIT) && !(*callback).has(stands) {
+                    all.push(event_of(callback));
+                }
+                callback = (*callback).next;
+            }
+        }
+    }
+    all.retain(|event| !has(*event, flags::INTERNAL));
+    all
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_foreach_event(
+    base: *mut Base,
+    call: Option<ForeachFn>,
+    arg: *mut c_void,
+) -> c_int {
+    door("event_base_foreach_event", || {
+        // SAFETY: see the module. What is called must not change events, as libevent says.
+        unsafe {
+            let (Some(of), Some(call)) = (base.as_ref(), call) else { return -1 };
+            // Not under the lock: what is called may ask for more.
+            let all = all_events(&of.lock());
+            for event in all {
+                let answer = call(base, event, arg);
+                if answer != 0 {
+                    return answer;
+                }
+            }
+        }
+        0
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn event_base_dump_events(base: *mut Base, file: *mut libc::FILE) {
+    door("event_base_dump_events", || {
+        // SAFETY: see the module.
+        let mut state = unsafe { must(base, "event_base_dump_events").lock() };
+        let now = state.now();
+        let mut text = String::new();
+        let (mut inserted, mut active) = (String::new(), String::new());
+        for event in all_events(&state) {
+            // SAFETY: what stands somewhere is there.
+            let event = unsafe { &*event };
+            let kind = if event.waits_for(EV_SIGNAL) { "sig" } else { "fd " };
+            let named = |what: &[(c_short, &str)], of: c_short| -> String {
+                what.iter().filter(|(flag, _)| of & flag != 0).map(|(_, name)| *name).collect()
+            };
+            let at = std::ptr::from_ref(event);
+            if event.has(flags::INSERTED | flags::TIMEOUT) {
+                let what = [
+                    (EV_READ, " Read"),
+                    (EV_WRITE, " Write"),
+                    (super::layout::EV_CLOSED, " EOF"),
+                    (EV_SIGNAL, " Signal"),
+                    (EV_PERSIST, " Persist"),
+                    (EV_ET, " ET"),
+                ];
+                let what = named(&what, event.events);
+                inserted += &format!("  {at:p} [{kind} {}]{what}", event.fd);
+                if event.has(flags::TIMEOUT) {
+                    let left = time::subtract(plain(event.timeout), now);
+                    inserted += &format!(" Timeout={}.{:06}", left.tv_sec, left.tv_usec);
+                }
+                inserted.push('\n');
+            }
+            if event.has(flags::ACTIVE | flags::ACTIVE_LATER) {
+                let what = [
+                    (EV_READ, " Read"),
+                    (EV_WRITE, " Write"),
+                    (super::layout::EV_CLOSED, " EOF"),
+                    (EV_SIGNAL, " Signal"),
+                    (EV_TIMEOUT, " Timeout"),
+                ];
+                let what = named(&what, event.result);
+                let priority = event.callback.priority;
+                active +=
+                    &format!("  {at:p} [{kind} {}, priority={priority}]{what} active\n", event.fd);
+            }
+        }
+        text += &format!("Inserted events:\n{inserted}Active events:\n{active}");
+        // SAFETY: the caller's file is open, and the text is so long.
+        unsafe { libc::fwrite(text.as_ptr().cast(), 1, text.len(), file) };
+    });
+}
