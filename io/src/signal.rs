@@ -238,8 +238,23 @@ impl Io {
     #[track_caller]
     #[doc(alias = "sigcb")]
     #[doc(alias = "evsignal_new")]
-    pub fn on_signal<F>(
+    pub fn on_signal<F>(&self, signal: i32, color: &Color, f: F) -> io::Result<SignalRegistration>
+    where
+        F: FnMut(&mut Cx) + Send + 'static,
+    {
+        self.on_signal_from(Site::caller(), signal, color, f)
+    }
+
+    /// Calls `f`, as an event of `color`, when the process gets a signal, and has reports name
+    /// `site` as the place that registered it. See [`on_signal`](Self::on_signal), which names its
+    /// caller.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`on_signal`](Self::on_signal).
+    pub fn on_signal_from<F>(
         &self,
+        site: Site,
         signal: i32,
         color: &Color,
         mut f: F,
@@ -248,7 +263,7 @@ impl Io {
         F: FnMut(&mut Cx) + Send + 'static,
     {
         let call = move |(), cx: &mut Cx| f(cx);
-        let callback = Arc::new(Callback::new(color, Site::caller(), Box::new(call)));
+        let callback = Arc::new(Callback::new(color, site, Box::new(call)));
         check(signal)?;
         let signals = Mutex::new(Signals::new([signal])?);
         let handled = Mutex::new(Some(Handled::new(signal)?));

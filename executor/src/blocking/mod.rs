@@ -170,15 +170,27 @@ impl Handle {
         F: FnOnce() -> R + Send + 'static,
         G: FnOnce(Result<R, JoinError>, &mut Cx) + Send + 'static,
     {
+        self.offload_then_from(Site::caller(), color, f, then);
+    }
+
+    /// Runs blocking work on a thread that is no worker, posts `then` to a color with what it
+    /// returns, and has reports name `site` as the place that asked for both. See
+    /// [`offload_then`](Self::offload_then), which names its caller.
+    pub fn offload_then_from<R, F, G>(&self, site: Site, color: &Color, f: F, then: G)
+    where
+        R: Send + 'static,
+        F: FnOnce() -> R + Send + 'static,
+        G: FnOnce(Result<R, JoinError>, &mut Cx) + Send + 'static,
+    {
         if is_large::<F>() {
             let f = Box::new(f) as Box<dyn FnOnce() -> R + Send>;
-            return self.offload_then(color, f, then);
+            return self.offload_then_from(site, color, f, then);
         }
         if is_large::<G>() {
             let then = Box::new(then) as Box<dyn FnOnce(Result<R, JoinError>, &mut Cx) + Send>;
-            return self.offload_then(color, f, then);
+            return self.offload_then_from(site, color, f, then);
         }
-        let (core, site) = (self.core(), Site::caller());
+        let core = self.core();
         if !Local::with(core, |local| core.accepts(local)) {
             return refuse(core, (then, f), site);
         }

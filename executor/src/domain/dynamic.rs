@@ -45,13 +45,41 @@ pub struct DynCx<S: Send + Sync + 'static> {
     token: Token<S>,
     context: Context,
     highest: Context,
+    /// The place that its steps are said to be from; `None`: who asks for them.
+    site: Option<Site>,
     /// It may be in global.
     _not_send: PhantomData<*mut ()>,
 }
 
 impl<S: Send + Sync + 'static> DynCx<S> {
-    pub(super) fn new(token: Token<S>, context: Context, highest: Context) -> Self {
-        DynCx { token, context, highest, _not_send: PhantomData }
+    pub(super) fn new(
+        token: Token<S>,
+        context: Context,
+        highest: Context,
+        site: Option<Site>,
+    ) -> Self {
+        DynCx { token, context, highest, site, _not_send: PhantomData }
+    }
+
+    #[track_caller]
+    fn site(&self) -> Site {
+        self.site.unwrap_or_else(|| Site::caller())
+    }
+
+    /// Has reports name `site` as the place that asks for what follows: the steps and the deferred
+    /// actions of this event and of its sub-events. By default it is the caller of each.
+    pub fn set_site(&mut self, site: Site) {
+        self.site = Some(site);
+    }
+
+    /// Says whether the event may go on in a context, as [`enter_then`](Self::enter_then) does.
+    ///
+    /// # Errors
+    ///
+    /// When the step is not legal.
+    pub fn may_enter(&self, context: Context) -> Result<(), ContextError> {
+        let passage = self.context.passage(context, self.highest);
+        passage.map(|_| ()).map_err(|step| ContextError { kind: Kind::Step(step) })
     }
 
     /// The context that the event is in.
@@ -96,7 +124,8 @@ impl<S: Send + Sync + 'static> DynCx<S> {
         if is_large::<F>() {
             return self.defer(Box::new(action) as Box<dyn FnOnce(&mut Cx) + Send>);
         }
-        self.token.defer(action, Site::caller());
+        let site = self.site();
+        self.token.defer(action, site);
     }
 
     /// Goes on with `f` in a context: at once if the event is there, otherwise by an upgrade or a
@@ -120,8 +149,9 @@ impl<S: Send + Sync + 'static> DynCx<S> {
             Ok(Passage::Upgrade) => What::Upgrade(context),
             Err(step) => return Err(self.refuse(Kind::Step(step))),
         };
-        let part = DynStep { context, highest: self.highest, f };
-        Ok(self.token.then(what, part, Site::caller()))
+        let site = self.site();
+        let part = DynStep { context, highest: self.highest, site: self.site, f };
+        Ok(self.token.then(what, part, site))
     }
 
     /// Goes on with `f` in this context, or in the higher one in which the event is already: what
@@ -160,8 +190,9 @@ impl<S: Send + Sync + 'static> DynCx<S> {
             let kind = Kind::Exclusive(self.context);
             return Err(self.refuse(kind));
         }
-        let part = DynStep { context: self.context, highest: self.highest, f };
-        Ok(self.token.then(What::Alone, part, Site::caller()))
+        let site = self.site();
+        let part = DynStep { context: self.context, highest: self.highest, site: self.site, f };
+        Ok(self.token.then(What::Alone, part, site))
     }
 
     /// Gives up the right to go higher than `highest`. In anon and global it changes nothing.
@@ -175,7 +206,8 @@ impl<S: Send + Sync + 'static> DynCx<S> {
     /// Ends the event.
     #[track_caller]
     pub fn commit(self) -> Done {
-        self.token.end(Site::caller())
+        let site = self.site();
+        self.token.end(site)
     }
 
     /// Ends the event, and goes on with a sub-event that may go up to `highest`.
@@ -188,8 +220,9 @@ impl<S: Send + Sync + 'static> DynCx<S> {
             return self
                 .commit_then(highest, Box::new(f) as Box<dyn FnOnce(DynCx<S>) -> Done + Send>);
         }
-        let part = DynStep { context: Context::None, highest, f };
-        self.token.then(What::Commit(highest), part, Site::caller())
+        let site = self.site();
+        let part = DynStep { context: Context::None, highest, site: self.site, f };
+        self.token.then(What::Commit(highest), part, site)
     }
 
     fn refuse(self, kind: Kind) -> Refused<S> {

@@ -233,8 +233,23 @@ impl<S: Send + Sync + 'static> Domain<S> {
             return self
                 .event_dyn(highest, Box::new(f) as Box<dyn FnOnce(DynCx<S>) -> Done + Send>);
         }
-        let part = DynStep { context: Context::None, highest, f };
+        let part = DynStep { context: Context::None, highest, site: None, f };
         self.post(Entry::none(highest), part, Site::caller());
+    }
+
+    /// Posts an event of several steps whose contexts are known at run time, and has reports name
+    /// `site` as the place that posted it and asked for each of its steps. See
+    /// [`event_dyn`](Self::event_dyn), which names its caller, and [`DynCx::set_site`].
+    pub fn event_dyn_from<F>(&self, site: Site, highest: Context, f: F)
+    where
+        F: FnOnce(DynCx<S>) -> Done + Send + 'static,
+    {
+        if is_large::<F>() {
+            let f = Box::new(f) as Box<dyn FnOnce(DynCx<S>) -> Done + Send>;
+            return self.event_dyn_from(site, highest, f);
+        }
+        let part = DynStep { context: Context::None, highest, site: Some(site), f };
+        self.post(Entry::none(highest), part, site);
     }
 
     /// Posts an event in global that repairs the state: it runs even if the domain is poisoned, and

@@ -201,6 +201,7 @@ impl<R, F> Holds for NoneStep<R, F> {
 pub(super) struct DynStep<F> {
     pub(super) context: dapple_colors::Context,
     pub(super) highest: dapple_colors::Context,
+    pub(super) site: Option<Site>,
     pub(super) f: F,
 }
 
@@ -210,6 +211,7 @@ where
     F: FnOnce(DynCx<S>) -> Done + Send + 'static,
 {
     fn run(self, token: Token<S>, cx: &mut Cx) {
-        (self.f)(DynCx::new(token, self.context, self.highest)).carry_out(cx);
+        let token = DynCx::new(token, self.context, self.highest, self.site);
+        (self.f)(token).carry_out(cx);
     }
 }

@@ -97,10 +97,20 @@ impl Handle {
     #[track_caller]
     #[inline]
     pub fn post_uncolored<F: FnOnce(&mut Cx) + Send + 'static>(&self, f: F) {
+        self.post_uncolored_from(Site::caller(), f);
+    }
+
+    /// Posts `f` without a color, and has reports name `site` as the place that posted it. See
+    /// [`post_uncolored`](Self::post_uncolored), which names its caller.
+    #[inline]
+    pub fn post_uncolored_from<F>(&self, site: Site, f: F)
+    where
+        F: FnOnce(&mut Cx) + Send + 'static,
+    {
         if is_large::<F>() {
-            return self.post_uncolored(Box::new(f) as Boxed);
+            return self.post_uncolored_from(site, Box::new(f) as Boxed);
         }
-        self.core().post_uncolored(f, Posting::open(Site::caller()));
+        self.core().post_uncolored(f, Posting::open(site));
     }
 
     /// Posts `f` to a color with shared access: it may run beside other shared events of the color,
@@ -133,10 +143,19 @@ impl Handle {
     #[track_caller]
     #[doc(alias = "read lock")]
     pub fn post_shared<F: FnOnce(&mut Cx) + Send + 'static>(&self, color: &Color, f: F) {
+        self.post_shared_from(Site::caller(), color, f);
+    }
+
+    /// Posts `f` to a color with shared access, and has reports name `site` as the place that
+    /// posted it. See [`post_shared`](Self::post_shared), which names its caller.
+    pub fn post_shared_from<F>(&self, site: Site, color: &Color, f: F)
+    where
+        F: FnOnce(&mut Cx) + Send + 'static,
+    {
         if is_large::<F>() {
-            return color.post_shared(Box::new(f) as Boxed);
+            return self.post_shared_from(site, color, Box::new(f) as Boxed);
         }
-        color.post_as(Access::Shared, f, Posting::open(Site::caller()));
+        color.post_as(Access::Shared, f, Posting::open(site));
     }
 
     /// Posts `f` to several colors, each [exclusive](Color::exclusive) or [shared](Color::shared):
@@ -177,9 +196,22 @@ impl Handle {
     where
         F: FnOnce(&mut Cx) + Send + 'static,
     {
+        self.post_set_from(Site::caller(), colors, f);
+    }
+
+    /// Posts `f` to several colors, and has reports name `site` as the place that posted it. See
+    /// [`post_set`](Self::post_set), which names its caller.
+    ///
+    /// # Panics
+    ///
+    /// When a color belongs to another runtime.
+    pub fn post_set_from<F>(&self, site: Site, colors: &[Request<'_>], f: F)
+    where
+        F: FnOnce(&mut Cx) + Send + 'static,
+    {
         if is_large::<F>() {
-            return self.post_set(colors, Box::new(f) as Boxed);
+            return self.post_set_from(site, colors, Box::new(f) as Boxed);
         }
-        post_set(self.core(), colors, f, Posting::open(Site::caller()));
+        post_set(self.core(), colors, f, Posting::open(site));
     }
 }

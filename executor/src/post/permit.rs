@@ -47,13 +47,15 @@ impl Permit {
     /// Posts `f` to the permit's color, and gives the room back when it has ended.
     #[track_caller]
     pub fn post<F: FnOnce(&mut Cx) + Send + 'static>(self, f: F) {
-        if is_large::<F>() {
-            return self.post(Box::new(f) as Boxed);
-        }
-        self.post_as_of(Site::caller(), f);
+        self.post_from(Site::caller(), f);
     }
 
-    fn post_as_of<F: FnOnce(&mut Cx) + Send + 'static>(mut self, site: Site, f: F) {
+    /// Posts `f` to the permit's color, gives the room back when it has ended, and has reports name
+    /// `site` as the place that posted it. See [`post`](Self::post), which names its caller.
+    pub fn post_from<F: FnOnce(&mut Cx) + Send + 'static>(mut self, site: Site, f: F) {
+        if is_large::<F>() {
+            return self.post_from(site, Box::new(f) as Boxed);
+        }
         if let Some(color) = self.0.take() {
             color.post_as(Access::Exclusive, f, Posting::counted(site));
         }
@@ -89,7 +91,7 @@ impl Permit {
         // The timer has a color of its own: an event of the permit's color would count once more.
         let handle = self.color().runtime();
         let site = Site::caller();
-        handle.post_after(delay, &handle.new_color(), move |_| self.post_as_of(site, f))
+        handle.post_after(delay, &handle.new_color(), move |_| self.post_from(site, f))
     }
 
     /// The color whose room it is.

@@ -278,11 +278,25 @@ impl Handle {
     where
         F: FnMut(&mut Cx) + Send + 'static,
     {
+        self.every_from(Site::caller(), period, color, f)
+    }
+
+    /// Posts `f` to `color` every `period`, and has reports name `site` as the place that posted
+    /// it. See [`every`](Self::every), which names its caller.
+    ///
+    /// # Panics
+    ///
+    /// When `period` is zero.
+    #[track_caller]
+    pub fn every_from<F>(&self, site: Site, period: Duration, color: &Color, f: F) -> Timer
+    where
+        F: FnMut(&mut Cx) + Send + 'static,
+    {
         assert!(!period.is_zero(), "the period of a timer is longer than zero");
         let (core, period) = (CoreRef::of(color.core()), saturating_nanos(period));
         let state = Arc::new(TimerState::default());
         let next = core.clock().now().saturating_add(period);
-        let (color, site) = (color.clone(), Site::caller());
+        let color = color.clone();
         let periodic = Periodic { f, period, next, state: Arc::clone(&state), color, site };
         Box::new(periodic).arm();
         Timer { state, core }

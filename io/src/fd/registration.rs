@@ -163,6 +163,27 @@ impl Io {
         fd: D,
         interest: Interest,
         color: &Color,
+        f: F,
+    ) -> io::Result<Registration>
+    where
+        D: AsFd + Send + 'static,
+        F: FnMut(Ready, &mut Cx) + Send + 'static,
+    {
+        self.on_ready_from(Site::caller(), fd, interest, color, f)
+    }
+
+    /// Calls `f`, as an event of `color`, when `fd` is ready, and has reports name `site` as the
+    /// place that registered it. See [`on_ready`](Self::on_ready), which names its caller.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`on_ready`](Self::on_ready).
+    pub fn on_ready_from<D, F>(
+        &self,
+        site: Site,
+        fd: D,
+        interest: Interest,
+        color: &Color,
         mut f: F,
     ) -> io::Result<Registration>
     where
@@ -175,7 +196,7 @@ impl Io {
             let _open = &fd;
             f(ready, cx);
         };
-        let calls = Arc::new(Calls::new(color, Site::caller(), Box::new(call)));
+        let calls = Arc::new(Calls::new(color, site, Box::new(call)));
         let place = entry::register(self, raw, interest, Owns::Yes, &calls)?;
         Ok(Registration { place, calls })
     }
