@@ -1,63 +1,105 @@
 /* dapple_event.h: what libdapple_event adds to libevent: colors.
  *
  * Callbacks of one color never run at once, and run in order; callbacks of different colors run on
- * all cores. What has no color runs on the thread of the loop, as on libevent. See docs/LIBEVENT.md.
+ * all cores. What has no color runs on the thread of the loop, as on libevent. A base's colors are
+ * those of dapple.h, whose functions post to them, arm timers on them, and so on; all that keeps the
+ * loop of the base running until it has been called or given up. See docs/LIBEVENT.md.
  *
- * With DAPPLE_OPTIONAL defined before, the functions are weak: a program that is linked to libevent
- * only finds null pointers, and tests for them. */
+ * Link -ldapple_event before -levent. This file is made of the sources in io/capi/src/event, and of
+ * include/parts. */
 #ifndef DAPPLE_EVENT_H
 #define DAPPLE_EVENT_H
 
+#include <dapple.h>
 #include <event2/event.h>
+
+struct bufferevent;
+struct evconnlistener;
+
 
 #ifdef __cplusplus
 extern "C" {
-#endif
+#endif // __cplusplus
 
-#ifdef DAPPLE_OPTIONAL
-#define DAPPLE_API __attribute__((weak))
-#else
-#define DAPPLE_API
-#endif
-
-/* A color. Counted: it lives as long as somebody has a count, or an event has it, or something that
- * was posted to it has not run. It must not be used after its base has been freed. */
-typedef struct dapple_color dapple_color;
-
-/* A new color of a base, with one count for the caller. Colors with the same label, which names a
- * kind of work and may be NULL, share their figures. The first one of a base starts its workers.
- * NULL: there is no base, it does not use epoll, or the system refuses a thread. */
-DAPPLE_API dapple_color *dapple_color_new(struct event_base *base, const char *label);
-
-/* One count more; the color. NULL stays NULL. */
-DAPPLE_API dapple_color *dapple_color_ref(dapple_color *color);
-
-/* One count less. NULL is ignored. */
-DAPPLE_API void dapple_color_unref(dapple_color *color);
-
-/* The color of the callback that runs on this thread, without a count for the caller. NULL: it has
- * none, or no callback runs. */
-DAPPLE_API dapple_color *dapple_color_current(void);
-
-/* Has the callbacks of an event run on a color, of which it has a count from then on, until it gets
- * another one, is assigned anew, or is freed by event_free; NULL: on no color any more. 0: done;
- * -1: the event is added or active, has no base, or the color is of another base. */
-DAPPLE_API int event_set_color(struct event *event, dapple_color *color);
-
-/* Calls a function on a color, after what was posted to it before; the loop goes on at least until
- * it has returned. 0: done; -1: color or function is NULL. */
-DAPPLE_API int dapple_post(dapple_color *color, void (*function)(void *), void *argument);
-
-/* How many workers run what has a color, the thread of the loop included: from 1 to 1,024. By
- * default it is the number in the environment's DAPPLE_WORKERS, or one per core. 0: done; -1: there
- * is no base, its workers have started, or the number is another. */
+/**
+ * Says how many workers run what has a color, the thread of the loop included: from 1 to 1,024. By
+ * default it is the number in the environment's DAPPLE_WORKERS, or one per core.
+ *
+ * 0: done. -1: errno is EINVAL if there is no base or the number is another, EALREADY if its
+ * workers have started.
+ */
 DAPPLE_API int event_base_set_workers(struct event_base *base, int workers);
 
-/* The figures of a base's workers as Prometheus reads them, to be freed with free(). NULL: the base
- * has no workers, or there is no memory. */
+/**
+ * The figures of a base's workers as Prometheus reads them, a string to be freed with free(). NULL:
+ * errno is EINVAL if there is no base or it has no workers, ENOMEM if there is no memory.
+ */
 DAPPLE_API char *event_base_metrics(struct event_base *base);
 
+/**
+ * The runtime of a base, for what dapple.h does with one, but for running and freeing it: that is
+ * done by the loop, and by event_base_free. The first color of a base, and this, start its workers.
+ *
+ * NULL: errno is EINVAL if there is no base, ENOTSUP if it does not use epoll, or what the system
+ * says of a thread.
+ */
+DAPPLE_API dapple_runtime *event_base_runtime(struct event_base *base);
+
+/**
+ * Makes a color of a base, of which the caller has a count. Colors with the same label, which names
+ * a kind of work and may be NULL, share their figures. It must not be used after its base has been
+ * freed.
+ *
+ * NULL: as event_base_runtime.
+ */
+DAPPLE_API dapple_color *dapple_color_new(struct event_base *base, const char *label);
+
+/**
+ * The color of a key, of which the caller has a count: equal bytes have one color, others have
+ * other ones. See dapple_runtime_color_of_key.
+ *
+ * NULL: errno is EINVAL for a key that is NULL, or as event_base_runtime.
+ */
+DAPPLE_API
+dapple_color *dapple_color_of_key(struct event_base *base,
+                                  const void *key,
+                                  size_t length);
+
+/**
+ * Has the callbacks of an event run on a color, of which it has a count from then on, until it gets
+ * another one, is assigned anew, or is freed by event_free; NULL: on no color any more.
+ *
+ * 0: done. -1: errno is EBUSY if the event is added or active, EINVAL if it has no base or the
+ * color is of another base.
+ */
+DAPPLE_API int event_set_color(struct event *event, dapple_color *color);
+
+/**
+ * Has all callbacks of a bufferevent run on a color, of which it has a count from then on; NULL: on
+ * no color any more. The other one of a pair, and what a filter or TLS stands on, share the color.
+ *
+ * All of them must have been made with BEV_OPT_THREADSAFE, after evthread_use_pthreads(), and must
+ * not be in a rate-limit group.
+ *
+ * 0: done. -1: errno is EBUSY if a callback of it runs or is pending, EINVAL for a bufferevent that
+ * is NULL, is not as said above, or has another base than the color, EIO if it was added and the
+ * system refuses its descriptor, ENOTSUP without libevent's bufferevents.
+ */
+DAPPLE_API int bufferevent_set_color(struct bufferevent *bufferevent, dapple_color *color);
+
+/**
+ * Has the callbacks of a listener run on a color, of which it has a count from then on; NULL: on no
+ * color any more. If another thread may use the listener, it needs LEV_OPT_THREADSAFE.
+ *
+ * 0: done. -1: errno is EINVAL for a listener that is NULL or has another base than the color, EBUSY
+ * if a callback of it is pending, ENOTSUP without libevent's listeners.
+ */
+DAPPLE_API
+int evconnlistener_set_color(struct evconnlistener *listener,
+                             dapple_color *color);
+
 #ifdef __cplusplus
-}
-#endif
+}  // extern "C"
+#endif  // __cplusplus
+
 #endif

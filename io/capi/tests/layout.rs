@@ -14,6 +14,7 @@ evcallback 0 fd 56 base 64 events 104 res 106 timeout 112
 flags 16 priority 18 closure 19 call 24 arg 32
 constants 1 2 4 8 16 32 64 128
 flags 1 2 8 16 32 64 128
+bufferevent base 0 read 16 write 144 input 272 output 280 threadsafe 2
 loops 1 2 4
 version 0x201 0x201
 ";
@@ -97,7 +98,15 @@ fn p1_what_upper_layers_and_programs_call_is_exported() {
     assert!(missing.is_empty() && needed.contains("event_deferred_cb_schedule_"), "{missing:?}");
     // And nothing else goes out but what is libevent's, or ours.
     let prefixes = ["event_", "evthread_", "dapple_"];
-    let is_foreign = |name: &&String| !prefixes.iter().any(|prefix| name.starts_with(prefix));
+    let wrapped = [
+        "bufferevent_add_to_rate_limit_group",
+        "bufferevent_remove_from_rate_limit_group",
+        "bufferevent_set_color",
+        "evconnlistener_set_color",
+    ];
+    let is_foreign = |name: &&String| {
+        !prefixes.iter().any(|prefix| name.starts_with(prefix)) && !wrapped.contains(&&***name)
+    };
     let foreign: Vec<_> = ours.iter().filter(is_foreign).collect();
     assert!(foreign.is_empty(), "exported: {foreign:?}");
 }

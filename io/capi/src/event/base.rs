@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 
-use super::colored::{Colored, Garbage};
+use super::colored::{Colored, Garbage, Run};
 use super::common::Common;
 use super::fds::{Table, Wanted};
 use super::heap::Heap;
@@ -22,6 +22,7 @@ use super::libevent::{allocate, free, warn};
 use super::list::Queue;
 use super::poller::{Method, Poller, Ready};
 use super::signals::SignalPipe;
+use super::tied::Ties;
 use super::time::{self, Precision};
 use super::workers::Workers;
 
@@ -42,18 +43,28 @@ pub(super) const MOST_PRIORITIES: usize = 256;
 ///
 /// It is null, or leads to a base, of ours or of libevent's.
 pub(super) unsafe fn of_ours<'a>(base: *const Base, call: &str) -> Option<&'a Base> {
+    // SAFETY: the caller says so.
+    let ours = unsafe { if_ours(base) };
+    if ours.is_none() && !base.is_null() {
+        warn(&format!(
+            "{call}: the event_base is libevent's own: link -ldapple_event before -levent"
+        ));
+    }
+    ours
+}
+
+/// The base that a pointer leads to; `None`: it is null, or a base of libevent's.
+///
+/// # Safety
+///
+/// It is null, or leads to a base, of ours or of libevent's.
+pub(super) unsafe fn if_ours<'a>(base: *const Base) -> Option<&'a Base> {
     // SAFETY: the caller says so; a base of libevent's is larger than the number.
     unsafe {
-        if base.is_null() {
-            return None;
+        match base.is_null() || base.cast::<u64>().read() != MAGIC {
+            true => None,
+            false => base.as_ref(),
         }
-        if base.cast::<u64>().read() != MAGIC {
-            warn(&format!(
-                "{call}: the event_base is libevent's own: link -ldapple_event before -levent"
-            ));
-            return None;
-        }
-        base.as_ref()
     }
 }
 
@@ -161,14 +172,13 @@ pub(super) struct State {
     pub(super) wanted_workers: Option<usize>,
     /// What is known of events that have a color, by their addresses.
     pub(super) colored: HashMap<usize, Colored>,
+    pub(super) ties: Ties,
     pub(super) garbage: Garbage,
     /// Numbers of additions and deletions of events with colors, and of runs of their callbacks.
     pub(super) generations: u64,
     pub(super) runs: u64,
-    /// Callbacks of events with colors that run now.
-    pub(super) running_colored: usize,
-    /// Which they are: the event, the run, and its thread.
-    pub(super) running: Vec<(usize, u64, ThreadId)>,
+    /// Callbacks with colors that run now.
+    pub(super) running: Vec<Run>,
     /// The loop ends when something has run.
     pub(super) is_once: bool,
     /// When the offset of the time of day was last looked at.
@@ -256,12 +266,12 @@ impl Base {
     /// It is from [`make`](Self::make), and not used again.
     pub(super) unsafe fn destroy(base: *mut Base) {
         // SAFETY: the caller says so.
-        unsafe {
-            std::ptr::drop_in_place(base);
-            free(base.cast());
-        }
+        unsafe { std::ptr::drop_in_place(base) };
+        // Before the memory is another thread's, which may make a base of it.
         let at = GONE.fetch_add(1, Ordering::AcqRel) % FREED.len();
         FREED[at].store(base as usize, Ordering::Release);
+        // SAFETY: the caller says so.
+        unsafe { free(base.cast()) };
     }
 
     fn new(method: Method, config: Limits) -> Option<Base> {
@@ -294,10 +304,10 @@ impl Base {
             workers: None,
             wanted_workers: None,
             colored: HashMap::new(),
+            ties: Ties::default(),
             garbage: Garbage::default(),
             generations: 0,
             runs: 0,
-            running_colored: 0,
             running: Vec::new(),
             is_once: false,
             wall_seen: 0,
@@ -469,7 +479,7 @@ impl State {
 
     /// Says whether something is there for which the loop goes on.
     pub(super) fn has_events(&self) -> bool {
-        self.virtual_events.now > 0 || self.event_count.now > 0 || self.running_colored > 0
+        self.virtual_events.now > 0 || self.event_count.now > 0 || !self.running.is_empty()
     }
 
     fn count(&mut self, callback: &Callback, n: i32) {

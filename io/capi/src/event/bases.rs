@@ -17,7 +17,6 @@ use super::base::{
 use super::common::plain;
 use super::core::{Even, event_of};
 use super::debug;
-use super::door::{door, read_time};
 use super::events::event_base_once;
 use super::fds::Wanted;
 use super::inspect::all_events;
@@ -26,6 +25,8 @@ use super::libevent::{check_version, fatal, free, warn};
 use super::list::Queue;
 use super::poller::{Method, Poller};
 use super::time;
+use super::time::read_time;
+use crate::door::door;
 
 /// `struct event_config`.
 pub struct Config {

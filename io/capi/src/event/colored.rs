@@ -5,45 +5,44 @@
 //! color, and asks whether the event is still the one that was meant: a deletion, or another
 //! addition, changes its generation.
 
-use std::cell::Cell;
 use std::ffi::{c_int, c_short};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread::ThreadId;
 
-use dapple::Color;
 use dapple_io::{Interest, Ready, Registration};
 
-use super::base::{Base, State};
-use super::core::{Done, Even, set_errno};
+use super::base::{Base, Locked, State};
+use super::core::{Done, Even};
 use super::fds::of_interest;
 use super::layout::{
-    Calls, EV_CLOSED, EV_ET, EV_PERSIST, EV_READ, EV_SIGNAL, EV_WRITE, Event, OfKind, closure,
-    flags,
+    Callback, Calls, EV_CLOSED, EV_ET, EV_PERSIST, EV_READ, EV_SIGNAL, EV_WRITE, Event, OfKind,
+    closure, flags,
 };
 use super::libevent::{free, warn};
-
-/// `dapple_color`: a color, and the base to which it belongs. Counted.
-pub struct BaseColor {
-    pub(super) color: Color,
-    pub(super) base: *mut Base,
-}
-
-// SAFETY: a color may be used from all threads; the base is only compared, and used as programs
-// say, which keep it longer than its colors are used.
-unsafe impl Send for BaseColor {}
-// SAFETY: see above.
-unsafe impl Sync for BaseColor {}
+use crate::door::{number_of, set_errno};
+use crate::runtime::colors::{Color, on};
 
 /// What is known of an event that has a color.
 pub(super) struct Colored {
-    pub(super) color: Arc<BaseColor>,
+    pub(super) color: Arc<Color>,
     registration: Option<Registration>,
     /// Changes when it is deleted, or added.
     generation: u64,
     /// Changes when what was posted for an activation is not meant any more.
     activation: u64,
+    stays: Stays,
+}
+
+/// Whether an event keeps its color when it is assigned anew.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stays {
+    UntilAssigned,
+    /// It is tied: see [`tied`](super::tied).
+    IfAssigned,
 }
 
 /// What has been deleted, and is dropped when the lock has been left: a registration's callback may
@@ -65,6 +64,9 @@ struct Target {
     generation: u64,
 }
 
+/// What runs on a color: the event or callback, the number of the run, and its thread.
+pub(super) type Run = (usize, u64, ThreadId);
+
 /// Why an event fires.
 #[derive(Clone, Copy)]
 enum Why {
@@ -84,56 +86,50 @@ impl AsFd for Watched {
     }
 }
 
-thread_local! {
-    /// The color of the callback that runs on this thread; null: none.
-    static CURRENT: Cell<*const BaseColor> = const { Cell::new(null()) };
-}
-
-/// The color of the callback that runs; null: it has none, or none runs.
-pub(super) fn current() -> *const BaseColor {
-    CURRENT.get()
-}
-
-/// Runs `f` as a callback of a color.
-pub(super) fn on<R>(color: &Arc<BaseColor>, f: impl FnOnce() -> R) -> R {
-    let before = CURRENT.replace(Arc::as_ptr(color));
-    let result = f();
-    CURRENT.set(before);
-    result
-}
-
 impl State {
     /// What is known of an event's color, if it has one.
-    pub(super) fn colored(&mut self, event: *mut Event) -> Option<&mut Colored> {
+    pub(super) fn colored(&mut self, callback: *mut Callback) -> Option<&mut Colored> {
         match self.colored.is_empty() {
             true => None,
-            false => self.colored.get_mut(&(event as usize)),
+            false => self.colored.get_mut(&(callback as usize)),
         }
     }
 
     /// The event has this color from now on; `None`: none. False: it stands somewhere.
-    pub(super) fn set_color(&mut self, event: *mut Event, color: Option<Arc<BaseColor>>) -> bool {
-        let stands = flags::INSERTED | flags::TIMEOUT | flags::ACTIVE | flags::ACTIVE_LATER;
+    pub(super) fn set_color(&mut self, event: *mut Event, color: Option<Arc<Color>>) -> bool {
         // SAFETY: see `core`.
-        if unsafe { (*event).has(stands) } {
+        if unsafe { (*event).has(flags::STANDS) } {
             return false;
         }
-        self.forget_color(event);
+        self.forget_color(event.cast());
         if let Some(color) = color {
-            self.generations += 1;
-            let generation = self.generations;
-            let colored = Colored { color, registration: None, generation, activation: 0 };
-            self.colored.insert(event as usize, colored);
+            self.know_color(event.cast(), color, Stays::UntilAssigned);
         }
         true
     }
 
-    /// Nothing is known of a color of the event any more.
-    pub(super) fn forget_color(&mut self, event: *mut Event) {
+    /// An event or callback that stands nowhere has a color from now on.
+    pub(super) fn know_color(&mut self, callback: *mut Callback, color: Arc<Color>, stays: Stays) {
+        self.generations += 1;
+        let generation = self.generations;
+        let colored = Colored { color, registration: None, generation, activation: 0, stays };
+        self.colored.insert(callback as usize, colored);
+    }
+
+    /// Nothing is known of a color of the event or callback any more.
+    pub(super) fn forget_color(&mut self, callback: *mut Callback) {
         if !self.colored.is_empty()
-            && let Some(colored) = self.colored.remove(&(event as usize))
+            && let Some(colored) = self.colored.remove(&(callback as usize))
         {
             self.garbage.1.push(colored);
+        }
+    }
+
+    /// An event is assigned: it has no color of another one that was here.
+    pub(super) fn forget_color_of_another(&mut self, event: *mut Event) {
+        let colored = self.colored(event.cast());
+        if colored.is_none_or(|colored| colored.stays == Stays::UntilAssigned) {
+            self.forget_color(event.cast());
         }
     }
 
@@ -141,7 +137,7 @@ impl State {
     fn next_generation(&mut self, event: *mut Event) -> Option<Target> {
         self.generations += 1;
         let (base, generation) = (self.own_base as usize, self.generations);
-        self.colored(event)?.generation = generation;
+        self.colored(event.cast())?.generation = generation;
         Some(Target { base, event: event as usize, generation })
     }
 
@@ -165,19 +161,19 @@ impl State {
         // again as long as they are there.
         let is_edge = events & EV_ET != 0 || events & (EV_READ | EV_WRITE) == 0;
         let interest = if is_edge { interest.edge_triggered() } else { interest };
-        let Some(colored) = self.colored(event) else { return Done::Refused };
+        let Some(colored) = self.colored(event.cast()) else { return Done::Refused };
         let color = colored.color.color.clone();
         let fires = move |ready: Ready, _: &mut dapple::Cx| fire(target, Why::Ready(what(ready)));
-        match workers.io.on_ready(Watched(fd), interest, &color, fires) {
+        match workers.owner.io.on_ready(Watched(fd), interest, &color, fires) {
             Ok(registration) => {
-                if let Some(colored) = self.colored(event) {
+                if let Some(colored) = self.colored(event.cast()) {
                     colored.registration = Some(registration);
                 }
                 Done::Yes
             }
             Err(error) => {
                 warn(&format!("event_add: descriptor {fd}: {error}"));
-                set_errno(error.raw_os_error().unwrap_or(libc::EINVAL));
+                set_errno(number_of(&error));
                 Done::Refused
             }
         }
@@ -186,25 +182,25 @@ impl State {
     /// The reactors watch no more, and what was posted is not meant any more.
     pub(super) fn unwatch_colored(&mut self, event: *mut Event) {
         self.next_generation(event);
-        let gone = self.colored(event).and_then(|colored| colored.registration.take());
+        let gone = self.colored(event.cast()).and_then(|colored| colored.registration.take());
         self.garbage.0.extend(gone);
     }
 
-    /// Posts an event that has been activated to its color.
-    pub(super) fn post_active(&mut self, event: *mut Event) {
-        let (base, own) = (self.own_base as usize, event as usize);
-        if let Some(colored) = self.colored(event) {
+    /// Posts an event or callback that has been activated to its color.
+    pub(super) fn post_active(&mut self, callback: *mut Callback) {
+        let (base, own) = (self.own_base as usize, callback as usize);
+        if let Some(colored) = self.colored(callback) {
             let target = Target { base, event: own, generation: colored.generation };
             let why = Why::Active(colored.activation);
             colored.color.color.clone().post(move |_| fire(target, why));
         }
     }
 
-    /// An event that was activated, and posted, is not to run for that.
-    pub(super) fn unpost(&mut self, event: *mut Event) {
+    /// What was activated, and posted, is not to run for that.
+    pub(super) fn unpost(&mut self, callback: *mut Callback) {
         // SAFETY: see `core`.
-        unsafe { self.leave(&mut (*event).callback, flags::ACTIVE) };
-        if let Some(colored) = self.colored(event) {
+        unsafe { self.leave(&mut *callback, flags::ACTIVE) };
+        if let Some(colored) = self.colored(callback) {
             colored.activation += 1;
         }
     }
@@ -230,7 +226,7 @@ fn what(ready: Ready) -> c_short {
 fn fire(target: Target, why: Why) {
     let base = target.base as *const Base;
     // SAFETY: a base ends its workers, whose events these are, before it is freed.
-    super::door::door("a callback", || unsafe { (*base).fire(target, why) });
+    crate::door::door("a callback", || unsafe { (*base).fire(target, why) });
 }
 
 impl Base {
@@ -250,14 +246,18 @@ impl Base {
             is_current && colored.generation == target.generation
         };
         let Some(color) =
-            state.colored(event).filter(is_meant).map(|colored| Arc::clone(&colored.color))
+            state.colored(event.cast()).filter(is_meant).map(|colored| Arc::clone(&colored.color))
         else {
             return;
         };
         // SAFETY: it has the generation, so it has not been deleted since, and is there until the
-        // lock is given up. After that it may be freed, and is not touched.
+        // lock is given up. After that it may be freed, and is not touched. It is an event unless its
+        // closure says that it is a callback only.
         unsafe {
             let kind = (*event).callback.closure;
+            if matches!(kind, closure::CALLBACK_SELF | closure::CALLBACK_FINALIZE) {
+                return self.fire_callback(state, event.cast(), &color);
+            }
             match why {
                 Why::Ready(what) => {
                     let result = of_interest((*event).events, what);
@@ -269,7 +269,7 @@ impl Base {
                     match (*event).has(flags::ACTIVE) {
                         true => {
                             (*event).result |= result;
-                            state.unpost(event);
+                            state.unpost(event.cast());
                         }
                         false => (*event).result = result,
                     }
@@ -278,15 +278,16 @@ impl Base {
             }
             if matches!(kind, closure::EVENT_FINALIZE | closure::EVENT_FINALIZE_FREE) {
                 let (call, arg) = ((*event).callback.call.finalize, (*event).callback.arg);
-                state.forget_color(event);
+                state.forget_color(event.cast());
+                let run = state.begins(null_mut());
                 drop(state);
                 if let Some(call) = call {
-                    on(&color, || call(event, arg));
+                    on(from_ref(&color), || call(event, arg));
                 }
                 if kind == closure::EVENT_FINALIZE_FREE {
                     free(event.cast());
                 }
-                return self.lock().wake_if_done();
+                return self.has_returned(run);
             }
             let calls = match (*event).events & EV_SIGNAL {
                 0 => 1,
@@ -299,15 +300,12 @@ impl Base {
             } else {
                 (*event).kind = OfKind { signal: Calls { left: 0, counter: null_mut() } };
             }
-            state.runs += 1;
-            state.running_colored += 1;
-            let run = (event as usize, state.runs, std::thread::current().id());
-            state.running.push(run);
+            let run = state.begins(event.cast());
             let (fd, result) = ((*event).fd, (*event).result);
             let (call, arg) = ((*event).callback.call.event, (*event).callback.arg);
             drop(state);
             if let Some(call) = call {
-                on(&color, || {
+                on(from_ref(&color), || {
                     for told in 0..calls {
                         // It may have been deleted by the call before, and be gone.
                         if told > 0 && !self.goes_on(target) {
@@ -317,26 +315,69 @@ impl Base {
                     }
                 });
             }
-            let mut state = self.lock();
-            state.running_colored -= 1;
-            state.running.retain(|other| *other != run);
-            if state.waiters > 0 {
-                self.returned.notify_all();
-            }
-            state.wake_if_done();
+            self.has_returned(run);
         }
+    }
+
+    /// Calls what is no event, or the finalizer of what is over.
+    ///
+    /// # Safety
+    ///
+    /// The callback is there, and active.
+    unsafe fn fire_callback(
+        &self,
+        mut state: Locked<'_>,
+        callback: *mut Callback,
+        color: &Arc<Color>,
+    ) {
+        // SAFETY: the caller says so. After the lock is given up it may be freed, and is not
+        // touched.
+        unsafe {
+            state.leave(&mut *callback, flags::ACTIVE);
+            let (call, arg) = ((*callback).call.callback, (*callback).arg);
+            let is_over = (*callback).closure == closure::CALLBACK_FINALIZE;
+            if is_over {
+                state.forget_bufferevent(callback);
+                state.forget_color(callback);
+            }
+            let run = state.begins(if is_over { null_mut() } else { callback });
+            drop(state);
+            if let Some(call) = call {
+                on(from_ref(color), || call(callback, arg));
+            }
+            self.has_returned(run);
+        }
+    }
+
+    /// What ran on a color has returned.
+    fn has_returned(&self, run: Run) {
+        let mut state = self.lock();
+        state.running.retain(|other| *other != run);
+        if state.waiters > 0 {
+            self.returned.notify_all();
+        }
+        state.wake_if_done();
     }
 
     /// Says whether a signal is to be told once more.
     fn goes_on(&self, target: Target) -> bool {
         let mut state = self.lock();
-        let colored = state.colored(target.event as *mut Event);
+        let colored = state.colored(target.event as *mut Callback);
         let is_there = colored.is_some_and(|colored| colored.generation == target.generation);
         is_there && !self.wishes.breaks.load(Ordering::Relaxed)
     }
 }
 
 impl State {
+    /// What has a color begins to run on this thread. Null: a finalizer, whose memory may be another
+    /// event's before it has returned.
+    fn begins(&mut self, callback: *mut Callback) -> Run {
+        self.runs += 1;
+        let run = (callback as usize, self.runs, std::thread::current().id());
+        self.running.push(run);
+        run
+    }
+
     /// Something that was posted to a color has run.
     pub(super) fn has_run_posted(&mut self) {
         self.virtual_events.add(-1);

@@ -20,6 +20,7 @@ use super::layout::{
 };
 use super::libevent::warn;
 use super::time;
+use crate::door::set_errno;
 
 /// What a time is that an event is added with.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -162,10 +163,7 @@ impl State {
         // Active because it has timed out: not any more.
         if ev.has(flags::ACTIVE) && ev.result & EV_TIMEOUT != 0 {
             self.stop_calls(ev);
-            match self.colored(event).is_some() {
-                true => self.unpost(event),
-                false => self.deactivate(&raw mut ev.callback),
-            }
+            self.deactivate_any(&raw mut ev.callback);
         }
         let list = self.common_of(time);
         ev.timeout = match meaning {
@@ -233,7 +231,7 @@ impl State {
         if ev.has(flags::TIMEOUT) {
             self.leave_timeouts(event);
         }
-        if self.colored(event).is_some() {
+        if self.colored(event.cast()).is_some() {
             if ev.has(flags::ACTIVE) {
                 self.leave(&mut ev.callback, flags::ACTIVE);
             }
@@ -261,7 +259,7 @@ impl State {
     fn watch(&mut self, event: *mut Event) -> Done {
         // SAFETY: see the module.
         let (fd, events) = unsafe { ((*event).fd, (*event).events) };
-        if self.colored(event).is_some() {
+        if self.is_colored(event.cast()) {
             return self.watch_colored(event);
         }
         if fd < 0 {
@@ -291,7 +289,7 @@ impl State {
     fn unwatch(&mut self, event: *mut Event) {
         // SAFETY: see the module.
         let fd = unsafe { (*event).fd };
-        if self.colored(event).is_some() {
+        if self.colored(event.cast()).is_some() {
             return;
         }
         let Some(slot) = self.fds.slot(fd) else { return };
@@ -327,10 +325,6 @@ impl State {
             let signal = super::layout::Calls { left: calls, counter: null_mut() };
             ev.kind = OfKind { signal };
         }
-        if self.colored(event).is_some() {
-            self.enter(&mut ev.callback, flags::ACTIVE);
-            return self.post_active(event);
-        }
         self.activate_callback(&raw mut ev.callback);
     }
 
@@ -340,6 +334,11 @@ impl State {
         let cb = unsafe { &mut *callback };
         if cb.has(flags::FINALIZING | flags::ACTIVE) {
             return false;
+        }
+        if self.is_colored(callback) {
+            self.enter(cb, flags::ACTIVE);
+            self.post_active(callback);
+            return true;
         }
         let is_new = !cb.has(flags::ACTIVE_LATER);
         if !is_new {
@@ -374,12 +373,23 @@ impl State {
         self.active_events.add(-1);
     }
 
+    /// What is active is not any more, wherever it would run.
+    fn deactivate_any(&mut self, callback: *mut Callback) {
+        match self.colored(callback).is_some() {
+            true => self.unpost(callback),
+            false => self.deactivate(callback),
+        }
+    }
+
     /// Activates a callback when the loop comes round. True: it was not active, now or later.
     pub(super) fn activate_later(&mut self, callback: *mut Callback) -> bool {
         // SAFETY: see the module.
         let cb = unsafe { &mut *callback };
         if cb.has(flags::ACTIVE | flags::ACTIVE_LATER) {
             return false;
+        }
+        if self.is_colored(callback) {
+            return self.activate_callback(callback);
         }
         self.enter(cb, flags::ACTIVE_LATER);
         self.active_count += 1;
@@ -410,7 +420,7 @@ impl State {
         if cb.has(flags::INIT) {
             self.delete(event_of(callback), even);
         } else if cb.has(flags::ACTIVE) {
-            self.deactivate(callback);
+            self.deactivate_any(callback);
         } else if cb.has(flags::ACTIVE_LATER) {
             self.leave_later(callback);
         }
@@ -462,9 +472,4 @@ unsafe extern "C" fn notified(fd: c_int, _: c_short, base: *mut c_void) {
             notify.is_pending = false;
         }
     }
-}
-
-pub(super) fn set_errno(error: c_int) {
-    // SAFETY: the place is this thread's.
-    unsafe { *libc::__errno_location() = error };
 }

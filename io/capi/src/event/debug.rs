@@ -46,15 +46,14 @@ pub(super) fn check_assigned(event: &Event, call: &str) {
 /// An event is assigned: it stands nowhere. What is in memory that was never assigned says
 /// anything, so it is looked at in debug mode only, and only what looks like an event counts.
 pub(super) fn check_not_added(event: *const Event, call: &str) {
-    const STANDS: c_short = flags::INSERTED | flags::TIMEOUT | flags::ACTIVE | flags::ACTIVE_LATER;
-    const KNOWN: c_short = STANDS | flags::INIT | flags::INTERNAL | flags::FINALIZING;
+    const KNOWN: c_short = flags::STANDS | flags::INIT | flags::INTERNAL | flags::FINALIZING;
     if !is_on() {
         return;
     }
     // SAFETY: it is memory of that size, in which every pattern of bits is a number and a pointer.
     let (has, base) = unsafe { ((*event).callback.flags, (*event).base) };
     let looks_assigned = has & flags::INIT != 0 && has & !KNOWN == 0 && !base.is_null();
-    if looks_assigned && has & STANDS != 0 {
+    if looks_assigned && has & flags::STANDS != 0 {
         fatal(&format!("{call} called on an already added event {event:p}"));
     }
 }

@@ -13,13 +13,14 @@ use super::base::{Base, or_current, unless_freed};
 use super::common::plain;
 use super::core::{Done, Even, Meaning};
 use super::debug;
-use super::door::{door, read_time};
 use super::layout::{
     EV_CLOSED, EV_FINALIZE, EV_IO, EV_PERSIST, EV_READ, EV_SIGNAL, EV_TIMEOUT, EV_WRITE, Event,
     EventFn, OfKind, Timeval, closure, flags,
 };
 use super::libevent::{allocate, free, warn};
 use super::time;
+use super::time::read_time;
+use crate::door::door;
 
 /// What stands for "the event itself" as an argument.
 static SELF: u8 = 0;
@@ -90,7 +91,7 @@ pub unsafe extern "C" fn event_assign(
                 let mut state = base.lock();
                 (*event).callback.priority = (state.active.len() / 2) as u8;
                 // Of another event that was here.
-                state.forget_color(event);
+                state.forget_color_of_another(event);
             }
         }
         0
@@ -136,7 +137,7 @@ pub unsafe extern "C" fn event_free(event: *mut Event) {
     unsafe {
         event_del(event);
         if let Some(base) = event.as_ref().and_then(|event| unless_freed(event.base)) {
-            base.lock().forget_color(event);
+            base.lock().forget_color(event.cast());
         }
         free(event.cast());
     }
@@ -156,7 +157,7 @@ pub unsafe extern "C" fn event_base_set(base: *mut Base, event: *mut Event) -> c
             let mut state = of.lock();
             event.callback.priority = (state.active.len() / 2) as u8;
             // Of another event that was here.
-            state.forget_color(event);
+            state.forget_color(std::ptr::from_mut(event).cast());
         }
         0
     })

@@ -8,9 +8,9 @@ use std::ffi::{c_int, c_uint};
 
 use super::base::{Base, State, or_current};
 use super::core::{Even, event_of};
-use super::door::door;
 use super::layout::{Call, Callback, EV_FINALIZE, Event, FinalizeFn, SelfFn, closure, flags};
 use super::libevent::warn;
+use crate::door::door;
 
 unsafe fn finalize(event: *mut Event, call: Option<FinalizeFn>, closure: u8) -> c_int {
     // SAFETY: see the module.
@@ -96,6 +96,10 @@ pub unsafe extern "C" fn event_callback_finalize_many_(
         unsafe {
             let all = std::slice::from_raw_parts(callbacks, count as usize);
             let mut state = (*base).lock();
+            // What has a color ends on it, after what of it runs now.
+            if state.colored(all[0]).is_none() {
+                state.forget_bufferevent(all[0]);
+            }
             // One of them may run now: it is over when that has returned, so the finalizer is its.
             let runs = all.iter().copied().find(|callback| *callback == state.current);
             for &callback in all.iter().filter(|callback| Some(**callback) != runs) {

@@ -10,9 +10,9 @@ use super::base::{Base, State};
 use super::bases::must;
 use super::common::plain;
 use super::core::event_of;
-use super::door::door;
 use super::layout::{EV_ET, EV_PERSIST, EV_READ, EV_SIGNAL, EV_TIMEOUT, EV_WRITE, Event, flags};
 use super::time;
+use crate::door::door;
 
 type ForeachFn = unsafe extern "C" fn(*const Base, *const Event, *mut c_void) -> c_int;
 

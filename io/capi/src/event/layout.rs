@@ -41,6 +41,8 @@ pub(super) mod flags {
     pub(crate) const ACTIVE_LATER: c_short = 0x20;
     pub(crate) const FINALIZING: c_short = 0x40;
     pub(crate) const INIT: c_short = 0x80;
+    /// It stands somewhere.
+    pub(crate) const STANDS: c_short = INSERTED | TIMEOUT | ACTIVE | ACTIVE_LATER;
 }
 
 /// What is called when something active runs: `evcb_closure`.
@@ -94,6 +96,23 @@ pub(crate) struct Event {
     pub(super) timeout: Timeval,
 }
 
+/// The start of `struct bufferevent`, which is libevent's.
+#[repr(C)]
+pub struct Bufferevent {
+    pub(super) base: *mut Base,
+    _operations: *const c_void,
+    pub(super) read: Event,
+    pub(super) write: Event,
+    /// Its buffers: `struct evbuffer`.
+    pub(super) input: *mut c_void,
+    pub(super) output: *mut c_void,
+}
+
+/// `struct evconnlistener`, which is libevent's.
+pub struct Listener {
+    _opaque: [u8; 0],
+}
+
 /// Its place among the timeouts.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -139,6 +158,8 @@ const _: () = {
     assert!(offset_of!(Event, result) == 106 && offset_of!(Event, timeout) == 112);
     assert!(offset_of!(Callback, flags) == 16 && offset_of!(Callback, priority) == 18);
     assert!(offset_of!(Callback, call) == 24 && offset_of!(Callback, arg) == 32);
+    assert!(offset_of!(Bufferevent, read) == 16 && offset_of!(Bufferevent, write) == 144);
+    assert!(offset_of!(Bufferevent, input) == 272 && offset_of!(Bufferevent, output) == 280);
 };
 
 impl Callback {

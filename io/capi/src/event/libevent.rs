@@ -18,7 +18,7 @@ struct Libevent {
 }
 
 /// The symbol behind ours of that name, if the process has one, as an `F`.
-fn next<F: Copy>(name: &CStr) -> Option<F> {
+pub(super) fn next<F: Copy>(name: &CStr) -> Option<F> {
     const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
     // SAFETY: the name is a string; what is found has the type that libevent 2.1 declares.
     unsafe {

@@ -25,6 +25,19 @@ impl Queue {
         self.first.is_null()
     }
 
+    /// Says whether something that stands in it is so.
+    pub(super) fn any(&self, is_so: impl Fn(*mut Callback) -> bool) -> bool {
+        let mut at = self.first;
+        while !at.is_null() {
+            if is_so(at) {
+                return true;
+            }
+            // SAFETY: what is in the queue is there.
+            at = unsafe { (*at).next };
+        }
+        false
+    }
+
     /// # Safety
     ///
     /// It is in no queue, and stays where it is while it is in this one.

@@ -7,8 +7,9 @@
 //! * [`fds`], [`poller`]: descriptors; [`signals`]; [`time`].
 //! * [`debug`]: misuse that is told.
 //! * [`libevent`]: what stays libevent's, and is called.
-//! * [`colored`]: events that have a color; [`workers`]: the runtime on which they run.
-//! * [`door`]: the exported functions: [`bases`], [`inspect`], [`events`], [`finalizing`], [`upper`],
+//! * [`colored`]: events that have a color; [`workers`]: the runtime on which they run;
+//!   [`tied`]: bufferevents and listeners that have one.
+//! * The exported functions: [`bases`], [`inspect`], [`events`], [`finalizing`], [`upper`],
 //!   [`colors`].
 
 mod base;
@@ -18,7 +19,6 @@ mod colors;
 mod common;
 mod core;
 mod debug;
-mod door;
 mod events;
 mod fds;
 mod finalizing;
@@ -30,6 +30,7 @@ mod list;
 mod poller;
 mod run;
 mod signals;
+mod tied;
 mod time;
 mod upper;
 mod workers;

@@ -10,9 +10,10 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
 use super::base::{Base, State};
-use super::core::{Done, assign_internal, set_errno};
+use super::core::{Done, assign_internal};
 use super::layout::{EV_PERSIST, EV_READ, EV_SIGNAL, Event, flags};
 use super::libevent::warn;
+use crate::door::set_errno;
 
 /// Numbers of signals are below this.
 const SIGNALS: usize = 65;

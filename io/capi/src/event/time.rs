@@ -69,3 +69,13 @@ pub(super) fn is_before(a: Timeval, b: Timeval) -> bool {
 pub(super) fn is_zero(time: Timeval) -> bool {
     time.tv_sec == 0 && time.tv_usec == 0
 }
+
+/// The time that a pointer leads to; `None`: it is null.
+///
+/// # Safety
+///
+/// It is null, or leads to a time.
+pub(super) unsafe fn read_time(time: *const Timeval) -> Option<Timeval> {
+    // SAFETY: the caller says so.
+    unsafe { time.as_ref().copied() }
+}

@@ -11,8 +11,8 @@ use std::ptr::null_mut;
 
 use super::base::{Base, or_current, unless_freed};
 use super::core::Even;
-use super::door::door;
 use super::layout::{Call, Callback, Event, SelfFn, closure, flags};
+use crate::door::door;
 
 /// Deferred callbacks of one round of the loop; what comes after them waits for the next round.
 const MOST_DEFERRED: usize = 32;
@@ -96,7 +96,9 @@ pub unsafe extern "C" fn event_debug_unassign(event: *mut Event) {
         // SAFETY: see the module.
         unsafe {
             if let Some(base) = unless_freed((*event).base) {
-                base.lock().forget_color(event);
+                let mut state = base.lock();
+                state.forget_listener(event);
+                state.forget_color(event.cast());
             }
             (*event).callback.flags &= !flags::INIT;
         }

@@ -10,7 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use dapple::{Here, Turn};
-use dapple_io::{Interest, Io, Registration};
+use dapple_io::{Interest, Registration};
+
+use super::base::Base;
+use crate::runtime::owner::{Keeper, Owner};
+use crate::runtime::runtimes::Runtime;
 
 /// Turns of colors between two looks at the base's own events.
 const AT_ONCE: usize = 64;
@@ -18,7 +22,9 @@ const AT_ONCE: usize = 64;
 /// See the module.
 pub(super) struct Workers {
     here: Here,
-    pub(super) io: Io,
+    pub(super) owner: Arc<Owner>,
+    /// As `dapple.h` has it.
+    pub(super) runtime: Runtime,
     /// The base's own poller has something.
     is_ready: Arc<AtomicBool>,
     _poller: Registration,
@@ -41,24 +47,50 @@ impl AsFd for Poller {
     }
 }
 
+/// The base, which is told how much is posted to colors of its workers, or armed, or registered.
+struct OfBase(*mut Base);
+
+// SAFETY: a base may be used from all threads; the workers, and with them all that was posted to
+// them, end before it is freed, and nothing is accepted after that.
+unsafe impl Send for OfBase {}
+// SAFETY: see above.
+unsafe impl Sync for OfBase {}
+
+impl Keeper for OfBase {
+    fn begins(&self) {
+        // SAFETY: it is there: see above.
+        unsafe { (*self.0).lock().virtual_events.add(1) };
+    }
+
+    fn ends(&self) {
+        // SAFETY: it is there: see above.
+        unsafe { (*self.0).lock().has_run_posted() };
+    }
+}
+
 impl Workers {
     /// Starts so many. `poller`: a copy of the base's.
-    pub(super) fn start(workers: usize, poller: OwnedFd) -> std::io::Result<Workers> {
+    pub(super) fn start(
+        workers: usize,
+        poller: OwnedFd,
+        base: *mut Base,
+    ) -> std::io::Result<Workers> {
         // A base that is freed waits for its callbacks, however long they take.
         let builder = dapple_io::runtime().workers(workers).stuck_after(Duration::MAX);
         let builder = builder.thread_name("dapple-event");
         let here = builder.default_here(true).build_here()?;
-        let io = Io::of(&here.handle());
+        let owner = Owner::new(&here.handle(), Some(Box::new(OfBase(base))));
         let is_ready = Arc::new(AtomicBool::new(false));
         let says = Arc::clone(&is_ready);
         let color = here.handle().default_color();
         // On this worker, whose thread looks there.
         let registration = here.enter(|_| {
-            io.on_ready(Poller(poller), Interest::READABLE, &color, move |_, _| {
+            owner.io.on_ready(Poller(poller), Interest::READABLE, &color, move |_, _| {
                 says.store(true, Ordering::Relaxed);
             })
         })?;
-        Ok(Workers { here, io, is_ready, _poller: registration })
+        let runtime = Runtime::of_base(&owner);
+        Ok(Workers { here, owner, runtime, is_ready, _poller: registration })
     }
 
     /// Waits for so many milliseconds, -1: without limit, and runs what has a color meanwhile. Says
@@ -75,6 +107,6 @@ impl Workers {
 
     /// The figures, as Prometheus has them.
     pub(super) fn figures(&self) -> String {
-        self.io.handle().metrics().to_prometheus()
+        self.owner.handle().metrics().to_prometheus()
     }
 }

@@ -1,4 +1,6 @@
 /* The sizes and offsets of the installed libevent, as the library has them. */
+#include <event2/bufferevent.h>
+#include <event2/bufferevent_struct.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <event2/thread.h>
@@ -19,6 +21,10 @@ int main(void) {
 		EV_PERSIST, EV_ET, EV_FINALIZE, EV_CLOSED);
 	printf("flags %d %d %d %d %d %d %d\n", EVLIST_TIMEOUT, EVLIST_INSERTED, EVLIST_ACTIVE,
 		EVLIST_INTERNAL, EVLIST_ACTIVE_LATER, EVLIST_FINALIZING, EVLIST_INIT);
+	printf("bufferevent base %zu read %zu write %zu input %zu output %zu threadsafe %d\n",
+		offsetof(struct bufferevent, ev_base), offsetof(struct bufferevent, ev_read),
+		offsetof(struct bufferevent, ev_write), offsetof(struct bufferevent, input),
+		offsetof(struct bufferevent, output), BEV_OPT_THREADSAFE);
 	printf("loops %d %d %d\n", EVLOOP_ONCE, EVLOOP_NONBLOCK, EVLOOP_NO_EXIT_ON_EMPTY);
 	printf("version %#x %#x\n", LIBEVENT_VERSION_NUMBER >> 16, event_get_version_number() >> 16);
 	return 0;

@@ -508,6 +508,7 @@ static void *deleter(void *ev) {
 static void threads(void) {
 	pthread_t thread;
 	evthread_use_pthreads();
+	event_base_free(base);
 	base = event_base_new();
 	struct event *ev = timer("activated by a thread", NULL);
 	pthread_create(&thread, NULL, other_thread, ev);

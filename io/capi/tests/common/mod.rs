@@ -36,27 +36,97 @@ pub fn has(program: &str) -> bool {
     is_there
 }
 
-/// Compiles a program of `tests/c`; `None`: there is no compiler, or no libevent.
-pub fn compile(name: &str, flags: &[&str]) -> Option<PathBuf> {
-    if !has("cc") || !Path::new("/usr/include/event2/event.h").exists() {
+/// Where the headers are.
+pub const INCLUDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/include");
+
+/// Says whether there are libevent's headers.
+fn has_libevent() -> bool {
+    let is_there = Path::new("/usr/include/event2/event.h").exists();
+    if !is_there {
         assert_ne!(std::env::var("DAPPLE_CLIENTS").as_deref(), Ok("require"), "no libevent-dev");
         eprintln!("skipped: libevent-dev is missing");
+    }
+    is_there
+}
+
+/// Compiles a program of `tests/c`, in C or C++ as its ending says; `None`: there is no compiler.
+fn compile_file(name: &str, flags: &[&str]) -> Option<PathBuf> {
+    let is_cpp = name.ends_with(".cpp");
+    let compiler = if is_cpp { "c++" } else { "cc" };
+    if !has(compiler) {
         return None;
     }
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c").join(format!("{name}.c"));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c").join(name);
     // Tests of one process compile the same program beside each other.
     static COMPILED: AtomicUsize = AtomicUsize::new(0);
     let number = COMPILED.fetch_add(1, Ordering::Relaxed);
     let process = std::process::id();
     let folder = std::env::temp_dir().join(format!("dapple-capi-{process}-{number}"));
     std::fs::create_dir_all(&folder).unwrap();
-    let program = folder.join(name);
-    let mut cc = Command::new("cc");
-    cc.args(["-Wall", "-Wextra", "-Werror", "-O1", "-o"]).arg(&program).arg(source);
-    // Ours first, if it is linked to.
-    let output = cc.args(flags).args(["-levent", "-levent_pthreads"]).output().unwrap();
+    let program = folder.join(Path::new(name).file_stem().unwrap());
+    let mut command = Command::new(compiler);
+    if is_cpp {
+        command.arg("-std=c++17");
+    }
+    command.args(["-Wall", "-Wextra", "-Werror", "-O1", "-I", INCLUDE, "-o"]).arg(&program);
+    let output = command.arg(source).args(flags).arg("-pthread").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Some(program)
+}
+
+/// Compiles a program of `tests/c` that is linked to libevent; `None`: there is no compiler, or no
+/// libevent.
+pub fn compile(name: &str, flags: &[&str]) -> Option<PathBuf> {
+    let flags = [flags, &["-levent", "-levent_pthreads"]].concat();
+    if has_libevent() { compile_file(&format!("{name}.c"), &flags) } else { None }
+}
+
+/// How a program is linked that is linked to the library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Linked {
+    /// To the library only.
+    Alone,
+    /// To the library, and to libevent behind it.
+    BeforeLibevent,
+    /// The wrong way round.
+    BehindLibevent,
+}
+
+/// Compiles a program of `tests/c` that is linked to the library; `None`: there is no compiler, or no
+/// libevent.
+pub fn compile_linked(file: &str, linked: Linked, flags: &[&str]) -> Option<PathBuf> {
+    let library = library();
+    let folder = library.parent().unwrap().to_str().unwrap();
+    let (find, path) = (format!("-L{folder}"), format!("-Wl,-rpath,{folder}"));
+    let libraries: &[&str] = match linked {
+        Linked::Alone => &["-ldapple_event"],
+        Linked::BeforeLibevent => &["-ldapple_event", "-levent", "-levent_pthreads"],
+        Linked::BehindLibevent => &["-levent", "-ldapple_event"],
+    };
+    if linked != Linked::Alone && !has_libevent() {
+        return None;
+    }
+    let flags = [flags, &[&find, &path, "-Wl,--no-as-needed"], libraries].concat();
+    compile_file(file, &flags)
+}
+
+/// The parts of a program that says them when it is called without arguments.
+pub fn parts(program: &Path) -> Vec<String> {
+    let parts = String::from_utf8(Command::new(program).output().unwrap().stdout).unwrap();
+    parts.lines().map(str::to_owned).collect()
+}
+
+/// Runs all parts of a program, each of which checks itself, and says `ok`.
+pub fn run_parts(program: &Path, least: usize) {
+    let parts = parts(program);
+    assert!(parts.len() >= least, "{parts:?}");
+    for part in parts {
+        // A program that is linked so finds it first; the test's own environment names another.
+        let output = Command::new(program).arg(&part).env("DAPPLE_WORKERS", "3").output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{part}: {} {errors}", output.status);
+        assert_eq!(output.stdout, b"ok\n", "{part}: {errors}");
+    }
 }
 
 /// A command that runs on one of the two.

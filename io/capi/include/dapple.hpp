@@ -1,0 +1,537 @@
+/* dapple.hpp: dapple.h for C++17, with callables instead of functions and arguments, and with the
+ * names of libasync.
+ *
+ *     dapple::runtime rt({.workers = 2});            // C++20; else dapple::options o; o.workers = 2;
+ *     dapple::color counter(rt, "counter");
+ *     counter.post([] { std::puts("not at the same time as anything else of this color"); });
+ *     rt.wait_idle();
+ *
+ * A callable is moved to the heap, and deleted when it has been called or is not to be called any
+ * more, on its color. It is not copied, so it may own what it uses. What fails throws
+ * std::system_error (without exceptions: it ends the process with a message). An exception must not
+ * leave a callable: it ends the process.
+ *
+ * In dapple::async are libasync's names, for programs that were written for it: amain, delaycb,
+ * timecb, timecb_remove, fdcb, sigcb, and libasync-smp's cpucb. They use one runtime, whose first
+ * worker is the thread that calls amain; callbacks without a color run on that thread. */
+#ifndef DAPPLE_HPP
+#define DAPPLE_HPP
+
+#include <dapple.h>
+
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <initializer_list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace dapple {
+
+/** A place in the program, which reports name. By default it is that of the call. */
+struct place {
+    const char *file;
+    int line;
+
+    static constexpr place here(const char *file = __builtin_FILE(), int line = __builtin_LINE()) {
+        return {file, line};
+    }
+};
+
+namespace detail {
+
+[[noreturn]] inline void fail(const char *call) {
+#ifdef __cpp_exceptions
+    throw std::system_error(errno, std::generic_category(), call);
+#else
+    std::fprintf(stderr, "dapple: %s: %s\n", call, std::strerror(errno));
+    std::abort();
+#endif
+}
+
+inline void check(int answer, const char *call) {
+    if (answer < 0) fail(call);
+}
+
+template <class P> P *check(P *answer, const char *call) {
+    if (!answer) fail(call);
+    return answer;
+}
+
+/* The functions that C calls. An exception ends the process, as they are noexcept. */
+template <class F> void run(void *callable) noexcept { (*static_cast<F *>(callable))(); }
+template <class F> void tell(int what, void *callable) noexcept {
+    if constexpr (std::is_invocable_v<F &, int>) (*static_cast<F *>(callable))(what);
+    else (*static_cast<F *>(callable))();
+}
+template <class F> void drop(void *callable) noexcept { delete static_cast<F *>(callable); }
+
+/* A callable on the heap, until a call that succeeds has it. */
+template <class F> class boxed {
+  public:
+    using type = std::decay_t<F>;
+    explicit boxed(F &&f) : callable(new type(std::forward<F>(f))) {}
+    type *get() const { return callable.get(); }
+    void given() { callable.release(); }
+
+  private:
+    std::unique_ptr<type> callable;
+};
+
+inline std::uint64_t nanoseconds(std::chrono::nanoseconds time) {
+    return time.count() < 0 ? 0 : static_cast<std::uint64_t>(time.count());
+}
+
+}  // namespace detail
+
+/** What a runtime is to be; see dapple_options. */
+struct options {
+    unsigned workers = 0;
+    bool here = false;
+    bool unpinned = false;
+    unsigned offload_threads = 0;
+    const char *thread_name = nullptr;
+    std::chrono::nanoseconds stall{};
+};
+
+/** What a color is to be; see dapple_color_options. */
+struct color_options {
+    const char *label = nullptr;
+    int priority = DAPPLE_NORMAL;
+    bool bound = false;
+    std::size_t capacity = 0;
+};
+
+class color;
+
+/** A runtime; see dapple_runtime_new. Its end waits for nothing: call shutdown before. */
+class runtime {
+  public:
+    explicit runtime(const options &options = {}) {
+        dapple_options plain{};
+        plain.size = sizeof plain;
+        plain.workers = options.workers;
+        plain.flags = (options.here ? DAPPLE_HERE : 0) | (options.unpinned ? DAPPLE_UNPINNED : 0);
+        plain.offload_threads = options.offload_threads;
+        plain.thread_name = options.thread_name;
+        plain.stall_ns = detail::nanoseconds(options.stall);
+        raw = detail::check(dapple_runtime_new(&plain), "dapple_runtime_new");
+    }
+    runtime(const runtime &) = delete;
+    runtime &operator=(const runtime &) = delete;
+    ~runtime() {
+        if (raw) dapple_runtime_free(raw, 0);
+    }
+
+    dapple_runtime *get() const { return raw; }
+    void run() { detail::check(dapple_runtime_run(raw), "dapple_runtime_run"); }
+    void stop() { detail::check(dapple_runtime_stop(raw), "dapple_runtime_stop"); }
+    void wait_idle() { detail::check(dapple_runtime_wait_idle(raw), "dapple_runtime_wait_idle"); }
+    int workers() const { return dapple_runtime_workers(raw); }
+
+    /** One turn; a negative time is without limit. */
+    int turn(std::chrono::nanoseconds timeout) {
+        int ran = dapple_runtime_turn(raw, timeout.count());
+        detail::check(ran, "dapple_runtime_turn");
+        return ran;
+    }
+
+    /** Ends it. True: all has run. */
+    bool shutdown(std::chrono::nanoseconds limit) {
+        int left = dapple_runtime_free(raw, detail::nanoseconds(limit));
+        detail::check(left, "dapple_runtime_free");
+        raw = nullptr;
+        return left == 0;
+    }
+
+    /** Calls f on no color. */
+    template <class F> void post_uncolored(F &&f, place at = place::here()) {
+        detail::boxed<F> box(std::forward<F>(f));
+        using T = typename detail::boxed<F>::type;
+        detail::check(dapple_post_uncolored_from(raw, detail::run<T>, box.get(), detail::drop<T>,
+                                                 at.file, at.line),
+                      "dapple_post_uncolored");
+        box.given();
+    }
+
+    color default_color() const;
+    color color_of_key(const void *key, std::size_t length) const;
+
+  private:
+    dapple_runtime *raw;
+};
+
+/** A timer that may be cancelled. Its end lets it go on. */
+class timer {
+  public:
+    timer() = default;
+    explicit timer(dapple_timer *raw) : raw(raw) {}
+
+    /** True: the callable is not called, or not any more; see dapple_timer_cancel. */
+    bool cancel() { return raw && dapple_timer_cancel(raw.release()) == 1; }
+
+  private:
+    struct free_it {
+        void operator()(dapple_timer *raw) const { dapple_timer_free(raw); }
+    };
+    std::unique_ptr<dapple_timer, free_it> raw;
+};
+
+/** A callable that waits for a descriptor or a signal, until the end of this. */
+class watch {
+  public:
+    watch() = default;
+    explicit watch(dapple_watch *raw) : raw(raw) {}
+
+    void pause() { detail::check(dapple_watch_pause(raw.get()), "dapple_watch_pause"); }
+    void resume() { detail::check(dapple_watch_resume(raw.get()), "dapple_watch_resume"); }
+    void set_interest(int interest) {
+        detail::check(dapple_watch_set_interest(raw.get(), interest), "dapple_watch_set_interest");
+    }
+    void end() { raw.reset(); }
+
+  private:
+    struct end_it {
+        void operator()(dapple_watch *raw) const { dapple_watch_end(raw); }
+    };
+    std::unique_ptr<dapple_watch, end_it> raw;
+};
+
+/** A color. Copies are the same color. */
+class color {
+  public:
+    color(const runtime &rt, const color_options &options) {
+        dapple_color_options plain{};
+        plain.size = sizeof plain;
+        plain.label = options.label;
+        plain.priority = options.priority;
+        plain.flags = options.bound ? DAPPLE_BOUND : 0;
+        plain.capacity = options.capacity;
+        raw = detail::check(dapple_runtime_color_new(rt.get(), &plain), "dapple_runtime_color_new");
+    }
+    explicit color(const runtime &rt, const char *label = nullptr)
+        : color(rt, [label] {
+              color_options options;
+              options.label = label;
+              return options;
+          }()) {}
+    /** Has the count that the caller had. */
+    explicit color(dapple_color *counted) : raw(counted) {}
+    color(const color &other) : raw(dapple_color_ref(other.raw)) {}
+    color(color &&other) noexcept : raw(std::exchange(other.raw, nullptr)) {}
+    color &operator=(color other) noexcept {
+        std::swap(raw, other.raw);
+        return *this;
+    }
+    ~color() { dapple_color_unref(raw); }
+
+    dapple_color *get() const { return raw; }
+    bool is_current() const { return dapple_color_is_current(raw) == 1; }
+    friend bool operator==(const color &a, const color &b) { return a.raw == b.raw; }
+    friend bool operator!=(const color &a, const color &b) { return a.raw != b.raw; }
+
+    /** Calls f on the color, after what was posted to it before. */
+    template <class F> void post(F &&f, place at = place::here()) const {
+        give(dapple_post_from, std::forward<F>(f), at, "dapple_post");
+    }
+
+    /** Calls f on the color, beside others that are posted so. */
+    template <class F> void post_shared(F &&f, place at = place::here()) const {
+        give(dapple_post_shared_from, std::forward<F>(f), at, "dapple_post_shared");
+    }
+
+    /** False: the color is full, and f is deleted. */
+    template <class F> bool try_post(F &&f, place at = place::here()) const {
+        detail::boxed<F> box(std::forward<F>(f));
+        using T = typename detail::boxed<F>::type;
+        int answer = dapple_try_post_from(raw, detail::run<T>, box.get(), detail::drop<T>, at.file,
+                                          at.line);
+        if (answer < 0 && errno == EAGAIN) return false;
+        detail::check(answer, "dapple_try_post");
+        box.given();
+        return true;
+    }
+
+    /** Calls f on the color after a time. */
+    template <class F>
+    timer post_after(std::chrono::nanoseconds delay, F &&f, place at = place::here()) const {
+        return arm(dapple_post_after_from, delay, std::forward<F>(f), at, "dapple_post_after");
+    }
+
+    /** Calls f on the color every so often. */
+    template <class F>
+    timer every(std::chrono::nanoseconds period, F &&f, place at = place::here()) const {
+        return arm(dapple_every_from, period, std::forward<F>(f), at, "dapple_every");
+    }
+
+    /** Calls f, with what the descriptor is ready for if it takes that, as long as it is. */
+    template <class F>
+    watch on_ready(int descriptor, int interest, F &&f, place at = place::here()) const {
+        detail::boxed<F> box(std::forward<F>(f));
+        using T = typename detail::boxed<F>::type;
+        watch made(detail::check(
+            dapple_on_ready_from(raw, descriptor, interest, detail::tell<T>, box.get(),
+                                 detail::drop<T>, at.file, at.line),
+            "dapple_on_ready"));
+        box.given();
+        return made;
+    }
+
+    /** Calls f, with the number of the signal if it takes that, when the process gets it. */
+    template <class F> watch on_signal(int signal, F &&f, place at = place::here()) const {
+        detail::boxed<F> box(std::forward<F>(f));
+        using T = typename detail::boxed<F>::type;
+        watch made(detail::check(dapple_on_signal_from(raw, signal, detail::tell<T>, box.get(),
+                                                       detail::drop<T>, at.file, at.line),
+                                 "dapple_on_signal"));
+        box.given();
+        return made;
+    }
+
+    /** Calls work on a thread that may block, and then then on the color. */
+    template <class W, class T> void offload(W &&work, T &&then, place at = place::here()) const {
+        struct both {
+            std::decay_t<W> work;
+            std::decay_t<T> then;
+            static void works(void *both_) noexcept { static_cast<both *>(both_)->work(); }
+            static void thens(void *both_) noexcept { static_cast<both *>(both_)->then(); }
+        };
+        auto box = std::make_unique<both>(both{std::forward<W>(work), std::forward<T>(then)});
+        detail::check(dapple_offload_from(raw, both::works, both::thens, box.get(),
+                                          detail::drop<both>, at.file, at.line),
+                      "dapple_offload");
+        box.release();
+    }
+
+  private:
+    template <class Post, class F>
+    void give(Post post, F &&f, place at, const char *call) const {
+        detail::boxed<F> box(std::forward<F>(f));
+        using T = typename detail::boxed<F>::type;
+        detail::check(post(raw, detail::run<T>, box.get(), detail::drop<T>, at.file, at.line), call);
+        box.given();
+    }
+
+    template <class Arm, class F>
+    timer arm(Arm arm, std::chrono::nanoseconds time, F &&f, place at, const char *call) const {
+        detail::boxed<F> box(std::forward<F>(f));
+        using T = typename detail::boxed<F>::type;
+        dapple_timer *made = nullptr;
+        detail::check(arm(raw, detail::nanoseconds(time), detail::run<T>, box.get(),
+                          detail::drop<T>, &made, at.file, at.line),
+                      call);
+        box.given();
+        return timer(made);
+    }
+
+    dapple_color *raw;
+};
+
+inline color runtime::default_color() const {
+    return color(detail::check(dapple_runtime_default_color(raw), "dapple_runtime_default_color"));
+}
+
+inline color runtime::color_of_key(const void *key, std::size_t length) const {
+    return color(detail::check(dapple_runtime_color_of_key(raw, key, length),
+                               "dapple_runtime_color_of_key"));
+}
+
+/** A color of a set, and how it is needed. */
+struct access {
+    const color &of;
+    bool shared = false;
+};
+
+/** Calls f when it has all these colors. */
+template <class F>
+void post_set(std::initializer_list<access> colors, F &&f, place at = place::here()) {
+    std::vector<dapple_access> plain;
+    for (const access &one : colors) plain.push_back({one.of.get(), one.shared});
+    detail::boxed<F> box(std::forward<F>(f));
+    using T = typename detail::boxed<F>::type;
+    detail::check(dapple_post_set_from(plain.data(), plain.size(), detail::run<T>, box.get(),
+                                       detail::drop<T>, at.file, at.line),
+                  "dapple_post_set");
+    box.given();
+}
+
+/** libasync's names. */
+namespace async {
+
+/** What a descriptor is waited for. */
+enum selop { selread = DAPPLE_READABLE, selwrite = DAPPLE_WRITABLE };
+
+/** A timer of delaycb or timecb: it may be given to timecb_remove until its callable is called. */
+class timecb_t {
+  public:
+    timecb_t() = default;
+    timecb_t(const timecb_t &) = delete;
+    ~timecb_t() {
+        dapple_timer *left = take();
+        if (left) dapple_timer_free(left);
+    }
+
+    /* The handle is there, unless the callable has been called already. */
+    void armed(dapple_timer *made) {
+        dapple_timer *nothing = nullptr;
+        if (!handle.compare_exchange_strong(nothing, made)) dapple_timer_free(made);
+    }
+    /* The handle, for whoever asks first. */
+    dapple_timer *take() {
+        dapple_timer *had = handle.exchange(taken());
+        return had == taken() ? nullptr : had;
+    }
+
+  private:
+    static dapple_timer *taken() { return reinterpret_cast<dapple_timer *>(1); }
+    std::atomic<dapple_timer *> handle{nullptr};
+};
+
+/** The runtime of these functions: made when it is first needed, which must be on the thread that
+ * calls amain. */
+inline runtime &the_runtime() {
+    static runtime &rt = *new runtime([] {
+        options options;
+        options.here = true;
+        return options;
+    }());
+    return rt;
+}
+
+namespace detail {
+
+/* What is waited for: one callable for each descriptor and selop, and for each signal. */
+class watches {
+  public:
+    enum { a_signal = 0 };
+
+    static watches &all() {
+        static watches &all = *new watches;
+        return all;
+    }
+    /* Under the lock, so that a callable that removes itself comes after this. What was there before
+     * ends without it, as its callable may come back here when it is deleted. */
+    template <class Make> void set(int key, int kind, Make make) {
+        clear(key, kind);
+        std::lock_guard<std::mutex> locked(lock);
+        of[{key, kind}] = make();
+    }
+    void clear(int key, int kind) {
+        watch gone;
+        std::lock_guard<std::mutex> locked(lock);
+        auto found = of.find({key, kind});
+        if (found == of.end()) return;
+        gone = std::move(found->second);
+        of.erase(found);
+    }
+
+  private:
+    std::mutex lock;
+    std::map<std::pair<int, int>, watch> of;
+};
+
+}  // namespace detail
+
+/** Runs callbacks until somebody stops the_runtime(). */
+inline void amain() { the_runtime().run(); }
+
+/** Calls cb on a color as soon as a processor is idle. Without a color: on the thread of amain. */
+template <class F> void cpucb(const color &on, F &&cb, place at = place::here()) {
+    on.post(std::forward<F>(cb), at);
+}
+template <class F> void cpucb(F &&cb, place at = place::here()) {
+    cpucb(the_runtime().default_color(), std::forward<F>(cb), at);
+}
+
+/** Calls cb on a color after seconds and nanoseconds. Without a color: on the thread of amain. */
+template <class F>
+timecb_t *delaycb(const color &on, std::time_t seconds, std::uint32_t nanoseconds, F &&cb,
+                  place at = place::here()) {
+    auto state = std::make_shared<timecb_t>();
+    auto fires = [state, cb = std::forward<F>(cb)]() mutable {
+        if (dapple_timer *handle = state->take()) dapple_timer_free(handle);
+        cb();
+    };
+    using fires_t = decltype(fires);
+    auto box = std::make_unique<fires_t>(std::move(fires));
+    std::uint64_t delay = static_cast<std::uint64_t>(seconds) * 1000000000u + nanoseconds;
+    dapple_timer *made = nullptr;
+    dapple::detail::check(
+        dapple_post_after_from(on.get(), delay, dapple::detail::run<fires_t>, box.get(),
+                               dapple::detail::drop<fires_t>, &made, at.file, at.line),
+        "delaycb");
+    box.release();
+    state->armed(made);
+    return state.get();
+}
+template <class F>
+timecb_t *delaycb(std::time_t seconds, std::uint32_t nanoseconds, F &&cb,
+                  place at = place::here()) {
+    return delaycb(the_runtime().default_color(), seconds, nanoseconds, std::forward<F>(cb), at);
+}
+template <class F> timecb_t *delaycb(std::time_t seconds, F &&cb, place at = place::here()) {
+    return delaycb(seconds, 0, std::forward<F>(cb), at);
+}
+
+/** Calls cb on a color at a time of day. Without a color: on the thread of amain. */
+template <class F>
+timecb_t *timecb(const color &on, const timespec &at_time, F &&cb, place at = place::here()) {
+    timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    std::int64_t left = (std::int64_t{at_time.tv_sec} - now.tv_sec) * 1000000000 +
+                        (at_time.tv_nsec - now.tv_nsec);
+    left = left < 0 ? 0 : left;
+    return delaycb(on, left / 1000000000, static_cast<std::uint32_t>(left % 1000000000),
+                   std::forward<F>(cb), at);
+}
+template <class F>
+timecb_t *timecb(const timespec &at_time, F &&cb, place at = place::here()) {
+    return timecb(the_runtime().default_color(), at_time, std::forward<F>(cb), at);
+}
+
+/** Cancels a timer whose callable has not been called. NULL is ignored. */
+inline void timecb_remove(timecb_t *timer) {
+    dapple_timer *handle = timer ? timer->take() : nullptr;
+    /* The timer may be deleted by this. */
+    if (handle) dapple_timer_cancel(handle);
+}
+
+/** Calls cb on a color as long as a descriptor is readable, or writable, instead of what was called
+ * before; nullptr: nothing is called any more. Without a color: on the thread of amain. The
+ * descriptor may be closed after that on the same color. */
+template <class F>
+void fdcb(const color &on, int fd, selop op, F &&cb, place at = place::here()) {
+    detail::watches::all().set(fd, op, [&] { return on.on_ready(fd, op, std::forward<F>(cb), at); });
+}
+template <class F> void fdcb(int fd, selop op, F &&cb, place at = place::here()) {
+    fdcb(the_runtime().default_color(), fd, op, std::forward<F>(cb), at);
+}
+inline void fdcb(int fd, selop op, std::nullptr_t) { detail::watches::all().clear(fd, op); }
+
+/** Calls cb on a color when the process gets a signal, instead of what was called before; nullptr:
+ * nothing is called any more. Without a color: on the thread of amain. */
+template <class F> void sigcb(const color &on, int signal, F &&cb, place at = place::here()) {
+    detail::watches::all().set(signal, detail::watches::a_signal,
+                               [&] { return on.on_signal(signal, std::forward<F>(cb), at); });
+}
+template <class F> void sigcb(int signal, F &&cb, place at = place::here()) {
+    sigcb(the_runtime().default_color(), signal, std::forward<F>(cb), at);
+}
+inline void sigcb(int signal, std::nullptr_t) {
+    detail::watches::all().clear(signal, detail::watches::a_signal);
+}
+
+}  // namespace async
+}  // namespace dapple
+#endif

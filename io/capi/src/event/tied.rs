@@ -1,0 +1,411 @@
+//! Bufferevents and listeners that have a color.
+//!
+//! They are libevent's, and made of events and deferred callbacks. Those are *tied* to the color: an
+//! event of a bufferevent stays so when libevent assigns it anew, for another descriptor; a callback
+//! that is deferred, or the event of a listener, is known by its argument when it is activated or
+//! added. All of it runs on the one color, the finalizer too, so that libevent's memory is freed
+//! when nothing of it runs any more.
+
+#![allow(clippy::missing_safety_doc, reason = "`events` says what the functions rely on")]
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{c_int, c_void};
+use std::sync::Arc;
+
+use super::base::{Base, State, of_ours};
+use super::colored::Stays;
+use super::colors::color_for;
+use super::core::{Done, Even, Meaning, event_of};
+use super::layout::{Bufferevent, Callback, EV_FINALIZE, Event, Listener, flags};
+use super::libevent::{next, warn};
+use crate::door::{answer, door};
+use crate::runtime::colors::Color;
+
+/// What is tied, of a base.
+#[derive(Default)]
+pub(super) struct Ties {
+    /// The colors, by the argument of what is tied.
+    by_argument: HashMap<usize, Tie>,
+    /// Bufferevents in a group with a common limit of their rates.
+    grouped: HashSet<usize>,
+}
+
+struct Tie {
+    color: Arc<Color>,
+    kind: Kind,
+    /// Callbacks that have been deferred: addresses in `State::colored`.
+    deferred: Vec<usize>,
+}
+
+enum Kind {
+    /// A bufferevent, or a buffer of one: what is deferred, and the timer of its rate's limit.
+    Bufferevent,
+    /// A listener, with its descriptor.
+    Listener(c_int),
+}
+
+/// `BEV_OPT_THREADSAFE`.
+const THREADSAFE: c_int = 1 << 1;
+
+type GetOptions = unsafe extern "C" fn(*mut Bufferevent) -> c_int;
+type GetBufferevent = unsafe extern "C" fn(*mut Bufferevent) -> *mut Bufferevent;
+type OfGroup = unsafe extern "C" fn(*mut Bufferevent, *mut c_void) -> c_int;
+type OfNoGroup = unsafe extern "C" fn(*mut Bufferevent) -> c_int;
+type OfListener<R> = unsafe extern "C" fn(*mut Listener) -> R;
+
+impl State {
+    /// Says whether an event or callback has a color, and has it know one that it is tied to.
+    #[inline]
+    pub(super) fn is_colored(&mut self, callback: *mut Callback) -> bool {
+        if self.colored(callback).is_some() {
+            return true;
+        }
+        !self.ties.by_argument.is_empty() && self.take_tied(callback)
+    }
+
+    #[cold]
+    fn take_tied(&mut self, callback: *mut Callback) -> bool {
+        // SAFETY: see `core`.
+        let (argument, is_event) =
+            unsafe { ((*callback).arg as usize, (*callback).has(flags::INIT)) };
+        let Some(tie) = self.ties.by_argument.get_mut(&argument) else { return false };
+        let is_it = match tie.kind {
+            // SAFETY: see `core`; it is an event.
+            Kind::Bufferevent => !is_event || unsafe { is_of_bufferevent(event_of(callback)) },
+            // SAFETY: see `core`; it is an event.
+            Kind::Listener(fd) => is_event && unsafe { (*event_of(callback)).fd } == fd,
+        };
+        if is_it {
+            tie.deferred.push(callback as usize);
+            let color = Arc::clone(&tie.color);
+            self.know_color(callback, color, Stays::IfAssigned);
+        }
+        is_it
+    }
+
+    fn tie(&mut self, argument: usize, kind: Kind, color: &Arc<Color>) {
+        let tie = Tie { color: Arc::clone(color), kind, deferred: Vec::new() };
+        self.ties.by_argument.insert(argument, tie);
+    }
+
+    /// Nothing is tied to this argument any more.
+    fn untie(&mut self, argument: usize) {
+        if let Some(tie) = self.ties.by_argument.remove(&argument) {
+            for callback in tie.deferred {
+                self.forget_color(callback as *mut Callback);
+            }
+        }
+    }
+
+    /// A bufferevent, given by its first callback, is about to be freed.
+    pub(super) fn forget_bufferevent(&mut self, first: *mut Callback) {
+        let Ties { by_argument, grouped } = &mut self.ties;
+        if by_argument.is_empty() && grouped.is_empty() {
+            return;
+        }
+        let bufferevent = (first as usize).wrapping_sub(Bufferevent::READ) as *mut Bufferevent;
+        grouped.remove(&(bufferevent as usize));
+        if !by_argument.contains_key(&(bufferevent as usize)) {
+            return;
+        }
+        // SAFETY: it is tied, so it is one, and libevent frees it after this.
+        unsafe { self.untie_all(bufferevent) };
+    }
+
+    /// # Safety
+    ///
+    /// It is a bufferevent of this base.
+    unsafe fn untie_all(&mut self, bufferevent: *mut Bufferevent) {
+        // SAFETY: the caller says so.
+        unsafe {
+            for argument in Bufferevent::arguments(bufferevent) {
+                self.untie(argument);
+            }
+            self.forget_color((&raw mut (*bufferevent).read).cast());
+            self.forget_color((&raw mut (*bufferevent).write).cast());
+        }
+    }
+
+    /// The event of a listener is not used any more.
+    pub(super) fn forget_listener(&mut self, event: *mut Event) {
+        if self.ties.by_argument.is_empty() {
+            return;
+        }
+        // SAFETY: see `core`.
+        let argument = unsafe { (*event).callback.arg } as usize;
+        let tie = self.ties.by_argument.get(&argument);
+        if tie.is_some_and(|tie| matches!(tie.kind, Kind::Listener(_))) {
+            self.untie(argument);
+        }
+    }
+
+    /// An error if a bufferevent cannot get another color now.
+    ///
+    /// # Safety
+    ///
+    /// It is a bufferevent of this base.
+    unsafe fn check_bufferevent(&mut self, bufferevent: *mut Bufferevent) -> Result<(), c_int> {
+        if self.ties.grouped.contains(&(bufferevent as usize)) {
+            warn("bufferevent_set_color: the bufferevent is in a rate-limit group.");
+            return Err(libc::EINVAL);
+        }
+        // SAFETY: the caller says so.
+        let (events, arguments) = unsafe {
+            let events = [&raw mut (*bufferevent).read, &raw mut (*bufferevent).write];
+            (events.map(<*mut Event>::cast::<Callback>), Bufferevent::arguments(bufferevent))
+        };
+        let is_its = |callback: *mut Callback| {
+            // SAFETY: what is in a queue, or runs, is there, and an event if it says so.
+            let (may_be, argument) = unsafe {
+                let is_event = (*callback).has(flags::INIT);
+                (!is_event || is_of_bufferevent(event_of(callback)), (*callback).arg as usize)
+            };
+            events.contains(&callback) || may_be && arguments.contains(&argument)
+        };
+        let known = arguments.iter().filter_map(|argument| self.ties.by_argument.get(argument));
+        let tied = known.flat_map(|tie| &tie.deferred).map(|at| *at as *mut Callback);
+        let mut all = tied.chain(events);
+        // SAFETY: what is tied is there until it is untied.
+        let is_posted = |callback: *mut Callback| unsafe { (*callback).has(flags::ACTIVE) };
+        let is_running =
+            |callback: *mut Callback| self.running.iter().any(|(at, ..)| *at == callback as usize);
+        let is_pending = all.any(|callback| is_posted(callback) || is_running(callback))
+            || self.active.iter().chain([&self.later]).any(|queue| queue.any(is_its))
+            || !self.current.is_null() && events.contains(&self.current);
+        if is_pending { Err(libc::EBUSY) } else { Ok(()) }
+    }
+
+    /// An event that is not active has a color from now on, or none any more, and waits as before.
+    ///
+    /// # Safety
+    ///
+    /// It is an event of this base.
+    unsafe fn recolor(&mut self, event: *mut Event, color: Option<&Arc<Color>>) -> Done {
+        // SAFETY: the caller says so.
+        let (waits, timeout) = unsafe {
+            let timeout = (*event).has(flags::TIMEOUT).then_some((*event).timeout);
+            ((*event).has(flags::STANDS), timeout.map(|at| (at, Meaning::At)))
+        };
+        if waits {
+            self.delete(event, Even::UnlessFinalizing);
+        }
+        self.forget_color(event.cast());
+        if let Some(color) = color {
+            self.know_color(event.cast(), Arc::clone(color), Stays::IfAssigned);
+        }
+        if waits { self.add(event, timeout) } else { Done::Yes }
+    }
+}
+
+/// Says whether an event that has a bufferevent as its argument is libevent's, not the program's.
+///
+/// # Safety
+///
+/// It is an event.
+unsafe fn is_of_bufferevent(event: *const Event) -> bool {
+    // SAFETY: the caller says so.
+    unsafe { (*event).events & EV_FINALIZE != 0 && (*event).fd < 0 }
+}
+
+impl Bufferevent {
+    const READ: usize = std::mem::offset_of!(Bufferevent, read);
+
+    /// What its deferred callbacks have as their argument.
+    ///
+    /// # Safety
+    ///
+    /// It is a bufferevent.
+    unsafe fn arguments(this: *mut Bufferevent) -> [usize; 3] {
+        // SAFETY: the caller says so.
+        unsafe { [this as usize, (*this).input as usize, (*this).output as usize] }
+    }
+}
+
+/// What shares its color with a bufferevent: the other one of a pair, and what a filter, or TLS,
+/// stands on.
+///
+/// # Safety
+///
+/// It is a bufferevent.
+unsafe fn all_of(first: *mut Bufferevent) -> Vec<*mut Bufferevent> {
+    let mut all = vec![first];
+    let mut at = 0;
+    while let Some(&bufferevent) = all.get(at) {
+        for name in [c"bufferevent_pair_get_partner", c"bufferevent_get_underlying"] {
+            if let Some(get) = next::<GetBufferevent>(name) {
+                // SAFETY: the caller says so of the first one, and libevent of the others.
+                let other = unsafe { get(bufferevent) };
+                if !other.is_null() && !all.contains(&other) {
+                    all.push(other);
+                }
+            }
+        }
+        at += 1;
+    }
+    all
+}
+
+/// Has all callbacks of a bufferevent run on a color, of which it has a count from then on; NULL: on
+/// no color any more. The other one of a pair, and what a filter or TLS stands on, share the color.
+///
+/// All of them must have been made with BEV_OPT_THREADSAFE, after evthread_use_pthreads(), and must
+/// not be in a rate-limit group.
+///
+/// 0: done. -1: errno is EBUSY if a callback of it runs or is pending, EINVAL for a bufferevent that
+/// is NULL, is not as said above, or has another base than the color, EIO if it was added and the
+/// system refuses its descriptor, ENOTSUP without libevent's bufferevents.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bufferevent_set_color(
+    bufferevent: *mut Bufferevent,
+    color: *mut Color,
+) -> c_int {
+    const NAME: &str = "bufferevent_set_color";
+    // SAFETY: see the module.
+    answer(NAME, || unsafe {
+        if bufferevent.is_null() {
+            return Err(libc::EINVAL);
+        }
+        let get = next::<GetOptions>(c"bufferevent_get_options_").ok_or(libc::ENOTSUP)?;
+        let base = of_ours((*bufferevent).base, NAME).ok_or(libc::EINVAL)?;
+        let color = color_for(base, color, NAME)?;
+        let all = all_of(bufferevent);
+        if all.iter().any(|one| !std::ptr::eq((**one).base, base)) {
+            return Err(libc::EINVAL);
+        }
+        // Those that belong together have one lock, and only one of them tells.
+        if !all.iter().any(|one| get(*one) & THREADSAFE != 0) {
+            warn("bufferevent_set_color: the bufferevent lacks BEV_OPT_THREADSAFE.");
+            return Err(libc::EINVAL);
+        }
+        base.use_colors();
+        let mut state = base.lock();
+        for &one in &all {
+            state.check_bufferevent(one)?;
+        }
+        for &one in &all {
+            for argument in Bufferevent::arguments(one) {
+                state.untie(argument);
+                if let Some(color) = &color {
+                    state.tie(argument, Kind::Bufferevent, color);
+                }
+            }
+            for event in [&raw mut (*one).read, &raw mut (*one).write] {
+                if state.recolor(event, color.as_ref()) == Done::Refused {
+                    return Err(libc::EIO);
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Has the callbacks of a listener run on a color, of which it has a count from then on; NULL: on no
+/// color any more. If another thread may use the listener, it needs LEV_OPT_THREADSAFE.
+///
+/// 0: done. -1: errno is EINVAL for a listener that is NULL or has another base than the color, EBUSY
+/// if a callback of it is pending, ENOTSUP without libevent's listeners.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evconnlistener_set_color(
+    listener: *mut Listener,
+    color: *mut Color,
+) -> c_int {
+    const NAME: &str = "evconnlistener_set_color";
+    // SAFETY: see the module.
+    answer(NAME, || unsafe {
+        if listener.is_null() {
+            return Err(libc::EINVAL);
+        }
+        let get_base = next::<OfListener<*mut Base>>(c"evconnlistener_get_base");
+        let get_fd = next::<OfListener<c_int>>(c"evconnlistener_get_fd");
+        let enable = next::<OfListener<c_int>>(c"evconnlistener_enable");
+        let disable = next::<OfListener<c_int>>(c"evconnlistener_disable");
+        let found = (get_base, get_fd, enable, disable);
+        let (Some(get_base), Some(get_fd), Some(enable), Some(disable)) = found else {
+            return Err(libc::ENOTSUP);
+        };
+        let base = of_ours(get_base(listener), NAME).ok_or(libc::EINVAL)?;
+        let color = color_for(base, color, NAME)?;
+        let fd = get_fd(listener);
+        base.use_colors();
+        // It is added again if it waits now, so that it waits on its color.
+        let waits = base.lock().waits_with(fd, listener.cast());
+        if waits {
+            disable(listener);
+        }
+        let mut state = base.lock();
+        state.untie(listener as usize);
+        if let Some(color) = &color {
+            state.tie(listener as usize, Kind::Listener(fd), color);
+        }
+        drop(state);
+        if waits {
+            enable(listener);
+        }
+        Ok(())
+    })
+}
+
+impl State {
+    /// Says whether an event with this argument waits for a descriptor.
+    fn waits_with(&mut self, fd: c_int, argument: *mut c_void) -> bool {
+        let is_it = |event: *mut Event| {
+            // SAFETY: what waits is there.
+            unsafe { (*event).callback.arg == argument && (*event).has(flags::INSERTED) }
+        };
+        let tied = self.ties.by_argument.get(&(argument as usize));
+        let known = tied.is_some_and(|tie| tie.deferred.iter().any(|at| is_it(*at as *mut Event)));
+        known || self.fds.get(fd).is_some_and(|slot| slot.latest_first().into_iter().any(is_it))
+    }
+}
+
+/// As libevent's, which it calls; a bufferevent with a color is refused.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bufferevent_add_to_rate_limit_group(
+    bufferevent: *mut Bufferevent,
+    group: *mut c_void,
+) -> c_int {
+    const NAME: &str = "bufferevent_add_to_rate_limit_group";
+    door(NAME, || {
+        let Some(add) = next::<OfGroup>(c"bufferevent_add_to_rate_limit_group") else { return -1 };
+        // SAFETY: see the module.
+        unsafe {
+            let Some(base) = super::base::if_ours((*bufferevent).base) else {
+                return add(bufferevent, group);
+            };
+            {
+                let mut state = base.lock();
+                if state.ties.by_argument.contains_key(&(bufferevent as usize)) {
+                    warn("bufferevent_add_to_rate_limit_group: the bufferevent has a color.");
+                    return -1;
+                }
+                state.ties.grouped.insert(bufferevent as usize);
+            }
+            let result = add(bufferevent, group);
+            if result != 0 {
+                base.lock().ties.grouped.remove(&(bufferevent as usize));
+            }
+            result
+        }
+    })
+}
+
+/// As libevent's, which it calls.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bufferevent_remove_from_rate_limit_group(
+    bufferevent: *mut Bufferevent,
+) -> c_int {
+    const NAME: &str = "bufferevent_remove_from_rate_limit_group";
+    door(NAME, || {
+        let Some(remove) = next::<OfNoGroup>(c"bufferevent_remove_from_rate_limit_group") else {
+            return -1;
+        };
+        // SAFETY: see the module.
+        unsafe {
+            let result = remove(bufferevent);
+            if let Some(base) = super::base::if_ours((*bufferevent).base) {
+                base.lock().ties.grouped.remove(&(bufferevent as usize));
+            }
+            result
+        }
+    })
+}

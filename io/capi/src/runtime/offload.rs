@@ -1,0 +1,52 @@
+//! Work that blocks, on threads that are no workers.
+
+#![allow(clippy::missing_safety_doc, reason = "`runtime` says what all of them rely on")]
+
+use std::ffi::{c_char, c_int, c_void};
+use std::sync::Arc;
+
+use dapple::{Cx, JoinError};
+
+use super::callee::{Callee, Function};
+use super::colors::{Color, count, on};
+use super::site::site;
+use crate::door::{answer, door};
+
+/// Calls work with the argument on a thread that may block, and when that has returned, then with
+/// the argument on a color.
+///
+/// The argument is freed by drop, if that is not NULL: on the color, after then, or instead of what
+/// has not begun when the runtime ends. dapple_offload has no drop.
+///
+/// 0: done. -1: nothing is called; errno is EINVAL for a color, work or then that is NULL, ESHUTDOWN
+/// when the runtime has ended.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dapple_offload_from(
+    color: *mut Color,
+    work: Function,
+    then: Function,
+    argument: *mut c_void,
+    drop: Function,
+    file: *const c_char,
+    line: c_int,
+) -> c_int {
+    // SAFETY: see `runtime`.
+    answer("dapple_offload", || unsafe {
+        let color = count(color)?;
+        let (work, then) = (work.ok_or(libc::EINVAL)?, then.ok_or(libc::EINVAL)?);
+        color.owner.check_open()?;
+        let callee = Callee::new(then, argument, drop, color.owner.hold());
+        let work = Callee::new(work, argument, None, color.owner.hold());
+        let (handle, to, colors) =
+            (color.owner.handle(), color.color.clone(), [Arc::clone(&color)]);
+        let runs = move |done: Result<(), JoinError>, _: &mut Cx| {
+            // Work that was dropped by a shutdown has not been done.
+            if done.is_ok() {
+                door("what follows offloaded work", || on(&colors, || callee.run()));
+            }
+        };
+        let work = move || door("offloaded work", || work.run());
+        handle.offload_then_from(site(file, line), &to, work, runs);
+        Ok(())
+    })
+}

@@ -1,0 +1,374 @@
+/* Bufferevents and listeners with colors: each part checks, and says "ok". */
+#include <dapple_event.h>
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/listener.h>
+#include <event2/thread.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CHECK(what) \
+	((what) ? (void)0 : (fprintf(stderr, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, #what, errno), abort()))
+#define FAILS(call, with) CHECK((errno = 0, (call) == -1) && errno == (with))
+#define SAFE BEV_OPT_THREADSAFE
+
+static struct event_base *base;
+static const struct timeval ms10 = {0, 10000};
+
+static dapple_color *color_of(const char *label) {
+	dapple_color *color = dapple_color_new(base, label);
+	CHECK(color);
+	return color;
+}
+static void pair(int fds[2]) {
+	CHECK(!socketpair(AF_UNIX, SOCK_STREAM, 0, fds));
+	evutil_make_socket_nonblocking(fds[0]);
+	evutil_make_socket_nonblocking(fds[1]);
+}
+
+/* ---- an echo server: a listener and a bufferevent per connection, each with a color */
+enum { CLIENTS = 8, ROUNDS = 200, BYTES = 3000 };
+struct connection { dapple_color *color; atomic_int inside; };
+static atomic_int served, over, elsewhere;
+static pthread_t loop_thread;
+static dapple_color *door;
+
+static void on_read(struct bufferevent *bev, void *arg) {
+	struct connection *c = arg;
+	CHECK(dapple_color_current() == c->color && atomic_fetch_add(&c->inside, 1) == 0);
+	FAILS(bufferevent_set_color(bev, NULL), EBUSY);
+	if (!pthread_equal(pthread_self(), loop_thread)) atomic_fetch_add(&elsewhere, 1);
+	for (volatile int i = 0; i < 3000; i++) ;
+	CHECK(!bufferevent_write_buffer(bev, bufferevent_get_input(bev)));
+	atomic_fetch_add(&served, 1);
+	atomic_fetch_sub(&c->inside, 1);
+}
+static void on_end(struct bufferevent *bev, short what, void *arg) {
+	struct connection *c = arg;
+	CHECK(what & BEV_EVENT_EOF && dapple_color_current() == c->color);
+	bufferevent_free(bev);
+	dapple_color_unref(c->color);
+	free(c);
+	if (atomic_fetch_add(&over, 1) == CLIENTS - 1) event_base_loopbreak(base);
+}
+static int options;
+static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *a, int n, void *arg) {
+	(void)l, (void)a, (void)n, (void)arg;
+	CHECK(dapple_color_current() == door);
+	struct connection *c = calloc(1, sizeof *c);
+	c->color = color_of("connection");
+	struct bufferevent *bev = bufferevent_socket_new(base, fd, SAFE | BEV_OPT_CLOSE_ON_FREE | options);
+	CHECK(!bufferevent_set_color(bev, c->color));
+	bufferevent_setcb(bev, on_read, NULL, on_end, c);
+	bufferevent_enable(bev, EV_READ);
+}
+static int port;
+static void *client(void *arg) {
+	static char out[BYTES];
+	char in[BYTES];
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port)};
+	at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	CHECK(!connect(fd, (struct sockaddr *)&at, sizeof at));
+	for (int round = 0; round < ROUNDS; round++) {
+		CHECK(write(fd, out, BYTES) == BYTES);
+		for (ssize_t got = 0, n; got < BYTES; got += n) CHECK((n = read(fd, in, BYTES - got)) > 0);
+	}
+	close(fd);
+	return arg;
+}
+static void echo_with(int more) {
+	options = more;
+	over = 0;
+	served = 0;
+	base = event_base_new();
+	loop_thread = pthread_self();
+	struct sockaddr_in at = {.sin_family = AF_INET};
+	at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	struct evconnlistener *listener = evconnlistener_new_bind(base, on_accept, NULL,
+		LEV_OPT_THREADSAFE | LEV_OPT_CLOSE_ON_FREE, 64, (struct sockaddr *)&at, sizeof at);
+	CHECK(listener);
+	door = color_of("door");
+	CHECK(!evconnlistener_set_color(listener, door));
+	socklen_t size = sizeof at;
+	getsockname(evconnlistener_get_fd(listener), (struct sockaddr *)&at, &size);
+	port = ntohs(at.sin_port);
+	pthread_t threads[CLIENTS];
+	for (int i = 0; i < CLIENTS; i++) pthread_create(&threads[i], NULL, client, NULL);
+	CHECK(event_base_dispatch(base) >= 0);
+	for (int i = 0; i < CLIENTS; i++) pthread_join(threads[i], NULL);
+	CHECK(served >= CLIENTS * ROUNDS / 2);
+	evconnlistener_free(listener);
+	dapple_color_unref(door);
+	event_base_free(base);
+}
+static void echo(void) { echo_with(0); CHECK(elsewhere > 0); }
+static void echo_deferred(void) { echo_with(BEV_OPT_DEFER_CALLBACKS | BEV_OPT_UNLOCK_CALLBACKS); }
+
+/* ---- a bufferevent that connects, that times out, and that is freed by the loop while it works */
+static struct { dapple_color *color; int connected, timed_out, wrote; } dials;
+static struct bufferevent *dialled;
+static void dial_event(struct bufferevent *bev, short what, void *arg) {
+	(void)arg;
+	CHECK(dapple_color_current() == dials.color);
+	if (what & BEV_EVENT_CONNECTED) {
+		dials.connected++;
+		bufferevent_set_timeouts(bev, &ms10, NULL);
+		bufferevent_enable(bev, EV_READ);
+		bufferevent_write(bev, "hello", 5);
+	} else {
+		CHECK(what & BEV_EVENT_TIMEOUT);
+		dials.timed_out++;
+		event_base_loopbreak(base);
+	}
+}
+static void dial_wrote(struct bufferevent *bev, void *arg) {
+	(void)bev, (void)arg;
+	CHECK(dapple_color_current() == dials.color);
+	dials.wrote++;
+}
+static void dial(void) {
+	base = event_base_new();
+	dials.color = color_of("dial");
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+	struct sockaddr_in at = {.sin_family = AF_INET};
+	at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	socklen_t size = sizeof at;
+	CHECK(!bind(listener, (struct sockaddr *)&at, size) && !listen(listener, 4));
+	getsockname(listener, (struct sockaddr *)&at, &size);
+	dialled = bufferevent_socket_new(base, -1, SAFE | BEV_OPT_CLOSE_ON_FREE);
+	CHECK(!bufferevent_set_color(dialled, dials.color));
+	bufferevent_setcb(dialled, NULL, dial_wrote, dial_event, NULL);
+	CHECK(!bufferevent_socket_connect(dialled, (struct sockaddr *)&at, sizeof at));
+	CHECK(event_base_dispatch(base) >= 0);
+	CHECK(dials.connected == 1 && dials.timed_out == 1 && dials.wrote == 1);
+	bufferevent_free(dialled);
+	dapple_color_unref(dials.color);
+	CHECK(event_base_loop(base, EVLOOP_NONBLOCK) >= 0);
+	event_base_free(base);
+	close(listener);
+}
+
+/* ---- many are freed by the loop while their callbacks run elsewhere */
+static struct bufferevent *busy;
+static int busy_peer;
+static atomic_int busy_reads;
+static void busy_read(struct bufferevent *bev, void *arg) {
+	(void)arg;
+	atomic_fetch_add(&busy_reads, 1);
+	for (volatile int i = 0; i < 300; i++) ;
+	evbuffer_drain(bufferevent_get_input(bev), 100);
+}
+static void frees(void) {
+	static const struct timeval none = {0, 0};
+	static char bytes[4096];
+	struct ev_token_bucket_cfg *limit = ev_token_bucket_cfg_new(100, 100, 100, 100, NULL);
+	base = event_base_new();
+	for (int round = 0; round < 2000; round++) {
+		int fds[2];
+		pair(fds);
+		busy_peer = fds[1];
+		busy = bufferevent_socket_new(base, fds[0], SAFE | BEV_OPT_CLOSE_ON_FREE | (round % 2 ? BEV_OPT_DEFER_CALLBACKS : 0));
+		dapple_color *color = color_of(NULL);
+		CHECK(!bufferevent_set_color(busy, color));
+		dapple_color_unref(color);
+		if (round % 3 == 0) {
+			bufferevent_set_rate_limit(busy, limit);
+			bufferevent_setcb(busy, busy_read, NULL, NULL, NULL);
+			bufferevent_enable(busy, EV_READ);
+			CHECK(write(fds[1], bytes, sizeof bytes) > 0);
+			event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+			bufferevent_free(busy);
+			event_base_loopexit(base, &none);
+			event_base_loop(base, 0);
+		} else {
+			bufferevent_setcb(busy, busy_read, NULL, NULL, NULL);
+			bufferevent_enable(busy, EV_READ);
+			CHECK(write(fds[1], bytes, 1 + round % sizeof bytes) > 0);
+			for (int turns = round % 4; turns > 0; turns--) event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+			bufferevent_free(busy);
+			if (round % 7 == 0) event_base_loop(base, EVLOOP_NONBLOCK);
+		}
+		close(fds[1]);
+	}
+	CHECK(event_base_dispatch(base) == 1);
+	CHECK(busy_reads > 0);
+	ev_token_bucket_cfg_free(limit);
+	event_base_free(base);
+}
+
+/* ---- a pair and a filter share one color */
+static dapple_color *shared;
+static int pair_got;
+static void pair_read(struct bufferevent *bev, void *other) {
+	CHECK(dapple_color_current() == shared);
+	struct evbuffer *input = bufferevent_get_input(bev);
+	if (++pair_got < 20) bufferevent_write_buffer(other ? other : bev, input);
+	else event_base_loopbreak(base);
+}
+static void pairs(void) {
+	base = event_base_new();
+	shared = color_of("shared");
+	struct bufferevent *ends[2];
+	CHECK(!bufferevent_pair_new(base, SAFE, ends));
+	CHECK(!bufferevent_set_color(ends[1], shared));
+	for (int i = 0; i < 2; i++) {
+		bufferevent_setcb(ends[i], pair_read, NULL, NULL, NULL);
+		bufferevent_enable(ends[i], EV_READ | EV_WRITE);
+	}
+	bufferevent_write(ends[0], "ping", 4);
+	CHECK(event_base_dispatch(base) >= 0);
+	CHECK(pair_got == 20);
+	bufferevent_free(ends[0]);
+	bufferevent_free(ends[1]);
+	CHECK(event_base_loop(base, EVLOOP_NONBLOCK) >= 0);
+	dapple_color_unref(shared);
+	event_base_free(base);
+}
+static enum bufferevent_filter_result twice(struct evbuffer *from, struct evbuffer *to,
+	ev_ssize_t limit, enum bufferevent_flush_mode mode, void *arg) {
+	(void)limit, (void)mode, (void)arg;
+	CHECK(dapple_color_current() == shared || pthread_equal(pthread_self(), loop_thread));
+	return evbuffer_add_buffer(to, from) ? BEV_ERROR : BEV_OK;
+}
+static void filter(void) {
+	base = event_base_new();
+	loop_thread = pthread_self();
+	shared = color_of("filter");
+	int fds[2];
+	pair(fds);
+	pair_got = 0;
+	struct bufferevent *inner = bufferevent_socket_new(base, fds[0], SAFE | BEV_OPT_CLOSE_ON_FREE);
+	struct bufferevent *outer = bufferevent_filter_new(inner, twice, twice, SAFE | BEV_OPT_CLOSE_ON_FREE, NULL, NULL);
+	CHECK(!bufferevent_set_color(outer, shared));
+	bufferevent_setcb(outer, pair_read, NULL, NULL, NULL);
+	bufferevent_enable(outer, EV_READ | EV_WRITE);
+	pair_got = 18;
+	CHECK(write(fds[1], "a", 1) == 1);
+	char byte;
+	for (int i = 0; i < 200 && pair_got < 19; i++) event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK), usleep(1000);
+	for (int i = 0; i < 200 && read(fds[1], &byte, 1) != 1; i++) event_base_loop(base, EVLOOP_NONBLOCK), usleep(1000);
+	CHECK(pair_got == 19 && byte == 'a');
+	bufferevent_free(outer);
+	CHECK(event_base_loop(base, EVLOOP_NONBLOCK) >= 0);
+	CHECK(event_base_loop(base, 0) >= 0);
+	close(fds[1]);
+	dapple_color_unref(shared);
+	event_base_free(base);
+}
+
+/* ---- what is refused */
+static void refuse(void) {
+	struct event_base *other = event_base_new();
+	base = event_base_new();
+	dapple_color *color = color_of(NULL), *foreign = dapple_color_new(other, NULL);
+	int fds[2];
+	pair(fds);
+	struct bufferevent *unsafe = bufferevent_socket_new(base, fds[0], 0);
+	FAILS(bufferevent_set_color(unsafe, color), EINVAL);
+	FAILS(bufferevent_set_color(NULL, color), EINVAL);
+	struct bufferevent *bev = bufferevent_socket_new(base, fds[1], SAFE);
+	FAILS(bufferevent_set_color(bev, foreign), EINVAL);
+	struct ev_token_bucket_cfg *limit = ev_token_bucket_cfg_new(1000, 1000, 1000, 1000, NULL);
+	struct bufferevent_rate_limit_group *group = bufferevent_rate_limit_group_new(base, limit);
+	CHECK(!bufferevent_add_to_rate_limit_group(bev, group));
+	FAILS(bufferevent_set_color(bev, color), EINVAL);
+	CHECK(!bufferevent_remove_from_rate_limit_group(bev));
+	/* Which waits for space again: it goes on to wait on its color. */
+	CHECK(bufferevent_get_enabled(bev) & EV_WRITE);
+	CHECK(!bufferevent_set_color(bev, color));
+	CHECK(!bufferevent_set_color(bev, NULL));
+	CHECK(!bufferevent_set_color(bev, color));
+	CHECK(bufferevent_add_to_rate_limit_group(bev, group) == -1);
+	bufferevent_free(bev);
+	bufferevent_free(unsafe);
+	bufferevent_rate_limit_group_free(group);
+	ev_token_bucket_cfg_free(limit);
+	FAILS(evconnlistener_set_color(NULL, color), EINVAL);
+	CHECK(event_base_loop(base, EVLOOP_NONBLOCK) >= 0);
+	dapple_color_unref(color);
+	dapple_color_unref(foreign);
+	event_base_free(base);
+	event_base_free(other);
+	close(fds[0]), close(fds[1]);
+}
+
+/* ---- dapple.h on a base: what is posted, armed and watched keeps the loop running */
+static atomic_int ran;
+static void count(void *arg) { CHECK(dapple_color_current() == arg || !arg); atomic_fetch_add(&ran, 1); }
+static void work(void *arg) { (void)arg; usleep(20000); }
+static dapple_watch *bytes_watch;
+static void bytes(int what, void *fd) {
+	char byte;
+	CHECK(what & DAPPLE_READABLE && read(*(int *)fd, &byte, 1) == 1);
+	atomic_fetch_add(&ran, 1);
+	dapple_watch_end(bytes_watch);
+}
+static void begin_watch(void *fd) {
+	bytes_watch = dapple_on_ready(dapple_color_current(), *(int *)fd, DAPPLE_READABLE, bytes, fd);
+	CHECK(bytes_watch);
+}
+static void runtime(void) {
+	base = event_base_new();
+	dapple_runtime *rt = event_base_runtime(base);
+	CHECK(rt && rt == event_base_runtime(base) && dapple_runtime_workers(rt) >= 1);
+	FAILS(dapple_runtime_run(rt), EINVAL);
+	FAILS(dapple_runtime_turn(rt, 0), EINVAL);
+	FAILS(dapple_runtime_wait_idle(rt), EINVAL);
+	FAILS(dapple_runtime_free(rt, 0), EINVAL);
+	dapple_color *color = color_of("base");
+	dapple_color *key = dapple_color_of_key(base, "ada", 3);
+	CHECK(key && key == dapple_runtime_color_of_key(rt, "ada", 3));
+	dapple_color_unref(key);
+	CHECK(event_base_dispatch(base) == 1);
+	CHECK(!dapple_post_after(color, 20000000, count, color, NULL));
+	CHECK(event_base_dispatch(base) == 1 && ran == 1);
+	CHECK(!dapple_offload(color, work, count, color));
+	CHECK(!dapple_post_uncolored(rt, count, NULL));
+	CHECK(event_base_dispatch(base) == 1 && ran == 3);
+	dapple_access two[] = {{color, 0}, {key, 1}};
+	CHECK(!dapple_post_set(two, 2, count, NULL));
+	CHECK(!dapple_post_shared(color, count, color));
+	CHECK(event_base_dispatch(base) == 1 && ran == 5);
+	dapple_timer *timer;
+	CHECK(!dapple_post_after(color, UINT64_MAX, count, color, &timer));
+	CHECK(event_base_loop(base, EVLOOP_NONBLOCK) == 0);
+	CHECK(dapple_timer_cancel(timer) == 1);
+	CHECK(event_base_dispatch(base) == 1 && ran == 5);
+	int fds[2];
+	pair(fds);
+	CHECK(!dapple_post(color, begin_watch, &fds[0]));
+	CHECK(write(fds[1], "x", 1) == 1);
+	CHECK(event_base_dispatch(base) == 1 && ran == 6);
+	close(fds[0]), close(fds[1]);
+	dapple_color_unref(dapple_color_ref(color));
+	dapple_color_unref(key);
+	event_base_free(base);
+	FAILS(dapple_post(color, count, color), ESHUTDOWN);
+	dapple_color_unref(color);
+}
+
+static const struct { const char *name; void (*run)(void); } parts[] = {
+	{"echo", echo}, {"echo_deferred", echo_deferred}, {"dial", dial}, {"frees", frees},
+	{"pairs", pairs}, {"filter", filter}, {"refuse", refuse}, {"runtime", runtime},
+};
+int main(int argc, char **argv) {
+	evthread_use_pthreads();
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+		if (argc < 2) puts(parts[i].name);
+		else if (!strcmp(argv[1], parts[i].name)) {
+			alarm(60);
+			parts[i].run();
+			puts("ok");
+			return 0;
+		}
+	}
+	return argc < 2 ? 0 : 1;
+}
