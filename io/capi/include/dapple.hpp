@@ -12,8 +12,9 @@
  * leave a callable: it ends the process.
  *
  * In dapple::async are libasync's names, for programs that were written for it: amain, delaycb,
- * timecb, timecb_remove, fdcb, sigcb, and libasync-smp's cpucb. They use one runtime, whose first
- * worker is the thread that calls amain; callbacks without a color run on that thread. */
+ * timecb, timecb_remove, fdcb, sigcb, and libasync-smp's cpucb and cwrap. They use one runtime, whose
+ * first worker is the thread that calls amain. Callables run on that thread, those that cwrap has
+ * given a color on any. */
 #ifndef DAPPLE_HPP
 #define DAPPLE_HPP
 
@@ -446,58 +447,79 @@ class watches {
 /** Runs callbacks until somebody stops the_runtime(). */
 inline void amain() { the_runtime().run(); }
 
-/** Calls cb on a color as soon as a processor is idle. Without a color: on the thread of amain. */
-template <class F> void cpucb(const color &on, F &&cb, place at = place::here()) {
-    on.post(std::forward<F>(cb), at);
-}
-template <class F> void cpucb(F &&cb, place at = place::here()) {
-    cpucb(the_runtime().default_color(), std::forward<F>(cb), at);
+/** A callable with a color: what cwrap makes. */
+template <class F> struct colored {
+    F cb;
+    color on;
+};
+
+/** Has what a callable is given to call it on a color, instead of on the thread of amain. */
+template <class F> colored<std::decay_t<F>> cwrap(F &&cb, const color &on) {
+    return {std::forward<F>(cb), on};
 }
 
-/** Calls cb on a color after seconds and nanoseconds. Without a color: on the thread of amain. */
+namespace detail {
+
+/* Calls f with a callable and its color. */
+template <class F, class Then> auto with_color(F &&cb, Then then) {
+    return then(std::forward<F>(cb), the_runtime().default_color());
+}
+template <class F, class Then> auto with_color(colored<F> &&cb, Then then) {
+    return then(std::move(cb.cb), cb.on);
+}
+
+/* A timer whose callable frees its handle: libasync's callers need not. */
 template <class F>
-timecb_t *delaycb(const color &on, std::time_t seconds, std::uint32_t nanoseconds, F &&cb,
-                  place at = place::here()) {
+timecb_t *arm(const color &on, std::uint64_t delay_ns, F &&cb, place at, const char *call) {
     auto state = std::make_shared<timecb_t>();
     auto fires = [state, cb = std::forward<F>(cb)]() mutable {
         if (dapple_timer *handle = state->take()) dapple_timer_free(handle);
         cb();
     };
-    using fires_t = decltype(fires);
-    auto box = std::make_unique<fires_t>(std::move(fires));
-    std::uint64_t delay = static_cast<std::uint64_t>(seconds) * 1000000000u + nanoseconds;
+    dapple::detail::boxed<decltype(fires)> box(std::move(fires));
+    using T = typename decltype(box)::type;
     dapple_timer *made = nullptr;
     dapple::detail::check(
-        dapple_post_after_from(on.get(), delay, dapple::detail::run<fires_t>, box.get(),
-                               dapple::detail::drop<fires_t>, &made, at.file, at.line),
-        "delaycb");
-    box.release();
+        dapple_post_after_from(on.get(), delay_ns, dapple::detail::run<T>, box.get(),
+                               dapple::detail::drop<T>, &made, at.file, at.line),
+        call);
+    box.given();
     state->armed(made);
     return state.get();
 }
+
+}  // namespace detail
+
+/** Calls cb as soon as a processor is idle: with cwrap, on any. */
+template <class F> void cpucb(F &&cb, place at = place::here()) {
+    detail::with_color(std::forward<F>(cb), [at](auto &&cb, const color &on) {
+        on.post(std::forward<decltype(cb)>(cb), at);
+    });
+}
+
+/** Calls cb after seconds and nanoseconds. */
 template <class F>
 timecb_t *delaycb(std::time_t seconds, std::uint32_t nanoseconds, F &&cb,
                   place at = place::here()) {
-    return delaycb(the_runtime().default_color(), seconds, nanoseconds, std::forward<F>(cb), at);
+    std::uint64_t delay = static_cast<std::uint64_t>(seconds) * 1000000000u + nanoseconds;
+    return detail::with_color(std::forward<F>(cb), [delay, at](auto &&cb, const color &on) {
+        return detail::arm(on, delay, std::forward<decltype(cb)>(cb), at, "delaycb");
+    });
 }
 template <class F> timecb_t *delaycb(std::time_t seconds, F &&cb, place at = place::here()) {
     return delaycb(seconds, 0, std::forward<F>(cb), at);
 }
 
-/** Calls cb on a color at a time of day. Without a color: on the thread of amain. */
+/** Calls cb at a time of day. */
 template <class F>
-timecb_t *timecb(const color &on, const timespec &at_time, F &&cb, place at = place::here()) {
+timecb_t *timecb(const timespec &when, F &&cb, place at = place::here()) {
     timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    std::int64_t left = (std::int64_t{at_time.tv_sec} - now.tv_sec) * 1000000000 +
-                        (at_time.tv_nsec - now.tv_nsec);
+    std::int64_t left = (std::int64_t{when.tv_sec} - now.tv_sec) * 1000000000 +
+                        (when.tv_nsec - now.tv_nsec);
     left = left < 0 ? 0 : left;
-    return delaycb(on, left / 1000000000, static_cast<std::uint32_t>(left % 1000000000),
+    return delaycb(left / 1000000000, static_cast<std::uint32_t>(left % 1000000000),
                    std::forward<F>(cb), at);
-}
-template <class F>
-timecb_t *timecb(const timespec &at_time, F &&cb, place at = place::here()) {
-    return timecb(the_runtime().default_color(), at_time, std::forward<F>(cb), at);
 }
 
 /** Cancels a timer whose callable has not been called. NULL is ignored. */
@@ -507,26 +529,24 @@ inline void timecb_remove(timecb_t *timer) {
     if (handle) dapple_timer_cancel(handle);
 }
 
-/** Calls cb on a color as long as a descriptor is readable, or writable, instead of what was called
- * before; nullptr: nothing is called any more. Without a color: on the thread of amain. The
- * descriptor may be closed after that on the same color. */
-template <class F>
-void fdcb(const color &on, int fd, selop op, F &&cb, place at = place::here()) {
-    detail::watches::all().set(fd, op, [&] { return on.on_ready(fd, op, std::forward<F>(cb), at); });
-}
+/** Calls cb as long as a descriptor is readable, or writable, instead of what was called before;
+ * nullptr: nothing is called any more. The descriptor may be closed after that on the same color. */
 template <class F> void fdcb(int fd, selop op, F &&cb, place at = place::here()) {
-    fdcb(the_runtime().default_color(), fd, op, std::forward<F>(cb), at);
+    detail::with_color(std::forward<F>(cb), [=](auto &&cb, const color &on) {
+        detail::watches::all().set(
+            fd, op, [&] { return on.on_ready(fd, op, std::forward<decltype(cb)>(cb), at); });
+    });
 }
 inline void fdcb(int fd, selop op, std::nullptr_t) { detail::watches::all().clear(fd, op); }
 
-/** Calls cb on a color when the process gets a signal, instead of what was called before; nullptr:
- * nothing is called any more. Without a color: on the thread of amain. */
-template <class F> void sigcb(const color &on, int signal, F &&cb, place at = place::here()) {
-    detail::watches::all().set(signal, detail::watches::a_signal,
-                               [&] { return on.on_signal(signal, std::forward<F>(cb), at); });
-}
+/** Calls cb when the process gets a signal, instead of what was called before; nullptr: nothing is
+ * called any more. */
 template <class F> void sigcb(int signal, F &&cb, place at = place::here()) {
-    sigcb(the_runtime().default_color(), signal, std::forward<F>(cb), at);
+    detail::with_color(std::forward<F>(cb), [=](auto &&cb, const color &on) {
+        detail::watches::all().set(signal, detail::watches::a_signal, [&] {
+            return on.on_signal(signal, std::forward<decltype(cb)>(cb), at);
+        });
+    });
 }
 inline void sigcb(int signal, std::nullptr_t) {
     detail::watches::all().clear(signal, detail::watches::a_signal);

@@ -17,6 +17,7 @@ import shutil
 import signal
 import socket
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -303,6 +304,41 @@ def sslsplit(folder, library, scale):
     return 4 * trips, took, sorted(answers.values())
 
 
+def coturn(folder, library, scale):
+    port = free_port()
+    server = Server(
+        library,
+        ["turnserver", "-n", "-L", LOCAL, "-p", str(port), "--relay-ip", LOCAL, "-m", "1", "--no-tls",
+         "--no-dtls", "--no-udp", "--no-cli", "--no-auth", "-r", "here", "--log-file", "/dev/null",
+         "--pidfile", f"{folder}/pid", "--userdb", f"{folder}/db"],
+        port)
+    requests, answers = 1_500 * scale, {}
+
+    def client(i):
+        """Asks from which address it asks, in STUN over TCP (RFC 8489), many times at once."""
+        cookie, at_once = 0x2112a442, 50
+        with wait_for(port) as s, s.makefile("rb") as answer:
+            own, own_port = s.getsockname()
+            mapped = struct.pack(
+                "!HHBBHI", 0x20, 8, 0, 1, own_port ^ cookie >> 16,
+                int.from_bytes(socket.inet_aton(own), "big") ^ cookie)
+            told = 0
+            for n in range(0, requests, at_once):
+                s.sendall(b"".join(struct.pack("!HHIIII", 1, 0, cookie, i, n, k) for k in range(at_once)))
+                for k in range(at_once):
+                    kind, length, *rest = struct.unpack("!HHIIII", answer.read(20))
+                    body = answer.read(length)
+                    if (kind, rest) != (0x101, [cookie, i, n, k]) or mapped not in body:
+                        raise RuntimeError(f"{kind:#x} {rest} {body!r}")
+                    told += 1
+        answers[i] = told
+
+    each(4, client)
+    took = server.took()
+    server.end()
+    return 4 * requests, took, answers
+
+
 def tmux(folder, library, scale):
     env = dict(os.environ, TMUX_TMPDIR=folder, TERM="screen", PS1="$ ", LC_ALL="C.UTF-8")
     if library:
@@ -343,6 +379,7 @@ PROGRAMS = {
     "unbound": (["unbound", "dnsperf"], unbound),
     "pgbouncer": (["pgbouncer", "pgbench", "psql"], pgbouncer),
     "transmission": (["transmission-daemon"], transmission),
+    "coturn": (["turnserver"], coturn),
     "sslsplit": (["sslsplit"], sslsplit),
     "tmux": (["tmux"], tmux),
 }

@@ -155,11 +155,11 @@ static void libasync() {
                 static dapple::color color(the_runtime(), "crypto");
                 static std::atomic<int> left{50};
                 for (int n = 0; n < 50; n++)
-                    cpucb(color, [] {
+                    cpucb(cwrap([] {
                         CHECK(color.is_current());
                         if (std::this_thread::get_id() != me) elsewhere++;
                         if (--left == 0) cpucb([] { the_runtime().stop(); });
-                    });
+                    }, color));
             });
             std::raise(SIGUSR2);
         });
@@ -171,8 +171,8 @@ static void libasync() {
     static std::atomic<int> fired{0};
     dapple::color other(the_runtime());
     for (int n = 0; n < 2000; n++) {
-        delaycb(other, 0, 0, [t = token(gone)] { fired++; });
-        timecb_remove(delaycb(other, 3600, 0, [t = token(gone)] { CHECK(false); }));
+        delaycb(0, 0, cwrap([t = token(gone)] { fired++; }, other));
+        timecb_remove(delaycb(3600, 0, cwrap([t = token(gone)] { CHECK(false); }, other)));
     }
     while (fired < 2000 || gone < 4001) the_runtime().turn(1ms);
 }

@@ -49,21 +49,20 @@ fn has_libevent() -> bool {
     is_there
 }
 
-/// Compiles a program of `tests/c`, in C or C++ as its ending says; `None`: there is no compiler.
-fn compile_file(name: &str, flags: &[&str]) -> Option<PathBuf> {
-    let is_cpp = name.ends_with(".cpp");
+/// Compiles a program, in C or C++ as its ending says; `None`: there is no compiler.
+fn compile_file(source: &Path, flags: &[&str]) -> Option<PathBuf> {
+    let is_cpp = source.extension() == Some(OsStr::new("cpp"));
     let compiler = if is_cpp { "c++" } else { "cc" };
     if !has(compiler) {
         return None;
     }
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c").join(name);
     // Tests of one process compile the same program beside each other.
     static COMPILED: AtomicUsize = AtomicUsize::new(0);
     let number = COMPILED.fetch_add(1, Ordering::Relaxed);
     let process = std::process::id();
     let folder = std::env::temp_dir().join(format!("dapple-capi-{process}-{number}"));
     std::fs::create_dir_all(&folder).unwrap();
-    let program = folder.join(Path::new(name).file_stem().unwrap());
+    let program = folder.join(source.file_stem().unwrap());
     let mut command = Command::new(compiler);
     if is_cpp {
         command.arg("-std=c++17");
@@ -74,11 +73,16 @@ fn compile_file(name: &str, flags: &[&str]) -> Option<PathBuf> {
     Some(program)
 }
 
+/// A program of `tests/c`.
+fn source(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c").join(file)
+}
+
 /// Compiles a program of `tests/c` that is linked to libevent; `None`: there is no compiler, or no
 /// libevent.
 pub fn compile(name: &str, flags: &[&str]) -> Option<PathBuf> {
     let flags = [flags, &["-levent", "-levent_pthreads"]].concat();
-    if has_libevent() { compile_file(&format!("{name}.c"), &flags) } else { None }
+    if has_libevent() { compile_file(&source(&format!("{name}.c")), &flags) } else { None }
 }
 
 /// How a program is linked that is linked to the library.
@@ -86,6 +90,8 @@ pub fn compile(name: &str, flags: &[&str]) -> Option<PathBuf> {
 pub enum Linked {
     /// To the library only.
     Alone,
+    /// To the library only, whose code becomes the program's.
+    Statically,
     /// To the library, and to libevent behind it.
     BeforeLibevent,
     /// The wrong way round.
@@ -95,19 +101,26 @@ pub enum Linked {
 /// Compiles a program of `tests/c` that is linked to the library; `None`: there is no compiler, or no
 /// libevent.
 pub fn compile_linked(file: &str, linked: Linked, flags: &[&str]) -> Option<PathBuf> {
+    compile_path(&source(file), linked, flags)
+}
+
+/// Compiles a program that is linked to the library; `None`: there is no compiler, or no libevent.
+pub fn compile_path(source: &Path, linked: Linked, flags: &[&str]) -> Option<PathBuf> {
     let library = library();
+    let archive = library.with_extension("a");
     let folder = library.parent().unwrap().to_str().unwrap();
     let (find, path) = (format!("-L{folder}"), format!("-Wl,-rpath,{folder}"));
     let libraries: &[&str] = match linked {
         Linked::Alone => &["-ldapple_event"],
+        Linked::Statically => &[archive.to_str().unwrap(), "-ldl", "-lm"],
         Linked::BeforeLibevent => &["-ldapple_event", "-levent", "-levent_pthreads"],
         Linked::BehindLibevent => &["-levent", "-ldapple_event"],
     };
-    if linked != Linked::Alone && !has_libevent() {
+    if matches!(linked, Linked::BeforeLibevent | Linked::BehindLibevent) && !has_libevent() {
         return None;
     }
     let flags = [flags, &[&find, &path, "-Wl,--no-as-needed"], libraries].concat();
-    compile_file(file, &flags)
+    compile_file(source, &flags)
 }
 
 /// The parts of a program that says them when it is called without arguments.
@@ -127,6 +140,14 @@ pub fn run_parts(program: &Path, least: usize) {
         assert!(output.status.success(), "{part}: {} {errors}", output.status);
         assert_eq!(output.stdout, b"ok\n", "{part}: {errors}");
     }
+}
+
+/// What a program prints that ends well.
+pub fn output_of(program: &Path) -> String {
+    let output = Command::new("timeout").arg("60").arg(program).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {} {errors}", program.display(), output.status);
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// A command that runs on one of the two.

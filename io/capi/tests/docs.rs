@@ -1,0 +1,68 @@
+//! The programs in docs/C.md and docs/LIBEVENT.md compile, and do what the pages say.
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use common::{Linked, compile_path, output_of};
+
+/// The programs of a page that are written in a language.
+fn programs(page: &str, language: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
+    let text = std::fs::read_to_string(path).unwrap();
+    let begin = format!("```{language}\n");
+    let blocks = text.split(&begin).skip(1);
+    blocks.map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// Compiles a program that is linked to the library.
+fn compiled(text: &str, name: &str, linked: Linked) -> Option<PathBuf> {
+    let folder = std::env::temp_dir().join(format!("dapple-capi-docs-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let source = folder.join(name);
+    std::fs::write(&source, text).unwrap();
+    compile_path(&source, linked, &[])
+}
+
+#[test]
+fn the_programs_for_c_print_what_the_page_says() {
+    let [c] = programs("C.md", "c").try_into().unwrap();
+    let [two, libasync] = programs("C.md", "cpp").try_into().unwrap();
+    for (text, name, printed) in [
+        (c, "sums.c", "500 and 500\n"),
+        (two, "two.cpp", "a callable may own what it uses\n"),
+        (libasync, "libasync.cpp", "500000500000\n"),
+    ] {
+        let Some(program) = compiled(&text, name, Linked::Alone) else { return };
+        assert_eq!(output_of(&program), printed, "{name}");
+        let statically = compiled(&text, name, Linked::Statically).unwrap();
+        assert_eq!(output_of(&statically), printed, "{name}, linked statically");
+    }
+}
+
+#[test]
+fn the_echo_server_of_libevent_answers() {
+    let [echo] = programs("LIBEVENT.md", "c").try_into().unwrap();
+    let Some(program) = compiled(&echo, "echo.c", Linked::BeforeLibevent) else { return };
+    let mut server = Command::new(program).stdin(Stdio::null()).spawn().unwrap();
+    let mut stream = None;
+    for _ in 0..200 {
+        stream = TcpStream::connect("127.0.0.1:7007").ok();
+        if stream.is_some() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut stream = stream.unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(b"hello\n").unwrap();
+    let mut answer = [0; 6];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"hello\n");
+    drop(stream);
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
