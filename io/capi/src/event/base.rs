@@ -5,7 +5,7 @@
 //! libevent demands. What the loop runs stands in `current`; whoever deletes that on another thread
 //! waits until it has returned.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{c_int, c_short};
 use std::ops::{Deref, DerefMut};
 use std::ptr::null_mut;
@@ -173,6 +173,8 @@ pub(super) struct State {
     /// What is known of events that have a color, by their addresses.
     pub(super) colored: HashMap<usize, Colored>,
     pub(super) ties: Ties,
+    /// What has a finalizer that was posted to its color, and has not begun.
+    pub(super) finalizing: HashSet<usize>,
     pub(super) garbage: Garbage,
     /// Numbers of additions and deletions of events with colors, and of runs of their callbacks.
     pub(super) generations: u64,
@@ -305,6 +307,7 @@ impl Base {
             wanted_workers: None,
             colored: HashMap::new(),
             ties: Ties::default(),
+            finalizing: HashSet::new(),
             garbage: Garbage::default(),
             generations: 0,
             runs: 0,

@@ -190,6 +190,15 @@ unsafe fn free_base(base: *mut Base, finalizers: Finalizers) {
                 run_finalizer(callback);
             }
         }
+        loop {
+            let callback = of.lock().next_finalizing();
+            if callback.is_null() {
+                break;
+            }
+            if finalizers == Finalizers::Run {
+                run_finalizer(callback);
+            }
+        }
         let mut state = of.lock();
         let once = std::mem::take(&mut state.once);
         let commons = std::mem::take(&mut state.commons);

@@ -278,6 +278,7 @@ impl Base {
             }
             if matches!(kind, closure::EVENT_FINALIZE | closure::EVENT_FINALIZE_FREE) {
                 let (call, arg) = ((*event).callback.call.finalize, (*event).callback.arg);
+                state.finalizing.remove(&(event as usize));
                 state.forget_color(event.cast());
                 let run = state.begins(null_mut());
                 drop(state);
@@ -337,6 +338,7 @@ impl Base {
             let (call, arg) = ((*callback).call.callback, (*callback).arg);
             let is_over = (*callback).closure == closure::CALLBACK_FINALIZE;
             if is_over {
+                state.finalizing.remove(&(callback as usize));
                 state.forget_bufferevent(callback);
                 state.forget_color(callback);
             }

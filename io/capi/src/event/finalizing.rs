@@ -5,6 +5,7 @@
 #![allow(clippy::missing_safety_doc, reason = "the module says what all of them rely on")]
 
 use std::ffi::{c_int, c_uint};
+use std::ptr::null_mut;
 
 use super::base::{Base, State, or_current};
 use super::core::{Even, event_of};
@@ -24,7 +25,7 @@ unsafe fn finalize(event: *mut Event, call: Option<FinalizeFn>, closure: u8) -> 
         (*event).callback.closure = closure;
         (*event).callback.call = Call { finalize: call };
         state.activate(event, EV_FINALIZE, 1);
-        (*event).callback.flags |= flags::FINALIZING;
+        state.is_finalizing(&raw mut (*event).callback);
     }
     0
 }
@@ -61,8 +62,28 @@ impl State {
             (*callback).closure = closure::CALLBACK_FINALIZE;
             (*callback).call = Call { callback: call };
             self.activate_callback(callback);
-            (*callback).flags |= flags::FINALIZING;
         }
+        self.is_finalizing(callback);
+    }
+
+    /// What is active runs a finalizer, and nothing else any more.
+    fn is_finalizing(&mut self, callback: *mut Callback) {
+        // SAFETY: see the module.
+        unsafe { (*callback).flags |= flags::FINALIZING };
+        if self.colored(callback).is_some() {
+            self.finalizing.insert(callback as usize);
+        }
+    }
+
+    /// Something whose finalizer was posted to a color that has ended; it has none any more. Null:
+    /// there is nothing.
+    pub(super) fn next_finalizing(&mut self) -> *mut Callback {
+        let Some(callback) = self.finalizing.iter().next().copied() else { return null_mut() };
+        self.finalizing.remove(&callback);
+        let callback = callback as *mut Callback;
+        self.forget_bufferevent(callback);
+        self.forget_color(callback);
+        callback
     }
 }
 
