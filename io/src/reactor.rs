@@ -51,6 +51,15 @@ pub(crate) struct Readiness {
     pub(crate) urgent: bool,
 }
 
+/// How a poller has come upon something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Seen {
+    /// It looked, and would not have waited.
+    InPassing,
+    /// It would have waited, and is not to be kept from that by what is known.
+    Waiting,
+}
+
 /// Says whether a short read proves that nothing is left (N11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Trust {
@@ -103,7 +112,7 @@ pub(crate) enum News {
 /// What a reactor tells about readiness, and about itself.
 pub(crate) trait Registered: Send + Sync {
     /// It posts, and does nothing else.
-    fn ready(&self, readiness: Readiness, cx: &mut Cx);
+    fn ready(&self, readiness: Readiness, seen: Seen, cx: &mut Cx);
 
     fn tell(&self, news: News);
 }
@@ -202,6 +211,8 @@ pub(crate) struct ReactorShared {
     process: Process,
     registry: Registry,
     table: Mutex<Table>,
+    /// Workers that attend to its poller; see [`Park::attend`].
+    attended: AtomicUsize,
 }
 
 impl ReactorShared {
@@ -281,6 +292,11 @@ impl ReactorShared {
         drop(entry);
     }
 
+    /// Says whether another worker attends to the poller.
+    pub(crate) fn is_attended(&self) -> bool {
+        self.attended.load(Ordering::SeqCst) > 0
+    }
+
     /// Says whether the connections have been told that the program is about to end.
     pub(crate) fn is_draining(&self) -> bool {
         self.table().draining
@@ -315,6 +331,7 @@ impl Driver for IoDriver {
             process: Process::current(),
             registry: poll.registry().try_clone()?,
             table: Mutex::new(Table::default()),
+            attended: AtomicUsize::new(0),
         });
         let mut reactors = self.reactors.lock().unwrap_or_else(PoisonError::into_inner);
         if reactors.len() != worker {
@@ -377,6 +394,10 @@ impl Park for Reactor {
         if self.events.is_empty() {
             return Ok(());
         }
+        let seen = match timeout {
+            Some(Duration::ZERO) => Seen::InPassing,
+            _ => Seen::Waiting,
+        };
         let table = self.reactor.table();
         for event in self.events.iter().filter(|event| event.token() < ATTENDED) {
             if let Some(ready) = table.get(event.token()) {
@@ -396,7 +417,7 @@ impl Park for Reactor {
         // not told again.
         let mut panicked = None;
         for (ready, readiness) in self.found.drain(..) {
-            let told = AssertUnwindSafe(|| ready.ready(readiness, cx));
+            let told = AssertUnwindSafe(|| ready.ready(readiness, seen, cx));
             if let Err(payload) = catch_unwind(told) {
                 panicked = Some(payload);
             }
@@ -411,15 +432,21 @@ impl Park for Reactor {
     /// one of those in it is.
     fn attend(&mut self, worker: usize, attention: Attention) {
         let reactors = self.reactors.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(other) = reactors.get(worker).map(|reactor| reactor.registry().as_raw_fd()) else {
-            return;
-        };
-        let registry = self.poll.registry();
+        let Some(reactor) = reactors.get(worker) else { return };
+        let (other, registry) = (reactor.registry().as_raw_fd(), self.poll.registry());
         let done = match attention {
             Attention::Begins => {
+                // Before: what is ready by then is told when it is registered, and who makes
+                // something ready after that sees the number. The system's lock on the poller is
+                // what orders the two.
+                reactor.attended.fetch_add(1, Ordering::SeqCst);
                 registry.register(&mut SourceFd(&other), ATTENDED, Interest::READABLE)
             }
-            Attention::Ends => registry.deregister(&mut SourceFd(&other)),
+            Attention::Ends => {
+                let done = registry.deregister(&mut SourceFd(&other));
+                reactor.attended.fetch_sub(1, Ordering::SeqCst);
+                done
+            }
         };
         if let Err(error) = done {
             // It looks there at intervals all the same.

@@ -19,7 +19,9 @@ use mio::{Interest, Token};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::callback::Callback;
-use crate::reactor::{Io, News, OrElse, ReactorShared, Readiness, Registered, runtime_has_ended};
+use crate::reactor::{
+    Io, News, OrElse, ReactorShared, Readiness, Registered, Seen, runtime_has_ended,
+};
 
 /// A persistent callback on a signal; see [`Io::on_signal`]. It ends when this is dropped: the
 /// callback is not called any more, except for a call that runs at this moment on another thread.
@@ -104,7 +106,7 @@ impl SignalEntry {
 }
 
 impl Registered for SignalEntry {
-    fn ready(&self, _: Readiness, cx: &mut Cx) {
+    fn ready(&self, _: Readiness, _: Seen, cx: &mut Cx) {
         // The lock is left before the post: a post that is refused comes back here.
         let came = self.signals().pending().next().is_some();
         let Some(token) = self.token.get().filter(|_| came) else { return };

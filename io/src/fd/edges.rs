@@ -17,7 +17,7 @@ use dapple::park::wakes_a_task;
 use dapple::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::attempts::{Attempt, Attempts};
-use crate::reactor::{News, Readiness, Registered, Trust, runtime_has_ended};
+use crate::reactor::{News, Readiness, Registered, Seen, Trust, runtime_has_ended};
 
 /// One direction of a stream, or of another descriptor.
 pub(crate) struct Direction(Mutex<State>);
@@ -218,7 +218,7 @@ impl Edges {
 }
 
 impl Registered for Edges {
-    fn ready(&self, readiness: Readiness, cx: &mut Cx) {
+    fn ready(&self, readiness: Readiness, _: Seen, cx: &mut Cx) {
         if readiness.readable || readiness.closed {
             self.read.edge(readiness, cx);
         }

@@ -19,9 +19,9 @@ use dapple::sync::{Arc, Mutex, MutexGuard, Weak, lock};
 use mio::Token;
 
 use super::interest::{Interest, Ready, Wants};
-use super::slots::{Key, Look, Owns, Ran, Reports, Slots};
+use super::slots::{Key, Look, Looks, Owns, Reports, Slots};
 use crate::callback::Callback;
-use crate::reactor::{Io, News, ReactorShared, Readiness, Registered, Table};
+use crate::reactor::{Io, News, ReactorShared, Readiness, Registered, Seen, Table};
 use crate::sys;
 
 /// The system can be asked for levels.
@@ -249,17 +249,21 @@ impl Drop for After {
         }
         let Some(entry) = self.place.entry.upgrade() else { return };
         let here = entry.io.handle().current_worker();
-        let ran = if here == Some(entry.home) { Ran::AtHome } else { Ran::Elsewhere };
-        entry.change(|slots| slots.finish(self.place.key, ran));
+        // If attention begins after this question, it begins with a look at what is ready.
+        let looks = match here == Some(entry.home) || !entry.reactor.is_attended() {
+            true => Looks::Itself,
+            false => Looks::Another,
+        };
+        entry.change(|slots| slots.finish(self.place.key, looks));
     }
 }
 
 impl Registered for FdEntry {
-    fn ready(&self, readiness: Readiness, cx: &mut Cx) {
+    fn ready(&self, readiness: Readiness, seen: Seen, cx: &mut Cx) {
         // Posting may drop a closure, which may come back here: not under the lock.
         let (mut first, mut others) = (None, Vec::new());
         let mut state = self.state();
-        state.slots.report(readiness.into(), |key, calls| {
+        state.slots.report(readiness.into(), seen, |key, calls| {
             let event = (key, Arc::clone(calls));
             match first {
                 None => first = Some(event),

@@ -8,8 +8,9 @@
 //! *Levels.* A callback wants a level: to be called as long as the descriptor is ready. If all
 //! slots own the descriptor, the system is asked for levels, and reports it in each look of the
 //! poller as long as it is ready; so most of the time nothing more is to be asked. A slot that is
-//! reported again while its event is queued, or runs on another worker, is *blocked*: the system is
-//! not asked for it until the event has ended, or the poller would look again and again in vain.
+//! reported again while its event is queued, or runs on another worker, is *blocked* if the poller
+//! has waited for that, or has been told so a few times in passing: the system is not asked for it
+//! until the event has ended, or the poller would look again and again in vain.
 //!
 //! *Edges.* If a slot only borrows the descriptor, that may be closed too early while a copy of it
 //! stays open. What was asked of the system could then not be taken back, and a level would be
@@ -17,6 +18,7 @@
 //! a level has returned.
 
 use super::interest::{Interest, Ready, Trigger, Wants};
+use crate::reactor::Seen;
 
 /// What tells a slot from others of its descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,13 +31,19 @@ pub(super) enum Owns {
     No,
 }
 
-/// Where an event has run.
+/// Who looks at the poller that has the descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Ran {
-    /// On the worker whose poller has the descriptor, which looks again before it sleeps.
-    AtHome,
-    Elsewhere,
+pub(super) enum Looks {
+    /// Its worker, before it sleeps and as it sleeps: what is ready is told.
+    Itself,
+    /// Maybe another one, which attends to it, and is woken when something becomes ready.
+    Another,
 }
+
+/// How often a slot is reported in passing while it has an event, before it is blocked. To be told
+/// costs less than to ask the system twice; a callback that waits behind others is told of now and
+/// then.
+const PASSES: u8 = if cfg!(test) { 1 } else { 8 };
 
 /// What the system is to do, though it may be asked for what it is asked for already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,8 +78,10 @@ struct Slot<T> {
     /// Nobody calls it until it is resumed.
     is_paused: bool,
     event: Event,
-    /// It was reported while it had an event.
+    /// It was reported while it had an event, and the system is not asked for it.
     is_blocked: bool,
+    /// How often it was reported in passing while it had an event.
+    passes: u8,
     /// What its next event tells.
     pending: Ready,
 }
@@ -103,6 +113,7 @@ impl<T> Slots<T> {
             is_paused: false,
             event: Event::None,
             is_blocked: false,
+            passes: 0,
             pending: Ready::default(),
         });
         key
@@ -179,7 +190,7 @@ impl<T> Slots<T> {
     }
 
     /// The system has reported. An event is to be posted for each slot that is told.
-    pub(super) fn report(&mut self, ready: Ready, mut post: impl FnMut(Key, &T)) {
+    pub(super) fn report(&mut self, ready: Ready, seen: Seen, mut post: impl FnMut(Key, &T)) {
         for slot in &mut self.slots {
             let told = slot.interest.of(ready);
             if slot.is_paused || told.is_nothing() {
@@ -187,9 +198,12 @@ impl<T> Slots<T> {
             }
             slot.pending = slot.pending.and(told);
             match slot.event {
-                Event::Queued | Event::Runs => slot.is_blocked = true,
+                Event::Queued | Event::Runs => {
+                    slot.passes = slot.passes.saturating_add(1);
+                    slot.is_blocked |= seen == Seen::Waiting || slot.passes > PASSES;
+                }
                 Event::None => {
-                    slot.event = Event::Queued;
+                    (slot.event, slot.passes) = (Event::Queued, 0);
                     post(slot.key, &slot.value);
                 }
             }
@@ -209,18 +223,18 @@ impl<T> Slots<T> {
     }
 
     /// An event has ended.
-    pub(super) fn finish(&mut self, key: Key, ran: Ran) -> Look {
+    pub(super) fn finish(&mut self, key: Key, looks: Looks) -> Look {
         let reports = self.reports();
         let running = |slot: &&mut Slot<T>| slot.event == Event::Runs;
         let Some(slot) = self.slot(key).filter(running) else { return Look::On };
         (slot.event, slot.is_blocked) = (Event::None, false);
         // What has been told meanwhile is told again.
         slot.pending = Ready::default();
-        match (reports, ran) {
+        match (reports, looks) {
             _ if slot.is_paused => Look::On,
-            // The one who has run it may sleep, and nobody look at the home worker's poller.
-            (Reports::Edges, _) | (Reports::Levels, Ran::Elsewhere) => Look::Afresh,
-            (Reports::Levels, Ran::AtHome) => Look::On,
+            // What has been ready all the time wakes nobody who attends.
+            (Reports::Edges, _) | (Reports::Levels, Looks::Another) => Look::Afresh,
+            (Reports::Levels, Looks::Itself) => Look::On,
         }
     }
 }

@@ -1,13 +1,16 @@
 //! Registrations of one descriptor, in every interleaving of bytes that arrive, a poller, events
-//! that run on other workers, and a program that pauses and changes what is of interest.
+//! that run on other workers, and a program that pauses and changes what is of interest. The
+//! poller's worker may get stuck; then another one attends, which looks only when something has
+//! become ready.
 //!
-//! The model of the system has a number of bytes, what it was asked for, and an edge that it has
-//! not told. Two properties are looked for in each state that is reached:
+//! The model of the system has a number of bytes, what it was asked for, and the edges that it has
+//! not told: of the descriptor, and of the poller to who attends. Two properties are looked for in
+//! each state that is reached:
 //!
-//! * when nothing is under way, and the poller finds nothing, no byte is left that a registration
-//!   would be called for;
+//! * when nothing is under way, and the poller finds nothing or nobody looks, no byte is left that
+//!   a registration would be called for;
 //! * a poller that looks again and again while no event gets on finds nothing after the second
-//!   time, so that it can sleep.
+//!   time if it would wait, so that it can sleep, and after a few times in passing.
 
 use std::collections::HashSet;
 
@@ -32,6 +35,8 @@ enum Driver {
     ForgetsEnds,
     /// It does not tell the system that a registration goes on.
     ForgetsResumes,
+    /// It does not know that another worker attends.
+    SeesNoAttention,
 }
 
 /// An event of a registration.
@@ -55,6 +60,10 @@ struct World {
     bytes: u8,
     to_come: u8,
     acts: u8,
+    /// Another worker attends: whether it has been told of something. `None`: it does not.
+    attends: Option<bool>,
+    /// The worker may still get stuck.
+    may_stick: bool,
 }
 
 impl World {
@@ -64,8 +73,19 @@ impl World {
         let keys: Vec<_> = keys.collect();
         let events = vec![Vec::new(); keys.len()];
         let (asked, has_edge) = (None, false);
-        let mut world =
-            World { slots, keys, events, asked, has_edge, bytes: 0, to_come: BYTES, acts: ACTS };
+        let mut world = World {
+            slots,
+            keys,
+            events,
+            asked,
+            has_edge,
+            bytes: 0,
+            to_come: BYTES,
+            acts: ACTS,
+            attends: None,
+            // What is between two registrations does not depend on who looks.
+            may_stick: registrations.len() == 1,
+        };
         world.settle(Look::Afresh);
         world
     }
@@ -77,7 +97,22 @@ impl World {
         if self.asked != wanted || look == Look::Afresh {
             self.asked = wanted;
             self.has_edge = self.bytes > 0 && self.reads();
+            self.tell_who_attends();
         }
+    }
+
+    /// Something has become ready, if it is.
+    fn tell_who_attends(&mut self) {
+        if self.is_reported()
+            && let Some(is_told) = &mut self.attends
+        {
+            *is_told = true;
+        }
+    }
+
+    /// Says whether somebody looks, and finds something.
+    fn is_found(&self) -> bool {
+        self.is_reported() && self.attends != Some(false)
     }
 
     fn reads(&self) -> bool {
@@ -93,11 +128,12 @@ impl World {
             }
     }
 
-    fn poll(&mut self, driver: Driver) {
+    fn poll(&mut self, driver: Driver, seen: Seen) {
         self.has_edge = false;
+        self.attends = self.attends.map(|_| false);
         let readiness = Readiness { readable: true, ..Readiness::default() };
         let mut queued = Vec::new();
-        self.slots.report(readiness.into(), |key, ()| queued.push(key));
+        self.slots.report(readiness.into(), seen, |key, ()| queued.push(key));
         for key in queued {
             let at = self.keys.iter().position(|known| *known == key).unwrap();
             self.events[at].push(Event::Queued);
@@ -120,10 +156,20 @@ impl World {
                 world.to_come -= 1;
                 world.bytes += 1;
                 world.has_edge = world.reads();
+                world.tell_who_attends();
             });
         }
-        if self.is_reported() {
-            step(&|world| world.poll(driver));
+        if self.is_found() {
+            step(&|world| world.poll(driver, Seen::InPassing));
+            if self.attends.is_none() {
+                step(&|world| world.poll(driver, Seen::Waiting));
+            }
+        }
+        if self.may_stick {
+            // Who begins to attend is told of what is ready.
+            step(&|world| {
+                (world.may_stick, world.attends) = (false, Some(world.is_reported()));
+            });
         }
         for at in 0..self.keys.len() {
             let key = self.keys[at];
@@ -143,10 +189,16 @@ impl World {
                     world.events[at][0] = Event::Called;
                 }),
                 Some(Event::Called) => {
-                    for ran in [Ran::AtHome, Ran::Elsewhere] {
+                    // A worker that was stuck has run it, and goes on, or another one.
+                    for is_over in [false, true] {
                         step(&|world| {
                             world.events[at].remove(0);
-                            let look = world.slots.finish(key, ran);
+                            world.attends = world.attends.filter(|_| !is_over);
+                            let looks = match world.attends.is_some() {
+                                true if driver != Driver::SeesNoAttention => Looks::Another,
+                                _ => Looks::Itself,
+                            };
+                            let look = world.slots.finish(key, looks);
                             match driver {
                                 Driver::ForgetsEnds => {}
                                 Driver::NeverLooksAfresh => world.settle(Look::On),
@@ -187,17 +239,22 @@ impl World {
     /// What is wrong with it.
     fn fault(&self, driver: Driver) -> Option<&'static str> {
         let is_called = |slot: &Slot<()>| !slot.is_paused && slot.interest.is_readable();
-        let is_quiet = self.events.iter().all(Vec::is_empty) && !self.is_reported();
+        let is_quiet = self.events.iter().all(Vec::is_empty) && !self.is_found();
         if is_quiet && self.bytes > 0 && self.slots.slots.iter().any(is_called) {
             return Some("bytes are left, and nobody is called");
         }
-        let mut looked = self.clone();
-        for _ in 0..2 {
+        for (seen, times) in [(Seen::Waiting, 2), (Seen::InPassing, PASSES + 2)] {
+            let mut looked = World { attends: None, ..self.clone() };
+            for _ in 0..times {
+                if looked.is_reported() {
+                    looked.poll(driver, seen);
+                }
+            }
             if looked.is_reported() {
-                looked.poll(driver);
+                return Some("the poller finds the same again and again");
             }
         }
-        looked.is_reported().then_some("the poller finds the same again and again")
+        None
     }
 }
 
@@ -246,6 +303,7 @@ fn n2_wrong_drivers_are_caught() {
         Driver::ForgetsReports,
         Driver::ForgetsEnds,
         Driver::ForgetsResumes,
+        Driver::SeesNoAttention,
     ] {
         let caught = programs().iter().any(|program| search(program, driver).0.is_some());
         assert!(caught, "{driver:?} passes");

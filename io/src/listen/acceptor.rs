@@ -26,7 +26,9 @@ use mio::{Interest, Token};
 use super::bound::{Bound, Counted, Hungry};
 use super::unlink::Unlink;
 use crate::Addr;
-use crate::reactor::{Io, News, OrElse, ReactorShared, Readiness, Registered, runtime_has_ended};
+use crate::reactor::{
+    Io, News, OrElse, ReactorShared, Readiness, Registered, Seen, runtime_has_ended,
+};
 use crate::stream::Stream;
 use crate::stream::socket::Socket;
 use crate::sys;
@@ -84,7 +86,7 @@ struct Sockets {
 }
 
 impl Registered for Acceptor {
-    fn ready(&self, _: Readiness, _: &mut Cx) {
+    fn ready(&self, _: Readiness, _: Seen, _: &mut Cx) {
         self.look();
     }
 

@@ -26,7 +26,7 @@ use super::socket::Socket;
 use super::state::{Budget, Call, Next, Why, later};
 use super::{CloseReason, ConnOptions, Stream};
 use crate::Addr;
-use crate::reactor::{News, OrElse, ReactorShared, Readiness, Registered};
+use crate::reactor::{News, OrElse, ReactorShared, Readiness, Registered, Seen};
 
 /// Bytes that one write takes, more or less.
 const WRITE_BUDGET: u64 = 1024 * 1024;
@@ -116,7 +116,7 @@ struct Source<P: Protocol> {
 }
 
 impl<P: Protocol> Registered for Source<P> {
-    fn ready(&self, readiness: Readiness, _cx: &mut Cx) {
+    fn ready(&self, readiness: Readiness, _: Seen, _cx: &mut Cx) {
         let mut bits = QUEUED;
         bits |= if readiness.readable { READABLE } else { 0 };
         bits |= if readiness.writable { WRITABLE } else { 0 };
@@ -467,7 +467,7 @@ impl<P: Protocol> Link<P> {
     /// There is more to do than one event may.
     fn comes_again(&self, cx: &mut Cx) {
         if let Some(entry) = self.entry.upgrade() {
-            entry.ready(Readiness::default(), cx);
+            entry.ready(Readiness::default(), Seen::InPassing, cx);
         }
     }
 
