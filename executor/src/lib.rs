@@ -55,6 +55,7 @@ mod domain;
 mod error;
 #[cfg(not(loom))]
 mod event;
+mod fork;
 #[cfg(all(any(test, dapple_fuzzing), not(loom)))]
 pub mod fuzzing;
 mod lock;

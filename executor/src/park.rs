@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use crate::cx::Cx;
+pub use crate::fork::Process;
 use crate::sync::Arc;
 pub use crate::worker::poller::{Attention, Unpark};
 

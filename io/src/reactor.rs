@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use dapple::chunks::Chunks;
-use dapple::park::{Attention, Driver, Park, Unpark};
+use dapple::park::{Attention, Driver, Park, Process, Unpark};
 use dapple::sync::{Arc, AtomicUsize, Mutex, MutexGuard, OnceLock, Ordering, PoisonError, Weak};
 use dapple::{Cx, Handle};
 use mio::unix::SourceFd;
@@ -22,7 +22,7 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use crate::addr::Addr;
 use crate::connect::Line;
 use crate::fd::entry::FdEntry;
-use crate::sys::{self, Process};
+use crate::sys;
 
 /// The token of the waker; entries never have it.
 const WAKE: Token = Token(usize::MAX);

@@ -219,6 +219,21 @@ impl Here {
         self.inside("turn", |inside| inside.turn(wait, limit as u64)) as usize
     }
 
+    /// Says whether [`run`](Self::run), [`turn`](Self::turn) and the like may be called here: no
+    /// event of this runtime runs on this thread, or one that can be suspended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let here = dapple::Runtime::builder().workers(1).default_here(true).build_here()?;
+    /// assert!(here.can_turn());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn can_turn(&self) -> bool {
+        let worker = self.worker.as_ref();
+        !self.owned.was_forked() && worker.is_some_and(|worker| worker.can_enter())
+    }
+
     /// Calls `f` with what a callback gets, on this thread as the worker that it is: posts in it
     /// are as cheap as those of an event, and wake nobody for what this thread is to run.
     ///

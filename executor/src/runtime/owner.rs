@@ -8,6 +8,7 @@ use super::builder::Builder;
 use super::core::{CoreRef, Phase};
 use super::here::Here;
 use super::shutdown::{self, ShutdownReport};
+use crate::fork::Process;
 use crate::sync::{Ordering, thread};
 use crate::task::block_on::block_on;
 use crate::turn::local::Local;
@@ -53,17 +54,17 @@ pub(super) struct Owned {
     /// The workers' threads; `None`: it has none, or was waited for.
     pub(super) threads: Vec<Option<thread::JoinHandle<()>>>,
     /// The process whose threads they are.
-    process: u32,
+    process: Process,
 }
 
 impl Owned {
     pub(super) fn new(core: CoreRef) -> Self {
-        Owned { core, threads: Vec::new(), process: std::process::id() }
+        Owned { core, threads: Vec::new(), process: Process::current() }
     }
 
     /// Says whether this is the copy of a forked child, whose workers do not exist.
     pub(super) fn was_forked(&self) -> bool {
-        self.process != std::process::id()
+        self.process.is_another()
     }
 
     /// Does nothing with the copy of a forked child: its threads do not exist, nor does whoever

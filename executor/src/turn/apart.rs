@@ -40,11 +40,16 @@ impl Local {
         self.end_uncolored(event, claims);
     }
 
+    /// Says whether [`suspend`](Self::suspend) would.
+    pub(crate) fn can_suspend(&self) -> bool {
+        !self.steps.get().is_busy() && self.current.can_suspend()
+    }
+
     /// Suspends the event that runs, so that the thread can run others until the answer is dropped.
     /// `None`: it may not be suspended, as it has a color that is not bound to this thread, or more
     /// than one, or shares it, or is a step of a domain.
     pub(crate) fn suspend(&self) -> Option<Suspended<'_>> {
-        if self.steps.get().is_busy() {
+        if !self.can_suspend() {
             return None;
         }
         let _current = self.current.suspend()?;

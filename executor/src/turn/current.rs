@@ -84,11 +84,13 @@ impl Current {
     /// The event that runs has nothing until the answer is dropped: others run meanwhile. `None`:
     /// it has something that is not its alone to give up.
     pub(super) fn suspend(&self) -> Option<Suspended<'_>> {
+        self.can_suspend().then(|| Suspended(self, self.claims.replace(ptr::null())))
+    }
+
+    /// Says whether [`suspend`](Self::suspend) would.
+    pub(super) fn can_suspend(&self) -> bool {
         let is_apart = self.claims().is_none_or(|claims| matches!(claims, Claims::Apart(_)));
-        if !is_apart || self.is_aside.get() || !self.color.get().is_null() {
-            return None;
-        }
-        Some(Suspended(self, self.claims.replace(ptr::null())))
+        is_apart && !self.is_aside.get() && self.color.get().is_null()
     }
 
     /// Runs `f`, in which an event runs that has these.

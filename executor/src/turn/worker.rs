@@ -45,6 +45,11 @@ impl Worker {
         Ok(local.enter(|| f(&mut Inside::new(local, &mut rounds))))
     }
 
+    /// Says whether the calling thread can enter it.
+    pub(crate) fn can_enter(&self) -> bool {
+        !self.is_entered() || self.local.can_suspend()
+    }
+
     /// Says whether a thread is in it.
     pub(crate) fn is_entered(&self) -> bool {
         self.rounds.try_borrow().is_err()

@@ -27,8 +27,8 @@
 
 
 /**
- * The calling thread becomes the first worker of the runtime, and the default color is bound to it.
- * It works while it is in dapple_runtime_run, _turn, _wait_idle or _free.
+ * The calling thread becomes the first worker of the runtime, and the default color is bound to
+ * it. It works while it is in dapple_runtime_run, _turn, _wait_idle or _free.
  */
 #define DAPPLE_HERE 1
 
@@ -84,12 +84,12 @@
 #define DAPPLE_EDGE 4
 
 /**
- * What a function is told besides: the other side has ended.
+ * As what a function is told: the other side has ended.
  */
 #define DAPPLE_CLOSED 8
 
 /**
- * What a function is told besides: the descriptor has an error.
+ * As what a function is told: the descriptor has an error.
  */
 #define DAPPLE_ERROR 16
 
@@ -165,8 +165,8 @@ typedef struct dapple_options {
     const char *thread_name;
     /**
      * After how many nanoseconds a callback that still runs is written to standard error, with its
-     * color's label and the place that posted it; 0: never. Of a runtime with one worker, only some
-     * are noticed, and when they have ended.
+     * color's label and the place that posted it; 0: never. Of a runtime with one worker, only
+     * some are noticed, and when they have ended.
      */
     uint64_t stall_ns;
 } dapple_options;
@@ -238,18 +238,21 @@ extern "C" {
 /**
  * Makes a runtime, as options say, which may be NULL, and starts its threads.
  *
- * NULL: errno is EINVAL for options that do not exist, or what the system says of a thread or a
- * descriptor.
+ * NULL: errno is EINVAL for a size, number or flag that dapple.h does not have, or what the system
+ * says of a thread or a descriptor.
  */
 DAPPLE_API struct dapple_runtime *dapple_runtime_new(const struct dapple_options *options);
 
 /**
- * Ends a runtime, and frees it. What is queued runs, and what runs ends, for so many nanoseconds at
- * most; timers, descriptors and signals come no more. What is left is dropped.
+ * Ends a runtime, and frees it. Timers, descriptors and signals call nothing any more. What is
+ * queued runs, and what runs ends, within a limit of nanoseconds; what is left then is dropped.
+ * Colors, and the handles of timers, watches and domains, are still there, and are freed as
+ * before.
  *
- * 0: all has run. 1: something was dropped, or still runs. -1: it is as before; errno is EINVAL for
- * the runtime of an event_base, EDEADLK in a callback, EPERM on another thread than the one that
- * made it with DAPPLE_HERE.
+ * 0: all has run. 1: something was dropped, or a callback still runs, which must not use the
+ * runtime any more. -1: nothing has been done; errno is EINVAL for the runtime of an event_base,
+ * EDEADLK in a callback or in offloaded work, EPERM on another thread than the one that made the
+ * runtime with DAPPLE_HERE. A forked child may free its copy, which does nothing.
  */
 DAPPLE_API int dapple_runtime_free(struct dapple_runtime *runtime, uint64_t limit_ns);
 
@@ -257,29 +260,32 @@ DAPPLE_API int dapple_runtime_free(struct dapple_runtime *runtime, uint64_t limi
  * Runs callbacks until dapple_runtime_stop is called, on the thread that made the runtime with
  * DAPPLE_HERE; in other runtimes, whose workers are threads of their own, waits until then.
  *
- * 0: it was stopped. -1: errno is EINVAL for the runtime of an event_base, EPERM on another thread,
- * EDEADLK in a callback that cannot be suspended (see dapple_runtime_turn).
+ * 0: it was stopped. -1: errno is EINVAL for the runtime of an event_base, EPERM on another
+ * thread, EDEADLK in a callback that cannot be suspended (see dapple_runtime_turn), ECHILD in a
+ * forked child.
  */
 DAPPLE_API int dapple_runtime_run(struct dapple_runtime *runtime);
 
 /**
- * Has dapple_runtime_run return, once; the next one if none runs. It may be called in callbacks and
- * on every thread, not in the handler of a signal.
+ * Makes dapple_runtime_run return. If it does not run at the moment, its next call returns at
+ * once. This may be called in callbacks and on every thread, but not in the handler of a signal.
  *
- * 0: done. -1: errno is EINVAL for NULL.
+ * 0: done. -1: errno is EINVAL for NULL and for the runtime of an event_base.
  */
 DAPPLE_API int dapple_runtime_stop(struct dapple_runtime *runtime);
 
 /**
- * Looks at descriptors and timers, waits for them for so many nanoseconds if there is nothing to
- * run (0: not at all; -1: without limit), and runs what there is, for about 100 us. On the thread
- * that made the runtime with DAPPLE_HERE, for programs that have a loop of their own.
+ * Looks at descriptors and timers, and runs callbacks for about 100 us. If there is nothing to
+ * run, it first waits for timeout_ns nanoseconds at most (0: not at all; -1: without limit). It is
+ * for the thread that made the runtime with DAPPLE_HERE, in programs that have a loop of their
+ * own.
  *
- * A callback of a color that is bound to the thread may call it: it is suspended meanwhile, and
- * other callbacks of that color may run.
+ * A callback of a color that is bound to the thread may call it: the callback is suspended
+ * meanwhile, and others of its color may run.
  *
- * How many callbacks, or turns of several of one color, have run; maybe none. -1: errno is EINVAL
- * for a runtime without DAPPLE_HERE, EPERM on another thread, EDEADLK in another callback.
+ * The answer is a measure of what has run, 0 for nothing. -1: errno is EINVAL for a runtime
+ * without DAPPLE_HERE, EPERM on another thread, EDEADLK in another callback, ECHILD in a forked
+ * child.
  */
 DAPPLE_API int dapple_runtime_turn(struct dapple_runtime *runtime, int64_t timeout_ns);
 
@@ -287,41 +293,43 @@ DAPPLE_API int dapple_runtime_turn(struct dapple_runtime *runtime, int64_t timeo
  * Waits until no callback runs or is queued; armed timers and quiet descriptors do not count. The
  * thread that made a runtime with DAPPLE_HERE runs callbacks meanwhile.
  *
- * 0: so it was. -1: errno is EINVAL for the runtime of an event_base, EDEADLK in a callback, EPERM
- * on another thread.
+ * 0: done. -1: errno is EINVAL for the runtime of an event_base, EDEADLK in a callback or in
+ * offloaded work, EPERM on another thread, ECHILD in a forked child.
  */
 DAPPLE_API int dapple_runtime_wait_idle(struct dapple_runtime *runtime);
 
 /**
- * The descriptor that is readable when dapple_runtime_turn has something to do, for another loop to
- * wait for beside dapple_runtime_deadline_ns. It is the runtime's: neither read nor close it.
+ * Answers the descriptor that is readable when dapple_runtime_turn has something to do, for
+ * another loop to wait for beside dapple_runtime_deadline_ns. It is the runtime's: neither read
+ * nor close it.
  *
  * -1: errno is EINVAL for a runtime without DAPPLE_HERE, EPERM on another thread.
  */
 DAPPLE_API int dapple_runtime_poll_fd(struct dapple_runtime *runtime);
 
 /**
- * In how many nanoseconds the next dapple_runtime_turn is due at the latest; 0: now; -1: when the
- * descriptor becomes readable, or the runtime has no DAPPLE_HERE or is another thread's.
+ * Answers in how many nanoseconds the next dapple_runtime_turn is due at the latest; 0: now; -1:
+ * not before the descriptor becomes readable, or the runtime has no DAPPLE_HERE or is another
+ * thread's.
  */
 DAPPLE_API int64_t dapple_runtime_deadline_ns(struct dapple_runtime *runtime);
 
 /**
- * How many workers a runtime has. -1: errno is EINVAL for NULL.
+ * Answers how many workers a runtime has. -1: errno is EINVAL for NULL.
  */
 DAPPLE_API int dapple_runtime_workers(struct dapple_runtime *runtime);
 
 /**
- * The figures of a runtime as Prometheus reads them, a string to be freed with free(). NULL: errno
- * is EINVAL for NULL, ENOMEM if there is no memory.
+ * Answers the figures of a runtime as Prometheus reads them, a string to be freed with free().
+ * NULL: errno is EINVAL for NULL, ENOMEM if there is no memory.
  */
 DAPPLE_API char *dapple_runtime_metrics(struct dapple_runtime *runtime);
 
 /**
  * Makes a color of a runtime, as options say, which may be NULL. The caller has a count of it.
  *
- * NULL: errno is EINVAL for options that do not exist, or DAPPLE_BOUND where the runtime has no
- * thread of the program's.
+ * NULL: errno is EINVAL for a size, number or flag that dapple.h does not have, or DAPPLE_BOUND
+ * where the runtime has no thread of the program's.
  */
 DAPPLE_API
 struct dapple_color *dapple_runtime_color_new(struct dapple_runtime *runtime,
@@ -374,7 +382,7 @@ DAPPLE_API int dapple_color_is_current(const struct dapple_color *color);
  * of it if the runtime ends first. dapple_post has no drop, and names the place of the call.
  *
  * 0: done. -1: nothing is called; errno is EINVAL for a color or function that is NULL, ESHUTDOWN
- * when the runtime has ended.
+ * when the runtime has ended, ECHILD in a forked child.
  */
 DAPPLE_API
 int dapple_post_from(struct dapple_color *color,
@@ -413,9 +421,9 @@ int dapple_try_post_from(struct dapple_color *color,
                          int line);
 
 /**
- * Calls a function when it has several colors, each alone or shared. No thread waits meanwhile, and
- * sets never wait for each other in a circle. A color that is named twice counts once, alone if one
- * of them says so.
+ * Calls a function when it has several colors, each alone or shared. No thread waits meanwhile,
+ * and sets never wait for each other in a circle. A color that is named twice counts once, alone
+ * if one of them says so.
  *
  * The argument is freed on these colors; as dapple_post_from otherwise. EINVAL also: there is no
  * color, there are more than DAPPLE_MOST_COLORS, or they are of several runtimes.
@@ -443,7 +451,7 @@ int dapple_post_uncolored_from(struct dapple_runtime *runtime,
                                int line);
 
 /**
- * Calls a function on a color after so many nanoseconds, never earlier.
+ * Calls a function on a color after delay_ns nanoseconds, never earlier.
  *
  * If timer is not NULL, it gets a handle, which must be given to dapple_timer_cancel or
  * dapple_timer_free, once, also after the function has been called. The argument is freed by drop,
@@ -451,7 +459,7 @@ int dapple_post_uncolored_from(struct dapple_runtime *runtime,
  * function may be called before this returns, unless the caller is a callback of the color itself.
  *
  * 0: done. -1: nothing is called; errno is EINVAL for a color or function that is NULL, ESHUTDOWN
- * when the runtime has ended.
+ * when the runtime has ended, ECHILD in a forked child.
  */
 DAPPLE_API
 int dapple_post_after_from(struct dapple_color *color,
@@ -464,8 +472,8 @@ int dapple_post_after_from(struct dapple_color *color,
                            int line);
 
 /**
- * Calls a function on a color every so many nanoseconds, until its timer is cancelled. Times that
- * were missed are skipped.
+ * Calls a function on a color every period_ns nanoseconds, until its timer is cancelled. Times
+ * that were missed are skipped.
  *
  * As dapple_post_after_from otherwise. EINVAL also: the period is 0.
  */
@@ -498,12 +506,13 @@ DAPPLE_API void dapple_timer_free(struct dapple_timer *timer);
  * one call queued at most. The function gets what the descriptor is ready for, and the argument.
  *
  * The descriptor stays the program's: it should not block, and must stay open until the watch has
- * ended. The argument is freed by drop, if that is not NULL, on the color, when the watch has ended
- * and the function does not run any more. dapple_on_ready has no drop. The function may be called
- * before this returns, unless the caller is a callback of the color itself.
+ * ended. The argument is freed by drop, if that is not NULL, on the color, when the watch has
+ * ended and the function does not run any more. dapple_on_ready has no drop. The function may be
+ * called before this returns, unless the caller is a callback of the color itself.
  *
- * NULL: nothing is called; errno is EINVAL for a color, function or interest that does not exist,
- * ESHUTDOWN when the runtime has ended, or what the system says (EPERM: a regular file).
+ * NULL: nothing is called; errno is EINVAL for a color or function that is NULL or a number that
+ * is no interest, ESHUTDOWN when the runtime has ended, ECHILD in a forked child, or what the
+ * system says (EPERM: a regular file).
  */
 DAPPLE_API
 struct dapple_watch *dapple_on_ready_from(struct dapple_color *color,
@@ -516,9 +525,9 @@ struct dapple_watch *dapple_on_ready_from(struct dapple_color *color,
                                           int line);
 
 /**
- * Calls a function on a color when the process gets a signal. Signals that come before the function
- * begins are one. The function gets the number of the signal, and the argument. What the process
- * does by default it does not do any more.
+ * Calls a function on a color when the process gets a signal. Signals that come before the
+ * function begins are one. The function gets the number of the signal, and the argument. What the
+ * process does by default it does not do any more.
  *
  * As dapple_on_ready_from otherwise. EINVAL also: it is no signal, or one that cannot be handled.
  */
@@ -548,18 +557,17 @@ DAPPLE_API int dapple_watch_resume(struct dapple_watch *watch);
 /**
  * Has the function of a descriptor called for something else.
  *
- * 0: done. -1: errno is EINVAL for NULL, for a signal's watch, and for an interest that does not
- * exist.
+ * 0: done. -1: errno is EINVAL for NULL, for a signal's watch, and for a number that is no
+ * interest.
  */
 DAPPLE_API int dapple_watch_set_interest(struct dapple_watch *watch, int interest);
 
 /**
- * Ends a watch, and frees it: its function is not called any more, but for a call that runs at this
- * moment on another thread. The descriptor may be closed in the drop of the watch, and in a callback
- * of its color. NULL is ignored.
+ * Ends a watch, and frees it: its function is not called any more, but for a call that runs at
+ * this moment on another thread. The descriptor may be closed in the drop of the watch, and in a
+ * callback of its color. NULL is ignored.
  */
-DAPPLE_API
-void dapple_watch_end(struct dapple_watch *watch);
+DAPPLE_API void dapple_watch_end(struct dapple_watch *watch);
 
 /**
  * Calls work with the argument on a thread that may block, and when that has returned, then with
@@ -568,8 +576,8 @@ void dapple_watch_end(struct dapple_watch *watch);
  * The argument is freed by drop, if that is not NULL: on the color, after then, or instead of what
  * has not begun when the runtime ends. dapple_offload has no drop.
  *
- * 0: done. -1: nothing is called; errno is EINVAL for a color, work or then that is NULL, ESHUTDOWN
- * when the runtime has ended.
+ * 0: done. -1: nothing is called; errno is EINVAL for a color, work or then that is NULL,
+ * ESHUTDOWN when the runtime has ended, ECHILD in a forked child.
  */
 DAPPLE_API
 int dapple_offload_from(struct dapple_color *color,
@@ -610,8 +618,8 @@ DAPPLE_API void dapple_domain_free(struct dapple_domain *domain);
  *
  * The argument is freed by drop, if that is not NULL: after the step, or instead of it.
  *
- * 0: done. -1: nothing is called; errno is EINVAL for a domain, context or step that does not
- * exist, ESHUTDOWN when the runtime has ended.
+ * 0: done. -1: nothing is called; errno is EINVAL for a domain or step that is NULL or a number
+ * that is no context, ESHUTDOWN when the runtime has ended, ECHILD in a forked child.
  */
 DAPPLE_API
 int dapple_domain_post_from(struct dapple_domain *domain,
@@ -649,8 +657,8 @@ DAPPLE_API void *dapple_token_state_mut(struct dapple_token *token);
  * Has a step run in a context when this one has returned: from none to anon or global, from global
  * to anon, or where the event is.
  *
- * 0: done. -1: nothing is called; errno is EPERM for a step that is not legal, EALREADY if the step
- * has asked before, EINVAL for a token, context or step that does not exist.
+ * 0: done. -1: nothing is called; errno is EPERM for a step that is not legal, EALREADY if the
+ * step has asked before, EINVAL for a token or step that is NULL or a number that is no context.
  */
 DAPPLE_API
 int dapple_token_enter_from(struct dapple_token *token,
@@ -691,8 +699,8 @@ int dapple_token_commit_then_from(struct dapple_token *token,
                                   int line);
 
 /**
- * Has a function called when the event commits, after what earlier events have deferred, outside of
- * the state: what the event does to the outside.
+ * Has a function called when the event commits, after what earlier events have deferred, outside
+ * of the state: what the event does to the outside.
  *
  * The argument is freed by drop, if that is not NULL: after the function, or instead of it. 0:
  * done. -1: errno is EINVAL for a token or function that is NULL.
@@ -709,7 +717,8 @@ int dapple_token_defer_from(struct dapple_token *token,
  * Gives up the right to go higher than a context, so that later events need not wait. It changes
  * nothing for an event in anon or global.
  *
- * 0: done. -1: errno is EINVAL for a token or context that does not exist.
+ * 0: done. -1: errno is EALREADY if the step has asked for another one, EINVAL for a token that is
+ * NULL or a number that is no context.
  */
 DAPPLE_API int dapple_token_renounce(struct dapple_token *token, int highest);
 

@@ -1,7 +1,7 @@
 /* dapple.hpp: dapple.h for C++17, with callables instead of functions and arguments, and with the
  * names of libasync.
  *
- *     dapple::runtime rt({.workers = 2});            // C++20; else dapple::options o; o.workers = 2;
+ *     dapple::runtime rt;
  *     dapple::color counter(rt, "counter");
  *     counter.post([] { std::puts("not at the same time as anything else of this color"); });
  *     rt.wait_idle();
@@ -12,9 +12,9 @@
  * leave a callable: it ends the process.
  *
  * In dapple::async are libasync's names, for programs that were written for it: amain, delaycb,
- * timecb, timecb_remove, fdcb, sigcb, and libasync-smp's cpucb and cwrap. They use one runtime, whose
- * first worker is the thread that calls amain. Callables run on that thread, those that cwrap has
- * given a color on any. */
+ * timecb, timecb_remove, fdcb, sigcb, and libasync-smp's cpucb and cwrap. They use one runtime,
+ * whose first worker is the thread that calls amain. Callables run on that thread, those that cwrap
+ * has given a color on any. */
 #ifndef DAPPLE_HPP
 #define DAPPLE_HPP
 
@@ -119,14 +119,14 @@ class color;
 /** A runtime; see dapple_runtime_new. Its end waits for nothing: call shutdown before. */
 class runtime {
   public:
-    explicit runtime(const options &options = {}) {
+    explicit runtime(const options &asked = {}) {
         dapple_options plain{};
         plain.size = sizeof plain;
-        plain.workers = options.workers;
-        plain.flags = (options.here ? DAPPLE_HERE : 0) | (options.unpinned ? DAPPLE_UNPINNED : 0);
-        plain.offload_threads = options.offload_threads;
-        plain.thread_name = options.thread_name;
-        plain.stall_ns = detail::nanoseconds(options.stall);
+        plain.workers = asked.workers;
+        plain.flags = (asked.here ? DAPPLE_HERE : 0) | (asked.unpinned ? DAPPLE_UNPINNED : 0);
+        plain.offload_threads = asked.offload_threads;
+        plain.thread_name = asked.thread_name;
+        plain.stall_ns = detail::nanoseconds(asked.stall);
         raw = detail::check(dapple_runtime_new(&plain), "dapple_runtime_new");
     }
     runtime(const runtime &) = delete;
@@ -177,14 +177,14 @@ class runtime {
 class timer {
   public:
     timer() = default;
-    explicit timer(dapple_timer *raw) : raw(raw) {}
+    explicit timer(dapple_timer *made) : raw(made) {}
 
     /** True: the callable is not called, or not any more; see dapple_timer_cancel. */
     bool cancel() { return raw && dapple_timer_cancel(raw.release()) == 1; }
 
   private:
     struct free_it {
-        void operator()(dapple_timer *raw) const { dapple_timer_free(raw); }
+        void operator()(dapple_timer *it) const { dapple_timer_free(it); }
     };
     std::unique_ptr<dapple_timer, free_it> raw;
 };
@@ -193,7 +193,7 @@ class timer {
 class watch {
   public:
     watch() = default;
-    explicit watch(dapple_watch *raw) : raw(raw) {}
+    explicit watch(dapple_watch *made) : raw(made) {}
 
     void pause() { detail::check(dapple_watch_pause(raw.get()), "dapple_watch_pause"); }
     void resume() { detail::check(dapple_watch_resume(raw.get()), "dapple_watch_resume"); }
@@ -204,7 +204,7 @@ class watch {
 
   private:
     struct end_it {
-        void operator()(dapple_watch *raw) const { dapple_watch_end(raw); }
+        void operator()(dapple_watch *it) const { dapple_watch_end(it); }
     };
     std::unique_ptr<dapple_watch, end_it> raw;
 };
@@ -212,20 +212,20 @@ class watch {
 /** A color. Copies are the same color. */
 class color {
   public:
-    color(const runtime &rt, const color_options &options) {
+    color(const runtime &rt, const color_options &asked) {
         dapple_color_options plain{};
         plain.size = sizeof plain;
-        plain.label = options.label;
-        plain.priority = options.priority;
-        plain.flags = options.bound ? DAPPLE_BOUND : 0;
-        plain.capacity = options.capacity;
+        plain.label = asked.label;
+        plain.priority = asked.priority;
+        plain.flags = asked.bound ? DAPPLE_BOUND : 0;
+        plain.capacity = asked.capacity;
         raw = detail::check(dapple_runtime_color_new(rt.get(), &plain), "dapple_runtime_color_new");
     }
     explicit color(const runtime &rt, const char *label = nullptr)
         : color(rt, [label] {
-              color_options options;
-              options.label = label;
-              return options;
+              color_options asked;
+              asked.label = label;
+              return asked;
           }()) {}
     /** Has the count that the caller had. */
     explicit color(dapple_color *counted) : raw(counted) {}
@@ -316,20 +316,21 @@ class color {
     }
 
   private:
-    template <class Post, class F>
-    void give(Post post, F &&f, place at, const char *call) const {
+    template <class Call, class F>
+    void give(Call posts, F &&f, place at, const char *call) const {
         detail::boxed<F> box(std::forward<F>(f));
         using T = typename detail::boxed<F>::type;
-        detail::check(post(raw, detail::run<T>, box.get(), detail::drop<T>, at.file, at.line), call);
+        detail::check(posts(raw, detail::run<T>, box.get(), detail::drop<T>, at.file, at.line),
+                      call);
         box.given();
     }
 
-    template <class Arm, class F>
-    timer arm(Arm arm, std::chrono::nanoseconds time, F &&f, place at, const char *call) const {
+    template <class Call, class F>
+    timer arm(Call arms, std::chrono::nanoseconds time, F &&f, place at, const char *call) const {
         detail::boxed<F> box(std::forward<F>(f));
         using T = typename detail::boxed<F>::type;
         dapple_timer *made = nullptr;
-        detail::check(arm(raw, detail::nanoseconds(time), detail::run<T>, box.get(),
+        detail::check(arms(raw, detail::nanoseconds(time), detail::run<T>, box.get(),
                           detail::drop<T>, &made, at.file, at.line),
                       call);
         box.given();
@@ -403,9 +404,9 @@ class timecb_t {
  * calls amain. */
 inline runtime &the_runtime() {
     static runtime &rt = *new runtime([] {
-        options options;
-        options.here = true;
-        return options;
+        options asked;
+        asked.here = true;
+        return asked;
     }());
     return rt;
 }
@@ -421,20 +422,25 @@ class watches {
         static watches &all = *new watches;
         return all;
     }
-    /* Under the lock, so that a callable that removes itself comes after this. What was there before
-     * ends without it, as its callable may come back here when it is deleted. */
+    /* Under the lock, so that a callable that removes itself comes after this. What was there
+     * before ends without it, as its callable may come back here when it is deleted. */
     template <class Make> void set(int key, int kind, Make make) {
-        clear(key, kind);
-        std::lock_guard<std::mutex> locked(lock);
-        of[{key, kind}] = make();
+        watch before;
+        {
+            std::lock_guard<std::mutex> locked(lock);
+            watch made = make();
+            before = std::exchange(of[{key, kind}], std::move(made));
+        }
     }
     void clear(int key, int kind) {
-        watch gone;
-        std::lock_guard<std::mutex> locked(lock);
-        auto found = of.find({key, kind});
-        if (found == of.end()) return;
-        gone = std::move(found->second);
-        of.erase(found);
+        watch before;
+        {
+            std::lock_guard<std::mutex> locked(lock);
+            auto found = of.find({key, kind});
+            if (found == of.end()) return;
+            before = std::move(found->second);
+            of.erase(found);
+        }
     }
 
   private:
@@ -460,13 +466,25 @@ template <class F> colored<std::decay_t<F>> cwrap(F &&cb, const color &on) {
 
 namespace detail {
 
+template <class F> struct is_colored : std::false_type {};
+template <class F> struct is_colored<colored<F>> : std::true_type {};
+
 /* Calls f with a callable and its color. */
 template <class F, class Then> auto with_color(F &&cb, Then then) {
-    return then(std::forward<F>(cb), the_runtime().default_color());
+    if constexpr (is_colored<std::decay_t<F>>::value) {
+        color on = cb.on;
+        return then(std::forward<F>(cb).cb, on);
+    } else {
+        return then(std::forward<F>(cb), the_runtime().default_color());
+    }
 }
-template <class F, class Then> auto with_color(colored<F> &&cb, Then then) {
-    return then(std::move(cb.cb), cb.on);
-}
+
+/* NULL and 0 are numbers. */
+template <class F> constexpr bool is_null =
+    std::is_integral_v<std::decay_t<F>> || std::is_null_pointer_v<std::decay_t<F>>;
+
+/* The longest delay, in seconds: about 136 years. */
+constexpr std::int64_t longest = 4294967295;
 
 /* A timer whose callable frees its handle: libasync's callers need not. */
 template <class F>
@@ -492,8 +510,8 @@ timecb_t *arm(const color &on, std::uint64_t delay_ns, F &&cb, place at, const c
 
 /** Calls cb as soon as a processor is idle: with cwrap, on any. */
 template <class F> void cpucb(F &&cb, place at = place::here()) {
-    detail::with_color(std::forward<F>(cb), [at](auto &&cb, const color &on) {
-        on.post(std::forward<decltype(cb)>(cb), at);
+    detail::with_color(std::forward<F>(cb), [at](auto &&plain, const color &on) {
+        on.post(std::forward<decltype(plain)>(plain), at);
     });
 }
 
@@ -501,9 +519,10 @@ template <class F> void cpucb(F &&cb, place at = place::here()) {
 template <class F>
 timecb_t *delaycb(std::time_t seconds, std::uint32_t nanoseconds, F &&cb,
                   place at = place::here()) {
-    std::uint64_t delay = static_cast<std::uint64_t>(seconds) * 1000000000u + nanoseconds;
-    return detail::with_color(std::forward<F>(cb), [delay, at](auto &&cb, const color &on) {
-        return detail::arm(on, delay, std::forward<decltype(cb)>(cb), at, "delaycb");
+    std::int64_t whole = seconds < 0 ? 0 : seconds > detail::longest ? detail::longest : seconds;
+    std::uint64_t delay = static_cast<std::uint64_t>(whole) * 1000000000u + nanoseconds;
+    return detail::with_color(std::forward<F>(cb), [delay, at](auto &&plain, const color &on) {
+        return detail::arm(on, delay, std::forward<decltype(plain)>(plain), at, "delaycb");
     });
 }
 template <class F> timecb_t *delaycb(std::time_t seconds, F &&cb, place at = place::here()) {
@@ -515,14 +534,16 @@ template <class F>
 timecb_t *timecb(const timespec &when, F &&cb, place at = place::here()) {
     timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    std::int64_t left = (std::int64_t{when.tv_sec} - now.tv_sec) * 1000000000 +
-                        (when.tv_nsec - now.tv_nsec);
-    left = left < 0 ? 0 : left;
-    return delaycb(left / 1000000000, static_cast<std::uint32_t>(left % 1000000000),
-                   std::forward<F>(cb), at);
+    if (when.tv_sec < now.tv_sec) return delaycb(0, 0, std::forward<F>(cb), at);
+    std::int64_t whole = std::int64_t{when.tv_sec} - now.tv_sec, part = when.tv_nsec - now.tv_nsec;
+    whole -= part < 0 ? 1 : 0;
+    part += part < 0 ? 1000000000 : 0;
+    if (whole < 0) whole = part = 0;
+    return delaycb(whole, static_cast<std::uint32_t>(part), std::forward<F>(cb), at);
 }
 
-/** Cancels a timer whose callable has not been called. NULL is ignored. */
+/** Cancels a timer whose callable has not been called: on the timer's color, or on the thread of
+ * amain for one without a color, where it is known whether it has been. NULL is ignored. */
 inline void timecb_remove(timecb_t *timer) {
     dapple_timer *handle = timer ? timer->take() : nullptr;
     /* The timer may be deleted by this. */
@@ -530,26 +551,33 @@ inline void timecb_remove(timecb_t *timer) {
 }
 
 /** Calls cb as long as a descriptor is readable, or writable, instead of what was called before;
- * nullptr: nothing is called any more. The descriptor may be closed after that on the same color. */
+ * nullptr: nothing is called any more. The descriptor may be closed after that, on the same
+ * color. */
 template <class F> void fdcb(int fd, selop op, F &&cb, place at = place::here()) {
-    detail::with_color(std::forward<F>(cb), [=](auto &&cb, const color &on) {
-        detail::watches::all().set(
-            fd, op, [&] { return on.on_ready(fd, op, std::forward<decltype(cb)>(cb), at); });
-    });
+    if constexpr (detail::is_null<F>) {
+        detail::watches::all().clear(fd, op);
+    } else {
+        detail::with_color(std::forward<F>(cb), [=](auto &&plain, const color &on) {
+            detail::watches::all().set(fd, op, [&] {
+                return on.on_ready(fd, op, std::forward<decltype(plain)>(plain), at);
+            });
+        });
+    }
 }
-inline void fdcb(int fd, selop op, std::nullptr_t) { detail::watches::all().clear(fd, op); }
 
 /** Calls cb when the process gets a signal, instead of what was called before; nullptr: nothing is
  * called any more. */
 template <class F> void sigcb(int signal, F &&cb, place at = place::here()) {
-    detail::with_color(std::forward<F>(cb), [=](auto &&cb, const color &on) {
-        detail::watches::all().set(signal, detail::watches::a_signal, [&] {
-            return on.on_signal(signal, std::forward<decltype(cb)>(cb), at);
+    constexpr int kind = detail::watches::a_signal;
+    if constexpr (detail::is_null<F>) {
+        detail::watches::all().clear(signal, kind);
+    } else {
+        detail::with_color(std::forward<F>(cb), [=](auto &&plain, const color &on) {
+            detail::watches::all().set(signal, kind, [&] {
+                return on.on_signal(signal, std::forward<decltype(plain)>(plain), at);
+            });
         });
-    });
-}
-inline void sigcb(int signal, std::nullptr_t) {
-    detail::watches::all().clear(signal, detail::watches::a_signal);
+    }
 }
 
 }  // namespace async

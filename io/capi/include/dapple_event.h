@@ -31,14 +31,16 @@ extern "C" {
 DAPPLE_API int event_base_set_workers(struct event_base *base, int workers);
 
 /**
- * The figures of a base's workers as Prometheus reads them, a string to be freed with free(). NULL:
- * errno is EINVAL if there is no base or it has no workers, ENOMEM if there is no memory.
+ * Answers the figures of a base's workers as Prometheus reads them, a string to be freed with
+ * free(). NULL: errno is EINVAL if there is no base or it has no workers, ENOMEM if there is no
+ * memory.
  */
 DAPPLE_API char *event_base_metrics(struct event_base *base);
 
 /**
- * The runtime of a base, for what dapple.h does with one, but for running and freeing it: that is
- * done by the loop, and by event_base_free. The first color of a base, and this, start its workers.
+ * Answers the runtime of a base, for dapple_post_uncolored, dapple_domain_new and the like. The
+ * loop runs it, and event_base_free frees it. The first color of a base, and this, start its
+ * workers.
  *
  * NULL: errno is EINVAL if there is no base, ENOTSUP if it does not use epoll, or what the system
  * says of a thread.
@@ -46,9 +48,9 @@ DAPPLE_API char *event_base_metrics(struct event_base *base);
 DAPPLE_API dapple_runtime *event_base_runtime(struct event_base *base);
 
 /**
- * Makes a color of a base, of which the caller has a count. Colors with the same label, which names
- * a kind of work and may be NULL, share their figures. It must not be used after its base has been
- * freed.
+ * Makes a color of a base, of which the caller has a count. Colors with the same label, which
+ * names a kind of work and may be NULL, share their figures. It may outlive its base, whose end is
+ * the runtime's: posts fail with ESHUTDOWN then.
  *
  * NULL: as event_base_runtime.
  */
@@ -66,8 +68,8 @@ dapple_color *dapple_color_of_key(struct event_base *base,
                                   size_t length);
 
 /**
- * Has the callbacks of an event run on a color, of which it has a count from then on, until it gets
- * another one, is assigned anew, or is freed by event_free; NULL: on no color any more.
+ * Has the callbacks of an event run on a color, of which it has a count from then on, until it
+ * gets another one, is assigned anew, or is freed by event_free; NULL: on no color any more.
  *
  * 0: done. -1: errno is EBUSY if the event is added or active, EINVAL if it has no base or the
  * color is of another base.
@@ -75,28 +77,30 @@ dapple_color *dapple_color_of_key(struct event_base *base,
 DAPPLE_API int event_set_color(struct event *event, dapple_color *color);
 
 /**
- * Has all callbacks of a bufferevent run on a color, of which it has a count from then on; NULL: on
- * no color any more. The other one of a pair, and what a filter or TLS stands on, share the color.
+ * Has what a bufferevent waits for, and its deferred callbacks, run on a color, of which it has a
+ * count from then on; NULL: on no color any more. The other one of a pair, and what a filter or
+ * TLS stands on, share the color: give it to the outermost one, when all are made.
  *
  * All of them must have been made with BEV_OPT_THREADSAFE, after evthread_use_pthreads(), and must
- * not be in a rate-limit group.
+ * not be in a rate-limit group. With BEV_OPT_DEFER_CALLBACKS, all of the program's callbacks run
+ * on the color. Without, libevent calls some of them at once, on the thread that gives cause for
+ * it: bufferevent_trigger, a filter's in bufferevent_write, a failed look-up of a host's name.
  *
- * 0: done. -1: errno is EBUSY if a callback of it runs or is pending, EINVAL for a bufferevent that
- * is NULL, is not as said above, or has another base than the color, EIO if it was added and the
- * system refuses its descriptor, ENOTSUP without libevent's bufferevents.
+ * 0: done. -1: errno is EBUSY if a callback of it runs or is pending, EINVAL for a bufferevent
+ * that is NULL, is not as said above, or has another base than the color, EIO if the system
+ * refuses its descriptor: it has no color then, ENOTSUP without libevent's bufferevents.
  */
 DAPPLE_API int bufferevent_set_color(struct bufferevent *bufferevent, dapple_color *color);
 
 /**
- * Has the callbacks of a listener run on a color, of which it has a count from then on; NULL: on no
- * color any more. If another thread may use the listener, it needs LEV_OPT_THREADSAFE.
+ * Has the callbacks of a listener run on a color, of which it has a count from then on; NULL: on
+ * no color any more. If another thread may use the listener, it needs LEV_OPT_THREADSAFE.
  *
- * 0: done. -1: errno is EINVAL for a listener that is NULL or has another base than the color, EBUSY
- * if a callback of it is pending, ENOTSUP without libevent's listeners.
+ * 0: done. -1: errno is EINVAL for a listener that is NULL or has another base than the color,
+ * EBUSY if a callback of it runs or is pending, EIO if the system refuses its descriptor, ENOTSUP
+ * without libevent's listeners.
  */
-DAPPLE_API
-int evconnlistener_set_color(struct evconnlistener *listener,
-                             dapple_color *color);
+DAPPLE_API int evconnlistener_set_color(struct evconnlistener *listener, dapple_color *color);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -4,7 +4,7 @@ mod common;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use common::{Linked, compile_path, output_of};
@@ -43,11 +43,22 @@ fn the_programs_for_c_print_what_the_page_says() {
     }
 }
 
+/// A program that is ended, whatever becomes of the test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn the_echo_server_of_libevent_answers() {
     let [echo] = programs("LIBEVENT.md", "c").try_into().unwrap();
     let Some(program) = compiled(&echo, "echo.c", Linked::BeforeLibevent) else { return };
-    let mut server = Command::new(program).stdin(Stdio::null()).spawn().unwrap();
+    let server = Command::new(program).stdin(Stdio::null()).spawn().unwrap();
+    let mut server = Ended(server);
     let mut stream = None;
     for _ in 0..200 {
         stream = TcpStream::connect("127.0.0.1:7007").ok();
@@ -62,7 +73,5 @@ fn the_echo_server_of_libevent_answers() {
     let mut answer = [0; 6];
     stream.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"hello\n");
-    drop(stream);
-    server.kill().unwrap();
-    server.wait().unwrap();
+    assert_eq!(server.0.try_wait().unwrap(), None, "another program answers at this port");
 }

@@ -1,5 +1,5 @@
-//! The headers in `include/` are what cbindgen makes of the sources: their comments, their types, and
-//! what they declare. `DAPPLE_BLESS=1` writes them.
+//! The headers in `include/` are what cbindgen makes of the sources: their comments, their types,
+//! and what they declare. `DAPPLE_BLESS=1` writes them.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -30,8 +30,12 @@ const NAMES: [(&str, &str); 17] = [
 ];
 
 /// What libevent's headers declare already.
-const OF_LIBEVENT: [&str; 2] =
-    ["bufferevent_add_to_rate_limit_group", "bufferevent_remove_from_rate_limit_group"];
+const OF_LIBEVENT: [&str; 4] = [
+    "bufferevent_add_to_rate_limit_group",
+    "bufferevent_remove_from_rate_limit_group",
+    "evconnlistener_disable",
+    "evconnlistener_free",
+];
 
 fn text(name: &str) -> String {
     std::fs::read_to_string(Path::new(FOLDER).join("include/parts").join(name)).unwrap()

@@ -102,6 +102,8 @@ fn p1_what_upper_layers_and_programs_call_is_exported() {
         "bufferevent_add_to_rate_limit_group",
         "bufferevent_remove_from_rate_limit_group",
         "bufferevent_set_color",
+        "evconnlistener_disable",
+        "evconnlistener_free",
         "evconnlistener_set_color",
     ];
     let is_foreign = |name: &&String| {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::sys::Process;
+use dapple::park::Process;
 
 /// Removes the name when it is dropped, if it still is the socket's.
 #[derive(Debug)]

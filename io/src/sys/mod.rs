@@ -20,7 +20,6 @@
 mod accept;
 mod ancillary;
 mod datagrams;
-mod fork;
 mod inherited;
 mod interest;
 mod poll;
@@ -34,7 +33,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 pub(crate) use self::accept::accept;
 pub(crate) use self::ancillary::{MOST_FDS, peer_credentials, receive_fds, send_fds};
 pub(crate) use self::datagrams::{BATCH, ToSend, cuts_segments, receive_many, send_many};
-pub(crate) use self::fork::Process;
 pub(crate) use self::inherited::take_inherited;
 pub(crate) use self::interest::{Asked, Asks, ask, forget};
 pub(crate) use self::poll::{To, duplicate, has_failed, is_ready};

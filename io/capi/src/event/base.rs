@@ -149,6 +149,10 @@ pub(super) struct State {
     pub(super) virtual_events: Counted,
     /// What runs now; null: nothing.
     pub(super) current: *mut Callback,
+    /// The argument of what runs, if it may be a bufferevent; 0: it is not.
+    pub(super) current_argument: usize,
+    /// The argument of what runs, if it may be a listener, and its descriptor.
+    pub(super) current_listener: (usize, c_int),
     /// The priority of what runs.
     pub(super) running_priority: Option<u8>,
     /// Threads that wait for it to return.
@@ -292,6 +296,8 @@ impl Base {
             active_events: Counted::default(),
             virtual_events: Counted::default(),
             current: null_mut(),
+            current_argument: 0,
+            current_listener: (0, -1),
             running_priority: None,
             waiters: 0,
             deferred: 0,
@@ -482,7 +488,17 @@ impl State {
 
     /// Says whether something is there for which the loop goes on.
     pub(super) fn has_events(&self) -> bool {
-        self.virtual_events.now > 0 || self.event_count.now > 0 || !self.running.is_empty()
+        let is_posted = self.workers.as_ref().is_some_and(|workers| workers.posted.count() > 0);
+        is_posted
+            || self.virtual_events.now > 0
+            || self.event_count.now > 0
+            || !self.running.is_empty()
+    }
+
+    /// How often something with a color has run.
+    pub(super) fn colored_runs(&self) -> u64 {
+        let posted = self.workers.as_ref().map_or(0, |workers| workers.posted.over());
+        self.runs.wrapping_add(posted)
     }
 
     fn count(&mut self, callback: &Callback, n: i32) {

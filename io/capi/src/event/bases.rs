@@ -8,6 +8,7 @@
 
 use std::ffi::{CStr, c_char, c_int, c_short, c_void};
 use std::ptr::{null, null_mut};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::base::{
@@ -172,12 +173,17 @@ unsafe fn free_base(base: *mut Base, finalizers: Finalizers) {
     if base.is_null() {
         return warn("event_base_free: no base to free");
     }
-    forget_current(base);
     // SAFETY: see the module: nobody uses the base any more. Finalizers may, until they have run.
     unsafe {
         let of = &*base;
+        let workers = of.lock().workers.clone();
+        if workers.as_ref().is_some_and(|workers| workers.runs_here()) {
+            return warn("event_base_free: a callback with a color cannot free its event_base");
+        }
+        forget_current(base);
         // Ends what runs on other workers, and waits for it.
-        let workers = of.lock().workers.take();
+        of.lock().workers = None;
+        let posted = workers.as_ref().map(|workers| Arc::clone(&workers.posted));
         drop(workers);
         of.lock().end();
         loop {
@@ -205,6 +211,9 @@ unsafe fn free_base(base: *mut Base, finalizers: Finalizers) {
         drop(state);
         once.into_iter().for_each(|event| free(event.cast()));
         commons.into_iter().for_each(|list| drop(Box::from_raw(list)));
+        if let Some(posted) = posted {
+            posted.forget_base();
+        }
         Base::destroy(base);
     }
 }
@@ -359,8 +368,8 @@ pub unsafe extern "C" fn event_loopexit(after: *const Timeval) -> c_int {
     unsafe { event_base_loopexit(or_current(null_mut()), after) }
 }
 
-/// Tells the loop of a base something, and wakes it; -1: there is no base. On the thread of the loop
-/// it takes no lock, as a handler of a signal may call it.
+/// Tells the loop of a base something, and wakes it; -1: there is no base. On the thread of the
+/// loop it takes no lock, as a handler of a signal may call it.
 unsafe fn tell_loop(base: *mut Base, call: &str, wish: fn(&Wishes) -> &AtomicBool) -> c_int {
     // SAFETY: see the module.
     door(call, || match unsafe { base.as_ref() } {

@@ -34,15 +34,15 @@ pub(super) struct Colored {
     generation: u64,
     /// Changes when what was posted for an activation is not meant any more.
     activation: u64,
-    stays: Stays,
+    pub(super) stays: Stays,
 }
 
 /// Whether an event keeps its color when it is assigned anew.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stays {
-    UntilAssigned,
-    /// It is tied: see [`tied`](super::tied).
-    IfAssigned,
+    No,
+    /// It is tied, to this argument: see [`tied`](super::tied).
+    Tied(usize),
 }
 
 /// What has been deleted, and is dropped when the lock has been left: a registration's callback may
@@ -103,7 +103,7 @@ impl State {
         }
         self.forget_color(event.cast());
         if let Some(color) = color {
-            self.know_color(event.cast(), color, Stays::UntilAssigned);
+            self.know_color(event.cast(), color, Stays::No);
         }
         true
     }
@@ -121,6 +121,9 @@ impl State {
         if !self.colored.is_empty()
             && let Some(colored) = self.colored.remove(&(callback as usize))
         {
+            if let Stays::Tied(argument) = colored.stays {
+                self.is_not_tied(callback, argument);
+            }
             self.garbage.1.push(colored);
         }
     }
@@ -128,7 +131,7 @@ impl State {
     /// An event is assigned: it has no color of another one that was here.
     pub(super) fn forget_color_of_another(&mut self, event: *mut Event) {
         let colored = self.colored(event.cast());
-        if colored.is_none_or(|colored| colored.stays == Stays::UntilAssigned) {
+        if colored.is_none_or(|colored| colored.stays == Stays::No) {
             self.forget_color(event.cast());
         }
     }
@@ -251,8 +254,8 @@ impl Base {
             return;
         };
         // SAFETY: it has the generation, so it has not been deleted since, and is there until the
-        // lock is given up. After that it may be freed, and is not touched. It is an event unless its
-        // closure says that it is a callback only.
+        // lock is given up. After that it may be freed, and is not touched. It is an event unless
+        // its closure says that it is a callback only.
         unsafe {
             let kind = (*event).callback.closure;
             if matches!(kind, closure::CALLBACK_SELF | closure::CALLBACK_FINALIZE) {
@@ -371,8 +374,8 @@ impl Base {
 }
 
 impl State {
-    /// What has a color begins to run on this thread. Null: a finalizer, whose memory may be another
-    /// event's before it has returned.
+    /// What has a color begins to run on this thread. Null: a finalizer, whose memory may be
+    /// another event's before it has returned.
     fn begins(&mut self, callback: *mut Callback) -> Run {
         self.runs += 1;
         let run = (callback as usize, self.runs, std::thread::current().id());
@@ -380,15 +383,8 @@ impl State {
         run
     }
 
-    /// Something that was posted to a color has run.
-    pub(super) fn has_run_posted(&mut self) {
-        self.virtual_events.add(-1);
-        self.runs += 1;
-        self.wake_if_done();
-    }
-
     /// Wakes the loop if there is nothing left to wait for, or it waits for one run.
-    fn wake_if_done(&mut self) {
+    pub(super) fn wake_if_done(&mut self) {
         if self.is_once || !self.has_events() && self.active_count == 0 {
             self.wake();
         }

@@ -32,6 +32,7 @@ impl State {
             warn(&format!("{call}: {error}"));
             crate::door::number_of(&error)
         })?;
+        started.posted.set_once(self.is_once);
         let workers = Arc::new(started);
         self.workers = Some(Arc::clone(&workers));
         // A loop that waits already waits for the base's own events only.
@@ -74,8 +75,9 @@ pub unsafe extern "C" fn event_base_set_workers(base: *mut Base, workers: c_int)
     })
 }
 
-/// The figures of a base's workers as Prometheus reads them, a string to be freed with free(). NULL:
-/// errno is EINVAL if there is no base or it has no workers, ENOMEM if there is no memory.
+/// Answers the figures of a base's workers as Prometheus reads them, a string to be freed with
+/// free(). NULL: errno is EINVAL if there is no base or it has no workers, ENOMEM if there is no
+/// memory.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_metrics(base: *mut Base) -> *mut c_char {
     pointer("event_base_metrics", || {
@@ -86,8 +88,9 @@ pub unsafe extern "C" fn event_base_metrics(base: *mut Base) -> *mut c_char {
     })
 }
 
-/// The runtime of a base, for what dapple.h does with one, but for running and freeing it: that is
-/// done by the loop, and by event_base_free. The first color of a base, and this, start its workers.
+/// Answers the runtime of a base, for dapple_post_uncolored, dapple_domain_new and the like. The
+/// loop runs it, and event_base_free frees it. The first color of a base, and this, start its
+/// workers.
 ///
 /// NULL: errno is EINVAL if there is no base, ENOTSUP if it does not use epoll, or what the system
 /// says of a thread.
@@ -100,9 +103,9 @@ pub unsafe extern "C" fn event_base_runtime(base: *mut Base) -> *mut Runtime {
     })
 }
 
-/// Makes a color of a base, of which the caller has a count. Colors with the same label, which names
-/// a kind of work and may be NULL, share their figures. It must not be used after its base has been
-/// freed.
+/// Makes a color of a base, of which the caller has a count. Colors with the same label, which
+/// names a kind of work and may be NULL, share their figures. It may outlive its base, whose end is
+/// the runtime's: posts fail with ESHUTDOWN then.
 ///
 /// NULL: as event_base_runtime.
 #[unsafe(no_mangle)]
@@ -156,8 +159,8 @@ pub(super) unsafe fn color_for(
     Ok(Some(color))
 }
 
-/// Has the callbacks of an event run on a color, of which it has a count from then on, until it gets
-/// another one, is assigned anew, or is freed by event_free; NULL: on no color any more.
+/// Has the callbacks of an event run on a color, of which it has a count from then on, until it
+/// gets another one, is assigned anew, or is freed by event_free; NULL: on no color any more.
 ///
 /// 0: done. -1: errno is EBUSY if the event is added or active, EINVAL if it has no base or the
 /// color is of another base.

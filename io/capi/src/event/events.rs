@@ -153,6 +153,9 @@ pub unsafe extern "C" fn event_base_set(base: *mut Base, event: *mut Event) -> c
             if event.callback.flags != flags::INIT {
                 return -1;
             }
+            if let Some(before) = unless_freed(event.base) {
+                before.lock().forget_moved(event);
+            }
             event.base = base;
             let mut state = of.lock();
             event.callback.priority = (state.active.len() / 2) as u8;

@@ -26,8 +26,9 @@ pub unsafe extern "C" fn event_base_get_num_events(base: *mut Base, what: c_uint
     // SAFETY: see the module.
     let state = unsafe { must(base, "event_base_get_num_events").lock() };
     let of = |flag, n| if what & flag != 0 { n } else { 0 };
+    let posted = state.workers.as_ref().map_or(0, |workers| workers.posted.count() as c_int);
     of(COUNT_ACTIVE, state.active_count as c_int)
-        + of(COUNT_VIRTUAL, state.virtual_events.now)
+        + of(COUNT_VIRTUAL, state.virtual_events.now + posted)
         + of(COUNT_ADDED, state.event_count.now)
 }
 

@@ -97,8 +97,8 @@ pub(super) fn warn(message: &str) {
     }
 }
 
-/// Tells the program's log callback, or standard error, and ends the process: by libevent, so that a
-/// program's own way to end is taken.
+/// Tells the program's log callback, or standard error, and ends the process: by libevent, so that
+/// a program's own way to end is taken.
 pub(super) fn fatal(message: &str) -> ! {
     let mut text = Vec::from(message.as_bytes());
     text.retain(|byte| *byte != 0);

@@ -45,6 +45,9 @@ impl Base {
         }
         state.thread = Some(std::thread::current().id());
         state.is_once = how & LOOP_ONCE != 0;
+        if let Some(workers) = &state.workers {
+            workers.posted.set_once(state.is_once);
+        }
         if state.poller.method() == super::poller::Method::Poll {
             // A thread that waits there sees nothing new.
             state.prepare_wake();
@@ -65,7 +68,7 @@ impl Base {
     }
 
     fn rounds<'a>(&'a self, mut state: Locked<'a>, how: c_int) -> (Locked<'a>, c_int) {
-        let runs = state.runs;
+        let runs = state.colored_runs();
         loop {
             self.wishes.continues.store(false, Ordering::Relaxed);
             state.deferred = 0;
@@ -96,7 +99,9 @@ impl Base {
                 if how & LOOP_ONCE != 0 && is_done {
                     return (state, 0);
                 }
-            } else if how & LOOP_NONBLOCK != 0 || how & LOOP_ONCE != 0 && state.runs != runs {
+            } else if how & LOOP_NONBLOCK != 0
+                || how & LOOP_ONCE != 0 && state.colored_runs() != runs
+            {
                 // Or something with a color has run.
                 return (state, 0);
             }
@@ -178,6 +183,7 @@ impl Base {
             count += usize::from(unsafe { !(*callback).has(flags::INTERNAL) });
             state = self.run_one(state, callback);
             state.current = null_mut();
+            (state.current_argument, state.current_listener) = (0, (0, -1));
             if state.waiters > 0 {
                 self.returned.notify_all();
             }
@@ -218,6 +224,8 @@ impl Base {
                 false => state.delete(event, Even::UnlessFinalizing),
             }
             state.current = callback;
+            state.current_argument = super::tied::argument_of(callback);
+            state.current_listener = (arg as usize, if is_event { (*event).fd } else { -1 });
             match kind {
                 closure::SIGNAL => return self.tell_signal(state, event),
                 closure::PERSIST | closure::EVENT => {

@@ -1,15 +1,16 @@
 //! Bufferevents and listeners that have a color.
 //!
-//! They are libevent's, and made of events and deferred callbacks. Those are *tied* to the color: an
-//! event of a bufferevent stays so when libevent assigns it anew, for another descriptor; a callback
-//! that is deferred, or the event of a listener, is known by its argument when it is activated or
-//! added. All of it runs on the one color, the finalizer too, so that libevent's memory is freed
-//! when nothing of it runs any more.
+//! They are libevent's, and made of events and deferred callbacks. Those are *tied* to the color:
+//! an event of a bufferevent stays so when libevent assigns it anew, for another descriptor; a
+//! callback that is deferred, or the event of a listener, is known by its argument when it is
+//! activated or added. All of it runs on the one color, the finalizer too, so that libevent's
+//! memory is freed when nothing of it runs any more.
 
 #![allow(clippy::missing_safety_doc, reason = "`events` says what the functions rely on")]
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{c_int, c_void};
+use std::ptr::null_mut;
 use std::sync::Arc;
 
 use super::base::{Base, State, of_ours};
@@ -33,8 +34,8 @@ pub(super) struct Ties {
 struct Tie {
     color: Arc<Color>,
     kind: Kind,
-    /// Callbacks that have been deferred: addresses in `State::colored`.
-    deferred: Vec<usize>,
+    /// What is known to be tied: addresses in `State::colored`.
+    known: Vec<usize>,
 }
 
 enum Kind {
@@ -49,6 +50,7 @@ const THREADSAFE: c_int = 1 << 1;
 
 type GetOptions = unsafe extern "C" fn(*mut Bufferevent) -> c_int;
 type GetBufferevent = unsafe extern "C" fn(*mut Bufferevent) -> *mut Bufferevent;
+type EnableLocking = unsafe extern "C" fn(*mut Bufferevent, *mut c_void) -> c_int;
 type OfGroup = unsafe extern "C" fn(*mut Bufferevent, *mut c_void) -> c_int;
 type OfNoGroup = unsafe extern "C" fn(*mut Bufferevent) -> c_int;
 type OfListener<R> = unsafe extern "C" fn(*mut Listener) -> R;
@@ -75,23 +77,34 @@ impl State {
             // SAFETY: see `core`; it is an event.
             Kind::Listener(fd) => is_event && unsafe { (*event_of(callback)).fd } == fd,
         };
+        if is_it && let Kind::Listener(_) = tie.kind {
+            // SAFETY: see `core`; it is an event. See `disable` for why.
+            unsafe { (*event_of(callback)).events |= EV_FINALIZE };
+        }
         if is_it {
-            tie.deferred.push(callback as usize);
+            tie.known.push(callback as usize);
             let color = Arc::clone(&tie.color);
-            self.know_color(callback, color, Stays::IfAssigned);
+            self.know_color(callback, color, Stays::Tied(argument));
         }
         is_it
     }
 
+    /// Something that was tied to this argument has no color any more.
+    pub(super) fn is_not_tied(&mut self, callback: *mut Callback, argument: usize) {
+        if let Some(tie) = self.ties.by_argument.get_mut(&argument) {
+            tie.known.retain(|known| *known != callback as usize);
+        }
+    }
+
     fn tie(&mut self, argument: usize, kind: Kind, color: &Arc<Color>) {
-        let tie = Tie { color: Arc::clone(color), kind, deferred: Vec::new() };
+        let tie = Tie { color: Arc::clone(color), kind, known: Vec::new() };
         self.ties.by_argument.insert(argument, tie);
     }
 
     /// Nothing is tied to this argument any more.
     fn untie(&mut self, argument: usize) {
         if let Some(tie) = self.ties.by_argument.remove(&argument) {
-            for callback in tie.deferred {
+            for callback in tie.known {
                 self.forget_color(callback as *mut Callback);
             }
         }
@@ -126,6 +139,15 @@ impl State {
         }
     }
 
+    /// An event goes to another base, and with it what it is a part of.
+    pub(super) fn forget_moved(&mut self, event: *mut Event) {
+        let stays = self.colored(event.cast()).map(|colored| colored.stays);
+        if let Some(Stays::Tied(argument)) = stays {
+            self.untie(argument);
+        }
+        self.forget_color(event.cast());
+    }
+
     /// The event of a listener is not used any more.
     pub(super) fn forget_listener(&mut self, event: *mut Event) {
         if self.ties.by_argument.is_empty() {
@@ -134,7 +156,10 @@ impl State {
         // SAFETY: see `core`.
         let argument = unsafe { (*event).callback.arg } as usize;
         let tie = self.ties.by_argument.get(&argument);
-        if tie.is_some_and(|tie| matches!(tie.kind, Kind::Listener(_))) {
+        let is_its = |tie: &Tie| {
+            matches!(tie.kind, Kind::Listener(_)) && tie.known.contains(&(event as usize))
+        };
+        if tie.is_some_and(is_its) {
             self.untie(argument);
         }
     }
@@ -155,24 +180,28 @@ impl State {
             (events.map(<*mut Event>::cast::<Callback>), Bufferevent::arguments(bufferevent))
         };
         let is_its = |callback: *mut Callback| {
-            // SAFETY: what is in a queue, or runs, is there, and an event if it says so.
-            let (may_be, argument) = unsafe {
-                let is_event = (*callback).has(flags::INIT);
-                (!is_event || is_of_bufferevent(event_of(callback)), (*callback).arg as usize)
-            };
-            events.contains(&callback) || may_be && arguments.contains(&argument)
+            // SAFETY: what is in a queue is there, and an event if it says so.
+            events.contains(&callback) || arguments.contains(&unsafe { argument_of(callback) })
         };
         let known = arguments.iter().filter_map(|argument| self.ties.by_argument.get(argument));
-        let tied = known.flat_map(|tie| &tie.deferred).map(|at| *at as *mut Callback);
-        let mut all = tied.chain(events);
+        let known = known.flat_map(|tie| &tie.known).map(|at| *at as *mut Callback);
+        let mut all = known.chain(events);
         // SAFETY: what is tied is there until it is untied.
         let is_posted = |callback: *mut Callback| unsafe { (*callback).has(flags::ACTIVE) };
-        let is_running =
-            |callback: *mut Callback| self.running.iter().any(|(at, ..)| *at == callback as usize);
-        let is_pending = all.any(|callback| is_posted(callback) || is_running(callback))
-            || self.active.iter().chain([&self.later]).any(|queue| queue.any(is_its))
-            || !self.current.is_null() && events.contains(&self.current);
+        let is_pending = all.any(|callback| is_posted(callback) || self.runs(callback))
+            || self.is_queued(is_its)
+            || arguments.contains(&self.current_argument);
         if is_pending { Err(libc::EBUSY) } else { Ok(()) }
+    }
+
+    /// Says whether something that is active, and has no color, is so.
+    fn is_queued(&self, is_so: impl Fn(*mut Callback) -> bool) -> bool {
+        self.active.iter().chain([&self.later]).any(|queue| queue.any(&is_so))
+    }
+
+    /// Says whether a callback runs on its color.
+    fn runs(&self, callback: *mut Callback) -> bool {
+        self.running.iter().any(|(at, ..)| *at == callback as usize)
     }
 
     /// An event that is not active has a color from now on, or none any more, and waits as before.
@@ -180,7 +209,12 @@ impl State {
     /// # Safety
     ///
     /// It is an event of this base.
-    unsafe fn recolor(&mut self, event: *mut Event, color: Option<&Arc<Color>>) -> Done {
+    unsafe fn recolor(
+        &mut self,
+        event: *mut Event,
+        color: Option<&Arc<Color>>,
+        stays: Stays,
+    ) -> Done {
         // SAFETY: the caller says so.
         let (waits, timeout) = unsafe {
             let timeout = (*event).has(flags::TIMEOUT).then_some((*event).timeout);
@@ -191,9 +225,25 @@ impl State {
         }
         self.forget_color(event.cast());
         if let Some(color) = color {
-            self.know_color(event.cast(), Arc::clone(color), Stays::IfAssigned);
+            self.know_color(event.cast(), Arc::clone(color), stays);
         }
         if waits { self.add(event, timeout) } else { Done::Yes }
+    }
+}
+
+/// The argument of a callback that may be of a bufferevent; 0: it is an event of the program's.
+///
+/// # Safety
+///
+/// The callback is there, and an event if it says so.
+pub(super) unsafe fn argument_of(callback: *mut Callback) -> usize {
+    // SAFETY: the caller says so.
+    unsafe {
+        let is_event = (*callback).has(flags::INIT);
+        match is_event && (*event_of(callback)).events & EV_FINALIZE == 0 {
+            true => 0,
+            false => (*callback).arg as usize,
+        }
     }
 }
 
@@ -245,15 +295,18 @@ unsafe fn all_of(first: *mut Bufferevent) -> Vec<*mut Bufferevent> {
     all
 }
 
-/// Has all callbacks of a bufferevent run on a color, of which it has a count from then on; NULL: on
-/// no color any more. The other one of a pair, and what a filter or TLS stands on, share the color.
+/// Has what a bufferevent waits for, and its deferred callbacks, run on a color, of which it has a
+/// count from then on; NULL: on no color any more. The other one of a pair, and what a filter or
+/// TLS stands on, share the color: give it to the outermost one, when all are made.
 ///
 /// All of them must have been made with BEV_OPT_THREADSAFE, after evthread_use_pthreads(), and must
-/// not be in a rate-limit group.
+/// not be in a rate-limit group. With BEV_OPT_DEFER_CALLBACKS, all of the program's callbacks run
+/// on the color. Without, libevent calls some of them at once, on the thread that gives cause for
+/// it: bufferevent_trigger, a filter's in bufferevent_write, a failed look-up of a host's name.
 ///
-/// 0: done. -1: errno is EBUSY if a callback of it runs or is pending, EINVAL for a bufferevent that
-/// is NULL, is not as said above, or has another base than the color, EIO if it was added and the
-/// system refuses its descriptor, ENOTSUP without libevent's bufferevents.
+/// 0: done. -1: errno is EBUSY if a callback of it runs or is pending, EINVAL for a bufferevent
+/// that is NULL, is not as said above, or has another base than the color, EIO if the system
+/// refuses its descriptor: it has no color then, ENOTSUP without libevent's bufferevents.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bufferevent_set_color(
     bufferevent: *mut Bufferevent,
@@ -272,38 +325,66 @@ pub unsafe extern "C" fn bufferevent_set_color(
         if all.iter().any(|one| !std::ptr::eq((**one).base, base)) {
             return Err(libc::EINVAL);
         }
-        // Those that belong together have one lock, and only one of them tells.
+        // A filter, and the other one of a pair, do not tell: those that belong together have one
+        // lock. What has none yet gets that of what it stands on.
         if !all.iter().any(|one| get(*one) & THREADSAFE != 0) {
             warn("bufferevent_set_color: the bufferevent lacks BEV_OPT_THREADSAFE.");
             return Err(libc::EINVAL);
+        }
+        if let Some(lock) = next::<EnableLocking>(c"bufferevent_enable_locking_") {
+            for one in all.iter().rev() {
+                // What has one already says so.
+                let _ = lock(*one, null_mut());
+            }
         }
         base.use_colors();
         let mut state = base.lock();
         for &one in &all {
             state.check_bufferevent(one)?;
         }
-        for &one in &all {
-            for argument in Bufferevent::arguments(one) {
-                state.untie(argument);
-                if let Some(color) = &color {
-                    state.tie(argument, Kind::Bufferevent, color);
-                }
-            }
-            for event in [&raw mut (*one).read, &raw mut (*one).write] {
-                if state.recolor(event, color.as_ref()) == Done::Refused {
-                    return Err(libc::EIO);
-                }
-            }
+        if state.tie_all(&all, color.as_ref()) == Done::Refused {
+            // As none is better than some.
+            state.tie_all(&all, None);
+            return Err(libc::EIO);
         }
         Ok(())
     })
 }
 
-/// Has the callbacks of a listener run on a color, of which it has a count from then on; NULL: on no
-/// color any more. If another thread may use the listener, it needs LEV_OPT_THREADSAFE.
+impl State {
+    /// Ties all that belongs to bufferevents to a color; `None`: to none any more.
+    ///
+    /// # Safety
+    ///
+    /// They are bufferevents of this base.
+    unsafe fn tie_all(&mut self, all: &[*mut Bufferevent], color: Option<&Arc<Color>>) -> Done {
+        let mut done = Done::Yes;
+        for &one in all {
+            // SAFETY: the caller says so.
+            unsafe {
+                for argument in Bufferevent::arguments(one) {
+                    self.untie(argument);
+                    if let Some(color) = color {
+                        self.tie(argument, Kind::Bufferevent, color);
+                    }
+                }
+                for event in [&raw mut (*one).read, &raw mut (*one).write] {
+                    if self.recolor(event, color, Stays::Tied(one as usize)) == Done::Refused {
+                        done = Done::Refused;
+                    }
+                }
+            }
+        }
+        done
+    }
+}
+
+/// Has the callbacks of a listener run on a color, of which it has a count from then on; NULL: on
+/// no color any more. If another thread may use the listener, it needs LEV_OPT_THREADSAFE.
 ///
-/// 0: done. -1: errno is EINVAL for a listener that is NULL or has another base than the color, EBUSY
-/// if a callback of it is pending, ENOTSUP without libevent's listeners.
+/// 0: done. -1: errno is EINVAL for a listener that is NULL or has another base than the color,
+/// EBUSY if a callback of it runs or is pending, EIO if the system refuses its descriptor, ENOTSUP
+/// without libevent's listeners.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn evconnlistener_set_color(
     listener: *mut Listener,
@@ -317,45 +398,121 @@ pub unsafe extern "C" fn evconnlistener_set_color(
         }
         let get_base = next::<OfListener<*mut Base>>(c"evconnlistener_get_base");
         let get_fd = next::<OfListener<c_int>>(c"evconnlistener_get_fd");
-        let enable = next::<OfListener<c_int>>(c"evconnlistener_enable");
-        let disable = next::<OfListener<c_int>>(c"evconnlistener_disable");
-        let found = (get_base, get_fd, enable, disable);
-        let (Some(get_base), Some(get_fd), Some(enable), Some(disable)) = found else {
-            return Err(libc::ENOTSUP);
-        };
+        let (Some(get_base), Some(get_fd)) = (get_base, get_fd) else { return Err(libc::ENOTSUP) };
         let base = of_ours(get_base(listener), NAME).ok_or(libc::EINVAL)?;
         let color = color_for(base, color, NAME)?;
         let fd = get_fd(listener);
         base.use_colors();
-        // It is added again if it waits now, so that it waits on its color.
-        let waits = base.lock().waits_with(fd, listener.cast());
-        if waits {
-            disable(listener);
-        }
         let mut state = base.lock();
+        let event = state.event_of_listener(listener, fd);
+        if state.current_listener == (listener as usize, fd)
+            || !event.is_null()
+                && ((*event).has(flags::ACTIVE | flags::ACTIVE_LATER) || state.runs(event.cast()))
+        {
+            return Err(libc::EBUSY);
+        }
         state.untie(listener as usize);
         if let Some(color) = &color {
             state.tie(listener as usize, Kind::Listener(fd), color);
         }
-        drop(state);
+        if event.is_null() {
+            // Its event is known when it is added.
+            return Ok(());
+        }
+        (*event).events &= !EV_FINALIZE;
+        // Which ties it, as its argument is tied.
+        let waits = (*event).has(flags::STANDS);
         if waits {
-            enable(listener);
+            state.delete(event, Even::UnlessFinalizing);
+            state.forget_color(event.cast());
+            if state.add(event, None) == Done::Refused {
+                state.untie(listener as usize);
+                state.add(event, None);
+                return Err(libc::EIO);
+            }
         }
         Ok(())
     })
 }
 
 impl State {
-    /// Says whether an event with this argument waits for a descriptor.
-    fn waits_with(&mut self, fd: c_int, argument: *mut c_void) -> bool {
-        let is_it = |event: *mut Event| {
-            // SAFETY: what waits is there.
-            unsafe { (*event).callback.arg == argument && (*event).has(flags::INSERTED) }
-        };
-        let tied = self.ties.by_argument.get(&(argument as usize));
-        let known = tied.is_some_and(|tie| tie.deferred.iter().any(|at| is_it(*at as *mut Event)));
-        known || self.fds.get(fd).is_some_and(|slot| slot.latest_first().into_iter().any(is_it))
+    /// The event of a listener, as far as it is known: it waits, or is tied. Null: it is not.
+    fn event_of_listener(&mut self, listener: *mut Listener, fd: c_int) -> *mut Event {
+        let tied = self.ties.by_argument.get(&(listener as usize));
+        if let Some(known) = tied.and_then(|tie| tie.known.first()) {
+            return *known as *mut Event;
+        }
+        // SAFETY: what waits is there.
+        let is_it = |event: &*mut Event| unsafe { (**event).callback.arg == listener.cast() };
+        let waiting = self.fds.get(fd).map(|slot| slot.latest_first());
+        waiting.and_then(|all| all.into_iter().find(is_it)).unwrap_or(null_mut())
     }
+}
+
+/// The base of a listener that has a color.
+///
+/// # Safety
+///
+/// See the module.
+unsafe fn base_of_tied<'a>(listener: *mut Listener) -> Option<&'a Base> {
+    let get_base = next::<OfListener<*mut Base>>(c"evconnlistener_get_base")?;
+    // SAFETY: the caller says so.
+    let base = unsafe { super::base::if_ours(get_base(listener)) }?;
+    base.lock().ties.by_argument.contains_key(&(listener as usize)).then_some(base)
+}
+
+/// Has a listener accept no more, and waits for its callback, unless that is what runs here.
+///
+/// libevent deletes the listener's event under the lock of the listener, which its callback may
+/// wait for. So the event is one that is deleted without waiting (`EV_FINALIZE`), and what there is
+/// to wait for is waited for without libevent's lock.
+///
+/// # Safety
+///
+/// See the module.
+unsafe fn disable(base: &Base, listener: *mut Listener) -> c_int {
+    let Some(disable) = next::<OfListener<c_int>>(c"evconnlistener_disable") else { return -1 };
+    // SAFETY: the caller says so.
+    let result = unsafe { disable(listener) };
+    let state = base.lock();
+    drop(base.wait_for_return(state, |state| {
+        let known = state.ties.by_argument.get(&(listener as usize));
+        let event = known.and_then(|tie| tie.known.first()).copied();
+        event.is_some_and(|event| state.runs_elsewhere(event as *mut Event))
+    }));
+    result
+}
+
+/// As libevent's, which it calls; it returns when the callback of a listener with a color does not
+/// run any more, unless it is called in it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evconnlistener_disable(listener: *mut Listener) -> c_int {
+    // SAFETY: see the module.
+    door("evconnlistener_disable", || unsafe {
+        if let Some(base) = base_of_tied(listener) {
+            return disable(base, listener);
+        }
+        next::<OfListener<c_int>>(c"evconnlistener_disable").map_or(-1, |disable| disable(listener))
+    })
+}
+
+/// As libevent's, which it calls when the callback of a listener with a color does not run any
+/// more, unless it is called in it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evconnlistener_free(listener: *mut Listener) {
+    // SAFETY: see the module.
+    door("evconnlistener_free", || unsafe {
+        let base = base_of_tied(listener);
+        if let Some(base) = base {
+            disable(base, listener);
+        }
+        if let Some(free) = next::<OfListener<()>>(c"evconnlistener_free") {
+            free(listener);
+        }
+        if let Some(base) = base {
+            base.lock().untie(listener as usize);
+        }
+    });
 }
 
 /// As libevent's, which it calls; a bufferevent with a color is refused.
@@ -373,16 +530,16 @@ pub unsafe extern "C" fn bufferevent_add_to_rate_limit_group(
                 return add(bufferevent, group);
             };
             {
-                let mut state = base.lock();
+                let state = base.lock();
                 if state.ties.by_argument.contains_key(&(bufferevent as usize)) {
                     warn("bufferevent_add_to_rate_limit_group: the bufferevent has a color.");
                     return -1;
                 }
-                state.ties.grouped.insert(bufferevent as usize);
             }
+            // It takes the bufferevent out of the group that it was in.
             let result = add(bufferevent, group);
-            if result != 0 {
-                base.lock().ties.grouped.remove(&(bufferevent as usize));
+            if result == 0 {
+                base.lock().ties.grouped.insert(bufferevent as usize);
             }
             result
         }

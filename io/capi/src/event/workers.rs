@@ -5,8 +5,8 @@
 
 use std::ffi::c_int;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dapple::{Here, Turn};
@@ -23,6 +23,7 @@ const AT_ONCE: usize = 64;
 pub(super) struct Workers {
     here: Here,
     pub(super) owner: Arc<Owner>,
+    pub(super) posted: Arc<Posted>,
     /// As `dapple.h` has it.
     pub(super) runtime: Runtime,
     /// The base's own poller has something.
@@ -47,24 +48,65 @@ impl AsFd for Poller {
     }
 }
 
-/// The base, which is told how much is posted to colors of its workers, or armed, or registered.
-struct OfBase(*mut Base);
+/// What is posted to colors of a base's workers, or armed, or registered: it keeps the loop of the
+/// base running. It outlives the base, as what is offloaded may.
+#[derive(Default)]
+pub(super) struct Posted {
+    /// How much there is.
+    count: AtomicUsize,
+    /// How much has been.
+    over: AtomicU64,
+    /// The loop ends when something has run.
+    is_once: AtomicBool,
+    /// The base; `None`: it has been freed. Taken before the base's own lock.
+    base: Mutex<Option<BasePtr>>,
+}
 
-// SAFETY: a base may be used from all threads; the workers, and with them all that was posted to
-// them, end before it is freed, and nothing is accepted after that.
-unsafe impl Send for OfBase {}
-// SAFETY: see above.
-unsafe impl Sync for OfBase {}
+struct BasePtr(*mut Base);
 
-impl Keeper for OfBase {
-    fn begins(&self) {
-        // SAFETY: it is there: see above.
-        unsafe { (*self.0).lock().virtual_events.add(1) };
+// SAFETY: a base may be used from all threads; the pointer is used under the lock that it stands
+// under, and taken away under it before the base is freed.
+unsafe impl Send for BasePtr {}
+
+impl Posted {
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
     }
 
+    pub(super) fn over(&self) -> u64 {
+        self.over.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn set_once(&self, is_once: bool) {
+        self.is_once.store(is_once, Ordering::SeqCst);
+    }
+
+    fn base(&self) -> MutexGuard<'_, Option<BasePtr>> {
+        self.base.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The base is about to be freed.
+    pub(super) fn forget_base(&self) {
+        *self.base() = None;
+    }
+}
+
+impl Keeper for Posted {
+    fn begins(&self) {
+        self.count.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The loop looks at the numbers under the lock of the base before it waits, and is woken under
+    /// it after they have changed: so it sees them, or is woken.
     fn ends(&self) {
-        // SAFETY: it is there: see above.
-        unsafe { (*self.0).lock().has_run_posted() };
+        self.over.fetch_add(1, Ordering::SeqCst);
+        let was_last = self.count.fetch_sub(1, Ordering::SeqCst) == 1;
+        if (was_last || self.is_once.load(Ordering::SeqCst))
+            && let Some(base) = &*self.base()
+        {
+            // SAFETY: it has not been freed: see `BasePtr`.
+            unsafe { (*base.0).lock().wake_if_done() };
+        }
     }
 }
 
@@ -79,7 +121,9 @@ impl Workers {
         let builder = dapple_io::runtime().workers(workers).stuck_after(Duration::MAX);
         let builder = builder.thread_name("dapple-event");
         let here = builder.default_here(true).build_here()?;
-        let owner = Owner::new(&here.handle(), Some(Box::new(OfBase(base))));
+        let posted =
+            Arc::new(Posted { base: Mutex::new(Some(BasePtr(base))), ..Posted::default() });
+        let owner = Owner::new(&here.handle(), Some(Arc::clone(&posted) as Arc<dyn Keeper>));
         let is_ready = Arc::new(AtomicBool::new(false));
         let says = Arc::clone(&is_ready);
         let color = here.handle().default_color();
@@ -90,7 +134,7 @@ impl Workers {
             })
         })?;
         let runtime = Runtime::of_base(&owner);
-        Ok(Workers { here, owner, runtime, is_ready, _poller: registration })
+        Ok(Workers { here, owner, posted, runtime, is_ready, _poller: registration })
     }
 
     /// Waits for so many milliseconds, -1: without limit, and runs what has a color meanwhile. Says
@@ -103,6 +147,11 @@ impl Workers {
         };
         self.here.turn(turn, AT_ONCE);
         self.is_ready.swap(false, Ordering::Relaxed)
+    }
+
+    /// Says whether a callback with a color runs on this thread.
+    pub(super) fn runs_here(&self) -> bool {
+        self.owner.handle().current_worker().is_some()
     }
 
     /// The figures, as Prometheus has them.

@@ -3,7 +3,9 @@
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 
-use super::owner::Hold;
+use super::colors::{Color, on};
+use super::owner::{Hold, Owner};
+use crate::door::door;
 
 /// A function that is called with the argument that was given with it.
 pub type Function = Option<unsafe extern "C" fn(argument: *mut c_void)>;
@@ -17,12 +19,19 @@ pub(crate) type Call = unsafe extern "C" fn(argument: *mut c_void);
 /// A [`WatchFunction`] that is there.
 pub(crate) type Tell = unsafe extern "C" fn(what: c_int, argument: *mut c_void);
 
-/// A function, its argument, and what frees the argument. Dropping it calls the latter, and lets go
-/// of what keeps the loop of its owner running.
-pub(crate) struct Callee<F> {
-    pub(crate) call: F,
+/// The colors of what has none.
+pub(super) type NoColor = [Arc<Color>; 0];
+
+pub(super) const NO_COLOR: NoColor = [];
+
+/// A function, its argument, what frees the argument, and the colors that both are called on. The
+/// argument is freed when this is dropped.
+pub(super) struct Callee<F, C: AsRef<[Arc<Color>]>> {
+    call: F,
     argument: Argument,
     drop: Function,
+    colors: C,
+    /// What keeps a loop running until this is gone.
     _hold: Hold,
 }
 
@@ -36,51 +45,65 @@ unsafe impl Send for Argument {}
 // SAFETY: see above.
 unsafe impl Sync for Argument {}
 
-impl<F: Copy> Callee<F> {
-    /// What has not been given to anybody yet: see [`forget`](Self::forget).
-    pub(crate) fn new(call: F, argument: *mut c_void, drop: Function, hold: Hold) -> Callee<F> {
-        Callee { call, argument: Argument(argument), drop, _hold: hold }
+impl<F: Copy, C: AsRef<[Arc<Color>]>> Callee<F, C> {
+    pub(super) fn new(
+        call: F,
+        argument: *mut c_void,
+        drop: Function,
+        colors: C,
+        owner: &Arc<Owner>,
+    ) -> Self {
+        Callee { call, argument: Argument(argument), drop, colors, _hold: owner.hold() }
     }
 
-    pub(crate) fn argument(&self) -> *mut c_void {
-        self.argument.0
+    /// Calls the function as a callback of its colors. `what`: what it is, for a message.
+    fn call_with<R>(&self, what: &str, f: impl FnOnce(F, *mut c_void) -> R) -> R {
+        door(what, || on(self.colors.as_ref(), || f(self.call, self.argument.0)))
     }
 
-    /// The call for which it was made has failed: the argument stays the program's. Whoever else
-    /// had it has let go.
-    pub(crate) fn forget_shared(this: Arc<Self>) {
+    /// Nothing is called: the argument stays the program's. It must be the last one that has it.
+    pub(super) fn forget_shared(this: Arc<Self>) {
         if let Ok(mut callee) = Arc::try_unwrap(this) {
             callee.drop = None;
         }
     }
 }
 
-impl Callee<Call> {
+impl<C: AsRef<[Arc<Color>]>> Callee<Call, C> {
     /// Calls the function, and frees the argument.
-    pub(crate) fn run(self) {
-        self.call();
+    pub(super) fn run(self, what: &str) {
+        self.call(what);
     }
 
     /// Calls the function.
-    pub(crate) fn call(&self) {
+    pub(super) fn call(&self, what: &str) {
         // SAFETY: the program says so; see `runtime`.
-        unsafe { (self.call)(self.argument.0) };
+        self.call_with(what, |call, argument| unsafe { call(argument) });
     }
 }
 
-impl Callee<Tell> {
+impl<C: AsRef<[Arc<Color>]>> Callee<Tell, C> {
     /// Calls the function with what it is told.
-    pub(crate) fn tell(&self, what: c_int) {
+    pub(super) fn tell(&self, what: &str, told: c_int) {
         // SAFETY: the program says so; see `runtime`.
-        unsafe { (self.call)(what, self.argument.0) };
+        self.call_with(what, |call, argument| unsafe { call(told, argument) });
     }
 }
 
-impl<F> Drop for Callee<F> {
+impl<C: AsRef<[Arc<Color>]>> Callee<super::domains::Step, C> {
+    /// Calls the function with its token, and frees the argument.
+    pub(super) fn step(self, what: &str, token: *mut super::domains::Token) {
+        // SAFETY: the program says so; see `runtime`. The token is there until it returns.
+        self.call_with(what, |call, argument| unsafe { call(token, argument) });
+    }
+}
+
+impl<F, C: AsRef<[Arc<Color>]>> Drop for Callee<F, C> {
     fn drop(&mut self) {
         if let Some(drop) = self.drop.take() {
+            let (colors, argument) = (self.colors.as_ref(), self.argument.0);
             // SAFETY: the program says so; see `runtime`. It is called once, as it is taken.
-            unsafe { drop(self.argument.0) };
+            door("what frees an argument", || on(colors, || unsafe { drop(argument) }));
         }
     }
 }

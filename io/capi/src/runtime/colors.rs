@@ -43,20 +43,13 @@ pub struct ColorOptions {
 pub struct Color {
     pub(crate) color: dapple::Color,
     pub(crate) owner: Arc<Owner>,
-    /// Its events run on the thread of its runtime.
-    is_bound: bool,
     /// By which `Owner::keys` has it.
     key: Option<Box<[u8]>>,
 }
 
 impl Color {
     pub(crate) fn new(color: dapple::Color, owner: &Arc<Owner>) -> Arc<Color> {
-        Arc::new(Color { color, owner: Arc::clone(owner), is_bound: false, key: None })
-    }
-
-    /// One whose events run on the thread of its runtime.
-    pub(super) fn new_bound(color: dapple::Color, owner: &Arc<Owner>) -> Arc<Color> {
-        Arc::new(Color { color, owner: Arc::clone(owner), is_bound: true, key: None })
+        Arc::new(Color { color, owner: Arc::clone(owner), key: None })
     }
 
     /// The color of a key, which is made if there is none.
@@ -67,7 +60,7 @@ impl Color {
         }
         let (color, key) = (owner.handle().new_color(), Box::<[u8]>::from(key));
         let (owner, kept) = (Arc::clone(owner), Some(key.clone()));
-        let color = Arc::new(Color { color, owner, is_bound: false, key: kept });
+        let color = Arc::new(Color { color, owner, key: kept });
         keys.insert(key, Arc::downgrade(&color));
         color
     }
@@ -107,11 +100,6 @@ fn with_current<R>(f: impl FnOnce(&[Arc<Color>]) -> R) -> R {
         // SAFETY: whoever has set it waits in `on`, and has borrowed the colors.
         false => f(unsafe { &*current }),
     }
-}
-
-/// Says whether the callback that runs on this thread may be suspended by a turn.
-pub(super) fn is_suspendable() -> bool {
-    with_current(|colors| colors.len() == 1 && colors[0].is_bound)
 }
 
 /// A color as C has it, with a count.
@@ -164,8 +152,8 @@ pub(crate) unsafe fn key_of<'a>(key: *const c_void, length: usize) -> Result<&'a
 
 /// Makes a color of a runtime, as options say, which may be NULL. The caller has a count of it.
 ///
-/// NULL: errno is EINVAL for options that do not exist, or DAPPLE_BOUND where the runtime has no
-/// thread of the program's.
+/// NULL: errno is EINVAL for a size, number or flag that dapple.h does not have, or DAPPLE_BOUND
+/// where the runtime has no thread of the program's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_color_new(
     runtime: *mut Runtime,
@@ -192,13 +180,13 @@ pub unsafe extern "C" fn dapple_runtime_color_new(
         if options.capacity > 0 {
             builder = builder.capacity(options.capacity);
         }
-        if !is_bound {
-            return Ok(give(Color::new(builder.build(), &runtime.owner)));
-        }
-        if !runtime.has_thread() {
+        if is_bound && !runtime.has_thread() {
             return Err(libc::EINVAL);
         }
-        Ok(give(Color::new_bound(builder.on_worker(0).build(), &runtime.owner)))
+        if is_bound {
+            builder = builder.on_worker(0);
+        }
+        Ok(give(Color::new(builder.build(), &runtime.owner)))
     })
 }
 

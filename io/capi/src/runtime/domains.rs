@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use dapple::{Context, Cx, Domain as Inner, Done, DynCx};
 
-use super::callee::{Callee, Function};
+use super::callee::{Callee, Function, NO_COLOR, NoColor};
 use super::owner::Owner;
 use super::runtimes::Runtime;
 use super::site::site;
@@ -25,7 +25,7 @@ pub const DAPPLE_GLOBAL: c_int = 2;
 pub type StepFunction = Option<unsafe extern "C" fn(token: *mut Token, argument: *mut c_void)>;
 
 /// A [`StepFunction`] that is there.
-type Step = unsafe extern "C" fn(token: *mut Token, argument: *mut c_void);
+pub(super) type Step = unsafe extern "C" fn(token: *mut Token, argument: *mut c_void);
 
 /// Makes a copy of a state, which shares nothing with it.
 pub type CloneFunction = Option<unsafe extern "C" fn(state: *const c_void) -> *mut c_void>;
@@ -46,9 +46,9 @@ pub struct Token {
 /// What is done when the step has returned.
 enum Next {
     Commit,
-    Enter(Context, Callee<Step>),
-    Exclusive(Callee<Step>),
-    CommitThen(Context, Callee<Step>),
+    Enter(Context, Callee<Step, NoColor>),
+    Exclusive(Callee<Step, NoColor>),
+    CommitThen(Context, Callee<Step, NoColor>),
 }
 
 /// A state of the program's.
@@ -92,13 +92,9 @@ fn context_of(context: c_int) -> Result<Context, c_int> {
 }
 
 /// Runs a step, and does what it has asked for.
-fn step(event: DynCx<State>, owner: Arc<Owner>, callee: Callee<Step>) -> Done {
+fn step(event: DynCx<State>, owner: Arc<Owner>, callee: Callee<Step, NoColor>) -> Done {
     let mut token = Token { event, owner, next: Next::Commit };
-    door("a step of an event", || {
-        // SAFETY: the program says so; see `runtime`. The token is there until it returns.
-        unsafe { (callee.call)(&raw mut token, callee.argument()) };
-        drop(callee);
-    });
+    callee.step("a step of an event", &raw mut token);
     let Token { event, owner, next } = token;
     let goes_on = |callee| move |event| step(event, owner, callee);
     let refused = "it was checked when it was asked for";
@@ -119,7 +115,7 @@ impl Token {
         argument: *mut c_void,
         drop: Function,
         (file, line): (*const c_char, c_int),
-        next: impl FnOnce(&Token, Callee<Step>) -> Next,
+        next: impl FnOnce(&Token, Callee<Step, NoColor>) -> Next,
         check: impl FnOnce(&Token) -> Result<(), c_int>,
     ) -> Result<(), c_int> {
         // SAFETY: see `runtime`.
@@ -131,7 +127,7 @@ impl Token {
             }
             check(token)?;
             token.event.set_site(site(file, line));
-            let callee = Callee::new(call, argument, drop, token.owner.hold());
+            let callee = Callee::new(call, argument, drop, NO_COLOR, &token.owner);
             token.next = next(token, callee);
         }
         Ok(())
@@ -186,8 +182,8 @@ pub unsafe extern "C" fn dapple_domain_free(domain: *mut Domain) {
 ///
 /// The argument is freed by drop, if that is not NULL: after the step, or instead of it.
 ///
-/// 0: done. -1: nothing is called; errno is EINVAL for a domain, context or step that does not
-/// exist, ESHUTDOWN when the runtime has ended.
+/// 0: done. -1: nothing is called; errno is EINVAL for a domain or step that is NULL or a number
+/// that is no context, ESHUTDOWN when the runtime has ended, ECHILD in a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_domain_post_from(
     domain: *mut Domain,
@@ -204,7 +200,7 @@ pub unsafe extern "C" fn dapple_domain_post_from(
         let (highest, call) = (context_of(highest)?, function.ok_or(libc::EINVAL)?);
         domain.owner.check_open()?;
         let owner = Arc::clone(&domain.owner);
-        let callee = Callee::new(call, argument, drop, owner.hold());
+        let callee = Callee::new(call, argument, drop, NO_COLOR, &owner);
         let begins = move |event: DynCx<State>| step(event, owner, callee);
         domain.inner.event_dyn_from(site(file, line), highest, begins);
         Ok(())
@@ -264,8 +260,8 @@ pub unsafe extern "C" fn dapple_token_state_mut(token: *mut Token) -> *mut c_voi
 /// Has a step run in a context when this one has returned: from none to anon or global, from global
 /// to anon, or where the event is.
 ///
-/// 0: done. -1: nothing is called; errno is EPERM for a step that is not legal, EALREADY if the step
-/// has asked before, EINVAL for a token, context or step that does not exist.
+/// 0: done. -1: nothing is called; errno is EPERM for a step that is not legal, EALREADY if the
+/// step has asked before, EINVAL for a token or step that is NULL or a number that is no context.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_token_enter_from(
     token: *mut Token,
@@ -331,8 +327,8 @@ pub unsafe extern "C" fn dapple_token_commit_then_from(
     })
 }
 
-/// Has a function called when the event commits, after what earlier events have deferred, outside of
-/// the state: what the event does to the outside.
+/// Has a function called when the event commits, after what earlier events have deferred, outside
+/// of the state: what the event does to the outside.
 ///
 /// The argument is freed by drop, if that is not NULL: after the function, or instead of it. 0:
 /// done. -1: errno is EINVAL for a token or function that is NULL.
@@ -348,9 +344,10 @@ pub unsafe extern "C" fn dapple_token_defer_from(
     // SAFETY: see `runtime`.
     answer("dapple_token_defer", || unsafe {
         let token = token.as_mut().ok_or(libc::EINVAL)?;
-        let callee = Callee::new(function.ok_or(libc::EINVAL)?, argument, drop, token.owner.hold());
+        let call = function.ok_or(libc::EINVAL)?;
+        let callee = Callee::new(call, argument, drop, NO_COLOR, &token.owner);
         token.event.set_site(site(file, line));
-        token.event.defer(move |_: &mut Cx| door("a deferred function", || callee.run()));
+        token.event.defer(move |_: &mut Cx| callee.run("a deferred function"));
         Ok(())
     })
 }
@@ -358,13 +355,18 @@ pub unsafe extern "C" fn dapple_token_defer_from(
 /// Gives up the right to go higher than a context, so that later events need not wait. It changes
 /// nothing for an event in anon or global.
 ///
-/// 0: done. -1: errno is EINVAL for a token or context that does not exist.
+/// 0: done. -1: errno is EALREADY if the step has asked for another one, EINVAL for a token that is
+/// NULL or a number that is no context.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_token_renounce(token: *mut Token, highest: c_int) -> c_int {
     // SAFETY: see `runtime`.
     answer("dapple_token_renounce", || unsafe {
         let token = token.as_mut().ok_or(libc::EINVAL)?;
-        token.event.renounce(context_of(highest)?);
+        let highest = context_of(highest)?;
+        if !matches!(token.next, Next::Commit) {
+            return Err(libc::EALREADY);
+        }
+        token.event.renounce(highest);
         Ok(())
     })
 }

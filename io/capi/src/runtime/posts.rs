@@ -5,13 +5,13 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::Arc;
 
-use dapple::{Cx, Request};
+use dapple::Request;
 
-use super::callee::{Call, Callee, Function};
-use super::colors::{Color, count, on};
+use super::callee::{Callee, Function, NO_COLOR};
+use super::colors::{Color, count};
 use super::runtimes::Runtime;
 use super::site::site;
-use crate::door::{answer, door};
+use crate::door::answer;
 
 /// A color of a set, and how it is needed.
 #[repr(C)]
@@ -26,13 +26,8 @@ pub struct Access {
 /// The most colors of a set.
 pub const DAPPLE_MOST_COLORS: usize = 1024;
 
-/// What runs on a color, or on several.
-fn runs<const N: usize>(
-    colors: [Arc<Color>; N],
-    callee: Callee<Call>,
-) -> impl FnOnce(&mut Cx) + Send + 'static {
-    move |_: &mut Cx| door("a posted function", || on(&colors, || callee.run()))
-}
+/// What a callee is, for a message.
+const POSTED: &str = "a posted function";
 
 /// Calls a function on a color, after what was posted to it before, and not at the same time as
 /// anything else of it.
@@ -41,7 +36,7 @@ fn runs<const N: usize>(
 /// of it if the runtime ends first. dapple_post has no drop, and names the place of the call.
 ///
 /// 0: done. -1: nothing is called; errno is EINVAL for a color or function that is NULL, ESHUTDOWN
-/// when the runtime has ended.
+/// when the runtime has ended, ECHILD in a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_post_from(
     color: *mut Color,
@@ -55,9 +50,9 @@ pub unsafe extern "C" fn dapple_post_from(
     answer("dapple_post", || unsafe {
         let (color, call) = (count(color)?, function.ok_or(libc::EINVAL)?);
         color.owner.check_open()?;
-        let callee = Callee::new(call, argument, drop, color.owner.hold());
-        let to = color.color.clone();
-        color.owner.handle().post_from(site(file, line), &to, runs([Arc::clone(&color)], callee));
+        let (owner, to) = (Arc::clone(&color.owner), color.color.clone());
+        let callee = Callee::new(call, argument, drop, [color], &owner);
+        owner.handle().post_from(site(file, line), &to, move |_| callee.run(POSTED));
         Ok(())
     })
 }
@@ -79,9 +74,9 @@ pub unsafe extern "C" fn dapple_post_shared_from(
     answer("dapple_post_shared", || unsafe {
         let (color, call) = (count(color)?, function.ok_or(libc::EINVAL)?);
         color.owner.check_open()?;
-        let callee = Callee::new(call, argument, drop, color.owner.hold());
-        let (handle, to) = (color.owner.handle(), color.color.clone());
-        handle.post_shared_from(site(file, line), &to, runs([Arc::clone(&color)], callee));
+        let (owner, to) = (Arc::clone(&color.owner), color.color.clone());
+        let callee = Callee::new(call, argument, drop, [color], &owner);
+        owner.handle().post_shared_from(site(file, line), &to, move |_| callee.run(POSTED));
         Ok(())
     })
 }
@@ -102,19 +97,21 @@ pub unsafe extern "C" fn dapple_try_post_from(
     // SAFETY: see `runtime`.
     answer("dapple_try_post", || unsafe {
         let (color, call) = (count(color)?, function.ok_or(libc::EINVAL)?);
+        color.owner.check_open()?;
         let room = color.color.try_reserve().map_err(|refused| match refused.is_full() {
             true => libc::EAGAIN,
             false => libc::ESHUTDOWN,
         })?;
-        let callee = Callee::new(call, argument, drop, color.owner.hold());
-        room.post_from(site(file, line), runs([Arc::clone(&color)], callee));
+        let owner = Arc::clone(&color.owner);
+        let callee = Callee::new(call, argument, drop, [color], &owner);
+        room.post_from(site(file, line), move |_| callee.run(POSTED));
         Ok(())
     })
 }
 
-/// Calls a function when it has several colors, each alone or shared. No thread waits meanwhile, and
-/// sets never wait for each other in a circle. A color that is named twice counts once, alone if one
-/// of them says so.
+/// Calls a function when it has several colors, each alone or shared. No thread waits meanwhile,
+/// and sets never wait for each other in a circle. A color that is named twice counts once, alone
+/// if one of them says so.
 ///
 /// The argument is freed on these colors; as dapple_post_from otherwise. EINVAL also: there is no
 /// color, there are more than DAPPLE_MOST_COLORS, or they are of several runtimes.
@@ -150,10 +147,8 @@ pub unsafe extern "C" fn dapple_post_set_from(
                 _ => color.color.shared(),
             })
             .collect();
-        let callee = Callee::new(call, argument, drop, owner.hold());
-        let colors = colors.clone();
-        let runs = move |_: &mut Cx| door("a posted function", || on(&colors, || callee.run()));
-        owner.handle().post_set_from(site(file, line), &requests, runs);
+        let callee = Callee::new(call, argument, drop, colors.clone(), &owner);
+        owner.handle().post_set_from(site(file, line), &requests, move |_| callee.run(POSTED));
         Ok(())
     })
 }
@@ -175,8 +170,8 @@ pub unsafe extern "C" fn dapple_post_uncolored_from(
         let runtime = runtime.as_ref().ok_or(libc::EINVAL)?;
         let (owner, call) = (&runtime.owner, function.ok_or(libc::EINVAL)?);
         owner.check_open()?;
-        let callee = Callee::new(call, argument, drop, owner.hold());
-        owner.handle().post_uncolored_from(site(file, line), runs([], callee));
+        let callee = Callee::new(call, argument, drop, NO_COLOR, owner);
+        owner.handle().post_uncolored_from(site(file, line), move |_| callee.run(POSTED));
         Ok(())
     })
 }

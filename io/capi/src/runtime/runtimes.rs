@@ -2,21 +2,22 @@
 
 #![allow(clippy::missing_safety_doc, reason = "`runtime` says what all of them rely on")]
 
+use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use dapple::{Here, StallReport, TicketStall, Turn};
+use dapple::{Here, ShutdownReport, StallReport, TicketStall, Turn};
 
-use super::colors::{Color, is_suspendable};
+use super::colors::Color;
+use super::offload::is_in_work;
 use super::owner::Owner;
 use crate::door::{answer, door, number, number_of, pointer};
 
-/// The calling thread becomes the first worker of the runtime, and the default color is bound to it.
-/// It works while it is in dapple_runtime_run, _turn, _wait_idle or _free.
+/// The calling thread becomes the first worker of the runtime, and the default color is bound to
+/// it. It works while it is in dapple_runtime_run, _turn, _wait_idle or _free.
 pub const DAPPLE_HERE: u32 = 1;
 /// The workers may run on any core, instead of one each.
 pub const DAPPLE_UNPINNED: u32 = 2;
@@ -40,12 +41,12 @@ pub struct Options {
     /// What the names of the threads begin with, or NULL.
     pub thread_name: *const c_char,
     /// After how many nanoseconds a callback that still runs is written to standard error, with its
-    /// color's label and the place that posted it; 0: never. Of a runtime with one worker, only some
-    /// are noticed, and when they have ended.
+    /// color's label and the place that posted it; 0: never. Of a runtime with one worker, only
+    /// some are noticed, and when they have ended.
     pub stall_ns: u64,
 }
 
-/// Options have a size, a C structure that the library knows in full or in part.
+/// Options of C begin with their size, by which a later library can tell that they are older.
 pub(super) trait Versioned {
     /// All zeroes but for the size.
     const DEFAULT: Self;
@@ -98,14 +99,15 @@ pub struct Runtime {
     pub(super) owner: Arc<Owner>,
     pub(super) default_color: Arc<Color>,
     workers: Workers,
-    stop: Stop,
+    stop: Arc<Stop>,
 }
 
+/// Who runs the callbacks. What is `None` has been ended, while callbacks may still use the rest.
 enum Workers {
-    /// The first one is a thread of the program's.
-    Here(Box<OnThread<Here>>),
+    /// A thread of the program's is the first one.
+    Here(Box<OnThread<RefCell<Option<Here>>>>),
     /// All are threads of their own.
-    Threads(dapple::Runtime),
+    Threads(Mutex<Option<dapple::Runtime>>),
     /// They are those of an `event_base`, whose loop runs them.
     Base,
 }
@@ -116,8 +118,8 @@ struct OnThread<T> {
     value: T,
 }
 
-// SAFETY: the value is reached by `get`, and moved out by `Runtime::end`, only, on the thread that made it; what is
-// never asked for there is never dropped elsewhere, as `Runtime` is dropped on that thread only.
+// SAFETY: the value is reached by `get` only, on the thread that made it. It is dropped with its
+// `Runtime` by `dapple_runtime_free`, which asks `get` before.
 unsafe impl<T> Send for OnThread<T> {}
 // SAFETY: see above.
 unsafe impl<T> Sync for OnThread<T> {}
@@ -127,29 +129,49 @@ impl<T> OnThread<T> {
         OnThread { thread: std::thread::current().id(), value }
     }
 
-    fn is_here(&self) -> bool {
-        self.thread == std::thread::current().id()
-    }
-
     fn get(&self) -> Result<&T, c_int> {
-        if self.is_here() { Ok(&self.value) } else { Err(libc::EPERM) }
+        match self.thread == std::thread::current().id() {
+            true => Ok(&self.value),
+            false => Err(libc::EPERM),
+        }
     }
 }
 
-/// What ends `dapple_runtime_run`.
+/// What ends `dapple_runtime_run`. Shared, as the runtime may be freed as soon as that has
+/// returned, while the one who has asked is still here.
 #[derive(Default)]
 struct Stop {
-    is_asked: AtomicBool,
-    lock: Mutex<()>,
+    is_asked: Mutex<bool>,
     told: Condvar,
 }
 
+impl Stop {
+    fn is_asked(&self) -> MutexGuard<'_, bool> {
+        self.is_asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says whether it was asked for, once.
+    fn take(&self) -> bool {
+        std::mem::take(&mut *self.is_asked())
+    }
+
+    fn wait(&self) {
+        let mut is_asked = self.is_asked();
+        while !std::mem::take(&mut *is_asked) {
+            is_asked = self.told.wait(is_asked).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
 impl Runtime {
+    fn new(owner: &Arc<Owner>, workers: Workers) -> Runtime {
+        let default_color = Color::new(owner.handle().default_color(), owner);
+        Runtime { owner: Arc::clone(owner), default_color, workers, stop: Arc::default() }
+    }
+
     /// The runtime of an `event_base`, as `dapple.h` has it.
     pub(crate) fn of_base(owner: &Arc<Owner>) -> Runtime {
-        let default_color = Color::new(owner.handle().default_color(), owner);
-        let owner = Arc::clone(owner);
-        Runtime { owner, default_color, workers: Workers::Base, stop: Stop::default() }
+        Runtime::new(owner, Workers::Base)
     }
 
     fn start(options: &Options) -> Result<Runtime, c_int> {
@@ -184,15 +206,12 @@ impl Runtime {
         if options.flags & DAPPLE_HERE == 0 {
             let runtime = builder.build().map_err(failed)?;
             let owner = Owner::new(&runtime.handle(), None);
-            let default_color = Color::new(runtime.handle().default_color(), &owner);
-            let workers = Workers::Threads(runtime);
-            return Ok(Runtime { owner, default_color, workers, stop: Stop::default() });
+            return Ok(Runtime::new(&owner, Workers::Threads(Mutex::new(Some(runtime)))));
         }
         let here = builder.default_here(true).build_here().map_err(failed)?;
         let owner = Owner::new(&here.handle(), None);
-        let default_color = Color::new_bound(here.handle().default_color(), &owner);
-        let workers = Workers::Here(Box::new(OnThread::new(here)));
-        Ok(Runtime { owner, default_color, workers, stop: Stop::default() })
+        let here = Box::new(OnThread::new(RefCell::new(Some(here))));
+        Ok(Runtime::new(&owner, Workers::Here(here)))
     }
 
     /// Says whether a thread of the program's is its first worker.
@@ -200,83 +219,96 @@ impl Runtime {
         !matches!(self.workers, Workers::Threads(_))
     }
 
-    /// The workers, for the thread that is the first one, outside of what cannot be suspended.
-    fn here(&self) -> Result<&Here, c_int> {
+    /// Calls `f` with the workers, on the thread that is the first one.
+    fn with_here<R>(&self, f: impl FnOnce(&Here) -> Result<R, c_int>) -> Result<R, c_int> {
         let Workers::Here(here) = &self.workers else { return Err(libc::EINVAL) };
-        let here = here.get()?;
-        match here.handle().current_worker().is_none() || is_suspendable() {
-            true => Ok(here),
-            false => Err(libc::EDEADLK),
+        match &*here.get()?.borrow() {
+            Some(here) => f(here),
+            None => Err(libc::ESHUTDOWN),
         }
     }
 
-    /// An error in a callback, which would wait for itself.
+    /// Calls `f` with the workers, where their thread may run callbacks.
+    fn in_turn<R>(&self, f: impl FnOnce(&Here) -> R) -> Result<R, c_int> {
+        self.owner.check_process()?;
+        self.with_here(|here| match here.can_turn() {
+            true => Ok(f(here)),
+            false => Err(libc::EDEADLK),
+        })
+    }
+
+    /// An error in a callback, and in offloaded work, which would wait for itself.
     fn check_outside(&self) -> Result<(), c_int> {
-        match self.owner.handle().current_worker() {
-            None => Ok(()),
-            Some(_) => Err(libc::EDEADLK),
-        }
+        let is_outside = self.owner.handle().current_worker().is_none() && !is_in_work();
+        if is_outside { Ok(()) } else { Err(libc::EDEADLK) }
     }
 
     fn run(&self) -> Result<(), c_int> {
-        let is_asked = || self.stop.is_asked.swap(false, Ordering::Acquire);
         match &self.workers {
-            Workers::Here(_) => self.here()?.run(is_asked),
+            Workers::Here(_) => self.in_turn(|here| here.run(|| self.stop.take())),
+            Workers::Base => Err(libc::EINVAL),
+            Workers::Threads(_) => {
+                self.owner.check_process()?;
+                self.check_outside()?;
+                self.stop.wait();
+                Ok(())
+            }
+        }
+    }
+
+    fn stop(&self) -> Result<(), c_int> {
+        // When `run` has seen it, the runtime may be gone.
+        let (stop, handle) = (Arc::clone(&self.stop), self.owner.handle().clone());
+        match &self.workers {
             Workers::Base => return Err(libc::EINVAL),
             Workers::Threads(_) => {
-                self.check_outside()?;
-                let mut guard = self.stop.lock.lock().unwrap_or_else(PoisonError::into_inner);
-                while !is_asked() {
-                    let waited = self.stop.told.wait(guard);
-                    guard = waited.unwrap_or_else(PoisonError::into_inner);
-                }
+                *stop.is_asked() = true;
+                stop.told.notify_all();
+            }
+            Workers::Here(_) => {
+                *stop.is_asked() = true;
+                // Its thread looks before each turn: this is one.
+                handle.post_default(|_| {});
             }
         }
         Ok(())
-    }
-
-    fn stop(&self) {
-        self.stop.is_asked.store(true, Ordering::Release);
-        match &self.workers {
-            // Its thread looks before each turn: this is one.
-            Workers::Here(_) => self.owner.handle().post_default(|_| {}),
-            Workers::Base => {}
-            Workers::Threads(_) => {
-                let guard = self.stop.lock.lock().unwrap_or_else(PoisonError::into_inner);
-                self.stop.told.notify_all();
-                drop(guard);
-            }
-        }
     }
 
     fn wait_idle(&self) -> Result<(), c_int> {
+        self.owner.check_process()?;
         self.check_outside()?;
         match &self.workers {
-            Workers::Here(here) => here.get()?.wait_idle(),
-            Workers::Base => return Err(libc::EINVAL),
-            Workers::Threads(runtime) => runtime.wait_idle(),
-        }
-        Ok(())
-    }
-
-    /// An error if it cannot be ended here.
-    fn check_end(&self) -> Result<(), c_int> {
-        self.check_outside()?;
-        match &self.workers {
-            Workers::Here(here) => here.get().map(|_| ()),
+            Workers::Here(_) => self.with_here(|here| {
+                here.wait_idle();
+                Ok(())
+            }),
             Workers::Base => Err(libc::EINVAL),
-            Workers::Threads(_) => Ok(()),
+            Workers::Threads(runtime) => {
+                let runtime = runtime.lock().unwrap_or_else(PoisonError::into_inner);
+                runtime.as_ref().ok_or(libc::ESHUTDOWN)?.wait_idle();
+                Ok(())
+            }
         }
     }
 
-    /// Ends it, where [`check_end`](Self::check_end) has said that it may. True: all has run.
-    fn end(self, limit: Duration) -> bool {
-        let report = match self.workers {
-            Workers::Here(here) => here.value.shutdown(limit),
-            Workers::Threads(runtime) => runtime.shutdown(limit),
-            Workers::Base => return true,
+    /// Ends the workers. True: all has run.
+    fn end(&self, limit: Duration) -> Result<bool, c_int> {
+        self.check_outside()?;
+        // The copy of a forked child has nothing to end.
+        let is_copy = self.owner.check_process().is_err();
+        let report = match &self.workers {
+            Workers::Here(here) => {
+                let here = here.get()?.borrow_mut().take();
+                here.map(|here| here.shutdown(limit))
+            }
+            Workers::Threads(runtime) => {
+                let runtime = runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
+                runtime.map(|runtime| runtime.shutdown(limit))
+            }
+            Workers::Base => return Err(libc::EINVAL),
         };
-        report.drained && report.dropped_events == 0
+        let has_all_run = |report: ShutdownReport| report.drained && report.dropped_events == 0;
+        Ok(is_copy || report.is_none_or(has_all_run))
     }
 }
 
@@ -303,8 +335,8 @@ pub(crate) fn default_workers() -> usize {
 
 /// Makes a runtime, as options say, which may be NULL, and starts its threads.
 ///
-/// NULL: errno is EINVAL for options that do not exist, or what the system says of a thread or a
-/// descriptor.
+/// NULL: errno is EINVAL for a size, number or flag that dapple.h does not have, or what the system
+/// says of a thread or a descriptor.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_new(options: *const Options) -> *mut Runtime {
     pointer("dapple_runtime_new", || {
@@ -314,18 +346,22 @@ pub unsafe extern "C" fn dapple_runtime_new(options: *const Options) -> *mut Run
     })
 }
 
-/// Ends a runtime, and frees it. What is queued runs, and what runs ends, for so many nanoseconds at
-/// most; timers, descriptors and signals come no more. What is left is dropped.
+/// Ends a runtime, and frees it. Timers, descriptors and signals call nothing any more. What is
+/// queued runs, and what runs ends, within a limit of nanoseconds; what is left then is dropped.
+/// Colors, and the handles of timers, watches and domains, are still there, and are freed as
+/// before.
 ///
-/// 0: all has run. 1: something was dropped, or still runs. -1: it is as before; errno is EINVAL for
-/// the runtime of an event_base, EDEADLK in a callback, EPERM on another thread than the one that
-/// made it with DAPPLE_HERE.
+/// 0: all has run. 1: something was dropped, or a callback still runs, which must not use the
+/// runtime any more. -1: nothing has been done; errno is EINVAL for the runtime of an event_base,
+/// EDEADLK in a callback or in offloaded work, EPERM on another thread than the one that made the
+/// runtime with DAPPLE_HERE. A forked child may free its copy, which does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_free(runtime: *mut Runtime, limit_ns: u64) -> c_int {
     // SAFETY: see `runtime`.
     number("dapple_runtime_free", || unsafe {
-        runtime.as_ref().ok_or(libc::EINVAL)?.check_end()?;
-        let all_has_run = Box::from_raw(runtime).end(Duration::from_nanos(limit_ns));
+        let limit = Duration::from_nanos(limit_ns);
+        let all_has_run = runtime.as_ref().ok_or(libc::EINVAL)?.end(limit)?;
+        drop(Box::from_raw(runtime));
         Ok(c_int::from(!all_has_run))
     })
 }
@@ -333,56 +369,59 @@ pub unsafe extern "C" fn dapple_runtime_free(runtime: *mut Runtime, limit_ns: u6
 /// Runs callbacks until dapple_runtime_stop is called, on the thread that made the runtime with
 /// DAPPLE_HERE; in other runtimes, whose workers are threads of their own, waits until then.
 ///
-/// 0: it was stopped. -1: errno is EINVAL for the runtime of an event_base, EPERM on another thread,
-/// EDEADLK in a callback that cannot be suspended (see dapple_runtime_turn).
+/// 0: it was stopped. -1: errno is EINVAL for the runtime of an event_base, EPERM on another
+/// thread, EDEADLK in a callback that cannot be suspended (see dapple_runtime_turn), ECHILD in a
+/// forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_run(runtime: *mut Runtime) -> c_int {
     // SAFETY: see `runtime`.
     answer("dapple_runtime_run", || unsafe { runtime.as_ref().ok_or(libc::EINVAL)?.run() })
 }
 
-/// Has dapple_runtime_run return, once; the next one if none runs. It may be called in callbacks and
-/// on every thread, not in the handler of a signal.
+/// Makes dapple_runtime_run return. If it does not run at the moment, its next call returns at
+/// once. This may be called in callbacks and on every thread, but not in the handler of a signal.
 ///
-/// 0: done. -1: errno is EINVAL for NULL.
+/// 0: done. -1: errno is EINVAL for NULL and for the runtime of an event_base.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_stop(runtime: *mut Runtime) -> c_int {
     answer("dapple_runtime_stop", || {
         // SAFETY: see `runtime`.
-        unsafe { runtime.as_ref() }.ok_or(libc::EINVAL)?.stop();
-        Ok(())
+        unsafe { runtime.as_ref() }.ok_or(libc::EINVAL)?.stop()
     })
 }
 
-/// Looks at descriptors and timers, waits for them for so many nanoseconds if there is nothing to
-/// run (0: not at all; -1: without limit), and runs what there is, for about 100 us. On the thread
-/// that made the runtime with DAPPLE_HERE, for programs that have a loop of their own.
+/// Looks at descriptors and timers, and runs callbacks for about 100 us. If there is nothing to
+/// run, it first waits for timeout_ns nanoseconds at most (0: not at all; -1: without limit). It is
+/// for the thread that made the runtime with DAPPLE_HERE, in programs that have a loop of their
+/// own.
 ///
-/// A callback of a color that is bound to the thread may call it: it is suspended meanwhile, and
-/// other callbacks of that color may run.
+/// A callback of a color that is bound to the thread may call it: the callback is suspended
+/// meanwhile, and others of its color may run.
 ///
-/// How many callbacks, or turns of several of one color, have run; maybe none. -1: errno is EINVAL
-/// for a runtime without DAPPLE_HERE, EPERM on another thread, EDEADLK in another callback.
+/// The answer is a measure of what has run, 0 for nothing. -1: errno is EINVAL for a runtime
+/// without DAPPLE_HERE, EPERM on another thread, EDEADLK in another callback, ECHILD in a forked
+/// child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_turn(runtime: *mut Runtime, timeout_ns: i64) -> c_int {
     number("dapple_runtime_turn", || {
         // SAFETY: see `runtime`.
-        let here = unsafe { runtime.as_ref() }.ok_or(libc::EINVAL)?.here()?;
+        let runtime = unsafe { runtime.as_ref() }.ok_or(libc::EINVAL)?;
         let until = |ns| Instant::now().checked_add(Duration::from_nanos(ns)).map(Turn::Until);
         let turn = match u64::try_from(timeout_ns) {
             Ok(0) => Turn::Poll,
             Ok(ns) => until(ns).unwrap_or(Turn::Block),
             Err(_) => Turn::Block,
         };
-        Ok(c_int::try_from(here.turn(turn, usize::MAX)).unwrap_or(c_int::MAX))
+        let ran = runtime.in_turn(|here| here.turn(turn, usize::MAX))?;
+        Ok(c_int::try_from(ran).unwrap_or(c_int::MAX))
     })
 }
 
 /// Waits until no callback runs or is queued; armed timers and quiet descriptors do not count. The
 /// thread that made a runtime with DAPPLE_HERE runs callbacks meanwhile.
 ///
-/// 0: so it was. -1: errno is EINVAL for the runtime of an event_base, EDEADLK in a callback, EPERM
-/// on another thread.
+/// 0: done. -1: errno is EINVAL for the runtime of an event_base, EDEADLK in a callback or in
+/// offloaded work, EPERM on another thread, ECHILD in a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_wait_idle(runtime: *mut Runtime) -> c_int {
     // SAFETY: see `runtime`.
@@ -391,8 +430,9 @@ pub unsafe extern "C" fn dapple_runtime_wait_idle(runtime: *mut Runtime) -> c_in
     })
 }
 
-/// The descriptor that is readable when dapple_runtime_turn has something to do, for another loop to
-/// wait for beside dapple_runtime_deadline_ns. It is the runtime's: neither read nor close it.
+/// Answers the descriptor that is readable when dapple_runtime_turn has something to do, for
+/// another loop to wait for beside dapple_runtime_deadline_ns. It is the runtime's: neither read
+/// nor close it.
 ///
 /// -1: errno is EINVAL for a runtime without DAPPLE_HERE, EPERM on another thread.
 #[unsafe(no_mangle)]
@@ -400,20 +440,19 @@ pub unsafe extern "C" fn dapple_runtime_poll_fd(runtime: *mut Runtime) -> c_int 
     number("dapple_runtime_poll_fd", || {
         // SAFETY: see `runtime`.
         let runtime = unsafe { runtime.as_ref() }.ok_or(libc::EINVAL)?;
-        let Workers::Here(here) = &runtime.workers else { return Err(libc::EINVAL) };
-        here.get()?.poll_fd().map(|fd| fd.as_raw_fd()).ok_or(libc::EINVAL)
+        runtime.with_here(|here| here.poll_fd().map(|fd| fd.as_raw_fd()).ok_or(libc::EINVAL))
     })
 }
 
-/// In how many nanoseconds the next dapple_runtime_turn is due at the latest; 0: now; -1: when the
-/// descriptor becomes readable, or the runtime has no DAPPLE_HERE or is another thread's.
+/// Answers in how many nanoseconds the next dapple_runtime_turn is due at the latest; 0: now; -1:
+/// not before the descriptor becomes readable, or the runtime has no DAPPLE_HERE or is another
+/// thread's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_deadline_ns(runtime: *mut Runtime) -> i64 {
     door("dapple_runtime_deadline_ns", || {
         // SAFETY: see `runtime`.
         let Some(runtime) = (unsafe { runtime.as_ref() }) else { return -1 };
-        let Workers::Here(here) = &runtime.workers else { return -1 };
-        let deadline = here.get().ok().and_then(Here::next_deadline);
+        let deadline = runtime.with_here(|here| Ok(here.next_deadline())).ok().flatten();
         deadline.map_or(-1, |deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
             i64::try_from(left.as_nanos()).unwrap_or(i64::MAX)
@@ -421,7 +460,7 @@ pub unsafe extern "C" fn dapple_runtime_deadline_ns(runtime: *mut Runtime) -> i6
     })
 }
 
-/// How many workers a runtime has. -1: errno is EINVAL for NULL.
+/// Answers how many workers a runtime has. -1: errno is EINVAL for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_workers(runtime: *mut Runtime) -> c_int {
     number("dapple_runtime_workers", || {
@@ -431,8 +470,8 @@ pub unsafe extern "C" fn dapple_runtime_workers(runtime: *mut Runtime) -> c_int 
     })
 }
 
-/// The figures of a runtime as Prometheus reads them, a string to be freed with free(). NULL: errno
-/// is EINVAL for NULL, ENOMEM if there is no memory.
+/// Answers the figures of a runtime as Prometheus reads them, a string to be freed with free().
+/// NULL: errno is EINVAL for NULL, ENOMEM if there is no memory.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_metrics(runtime: *mut Runtime) -> *mut c_char {
     pointer("dapple_runtime_metrics", || {

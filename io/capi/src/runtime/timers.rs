@@ -7,8 +7,10 @@ use std::ptr::null_mut;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dapple::Cx;
+
 use super::callee::{Callee, Function};
-use super::colors::{Color, count, on};
+use super::colors::{Color, count};
 use super::site::site;
 use crate::door::{answer, door, number};
 
@@ -17,6 +19,9 @@ pub struct Timer(dapple::Timer);
 
 /// The longest time, about 136 years: what is longer never comes.
 const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// What a callee is, for a message.
+const FIRED: &str = "a timer's function";
 
 /// Gives a timer to whoever wants it.
 unsafe fn give(timer: dapple::Timer, out: *mut *mut Timer) {
@@ -34,7 +39,7 @@ unsafe fn clear<T>(out: *mut *mut T) {
     }
 }
 
-/// Calls a function on a color after so many nanoseconds, never earlier.
+/// Calls a function on a color after delay_ns nanoseconds, never earlier.
 ///
 /// If timer is not NULL, it gets a handle, which must be given to dapple_timer_cancel or
 /// dapple_timer_free, once, also after the function has been called. The argument is freed by drop,
@@ -42,7 +47,7 @@ unsafe fn clear<T>(out: *mut *mut T) {
 /// function may be called before this returns, unless the caller is a callback of the color itself.
 ///
 /// 0: done. -1: nothing is called; errno is EINVAL for a color or function that is NULL, ESHUTDOWN
-/// when the runtime has ended.
+/// when the runtime has ended, ECHILD in a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_post_after_from(
     color: *mut Color,
@@ -59,18 +64,17 @@ pub unsafe extern "C" fn dapple_post_after_from(
         clear(timer);
         let (color, call) = (count(color)?, function.ok_or(libc::EINVAL)?);
         color.owner.check_open()?;
-        let callee = Callee::new(call, argument, drop, color.owner.hold());
+        let (owner, to) = (Arc::clone(&color.owner), color.color.clone());
+        let callee = Callee::new(call, argument, drop, [color], &owner);
         let at = Instant::now() + Duration::from_nanos(delay_ns).min(LONGEST);
-        let (handle, to, colors) =
-            (color.owner.handle(), color.color.clone(), [Arc::clone(&color)]);
-        let runs = move |_: &mut _| door("a timer's function", || on(&colors, || callee.run()));
-        give(handle.post_at_from(site(file, line), at, &to, runs), timer);
+        let runs = move |_: &mut Cx| callee.run(FIRED);
+        give(owner.handle().post_at_from(site(file, line), at, &to, runs), timer);
         Ok(())
     })
 }
 
-/// Calls a function on a color every so many nanoseconds, until its timer is cancelled. Times that
-/// were missed are skipped.
+/// Calls a function on a color every period_ns nanoseconds, until its timer is cancelled. Times
+/// that were missed are skipped.
 ///
 /// As dapple_post_after_from otherwise. EINVAL also: the period is 0.
 #[unsafe(no_mangle)]
@@ -92,12 +96,11 @@ pub unsafe extern "C" fn dapple_every_from(
             return Err(libc::EINVAL);
         }
         color.owner.check_open()?;
-        let callee = Callee::new(call, argument, drop, color.owner.hold());
+        let (owner, to) = (Arc::clone(&color.owner), color.color.clone());
+        let callee = Callee::new(call, argument, drop, [color], &owner);
         let period = Duration::from_nanos(period_ns).min(LONGEST);
-        let (handle, to, colors) =
-            (color.owner.handle(), color.color.clone(), [Arc::clone(&color)]);
-        let runs = move |_: &mut _| door("a timer's function", || on(&colors, || callee.call()));
-        give(handle.every_from(site(file, line), period, &to, runs), timer);
+        let runs = move |_: &mut Cx| callee.call(FIRED);
+        give(owner.handle().every_from(site(file, line), period, &to, runs), timer);
         Ok(())
     })
 }

@@ -6,10 +6,11 @@ use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
+use dapple::Cx;
 use dapple_io::{Interest, Ready, Registration, SignalRegistration};
 
 use super::callee::{Callee, Function, WatchFunction};
-use super::colors::{Color, count, on};
+use super::colors::{Color, count};
 use super::site::site;
 use crate::door::{answer, door, number_of, pointer};
 
@@ -19,9 +20,9 @@ pub const DAPPLE_READABLE: c_int = 1;
 pub const DAPPLE_WRITABLE: c_int = 2;
 /// As an interest: the function is called when that begins, and not again as long as it stays.
 pub const DAPPLE_EDGE: c_int = 4;
-/// What a function is told besides: the other side has ended.
+/// As what a function is told: the other side has ended.
 pub const DAPPLE_CLOSED: c_int = 8;
-/// What a function is told besides: the descriptor has an error.
+/// As what a function is told: the descriptor has an error.
 pub const DAPPLE_ERROR: c_int = 16;
 
 /// A function that waits for a descriptor, or for a signal.
@@ -74,12 +75,13 @@ fn give(registered: Registered) -> *mut Watch {
 /// one call queued at most. The function gets what the descriptor is ready for, and the argument.
 ///
 /// The descriptor stays the program's: it should not block, and must stay open until the watch has
-/// ended. The argument is freed by drop, if that is not NULL, on the color, when the watch has ended
-/// and the function does not run any more. dapple_on_ready has no drop. The function may be called
-/// before this returns, unless the caller is a callback of the color itself.
+/// ended. The argument is freed by drop, if that is not NULL, on the color, when the watch has
+/// ended and the function does not run any more. dapple_on_ready has no drop. The function may be
+/// called before this returns, unless the caller is a callback of the color itself.
 ///
-/// NULL: nothing is called; errno is EINVAL for a color, function or interest that does not exist,
-/// ESHUTDOWN when the runtime has ended, or what the system says (EPERM: a regular file).
+/// NULL: nothing is called; errno is EINVAL for a color or function that is NULL or a number that
+/// is no interest, ESHUTDOWN when the runtime has ended, ECHILD in a forked child, or what the
+/// system says (EPERM: a regular file).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_on_ready_from(
     color: *mut Color,
@@ -99,11 +101,11 @@ pub unsafe extern "C" fn dapple_on_ready_from(
             return Err(libc::EBADF);
         }
         color.owner.check_open()?;
-        let callee = Arc::new(Callee::new(call, argument, drop, color.owner.hold()));
-        let (also_callee, colors) = (Arc::clone(&callee), [Arc::clone(&color)]);
-        let calls = move |ready: Ready, _: &mut _| {
-            let callee = &also_callee;
-            door("a descriptor's function", || on(&colors, || callee.tell(bits_of(ready))));
+        let colors = [Arc::clone(&color)];
+        let callee = Arc::new(Callee::new(call, argument, drop, colors, &color.owner));
+        let tells = Arc::clone(&callee);
+        let calls = move |ready: Ready, _: &mut Cx| {
+            tells.tell("a descriptor's function", bits_of(ready));
         };
         let (site, fd) = (site(file, line), Watched(descriptor));
         let registered = color.owner.io.on_ready_from(site, fd, interest, &color.color, calls);
@@ -117,9 +119,9 @@ pub unsafe extern "C" fn dapple_on_ready_from(
     })
 }
 
-/// Calls a function on a color when the process gets a signal. Signals that come before the function
-/// begins are one. The function gets the number of the signal, and the argument. What the process
-/// does by default it does not do any more.
+/// Calls a function on a color when the process gets a signal. Signals that come before the
+/// function begins are one. The function gets the number of the signal, and the argument. What the
+/// process does by default it does not do any more.
 ///
 /// As dapple_on_ready_from otherwise. EINVAL also: it is no signal, or one that cannot be handled.
 #[unsafe(no_mangle)]
@@ -136,12 +138,10 @@ pub unsafe extern "C" fn dapple_on_signal_from(
     pointer("dapple_on_signal", || unsafe {
         let (color, call) = (count(color)?, function.ok_or(libc::EINVAL)?);
         color.owner.check_open()?;
-        let callee = Arc::new(Callee::new(call, argument, drop, color.owner.hold()));
-        let (also_callee, colors) = (Arc::clone(&callee), [Arc::clone(&color)]);
-        let calls = move |_: &mut _| {
-            let callee = &also_callee;
-            door("a signal's function", || on(&colors, || callee.tell(signal)));
-        };
+        let colors = [Arc::clone(&color)];
+        let callee = Arc::new(Callee::new(call, argument, drop, colors, &color.owner));
+        let tells = Arc::clone(&callee);
+        let calls = move |_: &mut Cx| tells.tell("a signal's function", signal);
         let site = site(file, line);
         match color.owner.io.on_signal_from(site, signal, &color.color, calls) {
             Ok(registration) => Ok(give(Registered::Signal(registration))),
@@ -188,8 +188,8 @@ pub unsafe extern "C" fn dapple_watch_resume(watch: *mut Watch) -> c_int {
 
 /// Has the function of a descriptor called for something else.
 ///
-/// 0: done. -1: errno is EINVAL for NULL, for a signal's watch, and for an interest that does not
-/// exist.
+/// 0: done. -1: errno is EINVAL for NULL, for a signal's watch, and for a number that is no
+/// interest.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_watch_set_interest(watch: *mut Watch, interest: c_int) -> c_int {
     // SAFETY: see `runtime`.
@@ -199,9 +199,9 @@ pub unsafe extern "C" fn dapple_watch_set_interest(watch: *mut Watch, interest: 
     })
 }
 
-/// Ends a watch, and frees it: its function is not called any more, but for a call that runs at this
-/// moment on another thread. The descriptor may be closed in the drop of the watch, and in a callback
-/// of its color. NULL is ignored.
+/// Ends a watch, and frees it: its function is not called any more, but for a call that runs at
+/// this moment on another thread. The descriptor may be closed in the drop of the watch, and in a
+/// callback of its color. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_watch_end(watch: *mut Watch) {
     if watch.is_null() {

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -505,6 +506,148 @@ static void tokens(void) {
 	end();
 }
 
+static void counts_global(dapple_token *token, void *arg) {
+	CHECK(dapple_token_context(token) == DAPPLE_GLOBAL);
+	add(arg);
+}
+static void enters_then_renounces(dapple_token *token, void *arg) {
+	CHECK(!dapple_token_enter(token, DAPPLE_GLOBAL, counts_global, arg));
+	FAILS(dapple_token_renounce(token, DAPPLE_NONE), EALREADY);
+}
+static void renouncing(void) {
+	static atomic_int in_global;
+	start(1, 0);
+	domain = dapple_domain_new(rt, NULL, NULL, NULL, NULL);
+	CHECK(!dapple_domain_post(domain, DAPPLE_GLOBAL, enters_then_renounces, &in_global));
+	CHECK(dapple_runtime_wait_idle(rt) == 0 && in_global == 1);
+	dapple_domain_free(domain);
+	end();
+}
+
+/* ---- what runs in a turn of another callback has no color of that one; shared callbacks make none */
+static dapple_color *bound_color;
+static atomic_int nested;
+static void is_uncolored(void *arg) {
+	CHECK(dapple_color_current() == NULL && !dapple_color_is_current(bound_color));
+	add(arg);
+}
+static void step_is_uncolored(dapple_token *token, void *arg) {
+	is_uncolored(arg);
+	CHECK(!dapple_token_defer(token, is_uncolored, arg));
+}
+static void nests(void *arg) {
+	CHECK(dapple_color_current() == bound_color);
+	CHECK(!dapple_domain_post_from(domain, DAPPLE_GLOBAL, step_is_uncolored, arg, is_uncolored, NULL, 0));
+	CHECK(!dapple_post_uncolored(rt, is_uncolored, arg));
+	while (nested < 4) CHECK(dapple_runtime_turn(rt, (int64_t)MS) >= 0);
+	CHECK(dapple_color_current() == bound_color);
+}
+static void turns_no(void *arg) {
+	FAILS(dapple_runtime_turn(rt, 0), EDEADLK);
+	FAILS(dapple_runtime_run(rt), EDEADLK);
+	add(arg);
+}
+static void nesting(void) {
+	static atomic_int tried;
+	start(1, DAPPLE_HERE);
+	bound_color = dapple_runtime_default_color(rt);
+	domain = dapple_domain_new(rt, NULL, NULL, NULL, NULL);
+	CHECK(!dapple_post(bound_color, nests, &nested));
+	CHECK(dapple_runtime_wait_idle(rt) == 0 && nested == 4);
+	CHECK(!dapple_post_shared(bound_color, turns_no, &tried));
+	CHECK(dapple_runtime_wait_idle(rt) == 0 && tried == 1);
+	dapple_domain_free(domain);
+	dapple_color_unref(bound_color);
+	end();
+}
+
+/* ---- what frees an argument runs on the color, whatever has become of the callback */
+static dapple_color *drop_color;
+static atomic_int color_drops;
+static void drops_on_it(void *arg) {
+	(void)arg;
+	CHECK(dapple_color_current() == drop_color);
+	add(&color_drops);
+}
+static void ignores(int what, void *arg) { (void)what, (void)arg; }
+static void drops(void) {
+	int fds[2];
+	CHECK(!pipe(fds));
+	start(2, 0);
+	drop_color = color_of("drops");
+	dapple_timer *timer;
+	CHECK(!dapple_post_after_from(drop_color, SECOND, nothing, NULL, drops_on_it, &timer, NULL, 0));
+	dapple_timer_cancel(timer);
+	CHECK(!dapple_every_from(drop_color, SECOND, nothing, NULL, drops_on_it, &timer, NULL, 0));
+	dapple_timer_cancel(timer);
+	dapple_watch_end(dapple_on_ready_from(drop_color, fds[0], DAPPLE_READABLE, ignores, NULL, drops_on_it, NULL, 0));
+	dapple_watch_end(dapple_on_signal_from(drop_color, SIGUSR2, ignores, NULL, drops_on_it, NULL, 0));
+	CHECK(!dapple_offload_from(drop_color, nothing, nothing, NULL, drops_on_it, NULL, 0));
+	CHECK(dapple_runtime_wait_idle(rt) == 0);
+	while (color_drops < 5) usleep(100);
+	CHECK(!dapple_post_after_from(drop_color, SECOND, nothing, NULL, drops_on_it, NULL, NULL, 0));
+	CHECK(dapple_runtime_free(rt, SECOND) >= 0);
+	CHECK(color_drops == 6);
+	dapple_color_unref(drop_color);
+	close(fds[0]), close(fds[1]);
+}
+
+/* ---- offloaded work does not wait for its own runtime; a forked child is told */
+static void waits_for_itself(void *arg) {
+	FAILS(dapple_runtime_wait_idle(rt), EDEADLK);
+	FAILS(dapple_runtime_free(rt, 0), EDEADLK);
+	add(arg);
+}
+static void offloaded(void) {
+	static atomic_int tried;
+	start(1, 0);
+	dapple_color *color = color_of(NULL);
+	CHECK(!dapple_offload(color, waits_for_itself, nothing, &tried));
+	CHECK(dapple_runtime_wait_idle(rt) == 0 && tried == 1);
+	dapple_color_unref(color);
+	end();
+}
+static void forks(void) {
+	for (unsigned flags = 0; flags <= DAPPLE_HERE; flags++) {
+		static atomic_int ran;
+		start(2, flags);
+		dapple_color *color = color_of(NULL);
+		pid_t child = fork();
+		if (!child) {
+			FAILS(dapple_post_from(color, add, &ran, add, NULL, 0), ECHILD);
+			FAILS(dapple_runtime_wait_idle(rt), ECHILD);
+			FAILS(dapple_runtime_run(rt), ECHILD);
+			FAILS(dapple_runtime_turn(rt, 0), ECHILD);
+			CHECK(ran == (int)flags && dapple_runtime_free(rt, SECOND) == 0);
+			_exit(0);
+		}
+		int status;
+		CHECK(waitpid(child, &status, 0) == child && status == 0);
+		CHECK(!dapple_post(color, add, &ran));
+		dapple_color_unref(color);
+		end();
+	}
+}
+
+/* ---- whoever stops a runtime may still be in the call when it is freed */
+static void *stops(void *arg) {
+	while (!atomic_load((atomic_int *)arg)) ;
+	dapple_runtime_stop(rt);
+	return NULL;
+}
+static void stopping(void) {
+	for (int n = 0; n < 400; n++) {
+		atomic_int go = 0;
+		start(1, n % 2 ? DAPPLE_HERE : 0);
+		pthread_t thread;
+		pthread_create(&thread, NULL, stops, &go);
+		atomic_store(&go, 1);
+		CHECK(dapple_runtime_run(rt) == 0);
+		end();
+		pthread_join(thread, NULL);
+	}
+}
+
 /* ---- the calling thread as a worker */
 static void on_my_thread(void *arg) { CHECK(pthread_equal(me, pthread_self())); add(arg); }
 static atomic_int ran_here;
@@ -648,7 +791,8 @@ static const struct { const char *name; void (*run)(void); } parts[] = {
 	{"posts", posts}, {"shared", shared}, {"sets", sets}, {"uncolored", uncolored},
 	{"options", options}, {"keys", keys}, {"timers", timers}, {"descriptors", descriptors},
 	{"signals", signals}, {"offload", offload}, {"domains", domains}, {"tokens", tokens},
-	{"here", here}, {"shutdown", shutdown_}, {"nulls", nulls}, {"stall", stall},
+	{"renouncing", renouncing}, {"nesting", nesting}, {"drops", drops}, {"offloaded", offloaded},
+	{"forks", forks}, {"stopping", stopping}, {"here", here}, {"shutdown", shutdown_}, {"nulls", nulls}, {"stall", stall},
 };
 int main(int argc, char **argv) {
 	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {

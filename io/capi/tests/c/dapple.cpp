@@ -16,7 +16,7 @@ using namespace std::chrono_literals;
 // Says when it is gone, and that nobody has copied it.
 struct token {
     std::atomic<int> *gone;
-    explicit token(std::atomic<int> &gone) : gone(&gone) {}
+    explicit token(std::atomic<int> &count) : gone(&count) {}
     token(token &&other) noexcept : gone(std::exchange(other.gone, nullptr)) {}
     ~token() { if (gone) ++*gone; }
 };
@@ -145,7 +145,7 @@ static void libasync() {
         CHECK(step++ == 2 && std::this_thread::get_id() == me);
         CHECK(read(ends[0], &byte, 1) == 1);
         fdcb(ends[0], selread, nullptr);
-        fdcb(ends[0], selread, nullptr);
+        fdcb(ends[0], selread, NULL);
         fdcb(ends[0], selwrite, [] {
             CHECK(step++ == 3);
             fdcb(ends[0], selwrite, nullptr);
@@ -165,6 +165,11 @@ static void libasync() {
         });
     });
     amain();
+    static std::atomic<int> kept{0};
+    const auto stored = cwrap([] { kept++; }, dapple::color(the_runtime(), "stored"));
+    auto again = stored;
+    for (int n = 0; n < 10; n++) cpucb(stored), cpucb(again), delaycb(0, stored);
+    while (kept < 30) the_runtime().turn(1ms);
     the_runtime().wait_idle();
     CHECK(step == 5 && gone == 1);
     // Many timers that fire while they are made, and that are removed by turns.

@@ -300,6 +300,200 @@ static void unfinished(void) {
 	dapple_color_unref(color);
 }
 
+/* ---- a bufferevent gets no color in a callback of its own, deferred or not */
+static int asked;
+static void asks(struct bufferevent *bev, void *color) {
+	FAILS(bufferevent_set_color(bev, color), EBUSY);
+	evbuffer_drain(bufferevent_get_input(bev), 100);
+	asked++;
+	event_base_loopbreak(base);
+}
+static void own_callback(void) {
+	for (int deferred = 0; deferred < 2; deferred++) {
+		base = event_base_new();
+		dapple_color *color = color_of(NULL);
+		int fds[2];
+		pair(fds);
+		int flags = deferred ? BEV_OPT_DEFER_CALLBACKS | BEV_OPT_UNLOCK_CALLBACKS : 0;
+		struct bufferevent *bev = bufferevent_socket_new(base, fds[0], SAFE | BEV_OPT_CLOSE_ON_FREE | flags);
+		bufferevent_setcb(bev, asks, NULL, NULL, color);
+		bufferevent_enable(bev, EV_READ);
+		CHECK(write(fds[1], "x", 1) == 1);
+		CHECK(event_base_dispatch(base) >= 0 && asked == 1 + deferred);
+		CHECK(!bufferevent_set_color(bev, color));
+		bufferevent_free(bev);
+		close(fds[1]);
+		dapple_color_unref(color);
+		event_base_free(base);
+	}
+}
+
+/* ---- a listener whose callback runs: no other color, no wait for a lock that it needs */
+static struct evconnlistener *held_listener;
+static atomic_int in_accept, most_accepts, accepts, disabled;
+static struct sockaddr_in held_at;
+static int ticks;
+static void accepts_slowly(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *a, int n, void *arg) {
+	(void)a, (void)n;
+	CHECK(!atomic_load(&disabled));
+	FAILS(evconnlistener_set_color(l, arg), EBUSY);
+	evutil_closesocket(fd);
+	/* The loop is to come upon it on another thread. */
+	if (pthread_equal(pthread_self(), loop_thread)) return;
+	int inside = atomic_fetch_add(&in_accept, 1) + 1;
+	if (inside > most_accepts) atomic_store(&most_accepts, inside);
+	usleep(10000);
+	atomic_fetch_add(&accepts, 1);
+	atomic_fetch_sub(&in_accept, 1);
+}
+static void disables(evutil_socket_t timer, short what, void *arg) {
+	(void)timer, (void)what;
+	/* Where the loop's thread watches the listener, the callback mostly runs on that. */
+	if (!atomic_load(&in_accept) && ticks++ < 50) {
+		int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		connect(fd, (struct sockaddr *)&held_at, sizeof held_at);
+		close(fd);
+		return;
+	}
+	int result = evconnlistener_set_color(held_listener, arg);
+	CHECK(result == 0 || errno == EBUSY);
+	CHECK(evconnlistener_disable(held_listener) == 0);
+	CHECK(atomic_load(&in_accept) == 0);
+	atomic_store(&disabled, 1);
+	event_base_loopbreak(base);
+}
+static void listeners(void) {
+	base = event_base_new();
+	loop_thread = pthread_self();
+	event_base_set_workers(base, 3);
+	dapple_color *color = color_of("a"), *other = color_of("b");
+	held_at = (struct sockaddr_in){.sin_family = AF_INET};
+	held_at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	held_listener = evconnlistener_new_bind(base, accepts_slowly, other,
+		LEV_OPT_THREADSAFE | LEV_OPT_CLOSE_ON_FREE | LEV_OPT_DISABLED, 64,
+		(struct sockaddr *)&held_at, sizeof held_at);
+	socklen_t size = sizeof held_at;
+	getsockname(evconnlistener_get_fd(held_listener), (struct sockaddr *)&held_at, &size);
+	CHECK(!evconnlistener_set_color(held_listener, color));
+	CHECK(!evconnlistener_set_color(held_listener, other));
+	CHECK(!evconnlistener_enable(held_listener));
+	CHECK(!evconnlistener_set_color(held_listener, NULL));
+	CHECK(!evconnlistener_set_color(held_listener, color));
+	struct event *looks = event_new(base, -1, EV_PERSIST, disables, other);
+	struct timeval often = {0, 1000};
+	/* A listener that is enabled again is watched by the next worker in turn. */
+	for (int round = 0; round < 9; round++) {
+		atomic_store(&disabled, 0);
+		ticks = 0;
+		CHECK(!evconnlistener_enable(held_listener));
+		CHECK(!event_add(looks, &often));
+		CHECK(event_base_dispatch(base) >= 0);
+		CHECK(!event_del(looks));
+	}
+	CHECK(most_accepts == 1 && accepts > 0);
+	event_free(looks);
+	evconnlistener_free(held_listener);
+	dapple_color_unref(color), dapple_color_unref(other);
+	event_base_free(base);
+}
+static void accept_and_close(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *a, int n, void *arg) {
+	(void)l, (void)a, (void)n, (void)arg;
+	evutil_closesocket(fd);
+	atomic_fetch_add(&accepts, 1);
+}
+static void *storms(void *arg) {
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port)};
+	at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	while (!atomic_load((atomic_int *)arg)) {
+		int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		struct linger none = {1, 0};
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+		connect(fd, (struct sockaddr *)&at, sizeof at);
+		close(fd);
+	}
+	return NULL;
+}
+static void frees_listener(evutil_socket_t fd, short what, void *arg) {
+	(void)fd, (void)what, (void)arg;
+	evconnlistener_free(held_listener);
+	event_base_loopexit(base, NULL);
+}
+static void storm(void) {
+	base = event_base_new();
+	dapple_color *color = color_of(NULL);
+	accepts = 0;
+	for (int round = 0; round < 100; round++) {
+		struct sockaddr_in at = {.sin_family = AF_INET};
+		at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+		held_listener = evconnlistener_new_bind(base, accept_and_close, NULL,
+			LEV_OPT_THREADSAFE | LEV_OPT_CLOSE_ON_FREE, 64, (struct sockaddr *)&at, sizeof at);
+		CHECK(!evconnlistener_set_color(held_listener, color));
+		socklen_t size = sizeof at;
+		getsockname(evconnlistener_get_fd(held_listener), (struct sockaddr *)&at, &size);
+		port = ntohs(at.sin_port);
+		atomic_int over = 0;
+		pthread_t thread;
+		pthread_create(&thread, NULL, storms, &over);
+		struct timeval soon = {0, 1000 + round * 37 % 3000};
+		CHECK(!event_base_once(base, -1, EV_TIMEOUT, frees_listener, NULL, &soon));
+		CHECK(event_base_dispatch(base) >= 0);
+		atomic_store(&over, 1);
+		pthread_join(thread, NULL);
+	}
+	CHECK(accepts > 0);
+	dapple_color_unref(color);
+	event_base_free(base);
+}
+
+/* ---- offloaded work outlives its base, and tells nobody; a callback cannot free its base */
+static atomic_int work_done, work_dropped;
+static void works_long(void *arg) { (void)arg; usleep(50000); atomic_store(&work_done, 1); }
+static void drops_work(void *arg) { (void)arg; atomic_store(&work_dropped, 1); }
+static void never(void *arg) { (void)arg; abort(); }
+static void frees_base(void *arg) { (void)arg; event_base_free(base); }
+static void outlived(void) {
+	base = event_base_new();
+	dapple_color *color = color_of(NULL);
+	CHECK(!dapple_post(color, frees_base, NULL));
+	CHECK(event_base_dispatch(base) == 1);
+	CHECK(!dapple_offload_from(color, works_long, never, NULL, drops_work, NULL, 0));
+	usleep(10000);
+	event_base_free(base);
+	while (!work_dropped) usleep(1000);
+	CHECK(work_done == 1);
+	dapple_color_unref(color);
+}
+
+/* ---- a bufferevent that goes to another base leaves its color behind */
+static void moved_read(struct bufferevent *bev, void *arg) {
+	(void)arg;
+	CHECK(dapple_color_current() == NULL && pthread_equal(pthread_self(), loop_thread));
+	evbuffer_drain(bufferevent_get_input(bev), 100);
+	event_base_loopbreak(bufferevent_get_base(bev));
+}
+static void moved(void) {
+	struct event_base *other = event_base_new();
+	base = event_base_new();
+	loop_thread = pthread_self();
+	dapple_color *color = color_of(NULL);
+	int fds[2];
+	pair(fds);
+	struct bufferevent *bev = bufferevent_socket_new(base, fds[0], SAFE | BEV_OPT_CLOSE_ON_FREE);
+	CHECK(!bufferevent_set_color(bev, color));
+	CHECK(!bufferevent_disable(bev, EV_READ | EV_WRITE));
+	CHECK(!bufferevent_base_set(other, bev));
+	bufferevent_setcb(bev, moved_read, NULL, NULL, NULL);
+	bufferevent_enable(bev, EV_READ);
+	CHECK(write(fds[1], "x", 1) == 1);
+	CHECK(event_base_dispatch(other) == 0);
+	FAILS(bufferevent_set_color(bev, color), EINVAL);
+	bufferevent_free(bev);
+	close(fds[1]);
+	dapple_color_unref(color);
+	event_base_free(base);
+	event_base_free(other);
+}
+
 /* ---- what is refused */
 static void refuse(void) {
 	struct event_base *other = event_base_new();
@@ -314,7 +508,10 @@ static void refuse(void) {
 	FAILS(bufferevent_set_color(bev, foreign), EINVAL);
 	struct ev_token_bucket_cfg *limit = ev_token_bucket_cfg_new(1000, 1000, 1000, 1000, NULL);
 	struct bufferevent_rate_limit_group *group = bufferevent_rate_limit_group_new(base, limit);
+	struct bufferevent_rate_limit_group *first = bufferevent_rate_limit_group_new(base, limit);
+	CHECK(!bufferevent_add_to_rate_limit_group(bev, first));
 	CHECK(!bufferevent_add_to_rate_limit_group(bev, group));
+	bufferevent_rate_limit_group_free(first);
 	FAILS(bufferevent_set_color(bev, color), EINVAL);
 	CHECK(!bufferevent_remove_from_rate_limit_group(bev));
 	/* Which waits for space again: it goes on to wait on its color. */
@@ -356,6 +553,7 @@ static void runtime(void) {
 	dapple_runtime *rt = event_base_runtime(base);
 	CHECK(rt && rt == event_base_runtime(base) && dapple_runtime_workers(rt) >= 1);
 	FAILS(dapple_runtime_run(rt), EINVAL);
+	FAILS(dapple_runtime_stop(rt), EINVAL);
 	FAILS(dapple_runtime_turn(rt, 0), EINVAL);
 	FAILS(dapple_runtime_wait_idle(rt), EINVAL);
 	FAILS(dapple_runtime_free(rt, 0), EINVAL);
@@ -393,7 +591,9 @@ static void runtime(void) {
 
 static const struct { const char *name; void (*run)(void); } parts[] = {
 	{"echo", echo}, {"echo_deferred", echo_deferred}, {"dial", dial}, {"frees", frees},
-	{"unfinished", unfinished}, {"pairs", pairs}, {"filter", filter}, {"refuse", refuse}, {"runtime", runtime},
+	{"unfinished", unfinished}, {"pairs", pairs},
+	{"own_callback", own_callback}, {"listeners", listeners}, {"storm", storm},
+	{"outlived", outlived}, {"moved", moved}, {"filter", filter}, {"refuse", refuse}, {"runtime", runtime},
 };
 int main(int argc, char **argv) {
 	evthread_use_pthreads();

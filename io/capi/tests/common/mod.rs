@@ -134,8 +134,10 @@ pub fn run_parts(program: &Path, least: usize) {
     let parts = parts(program);
     assert!(parts.len() >= least, "{parts:?}");
     for part in parts {
-        // A program that is linked so finds it first; the test's own environment names another.
-        let output = Command::new(program).arg(&part).env("DAPPLE_WORKERS", "3").output().unwrap();
+        // What is freed is overwritten, so that who uses it after that is noticed.
+        let mut command = Command::new(program);
+        command.arg(&part).env("DAPPLE_WORKERS", "3").env("MALLOC_PERTURB_", "165");
+        let output = command.output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{part}: {} {errors}", output.status);
         assert_eq!(output.stdout, b"ok\n", "{part}: {errors}");

@@ -1,18 +1,28 @@
 //! Whether the process is a forked child: what it has inherited is its parent's, too.
 
-use dapple::sync::{AtomicU64, OnceLock, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How many forks this process is away from the first one that asked.
 static FORKS: AtomicU64 = AtomicU64::new(0);
 static IS_WATCHED: OnceLock<()> = OnceLock::new();
 
-/// A process, as far as those that share memory by fork(2) are to be told apart.
+/// A process, as far as a parent and its children by fork(2) are to be told apart: a child has
+/// copies of what its parent has, and must not use some of them, such as a poller of the system's.
+///
+/// # Examples
+///
+/// ```
+/// use dapple::park::Process;
+/// let own = Process::current();
+/// assert!(!own.is_another());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Process(u64);
+pub struct Process(u64);
 
 impl Process {
-    /// The calling one.
-    pub(crate) fn current() -> Process {
+    /// The calling process.
+    pub fn current() -> Process {
         extern "C" fn in_the_child() {
             FORKS.fetch_add(1, Ordering::Relaxed);
         }
@@ -25,8 +35,9 @@ impl Process {
         Process(FORKS.load(Ordering::Relaxed))
     }
 
-    /// Says whether the calling process is another one.
-    pub(crate) fn is_another(self) -> bool {
+    /// Says whether the calling process is a forked child of this one, or of a child. It costs a
+    /// load.
+    pub fn is_another(self) -> bool {
         self.0 != FORKS.load(Ordering::Relaxed)
     }
 }
