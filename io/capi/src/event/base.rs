@@ -73,11 +73,16 @@ pub(super) unsafe fn if_ours<'a>(base: *const Base) -> Option<&'a Base> {
 /// # Safety
 ///
 /// It is null, or leads to a base, which may have been freed not long ago.
+#[inline]
 pub(super) unsafe fn unless_freed<'a>(base: *const Base) -> Option<&'a Base> {
-    let is_it = |freed: &AtomicUsize| freed.load(Ordering::Acquire) == base as usize;
-    let is_freed = GONE.load(Ordering::Acquire) > 0 && FREED.iter().any(is_it);
+    let is_freed = NEWEST.load(Ordering::Relaxed) != base as usize && was_freed(base);
     // SAFETY: the caller says so.
     if is_freed { None } else { unsafe { base.as_ref() } }
+}
+
+fn was_freed(base: *const Base) -> bool {
+    let is_it = |freed: &AtomicUsize| freed.load(Ordering::Acquire) == base as usize;
+    GONE.load(Ordering::Acquire) > 0 && FREED.iter().any(is_it)
 }
 
 /// The base of functions that name none: what `event_init` has made last. By the name of libevent's
@@ -95,6 +100,9 @@ static FREED: [AtomicUsize; 8] = [const { AtomicUsize::new(0) }; 8];
 
 /// How many bases have been freed.
 static GONE: AtomicUsize = AtomicUsize::new(0);
+
+/// The base that was made last, by its address, while it is there. 0: none.
+static NEWEST: AtomicUsize = AtomicUsize::new(0);
 
 /// `struct event_base`.
 #[repr(C)]
@@ -261,6 +269,7 @@ impl Base {
                 memory.write(base);
                 (*memory).lock().own_base = memory;
             }
+            NEWEST.store(memory as usize, Ordering::Relaxed);
         }
         memory
     }
@@ -274,8 +283,10 @@ impl Base {
         // SAFETY: the caller says so.
         unsafe { std::ptr::drop_in_place(base) };
         // Before the memory is another thread's, which may make a base of it.
+        let own = base as usize;
+        let _ = NEWEST.compare_exchange(own, 0, Ordering::Relaxed, Ordering::Relaxed);
         let at = GONE.fetch_add(1, Ordering::AcqRel) % FREED.len();
-        FREED[at].store(base as usize, Ordering::Release);
+        FREED[at].store(own, Ordering::Release);
         // SAFETY: the caller says so.
         unsafe { free(base.cast()) };
     }

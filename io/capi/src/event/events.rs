@@ -14,8 +14,8 @@ use super::common::plain;
 use super::core::{Done, Even, Meaning};
 use super::debug;
 use super::layout::{
-    EV_CLOSED, EV_FINALIZE, EV_IO, EV_PERSIST, EV_READ, EV_SIGNAL, EV_TIMEOUT, EV_WRITE, Event,
-    EventFn, OfKind, Timeval, closure, flags,
+    EV_FINALIZE, EV_IO, EV_PERSIST, EV_SIGNAL, EV_TIMEOUT, Event, EventFn, OfKind, Timeval,
+    closure, flags,
 };
 use super::libevent::{allocate, free, warn};
 use super::time;
@@ -35,17 +35,23 @@ pub(super) enum Waits {
 }
 
 /// The base of an event, if it has one.
+#[inline]
 unsafe fn base_of<'a>(event: *const Event, call: &str) -> Option<&'a Base> {
     // SAFETY: see the module.
     unsafe {
         let Some(event) = event.as_ref().filter(|event| !event.base.is_null()) else {
-            warn(&format!("{call}: event has no event_base set."));
-            return None;
+            return has_no_base(call);
         };
         let base = unless_freed(event.base)?;
         debug::check_assigned(event, call);
         Some(base)
     }
+}
+
+#[cold]
+fn has_no_base<'a>(call: &str) -> Option<&'a Base> {
+    warn(&format!("{call}: event has no event_base set."));
+    None
 }
 
 #[unsafe(no_mangle)]
@@ -193,16 +199,15 @@ pub unsafe extern "C" fn event_add(event: *mut Event, timeout: *const Timeval) -
 
 /// Deletes an event.
 pub(super) unsafe fn delete(event: *mut Event, even: Even, waits: Waits) -> c_int {
-    door("event_del", || {
-        // SAFETY: see the module. It is not touched after its callback was waited for.
-        unsafe {
-            let Some(base) = base_of(event, "event_del") else { return -1 };
-            // Programs delete again and again what is not added.
-            let stands = flags::INSERTED | flags::TIMEOUT | flags::ACTIVE | flags::ACTIVE_LATER;
-            let is_signal = (*event).events & EV_SIGNAL != 0;
-            if !(*event).has(stands) && !is_signal && base.is_of_this_thread() {
-                return 0;
-            }
+    // SAFETY: see the module. It is not touched after its callback was waited for.
+    unsafe {
+        let Some(base) = base_of(event, "event_del") else { return -1 };
+        // Programs delete again and again what is not added.
+        let is_signal = (*event).events & EV_SIGNAL != 0;
+        if !(*event).has(flags::STANDS) && !is_signal && base.is_of_this_thread() {
+            return 0;
+        }
+        door("event_del", || {
             let mut state = base.lock();
             let waits = match waits {
                 Waits::No => false,
@@ -217,8 +222,8 @@ pub(super) unsafe fn delete(event: *mut Event, even: Even, waits: Waits) -> c_in
                 }));
             }
             0
-        }
-    })
+        })
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -276,29 +281,23 @@ pub unsafe extern "C" fn event_pending(
     events: c_short,
     due: *mut Timeval,
 ) -> c_int {
-    door("event_pending", || {
-        // SAFETY: see the module.
-        unsafe {
-            let Some(base) = base_of(event, "event_pending") else { return 0 };
-            let state = base.lock();
-            let ev = &*event;
-            let mut pending = 0;
-            if ev.has(flags::INSERTED) {
-                pending |= ev.events & (EV_READ | EV_WRITE | EV_CLOSED | EV_SIGNAL);
-            }
-            if ev.has(flags::ACTIVE | flags::ACTIVE_LATER) {
-                pending |= ev.result;
-            }
-            if ev.has(flags::TIMEOUT) {
-                pending |= EV_TIMEOUT;
-            }
-            let asked = events & (EV_TIMEOUT | EV_IO | EV_SIGNAL);
-            if !due.is_null() && pending & asked & EV_TIMEOUT != 0 {
-                *due = time::add(plain(ev.timeout), state.wall_offset);
-            }
-            c_int::from(pending & asked)
+    let asked = events & (EV_TIMEOUT | EV_IO | EV_SIGNAL);
+    // SAFETY: see the module.
+    unsafe {
+        let Some(base) = base_of(event, "event_pending") else { return 0 };
+        // Programs ask again and again.
+        if due.is_null() && base.is_of_this_thread() {
+            return c_int::from((*event).pending() & asked);
         }
-    })
+        door("event_pending", || {
+            let state = base.lock();
+            let pending = (*event).pending() & asked;
+            if !due.is_null() && pending & EV_TIMEOUT != 0 {
+                *due = time::add(plain((*event).timeout), state.wall_offset);
+            }
+            c_int::from(pending)
+        })
+    }
 }
 
 #[unsafe(no_mangle)]

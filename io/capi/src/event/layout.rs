@@ -209,6 +209,14 @@ impl Event {
         self.callback.has(flags)
     }
 
+    /// What it waits for, or is active for.
+    pub(super) fn pending(&self) -> c_short {
+        let of = |stands, what| if self.has(stands) { what } else { 0 };
+        of(flags::INSERTED, self.events & (EV_IO | EV_SIGNAL))
+            | of(flags::ACTIVE | flags::ACTIVE_LATER, self.result)
+            | of(flags::TIMEOUT, EV_TIMEOUT)
+    }
+
     /// Says whether it waits for one of these.
     pub(super) fn waits_for(&self, what: c_short) -> bool {
         self.events & what != 0
