@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What a color per connection brings to a libevent program: io/capi/examples/cpu.c under
-redis-benchmark, on libevent, on libdapple_event, and with colors; interleaved rounds, medians.
+redis-benchmark, on libevent, in two processes of it, on libdapple_event, and with colors;
+interleaved rounds, medians.
 
     cargo build --release -p dapple-capi
     cc -O2 -I io/capi/include io/capi/examples/cpu.c -levent_core -o cpu
@@ -26,30 +27,42 @@ parser.add_argument("--work", type=int, nargs="*", default=[50_000, 110_000, 215
                     help="rounds of arithmetic per request")
 options = parser.parse_args()
 preload = {"LD_PRELOAD": str(pathlib.Path(options.library).resolve())}
+# Environment, arguments, and how many programs there are, which share the clients.
 MODES = {
-    "libevent": ({}, []),
-    "dapple, no color": (preload, []),
-    "dapple, colors, 1 worker": ({**preload, "DAPPLE_WORKERS": "1"}, ["-c"]),
-    "dapple, colors, 2 workers": ({**preload, "DAPPLE_WORKERS": "2"}, ["-c"]),
+    "libevent": ({}, [], 1),
+    "libevent, 2 processes": ({}, [], 2),
+    "dapple, no color": (preload, [], 1),
+    "dapple, colors, 1 worker": ({**preload, "DAPPLE_WORKERS": "1"}, ["-c"], 1),
+    "dapple, colors, 2 workers": ({**preload, "DAPPLE_WORKERS": "2"}, ["-c"], 1),
 }
 
 
-def run(mode, work):
-    env, arguments = MODES[mode]
+def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    server = subprocess.Popen([options.program, str(port), *arguments],
-                              env={**os.environ, **env, "WORK": str(work)})
+        return s.getsockname()[1]
+
+
+def run(mode, work):
+    env, arguments, programs = MODES[mode]
+    ports = [free_port() for _ in range(programs)]
+    servers = [subprocess.Popen([options.program, str(port), *arguments],
+                                env={**os.environ, **env, "WORK": str(work)}) for port in ports]
     time.sleep(0.3)
-    n = str(max(2_000, 600_000_000 // work))
-    out = subprocess.run(["redis-benchmark", "-p", str(port), "-c", str(options.clients), "-n", n, "-t",
-                          "ping_mbulk", "--csv"], capture_output=True, text=True, check=True).stdout
-    server.send_signal(signal.SIGTERM)
-    _, _, usage = os.wait4(server.pid, 0)
-    row = list(csv.reader(out.splitlines()))[-1]
-    # Requests per second, p50 and p99 in ms, and requests per second of the server's CPU time.
-    return float(row[1]), float(row[4]), float(row[6]), int(n) / (usage.ru_utime + usage.ru_stime)
+    n = max(2_000, 600_000_000 // work) // programs
+    clients = [subprocess.Popen(["redis-benchmark", "-p", str(port), "-c",
+                                 str(options.clients // programs), "-n", str(n), "-t", "ping_mbulk",
+                                 "--csv"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+               for port in ports]
+    rows = [list(csv.reader(client.communicate()[0].splitlines()))[-1] for client in clients]
+    took = 0
+    for server in servers:
+        server.send_signal(signal.SIGTERM)
+        _, _, usage = os.wait4(server.pid, 0)
+        took += usage.ru_utime + usage.ru_stime
+    # Requests per second, p50 and p99 in ms, and requests per second of the servers' CPU time.
+    rps, p50, p99 = (sum(float(row[i]) for row in rows) for i in (1, 4, 6))
+    return rps, p50 / programs, p99 / programs, n * programs / took
 
 
 for work in options.work:

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 
+use super::bell::Bell;
 use super::colored::{Colored, Garbage, Run};
 use super::common::Common;
 use super::fds::{Table, Wanted};
@@ -215,9 +216,8 @@ impl Counted {
 
 /// What wakes the loop from another thread.
 pub(super) struct Notifier {
-    pub(super) fd: std::os::fd::OwnedFd,
-    pub(super) event: Box<Event>,
-    /// It was written to, and the loop has not read it.
+    pub(super) bell: Bell,
+    /// It was rung, and the loop has not heard it.
     pub(super) is_pending: bool,
 }
 

@@ -259,8 +259,8 @@ pub unsafe extern "C" fn event_base_free_nofinalize(base: *mut Base) {
 impl State {
     /// Deletes all events that wait for something.
     fn end(&mut self) {
-        if let Some(mut notify) = self.notify.take() {
-            self.delete(&raw mut *notify.event, Even::IfFinalizing);
+        if let Some(notify) = self.notify.take() {
+            notify.bell.delete(self);
         }
         self.close_signals();
         for event in self.fds.events().into_iter().chain(self.signals.events()) {
@@ -299,8 +299,8 @@ pub unsafe extern "C" fn event_reinit(base: *mut Base) -> c_int {
         for fd in watched {
             is_whole &= state.change(fd, Wanted::default()).is_ok();
         }
-        if let Some(mut notify) = state.notify.take() {
-            state.delete(&raw mut *notify.event, Even::IfFinalizing);
+        if let Some(notify) = state.notify.take() {
+            notify.bell.delete(&mut state);
         }
         is_whole &= state.renew_signals();
         if is_whole { 0 } else { -1 }

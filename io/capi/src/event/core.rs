@@ -8,11 +8,11 @@
 //! stays where it is while it stands somewhere; its base is this one.
 
 use std::ffi::{c_int, c_short, c_void};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering;
 
 use super::base::{Base, Notifier, State};
+use super::bell::Bell;
 use super::common::{is_first, plain};
 use super::layout::{
     Callback, EV_IO, EV_PERSIST, EV_SIGNAL, EV_TIMEOUT, Event, EventFn, OfKind, Timeval, closure,
@@ -84,10 +84,7 @@ impl State {
         if let Some(notify) = &mut self.notify
             && !std::mem::replace(&mut notify.is_pending, true)
         {
-            let one = 1u64.to_ne_bytes();
-            // SAFETY: the bytes are ours. It cannot be full: it is written to once until it is
-            // read.
-            unsafe { libc::write(notify.fd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+            super::bell::ring(notify.bell.fd());
         }
     }
 
@@ -99,25 +96,14 @@ impl State {
     /// A descriptor that wakes the loop. Asking the poller for it while another thread waits there
     /// is enough for that thread to see it. False: the system refuses it.
     fn make_notifier(&mut self) -> bool {
-        // SAFETY: the call takes numbers; its answer is a descriptor that nobody else has.
-        let fd = unsafe {
-            let fd = libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK);
-            if fd < 0 {
-                warn("eventfd: the system refuses one, so the loop is not woken");
-                return false;
-            }
-            OwnedFd::from_raw_fd(fd)
+        let Some(bell) = Bell::new(self, notified) else {
+            warn("eventfd: the system refuses one, so the loop is not woken");
+            return false;
         };
-        // SAFETY: all zeroes are an event; it is ours, and the base outlives it.
-        let mut event: Box<Event> = unsafe { Box::new(std::mem::zeroed()) };
-        let number = fd.as_raw_fd();
-        let read = super::layout::EV_READ | EV_PERSIST;
-        let base = self.own_base;
-        let at: *mut Event = &raw mut *event;
-        // SAFETY: see above.
-        unsafe { assign_internal(at, base, number, read, notified, base.cast()) };
-        self.notify = Some(Notifier { fd, event, is_pending: false });
-        self.add(at, None);
+        let event = bell.event();
+        // Before: adding it may wake the loop.
+        self.notify = Some(Notifier { bell, is_pending: false });
+        self.add(event, None);
         true
     }
 
@@ -463,13 +449,10 @@ impl State {
 
 /// The loop was woken.
 unsafe extern "C" fn notified(fd: c_int, _: c_short, base: *mut c_void) {
-    let mut count = [0u8; 8];
-    // SAFETY: the bytes are ours; the base is there while its loop runs.
-    unsafe {
-        libc::read(fd, count.as_mut_ptr().cast(), count.len());
-        let mut state = (*base.cast::<Base>()).lock();
-        if let Some(notify) = &mut state.notify {
-            notify.is_pending = false;
-        }
+    super::bell::heard(fd);
+    // SAFETY: the base is there while its loop runs.
+    let mut state = unsafe { (*base.cast::<Base>()).lock() };
+    if let Some(notify) = &mut state.notify {
+        notify.is_pending = false;
     }
 }

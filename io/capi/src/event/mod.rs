@@ -4,7 +4,7 @@
 //! * [`base`]: a base, and what it knows; [`core`]: adding, deleting and activating events, as
 //!   steps under the base's lock; [`run`]: the loop.
 //! * [`list`], [`heap`], [`common`]: where events stand: by priority, by time.
-//! * [`fds`], [`poller`]: descriptors; [`signals`]; [`time`].
+//! * [`fds`], [`poller`]: descriptors; [`signals`]; [`bell`]: what wakes the loop; [`time`].
 //! * [`debug`]: misuse that is told.
 //! * [`libevent`]: what stays libevent's, and is called.
 //! * [`colored`]: events that have a color; [`workers`]: the runtime on which they run;
@@ -14,6 +14,7 @@
 
 mod base;
 mod bases;
+mod bell;
 mod colored;
 mod colors;
 mod common;

@@ -5,13 +5,13 @@
 
 use std::ffi::{c_int, c_short, c_void};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
 use super::base::{Base, State};
-use super::core::{Done, assign_internal};
-use super::layout::{EV_PERSIST, EV_READ, EV_SIGNAL, Event, flags};
+use super::bell::{Bell, heard, ring};
+use super::core::Done;
+use super::layout::{EV_SIGNAL, Event};
 use super::libevent::warn;
 use crate::door::set_errno;
 
@@ -29,8 +29,7 @@ static OWNER: AtomicPtr<Base> = AtomicPtr::new(null_mut());
 
 /// A base's descriptor for signals, its event, and the handlers that it has replaced.
 pub(super) struct SignalPipe {
-    fd: OwnedFd,
-    event: Box<Event>,
+    bell: Bell,
     replaced: Vec<(c_int, libc::sigaction)>,
 }
 
@@ -44,8 +43,7 @@ extern "C" fn caught(signal: c_int) {
         if let Some(count) = CAUGHT.get(signal as usize) {
             count.fetch_add(1, Ordering::SeqCst);
         }
-        let one = 1u64.to_ne_bytes();
-        libc::write(WAKES.load(Ordering::SeqCst), one.as_ptr().cast(), one.len());
+        ring(WAKES.load(Ordering::SeqCst));
         *errno = before;
     }
 }
@@ -55,7 +53,7 @@ impl State {
     pub(super) fn own_signals(&mut self) {
         let Some(pipe) = &self.signal_pipe else { return };
         let before = OWNER.swap(self.own_base, Ordering::SeqCst);
-        WAKES.store(pipe.fd.as_raw_fd(), Ordering::SeqCst);
+        WAKES.store(pipe.bell.fd(), Ordering::SeqCst);
         if !before.is_null() && before != self.own_base {
             warn(&format!(
                 "Added a signal to event base {:p} with signals already added to event_base \
@@ -107,22 +105,10 @@ impl State {
 
     /// Opens the descriptor. False: the system refuses it.
     fn open(&mut self) -> bool {
-        // SAFETY: the call takes numbers; its answer is a descriptor that nobody else has.
-        let fd = unsafe {
-            let fd = libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK);
-            if fd < 0 {
-                return false;
-            }
-            OwnedFd::from_raw_fd(fd)
-        };
-        // SAFETY: all zeroes are an event; it is ours, and the base outlives it.
-        let mut event: Box<Event> = unsafe { Box::new(std::mem::zeroed()) };
-        let (at, base, number): (*mut Event, _, _) =
-            (&raw mut *event, self.own_base, fd.as_raw_fd());
-        // SAFETY: see above.
-        unsafe { assign_internal(at, base, number, EV_READ | EV_PERSIST, tell, base.cast()) };
-        self.signal_pipe = Some(SignalPipe { fd, event, replaced: Vec::new() });
-        self.add(at, None) == Done::Yes
+        let Some(bell) = Bell::new(self, tell) else { return false };
+        let event = bell.event();
+        self.signal_pipe = Some(SignalPipe { bell, replaced: Vec::new() });
+        self.add(event, None) == Done::Yes
     }
 
     /// Installs the handler of a signal. False: the system refuses it.
@@ -169,31 +155,22 @@ impl State {
             WAKES.store(-1, Ordering::SeqCst);
             forget_caught();
         }
-        if pipe.event.has(flags::INSERTED) {
-            self.delete(&raw mut *pipe.event, super::core::Even::IfFinalizing);
-        }
+        pipe.bell.delete(self);
     }
 
     /// A forked child has a descriptor of its own.
     pub(super) fn renew_signals(&mut self) -> bool {
-        let Some(pipe) = &mut self.signal_pipe else { return true };
+        let Some(mut pipe) = self.signal_pipe.take() else { return true };
         // What came before the fork is the parent's.
         forget_caught();
-        let at = &raw mut *pipe.event;
-        self.delete(at, super::core::Even::IfFinalizing);
-        let Some(pipe) = &mut self.signal_pipe else { return true };
-        // SAFETY: the call takes numbers; its answer is a descriptor that nobody else has.
-        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-        if fd < 0 {
-            return false;
+        pipe.bell.delete(self);
+        let is_whole = pipe.bell.renew();
+        if is_whole && OWNER.load(Ordering::SeqCst) == self.own_base {
+            WAKES.store(pipe.bell.fd(), Ordering::SeqCst);
         }
-        // SAFETY: see above.
-        pipe.fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        pipe.event.fd = fd;
-        if OWNER.load(Ordering::SeqCst) == self.own_base {
-            WAKES.store(fd, Ordering::SeqCst);
-        }
-        self.add(at, None) == Done::Yes
+        let event = pipe.bell.event();
+        self.signal_pipe = Some(pipe);
+        is_whole && self.add(event, None) == Done::Yes
     }
 }
 
@@ -204,13 +181,10 @@ fn forget_caught() {
 
 /// Signals have come.
 unsafe extern "C" fn tell(fd: c_int, _: c_short, base: *mut c_void) {
-    let mut count = [0u8; 8];
-    // SAFETY: the bytes are ours; the base is there while its loop runs.
-    let mut state = unsafe {
-        // Before the counts are read: what comes after that is told by another write.
-        libc::read(fd, count.as_mut_ptr().cast(), count.len());
-        (*base.cast::<Base>()).lock()
-    };
+    // Before the counts are read: what comes after that rings again.
+    heard(fd);
+    // SAFETY: the base is there while its loop runs.
+    let mut state = unsafe { (*base.cast::<Base>()).lock() };
     if OWNER.load(Ordering::SeqCst) != base.cast() {
         // They are another base's by now.
         return;

@@ -537,6 +537,10 @@ static void refuse(void) {
 static atomic_int ran;
 static void count(void *arg) { CHECK(dapple_color_current() == arg || !arg); atomic_fetch_add(&ran, 1); }
 static void work(void *arg) { (void)arg; usleep(20000); }
+static void on_loop_thread(void *arg) {
+	CHECK(pthread_equal(pthread_self(), loop_thread) && dapple_color_current() == arg);
+	atomic_fetch_add(&ran, 1);
+}
 static dapple_watch *bytes_watch;
 static void bytes(int what, void *fd) {
 	char byte;
@@ -581,6 +585,14 @@ static void runtime(void) {
 	CHECK(!dapple_post(color, begin_watch, &fds[0]));
 	CHECK(write(fds[1], "x", 1) == 1);
 	CHECK(event_base_dispatch(base) == 1 && ran == 6);
+	/* The default color is that of the loop's thread. */
+	loop_thread = pthread_self();
+	dapple_color *own = dapple_runtime_default_color(rt);
+	CHECK(own && !dapple_post(own, on_loop_thread, own));
+	CHECK(!dapple_post_after(own, 1000000, on_loop_thread, own, NULL));
+	CHECK(!dapple_offload(own, work, on_loop_thread, own));
+	CHECK(event_base_dispatch(base) == 1 && ran == 9);
+	dapple_color_unref(own);
 	close(fds[0]), close(fds[1]);
 	dapple_color_unref(dapple_color_ref(color));
 	dapple_color_unref(key);
