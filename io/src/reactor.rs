@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use dapple::chunks::Chunks;
 use dapple::park::{Attention, Driver, Park, Process, Unpark};
-use dapple::sync::{Arc, AtomicUsize, Mutex, MutexGuard, OnceLock, Ordering, PoisonError, Weak};
+use dapple::sync::{
+    Arc, AtomicU64, AtomicUsize, Mutex, MutexGuard, OnceLock, Ordering, PoisonError, Weak,
+};
 use dapple::{Cx, Handle};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
@@ -51,9 +53,16 @@ pub(crate) struct Readiness {
     pub(crate) urgent: bool,
 }
 
-/// How a poller has come upon something.
+/// The look in which a poller has come upon something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Seen {
+pub(crate) struct Seen {
+    /// Its number: see [`ReactorShared::looks`].
+    pub(crate) look: u64,
+    pub(crate) how: How,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum How {
     /// It looked, and would not have waited.
     InPassing,
     /// It would have waited, and is not to be kept from that by what is known.
@@ -213,6 +222,8 @@ pub(crate) struct ReactorShared {
     table: Mutex<Table>,
     /// Workers that attend to its poller; see [`Park::attend`].
     attended: AtomicUsize,
+    /// How many looks the poller has begun.
+    looks: AtomicU64,
 }
 
 impl ReactorShared {
@@ -292,6 +303,11 @@ impl ReactorShared {
         drop(entry);
     }
 
+    /// How many looks the poller has begun.
+    pub(crate) fn looks(&self) -> u64 {
+        self.looks.load(Ordering::SeqCst)
+    }
+
     /// Says whether another worker attends to the poller.
     pub(crate) fn is_attended(&self) -> bool {
         self.attended.load(Ordering::SeqCst) > 0
@@ -332,6 +348,7 @@ impl Driver for IoDriver {
             registry: poll.registry().try_clone()?,
             table: Mutex::new(Table::default()),
             attended: AtomicUsize::new(0),
+            looks: AtomicU64::new(0),
         });
         let mut reactors = self.reactors.lock().unwrap_or_else(PoisonError::into_inner);
         if reactors.len() != worker {
@@ -385,6 +402,7 @@ impl Unpark for Wake {
 
 impl Park for Reactor {
     fn park(&mut self, timeout: Option<Duration>, cx: &mut Cx) -> io::Result<()> {
+        let look = self.reactor.looks.fetch_add(1, Ordering::SeqCst) + 1;
         match self.poll.poll(&mut self.events, timeout) {
             Ok(()) => {}
             // How much time is left is not known: back to the worker, which plans again.
@@ -394,10 +412,11 @@ impl Park for Reactor {
         if self.events.is_empty() {
             return Ok(());
         }
-        let seen = match timeout {
-            Some(Duration::ZERO) => Seen::InPassing,
-            _ => Seen::Waiting,
+        let how = match timeout {
+            Some(Duration::ZERO) => How::InPassing,
+            _ => How::Waiting,
         };
+        let seen = Seen { look, how };
         let table = self.reactor.table();
         for event in self.events.iter().filter(|event| event.token() < ATTENDED) {
             if let Some(ready) = table.get(event.token()) {
@@ -440,11 +459,18 @@ impl Park for Reactor {
                 // something ready after that sees the number. The system's lock on the poller is
                 // what orders the two.
                 reactor.attended.fetch_add(1, Ordering::SeqCst);
-                registry.register(&mut SourceFd(&other), ATTENDED, Interest::READABLE)
+                let source = &mut SourceFd(&other);
+                let done = registry.register(source, ATTENDED, Interest::READABLE);
+                if done.is_err() {
+                    reactor.attended.fetch_sub(1, Ordering::SeqCst);
+                }
+                done
             }
             Attention::Ends => {
                 let done = registry.deregister(&mut SourceFd(&other));
-                reactor.attended.fetch_sub(1, Ordering::SeqCst);
+                if done.is_ok() {
+                    reactor.attended.fetch_sub(1, Ordering::SeqCst);
+                }
                 done
             }
         };

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::builder::Builder;
-use super::core::{CoreRef, Phase};
+use super::core::{Core, CoreRef, Phase};
 use super::here::Here;
 use super::shutdown::{self, ShutdownReport};
 use crate::fork::Process;
@@ -127,11 +127,7 @@ impl Runtime {
     /// On a worker, of whatever runtime: it would wait for itself.
     #[track_caller]
     pub fn wait_idle(&self) {
-        assert!(!Local::on_a_worker(), "wait_idle on a worker would wait for itself");
-        let core = &self.owned.core;
-        let own = crate::blocking::works_for(core);
-        assert!(!own, "wait_idle in offloaded work would wait for itself");
-        core.wait_for_rest(None, || core.phase() == Phase::Closed);
+        wait_idle(&self.owned.core);
     }
 
     /// Runs a future on the calling thread, which sleeps while the future waits. What was done
@@ -198,6 +194,15 @@ impl Runtime {
     pub fn here() -> io::Result<Here> {
         Builder::default().build_here()
     }
+}
+
+/// See [`Runtime::wait_idle`].
+#[track_caller]
+pub(super) fn wait_idle(core: &Core) {
+    assert!(!Local::on_a_worker(), "wait_idle on a worker would wait for itself");
+    let own = crate::blocking::works_for(core);
+    assert!(!own, "wait_idle in offloaded work would wait for itself");
+    core.wait_for_rest(None, || core.phase() == Phase::Closed);
 }
 
 impl Drop for Runtime {

@@ -142,11 +142,17 @@ impl<W: Work> Scheduler<W> {
     /// Has the own poller look at that of another worker, or not any more.
     fn attend(&self, host: &impl Host, index: usize, attention: Attention) {
         let mut attended = self.attended.borrow_mut();
+        let before = attended.len();
         attended.retain(|other| *other != index);
+        let was_attended = attended.len() < before;
         if attention == Attention::Begins {
             attended.push(index);
         }
         drop(attended);
+        // It may have been another worker's meanwhile, which has not been noticed here.
+        if was_attended == (attention == Attention::Begins) {
+            return;
+        }
         // It is this worker's own, and it is not in it.
         host.attend(index, attention);
     }

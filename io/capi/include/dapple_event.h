@@ -42,10 +42,11 @@ DAPPLE_API char *event_base_metrics(struct event_base *base);
  * loop runs it, and event_base_free frees it. The first color of a base, and this, start its
  * workers.
  *
- * NULL: errno is EINVAL if there is no base, ENOTSUP if it does not use epoll, or what the system
- * says of a thread.
+ * NULL: errno is EINVAL if there is no base, ENOTSUP if it does not use epoll, ESHUTDOWN while it is
+ * freed, or what the system says of a thread.
  */
-DAPPLE_API dapple_runtime *event_base_runtime(struct event_base *base);
+DAPPLE_API
+dapple_runtime *event_base_runtime(struct event_base *base);
 
 /**
  * Makes a color of a base, of which the caller has a count. Colors with the same label, which

@@ -36,9 +36,6 @@ pub(crate) struct FdEntry {
     fd: RawFd,
     /// Which file it is, as far as the system tells files apart.
     identity: Option<(u64, u64)>,
-    io: Io,
-    /// The worker that it lives at.
-    home: usize,
     reactor: Arc<ReactorShared>,
     state: Mutex<State>,
 }
@@ -66,8 +63,7 @@ pub(super) fn register(
     owns: Owns,
     calls: &Arc<Calls>,
 ) -> io::Result<Place> {
-    let home = io.place();
-    let reactor = Arc::clone(io.reactor(home));
+    let reactor = Arc::clone(io.reactor(io.place()));
     reactor.check_own()?;
     let mut table = reactor.table();
     table.check_open()?;
@@ -78,8 +74,6 @@ pub(super) fn register(
         this: this.clone(),
         fd,
         identity: sys::identity(fd).ok(),
-        io: io.clone(),
-        home,
         reactor: Arc::clone(&reactor),
         state: Mutex::new(State { token: None, slots: Slots::default(), asked: None }),
     });
@@ -248,13 +242,13 @@ impl Drop for After {
             return self.calls.close();
         }
         let Some(entry) = self.place.entry.upgrade() else { return };
-        let here = entry.io.handle().current_worker();
-        // If attention begins after this question, it begins with a look at what is ready.
-        let looks = match here == Some(entry.home) || !entry.reactor.is_attended() {
-            true => Looks::Itself,
-            false => Looks::Another,
-        };
-        entry.change(|slots| slots.finish(self.place.key, looks));
+        let reactor = &entry.reactor;
+        // Asked for under the lock that a report takes. If attention begins after that, it begins
+        // with a look at what is ready; and this one is over by then.
+        entry.change(|slots| {
+            let looks = if reactor.is_attended() { Looks::Another } else { Looks::Itself };
+            slots.finish(self.place.key, looks, reactor.looks())
+        });
     }
 }
 

@@ -18,7 +18,7 @@
 //! a level has returned.
 
 use super::interest::{Interest, Ready, Trigger, Wants};
-use crate::reactor::Seen;
+use crate::reactor::{How, Seen};
 
 /// What tells a slot from others of its descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -82,6 +82,8 @@ struct Slot<T> {
     is_blocked: bool,
     /// How often it was reported in passing while it had an event.
     passes: u8,
+    /// The last look that had begun when its last event ended.
+    finished: u64,
     /// What its next event tells.
     pending: Ready,
 }
@@ -114,6 +116,7 @@ impl<T> Slots<T> {
             event: Event::None,
             is_blocked: false,
             passes: 0,
+            finished: 0,
             pending: Ready::default(),
         });
         key
@@ -191,16 +194,20 @@ impl<T> Slots<T> {
 
     /// The system has reported. An event is to be posted for each slot that is told.
     pub(super) fn report(&mut self, ready: Ready, seen: Seen, mut post: impl FnMut(Key, &T)) {
+        let reports = self.reports();
         for slot in &mut self.slots {
             let told = slot.interest.of(ready);
-            if slot.is_paused || told.is_nothing() {
+            // Of a look that began before the last event had ended: that may have read what there
+            // was. What is still there is told by the next look.
+            let is_stale = reports == Reports::Levels && seen.look <= slot.finished;
+            if slot.is_paused || told.is_nothing() || is_stale && slot.event == Event::None {
                 continue;
             }
             slot.pending = slot.pending.and(told);
             match slot.event {
                 Event::Queued | Event::Runs => {
                     slot.passes = slot.passes.saturating_add(1);
-                    slot.is_blocked |= seen == Seen::Waiting || slot.passes > PASSES;
+                    slot.is_blocked |= seen.how == How::Waiting || slot.passes > PASSES;
                 }
                 Event::None => {
                     (slot.event, slot.passes) = (Event::Queued, 0);
@@ -222,12 +229,12 @@ impl<T> Slots<T> {
         (!slot.is_paused && !told.is_nothing()).then_some(told)
     }
 
-    /// An event has ended.
-    pub(super) fn finish(&mut self, key: Key, looks: Looks) -> Look {
+    /// An event has ended. `looks`: who looks from now on; `look`: the last look that has begun.
+    pub(super) fn finish(&mut self, key: Key, looks: Looks, look: u64) -> Look {
         let reports = self.reports();
         let running = |slot: &&mut Slot<T>| slot.event == Event::Runs;
         let Some(slot) = self.slot(key).filter(running) else { return Look::On };
-        (slot.event, slot.is_blocked) = (Event::None, false);
+        (slot.event, slot.is_blocked, slot.finished) = (Event::None, false, look);
         // What has been told meanwhile is told again.
         slot.pending = Ready::default();
         match (reports, looks) {

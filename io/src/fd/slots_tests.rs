@@ -128,12 +128,13 @@ impl World {
             }
     }
 
-    fn poll(&mut self, driver: Driver, seen: Seen) {
+    fn poll(&mut self, driver: Driver, how: How) {
         self.has_edge = false;
         self.attends = self.attends.map(|_| false);
         let readiness = Readiness { readable: true, ..Readiness::default() };
         let mut queued = Vec::new();
-        self.slots.report(readiness.into(), seen, |key, ()| queued.push(key));
+        self.slots
+            .report(readiness.into(), Seen { look: u64::MAX, how }, |key, ()| queued.push(key));
         for key in queued {
             let at = self.keys.iter().position(|known| *known == key).unwrap();
             self.events[at].push(Event::Queued);
@@ -160,9 +161,9 @@ impl World {
             });
         }
         if self.is_found() {
-            step(&|world| world.poll(driver, Seen::InPassing));
+            step(&|world| world.poll(driver, How::InPassing));
             if self.attends.is_none() {
-                step(&|world| world.poll(driver, Seen::Waiting));
+                step(&|world| world.poll(driver, How::Waiting));
             }
         }
         if self.may_stick {
@@ -198,7 +199,7 @@ impl World {
                                 true if driver != Driver::SeesNoAttention => Looks::Another,
                                 _ => Looks::Itself,
                             };
-                            let look = world.slots.finish(key, looks);
+                            let look = world.slots.finish(key, looks, 0);
                             match driver {
                                 Driver::ForgetsEnds => {}
                                 Driver::NeverLooksAfresh => world.settle(Look::On),
@@ -243,11 +244,11 @@ impl World {
         if is_quiet && self.bytes > 0 && self.slots.slots.iter().any(is_called) {
             return Some("bytes are left, and nobody is called");
         }
-        for (seen, times) in [(Seen::Waiting, 2), (Seen::InPassing, PASSES + 2)] {
+        for (how, times) in [(How::Waiting, 2), (How::InPassing, PASSES + 2)] {
             let mut looked = World { attends: None, ..self.clone() };
             for _ in 0..times {
                 if looked.is_reported() {
-                    looked.poll(driver, seen);
+                    looked.poll(driver, how);
                 }
             }
             if looked.is_reported() {
@@ -308,4 +309,23 @@ fn n2_wrong_drivers_are_caught() {
         let caught = programs().iter().any(|program| search(program, driver).0.is_some());
         assert!(caught, "{driver:?} passes");
     }
+}
+
+#[test]
+fn n2_what_an_earlier_look_has_found_is_told_by_the_next_one() {
+    let mut slots = Slots::default();
+    let key = slots.add((), Interest::READABLE, Owns::Yes);
+    let ready = Readiness { readable: true, ..Readiness::default() };
+    let mut report = |slots: &mut Slots<()>, look| {
+        let mut posts = 0;
+        let seen = Seen { look, how: How::InPassing };
+        slots.report(ready.into(), seen, |_, ()| posts += 1);
+        posts
+    };
+    assert_eq!(report(&mut slots, 1), 1);
+    assert!(slots.begin(key).is_some());
+    // A look began before the event had read what there was.
+    assert_eq!(slots.finish(key, Looks::Itself, 2), Look::On);
+    assert_eq!(report(&mut slots, 2), 0);
+    assert_eq!(report(&mut slots, 3), 1);
 }

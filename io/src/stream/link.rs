@@ -26,7 +26,7 @@ use super::socket::Socket;
 use super::state::{Budget, Call, Next, Why, later};
 use super::{CloseReason, ConnOptions, Stream};
 use crate::Addr;
-use crate::reactor::{News, OrElse, ReactorShared, Readiness, Registered, Seen};
+use crate::reactor::{How, News, OrElse, ReactorShared, Readiness, Registered, Seen};
 
 /// Bytes that one write takes, more or less.
 const WRITE_BUDGET: u64 = 1024 * 1024;
@@ -467,7 +467,7 @@ impl<P: Protocol> Link<P> {
     /// There is more to do than one event may.
     fn comes_again(&self, cx: &mut Cx) {
         if let Some(entry) = self.entry.upgrade() {
-            entry.ready(Readiness::default(), Seen::InPassing, cx);
+            entry.ready(Readiness::default(), Seen { look: 0, how: How::InPassing }, cx);
         }
     }
 

@@ -186,8 +186,10 @@ pub(super) struct State {
     /// What is known of events that have a color, by their addresses.
     pub(super) colored: HashMap<usize, Colored>,
     pub(super) ties: Ties,
-    /// What has a finalizer that was posted to its color, and has not begun.
-    pub(super) finalizing: HashSet<usize>,
+    /// What is active, was posted to its color, and has not begun.
+    pub(super) posted: HashSet<usize>,
+    /// It is about to be freed.
+    pub(super) is_ending: bool,
     pub(super) garbage: Garbage,
     /// Numbers of additions and deletions of events with colors, and of runs of their callbacks.
     pub(super) generations: u64,
@@ -281,7 +283,11 @@ impl Base {
     /// It is from [`make`](Self::make), and not used again.
     pub(super) unsafe fn destroy(base: *mut Base) {
         // SAFETY: the caller says so.
-        unsafe { std::ptr::drop_in_place(base) };
+        unsafe {
+            std::ptr::drop_in_place(base);
+            // Whoever comes with it later may look at this.
+            (*base).magic = 0;
+        }
         // Before the memory is another thread's, which may make a base of it.
         let own = base as usize;
         let _ = NEWEST.compare_exchange(own, 0, Ordering::Relaxed, Ordering::Relaxed);
@@ -324,7 +330,8 @@ impl Base {
             wanted_workers: None,
             colored: HashMap::new(),
             ties: Ties::default(),
-            finalizing: HashSet::new(),
+            posted: HashSet::new(),
+            is_ending: false,
             garbage: Garbage::default(),
             generations: 0,
             runs: 0,
@@ -352,19 +359,20 @@ impl Base {
     /// and need not be waited for.
     #[inline]
     pub(super) fn is_of_this_thread(&self) -> bool {
-        let looping = self.looping.load(Ordering::Relaxed);
-        (looping == 0 || looping == thread_token()) && !self.has_colors.load(Ordering::Relaxed)
+        // Acquire: what another loop has done to events is seen when it has ended.
+        let looping = self.looping.load(Ordering::Acquire);
+        (looping == 0 || looping == thread_token()) && !self.has_colors.load(Ordering::Acquire)
     }
 
     /// Events may have colors from now on.
     pub(super) fn use_colors(&self) {
-        self.has_colors.store(true, Ordering::Relaxed);
+        self.has_colors.store(true, Ordering::Release);
     }
 
     /// The calling thread runs the loop from now on, or nobody does.
     pub(super) fn set_looping(&self, loops: Loops) {
         let token = if loops == Loops::Here { thread_token() } else { 0 };
-        self.looping.store(token, Ordering::Relaxed);
+        self.looping.store(token, Ordering::Release);
     }
 
     #[inline]

@@ -181,9 +181,14 @@ unsafe fn free_base(base: *mut Base, finalizers: Finalizers) {
             return warn("event_base_free: a callback with a color cannot free its event_base");
         }
         forget_current(base);
-        // Ends what runs on other workers, and waits for it.
-        of.lock().workers = None;
+        // What runs until then makes no new ones.
+        of.lock().is_ending = true;
         let posted = workers.as_ref().map(|workers| Arc::clone(&workers.posted));
+        if let Some(workers) = &workers {
+            workers.end();
+        }
+        drop(workers);
+        let workers = of.lock().workers.take();
         drop(workers);
         of.lock().end();
         loop {
@@ -197,11 +202,11 @@ unsafe fn free_base(base: *mut Base, finalizers: Finalizers) {
             }
         }
         loop {
-            let callback = of.lock().next_finalizing();
+            let callback = of.lock().next_posted();
             if callback.is_null() {
                 break;
             }
-            if finalizers == Finalizers::Run {
+            if finalizers == Finalizers::Run && (*callback).has(flags::FINALIZING) {
                 run_finalizer(callback);
             }
         }
@@ -270,6 +275,9 @@ impl State {
             self.delete(self.timeouts.first(), Even::UnlessFinalizing);
         }
         for event in self.all_common() {
+            self.delete(event, Even::UnlessFinalizing);
+        }
+        for event in self.watched_colored() {
             self.delete(event, Even::UnlessFinalizing);
         }
     }

@@ -30,6 +30,8 @@ use crate::runtime::colors::{Color, on};
 pub(super) struct Colored {
     pub(super) color: Arc<Color>,
     registration: Option<Registration>,
+    /// It waits for its descriptor, if it has one.
+    is_watched: bool,
     /// Changes when it is deleted, or added.
     generation: u64,
     /// Changes when what was posted for an activation is not meant any more.
@@ -112,7 +114,8 @@ impl State {
     pub(super) fn know_color(&mut self, callback: *mut Callback, color: Arc<Color>, stays: Stays) {
         self.generations += 1;
         let generation = self.generations;
-        let colored = Colored { color, registration: None, generation, activation: 0, stays };
+        let (registration, is_watched, activation) = (None, false, 0);
+        let colored = Colored { color, registration, is_watched, generation, activation, stays };
         self.colored.insert(callback as usize, colored);
     }
 
@@ -153,6 +156,7 @@ impl State {
             return Done::Refused;
         };
         if fd < 0 {
+            self.is_watched(event);
             return Done::Yes;
         }
         let interest = [(EV_READ | EV_CLOSED, Interest::READABLE), (EV_WRITE, Interest::WRITABLE)];
@@ -172,6 +176,7 @@ impl State {
                 if let Some(colored) = self.colored(event.cast()) {
                     colored.registration = Some(registration);
                 }
+                self.is_watched(event);
                 Done::Yes
             }
             Err(error) => {
@@ -182,16 +187,25 @@ impl State {
         }
     }
 
+    fn is_watched(&mut self, event: *mut Event) {
+        if let Some(colored) = self.colored(event.cast()) {
+            colored.is_watched = true;
+        }
+    }
+
     /// The reactors watch no more, and what was posted is not meant any more.
     pub(super) fn unwatch_colored(&mut self, event: *mut Event) {
         self.next_generation(event);
-        let gone = self.colored(event.cast()).and_then(|colored| colored.registration.take());
+        let Some(colored) = self.colored(event.cast()) else { return };
+        colored.is_watched = false;
+        let gone = colored.registration.take();
         self.garbage.0.extend(gone);
     }
 
     /// Posts an event or callback that has been activated to its color.
     pub(super) fn post_active(&mut self, callback: *mut Callback) {
         let (base, own) = (self.own_base as usize, callback as usize);
+        self.posted.insert(own);
         if let Some(colored) = self.colored(callback) {
             let target = Target { base, event: own, generation: colored.generation };
             let why = Why::Active(colored.activation);
@@ -199,10 +213,23 @@ impl State {
         }
     }
 
-    /// What was activated, and posted, is not to run for that.
-    pub(super) fn unpost(&mut self, callback: *mut Callback) {
+    /// What was posted is not active any more.
+    pub(super) fn leave_posted(&mut self, callback: *mut Callback) {
+        self.posted.remove(&(callback as usize));
         // SAFETY: see `core`.
         unsafe { self.leave(&mut *callback, flags::ACTIVE) };
+    }
+
+    /// The events with a color that wait for a descriptor.
+    pub(super) fn watched_colored(&self) -> Vec<*mut Event> {
+        let is_watched = |(_, colored): &(&usize, &Colored)| colored.is_watched;
+        let watched = self.colored.iter().filter(is_watched);
+        watched.map(|(event, _)| *event as *mut Event).collect()
+    }
+
+    /// What was activated, and posted, is not to run for that.
+    pub(super) fn unpost(&mut self, callback: *mut Callback) {
+        self.leave_posted(callback);
         if let Some(colored) = self.colored(callback) {
             colored.activation += 1;
         }
@@ -277,11 +304,10 @@ impl Base {
                         false => (*event).result = result,
                     }
                 }
-                Why::Active(_) => state.leave(&mut (*event).callback, flags::ACTIVE),
+                Why::Active(_) => state.leave_posted(event.cast()),
             }
             if matches!(kind, closure::EVENT_FINALIZE | closure::EVENT_FINALIZE_FREE) {
                 let (call, arg) = ((*event).callback.call.finalize, (*event).callback.arg);
-                state.finalizing.remove(&(event as usize));
                 state.forget_color(event.cast());
                 let run = state.begins(null_mut());
                 drop(state);
@@ -337,11 +363,10 @@ impl Base {
         // SAFETY: the caller says so. After the lock is given up it may be freed, and is not
         // touched.
         unsafe {
-            state.leave(&mut *callback, flags::ACTIVE);
+            state.leave_posted(callback);
             let (call, arg) = ((*callback).call.callback, (*callback).arg);
             let is_over = (*callback).closure == closure::CALLBACK_FINALIZE;
             if is_over {
-                state.finalizing.remove(&(callback as usize));
                 state.forget_bufferevent(callback);
                 state.forget_color(callback);
             }

@@ -219,7 +219,7 @@ impl State {
         }
         if self.colored(event.cast()).is_some() {
             if ev.has(flags::ACTIVE) {
-                self.leave(&mut ev.callback, flags::ACTIVE);
+                self.leave_posted(event.cast());
             }
             self.unwatch_colored(event);
         } else if ev.has(flags::ACTIVE) {

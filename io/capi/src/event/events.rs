@@ -204,7 +204,7 @@ pub(super) unsafe fn delete(event: *mut Event, even: Even, waits: Waits) -> c_in
         let Some(base) = base_of(event, "event_del") else { return -1 };
         // Programs delete again and again what is not added.
         let is_signal = (*event).events & EV_SIGNAL != 0;
-        if !(*event).has(flags::STANDS) && !is_signal && base.is_of_this_thread() {
+        if !is_signal && base.is_of_this_thread() && !(*event).has(flags::STANDS) {
             return 0;
         }
         door("event_del", || {

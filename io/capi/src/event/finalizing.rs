@@ -70,19 +70,19 @@ impl State {
     fn is_finalizing(&mut self, callback: *mut Callback) {
         // SAFETY: see the module.
         unsafe { (*callback).flags |= flags::FINALIZING };
-        if self.colored(callback).is_some() {
-            self.finalizing.insert(callback as usize);
-        }
     }
 
-    /// Something whose finalizer was posted to a color that has ended; it has none any more. Null:
+    /// Something that was posted to a color whose runtime has ended: it is not active any more. Null:
     /// there is nothing.
-    pub(super) fn next_finalizing(&mut self) -> *mut Callback {
-        let Some(callback) = self.finalizing.iter().next().copied() else { return null_mut() };
-        self.finalizing.remove(&callback);
+    pub(super) fn next_posted(&mut self) -> *mut Callback {
+        let Some(callback) = self.posted.iter().next().copied() else { return null_mut() };
         let callback = callback as *mut Callback;
-        self.forget_bufferevent(callback);
-        self.forget_color(callback);
+        self.unpost(callback);
+        // SAFETY: what is active is there.
+        if unsafe { (*callback).has(flags::FINALIZING) } {
+            self.forget_bufferevent(callback);
+            self.forget_color(callback);
+        }
         callback
     }
 }

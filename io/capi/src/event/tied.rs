@@ -143,7 +143,12 @@ impl State {
     pub(super) fn forget_moved(&mut self, event: *mut Event) {
         let stays = self.colored(event.cast()).map(|colored| colored.stays);
         if let Some(Stays::Tied(argument)) = stays {
-            self.untie(argument);
+            let tie = self.ties.by_argument.get(&argument);
+            match tie.is_some_and(|tie| matches!(tie.kind, Kind::Bufferevent)) {
+                // SAFETY: it is one, which is being moved.
+                true => unsafe { self.untie_all(argument as *mut Bufferevent) },
+                false => self.untie(argument),
+            }
         }
         self.forget_color(event.cast());
     }
@@ -456,8 +461,11 @@ impl State {
 /// See the module.
 unsafe fn base_of_tied<'a>(listener: *mut Listener) -> Option<&'a Base> {
     let get_base = next::<OfListener<*mut Base>>(c"evconnlistener_get_base")?;
-    // SAFETY: the caller says so.
-    let base = unsafe { super::base::if_ours(get_base(listener)) }?;
+    // SAFETY: the caller says so; the base may have been freed, which `event_del` forgives, too.
+    let base = unsafe {
+        let base = super::base::unless_freed(get_base(listener))?;
+        super::base::if_ours(base)?
+    };
     base.lock().ties.by_argument.contains_key(&(listener as usize)).then_some(base)
 }
 

@@ -21,7 +21,9 @@ const AT_ONCE: usize = 64;
 
 /// See the module.
 pub(super) struct Workers {
-    here: Here,
+    /// `None`: it has ended. Locked by the thread of the loop while it is in a turn, and by who ends
+    /// it when no loop runs.
+    here: Mutex<Option<Here>>,
     pub(super) owner: Arc<Owner>,
     pub(super) posted: Arc<Posted>,
     /// As `dapple.h` has it.
@@ -134,6 +136,7 @@ impl Workers {
             })
         })?;
         let runtime = Runtime::of_base(&owner);
+        let here = Mutex::new(Some(here));
         Ok(Workers { here, owner, posted, runtime, is_ready, _poller: registration })
     }
 
@@ -145,8 +148,21 @@ impl Workers {
             0 => Turn::Poll,
             _ => Turn::Until(Instant::now() + Duration::from_millis(millis as u64)),
         };
-        self.here.turn(turn, AT_ONCE);
+        if let Some(here) = &*self.here() {
+            here.turn(turn, AT_ONCE);
+        }
         self.is_ready.swap(false, Ordering::Relaxed)
+    }
+
+    fn here(&self) -> MutexGuard<'_, Option<Here>> {
+        self.here.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends what runs, and waits for it, whoever else has this. For who may run the loop, when
+    /// nobody does.
+    pub(super) fn end(&self) {
+        let here = self.here().take();
+        drop(here);
     }
 
     /// Says whether a callback with a color runs on this thread.

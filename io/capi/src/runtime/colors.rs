@@ -102,6 +102,11 @@ fn with_current<R>(f: impl FnOnce(&[Arc<Color>]) -> R) -> R {
     }
 }
 
+/// Says whether a callback runs on this thread, of whatever runtime.
+pub(super) fn is_in_callback() -> bool {
+    !CURRENT.get().is_null()
+}
+
 /// A color as C has it, with a count.
 pub(crate) fn give(color: Arc<Color>) -> *mut Color {
     Arc::into_raw(color).cast_mut()

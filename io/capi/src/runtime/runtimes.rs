@@ -9,9 +9,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use dapple::{Here, ShutdownReport, StallReport, TicketStall, Turn};
+use dapple::{Handle, Here, ShutdownReport, StallReport, TicketStall, Turn};
 
-use super::colors::Color;
+use super::colors::{Color, is_in_callback};
 use super::offload::is_in_work;
 use super::owner::Owner;
 use crate::door::{answer, door, number, number_of, pointer};
@@ -239,7 +239,7 @@ impl Runtime {
 
     /// An error in a callback, and in offloaded work, which would wait for itself.
     fn check_outside(&self) -> Result<(), c_int> {
-        let is_outside = self.owner.handle().current_worker().is_none() && !is_in_work();
+        let is_outside = !is_in_callback() && !is_in_work();
         if is_outside { Ok(()) } else { Err(libc::EDEADLK) }
     }
 
@@ -274,20 +274,17 @@ impl Runtime {
         Ok(())
     }
 
-    fn wait_idle(&self) -> Result<(), c_int> {
+    /// Waits until it is idle, or answers what to wait by: another thread may free it meanwhile.
+    fn wait_idle(&self) -> Result<Option<Handle>, c_int> {
         self.owner.check_process()?;
         self.check_outside()?;
         match &self.workers {
             Workers::Here(_) => self.with_here(|here| {
                 here.wait_idle();
-                Ok(())
+                Ok(None)
             }),
             Workers::Base => Err(libc::EINVAL),
-            Workers::Threads(runtime) => {
-                let runtime = runtime.lock().unwrap_or_else(PoisonError::into_inner);
-                runtime.as_ref().ok_or(libc::ESHUTDOWN)?.wait_idle();
-                Ok(())
-            }
+            Workers::Threads(_) => Ok(Some(self.owner.handle().clone())),
         }
     }
 
@@ -347,7 +344,9 @@ pub unsafe extern "C" fn dapple_runtime_new(options: *const Options) -> *mut Run
 }
 
 /// Ends a runtime, and frees it. Timers, descriptors and signals call nothing any more. What is
-/// queued runs, and what runs ends, within a limit of nanoseconds; what is left then is dropped.
+/// queued runs within a limit of nanoseconds; what is left then is dropped. A callback that runs then
+/// is waited for, for about a second more. What frees the argument of a watch may be called beside a
+/// callback of its color here.
 /// Colors, and the handles of timers, watches and domains, are still there, and are freed as
 /// before.
 ///
@@ -426,13 +425,16 @@ pub unsafe extern "C" fn dapple_runtime_turn(runtime: *mut Runtime, timeout_ns: 
 pub unsafe extern "C" fn dapple_runtime_wait_idle(runtime: *mut Runtime) -> c_int {
     // SAFETY: see `runtime`.
     answer("dapple_runtime_wait_idle", || unsafe {
-        runtime.as_ref().ok_or(libc::EINVAL)?.wait_idle()
+        if let Some(handle) = runtime.as_ref().ok_or(libc::EINVAL)?.wait_idle()? {
+            handle.wait_idle();
+        }
+        Ok(())
     })
 }
 
 /// Answers the descriptor that is readable when dapple_runtime_turn has something to do, for
-/// another loop to wait for beside dapple_runtime_deadline_ns. It is the runtime's: neither read
-/// nor close it.
+/// another loop to wait for beside dapple_runtime_deadline_ns: until it is readable, not for an edge.
+/// It is the runtime's: neither read nor close it.
 ///
 /// -1: errno is EINVAL for a runtime without DAPPLE_HERE, EPERM on another thread.
 #[unsafe(no_mangle)]

@@ -90,6 +90,7 @@ static void echo_with(int more) {
 	over = 0;
 	served = 0;
 	base = event_base_new();
+	event_base_set_workers(base, 3);
 	loop_thread = pthread_self();
 	struct sockaddr_in at = {.sin_family = AF_INET};
 	at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -447,7 +448,13 @@ static void storm(void) {
 
 /* ---- offloaded work outlives its base, and tells nobody; a callback cannot free its base */
 static atomic_int work_done, work_dropped;
-static void works_long(void *arg) { (void)arg; usleep(50000); atomic_store(&work_done, 1); }
+static atomic_int work_begun;
+static void works_long(void *arg) {
+	(void)arg;
+	atomic_store(&work_begun, 1);
+	usleep(50000);
+	atomic_store(&work_done, 1);
+}
 static void drops_work(void *arg) { (void)arg; atomic_store(&work_dropped, 1); }
 static void never(void *arg) { (void)arg; abort(); }
 static void frees_base(void *arg) { (void)arg; event_base_free(base); }
@@ -457,11 +464,58 @@ static void outlived(void) {
 	CHECK(!dapple_post(color, frees_base, NULL));
 	CHECK(event_base_dispatch(base) == 1);
 	CHECK(!dapple_offload_from(color, works_long, never, NULL, drops_work, NULL, 0));
-	usleep(10000);
+	while (!work_begun) usleep(100);
 	event_base_free(base);
 	while (!work_dropped) usleep(1000);
 	CHECK(work_done == 1);
 	dapple_color_unref(color);
+}
+
+/* ---- a callback that runs while its base is freed gets no color; what it leaves forgets its base */
+static atomic_int is_in, is_refused;
+static void makes_colors(void *arg) {
+	(void)arg;
+	atomic_store(&is_in, 1);
+	for (int i = 0; i < 200; i++) {
+		usleep(200);
+		dapple_color *color = dapple_color_new(base, NULL);
+		if (!color) { CHECK(errno == ESHUTDOWN); atomic_store(&is_refused, 1); return; }
+		dapple_color_unref(color);
+	}
+}
+static void ticks_3(evutil_socket_t fd, short what, void *arg) {
+	(void)fd, (void)what;
+	if (++*(int *)arg == 3) event_base_loopbreak(base);
+}
+static void no_callback(evutil_socket_t fd, short what, void *arg) { (void)fd, (void)what, (void)arg; }
+static void freed_busy(void) {
+	int fds[2];
+	pair(fds);
+	base = event_base_new();
+	event_base_set_workers(base, 2);
+	dapple_color *color = color_of(NULL), *other = color_of(NULL);
+	struct event *added = event_new(base, fds[0], EV_READ | EV_PERSIST, no_callback, NULL);
+	struct event *active = event_new(base, -1, EV_PERSIST, no_callback, NULL);
+	CHECK(!event_set_color(added, color) && !event_set_color(active, other));
+	CHECK(!event_add(added, NULL));
+	CHECK(!dapple_post(other, makes_colors, NULL));
+	while (!is_in) usleep(100);
+	event_active(active, EV_READ, 1);
+	event_base_free(base);
+	CHECK(is_refused);
+	/* As likely as not at the same place: it does not know what the other one had. */
+	base = event_base_new();
+	int ticked = 0;
+	struct timeval ms1 = {0, 1000};
+	struct event *tick = event_new(base, -1, EV_PERSIST, ticks_3, &ticked);
+	event_add(tick, &ms1);
+	event_free(added);
+	event_free(active);
+	CHECK(event_base_dispatch(base) == 0 && ticked == 3);
+	event_free(tick);
+	event_base_free(base);
+	dapple_color_unref(color), dapple_color_unref(other);
+	close(fds[0]), close(fds[1]);
 }
 
 /* ---- a bufferevent that goes to another base leaves its color behind */
@@ -605,7 +659,7 @@ static const struct { const char *name; void (*run)(void); } parts[] = {
 	{"echo", echo}, {"echo_deferred", echo_deferred}, {"dial", dial}, {"frees", frees},
 	{"unfinished", unfinished}, {"pairs", pairs},
 	{"own_callback", own_callback}, {"listeners", listeners}, {"storm", storm},
-	{"outlived", outlived}, {"moved", moved}, {"filter", filter}, {"refuse", refuse}, {"runtime", runtime},
+	{"outlived", outlived}, {"moved", moved}, {"freed_busy", freed_busy}, {"filter", filter}, {"refuse", refuse}, {"runtime", runtime},
 };
 int main(int argc, char **argv) {
 	evthread_use_pthreads();
