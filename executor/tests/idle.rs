@@ -412,3 +412,21 @@ fn e10_labels_are_escaped_in_every_format() {
     ];
     assert_eq!(tags, expected.into_iter().collect());
 }
+
+#[test]
+fn e16_a_handle_waits_until_nothing_runs() {
+    let rt = Runtime::builder().workers(2).build().unwrap();
+    let (h, color) = (rt.handle(), rt.handle().new_color());
+    let runs = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    for _ in 0..100 {
+        let runs = runs.clone();
+        h.post(&color, move |_| {
+            runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        });
+    }
+    h.wait_idle();
+    assert_eq!(runs.load(std::sync::atomic::Ordering::Relaxed), 100);
+    drop(rt);
+    // Of a runtime that has ended it returns at once.
+    h.wait_idle();
+}

@@ -100,17 +100,6 @@ impl Handle {
         Local::index_on(&self.core)
     }
 
-    /// Waits until no event is running or queued, or the runtime has ended; see
-    /// [`Runtime::wait_idle`](crate::Runtime::wait_idle) for what counts.
-    ///
-    /// # Panics
-    ///
-    /// On a worker, of whatever runtime, and in offloaded work: it would wait for itself.
-    #[track_caller]
-    pub fn wait_idle(&self) {
-        super::owner::wait_idle(&self.core);
-    }
-
     /// Says whether no shutdown has begun.
     pub fn is_running(&self) -> bool {
         self.core.phase() == Phase::Running

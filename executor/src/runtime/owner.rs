@@ -196,9 +196,22 @@ impl Runtime {
     }
 }
 
+impl Handle {
+    /// Waits until no event is running or queued, or the runtime has ended; see
+    /// [`Runtime::wait_idle`](crate::Runtime::wait_idle) for what counts.
+    ///
+    /// # Panics
+    ///
+    /// On a worker, of whatever runtime, and in offloaded work: it would wait for itself.
+    #[track_caller]
+    pub fn wait_idle(&self) {
+        wait_idle(self.core());
+    }
+}
+
 /// See [`Runtime::wait_idle`].
 #[track_caller]
-pub(super) fn wait_idle(core: &Core) {
+fn wait_idle(core: &Core) {
     assert!(!Local::on_a_worker(), "wait_idle on a worker would wait for itself");
     let own = crate::blocking::works_for(core);
     assert!(!own, "wait_idle in offloaded work would wait for itself");

@@ -152,6 +152,16 @@ impl FdEntry {
                 sys::ask(registry, self.fd, token, sys::Asked::First, &asks(wants, reports))
             }
             (Some(asked), Some(wanted)) if asked == wanted && look == Look::On => return Ok(()),
+            // A level that the poller has told stays in its list, and asking for it again wakes
+            // nobody who attends to the poller; asking for it as for a new one does.
+            (Some(asked), Some((wants, Reports::Levels)))
+                if asked == (wants, Reports::Levels) && look == Look::Afresh =>
+            {
+                sys::forget(registry, self.fd)?;
+                state.asked = None;
+                let asks = asks(wants, Reports::Levels);
+                sys::ask(registry, self.fd, token, sys::Asked::First, &asks)
+            }
             (Some(_), Some((wants, reports))) => {
                 sys::ask(registry, self.fd, token, sys::Asked::Again, &asks(wants, reports))
             }

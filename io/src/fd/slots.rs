@@ -198,8 +198,11 @@ impl<T> Slots<T> {
         for slot in &mut self.slots {
             let told = slot.interest.of(ready);
             // Of a look that began before the last event had ended: that may have read what there
-            // was. What is still there is told by the next look.
-            let is_stale = reports == Reports::Levels && seen.look <= slot.finished;
+            // was. What is still there is told by the next look, which comes soon after one in
+            // passing. One that has waited has most likely been woken by something new.
+            let is_stale = reports == Reports::Levels
+                && seen.how == How::InPassing
+                && seen.look <= slot.finished;
             if slot.is_paused || told.is_nothing() || is_stale && slot.event == Event::None {
                 continue;
             }

@@ -316,7 +316,7 @@ fn n2_what_an_earlier_look_has_found_is_told_by_the_next_one() {
     let mut slots = Slots::default();
     let key = slots.add((), Interest::READABLE, Owns::Yes);
     let ready = Readiness { readable: true, ..Readiness::default() };
-    let mut report = |slots: &mut Slots<()>, look| {
+    let report = |slots: &mut Slots<()>, look| {
         let mut posts = 0;
         let seen = Seen { look, how: How::InPassing };
         slots.report(ready.into(), seen, |_, ()| posts += 1);

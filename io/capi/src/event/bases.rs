@@ -176,9 +176,12 @@ unsafe fn free_base(base: *mut Base, finalizers: Finalizers) {
     // SAFETY: see the module: nobody uses the base any more. Finalizers may, until they have run.
     unsafe {
         let of = &*base;
-        let workers = of.lock().workers.clone();
-        if workers.as_ref().is_some_and(|workers| workers.runs_here()) {
-            return warn("event_base_free: a callback with a color cannot free its event_base");
+        let (workers, loops_here) = {
+            let state = of.lock();
+            (state.workers.clone(), state.is_running && state.is_in_loop_thread())
+        };
+        if workers.as_ref().is_some_and(|workers| workers.runs_here() || loops_here) {
+            return warn("event_base_free: a callback cannot free an event_base that has colors");
         }
         forget_current(base);
         // What runs until then makes no new ones.
@@ -192,17 +195,15 @@ unsafe fn free_base(base: *mut Base, finalizers: Finalizers) {
         drop(workers);
         of.lock().end();
         loop {
-            let callback = of.lock().next_active();
-            if callback.is_null() {
-                break;
-            }
-            of.lock().cancel(callback, Even::IfFinalizing);
-            if finalizers == Finalizers::Run && (*callback).has(flags::FINALIZING) {
-                run_finalizer(callback);
-            }
-        }
-        loop {
-            let callback = of.lock().next_posted();
+            // Finalizers may have others run.
+            let active = of.lock().next_active();
+            let callback = match active.is_null() {
+                true => of.lock().next_posted(),
+                false => {
+                    of.lock().cancel(active, Even::IfFinalizing);
+                    active
+                }
+            };
             if callback.is_null() {
                 break;
             }

@@ -44,14 +44,13 @@ impl Bell {
         }
     }
 
-    /// A forked child gets a descriptor of its own; it has been deleted. False: the system refuses
-    /// it.
-    pub(super) fn renew(&mut self) -> bool {
-        let Some(fd) = open() else { return false };
+    /// A forked child gets a descriptor of its own; it has been deleted. Answers the one before, to
+    /// be closed when nobody rings it any more. `None`: the system refuses it.
+    pub(super) fn renew(&mut self) -> Option<OwnedFd> {
+        let fd = open()?;
         // SAFETY: it is there as long as this is, and stands nowhere.
         unsafe { (*self.event).fd = fd.as_raw_fd() };
-        self.fd = fd;
-        true
+        Some(std::mem::replace(&mut self.fd, fd))
     }
 
     /// The descriptor, for [`ring`].

@@ -127,6 +127,10 @@ impl State {
             if let Stays::Tied(argument) = colored.stays {
                 self.is_not_tied(callback, argument);
             }
+            // It was assigned anew while it was active: it is not any more.
+            if self.posted.remove(&(callback as usize)) {
+                self.event_count.add(-1);
+            }
             self.garbage.1.push(colored);
         }
     }

@@ -160,7 +160,11 @@ pub unsafe extern "C" fn event_base_set(base: *mut Base, event: *mut Event) -> c
                 return -1;
             }
             if let Some(before) = unless_freed(event.base) {
-                before.lock().forget_moved(event);
+                let mut state = before.lock();
+                if !state.may_move(event) {
+                    return -1;
+                }
+                state.forget_moved(event);
             }
             event.base = base;
             let mut state = of.lock();

@@ -164,10 +164,14 @@ impl State {
         // What came before the fork is the parent's.
         forget_caught();
         pipe.bell.delete(self);
-        let is_whole = pipe.bell.renew();
-        if is_whole && OWNER.load(Ordering::SeqCst) == self.own_base {
-            WAKES.store(pipe.bell.fd(), Ordering::SeqCst);
+        let before = pipe.bell.renew();
+        let is_whole = before.is_some();
+        if OWNER.load(Ordering::SeqCst) == self.own_base {
+            WAKES.store(if is_whole { pipe.bell.fd() } else { -1 }, Ordering::SeqCst);
         }
+        drop(before);
+        // For a signal that has come meanwhile.
+        ring(pipe.bell.fd());
         let event = pipe.bell.event();
         self.signal_pipe = Some(pipe);
         is_whole && self.add(event, None) == Done::Yes

@@ -139,6 +139,24 @@ impl State {
         }
     }
 
+    /// Says whether an event may go to another base: nothing of the bufferevent that it is a part of
+    /// is added, or active.
+    pub(super) fn may_move(&mut self, event: *mut Event) -> bool {
+        let stays = self.colored(event.cast()).map(|colored| colored.stays);
+        let Some(Stays::Tied(argument)) = stays else { return true };
+        let tie = self.ties.by_argument.get(&argument);
+        if !tie.is_some_and(|tie| matches!(tie.kind, Kind::Bufferevent)) {
+            return true;
+        }
+        let bufferevent = argument as *mut Bufferevent;
+        // SAFETY: it is tied, so it is there.
+        unsafe {
+            let stands = (*bufferevent).read.has(flags::STANDS);
+            let stands = stands || (*bufferevent).write.has(flags::STANDS);
+            !stands && self.check_bufferevent(bufferevent) != Err(libc::EBUSY)
+        }
+    }
+
     /// An event goes to another base, and with it what it is a part of.
     pub(super) fn forget_moved(&mut self, event: *mut Event) {
         let stays = self.colored(event.cast()).map(|colored| colored.stays);

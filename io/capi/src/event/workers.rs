@@ -161,6 +161,10 @@ impl Workers {
     /// Ends what runs, and waits for it, whoever else has this. For who may run the loop, when
     /// nobody does.
     pub(super) fn end(&self) {
+        if self.owner.check_process().is_err() {
+            // The copy of a forked child does nothing. Whoever had the lock is the parent's.
+            return;
+        }
         let here = self.here().take();
         drop(here);
     }

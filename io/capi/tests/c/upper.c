@@ -534,6 +534,17 @@ static void moved(void) {
 	pair(fds);
 	struct bufferevent *bev = bufferevent_socket_new(base, fds[0], SAFE | BEV_OPT_CLOSE_ON_FREE);
 	CHECK(!bufferevent_set_color(bev, color));
+	/* What waits for its descriptor does not move, and goes on to wait. */
+	bufferevent_write(bev, "hello", 5);
+	CHECK(bufferevent_base_set(other, bev) == -1);
+	char bytes[8];
+	int n = -1;
+	for (int i = 0; i < 200 && n != 5; i++) {
+		event_base_loop(base, EVLOOP_NONBLOCK);
+		usleep(1000);
+		n = read(fds[1], bytes, sizeof bytes);
+	}
+	CHECK(n == 5);
 	CHECK(!bufferevent_disable(bev, EV_READ | EV_WRITE));
 	CHECK(!bufferevent_base_set(other, bev));
 	bufferevent_setcb(bev, moved_read, NULL, NULL, NULL);
