@@ -20,13 +20,13 @@ import time
 parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("program")
-parser.add_argument("library")
+parser.add_argument("preloaded", metavar="library")
 parser.add_argument("--rounds", type=int, default=5)
 parser.add_argument("--clients", type=int, default=16)
 parser.add_argument("--work", type=int, nargs="*", default=[50_000, 110_000, 215_000],
                     help="rounds of arithmetic per request")
 options = parser.parse_args()
-preload = {"LD_PRELOAD": str(pathlib.Path(options.library).resolve())}
+preload = {"LD_PRELOAD": str(pathlib.Path(options.preloaded).resolve())}
 # Environment, arguments, and how many programs there are, which share the clients.
 MODES = {
     "libevent": ({}, [], 1),
@@ -50,10 +50,10 @@ def run(mode, work):
                                 env={**os.environ, **env, "WORK": str(work)}) for port in ports]
     time.sleep(0.3)
     n = max(2_000, 600_000_000 // work) // programs
-    clients = [subprocess.Popen(["redis-benchmark", "-p", str(port), "-c",
-                                 str(options.clients // programs), "-n", str(n), "-t", "ping_mbulk",
-                                 "--csv"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-               for port in ports]
+    asks = ["redis-benchmark", "-c", str(options.clients // programs), "-n", str(n), "-t",
+            "ping_mbulk", "--csv", "-p"]
+    clients = [subprocess.Popen([*asks, str(port)], stdout=subprocess.PIPE,
+                                stderr=subprocess.DEVNULL, text=True) for port in ports]
     rows = [list(csv.reader(client.communicate()[0].splitlines()))[-1] for client in clients]
     took = 0
     for server in servers:

@@ -245,20 +245,17 @@ DAPPLE_API struct dapple_runtime *dapple_runtime_new(const struct dapple_options
 
 /**
  * Ends a runtime, and frees it. Timers, descriptors and signals call nothing any more. What is
- * queued runs within a limit of nanoseconds; what is left then is dropped. A callback that runs then
- * is waited for, for about a second more. What frees the argument of a watch may be called beside a
- * callback of its color here.
- * Colors, and the handles of timers, watches and domains, are still there, and are freed as
- * before.
+ * queued runs within a limit of nanoseconds; what is left then is dropped. A callback that runs
+ * then is waited for, for about a second more. What frees the argument of a watch may be called
+ * beside a callback of its color here. Colors, and the handles of timers, watches and domains, are
+ * still there, and are freed as before.
  *
  * 0: all has run. 1: something was dropped, or a callback still runs, which must not use the
  * runtime any more. -1: nothing has been done; errno is EINVAL for the runtime of an event_base,
  * EDEADLK in a callback or in offloaded work, EPERM on another thread than the one that made the
  * runtime with DAPPLE_HERE. A forked child may free its copy, which does nothing.
  */
-DAPPLE_API
-int dapple_runtime_free(struct dapple_runtime *runtime,
-                        uint64_t limit_ns);
+DAPPLE_API int dapple_runtime_free(struct dapple_runtime *runtime, uint64_t limit_ns);
 
 /**
  * Runs callbacks until dapple_runtime_stop is called, on the thread that made the runtime with
@@ -304,13 +301,12 @@ DAPPLE_API int dapple_runtime_wait_idle(struct dapple_runtime *runtime);
 
 /**
  * Answers the descriptor that is readable when dapple_runtime_turn has something to do, for
- * another loop to wait for beside dapple_runtime_deadline_ns: until it is readable, not for an edge.
- * It is the runtime's: neither read nor close it.
+ * another loop to wait for beside dapple_runtime_deadline_ns: until it is readable, not for an
+ * edge. It is the runtime's: neither read nor close it.
  *
  * -1: errno is EINVAL for a runtime without DAPPLE_HERE, EPERM on another thread.
  */
-DAPPLE_API
-int dapple_runtime_poll_fd(struct dapple_runtime *runtime);
+DAPPLE_API int dapple_runtime_poll_fd(struct dapple_runtime *runtime);
 
 /**
  * Answers in how many nanoseconds the next dapple_runtime_turn is due at the latest; 0: now; -1:

@@ -2,8 +2,8 @@
  *
  * Callbacks of one color never run at once, and run in order; callbacks of different colors run on
  * all cores. What has no color runs on the thread of the loop, as on libevent. A base's colors are
- * those of dapple.h, whose functions post to them, arm timers on them, and so on; all that keeps the
- * loop of the base running until it has been called or given up. See docs/LIBEVENT.md.
+ * those of dapple.h, whose functions post to them, arm timers on them, and so on; all that keeps
+ * the loop of the base running until it has been called or given up. See docs/LIBEVENT.md.
  *
  * Link -ldapple_event before -levent. This file is made of the sources in io/capi/src/event, and of
  * include/parts. */
@@ -42,11 +42,10 @@ DAPPLE_API char *event_base_metrics(struct event_base *base);
  * loop runs it, and event_base_free frees it. The first color of a base, and this, start its
  * workers.
  *
- * NULL: errno is EINVAL if there is no base, ENOTSUP if it does not use epoll, ESHUTDOWN while it is
- * freed, or what the system says of a thread.
+ * NULL: errno is EINVAL if there is no base, ENOTSUP if it does not use epoll, ESHUTDOWN while it
+ * is freed, or what the system says of a thread.
  */
-DAPPLE_API
-dapple_runtime *event_base_runtime(struct event_base *base);
+DAPPLE_API dapple_runtime *event_base_runtime(struct event_base *base);
 
 /**
  * Makes a color of a base, of which the caller has a count. Colors with the same label, which

@@ -308,8 +308,9 @@ def coturn(folder, library, scale):
     port = free_port()
     server = Server(
         library,
-        ["turnserver", "-n", "-L", LOCAL, "-p", str(port), "--relay-ip", LOCAL, "-m", "1", "--no-tls",
-         "--no-dtls", "--no-udp", "--no-cli", "--no-auth", "-r", "here", "--log-file", "/dev/null",
+        ["turnserver", "-n", "-L", LOCAL, "-p", str(port), "--relay-ip", LOCAL, "-m", "1",
+         "--no-tls", "--no-dtls", "--no-udp", "--no-cli", "--no-auth", "-r", "here",
+         "--log-file", "/dev/null",
          "--pidfile", f"{folder}/pid", "--userdb", f"{folder}/db"],
         port)
     requests, answers = 1_500 * scale, {}
@@ -324,7 +325,8 @@ def coturn(folder, library, scale):
                 int.from_bytes(socket.inet_aton(own), "big") ^ cookie)
             told = 0
             for n in range(0, requests, at_once):
-                s.sendall(b"".join(struct.pack("!HHIIII", 1, 0, cookie, i, n, k) for k in range(at_once)))
+                asks = (struct.pack("!HHIIII", 1, 0, cookie, i, n, k) for k in range(at_once))
+                s.sendall(b"".join(asks))
                 for k in range(at_once):
                     kind, length, *rest = struct.unpack("!HHIIII", answer.read(20))
                     body = answer.read(length)
@@ -390,14 +392,15 @@ BY_HAND = ["sslsplit"]
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--library", required=True)
+    parser.add_argument("--library", dest="preloaded", metavar="FILE",
+                        required=True)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--scale", type=int, default=1,
                         help="requests of a round, in units of a short one")
     parser.add_argument("--only", nargs="*", choices=PROGRAMS,
                         default=[name for name in PROGRAMS if name not in BY_HAND])
     options = parser.parse_args()
-    library = str(pathlib.Path(options.library).resolve())
+    library = str(pathlib.Path(options.preloaded).resolve())
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     failed = []
     for name in options.only:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the C programs of this folder under valgrind: what they do on the library is to report nothing
-# that order.c does not report on libevent.
+# Runs the C programs of this folder under valgrind: on the library they are to report nothing that
+# order.c does not report on libevent.
 #
 #     valgrind.sh target/debug     (where libdapple_event.so is)
 set -euo pipefail

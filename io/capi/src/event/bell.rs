@@ -19,8 +19,8 @@ pub(super) struct Bell {
 unsafe impl Send for Bell {}
 
 impl Bell {
-    /// One that calls `call` in the loop of a base when it has been rung. `None`: the system refuses
-    /// the descriptor.
+    /// One that calls `call` in the loop of a base when it has been rung. `None`: the system
+    /// refuses the descriptor.
     pub(super) fn new(state: &mut State, call: EventFn) -> Option<Bell> {
         let fd = open()?;
         // SAFETY: all zeroes are an event.
@@ -75,8 +75,8 @@ fn open() -> Option<OwnedFd> {
     }
 }
 
-/// Rings the bell of a descriptor; it may be called in the handler of a signal. A bell that has been
-/// rung very often without an answer rings all the same.
+/// Rings the bell of a descriptor; it may be called in the handler of a signal. A bell that has
+/// been rung very often without an answer rings all the same.
 pub(super) fn ring(fd: c_int) {
     let one = 1u64.to_ne_bytes();
     // SAFETY: the bytes are ours; the call may be made in a handler.

@@ -125,7 +125,7 @@ impl State {
             && let Some(colored) = self.colored.remove(&(callback as usize))
         {
             if let Stays::Tied(argument) = colored.stays {
-                self.is_not_tied(callback, argument);
+                self.leave_tie(callback, argument);
             }
             // It was assigned anew while it was active: it is not any more.
             if self.posted.remove(&(callback as usize)) {
@@ -160,7 +160,7 @@ impl State {
             return Done::Refused;
         };
         if fd < 0 {
-            self.is_watched(event);
+            self.note_watched(event);
             return Done::Yes;
         }
         let interest = [(EV_READ | EV_CLOSED, Interest::READABLE), (EV_WRITE, Interest::WRITABLE)];
@@ -180,7 +180,7 @@ impl State {
                 if let Some(colored) = self.colored(event.cast()) {
                     colored.registration = Some(registration);
                 }
-                self.is_watched(event);
+                self.note_watched(event);
                 Done::Yes
             }
             Err(error) => {
@@ -191,7 +191,7 @@ impl State {
         }
     }
 
-    fn is_watched(&mut self, event: *mut Event) {
+    fn note_watched(&mut self, event: *mut Event) {
         if let Some(colored) = self.colored(event.cast()) {
             colored.is_watched = true;
         }

@@ -95,8 +95,8 @@ pub unsafe extern "C" fn event_base_metrics(base: *mut Base) -> *mut c_char {
 /// loop runs it, and event_base_free frees it. The first color of a base, and this, start its
 /// workers.
 ///
-/// NULL: errno is EINVAL if there is no base, ENOTSUP if it does not use epoll, ESHUTDOWN while it is
-/// freed, or what the system says of a thread.
+/// NULL: errno is EINVAL if there is no base, ENOTSUP if it does not use epoll, ESHUTDOWN while it
+/// is freed, or what the system says of a thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_runtime(base: *mut Base) -> *mut Runtime {
     pointer("event_base_runtime", || {

@@ -11,7 +11,7 @@ use super::base::{Base, State};
 use super::layout::{EV_TIMEOUT, Event, Neighbours, Place, Timeval};
 use super::time::is_before;
 
-const MICROS_MASK: i64 = 0x000f_ffff;
+pub(super) const MICROS_MASK: i64 = 0x000f_ffff;
 const INDEX_SHIFT: u32 = 20;
 const INDEX_MASK: i64 = 0x0ff0_0000;
 const MAGIC_MASK: i64 = 0xf000_0000;

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 
 use super::base::{Base, Notifier, State};
 use super::bell::Bell;
-use super::common::{is_first, plain};
+use super::common::{MICROS_MASK, is_first, plain};
 use super::layout::{
     Callback, EV_IO, EV_PERSIST, EV_SIGNAL, EV_TIMEOUT, Event, EventFn, OfKind, Timeval, closure,
     flags,
@@ -156,7 +156,7 @@ impl State {
             Meaning::At => time,
             Meaning::After => {
                 let mut due = time::add(self.now(), plain(time));
-                due.tv_usec |= if list.is_null() { 0 } else { time.tv_usec & !0x000f_ffff };
+                due.tv_usec |= if list.is_null() { 0 } else { time.tv_usec & !MICROS_MASK };
                 due
             }
         };

@@ -25,7 +25,7 @@ unsafe fn finalize(event: *mut Event, call: Option<FinalizeFn>, closure: u8) -> 
         (*event).callback.closure = closure;
         (*event).callback.call = Call { finalize: call };
         state.activate(event, EV_FINALIZE, 1);
-        state.is_finalizing(&raw mut (*event).callback);
+        state.begin_finalizing(&raw mut (*event).callback);
     }
     0
 }
@@ -63,17 +63,17 @@ impl State {
             (*callback).call = Call { callback: call };
             self.activate_callback(callback);
         }
-        self.is_finalizing(callback);
+        self.begin_finalizing(callback);
     }
 
-    /// What is active runs a finalizer, and nothing else any more.
-    fn is_finalizing(&mut self, callback: *mut Callback) {
+    /// What is active runs a finalizer from now on, and nothing else.
+    fn begin_finalizing(&mut self, callback: *mut Callback) {
         // SAFETY: see the module.
         unsafe { (*callback).flags |= flags::FINALIZING };
     }
 
-    /// Something that was posted to a color whose runtime has ended: it is not active any more. Null:
-    /// there is nothing.
+    /// Something that was posted to a color whose runtime has ended: it is not active any more.
+    /// Null: there is nothing.
     pub(super) fn next_posted(&mut self) -> *mut Callback {
         let Some(callback) = self.posted.iter().next().copied() else { return null_mut() };
         let callback = callback as *mut Callback;

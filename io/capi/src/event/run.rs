@@ -5,7 +5,7 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::base::{Base, Locked, Loops, State};
-use super::common::plain;
+use super::common::{MICROS_MASK, plain};
 use super::core::{Even, event_of};
 use super::fds::of_interest;
 use super::layout::{
@@ -397,7 +397,7 @@ impl State {
                 due = time::add(now, plain(interval));
             }
             if !list.is_null() {
-                due.tv_usec |= (*event).timeout.tv_usec & !0x000f_ffff;
+                due.tv_usec |= (*event).timeout.tv_usec & !MICROS_MASK;
             }
             self.add(event, Some((due, super::core::Meaning::At)));
         }

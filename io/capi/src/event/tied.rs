@@ -90,7 +90,7 @@ impl State {
     }
 
     /// Something that was tied to this argument has no color any more.
-    pub(super) fn is_not_tied(&mut self, callback: *mut Callback, argument: usize) {
+    pub(super) fn leave_tie(&mut self, callback: *mut Callback, argument: usize) {
         if let Some(tie) = self.ties.by_argument.get_mut(&argument) {
             tie.known.retain(|known| *known != callback as usize);
         }
@@ -139,16 +139,17 @@ impl State {
         }
     }
 
-    /// Says whether an event may go to another base: nothing of the bufferevent that it is a part of
-    /// is added, or active.
+    /// The bufferevent that an event with a color is a part of.
+    fn bufferevent_of(&mut self, event: *mut Event) -> Option<*mut Bufferevent> {
+        let Stays::Tied(argument) = self.colored(event.cast())?.stays else { return None };
+        let tie = self.ties.by_argument.get(&argument)?;
+        matches!(tie.kind, Kind::Bufferevent).then_some(argument as *mut Bufferevent)
+    }
+
+    /// Says whether an event may go to another base: nothing of the bufferevent that it is a part
+    /// of is added, or active.
     pub(super) fn may_move(&mut self, event: *mut Event) -> bool {
-        let stays = self.colored(event.cast()).map(|colored| colored.stays);
-        let Some(Stays::Tied(argument)) = stays else { return true };
-        let tie = self.ties.by_argument.get(&argument);
-        if !tie.is_some_and(|tie| matches!(tie.kind, Kind::Bufferevent)) {
-            return true;
-        }
-        let bufferevent = argument as *mut Bufferevent;
+        let Some(bufferevent) = self.bufferevent_of(event) else { return true };
         // SAFETY: it is tied, so it is there.
         unsafe {
             let stands = (*bufferevent).read.has(flags::STANDS);
@@ -159,14 +160,10 @@ impl State {
 
     /// An event goes to another base, and with it what it is a part of.
     pub(super) fn forget_moved(&mut self, event: *mut Event) {
-        let stays = self.colored(event.cast()).map(|colored| colored.stays);
-        if let Some(Stays::Tied(argument)) = stays {
-            let tie = self.ties.by_argument.get(&argument);
-            match tie.is_some_and(|tie| matches!(tie.kind, Kind::Bufferevent)) {
-                // SAFETY: it is one, which is being moved.
-                true => unsafe { self.untie_all(argument as *mut Bufferevent) },
-                false => self.untie(argument),
-            }
+        match self.bufferevent_of(event) {
+            // SAFETY: it is one, which is being moved.
+            Some(bufferevent) => unsafe { self.untie_all(bufferevent) },
+            None => self.forget_listener(event),
         }
         self.forget_color(event.cast());
     }
@@ -434,6 +431,10 @@ pub unsafe extern "C" fn evconnlistener_set_color(
         {
             return Err(libc::EBUSY);
         }
+        let waits = !event.is_null() && (*event).has(flags::STANDS);
+        if waits {
+            state.delete(event, Even::UnlessFinalizing);
+        }
         state.untie(listener as usize);
         if let Some(color) = &color {
             state.tie(listener as usize, Kind::Listener(fd), color);
@@ -444,15 +445,11 @@ pub unsafe extern "C" fn evconnlistener_set_color(
         }
         (*event).events &= !EV_FINALIZE;
         // Which ties it, as its argument is tied.
-        let waits = (*event).has(flags::STANDS);
-        if waits {
-            state.delete(event, Even::UnlessFinalizing);
-            state.forget_color(event.cast());
-            if state.add(event, None) == Done::Refused {
-                state.untie(listener as usize);
-                state.add(event, None);
-                return Err(libc::EIO);
-            }
+        if waits && state.add(event, None) == Done::Refused {
+            state.untie(listener as usize);
+            (*event).events &= !EV_FINALIZE;
+            state.add(event, None);
+            return Err(libc::EIO);
         }
         Ok(())
     })

@@ -21,8 +21,8 @@ const AT_ONCE: usize = 64;
 
 /// See the module.
 pub(super) struct Workers {
-    /// `None`: it has ended. Locked by the thread of the loop while it is in a turn, and by who ends
-    /// it when no loop runs.
+    /// `None`: it has ended. Locked by the thread of the loop while it is in a turn, and by who
+    /// ends it when no loop runs.
     here: Mutex<Option<Here>>,
     pub(super) owner: Arc<Owner>,
     pub(super) posted: Arc<Posted>,
@@ -37,8 +37,8 @@ pub(super) struct Workers {
 // What else it has is used by the thread that runs the loop of its base, one at a time, and dropped
 // when no loop runs.
 unsafe impl Send for Workers {}
-// SAFETY: other threads use the reactors only, which are made for it; `here` is used by the thread
-// of the loop, by `wait`, and by who makes or ends it when no loop runs.
+// SAFETY: other threads use the reactors only, which are made for it; `here` is under a lock, and
+// is used by the thread of the loop, or by who ends it when no loop runs.
 unsafe impl Sync for Workers {}
 
 /// The base's poller, for the reactor to watch.

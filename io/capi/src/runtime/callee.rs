@@ -3,7 +3,7 @@
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 
-use super::colors::{Color, on};
+use super::colors::{Color, count, on};
 use super::owner::{Hold, Owner};
 use crate::door::door;
 
@@ -44,6 +44,30 @@ struct Argument(*mut c_void);
 unsafe impl Send for Argument {}
 // SAFETY: see above.
 unsafe impl Sync for Argument {}
+
+/// What is called on one color.
+pub(super) type Colored<F> = Callee<F, [Arc<Color>; 1]>;
+
+/// What is called on a color that a program names, where its runtime accepts it: the owner, the
+/// color to post to, and the callee. Nothing may fail after this, as dropping it frees the
+/// argument.
+///
+/// # Safety
+///
+/// The color is null, or the caller has a count; see `runtime` for the functions.
+pub(super) unsafe fn on_color<F: Copy>(
+    color: *mut Color,
+    function: Option<F>,
+    argument: *mut c_void,
+    drop: Function,
+) -> Result<(Arc<Owner>, dapple::Color, Colored<F>), c_int> {
+    // SAFETY: the caller says so.
+    let (color, call) = (unsafe { count(color) }?, function.ok_or(libc::EINVAL)?);
+    color.owner.check_open()?;
+    let (owner, to) = (Arc::clone(&color.owner), color.color.clone());
+    let callee = Callee::new(call, argument, drop, [color], &owner);
+    Ok((owner, to, callee))
+}
 
 impl<F: Copy, C: AsRef<[Arc<Color>]>> Callee<F, C> {
     pub(super) fn new(

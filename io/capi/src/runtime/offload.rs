@@ -4,12 +4,11 @@
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
-use std::sync::Arc;
 
 use dapple::{Cx, JoinError};
 
-use super::callee::{Callee, Function, NO_COLOR};
-use super::colors::{Color, count};
+use super::callee::{Callee, Function, NO_COLOR, on_color};
+use super::colors::Color;
 use super::site::site;
 use crate::door::answer;
 
@@ -50,12 +49,9 @@ pub unsafe extern "C" fn dapple_offload_from(
 ) -> c_int {
     // SAFETY: see `runtime`.
     answer("dapple_offload", || unsafe {
-        let color = count(color)?;
-        let (work, then) = (work.ok_or(libc::EINVAL)?, then.ok_or(libc::EINVAL)?);
-        color.owner.check_open()?;
-        let (owner, to) = (Arc::clone(&color.owner), color.color.clone());
+        let work = work.ok_or(libc::EINVAL)?;
+        let (owner, to, callee) = on_color(color, then, argument, drop)?;
         let work = Callee::new(work, argument, None, NO_COLOR, &owner);
-        let callee = Callee::new(then, argument, drop, [color], &owner);
         let runs = move |done: Result<(), JoinError>, _: &mut Cx| {
             // Work that was dropped by a shutdown has not been done.
             if done.is_ok() {

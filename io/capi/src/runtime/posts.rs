@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use dapple::Request;
 
-use super::callee::{Callee, Function, NO_COLOR};
+use super::callee::{Callee, Function, NO_COLOR, on_color};
 use super::colors::{Color, count};
 use super::runtimes::Runtime;
 use super::site::site;
@@ -48,10 +48,7 @@ pub unsafe extern "C" fn dapple_post_from(
 ) -> c_int {
     // SAFETY: see `runtime`.
     answer("dapple_post", || unsafe {
-        let (color, call) = (count(color)?, function.ok_or(libc::EINVAL)?);
-        color.owner.check_open()?;
-        let (owner, to) = (Arc::clone(&color.owner), color.color.clone());
-        let callee = Callee::new(call, argument, drop, [color], &owner);
+        let (owner, to, callee) = on_color(color, function, argument, drop)?;
         owner.handle().post_from(site(file, line), &to, move |_| callee.run(POSTED));
         Ok(())
     })
@@ -72,10 +69,7 @@ pub unsafe extern "C" fn dapple_post_shared_from(
 ) -> c_int {
     // SAFETY: see `runtime`.
     answer("dapple_post_shared", || unsafe {
-        let (color, call) = (count(color)?, function.ok_or(libc::EINVAL)?);
-        color.owner.check_open()?;
-        let (owner, to) = (Arc::clone(&color.owner), color.color.clone());
-        let callee = Callee::new(call, argument, drop, [color], &owner);
+        let (owner, to, callee) = on_color(color, function, argument, drop)?;
         owner.handle().post_shared_from(site(file, line), &to, move |_| callee.run(POSTED));
         Ok(())
     })

@@ -344,11 +344,10 @@ pub unsafe extern "C" fn dapple_runtime_new(options: *const Options) -> *mut Run
 }
 
 /// Ends a runtime, and frees it. Timers, descriptors and signals call nothing any more. What is
-/// queued runs within a limit of nanoseconds; what is left then is dropped. A callback that runs then
-/// is waited for, for about a second more. What frees the argument of a watch may be called beside a
-/// callback of its color here.
-/// Colors, and the handles of timers, watches and domains, are still there, and are freed as
-/// before.
+/// queued runs within a limit of nanoseconds; what is left then is dropped. A callback that runs
+/// then is waited for, for about a second more. What frees the argument of a watch may be called
+/// beside a callback of its color here. Colors, and the handles of timers, watches and domains, are
+/// still there, and are freed as before.
 ///
 /// 0: all has run. 1: something was dropped, or a callback still runs, which must not use the
 /// runtime any more. -1: nothing has been done; errno is EINVAL for the runtime of an event_base,
@@ -433,8 +432,8 @@ pub unsafe extern "C" fn dapple_runtime_wait_idle(runtime: *mut Runtime) -> c_in
 }
 
 /// Answers the descriptor that is readable when dapple_runtime_turn has something to do, for
-/// another loop to wait for beside dapple_runtime_deadline_ns: until it is readable, not for an edge.
-/// It is the runtime's: neither read nor close it.
+/// another loop to wait for beside dapple_runtime_deadline_ns: until it is readable, not for an
+/// edge. It is the runtime's: neither read nor close it.
 ///
 /// -1: errno is EINVAL for a runtime without DAPPLE_HERE, EPERM on another thread.
 #[unsafe(no_mangle)]

@@ -4,13 +4,12 @@
 
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr::null_mut;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dapple::Cx;
 
-use super::callee::{Callee, Function};
-use super::colors::{Color, count};
+use super::callee::{Function, on_color};
+use super::colors::Color;
 use super::site::site;
 use crate::door::{answer, door, number};
 
@@ -62,10 +61,7 @@ pub unsafe extern "C" fn dapple_post_after_from(
     // SAFETY: see `runtime`.
     answer("dapple_post_after", || unsafe {
         clear(timer);
-        let (color, call) = (count(color)?, function.ok_or(libc::EINVAL)?);
-        color.owner.check_open()?;
-        let (owner, to) = (Arc::clone(&color.owner), color.color.clone());
-        let callee = Callee::new(call, argument, drop, [color], &owner);
+        let (owner, to, callee) = on_color(color, function, argument, drop)?;
         let at = Instant::now() + Duration::from_nanos(delay_ns).min(LONGEST);
         let runs = move |_: &mut Cx| callee.run(FIRED);
         give(owner.handle().post_at_from(site(file, line), at, &to, runs), timer);
@@ -91,13 +87,10 @@ pub unsafe extern "C" fn dapple_every_from(
     // SAFETY: see `runtime`.
     answer("dapple_every", || unsafe {
         clear(timer);
-        let (color, call) = (count(color)?, function.ok_or(libc::EINVAL)?);
         if period_ns == 0 {
             return Err(libc::EINVAL);
         }
-        color.owner.check_open()?;
-        let (owner, to) = (Arc::clone(&color.owner), color.color.clone());
-        let callee = Callee::new(call, argument, drop, [color], &owner);
+        let (owner, to, callee) = on_color(color, function, argument, drop)?;
         let period = Duration::from_nanos(period_ns).min(LONGEST);
         let runs = move |_: &mut Cx| callee.call(FIRED);
         give(owner.handle().every_from(site(file, line), period, &to, runs), timer);

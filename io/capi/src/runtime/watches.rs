@@ -9,8 +9,8 @@ use std::sync::Arc;
 use dapple::Cx;
 use dapple_io::{Interest, Ready, Registration, SignalRegistration};
 
-use super::callee::{Callee, Function, WatchFunction};
-use super::colors::{Color, count};
+use super::callee::{Callee, Colored, Function, Tell, WatchFunction, on_color};
+use super::colors::Color;
 use super::site::site;
 use crate::door::{answer, door, number_of, pointer};
 
@@ -67,8 +67,18 @@ fn bits_of(ready: Ready) -> c_int {
     says.into_iter().filter(|(is, _)| *is).fold(0, |bits, (_, bit)| bits | bit)
 }
 
-fn give(registered: Registered) -> *mut Watch {
-    Box::into_raw(Box::new(Watch(registered)))
+/// The watch of what was registered; if that was refused, the argument stays the program's.
+fn give(
+    registered: std::io::Result<Registered>,
+    callee: Arc<Colored<Tell>>,
+) -> Result<*mut Watch, c_int> {
+    match registered {
+        Ok(registered) => Ok(Box::into_raw(Box::new(Watch(registered)))),
+        Err(error) => {
+            Callee::forget_shared(callee);
+            Err(number_of(&error))
+        }
+    }
 }
 
 /// Calls a function on a color when a descriptor is ready: again and again as long as it is, with
@@ -95,27 +105,19 @@ pub unsafe extern "C" fn dapple_on_ready_from(
 ) -> *mut Watch {
     // SAFETY: see `runtime`.
     pointer("dapple_on_ready", || unsafe {
-        let (color, call) = (count(color)?, function.ok_or(libc::EINVAL)?);
         let interest = interest_of(interest)?;
         if descriptor < 0 {
             return Err(libc::EBADF);
         }
-        color.owner.check_open()?;
-        let colors = [Arc::clone(&color)];
-        let callee = Arc::new(Callee::new(call, argument, drop, colors, &color.owner));
+        let (owner, to, callee) = on_color(color, function, argument, drop)?;
+        let callee = Arc::new(callee);
         let tells = Arc::clone(&callee);
         let calls = move |ready: Ready, _: &mut Cx| {
             tells.tell("a descriptor's function", bits_of(ready));
         };
         let (site, fd) = (site(file, line), Watched(descriptor));
-        let registered = color.owner.io.on_ready_from(site, fd, interest, &color.color, calls);
-        match registered {
-            Ok(registration) => Ok(give(Registered::Descriptor(registration))),
-            Err(error) => {
-                Callee::forget_shared(callee);
-                Err(number_of(&error))
-            }
-        }
+        let registered = owner.io.on_ready_from(site, fd, interest, &to, calls);
+        give(registered.map(Registered::Descriptor), callee)
     })
 }
 
@@ -136,20 +138,12 @@ pub unsafe extern "C" fn dapple_on_signal_from(
 ) -> *mut Watch {
     // SAFETY: see `runtime`.
     pointer("dapple_on_signal", || unsafe {
-        let (color, call) = (count(color)?, function.ok_or(libc::EINVAL)?);
-        color.owner.check_open()?;
-        let colors = [Arc::clone(&color)];
-        let callee = Arc::new(Callee::new(call, argument, drop, colors, &color.owner));
+        let (owner, to, callee) = on_color(color, function, argument, drop)?;
+        let callee = Arc::new(callee);
         let tells = Arc::clone(&callee);
         let calls = move |_: &mut Cx| tells.tell("a signal's function", signal);
-        let site = site(file, line);
-        match color.owner.io.on_signal_from(site, signal, &color.color, calls) {
-            Ok(registration) => Ok(give(Registered::Signal(registration))),
-            Err(error) => {
-                Callee::forget_shared(callee);
-                Err(number_of(&error))
-            }
-        }
+        let registered = owner.io.on_signal_from(site(file, line), signal, &to, calls);
+        give(registered.map(Registered::Signal), callee)
     })
 }
 

@@ -1,4 +1,6 @@
 /* Events with colors: each part checks, and says "ok". */
+#include "parts.h"
+
 #include <dapple_event.h>
 
 #include <event2/event_struct.h>
@@ -7,13 +9,8 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-#define CHECK(what) ((what) ? (void)0 : (fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what), abort()))
 
 static struct event_base *base;
 static const struct timeval ms1 = {0, 1000}, ms10 = {0, 10000};
@@ -416,18 +413,14 @@ static void storm(void) {
 	base = NULL;
 }
 
+PARTS(
+	{"parallel", parallel}, {"ends", ends}, {"deletes", deletes}, {"kinds", kinds},
+	{"changes", changes}, {"freeing", freeing}, {"misuse", misuse}, {"storm", storm}
+);
 int main(int argc, char **argv) {
-	static const struct { const char *name; void (*run)(void); } parts[] = {
-		{"parallel", parallel}, {"ends", ends}, {"deletes", deletes}, {"kinds", kinds},
-		{"changes", changes}, {"freeing", freeing}, {"misuse", misuse}, {"storm", storm},
-	};
-	alarm(getenv("NOALARM") ? 0 : 50);
 	evthread_use_pthreads();
 	base = event_base_new();
-	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-		if (argc < 2) puts(parts[i].name);
-		else if (!strcmp(argv[1], parts[i].name)) parts[i].run(), puts("ok");
-	}
+	int result = run_part(argc, argv, parts);
 	if (base) event_base_free(base);
-	return 0;
+	return result;
 }

@@ -1,23 +1,15 @@
 /* dapple.h without libevent: each part checks, and says "ok". */
+#include "parts.h"
+
 #include <dapple.h>
 
-#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
-
-#define CHECK(what) \
-	((what) ? (void)0 : (fprintf(stderr, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, #what, errno), abort()))
-#define FAILS(call, with) CHECK((errno = 0, (call) == -1) && errno == (with))
-#define IS_NULL(call, with) CHECK((errno = 0, (call) == NULL) && errno == (with))
 
 #define SECOND 1000000000ull
 #define MS 1000000ull
@@ -338,9 +330,12 @@ static void descriptors(void) {
 	/* What fails frees nothing. */
 	FILE *file = tmpfile();
 	ended = 0;
-	IS_NULL(dapple_on_ready_from(color, fileno(file), DAPPLE_READABLE, on_bytes, NULL, closes, NULL, 0), EPERM);
-	IS_NULL(dapple_on_ready_from(color, 9999, DAPPLE_READABLE, on_bytes, NULL, closes, NULL, 0), EBADF);
-	IS_NULL(dapple_on_ready_from(color, -1, DAPPLE_READABLE, on_bytes, NULL, closes, NULL, 0), EBADF);
+	static const struct { int of, with; } refused[] = {{0, EPERM}, {9999, EBADF}, {-1, EBADF}};
+	for (int i = 0; i < 3; i++) {
+		int fd = i == 0 ? fileno(file) : refused[i].of;
+		IS_NULL(dapple_on_ready_from(color, fd, DAPPLE_READABLE, on_bytes, NULL, closes, NULL, 0),
+			refused[i].with);
+	}
 	IS_NULL(dapple_on_ready(color, ends[0], 0, on_bytes, NULL), EINVAL);
 	IS_NULL(dapple_on_ready(color, ends[0], DAPPLE_CLOSED, on_bytes, NULL), EINVAL);
 	IS_NULL(dapple_on_ready(color, ends[0], DAPPLE_READABLE, NULL, NULL), EINVAL);
@@ -527,7 +522,7 @@ static void renouncing(void) {
 	end();
 }
 
-/* ---- what runs in a turn of another callback has no color of that one; shared callbacks make none */
+/* ---- what runs in a turn of another callback has no color of that one; shared ones make none */
 static dapple_color *bound_color;
 static atomic_int nested;
 static void is_uncolored(void *arg) {
@@ -540,7 +535,8 @@ static void step_is_uncolored(dapple_token *token, void *arg) {
 }
 static void nests(void *arg) {
 	CHECK(dapple_color_current() == bound_color);
-	CHECK(!dapple_domain_post_from(domain, DAPPLE_GLOBAL, step_is_uncolored, arg, is_uncolored, NULL, 0));
+	CHECK(!dapple_domain_post_from(
+		domain, DAPPLE_GLOBAL, step_is_uncolored, arg, is_uncolored, NULL, 0));
 	CHECK(!dapple_post_uncolored(rt, is_uncolored, arg));
 	while (nested < 4) CHECK(dapple_runtime_turn(rt, (int64_t)MS) >= 0);
 	CHECK(dapple_color_current() == bound_color);
@@ -583,8 +579,10 @@ static void drops(void) {
 	dapple_timer_cancel(timer);
 	CHECK(!dapple_every_from(drop_color, SECOND, nothing, NULL, drops_on_it, &timer, NULL, 0));
 	dapple_timer_cancel(timer);
-	dapple_watch_end(dapple_on_ready_from(drop_color, fds[0], DAPPLE_READABLE, ignores, NULL, drops_on_it, NULL, 0));
-	dapple_watch_end(dapple_on_signal_from(drop_color, SIGUSR2, ignores, NULL, drops_on_it, NULL, 0));
+	dapple_watch_end(dapple_on_ready_from(
+		drop_color, fds[0], DAPPLE_READABLE, ignores, NULL, drops_on_it, NULL, 0));
+	dapple_watch_end(dapple_on_signal_from(
+		drop_color, SIGUSR2, ignores, NULL, drops_on_it, NULL, 0));
 	CHECK(!dapple_offload_from(drop_color, nothing, nothing, NULL, drops_on_it, NULL, 0));
 	CHECK(dapple_runtime_wait_idle(rt) == 0);
 	while (color_drops < 5) usleep(100);
@@ -713,7 +711,8 @@ static void here(void) {
 	dapple_color *color = dapple_runtime_default_color(rt);
 	dapple_color_options bound = {.size = sizeof bound, .flags = DAPPLE_BOUND};
 	dapple_color *mine = dapple_runtime_color_new(rt, &bound), *any = color_of(NULL);
-	for (int n = 0; n < 100; n++) CHECK(!dapple_post(n % 2 ? color : mine, on_my_thread, &ran_here));
+	for (int n = 0; n < 100; n++)
+		CHECK(!dapple_post(n % 2 ? color : mine, on_my_thread, &ran_here));
 	CHECK(dapple_runtime_wait_idle(rt) == 0 && ran_here == 100);
 	CHECK(!dapple_post(color, suspends, &suspended));
 	CHECK(!dapple_post(color, on_my_thread, &ran_here));
@@ -758,7 +757,7 @@ static void shutdown_(void) {
 	start(1, 0);
 	dapple_color *color = color_of("end");
 	for (int n = 0; n < 10; n++)
-		CHECK(!dapple_post_from(color, n ? add : in_the_end, n ? (void *)&ran : NULL, NULL, NULL, 0));
+		CHECK(!dapple_post(color, n ? add : in_the_end, n ? (void *)&ran : NULL));
 	CHECK(!dapple_post_after_from(color, 3600 * SECOND, add, &freed, add, NULL, NULL, 0));
 	CHECK(!dapple_post_from(color, add, &freed, add, NULL, 0));
 	CHECK(dapple_runtime_free(rt, 10 * MS) == 1);
@@ -817,22 +816,14 @@ static void stall(void) {
 	end();
 }
 
-static const struct { const char *name; void (*run)(void); } parts[] = {
+PARTS(
 	{"posts", posts}, {"shared", shared}, {"sets", sets}, {"uncolored", uncolored},
 	{"options", options}, {"keys", keys}, {"timers", timers}, {"descriptors", descriptors},
 	{"signals", signals}, {"offload", offload}, {"domains", domains}, {"tokens", tokens},
-	{"renouncing", renouncing}, {"nesting", nesting}, {"drops", drops}, {"offloaded", offloaded},
-	{"waiting", waiting}, {"forks", forks}, {"stopping", stopping}, {"here", here}, {"shutdown", shutdown_}, {"nulls", nulls}, {"stall", stall},
-};
+	{"renouncing", renouncing}, {"nesting", nesting}, {"drops", drops},
+	{"offloaded", offloaded}, {"waiting", waiting}, {"forks", forks}, {"stopping", stopping},
+	{"here", here}, {"shutdown", shutdown_}, {"nulls", nulls}, {"stall", stall}
+);
 int main(int argc, char **argv) {
-	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-		if (argc < 2) puts(parts[i].name);
-		else if (!strcmp(argv[1], parts[i].name)) {
-			alarm(60);
-			parts[i].run();
-			puts("ok");
-			return 0;
-		}
-	}
-	return argc < 2 ? 0 : 1;
+	return run_part(argc, argv, parts);
 }

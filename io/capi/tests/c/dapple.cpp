@@ -1,4 +1,6 @@
 // dapple.hpp: each part checks, and says "ok".
+#include "parts.h"
+
 #include <dapple.hpp>
 
 #include <cassert>
@@ -10,8 +12,6 @@
 
 using namespace std::chrono_literals;
 
-#define CHECK(what) \
-    ((what) ? void() : (std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what), std::abort()))
 
 // Says when it is gone, and that nobody has copied it.
 struct token {
@@ -51,7 +51,10 @@ static void posts() {
     CHECK(ada == rt.color_of_key("ada", 3) && ada != rt.color_of_key("bob", 3));
     long a = 0, b = 0;
     for (int n = 0; n < 100; n++) dapple::post_set({{color}, {ada}}, [&] { a--, b++; });
-    dapple::post_set({{ada, true}, {color, true}}, [&] { CHECK(a == -100 && b == 100); beside = 0; });
+    dapple::post_set({{ada, true}, {color, true}}, [&] {
+        CHECK(a == -100 && b == 100);
+        beside = 0;
+    });
     rt.wait_idle();
     CHECK(beside == 0);
     CHECK(rt.shutdown(1s));
@@ -182,19 +185,6 @@ static void libasync() {
     while (fired < 2000 || gone < 4001) the_runtime().turn(1ms);
 }
 
-int main(int argc, char **argv) {
-    const struct { const char *name; void (*run)(); } parts[] = {
-        {"posts", posts}, {"bounds", bounds}, {"timers", timers}, {"descriptors", descriptors},
-        {"libasync", libasync},
-    };
-    for (auto &part : parts) {
-        if (argc < 2) std::puts(part.name);
-        else if (part.name == std::string(argv[1])) {
-            alarm(60);
-            part.run();
-            std::puts("ok");
-            return 0;
-        }
-    }
-    return argc < 2 ? 0 : 1;
-}
+PARTS({"posts", posts}, {"bounds", bounds}, {"timers", timers}, {"descriptors", descriptors},
+      {"libasync", libasync});
+int main(int argc, char **argv) { return run_part(argc, argv, parts); }

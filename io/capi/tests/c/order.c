@@ -410,7 +410,8 @@ static void counts(void) {
 /* ---- what is forgiven, and called from where it may be */
 static int asks(const struct event_base *b, const struct event *ev, void *arg) {
 	(void)b;
-	*(int *)arg += event_pending(ev, EV_READ | EV_TIMEOUT, NULL) + event_base_get_num_events(base, EVENT_BASE_COUNT_ADDED);
+	*(int *)arg += event_pending(ev, EV_READ | EV_TIMEOUT, NULL);
+	*(int *)arg += event_base_get_num_events(base, EVENT_BASE_COUNT_ADDED);
 	return 0;
 }
 static void handler(int number) {
@@ -427,7 +428,8 @@ static void forgiven(void) {
 	struct event *ev = timer("not fired", &ms100), *late = timer("freed late", NULL);
 	say("each %d %d", event_base_foreach_event(base, asks, &sum), sum);
 	say("monotonic %d %d", event_gettime_monotonic(base, &tv), tv.tv_sec > 0 && tv.tv_usec >= 0);
-	say("no base %d %d", event_base_once(NULL, -1, EV_TIMEOUT, note, "x", NULL), event_base_loopexit(NULL, NULL));
+	say("no base %d %d", event_base_once(NULL, -1, EV_TIMEOUT, note, "x", NULL),
+		event_base_loopexit(NULL, NULL));
 	signal(SIGUSR2, handler);
 	event_active(event_new(base, -1, 0, interrupted, "a handler breaks"), EV_READ, 1);
 	event_active(timer("behind", NULL), EV_READ, 1);
@@ -527,7 +529,8 @@ int main(int argc, char **argv) {
 		{"priorities", priorities}, {"pass", pass}, {"together", together}, {"joins", joins},
 		{"persistent", persistent}, {"edges", edges}, {"finalize", finalize}, {"ends", ends},
 		{"deleting", deleting}, {"files", files}, {"forks", forks}, {"signals", signals},
-		{"bases", bases}, {"times", times}, {"counts", counts}, {"forgiven", forgiven}, {"upper", upper}, {"threads", threads},
+		{"bases", bases}, {"times", times}, {"counts", counts}, {"forgiven", forgiven},
+		{"upper", upper}, {"threads", threads},
 	};
 	if (argc > 2 && !strcmp(argv[2], "debug")) event_enable_debug_mode();
 	base = event_base_new();

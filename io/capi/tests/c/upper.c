@@ -1,7 +1,8 @@
 /* Bufferevents and listeners with colors: each part checks, and says "ok". */
+#include "parts.h"
+
 #include <dapple_event.h>
 
-#include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/listener.h>
@@ -10,19 +11,14 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
-#define CHECK(what) \
-	((what) ? (void)0 : (fprintf(stderr, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, #what, errno), abort()))
-#define FAILS(call, with) CHECK((errno = 0, (call) == -1) && errno == (with))
 #define SAFE BEV_OPT_THREADSAFE
 
 static struct event_base *base;
 static const struct timeval ms10 = {0, 10000};
 
+/* One look at what is ready. */
+static void look(void) { event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK); }
 static dapple_color *color_of(const char *label) {
 	dapple_color *color = dapple_color_new(base, label);
 	CHECK(color);
@@ -60,12 +56,14 @@ static void on_end(struct bufferevent *bev, short what, void *arg) {
 	if (atomic_fetch_add(&over, 1) == CLIENTS - 1) event_base_loopbreak(base);
 }
 static int options;
-static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *a, int n, void *arg) {
+static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *a, int n,
+	void *arg) {
 	(void)l, (void)a, (void)n, (void)arg;
 	CHECK(dapple_color_current() == door);
 	struct connection *c = calloc(1, sizeof *c);
 	c->color = color_of("connection");
-	struct bufferevent *bev = bufferevent_socket_new(base, fd, SAFE | BEV_OPT_CLOSE_ON_FREE | options);
+	int flags = SAFE | BEV_OPT_CLOSE_ON_FREE | options;
+	struct bufferevent *bev = bufferevent_socket_new(base, fd, flags);
 	CHECK(!bufferevent_set_color(bev, c->color));
 	bufferevent_setcb(bev, on_read, NULL, on_end, c);
 	bufferevent_enable(bev, EV_READ);
@@ -177,7 +175,8 @@ static void frees(void) {
 		int fds[2];
 		pair(fds);
 		busy_peer = fds[1];
-		busy = bufferevent_socket_new(base, fds[0], SAFE | BEV_OPT_CLOSE_ON_FREE | (round % 2 ? BEV_OPT_DEFER_CALLBACKS : 0));
+		int flags = SAFE | BEV_OPT_CLOSE_ON_FREE | (round % 2 ? BEV_OPT_DEFER_CALLBACKS : 0);
+		busy = bufferevent_socket_new(base, fds[0], flags);
 		dapple_color *color = color_of(NULL);
 		CHECK(!bufferevent_set_color(busy, color));
 		dapple_color_unref(color);
@@ -186,7 +185,7 @@ static void frees(void) {
 			bufferevent_setcb(busy, busy_read, NULL, NULL, NULL);
 			bufferevent_enable(busy, EV_READ);
 			CHECK(write(fds[1], bytes, sizeof bytes) > 0);
-			event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+			look();
 			bufferevent_free(busy);
 			event_base_loopexit(base, &none);
 			event_base_loop(base, 0);
@@ -194,7 +193,7 @@ static void frees(void) {
 			bufferevent_setcb(busy, busy_read, NULL, NULL, NULL);
 			bufferevent_enable(busy, EV_READ);
 			CHECK(write(fds[1], bytes, 1 + round % sizeof bytes) > 0);
-			for (int turns = round % 4; turns > 0; turns--) event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+			for (int turns = round % 4; turns > 0; turns--) look();
 			bufferevent_free(busy);
 			if (round % 7 == 0) event_base_loop(base, EVLOOP_NONBLOCK);
 		}
@@ -248,15 +247,16 @@ static void filter(void) {
 	pair(fds);
 	pair_got = 0;
 	struct bufferevent *inner = bufferevent_socket_new(base, fds[0], SAFE | BEV_OPT_CLOSE_ON_FREE);
-	struct bufferevent *outer = bufferevent_filter_new(inner, twice, twice, SAFE | BEV_OPT_CLOSE_ON_FREE, NULL, NULL);
+	struct bufferevent *outer =
+		bufferevent_filter_new(inner, twice, twice, SAFE | BEV_OPT_CLOSE_ON_FREE, NULL, NULL);
 	CHECK(!bufferevent_set_color(outer, shared));
 	bufferevent_setcb(outer, pair_read, NULL, NULL, NULL);
 	bufferevent_enable(outer, EV_READ | EV_WRITE);
 	pair_got = 18;
 	CHECK(write(fds[1], "a", 1) == 1);
 	char byte;
-	for (int i = 0; i < 200 && pair_got < 19; i++) event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK), usleep(1000);
-	for (int i = 0; i < 200 && read(fds[1], &byte, 1) != 1; i++) event_base_loop(base, EVLOOP_NONBLOCK), usleep(1000);
+	for (int i = 0; i < 200 && pair_got < 19; i++) look(), usleep(1000);
+	for (int i = 0; i < 200 && read(fds[1], &byte, 1) != 1; i++) look(), usleep(1000);
 	CHECK(pair_got == 19 && byte == 'a');
 	bufferevent_free(outer);
 	CHECK(event_base_loop(base, EVLOOP_NONBLOCK) >= 0);
@@ -277,7 +277,10 @@ static void *lets_go(void *arg) {
 	atomic_store(&may_go, 1);
 	return arg;
 }
-static void forgets(struct event *ev, void *arg) { (void)ev; atomic_fetch_add((atomic_int *)arg, 1); }
+static void forgets(struct event *ev, void *arg) {
+	(void)ev;
+	atomic_fetch_add((atomic_int *)arg, 1);
+}
 static void unfinished(void) {
 	static atomic_int finalized;
 	base = event_base_new();
@@ -316,7 +319,8 @@ static void own_callback(void) {
 		int fds[2];
 		pair(fds);
 		int flags = deferred ? BEV_OPT_DEFER_CALLBACKS | BEV_OPT_UNLOCK_CALLBACKS : 0;
-		struct bufferevent *bev = bufferevent_socket_new(base, fds[0], SAFE | BEV_OPT_CLOSE_ON_FREE | flags);
+		flags |= SAFE | BEV_OPT_CLOSE_ON_FREE;
+		struct bufferevent *bev = bufferevent_socket_new(base, fds[0], flags);
 		bufferevent_setcb(bev, asks, NULL, NULL, color);
 		bufferevent_enable(bev, EV_READ);
 		CHECK(write(fds[1], "x", 1) == 1);
@@ -334,7 +338,8 @@ static struct evconnlistener *held_listener;
 static atomic_int in_accept, most_accepts, accepts, disabled;
 static struct sockaddr_in held_at;
 static int ticks;
-static void accepts_slowly(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *a, int n, void *arg) {
+static void accepts_slowly(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *a, int n,
+	void *arg) {
 	(void)a, (void)n;
 	CHECK(!atomic_load(&disabled));
 	FAILS(evconnlistener_set_color(l, arg), EBUSY);
@@ -397,7 +402,8 @@ static void listeners(void) {
 	dapple_color_unref(color), dapple_color_unref(other);
 	event_base_free(base);
 }
-static void accept_and_close(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *a, int n, void *arg) {
+static void accept_and_close(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *a,
+	int n, void *arg) {
 	(void)l, (void)a, (void)n, (void)arg;
 	evutil_closesocket(fd);
 	atomic_fetch_add(&accepts, 1);
@@ -471,7 +477,7 @@ static void outlived(void) {
 	dapple_color_unref(color);
 }
 
-/* ---- a callback that runs while its base is freed gets no color; what it leaves forgets its base */
+/* ---- a callback that runs while its base is freed gets no color; what is left forgets it */
 static atomic_int is_in, is_refused;
 static void makes_colors(void *arg) {
 	(void)arg;
@@ -487,7 +493,9 @@ static void ticks_3(evutil_socket_t fd, short what, void *arg) {
 	(void)fd, (void)what;
 	if (++*(int *)arg == 3) event_base_loopbreak(base);
 }
-static void no_callback(evutil_socket_t fd, short what, void *arg) { (void)fd, (void)what, (void)arg; }
+static void no_callback(evutil_socket_t fd, short what, void *arg) {
+	(void)fd, (void)what, (void)arg;
+}
 static void freed_busy(void) {
 	int fds[2];
 	pair(fds);
@@ -600,7 +608,10 @@ static void refuse(void) {
 
 /* ---- dapple.h on a base: what is posted, armed and watched keeps the loop running */
 static atomic_int ran;
-static void count(void *arg) { CHECK(dapple_color_current() == arg || !arg); atomic_fetch_add(&ran, 1); }
+static void count(void *arg) {
+	CHECK(dapple_color_current() == arg || !arg);
+	atomic_fetch_add(&ran, 1);
+}
 static void work(void *arg) { (void)arg; usleep(20000); }
 static void on_loop_thread(void *arg) {
 	CHECK(pthread_equal(pthread_self(), loop_thread) && dapple_color_current() == arg);
@@ -666,23 +677,14 @@ static void runtime(void) {
 	dapple_color_unref(color);
 }
 
-static const struct { const char *name; void (*run)(void); } parts[] = {
+PARTS(
 	{"echo", echo}, {"echo_deferred", echo_deferred}, {"dial", dial}, {"frees", frees},
-	{"unfinished", unfinished}, {"pairs", pairs},
-	{"own_callback", own_callback}, {"listeners", listeners}, {"storm", storm},
-	{"outlived", outlived}, {"moved", moved}, {"freed_busy", freed_busy}, {"filter", filter}, {"refuse", refuse}, {"runtime", runtime},
-};
+	{"unfinished", unfinished}, {"pairs", pairs}, {"own_callback", own_callback},
+	{"listeners", listeners}, {"storm", storm}, {"outlived", outlived}, {"moved", moved},
+	{"freed_busy", freed_busy}, {"filter", filter}, {"refuse", refuse}, {"runtime", runtime}
+);
 int main(int argc, char **argv) {
 	evthread_use_pthreads();
 	signal(SIGPIPE, SIG_IGN);
-	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-		if (argc < 2) puts(parts[i].name);
-		else if (!strcmp(argv[1], parts[i].name)) {
-			alarm(60);
-			parts[i].run();
-			puts("ok");
-			return 0;
-		}
-	}
-	return argc < 2 ? 0 : 1;
+	return run_part(argc, argv, parts);
 }

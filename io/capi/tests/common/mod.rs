@@ -98,8 +98,8 @@ pub enum Linked {
     BehindLibevent,
 }
 
-/// Compiles a program of `tests/c` that is linked to the library; `None`: there is no compiler, or no
-/// libevent.
+/// Compiles a program of `tests/c` that is linked to the library; `None`: there is no compiler, or
+/// no libevent.
 pub fn compile_linked(file: &str, linked: Linked, flags: &[&str]) -> Option<PathBuf> {
     compile_path(&source(file), linked, flags)
 }
