@@ -12,9 +12,9 @@ use core_affinity::CoreId;
 use rustls::CipherSuite;
 
 use super::config::config;
-use super::cpu;
 use super::http::{Answer, Op, Site};
 use super::tls::{Connection, READ};
+use crate::cpu;
 use crate::measure::process_cpu_nanos;
 
 /// Which files.

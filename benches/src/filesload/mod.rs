@@ -10,13 +10,11 @@
 //! * [`tls`]: connections, from the handshake on.
 //! * [`records`]: opening and sealing records.
 //! * [`config`]: what all of them have in common.
-//! * [`cpu`]: CPU time of other processes.
 //!
 //! Left out on purpose: certificates are not verified, bodies are not compared with anything, and
 //! answers in chunks are refused, as their length is not told in advance.
 
 pub mod config;
-pub mod cpu;
 pub mod http;
 pub mod load;
 pub mod records;

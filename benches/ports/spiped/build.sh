@@ -1,0 +1,41 @@
+#!/bin/sh
+# Builds spiped: build.sh SOURCE FOLDER [plain | uncolored | colored]
+#
+# SOURCE is the unpacked source of spiped 1.6.2, as Debian 12 has it; FOLDER, which must not exist,
+# gets a copy of it, and the programs: as they are (plain), with dapple's events (uncolored), or
+# with the changes, too, that give each connection a color (colored, the default). The environment's
+# LIBRARY is the folder of libdapple_event.so; target/release by default.
+set -e
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+top=$(CDPATH='' cd -- "$here/../../.." && pwd)
+library=$(CDPATH='' cd -- "${LIBRARY:-$top/target/release}" && pwd)
+source=${1:?the source of spiped 1.6.2} folder=${2:?where it is built} what=${3:-colored}
+
+cp -R "$source" "$folder"
+cd "$folder"
+# The changes name lines by their numbers.
+sha256sum --quiet -c "$here/sha256sums"
+case $what in
+plain)
+	make -s CFLAGS=-O2
+	exit ;;
+uncolored) ;;
+colored)
+	# Each change is a script for sed, named after its file.
+	for change in "$here"/*.sed; do
+		sed -i -f "$change" "$(find . -name "$(basename "$change" .sed)")"
+	done ;;
+*)
+	echo "$what: neither plain, uncolored nor colored" >&2
+	exit 2 ;;
+esac
+
+# The events.
+cp "$here/mpool.h" libcperciva/datastruct/mpool.h
+cp "$here/events_color.h" libcperciva/events/
+cp "$here/events_dapple.c" libcperciva/events/events.c
+for emptied in immediate network network_selectstats timer; do
+	echo "struct events_$emptied;" > libcperciva/events/events_$emptied.c
+done
+make -s CFLAGS="-O2 -Dclose=events_close -I$top/io/capi/include" \
+	LDADD_EXTRA="-L$library -Wl,-rpath,$library -ldapple_event -lcrypto"

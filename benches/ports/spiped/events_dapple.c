@@ -1,0 +1,396 @@
+/* The events of spiped's library (events.h) on dapple.h.
+ *
+ * It takes the place of events.c, events_immediate.c, events_network.c and events_timer.c. An
+ * event keeps the color of the event that registers it, so a program that names no color runs on
+ * the default color alone, in the order in which its events become due. Priorities of immediate
+ * events are ignored; events_run, events_interrupt and the statistics are not here: spiped does
+ * not use them.
+ *
+ * A socket is watched from its first registration until it is closed, for what begins, and does not
+ * block from then on. One that was ready is taken to be so still: a read or a write is tried at
+ * once. If it then registers the same again, the socket is not ready any more, and it waits.
+ *
+ * When events_spin returns as an event has failed, no event runs any more. When it returns as the
+ * program is done, events of other colors may still run. */
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "dapple.h"
+
+#include "crypto_aes.h"
+#include "crypto_aesctr.h"
+#include "events.h"
+#include "events_color.h"
+
+/* The sources call events_close for close; see build.sh. */
+#undef close
+int close(int);
+
+#define NANOSECONDS 1000000000.0
+
+/* Something to call once, on a color. */
+struct event {
+	int (* func)(void *);
+	void * cookie;
+	int is_cancelled;
+	/* Of a timer. */
+	dapple_timer * timer;
+	double seconds;
+};
+
+/* What waits for one side of a socket. */
+struct side {
+	int (* func)(void *);
+	void * cookie;
+	int is_ready;
+	/* Calls func, if that waits for nothing. */
+	struct event * attempt;
+};
+
+/* A socket belongs to the color that has registered it, until it is closed. */
+struct socket {
+	dapple_watch * watch;
+	struct side sides[2];
+};
+
+static dapple_runtime * runtime;
+static dapple_color * default_color;
+
+/* All sockets, by number. */
+static struct socket * sockets;
+static size_t nsockets;
+
+/* What an event has returned that was not zero, and what events_spin waits for. */
+static atomic_int failure;
+static int * spins_until;
+
+static _Thread_local int is_main;
+static _Thread_local struct side called;
+
+/* The library chooses among the CPU's instructions when it first needs them, which is not for two
+ * threads at a time. */
+static int
+choose_instructions(void)
+{
+	static const uint8_t bytes[32];
+	struct crypto_aes_key * key;
+	struct crypto_aesctr * stream;
+
+	if ((key = crypto_aes_key_expand(bytes, sizeof(bytes))) == NULL)
+		return (-1);
+	if ((stream = crypto_aesctr_init(key, 0)) != NULL)
+		crypto_aesctr_free(stream);
+	crypto_aes_key_free(key);
+	return (stream == NULL ? -1 : 0);
+}
+
+/* The runtime is made at the first call: that is after spiped has become a daemon. */
+static int
+initialize(void)
+{
+	dapple_options options = { .size = sizeof(options), .flags = DAPPLE_HERE };
+	struct rlimit limit;
+
+	if (runtime != NULL)
+		return (0);
+	if (choose_instructions() || getrlimit(RLIMIT_NOFILE, &limit))
+		return (-1);
+	nsockets = (size_t)limit.rlim_cur;
+	if ((sockets = calloc(nsockets, sizeof(*sockets))) == NULL)
+		return (-1);
+	if ((runtime = dapple_runtime_new(&options)) == NULL)
+		return (-1);
+	default_color = dapple_runtime_default_color(runtime);
+	is_main = 1;
+	return (0);
+}
+
+static dapple_color *
+current_color(void)
+{
+	dapple_color * current = dapple_color_current();
+
+	return (current != NULL ? current : default_color);
+}
+
+/* Has events_spin return what an event has returned. */
+static void
+fail(int rc)
+{
+
+	failure = rc;
+	dapple_runtime_stop(runtime);
+}
+
+/* Calls back, and ends events_spin when the program is done. */
+static void
+call(int (* func)(void *), void * cookie)
+{
+	int rc;
+
+	if (failure != 0)
+		return;
+	if ((rc = func(cookie)) != 0)
+		fail(rc);
+	else if (is_main && spins_until != NULL && *spins_until)
+		dapple_runtime_stop(runtime);
+}
+
+/* Immediate events. */
+
+static void
+run_event(void * argument)
+{
+	struct event * e = argument;
+
+	if (!e->is_cancelled)
+		call(e->func, e->cookie);
+}
+
+static struct event *
+post(dapple_color * color, int (* func)(void *), void * cookie)
+{
+	struct event * e;
+
+	if ((e = calloc(1, sizeof(*e))) == NULL)
+		return (NULL);
+	e->func = func;
+	e->cookie = cookie;
+	if (dapple_post_from(color, run_event, e, free, DAPPLE_PLACE)) {
+		free(e);
+		return (NULL);
+	}
+	return (e);
+}
+
+void *
+events_immediate_register(int (* func)(void *), void * cookie, int prio)
+{
+
+	(void)prio;
+	return (initialize() ? NULL : post(current_color(), func, cookie));
+}
+
+void
+events_immediate_cancel(void * cookie)
+{
+	struct event * e = cookie;
+
+	e->is_cancelled = 1;
+}
+
+/* Timers. */
+
+static void
+run_timer(void * argument)
+{
+	struct event * e = argument;
+
+	dapple_timer_free(e->timer);
+	call(e->func, e->cookie);
+}
+
+void *
+events_timer_register_double(int (* func)(void *), void * cookie, double timeo)
+{
+	struct event * e;
+
+	if (initialize() || (e = calloc(1, sizeof(*e))) == NULL)
+		return (NULL);
+	e->func = func;
+	e->cookie = cookie;
+	e->seconds = timeo;
+	if (dapple_post_after_from(current_color(), (uint64_t)(timeo * NANOSECONDS),
+	    run_timer, e, free, &e->timer, DAPPLE_PLACE)) {
+		free(e);
+		return (NULL);
+	}
+	return (e);
+}
+
+void *
+events_timer_register(int (* func)(void *), void * cookie, const struct timeval * timeo)
+{
+
+	return (events_timer_register_double(func, cookie,
+	    (double)timeo->tv_sec + (double)timeo->tv_usec * 1e-6));
+}
+
+void
+events_timer_cancel(void * cookie)
+{
+	struct event * e = cookie;
+
+	dapple_timer_cancel(e->timer);
+}
+
+/* Sockets. */
+
+static struct socket *
+socket_of(int s)
+{
+
+	if (s < 0 || (size_t)s >= nsockets) {
+		errno = EBADF;
+		return (NULL);
+	}
+	return (&sockets[s]);
+}
+
+static int
+attempt(void * cookie)
+{
+	struct side * side = cookie;
+	int rc;
+
+	called = *side;
+	side->func = NULL;
+	side->attempt = NULL;
+	rc = called.func(called.cookie);
+	/* The socket may have been closed, and be another color's: nothing of it from here on. */
+	called.func = NULL;
+	return (rc);
+}
+
+static int
+try_now(struct side * side)
+{
+
+	if (side->func != NULL && side->attempt == NULL)
+		side->attempt = post(current_color(), attempt, side);
+	return (side->func != NULL && side->attempt == NULL ? -1 : 0);
+}
+
+static void
+ready(int what, void * argument)
+{
+	struct socket * socket = argument;
+	int op, sides[2] = { DAPPLE_READABLE | DAPPLE_CLOSED, DAPPLE_WRITABLE };
+
+	for (op = 0; op < 2; op++) {
+		if ((what & (sides[op] | DAPPLE_ERROR)) == 0)
+			continue;
+		socket->sides[op].is_ready = 1;
+		if (try_now(&socket->sides[op]))
+			fail(-1);
+	}
+}
+
+/* Watches a socket that is not watched yet. */
+static int
+watch(struct socket * socket, int s)
+{
+	int on = 1;
+
+	if (socket->watch != NULL)
+		return (0);
+	if (ioctl(s, FIONBIO, &on))
+		return (-1);
+	socket->watch = dapple_on_ready(current_color(), s,
+	    DAPPLE_READABLE | DAPPLE_WRITABLE | DAPPLE_EDGE, ready, socket);
+	return (socket->watch == NULL ? -1 : 0);
+}
+
+int
+events_network_register(int (* func)(void *), void * cookie, int s, int op)
+{
+	struct socket * socket;
+	struct side * side;
+
+	if (initialize() || (socket = socket_of(s)) == NULL)
+		return (-1);
+	side = &socket->sides[op];
+	if (side->func != NULL) {
+		errno = EEXIST;
+		return (-1);
+	}
+	if (watch(socket, s))
+		return (-1);
+	if (called.func == func && called.cookie == cookie)
+		side->is_ready = 0;
+	side->func = func;
+	side->cookie = cookie;
+	if (side->is_ready && try_now(side)) {
+		side->func = NULL;
+		return (-1);
+	}
+	return (0);
+}
+
+int
+events_network_cancel(int s, int op)
+{
+	struct socket * socket;
+	struct side * side;
+
+	if ((socket = socket_of(s)) == NULL || (side = &socket->sides[op])->func == NULL) {
+		errno = ENOENT;
+		return (-1);
+	}
+	if (side->attempt != NULL)
+		side->attempt->is_cancelled = 1;
+	side->attempt = NULL;
+	side->func = NULL;
+	return (0);
+}
+
+int
+events_close(int s)
+{
+	struct socket * socket;
+
+	if ((socket = socket_of(s)) != NULL && socket->watch != NULL) {
+		events_network_cancel(s, EVENTS_NETWORK_OP_READ);
+		events_network_cancel(s, EVENTS_NETWORK_OP_WRITE);
+		dapple_watch_end(socket->watch);
+		*socket = (struct socket){ .watch = NULL };
+	}
+	return (close(s));
+}
+
+/* The loop. */
+
+int
+events_spin(int * done)
+{
+
+	if (initialize())
+		return (-1);
+	spins_until = done;
+	if (*done == 0 && failure == 0 && dapple_runtime_run(runtime))
+		return (-1);
+	spins_until = NULL;
+	if (failure != 0)
+		dapple_runtime_free(runtime, 0);
+	return (failure);
+}
+
+/* Colors. */
+
+int
+events_new_color(int (* func)(void *), void * cookie)
+{
+	dapple_color_options options = { .size = sizeof(options), .label = "connection" };
+	dapple_color * color;
+	struct event * e;
+
+	if ((color = dapple_runtime_color_new(runtime, &options)) == NULL)
+		return (-1);
+	e = post(color, func, cookie);
+	dapple_color_unref(color);
+	return (e == NULL ? -1 : 0);
+}
+
+int
+events_default_color(int (* func)(void *), void * cookie)
+{
+
+	return (post(default_color, func, cookie) == NULL ? -1 : 0);
+}

@@ -1,0 +1,262 @@
+//! What is measured of spiped.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::cpu::nanos_of;
+use crate::measure::process_cpu_nanos;
+use crate::spipedload::peer::{End, PACKET, Secret, discard};
+
+/// What the load is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// `spiped -e` encrypts what each connection sends, as fast as it takes it.
+    Bytes,
+    /// `spiped -d` answers clients that connect, exchange keys, get one byte and go.
+    Connections,
+}
+
+impl What {
+    /// All of them.
+    pub const ALL: [What; 2] = [What::Bytes, What::Connections];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            What::Bytes => "bytes",
+            What::Connections => "connections",
+        }
+    }
+
+    /// What is counted.
+    pub fn unit(self) -> &'static str {
+        match self {
+            What::Bytes => "MB",
+            What::Connections => "connections",
+        }
+    }
+}
+
+/// What a run has come to.
+#[derive(Clone, Copy, Debug)]
+pub struct Came {
+    /// Units per second of wall time.
+    pub per_second: f64,
+    /// CPU time of spiped, in nanoseconds per unit.
+    pub cpu: f64,
+    /// Cores that spiped has used, on average.
+    pub cores: f64,
+    /// Cores that this program has used, on average.
+    pub own_cores: f64,
+}
+
+/// How to measure.
+pub struct Load<'a> {
+    /// A folder with the key file, and for sockets.
+    pub folder: &'a Path,
+    /// How many connections there are at a time.
+    pub connections: usize,
+    /// How long to measure, after half a second of warming up.
+    pub lasts: Duration,
+}
+
+impl Load<'_> {
+    /// Measures the spiped that is built in a folder.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, and when spiped ends or a connection fails.
+    pub fn measure(&self, what: What, spiped: &Path, workers: usize) -> io::Result<Came> {
+        let key = self.folder.join("key");
+        let secret = Arc::new(Secret::of(&std::fs::read(&key)?));
+        let counted = Arc::new(AtomicU64::new(0));
+        let target = match what {
+            What::Bytes => listen({
+                let counted = Arc::clone(&counted);
+                let secret = Arc::clone(&secret);
+                move |stream| {
+                    let (secret, counted) = (Arc::clone(&secret), Arc::clone(&counted));
+                    // What fails here, spiped notices, and then the client.
+                    thread::spawn(move || take_encrypted(stream, &secret, &counted));
+                    Ok(())
+                }
+            })?,
+            What::Connections => listen(greet)?,
+        };
+        let way = if what == What::Bytes { "-e" } else { "-d" };
+        let spiped = Spiped::start(spiped, workers, way, target, &key, self.folder)?;
+        let ends = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let clients: Vec<_> = (0..self.connections)
+                .map(|_| {
+                    scope.spawn(|| match what {
+                        What::Bytes => send(&spiped, &ends),
+                        What::Connections => connect_again(&spiped, &secret, &ends, &counted),
+                    })
+                })
+                .collect();
+            thread::sleep(Duration::from_millis(500));
+            let cpu = spiped.cpu();
+            let (began, own) = (Instant::now(), process_cpu_nanos());
+            let before = counted.load(Relaxed);
+            thread::sleep(self.lasts);
+            let (count, took) = (counted.load(Relaxed) - before, began.elapsed().as_nanos() as f64);
+            let (cpu, own) = (spiped.cpu()? - cpu?, process_cpu_nanos() - own);
+            ends.store(true, Relaxed);
+            drop(spiped.ended());
+            for client in clients {
+                client.join().expect("a client does not panic")?;
+            }
+            let count =
+                count as f64 * if what == What::Bytes { 1024e-6 / PACKET as f64 } else { 1.0 };
+            Ok(Came {
+                per_second: count / took * 1e9,
+                cpu: cpu as f64 / count,
+                cores: cpu as f64 / took,
+                own_cores: own as f64 / took,
+            })
+        })
+    }
+}
+
+/// A spiped that runs, until this is dropped.
+struct Spiped(Child, PathBuf);
+
+impl Spiped {
+    fn start(
+        built: &Path,
+        workers: usize,
+        way: &str,
+        target: SocketAddr,
+        key: &Path,
+        folder: &Path,
+    ) -> io::Result<Spiped> {
+        let socket = folder.join("socket");
+        let mut command = Command::new(built.join("spiped/spiped"));
+        command.args([way, "-F", "-R", "-n", "1000", "-p", "/dev/null", "-s"]).arg(&socket);
+        command.args(["-t", &format!("[{}]:{}", target.ip(), target.port()), "-k"]).arg(key);
+        command.env("DAPPLE_WORKERS", workers.to_string()).stdin(Stdio::null());
+        let mut spiped = Spiped(command.spawn()?, socket);
+        // The socket is there before it can be connected to.
+        while spiped.connect().is_err() {
+            if let Some(status) = spiped.0.try_wait()? {
+                return Err(io::Error::other(format!("spiped has ended: {status}")));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(spiped)
+    }
+
+    fn connect(&self) -> io::Result<UnixStream> {
+        UnixStream::connect(&self.1)
+    }
+
+    fn pid(&self) -> libc::pid_t {
+        self.0.id() as libc::pid_t
+    }
+
+    fn cpu(&self) -> io::Result<u64> {
+        nanos_of(&[self.pid()])
+    }
+
+    /// Ends it.
+    fn ended(&self) -> io::Result<()> {
+        // SAFETY: only numbers are passed; the process is a child that is waited for later.
+        match unsafe { libc::kill(self.pid(), libc::SIGKILL) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+impl Drop for Spiped {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+        drop(std::fs::remove_file(&self.1));
+    }
+}
+
+/// Listens as long as the program runs, on a thread of its own.
+fn listen(serve: impl Fn(TcpStream) -> io::Result<()> + Send + 'static) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            // A client that goes too early is its own fault.
+            drop(serve(stream));
+        }
+    });
+    Ok(address)
+}
+
+/// Sets how many bytes a socket waits for, or keeps, so that a thread is not woken for few.
+fn set(socket: &impl AsRawFd, option: libc::c_int, bytes: libc::c_int) -> io::Result<()> {
+    let (value, size) = ((&raw const bytes).cast(), size_of_val(&bytes) as libc::socklen_t);
+    // SAFETY: the pointer is to a number of this size, which is only read.
+    match unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, value, size) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// What `spiped -e` connects to.
+fn take_encrypted(mut stream: TcpStream, secret: &Secret, counted: &AtomicU64) -> io::Result<()> {
+    secret.handshake(&mut stream, End::Server)?;
+    set(&stream, libc::SO_RCVLOWAT, 1 << 17)?;
+    loop {
+        match discard(&stream)? {
+            0 => return Ok(()),
+            n => counted.fetch_add(n as u64, Relaxed),
+        };
+    }
+}
+
+/// What `spiped -d` connects to.
+fn greet(mut stream: TcpStream) -> io::Result<()> {
+    stream.write_all(b"x")
+}
+
+/// A client of `spiped -e`.
+fn send(spiped: &Spiped, ends: &AtomicBool) -> io::Result<()> {
+    let mut stream = spiped.connect()?;
+    set(&stream, libc::SO_SNDBUF, 1 << 20)?;
+    let bytes = vec![0; 1 << 18];
+    while !ends.load(Relaxed) {
+        match stream.write_all(&bytes) {
+            Err(_) if ends.load(Relaxed) => return Ok(()),
+            outcome => outcome?,
+        }
+    }
+    Ok(())
+}
+
+/// A client of `spiped -d`, one connection after the other.
+fn connect_again(
+    spiped: &Spiped,
+    secret: &Secret,
+    ends: &AtomicBool,
+    counted: &AtomicU64,
+) -> io::Result<()> {
+    let one = || {
+        let mut stream = spiped.connect()?;
+        secret.handshake(&mut stream, End::Client)?;
+        stream.read_exact(&mut [0; PACKET])
+    };
+    while !ends.load(Relaxed) {
+        match one() {
+            Err(_) if ends.load(Relaxed) => return Ok(()),
+            outcome => outcome?,
+        }
+        counted.fetch_add(1, Relaxed);
+    }
+    Ok(())
+}
