@@ -63,6 +63,7 @@ struct Notes {
     ran: RefCell<Vec<u32>>,
     discarded: RefCell<Vec<u32>>,
     parked: Cell<u32>,
+    longest_park: Cell<Duration>,
     attends: RefCell<Vec<usize>>,
 }
 
@@ -98,8 +99,10 @@ impl Host for Notes {
     }
     fn rests(&self) {}
     fn rises(&self) {}
-    fn park(&self, _: Option<Duration>) {
+    fn park(&self, timeout: Option<Duration>) {
         self.parked.set(self.parked.get() + 1);
+        let longest = timeout.unwrap_or(Duration::MAX).max(self.longest_park.get());
+        self.longest_park.set(longest);
     }
     fn has_looked(&self, _: u64) {}
     fn poll_for(&self, _: usize) -> bool {
@@ -147,6 +150,7 @@ fn notes(own: Scheduler<Number>) -> Notes {
         ran: RefCell::default(),
         discarded: RefCell::default(),
         parked: Cell::new(0),
+        longest_park: Cell::default(),
         attends: RefCell::default(),
     }
 }
@@ -285,6 +289,26 @@ fn e3_a_sleeper_is_woken_for_long_work_that_is_ready() {
     assert_eq!(wakeups(), 1);
     other.own.rise(other);
     assert!(other.run(&mut Rounds::new(2), 9) > 0);
+}
+
+#[test]
+fn e18_a_turn_steals_before_it_waits() {
+    let all = workers(2, StealPolicy::CostAware);
+    let (me, other) = (&all[0], &all[1]);
+    other.own.shared().published.entry_nanos.store(100_000, Ordering::Relaxed);
+    me.hand_over(1, Number(1), UNKNOWN);
+    let mut rounds = Rounds::new(2);
+    let mut turn = |notes: &Notes| {
+        let wait = Some(Duration::from_secs(1));
+        WorkerLoop::new(notes, &notes.own, &mut rounds).turn(wait, 9, || false)
+    };
+    assert_eq!(turn(me), 1);
+    assert_eq!((me.ran(), me.longest_park.take()), (vec![1], Duration::ZERO));
+    // Nobody knows what it is worth.
+    other.own.shared().published.entry_nanos.store(UNKNOWN, Ordering::Relaxed);
+    me.hand_over(1, Number(1), UNKNOWN);
+    assert_eq!(turn(me), 0);
+    assert!(me.longest_park.take() > Duration::ZERO);
 }
 
 #[test]

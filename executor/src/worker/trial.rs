@@ -83,6 +83,9 @@ struct Trial {
     /// Throughput before it, if that is known.
     before: Option<u64>,
     victim: usize,
+    /// What the worker has run since, and the nanoseconds that it took.
+    entries: u64,
+    nanos: u64,
 }
 
 impl Trials {
@@ -132,7 +135,7 @@ impl Trials {
         if reading.now >= self.trusted_until && self.running.is_none() {
             let before = self.before.take().filter(|(_, at)| reading.now < at + FRESH);
             let before = before.map(|(rate, _)| rate);
-            self.running = Some(Trial { begin: reading, before, victim });
+            self.running = Some(Trial { begin: reading, before, victim, entries: 0, nanos: 0 });
         }
     }
 
@@ -146,10 +149,28 @@ impl Trials {
         self.running.as_ref().is_some_and(|trial| now >= trial.begin.now + TRIAL)
     }
 
+    /// The worker has run so many entries in so many nanoseconds.
+    pub(super) fn ran(&mut self, entries: u32, nanos: u64) {
+        if let Some(trial) = &mut self.running {
+            trial.entries += u64::from(entries);
+            trial.nanos += nanos;
+        }
+    }
+
+    /// Nanoseconds that an entry has taken since the steal, on average. `None`: nothing has run.
+    ///
+    /// Not the moving average that is published, which counts the long one among short ones for
+    /// little: all that was run here, another worker was spared.
+    pub(super) fn entry_nanos(&self) -> Option<u32> {
+        let trial = self.running.as_ref()?;
+        let nanos = trial.nanos.checked_div(trial.entries)?;
+        Some(u32::try_from(nanos).unwrap_or(u32::MAX))
+    }
+
     /// `surely`: what was run here since the steal is worth it beyond doubt.
     pub(super) fn judge(&mut self, reading: Reading, surely: bool) -> Judgement {
         let due = self.is_due(reading.now);
-        let Some(Trial { begin, before, victim }) = self.running.take_if(|_| due) else {
+        let Some(Trial { begin, before, victim, .. }) = self.running.take_if(|_| due) else {
             return Judgement::Open;
         };
         if surely {

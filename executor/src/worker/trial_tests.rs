@@ -142,3 +142,19 @@ fn e3_naps_that_end_for_nothing_add_up() {
     }
     assert!(w.allows());
 }
+
+#[test]
+fn e3_what_a_trial_has_run_is_an_average_of_its_own_time() {
+    let mut w = World::new();
+    w.trials.ran(10, 10 * MS);
+    assert_eq!(w.trials.entry_nanos(), None, "no trial is under way");
+    w.steals();
+    assert_eq!(w.trials.entry_nanos(), None, "nothing has run");
+    // Nine short ones, and one long one.
+    w.trials.ran(9, 9_000);
+    w.trials.ran(1, MS);
+    assert_eq!(w.trials.entry_nanos(), Some(100_900));
+    w.passes(TRIAL, 1_000);
+    assert_eq!(w.trials.judge(w.reading, true), Judgement::Kept);
+    assert_eq!(w.trials.entry_nanos(), None);
+}

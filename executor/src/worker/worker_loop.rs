@@ -7,7 +7,7 @@ use dapple_colors::Priority;
 
 use super::counters::add;
 use super::scheduler::Scheduler;
-use super::steal::Verdict;
+use super::steal::{Verdict, verdict};
 use super::trial::{Judgement, Trials};
 use super::watch::Watch;
 use super::work::Host;
@@ -99,16 +99,18 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         }
     }
 
-    /// One turn (E18): one look at the poller, which waits if there is nothing to run, for so long
-    /// at most; then up to `budget` entries, until there is nothing to run, or the poller is to be
-    /// looked at again. Says how many entries there were.
+    /// One turn (E18): one look at the poller, which waits if there is nothing to run, here or at
+    /// another worker from which to steal, for so long at most; then up to `budget` entries, until
+    /// there is nothing to run, or the poller is to be looked at again. Says how many entries there
+    /// were.
     pub(crate) fn turn(
         &mut self,
         wait: Option<Duration>,
         budget: u64,
         is_over: impl Fn() -> bool,
     ) -> u64 {
-        if wait != Some(Duration::ZERO) && self.own.shared().has_nothing() {
+        let may_wait = wait != Some(Duration::ZERO) && self.own.shared().has_nothing();
+        if may_wait && !self.steal() {
             self.idle(&is_over, wait);
         } else {
             (self.rounds.looks_once, self.rounds.is_poll_due) = (false, true);
@@ -121,6 +123,11 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         }
         self.rounds.looks_once = false;
         ran
+    }
+
+    /// Takes from another worker what pays; true: it is queued here.
+    fn steal(&mut self) -> bool {
+        self.own.steals() && self.own.steal(&mut self.rounds.trials)
     }
 
     /// The thread is back.
@@ -218,9 +225,8 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
             }
         };
         own.or_else(|| self.take_inbox()).or_else(|| {
-            let found = local.steals()
-                && (local.steal(&mut self.rounds.trials)
-                    || local.rescue(self.host, &mut self.rounds.watch));
+            let found =
+                self.steal() || local.steals() && local.rescue(self.host, &mut self.rounds.watch);
             found.then(|| local.dequeue()).flatten()
         })
     }
@@ -265,7 +271,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         };
         self.rounds.until_look = self.rounds.look_every;
         self.report_own_stall(elapsed);
-        self.own.learn_entries(self.rounds.entries, elapsed, self.host.traffic());
+        self.learn(elapsed);
         self.rounds.entries = 0;
         self.publish();
         self.judge_trial(now);
@@ -306,7 +312,17 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         if self.rounds.entries > 0 {
             let elapsed = self.since_last_look(self.own.now());
             self.report_own_stall(elapsed);
-            self.own.learn_entries(self.rounds.entries, elapsed, self.host.traffic());
+            self.learn(elapsed);
+        }
+    }
+
+    /// What the entries since the last look tell. A look behind none, as a turn begins with, tells
+    /// nothing.
+    fn learn(&mut self, elapsed: u64) {
+        let entries = self.rounds.entries;
+        if entries > 0 {
+            self.own.learn_entries(entries, elapsed, self.host.traffic());
+            self.rounds.trials.ran(entries, elapsed);
         }
     }
 
@@ -343,7 +359,10 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
     fn judge_trial(&mut self, now: u64) {
         if self.rounds.trials.is_due(now) {
             let reading = self.own.fleet.reading(now);
-            let surely = self.own.fleet.judge(self.own.index) == Verdict::Yes;
+            let surely = self.rounds.trials.entry_nanos().is_some_and(|nanos| {
+                let price = self.own.fleet.machine.move_nanos;
+                verdict(nanos, self.own.entry_traffic.get(), price) == Verdict::Yes
+            });
             self.own.withdraw();
             let judged = self.rounds.trials.judge(reading, surely);
             if let Judgement::Undone(victim) = judged {
