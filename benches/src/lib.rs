@@ -4,6 +4,7 @@
 //! * [`cpu`]: CPU time of other processes.
 //! * [`fileslimit`]: the transport of a server without features, to measure others by.
 //! * [`filesload`]: load on servers of files over TLS.
+//! * [`loginload`]: load on a pooler of PostgreSQL's connections.
 //! * [`spipedload`]: load on spiped, as it is and on dapple.
 //! * [`measure`]: clocks, wall and CPU time of a run, medians.
 //! * [`random`]: numbers from seeds.
@@ -16,6 +17,7 @@
 pub mod cpu;
 pub mod fileslimit;
 pub mod filesload;
+pub mod loginload;
 pub mod measure;
 pub mod openloop;
 pub mod random;

@@ -31,17 +31,17 @@ fn lines_changed(name: &str) -> usize {
     scripts.map(lines).sum()
 }
 
-/// The folder of a program that was built from its source, with a port's changes; `None`: there is
-/// no source.
-fn built(name: &str, variable: &str) -> Option<PathBuf> {
+/// The folder of a program that was built from its source, as it is or with a port's changes;
+/// `None`: there is no source.
+fn built(name: &str, variable: &str, what: &str) -> Option<PathBuf> {
     let Some(source) = std::env::var_os(variable) else {
         eprintln!("skipped: {variable} names no source of {name}");
         return None;
     };
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{what}"));
     drop(fs::remove_dir_all(&folder));
     let mut build = Command::new(port(name).join("build.sh"));
-    build.arg(source).arg(&folder).env("LIBRARY", library().parent().unwrap());
+    build.arg(source).arg(&folder).arg(what).env("LIBRARY", library().parent().unwrap());
     let output = build.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
@@ -57,7 +57,7 @@ fn spiped_is_changed_in_one_line_of_a_hundred() {
 
 #[test]
 fn spipeds_own_tests_pass_with_a_color_per_connection() {
-    let Some(folder) = built("spiped", "DAPPLE_SPIPED_SOURCE") else { return };
+    let Some(folder) = built("spiped", "DAPPLE_SPIPED_SOURCE", "colored") else { return };
     // The peer of one of the tests.
     assert!(has("spiped"), "Debian's spiped");
     for workers in ["1", "2"] {
@@ -69,4 +69,44 @@ fn spipeds_own_tests_pass_with_a_color_per_connection() {
         assert!(output.status.success(), "{said}");
         assert_eq!(said.matches("SUCCESS!").count(), 10, "{said}");
     }
+}
+
+#[test]
+fn pgbouncer_is_changed_in_seven_lines_of_a_thousand() {
+    // Of the 16,382 in src.
+    let changed = lines_changed("pgbouncer");
+    assert!((1..=123).contains(&changed), "{changed}");
+}
+
+/// Runs a script of PgBouncer's tests, with PostgreSQL's programs at hand, and says which of its
+/// tests have passed. They refuse to run as root.
+fn passed(folder: &Path, script: &str) -> Vec<String> {
+    let as_user = "runuser -u postgres --";
+    let whole = format!(
+        "PATH=$(pg_config --bindir):$PATH; cd test; script={script}
+         [ $(id -u) = 0 ] && chown -R postgres .. && exec {as_user} env PATH=$PATH ./$script
+         exec ./$script"
+    );
+    let output = Command::new("sh").args(["-c", &whole]).current_dir(folder).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}{}", String::from_utf8_lossy(&output.stderr));
+    let passed = said.lines().filter_map(|line| line.strip_suffix(" ... ok"));
+    passed.map(|line| line.rsplit(' ').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn pgbouncers_own_tests_pass_with_handshakes_on_colors() {
+    let Some(folder) = built("pgbouncer", "DAPPLE_PGBOUNCER_SOURCE", "colored") else { return };
+    let plain = built("pgbouncer", "DAPPLE_PGBOUNCER_SOURCE", "plain").unwrap();
+    for (script, most) in [("ssl/test.sh", 18), ("test.sh", 40)] {
+        // Some need a firewall, or another PostgreSQL.
+        let theirs = passed(&plain, script);
+        let ours = passed(&folder, script);
+        let missing: Vec<_> = theirs.iter().filter(|name| !ours.contains(name)).collect();
+        assert!(missing.is_empty(), "{script}: {missing:?}");
+        assert!(ours.len() >= most, "{script}: {} passed", ours.len());
+    }
+    let mut leavers = Command::new(port("pgbouncer").join("leavers.py"));
+    let output = leavers.arg(&folder).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
