@@ -110,7 +110,7 @@ pub use self::{
         Refused, Rights, Transactional,
     },
     error::TryPostError,
-    metrics::{Distribution, Histogramming, Measure, Metrics},
+    metrics::{Distribution, Histogramming, Measure, Metrics, SiteFigures},
     post::{permit::Permit, set::Request},
     rendezvous::{Arrival, Rendezvous, Trigger, Unfired},
     report::{PanicReport, StallReport, TicketStall},

@@ -54,6 +54,15 @@ pub struct StallReport<'a> {
     pub ended: bool,
 }
 
+/// A line for people.
+impl std::fmt::Display for StallReport<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (label, millis) = (self.label.unwrap_or("none"), self.running.as_millis());
+        let verb = if self.ended { "took" } else { "has been running for" };
+        write!(f, "{}: a callback (label: {label}) {verb} {millis} ms", self.site)
+    }
+}
+
 /// A ticket that has not committed for longer than it should, and that all later ones of its domain
 /// wait for, as the hook of [`Builder::on_ticket_stall`](crate::Builder::on_ticket_stall) gets it.
 #[derive(Clone, Debug)]
@@ -71,4 +80,20 @@ pub struct TicketStall<'a> {
     pub waiting: Duration,
     /// How many events of the domain have not committed.
     pub uncommitted: usize,
+}
+
+/// A line for people.
+impl std::fmt::Display for TicketStall<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (label, millis) = (self.label.unwrap_or("none"), self.waiting.as_millis());
+        let TicketStall { site, ticket, uncommitted, .. } = self;
+        write!(f, "{site}: ticket {ticket} (domain: {label}) has not committed for {millis} ms,")?;
+        write!(f, " and {} wait for it", uncommitted.saturating_sub(1))
+    }
+}
+
+/// Says whether the program has set a subscriber of tracing. If not, what a person should know is
+/// written to standard error.
+pub(crate) fn has_subscriber() -> bool {
+    tracing::dispatcher::has_been_set()
 }

@@ -154,7 +154,8 @@ impl Hash for Site {
 }
 
 impl Site {
-    fn parts(&self) -> (&'static str, u32, Option<u32>) {
+    /// What tells it from others.
+    pub(crate) fn parts(&self) -> (&'static str, u32, Option<u32>) {
         (self.file(), self.line(), self.column())
     }
 }

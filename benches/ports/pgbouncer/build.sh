@@ -24,7 +24,7 @@ colored)
 		sed -i -f "$change" "$(find include src -name "$(basename "$change" .sed)")"
 	done
 	./configure --quiet --with-openssl LIBEVENT_CFLAGS="-I$top/io/capi/include" \
-		LIBEVENT_LIBS="-L$library -Wl,-rpath,$library -ldapple_event -levent" ;;
+		LIBEVENT_LIBS="-L$library -Wl,--disable-new-dtags,-rpath,$library -ldapple_event -levent" ;;
 *)
 	echo "$what: neither plain nor colored" >&2
 	exit 2 ;;

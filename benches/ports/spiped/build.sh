@@ -38,4 +38,4 @@ for emptied in immediate network network_selectstats timer; do
 	echo "struct events_$emptied;" > libcperciva/events/events_$emptied.c
 done
 make -s CFLAGS="-O2 -Dclose=events_close -I$top/io/capi/include" \
-	LDADD_EXTRA="-L$library -Wl,-rpath,$library -ldapple_event -lcrypto"
+	LDADD_EXTRA="-L$library -Wl,--disable-new-dtags,-rpath,$library -ldapple_event -lcrypto"

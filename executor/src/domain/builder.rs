@@ -95,7 +95,9 @@ impl DomainBuilder<Transactional> {
 }
 
 impl<T> DomainBuilder<T> {
-    /// Names the domain in reports.
+    /// Names the domain in figures and reports. The steps of its events have their figures under
+    /// the label, as a color's events have; see
+    /// [`ColorBuilder::label`](crate::ColorBuilder::label).
     pub fn label(mut self, label: &str) -> Self {
         self.label = Some(label.into());
         self
@@ -117,6 +119,8 @@ impl<T> DomainBuilder<T> {
         transactional: bool,
         state: Box<Version<S>>,
     ) -> Domain<S> {
+        let number = |label: &Arc<str>| handle.core().labels.intern(label);
+        let label_number = self.label.as_ref().map_or(0, number);
         let inner = Box::new(Inner {
             core: CoreRef::of(handle.core()),
             handles: Handles::new(),
@@ -124,6 +128,7 @@ impl<T> DomainBuilder<T> {
             copy,
             transactional,
             label: self.label,
+            label_number,
             key: AtomicUsize::new(0),
             store: Lock::new(Store::new(mode, self.limit, state)),
         });

@@ -52,6 +52,8 @@ pub(super) struct Inner<S> {
     /// An event in global works on a copy, which is dropped if it panics.
     pub(super) transactional: bool,
     pub(super) label: Option<Arc<str>>,
+    /// The label's number in figures; 0: none.
+    pub(super) label_number: u32,
     /// Where it stands in the register; see `watch`.
     pub(super) key: AtomicUsize,
     pub(super) store: Lock<DomainStore<S>>,

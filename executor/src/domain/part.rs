@@ -99,6 +99,9 @@ impl<S: Send + Sync + 'static, K: Part<S>> Step for Continue<S, K> {
             return self.discard(word);
         }
         cx.local().traffic.runs_in_a_domain();
+        if self.domain.label_number != 0 {
+            cx.local().seat.event.set_label(self.domain.label_number);
+        }
         let (Some(token), part) = self.open(word) else { unreachable!("what runs has a ticket") };
         part.run(token, cx);
     }

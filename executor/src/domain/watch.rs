@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::register::Stalled;
 use crate::clock::saturating_nanos;
-use crate::report::TicketStall;
+use crate::report::{TicketStall, has_subscriber};
 use crate::sync::{Ordering, lock};
 use crate::turn::local::Local;
 use crate::worker::counters::add;
@@ -122,7 +122,7 @@ impl Local {
         };
         match self.core.settings.ticket_hook() {
             Some(hook) => self.guard(Some(found.site), || hook(&report)),
-            None => tracing::warn!(
+            None if has_subscriber() => tracing::warn!(
                 domain = report.label,
                 ticket = %report.ticket,
                 doing = %report.doing,
@@ -131,6 +131,7 @@ impl Local {
                 uncommitted = report.uncommitted,
                 "a ticket does not commit, and others wait for it"
             ),
+            None => eprintln!("dapple: {report}"),
         }
     }
 }

@@ -10,12 +10,17 @@
 pub(crate) mod fuzzing;
 pub(crate) mod labels;
 mod sampling;
+mod sites;
 mod snapshot;
+mod table;
 mod text;
 
 use hdrhistogram::Histogram;
 
-pub(crate) use sampling::{Sample, Sampler, Samples};
+use sites::Sites;
+
+pub(crate) use sampling::{Ran, Sample, Sampler, Samples};
+pub use sites::SiteFigures;
 pub use snapshot::{Distribution, Metrics};
 
 /// How much is measured; see [`Builder::histograms`](crate::Builder::histograms).
@@ -39,6 +44,10 @@ pub enum Measure {
     QueueDelay,
     /// From an event's begin to its end.
     RunTime,
+    /// The part of an event's queue delay in which a worker was idle: mostly the wait for a color
+    /// or a domain that is busy, which another worker does not shorten, and a finer color would. A
+    /// little of it is the time to wake a worker, or what is too short to be worth a move to one.
+    IdleDelay,
     /// Of a worker's visit to a color.
     TurnLength,
     /// From a timer's deadline to its firing.
@@ -51,9 +60,10 @@ pub enum Measure {
 
 impl Measure {
     /// All of them.
-    pub const ALL: [Measure; 6] = [
+    pub const ALL: [Measure; 7] = [
         Measure::QueueDelay,
         Measure::RunTime,
+        Measure::IdleDelay,
         Measure::TurnLength,
         Measure::TimerLateness,
         Measure::PollTime,
@@ -65,6 +75,7 @@ impl Measure {
         match self {
             Measure::QueueDelay => "queue_delay",
             Measure::RunTime => "run_time",
+            Measure::IdleDelay => "idle_delay",
             Measure::TurnLength => "turn_length",
             Measure::TimerLateness => "timer_lateness",
             Measure::PollTime => "poll_time",
@@ -74,7 +85,7 @@ impl Measure {
 
     /// Says whether it is kept by the color's label, too.
     fn is_by_label(self) -> bool {
-        matches!(self, Measure::QueueDelay | Measure::RunTime)
+        matches!(self, Measure::QueueDelay | Measure::RunTime | Measure::IdleDelay)
     }
 }
 
@@ -85,15 +96,25 @@ fn new_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, HIGHEST, 2).expect("the bounds are valid")
 }
 
-/// The histograms of one worker: one per measure, and one per measure and label. Made when first
-/// used.
+/// The histograms of one worker: one per measure, and one per measure and label, made when first
+/// used; and the sums by site.
 #[derive(Default)]
 pub(crate) struct Histograms {
     all: [Option<Box<Histogram<u64>>>; Measure::ALL.len()],
-    by_label: Vec<[Option<Box<Histogram<u64>>>; 2]>,
+    by_label: Vec<[Option<Box<Histogram<u64>>>; 3]>,
+    sites: Sites,
 }
 
 impl Histograms {
+    fn record_event(&mut self, ran: Ran) {
+        self.record(Sample::new(Measure::QueueDelay, ran.label, ran.delay));
+        self.record(Sample::new(Measure::RunTime, ran.label, ran.run));
+        if ran.idle_delay > 0 {
+            self.record(Sample::new(Measure::IdleDelay, ran.label, ran.idle_delay));
+        }
+        self.sites.record(ran);
+    }
+
     fn record(&mut self, sample: Sample) {
         let slot = &mut self.all[sample.measure as usize];
         let histogram = slot.get_or_insert_with(|| Box::new(new_histogram()));

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use super::{Histogramming, Histograms, Measure};
+use crate::site::Site;
 use crate::sync::{Mutex, lock};
 
 /// Mean distance of sampled events.
@@ -20,6 +21,19 @@ impl Sample {
     pub(crate) fn new(measure: Measure, label: u32, nanos: u64) -> Self {
         Sample { measure, label, nanos }
     }
+}
+
+/// What was measured of one event, in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ran {
+    pub(crate) site: Site,
+    pub(crate) label: u32,
+    /// From its post to its begin.
+    pub(crate) delay: u64,
+    /// The part of that in which a worker was idle.
+    pub(crate) idle_delay: u64,
+    /// From its begin to its end.
+    pub(crate) run: u64,
 }
 
 /// Draws the events that are stamped. Distances are random from a seed, uniform from 1 to twice the
@@ -83,11 +97,13 @@ const BATCH: usize = 128;
 pub(crate) struct Samples {
     sampler: Sampler,
     gathered: RefCell<Vec<Sample>>,
+    events: RefCell<Vec<Ran>>,
 }
 
 impl Samples {
     pub(crate) fn new(mode: Histogramming, seed: u64) -> Self {
-        Samples { sampler: Sampler::new(mode, seed), gathered: RefCell::default() }
+        let (gathered, events) = (RefCell::default(), RefCell::default());
+        Samples { sampler: Sampler::new(mode, seed), gathered, events }
     }
 
     /// Says whether the event that is posted now is one of those that are measured.
@@ -107,12 +123,21 @@ impl Samples {
         }
     }
 
+    /// Keeps what was measured of an event that was sampled.
+    pub(crate) fn keep_event(&self, ran: Ran, histograms: &Mutex<Histograms>) {
+        self.events.borrow_mut().push(ran);
+        if self.events.borrow().len() >= BATCH {
+            self.flush(true, histograms);
+        }
+    }
+
     /// Moves the samples to the histograms; `all`, or only if there are enough to be worth a lock.
     pub(crate) fn flush(&self, all: bool, histograms: &Mutex<Histograms>) {
-        let mut gathered = self.gathered.borrow_mut();
-        if gathered.len() >= if all { 1 } else { BATCH } {
+        let (mut gathered, mut events) = (self.gathered.borrow_mut(), self.events.borrow_mut());
+        if gathered.len() + events.len() >= if all { 1 } else { BATCH } {
             let mut histograms = lock(histograms);
             gathered.drain(..).for_each(|sample| histograms.record(sample));
+            events.drain(..).for_each(|ran| histograms.record_event(ran));
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
 
+use super::sites::{Merged, SiteFigures};
 use super::{Measure, new_histogram};
 use crate::clock;
 use crate::runtime::core::Core;
@@ -19,6 +20,7 @@ use crate::worker::counters::Counters;
 pub struct Metrics {
     pub(super) counters: [u64; 18],
     pub(super) distributions: Vec<Distribution>,
+    pub(super) sites: Vec<SiteFigures>,
     pub(super) taken: SystemTime,
     pub(super) uptime: Duration,
 }
@@ -98,6 +100,7 @@ impl Metrics {
         Metrics {
             counters,
             distributions: distributions(core),
+            sites: sites(core),
             taken: clock::wall(),
             uptime: Duration::from_nanos(core.clock().now()),
         }
@@ -121,10 +124,41 @@ impl Metrics {
         self.distributions.iter().find(of).map(|d| &d.histogram)
     }
 
+    /// What was sampled of the events that each place in the program has posted, the greatest run
+    /// time first. Their shares of the sum are shares of the time of all events; a place whose
+    /// events wait long stands behind a color that is busy.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple::{Histogramming, Runtime};
+    ///
+    /// let rt = Runtime::builder().histograms(Histogramming::Exact).build()?;
+    /// for _ in 0..3 {
+    ///     rt.handle().post_default(|_| ());
+    /// }
+    /// rt.wait_idle();
+    /// let metrics = rt.metrics();
+    /// let first = &metrics.sites()[0];
+    /// assert_eq!((first.sampled, first.label.as_deref()), (3, Some("default")));
+    /// println!("{}: {:?} each", first.site, first.mean_run());
+    /// # assert_eq!(first.site.line() > 0, true);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn sites(&self) -> &[SiteFigures] {
+        &self.sites
+    }
+
     /// Time since the start of the runtime.
     pub fn uptime(&self) -> Duration {
         self.uptime
     }
+}
+
+fn sites(core: &Core) -> Vec<SiteFigures> {
+    let mut merged = Merged::default();
+    core.seats.iter().for_each(|seat| merged.add(&lock(&seat.histograms).sites));
+    merged.into_figures(&core.labels)
 }
 
 fn distributions(core: &Core) -> Vec<Distribution> {

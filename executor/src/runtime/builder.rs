@@ -236,7 +236,8 @@ impl Builder {
     }
 
     /// Called once for each event that stalls, on another worker while it runs, or on its own when
-    /// it has ended. By default a warning is logged.
+    /// it has ended. By default it is a warning of tracing, or a line on standard error if the
+    /// program has set no subscriber.
     ///
     /// # Examples
     ///
@@ -258,8 +259,8 @@ impl Builder {
 
     /// Called once for each ticket that has been the oldest uncommitted one of its
     /// [`Domain`](crate::Domain) for longer than [`stall_after`](Self::stall_after): its event runs
-    /// long, or its token is kept somewhere, and everything behind it waits. By default a warning
-    /// is logged.
+    /// long, or its token is kept somewhere, and everything behind it waits. By default it is
+    /// told as [`on_stall`](Self::on_stall) says.
     ///
     /// # Examples
     ///

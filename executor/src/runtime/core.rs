@@ -138,7 +138,8 @@ impl Core {
             if affinity != Affinity::None {
                 count.fleet.use_affine();
             }
-            let plan = Plan { default: true, affinity, ..Plan::default() };
+            let label = count.labels.intern("default");
+            let plan = Plan { label, default: true, affinity, ..Plan::default() };
             let birth = Birth { memory, home: 0, serial: count.take_serials(1) };
             let default = ColorCell::create(birth, &count, plan).into_default();
             (*core.as_ptr()).default_color = Some(default);

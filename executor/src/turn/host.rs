@@ -6,7 +6,7 @@ use super::entry::{Entry, Job};
 use super::local::Local;
 use crate::color::held::Held;
 use crate::cx::Cx;
-use crate::metrics::{Measure, Sample};
+use crate::metrics::{Measure, Ran, Sample};
 use crate::sync::{Ordering, lock, sleep, try_lock};
 use crate::worker::figures::UNKNOWN;
 use crate::worker::poller::Attention;
@@ -136,6 +136,11 @@ impl Local {
     /// Keeps a sample, unless nothing is measured.
     pub(crate) fn sample(&self, sample: Sample) {
         self.samples.keep(sample, &self.seat.histograms);
+    }
+
+    /// Keeps what was measured of an event.
+    pub(crate) fn sample_event(&self, ran: Ran) {
+        self.samples.keep_event(ran, &self.seat.histograms);
     }
 
     /// Moves what was measured to the histograms; `all`, or only if that is much.

@@ -6,7 +6,7 @@ use std::any::Any;
 use super::local::Local;
 use crate::cx::Cx;
 use crate::event::Owned;
-use crate::metrics::{Measure, Sample};
+use crate::metrics::Ran;
 use crate::site::Site;
 use crate::worker::counters::add;
 
@@ -26,17 +26,21 @@ impl Local {
     #[cold]
     #[inline(never)]
     fn run_measured(&self, event: &mut Owned, label: u32, cx: &mut Cx) {
-        struct Stop<'a>(&'a Local, u64, u32);
+        struct Stop<'a>(&'a Local, u64, Ran);
         impl Drop for Stop<'_> {
             fn drop(&mut self) {
-                let took = self.0.scheduler.now().saturating_sub(self.1);
-                self.0.sample(Sample::new(Measure::RunTime, self.2, took));
+                let Stop(local, began, mut ran) = *self;
+                ran.run = local.scheduler.now().saturating_sub(began);
+                // A step of a domain says whose it is when it runs.
+                ran.label = if ran.label == 0 { local.seat.event.label() } else { ran.label };
+                local.sample_event(ran);
             }
         }
-        let now = self.scheduler.now();
-        let delay = now.saturating_sub(event.posted());
-        self.sample(Sample::new(Measure::QueueDelay, label, delay));
-        let _stop = Stop(self, now, label);
+        let (now, posted) = (self.scheduler.now(), event.posted());
+        let idle_delay = self.core.fleet.idle_between(posted, now);
+        let delay = now.saturating_sub(posted);
+        self.seat.event.set_label(label);
+        let _stop = Stop(self, now, Ran { site: event.site(), label, delay, idle_delay, run: 0 });
         self.scheduler.time_passes();
         event.run(cx);
     }

@@ -50,7 +50,7 @@ impl EventCell {
     }
 
     #[inline]
-    pub(super) fn set_label(&self, label: u32) {
+    pub(crate) fn set_label(&self, label: u32) {
         self.label.store(label, Ordering::Relaxed);
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::local::Local;
-use crate::report::StallReport;
+use crate::report::{StallReport, has_subscriber};
 use crate::sync::Ordering;
 use crate::worker::counters::add;
 
@@ -27,13 +27,14 @@ impl Local {
         let report = StallReport { worker, site, label: label.as_deref(), running, ended };
         match settings.stall_hook() {
             Some(hook) => self.guard(Some(site), || hook(&report)),
-            None => tracing::warn!(
+            None if has_subscriber() => tracing::warn!(
                 worker,
                 posted_at = %site,
                 label = report.label,
                 running_ms = running.as_millis() as u64,
                 "an event runs long"
             ),
+            None => eprintln!("dapple: {report}"),
         }
     }
 }

@@ -138,4 +138,7 @@ pub(crate) struct Published {
     pub(super) entry_traffic: AtomicU32,
     /// Grows while the worker gets on.
     pub(crate) progress: AtomicU64,
+    /// Since when the worker has found nothing to run, in nanoseconds of the runtime's clock; 0: it
+    /// runs something.
+    pub(super) idle_since: AtomicU64,
 }

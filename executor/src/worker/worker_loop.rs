@@ -154,6 +154,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         }
         self.host.flush_figures(true);
         self.ends_stretch();
+        self.ends_idleness();
         self.publish();
         if self.own.shared().has_nothing_to_give() {
             self.own.stops_sharing();
@@ -244,7 +245,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         if self.rounds.fresh {
             self.rounds.fresh = false;
             self.rounds.sentinel_since = None;
-            self.rounds.idle_since = None;
+            self.ends_idleness();
             self.rounds.trials.works();
             // On trial, the rest of what it has asked for may still come.
             if !self.rounds.trials.is_running() {
@@ -395,6 +396,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         self.own.plain.shrink();
         let fleet = &self.own.fleet;
         let since = *self.rounds.idle_since.get_or_insert_with(|| self.own.now());
+        self.own.shared().published.idle_since.store(since.max(1), Ordering::Relaxed);
         let may_spin = !fleet.rules.spin.is_zero() && limit.is_none();
         let spun = may_spin && self.spin(since, is_over);
         if !spun {
@@ -431,6 +433,11 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         // The time that was spent here is nobody's.
         self.own.time_passes();
         self.rounds.last_look = self.own.now();
+    }
+
+    fn ends_idleness(&mut self) {
+        self.rounds.idle_since = None;
+        self.own.shared().published.idle_since.store(0, Ordering::Relaxed);
     }
 
     /// How long the worker, which has announced its sleep, may sleep; zero: not at all. `look`:

@@ -327,6 +327,13 @@ DAPPLE_API int dapple_runtime_workers(struct dapple_runtime *runtime);
 DAPPLE_API char *dapple_runtime_metrics(struct dapple_runtime *runtime);
 
 /**
+ * Answers the figures of a runtime as a table for people: what runs and what waits, by label and by
+ * the place that posted it. It is a string to be freed with free(). NULL: errno is EINVAL for NULL,
+ * ENOMEM if there is no memory.
+ */
+DAPPLE_API char *dapple_runtime_report(struct dapple_runtime *runtime);
+
+/**
  * Makes a color of a runtime, as options say, which may be NULL. The caller has a count of it.
  *
  * NULL: errno is EINVAL for a size, number or flag that dapple.h does not have, or DAPPLE_BOUND

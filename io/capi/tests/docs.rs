@@ -20,7 +20,7 @@ fn programs(page: &str, language: &str) -> Vec<String> {
 
 /// Compiles a program that is linked to the library.
 fn compiled(text: &str, name: &str, linked: Linked) -> Option<PathBuf> {
-    let folder = std::env::temp_dir().join(format!("dapple-capi-docs-{}", std::process::id()));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("docs-sources");
     std::fs::create_dir_all(&folder).unwrap();
     let source = folder.join(name);
     std::fs::write(&source, text).unwrap();

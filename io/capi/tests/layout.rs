@@ -3,6 +3,7 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
 use common::{On, compile, has, library, output};
@@ -71,7 +72,7 @@ fn p1_what_upper_layers_and_programs_call_is_exported() {
         .collect();
     assert!(missing.is_empty(), "not exported: {missing:?}");
     // What the upper layers need of the core: of the archives, whose members say what they lack.
-    let temporary = std::env::temp_dir().join(format!("dapple-capi-ar-{}", std::process::id()));
+    let temporary = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ar");
     let mut needed = BTreeSet::new();
     let mut of_core = BTreeSet::new();
     for name in ["event_core", "event_extra", "event_openssl", "event_pthreads"] {

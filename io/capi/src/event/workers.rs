@@ -14,7 +14,7 @@ use dapple_io::{Interest, Registration};
 
 use super::base::Base;
 use crate::runtime::owner::{Keeper, Owner};
-use crate::runtime::runtimes::Runtime;
+use crate::runtime::runtimes::{Runtime, silent};
 
 /// Turns of colors between two looks at the base's own events.
 const AT_ONCE: usize = 64;
@@ -120,7 +120,7 @@ impl Workers {
         base: *mut Base,
     ) -> std::io::Result<Workers> {
         // A base that is freed waits for its callbacks, however long they take.
-        let builder = dapple_io::runtime().workers(workers).stuck_after(Duration::MAX);
+        let builder = silent(dapple_io::runtime().workers(workers).stuck_after(Duration::MAX));
         let builder = builder.thread_name("dapple-event");
         let here = builder.default_here(true).build_here()?;
         let posted =

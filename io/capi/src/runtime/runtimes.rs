@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use dapple::{Handle, Here, ShutdownReport, StallReport, TicketStall, Turn};
+use dapple::{Builder, Handle, Here, ShutdownReport, Turn};
 
 use super::colors::{Color, is_in_callback};
 use super::offload::is_in_work;
@@ -196,12 +196,13 @@ impl Runtime {
             let name = unsafe { CStr::from_ptr(options.thread_name) };
             builder = builder.thread_name(&name.to_string_lossy());
         }
-        if options.stall_ns > 0 {
-            builder = builder
-                .stall_after(Duration::from_nanos(options.stall_ns))
-                .on_stall(tell_stall)
-                .on_ticket_stall(tell_ticket);
-        }
+        builder = match options.stall_ns {
+            0 => silent(builder),
+            nanos => builder
+                .stall_after(Duration::from_nanos(nanos))
+                .on_stall(|stall| eprintln!("dapple: {stall}"))
+                .on_ticket_stall(|stall| eprintln!("dapple: {stall}")),
+        };
         let failed = |error: std::io::Error| number_of(&error);
         if options.flags & DAPPLE_HERE == 0 {
             let runtime = builder.build().map_err(failed)?;
@@ -309,17 +310,9 @@ impl Runtime {
     }
 }
 
-/// Tells of a callback that runs too long.
-fn tell_stall(stall: &StallReport<'_>) {
-    let (label, time) = (stall.label.unwrap_or("none"), stall.running.as_millis());
-    eprintln!("dapple: {}: a callback (label: {label}) takes more than {time} ms", stall.site);
-}
-
-/// Tells of an event of a domain for which others wait too long.
-fn tell_ticket(stall: &TicketStall<'_>) {
-    let (label, time) = (stall.label.unwrap_or("none"), stall.waiting.as_millis());
-    let (site, ticket) = (stall.site, stall.ticket.number());
-    eprintln!("dapple: {site}: ticket {ticket} (domain: {label}) has waited for {time} ms");
+/// Nothing is told of callbacks that run long: standard error is the program's.
+pub(crate) fn silent(builder: Builder) -> Builder {
+    builder.on_stall(|_| ()).on_ticket_stall(|_| ())
 }
 
 /// How many workers there are if a program does not say.
@@ -479,6 +472,18 @@ pub unsafe extern "C" fn dapple_runtime_metrics(runtime: *mut Runtime) -> *mut c
         // SAFETY: see `runtime`.
         let runtime = unsafe { runtime.as_ref() }.ok_or(libc::EINVAL)?;
         malloc_text(&runtime.owner.handle().metrics().to_prometheus())
+    })
+}
+
+/// Answers the figures of a runtime as a table for people: what runs and what waits, by label and by
+/// the place that posted it. It is a string to be freed with free(). NULL: errno is EINVAL for NULL,
+/// ENOMEM if there is no memory.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dapple_runtime_report(runtime: *mut Runtime) -> *mut c_char {
+    pointer("dapple_runtime_report", || {
+        // SAFETY: see `runtime`.
+        let runtime = unsafe { runtime.as_ref() }.ok_or(libc::EINVAL)?;
+        malloc_text(&runtime.owner.handle().metrics().to_string())
     })
 }
 

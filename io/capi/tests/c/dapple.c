@@ -77,6 +77,9 @@ static void posts(void) {
 	char *figures = dapple_runtime_metrics(rt);
 	CHECK(figures && strstr(figures, "dapple_events_total 8000") && strstr(figures, "lane"));
 	free(figures);
+	char *report = dapple_runtime_report(rt);
+	CHECK(report && strstr(report, "lane") && strstr(report, "dapple.c:"));
+	free(report);
 	CHECK(dapple_color_current() == NULL);
 	end();
 }
@@ -791,6 +794,7 @@ static void nulls(void) {
 	FAILS(dapple_runtime_poll_fd(NULL), EINVAL);
 	FAILS(dapple_runtime_workers(NULL), EINVAL);
 	IS_NULL(dapple_runtime_metrics(NULL), EINVAL);
+	IS_NULL(dapple_runtime_report(NULL), EINVAL);
 	IS_NULL(dapple_runtime_default_color(NULL), EINVAL);
 	IS_NULL(dapple_domain_new(NULL, NULL, NULL, NULL, NULL), EINVAL);
 	FAILS(dapple_token_renounce(NULL, 0), EINVAL);

@@ -59,8 +59,8 @@ fn compile_file(source: &Path, flags: &[&str]) -> Option<PathBuf> {
     // Tests of one process compile the same program beside each other.
     static COMPILED: AtomicUsize = AtomicUsize::new(0);
     let number = COMPILED.fetch_add(1, Ordering::Relaxed);
-    let process = std::process::id();
-    let folder = std::env::temp_dir().join(format!("dapple-capi-{process}-{number}"));
+    let name = format!("{}-{number}", env!("CARGO_CRATE_NAME"));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::create_dir_all(&folder).unwrap();
     let program = folder.join(source.file_stem().unwrap());
     let mut command = Command::new(compiler);
@@ -109,7 +109,9 @@ pub fn compile_path(source: &Path, linked: Linked, flags: &[&str]) -> Option<Pat
     let library = library();
     let archive = library.with_extension("a");
     let folder = library.parent().unwrap().to_str().unwrap();
-    let (find, path) = (format!("-L{folder}"), format!("-Wl,-rpath,{folder}"));
+    // Before the paths of the environment: in those of `cargo test` an older library may stand.
+    let path = format!("-Wl,--disable-new-dtags,-rpath,{folder}");
+    let find = format!("-L{folder}");
     let libraries: &[&str] = match linked {
         Linked::Alone => &["-ldapple_event"],
         Linked::Statically => &[archive.to_str().unwrap(), "-ldl", "-lm"],

@@ -1,0 +1,140 @@
+//! E10, E12: what a runtime tells of itself, so that the figures lead to the color that others wait
+//! for.
+
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use dapple::{Domain, Histogramming, Measure, Metrics, Runtime, SiteFigures};
+
+fn runtime(workers: usize) -> Runtime {
+    Runtime::builder().workers(workers).histograms(Histogramming::Exact).build().unwrap()
+}
+
+/// What was posted in a line of this file.
+fn of_line(metrics: &Metrics, line: u32) -> &SiteFigures {
+    let is_it = |f: &&SiteFigures| f.site.file() == file!() && f.site.line() == line;
+    metrics.sites().iter().find(is_it).unwrap()
+}
+
+#[test]
+fn e10_figures_are_kept_by_the_place_that_posted() {
+    let rt = runtime(1);
+    let h = rt.handle();
+    let color = h.color_builder().label("long").build();
+    for _ in 0..3 {
+        h.post_default(|_| ());
+    }
+    let short = line!() - 2;
+    for _ in 0..2 {
+        h.post(&color, |_| sleep(Duration::from_millis(5)));
+    }
+    let long = line!() - 2;
+    h.post_uncolored(|_| ());
+    let uncolored = line!() - 1;
+    rt.wait_idle();
+    let metrics = rt.metrics();
+    let first = &metrics.sites()[0];
+    assert_eq!((first.site.line(), first.sampled), (long, 2), "the greatest run time is first");
+    assert_eq!(first.label.as_deref(), Some("long"));
+    assert!(first.run_time >= Duration::from_millis(10) && first.longest_run < first.run_time);
+    assert!(first.mean_run() >= Duration::from_millis(5));
+    assert!(first.longest_delay >= Duration::from_millis(5), "the second waits for the first");
+    let default = of_line(&metrics, short);
+    assert_eq!((default.sampled, default.label.as_deref()), (3, Some("default")));
+    assert_eq!(of_line(&metrics, uncolored).label, None);
+}
+
+#[test]
+fn e10_a_domains_steps_have_its_label() {
+    let rt = runtime(1);
+    let h = rt.handle();
+    let index = Domain::builder().label("index").snapshot(&h, 0);
+    // A color without label keeps its own figures, also behind a step.
+    let plain = h.new_color();
+    h.post(&plain, move |cx| {
+        index.global(|state| *state.state_mut() += 1);
+        cx.post_here(|_| ());
+    });
+    let behind = line!() - 2;
+    rt.wait_idle();
+    let metrics = rt.metrics();
+    assert_eq!(metrics.histogram_of(Measure::RunTime, "index").map(|h| h.len()), Some(1));
+    assert_eq!(of_line(&metrics, behind).label, None);
+}
+
+#[test]
+fn e10_a_wait_for_a_busy_color_beside_an_idle_worker_is_told() {
+    const LONG: Duration = Duration::from_millis(30);
+    let waits = |workers| {
+        let rt = runtime(workers);
+        let h = rt.handle();
+        let color = h.color_builder().label("busy").build();
+        for _ in 0..2 {
+            h.post(&color, |_| sleep(LONG));
+        }
+        let line = line!() - 2;
+        rt.wait_idle();
+        of_line(&rt.metrics(), line).clone()
+    };
+    let two = waits(2);
+    assert!(two.longest_delay >= LONG, "{two:?}");
+    // Both workers may have had something to do for a moment.
+    assert!(two.idle_delay >= LONG / 2 && two.idle_delay <= two.queue_delay, "{two:?}");
+    let one = waits(1);
+    assert!(one.longest_delay >= LONG, "{one:?}");
+    assert!(one.idle_delay < LONG / 2, "nobody is idle: {one:?}");
+}
+
+#[test]
+fn e10_the_table_names_labels_and_places() {
+    let rt = runtime(2);
+    assert!(rt.metrics().to_string().ends_with("no event was sampled"));
+    let h = rt.handle();
+    let color = h.color_builder().label("parse").build();
+    for _ in 0..3 {
+        h.post(&color, |_| sleep(Duration::from_millis(1)));
+        h.post_default(|_| ());
+    }
+    let (parse, default) = (line!() - 3, line!() - 2);
+    rt.wait_idle();
+    let table = rt.metrics().to_string();
+    println!("{table}");
+    let row = |of: &str| table.lines().find(|line| line.contains(of)).unwrap().to_owned();
+    assert!(table.starts_with("2 workers, up "), "{table}");
+    assert!(row("parse ").split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() > 50.0);
+    assert!(row(&format!("{}:{parse}", file!())).ends_with("(parse)"));
+    assert!(row(&format!("{}:{default}", file!())).ends_with("(default)"));
+    // As many places as are asked for.
+    let of = |places: usize| format!("{:.places$}", rt.metrics()).matches(file!()).count();
+    assert_eq!((of(1), of(9)), (2, 4));
+    assert!(table.lines().all(|line| line.len() < 130), "{table}");
+}
+
+/// Runs one test of this program by itself, and gives what it writes to standard error.
+fn told_by(test: &str) -> String {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let output = command.args(["--exact", test, "--nocapture", "--ignored"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+#[ignore = "run by another test, in a process without a subscriber"]
+fn stalls() {
+    let rt = Runtime::builder().workers(2).stall_after(Duration::from_millis(5)).build().unwrap();
+    rt.handle().post_default(|_| sleep(Duration::from_millis(50)));
+    rt.wait_idle();
+    // Whoever watches writes it while the event runs; this one, when it has seen the end.
+    while rt.metrics().stalls() == 0 {
+        sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn e12_a_stall_is_written_to_standard_error_if_there_is_no_subscriber() {
+    let told = told_by("stalls");
+    let line = told.lines().find(|line| line.starts_with("dapple: ")).unwrap_or_default();
+    assert!(line.contains(file!()) && line.contains("label: default"), "{told}");
+    assert!(line.ends_with(" ms"), "{told}");
+}
