@@ -86,14 +86,22 @@ pub struct TicketStall<'a> {
 impl std::fmt::Display for TicketStall<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (label, millis) = (self.label.unwrap_or("none"), self.waiting.as_millis());
-        let TicketStall { site, ticket, uncommitted, .. } = self;
-        write!(f, "{site}: ticket {ticket} (domain: {label}) has not committed for {millis} ms,")?;
+        let TicketStall { site, ticket, doing, uncommitted, .. } = self;
+        write!(f, "{site}: ticket {ticket} (domain: {label}), {doing}, has not committed for")?;
+        write!(f, " {millis} ms,")?;
         write!(f, " and {} wait for it", uncommitted.saturating_sub(1))
     }
 }
 
-/// Says whether the program has set a subscriber of tracing. If not, what a person should know is
-/// written to standard error.
+/// Says whether what is logged on this thread goes to a subscriber of tracing. If not, what a
+/// person should know is [written](tell) to standard error.
 pub(crate) fn has_subscriber() -> bool {
-    tracing::dispatcher::has_been_set()
+    tracing::dispatcher::get_default(|to| !to.is::<tracing::subscriber::NoSubscriber>())
+}
+
+/// Writes a line to standard error, if that can be written to.
+pub(crate) fn tell(what: &impl std::fmt::Display) {
+    use std::io::Write;
+    // Whoever ends the reader of a log must not end a worker.
+    drop(writeln!(std::io::stderr(), "dapple: {what}"));
 }

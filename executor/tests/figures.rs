@@ -50,36 +50,38 @@ fn e10_a_domains_steps_have_its_label() {
     let rt = runtime(1);
     let h = rt.handle();
     let index = Domain::builder().label("index").snapshot(&h, 0);
-    // A color without label keeps its own figures, also behind a step.
+    // What runs behind a step, without a label, has none.
     let plain = h.new_color();
-    h.post(&plain, move |cx| {
+    h.post_default(move |cx| {
         index.global(|state| *state.state_mut() += 1);
-        cx.post_here(|_| ());
+        cx.post(&plain, |_| ());
+        cx.post_uncolored(|_| ());
     });
-    let behind = line!() - 2;
+    let (colored, uncolored) = (line!() - 3, line!() - 2);
     rt.wait_idle();
     let metrics = rt.metrics();
     assert_eq!(metrics.histogram_of(Measure::RunTime, "index").map(|h| h.len()), Some(1));
-    assert_eq!(of_line(&metrics, behind).label, None);
+    assert_eq!(of_line(&metrics, colored).label, None);
+    assert_eq!(of_line(&metrics, uncolored).label, None);
 }
 
 #[test]
 fn e10_a_wait_for_a_busy_color_beside_an_idle_worker_is_told() {
-    const LONG: Duration = Duration::from_millis(30);
+    const LONG: Duration = Duration::from_millis(80);
     let waits = |workers| {
         let rt = runtime(workers);
-        let h = rt.handle();
-        let color = h.color_builder().label("busy").build();
-        for _ in 0..2 {
-            h.post(&color, |_| sleep(LONG));
-        }
-        let line = line!() - 2;
+        // The other worker has come to its first sleep.
+        sleep(LONG / 2);
+        rt.handle().post_default(|cx| {
+            cx.post_here(|_| ());
+            sleep(LONG);
+        });
+        let line = line!() - 3;
         rt.wait_idle();
         of_line(&rt.metrics(), line).clone()
     };
     let two = waits(2);
     assert!(two.longest_delay >= LONG, "{two:?}");
-    // Both workers may have had something to do for a moment.
     assert!(two.idle_delay >= LONG / 2 && two.idle_delay <= two.queue_delay, "{two:?}");
     let one = waits(1);
     assert!(one.longest_delay >= LONG, "{one:?}");

@@ -2,9 +2,10 @@
 """Clients that go in the middle of a handshake, and reloads meanwhile: leavers.py COLORED
 
 COLORED is the folder that build.sh has filled. Some clients send a part of the handshake, some send
-nonsense, and all close their sockets, half of them with a reset, while PgBouncer computes. Meanwhile
-the configuration is reloaded, and others log in. Afterwards everybody can still log in, no descriptor
-is left open, and PgBouncer ends when it is told to."""
+nonsense, all close their sockets, half of them with a reset, while PgBouncer computes, and some are
+closed by PgBouncer, as they have a millisecond to log in. Meanwhile the configuration is reloaded,
+and others log in. Afterwards everybody can still log in, and no descriptor is left open. In the end
+PgBouncer is told to end while handshakes run."""
 
 import os
 import random
@@ -19,7 +20,7 @@ import time
 
 from servers import LOCAL, Folder, PgBouncer, Postgres, certificates
 
-SECONDS = 5
+SECONDS = 3
 CLIENTS = 6
 SSL_REQUEST = struct.pack("!II", 8, 80877103)
 
@@ -36,24 +37,42 @@ def hello():
     return sent.read()
 
 
-def leave(port, until, seed, gone):
-    draw = random.Random(seed)
-    while time.monotonic() < until:
-        with socket.create_connection((LOCAL, port)) as s:
+class Leaver(threading.Thread):
+    def __init__(self, port, seed, ends):
+        super().__init__(daemon=True)
+        self.port, self.ends, self.gone, self.failed = port, ends, 0, None
+        self.draw, self.hello = random.Random(seed), hello()
+        self.start()
+
+    def run(self):
+        while not self.ends.is_set():
+            try:
+                self.leave()
+                self.gone += 1
+            except OSError as error:
+                # The server may have ended, or closed it first.
+                self.failed = error
+
+    def leave(self):
+        with socket.create_connection((LOCAL, self.port), 20) as s:
             s.sendall(SSL_REQUEST)
             if s.recv(1) != b"S":
                 return
-            message = hello()
-            match draw.randrange(4):
+            message = self.hello
+            match self.draw.randrange(4):
                 case 0:
-                    message = message[:draw.randrange(len(message))]
+                    message = message[:self.draw.randrange(len(message))]
                 case 1:
-                    message = draw.randbytes(200)
+                    message = self.draw.randbytes(200)
             s.sendall(message)
-            time.sleep(draw.random() * 0.004)
-            if draw.random() < 0.5:
+            time.sleep(self.draw.random() * 0.004)
+            if self.draw.random() < 0.5:
                 s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        gone.append(seed)
+
+
+def leavers(port):
+    ends = threading.Event()
+    return ends, [Leaver(port, seed, ends) for seed in range(CLIENTS)]
 
 
 def log_in(port):
@@ -66,38 +85,58 @@ def descriptors(process):
     return len(os.listdir(f"/proc/{process.pid}/fd"))
 
 
+def goes_on(server):
+    """Everybody can log in while others leave, and nothing is left of them."""
+    [process] = server.processes
+    log_in(server.port)
+    before = descriptors(process)
+    ends, threads = leavers(server.port)
+    until = time.monotonic() + SECONDS
+    while time.monotonic() < until:
+        process.send_signal(signal.SIGHUP)
+        log_in(server.port)
+    ends.set()
+    for leaver in threads:
+        leaver.join()
+    for _ in range(100):
+        if descriptors(process) <= before:
+            break
+        time.sleep(0.05)
+    after = descriptors(process)
+    log_in(server.port)
+    assert after <= before, f"{before} descriptors before, {after} after"
+    gone = sum(leaver.gone for leaver in threads)
+    assert gone > 20, [leaver.failed for leaver in threads]
+    print(f"{gone} clients have gone in the middle of a handshake")
+
+
+def is_closed_first(server):
+    """Clients that have no time to log in are closed while their handshake runs."""
+    ends, threads = leavers(server.port)
+    time.sleep(SECONDS)
+    ends.set()
+    for leaver in threads:
+        leaver.join()
+    assert server.processes[0].poll() is None, server.processes[0].returncode
+
+
+def ends_meanwhile(server):
+    ends, _ = leavers(server.port)
+    time.sleep(0.5)
+    ended = server.ends()
+    ends.set()
+    # What SIGTERM, a fast exit, ends it with.
+    assert ended == [1], ended
+
+
 def main():
     [_, colored] = sys.argv
     with Folder() as folder, Postgres(folder) as postgres:
         certificate = certificates(folder)["RSA-3072"]
-        server = PgBouncer(folder, colored, 2, 1, certificate, postgres.port)
-        [process] = server.processes
-        log_in(server.port)
-        before, gone = descriptors(process), []
-        until = time.monotonic() + SECONDS
-        leavers = [threading.Thread(target=leave, args=(server.port, until, seed, gone))
-                   for seed in range(CLIENTS)]
-        for leaver in leavers:
-            leaver.start()
-        while time.monotonic() < until:
-            process.send_signal(signal.SIGHUP)
-            log_in(server.port)
-        for leaver in leavers:
-            leaver.join()
-        for _ in range(100):
-            if descriptors(process) <= before:
-                break
-            time.sleep(0.05)
-        after = descriptors(process)
-        log_in(server.port)
-        ended = server.end()
-        with open(f"{folder}/pgbouncer.log") as f:
-            told = f.read()
-        # What SIGTERM, a fast exit, ends it with.
-        assert ended == [1], f"it ended with {ended}:\n{told[-4000:]}"
-        assert after <= before, f"{before} descriptors before, {after} after"
-        assert len(gone) > 100, gone
-        print(f"{len(gone)} clients have gone in the middle of a handshake")
+        rounds = [(goes_on, ""), (is_closed_first, "client_login_timeout = 0.001")]
+        for what, more in rounds + 10 * [(ends_meanwhile, "")]:
+            with PgBouncer(folder, colored, 2, 1, certificate, postgres.port, more) as server:
+                what(server)
 
 
 main()

@@ -39,8 +39,8 @@ def main():
             results = {run: [] for run in runs}
             for _ in range(options.rounds):
                 for run, (built, workers, processes) in runs.items():
-                    server = PgBouncer(folder, built, workers, processes, certificate, postgres.port)
-                    try:
+                    with PgBouncer(folder, built, workers, processes, certificate,
+                                   postgres.port) as server:
                         pids = ",".join(str(p.pid) for p in server.processes)
                         told = subprocess.run(
                             [f"{TOP}/target/release/loginload", f"{LOCAL}:{server.port}",
@@ -48,8 +48,6 @@ def main():
                              "--millis", str(options.millis), "--server", pids],
                             check=True, capture_output=True, text=True)
                         results[run].append(json.loads(told.stdout))
-                    finally:
-                        server.end()
             medians = {
                 run: {key: statistics.median(r[key] for r in all) for key in all[0]}
                 for run, all in results.items()

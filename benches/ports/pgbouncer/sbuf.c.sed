@@ -12,12 +12,9 @@ struct Handshake {\
 	int sock;\
 	int err;	/* what tls_handshake() returned */\
 };
-780c\
-		if (sbuf->proto_cb != client_proto\
-		    || !sbuf_use_callback_once(sbuf, EV_READ, sbuf_tls_handshake_cb))\
-			handle_tls_handshake(sbuf);
 876a\
-static dapple_color *handshake_result;
+static dapple_color *handshake_result;\
+static _Atomic int steps, is_exiting;
 1086c\
 static bool handle_tls_result(SBuf *sbuf, int err)
 1088,1090d
@@ -46,9 +43,20 @@ static void handshake_step(void *arg)\
 {\
 	struct Handshake *hs = arg;\
 \
-	hs->err = tls_handshake(hs->tls);\
-	/* fails when the process ends */\
-	(void)dapple_post(handshake_result, handshake_done, hs);\
+	steps++;\
+	if (!is_exiting) {\
+		hs->err = tls_handshake(hs->tls);\
+		(void)dapple_post(handshake_result, handshake_done, hs);\
+	}\
+	steps--;\
+}\
+\
+/* OpenSSL's state is freed at exit */\
+static void wait_for_steps(void)\
+{\
+	is_exiting = 1;\
+	while (steps)\
+		usleep(100);\
 }\
 \
 static bool handle_tls_handshake(SBuf *sbuf)\
@@ -61,7 +69,7 @@ static bool handle_tls_handshake(SBuf *sbuf)\
 	if (sbuf->proto_cb != client_proto)\
 		return handle_tls_result(sbuf, tls_handshake(sbuf->tls));\
 \
-	if (!handshake_result)\
+	if (!handshake_result && atexit(wait_for_steps) == 0)\
 		handshake_result = dapple_runtime_default_color(event_base_runtime(pgb_event_base));\
 	hs = calloc(1, sizeof(*hs));\
 	if (!hs)\

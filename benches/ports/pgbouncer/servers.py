@@ -62,7 +62,9 @@ class Postgres:
 
 
 class PgBouncer:
-    def __init__(self, folder, built, workers, processes, certificate, behind):
+    """Processes that share a port; killed in the end. `more` is added to the configuration."""
+
+    def __init__(self, folder, built, workers, processes, certificate, behind, more=""):
         self.port, self.processes = free_port(), []
         key, cert = certificate
         with open(f"{folder}/users.txt", "w") as f:
@@ -87,19 +89,30 @@ log_stats = 0
 client_tls_sslmode = require
 client_tls_key_file = {key}
 client_tls_cert_file = {cert}
+{more}
 """)
             environment = dict(os.environ, DAPPLE_WORKERS=str(workers))
             command = [f"{built}/pgbouncer", configuration]
             user = "postgres" if os.getuid() == 0 else None
             self.processes.append(subprocess.Popen(
                 command, env=environment, user=user, stderr=open(f"{folder}/pgbouncer.log", "a")))
-        wait_for(self.port)
 
-    def end(self):
-        """Ends it, and says how each process has ended."""
+    def __enter__(self):
+        wait_for(self.port)
+        # Each of them listens soon.
+        time.sleep(0.2)
+        return self
+
+    def __exit__(self, *_):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+    def ends(self):
+        """Tells it to end, and says how each process has ended."""
         for process in self.processes:
             process.send_signal(signal.SIGTERM)
-        return [process.wait() for process in self.processes]
+        return [process.wait(30) for process in self.processes]
 
 
 class Folder:

@@ -28,6 +28,9 @@ startconn(void * cookie)\
 	    A->decr, A->nopfs, A->requirepfs, A->nokeepalive, A->K, A->timeo,\
 	    callback_conndied, node)) == NULL ? -1 : 0);
 185,187c\
+	node_new->conn_cookie = NULL;\
 	node_new->s = s;\
 	node_new->sas = sas;\
 	if (events_new_color(startconn, node_new)) {
+313c\
+	while (A->conn_cookies != NULL && A->conn_cookies->conn_cookie != NULL)

@@ -7,7 +7,7 @@
 /* Runs func(cookie) on a new color. */
 int events_new_color(int (*func)(void *), void * cookie);
 
-/* Runs func(cookie) on the default color. */
+/* Runs func(cookie) on the default color, also when an event has failed. */
 int events_default_color(int (*func)(void *), void * cookie);
 
 #endif

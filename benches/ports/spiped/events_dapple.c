@@ -3,20 +3,22 @@
  * It takes the place of events.c, events_immediate.c, events_network.c and events_timer.c. An
  * event keeps the color of the event that registers it, so a program that names no color runs on
  * the default color alone, in the order in which its events become due. Priorities of immediate
- * events are ignored; events_run, events_interrupt and the statistics are not here: spiped does
- * not use them.
+ * events are ignored; events_run, events_interrupt, events_timer_reset and the statistics are not
+ * here: spiped does not use them.
  *
  * A socket is watched from its first registration until it is closed, for what begins, and does not
- * block from then on. One that was ready is taken to be so still: a read or a write is tried at
- * once. If it then registers the same again, the socket is not ready any more, and it waits.
+ * block from then on. One that was ready is asked again, by poll, when it is registered anew, and
+ * waits only if it is not.
  *
- * When events_spin returns as an event has failed, no event runs any more. When it returns as the
- * program is done, events of other colors may still run. */
+ * When events_spin returns as an event has failed, no event runs any more, and what is registered
+ * can still be cancelled. When it returns as the program is done, events of other colors may still
+ * run. Outside of events_spin the thread of main has the default color. */
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 
 #include <errno.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -26,6 +28,7 @@
 
 #include "crypto_aes.h"
 #include "crypto_aesctr.h"
+#include "crypto_entropy.h"
 #include "events.h"
 #include "events_color.h"
 
@@ -35,22 +38,26 @@ int close(int);
 
 #define NANOSECONDS 1000000000.0
 
-/* Something to call once, on a color. */
+/* Sockets have smaller numbers than this. */
+#define MOST_SOCKETS (1 << 20)
+
+/* Something to call once, on a color. It is freed when it has been called or was cancelled. */
 struct event {
 	int (* func)(void *);
 	void * cookie;
 	int is_cancelled;
 	/* Of a timer. */
 	dapple_timer * timer;
-	double seconds;
 };
 
 /* What waits for one side of a socket. */
 struct side {
 	int (* func)(void *);
 	void * cookie;
+	int socket;
+	/* It was ready, and may be so still. */
 	int is_ready;
-	/* Calls func, if that waits for nothing. */
+	/* Asks, and calls func. */
 	struct event * attempt;
 };
 
@@ -72,17 +79,18 @@ static atomic_int failure;
 static int * spins_until;
 
 static _Thread_local int is_main;
-static _Thread_local struct side called;
 
 /* The library chooses among the CPU's instructions when it first needs them, which is not for two
  * threads at a time. */
 static int
 choose_instructions(void)
 {
-	static const uint8_t bytes[32];
+	uint8_t bytes[32];
 	struct crypto_aes_key * key;
 	struct crypto_aesctr * stream;
 
+	if (crypto_entropy_read(bytes, sizeof(bytes)))
+		return (-1);
 	if ((key = crypto_aes_key_expand(bytes, sizeof(bytes))) == NULL)
 		return (-1);
 	if ((stream = crypto_aesctr_init(key, 0)) != NULL)
@@ -102,7 +110,7 @@ initialize(void)
 		return (0);
 	if (choose_instructions() || getrlimit(RLIMIT_NOFILE, &limit))
 		return (-1);
-	nsockets = (size_t)limit.rlim_cur;
+	nsockets = limit.rlim_cur < MOST_SOCKETS ? (size_t)limit.rlim_cur : MOST_SOCKETS;
 	if ((sockets = calloc(nsockets, sizeof(*sockets))) == NULL)
 		return (-1);
 	if ((runtime = dapple_runtime_new(&options)) == NULL)
@@ -129,18 +137,20 @@ fail(int rc)
 	dapple_runtime_stop(runtime);
 }
 
-/* Calls back, and ends events_spin when the program is done. */
-static void
+/* Calls back, and ends events_spin when the program is done. Returns 0 when an event has failed
+ * before: then nothing is called any more. */
+static int
 call(int (* func)(void *), void * cookie)
 {
 	int rc;
 
 	if (failure != 0)
-		return;
+		return (0);
 	if ((rc = func(cookie)) != 0)
 		fail(rc);
 	else if (is_main && spins_until != NULL && *spins_until)
 		dapple_runtime_stop(runtime);
+	return (1);
 }
 
 /* Immediate events. */
@@ -150,8 +160,9 @@ run_event(void * argument)
 {
 	struct event * e = argument;
 
-	if (!e->is_cancelled)
-		call(e->func, e->cookie);
+	/* What is not called can still be cancelled. */
+	if (e->is_cancelled || call(e->func, e->cookie))
+		free(e);
 }
 
 static struct event *
@@ -163,7 +174,7 @@ post(dapple_color * color, int (* func)(void *), void * cookie)
 		return (NULL);
 	e->func = func;
 	e->cookie = cookie;
-	if (dapple_post_from(color, run_event, e, free, DAPPLE_PLACE)) {
+	if (dapple_post(color, run_event, e)) {
 		free(e);
 		return (NULL);
 	}
@@ -193,8 +204,10 @@ run_timer(void * argument)
 {
 	struct event * e = argument;
 
-	dapple_timer_free(e->timer);
-	call(e->func, e->cookie);
+	if (call(e->func, e->cookie)) {
+		dapple_timer_free(e->timer);
+		free(e);
+	}
 }
 
 void *
@@ -206,9 +219,8 @@ events_timer_register_double(int (* func)(void *), void * cookie, double timeo)
 		return (NULL);
 	e->func = func;
 	e->cookie = cookie;
-	e->seconds = timeo;
-	if (dapple_post_after_from(current_color(), (uint64_t)(timeo * NANOSECONDS),
-	    run_timer, e, free, &e->timer, DAPPLE_PLACE)) {
+	if (dapple_post_after(current_color(), (uint64_t)(timeo * NANOSECONDS), run_timer, e,
+	    &e->timer)) {
 		free(e);
 		return (NULL);
 	}
@@ -228,7 +240,9 @@ events_timer_cancel(void * cookie)
 {
 	struct event * e = cookie;
 
+	/* It is of the color that runs, or nothing runs any more: the answer is final. */
 	dapple_timer_cancel(e->timer);
+	free(e);
 }
 
 /* Sockets. */
@@ -248,15 +262,20 @@ static int
 attempt(void * cookie)
 {
 	struct side * side = cookie;
-	int rc;
+	struct socket * socket = &sockets[side->socket];
+	struct pollfd fd = { .fd = side->socket };
+	int (* func)(void *) = side->func;
 
-	called = *side;
-	side->func = NULL;
 	side->attempt = NULL;
-	rc = called.func(called.cookie);
-	/* The socket may have been closed, and be another color's: nothing of it from here on. */
-	called.func = NULL;
-	return (rc);
+	fd.events = side == &socket->sides[EVENTS_NETWORK_OP_READ] ? POLLIN : POLLOUT;
+	if (poll(&fd, 1, 0) == 0) {
+		/* What comes from now on is a new beginning, of which ready() is told. */
+		side->is_ready = 0;
+		return (0);
+	}
+	side->func = NULL;
+	/* It may close the socket, which may be another color's then: nothing of it after this. */
+	return (func(side->cookie));
 }
 
 static int
@@ -274,6 +293,8 @@ ready(int what, void * argument)
 	struct socket * socket = argument;
 	int op, sides[2] = { DAPPLE_READABLE | DAPPLE_CLOSED, DAPPLE_WRITABLE };
 
+	if (failure != 0)
+		return;
 	for (op = 0; op < 2; op++) {
 		if ((what & (sides[op] | DAPPLE_ERROR)) == 0)
 			continue;
@@ -313,8 +334,7 @@ events_network_register(int (* func)(void *), void * cookie, int s, int op)
 	}
 	if (watch(socket, s))
 		return (-1);
-	if (called.func == func && called.cookie == cookie)
-		side->is_ready = 0;
+	side->socket = s;
 	side->func = func;
 	side->cookie = cookie;
 	if (side->is_ready && try_now(side)) {
@@ -367,8 +387,9 @@ events_spin(int * done)
 	if (*done == 0 && failure == 0 && dapple_runtime_run(runtime))
 		return (-1);
 	spins_until = NULL;
+	/* Events that run have ended then, and the others are not called. */
 	if (failure != 0)
-		dapple_runtime_free(runtime, 0);
+		dapple_runtime_wait_idle(runtime);
 	return (failure);
 }
 
@@ -388,9 +409,31 @@ events_new_color(int (* func)(void *), void * cookie)
 	return (e == NULL ? -1 : 0);
 }
 
+static void
+run_notice(void * argument)
+{
+	struct event * e = argument;
+
+	/* Also when an event has failed: what has ended must be known to have ended. */
+	if (!call(e->func, e->cookie))
+		(void)e->func(e->cookie);
+	free(e);
+}
+
 int
 events_default_color(int (* func)(void *), void * cookie)
 {
+	struct event * e;
 
-	return (post(default_color, func, cookie) == NULL ? -1 : 0);
+	if (is_main && spins_until == NULL)
+		return (func(cookie));
+	if ((e = calloc(1, sizeof(*e))) == NULL)
+		return (-1);
+	e->func = func;
+	e->cookie = cookie;
+	if (dapple_post(default_color, run_notice, e)) {
+		free(e);
+		return (-1);
+	}
+	return (0);
 }

@@ -104,17 +104,19 @@ impl Load<'_> {
                 })
                 .collect();
             thread::sleep(Duration::from_millis(500));
+            // An error is told when the clients have ended.
             let cpu = spiped.cpu();
             let (began, own) = (Instant::now(), process_cpu_nanos());
             let before = counted.load(Relaxed);
             thread::sleep(self.lasts);
             let (count, took) = (counted.load(Relaxed) - before, began.elapsed().as_nanos() as f64);
-            let (cpu, own) = (spiped.cpu()? - cpu?, process_cpu_nanos() - own);
+            let (after, own) = (spiped.cpu(), process_cpu_nanos() - own);
             ends.store(true, Relaxed);
             drop(spiped.ended());
             for client in clients {
                 client.join().expect("a client does not panic")?;
             }
+            let cpu = after? - cpu?;
             let count =
                 count as f64 * if what == What::Bytes { 1024e-6 / PACKET as f64 } else { 1.0 };
             Ok(Came {
@@ -146,7 +148,11 @@ impl Spiped {
         command.env("DAPPLE_WORKERS", workers.to_string()).stdin(Stdio::null());
         let mut spiped = Spiped(command.spawn()?, socket);
         // The socket is there before it can be connected to.
-        while spiped.connect().is_err() {
+        let began = Instant::now();
+        while let Err(error) = spiped.connect() {
+            if began.elapsed() > Duration::from_secs(10) {
+                return Err(error);
+            }
             if let Some(status) = spiped.0.try_wait()? {
                 return Err(io::Error::other(format!("spiped has ended: {status}")));
             }

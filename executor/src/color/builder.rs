@@ -45,8 +45,8 @@ impl ColorBuilder {
     /// Names the color in figures and reports. Colors of one label share their histograms, so a
     /// label stands for a kind of work (`"connection"`), not for one color.
     ///
-    /// A runtime keeps 255 labels; the colors of any further one are counted without label, and so
-    /// are those of an empty one.
+    /// A runtime keeps 255 labels, of which `default` is one; the colors of any further one are
+    /// counted without label, and so are those of an empty one.
     pub fn label(mut self, label: &str) -> Self {
         self.looks.label = self.handle.core().labels.intern(label);
         self

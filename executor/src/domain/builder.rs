@@ -97,7 +97,7 @@ impl DomainBuilder<Transactional> {
 impl<T> DomainBuilder<T> {
     /// Names the domain in figures and reports. The steps of its events have their figures under
     /// the label, as a color's events have; see
-    /// [`ColorBuilder::label`](crate::ColorBuilder::label).
+    /// [`ColorBuilder::label`](crate::ColorBuilder::label). Its tasks' have none.
     pub fn label(mut self, label: &str) -> Self {
         self.label = Some(label.into());
         self

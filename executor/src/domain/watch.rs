@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::register::Stalled;
 use crate::clock::saturating_nanos;
-use crate::report::{TicketStall, has_subscriber};
+use crate::report::{TicketStall, has_subscriber, tell};
 use crate::sync::{Ordering, lock};
 use crate::turn::local::Local;
 use crate::worker::counters::add;
@@ -131,7 +131,7 @@ impl Local {
                 uncommitted = report.uncommitted,
                 "a ticket does not commit, and others wait for it"
             ),
-            None => eprintln!("dapple: {report}"),
+            None => tell(&report),
         }
     }
 }

@@ -40,13 +40,15 @@ pub enum Histogramming {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Measure {
-    /// From an event's post, or its timer's firing, to its begin.
+    /// From an event's post, or its timer's firing, to its begin. Of an event of a domain the wait
+    /// for its context is no part of it: its time begins anew when the domain lets it go on.
     QueueDelay,
     /// From an event's begin to its end.
     RunTime,
-    /// The part of an event's queue delay in which a worker was idle: mostly the wait for a color
-    /// or a domain that is busy, which another worker does not shorten, and a finer color would. A
-    /// little of it is the time to wake a worker, or what is too short to be worth a move to one.
+    /// The part of an event's queue delay in which a worker was idle that is so still when the
+    /// event begins. What is long of it is the wait for a color that is busy, which another worker
+    /// does not shorten, and a finer color would. In a runtime that has little to do, most of it is
+    /// the time to wake a worker.
     IdleDelay,
     /// Of a worker's visit to a color.
     TurnLength,
@@ -89,6 +91,10 @@ impl Measure {
     }
 }
 
+/// Those that are kept by label come first.
+const BY_LABEL: usize = 3;
+const _: () = assert!(Measure::IdleDelay as usize + 1 == BY_LABEL);
+
 /// Longest duration that a histogram tells apart: an hour.
 const HIGHEST: u64 = 3_600_000_000_000;
 
@@ -101,7 +107,7 @@ fn new_histogram() -> Histogram<u64> {
 #[derive(Default)]
 pub(crate) struct Histograms {
     all: [Option<Box<Histogram<u64>>>; Measure::ALL.len()],
-    by_label: Vec<[Option<Box<Histogram<u64>>>; 3]>,
+    by_label: Vec<[Option<Box<Histogram<u64>>>; BY_LABEL]>,
     sites: Sites,
 }
 

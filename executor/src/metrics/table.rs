@@ -18,8 +18,8 @@ const LABEL: usize = 20;
 /// much of the wait passed while a worker was idle. Each list of places has ten at most, or as many
 /// as the precision says: `{metrics:.20}`.
 ///
-/// Where a wait passes while a worker is idle, a finer color would win it; where all workers are
-/// busy, only less work would.
+/// Where a long wait passes while a worker is idle, a finer color would win it; where all workers
+/// are busy, only less work would. Of what has no label, percentiles are not kept.
 impl Display for Metrics {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let most = f.precision().unwrap_or(SITES);
@@ -44,9 +44,13 @@ impl Display for Metrics {
         self.labels(f, &all)?;
         let mut by_delay: Vec<&SiteFigures> = self.sites.iter().collect();
         by_delay.sort_by_key(|site| Reverse(site.queue_delay));
-        writeln!(f, "\nthe places that posted what has run longest, of {}", self.sites.len())?;
+        writeln!(
+            f,
+            "\nthe places that posted what has run longest, all in all, of {}",
+            self.sites.len()
+        )?;
         list(f, &all, self.sites.iter().take(most))?;
-        writeln!(f, "\nthe places that posted what has waited longest")?;
+        writeln!(f, "\nthe places that posted what has waited longest, all in all")?;
         list(f, &all, by_delay.into_iter().take(most))
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::local::Local;
-use crate::report::{StallReport, has_subscriber};
+use crate::report::{StallReport, has_subscriber, tell};
 use crate::sync::Ordering;
 use crate::worker::counters::add;
 
@@ -34,7 +34,7 @@ impl Local {
                 running_ms = running.as_millis() as u64,
                 "an event runs long"
             ),
-            None => eprintln!("dapple: {report}"),
+            None => tell(&report),
         }
     }
 }

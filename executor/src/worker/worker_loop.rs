@@ -97,6 +97,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
                 self.idle(&is_over, None);
             }
         }
+        self.ends_idleness();
     }
 
     /// One turn (E18): one look at the poller, which waits if there is nothing to run, here or at
@@ -122,6 +123,8 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
             ran += 1;
         }
         self.rounds.looks_once = false;
+        // The thread goes back to whoever asked for the turn, perhaps an event of this worker's.
+        self.ends_idleness();
         ran
     }
 

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 use super::{Program, client, talk};
 
@@ -99,48 +100,153 @@ fn takes_no_more_than_the_other_side_takes(name: &str) {
     forward.ends();
 }
 
-#[test]
-fn the_key_value_server_serves_clients_of_redis() {
-    let mut kv = Program::start("kv", &["127.0.0.1:0"]);
-    let port = kv.port();
-    // Pipelined requests, of which the replies come in order.
+/// The steps of the port, from one color on.
+const STEPS: [&str; 4] = ["kv-serial", "kv-work", "kv-connections", "kv-shards"];
+
+/// Sends requests, all at once, and reads as many bytes of replies as are wanted.
+fn exchange(port: &str, requests: &str, wanted: &str) {
     let mut stream = TcpStream::connect(("127.0.0.1", port.parse().unwrap())).unwrap();
-    let mut wanted = String::new();
-    for n in 0..1_000 {
-        let (key, value) = (format!("key{n}"), "x".repeat(n));
-        write!(stream, "*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n${n}\r\n{value}\r\n", key.len())
-            .unwrap();
-        write!(stream, "*2\r\n$3\r\nGET\r\n${}\r\n{key}\r\n", key.len()).unwrap();
-        wanted += &format!("+OK\r\n${n}\r\n{value}\r\n");
-    }
-    write!(stream, "*1\r\n$4\r\nPING\r\n").unwrap();
-    wanted += "+PONG\r\n";
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut replies = vec![0; wanted.len()];
-    stream.read_exact(&mut replies).unwrap();
-    assert!(replies == wanted.as_bytes());
-    // What is no request ends its connection, and no other.
-    let mut odd = TcpStream::connect(("127.0.0.1", port.parse().unwrap())).unwrap();
-    odd.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-    let mut rest = Vec::new();
-    let _ = odd.read_to_end(&mut rest);
-    assert!(rest.is_empty());
-    let Some(mut cli) = client("redis-cli") else { return };
-    let commands = b"INCR n\nINCR n\nGET n\nDEL n\nGET n\nSET t text\nINCR t\nEXPLODE now\n";
-    let told = String::from_utf8(talk(cli.args(["-p", &port]), commands)).unwrap();
-    let lines: Vec<_> = told.lines().filter(|line| !line.is_empty()).collect();
-    assert_eq!(
-        lines[..6],
-        ["1", "2", "2", "1", "OK", "ERR value is not an integer or out of range"]
-    );
-    assert!(lines[6].starts_with("ERR unknown command"), "{told}");
-    if let Some(mut benchmark) = client("redis-benchmark") {
-        let arguments = ["-t", "set,get,incr", "-n", "20000", "-P", "16", "-q", "-p", &port];
-        let told = benchmark.args(arguments).output().unwrap();
-        assert!(told.status.success());
-        let told = String::from_utf8_lossy(&told.stdout);
-        assert_eq!(told.matches("requests per second").count(), 3, "{told}");
+    let mut writer = stream.try_clone().unwrap();
+    // A server that is not read from reads no more itself.
+    std::thread::scope(|scope| {
+        scope.spawn(move || writer.write_all(requests.as_bytes()).unwrap());
+        stream.read_exact(&mut replies).unwrap();
+    });
+    let replies = String::from_utf8_lossy(&replies);
+    assert!(replies == wanted, "{replies}");
+}
+
+/// A request of words.
+fn words(text: &str) -> String {
+    let words: Vec<_> = text.split(' ').collect();
+    let each = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len()));
+    format!("*{}\r\n", words.len()) + &each.collect::<String>()
+}
+
+#[test]
+fn the_key_value_server_answers_pipelined_requests_in_their_order_in_each_step() {
+    for step in STEPS {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("saved");
+        let mut kv = Program::start(step, &["127.0.0.1:0", file.to_str().unwrap()]);
+        let port = kv.port();
+        let (mut requests, mut wanted) = (String::new(), String::new());
+        for n in 0..1_000 {
+            let (key, value) = (format!("key{n}"), "x".repeat(n + 1));
+            requests += &words(&format!("SET {key} {value}"));
+            requests += &words(&format!("GET {key}"));
+            wanted += &format!("+OK\r\n${}\r\n{value}\r\n", n + 1);
+            if n % 100 == 0 {
+                // What takes long, and what is written to a file, have their places, too.
+                requests += &words(&format!("STRETCH {key} {}", 1_000 * n));
+                requests += &words(&format!("TTL {key}"));
+                requests += &words("SAVE");
+                let hash = stretched(value.as_bytes(), 1_000 * n as u64);
+                wanted += &format!("$16\r\n{hash}\r\n:-1\r\n+OK\r\n");
+            }
+        }
+        requests += &words("PING");
+        wanted += "+PONG\r\n";
+        exchange(&port, &requests, &wanted);
+        // What is no request ends its connection, and no other.
+        let mut odd = TcpStream::connect(("127.0.0.1", port.parse().unwrap())).unwrap();
+        odd.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        let mut rest = Vec::new();
+        let _ = odd.read_to_end(&mut rest);
+        assert!(rest.is_empty());
+        // What was saved is there after the next start, and so is what is left of a key's time.
+        let requests =
+            words("SET brief soon EX 1") + &words("SET kept yes EX 100") + &words("SAVE");
+        exchange(&port, &requests, "+OK\r\n+OK\r\n+OK\r\n");
+        kv.ends();
+        let mut kv = Program::start(step, &["127.0.0.1:0", file.to_str().unwrap()]);
+        let port = kv.port();
+        exchange(&port, &(words("GET key3") + &words("GET kept")), "$4\r\nxxxx\r\n$3\r\nyes\r\n");
+        let gone = || {
+            let mut stream = TcpStream::connect(("127.0.0.1", port.parse().unwrap())).unwrap();
+            stream.write_all(words("GET brief").as_bytes()).unwrap();
+            let mut head = [0; 4];
+            stream.read_exact(&mut head).unwrap();
+            head == *b"$-1\r"
+        };
+        while !gone() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        kv.ends();
     }
-    kv.ends();
+}
+
+/// What STRETCH replies.
+fn stretched(value: &[u8], rounds: u64) -> String {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+    let first = value.iter().fold(0xcbf2_9ce4_8422_2325, step);
+    let again = |hash: u64, _| (hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    format!("{:016x}", (0..rounds).fold(first, again))
+}
+
+#[test]
+fn the_key_value_server_serves_clients_of_redis_in_each_step() {
+    for step in STEPS {
+        let mut kv = Program::start(step, &["127.0.0.1:0"]);
+        let port = kv.port();
+        let Some(mut cli) = client("redis-cli") else { return };
+        let commands = b"INCR n\nINCR n\nGET n\nDEL n\nGET n\nSET t text\nINCR t\nEXPLODE now\n";
+        let told = String::from_utf8(talk(cli.args(["-p", &port]), commands)).unwrap();
+        let lines: Vec<_> = told.lines().filter(|line| !line.is_empty()).collect();
+        let refused = "ERR value is not an integer or out of range";
+        assert_eq!(lines[..6], ["1", "2", "2", "1", "OK", refused]);
+        assert!(lines[6].starts_with("ERR unknown command"), "{told}");
+        if let Some(mut benchmark) = client("redis-benchmark") {
+            let arguments = ["-t", "set,get,incr", "-n", "20000", "-P", "16", "-q", "-p", &port];
+            let told = benchmark.args(arguments).output().unwrap();
+            assert!(told.status.success());
+            let told = String::from_utf8_lossy(&told.stdout);
+            assert_eq!(told.matches("requests per second").count(), 3, "{told}");
+        }
+        // The figures name the places of the program.
+        let Some(mut cli) = client("redis-cli") else { return };
+        let told = String::from_utf8(talk(cli.args(["-p", &port]), b"FIGURES\n")).unwrap();
+        assert!(told.contains("workers, up") && told.contains("posted at"), "{told}");
+        kv.ends();
+    }
+}
+
+#[test]
+fn the_server_on_mio_and_its_port_answer_the_same() {
+    for program in ["mio-before", "mio-after"] {
+        let mut server = Program::start(program, &["127.0.0.1:0"]);
+        let port = server.port();
+        std::thread::scope(|scope| {
+            for client in 0..8u64 {
+                let port = &port;
+                scope.spawn(move || {
+                    let (mut lines, mut wanted) = (String::new(), String::new());
+                    for n in 0..200 {
+                        let rounds = (client + 1) * n;
+                        lines += &format!("{rounds}\n");
+                        let again = |hash: u64, _| {
+                            (hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+                        };
+                        wanted += &format!("{:016x}\n", (0..rounds).fold(1, again));
+                    }
+                    exchange(port, &lines, &wanted);
+                });
+            }
+        });
+        // What is no number ends its connection, and no other.
+        let mut odd = TcpStream::connect(("127.0.0.1", port.parse().unwrap())).unwrap();
+        odd.write_all(b"many\n").unwrap();
+        let mut rest = Vec::new();
+        let _ = odd.read_to_end(&mut rest);
+        assert!(rest.is_empty());
+        exchange(&port, "0\n", "0000000000000001\n");
+        // The other one knows no end.
+        if program == "mio-after" {
+            server.ends();
+        }
+    }
 }
 
 #[test]

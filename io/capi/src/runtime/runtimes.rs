@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int};
+use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
@@ -200,8 +201,8 @@ impl Runtime {
             0 => silent(builder),
             nanos => builder
                 .stall_after(Duration::from_nanos(nanos))
-                .on_stall(|stall| eprintln!("dapple: {stall}"))
-                .on_ticket_stall(|stall| eprintln!("dapple: {stall}")),
+                .on_stall(|stall| tell(stall))
+                .on_ticket_stall(|stall| tell(stall)),
         };
         let failed = |error: std::io::Error| number_of(&error);
         if options.flags & DAPPLE_HERE == 0 {
@@ -308,6 +309,11 @@ impl Runtime {
         let has_all_run = |report: ShutdownReport| report.drained && report.dropped_events == 0;
         Ok(is_copy || report.is_none_or(has_all_run))
     }
+}
+
+/// Writes a line to standard error, if that can be written to.
+fn tell(what: &impl std::fmt::Display) {
+    drop(writeln!(std::io::stderr(), "dapple: {what}"));
 }
 
 /// Nothing is told of callbacks that run long: standard error is the program's.

@@ -1,0 +1,123 @@
+//! The key-value server, step 2: a color per connection, which reads, parses and writes there. The
+//! store stays on the default color; what a connection has read goes there as one event.
+//!
+//! `cargo run -p dapple-io --example kv-connections -- 127.0.0.1:6379 FILE`, and then `redis-cli`.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+
+use dapple::{Colored, Cx, Handle};
+use dapple_io::codec::Reader;
+use dapple_io::stream::{Conn, ConnOptions, Connection, Protocol};
+use dapple_io::tcp::Accepting;
+
+use resp::{Request, Requests, bulk, request};
+use run::run;
+use store::{Outcome, Store, save, saved};
+
+#[path = "resp.rs"]
+mod resp;
+#[path = "run.rs"]
+mod run;
+#[path = "store.rs"]
+mod store;
+
+/// Requests of one connection that go to the store at once, at most.
+const AT_ONCE: usize = 64;
+
+struct Server {
+    handle: Handle,
+    store: Colored<Store>,
+    file: PathBuf,
+}
+
+impl Server {
+    fn carry_out(&self, outcome: Outcome, then: impl FnOnce(Vec<u8>) + Send + 'static) {
+        let reply = match outcome {
+            Outcome::Reply(reply) => reply,
+            Outcome::Expires { reply, key, life, after } => {
+                self.store.post_after(after, move |store, _| store.expire(&key, life));
+                reply
+            }
+            Outcome::Work(work) => return self.handle.post_uncolored(|_| then(work.run())),
+            Outcome::Save(bytes) => {
+                let file = self.file.clone();
+                return drop(self.handle.offload(move || then(save(&file, &bytes))));
+            }
+            Outcome::Figures => bulk(Some(self.handle.metrics().to_string().as_bytes())),
+        };
+        then(reply);
+    }
+}
+
+struct Client {
+    requests: Reader<Requests>,
+    server: Arc<Server>,
+    me: Weak<Connection<Client>>,
+}
+
+impl Client {
+    /// Sends the replies, in their order; the connection goes on when all have been sent.
+    fn reply(&mut self, mut outcomes: VecDeque<Outcome>, conn: &mut Conn) {
+        while let Some(outcome) = outcomes.pop_front() {
+            if let Outcome::Reply(reply) = outcome {
+                conn.send(&reply);
+                continue;
+            }
+            let me = self.me.clone();
+            return self.server.carry_out(outcome, move |reply| {
+                let Some(me) = me.upgrade() else { return };
+                me.with(move |client, conn, _| {
+                    conn.send(&reply);
+                    client.reply(outcomes, conn);
+                });
+            });
+        }
+        conn.resume();
+    }
+}
+
+impl Protocol for Client {
+    fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
+        let mut requests: Vec<Request> = Vec::new();
+        while requests.len() < AT_ONCE
+            && let Some(message) = self.requests.next(conn)
+        {
+            requests.extend(request(&message).map(|(request, _)| request));
+        }
+        if requests.is_empty() {
+            return;
+        }
+        conn.pause();
+        let me = self.me.clone();
+        self.server.store.post(move |store, _| {
+            let outcomes = requests.iter().map(|request| store.execute(request)).collect();
+            let Some(me) = me.upgrade() else { return };
+            me.with(move |client, conn, _| client.reply(outcomes, conn));
+        });
+    }
+}
+
+fn main() -> io::Result<()> {
+    run(|h, io, options| {
+        let store = Colored::new(&h.default_color(), Store::default());
+        let server = Server { handle: h.clone(), store, file: options.file.clone() };
+        let server = Arc::new(server);
+        let loaded = Arc::clone(&server);
+        let requests = saved(&options.file)?;
+        h.post_default(move |cx| {
+            for request in requests {
+                let outcome = loaded.store.get_mut(cx).execute(&request);
+                loaded.carry_out(outcome, drop);
+            }
+        });
+        io.listen(options.address, Accepting::PerWorker, move |stream, _| {
+            let server = Arc::clone(&server);
+            let color = server.handle.color_builder().label("connection").build();
+            let client = |me| Client { requests: Reader::new(Requests), server, me };
+            stream.serve_with(&color, ConnOptions::default(), client);
+        })
+    })
+}

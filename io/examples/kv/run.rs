@@ -1,0 +1,36 @@
+//! What all steps have in common: the command line, ADDRESS FILE WORKERS, and an end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use dapple::Handle;
+use dapple_io::Io;
+use dapple_io::tcp::Listener;
+
+/// What the command line says.
+pub struct Options {
+    pub address: SocketAddr,
+    /// What SAVE writes, and the next start reads.
+    pub file: PathBuf,
+}
+
+/// Starts a server, and waits until it is told to end.
+pub fn run(start: impl FnOnce(&Handle, &Io, &Options) -> io::Result<Listener>) -> io::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let address = arguments.next().unwrap_or_else(|| "127.0.0.1:6379".to_owned());
+    let file = arguments.next().unwrap_or_else(|| "kv.saved".to_owned());
+    let options =
+        Options { address: address.parse().map_err(io::Error::other)?, file: file.into() };
+    let workers = arguments.next().map(|number| number.parse().map_err(io::Error::other));
+    let builder = dapple_io::runtime();
+    let rt = match workers.transpose()? {
+        Some(workers) => builder.workers(workers).build()?,
+        None => builder.build()?,
+    };
+    let io = Io::of(&rt.handle());
+    let listener = start(&rt.handle(), &io, &options)?;
+    println!("listening on {}", listener.local_addr());
+    io.wait_for_signal(&[libc::SIGTERM, libc::SIGINT])?;
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! A key-value server in callback style, for clients of Redis: the program as it was, everything on
+//! the default color.
+//!
+//! `cargo run -p dapple-io --example kv-serial -- 127.0.0.1:6379 FILE`, and then `redis-cli`.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use dapple::{Colored, Cx, Handle};
+use dapple_io::codec::Reader;
+use dapple_io::stream::{Conn, ConnOptions, Protocol};
+use dapple_io::tcp::Accepting;
+
+use resp::{Requests, bulk, request};
+use run::run;
+use store::{Outcome, Store, save, saved};
+
+#[path = "resp.rs"]
+mod resp;
+#[path = "run.rs"]
+mod run;
+#[path = "store.rs"]
+mod store;
+
+struct Server {
+    handle: Handle,
+    store: Colored<Store>,
+    file: PathBuf,
+}
+
+impl Server {
+    fn carry_out(&self, outcome: Outcome) -> Vec<u8> {
+        match outcome {
+            Outcome::Reply(reply) => reply,
+            Outcome::Expires { reply, key, life, after } => {
+                self.store.post_after(after, move |store, _| store.expire(&key, life));
+                reply
+            }
+            Outcome::Work(work) => work.run(),
+            Outcome::Save(bytes) => save(&self.file, &bytes),
+            Outcome::Figures => bulk(Some(self.handle.metrics().to_string().as_bytes())),
+        }
+    }
+}
+
+struct Client {
+    requests: Reader<Requests>,
+    server: Arc<Server>,
+}
+
+impl Protocol for Client {
+    fn on_data(&mut self, conn: &mut Conn, cx: &mut Cx) {
+        while let Some(message) = self.requests.next(conn) {
+            let Some((request, _)) = request(&message) else { return };
+            let outcome = self.server.store.get_mut(cx).execute(&request);
+            let reply = self.server.carry_out(outcome);
+            conn.send(&reply);
+        }
+    }
+}
+
+fn main() -> io::Result<()> {
+    run(|h, io, options| {
+        let color = h.default_color();
+        let store = Colored::new(&color, Store::default());
+        let server = Server { handle: h.clone(), store, file: options.file.clone() };
+        let server = Arc::new(server);
+        let loaded = Arc::clone(&server);
+        let requests = saved(&options.file)?;
+        h.post_default(move |cx| {
+            for request in requests {
+                let outcome = loaded.store.get_mut(cx).execute(&request);
+                loaded.carry_out(outcome);
+            }
+        });
+        io.listen(options.address, Accepting::OnColor(color.clone()), move |stream, _| {
+            let client = Client { requests: Reader::new(Requests), server: Arc::clone(&server) };
+            stream.serve(&color, ConnOptions::default(), client);
+        })
+    })
+}

@@ -1,0 +1,99 @@
+//! The key-value server, step 1: what takes long has no color. All else is on the default color, as
+//! it was. The connection waits meanwhile, so its replies keep their order.
+//!
+//! `cargo run -p dapple-io --example kv-work -- 127.0.0.1:6379 FILE`, and then `redis-cli`.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+
+use dapple::{Colored, Cx, Handle};
+use dapple_io::codec::Reader;
+use dapple_io::stream::{Conn, ConnOptions, Connection, Protocol};
+use dapple_io::tcp::Accepting;
+
+use resp::{Requests, bulk, request};
+use run::run;
+use store::{Outcome, Store, save, saved};
+
+#[path = "resp.rs"]
+mod resp;
+#[path = "run.rs"]
+mod run;
+#[path = "store.rs"]
+mod store;
+
+struct Server {
+    handle: Handle,
+    store: Colored<Store>,
+    file: PathBuf,
+}
+
+impl Server {
+    fn carry_out(&self, outcome: Outcome, then: impl FnOnce(Vec<u8>) + Send + 'static) {
+        let reply = match outcome {
+            Outcome::Reply(reply) => reply,
+            Outcome::Expires { reply, key, life, after } => {
+                self.store.post_after(after, move |store, _| store.expire(&key, life));
+                reply
+            }
+            Outcome::Work(work) => return self.handle.post_uncolored(|_| then(work.run())),
+            Outcome::Save(bytes) => {
+                let file = self.file.clone();
+                return drop(self.handle.offload(move || then(save(&file, &bytes))));
+            }
+            Outcome::Figures => bulk(Some(self.handle.metrics().to_string().as_bytes())),
+        };
+        then(reply);
+    }
+}
+
+struct Client {
+    requests: Reader<Requests>,
+    server: Arc<Server>,
+    me: Weak<Connection<Client>>,
+}
+
+impl Protocol for Client {
+    fn on_data(&mut self, conn: &mut Conn, cx: &mut Cx) {
+        while let Some(message) = self.requests.next(conn) {
+            let Some((request, _)) = request(&message) else { return };
+            let outcome = self.server.store.get_mut(cx).execute(&request);
+            if let Outcome::Reply(reply) = outcome {
+                conn.send(&reply);
+                continue;
+            }
+            conn.pause();
+            let me = self.me.clone();
+            return self.server.carry_out(outcome, move |reply| {
+                let Some(me) = me.upgrade() else { return };
+                me.with(move |_, conn, _| {
+                    conn.send(&reply);
+                    conn.resume();
+                });
+            });
+        }
+    }
+}
+
+fn main() -> io::Result<()> {
+    run(|h, io, options| {
+        let color = h.default_color();
+        let store = Colored::new(&color, Store::default());
+        let server = Server { handle: h.clone(), store, file: options.file.clone() };
+        let server = Arc::new(server);
+        let loaded = Arc::clone(&server);
+        let requests = saved(&options.file)?;
+        h.post_default(move |cx| {
+            for request in requests {
+                let outcome = loaded.store.get_mut(cx).execute(&request);
+                loaded.carry_out(outcome, drop);
+            }
+        });
+        io.listen(options.address, Accepting::OnColor(color.clone()), move |stream, _| {
+            let server = Arc::clone(&server);
+            let client = |me| Client { requests: Reader::new(Requests), server, me };
+            stream.serve_with(&color, ConnOptions::default(), client);
+        })
+    })
+}
