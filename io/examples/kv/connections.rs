@@ -81,6 +81,10 @@ impl Client {
 
 impl Protocol for Client {
     fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
+        // It is called for room to write, too.
+        if conn.is_paused() {
+            return;
+        }
         let mut requests: Vec<Request> = Vec::new();
         while requests.len() < AT_ONCE
             && let Some(message) = self.requests.next(conn)

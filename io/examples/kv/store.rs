@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use super::resp::{array, bulk, number, request};
@@ -170,7 +171,9 @@ pub fn saved(path: &Path) -> std::io::Result<Vec<Vec<Vec<u8>>>> {
 
 /// Writes a file as a whole, or not at all, and makes the reply.
 pub fn save(path: &Path, bytes: &[u8]) -> Vec<u8> {
-    let new = path.with_extension("new");
+    // Several clients may save at a time.
+    static SAVES: AtomicU64 = AtomicU64::new(0);
+    let new = path.with_extension(format!("new{}", SAVES.fetch_add(1, Relaxed)));
     match fs::write(&new, bytes).and_then(|()| fs::rename(&new, path)) {
         Ok(()) => b"+OK\r\n".to_vec(),
         Err(error) => format!("-ERR {error}\r\n").into_bytes(),

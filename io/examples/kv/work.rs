@@ -56,6 +56,10 @@ struct Client {
 
 impl Protocol for Client {
     fn on_data(&mut self, conn: &mut Conn, cx: &mut Cx) {
+        // It is called for room to write, too.
+        if conn.is_paused() {
+            return;
+        }
         while let Some(message) = self.requests.next(conn) {
             let Some((request, _)) = request(&message) else { return };
             let outcome = self.server.store.get_mut(cx).execute(&request);
