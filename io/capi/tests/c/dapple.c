@@ -677,8 +677,9 @@ static void stopping(void) {
 		pthread_create(&thread, NULL, stops, &go);
 		atomic_store(&go, 1);
 		CHECK(dapple_runtime_run(rt) == 0);
-		end();
+		/* It may still be in dapple_runtime_stop. */
 		pthread_join(thread, NULL);
+		end();
 	}
 }
 
