@@ -2,7 +2,7 @@
 
 #![allow(clippy::missing_safety_doc, reason = "`runtime` says what all of them rely on")]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char, c_int};
 use std::io::Write;
 use std::os::fd::AsRawFd;
@@ -247,7 +247,12 @@ impl Runtime {
 
     fn run(&self) -> Result<(), c_int> {
         match &self.workers {
-            Workers::Here(_) => self.in_turn(|here| here.run(|| self.stop.take())),
+            Workers::Here(_) => {
+                // It is asked for again after it has been taken.
+                let is_over = Cell::new(false);
+                let asks = || is_over.replace(is_over.get() || self.stop.take()) || is_over.get();
+                self.in_turn(|here| here.run(asks))
+            }
             Workers::Base => Err(libc::EINVAL),
             Workers::Threads(_) => {
                 self.owner.check_process()?;
