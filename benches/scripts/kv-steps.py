@@ -5,8 +5,9 @@ with two; interleaved rounds, medians.
     cargo build --release -p dapple-io --features hyper,tls --examples
     benches/scripts/kv-steps.py [--rounds 3]
 
-*tiny*: SET and GET from 16 clients; *piped*: the same, 16 requests at a time; *long*: STRETCH of about
-100 us from 16 clients; *beside*: GET from 4 clients while 4 others ask for STRETCH of about 2 ms."""
+*tiny*: SET and GET from 16 clients; *piped*: GET, 16 requests at a time; *long*: STRETCH of about
+100 us from 16 clients; *beside*: GET from 4 clients while 4 others ask for STRETCH of about 2 ms.
+"""
 
 import argparse
 import csv

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The server on mio and its port to dapple, 16 clients that send lines of about 100 us of work, 50 at
-a time; interleaved rounds, medians.
+"""The server on mio and its port to dapple, 16 clients that send lines of about 100 us of work, 50
+at a time; interleaved rounds, medians.
 
     cargo build --release -p dapple-io --features hyper,tls --examples
     benches/scripts/mio-port.py [--rounds 5]"""

@@ -23,8 +23,8 @@ fn lftp_copies_moves_and_deletes() {
     fs::write(local.join("one file"), pattern(100_000, 1)).unwrap();
     fs::write(local.join("sub/two"), pattern(10, 2)).unwrap();
     let script = here.path().join("script");
-    // lftp sends the credentials of a PROPPATCH behind its body; what it asks for next may be refused
-    // for that, and it goes on without the file. A second mirror brings it.
+    // lftp sends the credentials of a PROPPATCH behind its body, and is refused. Once it has left a
+    // file out of a mirror without a word of why; a second mirror brings it.
     let back_name = back.display();
     let commands = format!(
         "set ssl:verify-certificate no\nset net:timeout 20\nset http:use-propfind yes\n\

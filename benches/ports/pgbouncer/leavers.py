@@ -77,7 +77,8 @@ def leavers(port):
 
 def log_in(port):
     connection = f"host={LOCAL} port={port} user=postgres password=secret sslmode=require"
-    answer = subprocess.run(["psql", connection, "-Atc", "select 42"], capture_output=True, text=True)
+    command = ["psql", connection, "-Atc", "select 42"]
+    answer = subprocess.run(command, capture_output=True, text=True)
     assert answer.stdout == "42\n", answer.stderr
 
 

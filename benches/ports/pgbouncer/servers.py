@@ -51,7 +51,8 @@ class Postgres:
         self.bin = os.path.join("/usr/lib/postgresql", versions[-1], "bin")
         self.data, self.port = f"{folder}/data", free_port()
         quietly(*AS_USER, f"{self.bin}/initdb", "-A", "trust", "-U", "postgres", self.data)
-        quietly(*AS_USER, f"{self.bin}/pg_ctl", "-D", self.data, "-w", "-l", f"{folder}/postgres.log",
+        quietly(*AS_USER, f"{self.bin}/pg_ctl", "-D", self.data, "-w",
+                "-l", f"{folder}/postgres.log",
                 "-o", f"-p {self.port} -k {folder} -h {LOCAL}", "start")
 
     def __enter__(self):

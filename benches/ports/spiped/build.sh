@@ -5,29 +5,16 @@
 # gets a copy of it, and the programs: as they are (plain), with dapple's events (uncolored), or
 # with the changes, too, that give each connection a color (colored, the default). The environment's
 # LIBRARY is the folder of libdapple_event.so; target/release by default.
-set -e
-here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-top=$(CDPATH='' cd -- "$here/../../.." && pwd)
-library=$(CDPATH='' cd -- "${LIBRARY:-$top/target/release}" && pwd)
-source=${1:?the source of spiped 1.6.2} folder=${2:?where it is built} what=${3:-colored}
-
-cp -R "$source" "$folder"
-cd "$folder"
-# The changes name lines by their numbers.
-sha256sum --quiet -c "$here/sha256sums"
+. "$(dirname -- "$0")/../prepare.sh"
 case $what in
 plain)
 	make -s CFLAGS=-O2
 	exit ;;
 uncolored) ;;
 colored)
-	# Each change is a script for sed, named after its file.
-	for change in "$here"/*.sed; do
-		sed -i -f "$change" "$(find . -name "$(basename "$change" .sed)")"
-	done ;;
+	change ;;
 *)
-	echo "$what: neither plain, uncolored nor colored" >&2
-	exit 2 ;;
+	refuse "plain, uncolored nor colored" ;;
 esac
 
 # The events.
@@ -37,5 +24,4 @@ cp "$here/events_dapple.c" libcperciva/events/events.c
 for emptied in immediate network network_selectstats timer; do
 	echo "struct events_$emptied;" > libcperciva/events/events_$emptied.c
 done
-make -s CFLAGS="-O2 -Dclose=events_close -I$top/io/capi/include" \
-	LDADD_EXTRA="-L$library -Wl,--disable-new-dtags,-rpath,$library -ldapple_event -lcrypto"
+make -s CFLAGS="-O2 -Dclose=events_close -I$top/io/capi/include" LDADD_EXTRA="$linked -lcrypto"

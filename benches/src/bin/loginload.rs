@@ -14,10 +14,10 @@ use dapple_benches::loginload::load::{Load, percentile};
 const LONG_ABOUT: &str = "\
 Load on a pooler of PostgreSQL's connections, by clients that log in over TLS
 
-Clients log in again and again, without resuming sessions, ask nothing and go; others stay and ask \
-`select 1`. Prints a line of JSON: logins per second, their p50 and p99 in milliseconds, p50 and p99 \
-of answers in milliseconds, CPU time of the servers in microseconds per login, and the cores that \
-servers and clients have used. Certificates are not verified.";
+Clients log in again and again, without resuming sessions, ask nothing and go; others stay and \
+ask `select 1`. Prints a line of JSON: logins per second, their p50 and p99 in milliseconds, p50 \
+and p99 of answers in milliseconds, CPU time of the servers in microseconds per login, and the \
+cores that servers and clients have used. Certificates are not verified.";
 
 fn command() -> Command {
     let number = |name: &'static str, default: &'static str, most: u64| {

@@ -16,10 +16,10 @@ const LONG_ABOUT: &str = "\
 Load on spiped as it is, and on dapple
 
 benches/ports/spiped/build.sh makes the three folders. Programs are measured in turn, and medians \
-are printed: of bytes, what `spiped -e` encrypts of what connections send as fast as it takes it; of \
-connections, how many clients `spiped -d` answers that connect, exchange keys, get one byte and go. \
-The other end of the encryption is this program, which makes no key exchange of its own and throws \
-encrypted bytes away unseen. CPU time is spiped's.";
+are printed: of bytes, what `spiped -e` encrypts of what connections send as fast as it takes it; \
+of connections, how many clients `spiped -d` answers that connect, exchange keys, get one byte and \
+go. The other end of the encryption is this program, which makes no key exchange of its own and \
+throws encrypted bytes away unseen. CPU time is spiped's.";
 
 fn command() -> Command {
     let folder = |name: &'static str, help: &'static str| {

@@ -87,7 +87,7 @@ impl Measure {
 
     /// Says whether it is kept by the color's label, too.
     fn is_by_label(self) -> bool {
-        matches!(self, Measure::QueueDelay | Measure::RunTime | Measure::IdleDelay)
+        (self as usize) < BY_LABEL
     }
 }
 

@@ -171,14 +171,20 @@ impl Here {
 
     /// Runs events, and sleeps when there are none, until `until` says yes. It is asked before each
     /// turn of a color, and after each sleep: whoever changes what it says from another thread
-    /// posts something.
+    /// posts something. When it has said yes it is not asked again.
     ///
     /// # Panics
     ///
     /// In an event that cannot be suspended: see [`turn`](Self::turn). If `until` panics.
     #[track_caller]
     pub fn run(&self, until: impl Fn() -> bool) {
-        self.inside("run", |inside| inside.run_until(until));
+        // It is asked on the way to sleep, too, and its answer counts when that is over.
+        let is_over = Cell::new(false);
+        let asks = || {
+            is_over.set(is_over.get() || until());
+            is_over.get()
+        };
+        self.inside("run", |inside| inside.run_until(asks));
     }
 
     /// One turn: looks once at descriptors and timers, waits for them as `turn` says if there is

@@ -221,9 +221,8 @@ impl<W: Work> Fleet<W> {
     /// For how many nanoseconds between two times, the second of which is now, a worker was idle
     /// that is so still: the one that has been idle for longest.
     pub(crate) fn idle_between(&self, from: u64, now: u64) -> u64 {
-        let since = |worker: &Shared<W>| worker.published.idle_since.load(Ordering::Relaxed);
-        let since = self.workers.iter().map(|worker| since(worker)).filter(|since| *since != 0);
-        since.min().map_or(0, |since| now.saturating_sub(since.max(from)))
+        let all = self.workers.iter().map(|w| w.published.idle_since.load(Ordering::Relaxed));
+        all.filter(|since| *since != 0).min().map_or(0, |since| now.saturating_sub(since.max(from)))
     }
 
     /// The events that all workers have run, to the turn.

@@ -48,6 +48,20 @@ fn e18_one_worker_is_the_calling_thread_and_starts_no_other() {
 }
 
 #[test]
+fn e18_a_loop_that_was_told_to_end_once_ends() {
+    // The first time before there is anything to wait for, the second time on the way to sleep.
+    for told in 1..=2 {
+        let here = alone();
+        let asked = Cell::new(0);
+        here.run(|| {
+            asked.set(asked.get() + 1);
+            asked.get() == told
+        });
+        assert_eq!(asked.get(), told);
+    }
+}
+
+#[test]
 fn e18_a_turn_runs_what_there_is_up_to_its_limit_and_looks_once() {
     let here = alone();
     let colors: Vec<_> = (0..5).map(|_| here.handle().new_color()).collect();

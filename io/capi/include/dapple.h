@@ -327,9 +327,9 @@ DAPPLE_API int dapple_runtime_workers(struct dapple_runtime *runtime);
 DAPPLE_API char *dapple_runtime_metrics(struct dapple_runtime *runtime);
 
 /**
- * Answers the figures of a runtime as a table for people: what runs and what waits, by label and by
- * the place that posted it. It is a string to be freed with free(). NULL: errno is EINVAL for NULL,
- * ENOMEM if there is no memory.
+ * Answers the figures of a runtime as a table for people: what runs and what waits, by label and
+ * by the place that posted it. It is a string to be freed with free(). NULL: errno is EINVAL for
+ * NULL, ENOMEM if there is no memory.
  */
 DAPPLE_API char *dapple_runtime_report(struct dapple_runtime *runtime);
 

@@ -1,5 +1,5 @@
-//! The key-value server, step 3, which is a step too far: the keys in 16 shards, each of which has a
-//! color. A request goes to its shard's color; a `Sequencer` puts the replies in order.
+//! The key-value server, step 3, which is a step too far: the keys in 16 shards, each of which has
+//! a color. A request goes to its shard's color; a `Sequencer` puts the replies in order.
 //!
 //! `cargo run -p dapple-io --example kv-shards -- 127.0.0.1:6379 FILE`, and then `redis-cli`.
 

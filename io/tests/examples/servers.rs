@@ -181,7 +181,11 @@ fn the_key_value_server_answers_pipelined_requests_in_their_order_in_each_step()
 /// What STRETCH replies.
 fn stretched(value: &[u8], rounds: u64) -> String {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
-    let first = value.iter().fold(0xcbf2_9ce4_8422_2325, step);
+    hashed(value.iter().fold(0xcbf2_9ce4_8422_2325, step), rounds)
+}
+
+/// What so many rounds make of a number, as the servers print it.
+fn hashed(first: u64, rounds: u64) -> String {
     let again = |hash: u64, _| (hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     format!("{:016x}", (0..rounds).fold(first, again))
 }
@@ -226,10 +230,7 @@ fn the_server_on_mio_and_its_port_answer_the_same() {
                     for n in 0..200 {
                         let rounds = (client + 1) * n;
                         lines += &format!("{rounds}\n");
-                        let again = |hash: u64, _| {
-                            (hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
-                        };
-                        wanted += &format!("{:016x}\n", (0..rounds).fold(1, again));
+                        wanted += &(hashed(1, rounds) + "\n");
                     }
                     exchange(port, &lines, &wanted);
                 });

@@ -2,9 +2,8 @@
 
 #![allow(clippy::missing_safety_doc, reason = "`runtime` says what all of them rely on")]
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int};
-use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
@@ -199,10 +198,8 @@ impl Runtime {
         }
         builder = match options.stall_ns {
             0 => silent(builder),
-            nanos => builder
-                .stall_after(Duration::from_nanos(nanos))
-                .on_stall(|stall| tell(stall))
-                .on_ticket_stall(|stall| tell(stall)),
+            // Told on standard error, as the process has no subscriber of tracing.
+            nanos => builder.stall_after(Duration::from_nanos(nanos)),
         };
         let failed = |error: std::io::Error| number_of(&error);
         if options.flags & DAPPLE_HERE == 0 {
@@ -247,12 +244,7 @@ impl Runtime {
 
     fn run(&self) -> Result<(), c_int> {
         match &self.workers {
-            Workers::Here(_) => {
-                // It is asked for again after it has been taken.
-                let is_over = Cell::new(false);
-                let asks = || is_over.replace(is_over.get() || self.stop.take()) || is_over.get();
-                self.in_turn(|here| here.run(asks))
-            }
+            Workers::Here(_) => self.in_turn(|here| here.run(|| self.stop.take())),
             Workers::Base => Err(libc::EINVAL),
             Workers::Threads(_) => {
                 self.owner.check_process()?;
@@ -314,11 +306,6 @@ impl Runtime {
         let has_all_run = |report: ShutdownReport| report.drained && report.dropped_events == 0;
         Ok(is_copy || report.is_none_or(has_all_run))
     }
-}
-
-/// Writes a line to standard error, if that can be written to.
-fn tell(what: &impl std::fmt::Display) {
-    drop(writeln!(std::io::stderr(), "dapple: {what}"));
 }
 
 /// Nothing is told of callbacks that run long: standard error is the program's.
@@ -486,9 +473,9 @@ pub unsafe extern "C" fn dapple_runtime_metrics(runtime: *mut Runtime) -> *mut c
     })
 }
 
-/// Answers the figures of a runtime as a table for people: what runs and what waits, by label and by
-/// the place that posted it. It is a string to be freed with free(). NULL: errno is EINVAL for NULL,
-/// ENOMEM if there is no memory.
+/// Answers the figures of a runtime as a table for people: what runs and what waits, by label and
+/// by the place that posted it. It is a string to be freed with free(). NULL: errno is EINVAL for
+/// NULL, ENOMEM if there is no memory.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_report(runtime: *mut Runtime) -> *mut c_char {
     pointer("dapple_runtime_report", || {

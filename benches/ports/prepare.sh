@@ -1,0 +1,27 @@
+# What the build scripts of the ports have in common; they source it with their arguments.
+#
+# Copies the source to the folder and goes there. $top is this repository, $library the folder of
+# libdapple_event.so, $what what is to be built, and $linked how to find and link the library.
+set -e
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+top=$(CDPATH='' cd -- "$here/../../.." && pwd)
+library=$(CDPATH='' cd -- "${LIBRARY:-$top/target/release}" && pwd)
+linked="-L$library -Wl,--disable-new-dtags,-rpath,$library -ldapple_event"
+source=${1:?the unpacked source} folder=${2:?where it is built} what=${3:-colored}
+
+cp -R "$source" "$folder"
+cd "$folder"
+# The changes name lines by their numbers.
+sha256sum --quiet -c "$here/sha256sums"
+
+# Each change is a script for sed, named after its file.
+change() {
+	for change in "$here"/*.sed; do
+		sed -i -f "$change" "$(find . -name "$(basename "$change" .sed)")"
+	done
+}
+
+refuse() {
+	echo "$what: neither $1" >&2
+	exit 2
+}
