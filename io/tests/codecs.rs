@@ -3,12 +3,12 @@ mod common;
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc;
+use std::sync::{Weak, mpsc};
 
 use common::start;
 use dapple::Cx;
 use dapple_io::codec::{Codec, Decoded, Frames, Lines, Messages, Reader, Width};
-use dapple_io::stream::{CloseReason, Conn, ConnOptions, Protocol};
+use dapple_io::stream::{CloseReason, Conn, ConnOptions, Connection, Protocol};
 use dapple_io::transport::TransportOptions;
 
 #[test]
@@ -139,6 +139,50 @@ fn n10_a_protocol_reads_messages_one_by_one() {
     let mut rest = Vec::new();
     let _ = other.read_to_end(&mut rest);
     assert_eq!(rx.recv().unwrap(), "Protocol(\"a line is longer than allowed\")");
+}
+
+/// Answers a line in a later event.
+struct Later(Reader<Lines>, mpsc::Sender<String>, Weak<Connection<Later>>);
+
+impl Protocol for Later {
+    fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
+        if conn.is_paused() {
+            return;
+        }
+        let line = match self.0.try_next(conn) {
+            Ok(Some(line)) => line,
+            Ok(None) => return,
+            Err(why) => {
+                assert_eq!(self.0.try_next(conn), Err(why));
+                conn.send(why.as_bytes());
+                return conn.close();
+            }
+        };
+        conn.pause();
+        self.2.upgrade().unwrap().with(move |_, conn, _| {
+            conn.send(&[&line[..], b"; "].concat());
+            conn.resume();
+        });
+    }
+
+    fn on_close(&mut self, reason: &CloseReason, _: &mut Cx) {
+        let _ = self.1.send(format!("{reason:?}"));
+    }
+}
+
+#[test]
+fn n10_a_protocol_may_say_itself_what_is_wrong_with_a_message() {
+    let (rt, io) = start(1);
+    let (one, mut other) = UnixStream::pair().unwrap();
+    let (tx, rx) = mpsc::channel();
+    let later = |me| Later(Reader::new(Lines::new(10)), tx, me);
+    io.adopt(one).unwrap().serve_with(&rt.handle().new_color(), ConnOptions::default(), later);
+    other.write_all(b"Ada\nBob\na name that is too long").unwrap();
+    let mut answers = String::new();
+    other.read_to_string(&mut answers).unwrap();
+    assert_eq!(answers, "Ada; Bob; a line is longer than allowed");
+    drop(other);
+    assert_eq!(rx.recv().unwrap(), "Closed");
 }
 
 #[test]

@@ -5,22 +5,24 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use dapple::{Colored, Cx, Handle};
 use dapple_io::codec::Reader;
-use dapple_io::stream::{Conn, ConnOptions, Connection, Protocol};
+use dapple_io::stream::{Conn, Connection, Protocol};
 use dapple_io::tcp::Accepting;
 
 use resp::{Request, Requests, bulk, request};
-use run::run;
-use store::{Outcome, Store, save, saved};
+use run::{limits, run};
+use saves::Saves;
+use store::{Outcome, Store};
 
 #[path = "resp.rs"]
 mod resp;
 #[path = "run.rs"]
 mod run;
+#[path = "saves.rs"]
+mod saves;
 #[path = "store.rs"]
 mod store;
 
@@ -30,7 +32,7 @@ const AT_ONCE: usize = 64;
 struct Server {
     handle: Handle,
     store: Colored<Store>,
-    file: PathBuf,
+    saves: Arc<Saves>,
 }
 
 impl Server {
@@ -42,9 +44,9 @@ impl Server {
                 reply
             }
             Outcome::Work(work) => return self.handle.post_uncolored(|_| then(work.run())),
-            Outcome::Save(bytes) => {
-                let file = self.file.clone();
-                return drop(self.handle.offload(move || then(save(&file, &bytes))));
+            Outcome::Save(snapshot) => {
+                let saves = Arc::clone(&self.saves);
+                return drop(self.handle.offload(move || then(saves.save(&snapshot))));
             }
             Outcome::Figures => bulk(Some(self.handle.metrics().to_string().as_bytes())),
         };
@@ -87,11 +89,13 @@ impl Protocol for Client {
         }
         let mut requests: Vec<Request> = Vec::new();
         while requests.len() < AT_ONCE
-            && let Some(message) = self.requests.next(conn)
+            && let Ok(Some(message)) = self.requests.try_next(conn)
         {
             requests.extend(request(&message).map(|(request, _)| request));
         }
         if requests.is_empty() {
+            // What is no request closes it, now that what came before has its replies.
+            self.requests.next(conn);
             return;
         }
         conn.pause();
@@ -107,10 +111,10 @@ impl Protocol for Client {
 fn main() -> io::Result<()> {
     run(|h, io, options| {
         let store = Colored::new(&h.default_color(), Store::default());
-        let server = Server { handle: h.clone(), store, file: options.file.clone() };
+        let server = Server { handle: h.clone(), store, saves: Arc::clone(&options.saves) };
         let server = Arc::new(server);
         let loaded = Arc::clone(&server);
-        let requests = saved(&options.file)?;
+        let requests = options.saves.load()?;
         h.post_default(move |cx| {
             for request in requests {
                 let outcome = loaded.store.get_mut(cx).execute(&request);
@@ -121,7 +125,7 @@ fn main() -> io::Result<()> {
             let server = Arc::clone(&server);
             let color = server.handle.color_builder().label("connection").build();
             let client = |me| Client { requests: Reader::new(Requests), server, me };
-            stream.serve_with(&color, ConnOptions::default(), client);
+            stream.serve_with(&color, limits(), client);
         })
     })
 }

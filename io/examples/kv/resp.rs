@@ -3,7 +3,10 @@
 use dapple_io::codec::{Codec, Decoded, EncodeError};
 
 /// Most bytes of a request.
-const MOST: usize = 1024 * 1024;
+pub const MOST: usize = 1024 * 1024;
+
+/// Most strings of a request: they are looked at again when more of it has come.
+const MOST_STRINGS: usize = 1024;
 
 /// A request: the command, and its arguments.
 pub type Request = Vec<Vec<u8>>;
@@ -54,6 +57,9 @@ fn strings(input: &[u8]) -> Result<Option<Strings<'_>>, &'static str> {
         number.filter(|number| *number <= MOST).map(Some).ok_or("that is no request")
     };
     let Some(count) = number(&mut at, b'*')? else { return Ok(None) };
+    if count > MOST_STRINGS {
+        return Err("a request of too many strings");
+    }
     let mut all = Vec::new();
     for _ in 0..count {
         let Some(length) = number(&mut at, b'$')? else { return Ok(None) };

@@ -2,17 +2,26 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use dapple::Handle;
 use dapple_io::Io;
-use dapple_io::tcp::Listener;
+use dapple_io::tcp::{ConnOptions, Listener};
+
+use super::resp::MOST;
+use super::saves::Saves;
 
 /// What the command line says.
 pub struct Options {
     pub address: SocketAddr,
-    /// What SAVE writes, and the next start reads.
-    pub file: PathBuf,
+    pub saves: Arc<Saves>,
+}
+
+/// Room for the longest request; and a client may wait for as long as it likes.
+pub fn limits() -> ConnOptions {
+    ConnOptions { max_input: MOST, idle_timeout: Duration::MAX, ..ConnOptions::default() }
 }
 
 /// Starts a server, and waits until it is told to end.
@@ -20,8 +29,8 @@ pub fn run(start: impl FnOnce(&Handle, &Io, &Options) -> io::Result<Listener>) -
     let mut arguments = std::env::args().skip(1);
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:6379".to_owned());
     let file = arguments.next().unwrap_or_else(|| "kv.saved".to_owned());
-    let options =
-        Options { address: address.parse().map_err(io::Error::other)?, file: file.into() };
+    let address = address.parse().map_err(io::Error::other)?;
+    let options = Options { address, saves: Arc::new(Saves::new(Path::new(&file))) };
     let workers = arguments.next().map(|number| number.parse().map_err(io::Error::other));
     let builder = dapple_io::runtime();
     let rt = match workers.transpose()? {

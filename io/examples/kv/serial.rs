@@ -4,29 +4,31 @@
 //! `cargo run -p dapple-io --example kv-serial -- 127.0.0.1:6379 FILE`, and then `redis-cli`.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use dapple::{Colored, Cx, Handle};
 use dapple_io::codec::Reader;
-use dapple_io::stream::{Conn, ConnOptions, Protocol};
+use dapple_io::stream::{Conn, Protocol};
 use dapple_io::tcp::Accepting;
 
 use resp::{Requests, bulk, request};
-use run::run;
-use store::{Outcome, Store, save, saved};
+use run::{limits, run};
+use saves::Saves;
+use store::{Outcome, Store};
 
 #[path = "resp.rs"]
 mod resp;
 #[path = "run.rs"]
 mod run;
+#[path = "saves.rs"]
+mod saves;
 #[path = "store.rs"]
 mod store;
 
 struct Server {
     handle: Handle,
     store: Colored<Store>,
-    file: PathBuf,
+    saves: Arc<Saves>,
 }
 
 impl Server {
@@ -38,7 +40,7 @@ impl Server {
                 reply
             }
             Outcome::Work(work) => work.run(),
-            Outcome::Save(bytes) => save(&self.file, &bytes),
+            Outcome::Save(snapshot) => self.saves.save(&snapshot),
             Outcome::Figures => bulk(Some(self.handle.metrics().to_string().as_bytes())),
         }
     }
@@ -64,10 +66,10 @@ fn main() -> io::Result<()> {
     run(|h, io, options| {
         let color = h.default_color();
         let store = Colored::new(&color, Store::default());
-        let server = Server { handle: h.clone(), store, file: options.file.clone() };
+        let server = Server { handle: h.clone(), store, saves: Arc::clone(&options.saves) };
         let server = Arc::new(server);
         let loaded = Arc::clone(&server);
-        let requests = saved(&options.file)?;
+        let requests = options.saves.load()?;
         h.post_default(move |cx| {
             for request in requests {
                 let outcome = loaded.store.get_mut(cx).execute(&request);
@@ -76,7 +78,7 @@ fn main() -> io::Result<()> {
         });
         io.listen(options.address, Accepting::OnColor(color.clone()), move |stream, _| {
             let client = Client { requests: Reader::new(Requests), server: Arc::clone(&server) };
-            stream.serve(&color, ConnOptions::default(), client);
+            stream.serve(&color, limits(), client);
         })
     })
 }

@@ -5,32 +5,37 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use dapple::{Colored, ColoredSet, Cx, Handle, Sequencer};
 use dapple_io::codec::Reader;
-use dapple_io::stream::{Conn, ConnOptions, Connection, Protocol};
+use dapple_io::stream::{Conn, Connection, Protocol};
 use dapple_io::tcp::Accepting;
 
 use resp::{Request, Requests, bulk, request};
-use run::run;
-use store::{Outcome, Store, save, saved};
+use run::{limits, run};
+use saves::{Saves, Snapshot};
+use store::{Outcome, Store};
 
 #[path = "resp.rs"]
 mod resp;
 #[path = "run.rs"]
 mod run;
+#[path = "saves.rs"]
+mod saves;
 #[path = "store.rs"]
 mod store;
 
 const SHARDS: usize = 16;
 
+/// Requests of one connection that are under way, at most.
+const AT_ONCE: usize = 64;
+
 struct Server {
     handle: Handle,
     shards: Vec<Colored<Store>>,
     hash: RandomState,
-    file: PathBuf,
+    saves: Arc<Saves>,
 }
 
 impl Server {
@@ -44,11 +49,11 @@ impl Server {
         self.shard(&request).post(move |shard, _| match shard.execute(&request) {
             // What is saved is one state: that of all shards at one time.
             Outcome::Save(_) => {
-                let saves = Arc::clone(&server);
+                let all_saved = Arc::clone(&server);
                 let all: Vec<_> = server.shards.iter().map(Colored::shared).collect();
                 all.post(move |shards, _| {
-                    let bytes = shards.into_iter().flat_map(Store::to_bytes).collect();
-                    saves.carry_out(Outcome::Save(bytes), &request, then);
+                    let snapshot = Snapshot::of(shards);
+                    all_saved.carry_out(Outcome::Save(snapshot), &request, then);
                 });
             }
             outcome => server.carry_out(outcome, &request, then),
@@ -68,9 +73,9 @@ impl Server {
                 reply
             }
             Outcome::Work(work) => return self.handle.post_uncolored(|_| then(work.run())),
-            Outcome::Save(bytes) => {
-                let file = self.file.clone();
-                return drop(self.handle.offload(move || then(save(&file, &bytes))));
+            Outcome::Save(snapshot) => {
+                let saves = Arc::clone(&self.saves);
+                return drop(self.handle.offload(move || then(saves.save(&snapshot))));
             }
             Outcome::Figures => bulk(Some(self.handle.metrics().to_string().as_bytes())),
         };
@@ -80,17 +85,51 @@ impl Server {
 
 struct Client {
     requests: Reader<Requests>,
-    replies: Sequencer<Vec<u8>>,
+    /// `None`: all replies have been sent, and it closes.
+    replies: Sequencer<Option<Vec<u8>>>,
+    has_ended: bool,
     server: Arc<Server>,
+}
+
+impl Client {
+    fn reply(&mut self, reply: Option<&[u8]>, conn: &mut Conn) {
+        match reply {
+            Some(reply) => conn.send(reply),
+            None => conn.close(),
+        }
+        if !self.has_ended {
+            conn.resume();
+        }
+    }
+
+    /// Nothing more comes from it: it closes when what came before has its replies.
+    fn ends(&mut self, conn: &mut Conn) {
+        conn.pause();
+        self.has_ended = true;
+        self.replies.reserve().complete(None);
+    }
 }
 
 impl Protocol for Client {
     fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
-        while let Some(message) = self.requests.next(conn) {
-            let Some((request, _)) = request(&message) else { return };
-            let place = self.replies.reserve();
-            self.server.execute(request, move |reply| place.complete(reply));
+        while !self.has_ended {
+            if self.replies.len() >= AT_ONCE {
+                return conn.pause();
+            }
+            match self.requests.try_next(conn) {
+                Ok(Some(message)) => {
+                    let Some((request, _)) = request(&message) else { return };
+                    let place = self.replies.reserve();
+                    self.server.execute(request, move |reply| place.complete(Some(reply)));
+                }
+                Ok(None) => return,
+                Err(_) => self.ends(conn),
+            }
         }
+    }
+
+    fn on_eof(&mut self, conn: &mut Conn, _: &mut Cx) {
+        self.ends(conn);
     }
 }
 
@@ -98,22 +137,22 @@ fn main() -> io::Result<()> {
     run(|h, io, options| {
         let shard = || Colored::new(&h.color_builder().label("shard").build(), Store::default());
         let shards = std::iter::repeat_with(shard).take(SHARDS).collect();
-        let (handle, hash, file) = (h.clone(), RandomState::new(), options.file.clone());
-        let server = Arc::new(Server { handle, shards, hash, file });
-        for request in saved(&options.file)? {
+        let (handle, saves) = (h.clone(), Arc::clone(&options.saves));
+        let server = Arc::new(Server { handle, shards, hash: RandomState::new(), saves });
+        for request in options.saves.load()? {
             server.execute(request, drop);
         }
         io.listen(options.address, Accepting::PerWorker, move |stream, _| {
             let server = Arc::clone(&server);
             let color = server.handle.color_builder().label("connection").build();
             let client = |me: Weak<Connection<Client>>| {
-                let replies = Sequencer::new(&color, move |reply: Vec<u8>, _| {
+                let replies = Sequencer::new(&color, move |reply: Option<Vec<u8>>, _| {
                     let Some(me) = me.upgrade() else { return };
-                    me.with(move |_, conn, _| conn.send(&reply));
+                    me.with(move |client, conn, _| client.reply(reply.as_deref(), conn));
                 });
-                Client { requests: Reader::new(Requests), replies, server }
+                Client { requests: Reader::new(Requests), replies, has_ended: false, server }
             };
-            stream.serve_with(&color, ConnOptions::default(), client);
+            stream.serve_with(&color, limits(), client);
         })
     })
 }

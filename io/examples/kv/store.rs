@@ -4,13 +4,11 @@
 //! writes all to a file that is read at the next start; FIGURES.
 
 use std::collections::HashMap;
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
-use super::resp::{array, bulk, number, request};
+use super::resp::{array, bulk, number};
+use super::saves::Snapshot;
 
 #[derive(Default)]
 pub struct Store {
@@ -38,7 +36,7 @@ pub enum Outcome {
     /// A computation that makes the reply.
     Work(Work),
     /// Write this to the file.
-    Save(Vec<u8>),
+    Save(Snapshot),
     /// Reply with the figures of the runtime.
     Figures,
 }
@@ -109,7 +107,7 @@ impl Store {
                     None => bulk(None),
                 }
             }
-            (b"SAVE", []) => return Outcome::Save(self.to_bytes()),
+            (b"SAVE", []) => return Outcome::Save(Snapshot::of([&*self])),
             (b"FIGURES", []) => return Outcome::Figures,
             _ => return unknown(),
         };
@@ -151,32 +149,6 @@ impl Store {
             }
         }
         bytes
-    }
-}
-
-/// The requests of a file that [`save`] has written.
-pub fn saved(path: &Path) -> std::io::Result<Vec<Vec<Vec<u8>>>> {
-    let bytes = match fs::read(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        bytes => bytes?,
-    };
-    let mut rest = &*bytes;
-    let mut requests = Vec::new();
-    while let Some((one, taken)) = request(rest) {
-        requests.push(one);
-        rest = &rest[taken..];
-    }
-    Ok(requests)
-}
-
-/// Writes a file as a whole, or not at all, and makes the reply.
-pub fn save(path: &Path, bytes: &[u8]) -> Vec<u8> {
-    // Several clients may save at a time.
-    static SAVES: AtomicU64 = AtomicU64::new(0);
-    let new = path.with_extension(format!("new{}", SAVES.fetch_add(1, Relaxed)));
-    match fs::write(&new, bytes).and_then(|()| fs::rename(&new, path)) {
-        Ok(()) => b"+OK\r\n".to_vec(),
-        Err(error) => format!("-ERR {error}\r\n").into_bytes(),
     }
 }
 

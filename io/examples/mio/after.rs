@@ -4,10 +4,10 @@
 //! `echo 1000 | nc -N 127.0.0.1 7007`.
 
 use std::io;
-use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
+use std::net::TcpStream;
 
 use dapple::Colored;
+use dapple_io::tcp::Accepting;
 use dapple_io::{ColoredExt, Interest, Io, Registration};
 
 use client::Client;
@@ -23,31 +23,28 @@ struct Watched {
 
 fn main() -> io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7007".to_owned());
-    let listener = Arc::new(TcpListener::bind(address)?);
-    listener.set_nonblocking(true)?;
-    println!("listening on {}", listener.local_addr()?);
+    let address = address.parse().map_err(io::Error::other)?;
     let rt = dapple_io::runtime().build()?;
-    let (h, io) = (rt.handle(), Io::of(&rt.handle()));
-    let (accepting, also_io) = (Arc::clone(&listener), io.clone());
-    let _accepts = io.on_readable(&listener, &h.default_color(), move |_| {
-        while let Ok((socket, _)) = accepting.accept() {
-            let Ok(()) = socket.set_nonblocking(true) else { continue };
-            // What is watched stays open as long as it is.
-            let (Ok(fd), io) = (socket.try_clone(), also_io.clone()) else { continue };
-            let client = Client::new(socket);
-            let watched = Colored::new(&h.new_color(), Watched { client, registration: None });
-            let both = (Interest::READABLE | Interest::WRITABLE).edge_triggered();
-            let me = watched.clone();
-            watched.post(move |watched, _| {
-                let registered = me.on_ready(&io, fd, both, |watched: &mut Watched, _, _| {
-                    if !watched.client.ready().unwrap_or(false) {
-                        watched.registration = None;
-                    }
-                });
-                watched.registration = registered.ok();
+    let io = Io::of(&rt.handle());
+    let also_io = io.clone();
+    let listener = io.listen(address, Accepting::PerWorker, move |stream, cx| {
+        let Ok(socket) = stream.into_fd().map(TcpStream::from) else { return };
+        // What is watched stays open as long as it is.
+        let (Ok(fd), io) = (socket.try_clone(), also_io.clone()) else { return };
+        let client = Client::new(socket);
+        let watched = Colored::new(&cx.new_color(), Watched { client, registration: None });
+        let both = (Interest::READABLE | Interest::WRITABLE).edge_triggered();
+        let me = watched.clone();
+        watched.post(move |watched, _| {
+            let registered = me.on_ready(&io, fd, both, |watched: &mut Watched, _, _| {
+                if !watched.client.ready().unwrap_or(false) {
+                    watched.registration = None;
+                }
             });
-        }
+            watched.registration = registered.ok();
+        });
     })?;
+    println!("listening on {}", listener.local_addr());
     io.wait_for_signal(&[libc::SIGTERM, libc::SIGINT])?;
     Ok(())
 }

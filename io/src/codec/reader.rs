@@ -64,20 +64,31 @@ impl<C: Codec> Reader<C> {
     ///
     /// When the codec takes more than there is, or nothing for a message.
     pub fn next(&mut self, conn: &mut Conn) -> Option<Vec<u8>> {
+        self.try_next(conn).unwrap_or_else(|why| {
+            conn.reject(why);
+            None
+        })
+    }
+
+    /// Takes the next message off the input as [`next`](Self::next) does, but leaves it to the
+    /// protocol what to do about input that is no message. A protocol that answers later closes the
+    /// connection when what came before has its answers.
+    ///
+    /// # Errors
+    ///
+    /// The rule of the format that the peer has broken, as the codec says it. The input is left as
+    /// it is, and the next call gives the same error.
+    ///
+    /// # Panics
+    ///
+    /// When the codec takes more than there is, or nothing for a message.
+    pub fn try_next(&mut self, conn: &mut Conn) -> Result<Option<Vec<u8>>, &'static str> {
         if conn.is_closed() || conn.is_congested() {
-            return None;
+            return Ok(None);
         }
-        match self.take(conn.input()) {
-            Ok(Some((message, taken))) => {
-                conn.consume(taken);
-                Some(message)
-            }
-            Ok(None) => None,
-            Err(why) => {
-                conn.reject(why);
-                None
-            }
-        }
+        let Some((message, taken)) = self.take(conn.input())? else { return Ok(None) };
+        conn.consume(taken);
+        Ok(Some(message))
     }
 
     /// Appends a message to the connection's out-buffer.

@@ -2,9 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::time::Duration;
 
-use super::{Program, client, talk};
+use super::{Program, client, example, talk, until};
 
 #[test]
 fn the_echo_server_echoes_over_tcp_and_over_a_unix_socket() {
@@ -103,19 +104,27 @@ fn takes_no_more_than_the_other_side_takes(name: &str) {
 /// The steps of the port, from one color on.
 const STEPS: [&str; 4] = ["kv-serial", "kv-work", "kv-connections", "kv-shards"];
 
-/// Sends requests, all at once, and reads as many bytes of replies as are wanted.
+/// Sends requests, all at once, and then its end; what comes back, up to the server's end, is what
+/// is wanted.
 fn exchange(port: &str, requests: &str, wanted: &str) {
     let mut stream = TcpStream::connect(("127.0.0.1", port.parse().unwrap())).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let mut replies = vec![0; wanted.len()];
+    stream.set_write_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut replies = Vec::new();
     let mut writer = stream.try_clone().unwrap();
     // A server that is not read from reads no more itself.
     std::thread::scope(|scope| {
-        scope.spawn(move || writer.write_all(requests.as_bytes()).unwrap());
-        stream.read_exact(&mut replies).unwrap();
+        scope.spawn(move || {
+            writer.write_all(requests.as_bytes()).unwrap();
+            writer.shutdown(std::net::Shutdown::Write).unwrap();
+        });
+        stream.read_to_end(&mut replies).unwrap();
     });
     let replies = String::from_utf8_lossy(&replies);
-    assert!(replies == wanted, "{replies}");
+    let differs = replies.bytes().zip(wanted.bytes()).position(|(is, wanted)| is != wanted);
+    let at = differs.unwrap_or(replies.len().min(wanted.len())).saturating_sub(40);
+    let part = |text: &str| text.chars().skip(at).take(200).collect::<String>();
+    assert!(replies == wanted, "at {at}: {:?} for {:?}", part(&replies), part(wanted));
 }
 
 /// A request of words.
@@ -150,12 +159,12 @@ fn the_key_value_server_answers_pipelined_requests_in_their_order_in_each_step()
         requests += &words("PING");
         wanted += "+PONG\r\n";
         exchange(&port, &requests, &wanted);
-        // What is no request ends its connection, and no other.
-        let mut odd = TcpStream::connect(("127.0.0.1", port.parse().unwrap())).unwrap();
-        odd.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-        let mut rest = Vec::new();
-        let _ = odd.read_to_end(&mut rest);
-        assert!(rest.is_empty());
+        // What is no request ends its connection, after the replies to what came before.
+        let mut requests = words("GET key3") + &words("STRETCH key3 200000") + &words("SAVE");
+        let hash = stretched(b"xxxx", 200_000);
+        let wanted = format!("$4\r\nxxxx\r\n$16\r\n{hash}\r\n+OK\r\n");
+        requests += "GET / HTTP/1.1\r\n\r\n";
+        exchange(&port, &requests, &wanted);
         // What was saved is there after the next start, and so is what is left of a key's time.
         let requests =
             words("SET brief soon EX 1") + &words("SET kept yes EX 100") + &words("SAVE");
@@ -164,17 +173,78 @@ fn the_key_value_server_answers_pipelined_requests_in_their_order_in_each_step()
         let mut kv = Program::start(step, &["127.0.0.1:0", file.to_str().unwrap()]);
         let port = kv.port();
         exchange(&port, &(words("GET key3") + &words("GET kept")), "$4\r\nxxxx\r\n$3\r\nyes\r\n");
-        let gone = || {
+        until("the key is forgotten", || {
             let mut stream = TcpStream::connect(("127.0.0.1", port.parse().unwrap())).unwrap();
             stream.write_all(words("GET brief").as_bytes()).unwrap();
             let mut head = [0; 4];
             stream.read_exact(&mut head).unwrap();
             head == *b"$-1\r"
-        };
-        while !gone() {
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        });
         kv.ends();
+    }
+}
+
+#[test]
+fn the_key_value_server_keeps_the_order_of_replies_that_it_cannot_send_at_once_in_each_step() {
+    for step in STEPS {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("saved");
+        let mut kv = Program::start(step, &["127.0.0.1:0", file.to_str().unwrap()]);
+        // As long as a request may be, but for what stands around the value.
+        let long = "y".repeat(1024 * 1024 - 100);
+        let value = "x".repeat(50_000);
+        let (set, got) = (format!("SET long {long}"), format!("${}\r\n{long}\r\n", long.len()));
+        let mut requests = words(&format!("SET key {value}")) + &words(&set) + &words("GET long");
+        let mut wanted = "+OK\r\n+OK\r\n".to_owned() + &got;
+        for _ in 0..12 {
+            requests += &words("GET key");
+            wanted += &format!("$50000\r\n{value}\r\n");
+        }
+        // More is asked for while the replies before it leave, and while it is computed.
+        requests += &words("STRETCH key 30000000");
+        wanted += &format!("$16\r\n{}\r\n", stretched(value.as_bytes(), 30_000_000));
+        requests += &words("PING").repeat(200);
+        wanted += &"+PONG\r\n".repeat(200);
+        exchange(&kv.port(), &requests, &wanted);
+        kv.ends();
+    }
+}
+
+#[test]
+fn the_key_value_server_saves_what_was_there_last_in_each_step() {
+    for step in STEPS {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("saved");
+        let mut kv = Program::start(step, &["127.0.0.1:0", file.to_str().unwrap()]);
+        let port = kv.port();
+        std::thread::scope(|scope| {
+            for client in 0..8 {
+                let port = &port;
+                scope.spawn(move || {
+                    let (mut requests, mut wanted) = (String::new(), String::new());
+                    for n in 1..=20 {
+                        let key = format!("key{client}");
+                        requests += &(words(&format!("INCR {key}")) + &words("SAVE"));
+                        wanted += &format!(":{n}\r\n+OK\r\n");
+                    }
+                    exchange(port, &requests, &wanted);
+                });
+            }
+        });
+        kv.ends();
+        let saved = std::fs::read_to_string(&file).unwrap();
+        for client in 0..8 {
+            let set = words(&format!("SET key{client} 20"));
+            assert!(saved.contains(&set), "{step}: {saved}");
+        }
+        // A file that was cut is not taken for a shorter one.
+        std::fs::write(&file, &saved[..saved.len() - 3]).unwrap();
+        let path = file.to_str().unwrap();
+        let refused = Command::new(example(step)).args(["127.0.0.1:0", path]).output().unwrap();
+        assert!(!refused.status.success());
+        let told = String::from_utf8_lossy(&refused.stderr);
+        assert!(told.contains("damaged from byte"), "{told}");
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
     }
 }
 
