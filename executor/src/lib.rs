@@ -150,8 +150,3 @@ struct Contexts;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/COLORS.md")]
 struct Colors;
-
-/// So do those of the guide to porting.
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/PORTING.md")]
-struct Porting;

@@ -103,3 +103,8 @@ pub use timeout::TimeoutStream;
 pub fn runtime() -> dapple::Builder {
     dapple::Runtime::builder().driver(Arc::new(reactor::IoDriver::default()))
 }
+
+/// The examples of the guide to porting compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/PORTING.md")]
+struct Porting;

@@ -47,17 +47,17 @@ class Leaver(threading.Thread):
     def run(self):
         while not self.ends.is_set():
             try:
-                self.leave()
-                self.gone += 1
+                self.gone += self.leaves()
             except OSError as error:
                 # The server may have ended, or closed it first.
                 self.failed = error
 
-    def leave(self):
+    def leaves(self):
+        """Whether a handshake had begun."""
         with socket.create_connection((LOCAL, self.port), 20) as s:
             s.sendall(SSL_REQUEST)
             if s.recv(1) != b"S":
-                return
+                return False
             message = self.hello
             match self.draw.randrange(4):
                 case 0:
@@ -68,6 +68,7 @@ class Leaver(threading.Thread):
             time.sleep(self.draw.random() * 0.004)
             if self.draw.random() < 0.5:
                 s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return True
 
 
 def leavers(port):
@@ -86,16 +87,25 @@ def descriptors(process):
     return len(os.listdir(f"/proc/{process.pid}/fd"))
 
 
-def goes_on(server):
-    """Everybody can log in while others leave, and nothing is left of them."""
+def begin(port):
+    """A handshake that begins: what the server opens at the first one is open then."""
+    with socket.create_connection((LOCAL, port), 20) as s:
+        s.sendall(SSL_REQUEST)
+        s.recv(1)
+        s.sendall(hello())
+        s.recv(1)
+
+
+def while_others_leave(server, what):
+    """What the server goes through while others leave; nothing is left of them."""
     [process] = server.processes
-    log_in(server.port)
+    begin(server.port)
+    time.sleep(1)
     before = descriptors(process)
     ends, threads = leavers(server.port)
     until = time.monotonic() + SECONDS
     while time.monotonic() < until:
-        process.send_signal(signal.SIGHUP)
-        log_in(server.port)
+        what(process)
     ends.set()
     for leaver in threads:
         leaver.join()
@@ -104,21 +114,31 @@ def goes_on(server):
             break
         time.sleep(0.05)
     after = descriptors(process)
-    log_in(server.port)
     assert after <= before, f"{before} descriptors before, {after} after"
     gone = sum(leaver.gone for leaver in threads)
     assert gone > 20, [leaver.failed for leaver in threads]
     print(f"{gone} clients have gone in the middle of a handshake")
 
 
+def goes_on(server):
+    """Everybody can log in while others leave, and afterwards."""
+    def reload_and_log_in(process):
+        process.send_signal(signal.SIGHUP)
+        log_in(server.port)
+
+    # Before: so that what a login leaves open is counted.
+    log_in(server.port)
+    while_others_leave(server, reload_and_log_in)
+    log_in(server.port)
+
+
 def is_closed_first(server):
     """Clients that have no time to log in are closed while their handshake runs."""
-    ends, threads = leavers(server.port)
-    time.sleep(SECONDS)
-    ends.set()
-    for leaver in threads:
-        leaver.join()
-    assert server.processes[0].poll() is None, server.processes[0].returncode
+    def is_there(process):
+        assert process.poll() is None, process.returncode
+        time.sleep(0.1)
+
+    while_others_leave(server, is_there)
 
 
 def ends_meanwhile(server):

@@ -384,8 +384,10 @@ events_spin(int * done)
 	if (initialize())
 		return (-1);
 	spins_until = done;
-	if (*done == 0 && failure == 0 && dapple_runtime_run(runtime))
-		return (-1);
+	/* It may return for a stop that an earlier call has left. */
+	while (*done == 0 && failure == 0)
+		if (dapple_runtime_run(runtime))
+			return (-1);
 	spins_until = NULL;
 	/* Events that run have ended then, and the others are not called. */
 	if (failure != 0)
