@@ -52,6 +52,9 @@ pub struct StallReport<'a> {
     pub running: Duration,
     /// Whether it has ended. A single worker learns of its own stall only then.
     pub ended: bool,
+    /// How many callbacks have run in that time, of which `site` names the last. More than one: the
+    /// worker, which does not look at the clock before each, has learned of it when all had ended.
+    pub events: u64,
 }
 
 /// A line for people.
@@ -59,7 +62,14 @@ impl std::fmt::Display for StallReport<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (label, millis) = (self.label.unwrap_or("none"), self.running.as_millis());
         let verb = if self.ended { "took" } else { "has been running for" };
-        write!(f, "{}: a callback (label: {label}) {verb} {millis} ms", self.site)
+        match self.events {
+            0 | 1 => write!(f, "{}: a callback (label: {label}) {verb} {millis} ms", self.site),
+            n => {
+                let site = self.site;
+                write!(f, "{site}: this callback (label: {label}), or one of the {}", n - 1)?;
+                write!(f, " that ran before it, {verb} {millis} ms")
+            }
+        }
     }
 }
 

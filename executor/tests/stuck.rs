@@ -193,6 +193,69 @@ fn e12_a_single_worker_reports_its_own_stall_afterwards() {
 }
 
 #[test]
+fn e12_what_is_dropped_behind_a_long_callback_does_not_take_its_place() {
+    let (rt, said) = reporting(1, StealPolicy::CostAware, 20);
+    let color = rt.handle().color_builder().label("slow").build();
+    let value = Colored::new(&color, ());
+    let line = line!() + 1;
+    value.post(|(), _| thread::sleep(60 * MS));
+    // Its end stands behind the callback, in the same turn.
+    drop(value);
+    rt.wait_idle();
+    rt.handle().post_uncolored(|_| ());
+    rt.wait_idle();
+    let said = said.lock().unwrap().clone();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert_eq!((said[0].1, said[0].2.as_deref()), (line, Some("slow")));
+}
+
+#[test]
+fn e12_the_drop_of_a_value_is_named_by_where_the_value_was_made() {
+    struct Slow;
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            thread::sleep(60 * MS);
+        }
+    }
+    let (rt, said) = reporting(1, StealPolicy::CostAware, 20);
+    let line = line!() + 1;
+    let value = Colored::new(&rt.handle().new_color(), Slow);
+    rt.wait_idle();
+    drop(value);
+    rt.wait_idle();
+    rt.handle().post_uncolored(|_| ());
+    rt.wait_idle();
+    let said = said.lock().unwrap().clone();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert_eq!(said[0].1, line);
+}
+
+#[test]
+fn e12_a_stall_that_one_of_several_callbacks_has_made_says_so() {
+    let said: Arc<Mutex<Vec<(u32, u64, String)>>> = Arc::default();
+    let also = Arc::clone(&said);
+    let on_stall = move |stall: &dapple::StallReport<'_>| {
+        also.lock().unwrap().push((stall.site.line(), stall.events, stall.to_string()));
+    };
+    let rt = Runtime::builder().workers(1).stall_after(20 * MS).on_stall(on_stall).build().unwrap();
+    let color = rt.handle().new_color();
+    let own = color.clone();
+    let line = line!() + 3;
+    rt.handle().post_uncolored(move |_| {
+        for n in 0..3 {
+            own.post(move |_| thread::sleep(if n == 0 { 60 * MS } else { Duration::ZERO }));
+        }
+    });
+    rt.wait_idle();
+    rt.handle().post_uncolored(|_| ());
+    rt.wait_idle();
+    let said = said.lock().unwrap().clone();
+    let [(at, events, text)] = &said[..] else { panic!("{said:?}") };
+    assert_eq!((*at, *events), (line, 3), "{text}");
+    assert!(text.contains("this callback (label: none), or one of the 2 that ran"), "{text}");
+}
+
+#[test]
 fn e12_a_short_event_after_a_long_silence_is_no_stall() {
     // Long enough for a machine that is busy with other things.
     let (rt, said) = reporting(2, StealPolicy::CostAware, 400);

@@ -17,7 +17,7 @@ use dapple::park::{Attention, Driver, Park, Process, Unpark};
 use dapple::sync::{
     Arc, AtomicU64, AtomicUsize, Mutex, MutexGuard, OnceLock, Ordering, PoisonError, Weak,
 };
-use dapple::{Cx, Handle};
+use dapple::{Color, Cx, Handle};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
@@ -561,6 +561,16 @@ impl Io {
     /// Where something new lives: at the current worker, or dealt out in turn.
     pub(crate) fn place(&self) -> usize {
         self.handle.current_worker().unwrap_or_else(|| self.next_place())
+    }
+
+    /// Where something new lives that calls back on `color`: where what is there already does.
+    pub(crate) fn place_of(&self, color: &Color) -> usize {
+        let (place, runtime) = (self.place(), color.runtime());
+        match runtime.driver::<IoDriver>() {
+            Some(driver) if std::ptr::eq(driver, self.driver()) => color.watched_by(place),
+            // It is of another runtime, with other workers.
+            _ => place,
+        }
     }
 
     /// The workers in turn.

@@ -1,15 +1,79 @@
-//! N2: callbacks on descriptors, and signals.
+//! N1, N2: callbacks on descriptors, and signals.
 mod common;
 
+use std::fs;
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use common::{pair, start};
-use dapple::Runtime;
+use dapple::{Cx, Runtime};
+use dapple_io::stream::{Conn, ConnOptions, Protocol};
 use dapple_io::{Io, Registration};
+
+/// The descriptors of the poller that watches a descriptor.
+fn pollers_of(fd: RawFd) -> Vec<String> {
+    let wanted = |line: &str| {
+        let mut words = line.split_whitespace();
+        words.next() == Some("tfd:") && words.next() == Some(&fd.to_string())
+    };
+    let mut pollers = Vec::new();
+    for entry in fs::read_dir("/proc/self/fdinfo").unwrap() {
+        let entry = entry.unwrap();
+        // It may have been closed meanwhile.
+        let told = fs::read_to_string(entry.path()).unwrap_or_default();
+        if told.lines().any(wanted) {
+            pollers.push(entry.file_name().into_string().unwrap());
+        }
+    }
+    pollers.sort();
+    pollers
+}
+
+struct Silent;
+
+impl Protocol for Silent {
+    fn on_data(&mut self, _: &mut Conn, _: &mut Cx) {}
+}
+
+#[test]
+fn n1_what_calls_back_on_one_color_is_watched_by_one_worker() {
+    let (rt, io) = start(2);
+    let (mut registrations, mut fds, mut open) = (Vec::new(), Vec::new(), Vec::new());
+    let color = rt.handle().default_color();
+    // Each would be dealt to the next worker in turn.
+    for n in 0..8 {
+        let (ours, theirs) = pair();
+        fds.push(ours.as_raw_fd());
+        match n % 2 {
+            0 => drop(io.adopt(ours).unwrap().serve(&color, ConnOptions::default(), Silent)),
+            _ => {
+                registrations.push(io.on_readable(&ours, &color, |_| {}).unwrap());
+                open.push(ours);
+            }
+        }
+        open.push(theirs);
+    }
+    rt.wait_idle();
+    let pollers: Vec<_> = fds.iter().map(|fd| pollers_of(*fd)).collect();
+    assert!(!pollers[0].is_empty(), "{pollers:?}");
+    assert!(pollers.iter().all(|of_one| *of_one == pollers[0]), "{pollers:?}");
+    // Those of other colors are dealt out.
+    let mut others = Vec::new();
+    for _ in 0..8 {
+        let (ours, theirs) = pair();
+        let registered = io.on_readable(&ours, &rt.handle().new_color(), |_| {});
+        registrations.push(registered.unwrap());
+        others.push(pollers_of(ours.as_raw_fd()));
+        open.extend([ours, theirs]);
+    }
+    others.sort();
+    others.dedup();
+    assert_eq!(others.len(), 2, "{others:?}");
+}
 
 #[test]
 fn n2_one_byte_a_call_drains_everything() {

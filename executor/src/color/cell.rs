@@ -79,6 +79,8 @@ pub(crate) struct ColorCell {
     boosts: Boosts,
     /// Held by posters of sets while they take their places.
     pub(crate) set_lock: Flag,
+    /// One more than the worker that watches what calls back on it; 0: nothing does yet.
+    watched_by: AtomicU16,
     /// Its number in the runtime. Colors of a set stand in the order of these.
     serial: u64,
     retire: Option<Box<dyn Retire>>,
@@ -131,6 +133,7 @@ impl ColorCell {
             traffic: AtomicU32::new(0),
             boosts: Boosts::default(),
             set_lock: Flag::new(),
+            watched_by: AtomicU16::new(0),
             serial,
             retire,
             bound: capacity.map(|capacity| Box::new(Bound::new(capacity))),
@@ -257,6 +260,16 @@ impl ColorCell {
     pub(crate) fn set_home(&self, worker: usize) {
         if self.home() != worker {
             self.home.store(worker as u16, Ordering::Relaxed);
+        }
+    }
+
+    /// The worker that watches what calls back on it: this one, if there was none.
+    pub(crate) fn watched_by(&self, worker: usize) -> usize {
+        let worker = self.bound_to().unwrap_or(worker);
+        let first = worker as u16 + 1;
+        match self.watched_by.compare_exchange(0, first, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => worker,
+            Err(known) => usize::from(known - 1),
         }
     }
 

@@ -141,9 +141,10 @@ impl<T: Send> UnwindSafe for Colored<T> {}
 impl<T: Send> RefUnwindSafe for Colored<T> {}
 
 impl<T: Send + 'static> Colored<T> {
-    /// Binds `value` to `color`.
+    /// Binds `value` to `color`. Reports name the caller as the place of the value's drop.
+    #[track_caller]
     pub fn new(color: &Color, value: T) -> Self {
-        let inner = Box::new(Inner::new(color.clone(), value));
+        let inner = Box::new(Inner::new(color.clone(), Site::caller(), value));
         // SAFETY: a box is not null.
         Colored(unsafe { NonNull::new_unchecked(Box::into_raw(inner)) })
     }
@@ -431,7 +432,6 @@ impl<T: Send + 'static> Clone for Colored<T> {
 }
 
 impl<T: Send + 'static> Drop for Colored<T> {
-    #[track_caller]
     fn drop(&mut self) {
         // Release, and Acquire by the last one: what other handles posted comes before its event.
         if self.inner().handles.fetch_sub(1, Ordering::Release) != 1 {
@@ -458,9 +458,9 @@ impl<T: Send + 'static> Drop for Colored<T> {
         // second end: the last one counts.
         self.inner().ends.fetch_add(1, Ordering::Relaxed);
         // A clone, as the one inside goes with the value.
-        let color = self.inner().color.clone();
+        let (color, site) = (self.inner().color.clone(), self.inner().site);
         let end = End(Reach(self.0));
-        let (core, site) = (color.core(), Site::caller());
+        let core = color.core();
         color.enqueue(Owned::housekeeping(core.memory_here(), end, site));
     }
 }

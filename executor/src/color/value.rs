@@ -8,6 +8,7 @@ use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 
 use super::handle::Color;
+use crate::site::Site;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering};
 
 /// See the module.
@@ -16,6 +17,8 @@ pub struct Inner<T> {
     /// Events that are to end the value, and have not run; see `Colored`'s drop.
     pub(super) ends: AtomicUsize,
     pub(super) color: Color,
+    /// Where it was made, which is what reports of its end name.
+    pub(super) site: Site,
     poisoned: AtomicBool,
     /// How often the event that runs has the value by `&`; or that it has it by `&mut`.
     borrows: Cell<u32>,
@@ -25,11 +28,12 @@ pub struct Inner<T> {
 const WRITTEN: u32 = u32::MAX;
 
 impl<T> Inner<T> {
-    pub(super) fn new(color: Color, value: T) -> Self {
+    pub(super) fn new(color: Color, site: Site, value: T) -> Self {
         Inner {
             handles: AtomicUsize::new(1),
             ends: AtomicUsize::new(0),
             color,
+            site,
             poisoned: AtomicBool::new(false),
             borrows: Cell::new(0),
             value: UnsafeCell::new(value),

@@ -124,6 +124,24 @@ impl Color {
     pub fn runtime(&self) -> Handle {
         Handle::new(CoreRef::of(self.core()))
     }
+
+    /// For a [driver](crate::park): the worker whose [`Park`](crate::park::Park) is to watch what
+    /// calls back on the color. It is `worker` at the first call, and the same ever after: events
+    /// of one color that several workers brought would be waited for by all of them, and run one
+    /// after the other all the same. A color that is bound to a worker is watched there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::builder().workers(2).build()?;
+    /// let color = rt.handle().new_color();
+    /// assert_eq!(color.watched_by(1), 1);
+    /// assert_eq!(color.watched_by(0), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn watched_by(&self, worker: usize) -> usize {
+        self.as_cell().watched_by(worker)
+    }
 }
 
 impl fmt::Debug for Handle {

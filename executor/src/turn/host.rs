@@ -7,7 +7,7 @@ use super::local::Local;
 use crate::color::held::Held;
 use crate::cx::Cx;
 use crate::metrics::{Measure, Ran, Sample};
-use crate::sync::{Ordering, lock, sleep, try_lock};
+use crate::sync::{lock, sleep, try_lock};
 use crate::worker::figures::UNKNOWN;
 use crate::worker::poller::Attention;
 use crate::worker::work::Host;
@@ -120,11 +120,11 @@ impl Host for Local {
 
     fn is_between_events(&self) {
         self.seat.event.clear();
+        self.events_at_look.set(self.events_run());
     }
 
     fn traffic(&self) -> u64 {
-        let counters = &self.scheduler.shared().counters;
-        self.traffic.since_asked(counters.events.load(Ordering::Relaxed))
+        self.traffic.since_asked(self.events_run())
     }
 
     fn flush_figures(&self, all: bool) {

@@ -49,6 +49,8 @@ pub(crate) struct Local {
     serials: Cell<Range<u64>>,
     /// When it was last reported that a poller fails; 0: never.
     pub(super) poller_reported: Cell<u64>,
+    /// How many events had run when the worker last looked around.
+    pub(super) events_at_look: Cell<u64>,
 }
 
 /// The worker that this thread is; null: none.
@@ -74,6 +76,7 @@ impl Local {
             credits: Cell::new(0),
             serials: Cell::new(0..0),
             poller_reported: Cell::new(0),
+            events_at_look: Cell::new(0),
             core,
         }
     }

@@ -380,7 +380,10 @@ impl Local {
         let held = p.held();
         // SAFETY: it is the front of this color, an event, and taken here only.
         let mut event = unsafe { held.event(p.front) };
-        self.run_event(&mut event, held.label(), cx);
+        match event.kind() {
+            Kind::Housekeeping => self.run_housekeeping(&mut event, held.label(), cx),
+            _ => self.run_event(&mut event, held.label(), cx),
+        }
     }
 
     /// Says whether an exclusive event may begin. If not, the color waits for its readers, and is

@@ -15,6 +15,20 @@ impl Local {
     #[inline(always)]
     pub(super) fn run_event(&self, event: &mut Owned, label: u32, cx: &mut Cx) {
         self.seat.event.set_site(event.site());
+        self.run_told(event, label, cx);
+    }
+
+    /// Runs what the library has posted itself, such as the drop of a value. If a callback ran just
+    /// before, it is what people know, and is told to have taken the time of both.
+    pub(super) fn run_housekeeping(&self, event: &mut Owned, label: u32, cx: &mut Cx) {
+        if self.seat.event.site().is_none() {
+            self.seat.event.set_site(event.site());
+        }
+        self.run_told(event, label, cx);
+    }
+
+    #[inline(always)]
+    fn run_told(&self, event: &mut Owned, label: u32, cx: &mut Cx) {
         if event.posted() == 0 {
             self.scheduler.time_passes();
             event.run(cx);

@@ -8,6 +8,11 @@ use crate::sync::Ordering;
 use crate::worker::counters::add;
 
 impl Local {
+    /// How many events this worker has run.
+    pub(super) fn events_run(&self) -> u64 {
+        self.scheduler.shared().counters.events.load(Ordering::Relaxed)
+    }
+
     /// Reports that a worker has been in one event for so many nanoseconds, if that is too long and
     /// nobody did yet.
     pub(super) fn report_stall(&self, worker: usize, nanos: u64, ended: bool) {
@@ -24,7 +29,10 @@ impl Local {
         }
         add(&self.scheduler.shared().counters.stalls, 1);
         let label = self.core.labels.name(event.label());
-        let report = StallReport { worker, site, label: label.as_deref(), running, ended };
+        // Somebody else's, which runs on: that one, or its turn would be over.
+        let events = if ended { self.events_run() - self.events_at_look.get() } else { 1 };
+        let label = label.as_deref();
+        let report = StallReport { worker, site, label, running, ended, events };
         match settings.stall_hook() {
             Some(hook) => self.guard(Some(site), || hook(&report)),
             None if has_subscriber() => tracing::warn!(

@@ -55,7 +55,7 @@ pub(super) struct Place {
     key: Key,
 }
 
-/// Registers a callback with a descriptor, at the current worker or at the next one in turn.
+/// Registers a callback with a descriptor, where others of its color are.
 pub(super) fn register(
     io: &Io,
     fd: RawFd,
@@ -63,7 +63,7 @@ pub(super) fn register(
     owns: Owns,
     calls: &Arc<Calls>,
 ) -> io::Result<Place> {
-    let reactor = Arc::clone(io.reactor(io.place()));
+    let reactor = Arc::clone(io.reactor(io.place_of(calls.color())));
     reactor.check_own()?;
     let mut table = reactor.table();
     table.check_open()?;

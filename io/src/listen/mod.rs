@@ -250,7 +250,9 @@ impl ListenerBuilder {
                     Accepting::PerWorker => {
                         (self.io.place(), self.io.handle().new_color(), Deals::Out)
                     }
-                    Accepting::OnColor(color) => (self.io.place(), color.clone(), Deals::Out),
+                    Accepting::OnColor(color) => {
+                        (self.io.place_of(color), color.clone(), Deals::Out)
+                    }
                 };
                 let unlink = unlink.take();
                 begun.0.push(Acceptor::start(&common, worker, color, deals, socket, unlink)?);

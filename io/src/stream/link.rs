@@ -272,7 +272,6 @@ pub(super) fn serve_with<P: Protocol>(
 struct Begun {
     socket: Arc<Socket>,
     peer: Addr,
-    reactor: Arc<ReactorShared>,
     place: Place,
     unserved: Unserved,
 }
@@ -282,7 +281,7 @@ impl Begun {
         let Stream { socket, peer, reactor } = stream;
         let unserved = Unserved(Some(Arc::downgrade(&socket)));
         let place = Place::new(&reactor, color, site);
-        Begun { socket, peer, reactor, place, unserved }
+        Begun { socket, peer, place, unserved }
     }
 
     fn connection<P: Protocol>(&self, options: ConnOptions, protocol: P) -> Connection<P> {
@@ -299,8 +298,8 @@ impl Begun {
 
     /// `keeps`: what the reactor keeps for as long as the connection is registered.
     fn start<P: Protocol>(self, connection: &Connection<P>, keeps: Option<Arc<Connection<P>>>) {
-        let Begun { socket, reactor, place, unserved, .. } = self;
-        let site = place.site;
+        let Begun { socket, place, unserved, .. } = self;
+        let (site, reactor) = (place.site, Arc::clone(&place.reactor));
         let entry = Arc::new(Source {
             bits: Arc::new(AtomicU8::new(0)),
             link: connection.link.clone(),

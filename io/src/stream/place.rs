@@ -54,12 +54,15 @@ impl Drop for Unfired {
 }
 
 impl Place {
+    /// Where others of the color are, or at `reactor`.
     pub(super) fn new(reactor: &Arc<ReactorShared>, color: &Color, site: Site) -> Self {
         let runtime = color.runtime();
         let own = runtime.driver::<IoDriver>().map_or(&[][..], IoDriver::reactors);
-        let is_foreign = !own.iter().any(|one| Arc::ptr_eq(one, reactor));
-        let token = Arc::new(OnceLock::new());
-        Place { reactor: Arc::clone(reactor), token, color: color.clone(), site, is_foreign }
+        let worker = own.iter().position(|one| Arc::ptr_eq(one, reactor));
+        let reactor = worker.map_or(reactor, |worker| &own[color.watched_by(worker)]);
+        let (token, color) = (Arc::new(OnceLock::new()), color.clone());
+        let is_foreign = worker.is_none();
+        Place { reactor: Arc::clone(reactor), token, color, site, is_foreign }
     }
 
     pub(super) fn entry(&self) -> Option<Arc<dyn Registered>> {
