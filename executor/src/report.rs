@@ -12,8 +12,9 @@ use dapple_colors::{Doing, Ticket};
 pub struct PanicReport<'a> {
     /// What the callback panicked with.
     pub payload: &'a (dyn Any + Send),
-    /// Where the callback was posted; `None` if it was no callback that panicked, but the drop of
-    /// something at the end of the runtime.
+    /// Where the callback was posted; for the drop of a value of a [`Colored`](crate::Colored),
+    /// where that was made; `None` if it was no callback that panicked, but the drop of something
+    /// at the end of the runtime.
     pub site: Option<Site>,
     /// The label of its color, if it has one.
     pub label: Option<&'a str>,
@@ -44,31 +45,30 @@ impl std::fmt::Debug for PanicReport<'_> {
 pub struct StallReport<'a> {
     /// The worker that is in it, counted from 0.
     pub worker: usize,
-    /// Where the event was posted.
+    /// Where the event was posted; for the drop of a value of a [`Colored`](crate::Colored), where
+    /// that was made.
     pub site: Site,
     /// The label of its color, if it has one.
     pub label: Option<&'a str>,
-    /// For how long it has been running, at least.
+    /// For how long the worker has not looked at the clock, at least. It does so behind each event
+    /// that is known to be long, and behind some of those that are not.
     pub running: Duration,
     /// Whether it has ended. A single worker learns of its own stall only then.
     pub ended: bool,
-    /// How many callbacks have run in that time, of which `site` names the last. More than one: the
-    /// worker, which does not look at the clock before each, has learned of it when all had ended.
-    pub events: u64,
+    /// How many events have run in that time, drops of values included, if it has ended: if there
+    /// are several, `site` names the last callback, and each may be the one that has taken long.
+    pub events: Option<u64>,
 }
 
 /// A line for people.
 impl std::fmt::Display for StallReport<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (label, millis) = (self.label.unwrap_or("none"), self.running.as_millis());
-        let verb = if self.ended { "took" } else { "has been running for" };
+        write!(f, "{}: a callback (label: {label}) ", self.site)?;
         match self.events {
-            0 | 1 => write!(f, "{}: a callback (label: {label}) {verb} {millis} ms", self.site),
-            n => {
-                let site = self.site;
-                write!(f, "{site}: this callback (label: {label}), or one of the {}", n - 1)?;
-                write!(f, " that ran before it, {verb} {millis} ms")
-            }
+            None => write!(f, "runs, and its worker has looked at nothing else for {millis} ms"),
+            Some(0 | 1) => write!(f, "took {millis} ms"),
+            Some(n) => write!(f, "and {} more that ran with it took {millis} ms", n - 1),
         }
     }
 }

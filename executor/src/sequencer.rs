@@ -54,6 +54,7 @@ pub struct Sequencer<T: Send + 'static>(Arc<Shared<T>>);
 impl<T: Send + 'static> Sequencer<T> {
     /// One that calls `release` with each value, in an event of `color`. A call that panics is
     /// counted and reported, and the next value is released all the same.
+    #[track_caller]
     pub fn new(color: &Color, release: impl FnMut(T, &mut Cx) + Send + 'static) -> Self {
         let release: Release<T> = Box::new(release);
         Sequencer(Arc::new(Shared {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use dapple::{Colored, Runtime, StealPolicy};
+use dapple::{Colored, Handle, Runtime, StealPolicy};
 
 const MS: Duration = Duration::from_millis(1);
 const LONG: Duration = Duration::from_secs(60);
@@ -192,67 +192,99 @@ fn e12_a_single_worker_reports_its_own_stall_afterwards() {
     }
 }
 
-#[test]
-fn e12_what_is_dropped_behind_a_long_callback_does_not_take_its_place() {
-    let (rt, said) = reporting(1, StealPolicy::CostAware, 20);
-    let color = rt.handle().color_builder().label("slow").build();
-    let value = Colored::new(&color, ());
-    let line = line!() + 1;
-    value.post(|(), _| thread::sleep(60 * MS));
-    // Its end stands behind the callback, in the same turn.
-    drop(value);
-    rt.wait_idle();
-    rt.handle().post_uncolored(|_| ());
-    rt.wait_idle();
-    let said = said.lock().unwrap().clone();
-    assert_eq!(said.len(), 1, "{said:?}");
-    assert_eq!((said[0].1, said[0].2.as_deref()), (line, Some("slow")));
-}
-
-#[test]
-fn e12_the_drop_of_a_value_is_named_by_where_the_value_was_made() {
-    struct Slow;
-    impl Drop for Slow {
-        fn drop(&mut self) {
-            thread::sleep(60 * MS);
-        }
-    }
-    let (rt, said) = reporting(1, StealPolicy::CostAware, 20);
-    let line = line!() + 1;
-    let value = Colored::new(&rt.handle().new_color(), Slow);
-    rt.wait_idle();
-    drop(value);
-    rt.wait_idle();
-    rt.handle().post_uncolored(|_| ());
-    rt.wait_idle();
-    let said = said.lock().unwrap().clone();
-    assert_eq!(said.len(), 1, "{said:?}");
-    assert_eq!(said[0].1, line);
-}
-
-#[test]
-fn e12_a_stall_that_one_of_several_callbacks_has_made_says_so() {
-    let said: Arc<Mutex<Vec<(u32, u64, String)>>> = Arc::default();
+/// What a single worker tells of its stalls: the line, how many events, and the text.
+fn told_of(f: impl FnOnce(&Handle)) -> Vec<(u32, Option<u64>, String)> {
+    let said: Arc<Mutex<Vec<_>>> = Arc::default();
     let also = Arc::clone(&said);
     let on_stall = move |stall: &dapple::StallReport<'_>| {
         also.lock().unwrap().push((stall.site.line(), stall.events, stall.to_string()));
     };
     let rt = Runtime::builder().workers(1).stall_after(20 * MS).on_stall(on_stall).build().unwrap();
-    let color = rt.handle().new_color();
-    let own = color.clone();
-    let line = line!() + 3;
-    rt.handle().post_uncolored(move |_| {
-        for n in 0..3 {
-            own.post(move |_| thread::sleep(if n == 0 { 60 * MS } else { Duration::ZERO }));
-        }
-    });
+    f(&rt.handle());
     rt.wait_idle();
+    // The look around comes with the next event.
     rt.handle().post_uncolored(|_| ());
     rt.wait_idle();
-    let said = said.lock().unwrap().clone();
+    said.lock().unwrap().clone()
+}
+
+/// What takes long to drop.
+struct Slow(Duration);
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        thread::sleep(self.0);
+    }
+}
+
+#[test]
+fn e12_what_is_dropped_behind_a_long_callback_does_not_take_its_place() {
+    let mut line = 0;
+    let said = told_of(|h| {
+        let color = h.color_builder().label("slow").build();
+        let value = Colored::new(&color, ());
+        line = line!() + 1;
+        value.post(|(), _| thread::sleep(60 * MS));
+        // Its end stands behind the callback, in the same turn.
+        drop(value);
+    });
     let [(at, events, text)] = &said[..] else { panic!("{said:?}") };
-    assert_eq!((*at, *events), (line, 3), "{text}");
-    assert!(text.contains("this callback (label: none), or one of the 2 that ran"), "{text}");
+    assert_eq!((*at, *events), (line, Some(2)), "{text}");
+    assert!(text.contains("callback (label: slow) and 1 more that ran with it took"), "{text}");
+}
+
+#[test]
+fn e12_the_drop_of_a_value_is_named_by_where_the_value_was_made() {
+    let mut line = 0;
+    let said = told_of(|h| {
+        line = line!() + 1;
+        let value = Colored::new(&h.new_color(), Slow(60 * MS));
+        drop(value);
+    });
+    let [(at, events, text)] = &said[..] else { panic!("{said:?}") };
+    assert_eq!((*at, *events), (line, Some(1)), "{text}");
+}
+
+#[test]
+fn e12_a_long_drop_behind_a_callback_is_one_of_two_that_may_have_taken_long() {
+    let said = told_of(|h| {
+        let value = Colored::new(&h.new_color(), Slow(60 * MS));
+        value.post(|_, _| ());
+        drop(value);
+    });
+    let [(_, events, text)] = &said[..] else { panic!("{said:?}") };
+    assert_eq!(*events, Some(2), "{text}");
+}
+
+#[test]
+fn e12_a_drop_that_lasts_is_told_as_itself() {
+    let (rt, said) = reporting(2, StealPolicy::CostAware, 20);
+    let color = rt.handle().color_builder().label("slow").build();
+    let line = line!() + 1;
+    let value = Colored::new(&color, Slow(200 * MS));
+    value.post(|_, _| ());
+    drop(value);
+    rt.wait_idle();
+    let said = said.lock().unwrap().clone();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert_eq!((said[0].1, said[0].2.as_deref(), said[0].3), (line, Some("slow"), false));
+}
+
+#[test]
+fn e12_a_stall_that_one_of_several_callbacks_has_made_says_so() {
+    let mut line = 0;
+    let said = told_of(|h| {
+        let color = h.new_color();
+        line = line!() + 3;
+        h.post_uncolored(move |_| {
+            for n in 0..3 {
+                color.post(move |_| thread::sleep(if n == 0 { 60 * MS } else { Duration::ZERO }));
+            }
+        });
+    });
+    let [(at, events, text)] = &said[..] else { panic!("{said:?}") };
+    assert_eq!((*at, *events), (line, Some(3)), "{text}");
+    assert!(text.contains("a callback (label: none) and 2 more that ran with it took"), "{text}");
 }
 
 #[test]

@@ -565,11 +565,12 @@ impl Io {
 
     /// Where something new lives that calls back on `color`: where what is there already does.
     pub(crate) fn place_of(&self, color: &Color) -> usize {
-        let (place, runtime) = (self.place(), color.runtime());
-        match runtime.driver::<IoDriver>() {
-            Some(driver) if std::ptr::eq(driver, self.driver()) => color.watched_by(place),
+        match color.runtime().driver::<IoDriver>() {
+            Some(driver) if std::ptr::eq(driver, self.driver()) => {
+                color.settle_watcher(|| self.place())
+            }
             // It is of another runtime, with other workers.
-            _ => place,
+            _ => self.place(),
         }
     }
 

@@ -269,7 +269,7 @@ impl Io {
         check(signal)?;
         let signals = Mutex::new(Signals::new([signal])?);
         let handled = Mutex::new(Some(Handled::new(signal)?));
-        let reactor = Arc::clone(self.reactor(self.place()));
+        let reactor = Arc::clone(self.reactor(self.place_of(color)));
         let entry = Arc::new_cyclic(|this| SignalEntry {
             this: this.clone(),
             signals,

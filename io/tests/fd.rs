@@ -3,7 +3,8 @@ mod common;
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsRawFd, RawFd};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::atomic::{AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use common::{pair, start};
 use dapple::{Cx, Runtime};
 use dapple_io::stream::{Conn, ConnOptions, Protocol};
+use dapple_io::tcp::Accepting;
 use dapple_io::{Io, Registration};
 
 /// The descriptors of the poller that watches a descriptor.
@@ -73,6 +75,58 @@ fn n1_what_calls_back_on_one_color_is_watched_by_one_worker() {
     others.sort();
     others.dedup();
     assert_eq!(others.len(), 2, "{others:?}");
+}
+
+#[test]
+fn n1_connections_that_are_accepted_for_one_color_are_watched_together_and_with_its_signals() {
+    let (rt, io) = start(2);
+    let color = rt.handle().new_color();
+    let (tell, told) = mpsc::channel();
+    let served = color.clone();
+    let local = "127.0.0.1:0".parse().unwrap();
+    let listener = io.listen(local, Accepting::OnColor(color.clone()), move |stream, _| {
+        tell.send(stream.as_fd().as_raw_fd()).unwrap();
+        stream.serve(&served, ConnOptions::default(), Silent);
+    });
+    let listener = listener.unwrap();
+    let _signal = io.on_signal(libc::SIGURG, &color, |_| {}).unwrap();
+    let connect = || TcpStream::connect(listener.local_addr()).unwrap();
+    let _clients: Vec<_> = (0..8).map(|_| connect()).collect();
+    let fds: Vec<_> = told.iter().take(8).collect();
+    rt.wait_idle();
+    let pollers: Vec<_> = fds.iter().map(|fd| pollers_of(*fd)).collect();
+    assert!(!pollers[0].is_empty(), "{pollers:?}");
+    assert!(pollers.iter().all(|of_one| *of_one == pollers[0]), "{pollers:?}");
+}
+
+#[test]
+fn n1_a_shared_color_is_not_watched_by_a_thread_that_may_be_away() {
+    // The thread of worker 0 does nothing for it; one of the others does.
+    let here = dapple_io::runtime().workers(2).build_here().unwrap();
+    let (h, io) = (here.handle(), Io::of(&here.handle()));
+    let color = h.new_color();
+    let (tell, told) = mpsc::channel();
+    let mut registrations = Vec::new();
+    let mut peers = Vec::new();
+    for n in 0..4 {
+        let (ours, theirs) = pair();
+        let (mut reader, tell) = (ours.try_clone().unwrap(), tell.clone());
+        let reads = move |_: &mut Cx| {
+            if reader.read(&mut [0; 8]).is_ok() {
+                tell.send(n).unwrap();
+            }
+        };
+        registrations.push(io.on_readable(&ours, &color, reads).unwrap());
+        peers.push((ours, theirs));
+    }
+    for (_, peer) in &mut peers {
+        peer.write_all(b"x").unwrap();
+    }
+    let come = |_| told.recv_timeout(Duration::from_secs(20)).unwrap();
+    let mut came: Vec<_> = (0..4).map(come).collect();
+    came.sort();
+    assert_eq!(came, [0, 1, 2, 3]);
+    drop(registrations);
 }
 
 #[test]

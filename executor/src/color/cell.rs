@@ -35,6 +35,7 @@ use super::life::Life;
 use super::marks::{Affinity, Boosts, Marks};
 use super::queue::{Link, Queue};
 use super::readers::Readers;
+use super::watcher::Watcher;
 use crate::event::{Header, Owned};
 use crate::lock::Flag;
 use crate::runtime::core::{Core, CoreRef};
@@ -79,8 +80,7 @@ pub(crate) struct ColorCell {
     boosts: Boosts,
     /// Held by posters of sets while they take their places.
     pub(crate) set_lock: Flag,
-    /// One more than the worker that watches what calls back on it; 0: nothing does yet.
-    watched_by: AtomicU16,
+    pub(crate) watcher: Watcher,
     /// Its number in the runtime. Colors of a set stand in the order of these.
     serial: u64,
     retire: Option<Box<dyn Retire>>,
@@ -133,7 +133,7 @@ impl ColorCell {
             traffic: AtomicU32::new(0),
             boosts: Boosts::default(),
             set_lock: Flag::new(),
-            watched_by: AtomicU16::new(0),
+            watcher: Watcher::new(),
             serial,
             retire,
             bound: capacity.map(|capacity| Box::new(Bound::new(capacity))),
@@ -260,16 +260,6 @@ impl ColorCell {
     pub(crate) fn set_home(&self, worker: usize) {
         if self.home() != worker {
             self.home.store(worker as u16, Ordering::Relaxed);
-        }
-    }
-
-    /// The worker that watches what calls back on it: this one, if there was none.
-    pub(crate) fn watched_by(&self, worker: usize) -> usize {
-        let worker = self.bound_to().unwrap_or(worker);
-        let first = worker as u16 + 1;
-        match self.watched_by.compare_exchange(0, first, Ordering::Relaxed, Ordering::Relaxed) {
-            Ok(_) => worker,
-            Err(known) => usize::from(known - 1),
         }
     }
 

@@ -144,7 +144,13 @@ impl<T: Send + 'static> Colored<T> {
     /// Binds `value` to `color`. Reports name the caller as the place of the value's drop.
     #[track_caller]
     pub fn new(color: &Color, value: T) -> Self {
-        let inner = Box::new(Inner::new(color.clone(), Site::caller(), value));
+        Colored::new_from(Site::caller(), color, value)
+    }
+
+    /// Binds `value` to `color`, and has reports name `site` as the place of the value's drop: for
+    /// whoever binds values of others.
+    pub fn new_from(site: Site, color: &Color, value: T) -> Self {
+        let inner = Box::new(Inner::new(color.clone(), site, value));
         // SAFETY: a box is not null.
         Colored(unsafe { NonNull::new_unchecked(Box::into_raw(inner)) })
     }

@@ -9,7 +9,7 @@
 //! * `marks`: its class; [`bound`]: how many events it may have.
 //! * [`colored`]: data that belongs to a color; [`value`]: its cell;
 //!   [`colored_set`]: data of several; `colored_time`: its timers.
-//! * [`palette`]: keys to colors.
+//! * [`palette`]: keys to colors. `watcher`: which worker watches what calls back on a color.
 
 #[cfg(not(loom))]
 pub(crate) mod bound;
@@ -38,6 +38,8 @@ pub(crate) mod set;
 pub(crate) mod two_phase;
 #[cfg(not(loom))]
 pub(crate) mod value;
+#[cfg(not(loom))]
+pub(crate) mod watcher;
 
 #[cfg(not(loom))]
 pub use {builder::ColorBuilder, handle::Color};

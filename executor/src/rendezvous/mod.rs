@@ -166,6 +166,7 @@ impl<I: Send + 'static, T: Send + 'static> Meeting<I, T> {
 
 impl<I: Send + 'static, T: Send + 'static> Rendezvous<I, T> {
     /// A place whose callbacks run on `color`.
+    #[track_caller]
     pub fn new(color: &Color) -> Self {
         let meeting = Meeting { waiters: VecDeque::new(), arrived: VecDeque::new() };
         let meeting = Colored::new(color, meeting);

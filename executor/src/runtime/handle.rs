@@ -125,22 +125,42 @@ impl Color {
         Handle::new(CoreRef::of(self.core()))
     }
 
-    /// For a [driver](crate::park): the worker whose [`Park`](crate::park::Park) is to watch what
-    /// calls back on the color. It is `worker` at the first call, and the same ever after: events
-    /// of one color that several workers brought would be waited for by all of them, and run one
-    /// after the other all the same. A color that is bound to a worker is watched there.
+    /// For a [driver](crate::park): settles which worker's [`Park`](crate::park::Park) is to watch
+    /// what calls back on the color. It is settled by the first call, and the same ever after:
+    /// several workers that watch for one color all wake for events that run one after the other.
+    ///
+    /// A color that is bound to a worker, or that never moves as nothing is stolen, is watched
+    /// there. For others `or_else` says who it is to be, if it is not settled yet; the thread of a
+    /// [`Here`](crate::Here) that has other workers is not chosen, as it may be away.
+    ///
+    /// # Panics
+    ///
+    /// If `or_else` answers a number that no worker of the color's runtime has.
     ///
     /// # Examples
     ///
     /// ```
     /// let rt = dapple::Runtime::builder().workers(2).build()?;
     /// let color = rt.handle().new_color();
-    /// assert_eq!(color.watched_by(1), 1);
-    /// assert_eq!(color.watched_by(0), 1);
+    /// assert_eq!(color.settle_watcher(|| 1), 1);
+    /// assert_eq!(color.settle_watcher(|| unreachable!("it is settled")), 1);
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn watched_by(&self, worker: usize) -> usize {
-        self.as_cell().watched_by(worker)
+    #[track_caller]
+    pub fn settle_watcher(&self, or_else: impl FnOnce() -> usize) -> usize {
+        let (cell, fleet) = (self.as_cell(), &self.core().fleet);
+        if cell.is_affine() || fleet.rules.is_pinned() {
+            return cell.home();
+        }
+        if let Some(worker) = cell.watcher.settled() {
+            return worker;
+        }
+        let (workers, worker) = (fleet.workers.len(), or_else());
+        assert!(worker < workers, "there is no worker {worker}");
+        cell.watcher.settle(match fleet.rules.first_may_be_away && worker == 0 && workers > 1 {
+            true => 1 + (cell.serial() % (workers as u64 - 1)) as usize,
+            false => worker,
+        })
     }
 }
 

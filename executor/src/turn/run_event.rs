@@ -15,26 +15,28 @@ impl Local {
     #[inline(always)]
     pub(super) fn run_event(&self, event: &mut Owned, label: u32, cx: &mut Cx) {
         self.seat.event.set_site(event.site());
-        self.run_told(event, label, cx);
-    }
-
-    /// Runs what the library has posted itself, such as the drop of a value. If a callback ran just
-    /// before, it is what people know, and is told to have taken the time of both.
-    pub(super) fn run_housekeeping(&self, event: &mut Owned, label: u32, cx: &mut Cx) {
-        if self.seat.event.site().is_none() {
-            self.seat.event.set_site(event.site());
-        }
-        self.run_told(event, label, cx);
-    }
-
-    #[inline(always)]
-    fn run_told(&self, event: &mut Owned, label: u32, cx: &mut Cx) {
         if event.posted() == 0 {
             self.scheduler.time_passes();
             event.run(cx);
         } else {
             self.run_measured(event, label, cx);
         }
+    }
+
+    /// Runs what the library has posted itself, such as the drop of a value. What ran before is
+    /// told of afterwards again: it is what people know, and may have taken longer.
+    pub(super) fn run_housekeeping(&self, event: &mut Owned, label: u32, cx: &mut Cx) {
+        struct Before<'a>(&'a Local, Option<Site>);
+        impl Drop for Before<'_> {
+            fn drop(&mut self) {
+                if let Some(site) = self.1 {
+                    self.0.seat.event.set_site(site);
+                }
+            }
+        }
+        self.housekept.set(self.housekept.get() + 1);
+        let _before = Before(self, self.seat.event.site());
+        self.run_event(event, label, cx);
     }
 
     #[cold]

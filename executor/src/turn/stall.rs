@@ -29,8 +29,9 @@ impl Local {
         }
         add(&self.scheduler.shared().counters.stalls, 1);
         let label = self.core.labels.name(event.label());
-        // Somebody else's, which runs on: that one, or its turn would be over.
-        let events = if ended { self.events_run() - self.events_at_look.get() } else { 1 };
+        let since_look = || self.events_run() - self.events_at_look.get() + self.housekept.get();
+        // Of another worker only that is known which it is in.
+        let events = ended.then(since_look);
         let label = label.as_deref();
         let report = StallReport { worker, site, label, running, ended, events };
         match settings.stall_hook() {
@@ -40,6 +41,8 @@ impl Local {
                 posted_at = %site,
                 label = report.label,
                 running_ms = running.as_millis() as u64,
+                ended,
+                events,
                 "an event runs long"
             ),
             None => tell(&report),

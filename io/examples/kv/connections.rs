@@ -36,7 +36,21 @@ struct Server {
 }
 
 impl Server {
-    fn carry_out(&self, outcome: Outcome, then: impl FnOnce(Vec<u8>) + Send + 'static) {
+    fn save(self: &Arc<Self>) {
+        let server = Arc::clone(self);
+        self.store.post(move |store, _| {
+            let snapshot = server.saves.snapshot([&*store]);
+            let handle = server.handle.clone();
+            let write = move || {
+                if server.saves.write(snapshot) {
+                    server.save();
+                }
+            };
+            handle.offload(write).detach();
+        });
+    }
+
+    fn carry_out(self: &Arc<Self>, outcome: Outcome, then: impl FnOnce(Vec<u8>) + Send + 'static) {
         let reply = match outcome {
             Outcome::Reply(reply) => reply,
             Outcome::Expires { reply, key, life, after } => {
@@ -44,9 +58,11 @@ impl Server {
                 reply
             }
             Outcome::Work(work) => return self.handle.post_uncolored(|_| then(work.run())),
-            Outcome::Save(snapshot) => {
-                let saves = Arc::clone(&self.saves);
-                return drop(self.handle.offload(move || then(saves.save(&snapshot))));
+            Outcome::Save => {
+                if self.saves.ask(Box::new(then)) {
+                    self.save();
+                }
+                return;
             }
             Outcome::Figures => bulk(Some(self.handle.metrics().to_string().as_bytes())),
         };

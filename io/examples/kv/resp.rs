@@ -54,7 +54,10 @@ fn strings(input: &[u8]) -> Result<Option<Strings<'_>>, &'static str> {
         *at += end + 2;
         let digits = line.strip_prefix(&[sign]).and_then(|rest| std::str::from_utf8(rest).ok());
         let number = digits.and_then(|digits| digits.parse::<usize>().ok());
-        number.filter(|number| *number <= MOST).map(Some).ok_or("that is no request")
+        match number.ok_or("that is no request")? {
+            number if number > MOST => Err("a request is too long"),
+            number => Ok(Some(number)),
+        }
     };
     let Some(count) = number(&mut at, b'*')? else { return Ok(None) };
     if count > MOST_STRINGS {

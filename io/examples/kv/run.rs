@@ -19,9 +19,11 @@ pub struct Options {
     pub saves: Arc<Saves>,
 }
 
-/// Room for the longest request; and a client may wait for as long as it likes.
+/// Room for the longest request, and a minute for it to come; between two requests a client may
+/// wait for as long as it likes.
 pub fn limits() -> ConnOptions {
-    ConnOptions { max_input: MOST, idle_timeout: Duration::MAX, ..ConnOptions::default() }
+    let (idle_timeout, frame_timeout) = (Duration::MAX, Duration::from_secs(60));
+    ConnOptions { max_input: MOST, idle_timeout, frame_timeout, ..ConnOptions::default() }
 }
 
 /// Starts a server, and waits until it is told to end.

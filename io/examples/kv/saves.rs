@@ -1,72 +1,104 @@
 //! The file that SAVE writes, and that the next start reads.
+//!
+//! One save runs at a time. Whoever asks meanwhile shares the next one, so that many who ask cost
+//! no more than two copies of what is stored.
+#![allow(dead_code, reason = "each step is a program of its own, and uses some of it")]
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::resp::{Request, request};
+use super::resp::{Request, array, request};
 use super::store::Store;
 
-/// What the stores held when it was made, as the requests that make stores such as these.
-pub struct Snapshot {
-    number: u64,
-    bytes: Vec<u8>,
-}
+/// The last request of a file that is whole.
+const END: &[u8] = b"END";
 
-impl Snapshot {
-    pub fn of<'a>(stores: impl IntoIterator<Item = &'a Store>) -> Self {
-        static SNAPSHOTS: AtomicU64 = AtomicU64::new(1);
-        // Whoever makes it has the stores, so a later state has a higher number.
-        let number = SNAPSHOTS.fetch_add(1, Relaxed);
-        Snapshot { number, bytes: stores.into_iter().flat_map(Store::to_bytes).collect() }
-    }
+/// Somebody who gets a reply.
+pub type Then = Box<dyn FnOnce(Vec<u8>) + Send>;
+
+/// What the stores held at one time, and who wants it saved.
+pub struct Snapshot {
+    bytes: Vec<u8>,
+    asked: Vec<Then>,
 }
 
 pub struct Saves {
     path: PathBuf,
-    /// The number of the snapshot that the file holds.
-    written: Mutex<u64>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    runs: bool,
+    asked: Vec<Then>,
 }
 
 impl Saves {
     pub fn new(path: &Path) -> Self {
-        Saves { path: path.to_owned(), written: Mutex::new(0) }
+        Saves { path: path.to_owned(), state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The requests of the file; none if there is no file yet.
     pub fn load(&self) -> io::Result<Vec<Request>> {
         let bytes = match fs::read(&self.path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             bytes => bytes?,
         };
         let (mut requests, mut at) = (Vec::new(), 0);
-        while at < bytes.len() {
-            let (one, taken) = request(&bytes[at..]).ok_or_else(|| {
-                let why = format!("{}: damaged from byte {at} on", self.path.display());
-                io::Error::new(ErrorKind::InvalidData, why)
-            })?;
-            requests.push(one);
+        while let Some((one, taken)) = request(&bytes[at..]) {
             at += taken;
-        }
-        Ok(requests)
-    }
-
-    /// Writes the file as a whole, or not at all, and makes the reply. Several threads may save:
-    /// one does at a time, and an older snapshot never replaces a newer one.
-    pub fn save(&self, snapshot: &Snapshot) -> Vec<u8> {
-        let mut written = self.written.lock().expect("nothing panics while it is locked");
-        if *written < snapshot.number {
-            if let Err(error) = self.write(&snapshot.bytes) {
-                return format!("-ERR {error}\r\n").into_bytes();
+            if one == [END] && at == bytes.len() {
+                return Ok(requests);
             }
-            *written = snapshot.number;
+            requests.push(one);
         }
-        b"+OK\r\n".to_vec()
+        let why = format!("{}: damaged from byte {at} on", self.path.display());
+        Err(io::Error::new(ErrorKind::InvalidData, why))
     }
 
-    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+    /// Saves at once, for a caller that has all of the stores, and makes the reply.
+    pub fn save<'a>(&self, stores: impl IntoIterator<Item = &'a Store>) -> Vec<u8> {
+        self.replace(&bytes_of(stores))
+    }
+
+    /// Somebody wants what there is saved. True: no save runs, and the caller makes a snapshot.
+    pub fn ask(&self, then: Then) -> bool {
+        let mut state = self.state();
+        state.asked.push(then);
+        !std::mem::replace(&mut state.runs, true)
+    }
+
+    /// What the stores hold, for all who have asked by now. The caller has all of the stores.
+    pub fn snapshot<'a>(&self, stores: impl IntoIterator<Item = &'a Store>) -> Snapshot {
+        let asked = std::mem::take(&mut self.state().asked);
+        Snapshot { bytes: bytes_of(stores), asked }
+    }
+
+    /// Writes a snapshot, and replies to those who have asked. True: others have asked meanwhile,
+    /// and the caller makes one more.
+    pub fn write(&self, snapshot: Snapshot) -> bool {
+        let reply = self.replace(&snapshot.bytes);
+        snapshot.asked.into_iter().for_each(|then| then(reply.clone()));
+        let mut state = self.state();
+        state.runs = !state.asked.is_empty();
+        state.runs
+    }
+
+    /// Writes the file as a whole, or not at all, and makes the reply.
+    fn replace(&self, bytes: &[u8]) -> Vec<u8> {
+        match self.try_replace(bytes) {
+            Ok(()) => b"+OK\r\n".to_vec(),
+            Err(error) => format!("-ERR {error}\r\n").into_bytes(),
+        }
+    }
+
+    fn try_replace(&self, bytes: &[u8]) -> io::Result<()> {
         let mut name = self.path.clone().into_os_string();
         name.push(".new");
         let mut new = File::create(&name)?;
@@ -77,4 +109,11 @@ impl Saves {
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     }
+}
+
+/// The requests that make stores such as these.
+fn bytes_of<'a>(stores: impl IntoIterator<Item = &'a Store>) -> Vec<u8> {
+    let mut bytes: Vec<u8> = stores.into_iter().flat_map(Store::to_bytes).collect();
+    bytes.extend(array(&[END]));
+    bytes
 }

@@ -32,7 +32,7 @@ struct Server {
 }
 
 impl Server {
-    fn carry_out(&self, outcome: Outcome) -> Vec<u8> {
+    fn carry_out(&self, outcome: Outcome, cx: &mut Cx) -> Vec<u8> {
         match outcome {
             Outcome::Reply(reply) => reply,
             Outcome::Expires { reply, key, life, after } => {
@@ -40,7 +40,7 @@ impl Server {
                 reply
             }
             Outcome::Work(work) => work.run(),
-            Outcome::Save(snapshot) => self.saves.save(&snapshot),
+            Outcome::Save => self.saves.save([&*self.store.get_mut(cx)]),
             Outcome::Figures => bulk(Some(self.handle.metrics().to_string().as_bytes())),
         }
     }
@@ -56,7 +56,7 @@ impl Protocol for Client {
         while let Some(message) = self.requests.next(conn) {
             let Some((request, _)) = request(&message) else { return };
             let outcome = self.server.store.get_mut(cx).execute(&request);
-            let reply = self.server.carry_out(outcome);
+            let reply = self.server.carry_out(outcome, cx);
             conn.send(&reply);
         }
     }
@@ -73,7 +73,7 @@ fn main() -> io::Result<()> {
         h.post_default(move |cx| {
             for request in requests {
                 let outcome = loaded.store.get_mut(cx).execute(&request);
-                loaded.carry_out(outcome);
+                loaded.carry_out(outcome, cx);
             }
         });
         io.listen(options.address, Accepting::OnColor(color.clone()), move |stream, _| {

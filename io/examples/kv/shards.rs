@@ -14,7 +14,7 @@ use dapple_io::tcp::Accepting;
 
 use resp::{Request, Requests, bulk, request};
 use run::{limits, run};
-use saves::{Saves, Snapshot};
+use saves::Saves;
 use store::{Outcome, Store};
 
 #[path = "resp.rs"]
@@ -46,22 +46,30 @@ impl Server {
 
     fn execute(self: &Arc<Self>, request: Request, then: impl FnOnce(Vec<u8>) + Send + 'static) {
         let server = Arc::clone(self);
-        self.shard(&request).post(move |shard, _| match shard.execute(&request) {
-            // What is saved is one state: that of all shards at one time.
-            Outcome::Save(_) => {
-                let all_saved = Arc::clone(&server);
-                let all: Vec<_> = server.shards.iter().map(Colored::shared).collect();
-                all.post(move |shards, _| {
-                    let snapshot = Snapshot::of(shards);
-                    all_saved.carry_out(Outcome::Save(snapshot), &request, then);
-                });
-            }
-            outcome => server.carry_out(outcome, &request, then),
+        self.shard(&request).post(move |shard, _| {
+            let outcome = shard.execute(&request);
+            server.carry_out(outcome, &request, then);
+        });
+    }
+
+    /// What is saved is one state: that of all shards at one time.
+    fn save(self: &Arc<Self>) {
+        let server = Arc::clone(self);
+        let all: Vec<_> = self.shards.iter().map(Colored::shared).collect();
+        all.post(move |shards, _| {
+            let snapshot = server.saves.snapshot(shards);
+            let handle = server.handle.clone();
+            let write = move || {
+                if server.saves.write(snapshot) {
+                    server.save();
+                }
+            };
+            handle.offload(write).detach();
         });
     }
 
     fn carry_out(
-        &self,
+        self: &Arc<Self>,
         outcome: Outcome,
         request: &Request,
         then: impl FnOnce(Vec<u8>) + Send + 'static,
@@ -73,9 +81,11 @@ impl Server {
                 reply
             }
             Outcome::Work(work) => return self.handle.post_uncolored(|_| then(work.run())),
-            Outcome::Save(snapshot) => {
-                let saves = Arc::clone(&self.saves);
-                return drop(self.handle.offload(move || then(saves.save(&snapshot))));
+            Outcome::Save => {
+                if self.saves.ask(Box::new(then)) {
+                    self.save();
+                }
+                return;
             }
             Outcome::Figures => bulk(Some(self.handle.metrics().to_string().as_bytes())),
         };

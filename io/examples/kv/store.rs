@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::resp::{array, bulk, number};
-use super::saves::Snapshot;
 
 #[derive(Default)]
 pub struct Store {
@@ -35,8 +34,8 @@ pub enum Outcome {
     },
     /// A computation that makes the reply.
     Work(Work),
-    /// Write this to the file.
-    Save(Snapshot),
+    /// Write all to the file.
+    Save,
     /// Reply with the figures of the runtime.
     Figures,
 }
@@ -107,7 +106,7 @@ impl Store {
                     None => bulk(None),
                 }
             }
-            (b"SAVE", []) => return Outcome::Save(Snapshot::of([&*self])),
+            (b"SAVE", []) => return Outcome::Save,
             (b"FIGURES", []) => return Outcome::Figures,
             _ => return unknown(),
         };

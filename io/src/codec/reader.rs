@@ -77,7 +77,8 @@ impl<C: Codec> Reader<C> {
     /// # Errors
     ///
     /// The rule of the format that the peer has broken, as the codec says it. The input is left as
-    /// it is, and the next call gives the same error.
+    /// it is, and a later call gives the same error, unless the connection is congested or closed
+    /// then.
     ///
     /// # Panics
     ///

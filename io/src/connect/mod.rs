@@ -412,7 +412,8 @@ impl Io {
     }
 
     /// Takes a connected stream of the standard library, of TCP or of a Unix socket, to live at the
-    /// current worker or at the next one in turn. One of TCP gets TCP_NODELAY.
+    /// current worker or at the next one in turn; if it is served on a color that others are served
+    /// on, with them. One of TCP gets TCP_NODELAY.
     ///
     /// # Errors
     ///
@@ -436,9 +437,9 @@ impl Io {
 }
 
 impl Io {
-    /// Takes two pipes as one stream, to live at the current worker or at the next one in turn: one
-    /// that is read, and one that is written; each may be missing. They do not block from now on,
-    /// which holds for others that have them, too.
+    /// Takes two pipes as one stream, to live where [`adopt`](Self::adopt) says: one that is read,
+    /// and one that is written; each may be missing. They do not block from now on, which holds for
+    /// others that have them, too.
     ///
     /// # Errors
     ///

@@ -232,7 +232,7 @@ impl DatagramSocket {
             asks: Asks::ToRead,
             unlink: self.unlink,
         };
-        let service = Colored::new(color, service);
+        let service = Colored::new_from(site, color, service);
         let (me, io) = (service.clone(), self.io);
         // The first event registers the socket, on the color: nothing can come before it.
         service.post_from(site, move |service, cx| {

@@ -39,12 +39,12 @@ const BACKLOG: u32 = 1024;
 #[derive(Clone, Debug)]
 pub enum Accepting {
     /// Each worker has a listener of its own on the same port (`SO_REUSEPORT`), with a color of its
-    /// own; the system deals connections out. A connection lives where it was accepted. (A Unix
-    /// socket, and an adopted descriptor, have one listener, as with `OnColor`, on a color of its
-    /// own.)
+    /// own; the system deals connections out. A connection lives where it was accepted, unless it
+    /// is served on a color that others are served on already: it lives with them. (A Unix socket,
+    /// and an adopted descriptor, have one listener, as with `OnColor`, on a color of its own.)
     PerWorker,
-    /// One listener accepts for all, on this color; connections are dealt out to the workers in
-    /// turn.
+    /// One listener accepts for all, on this color. Connections that are served on colors of their
+    /// own are dealt out to the workers in turn; those that are served on one color live together.
     OnColor(Color),
 }
 

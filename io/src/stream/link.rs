@@ -293,7 +293,7 @@ impl Begun {
             timer: None,
             is_over: false,
         };
-        Connection { link: Colored::new(&self.place.color, link) }
+        Connection { link: Colored::new_from(self.place.site, &self.place.color, link) }
     }
 
     /// `keeps`: what the reactor keeps for as long as the connection is registered.

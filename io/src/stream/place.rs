@@ -59,7 +59,7 @@ impl Place {
         let runtime = color.runtime();
         let own = runtime.driver::<IoDriver>().map_or(&[][..], IoDriver::reactors);
         let worker = own.iter().position(|one| Arc::ptr_eq(one, reactor));
-        let reactor = worker.map_or(reactor, |worker| &own[color.watched_by(worker)]);
+        let reactor = worker.map_or(reactor, |worker| &own[color.settle_watcher(|| worker)]);
         let (token, color) = (Arc::new(OnceLock::new()), color.clone());
         let is_foreign = worker.is_none();
         Place { reactor: Arc::clone(reactor), token, color, site, is_foreign }
