@@ -2,7 +2,7 @@
 """The steps in which the key-value server was ported, under redis-benchmark, with one worker and
 with two; interleaved rounds, medians.
 
-    cargo build --release -p dapple-io --features hyper,tls --examples
+    cargo build --release -p dapple-io --examples
     benches/scripts/kv-steps.py [--rounds 3]
 
 *tiny*: SET and GET from 16 clients; *piped*: GET, 16 requests at a time; *long*: STRETCH of about

@@ -2,7 +2,7 @@
 """The server on mio and its port to dapple, 16 clients that send lines of about 100 us of work, 50
 at a time; interleaved rounds, medians.
 
-    cargo build --release -p dapple-io --features hyper,tls --examples
+    cargo build --release -p dapple-io --examples
     benches/scripts/mio-port.py [--rounds 5]"""
 
 import argparse

@@ -1,7 +1,8 @@
 //! A key-value server in callback style, for clients of Redis: the program as it was, everything on
 //! the default color.
 //!
-//! `cargo run -p dapple-io --example kv-serial -- 127.0.0.1:6379 FILE`, and then `redis-cli`.
+//! `cargo run --release -p dapple-io --example kv-serial -- 127.0.0.1:6379 FILE WORKERS`, and then
+//! `redis-cli`.
 
 use std::io;
 use std::sync::Arc;

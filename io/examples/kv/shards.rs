@@ -1,7 +1,8 @@
 //! The key-value server, step 3, which is a step too far: the keys in 16 shards, each of which has
 //! a color. A request goes to its shard's color; a `Sequencer` puts the replies in order.
 //!
-//! `cargo run -p dapple-io --example kv-shards -- 127.0.0.1:6379 FILE`, and then `redis-cli`.
+//! `cargo run --release -p dapple-io --example kv-shards -- 127.0.0.1:6379 FILE WORKERS`, and then
+//! `redis-cli`.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;

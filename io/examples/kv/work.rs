@@ -1,7 +1,8 @@
 //! The key-value server, step 1: what takes long has no color. All else is on the default color, as
 //! it was. The connection waits meanwhile, so its replies keep their order.
 //!
-//! `cargo run -p dapple-io --example kv-work -- 127.0.0.1:6379 FILE`, and then `redis-cli`.
+//! `cargo run --release -p dapple-io --example kv-work -- 127.0.0.1:6379 FILE WORKERS`, and then
+//! `redis-cli`.
 
 use std::io;
 use std::sync::{Arc, Weak};

@@ -32,7 +32,8 @@ fn main() -> io::Result<()> {
         // What is watched stays open as long as it is.
         let (Ok(fd), io) = (socket.try_clone(), also_io.clone()) else { return };
         let client = Client::new(socket);
-        let watched = Colored::new(&cx.new_color(), Watched { client, registration: None });
+        let color = cx.handle().color_builder().label("client").build();
+        let watched = Colored::new(&color, Watched { client, registration: None });
         let both = (Interest::READABLE | Interest::WRITABLE).edge_triggered();
         let me = watched.clone();
         watched.post(move |watched, _| {

@@ -294,6 +294,18 @@ fn the_key_value_server_serves_clients_of_redis_in_each_step() {
 }
 
 #[test]
+fn the_server_of_lines_counts_them_and_is_the_one_of_the_guide() {
+    let mut server = Program::start("lines", &[]);
+    let port = server.port();
+    exchange(&port, "hello\nthere\n", "1 hello\n2 there\n");
+    exchange(&port, "again\n", "3 again\n");
+    server.ends();
+    let text = include_str!("../../examples/lines.rs");
+    let listing = text.split_once("\n\n").unwrap().1;
+    assert!(include_str!("../../../docs/PORTING.md").contains(listing));
+}
+
+#[test]
 fn the_server_on_mio_and_its_port_answer_the_same() {
     for program in ["mio-before", "mio-after"] {
         let mut server = Program::start(program, &["127.0.0.1:0"]);
