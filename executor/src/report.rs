@@ -55,8 +55,9 @@ pub struct StallReport<'a> {
     pub running: Duration,
     /// Whether it has ended. A single worker learns of its own stall only then.
     pub ended: bool,
-    /// How many events have run in that time, drops of values included, if it has ended: if there
-    /// are several, `site` names the last callback, and each may be the one that has taken long.
+    /// How many events have run in that time, if it has ended, with drops of values, steps of
+    /// domains and deferred actions each as one. If there are several, `site` names the last that
+    /// is no drop, or the first if all are, and each may be the one that has taken long.
     pub events: Option<u64>,
 }
 
@@ -64,7 +65,7 @@ pub struct StallReport<'a> {
 impl std::fmt::Display for StallReport<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (label, millis) = (self.label.unwrap_or("none"), self.running.as_millis());
-        write!(f, "{}: a callback (label: {label}) ", self.site)?;
+        write!(f, "{}: an event (label: {label}) ", self.site)?;
         match self.events {
             None => write!(f, "runs, and its worker has looked at nothing else for {millis} ms"),
             Some(0 | 1) => write!(f, "took {millis} ms"),

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use dapple::{Colored, Handle, Runtime, StealPolicy};
+use dapple::{Colored, Domain, Handle, Runtime, StealPolicy};
 
 const MS: Duration = Duration::from_millis(1);
 const LONG: Duration = Duration::from_secs(60);
@@ -223,14 +223,16 @@ fn e12_what_is_dropped_behind_a_long_callback_does_not_take_its_place() {
     let said = told_of(|h| {
         let color = h.color_builder().label("slow").build();
         let value = Colored::new(&color, ());
-        line = line!() + 1;
-        value.post(|(), _| thread::sleep(60 * MS));
-        // Its end stands behind the callback, in the same turn.
-        drop(value);
+        line = line!() + 2;
+        h.post_uncolored(move |_| {
+            value.post(|(), _| thread::sleep(60 * MS));
+            // Its end stands behind the callback, in the same turn.
+            drop(value);
+        });
     });
     let [(at, events, text)] = &said[..] else { panic!("{said:?}") };
     assert_eq!((*at, *events), (line, Some(2)), "{text}");
-    assert!(text.contains("callback (label: slow) and 1 more that ran with it took"), "{text}");
+    assert!(text.contains("event (label: slow) and 1 more that ran with it took"), "{text}");
 }
 
 #[test]
@@ -249,8 +251,11 @@ fn e12_the_drop_of_a_value_is_named_by_where_the_value_was_made() {
 fn e12_a_long_drop_behind_a_callback_is_one_of_two_that_may_have_taken_long() {
     let said = told_of(|h| {
         let value = Colored::new(&h.new_color(), Slow(60 * MS));
-        value.post(|_, _| ());
-        drop(value);
+        // From within an event, so that both are there when the color's turn comes.
+        h.post_uncolored(move |_| {
+            value.post(|_, _| ());
+            drop(value);
+        });
     });
     let [(_, events, text)] = &said[..] else { panic!("{said:?}") };
     assert_eq!(*events, Some(2), "{text}");
@@ -262,12 +267,27 @@ fn e12_a_drop_that_lasts_is_told_as_itself() {
     let color = rt.handle().color_builder().label("slow").build();
     let line = line!() + 1;
     let value = Colored::new(&color, Slow(200 * MS));
-    value.post(|_, _| ());
-    drop(value);
+    rt.handle().post_uncolored(move |_| {
+        value.post(|_, _| ());
+        drop(value);
+    });
     rt.wait_idle();
     let said = said.lock().unwrap().clone();
     assert_eq!(said.len(), 1, "{said:?}");
     assert_eq!((said[0].1, said[0].2.as_deref(), said[0].3), (line, Some("slow"), false));
+}
+
+#[test]
+fn e12_a_deferred_action_is_one_of_two_that_may_have_taken_long() {
+    let said = told_of(|h| {
+        let domain = Domain::snapshot(h, ());
+        domain.anon(|cx| {
+            cx.defer(|_| ());
+            thread::sleep(60 * MS);
+        });
+    });
+    let [(_, Some(events), text)] = &said[..] else { panic!("{said:?}") };
+    assert!(*events >= 2, "{text}");
 }
 
 #[test]
@@ -284,7 +304,7 @@ fn e12_a_stall_that_one_of_several_callbacks_has_made_says_so() {
     });
     let [(at, events, text)] = &said[..] else { panic!("{said:?}") };
     assert_eq!((*at, *events), (line, Some(3)), "{text}");
-    assert!(text.contains("a callback (label: none) and 2 more that ran with it took"), "{text}");
+    assert!(text.contains("an event (label: none) and 2 more that ran with it took"), "{text}");
 }
 
 #[test]

@@ -558,9 +558,16 @@ impl Io {
         &self.driver().reactors()[worker]
     }
 
+    /// The first worker that attends to its poller at all times: not that of a `Here`, whose thread
+    /// may be away, if there is another one.
+    pub(crate) fn first_place(&self) -> usize {
+        usize::from(self.handle.has_here() && self.handle.workers() > 1)
+    }
+
     /// Where something new lives: at the current worker, or dealt out in turn.
     pub(crate) fn place(&self) -> usize {
-        self.handle.current_worker().unwrap_or_else(|| self.next_place())
+        let current = self.handle.current_worker().filter(|worker| *worker >= self.first_place());
+        current.unwrap_or_else(|| self.next_place())
     }
 
     /// Where something new lives that calls back on `color`: where what is there already does.
@@ -576,7 +583,7 @@ impl Io {
 
     /// The workers in turn.
     pub(crate) fn next_place(&self) -> usize {
-        let driver = self.driver();
-        driver.next.fetch_add(1, Ordering::Relaxed) % driver.reactors().len()
+        let (driver, first) = (self.driver(), self.first_place());
+        first + driver.next.fetch_add(1, Ordering::Relaxed) % (driver.reactors().len() - first)
     }
 }

@@ -78,7 +78,7 @@ fn n1_what_calls_back_on_one_color_is_watched_by_one_worker() {
 }
 
 #[test]
-fn n1_connections_that_are_accepted_for_one_color_are_watched_together_and_with_its_signals() {
+fn n1_connections_that_are_accepted_and_served_on_one_color_are_watched_together() {
     let (rt, io) = start(2);
     let color = rt.handle().new_color();
     let (tell, told) = mpsc::channel();
@@ -89,10 +89,10 @@ fn n1_connections_that_are_accepted_for_one_color_are_watched_together_and_with_
         stream.serve(&served, ConnOptions::default(), Silent);
     });
     let listener = listener.unwrap();
-    let _signal = io.on_signal(libc::SIGURG, &color, |_| {}).unwrap();
     let connect = || TcpStream::connect(listener.local_addr()).unwrap();
     let _clients: Vec<_> = (0..8).map(|_| connect()).collect();
-    let fds: Vec<_> = told.iter().take(8).collect();
+    let come = |_| told.recv_timeout(Duration::from_secs(20)).unwrap();
+    let fds: Vec<_> = (0..8).map(come).collect();
     rt.wait_idle();
     let pollers: Vec<_> = fds.iter().map(|fd| pollers_of(*fd)).collect();
     assert!(!pollers[0].is_empty(), "{pollers:?}");
@@ -127,6 +127,33 @@ fn n1_a_shared_color_is_not_watched_by_a_thread_that_may_be_away() {
     came.sort();
     assert_eq!(came, [0, 1, 2, 3]);
     drop(registrations);
+}
+
+#[test]
+fn n1_listeners_and_connections_go_on_while_the_thread_of_here_is_away() {
+    let here = dapple_io::runtime().workers(3).build_here().unwrap();
+    let io = Io::of(&here.handle());
+    let local = "127.0.0.1:0".parse().unwrap();
+    let greets = |mut stream: TcpStream| {
+        let mut byte = [0];
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.read_exact(&mut byte).unwrap();
+    };
+    struct Greets;
+    impl Protocol for Greets {
+        fn on_open(&mut self, conn: &mut Conn, _: &mut Cx) {
+            conn.send(b"!");
+        }
+        fn on_data(&mut self, _: &mut Conn, _: &mut Cx) {}
+    }
+    let listener = io.listen(local, Accepting::PerWorker, |stream, cx| {
+        stream.serve(&cx.new_color(), ConnOptions::default(), Greets);
+    });
+    let listener = listener.unwrap();
+    // The system deals them out: one of three would be for the thread that is away.
+    for _ in 0..24 {
+        greets(TcpStream::connect(listener.local_addr()).unwrap());
+    }
 }
 
 #[test]

@@ -32,7 +32,7 @@ impl Actions {
     /// run.
     pub(super) fn run(mut self, cx: &mut Cx) {
         while let Some(mut action) = self.0.pop() {
-            cx.local().seat.event.set_site(action.site());
+            cx.local().tells_of_part(action.site());
             cx.guard(action.site(), |cx| action.run(cx));
             // SAFETY: it is of the domain's runtime, which is that of `cx`.
             unsafe { cx.local().give_memory(action.into_memory()) };

@@ -111,6 +111,12 @@ impl Handle {
         self.core.phase() >= Phase::Stopping
     }
 
+    /// Says whether worker 0 is a thread of the user's, which may be away: that of a
+    /// [`Here`](crate::Here).
+    pub fn has_here(&self) -> bool {
+        self.core.has_here()
+    }
+
     /// The driver that the runtime was built with, if it is a `D`. This is how a library on top of
     /// a reactor finds it.
     pub fn driver<D: crate::park::Driver>(&self) -> Option<&D> {

@@ -56,9 +56,10 @@ pub enum Turn {
 ///
 /// Colors that are bound to worker 0 ([`ColorBuilder::on_worker`](crate::ColorBuilder::on_worker))
 /// run on this thread only, and wait for it. What is bound to no worker is also run by the others,
-/// if there are any, while the thread is away; timers that were armed on this thread, and
-/// descriptors of colors that are bound to worker 0, wait for its next turn. Posts wake the thread
-/// when it waits in here, and make [`poll_fd`](Self::poll_fd) readable when it does not.
+/// if there are any, while the thread is away. What waits for its next turn are timers that were
+/// armed on it, descriptors of colors that are bound to worker 0, and, without stealing
+/// ([`StealPolicy::Off`](crate::StealPolicy)), what is at home there. Posts wake the thread when it
+/// waits in here, and make [`poll_fd`](Self::poll_fd) readable when it does not.
 ///
 /// Several threads may have a runtime each; one thread may have several, and be inside of one of
 /// them at a time, or of one in an event of another.

@@ -121,7 +121,7 @@ impl Host for Local {
     fn is_between_events(&self) {
         self.seat.event.clear();
         self.events_at_look.set(self.events_run());
-        self.housekept.set(0);
+        self.parts.set(0);
     }
 
     fn traffic(&self) -> u64 {

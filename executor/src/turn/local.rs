@@ -49,10 +49,10 @@ pub(crate) struct Local {
     serials: Cell<Range<u64>>,
     /// When it was last reported that a poller fails; 0: never.
     pub(super) poller_reported: Cell<u64>,
-    /// How many events had run when the worker last looked around, and how much housekeeping has
-    /// since.
+    /// How many events had run when the worker last looked around, and how much has since that
+    /// counts as none: drops of values, steps that follow, deferred actions.
     pub(super) events_at_look: Cell<u64>,
-    pub(super) housekept: Cell<u64>,
+    pub(super) parts: Cell<u64>,
 }
 
 /// The worker that this thread is; null: none.
@@ -79,7 +79,7 @@ impl Local {
             serials: Cell::new(0..0),
             poller_reported: Cell::new(0),
             events_at_look: Cell::new(0),
-            housekept: Cell::new(0),
+            parts: Cell::new(0),
             core,
         }
     }

@@ -23,8 +23,15 @@ impl Local {
         }
     }
 
-    /// Runs what the library has posted itself, such as the drop of a value. What ran before is
-    /// told of afterwards again: it is what people know, and may have taken longer.
+    /// What runs from now on, until the event that runs ends, was asked for here: a step that
+    /// follows, or an action that was deferred.
+    pub(crate) fn tells_of_part(&self, site: Site) {
+        self.parts.set(self.parts.get() + 1);
+        self.seat.event.set_site(site);
+    }
+
+    /// Runs what does not count as an event, such as the drop of a value. What ran before is told
+    /// of afterwards again: it is what people know, and may have taken longer.
     pub(super) fn run_housekeeping(&self, event: &mut Owned, label: u32, cx: &mut Cx) {
         struct Before<'a>(&'a Local, Option<Site>);
         impl Drop for Before<'_> {
@@ -34,7 +41,7 @@ impl Local {
                 }
             }
         }
-        self.housekept.set(self.housekept.get() + 1);
+        self.parts.set(self.parts.get() + 1);
         let _before = Before(self, self.seat.event.site());
         self.run_event(event, label, cx);
     }

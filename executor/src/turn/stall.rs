@@ -29,7 +29,7 @@ impl Local {
         }
         add(&self.scheduler.shared().counters.stalls, 1);
         let label = self.core.labels.name(event.label());
-        let since_look = || self.events_run() - self.events_at_look.get() + self.housekept.get();
+        let since_look = || self.events_run() - self.events_at_look.get() + self.parts.get();
         // Of another worker only that is known which it is in.
         let events = ended.then(since_look);
         let label = label.as_deref();

@@ -13,11 +13,14 @@ use dapple_io::codec::Reader;
 use dapple_io::stream::{Conn, Connection, Protocol};
 use dapple_io::tcp::Accepting;
 
+use asked::Asked;
 use resp::{Request, Requests, bulk, request};
 use run::{limits, run};
-use saves::Saves;
+use saves::{Saves, to_bytes};
 use store::{Outcome, Store};
 
+#[path = "asked.rs"]
+mod asked;
 #[path = "resp.rs"]
 mod resp;
 #[path = "run.rs"]
@@ -34,16 +37,19 @@ struct Server {
     handle: Handle,
     store: Colored<Store>,
     saves: Arc<Saves>,
+    asked: Asked,
 }
 
 impl Server {
     fn save(self: &Arc<Self>) {
         let server = Arc::clone(self);
         self.store.post(move |store, _| {
-            let snapshot = server.saves.snapshot([&*store]);
+            let (asked, bytes) = (server.asked.take(), to_bytes([&*store]));
             let handle = server.handle.clone();
             let write = move || {
-                if server.saves.write(snapshot) {
+                let reply = server.saves.save(&bytes);
+                asked.into_iter().for_each(|then| then(reply.clone()));
+                if server.asked.end() {
                     server.save();
                 }
             };
@@ -60,7 +66,7 @@ impl Server {
             }
             Outcome::Work(work) => return self.handle.post_uncolored(|_| then(work.run())),
             Outcome::Save => {
-                if self.saves.ask(Box::new(then)) {
+                if self.asked.begin(Box::new(then)) {
                     self.save();
                 }
                 return;
@@ -128,7 +134,8 @@ impl Protocol for Client {
 fn main() -> io::Result<()> {
     run(|h, io, options| {
         let store = Colored::new(&h.default_color(), Store::default());
-        let server = Server { handle: h.clone(), store, saves: Arc::clone(&options.saves) };
+        let asked = Asked::default();
+        let server = Server { handle: h.clone(), store, saves: Arc::clone(&options.saves), asked };
         let server = Arc::new(server);
         let loaded = Arc::clone(&server);
         let requests = options.saves.load()?;

@@ -14,7 +14,7 @@ use dapple_io::tcp::Accepting;
 
 use resp::{Requests, bulk, request};
 use run::{limits, run};
-use saves::Saves;
+use saves::{Saves, to_bytes};
 use store::{Outcome, Store};
 
 #[path = "resp.rs"]
@@ -41,7 +41,7 @@ impl Server {
                 reply
             }
             Outcome::Work(work) => work.run(),
-            Outcome::Save => self.saves.save([&*self.store.get_mut(cx)]),
+            Outcome::Save => self.saves.save(&to_bytes([&*self.store.get_mut(cx)])),
             Outcome::Figures => bulk(Some(self.handle.metrics().to_string().as_bytes())),
         }
     }

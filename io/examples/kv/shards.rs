@@ -13,11 +13,14 @@ use dapple_io::codec::Reader;
 use dapple_io::stream::{Conn, Connection, Protocol};
 use dapple_io::tcp::Accepting;
 
+use asked::Asked;
 use resp::{Request, Requests, bulk, request};
 use run::{limits, run};
-use saves::Saves;
+use saves::{Saves, to_bytes};
 use store::{Outcome, Store};
 
+#[path = "asked.rs"]
+mod asked;
 #[path = "resp.rs"]
 mod resp;
 #[path = "run.rs"]
@@ -37,6 +40,7 @@ struct Server {
     shards: Vec<Colored<Store>>,
     hash: RandomState,
     saves: Arc<Saves>,
+    asked: Asked,
 }
 
 impl Server {
@@ -58,10 +62,12 @@ impl Server {
         let server = Arc::clone(self);
         let all: Vec<_> = self.shards.iter().map(Colored::shared).collect();
         all.post(move |shards, _| {
-            let snapshot = server.saves.snapshot(shards);
+            let (asked, bytes) = (server.asked.take(), to_bytes(shards));
             let handle = server.handle.clone();
             let write = move || {
-                if server.saves.write(snapshot) {
+                let reply = server.saves.save(&bytes);
+                asked.into_iter().for_each(|then| then(reply.clone()));
+                if server.asked.end() {
                     server.save();
                 }
             };
@@ -83,7 +89,7 @@ impl Server {
             }
             Outcome::Work(work) => return self.handle.post_uncolored(|_| then(work.run())),
             Outcome::Save => {
-                if self.saves.ask(Box::new(then)) {
+                if self.asked.begin(Box::new(then)) {
                     self.save();
                 }
                 return;
@@ -149,7 +155,13 @@ fn main() -> io::Result<()> {
         let shard = || Colored::new(&h.color_builder().label("shard").build(), Store::default());
         let shards = std::iter::repeat_with(shard).take(SHARDS).collect();
         let (handle, saves) = (h.clone(), Arc::clone(&options.saves));
-        let server = Arc::new(Server { handle, shards, hash: RandomState::new(), saves });
+        let server = Arc::new(Server {
+            handle,
+            shards,
+            hash: RandomState::new(),
+            saves,
+            asked: Asked::default(),
+        });
         for request in options.saves.load()? {
             server.execute(request, drop);
         }

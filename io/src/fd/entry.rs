@@ -3,10 +3,10 @@
 //! A descriptor has one entry in a reactor, whatever the number of its registrations. The user
 //! keeps a borrowed descriptor open while it is registered; one that was closed all the same, and
 //! whose number was given to a new one, is noticed when the new one is registered in the same
-//! reactor, by whatever part of this crate, and its registrations are dead. (A reactor is that of a
-//! color; the system has forgotten the closed one in any other.) One that is paused is compared by
-//! the number of its file, by which descriptors without a file, such as two eventfds, cannot be
-//! told apart.
+//! reactor, by whatever part of this crate, and its registrations are dead. (In another reactor, of
+//! a color that is watched by another worker, it is not.) One that is paused is compared by the
+//! number of its file, by which descriptors without a file, such as two eventfds, cannot be told
+//! apart.
 //!
 //! Two locks, taken in this order: the table's, under which it is known whose a descriptor's number
 //! is, and the entry's own. An entry that owns its descriptor needs the first one only to come and

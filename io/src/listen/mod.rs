@@ -39,9 +39,11 @@ const BACKLOG: u32 = 1024;
 #[derive(Clone, Debug)]
 pub enum Accepting {
     /// Each worker has a listener of its own on the same port (`SO_REUSEPORT`), with a color of its
-    /// own; the system deals connections out. A connection lives where it was accepted, unless it
-    /// is served on a color that others are served on already: it lives with them. (A Unix socket,
-    /// and an adopted descriptor, have one listener, as with `OnColor`, on a color of its own.)
+    /// own; the system deals connections out. A connection lives where it was accepted, unless its
+    /// color is watched elsewhere (see
+    /// [`Color::settle_watcher`](dapple::Color::settle_watcher)). The thread of a
+    /// [`Here`](dapple::Here) that has other workers has no listener. (A Unix socket, and an
+    /// adopted descriptor, have one listener, as with `OnColor`, on a color of its own.)
     PerWorker,
     /// One listener accepts for all, on this color. Connections that are served on colors of their
     /// own are dealt out to the workers in turn; those that are served on one color live together.
@@ -245,7 +247,8 @@ impl ListenerBuilder {
                 socket.listen(i32::try_from(self.backlog).unwrap_or(i32::MAX))?;
                 let (worker, color, deals) = match &self.accepting {
                     Accepting::PerWorker if is_shared => {
-                        (index, self.io.handle().new_color(), Deals::Here)
+                        let worker = self.io.first_place() + index;
+                        (worker, self.io.handle().new_color(), Deals::Here)
                     }
                     Accepting::PerWorker => {
                         (self.io.place(), self.io.handle().new_color(), Deals::Out)
@@ -265,7 +268,7 @@ impl ListenerBuilder {
     /// The sockets of one address: one for each worker, or one.
     fn bind_all(&self, address: &Addr) -> io::Result<Bindings> {
         let Some(wanted) = address.ip() else { return bind_unix(address) };
-        let workers = self.io.handle().workers();
+        let workers = self.io.handle().workers() - self.io.first_place();
         let count = match self.accepting {
             Accepting::PerWorker => workers,
             Accepting::OnColor(_) => 1,

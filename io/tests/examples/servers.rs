@@ -239,15 +239,16 @@ fn the_key_value_server_saves_what_was_there_last_in_each_step() {
         }
         // A file that was cut is not taken for a shorter one, wherever it was.
         let end = saved.rfind("*1").unwrap();
-        for cut in [saved.len() - 3, end, end - 3, 3] {
+        for cut in [saved.len() - 3, end, end - 3, 3, 0] {
             std::fs::write(&file, &saved[..cut]).unwrap();
             let mut refused = Command::new(example(step));
             refused.args(["127.0.0.1:0", file.to_str().unwrap()]);
-            let mut refused = refused.stderr(Stdio::piped()).spawn().unwrap();
-            until("it refuses the file", || refused.try_wait().unwrap().is_some());
-            let told = refused.wait_with_output().unwrap();
-            assert!(!told.status.success());
-            let told = String::from_utf8_lossy(&told.stderr);
+            let mut refused = Program::run(refused.stderr(Stdio::piped()));
+            until("it refuses the file", || refused.process.try_wait().unwrap().is_some());
+            assert!(!refused.process.wait().unwrap().success());
+            let mut told = String::new();
+            let mut errors = refused.process.stderr.take().unwrap();
+            errors.read_to_string(&mut told).unwrap();
             assert!(told.contains("damaged from byte"), "{told}");
         }
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
