@@ -26,7 +26,7 @@ fn e12_a_stall_names_the_file_and_line_of_the_post() {
     let output = Command::new(&program).arg("stall").output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     let line = told.split("posted at line ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
-    let expected = format!("dapple.c:{line}: a callback (label: sleepy) ");
+    let expected = format!("dapple.c:{line}: an event (label: sleepy) ");
     assert!(told.contains(&expected), "{told}");
 }
 
