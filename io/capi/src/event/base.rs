@@ -5,7 +5,7 @@
 //! libevent demands. What the loop runs stands in `current`; whoever deletes that on another thread
 //! waits until it has returned.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ffi::{c_int, c_short};
 use std::ops::{Deref, DerefMut};
 use std::ptr::null_mut;
@@ -18,6 +18,7 @@ use super::colored::{Colored, Garbage, Run};
 use super::common::Common;
 use super::fds::{Table, Wanted};
 use super::heap::Heap;
+use super::in_order::InOrder;
 use super::layout::{Callback, Event, Timeval, flags};
 use super::libevent::{allocate, free, warn};
 use super::list::Queue;
@@ -187,7 +188,7 @@ pub(super) struct State {
     pub(super) colored: HashMap<usize, Colored>,
     pub(super) ties: Ties,
     /// What is active, was posted to its color, and has not begun.
-    pub(super) posted: HashSet<usize>,
+    pub(super) posted: InOrder,
     /// It is about to be freed.
     pub(super) is_ending: bool,
     pub(super) garbage: Garbage,
@@ -330,7 +331,7 @@ impl Base {
             wanted_workers: None,
             colored: HashMap::new(),
             ties: Ties::default(),
-            posted: HashSet::new(),
+            posted: InOrder::default(),
             is_ending: false,
             garbage: Garbage::default(),
             generations: 0,

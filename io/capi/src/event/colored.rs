@@ -128,7 +128,7 @@ impl State {
                 self.leave_tie(callback, argument);
             }
             // It was assigned anew while it was active: it is not any more.
-            if self.posted.remove(&(callback as usize)) {
+            if self.posted.remove(callback as usize) {
                 self.event_count.add(-1);
             }
             self.garbage.1.push(colored);
@@ -219,7 +219,7 @@ impl State {
 
     /// What was posted is not active any more.
     pub(super) fn leave_posted(&mut self, callback: *mut Callback) {
-        self.posted.remove(&(callback as usize));
+        self.posted.remove(callback as usize);
         // SAFETY: see `core`.
         unsafe { self.leave(&mut *callback, flags::ACTIVE) };
     }

@@ -72,10 +72,11 @@ impl State {
         unsafe { (*callback).flags |= flags::FINALIZING };
     }
 
-    /// Something that was posted to a color whose runtime has ended: it is not active any more.
-    /// Null: there is nothing.
+    /// What was posted first to a color, whose runtime has ended: it is not active any more. Null:
+    /// there is nothing. The order matters to upper layers: the finalizer of one end of a pair
+    /// hands the lock of both to the other one.
     pub(super) fn next_posted(&mut self) -> *mut Callback {
-        let Some(callback) = self.posted.iter().next().copied() else { return null_mut() };
+        let Some(callback) = self.posted.first() else { return null_mut() };
         let callback = callback as *mut Callback;
         self.unpost(callback);
         // SAFETY: what is active is there.

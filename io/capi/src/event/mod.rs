@@ -3,7 +3,7 @@
 //! * [`layout`]: what programs have in memory: `struct event`, `struct event_callback`.
 //! * [`base`]: a base, and what it knows; [`core`]: adding, deleting and activating events, as
 //!   steps under the base's lock; [`run`]: the loop.
-//! * [`list`], [`heap`], [`common`]: where events stand: by priority, by time.
+//! * [`list`], [`heap`], [`in_order`], [`common`]: where events stand: by priority, by time.
 //! * [`fds`], [`poller`]: descriptors; [`signals`]; [`bell`]: what wakes the loop; [`time`].
 //! * [`debug`]: misuse that is told.
 //! * [`libevent`]: what stays libevent's, and is called.
@@ -24,6 +24,7 @@ mod events;
 mod fds;
 mod finalizing;
 mod heap;
+mod in_order;
 mod inspect;
 mod layout;
 mod libevent;

@@ -233,6 +233,20 @@ static void pairs(void) {
 	dapple_color_unref(shared);
 	event_base_free(base);
 }
+/* The base is freed while both ends of each are about to be: first the end that was freed first. */
+static void pairs_left(void) {
+	for (int round = 0; round < 30; round++) {
+		base = event_base_new();
+		shared = color_of("shared");
+		struct bufferevent *ends[2];
+		CHECK(!bufferevent_pair_new(base, SAFE, ends));
+		CHECK(!bufferevent_set_color(ends[1], shared));
+		bufferevent_free(ends[0]);
+		bufferevent_free(ends[1]);
+		dapple_color_unref(shared);
+		event_base_free(base);
+	}
+}
 static enum bufferevent_filter_result twice(struct evbuffer *from, struct evbuffer *to,
 	ev_ssize_t limit, enum bufferevent_flush_mode mode, void *arg) {
 	(void)limit, (void)mode, (void)arg;
@@ -542,19 +556,26 @@ static void moved(void) {
 	pair(fds);
 	struct bufferevent *bev = bufferevent_socket_new(base, fds[0], SAFE | BEV_OPT_CLOSE_ON_FREE);
 	CHECK(!bufferevent_set_color(bev, color));
-	/* What waits for its descriptor does not move, and goes on to wait. */
-	bufferevent_write(bev, "hello", 5);
+	/* What waits for its descriptor does not move, and goes on to wait: more than the socket takes. */
+	static char bytes[1 << 20];
+	bufferevent_write(bev, bytes, sizeof bytes);
 	CHECK(bufferevent_base_set(other, bev) == -1);
-	char bytes[8];
-	int n = -1;
-	for (int i = 0; i < 200 && n != 5; i++) {
+	size_t got = 0;
+	for (int i = 0; i < 5000 && got < sizeof bytes; i++) {
 		event_base_loop(base, EVLOOP_NONBLOCK);
-		usleep(1000);
-		n = read(fds[1], bytes, sizeof bytes);
+		ssize_t n = read(fds[1], bytes, sizeof bytes);
+		if (n > 0) got += n;
+		else usleep(1000);
 	}
-	CHECK(n == 5);
+	CHECK(got == sizeof bytes);
 	CHECK(!bufferevent_disable(bev, EV_READ | EV_WRITE));
-	CHECK(!bufferevent_base_set(other, bev));
+	/* The last callback may still run. */
+	int is_set = -1;
+	for (int i = 0; i < 5000 && is_set; i++) {
+		is_set = bufferevent_base_set(other, bev);
+		if (is_set) usleep(1000);
+	}
+	CHECK(!is_set);
 	bufferevent_setcb(bev, moved_read, NULL, NULL, NULL);
 	bufferevent_enable(bev, EV_READ);
 	CHECK(write(fds[1], "x", 1) == 1);
@@ -679,7 +700,8 @@ static void runtime(void) {
 
 PARTS(
 	{"echo", echo}, {"echo_deferred", echo_deferred}, {"dial", dial}, {"frees", frees},
-	{"unfinished", unfinished}, {"pairs", pairs}, {"own_callback", own_callback},
+	{"unfinished", unfinished}, {"pairs", pairs}, {"pairs_left", pairs_left},
+	{"own_callback", own_callback},
 	{"listeners", listeners}, {"storm", storm}, {"outlived", outlived}, {"moved", moved},
 	{"freed_busy", freed_busy}, {"filter", filter}, {"refuse", refuse}, {"runtime", runtime}
 );
