@@ -10,12 +10,20 @@ use std::time::{Duration, Instant, SystemTime};
 #[inline]
 #[allow(clippy::disallowed_methods, reason = "this is where it goes through")]
 pub fn now() -> Instant {
+    #[cfg(feature = "sim")]
+    if let Some(now) = crate::sync::seam::with(|simulation| simulation.now()) {
+        return now;
+    }
     Instant::now()
 }
 
 /// The time of day.
 #[allow(clippy::disallowed_methods, reason = "this is where it goes through")]
 pub fn wall() -> SystemTime {
+    #[cfg(feature = "sim")]
+    if let Some(now) = crate::sync::seam::with(|simulation| simulation.wall()) {
+        return now;
+    }
     SystemTime::now()
 }
 
@@ -51,6 +59,10 @@ pub(crate) fn saturating_nanos(d: Duration) -> u64 {
 /// The CPU time of this thread so far, in nanoseconds; `None` where the system does not tell.
 #[cfg(unix)]
 pub(crate) fn thread_cpu_nanos() -> Option<u64> {
+    #[cfg(feature = "sim")]
+    if crate::sync::is_simulated() {
+        return None;
+    }
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a timespec of ours.
     let status = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };

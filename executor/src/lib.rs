@@ -76,6 +76,8 @@ mod report;
 mod runtime;
 #[cfg(not(loom))]
 mod sequencer;
+#[cfg(all(feature = "sim", not(loom)))]
+pub mod sim;
 #[cfg(not(loom))]
 mod site;
 #[cfg(not(loom))]
@@ -140,6 +142,11 @@ pub use dapple_colors::{Context, Doing, Mode, Priority, Ticket, TurnBudget};
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// So do those of the guide to simulations.
+#[cfg(all(doctest, feature = "sim"))]
+#[doc = include_str!("../../docs/SIMULATION.md")]
+struct Simulation;
 
 /// So do those of the guide to contexts.
 #[cfg(doctest)]

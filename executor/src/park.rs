@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::cx::Cx;
 pub use crate::fork::Process;
-use crate::sync::Arc;
+use crate::sync::{Arc, Parker, Unparker};
 pub use crate::worker::poller::{Attention, Unpark};
 
 /// What a worker sleeps on when it has nothing to run, and looks at now and then when it has.
@@ -76,13 +76,13 @@ pub trait Driver: std::any::Any + Send + Sync {
 }
 
 /// Sleeping without a reactor.
-pub(crate) struct ThreadPark(crossbeam_utils::sync::Parker);
+pub(crate) struct ThreadPark(Parker);
 
-struct ThreadUnpark(crossbeam_utils::sync::Unparker);
+struct ThreadUnpark(Unparker);
 
 impl ThreadPark {
     pub(crate) fn new() -> Self {
-        ThreadPark(crossbeam_utils::sync::Parker::new())
+        ThreadPark(Parker::new())
     }
 }
 

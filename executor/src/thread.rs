@@ -63,7 +63,7 @@ impl Shelf {
 }
 
 impl ThreadState {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         ThreadState {
             worker: Cell::new(std::ptr::null()),
             works_for: Cell::new(std::ptr::null()),
@@ -92,5 +92,33 @@ impl ThreadState {
 /// Calls `f` with the state of the calling thread.
 #[inline(always)]
 pub(crate) fn state<R>(f: impl FnOnce(&ThreadState) -> R) -> R {
+    #[cfg(feature = "sim")]
+    if let Some(state) = fiber::state() {
+        return f(&state);
+    }
     STATE.with(f)
+}
+
+/// The states of fibers that stand for threads, in a simulation.
+#[cfg(feature = "sim")]
+pub(crate) mod fiber {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::ThreadState;
+
+    thread_local! {
+        static RUNNING: RefCell<Option<Rc<ThreadState>>> = const { RefCell::new(None) };
+    }
+
+    /// That of the fiber that runs on this thread. (Not while the thread ends.)
+    #[inline]
+    pub(super) fn state() -> Option<Rc<ThreadState>> {
+        RUNNING.try_with(|running| running.borrow().clone()).ok().flatten()
+    }
+
+    /// The fiber that runs from now on has this state; `None`: none runs.
+    pub(crate) fn set(state: Option<Rc<ThreadState>>) {
+        drop(RUNNING.replace(state));
+    }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::niceness::set_niceness;
 use crate::clock;
 use crate::runtime::thread_hooks::{ThreadHooks, ThreadKind};
-use crate::sync::{Arc, Condvar, Mutex, PoisonError, lock, thread};
+use crate::sync::{self, Arc, Condvar, Mutex, Point, PoisonError, lock, point, thread};
 use crate::worker::cores::Mask;
 
 /// How long a thread waits for more work.
@@ -195,8 +195,12 @@ impl Pool {
 
     /// The body of a thread.
     fn serve(self: &Arc<Self>) {
-        self.mask.iter().for_each(Mask::apply);
+        let is_simulated = sync::is_simulated();
+        if !is_simulated {
+            self.mask.iter().for_each(Mask::apply);
+        }
         if let Some(nice) = self.nice
+            && !is_simulated
             && let Err(error) = set_niceness(nice)
         {
             tracing::warn!(%error, nice, "the system refused a niceness");
@@ -219,6 +223,7 @@ impl Pool {
                     state.queue.shrink_to(some.max(KEPT));
                 }
                 drop(state);
+                point(Point::Offloaded);
                 work.run();
                 state = lock(&self.state);
                 continue;

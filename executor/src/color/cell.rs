@@ -40,7 +40,7 @@ use crate::event::{Header, Owned};
 use crate::lock::Flag;
 use crate::runtime::core::{Core, CoreRef};
 use crate::slab::Slot;
-use crate::sync::{AtomicU16, AtomicU32, Ordering};
+use crate::sync::{self, AtomicU16, AtomicU32, Ordering};
 use crate::turn::local::Local;
 use crate::worker::figures::{UNKNOWN, blend, blend_thousandths};
 use crate::worker::steal::{Verdict, verdict};
@@ -144,6 +144,7 @@ impl ColorCell {
         unsafe { memory.0.write(cell) };
         // For `me`.
         memory.0.as_ptr().expose_provenance();
+        sync::color_made(memory.0.as_ptr().addr(), || core.labels.name(label));
         CellRef(memory.0)
     }
 
@@ -155,6 +156,12 @@ impl ColorCell {
         // SAFETY: the address of a reference is not null. The pointer to all of the slot has been
         // exposed when the cell was made.
         unsafe { NonNull::new_unchecked(std::ptr::with_exposed_provenance_mut(address)) }
+    }
+
+    /// Where it is, as a number, by which it is told from others.
+    #[inline]
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// Its number in the runtime.
@@ -334,6 +341,7 @@ impl ColorCell {
     /// Appends an event. If the color was idle, whoever posts holds it from now on.
     #[inline]
     pub(crate) fn push(&self, event: Owned) -> Option<Held> {
+        sync::event_posted(event.address(), self.address());
         // SAFETY: the event is owned, and the queue's until the holder passes it.
         unsafe { self.push_link(event.into_link()) }
     }
@@ -360,6 +368,7 @@ impl ColorCell {
     /// An exclusive event of the color runs on this thread.
     #[inline]
     pub(crate) unsafe fn keep(&self, event: Owned) -> Option<Owned> {
+        sync::event_posted(event.address(), self.address());
         let link = event.into_link();
         // SAFETY: the worker of the event that runs holds the color; the pointer to the grave is
         // compared only. If the link is not kept, it is still ours.

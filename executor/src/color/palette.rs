@@ -8,7 +8,7 @@
 //! The hash is kept with the entry, and an entry is found by its cell when it retires: the end of a
 //! color runs no code of the key's type under the lock.
 
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, Hash};
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -17,7 +17,7 @@ use super::builder::Looks;
 use super::cell::{Retire, WeakCell};
 use super::handle::Color;
 use crate::Handle;
-use crate::random;
+use crate::random::{self, HashKeys};
 use crate::sync::{Arc, Mutex, Weak, lock};
 
 const SHARDS: usize = 16;
@@ -45,7 +45,7 @@ pub struct Palette<K> {
 
 struct Table<K> {
     shards: [Mutex<HashTable<Slot<K>>>; SHARDS],
-    hasher: RandomState,
+    hasher: HashKeys,
 }
 
 struct Slot<K> {

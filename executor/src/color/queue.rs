@@ -57,7 +57,7 @@ use std::ptr::NonNull;
 
 use dapple_colors::{Finished, Posted};
 
-use crate::sync::{AtomicPtr, Ordering};
+use crate::sync::{AtomicPtr, Mutant, Ordering, Point, mutant, point};
 
 /// The part of an event that the queue knows.
 #[derive(Debug)]
@@ -165,6 +165,7 @@ impl Queue {
         match unsafe { self.take_place(link) } {
             None => Posted::BecameRunnable,
             Some(prev) => {
+                point(Point::Swapped);
                 // SAFETY: `prev` is what `take_place` answered for this link, used once.
                 unsafe { self.link(prev, link) };
                 Posted::Behind
@@ -219,7 +220,7 @@ impl Queue {
     #[inline]
     pub(crate) unsafe fn keep(&self, link: NonNull<Link>, grave: *const Link) -> bool {
         let (tail, head) = (self.tail.load(Ordering::Relaxed), self.head());
-        if tail != head.as_ptr() {
+        if tail != head.as_ptr() && !mutant(Mutant::OvertakingPost) {
             // SAFETY: the head of a held color is in the queue.
             let behind = unsafe { head.as_ref() }.next.load(Ordering::Relaxed);
             if !std::ptr::eq(tail, grave) || !std::ptr::eq(behind, grave) {

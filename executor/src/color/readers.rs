@@ -15,7 +15,7 @@
 
 use dapple_colors::{Excluded, Left, Readers as Word};
 
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, Ordering, Point, point};
 
 /// See the module.
 #[derive(Debug)]
@@ -38,6 +38,7 @@ impl Readers {
     #[inline]
     pub(crate) fn enter(&self) {
         let before = self.0.fetch_add(1, Ordering::Relaxed);
+        point(Point::ReaderEnters);
         debug_assert!(before & Word::WAITS == 0, "a color that waits has no holder");
         if before >= Word::WAITS - 1 {
             std::process::abort();
@@ -61,6 +62,7 @@ impl Readers {
 
     /// A shared event has ended.
     pub(crate) fn leave(&self) -> Left {
+        point(Point::ReaderLeaves);
         if self.0.fetch_sub(1, Ordering::AcqRel) == Word::LAST_AWAITED {
             // Nobody else touches it: there is no reader, and we are the holder.
             self.0.store(0, Ordering::Relaxed);

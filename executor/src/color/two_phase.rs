@@ -10,6 +10,7 @@
 //! queued when the locks are free again.
 
 use crate::lock::Flag;
+use crate::sync::{Point, point};
 
 /// A place in a queue that is to be taken.
 pub(crate) trait QueuePlace {
@@ -23,9 +24,11 @@ pub(crate) trait QueuePlace {
 pub(crate) fn take_places<P: QueuePlace>(places: &mut [P], mut take: impl FnMut(&mut P)) {
     for place in &*places {
         place.lock().acquire();
+        point(Point::SetLocked);
     }
     for place in &mut *places {
         take(place);
+        point(Point::SetPlaced);
     }
     for place in &*places {
         place.lock().release();

@@ -14,6 +14,7 @@ use crate::event::{Owned, Step, Word};
 use crate::metrics::{Measure, Sample};
 use crate::runtime::core::{Core, CoreRef, Phase};
 use crate::site::Site;
+use crate::sync::{Point, point};
 use crate::task::error::JoinError;
 use crate::thread;
 
@@ -61,6 +62,7 @@ impl<S: Send + Sync + 'static> Commit<S> {
                 thread::state(|state| state.is_covered.set(outer));
             }
         }
+        point(Point::Committed);
         let over = domain.store.with(|store| {
             let over = store.committed();
             domain.collect(store, batch);

@@ -249,6 +249,12 @@ impl Owned {
         self.kind() != Kind::Housekeeping
     }
 
+    /// Where it is, as a number, by which it is told from others.
+    #[inline]
+    pub(crate) fn address(&self) -> usize {
+        self.0.as_ptr().addr()
+    }
+
     /// Where it was posted.
     #[inline]
     pub(crate) fn site(&self) -> Site {

@@ -9,6 +9,7 @@ use crate::cx::Cx;
 use crate::event::Owned;
 use crate::event::large::{Boxed, is_large};
 use crate::site::Site;
+use crate::sync::{Point, point};
 use crate::turn::local::Local;
 
 impl Color {
@@ -69,6 +70,7 @@ impl Color {
             self.count(&event);
         }
         core.append_from_outside(self.as_cell(), event);
+        point(Point::Posted);
     }
 
     /// Appends an event, from whatever thread this is, and whatever the phase.

@@ -21,7 +21,7 @@ use crate::cx::Cx;
 use crate::event::Kind;
 use crate::runtime::core::Core;
 use crate::site::Site;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, Point, point};
 use crate::turn::local::Local;
 
 /// Why an event is let in.
@@ -94,6 +94,7 @@ impl Local {
             Access::Exclusive if posting.is_counted() => self.append(cell, event),
             Access::Exclusive => self.enqueue(cell, event),
         }
+        point(Point::Posted);
     }
 }
 

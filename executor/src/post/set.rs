@@ -12,6 +12,7 @@ use crate::color::two_phase::take_places;
 use crate::cx::Cx;
 use crate::event::{Kind, Owned};
 use crate::runtime::core::Core;
+use crate::sync::{Mutant, mutant};
 use crate::turn::local::Local;
 use crate::turn::outside::Outside;
 
@@ -155,7 +156,8 @@ fn make_event<F: FnOnce(&mut Cx) + Send + 'static>(
 fn post_pair(core: &Core, local: Option<&Local>, [a, b]: [Named<'_>; 2], event: Owned) {
     // Until both colors are queued; see `quiesce`.
     let _outside = Outside::on(core, local);
-    let (lead, ordered) = match a.cell().serial() < b.cell().serial() {
+    let is_ordered = a.cell().serial() < b.cell().serial() || mutant(Mutant::UnorderedSet);
+    let (lead, ordered) = match is_ordered {
         true => (0, [a, b]),
         false => (1, [b, a]),
     };

@@ -6,6 +6,7 @@ use super::{Posting, refuse};
 use crate::cx::Cx;
 use crate::event::Kind;
 use crate::runtime::core::Core;
+use crate::sync::{Point, point};
 use crate::turn::entry::Entry;
 use crate::turn::local::Local;
 use crate::worker::figures::UNKNOWN;
@@ -37,5 +38,6 @@ impl Local {
         F: FnOnce(&mut Cx) + Send + 'static,
     {
         self.queue_event(self.core.make_event(Some(self), f, Kind::Closure, posting.site));
+        point(Point::Posted);
     }
 }

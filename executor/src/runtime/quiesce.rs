@@ -36,7 +36,7 @@ use std::time::Instant;
 use crate::clock;
 #[cfg(not(loom))]
 use crate::sync::lock;
-use crate::sync::{AtomicUsize, Condvar, Mutex, Ordering, fence};
+use crate::sync::{AtomicUsize, Condvar, Mutant, Mutex, Ordering, fence, mutant};
 use crate::worker::sleep::SleepState;
 
 /// See the module.
@@ -88,6 +88,9 @@ impl Quiesce {
 
     /// Says whether the runtime is at rest. `is_empty`: whether all run queues are.
     pub(crate) fn is_at_rest(&self, sleep: &SleepState, is_empty: impl FnOnce() -> bool) -> bool {
+        if mutant(Mutant::EarlyQuiescence) {
+            return is_empty();
+        }
         let Some(before) = sleep.all_idle() else {
             return false;
         };

@@ -8,13 +8,16 @@ use super::owner::Owned;
 use crate::blocking::pool::BlockingPool;
 use crate::clock::Clock;
 use crate::park::{Driver, Park, ThreadPark, Unpark};
-use crate::sync::{Arc, Ordering, thread};
+use crate::sync::{self, Arc, Ordering, thread};
 use crate::turn::entry::Entry;
 use crate::turn::seat::Seat;
 use crate::worker::cores::{self, CoreId, Pin};
 use crate::worker::fleet::Fleet;
 use crate::worker::machine::Machine;
 use crate::worker::scheduler::Scheduler;
+
+/// What a move of a cache line takes in a simulation, in nanoseconds.
+const SIMULATED_MOVE: u32 = 300;
 
 /// Bytes of a stack, at most.
 const MOST_STACK: usize = 1 << 40;
@@ -41,11 +44,12 @@ impl Builder {
     pub(super) fn start(self, first: First) -> io::Result<(Owned, Option<FirstWorker>)> {
         let (cores, workers) = self.check()?;
         let are_named = self.cores.is_some();
+        let is_simulated = sync::is_simulated();
         let Builder { pin_cores, thread_name, stack_size, pool, driver, mut settings, .. } = self;
         settings.rules.workers = workers;
         settings.rules.turn_nanos = settings.turn_budget.nanos;
         settings.rules.first_may_be_away = first == First::Here;
-        let taken = match pin_cores && workers <= cores.len() {
+        let taken = match pin_cores && workers <= cores.len() && !is_simulated {
             true if are_named => Pin::first(&cores, workers),
             true => Pin::spread(&cores, workers),
             false => Vec::new(),
@@ -56,7 +60,10 @@ impl Builder {
             // Nobody knows where it runs.
             pins[0] = None;
         }
-        let machine = Machine::measure(&settings.rules, &pins, &cores);
+        let machine = match is_simulated {
+            true => Machine::given(workers, SIMULATED_MOVE),
+            false => Machine::measure(&settings.rules, &pins, &cores),
+        };
         let (seats, unparkers) = make_seats(workers, driver.as_deref())?;
         let (fleet, schedulers) = Fleet::new(settings.rules, Clock::new(), machine, unparkers);
         let hooks = Arc::clone(&settings.thread_hooks);

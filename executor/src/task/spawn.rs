@@ -25,6 +25,7 @@ use crate::event::large::is_large;
 use crate::post::Posting;
 use crate::runtime::core::{Core, CoreRef, Phase};
 use crate::site::Site;
+use crate::sync::{Point, point};
 use crate::turn::local::Local;
 use crate::{Color, Cx};
 
@@ -142,6 +143,7 @@ pub(crate) fn spawn_reserved<F, T>(
     let task = Task { future, promise, core: CoreRef::of(core), key, label, site };
     let (home, at) = (color.cloned(), CoreRef::of(core));
     let schedule = move |runnable: async_task::Runnable| {
+        point(Point::TaskWoken);
         let poll = move |_: &mut Cx| {
             runnable.run();
         };

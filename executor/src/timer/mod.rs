@@ -24,7 +24,7 @@ use crate::event::{Discarded, Kind, Owned};
 use crate::metrics::{Measure, Sample};
 use crate::runtime::core::{Core, CoreRef, Phase};
 use crate::site::Site;
-use crate::sync::{Arc, AtomicU8, Mutex, Ordering, lock};
+use crate::sync::{Arc, AtomicU8, Mutex, Ordering, Point, lock, point};
 use crate::turn::local::Local;
 use crate::{Color, Cx, Handle};
 
@@ -148,6 +148,7 @@ fn arm<F: FnOnce(&mut Cx) + Send + 'static>(
     let (key, wakes) = timers.arm(deadline, waiting);
     *lock(&state.place) = Some((worker, key));
     drop(timers);
+    point(Point::Timer);
     if wakes {
         core.fleet.notify(worker);
     }
@@ -337,6 +338,7 @@ impl Timer {
         if !armed {
             return self.state.word.load(Ordering::Acquire) == CANCELLED;
         }
+        point(Point::Timer);
         self.state.leave_wheel(&self.core);
         true
     }

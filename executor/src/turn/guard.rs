@@ -8,7 +8,7 @@ use crate::panic::bury;
 use crate::report::PanicReport;
 use crate::runtime::core::Core;
 use crate::site::Site;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, event_panicked};
 use crate::worker::counters::{Counters, add};
 
 impl Core {
@@ -27,12 +27,17 @@ impl Core {
         site: Option<Site>,
         label: u32,
     ) {
-        if let Some(hook) = self.settings.panic_hook() {
-            let label = self.labels.name(label);
-            let report = PanicReport { payload: &*payload, site, label: label.as_deref() };
-            if let Err(second) = catch_unwind(AssertUnwindSafe(|| hook(&report))) {
-                bury(second);
-            }
+        let label = self.labels.name(label);
+        let report = PanicReport { payload: &*payload, site, label: label.as_deref() };
+        event_panicked(|| {
+            let message = report.message().unwrap_or("a panic");
+            let site = report.site.map_or_else(String::new, |site| format!(" (posted at {site})"));
+            format!("an event panics{site}: {message}")
+        });
+        if let Some(hook) = self.settings.panic_hook()
+            && let Err(second) = catch_unwind(AssertUnwindSafe(|| hook(&report)))
+        {
+            bury(second);
         }
         bury(payload);
     }

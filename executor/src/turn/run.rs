@@ -16,7 +16,7 @@ use crate::cx::Cx;
 use crate::event::Kind;
 use crate::metrics::{Measure, Sample};
 use crate::runtime::core::Phase;
-use crate::sync::yield_now;
+use crate::sync::{Mutant, mutant, yield_now};
 use crate::worker::counters::add;
 use crate::worker::work::Work;
 
@@ -391,7 +391,7 @@ impl Local {
     fn is_alone(&self, p: &mut Progress, kind: Kind) -> bool {
         let Some(mut special) = p.special else { return true };
         special.counts = special.is_bounded && kind == Kind::Closure;
-        if special.has_readers {
+        if special.has_readers && !mutant(Mutant::ReaderBesideWriter) {
             if p.since != 0 {
                 self.time_turn(p);
             }

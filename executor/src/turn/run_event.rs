@@ -8,6 +8,7 @@ use crate::cx::Cx;
 use crate::event::Owned;
 use crate::metrics::Ran;
 use crate::site::Site;
+use crate::sync::{Point, event_begins, point};
 use crate::worker::counters::add;
 
 impl Local {
@@ -15,12 +16,14 @@ impl Local {
     #[inline(always)]
     pub(super) fn run_event(&self, event: &mut Owned, label: u32, cx: &mut Cx) {
         self.seat.event.set_site(event.site());
+        event_begins(event.address());
         if event.posted() == 0 {
             self.scheduler.time_passes();
             event.run(cx);
         } else {
             self.run_measured(event, label, cx);
         }
+        point(Point::Ended);
     }
 
     /// What runs from now on, until the event that runs ends, was asked for here: a step that

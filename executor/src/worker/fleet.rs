@@ -14,7 +14,7 @@ use super::steal::{SURELY_LONG, Verdict, verdict};
 use super::trial::Reading;
 use super::work::Work;
 use crate::clock::Clock;
-use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, Point, fence, point};
 
 /// See the module. What is written often has a line of its own, apart from what every post reads.
 pub(crate) struct Fleet<W> {
@@ -141,6 +141,7 @@ impl<W: Work> Fleet<W> {
             _ => (worker, work),
         };
         self.workers[worker].hand(work);
+        point(Point::Injected);
         // Partner: the fence of a worker between saying that it sleeps and looking at its inbox,
         // and the fence of a change of the phase. One of the two sees what the other has done.
         fence(Ordering::SeqCst);

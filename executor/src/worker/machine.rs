@@ -31,7 +31,6 @@ impl Machine {
     }
 
     /// One of which this is known.
-    #[cfg(test)]
     pub(crate) fn given(workers: usize, move_nanos: u32) -> Machine {
         Machine { move_nanos, neighbours: neighbours::of_all(&vec![None; workers]) }
     }

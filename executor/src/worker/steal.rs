@@ -23,7 +23,7 @@ use super::scheduler::Scheduler;
 use super::shared::Shared;
 use super::trial::Trials;
 use super::work::{Host, Work};
-use crate::sync::Ordering;
+use crate::sync::{Ordering, Point, point};
 
 /// Entries that are taken out of a deque at once, at most.
 const BATCH: usize = 32;
@@ -172,6 +172,7 @@ impl<W: Work> Scheduler<W> {
             }
         }
         if taken {
+            point(Point::Stolen);
             self.count_steal(mine.len().saturating_sub(before).max(1));
         }
         taken

@@ -33,7 +33,7 @@ use super::poller::Attention;
 use super::scheduler::Scheduler;
 use super::shared::Shared;
 use super::work::{Host, Work};
-use crate::sync::Ordering;
+use crate::sync::{Ordering, Point, point};
 
 /// What a worker remembers of the others.
 pub(super) struct Watch {
@@ -89,6 +89,7 @@ impl<W: Work> Scheduler<W> {
             }
             victim.rescued_progress.store(watch.progress(index), Ordering::Relaxed);
             self.stand_in_for(host, index);
+            point(Point::StandsIn);
             self.take_as_guests(victim);
             self.look_for(host, index);
             host.fire_timers(index, now);

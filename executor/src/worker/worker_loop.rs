@@ -12,7 +12,7 @@ use super::trial::{Judgement, Trials};
 use super::watch::Watch;
 use super::work::Host;
 use crate::clock::saturating_nanos;
-use crate::sync::{Ordering, spin_loop};
+use crate::sync::{Mutant, Ordering, Point, mutant, point, spin_loop};
 
 /// Run-queue entries between two looks at time, descriptors and inbox, at most. After a sleep it is
 /// one, and doubles with every look that finds that entries are short.
@@ -406,7 +406,9 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
             // Its hook may post, so it comes before the worker says that it sleeps.
             self.own.rise(self.host);
             let look = self.host.look_before_sleep(self.own.now());
+            point(Point::Announces);
             self.own.announce(self.host);
+            point(Point::Announced);
             let is_over = is_over();
             let timeout = match is_over || !self.own.is_idle() {
                 // Whoever was asked may have posted, so that the worker has risen.
@@ -419,7 +421,9 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
             if timeout != Some(Duration::ZERO) {
                 add(&self.own.shared().counters.parks, 1);
             }
+            point(Point::Parks);
             self.park(timeout);
+            point(Point::Woken);
             self.host.ends_sleep();
         }
         self.own.rise(self.host);
@@ -446,7 +450,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
     /// How long the worker, which has announced its sleep, may sleep; zero: not at all. `look`:
     /// until tickets are looked at again.
     fn time_to_sleep(&mut self, look: Option<Duration>) -> Option<Duration> {
-        if !self.own.shared().has_nothing() {
+        if !self.own.shared().has_nothing() && !mutant(Mutant::LostWakeup) {
             return Some(Duration::ZERO);
         }
         let now = self.own.now();

@@ -1,7 +1,8 @@
 //! The one place that imports atomics, locks and threads, for this crate and for `dapple-io`.
 //!
 //! Everything in here that waits (a lock, a condition, a thread's end, a sleep) is a place where
-//! something else could run instead, for whoever runs several threads' work on one.
+//! something else can run instead: with the feature `sim` it does, in a simulation. `point` marks
+//! further places where a simulation may have another thread go on.
 //!
 //! Under `--cfg loom` the types are loom's, so that the modules that are modelled (see
 //! `docs/TESTING.md`) run under its scheduler; otherwise they are the standard library's.
@@ -22,25 +23,59 @@ pub use std::sync::atomic::{
 #[cfg(any(not(loom), debug_assertions))]
 pub use std::sync::atomic::AtomicU64;
 
+#[doc(hidden)]
+pub mod mutant;
+mod point;
+#[cfg(all(feature = "sim", not(loom)))]
+pub(crate) mod seam;
+#[cfg(all(feature = "sim", not(loom)))]
+mod simulated;
+
+pub(crate) use mutant::{Mutant, mutant};
+pub use point::{Point, point};
 #[cfg(not(loom))]
-pub use std::sync::{
-    Arc, Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, TryLockError, Weak,
+pub(crate) use point::{color_made, event_begins, event_made, event_panicked, event_posted};
+
+#[cfg(not(loom))]
+pub use std::sync::{Arc, LazyLock, OnceLock, PoisonError, RwLock, TryLockError, Weak};
+#[cfg(not(loom))]
+pub use std::thread::{available_parallelism, panicking};
+
+#[cfg(not(any(feature = "sim", loom)))]
+pub use crossbeam_utils::sync::{Parker, Unparker};
+#[cfg(all(feature = "sim", not(loom)))]
+pub use simulated::{
+    Condvar, Mutex, MutexGuard, Parker, Unparker, sleep, spin_loop, thread, yield_now,
 };
-#[cfg(not(loom))]
-pub use std::thread::{self, available_parallelism, panicking};
+#[cfg(not(any(feature = "sim", loom)))]
+pub use std::{
+    hint::spin_loop,
+    sync::{Condvar, Mutex, MutexGuard},
+    thread,
+};
 
 /// Sleeps for so long.
-#[cfg(not(loom))]
+#[cfg(not(any(feature = "sim", loom)))]
 #[allow(clippy::disallowed_methods, reason = "this is where it goes through")]
 pub fn sleep(time: std::time::Duration) {
     thread::sleep(time);
 }
 
 /// Gives the core away.
-#[cfg(not(loom))]
+#[cfg(not(any(feature = "sim", loom)))]
 #[allow(clippy::disallowed_methods, reason = "this is where it goes through")]
 pub fn yield_now() {
     thread::yield_now();
+}
+
+/// Says whether this thread is a fiber of a simulation.
+#[cfg(not(loom))]
+#[inline(always)]
+pub fn is_simulated() -> bool {
+    #[cfg(feature = "sim")]
+    return seam::is_fiber();
+    #[cfg(not(feature = "sim"))]
+    false
 }
 
 /// Locks a mutex, poisoned or not. What runs under a lock of these crates either cannot panic, or
@@ -63,8 +98,6 @@ pub fn try_lock<T: ?Sized>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
 
 #[cfg(loom)]
 pub use loom::hint::spin_loop;
-#[cfg(not(loom))]
-pub use std::hint::spin_loop;
 
 /// The standard library's, with loom's interface.
 #[cfg(not(loom))]

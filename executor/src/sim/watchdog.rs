@@ -1,0 +1,75 @@
+//! A callback that blocks the thread blocks all fibers of it, and the test for ever: somebody has
+//! to say so.
+
+use std::time::Duration;
+
+use crate::site::Site;
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock, sleep, thread};
+
+/// How long nothing goes on before the process is ended.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often it is looked.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// What the fibers' thread says of itself.
+#[derive(Default)]
+pub(super) struct Heart {
+    beats: AtomicU64,
+    /// Where the event was posted that has begun last.
+    site: Mutex<Option<Site>>,
+    is_over: AtomicBool,
+}
+
+impl Heart {
+    /// An event begins.
+    pub(super) fn begins(&self, site: Option<Site>) {
+        self.beat();
+        *lock(&self.site) = site;
+    }
+
+    /// Something goes on.
+    pub(super) fn beat(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A thread that listens to a heart, until this is dropped.
+pub(super) struct Watchdog(pub(super) Arc<Heart>);
+
+impl Watchdog {
+    pub(super) fn start() -> Watchdog {
+        let heart = Arc::new(Heart::default());
+        let watched = Arc::clone(&heart);
+        let named = thread::Builder::new().name("dapple-sim-watch".to_owned());
+        // Without it a test that blocks is one that does not end.
+        drop(named.spawn(move || watch(&watched)));
+        Watchdog(heart)
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
+fn watch(heart: &Heart) {
+    let (mut beats, mut silent) = (0, Duration::ZERO);
+    while !heart.is_over.load(Ordering::Relaxed) {
+        sleep(LOOK);
+        silent += LOOK;
+        let now = heart.beats.load(Ordering::Relaxed);
+        if now != beats {
+            (beats, silent) = (now, Duration::ZERO);
+        } else if silent >= PATIENCE {
+            let site = *lock(&heart.site);
+            let what = site.map_or("something".to_owned(), |s| format!("the event posted at {s}"));
+            crate::report::tell(&format_args!(
+                "{what} blocks the thread of the simulation, and with it what it may wait for: a \
+                 lock that another event holds while it posts, a channel, or a thread"
+            ));
+            std::process::abort();
+        }
+    }
+}

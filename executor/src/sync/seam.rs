@@ -1,0 +1,113 @@
+//! What a fiber of a simulation does instead of what a thread does. A simulation (`crate::sim`)
+//! implements it; what is here knows nothing of it, so that everything may ask.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::Point;
+
+/// A simulation, as its fibers see it.
+pub(crate) trait Simulation {
+    /// A fiber waits in a loop: another one goes on.
+    fn spin(&self);
+
+    /// Waits until notified by a key, for so long at most. True: the time is over.
+    fn wait(&self, key: usize, limit: Option<Duration>) -> bool;
+
+    /// Makes those go on that wait by a key, so many at most.
+    fn notify(&self, key: usize, most: usize);
+
+    fn sleep(&self, time: Duration);
+
+    /// The virtual time.
+    fn now(&self) -> Instant;
+
+    /// The virtual time of day.
+    fn wall(&self) -> SystemTime;
+
+    /// Starts a fiber.
+    fn spawn(&self, name: String, body: Box<dyn FnOnce() + Send>) -> FiberHandle;
+
+    /// The fiber that runs has come to a marked place.
+    fn point(&self, point: Point);
+
+    /// A color was made at this address.
+    fn color_made(&self, address: usize, label: Option<Arc<str>>);
+
+    /// An event was made at this address; `site` is a `Site`.
+    fn event_made(&self, address: usize, site: &dyn Any);
+
+    /// The event at this address goes to the color at that one.
+    fn event_posted(&self, address: usize, color: usize);
+
+    /// The event at this address begins.
+    fn event_begins(&self, address: usize);
+
+    /// An event has panicked.
+    fn event_panicked(&self, message: String);
+}
+
+/// A fiber that was started, and whether it has ended.
+#[derive(Clone, Debug, Default)]
+pub struct FiberHandle(Arc<AtomicBool>);
+
+impl FiberHandle {
+    pub(crate) fn is_finished(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn finish(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+thread_local! {
+    /// The simulation whose fiber runs on this thread.
+    static RUNNING: RefCell<Option<Rc<dyn Simulation>>> = const { RefCell::new(None) };
+    /// Locks that fibers of this thread hold.
+    static HELD: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Runs `f`, which has a fiber of the simulation go on until it waits.
+pub(crate) fn inside<R>(simulation: Rc<dyn Simulation>, f: impl FnOnce() -> R) -> R {
+    RUNNING.with_borrow_mut(|running| *running = Some(simulation));
+    let result = f();
+    RUNNING.with_borrow_mut(Option::take);
+    result
+}
+
+/// Runs `f` if this thread runs a fiber. (Not while the thread ends: its values may be gone.)
+#[inline]
+pub(crate) fn with<R>(f: impl FnOnce(&dyn Simulation) -> R) -> Option<R> {
+    // A count of it: what `f` calls may have another fiber go on.
+    let running = RUNNING.try_with(|running| running.borrow().clone()).ok().flatten();
+    running.map(|simulation| f(&*simulation))
+}
+
+#[inline]
+pub(crate) fn is_fiber() -> bool {
+    RUNNING.try_with(|running| running.borrow().is_some()).unwrap_or(false)
+}
+
+/// A fiber takes a lock.
+pub(super) fn takes_lock() {
+    if is_fiber() {
+        HELD.set(HELD.get() + 1);
+    }
+}
+
+/// A fiber gives a lock back.
+pub(super) fn gives_lock() {
+    if is_fiber() {
+        HELD.set(HELD.get().saturating_sub(1));
+    }
+}
+
+/// Says whether a lock that is held may be that of a fiber of this thread.
+pub(super) fn may_hold() -> bool {
+    HELD.get() > 0
+}

@@ -1,0 +1,379 @@
+//! What waits, for threads that may be fibers of a simulation (see `crate::sim`).
+//!
+//! On a thread that runs no simulation each of these does what the standard library's does, whose
+//! type is inside. A fiber never blocks its thread: where it would, another one goes on.
+
+use std::fmt;
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, LockResult, PoisonError, TryLockError, TryLockResult};
+use std::time::Duration;
+
+use super::seam;
+
+/// A mutex.
+#[derive(Default)]
+pub struct Mutex<T: ?Sized>(std::sync::Mutex<T>);
+
+/// The value of a locked mutex.
+#[must_use = "if it is dropped, the mutex is free"]
+pub struct MutexGuard<'a, T: ?Sized> {
+    mutex: &'a Mutex<T>,
+    /// `None` only while a [`Condvar`] has given the mutex back.
+    guard: Option<std::sync::MutexGuard<'a, T>>,
+}
+
+impl<T> Mutex<T> {
+    pub const fn new(value: T) -> Self {
+        Mutex(std::sync::Mutex::new(value))
+    }
+
+    pub fn into_inner(self) -> LockResult<T> {
+        self.0.into_inner()
+    }
+}
+
+impl<T: ?Sized> Mutex<T> {
+    pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
+        if !seam::is_fiber() {
+            return self.wrap(self.0.lock());
+        }
+        loop {
+            match self.0.try_lock() {
+                Ok(guard) => return Ok(self.guard(guard)),
+                Err(TryLockError::Poisoned(poisoned)) => {
+                    return self.wrap(Err(poisoned));
+                }
+                Err(TryLockError::WouldBlock) if seam::may_hold() => {
+                    spin();
+                }
+                // It is a thread that has it.
+                Err(TryLockError::WouldBlock) => return self.wrap(self.0.lock()),
+            }
+        }
+    }
+
+    pub fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
+        match self.0.try_lock() {
+            Ok(guard) => Ok(self.guard(guard)),
+            Err(TryLockError::WouldBlock) => Err(TryLockError::WouldBlock),
+            Err(TryLockError::Poisoned(poisoned)) => {
+                Err(PoisonError::new(self.guard(poisoned.into_inner())).into())
+            }
+        }
+    }
+
+    pub fn get_mut(&mut self) -> LockResult<&mut T> {
+        self.0.get_mut()
+    }
+
+    fn guard<'a>(&'a self, guard: std::sync::MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        seam::takes_lock();
+        MutexGuard { mutex: self, guard: Some(guard) }
+    }
+
+    fn wrap<'a>(
+        &'a self,
+        locked: LockResult<std::sync::MutexGuard<'a, T>>,
+    ) -> LockResult<MutexGuard<'a, T>> {
+        match locked {
+            Ok(guard) => Ok(self.guard(guard)),
+            Err(poisoned) => Err(PoisonError::new(self.guard(poisoned.into_inner()))),
+        }
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<T: ?Sized> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.guard.as_ref().expect("it is there while it is reachable")
+    }
+}
+
+impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.guard.as_mut().expect("it is there while it is reachable")
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for MutexGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T: ?Sized> Drop for MutexGuard<'_, T> {
+    fn drop(&mut self) {
+        if self.guard.take().is_some() {
+            seam::gives_lock();
+        }
+    }
+}
+
+/// A condition variable.
+#[derive(Debug, Default)]
+pub struct Condvar(std::sync::Condvar);
+
+/// Whether the time was over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitTimeoutResult(bool);
+
+impl WaitTimeoutResult {
+    pub fn timed_out(self) -> bool {
+        self.0
+    }
+}
+
+impl Condvar {
+    pub const fn new() -> Self {
+        Condvar(std::sync::Condvar::new())
+    }
+
+    pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
+        match self.sleep(guard, None) {
+            Ok((guard, _)) => Ok(guard),
+            Err(poisoned) => Err(PoisonError::new(poisoned.into_inner().0)),
+        }
+    }
+
+    pub fn wait_timeout<'a, T>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        limit: Duration,
+    ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
+        self.sleep(guard, Some(limit))
+    }
+
+    fn sleep<'a, T>(
+        &self,
+        mut guard: MutexGuard<'a, T>,
+        limit: Option<Duration>,
+    ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
+        let mutex = guard.mutex;
+        let Some(inner) = guard.guard.take() else { unreachable!("it is there until now") };
+        seam::gives_lock();
+        if seam::is_fiber() {
+            // Nothing runs between the two: whoever notifies finds the fiber waiting.
+            drop(inner);
+            let waits = seam::with(|simulation| simulation.wait(self.key(), limit));
+            let is_over = waits.unwrap_or(false);
+            return match mutex.lock() {
+                Ok(guard) => Ok((guard, WaitTimeoutResult(is_over))),
+                Err(poisoned) => {
+                    let guard = poisoned.into_inner();
+                    Err(PoisonError::new((guard, WaitTimeoutResult(is_over))))
+                }
+            };
+        }
+        let waited = match limit {
+            Some(limit) => self.0.wait_timeout(inner, limit).map(|(g, t)| (g, t.timed_out())),
+            None => match self.0.wait(inner) {
+                Ok(guard) => Ok((guard, false)),
+                Err(poisoned) => {
+                    let guard = mutex.guard(poisoned.into_inner());
+                    return Err(PoisonError::new((guard, WaitTimeoutResult(false))));
+                }
+            },
+        };
+        match waited {
+            Ok((inner, is_over)) => Ok((mutex.guard(inner), WaitTimeoutResult(is_over))),
+            Err(poisoned) => {
+                let (inner, over) = poisoned.into_inner();
+                let guard = mutex.guard(inner);
+                Err(PoisonError::new((guard, WaitTimeoutResult(over.timed_out()))))
+            }
+        }
+    }
+
+    pub fn notify_one(&self) {
+        self.notify(1, std::sync::Condvar::notify_one);
+    }
+
+    pub fn notify_all(&self) {
+        self.notify(usize::MAX, std::sync::Condvar::notify_all);
+    }
+
+    fn notify(&self, most: usize, otherwise: impl FnOnce(&std::sync::Condvar)) {
+        let notified = seam::with(|simulation| simulation.notify(self.key(), most));
+        if notified.is_none() {
+            otherwise(&self.0);
+        }
+    }
+
+    fn key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+}
+
+/// What one thread sleeps on; a token that another one gives ends the next sleep.
+#[derive(Debug)]
+pub struct Parker(Unparker);
+
+/// What gives a [`Parker`] its token.
+#[derive(Clone, Debug)]
+pub struct Unparker(Arc<(Mutex<bool>, Condvar)>);
+
+impl Default for Parker {
+    fn default() -> Self {
+        Parker::new()
+    }
+}
+
+impl Parker {
+    pub fn new() -> Self {
+        Parker(Unparker(Arc::new((Mutex::new(false), Condvar::new()))))
+    }
+
+    pub fn park(&self) {
+        let (token, given) = &*self.0.0;
+        let mut token = token.lock().unwrap_or_else(PoisonError::into_inner);
+        while !std::mem::take(&mut *token) {
+            token = given.wait(token).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// It may end before the time is over, without a token.
+    pub fn park_timeout(&self, limit: Duration) {
+        let (token, given) = &*self.0.0;
+        let mut token = token.lock().unwrap_or_else(PoisonError::into_inner);
+        if !std::mem::take(&mut *token) && !limit.is_zero() {
+            let waited = given.wait_timeout(token, limit);
+            token = waited.unwrap_or_else(PoisonError::into_inner).0;
+            *token = false;
+        }
+    }
+
+    pub fn unparker(&self) -> &Unparker {
+        &self.0
+    }
+}
+
+impl Unparker {
+    pub fn unpark(&self) {
+        let (token, given) = &*self.0;
+        *token.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        given.notify_one();
+    }
+}
+
+/// Another fiber goes on, if this is one. False: it is none.
+fn spin() -> bool {
+    seam::with(|simulation| simulation.spin()).is_some()
+}
+
+/// Sleeps for so long.
+#[allow(clippy::disallowed_methods, reason = "this is where it goes through")]
+pub fn sleep(time: Duration) {
+    if seam::with(|simulation| simulation.sleep(time)).is_none() {
+        std::thread::sleep(time);
+    }
+}
+
+/// Gives the core away.
+#[allow(clippy::disallowed_methods, reason = "this is where it goes through")]
+pub fn yield_now() {
+    if !spin() {
+        std::thread::yield_now();
+    }
+}
+
+/// A moment of a loop that waits for another thread.
+#[inline]
+pub fn spin_loop() {
+    if !spin() {
+        std::hint::spin_loop();
+    }
+}
+
+pub mod thread {
+    //! Threads, or fibers of the simulation whose fiber starts them.
+
+    use super::seam::{self, FiberHandle};
+    use super::{Duration, io};
+
+    /// A thread that is about to be started.
+    #[derive(Debug)]
+    pub struct Builder {
+        inner: std::thread::Builder,
+        name: String,
+    }
+
+    impl Default for Builder {
+        fn default() -> Self {
+            Builder::new()
+        }
+    }
+
+    impl Builder {
+        pub fn new() -> Self {
+            Builder { inner: std::thread::Builder::new(), name: String::new() }
+        }
+
+        pub fn name(mut self, name: String) -> Self {
+            self.name.clone_from(&name);
+            self.inner = self.inner.name(name);
+            self
+        }
+
+        pub fn stack_size(mut self, bytes: usize) -> Self {
+            self.inner = self.inner.stack_size(bytes);
+            self
+        }
+
+        /// Starts it.
+        ///
+        /// # Errors
+        ///
+        /// What the system says.
+        pub fn spawn<F>(self, f: F) -> io::Result<JoinHandle<()>>
+        where
+            F: FnOnce() + Send + 'static,
+        {
+            if !seam::is_fiber() {
+                return self.inner.spawn(f).map(JoinHandle::Thread);
+            }
+            let fiber = seam::with(|simulation| simulation.spawn(self.name, Box::new(f)));
+            fiber.map(JoinHandle::Fiber).ok_or_else(|| io::ErrorKind::Other.into())
+        }
+    }
+
+    /// A thread that was started.
+    #[derive(Debug)]
+    pub enum JoinHandle<T> {
+        Thread(std::thread::JoinHandle<T>),
+        Fiber(FiberHandle),
+    }
+
+    impl JoinHandle<()> {
+        pub fn is_finished(&self) -> bool {
+            match self {
+                JoinHandle::Thread(thread) => thread.is_finished(),
+                JoinHandle::Fiber(fiber) => fiber.is_finished(),
+            }
+        }
+
+        /// Waits for its end.
+        ///
+        /// # Errors
+        ///
+        /// What it panicked with.
+        pub fn join(self) -> std::thread::Result<()> {
+            match self {
+                JoinHandle::Thread(thread) => thread.join(),
+                JoinHandle::Fiber(fiber) => {
+                    while !fiber.is_finished() {
+                        super::sleep(Duration::from_micros(1));
+                    }
+                    Ok(())
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Faults in the runtime itself, in the files that are shipped, each found by a small program:
+//! `RUSTFLAGS="--cfg dapple_mutants" cargo test -p dapple --features sim --test sim mutants`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+
+use dapple::sim::{self, Config, Failure, Sim};
+use dapple::sync::mutant::{Mutant, plant};
+use dapple::{Color, Handle, Runtime, StealPolicy};
+
+/// The failure of a program if the runtime has a fault; without it there is none.
+fn found(mutant: Mutant, body: impl Fn(&Sim) + Clone + 'static) -> Failure {
+    plant(None);
+    let config = Config::new().most_steps(200_000);
+    assert!(sim::find(&config, body.clone()).is_none(), "it fails without a fault");
+    plant(Some(mutant));
+    let failure = sim::find(&config, body).expect("no seed finds it");
+    plant(None);
+    println!("{mutant:?}: {failure}");
+    assert!(failure.pauses <= 10, "{failure}");
+    failure
+}
+
+fn color(h: &Handle, label: &str) -> Color {
+    h.color_builder().label(label).build()
+}
+
+#[test]
+fn e13_a_wakeup_that_is_lost() {
+    /// So many hops between two colors, which stay where they are.
+    fn hop(here: Color, there: Color, left: u32) {
+        let back = here.clone();
+        here.post(move |_| {
+            if left > 0 {
+                hop(there, back, left - 1);
+            }
+        });
+    }
+    found(Mutant::LostWakeup, |_| {
+        let off = Runtime::builder().workers(2).steal_policy(StealPolicy::Off);
+        let rt = off.build().unwrap();
+        let h = rt.handle();
+        hop(color(&h, "one"), color(&h, "two"), 20);
+        rt.wait_idle();
+    });
+}
+
+#[test]
+fn e13_a_quiescence_that_looks_too_early() {
+    found(Mutant::EarlyQuiescence, |_| {
+        let rt = Runtime::builder().workers(2).build().unwrap();
+        let h = rt.handle();
+        let ran = Arc::new(AtomicU32::new(0));
+        let (one, two, counted) = (color(&h, "one"), color(&h, "two"), Arc::clone(&ran));
+        h.post(&one, move |cx| {
+            let last = Arc::clone(&counted);
+            cx.post(&two, move |_| {
+                last.fetch_add(1, SeqCst);
+            });
+            counted.fetch_add(1, SeqCst);
+        });
+        rt.wait_idle();
+        assert_eq!(ran.load(SeqCst), 2, "not all has run");
+    });
+}
+
+#[test]
+fn e13_a_reader_beside_a_writer() {
+    found(Mutant::ReaderBesideWriter, |_| {
+        let rt = Runtime::builder().workers(2).build().unwrap();
+        let h = rt.handle();
+        let shared = color(&h, "shared");
+        let readers = Arc::new(AtomicU32::new(0));
+        for _ in 0..2 {
+            let (reads, writes) = (Arc::clone(&readers), Arc::clone(&readers));
+            h.post_shared(&shared, move |cx| {
+                reads.fetch_add(1, SeqCst);
+                cx.post_uncolored(|_| ());
+                reads.fetch_sub(1, SeqCst);
+            });
+            h.post(&shared, move |_| assert_eq!(writes.load(SeqCst), 0, "beside a reader"));
+        }
+        rt.wait_idle();
+    });
+}
+
+#[test]
+fn e13_a_set_that_deadlocks() {
+    found(Mutant::UnorderedSet, |_| {
+        let rt = Runtime::builder().workers(2).build().unwrap();
+        let h = rt.handle();
+        let (one, two) = (color(&h, "one"), color(&h, "two"));
+        let (a, b) = (one.clone(), two.clone());
+        h.post_uncolored(move |cx| {
+            cx.handle().post_set(&[a.exclusive(), b.exclusive()], |_| ());
+        });
+        h.post_uncolored(move |cx| {
+            cx.handle().post_set(&[two.exclusive(), one.exclusive()], |_| ());
+        });
+        rt.wait_idle();
+    });
+}
+
+#[test]
+fn e13_an_event_that_overtakes_others() {
+    found(Mutant::OvertakingPost, |_| {
+        let rt = Runtime::builder().workers(2).build().unwrap();
+        let h = rt.handle();
+        let own = color(&h, "own");
+        let posted = Arc::new(AtomicU32::new(0));
+        let (again, seen) = (own.clone(), Arc::clone(&posted));
+        h.post(&own, move |cx| {
+            // What the test has posted by now stands before what is posted here.
+            let before = seen.load(SeqCst);
+            cx.post(&again, move |_| assert!(seen.load(SeqCst) >= 100 * before, "it overtakes"));
+        });
+        let ran = Arc::clone(&posted);
+        h.post(&own, move |_| {
+            ran.fetch_add(99, SeqCst);
+        });
+        posted.fetch_add(1, SeqCst);
+        rt.wait_idle();
+    });
+}

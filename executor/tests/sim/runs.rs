@@ -1,0 +1,214 @@
+//! What is simulated, and that a run is the same each time.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use dapple::{Colored, Domain, Palette, Priority, Runtime, StealPolicy, sim};
+
+/// Runs a body with so many seeds; none fails.
+fn holds(seeds: u64, body: impl Fn(&sim::Sim) + 'static) {
+    sim::check(&sim::Config::new().seeds(0..seeds), body);
+}
+
+fn start(workers: usize) -> Runtime {
+    Runtime::builder().workers(workers).build().unwrap()
+}
+
+#[test]
+fn e13_events_of_one_color_keep_their_order_whatever_is_paused() {
+    holds(200, |sim| {
+        let rt = start(1 + sim.seed() as usize % 4);
+        let h = rt.handle();
+        let lists: Vec<_> = (0..4).map(|_| Colored::new(&h.new_color(), Vec::new())).collect();
+        for n in 0..40u32 {
+            let next = lists[(n as usize * 3 + 1) % 4].clone();
+            lists[n as usize % 4].post(move |list, _| {
+                list.push(n);
+                next.post(move |list, _| list.push(100 + n));
+            });
+        }
+        rt.wait_idle();
+        for list in &lists {
+            let list = list.call(|list, _| list.clone()).join().unwrap();
+            let posted: Vec<u32> = list.iter().copied().filter(|n| *n < 100).collect();
+            assert!(posted.is_sorted(), "{list:?}");
+        }
+    });
+}
+
+#[test]
+fn e13_time_is_virtual_and_jumps_to_the_next_timer() {
+    holds(50, |_| {
+        let rt = start(2);
+        let h = rt.handle();
+        let (color, before) = (h.new_color(), h.now());
+        let hours = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&hours);
+        let timer = h.every(Duration::from_secs(3_600), &color, move |_| {
+            counted.fetch_add(1, SeqCst);
+        });
+        while hours.load(SeqCst) < 24 {
+            dapple::sync::sleep(Duration::from_secs(60));
+        }
+        timer.cancel();
+        let passed = h.now() - before;
+        assert!(passed >= Duration::from_secs(24 * 3_600), "{passed:?}");
+        assert!(passed < Duration::from_secs(25 * 3_600), "{passed:?}");
+    });
+}
+
+#[test]
+fn e13_what_is_settled_waits_for_nothing_but_time() {
+    holds(100, |sim| {
+        let rt = start(2);
+        let h = rt.handle();
+        let ran = Arc::new(AtomicU64::new(0));
+        let (now, later) = (Arc::clone(&ran), Arc::clone(&ran));
+        let color = h.new_color();
+        h.post(&color, move |_| {
+            now.fetch_add(1, SeqCst);
+        });
+        let _timer = h.post_after(Duration::from_secs(10), &color, move |_| {
+            later.fetch_add(1, SeqCst);
+        });
+        sim.settled();
+        assert_eq!(ran.load(SeqCst), 1);
+        sim.advance(Duration::from_secs(11));
+        sim.settled();
+        assert_eq!(ran.load(SeqCst), 2);
+    });
+}
+
+#[test]
+fn e13_tasks_domains_sets_classes_and_blocking_work_run_under_every_seed() {
+    holds(100, |sim| {
+        let policy = match sim.seed() % 3 {
+            0 => StealPolicy::Off,
+            1 => StealPolicy::Eager,
+            _ => StealPolicy::CostAware,
+        };
+        let rt = Runtime::builder().workers(2).steal_policy(policy).build().unwrap();
+        let h = rt.handle();
+        let sum = Arc::new(AtomicU64::new(0));
+        let add = |n: u64| {
+            let sum = Arc::clone(&sum);
+            move || {
+                sum.fetch_add(n, SeqCst);
+            }
+        };
+        let palette = Palette::<u32>::new(&h);
+        for key in 0..8 {
+            let add = add(1);
+            h.post(&palette.color(&(key % 3)), move |_| add());
+        }
+        let high = h.color_builder().priority(Priority::High).build();
+        let (one, two) = (h.new_color(), high);
+        for _ in 0..4 {
+            let add = add(10);
+            h.post_set(&[one.exclusive(), two.shared()], move |_| add());
+        }
+        let domain = Domain::snapshot(&h, 0u64);
+        for _ in 0..4 {
+            let add = add(100);
+            domain.global(move |cx| {
+                *cx.state_mut() += 1;
+                add();
+            });
+        }
+        let (task, offloaded, blocking) = (add(1_000), add(10_000), h.clone());
+        let task = h.spawn(&one, async move {
+            blocking.sleep(Duration::from_millis(5)).await;
+            blocking.offload(offloaded).await.unwrap();
+            task();
+        });
+        task.join().unwrap();
+        rt.wait_idle();
+        assert_eq!(sum.load(SeqCst), 8 + 40 + 400 + 11_000);
+        let report = rt.shutdown(Duration::from_secs(1));
+        assert!(report.drained && report.stuck_workers.is_empty(), "{report:?}");
+    });
+}
+
+/// What a program does in one run, as a number.
+fn digest_of(seed: u64) -> (u64, u64) {
+    let digest = Arc::new(Mutex::new(0));
+    let also = Arc::clone(&digest);
+    let report = sim::run(&sim::Config::new(), seed, move |sim| {
+        // The heap of each run is another one.
+        let junk: Vec<Vec<u8>> = (0..digest_of_the_heap() % 64).map(|n| vec![0; n * 100]).collect();
+        let rt = start(3);
+        let h = rt.handle();
+        let colors: Vec<_> = (0..10).map(|_| h.new_color()).collect();
+        for n in 0..300usize {
+            let (next, other) = (colors[(n * 7 + 3) % 10].clone(), colors[(n + 4) % 10].clone());
+            colors[n % 10].post(move |cx| {
+                cx.handle().post_set(&[next.exclusive(), other.exclusive()], |_| ());
+                cx.post(&next, |_| ());
+            });
+        }
+        rt.wait_idle();
+        drop(junk);
+        *also.lock().unwrap() = sim.digest();
+    });
+    assert_eq!(report.failure, None);
+    (*digest.lock().unwrap(), report.steps)
+}
+
+/// Some number that differs from run to run.
+fn digest_of_the_heap() -> usize {
+    Box::into_raw(Box::new(0u64)).addr() >> 6
+}
+
+#[test]
+fn e13_a_run_is_the_same_each_time_and_seeds_differ() {
+    let mut digests: Vec<(u64, u64)> = Vec::new();
+    for seed in 0..20 {
+        let first = digest_of(seed);
+        for _ in 0..5 {
+            assert_eq!(digest_of(seed), first, "seed {seed}");
+        }
+        digests.push(first);
+    }
+    digests.sort_unstable();
+    digests.dedup();
+    assert!(digests.len() > 10, "{digests:?}");
+}
+
+#[test]
+fn e13_a_body_that_waits_for_what_never_comes_fails() {
+    let config = sim::Config::new().seeds(0..1);
+    let failure = sim::find(&config, |_| {
+        let rt = start(1);
+        let never = std::future::pending::<()>();
+        rt.block_on(never);
+    });
+    assert_eq!(failure.unwrap().message, "the test waits for what never comes");
+}
+
+#[test]
+fn e13_a_program_that_never_rests_fails() {
+    let config = sim::Config::new().seeds(0..1).most_steps(10_000);
+    let failure = sim::find(&config, |_| {
+        let rt = start(1);
+        let done = AtomicBool::new(false);
+        while !done.load(SeqCst) {
+            dapple::sync::yield_now();
+        }
+        drop(rt);
+    });
+    assert_eq!(failure.unwrap().message, "it does not come to an end");
+}
+
+#[test]
+fn e13_a_panic_of_an_event_fails_unless_it_is_allowed() {
+    let body = |_: &sim::Sim| {
+        let rt = start(1);
+        rt.handle().post_default(|_| std::panic::resume_unwind(Box::new("on purpose")));
+        rt.wait_idle();
+    };
+    let failure = sim::find(&sim::Config::new().seeds(0..1), body).unwrap();
+    assert!(failure.message.contains("on purpose"), "{failure}");
+    assert!(failure.message.contains(file!()), "{failure}");
+    assert!(sim::find(&sim::Config::new().seeds(0..10).allow_panics(), body).is_none());
+}
