@@ -15,7 +15,7 @@ use crate::event::{Step, Word};
 use crate::post::{Posting, refuse};
 use crate::runtime::core::Phase;
 use crate::site::Site;
-use crate::sync::{Arc, Ordering, fence};
+use crate::sync::{Arc, Ordering, Point, fence, point};
 use crate::turn::local::Local;
 use crate::turn::outside::Outside;
 use crate::{Color, Cx};
@@ -155,6 +155,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
                 }
             }
         }
+        point(Point::Posted);
         Ok(Ticket::from_number(ticket))
     }
 }

@@ -12,7 +12,7 @@ use crate::color::two_phase::take_places;
 use crate::cx::Cx;
 use crate::event::{Kind, Owned};
 use crate::runtime::core::Core;
-use crate::sync::{Mutant, mutant};
+use crate::sync::{Mutant, Point, mutant, point};
 use crate::turn::local::Local;
 use crate::turn::outside::Outside;
 
@@ -203,6 +203,7 @@ fn take(
             idle.for_each(|(held, _)| core.inject_held(held));
         }
     }
+    point(Point::Posted);
 }
 
 /// The highest class among the colors; `None`: all colors are of the normal one.

@@ -312,8 +312,8 @@ impl Builder {
     /// # Errors
     ///
     /// `InvalidInput` for no workers, no cores, cores that the process may not use, a name of
-    /// threads that holds a NUL, or a stack of more than 2^40 bytes; otherwise what the operating
-    /// system says when it refuses a thread or a poller.
+    /// threads that holds a NUL, or a stack of more than 2^40 bytes; `Unsupported` for a driver in
+    /// a simulation; otherwise what the operating system says when it refuses a thread or a poller.
     pub fn build(self) -> io::Result<Runtime> {
         Ok(Runtime { owned: self.start(First::Thread)?.0 })
     }

@@ -16,6 +16,9 @@ use crate::worker::fleet::Fleet;
 use crate::worker::machine::Machine;
 use crate::worker::scheduler::Scheduler;
 
+/// How many workers a runtime has in a simulation if nothing else is said.
+const SIMULATED_WORKERS: usize = 4;
+
 /// What a move of a cache line takes in a simulation, in nanoseconds.
 const SIMULATED_MOVE: u32 = 300;
 
@@ -103,8 +106,14 @@ impl Builder {
     /// The cores that may be used, and how many workers there shall be.
     fn check(&self) -> io::Result<(Vec<CoreId>, usize)> {
         let cores = choose_cores(self.cores.as_deref())?;
+        if sync::is_simulated() && self.driver.is_some() {
+            let why = "a simulation has no descriptors, and a runtime in it no driver";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
         let workers = self.workers.unwrap_or_else(|| match self.cores.is_some() {
             true => cores.len(),
+            // Whatever the machine has, so that a run comes back elsewhere.
+            false if sync::is_simulated() => SIMULATED_WORKERS,
             false => cores::default_workers(),
         });
         if workers == 0 {

@@ -132,19 +132,18 @@ impl Choices {
 }
 
 /// The fewest of some pauses with which a run still fails, as far as leaving out parts of them
-/// tells; `fails` runs it, so many times at most.
+/// tells; `fails` runs it, as long as `goes_on` says so.
 pub(super) fn fewest(
     mut pauses: Vec<Pause>,
-    mut most_runs: u32,
+    goes_on: impl Fn() -> bool,
     mut fails: impl FnMut(&[Pause]) -> bool,
 ) -> Vec<Pause> {
     let mut part = pauses.len().div_ceil(2).max(1);
-    while !pauses.is_empty() && most_runs > 0 {
+    while !pauses.is_empty() && goes_on() {
         let (mut at, mut fewer) = (0, false);
-        while at < pauses.len() && most_runs > 0 {
+        while at < pauses.len() && goes_on() {
             let end = (at + part).min(pauses.len());
             let rest: Vec<Pause> = [&pauses[..at], &pauses[end..]].concat();
-            most_runs -= 1;
             if fails(&rest) {
                 (pauses, fewer) = (rest, true);
             } else {

@@ -10,6 +10,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -30,6 +31,14 @@ use crate::thread::{ThreadState, fiber};
 const EVENT: u64 = 300;
 const SPIN: u64 = 50;
 const LOOK: u64 = 5;
+
+/// How long a pause is at most that waits for the end of an event, in virtual nanoseconds: the
+/// event may be there no more.
+const LONGEST: u64 = 50_000_000;
+
+/// How long a fiber goes on, in virtual nanoseconds, before others have their turn: longer than
+/// most programs that are tested take at all.
+const QUANTUM: u64 = 1_000_000;
 
 /// Looks without anybody getting on, after which nobody will.
 const MOST_IDLE_SPINS: u64 = 1 << 20;
@@ -100,6 +109,8 @@ pub(super) struct World {
     paused: Cell<usize>,
     /// Looks of fibers that wait in a loop since something else happened.
     idle_spins: Cell<u64>,
+    /// When the fiber that runs went on.
+    resumed: Cell<u64>,
     steps: Cell<u64>,
     most_steps: u64,
     pub(super) names: Names,
@@ -138,6 +149,7 @@ impl World {
             plans: Cell::new(0),
             paused: Cell::new(0),
             idle_spins: Cell::new(0),
+            resumed: Cell::new(0),
             steps: Cell::new(0),
             most_steps,
             names: Names::default(),
@@ -179,7 +191,9 @@ impl World {
         let index = self.fibers.borrow().len();
         let coroutine = Coroutine::with_stack(stack, move |yielder: &Yielder<(), ()>, ()| {
             world(|world| world.begins(yielder));
-            body();
+            let caught = catch_unwind(AssertUnwindSafe(body));
+            // Nobody suspends it any more.
+            world(|world| world.ends(caught.err()));
         });
         let place = Place::of_fiber(&name, index);
         self.fibers.borrow_mut().push(Rc::new(Fiber {
@@ -198,8 +212,18 @@ impl World {
     }
 
     /// The fiber that runs has begun, and can be suspended by this.
-    pub(super) fn begins(&self, yielder: &Yielder<(), ()>) {
+    fn begins(&self, yielder: &Yielder<(), ()>) {
         self.current().yielder.set(yielder);
+    }
+
+    /// The fiber that runs is about to end, perhaps by a panic of the runtime's own.
+    fn ends(&self, panic: Option<Box<dyn Any + Send>>) {
+        let fiber = self.current();
+        fiber.yielder.set(std::ptr::null());
+        if let Some(payload) = panic {
+            let message = super::message(&*payload);
+            self.log.broken(format!("{} panics: {message}", fiber.name));
+        }
     }
 
     /// Runs until nobody can go on.
@@ -213,13 +237,14 @@ impl World {
                 return if main.end.is_finished() { End::Over } else { End::Stuck };
             };
             self.steps.set(self.steps.get() + 1);
-            self.heart.beat();
             self.current.set(index);
             let fiber = self.current();
             let mut coroutine = fiber.coroutine.take().expect("it has not ended");
             WORLD.set(Some(Rc::clone(self)));
             fiber::set(Some(Rc::clone(&fiber.thread)));
             let simulation: Rc<dyn Simulation> = Rc::clone(self) as _;
+            self.resumed.set(self.now.get());
+            self.heart.goes_on(fiber.place.site());
             let result = seam::inside(simulation, || coroutine.resume(()));
             fiber::set(None);
             WORLD.set(None);
@@ -258,7 +283,7 @@ impl World {
                 }
                 Some(_) => {}
                 None if self.paused.get() == 0 && self.ready_all(Wait::Settled, 1) => {}
-                None if self.jump() => {}
+                None if self.ends_a_pause() || self.jump() => {}
                 None => return None,
             }
         }
@@ -273,6 +298,17 @@ impl World {
             }
             self.planned.borrow_mut().pop();
         }
+    }
+
+    /// Ends somebody's pause before its time, if somebody waits for all to settle: no time is to
+    /// pass by for that.
+    fn ends_a_pause(&self) -> bool {
+        let fibers = self.fibers.borrow();
+        let settles = fibers.iter().any(|fiber| fiber.wait.get() == Wait::Settled);
+        let paused = |fiber: &Rc<Fiber>| matches!(fiber.wait.get(), Wait::Pause(_));
+        let paused = fibers.iter().position(paused).filter(|_| settles);
+        drop(fibers);
+        paused.inspect(|index| self.ready_now(*index, false)).is_some()
     }
 
     /// Those whose time has come are ready.
@@ -332,6 +368,13 @@ impl World {
         }
     }
 
+    /// Lets others go on if the fiber that runs has done so for long.
+    fn shares_time(&self) {
+        if self.now.get() - self.resumed.get() > QUANTUM && !panicking() {
+            self.suspend(Wait::Turn, None);
+        }
+    }
+
     /// Suspends the fiber that runs. True: it was notified, and its time is not over.
     fn suspend(&self, wait: Wait, limit: Option<u64>) -> bool {
         let (index, fiber) = (self.current.get(), self.current());
@@ -351,8 +394,10 @@ impl World {
             self.idle_spins.set(0);
         }
         let yielder = fiber.yielder.get();
+        assert!(!yielder.is_null(), "a fiber that has ended does not wait");
         // SAFETY: the yielder was stored by this fiber when it began, and lives on its stack until
-        // it ends; this is called on the fiber that runs, which is the one of the yielder.
+        // it is taken away at its end. This is called on the fiber that runs, which is the one of
+        // the yielder: a thread knows of a run only while a fiber of that runs on it.
         unsafe { (*yielder).suspend(()) };
         fiber.was_notified.replace(false)
     }
@@ -383,6 +428,7 @@ impl Simulation for World {
     fn now(&self) -> Instant {
         // It takes some time itself, so that whoever waits by looking comes to an end.
         self.pass(LOOK);
+        self.shares_time();
         self.start + Duration::from_nanos(self.now.get())
     }
 
@@ -401,16 +447,17 @@ impl Simulation for World {
             self.pass(EVENT);
             self.has_ended(&fiber);
         }
-        let length = self.choices.pause(mark, color).filter(|_| !panicking());
+        let length = if panicking() { None } else { self.choices.pause(mark, color) };
         let seen = length.map(|length| (length, Seen::of(&fiber)));
         if point == Point::Ended {
             fiber.place.leaves();
+            self.steps.set(self.steps.get() + 1);
         }
-        let Some((length, seen)) = seen else { return };
+        let Some((length, seen)) = seen else { return self.shares_time() };
         let at = self.now.get();
         match length {
             Length::For(nanos) => self.suspend(Wait::Pause(None), Some(nanos)),
-            Length::Until(name) => self.suspend(Wait::Pause(Some(name)), None),
+            Length::Until(name) => self.suspend(Wait::Pause(Some(name)), Some(LONGEST)),
         };
         self.log.paused(mark, seen, at, self.now.get());
     }
@@ -432,16 +479,12 @@ impl Simulation for World {
         let fiber = self.current();
         self.names.event_begins(address, &fiber.place);
         self.log.began(&fiber, self.now.get());
-        self.heart.begins(fiber.place.site());
+        self.heart.goes_on(fiber.place.site());
         self.point(Point::Begins);
     }
 
     fn event_panicked(&self, message: String) {
         self.log.panicked(message);
-        // It does not come by its end.
-        let fiber = self.current();
-        self.has_ended(&fiber);
-        fiber.place.leaves();
     }
 }
 

@@ -65,8 +65,9 @@ pub use self::saved::{NotSaved, Saved};
 use self::watchdog::Watchdog;
 use crate::sync::{self, Arc};
 
-/// Runs that look for fewer pauses, at most.
-const MOST_SHRINKING: u32 = 400;
+/// Steps of the runs that look for fewer pauses, as far as the failing run is not longer than a
+/// twentieth of that.
+const MOST_SHRINKING_STEPS: u64 = 4_000_000;
 
 /// What [`check`] runs.
 ///
@@ -146,7 +147,7 @@ impl Sim {
     }
 }
 
-/// Says something in the story of a run that fails; elsewhere it does nothing. It takes what
+/// Says something in the story of a run that fails; outside of a run it does nothing. It takes what
 /// `format!` takes.
 ///
 /// # Examples
@@ -226,7 +227,7 @@ pub fn check(config: &Config, body: impl Fn(&Sim) + 'static) {
         let saved = text.map_err(|error| error.to_string());
         let saved = saved.and_then(|text| text.parse().map_err(|e: NotSaved| e.to_string()));
         let saved: Saved = saved.unwrap_or_else(|why| panic!("{}: {why}", file.display()));
-        let run = runner.run(0, Choices::these(&saved.pauses), Tells::Yes);
+        let run = runner.run(saved.seed, Choices::these(&saved.pauses), Tells::Yes);
         if let Some(failure) = run.report.failure {
             panic!("{}: {failure}\n{}", file.display(), run.story);
         }
@@ -257,8 +258,12 @@ pub fn run(config: &Config, seed: u64, body: impl Fn(&Sim) + 'static) -> Report 
 /// Runs a body with the pauses of a run that has failed, as far as it comes by where they were.
 pub fn replay(config: &Config, saved: &Saved, body: impl Fn(&Sim) + 'static) -> Report {
     let _quiet = Quiet::begin();
-    Runner::new(config, body).run(0, Choices::these(&saved.pauses), Tells::No).report
+    let choices = Choices::these(&saved.pauses);
+    Runner::new(config, body).run(saved.seed, choices, Tells::No).report
 }
+
+const STUCK: &str = "the test waits for what never comes";
+const ENDLESS: &str = "it does not come to an end";
 
 /// Whether the story of a run is wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -267,8 +272,20 @@ enum Tells {
     No,
 }
 
+/// What a failure is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Test,
+    Event,
+    Runtime,
+    Stuck,
+    Endless,
+}
+
 struct Run {
     report: Report,
+    /// `None`: it has not failed.
+    kind: Option<Kind>,
     pauses: Vec<Pause>,
     story: String,
     /// For each pause the last event that has ended meanwhile.
@@ -309,15 +326,16 @@ impl Runner {
         };
         world.start("the test".to_owned(), Box::new(main));
         let end = world.run();
-        let mut failure = failure.take();
-        if failure.is_none() && !self.config.allows_panics {
-            failure = world.log.panic();
-        }
-        let failure = failure.or_else(|| match end {
-            End::Over => None,
-            End::Stuck => Some("the test waits for what never comes".to_owned()),
-            End::Endless => Some("it does not come to an end".to_owned()),
-        });
+        let panic = world.log.panic();
+        let failure = match (failure.take(), panic, end) {
+            (_, Some(panic), _) if world.log.is_broken() => Some((Kind::Runtime, panic)),
+            (Some(message), ..) => Some((Kind::Test, message)),
+            (None, Some(panic), _) if !self.config.allows_panics => Some((Kind::Event, panic)),
+            (.., End::Over) => None,
+            (.., End::Stuck) => Some((Kind::Stuck, STUCK.to_owned())),
+            (.., End::Endless) => Some((Kind::Endless, ENDLESS.to_owned())),
+        };
+        let (kind, failure) = failure.unzip();
         *self.stacks.borrow_mut() = world.take_stacks();
         let report = Report {
             digest: world.log.digest(),
@@ -327,7 +345,8 @@ impl Runner {
             failure,
         };
         let (pauses, story) = (world.choices.take_made(), world.log.story());
-        Run { report, pauses, story, ended_meanwhile: world.log.ended_meanwhile() }
+        let ended_meanwhile = world.log.ended_meanwhile();
+        Run { report, kind, pauses, story, ended_meanwhile }
     }
 
     /// The first seed that fails.
@@ -335,19 +354,29 @@ impl Runner {
         let quiet = Quiet::begin();
         let failed = self.config.seeds.clone().find_map(|seed| {
             let run = self.run(seed, Choices::of_seed(seed), Tells::No);
-            run.report.failure.is_some().then_some((seed, run.pauses))
+            run.kind.map(|kind| (seed, kind, run))
         });
-        let (seed, pauses) = failed?;
-        let found = pauses.len();
+        let (seed, kind, run) = failed?;
+        let (found, pauses, steps) = (run.pauses.len(), run.pauses, run.report.steps);
+        if sync::panicking() {
+            // Its panic waits for what never comes: no further run could be told from it.
+            let message = run.report.failure.unwrap_or_default();
+            let (story, count) = (run.story, pauses.len());
+            let saved = Saved { seed, pauses };
+            return Some(Failure { seed, message, story, pauses: count, found, saved });
+        }
+        let left = Cell::new(MOST_SHRINKING_STEPS.max(20 * steps));
         let fails = |pauses: &[Pause]| {
-            self.run(seed, Choices::these(pauses), Tells::No).report.failure.is_some()
+            let run = self.run(seed, Choices::these(pauses), Tells::No);
+            left.set(left.get().saturating_sub(run.report.steps));
+            run.kind == Some(kind)
         };
-        let mut pauses = fewest(pauses, MOST_SHRINKING, fails);
+        let mut pauses = fewest(pauses, || left.get() > 0, fails);
         // The end of an event stays where it is when a program is changed; a time does not.
         let ends = self.run(seed, Choices::these(&pauses), Tells::Yes).ended_meanwhile;
         for index in 0..pauses.len() {
             let (mark, before) = pauses[index];
-            if let Some(name) = ends.get(&mark) {
+            if let Some(name) = ends.get(&mark).filter(|_| left.get() > 0) {
                 pauses[index].1 = Length::Until(*name);
                 if !fails(&pauses) {
                     pauses[index].1 = before;
@@ -358,7 +387,7 @@ impl Runner {
         drop(quiet);
         let message = run.report.failure.unwrap_or_else(|| "it fails now and then".to_owned());
         let (story, count) = (run.story, pauses.len());
-        Some(Failure { seed, message, story, pauses: count, found, saved: Saved { pauses } })
+        Some(Failure { seed, message, story, pauses: count, found, saved: Saved { seed, pauses } })
     }
 }
 

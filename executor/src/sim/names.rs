@@ -121,7 +121,7 @@ impl Place {
         };
         let count = &counts[point as usize];
         let nth = count.replace(count.get() + 1);
-        if point == Point::Posted {
+        if matches!(point, Point::Posted | Point::Timer) {
             self.posts_now.set(None);
         }
         Mark { who, point, nth }

@@ -1,7 +1,8 @@
 //! Runs that have failed, as text: the pauses that lead to it.
 //!
-//! A line is a pause: the name of what is paused, the point, how often it came by there, and how
-//! long. Names are numbers that survive edits; a pause whose place is there no more is skipped.
+//! The first line is the seed that the body asks for. Each other one is a pause: the name of what
+//! is paused, the point, how often it came by there, and how long. Names are numbers that survive
+//! edits; a pause whose place is there no more is skipped.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,13 +16,15 @@ use crate::sync::Point;
 ///
 /// ```
 /// use dapple::sim::Saved;
-/// let text = "pause 4af3 posted 0 until 77e1\npause 9 parks 2 for 1000\n";
+/// let text = "seed 7\npause 4af3 posted 0 until 77e1\npause 9 parks 2 for 1000\n";
 /// let saved: Saved = text.parse()?;
 /// assert_eq!(saved.to_string(), text);
 /// # Ok::<(), dapple::sim::NotSaved>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saved {
+    /// What the body asks for; the pauses are not drawn by it.
+    pub(super) seed: u64,
     pub(super) pauses: Vec<Pause>,
 }
 
@@ -39,6 +42,7 @@ impl std::error::Error for NotSaved {}
 
 impl fmt::Display for Saved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "seed {}", self.seed)?;
         for (Mark { who, point, nth }, length) in &self.pauses {
             write!(f, "pause {who:x} {} {nth} ", point.name())?;
             match length {
@@ -54,10 +58,16 @@ impl FromStr for Saved {
     type Err = NotSaved;
 
     fn from_str(text: &str) -> Result<Self, NotSaved> {
+        let mut saved = Saved { seed: 0, pauses: Vec::new() };
         let lines = text.lines().map(str::trim);
-        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let pauses = lines.map(|line| pause(line).ok_or_else(|| NotSaved(line.to_owned())));
-        Ok(Saved { pauses: pauses.collect::<Result<_, _>>()? })
+        for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            let not_saved = || NotSaved(line.to_owned());
+            match line.strip_prefix("seed ") {
+                Some(seed) => saved.seed = seed.parse().map_err(|_| not_saved())?,
+                None => saved.pauses.push(pause(line).ok_or_else(not_saved)?),
+            }
+        }
+        Ok(saved)
     }
 }
 

@@ -12,6 +12,9 @@ use super::names::text;
 use crate::site::Site;
 use crate::sync::Arc;
 
+/// What is remembered of a run that is told, at most.
+const MOST_HAPPENED: usize = 200_000;
+
 /// Lines about what others did during one pause, at most.
 const MOST_MEANWHILE: usize = 6;
 
@@ -82,6 +85,7 @@ pub(super) struct Log {
     happened: RefCell<Vec<Happened>>,
     /// The first panic of an event.
     panic: RefCell<Option<String>>,
+    is_broken: Cell<bool>,
 }
 
 impl Log {
@@ -140,14 +144,26 @@ impl Log {
         self.panic.borrow_mut().get_or_insert(message);
     }
 
+    /// The runtime itself is broken.
+    pub(super) fn broken(&self, message: String) {
+        self.panic.borrow_mut().get_or_insert(message);
+        self.is_broken.set(true);
+    }
+
+    /// Says whether a thread of the runtime has panicked.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken.get()
+    }
+
     /// What the first event panicked with that has.
     pub(super) fn panic(&self) -> Option<String> {
         self.panic.borrow().clone()
     }
 
     fn push(&self, what: impl FnOnce() -> Happened) {
-        if self.tells.get() {
-            self.happened.borrow_mut().push(what());
+        let mut happened = self.happened.borrow_mut();
+        if self.tells.get() && happened.len() < MOST_HAPPENED {
+            happened.push(what());
         }
     }
 

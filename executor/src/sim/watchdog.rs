@@ -16,21 +16,16 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(Default)]
 pub(super) struct Heart {
     beats: AtomicU64,
-    /// Where the event was posted that has begun last.
+    /// Where the event was posted that runs; `None`: something else does.
     site: Mutex<Option<Site>>,
     is_over: AtomicBool,
 }
 
 impl Heart {
-    /// An event begins.
-    pub(super) fn begins(&self, site: Option<Site>) {
-        self.beat();
-        *lock(&self.site) = site;
-    }
-
-    /// Something goes on.
-    pub(super) fn beat(&self) {
+    /// An event begins, or goes on; `None`: something else does.
+    pub(super) fn goes_on(&self, site: Option<Site>) {
         self.beats.fetch_add(1, Ordering::Relaxed);
+        *lock(&self.site) = site;
     }
 }
 
@@ -64,7 +59,9 @@ fn watch(heart: &Heart) {
             (beats, silent) = (now, Duration::ZERO);
         } else if silent >= PATIENCE {
             let site = *lock(&heart.site);
-            let what = site.map_or("something".to_owned(), |s| format!("the event posted at {s}"));
+            let what = site.map_or("the test, or blocking work,".to_owned(), |s| {
+                format!("the event posted at {s}")
+            });
             crate::report::tell(&format_args!(
                 "{what} blocks the thread of the simulation, and with it what it may wait for: a \
                  lock that another event holds while it posts, a channel, or a thread"

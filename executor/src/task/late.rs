@@ -11,7 +11,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::clock;
-use crate::sync::{Condvar, Mutex, PoisonError, lock, thread};
+use crate::sync::{Condvar, Mutex, PoisonError, is_simulated, lock, thread};
 use crate::worker::cores::Mask;
 
 /// How long the thread waits for more.
@@ -82,7 +82,9 @@ impl Drop for Late {
 /// The body of the thread.
 fn serve() {
     // Whoever has started it may be pinned.
-    Mask::of_the_process().iter().for_each(Mask::apply);
+    if !is_simulated() {
+        Mask::of_the_process().iter().for_each(Mask::apply);
+    }
     let mut waiting = lock(&WAITING);
     loop {
         let now = clock::now();

@@ -27,17 +27,18 @@ impl Core {
         site: Option<Site>,
         label: u32,
     ) {
-        let label = self.labels.name(label);
-        let report = PanicReport { payload: &*payload, site, label: label.as_deref() };
+        let report = |label| PanicReport { payload: &*payload, site, label };
         event_panicked(|| {
-            let message = report.message().unwrap_or("a panic");
-            let site = report.site.map_or_else(String::new, |site| format!(" (posted at {site})"));
+            let message = report(None).message().unwrap_or("a panic").to_owned();
+            let site = site.map_or_else(String::new, |site| format!(" (posted at {site})"));
             format!("an event panics{site}: {message}")
         });
-        if let Some(hook) = self.settings.panic_hook()
-            && let Err(second) = catch_unwind(AssertUnwindSafe(|| hook(&report)))
-        {
-            bury(second);
+        if let Some(hook) = self.settings.panic_hook() {
+            let label = self.labels.name(label);
+            let report = report(label.as_deref());
+            if let Err(second) = catch_unwind(AssertUnwindSafe(|| hook(&report))) {
+                bury(second);
+            }
         }
         bury(payload);
     }

@@ -81,5 +81,7 @@ impl Local {
         add(&self.scheduler.shared().counters.panics, 1);
         self.core.report_panic(payload, site, label);
         self.scheduler.time_passes();
+        // It has not come by its end.
+        point(Point::Ended);
     }
 }

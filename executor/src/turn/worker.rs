@@ -9,6 +9,7 @@ use crate::cx::Cx;
 use crate::runtime::core::{Core, CoreRef, Phase};
 use crate::runtime::shutdown;
 use crate::runtime::thread_hooks::ThreadKind;
+use crate::sync::is_simulated;
 use crate::worker::cores::{Mask, Pin};
 use crate::worker::scheduler::Scheduler;
 use crate::worker::worker_loop::{Rounds, WorkerLoop};
@@ -130,6 +131,8 @@ pub(crate) fn run(core: CoreRef, scheduler: Scheduler<Entry>, pin: Option<Pin>) 
             tracing::warn!(worker, core, "the system refused to pin a worker");
         }
         Some(_) => {}
+        // A fiber is on the thread of the test.
+        None if is_simulated() => {}
         // The thread that has built the runtime may be pinned.
         None => Mask::of_the_process().iter().for_each(Mask::apply),
     }

@@ -1,11 +1,11 @@
 //! Small programs with a fault each, which is found, told in a few pauses, and comes back.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dapple::sim::{self, Config, Failure, Sim};
-use dapple::{Color, Cx, Handle, Runtime};
+use dapple::{Color, Cx, Domain, Handle, Rendezvous, Runtime};
 
 /// The failure of a program that has a fault: of at most a thousand seeds, told in at most ten
 /// pauses, and failing again when it is replayed, also from its text.
@@ -142,6 +142,79 @@ fn e13_an_accepted_post_that_a_shutdown_drops() {
         assert!(written.load(SeqCst), "lost");
     });
     assert!(failure.message.contains("lost"), "{failure}");
+}
+
+#[test]
+fn e13_an_effect_before_its_commit() {
+    let failure = found(|_| {
+        let rt = start();
+        let domain = Domain::snapshot(&rt.handle(), ());
+        let effects = Arc::new(Mutex::new(Vec::new()));
+        for _ in 0..3 {
+            let effects = Arc::clone(&effects);
+            domain.anon(move |cx| {
+                // Instead of `cx.defer`, which keeps the order of the tickets.
+                effects.lock().unwrap().push(cx.ticket().number());
+            });
+        }
+        rt.wait_idle();
+        let effects = effects.lock().unwrap().clone();
+        assert!(effects.is_sorted(), "out of order: {effects:?}");
+    });
+    assert!(failure.message.contains("out of order"), "{failure}");
+}
+
+#[test]
+fn e13_a_request_that_is_sent_again_and_is_not_known_again() {
+    let failure = found(|_| {
+        let rt = start();
+        let h = rt.handle();
+        let (client, server) = (color(&h, "client"), color(&h, "server"));
+        let (done, paid) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+        let (again, counted) = (h.clone(), Arc::clone(&paid));
+        let (asks, acks, answers) = (server.clone(), client.clone(), Arc::clone(&done));
+        // The server does it, and says so to the client.
+        let serve = move |cx: &mut Cx| {
+            counted.fetch_add(1, SeqCst);
+            let answers = Arc::clone(&answers);
+            cx.post(&acks, move |_| answers.store(true, SeqCst));
+        };
+        let retry = serve.clone();
+        h.post(&asks, serve);
+        let _timer = h.post_after(Duration::from_millis(1), &client, move |_| {
+            if !done.load(SeqCst) {
+                again.post(&server, retry);
+            }
+        });
+        rt.block_on(h.sleep(Duration::from_millis(50)));
+        rt.wait_idle();
+        assert_eq!(paid.load(SeqCst), 1, "paid twice");
+    });
+    assert!(failure.message.contains("paid twice"), "{failure}");
+}
+
+#[test]
+fn e13_a_promise_that_is_dropped() {
+    let failure = found(|_| {
+        let rt = start();
+        let h = rt.handle();
+        let (asks, closes) = (color(&h, "asks"), color(&h, "closes"));
+        let answers = Rendezvous::new(&asks);
+        let is_closed = Arc::new(AtomicBool::new(false));
+        let (trigger, closed) = (answers.trigger("the answer"), Arc::clone(&is_closed));
+        h.post(&asks, move |cx| {
+            cx.post_here(move |_| {
+                // Whoever has asked is told nothing when it is closed meanwhile.
+                if !closed.load(SeqCst) {
+                    let _ = trigger.fire(7);
+                }
+            });
+        });
+        answers.all(|arrived, _| assert_eq!(arrived[0].1, Ok(7), "no answer"));
+        h.post_uncolored(move |cx| cx.post(&closes, move |_| is_closed.store(true, SeqCst)));
+        rt.wait_idle();
+    });
+    assert!(failure.message.contains("no answer"), "{failure}");
 }
 
 /// The programs, with and without a color of a thousand events above everything else.

@@ -200,6 +200,144 @@ fn e13_a_program_that_never_rests_fails() {
     assert_eq!(failure.unwrap().message, "it does not come to an end");
 }
 
+/// Posts itself for ever.
+fn again(stop: Arc<AtomicBool>, cx: &mut dapple::Cx) {
+    if !stop.load(SeqCst) {
+        cx.post_here(move |cx| again(stop, cx));
+    }
+}
+
+#[test]
+fn e13_a_worker_that_always_has_work_lets_others_go_on() {
+    holds(30, |sim| {
+        let rt = start(1 + sim.seed() as usize % 2);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        rt.handle().post_default(move |cx| again(stopped, cx));
+        sim.advance(Duration::from_millis(2));
+        stop.store(true, SeqCst);
+        rt.wait_idle();
+    });
+    let config = sim::Config::new().seeds(0..1).most_steps(50_000);
+    let failure = sim::find(&config, |_| {
+        let rt = start(1);
+        rt.handle().post_default(|cx| again(Arc::default(), cx));
+        rt.wait_idle();
+    });
+    assert_eq!(failure.unwrap().message, "it does not come to an end");
+}
+
+#[test]
+fn e13_a_loop_of_turns_lets_workers_go_on() {
+    holds(20, |_| {
+        let here = Runtime::builder().workers(2).build_here().unwrap();
+        let ran = Arc::new(AtomicBool::new(false));
+        let runs = Arc::clone(&ran);
+        here.handle().post(&here.handle().new_color(), move |_| runs.store(true, SeqCst));
+        while !ran.load(SeqCst) {
+            here.turn(dapple::Turn::Poll, 8);
+        }
+    });
+}
+
+#[test]
+fn e13_what_is_settled_lets_no_time_pass_by() {
+    holds(300, |sim| {
+        let rt = start(2);
+        let h = rt.handle();
+        let ran = Arc::new(AtomicU64::new(0));
+        for _ in 0..3 {
+            let (ran, color) = (Arc::clone(&ran), h.new_color());
+            h.post(&color, move |cx| {
+                cx.post_here(move |_| {
+                    ran.fetch_add(1, SeqCst);
+                });
+            });
+        }
+        let before = h.now();
+        sim.settled();
+        let passed = h.now() - before;
+        assert_eq!(ran.load(SeqCst), 3);
+        // What runs takes some, but nobody's pause does, nor does the next look of a worker.
+        assert!(passed < Duration::from_micros(50), "{passed:?}");
+    });
+}
+
+#[test]
+fn e13_a_body_that_asks_for_the_seed_gets_it_again() {
+    let body = |sim: &sim::Sim| assert_ne!(sim.seed(), 13);
+    let failure = sim::find(&sim::Config::new(), body).unwrap();
+    assert_eq!(failure.seed, 13);
+    assert!(sim::replay(&sim::Config::new(), &failure.saved, body).failure.is_some());
+    assert!(failure.saved.to_string().starts_with("seed 13\n"));
+}
+
+#[test]
+fn e13_a_saved_run_whose_event_is_gone_comes_to_an_end() {
+    let saved = "pause 1 posted 0 until 2\n".parse().unwrap();
+    let config = sim::Config::new().most_steps(100_000);
+    let body = |_: &sim::Sim| {
+        let rt = start(2);
+        let h = rt.handle();
+        let timer = h.every(Duration::from_millis(1), &h.new_color(), |_| ());
+        h.post_uncolored(|_| ());
+        rt.wait_idle();
+        timer.cancel();
+    };
+    assert_eq!(sim::replay(&config, &saved, body).failure, None);
+    let failure = sim::find(&sim::Config::new(), |_| {
+        let rt = start(2);
+        let h = rt.handle();
+        let (a, b, wrote) = (h.new_color(), h.new_color(), Arc::new(AtomicBool::new(false)));
+        h.post(&a, move |cx| {
+            let read = Arc::clone(&wrote);
+            cx.post(&b, move |_| assert!(read.load(SeqCst)));
+            wrote.store(true, SeqCst);
+        });
+        rt.wait_idle();
+    });
+    // Mended, and with something that never rests: what it waits for does not come.
+    let mended = |_: &sim::Sim| {
+        let rt = start(2);
+        let h = rt.handle();
+        let timer = h.every(Duration::from_millis(1), &h.new_color(), |_| ());
+        h.post(&h.new_color(), |_| ());
+        rt.wait_idle();
+        timer.cancel();
+    };
+    assert_eq!(sim::replay(&config, &failure.unwrap().saved, mended).failure, None);
+}
+
+#[test]
+fn e13_a_driver_is_refused() {
+    struct Never;
+    impl dapple::park::Driver for Never {
+        fn park(&self, _: usize) -> std::io::Result<Box<dyn dapple::park::Park>> {
+            unreachable!("nobody asks")
+        }
+    }
+    holds(1, |_| {
+        let refused = Runtime::builder().driver(Arc::new(Never)).build().unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::Unsupported);
+    });
+}
+
+#[test]
+fn e13_a_run_behind_one_that_failed_is_as_any_other() {
+    let alone = digest_of(3);
+    for fails in [0, 1] {
+        let failed = sim::find(&sim::Config::new().seeds(0..1).most_steps(5_000), move |_| {
+            let rt = start(2);
+            match fails {
+                0 => rt.block_on(std::future::pending::<()>()),
+                _ => panic!("on purpose"),
+            }
+        });
+        assert!(failed.is_some());
+        assert_eq!(digest_of(3), alone);
+    }
+}
+
 #[test]
 fn e13_a_panic_of_an_event_fails_unless_it_is_allowed() {
     let body = |_: &sim::Sim| {
