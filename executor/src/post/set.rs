@@ -156,11 +156,13 @@ fn make_event<F: FnOnce(&mut Cx) + Send + 'static>(
 fn post_pair(core: &Core, local: Option<&Local>, [a, b]: [Named<'_>; 2], event: Owned) {
     // Until both colors are queued; see `quiesce`.
     let _outside = Outside::on(core, local);
-    let is_ordered = a.cell().serial() < b.cell().serial() || mutant(Mutant::UnorderedSet);
-    let (lead, ordered) = match is_ordered {
+    let (mut lead, mut ordered) = match a.cell().serial() < b.cell().serial() {
         true => (0, [a, b]),
         false => (1, [b, a]),
     };
+    if mutant(Mutant::UnorderedSet) {
+        (lead, ordered) = (0, [a, b]);
+    }
     let class = choose_class(core, &ordered);
     let (set, mut places) = NewSet::pair(core.memory(local), event, ordered, lead, class);
     take(core, local, set, class, &mut places);
