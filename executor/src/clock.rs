@@ -59,7 +59,6 @@ pub(crate) fn saturating_nanos(d: Duration) -> u64 {
 /// The CPU time of this thread so far, in nanoseconds; `None` where the system does not tell.
 #[cfg(unix)]
 pub(crate) fn thread_cpu_nanos() -> Option<u64> {
-    #[cfg(feature = "sim")]
     if crate::sync::is_simulated() {
         return None;
     }

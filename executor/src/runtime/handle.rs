@@ -136,8 +136,9 @@ impl Color {
     /// several workers that watch for one color all wake for events that run one after the other.
     ///
     /// A color that is bound to a worker, or that never moves as nothing is stolen, is watched
-    /// there. For others `or_else` says who it is to be, if it is not settled yet; the thread of a
-    /// [`Here`](crate::Here) that has other workers is not chosen, as it may be away.
+    /// there. For others `or_else` says who it is to be, if it is not settled yet; not the thread
+    /// of a [`Here`](crate::Here) that has other workers, if it is to be watched while that is
+    /// away.
     ///
     /// # Panics
     ///
@@ -163,10 +164,7 @@ impl Color {
         }
         let (workers, worker) = (fleet.workers.len(), or_else());
         assert!(worker < workers, "there is no worker {worker}");
-        cell.watcher.settle(match fleet.rules.first_may_be_away && worker == 0 && workers > 1 {
-            true => 1 + (cell.serial() % (workers as u64 - 1)) as usize,
-            false => worker,
-        })
+        cell.watcher.settle(worker)
     }
 }
 

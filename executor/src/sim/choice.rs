@@ -29,7 +29,7 @@ pub(super) struct Mark {
 pub(super) enum Length {
     /// So many virtual nanoseconds.
     For(u64),
-    /// Until the event of this name has ended, or nobody else can go on.
+    /// Until the event of this name has ended, or a long time is over: it may never come.
     Until(u64),
 }
 

@@ -321,17 +321,14 @@ impl World {
         }
     }
 
-    /// Goes to the first time that is planned, or ends the pause of somebody that has no time;
-    /// false: there is nobody.
+    /// Goes to the first time that is planned; false: there is none.
     fn jump(&self) -> bool {
-        if let Some((at, index)) = self.first_planned() {
+        let first = self.first_planned();
+        if let Some((at, index)) = first {
             self.now.set(self.now.get().max(at));
             self.ready_now(index, false);
-            return true;
         }
-        let paused = |fiber: &Rc<Fiber>| matches!(fiber.wait.get(), Wait::Pause(_));
-        let paused = self.fibers.borrow().iter().position(paused);
-        paused.inspect(|index| self.ready_now(*index, false)).is_some()
+        first.is_some()
     }
 
     fn ready_now(&self, index: usize, notified: bool) {

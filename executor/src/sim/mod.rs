@@ -103,8 +103,8 @@ impl Config {
         self
     }
 
-    /// Steps of one run, from one change of fibers to the next, at most; a run that takes more has
-    /// failed.
+    /// Steps of one run at most, each of which is a change of fibers or an event; a run that takes
+    /// more has failed.
     pub fn most_steps(mut self, steps: u64) -> Self {
         self.most_steps = steps;
         self
@@ -140,8 +140,8 @@ impl Sim {
         sync::sleep(time);
     }
 
-    /// A number for what has run so far: equal in two runs if the same events began in the same
-    /// order.
+    /// A number for what has run so far: equal in two runs if the same events began on the same
+    /// workers, in the same order.
     pub fn digest(&self) -> u64 {
         world(|world| world.log.digest()).unwrap_or(0)
     }
@@ -176,7 +176,7 @@ pub struct Report {
     pub digest: u64,
     /// Events that have begun.
     pub events: u64,
-    /// Changes of fibers.
+    /// Changes of fibers, and events.
     pub steps: u64,
     /// Virtual time.
     pub time: Duration,
@@ -236,7 +236,7 @@ pub fn check(config: &Config, body: impl Fn(&Sim) + 'static) {
     if let Some(failure) = runner.find() {
         let name = std::thread::current().name().unwrap_or("test").replace("::", "-");
         let file = std::env::temp_dir().join(format!("dapple-sim-{name}-{}.txt", failure.seed));
-        let text = format!("# {}{}", failure.to_string().replace('\n', "\n# "), "\n");
+        let text = format!("# {}\n", failure.to_string().replace('\n', "\n# "));
         match std::fs::write(&file, text + &failure.saved.to_string()) {
             Ok(()) => panic!("{failure}again: DAPPLE_SIM={}", file.display()),
             Err(error) => panic!("{failure}it was not saved: {}: {error}", file.display()),
@@ -351,20 +351,27 @@ impl Runner {
 
     /// The first seed that fails.
     fn find(&self) -> Option<Failure> {
-        let quiet = Quiet::begin();
+        let _quiet = Quiet::begin();
         let failed = self.config.seeds.clone().find_map(|seed| {
             let run = self.run(seed, Choices::of_seed(seed), Tells::No);
             run.kind.map(|kind| (seed, kind, run))
         });
         let (seed, kind, run) = failed?;
-        let (found, pauses, steps) = (run.pauses.len(), run.pauses, run.report.steps);
+        let found = run.pauses.len();
+        let failure = |run: Run, pauses: Vec<Pause>| Failure {
+            seed,
+            message: run.report.failure.unwrap_or_else(|| "it fails now and then".to_owned()),
+            story: run.story,
+            pauses: pauses.len(),
+            found,
+            saved: Saved { seed, pauses },
+        };
         if sync::panicking() {
             // Its panic waits for what never comes: no further run could be told from it.
-            let message = run.report.failure.unwrap_or_default();
-            let (story, count) = (run.story, pauses.len());
-            let saved = Saved { seed, pauses };
-            return Some(Failure { seed, message, story, pauses: count, found, saved });
+            let pauses = run.pauses.clone();
+            return Some(failure(run, pauses));
         }
+        let (pauses, steps) = (run.pauses, run.report.steps);
         let left = Cell::new(MOST_SHRINKING_STEPS.max(20 * steps));
         let fails = |pauses: &[Pause]| {
             let run = self.run(seed, Choices::these(pauses), Tells::No);
@@ -384,10 +391,7 @@ impl Runner {
             }
         }
         let run = self.run(seed, Choices::these(&pauses), Tells::Yes);
-        drop(quiet);
-        let message = run.report.failure.unwrap_or_else(|| "it fails now and then".to_owned());
-        let (story, count) = (run.story, pauses.len());
-        Some(Failure { seed, message, story, pauses: count, found, saved: Saved { seed, pauses } })
+        Some(failure(run, pauses))
     }
 }
 

@@ -33,21 +33,13 @@ impl Seen {
     }
 }
 
-impl Seen {
-    /// Where what it runs was posted.
-    fn event(&self) -> String {
-        let Seen { fiber, label, site } = self;
-        let label = label.as_ref().map_or_else(String::new, |label| format!(" ({label})"));
-        match site {
-            Some(site) => format!("the event posted at {site}{label}, on {fiber},"),
-            None => fiber.clone(),
-        }
-    }
-}
-
+/// What it runs, or its name.
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.event())
+        let Seen { fiber, label, site } = self;
+        let Some(site) = site else { return f.write_str(fiber) };
+        let label = label.as_ref().map_or_else(String::new, |label| format!(" ({label})"));
+        write!(f, "the event posted at {site}{label}, on {fiber},")
     }
 }
 
@@ -207,7 +199,7 @@ fn meanwhile(line: &mut String, happened: &[Happened], who: &Seen, time: RangeIn
     });
     let began: Vec<&Seen> = began.collect();
     for other in began.iter().take(MOST_MEANWHILE) {
-        let _ = writeln!(line, "     meanwhile {} begins", other.event());
+        let _ = writeln!(line, "     meanwhile {other} begins");
     }
     if began.len() > MOST_MEANWHILE {
         let _ = writeln!(line, "     and {} more", began.len() - MOST_MEANWHILE);

@@ -11,6 +11,14 @@ use std::time::Duration;
 
 use super::seam;
 
+/// What a lock gives, changed; poisoned as before.
+fn map<A, B>(locked: LockResult<A>, f: impl FnOnce(A) -> B) -> LockResult<B> {
+    match locked {
+        Ok(guard) => Ok(f(guard)),
+        Err(poisoned) => Err(PoisonError::new(f(poisoned.into_inner()))),
+    }
+}
+
 /// A mutex.
 #[derive(Default)]
 pub struct Mutex<T: ?Sized>(std::sync::Mutex<T>);
@@ -36,19 +44,21 @@ impl<T> Mutex<T> {
 impl<T: ?Sized> Mutex<T> {
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
         if !seam::is_fiber() {
-            return self.wrap(self.0.lock());
+            return map(self.0.lock(), |guard| self.guard(guard));
         }
         loop {
             match self.0.try_lock() {
                 Ok(guard) => return Ok(self.guard(guard)),
                 Err(TryLockError::Poisoned(poisoned)) => {
-                    return self.wrap(Err(poisoned));
+                    return map(Err(poisoned), |guard| self.guard(guard));
                 }
                 Err(TryLockError::WouldBlock) if seam::may_hold() => {
                     spin();
                 }
                 // It is a thread that has it.
-                Err(TryLockError::WouldBlock) => return self.wrap(self.0.lock()),
+                Err(TryLockError::WouldBlock) => {
+                    return map(self.0.lock(), |guard| self.guard(guard));
+                }
             }
         }
     }
@@ -70,16 +80,6 @@ impl<T: ?Sized> Mutex<T> {
     fn guard<'a>(&'a self, guard: std::sync::MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         seam::takes_lock();
         MutexGuard { mutex: self, guard: Some(guard) }
-    }
-
-    fn wrap<'a>(
-        &'a self,
-        locked: LockResult<std::sync::MutexGuard<'a, T>>,
-    ) -> LockResult<MutexGuard<'a, T>> {
-        match locked {
-            Ok(guard) => Ok(self.guard(guard)),
-            Err(poisoned) => Err(PoisonError::new(self.guard(poisoned.into_inner()))),
-        }
     }
 }
 
@@ -137,10 +137,7 @@ impl Condvar {
     }
 
     pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
-        match self.sleep(guard, None) {
-            Ok((guard, _)) => Ok(guard),
-            Err(poisoned) => Err(PoisonError::new(poisoned.into_inner().0)),
-        }
+        map(self.sleep(guard, None), |(guard, _)| guard)
     }
 
     pub fn wait_timeout<'a, T>(
@@ -164,31 +161,13 @@ impl Condvar {
             drop(inner);
             let waits = seam::with(|simulation| simulation.wait(self.key(), limit));
             let is_over = waits.unwrap_or(false);
-            return match mutex.lock() {
-                Ok(guard) => Ok((guard, WaitTimeoutResult(is_over))),
-                Err(poisoned) => {
-                    let guard = poisoned.into_inner();
-                    Err(PoisonError::new((guard, WaitTimeoutResult(is_over))))
-                }
-            };
+            return map(mutex.lock(), |guard| (guard, WaitTimeoutResult(is_over)));
         }
-        let waited = match limit {
-            Some(limit) => self.0.wait_timeout(inner, limit).map(|(g, t)| (g, t.timed_out())),
-            None => match self.0.wait(inner) {
-                Ok(guard) => Ok((guard, false)),
-                Err(poisoned) => {
-                    let guard = mutex.guard(poisoned.into_inner());
-                    return Err(PoisonError::new((guard, WaitTimeoutResult(false))));
-                }
-            },
-        };
-        match waited {
-            Ok((inner, is_over)) => Ok((mutex.guard(inner), WaitTimeoutResult(is_over))),
-            Err(poisoned) => {
-                let (inner, over) = poisoned.into_inner();
-                let guard = mutex.guard(inner);
-                Err(PoisonError::new((guard, WaitTimeoutResult(over.timed_out()))))
-            }
+        match limit {
+            None => map(self.0.wait(inner), |inner| (mutex.guard(inner), WaitTimeoutResult(false))),
+            Some(limit) => map(self.0.wait_timeout(inner, limit), |(inner, over)| {
+                (mutex.guard(inner), WaitTimeoutResult(over.timed_out()))
+            }),
         }
     }
 

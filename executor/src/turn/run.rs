@@ -380,10 +380,7 @@ impl Local {
         let held = p.held();
         // SAFETY: it is the front of this color, an event, and taken here only.
         let mut event = unsafe { held.event(p.front) };
-        match event.kind() {
-            Kind::Housekeeping => self.run_housekeeping(&mut event, held.label(), cx),
-            _ => self.run_event(&mut event, held.label(), cx),
-        }
+        self.run_any(&mut event, held.label(), cx);
     }
 
     /// Says whether an exclusive event may begin. If not, the color waits for its readers, and is

@@ -5,7 +5,7 @@ use std::any::Any;
 
 use super::local::Local;
 use crate::cx::Cx;
-use crate::event::Owned;
+use crate::event::{Kind, Owned};
 use crate::metrics::Ran;
 use crate::site::Site;
 use crate::sync::{Point, event_begins, point};
@@ -33,9 +33,18 @@ impl Local {
         self.seat.event.set_site(site);
     }
 
+    /// Runs an event, or what does not count as one.
+    #[inline(always)]
+    pub(super) fn run_any(&self, event: &mut Owned, label: u32, cx: &mut Cx) {
+        match event.kind() {
+            Kind::Housekeeping => self.run_housekeeping(event, label, cx),
+            _ => self.run_event(event, label, cx),
+        }
+    }
+
     /// Runs what does not count as an event, such as the drop of a value. What ran before is told
     /// of afterwards again: it is what people know, and may have taken longer.
-    pub(super) fn run_housekeeping(&self, event: &mut Owned, label: u32, cx: &mut Cx) {
+    fn run_housekeeping(&self, event: &mut Owned, label: u32, cx: &mut Cx) {
         struct Before<'a>(&'a Local, Option<Site>);
         impl Drop for Before<'_> {
             fn drop(&mut self) {

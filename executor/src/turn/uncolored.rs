@@ -34,10 +34,7 @@ impl Local {
         let is_counted = event.is_counted();
         self.seat.event.set_label(label);
         let ran = catch_unwind(AssertUnwindSafe(|| {
-            Cx::with(self, |cx| match event.kind() {
-                Kind::Housekeeping => self.run_housekeeping(event, label, cx),
-                _ => self.run_event(event, label, cx),
-            });
+            Cx::with(self, |cx| self.run_any(event, label, cx));
         }));
         if let Err(payload) = ran {
             self.event_panicked(payload, Some(event.site()), label);

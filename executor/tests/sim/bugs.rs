@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dapple::sim::{self, Config, Failure, Sim};
-use dapple::{Color, Cx, Domain, Handle, Rendezvous, Runtime};
+use dapple::{Cx, Domain, Handle, Rendezvous};
+
+use super::{color, start};
 
 /// The failure of a program that has a fault: of at most a thousand seeds, told in at most ten
 /// pauses, and failing again when it is replayed, also from its text.
@@ -21,18 +23,10 @@ fn found(body: impl Fn(&Sim) + Clone + 'static) -> Failure {
     failure
 }
 
-fn start() -> Runtime {
-    Runtime::builder().workers(2).build().unwrap()
-}
-
-fn color(h: &Handle, label: &str) -> Color {
-    h.color_builder().label(label).build()
-}
-
 #[test]
 fn e13_a_check_and_an_act_in_two_events() {
     let failure = found(|_| {
-        let rt = start();
+        let rt = start(2);
         let balance = Arc::new(AtomicI64::new(100));
         for label in ["one", "two"] {
             let balance = Arc::clone(&balance);
@@ -53,7 +47,7 @@ fn e13_a_check_and_an_act_in_two_events() {
 #[test]
 fn e13_a_post_and_then_the_write_that_the_posted_event_reads() {
     let failure = found(|_| {
-        let rt = start();
+        let rt = start(2);
         let h = rt.handle();
         let (a, b) = (color(&h, "writer"), color(&h, "reader"));
         let value = Arc::new(AtomicU32::new(0));
@@ -71,7 +65,7 @@ fn e13_a_post_and_then_the_write_that_the_posted_event_reads() {
 #[test]
 fn e13_a_timer_that_is_cancelled_too_late() {
     let failure = found(|_| {
-        let rt = start();
+        let rt = start(2);
         let h = rt.handle();
         let (timers, closes) = (color(&h, "timers"), color(&h, "closes"));
         let is_closed = Arc::new(AtomicBool::new(false));
@@ -117,7 +111,7 @@ fn e13_locks_that_are_taken_one_after_the_other() {
         });
     }
     let failure = found(|_| {
-        let rt = start();
+        let rt = start(2);
         let h = rt.handle();
         let forks: Vec<Arc<AtomicBool>> = (0..2).map(|_| Arc::default()).collect();
         eats(Arc::clone(&forks[0]), Arc::clone(&forks[1]), &h, "ada");
@@ -130,7 +124,7 @@ fn e13_locks_that_are_taken_one_after_the_other() {
 #[test]
 fn e13_an_accepted_post_that_a_shutdown_drops() {
     let failure = found(|_| {
-        let rt = start();
+        let rt = start(2);
         let h = rt.handle();
         let written = Arc::new(AtomicBool::new(false));
         let writes = Arc::clone(&written);
@@ -147,7 +141,7 @@ fn e13_an_accepted_post_that_a_shutdown_drops() {
 #[test]
 fn e13_an_effect_before_its_commit() {
     let failure = found(|_| {
-        let rt = start();
+        let rt = start(2);
         let domain = Domain::snapshot(&rt.handle(), ());
         let effects = Arc::new(Mutex::new(Vec::new()));
         for _ in 0..3 {
@@ -167,7 +161,7 @@ fn e13_an_effect_before_its_commit() {
 #[test]
 fn e13_a_request_that_is_sent_again_and_is_not_known_again() {
     let failure = found(|_| {
-        let rt = start();
+        let rt = start(2);
         let h = rt.handle();
         let (client, server) = (color(&h, "client"), color(&h, "server"));
         let (done, paid) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
@@ -196,7 +190,7 @@ fn e13_a_request_that_is_sent_again_and_is_not_known_again() {
 #[test]
 fn e13_a_promise_that_is_dropped() {
     let failure = found(|_| {
-        let rt = start();
+        let rt = start(2);
         let h = rt.handle();
         let (asks, closes) = (color(&h, "asks"), color(&h, "closes"));
         let answers = Rendezvous::new(&asks);
@@ -220,7 +214,7 @@ fn e13_a_promise_that_is_dropped() {
 /// The programs, with and without a color of a thousand events above everything else.
 fn edited(is_edited: bool, inside: bool) -> impl Fn(&Sim) + Clone + 'static {
     move |_| {
-        let rt = start();
+        let rt = start(2);
         let h = rt.handle();
         let noise = |h: &Handle| {
             let noise = color(h, "noise");

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use dapple::sim::{self, Config, Failure, Sim};
 use dapple::sync::mutant::{Mutant, plant};
-use dapple::{Color, Handle, Runtime, StealPolicy};
+use dapple::{Color, Runtime, StealPolicy};
+
+use super::{color, start};
 
 /// The failure of a program if the runtime has a fault; without it there is none.
 fn found(mutant: Mutant, body: impl Fn(&Sim) + Clone + 'static) -> Failure {
@@ -19,10 +21,6 @@ fn found(mutant: Mutant, body: impl Fn(&Sim) + Clone + 'static) -> Failure {
     println!("{mutant:?}: {failure}");
     assert!(failure.pauses <= 10, "{failure}");
     failure
-}
-
-fn color(h: &Handle, label: &str) -> Color {
-    h.color_builder().label(label).build()
 }
 
 #[test]
@@ -48,7 +46,7 @@ fn e13_a_wakeup_that_is_lost() {
 #[test]
 fn e13_a_quiescence_that_looks_too_early() {
     found(Mutant::EarlyQuiescence, |_| {
-        let rt = Runtime::builder().workers(2).build().unwrap();
+        let rt = start(2);
         let h = rt.handle();
         let ran = Arc::new(AtomicU32::new(0));
         let (one, two, counted) = (color(&h, "one"), color(&h, "two"), Arc::clone(&ran));
@@ -67,7 +65,7 @@ fn e13_a_quiescence_that_looks_too_early() {
 #[test]
 fn e13_a_reader_beside_a_writer() {
     found(Mutant::ReaderBesideWriter, |_| {
-        let rt = Runtime::builder().workers(2).build().unwrap();
+        let rt = start(2);
         let h = rt.handle();
         let shared = color(&h, "shared");
         let readers = Arc::new(AtomicU32::new(0));
@@ -87,7 +85,7 @@ fn e13_a_reader_beside_a_writer() {
 #[test]
 fn e13_a_set_that_deadlocks() {
     found(Mutant::UnorderedSet, |_| {
-        let rt = Runtime::builder().workers(2).build().unwrap();
+        let rt = start(2);
         let h = rt.handle();
         let (one, two) = (color(&h, "one"), color(&h, "two"));
         let (a, b) = (one.clone(), two.clone());
@@ -104,7 +102,7 @@ fn e13_a_set_that_deadlocks() {
 #[test]
 fn e13_an_event_that_overtakes_others() {
     found(Mutant::OvertakingPost, |_| {
-        let rt = Runtime::builder().workers(2).build().unwrap();
+        let rt = start(2);
         let h = rt.handle();
         let own = color(&h, "own");
         let posted = Arc::new(AtomicU32::new(0));

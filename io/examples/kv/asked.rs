@@ -33,8 +33,10 @@ impl Asked {
         std::mem::take(&mut self.state().asked)
     }
 
-    /// A save has ended. True: others have asked meanwhile, and the caller begins the next one.
-    pub fn end(&self) -> bool {
+    /// A save has ended, with this reply for those who had asked. True: others have asked
+    /// meanwhile, and the caller begins the next one.
+    pub fn end(&self, asked: Vec<Then>, reply: &[u8]) -> bool {
+        asked.into_iter().for_each(|then| then(reply.to_vec()));
         let mut state = self.state();
         state.runs = !state.asked.is_empty();
         state.runs

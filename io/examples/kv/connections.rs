@@ -1,8 +1,8 @@
 //! The key-value server, step 2: a color per connection, which reads, parses and writes there. The
 //! store stays on the default color; what a connection has read goes there as one event.
 //!
-//! `cargo run --release -p dapple-io --example kv-connections -- 127.0.0.1:6379 FILE WORKERS`, and then
-//! `redis-cli`.
+//! `cargo run --release -p dapple-io --example kv-connections -- 127.0.0.1:6379 FILE WORKERS`, and
+//! then `redis-cli`.
 
 use std::collections::VecDeque;
 use std::io;
@@ -48,8 +48,7 @@ impl Server {
             let handle = server.handle.clone();
             let write = move || {
                 let reply = server.saves.save(&bytes);
-                asked.into_iter().for_each(|then| then(reply.clone()));
-                if server.asked.end() {
+                if server.asked.end(asked, &reply) {
                     server.save();
                 }
             };

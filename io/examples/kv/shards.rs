@@ -66,8 +66,7 @@ impl Server {
             let handle = server.handle.clone();
             let write = move || {
                 let reply = server.saves.save(&bytes);
-                asked.into_iter().for_each(|then| then(reply.clone()));
-                if server.asked.end() {
+                if server.asked.end(asked, &reply) {
                     server.save();
                 }
             };

@@ -2,8 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+
+use tempfile::TempDir;
 
 use super::{Program, client, example, talk, until};
 
@@ -104,6 +107,16 @@ fn takes_no_more_than_the_other_side_takes(name: &str) {
 /// The steps of the port, from one color on.
 const STEPS: [&str; 4] = ["kv-serial", "kv-work", "kv-connections", "kv-shards"];
 
+/// The file that a step saves to.
+fn saved_in(folder: &TempDir) -> PathBuf {
+    folder.path().join("saved")
+}
+
+/// A step that saves to this folder.
+fn start_kv(step: &str, folder: &TempDir) -> Program {
+    Program::start(step, &["127.0.0.1:0", saved_in(folder).to_str().unwrap()])
+}
+
 /// Sends requests, all at once, and then its end; what comes back, up to the server's end, is what
 /// is wanted.
 fn exchange(port: &str, requests: &str, wanted: &str) {
@@ -138,8 +151,7 @@ fn words(text: &str) -> String {
 fn the_key_value_server_answers_pipelined_requests_in_their_order_in_each_step() {
     for step in STEPS {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("saved");
-        let mut kv = Program::start(step, &["127.0.0.1:0", file.to_str().unwrap()]);
+        let mut kv = start_kv(step, &folder);
         let port = kv.port();
         let (mut requests, mut wanted) = (String::new(), String::new());
         for n in 0..1_000 {
@@ -170,7 +182,7 @@ fn the_key_value_server_answers_pipelined_requests_in_their_order_in_each_step()
             words("SET brief soon EX 1") + &words("SET kept yes EX 100") + &words("SAVE");
         exchange(&port, &requests, "+OK\r\n+OK\r\n+OK\r\n");
         kv.ends();
-        let mut kv = Program::start(step, &["127.0.0.1:0", file.to_str().unwrap()]);
+        let mut kv = start_kv(step, &folder);
         let port = kv.port();
         exchange(&port, &(words("GET key3") + &words("GET kept")), "$4\r\nxxxx\r\n$3\r\nyes\r\n");
         until("the key is forgotten", || {
@@ -188,8 +200,7 @@ fn the_key_value_server_answers_pipelined_requests_in_their_order_in_each_step()
 fn the_key_value_server_keeps_the_order_of_replies_that_it_cannot_send_at_once_in_each_step() {
     for step in STEPS {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("saved");
-        let mut kv = Program::start(step, &["127.0.0.1:0", file.to_str().unwrap()]);
+        let mut kv = start_kv(step, &folder);
         // As long as a request may be, but for what stands around the value.
         let long = "y".repeat(1024 * 1024 - 100);
         let value = "x".repeat(50_000);
@@ -214,8 +225,7 @@ fn the_key_value_server_keeps_the_order_of_replies_that_it_cannot_send_at_once_i
 fn the_key_value_server_saves_what_was_there_last_in_each_step() {
     for step in STEPS {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("saved");
-        let mut kv = Program::start(step, &["127.0.0.1:0", file.to_str().unwrap()]);
+        let (file, mut kv) = (saved_in(&folder), start_kv(step, &folder));
         let port = kv.port();
         std::thread::scope(|scope| {
             for client in 0..8 {
