@@ -8,6 +8,7 @@ Each round runs a program on both, one after the other. A program that is not in
 skipped, which is said; with DAPPLE_CLIENTS=require that is a failure."""
 
 import argparse
+import atexit
 import contextlib
 import hashlib
 import http.client
@@ -197,7 +198,12 @@ def postgres():
         postgres.port = free_port()
         run(f"{binaries}/pg_ctl", "-w", "-D", f"{folder}/data", "-l", f"{folder}/log", "-o",
             f"-p {postgres.port} -k {folder} -h {LOCAL}", "start")
-        postgres.stop = lambda: run(f"{binaries}/pg_ctl", "-D", f"{folder}/data", "-m", "fast", "stop")
+
+        def stop():
+            run(f"{binaries}/pg_ctl", "-D", f"{folder}/data", "-m", "fast", "stop")
+            shutil.rmtree(folder)
+
+        postgres.stop = stop
         subprocess.run(["pgbench", "-q", "-i", "-s", "1", "-h", LOCAL, "-p", str(postgres.port),
                         "-U", "postgres", "postgres"], check=True, stderr=subprocess.DEVNULL)
     return postgres.port
@@ -403,6 +409,8 @@ def main():
     library = str(pathlib.Path(options.preloaded).resolve())
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     failed = []
+    # Whatever ends the script, no server and no folder of one is left behind.
+    atexit.register(lambda: postgres.stop() if hasattr(postgres, "stop") else None)
     for name in options.only:
         needs, run = PROGRAMS[name]
         missing = [n for n in needs if not shutil.which(n)]
@@ -430,8 +438,6 @@ def main():
         ratio = statistics.median(a / b if b else 1 for a, b in zip(costs[None], costs[library]))
         print(f"{name}: the same; {theirs:.1f} us of CPU time on libevent, {ours:.1f} here: {ratio:.3f} x"
               if options.rounds > 1 else f"{name}: the same", flush=True)
-    if hasattr(postgres, "stop"):
-        postgres.stop()
     sys.exit(", ".join(failed) or 0)
 
 
