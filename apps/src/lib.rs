@@ -1,5 +1,5 @@
 //! The programs of dapple, one subcommand each: `dapple web`, `dapple files`,
-//! `dapple event-run`.
+//! `dapple event-run`, `dapple lab`.
 //!
 //! The library has what the binary runs, and nothing that others are to build on.
 #![forbid(unsafe_code)]
@@ -9,6 +9,7 @@ mod event_run;
 mod files;
 #[cfg(any(test, dapple_fuzzing))]
 pub mod fuzzing;
+mod lab;
 mod web;
 
 use std::io::Write;
@@ -39,6 +40,7 @@ pub fn main() -> ExitCode {
         Some(("web", args)) => web::main(args),
         Some(("files", args)) => files::main(args),
         Some(("event-run", args)) => event_run::main(args),
+        Some(("lab", args)) => lab::main(args),
         _ => unreachable!("clap knows the subcommands"),
     };
     match outcome {
@@ -59,6 +61,7 @@ fn command() -> Command {
         .subcommand(web::command())
         .subcommand(files::command())
         .subcommand(event_run::command())
+        .subcommand(lab::command())
 }
 
 /// Help and version go to the standard output; what else clap says, to the standard error.

@@ -206,6 +206,7 @@ impl Pool {
             tracing::warn!(%error, nice, "the system refused a niceness");
         }
         let _running = self.hooks.thread_starts(ThreadKind::Blocking);
+        point(Point::Started);
         let mut state = lock(&self.state);
         loop {
             // One that has taken the place of another, which goes on now. It may have been woken

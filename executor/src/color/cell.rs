@@ -27,7 +27,7 @@
 use std::ops::Deref;
 use std::ptr::NonNull;
 
-use dapple_colors::{Posted, Priority};
+use dapple_colors::{Access, Posted, Priority};
 
 use super::bound::Bound;
 use super::held::Held;
@@ -36,7 +36,7 @@ use super::marks::{Affinity, Boosts, Marks};
 use super::queue::{Link, Queue};
 use super::readers::Readers;
 use super::watcher::Watcher;
-use crate::event::{Header, Owned};
+use crate::event::{Header, Kind, Owned};
 use crate::lock::Flag;
 use crate::runtime::core::{Core, CoreRef};
 use crate::slab::Slot;
@@ -160,7 +160,7 @@ impl ColorCell {
 
     /// Where it is, as a number, by which it is told from others.
     #[inline]
-    fn address(&self) -> usize {
+    pub(crate) fn address(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
 
@@ -341,7 +341,10 @@ impl ColorCell {
     /// Appends an event. If the color was idle, whoever posts holds it from now on.
     #[inline]
     pub(crate) fn push(&self, event: Owned) -> Option<Held> {
-        sync::event_posted(event.address(), self.address());
+        sync::event_posted(event.address(), self.address(), || match event.kind() {
+            Kind::Shared => Access::Shared,
+            _ => Access::Exclusive,
+        });
         // SAFETY: the event is owned, and the queue's until the holder passes it.
         unsafe { self.push_link(event.into_link()) }
     }
@@ -368,7 +371,7 @@ impl ColorCell {
     /// An exclusive event of the color runs on this thread.
     #[inline]
     pub(crate) unsafe fn keep(&self, event: Owned) -> Option<Owned> {
-        sync::event_posted(event.address(), self.address());
+        sync::event_posted(event.address(), self.address(), || Access::Exclusive);
         let link = event.into_link();
         // SAFETY: the worker of the event that runs holds the color; the pointer to the grave is
         // compared only. If the link is not kept, it is still ours.

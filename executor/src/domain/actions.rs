@@ -15,12 +15,15 @@ impl Actions {
         self.0.is_empty()
     }
 
-    /// Appends a closure.
-    pub(super) fn push<F>(&mut self, core: &Core, f: F, site: Site)
+    /// Appends a closure, and says at which address it stands.
+    pub(super) fn push<F>(&mut self, core: &Core, f: F, site: Site) -> usize
     where
         F: FnOnce(&mut Cx) + Send + 'static,
     {
-        self.0.push(Owned::closure(core.memory_here(), f, Kind::Closure, site, 0));
+        let action = Owned::closure(core.memory_here(), f, Kind::Closure, site, 0);
+        let address = action.address();
+        self.0.push(action);
+        address
     }
 
     /// Appends another list.
@@ -32,7 +35,7 @@ impl Actions {
     /// run.
     pub(super) fn run(mut self, cx: &mut Cx) {
         while let Some(mut action) = self.0.pop() {
-            cx.local().tells_of_part(action.site());
+            cx.local().tells_of_part(&action);
             cx.guard(action.site(), |cx| action.run(cx));
             // SAFETY: it is of the domain's runtime, which is that of `cx`.
             unsafe { cx.local().give_memory(action.into_memory()) };

@@ -11,7 +11,7 @@ use super::store::{Handles, Store, Version};
 use crate::Handle;
 use crate::lock::Lock;
 use crate::runtime::core::CoreRef;
-use crate::sync::{Arc, AtomicUsize, Ordering};
+use crate::sync::{Arc, AtomicUsize, DomainStep, Ordering, domain_decides};
 
 /// Of a [`DomainBuilder`]: a panic in global leaves the state as it is then.
 #[derive(Debug)]
@@ -137,6 +137,7 @@ impl<T> DomainBuilder<T> {
         let key = handle.core().domains.enter(Box::new(domain), domain.label.clone());
         // Nobody else knows the domain yet, but who looks at the register does not ask for its key.
         domain.key.store(key, Ordering::Relaxed);
+        domain_decides(domain.address(), 0, || DomainStep::Made(mode));
         Domain::first(domain)
     }
 }

@@ -14,7 +14,7 @@ use crate::event::{Owned, Step, Word};
 use crate::metrics::{Measure, Sample};
 use crate::runtime::core::{Core, CoreRef, Phase};
 use crate::site::Site;
-use crate::sync::{Point, point};
+use crate::sync::{DomainStep, Mutant, Point, mutant, point};
 use crate::task::error::JoinError;
 use crate::thread;
 
@@ -38,8 +38,17 @@ impl<S: Send + Sync + 'static> Commit<S> {
     /// Runs the actions, or drops them if nobody runs any, and goes on. The ticket keeps the
     /// domain.
     pub(super) fn carry_out(self, cx: Option<&mut Cx>, batch: &mut Batch<S>) {
-        let Commit { domain, actions, covered, ready, .. } = self;
+        let Commit { domain, ticket, actions, covered, ready } = self;
         let core = &domain.core;
+        let ends = |batch: &mut Batch<S>| {
+            domain.store.with(|store| {
+                domain.tell(ticket, || DomainStep::Committed);
+                let over = store.committed();
+                domain.collect(store, batch);
+                over
+            })
+        };
+        let torn = mutant(Mutant::TornCommits).then(|| ends(batch));
         let mut outcome = if covered { Err(JoinError::poisoned()) } else { Ok(()) };
         match cx {
             Some(cx) if !covered && core.phase() < Phase::Stopping => {
@@ -63,12 +72,7 @@ impl<S: Send + Sync + 'static> Commit<S> {
             }
         }
         point(Point::Committed);
-        let over = domain.store.with(|store| {
-            let over = store.committed();
-            domain.collect(store, batch);
-            over
-        });
-        if let Some(kept) = over
+        if let Some(kept) = torn.unwrap_or_else(|| ends(batch))
             && let Some(fate) = kept.fate
         {
             fate.decide(match kept.is_given_up {

@@ -25,6 +25,7 @@ use crate::cx::Cx;
 use crate::event::{Owned, Step, Word};
 use crate::runtime::core::{Core, Phase};
 use crate::site::Site;
+use crate::sync::DomainStep;
 
 /// Decisions in one collection, and looks at the order; one that passes many slots counts for some.
 const BATCH: usize = 8;
@@ -122,11 +123,13 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
         batch: &mut Batch<S>,
     ) {
         match decision {
-            Decision::Enter { ticket, mut with, version, is_read } => {
+            Decision::Enter { ticket, context, mut with, version, is_read } => {
+                self.tell(ticket, || DomainStep::Enters(context));
                 with.set_version(version, is_read);
                 batch.push(ticket.number(), with);
             }
             Decision::Begin { ticket, mut with } => {
+                self.tell(ticket, || DomainStep::Begins);
                 with.set_word(word_of(ticket));
                 batch.exceeded += u64::from(store.order().is_over_full());
                 batch.push(0, with);
@@ -138,6 +141,7 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
             Decision::Room { with } => batch.push(0, with),
             Decision::Moved => {}
             Decision::Commit { ticket, covered } => {
+                self.tell(ticket, || DomainStep::Commits);
                 let kept = store.data(ticket);
                 let (actions, ready) = (std::mem::take(&mut kept.actions), kept.ready);
                 // What a sub-event begins with.
@@ -145,6 +149,7 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
                 // Once nothing runs any more, what is dropped is counted where it is dropped.
                 batch.covered += u64::from(covered && self.core.phase() < Phase::Stopping);
                 if actions.is_empty() && ready == 0 && kept.fate.is_none() {
+                    self.tell(ticket, || DomainStep::Committed);
                     store.committed();
                 } else {
                     batch.commit = Some(Commit { domain: self, ticket, actions, covered, ready });

@@ -18,7 +18,7 @@ use crate::event::{Kind, Owned, Step, Word};
 use crate::lock::Lock;
 use crate::runtime::core::{Core, CoreRef};
 use crate::site::Site;
-use crate::sync::{Arc, AtomicUsize, Ordering};
+use crate::sync::{Arc, AtomicUsize, DomainStep, Ordering, domain_decides};
 
 /// An event without color that waits for its turn.
 pub(super) struct Waiting(pub(super) Owned);
@@ -108,6 +108,12 @@ impl<S> DomainPtr<S> {
     /// Which domain it is.
     pub(super) fn address(self) -> usize {
         self.0.as_ptr().addr()
+    }
+
+    /// The order has decided this of an event.
+    #[inline(always)]
+    pub(super) fn tell(self, ticket: Ticket, step: impl FnOnce() -> DomainStep) {
+        domain_decides(self.address(), ticket.number(), step);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::event::{Step, Word};
 use crate::post::{Posting, refuse};
 use crate::runtime::core::Phase;
 use crate::site::Site;
-use crate::sync::{Arc, Ordering, Point, fence, point};
+use crate::sync::{Arc, DomainStep, Ordering, Point, fence, point};
 use crate::turn::local::Local;
 use crate::turn::outside::Outside;
 use crate::{Color, Cx};
@@ -185,13 +185,14 @@ impl<S: Send + Sync + 'static> Guest<S> {
         let kept = || Deferred::new(site);
         if entry.wants == Context::None {
             let ticket = store.take_ticket(entry.highest, kept());
-            self.set_ticket::<K>(store, ticket);
+            self.set_ticket::<K>(entry, store, ticket);
             return;
         }
         if !entry.repairs
             && let Some((ticket, version, is_read)) = store.enter_at_once(entry.wants, kept)
         {
-            self.set_ticket::<K>(store, ticket);
+            self.set_ticket::<K>(entry, store, ticket);
+            self.domain.tell(ticket, || DomainStep::Enters(entry.wants));
             if let Some(event) = &mut self.event {
                 event.set_version(version, is_read);
             }
@@ -201,7 +202,7 @@ impl<S: Send + Sync + 'static> Guest<S> {
             true => store.take_ticket_to_repair(kept()),
             false => store.take_ticket(entry.highest, kept()),
         };
-        self.set_ticket::<K>(store, ticket);
+        self.set_ticket::<K>(entry, store, ticket);
         if let Some(event) = self.event.take() {
             store.want(ticket, entry.wants, event);
         }
@@ -209,7 +210,8 @@ impl<S: Send + Sync + 'static> Guest<S> {
     }
 
     #[inline]
-    fn set_ticket<K: Part<S>>(&mut self, store: &mut DomainStore<S>, ticket: Ticket) {
+    fn set_ticket<K: Part<S>>(&mut self, entry: Entry, store: &mut DomainStore<S>, ticket: Ticket) {
+        self.domain.tell(ticket, || DomainStep::Takes(entry.highest));
         self.ticket = ticket.number();
         if let Some(event) = &mut self.event {
             // SAFETY: `enter_from`, which alone makes a guest, has written a step of such a part

@@ -145,9 +145,11 @@ impl Handles {
 
 /// What is to be done next; see [`Next`].
 pub(crate) enum Decision<S, W> {
-    /// In anon or global, with the version that the event reads, and whether others read it, too.
+    /// In this context, anon or global, with the version that the event reads, and whether others
+    /// read it, too.
     Enter {
         ticket: Ticket,
+        context: Context,
         with: W,
         version: VersionPtr<S>,
         is_read: bool,
@@ -269,7 +271,7 @@ impl<S, W, D> Store<S, W, D> {
                 if context == Context::Anon {
                     self.pin(ticket);
                 }
-                Decision::Enter { ticket, with, version, is_read }
+                Decision::Enter { ticket, context, with, version, is_read }
             }
             Next::Skip { with, .. } => Decision::Skip { with },
             Next::Commit { ticket, covered } => Decision::Commit { ticket, covered },

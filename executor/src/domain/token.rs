@@ -21,6 +21,7 @@ use crate::cx::Cx;
 use crate::event::{Owned, Step, Word};
 use crate::runtime::core::Phase;
 use crate::site::Site;
+use crate::sync::DomainStep;
 use crate::task::packet::Promise;
 use crate::turn::local::Local;
 use crate::turn::outside::Outside;
@@ -59,7 +60,8 @@ impl<S: Send + Sync + 'static> Token<S> {
     where
         F: FnOnce(&mut Cx) + Send + 'static,
     {
-        self.actions.push(&self.domain.core, f, site);
+        let action = self.actions.push(&self.domain.core, f, site);
+        self.domain.tell(self.ticket, || DomainStep::Defers(action));
     }
 
     /// # Safety
@@ -67,6 +69,7 @@ impl<S: Send + Sync + 'static> Token<S> {
     /// The event is in anon or global.
     #[inline]
     pub(super) unsafe fn state(&self) -> &S {
+        self.domain.tell(self.ticket, || DomainStep::Reads);
         // SAFETY: in anon and global the version is there, and nobody writes to it: in anon it is
         // pinned, in global only this event does, through `&mut self`.
         unsafe { &*self.plain().as_ref().state().get() }
@@ -77,6 +80,7 @@ impl<S: Send + Sync + 'static> Token<S> {
     /// The event is in global.
     #[inline]
     pub(super) unsafe fn state_mut(&mut self) -> &mut S {
+        self.domain.tell(self.ticket, || DomainStep::Writes);
         let tags = self.version.tags(TAGS);
         if tags & COPY == 0 && (self.domain.transactional || tags & READ != 0) {
             // SAFETY: the caller says that the event is in global.
@@ -142,8 +146,13 @@ impl<S: Send + Sync + 'static> Token<S> {
             let kept = store.data(ticket);
             let is_plain = is_plain && kept.actions.is_empty() && kept.fate.is_none();
             if is_plain && store.commit_at_once(ticket, &mut copy) {
+                domain.tell(ticket, || DomainStep::Leaves(None));
+                domain.tell(ticket, || DomainStep::Commits);
+                domain.tell(ticket, || DomainStep::Committed);
                 return true;
             }
+            let follows = then.as_ref().map(|(highest, _)| *highest);
+            domain.tell(ticket, || DomainStep::Leaves(follows));
             let kept = store.data(ticket);
             kept.actions.append(actions);
             kept.ready = ready;
@@ -195,6 +204,7 @@ impl<S: Send + Sync + 'static> Token<S> {
         let _outside = Outside::enter(&domain.core);
         let mut batch = Batch::new();
         domain.store.with(|store| {
+            domain.tell(self.ticket, || DomainStep::Renounces(highest));
             store.renounce(self.ticket, highest);
             domain.collect(store, &mut batch);
         });
@@ -222,6 +232,7 @@ impl<S: Send + Sync + 'static> Token<S> {
         let (abandoned, remains, site) = domain.store.with(|store| {
             // Once nothing runs any more, there is nobody to be kept from the state.
             let restores = untouched || domain.transactional || core.phase() >= Phase::Stopping;
+            domain.tell(ticket, || DomainStep::Abandons);
             let (abandoned, version) = store.abandon(ticket, copy, restores);
             let kept = store.data(ticket);
             // What is left to the commit is counted there, if it is dropped.
@@ -308,8 +319,13 @@ impl<S: Send + Sync + 'static, K: Part<S>> Step for Act<S, K> {
                 store.want(ticket, context, with);
                 None
             }),
-            What::Alone => token
-                .wait(part, site, cx, |store, ticket, copy, with| store.alone(ticket, copy, with)),
+            What::Alone => {
+                let domain = token.domain;
+                token.wait(part, site, cx, |store, ticket, copy, with| {
+                    domain.tell(ticket, || DomainStep::WaitsToBeAlone);
+                    store.alone(ticket, copy, with)
+                })
+            }
             What::Commit(highest) => {
                 // It has no ticket yet: that comes as its word.
                 let with = Continue { domain: token.domain, ticket: 0, part }.into_event(cx, site);
@@ -355,6 +371,7 @@ impl<S: Send + Sync + 'static> Token<S> {
             let kept = store.data(ticket);
             kept.actions.append(actions);
             kept.left_global = true;
+            domain.tell(ticket, || DomainStep::Downgrades);
             let (freed, version) = store.downgrade(ticket, copy);
             domain.collect(store, &mut batch);
             (freed, version)

@@ -7,7 +7,7 @@ use super::{Header, Kind, Memory, Ops, Owned, SPENT};
 use crate::color::queue::Link;
 use crate::cx::Cx;
 use crate::site::Site;
-use crate::sync::event_made;
+use crate::sync::{Sort, event_made};
 
 impl Owned {
     /// An event that holds a closure.
@@ -83,7 +83,10 @@ impl Owned {
             (&raw mut (*event).posted).write(posted);
             Payload::<T>::write(payload, &raw mut (*event).payload);
         }
-        event_made(event.addr(), &site);
+        event_made(event.addr(), &site, || match ops.kind {
+            Kind::Housekeeping => Sort::Own,
+            _ => Sort::Posted,
+        });
         Owned(memory.0)
     }
 

@@ -26,6 +26,7 @@ use crate::color::queue::Link;
 use crate::cx::Cx;
 use crate::site::Site;
 use crate::slab::{Slab, Slot};
+use crate::sync::{event_dropped, event_moved};
 
 /// What a link stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -321,6 +322,7 @@ impl Owned {
 
     /// Drops the closure without running it.
     pub(crate) fn discard(&mut self) {
+        event_dropped(self.address());
         let ops = self.get().header.ops.replace(&SPENT);
         // SAFETY: the ops fit what it holds, which has not been consumed. Who discards events keeps
         // the core of their runtime.
@@ -330,6 +332,7 @@ impl Owned {
     /// Moves what it holds to other memory, and leaves a spent one behind.
     pub(crate) fn relocate(&mut self, memory: Memory) -> Owned {
         let (from, to) = (self.0.as_ptr(), memory.0.as_ptr());
+        event_moved(from.addr(), to.addr());
         // SAFETY: both are the caller's. A closure can be moved; the old event is spent, so that it
         // is consumed once.
         unsafe {

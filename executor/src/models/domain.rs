@@ -86,7 +86,7 @@ impl Domain {
         let mut jobs = Vec::new();
         while let Some(decision) = store.decide() {
             match decision {
-                Decision::Enter { ticket, with, version, is_read } => {
+                Decision::Enter { ticket, with, version, is_read, .. } => {
                     jobs.push(Job { ticket, what: with, version, is_read });
                 }
                 Decision::Commit { .. } => {

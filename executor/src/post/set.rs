@@ -12,7 +12,7 @@ use crate::color::two_phase::take_places;
 use crate::cx::Cx;
 use crate::event::{Kind, Owned};
 use crate::runtime::core::Core;
-use crate::sync::{Mutant, Point, mutant, point};
+use crate::sync::{Mutant, Point, event_posted, mutant, point};
 use crate::turn::local::Local;
 use crate::turn::outside::Outside;
 
@@ -164,8 +164,9 @@ fn post_pair(core: &Core, local: Option<&Local>, [a, b]: [Named<'_>; 2], event: 
         (lead, ordered) = (0, [a, b]);
     }
     let class = choose_class(core, &ordered);
+    let address = event.address();
     let (set, mut places) = NewSet::pair(core.memory(local), event, ordered, lead, class);
-    take(core, local, set, class, &mut places);
+    take(core, local, set, address, class, &mut places);
 }
 
 /// Posts the event of a set of more colors, in their order.
@@ -179,20 +180,27 @@ fn post_many(
     // Until all colors are queued; see `quiesce`.
     let _outside = Outside::on(core, local);
     let class = choose_class(core, named);
+    let address = event.address();
     let (set, mut places) = NewSet::many(core.memory(local), event, named, first, class);
-    take(core, local, set, class, &mut places);
+    take(core, local, set, address, class, &mut places);
 }
 
-/// Takes the places, and goes on with those colors that were idle.
+/// Takes the places, and goes on with those colors that were idle. `event`: the address of the
+/// set's event.
 #[inline(always)]
 fn take(
     core: &Core,
     local: Option<&Local>,
     set: NewSet,
+    event: usize,
     class: Option<Priority>,
     places: &mut [SetPlace<'_>],
 ) {
-    take_places(places, |place| place.take(class));
+    take_places(places, |place| {
+        let named = place.named();
+        event_posted(event, named.cell().address(), || named.access());
+        place.take(class);
+    });
     match local {
         Some(local) => {
             local.traffic.counts_set(places.len() as u32);

@@ -1,45 +1,93 @@
-//! Which pauses there are: drawn by a seed, or those of a saved run.
+//! Where a run deviates from the default schedule: as a seed draws it, or as in a saved run.
 //!
-//! A pause is drawn by the name of what is paused, the point, and how often it came by there; by
-//! no count of steps. So the same seed makes the same pauses in the parts of a program that have
-//! not changed.
+//! A *deviation* is a pause at a marked point, or a fault: a timer that is late, a wait that ends
+//! too early. It is drawn by the name of what runs, the point, and how often it came by there; by
+//! no count of steps. So the same seed makes the same deviations in the parts of a program that
+//! have not changed.
+//!
+//! A seed follows one of two strategies:
+//!
+//! * *Random*: a pause with some probability at some of the points; which points, how often and how
+//!   long is drawn by the seed (the swarm testing of Groce and others, ISSTA 2012), as are the
+//!   faults that there are.
+//! * *Priorities*: each color has a priority, and an event goes on only when no other fiber can, or
+//!   those that can have a lower one; at up to two points of a run, what comes by there gets the
+//!   lowest one (the PCT of Burckhardt and others, ASPLOS 2010, for colors instead of threads).
+//!
+//! After a quarter of the steps that a run may take, a seed makes no deviations any more: what the
+//! test waits for has to come then.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use super::mix;
-use crate::sync::Point;
+use crate::sync::{Fault, Point};
 
 /// Nanoseconds of pauses, as powers of two: within a protocol, a few events, and longer than other
 /// workers leave alone what waits.
 const LENGTHS: [std::ops::Range<u32>; 3] = [6..12, 12..20, 20..23];
 
-/// A place where a fiber may pause.
+/// What may deviate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Spot {
+    /// Somebody may pause here.
+    Point(Point),
+    /// This may go wrong.
+    Fault(Fault),
+}
+
+impl Spot {
+    /// A number below that of all points and faults.
+    pub(super) fn index(self) -> usize {
+        match self {
+            Spot::Point(point) => point as usize,
+            Spot::Fault(fault) => Point::ALL.len() + fault as usize,
+        }
+    }
+
+    pub(super) fn all() -> impl Iterator<Item = Spot> {
+        let points = Point::ALL.into_iter().map(Spot::Point);
+        points.chain(Fault::ALL.into_iter().map(Spot::Fault))
+    }
+
+    /// Its name in a story, and in a saved run.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Spot::Point(point) => point.name(),
+            Spot::Fault(Fault::LateTimer) => "late-timer",
+            Spot::Fault(Fault::EarlyWake) => "early-wake",
+        }
+    }
+}
+
+/// A place where a run may deviate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Mark {
     /// The name of the event, or of what runs between two.
     pub(super) who: u64,
-    pub(super) point: Point,
+    pub(super) spot: Spot,
     /// The how-manieth time it comes by there.
     pub(super) nth: u32,
 }
 
-/// How long a pause is.
+/// How long a pause is, or by how much something is late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Length {
     /// So many virtual nanoseconds.
     For(u64),
     /// Until the event of this name has ended, or a long time is over: it may never come.
     Until(u64),
+    /// Until nobody else can go on for some time, but those that wait so with a smaller number.
+    Rest(u32),
 }
 
-/// A pause: where, and how long.
-pub(super) type Pause = (Mark, Length);
+/// A deviation: where, and how long.
+pub(super) type Deviation = (Mark, Length);
 
 /// See the module.
 pub(super) struct Choices {
     source: Source,
-    made: RefCell<Vec<Pause>>,
+    made: RefCell<Vec<Deviation>>,
 }
 
 enum Source {
@@ -47,24 +95,39 @@ enum Source {
     These(BTreeMap<Mark, Length>),
 }
 
-/// What a seed says of all pauses.
-#[derive(Clone, Copy, Debug)]
+/// What a seed says of all deviations.
+#[derive(Debug)]
 struct Draw {
     seed: u64,
-    /// One in so many marks is a pause.
+    strategy: Strategy,
+    /// Which faults there are, as bits, and one in so many is one.
+    faults: u64,
     one_in: u64,
-    /// At which points, as bits.
-    points: u64,
     /// Which of the lengths there are: one, or all.
     length: usize,
-    /// One color in so many has all of its events paused before they begin; 0: none.
-    slow_colors: u64,
+    /// No deviation is made after so many steps.
+    horizon: u64,
+}
+
+#[derive(Debug)]
+enum Strategy {
+    Random {
+        /// At which points, as bits.
+        points: u64,
+        /// One color in so many has all of its events paused before they begin; 0: none.
+        slow_colors: u64,
+    },
+    Priorities {
+        /// How often what comes by somewhere still gets the lowest priority.
+        changes: Cell<u32>,
+        /// One in so many marks is a point where that happens.
+        one_in: u64,
+    },
 }
 
 impl Draw {
-    fn of(seed: u64) -> Draw {
+    fn of(seed: u64, horizon: u64) -> Draw {
         let draw = |what: u64| mix(&[seed, what]);
-        let one_in = 1 << (1 + draw(1) % 7);
         // The grain: between events only, or everywhere, or at some of the points.
         let all = (1 << Point::ALL.len()) - 1;
         let between = [Point::Begins, Point::Ended, Point::Posted];
@@ -73,79 +136,106 @@ impl Draw {
             1 => all,
             _ => draw(3) & all,
         };
-        let length = (draw(4) % (LENGTHS.len() as u64 + 1)) as usize;
         let slow_colors = if draw(5).is_multiple_of(3) { 2 + draw(6) % 3 } else { 0 };
-        Draw { seed, one_in, points, length, slow_colors }
+        let strategy = match draw(9) % 5 {
+            0 => {
+                let (changes, one_in) = (Cell::new((draw(10) % 3) as u32), 4 << (draw(11) % 8));
+                Strategy::Priorities { changes, one_in }
+            }
+            _ => Strategy::Random { points, slow_colors },
+        };
+        let one_in = 1 << (1 + draw(1) % 7);
+        let faults = if draw(12).is_multiple_of(3) { 1 + draw(13) % 3 } else { 0 };
+        let length = (draw(4) % (LENGTHS.len() as u64 + 1)) as usize;
+        Draw { seed, strategy, faults, one_in, length, horizon }
     }
 
-    fn pause(&self, mark: Mark, color: u64) -> Option<u64> {
-        if mark.point == Point::Begins
-            && self.slow_colors > 0
-            && mix(&[self.seed, color, 7]).is_multiple_of(self.slow_colors)
-        {
-            return Some(self.length(mix(&[self.seed, mark.who, 8])));
+    fn drawn(&self, mark: Mark) -> u64 {
+        mix(&[self.seed, mark.who, mark.spot.index() as u64, mark.nth.into()])
+    }
+
+    fn deviation(&self, mark: Mark, color: u64) -> Option<Length> {
+        let drawn = self.drawn(mark);
+        let often = || drawn.is_multiple_of(self.one_in).then(|| self.length(drawn >> 20));
+        match (&self.strategy, mark.spot) {
+            (_, Spot::Fault(fault)) if self.faults >> (fault as u64) & 1 == 1 => often(),
+            (_, Spot::Fault(_)) => None,
+            (Strategy::Random { slow_colors, .. }, Spot::Point(Point::Begins))
+                if *slow_colors > 0 && mix(&[self.seed, color, 7]).is_multiple_of(*slow_colors) =>
+            {
+                Some(self.length(mix(&[self.seed, mark.who, 8])))
+            }
+            (Strategy::Random { points, .. }, Spot::Point(point)) => {
+                (points >> (point as u64) & 1 == 1).then(often).flatten()
+            }
+            (Strategy::Priorities { changes, one_in }, Spot::Point(point)) => {
+                if changes.get() > 0 && drawn.is_multiple_of(*one_in) {
+                    changes.set(changes.get() - 1);
+                    return Some(Length::Rest(changes.get()));
+                }
+                let rank = || 2 + (mix(&[self.seed, color, 7]) >> 40) as u32;
+                (point == Point::Begins).then(|| Length::Rest(rank()))
+            }
         }
-        if self.points >> (mark.point as u64) & 1 == 0 {
-            return None;
-        }
-        let drawn = mix(&[self.seed, mark.who, mark.point as u64, mark.nth.into()]);
-        drawn.is_multiple_of(self.one_in).then(|| self.length(drawn >> 20))
     }
 
     /// As often short as long.
-    fn length(&self, drawn: u64) -> u64 {
+    fn length(&self, drawn: u64) -> Length {
         let any = || &LENGTHS[(drawn >> 32) as usize % LENGTHS.len()];
         let powers = LENGTHS.get(self.length).unwrap_or_else(any);
         let power = powers.start + (drawn % u64::from(powers.end - powers.start)) as u32;
-        (1 << power) + (drawn >> 8) % (1 << power)
+        Length::For((1 << power) + (drawn >> 8) % (1 << power))
     }
 }
 
 impl Choices {
-    pub(super) fn of_seed(seed: u64) -> Self {
-        Choices { source: Source::Seed(Draw::of(seed)), made: RefCell::default() }
+    /// Those of a seed, of a run that takes so many steps at most.
+    pub(super) fn of_seed(seed: u64, most_steps: u64) -> Self {
+        let draw = Draw::of(seed, most_steps / 4);
+        Choices { source: Source::Seed(draw), made: RefCell::default() }
     }
 
     /// Exactly these, as far as a run comes by there.
-    pub(super) fn these(pauses: &[Pause]) -> Self {
-        let pauses = pauses.iter().copied().collect();
-        Choices { source: Source::These(pauses), made: RefCell::default() }
+    pub(super) fn these(deviations: &[Deviation]) -> Self {
+        let these = deviations.iter().copied().collect();
+        Choices { source: Source::These(these), made: RefCell::default() }
     }
 
-    /// How long the pause is that is made here; `None`: there is none. `color`: the name of the
-    /// color of what runs.
-    pub(super) fn pause(&self, mark: Mark, color: u64) -> Option<Length> {
-        let pause = match &self.source {
-            Source::Seed(draw) => draw.pause(mark, color).map(Length::For),
-            Source::These(pauses) => pauses.get(&mark).copied(),
+    /// What is done here other than by default; `None`: nothing. `color`: the name of the color of
+    /// what runs; `steps`: those of the run until now.
+    pub(super) fn deviation(&self, mark: Mark, color: u64, steps: u64) -> Option<Length> {
+        let length = match &self.source {
+            Source::Seed(draw) if steps >= draw.horizon => None,
+            Source::Seed(draw) => draw.deviation(mark, color),
+            Source::These(these) => these.get(&mark).copied(),
         };
-        if let Some(length) = pause {
+        if let Some(length) = length {
             self.made.borrow_mut().push((mark, length));
         }
-        pause
+        length
     }
 
-    /// The pauses of this run, in their order.
-    pub(super) fn take_made(&self) -> Vec<Pause> {
+    /// The deviations of this run, in their order.
+    pub(super) fn take_made(&self) -> Vec<Deviation> {
         self.made.take()
     }
 }
 
-/// The fewest of some pauses with which a run still fails, as far as leaving out parts of them
+/// The fewest of some deviations with which a run still fails, as far as leaving out parts of them
 /// tells; `fails` runs it, as long as `goes_on` says so.
 pub(super) fn fewest(
-    mut pauses: Vec<Pause>,
+    mut deviations: Vec<Deviation>,
     goes_on: impl Fn() -> bool,
-    mut fails: impl FnMut(&[Pause]) -> bool,
-) -> Vec<Pause> {
-    let mut part = pauses.len().div_ceil(2).max(1);
-    while !pauses.is_empty() && goes_on() {
+    mut fails: impl FnMut(&[Deviation]) -> bool,
+) -> Vec<Deviation> {
+    let mut part = deviations.len().div_ceil(2).max(1);
+    while !deviations.is_empty() && goes_on() {
         let (mut at, mut fewer) = (0, false);
-        while at < pauses.len() && goes_on() {
-            let end = (at + part).min(pauses.len());
-            let rest: Vec<Pause> = [&pauses[..at], &pauses[end..]].concat();
+        while at < deviations.len() && goes_on() {
+            let end = (at + part).min(deviations.len());
+            let rest: Vec<Deviation> = [&deviations[..at], &deviations[end..]].concat();
             if fails(&rest) {
-                (pauses, fewer) = (rest, true);
+                (deviations, fewer) = (rest, true);
             } else {
                 at = end;
             }
@@ -156,5 +246,71 @@ pub(super) fn fewest(
             _ => part = part.div_ceil(2),
         }
     }
-    pauses
+    deviations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(who: u64, point: Point) -> Mark {
+        Mark { who, spot: Spot::Point(point), nth: 0 }
+    }
+
+    /// The draws of some seeds that follow priorities.
+    fn priorities() -> impl Iterator<Item = Draw> {
+        let draws = (0..1_000).map(|seed| Draw::of(seed, 1_000));
+        draws.filter(|draw| matches!(draw.strategy, Strategy::Priorities { .. }))
+    }
+
+    #[test]
+    fn e13_some_seeds_follow_priorities_of_colors() {
+        assert!(priorities().count() > 100);
+        for draw in priorities().take(20) {
+            let rank = |who, color| match draw.deviation(mark(who, Point::Begins), color) {
+                Some(Length::Rest(rank)) => rank,
+                other => panic!("an event waits for its rank: {other:?}"),
+            };
+            // Those points where the priority changes come first, by chance.
+            let ranks: Vec<u32> = (0..400).map(|who| rank(who, 5)).collect();
+            let changes = ranks.iter().filter(|rank| **rank < 2).count();
+            assert!(changes <= 2, "{changes}");
+            let usual = ranks.iter().max().unwrap();
+            let same = ranks.iter().filter(|rank| *rank == usual).count();
+            assert_eq!(same + changes, 400, "a color has one priority");
+            assert_ne!(rank(1_000, 6), *usual, "and another color another one");
+            assert_eq!(draw.deviation(mark(2_000, Point::Ended), 5), None);
+        }
+    }
+
+    #[test]
+    fn e13_no_deviation_is_made_behind_the_horizon() {
+        for seed in 0..50 {
+            let choices = Choices::of_seed(seed, 400);
+            let any = |from: u64| {
+                let marks = (0..1_000).flat_map(|who| {
+                    [mark(who, Point::Begins), mark(who, Point::Ended), mark(who, Point::Posted)]
+                });
+                let mut marks = marks.filter(|mark| choices.deviation(*mark, 1, from).is_some());
+                marks.next().is_some()
+            };
+            assert!(!any(100));
+        }
+        let some = (0..50).filter(|seed| {
+            let choices = Choices::of_seed(*seed, 400);
+            (0..1_000).any(|who| choices.deviation(mark(who, Point::Begins), 1, 99).is_some())
+        });
+        assert!(some.count() > 20);
+    }
+
+    #[test]
+    fn e13_the_fewest_deviations_are_those_that_matter() {
+        let all: Vec<Deviation> =
+            (0..100).map(|who| (mark(who, Point::Posted), Length::For(who))).collect();
+        let fails = |some: &[Deviation]| {
+            [13, 14, 77].iter().all(|who| some.iter().any(|(mark, _)| mark.who == *who))
+        };
+        let few = fewest(all, || true, fails);
+        assert_eq!(few.iter().map(|(mark, _)| mark.who).collect::<Vec<_>>(), [13, 14, 77]);
+    }
 }

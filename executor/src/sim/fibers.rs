@@ -4,37 +4,46 @@
 //! [pause](super::choice) is a wait like others. Time is virtual: it passes as events run and
 //! loops spin, and jumps to the next fiber that sleeps when nobody is ready.
 //!
+//! In [timed mode](super::timed) each fiber has a time of its own, and the one goes on whose time
+//! is the earliest; `now` is the time of the fiber that runs. What the runtime asks of a run, and
+//! tells it, is in [`seam`](super::seam).
+//!
 //! All of this is of one thread. No borrow of a `RefCell` in here is held while fibers change.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
-use super::choice::{Choices, Length};
+use super::choice::{Choices, Length, Mark, Spot};
+use super::log::{Log, Use, What};
 use super::names::{Names, Place};
-use super::story::{Log, Seen};
+use super::runner::message;
+use super::timed::Costs;
 use super::watchdog::Heart;
 use crate::clock::{self, saturating_nanos};
-use crate::site::Site;
 use crate::sync::seam::{self, FiberHandle, Simulation};
-use crate::sync::{Arc, Point, panicking};
+use crate::sync::{Arc, panicking};
 use crate::thread::{ThreadState, fiber};
 
 /// Virtual nanoseconds that an event takes, a look of a loop that waits, and a look at the clock.
-const EVENT: u64 = 300;
+pub(super) const EVENT: u64 = 300;
 const SPIN: u64 = 50;
-const LOOK: u64 = 5;
+pub(super) const LOOK: u64 = 25;
 
 /// How long a pause is at most that waits for the end of an event, in virtual nanoseconds: the
 /// event may be there no more.
-const LONGEST: u64 = 50_000_000;
+pub(super) const LONGEST: u64 = 50_000_000;
+
+/// How long a pause is at most that waits until nobody else can go on, in virtual nanoseconds:
+/// somebody may always go on, as one that asks again and again.
+pub(super) const LONGEST_REST: u64 = 2_000_000;
 
 /// How long a fiber goes on, in virtual nanoseconds, before others have their turn: longer than
 /// most programs that are tested take at all.
@@ -47,7 +56,7 @@ const MOST_IDLE_SPINS: u64 = 1 << 20;
 const STACK: usize = 1 << 20;
 
 /// When the virtual time of day begins, since 1970: in 2026, whenever the run does.
-const BEGIN: Duration = Duration::from_secs(1_767_225_600);
+pub(super) const BEGIN: Duration = Duration::from_secs(1_767_225_600);
 
 thread_local! {
     /// The run whose fiber runs on this thread.
@@ -62,7 +71,7 @@ pub(super) fn world<R>(f: impl FnOnce(&World) -> R) -> Option<R> {
 
 /// What a fiber waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Wait {
+pub(super) enum Wait {
     /// For its turn.
     Turn,
     /// For its turn, and then it looks again whether it may go on.
@@ -73,6 +82,8 @@ enum Wait {
     Time,
     /// For a time, or for the end of the event of this name, as it was paused.
     Pause(Option<u64>),
+    /// Until nobody can go on, but those that wait so with a smaller number.
+    Rest(u32),
     /// Until nobody else can go on without time passing by.
     Settled,
     /// It has ended.
@@ -91,6 +102,8 @@ pub(super) struct Fiber {
     waits: Cell<u64>,
     was_notified: Cell<bool>,
     end: FiberHandle,
+    /// In timed mode: until when it has run, or when it may go on.
+    time: Cell<u64>,
 }
 
 /// A time at which a fiber's wait ends: the time, the order of planning, the fiber, and which of
@@ -117,7 +130,13 @@ pub(super) struct World {
     pub(super) choices: Choices,
     pub(super) log: Log,
     stacks: RefCell<Vec<DefaultStack>>,
-    heart: Arc<Heart>,
+    pub(super) heart: Arc<Heart>,
+    /// In timed mode: what things cost.
+    costs: Option<Costs>,
+    /// In timed mode: until when the fiber that runs is the one that is furthest behind.
+    ahead_of: Cell<u64>,
+    /// How often each label was reached.
+    pub(super) reached: RefCell<BTreeMap<String, u64>>,
 }
 
 /// How a run came to its end.
@@ -138,6 +157,7 @@ impl World {
         most_steps: u64,
         stacks: Vec<DefaultStack>,
         heart: Arc<Heart>,
+        costs: Option<Costs>,
     ) -> Rc<World> {
         Rc::new(World {
             now: Cell::new(1),
@@ -157,6 +177,9 @@ impl World {
             log: Log::default(),
             stacks: RefCell::new(stacks),
             heart,
+            costs,
+            ahead_of: Cell::new(0),
+            reached: RefCell::default(),
         })
     }
 
@@ -169,6 +192,25 @@ impl World {
         self.now.get()
     }
 
+    /// The virtual time as the program sees it.
+    pub(super) fn instant(&self) -> Instant {
+        self.start + Duration::from_nanos(self.now.get())
+    }
+
+    /// In timed mode: what things cost.
+    pub(super) fn costs(&self) -> Option<Costs> {
+        self.costs
+    }
+
+    /// The how-manieth fiber it is that runs.
+    pub(super) fn index(&self) -> u32 {
+        self.current.get() as u32
+    }
+
+    pub(super) fn takes_a_step(&self) {
+        self.steps.set(self.steps.get() + 1);
+    }
+
     pub(super) fn steps(&self) -> u64 {
         self.steps.get()
     }
@@ -176,6 +218,26 @@ impl World {
     /// Time passes by.
     pub(super) fn pass(&self, nanos: u64) {
         self.now.set(self.now.get() + nanos);
+    }
+
+    /// A label is reached.
+    pub(super) fn reaches(&self, label: &str) {
+        let mut reached = self.reached.borrow_mut();
+        match reached.get_mut(label) {
+            Some(times) => *times += 1,
+            None => drop(reached.insert(label.to_owned(), 1)),
+        }
+    }
+
+    /// The fiber that runs computes for so long.
+    pub(super) fn works(&self, time: Duration) {
+        match self.costs {
+            Some(_) => {
+                self.pass(saturating_nanos(time));
+                self.shares_time();
+            }
+            None => self.sleep(time),
+        }
     }
 
     /// The fiber that runs.
@@ -195,7 +257,8 @@ impl World {
             // Nobody suspends it any more.
             world(|world| world.ends(caught.err()));
         });
-        let place = Place::of_fiber(&name, index);
+        let place = self.names.fiber(&name);
+        self.log.fiber_starts(&name);
         self.fibers.borrow_mut().push(Rc::new(Fiber {
             name,
             thread: Rc::new(ThreadState::new()),
@@ -206,7 +269,9 @@ impl World {
             waits: Cell::new(0),
             was_notified: Cell::new(false),
             end: end.clone(),
+            time: Cell::new(self.now.get()),
         }));
+        self.ahead_of.set(self.ahead_of.get().min(self.now.get()));
         self.ready.borrow_mut().push_back(index);
         end
     }
@@ -221,7 +286,7 @@ impl World {
         let fiber = self.current();
         fiber.yielder.set(std::ptr::null());
         if let Some(payload) = panic {
-            let message = super::message(&*payload);
+            let message = message(&*payload);
             self.log.broken(format!("{} panics: {message}", fiber.name));
         }
     }
@@ -243,9 +308,14 @@ impl World {
             WORLD.set(Some(Rc::clone(self)));
             fiber::set(Some(Rc::clone(&fiber.thread)));
             let simulation: Rc<dyn Simulation> = Rc::clone(self) as _;
+            if self.costs.is_some() {
+                self.now.set(fiber.time.get());
+                self.ahead_of.set(self.next_time());
+            }
             self.resumed.set(self.now.get());
             self.heart.goes_on(fiber.place.site());
             let result = seam::inside(simulation, || coroutine.resume(()));
+            fiber.time.set(self.now.get());
             fiber::set(None);
             WORLD.set(None);
             match result {
@@ -260,9 +330,36 @@ impl World {
         }
     }
 
+    /// In timed mode: the earliest time at which another one may go on.
+    fn next_time(&self) -> u64 {
+        let fibers = self.fibers.borrow();
+        let ready = self.ready.borrow();
+        let ready = ready.iter().map(|index| fibers[*index].time.get()).min();
+        let planned = self.planned.borrow().peek().map(|Reverse((at, ..))| *at);
+        ready.into_iter().chain(planned).min().unwrap_or(u64::MAX)
+    }
+
+    /// In timed mode: the one whose time is the earliest stands in front, and it is that time.
+    fn order(&self) {
+        let mut ready = self.ready.borrow_mut();
+        let fibers = self.fibers.borrow();
+        let time = |nth: &usize| fibers[ready[*nth]].time.get();
+        let Some(first) = (0..ready.len()).min_by_key(time) else { return };
+        let earliest = time(&first);
+        if let Some(index) = ready.remove(first) {
+            ready.push_front(index);
+        }
+        drop((ready, fibers));
+        // Who sleeps until then is as early.
+        self.now.set(earliest);
+    }
+
     /// Who goes on.
     fn next(&self) -> Option<usize> {
         loop {
+            if self.costs.is_some() {
+                self.order();
+            }
             self.fire();
             let (front, all_spin) = {
                 let ready = self.ready.borrow();
@@ -272,7 +369,8 @@ impl World {
                 (ready.front().copied(), all_spin && ready.iter().all(spins))
             };
             match front {
-                Some(front) if !all_spin || !self.jump() => {
+                Some(_) if all_spin && self.jump() => {}
+                Some(front) => {
                     self.ready.borrow_mut().pop_front();
                     let fiber = Rc::clone(&self.fibers.borrow()[front]);
                     if fiber.wait.replace(Wait::Turn) == Wait::Spin {
@@ -281,7 +379,6 @@ impl World {
                     }
                     return Some(front);
                 }
-                Some(_) => {}
                 None if self.paused.get() == 0 && self.ready_all(Wait::Settled, 1) => {}
                 None if self.ends_a_pause() || self.jump() => {}
                 None => return None,
@@ -305,10 +402,25 @@ impl World {
     fn ends_a_pause(&self) -> bool {
         let fibers = self.fibers.borrow();
         let settles = fibers.iter().any(|fiber| fiber.wait.get() == Wait::Settled);
-        let paused = |fiber: &Rc<Fiber>| matches!(fiber.wait.get(), Wait::Pause(_));
+        let paused = |fiber: &Rc<Fiber>| matches!(fiber.wait.get(), Wait::Pause(_) | Wait::Rest(_));
         let paused = fibers.iter().position(paused).filter(|_| settles);
         drop(fibers);
-        paused.inspect(|index| self.ready_now(*index, false)).is_some()
+        paused.inspect(|index| self.ready_now(self.first_of_its_kind(*index), false)).is_some()
+    }
+
+    /// Who goes on when the time of this one has come: of those that wait until nobody else can go
+    /// on, the one with the greatest number.
+    fn first_of_its_kind(&self, index: usize) -> usize {
+        let fibers = self.fibers.borrow();
+        let rank = |fiber: &Rc<Fiber>| match fiber.wait.get() {
+            Wait::Rest(rank) => Some(rank),
+            _ => None,
+        };
+        if rank(&fibers[index]).is_none() {
+            return index;
+        }
+        let resting = fibers.iter().enumerate().filter_map(|(n, fiber)| Some((rank(fiber)?, n)));
+        resting.max_by_key(|(rank, n)| (*rank, Reverse(*n))).map_or(index, |(_, first)| first)
     }
 
     /// Those whose time has come are ready.
@@ -317,7 +429,12 @@ impl World {
             if at > self.now.get() {
                 return;
             }
-            self.ready_now(index, false);
+            self.ready_now(self.first_of_its_kind(index), false);
+            if self.costs.is_some() {
+                // Others that are ready may be earlier than the one behind it.
+                self.fibers.borrow()[index].time.set(at);
+                self.order();
+            }
         }
     }
 
@@ -325,16 +442,22 @@ impl World {
     fn jump(&self) -> bool {
         let first = self.first_planned();
         if let Some((at, index)) = first {
-            self.now.set(self.now.get().max(at));
-            self.ready_now(index, false);
+            self.now.set(if self.costs.is_some() { at } else { self.now.get().max(at) });
+            self.ready_now(self.first_of_its_kind(index), false);
         }
         first.is_some()
     }
 
     fn ready_now(&self, index: usize, notified: bool) {
         let fiber = Rc::clone(&self.fibers.borrow()[index]);
-        if let Wait::Pause(_) = fiber.wait.get() {
+        if let Wait::Pause(_) | Wait::Rest(_) = fiber.wait.get() {
             self.paused.set(self.paused.get() - 1);
+        }
+        if let Some(costs) = self.costs {
+            let wake = if notified { costs.wake } else { 0 };
+            fiber.time.set(fiber.time.get().max(self.now.get() + wake));
+            self.ahead_of.set(self.ahead_of.get().min(fiber.time.get()));
+            self.pass(if notified { costs.waking } else { 0 });
         }
         fiber.waits.set(fiber.waits.get() + 1);
         fiber.wait.set(Wait::Turn);
@@ -344,7 +467,7 @@ impl World {
     }
 
     /// Makes those ready that wait so, so many at most, in the order of the fibers.
-    fn ready_all(&self, wait: Wait, most: usize) -> bool {
+    pub(super) fn ready_all(&self, wait: Wait, most: usize) -> bool {
         let mut any = false;
         for _ in 0..most {
             let waits = |fiber: &Rc<Fiber>| fiber.wait.get() == wait;
@@ -356,24 +479,28 @@ impl World {
         any
     }
 
-    /// The event that a fiber runs has ended, or panicked.
-    fn has_ended(&self, fiber: &Fiber) {
+    /// The event that a fiber runs has ended, or panicked; or, with no number, a part of it.
+    pub(super) fn has_ended(&self, fiber: &Fiber, event: Option<u32>) {
         let name = fiber.place.name();
-        self.log.ended(name, self.now.get());
+        self.record(|| What::Ends { name, event });
         if self.paused.get() > 0 {
             self.ready_all(Wait::Pause(Some(name)), usize::MAX);
         }
     }
 
     /// Lets others go on if the fiber that runs has done so for long.
-    fn shares_time(&self) {
-        if self.now.get() - self.resumed.get() > QUANTUM && !panicking() {
+    pub(super) fn shares_time(&self) {
+        let is_long = match self.costs {
+            Some(_) => self.now.get() > self.ahead_of.get(),
+            None => self.now.get() - self.resumed.get() > QUANTUM,
+        };
+        if is_long && !panicking() {
             self.suspend(Wait::Turn, None);
         }
     }
 
     /// Suspends the fiber that runs. True: it was notified, and its time is not over.
-    fn suspend(&self, wait: Wait, limit: Option<u64>) -> bool {
+    pub(super) fn suspend(&self, wait: Wait, limit: Option<u64>) -> bool {
         let (index, fiber) = (self.current.get(), self.current());
         fiber.wait.set(wait);
         if let Some(limit) = limit {
@@ -384,7 +511,7 @@ impl World {
         }
         match wait {
             Wait::Turn | Wait::Spin => self.ready.borrow_mut().push_back(index),
-            Wait::Pause(_) => self.paused.set(self.paused.get() + 1),
+            Wait::Pause(_) | Wait::Rest(_) => self.paused.set(self.paused.get() + 1),
             _ => {}
         }
         if wait != Wait::Spin {
@@ -403,85 +530,28 @@ impl World {
     pub(super) fn settle(&self) {
         self.suspend(Wait::Settled, None);
     }
-}
 
-impl Simulation for World {
-    fn spin(&self) {
-        self.suspend(Wait::Spin, None);
+    /// Something happens in the fiber that runs.
+    #[inline]
+    pub(super) fn record(&self, what: impl FnOnce() -> What) {
+        self.log.record(self.now.get(), self.current.get() as u32, what);
     }
 
-    fn wait(&self, key: usize, limit: Option<Duration>) -> bool {
-        !self.suspend(Wait::Key(key), limit.map(saturating_nanos))
-    }
-
-    fn notify(&self, key: usize, most: usize) {
-        self.ready_all(Wait::Key(key), most);
-    }
-
-    fn sleep(&self, time: Duration) {
-        self.suspend(Wait::Time, Some(saturating_nanos(time)));
-    }
-
-    fn now(&self) -> Instant {
-        // It takes some time itself, so that whoever waits by looking comes to an end.
-        self.pass(LOOK);
-        self.shares_time();
-        self.start + Duration::from_nanos(self.now.get())
-    }
-
-    fn wall(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + BEGIN + Duration::from_nanos(self.now.get())
-    }
-
-    fn spawn(&self, name: String, body: Box<dyn FnOnce() + Send>) -> FiberHandle {
-        self.start(name, body)
-    }
-
-    fn point(&self, point: Point) {
+    /// The program says what it has read, or written.
+    pub(super) fn uses(&self, how: Use, label: &str, value: impl FnOnce() -> String) {
         let fiber = self.current();
-        let (mark, color) = (fiber.place.passes(point), fiber.place.color());
-        if point == Point::Ended {
-            self.pass(EVENT);
-            self.has_ended(&fiber);
+        let (event, ticket) = (fiber.place.event(), fiber.place.ticket());
+        let label = || label.to_owned();
+        self.record(|| What::Uses { label: label(), value: value(), how, event, ticket });
+    }
+
+    /// What is done at a place other than by default.
+    pub(super) fn deviation(&self, fiber: &Fiber, spot: Spot) -> Option<(Mark, Length)> {
+        let (mark, color) = fiber.place.passes(spot);
+        if panicking() {
+            return None;
         }
-        let length = if panicking() { None } else { self.choices.pause(mark, color) };
-        let seen = length.map(|length| (length, Seen::of(&fiber)));
-        if point == Point::Ended {
-            fiber.place.leaves();
-            self.steps.set(self.steps.get() + 1);
-        }
-        let Some((length, seen)) = seen else { return self.shares_time() };
-        let at = self.now.get();
-        match length {
-            Length::For(nanos) => self.suspend(Wait::Pause(None), Some(nanos)),
-            Length::Until(name) => self.suspend(Wait::Pause(Some(name)), Some(LONGEST)),
-        };
-        self.log.paused(mark, seen, at, self.now.get());
-    }
-
-    fn color_made(&self, address: usize, label: Option<Arc<str>>) {
-        self.names.color_made(address, label, &self.current().place);
-    }
-
-    fn event_made(&self, address: usize, site: &dyn Any) {
-        let site = site.downcast_ref::<Site>().copied();
-        self.names.event_made(address, site, &self.current().place);
-    }
-
-    fn event_posted(&self, address: usize, color: usize) {
-        self.names.event_posted(address, color, &self.current().place);
-    }
-
-    fn event_begins(&self, address: usize) {
-        let fiber = self.current();
-        self.names.event_begins(address, &fiber.place);
-        self.log.began(&fiber, self.now.get());
-        self.heart.goes_on(fiber.place.site());
-        self.point(Point::Begins);
-    }
-
-    fn event_panicked(&self, message: String) {
-        self.log.panicked(message);
+        Some((mark, self.choices.deviation(mark, color, self.steps.get())?))
     }
 }
 

@@ -4,20 +4,23 @@
 //! how-manieth post to that color it was there. The name of a color is made of its label, or of
 //! none, of the name of what made it, and the how-manieth color of that label it was there. So what
 //! is added to a program elsewhere changes no name; lines and addresses are in none.
+//!
+//! Beside its name each event, color and domain has a *number* in the order in which they were
+//! made, which tells two of them apart in one run, and means nothing in another one.
 
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasherDefault, Hasher};
 
-use super::choice::Mark;
+use super::choice::{Mark, Spot};
 use super::mix;
 use crate::site::Site;
-use crate::sync::{Arc, Point};
+use crate::sync::{Arc, Fault, Point};
 
 /// Tables that are never iterated, so that their order does not matter, but their speed does.
-type Table<V> = hashbrown::HashMap<u64, V, BuildHasherDefault<MixHasher>>;
+pub(super) type Table<V> = hashbrown::HashMap<u64, V, BuildHasherDefault<MixHasher>>;
 
 #[derive(Default)]
-struct MixHasher(u64);
+pub(super) struct MixHasher(u64);
 
 impl Hasher for MixHasher {
     fn finish(&self) -> u64 {
@@ -36,176 +39,311 @@ impl Hasher for MixHasher {
 /// What stands for an event that has no color.
 const UNCOLORED: u64 = 0;
 
+/// What runs: an event, a part of one, or what is between two events of a fiber.
+#[derive(Clone, Debug)]
+pub(super) struct Who {
+    pub(super) name: u64,
+    /// The name of its color.
+    pub(super) color: u64,
+    /// Its number; `None`: it is no event.
+    pub(super) event: Option<u32>,
+    /// Where it was posted.
+    pub(super) site: Option<Site>,
+    /// The label of its color.
+    pub(super) label: Option<Arc<str>>,
+}
+
 /// An event that was made, and has not begun.
-#[derive(Clone, Copy)]
 struct Made {
-    name: u64,
-    color: u64,
+    who: Who,
     /// The name of what made it.
     by: u64,
-    site: Option<Site>,
+}
+
+/// A color that was made.
+struct Color {
+    name: u64,
+    number: u32,
+    label: Option<Arc<str>>,
 }
 
 /// The names of one run.
 #[derive(Default)]
 pub(super) struct Names {
     events: RefCell<Table<Made>>,
-    colors: RefCell<Table<u64>>,
-    /// Labels by the names of their colors.
-    labels: RefCell<Table<Arc<str>>>,
+    colors: RefCell<Table<Color>>,
+    domains: RefCell<Table<u32>>,
+    /// How many events, colors and domains there were.
+    counts: [Cell<u32>; 3],
+    fibers: RefCell<Table<u32>>,
 }
 
-/// How often each point was passed.
-type Counts = [Cell<u32>; Point::ALL.len()];
+/// How often each point was passed, and each fault possible.
+type Counts = [u32; Point::ALL.len() + Fault::ALL.len()];
 
 /// What a fiber is in, and how often it has come by each point there.
-pub(super) struct Place {
-    /// Of the fiber itself.
-    own: u64,
-    name: Cell<u64>,
-    color: Cell<u64>,
-    site: Cell<Option<Site>>,
-    label: RefCell<Option<Arc<str>>>,
+struct Frame {
+    who: Who,
+    /// The ticket by which it has looked at a domain's state.
+    ticket: Option<(u32, u64)>,
     passed: Counts,
-    /// The name of the event that is being posted, and how often it has come by each point
-    /// meanwhile.
-    posts_now: Cell<Option<u64>>,
+    /// The event that is being posted: its name and its number; and how often each point was
+    /// passed meanwhile.
+    posts_now: Option<(u64, u32)>,
     passed_posting: Counts,
     /// How many posts to a color there were, and colors of a label.
-    posts: RefCell<Table<u32>>,
-    made: RefCell<Table<u32>>,
+    posts: Table<u32>,
+    made: Table<u32>,
+}
+
+impl Frame {
+    fn new(who: Who) -> Frame {
+        let (passed, passed_posting) = ([0; _], [0; _]);
+        let (posts, made) = (Table::default(), Table::default());
+        Frame { who, ticket: None, passed, posts_now: None, passed_posting, posts, made }
+    }
+
+    fn enters(&mut self, who: Who) {
+        self.who = who;
+        self.ticket = None;
+        self.passed = [0; _];
+        self.posts_now = None;
+        self.posts.clear();
+        self.made.clear();
+    }
+
+    /// An event is being posted.
+    fn posts_event(&mut self, name: u64, number: u32) {
+        self.posts_now = Some((name, number));
+        self.passed_posting = [0; _];
+    }
+}
+
+/// The frames of a fiber: what it is in, and what is suspended below that.
+pub(super) struct Place {
+    /// The name of the fiber itself.
+    own: u64,
+    frames: RefCell<Vec<Frame>>,
+    /// How many of the frames there are in use; the others are kept for their memory.
+    used: Cell<usize>,
+}
+
+fn nobody(name: u64) -> Who {
+    Who { name, color: UNCOLORED, event: None, site: None, label: None }
+}
+
+/// One more of a kind. How many there were before.
+fn count(table: &mut Table<u32>, key: u64) -> u32 {
+    let count = table.entry(key).or_insert(0);
+    *count += 1;
+    *count - 1
 }
 
 impl Place {
-    pub(super) fn of_fiber(name: &str, index: usize) -> Place {
-        let own = mix(&[text(name), index as u64]);
-        Place {
-            own,
-            name: Cell::new(own),
-            color: Cell::new(UNCOLORED),
-            site: Cell::new(None),
-            label: RefCell::default(),
-            passed: Default::default(),
-            posts_now: Cell::new(None),
-            passed_posting: Default::default(),
-            posts: RefCell::default(),
-            made: RefCell::default(),
-        }
+    fn with<R>(&self, f: impl FnOnce(&mut Frame) -> R) -> R {
+        f(&mut self.frames.borrow_mut()[self.used.get() - 1])
+    }
+
+    pub(super) fn who(&self) -> Who {
+        self.with(|frame| frame.who.clone())
     }
 
     /// That of the event which runs; of what runs between events, one that is made of the last one.
     pub(super) fn name(&self) -> u64 {
-        self.name.get()
-    }
-
-    /// The name of its color.
-    pub(super) fn color(&self) -> u64 {
-        self.color.get()
+        self.with(|frame| frame.who.name)
     }
 
     /// Where the event that runs was posted.
     pub(super) fn site(&self) -> Option<Site> {
-        self.site.get()
+        self.with(|frame| frame.who.site)
     }
 
-    /// The label of its color.
-    pub(super) fn label(&self) -> Option<Arc<str>> {
-        self.label.borrow().clone()
+    /// The number of the event that runs.
+    pub(super) fn event(&self) -> Option<u32> {
+        self.with(|frame| frame.who.event)
     }
 
-    /// It comes by here. A post has marks of its own: other posts of the event do not count.
-    pub(super) fn passes(&self, point: Point) -> Mark {
-        let (who, counts) = match self.posts_now.get() {
-            Some(event) => (mix(&[self.name.get(), event]), &self.passed_posting),
-            None => (self.name.get(), &self.passed),
-        };
-        let count = &counts[point as usize];
-        let nth = count.replace(count.get() + 1);
-        if matches!(point, Point::Posted | Point::Timer) {
-            self.posts_now.set(None);
+    /// The domain and the ticket by which it has looked at the state last.
+    pub(super) fn ticket(&self) -> Option<(u32, u64)> {
+        self.with(|frame| frame.ticket)
+    }
+
+    /// It looks at the state of this domain by this ticket.
+    pub(super) fn has_ticket(&self, domain: u32, ticket: u64) {
+        self.with(|frame| frame.ticket = Some((domain, ticket)));
+    }
+
+    /// It comes by here; also: the name of its color. A post has marks of its own: other posts of
+    /// the event do not count.
+    pub(super) fn passes(&self, spot: Spot) -> (Mark, u64) {
+        self.with(|frame| {
+            let (who, counts) = match frame.posts_now {
+                Some((event, _)) => (mix(&[frame.who.name, event]), &mut frame.passed_posting),
+                None => (frame.who.name, &mut frame.passed),
+            };
+            let count = &mut counts[spot.index()];
+            *count += 1;
+            (Mark { who, spot, nth: *count - 1 }, frame.who.color)
+        })
+    }
+
+    /// The number of the event that is being posted.
+    pub(super) fn posts(&self) -> Option<u32> {
+        self.with(|frame| frame.posts_now.map(|(_, number)| number))
+    }
+
+    /// A post is over: the number of its event.
+    pub(super) fn has_posted(&self) -> Option<u32> {
+        self.with(|frame| frame.posts_now.take().map(|(_, number)| number))
+    }
+
+    /// An event begins, perhaps inside of another one.
+    fn begins(&self, who: Who) {
+        let mut frames = self.frames.borrow_mut();
+        let used = self.used.get();
+        match frames.get_mut(used) {
+            Some(frame) => frame.enters(who),
+            None => frames.push(Frame::new(who)),
         }
-        Mark { who, point, nth }
+        self.used.set(used + 1);
     }
 
-    /// An event of this name is being posted.
-    fn posts_event(&self, name: u64) {
-        self.posts_now.set(Some(name));
-        self.passed_posting.iter().for_each(|passed| passed.set(0));
-    }
-
-    fn enters(&self, name: u64, color: u64, site: Option<Site>) {
-        self.name.set(name);
-        self.color.set(color);
-        self.site.set(site);
-        self.label.take();
-        self.passed.iter().for_each(|passed| passed.set(0));
-        self.posts_now.set(None);
-        self.posts.borrow_mut().clear();
-        self.made.borrow_mut().clear();
-    }
-
-    /// The event has ended. What follows is named by it, until the next one begins.
+    /// The event has ended. What follows is what is below it, or, if that is no event, it is named
+    /// by this one until the next one begins.
     pub(super) fn leaves(&self) {
-        self.enters(mix(&[self.own, self.name.get()]), UNCOLORED, None);
-    }
-
-    fn count(table: &RefCell<Table<u32>>, key: u64) -> u32 {
-        let mut table = table.borrow_mut();
-        let count = table.entry(key).or_insert(0);
-        *count += 1;
-        *count - 1
+        let mut frames = self.frames.borrow_mut();
+        let used = self.used.get();
+        if used == 1 {
+            return;
+        }
+        self.used.set(used - 1);
+        let name = mix(&[self.own, frames[used - 1].who.name]);
+        if used == 2 {
+            frames[0].enters(nobody(name));
+        }
     }
 }
 
 impl Names {
+    /// The place of a fiber that is about to begin. Fibers of one name are counted.
+    pub(super) fn fiber(&self, name: &str) -> Place {
+        let text = text(name);
+        let nth = count(&mut self.fibers.borrow_mut(), text);
+        let own = mix(&[text, nth.into()]);
+        let frames = RefCell::new(vec![Frame::new(nobody(own))]);
+        Place { own, frames, used: Cell::new(1) }
+    }
+
+    fn next(&self, kind: usize) -> u32 {
+        self.counts[kind].replace(self.counts[kind].get() + 1)
+    }
+
     /// A color was made at this address.
     pub(super) fn color_made(&self, address: usize, label: Option<Arc<str>>, place: &Place) {
         let text = label.as_deref().map_or(0, text);
-        let nth = Place::count(&place.made, text);
-        let name = mix(&[place.name(), text, nth.into()]);
-        if let Some(label) = &label {
-            self.labels.borrow_mut().insert(name, Arc::clone(label));
-        }
-        self.colors.borrow_mut().insert(address as u64, name);
+        let name =
+            place.with(|frame| mix(&[frame.who.name, text, count(&mut frame.made, text).into()]));
+        let color = Color { name, number: self.next(1), label };
+        self.colors.borrow_mut().insert(address as u64, color);
     }
 
-    /// An event was made at this address. Until it is told to which color it goes, it has none.
-    pub(super) fn event_made(&self, address: usize, site: Option<Site>, place: &Place) {
-        let by = place.name();
-        let nth = Place::count(&place.posts, UNCOLORED);
-        let name = mix(&[by, UNCOLORED, nth.into()]);
-        self.events.borrow_mut().insert(address as u64, Made { name, color: UNCOLORED, by, site });
-        place.posts_event(name);
-    }
-
-    /// An event goes to a color.
-    pub(super) fn event_posted(&self, address: usize, color: usize, place: &Place) {
-        let color = self.colors.borrow().get(&(color as u64)).copied().unwrap_or(UNCOLORED);
-        let mut events = self.events.borrow_mut();
-        let Some(made) = events.get_mut(&(address as u64)) else { return };
-        if made.by == place.name() {
-            // What is posted at once does not count among those without a color.
-            if let Some(count) = place.posts.borrow_mut().get_mut(&UNCOLORED) {
-                *count = count.saturating_sub(1);
+    /// The number of the domain at this address; one that was made has a new one.
+    pub(super) fn domain(&self, address: usize, is_new: bool) -> u32 {
+        let mut domains = self.domains.borrow_mut();
+        match domains.get(&(address as u64)) {
+            Some(number) if !is_new => *number,
+            _ => {
+                let number = self.next(2);
+                domains.insert(address as u64, number);
+                number
             }
-            let nth = Place::count(&place.posts, color);
-            made.name = mix(&[made.by, color, nth.into()]);
-        } else {
-            made.name = mix(&[made.name, color]);
         }
-        made.color = color;
-        place.posts_event(made.name);
+    }
+
+    /// An event was made at this address: its number. Until it is told to which color it goes, it
+    /// has none.
+    pub(super) fn event_made(&self, address: usize, site: Option<Site>, place: &Place) -> u32 {
+        let number = self.next(0);
+        let (by, name) = place.with(|frame| {
+            let nth = count(&mut frame.posts, UNCOLORED);
+            let name = mix(&[frame.who.name, UNCOLORED, nth.into()]);
+            frame.posts_event(name, number);
+            (frame.who.name, name)
+        });
+        let who = Who { event: Some(number), site, ..nobody(name) };
+        self.events.borrow_mut().insert(address as u64, Made { who, by });
+        number
+    }
+
+    pub(super) fn event_moved(&self, from: usize, to: usize) {
+        let mut events = self.events.borrow_mut();
+        if let Some(made) = events.remove(&(from as u64)) {
+            events.insert(to as u64, made);
+        }
+    }
+
+    /// An event goes to a color: the numbers of both.
+    pub(super) fn event_posted(
+        &self,
+        address: usize,
+        color: usize,
+        place: &Place,
+    ) -> Option<(u32, u32)> {
+        let mut events = self.events.borrow_mut();
+        let Made { who, by } = events.get_mut(&(address as u64))?;
+        let colors = self.colors.borrow();
+        let color = colors.get(&(color as u64))?;
+        place.with(|frame| {
+            if *by == frame.who.name && who.color == UNCOLORED {
+                // What is posted at once does not count among those without a color.
+                if let Some(count) = frame.posts.get_mut(&UNCOLORED) {
+                    *count = count.saturating_sub(1);
+                }
+                let nth = count(&mut frame.posts, color.name);
+                who.name = mix(&[*by, color.name, nth.into()]);
+            } else {
+                who.name = mix(&[who.name, color.name]);
+            }
+            frame.posts_event(who.name, who.event.unwrap_or(0));
+        });
+        if who.color == UNCOLORED {
+            (who.color, who.label) = (color.name, color.label.clone());
+        }
+        Some((who.event?, color.number))
+    }
+
+    /// The event at this address is not there any more: what it was.
+    fn take(&self, address: usize) -> Option<Who> {
+        self.events.borrow_mut().remove(&(address as u64)).map(|made| made.who)
     }
 
     /// An event begins.
     pub(super) fn event_begins(&self, address: usize, place: &Place) {
-        match self.events.borrow_mut().remove(&(address as u64)) {
-            Some(made) => {
-                place.enters(made.name, made.color, made.site);
-                *place.label.borrow_mut() = self.labels.borrow().get(&made.color).cloned();
-            }
-            None => place.enters(mix(&[place.name(), 1]), UNCOLORED, None),
-        }
+        let who = self.take(address);
+        place.begins(who.unwrap_or_else(|| nobody(mix(&[place.name(), 1]))));
+    }
+
+    /// A part of the event that runs begins: its number. It has the color and the label of the
+    /// event.
+    pub(super) fn part_begins(&self, address: usize, place: &Place) -> Option<u32> {
+        let part = self.take(address)?;
+        let number = part.event;
+        place.with(|frame| {
+            let (color, label) = (frame.who.color, frame.who.label.take());
+            let event = frame.who.event;
+            frame.enters(Who { color, label, event, ..part });
+        });
+        number
+    }
+
+    /// An event is dropped unrun: its number.
+    pub(super) fn event_dropped(&self, address: usize) -> Option<u32> {
+        self.take(address)?.event
+    }
+
+    /// The number of the event at this address.
+    pub(super) fn number(&self, address: usize) -> Option<u32> {
+        self.events.borrow().get(&(address as u64))?.who.event
     }
 }
 

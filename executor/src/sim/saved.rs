@@ -1,14 +1,13 @@
-//! Runs that have failed, as text: the pauses that lead to it.
+//! Runs that have failed, as text: the deviations that lead to it.
 //!
-//! The first line is the seed that the body asks for. Each other one is a pause: the name of what
-//! is paused, the point, how often it came by there, and how long. Names are numbers that survive
-//! edits; a pause whose place is there no more is skipped.
+//! The first lines are the name of the test and the seed that the body asks for. Each other one is
+//! a pause, or a fault: the name of what runs, the point, how often it came by there, and how long.
+//! Names are numbers that survive edits; a deviation whose place is there no more is skipped.
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::choice::{Length, Mark, Pause};
-use crate::sync::Point;
+use super::choice::{Deviation, Length, Mark, Spot};
 
 /// A run that has failed, to be [replayed](super::replay). As text it can be kept in a file.
 ///
@@ -23,9 +22,27 @@ use crate::sync::Point;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saved {
-    /// What the body asks for; the pauses are not drawn by it.
+    /// The test that has failed; `None`: any.
+    test: Option<String>,
+    /// What the body asks for; the deviations are not drawn by it.
     pub(super) seed: u64,
-    pub(super) pauses: Vec<Pause>,
+    pub(super) deviations: Vec<Deviation>,
+}
+
+impl Saved {
+    pub(super) fn new(seed: u64, deviations: Vec<Deviation>) -> Saved {
+        Saved { test: None, seed, deviations }
+    }
+
+    /// Says that it is of a test of this name.
+    pub(super) fn of_test(self, name: &str) -> Saved {
+        Saved { test: Some(name.to_owned()), ..self }
+    }
+
+    /// Says whether it may be of the test of this name.
+    pub(super) fn is_of(&self, test: &str) -> bool {
+        self.test.as_ref().is_none_or(|name| name == test)
+    }
 }
 
 /// A line is not one of a saved run.
@@ -42,12 +59,20 @@ impl std::error::Error for NotSaved {}
 
 impl fmt::Display for Saved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(test) = &self.test {
+            writeln!(f, "test {test}")?;
+        }
         writeln!(f, "seed {}", self.seed)?;
-        for (Mark { who, point, nth }, length) in &self.pauses {
-            write!(f, "pause {who:x} {} {nth} ", point.name())?;
+        for (Mark { who, spot, nth }, length) in &self.deviations {
+            let what = match spot {
+                Spot::Point(_) => "pause",
+                Spot::Fault(_) => "fault",
+            };
+            write!(f, "{what} {who:x} {} {nth} ", spot.name())?;
             match length {
                 Length::For(nanos) => writeln!(f, "for {nanos}")?,
                 Length::Until(name) => writeln!(f, "until {name:x}")?,
+                Length::Rest(rank) => writeln!(f, "rest {rank}")?,
             }
         }
         Ok(())
@@ -58,28 +83,34 @@ impl FromStr for Saved {
     type Err = NotSaved;
 
     fn from_str(text: &str) -> Result<Self, NotSaved> {
-        let mut saved = Saved { seed: 0, pauses: Vec::new() };
+        let mut saved = Saved::new(0, Vec::new());
         let lines = text.lines().map(str::trim);
         for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let not_saved = || NotSaved(line.to_owned());
-            match line.strip_prefix("seed ") {
-                Some(seed) => saved.seed = seed.parse().map_err(|_| not_saved())?,
-                None => saved.pauses.push(pause(line).ok_or_else(not_saved)?),
+            match line.split_once(' ') {
+                Some(("test", test)) => saved.test = Some(test.to_owned()),
+                Some(("seed", seed)) => saved.seed = seed.parse().map_err(|_| not_saved())?,
+                _ => saved.deviations.push(deviation(line).ok_or_else(not_saved)?),
             }
         }
         Ok(saved)
     }
 }
 
-fn pause(line: &str) -> Option<Pause> {
+fn deviation(line: &str) -> Option<Deviation> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let ["pause", who, point, nth, how, length] = *words else { return None };
+    let [what, who, spot, nth, how, length] = *words else { return None };
     let who = u64::from_str_radix(who, 16).ok()?;
-    let point = *Point::ALL.iter().find(|known| known.name() == point)?;
+    let spot = Spot::all().find(|known| known.name() == spot)?;
+    let is_right = match spot {
+        Spot::Point(_) => what == "pause",
+        Spot::Fault(_) => what == "fault" && how == "for",
+    };
     let length = match how {
         "for" => Length::For(length.parse().ok()?),
         "until" => Length::Until(u64::from_str_radix(length, 16).ok()?),
+        "rest" => Length::Rest(length.parse().ok()?),
         _ => return None,
     };
-    Some((Mark { who, point, nth: nth.parse().ok()? }, length))
+    is_right.then_some((Mark { who, spot, nth: nth.parse().ok()? }, length))
 }

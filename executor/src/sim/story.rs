@@ -1,209 +1,139 @@
 //! What happened in a run, told in a few lines.
 
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
-use super::choice::Mark;
-use super::fibers::Fiber;
-use super::mix;
-use super::names::text;
-use crate::site::Site;
-use crate::sync::Arc;
+use super::choice::{Mark, Spot};
+use super::log::{Log, Record, What};
+use super::names::Who;
+use crate::sync::Fault;
 
-/// What is remembered of a run that is told, at most.
-const MOST_HAPPENED: usize = 200_000;
+/// Deviations and notes of a story, at most.
+const MOST_LINES: usize = 20;
 
 /// Lines about what others did during one pause, at most.
 const MOST_MEANWHILE: usize = 6;
 
-/// Where a fiber is.
-#[derive(Clone, Debug)]
-pub(super) struct Seen {
-    fiber: String,
-    label: Option<Arc<str>>,
-    site: Option<Site>,
+/// For each pause the last event that has ended in its time.
+pub(super) fn ended_meanwhile(log: &Log) -> BTreeMap<Mark, u64> {
+    let records = log.records();
+    let last = |time: RangeInclusive<u64>| {
+        records.iter().rev().find_map(|record| match &record.what {
+            What::Ends { name, .. } if time.contains(&record.at) => Some(*name),
+            _ => None,
+        })
+    };
+    let pauses = records.iter().filter_map(|record| match record.what {
+        What::Deviates { mark, from, .. } => Some((mark, from..=record.at)),
+        _ => None,
+    });
+    pauses.filter_map(|(mark, time)| Some((mark, last(time)?))).collect()
 }
 
-impl Seen {
-    pub(super) fn of(fiber: &Fiber) -> Seen {
-        let (label, site) = (fiber.place.label(), fiber.place.site());
-        Seen { fiber: fiber.name.clone(), label, site }
+/// Each deviation, and what others did meanwhile; and what the program has noted.
+pub(super) fn story(log: &Log) -> String {
+    let records = log.records();
+    let (mut lines, mut number) = (Vec::new(), 0);
+    for record in records.iter() {
+        match &record.what {
+            What::Deviates { mark, who, from } => {
+                let who = describe(who, &log.fiber_name(record.fiber));
+                let (at, nanos) = (time(*from), time(record.at - from));
+                let spot = mark.spot.name();
+                let mut line = match mark.spot {
+                    Spot::Point(_) => format!("at {at} {who} pauses for {nanos} ({spot})\n"),
+                    Spot::Fault(Fault::LateTimer) => {
+                        format!("at {at} a timer of {who} is made late by {nanos}\n")
+                    }
+                    Spot::Fault(Fault::EarlyWake) => {
+                        format!("at {at} {who} begins a wait that ends too early\n")
+                    }
+                };
+                if let Spot::Point(_) = mark.spot {
+                    meanwhile(&mut line, log, &records, record.fiber, *from..=record.at);
+                }
+                lines.push((*from, line, true));
+            }
+            What::Notes { who, text } => {
+                let who = describe(who, &log.fiber_name(record.fiber));
+                lines.push((
+                    record.at,
+                    format!("at {} {who} notes: {text}\n", time(record.at)),
+                    false,
+                ));
+            }
+            _ => {}
+        }
     }
+    lines.sort_by_key(|(at, ..)| *at);
+    let mut story = String::new();
+    // What comes shortly before the failure is what matters.
+    let left_out = lines.len().saturating_sub(MOST_LINES);
+    if left_out > 0 {
+        story = format!("     ({left_out} deviations and notes before these are left out)\n");
+        number = lines[..left_out].iter().filter(|(.., is_deviation)| *is_deviation).count();
+    }
+    for (_, line, is_deviation) in lines.split_off(left_out) {
+        number += usize::from(is_deviation);
+        let head = if is_deviation { format!("{number:3}. ") } else { " ".repeat(5) };
+        story += &(head + &line);
+    }
+    story
 }
 
-/// What it runs, or its name.
-impl fmt::Display for Seen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Seen { fiber, label, site } = self;
-        let Some(site) = site else { return f.write_str(fiber) };
-        let label = label.as_ref().map_or_else(String::new, |label| format!(" ({label})"));
-        write!(f, "the event posted at {site}{label}, on {fiber},")
-    }
-}
-
-/// One thing that happened, and when.
-#[derive(Clone, Debug)]
-enum Happened {
-    /// A pause, which is over.
-    Paused {
-        mark: Mark,
-        who: Seen,
-        from: u64,
-        until: u64,
-    },
-    Began {
-        who: Seen,
-        at: u64,
-    },
-    Ended {
-        name: u64,
-        at: u64,
-    },
-    Noted {
-        who: Seen,
-        text: String,
-        at: u64,
-    },
-}
-
-/// What is remembered of a run: always a digest, and all of it if somebody wants the story.
-#[derive(Default)]
-pub(super) struct Log {
-    digest: Cell<u64>,
-    events: Cell<u64>,
-    tells: Cell<bool>,
-    happened: RefCell<Vec<Happened>>,
-    /// The first panic of an event.
-    panic: RefCell<Option<String>>,
-    is_broken: Cell<bool>,
-}
-
-impl Log {
-    /// From now on all is remembered.
-    pub(super) fn tell(&self) {
-        self.tells.set(true);
-    }
-
-    /// A number for the events that have begun, their fibers, and their order.
-    pub(super) fn digest(&self) -> u64 {
-        self.digest.get()
-    }
-
-    /// How many events have begun.
-    pub(super) fn events(&self) -> u64 {
-        self.events.get()
-    }
-
-    pub(super) fn began(&self, fiber: &Fiber, at: u64) {
-        let name = fiber.place.name();
-        self.events.set(self.events.get() + 1);
-        self.digest.set(mix(&[self.digest.get(), name, text(&fiber.name)]));
-        self.push(|| Happened::Began { who: Seen::of(fiber), at });
-    }
-
-    pub(super) fn ended(&self, name: u64, at: u64) {
-        self.push(|| Happened::Ended { name, at });
-    }
-
-    /// A pause is over.
-    pub(super) fn paused(&self, mark: Mark, who: Seen, from: u64, until: u64) {
-        self.push(|| Happened::Paused { mark, who, from, until });
-    }
-
-    pub(super) fn noted(&self, fiber: &Fiber, text: String, at: u64) {
-        self.push(|| Happened::Noted { who: Seen::of(fiber), text, at });
-    }
-
-    /// For each pause the last event that has ended in its time.
-    pub(super) fn ended_meanwhile(&self) -> BTreeMap<Mark, u64> {
-        let happened = self.happened.borrow();
-        let pauses = happened.iter().filter_map(|what| match what {
-            Happened::Paused { mark, from, until, .. } => Some((*mark, *from..=*until)),
+/// The first event that is not the same in two runs: what began in the one and in the other.
+pub(super) fn first_difference(one: &Log, two: &Log) -> Option<String> {
+    let begun = |log: &Log| -> Vec<(u64, String)> {
+        let records = log.records();
+        let begins = records.iter().filter_map(|record| match &record.what {
+            What::Begins { who } => Some((who.name, describe(who, &log.fiber_name(record.fiber)))),
             _ => None,
         });
-        let last = |time: RangeInclusive<u64>| {
-            happened.iter().rev().find_map(|what| match what {
-                Happened::Ended { name, at } if time.contains(at) => Some(*name),
-                _ => None,
-            })
-        };
-        pauses.filter_map(|(mark, time)| Some((mark, last(time)?))).collect()
+        begins.collect()
+    };
+    let (one, two) = (begun(one), begun(two));
+    let nth = (0..one.len().max(two.len())).find(|nth| one.get(*nth) != two.get(*nth))?;
+    let what = |begun: &[(u64, String)]| match begun.get(nth) {
+        Some((_, who)) => who.clone(),
+        None => "nothing".to_owned(),
+    };
+    let (first, second) = (what(&one), what(&two));
+    let mut told = format!("event {} of the run is {first} and, run again, {second}", nth + 1);
+    if first == second {
+        told += " (of another name: its color, or what has posted it, is not the same)";
     }
-
-    pub(super) fn panicked(&self, message: String) {
-        self.panic.borrow_mut().get_or_insert(message);
-    }
-
-    /// The runtime itself is broken.
-    pub(super) fn broken(&self, message: String) {
-        self.panic.borrow_mut().get_or_insert(message);
-        self.is_broken.set(true);
-    }
-
-    /// Says whether a thread of the runtime has panicked.
-    pub(super) fn is_broken(&self) -> bool {
-        self.is_broken.get()
-    }
-
-    /// What the first event panicked with that has.
-    pub(super) fn panic(&self) -> Option<String> {
-        self.panic.borrow().clone()
-    }
-
-    fn push(&self, what: impl FnOnce() -> Happened) {
-        let mut happened = self.happened.borrow_mut();
-        if self.tells.get() && happened.len() < MOST_HAPPENED {
-            happened.push(what());
-        }
-    }
-
-    /// Each pause, and what others did meanwhile; and what the program has noted.
-    pub(super) fn story(&self) -> String {
-        let happened = self.happened.borrow();
-        let (mut lines, mut number) = (Vec::new(), 0);
-        for what in happened.iter() {
-            match what {
-                Happened::Paused { mark, who, from, until } => {
-                    let (at, nanos) = (time(*from), time(until - from));
-                    let point = mark.point.name();
-                    let mut line = format!("at {at} {who} pauses for {nanos} ({point})\n");
-                    meanwhile(&mut line, &happened, who, *from..=*until);
-                    lines.push((*from, line, true));
-                }
-                Happened::Noted { who, text, at } => {
-                    lines.push((*at, format!("at {} {who} notes: {text}\n", time(*at)), false));
-                }
-                Happened::Began { .. } | Happened::Ended { .. } => {}
-            }
-        }
-        lines.sort_by_key(|(at, ..)| *at);
-        let mut story = String::new();
-        for (_, line, is_pause) in lines {
-            number += u32::from(is_pause);
-            let head = if is_pause { format!("{number:3}. ") } else { " ".repeat(5) };
-            story += &(head + &line);
-        }
-        story
-    }
+    Some(told)
 }
 
 /// What others began while one was paused.
-fn meanwhile(line: &mut String, happened: &[Happened], who: &Seen, time: RangeInclusive<u64>) {
-    let began = happened.iter().filter_map(|what| match what {
-        Happened::Began { who: other, at, .. } if time.contains(at) && other.fiber != who.fiber => {
-            Some(other)
+fn meanwhile(
+    line: &mut String,
+    log: &Log,
+    records: &[Record],
+    fiber: u32,
+    time: RangeInclusive<u64>,
+) {
+    let began = records.iter().filter_map(|record| match &record.what {
+        What::Begins { who } if time.contains(&record.at) && record.fiber != fiber => {
+            Some(describe(who, &log.fiber_name(record.fiber)))
         }
         _ => None,
     });
-    let began: Vec<&Seen> = began.collect();
+    let began: Vec<String> = began.collect();
     for other in began.iter().take(MOST_MEANWHILE) {
         let _ = writeln!(line, "     meanwhile {other} begins");
     }
     if began.len() > MOST_MEANWHILE {
         let _ = writeln!(line, "     and {} more", began.len() - MOST_MEANWHILE);
     }
+}
+
+/// What a fiber runs, or its name.
+fn describe(who: &Who, fiber: &str) -> String {
+    let Some(site) = &who.site else { return fiber.to_owned() };
+    let label = who.label.as_ref().map_or_else(String::new, |label| format!(" ({label})"));
+    format!("the event posted at {site}{label}, on {fiber},")
 }
 
 /// A time, as people say it.

@@ -6,9 +6,6 @@ use std::time::Duration;
 use crate::site::Site;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock, sleep, thread};
 
-/// How long nothing goes on before the process is ended.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 /// How often it is looked.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -33,12 +30,13 @@ impl Heart {
 pub(super) struct Watchdog(pub(super) Arc<Heart>);
 
 impl Watchdog {
-    pub(super) fn start() -> Watchdog {
+    /// `patience`: how long nothing goes on before the process is ended.
+    pub(super) fn start(patience: Duration) -> Watchdog {
         let heart = Arc::new(Heart::default());
         let watched = Arc::clone(&heart);
         let named = thread::Builder::new().name("dapple-sim-watch".to_owned());
         // Without it a test that blocks is one that does not end.
-        drop(named.spawn(move || watch(&watched)));
+        drop(named.spawn(move || watch(&watched, patience)));
         Watchdog(heart)
     }
 }
@@ -49,7 +47,7 @@ impl Drop for Watchdog {
     }
 }
 
-fn watch(heart: &Heart) {
+fn watch(heart: &Heart, patience: Duration) {
     let (mut beats, mut silent) = (0, Duration::ZERO);
     while !heart.is_over.load(Ordering::Relaxed) {
         sleep(LOOK);
@@ -57,7 +55,7 @@ fn watch(heart: &Heart) {
         let now = heart.beats.load(Ordering::Relaxed);
         if now != beats {
             (beats, silent) = (now, Duration::ZERO);
-        } else if silent >= PATIENCE {
+        } else if silent >= patience {
             let site = *lock(&heart.site);
             let what = site.map_or("the test, or blocking work,".to_owned(), |s| {
                 format!("the event posted at {s}")

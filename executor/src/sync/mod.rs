@@ -30,11 +30,15 @@ mod point;
 pub(crate) mod seam;
 #[cfg(all(feature = "sim", not(loom)))]
 mod simulated;
+#[cfg(not(loom))]
+mod told;
 
 pub(crate) use mutant::{Mutant, mutant};
 pub use point::{Point, point};
 #[cfg(not(loom))]
-pub(crate) use point::{color_made, event_begins, event_made, event_panicked, event_posted};
+pub use told::Reached;
+#[cfg(not(loom))]
+pub(crate) use told::*;
 
 #[cfg(not(loom))]
 pub use std::sync::{Arc, LazyLock, OnceLock, PoisonError, RwLock, TryLockError, Weak};

@@ -15,6 +15,8 @@ pub enum Mutant {
     UnorderedSet,
     /// What an event posts to its own color goes before what others have posted.
     OvertakingPost,
+    /// It is the next event's turn to commit before the actions of the one before have run.
+    TornCommits,
 }
 
 #[cfg(all(dapple_mutants, not(loom)))]

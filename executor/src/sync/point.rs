@@ -43,11 +43,13 @@ pub enum Point {
     TaskWoken,
     /// A thread for blocking work takes what is queued for it.
     Offloaded,
+    /// A thread has begun.
+    Started,
 }
 
 impl Point {
     /// All of them, in order.
-    pub const ALL: [Point; 19] = [
+    pub const ALL: [Point; 20] = [
         Point::Begins,
         Point::Ended,
         Point::Posted,
@@ -67,6 +69,7 @@ impl Point {
         Point::Timer,
         Point::TaskWoken,
         Point::Offloaded,
+        Point::Started,
     ];
 
     /// Its name in a story.
@@ -91,6 +94,7 @@ impl Point {
             Point::Timer => "timer",
             Point::TaskWoken => "task-woken",
             Point::Offloaded => "offloaded",
+            Point::Started => "started",
         }
     }
 }
@@ -103,61 +107,4 @@ pub fn point(point: Point) {
     super::seam::with(|simulation| simulation.point(point));
     #[cfg(not(all(feature = "sim", not(loom))))]
     let _ = point;
-}
-
-#[cfg(not(loom))]
-pub(crate) use told::{color_made, event_begins, event_made, event_panicked, event_posted};
-
-/// What a simulation is told, so that it has names for things; otherwise nothing is done.
-#[cfg(not(loom))]
-mod told {
-    use std::any::Any;
-
-    #[cfg(feature = "sim")]
-    use crate::sync::seam;
-
-    /// A color was made at this address.
-    #[inline(always)]
-    pub(crate) fn color_made(address: usize, label: impl FnOnce() -> Option<std::sync::Arc<str>>) {
-        #[cfg(feature = "sim")]
-        seam::with(|simulation| simulation.color_made(address, label()));
-        #[cfg(not(feature = "sim"))]
-        let _ = (address, label);
-    }
-
-    /// An event was made at this address, at this `Site`.
-    #[inline(always)]
-    pub(crate) fn event_made(address: usize, site: &dyn Any) {
-        #[cfg(feature = "sim")]
-        seam::with(|simulation| simulation.event_made(address, site));
-        #[cfg(not(feature = "sim"))]
-        let _ = (address, site);
-    }
-
-    /// The event at this address goes to the color at that one.
-    #[inline(always)]
-    pub(crate) fn event_posted(address: usize, color: usize) {
-        #[cfg(feature = "sim")]
-        seam::with(|simulation| simulation.event_posted(address, color));
-        #[cfg(not(feature = "sim"))]
-        let _ = (address, color);
-    }
-
-    /// The event at this address begins.
-    #[inline(always)]
-    pub(crate) fn event_begins(address: usize) {
-        #[cfg(feature = "sim")]
-        seam::with(|simulation| simulation.event_begins(address));
-        #[cfg(not(feature = "sim"))]
-        let _ = address;
-    }
-
-    /// An event has panicked.
-    #[inline(always)]
-    pub(crate) fn event_panicked(message: impl FnOnce() -> String) {
-        #[cfg(feature = "sim")]
-        seam::with(|simulation| simulation.event_panicked(message()));
-        #[cfg(not(feature = "sim"))]
-        let _ = message;
-    }
 }

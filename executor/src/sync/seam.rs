@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use dapple_colors::Access;
+
 use super::Point;
+use super::told::{DomainStep, Fault, Reached, Sort};
 
 /// A simulation, as its fibers see it.
 pub(crate) trait Simulation {
@@ -39,16 +42,34 @@ pub(crate) trait Simulation {
     fn color_made(&self, address: usize, label: Option<Arc<str>>);
 
     /// An event was made at this address; `site` is a `Site`.
-    fn event_made(&self, address: usize, site: &dyn Any);
+    fn event_made(&self, address: usize, site: &dyn Any, sort: Sort);
+
+    /// The event at this address stands at another one from now on.
+    fn event_moved(&self, from: usize, to: usize);
 
     /// The event at this address goes to the color at that one.
-    fn event_posted(&self, address: usize, color: usize);
+    fn event_posted(&self, address: usize, color: usize, access: Access);
 
     /// The event at this address begins.
     fn event_begins(&self, address: usize);
 
+    /// A part of the event that runs begins, which stands at this address.
+    fn part_begins(&self, address: usize);
+
+    /// The event at this address is dropped unrun.
+    fn event_dropped(&self, address: usize);
+
     /// An event has panicked.
     fn event_panicked(&self, message: String);
+
+    /// The order of the domain at this address has decided this of an event.
+    fn domain_decides(&self, address: usize, ticket: u64, step: DomainStep);
+
+    /// Something that is seldom has been reached.
+    fn reached(&self, what: Reached);
+
+    /// By how much this fault puts something off; 0: there is none.
+    fn fault(&self, fault: Fault) -> u64;
 }
 
 /// A fiber that was started, and whether it has ended.

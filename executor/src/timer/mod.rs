@@ -24,7 +24,9 @@ use crate::event::{Discarded, Kind, Owned};
 use crate::metrics::{Measure, Sample};
 use crate::runtime::core::{Core, CoreRef, Phase};
 use crate::site::Site;
-use crate::sync::{Arc, AtomicU8, Mutex, Ordering, Point, lock, point};
+use crate::sync::{
+    Arc, AtomicU8, Fault, Mutex, Ordering, Point, Reached, fault, lock, point, reached,
+};
 use crate::turn::local::Local;
 use crate::{Color, Cx, Handle};
 
@@ -38,13 +40,16 @@ pub(crate) fn fire(local: &Local, worker: usize, now: u64) {
     if worker == local.index() {
         timers.is_awake();
     }
-    post_due(&mut timers, local, now);
+    post_due(&mut timers, local, worker, now);
 }
 
 /// The lock is held until the whole batch is posted, which keeps the order of one color's timers.
-fn post_due(timers: &mut Timers, local: &Local, now: u64) {
+fn post_due(timers: &mut Timers, local: &Local, worker: usize, now: u64) {
     if timers.next_deadline().is_none_or(|next| next > now) {
         return;
+    }
+    if worker != local.index() {
+        reached(Reached::TimerForAnother);
     }
     local.before_post();
     for due in timers.take_due(now) {
@@ -138,6 +143,7 @@ fn arm<F: FnOnce(&mut Cx) + Send + 'static>(
         (worker, core.make_event(local, f, Kind::Closure, site))
     });
     let waiting = Waiting { event, color: color.into_ref() };
+    let late = fault(Fault::LateTimer);
     let mut timers = lock(&core.seats[worker].timers);
     // Under the lock: whoever drops the timers has changed the phase before it takes it.
     if core.phase() != Phase::Running {
@@ -145,7 +151,7 @@ fn arm<F: FnOnce(&mut Cx) + Send + 'static>(
         waiting.give_back();
         return false;
     }
-    let (key, wakes) = timers.arm(deadline, waiting);
+    let (key, wakes) = timers.arm(deadline.saturating_add(late), waiting);
     *lock(&state.place) = Some((worker, key));
     drop(timers);
     point(Point::Timer);

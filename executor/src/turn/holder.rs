@@ -15,6 +15,7 @@ use crate::color::held::{Buried, Ended, Front, Held, Reader};
 use crate::color::set::gathered::{Gathered, Given, SetRequest};
 use crate::color::set::place::{NewSet, SetPlace};
 use crate::event::Kind;
+use crate::sync::{Reached, reached};
 
 /// Readers that are let go one after the other outside of a turn.
 const AT_ONCE: u32 = 32;
@@ -74,7 +75,15 @@ impl Local {
     pub(super) fn give_back(&self, set: Gathered) {
         let memory = set.give_back(|given| match given {
             Given::Reader(reader) => self.leave(reader),
-            Given::Held(reserved) => self.go_on_after(reserved.give_back()),
+            Given::Held(reserved) => {
+                let ended = reserved.give_back();
+                if let Ended::Next(held, _) = &ended
+                    && held.head_kind() == Kind::Request
+                {
+                    reached(Reached::SetBehindSet);
+                }
+                self.go_on_after(ended);
+            }
         });
         if let Some(memory) = memory {
             // SAFETY: the set is of this runtime, as its colors are.

@@ -16,7 +16,7 @@ use crate::cx::Cx;
 use crate::event::Kind;
 use crate::metrics::{Measure, Sample};
 use crate::runtime::core::Phase;
-use crate::sync::{Mutant, mutant, yield_now};
+use crate::sync::{Mutant, Reached, mutant, reached, yield_now};
 use crate::worker::counters::add;
 use crate::worker::work::Work;
 
@@ -201,6 +201,7 @@ impl Local {
             if let Some(next) = self.pass_kept(held, p.front) {
                 p.front = next;
                 if step == TurnStep::End {
+                    reached(Reached::OwnListCut);
                     return self.end_turn(p);
                 }
                 continue;
@@ -289,7 +290,10 @@ impl Local {
         }
         match self.core.fleet.is_still_stuck(home) {
             true => self.scheduler.queue_here(entry.into_guest()),
-            false => self.send_home(home, entry),
+            false => {
+                reached(Reached::GuestSentHome);
+                self.send_home(home, entry);
+            }
         }
     }
 
@@ -323,6 +327,7 @@ impl Local {
     #[cold]
     #[inline(never)]
     fn wait_for_poster(&self, p: &Progress, held: Held) {
+        reached(Reached::Gap);
         yield_now();
         self.scheduler.time_passes();
         // It may keep a set waiting, so it is ready; but something else comes first now.

@@ -8,7 +8,7 @@ use crate::cx::Cx;
 use crate::event::{Kind, Owned};
 use crate::metrics::Ran;
 use crate::site::Site;
-use crate::sync::{Point, event_begins, point};
+use crate::sync::{Point, event_begins, part_begins, point};
 use crate::worker::counters::add;
 
 impl Local {
@@ -28,9 +28,10 @@ impl Local {
 
     /// What runs from now on, until the event that runs ends, was asked for here: a step that
     /// follows, or an action that was deferred.
-    pub(crate) fn tells_of_part(&self, site: Site) {
+    pub(crate) fn tells_of_part(&self, part: &Owned) {
         self.parts.set(self.parts.get() + 1);
-        self.seat.event.set_site(site);
+        self.seat.event.set_site(part.site());
+        part_begins(part.address());
     }
 
     /// Runs an event, or what does not count as one.

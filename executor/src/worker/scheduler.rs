@@ -19,7 +19,7 @@ use super::rules::StealPolicy;
 use super::run_queue::PUBLIC_NANOS;
 use super::shared::Shared;
 use super::work::{Host, Work};
-use crate::sync::{Arc, Ordering};
+use crate::sync::{Arc, Ordering, Reached, reached};
 
 /// See the module.
 pub(crate) struct Scheduler<W> {
@@ -226,6 +226,7 @@ impl<W: Work> Scheduler<W> {
     /// This worker has found work after it had been idle. If nobody watches, an idle one shall.
     pub(super) fn wake_sentinel(&self) {
         if self.steals && self.fleet.sleep.needs_sentinel() {
+            reached(Reached::SentinelRelieved);
             self.fleet.notify_any(self.index + 1);
         }
     }

@@ -23,7 +23,7 @@ use super::scheduler::Scheduler;
 use super::shared::Shared;
 use super::trial::Trials;
 use super::work::{Host, Work};
-use crate::sync::{Ordering, Point, point};
+use crate::sync::{Ordering, Point, Reached, point, reached};
 
 /// Entries that are taken out of a deque at once, at most.
 const BATCH: usize = 32;
@@ -173,6 +173,7 @@ impl<W: Work> Scheduler<W> {
         }
         if taken {
             point(Point::Stolen);
+            reached(Reached::Steal);
             self.count_steal(mine.len().saturating_sub(before).max(1));
         }
         taken
@@ -198,6 +199,7 @@ impl<W: Work> Scheduler<W> {
         let given: Vec<W> = ready.chain(plain).collect();
         let n = given.len();
         if n > 0 {
+            reached(Reached::PrivateHandedOver);
             let thief_shared = &self.fleet.workers[thief];
             // Release: partner is the acquire of `note_answer`.
             thief_shared.handed_by.store(self.index + 1, Ordering::Release);
@@ -217,11 +219,13 @@ impl<W: Work> Scheduler<W> {
         let mut taken = open.map(|entry| self.queue(entry.into_guest(), worth)).count();
         for queues in victim.both() {
             for entry in queues.private.take(RESCUE_BATCH.saturating_sub(taken)) {
+                reached(Reached::PrivateTaken);
                 self.queue(entry.into_guest(), worth);
                 taken += 1;
             }
         }
         if taken > 0 {
+            reached(Reached::Rescue);
             self.count_steal(taken);
         }
     }

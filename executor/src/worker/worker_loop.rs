@@ -12,7 +12,7 @@ use super::trial::{Judgement, Trials};
 use super::watch::Watch;
 use super::work::Host;
 use crate::clock::saturating_nanos;
-use crate::sync::{Mutant, Ordering, Point, mutant, point, spin_loop};
+use crate::sync::{Mutant, Ordering, Point, Reached, mutant, point, reached, spin_loop};
 
 /// Run-queue entries between two looks at time, descriptors and inbox, at most. After a sleep it is
 /// one, and doubles with every look that finds that entries are short.
@@ -369,7 +369,11 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
             });
             self.own.withdraw();
             let judged = self.rounds.trials.judge(reading, surely);
+            if let Judgement::Kept = judged {
+                reached(Reached::TrialKept);
+            }
             if let Judgement::Undone(victim) = judged {
+                reached(Reached::TrialUndone);
                 let pause = self.rounds.trials.paused_until();
                 self.own.fleet.trials_paused_until.fetch_max(pause, Ordering::Relaxed);
                 self.own.send_back(self.host, victim);

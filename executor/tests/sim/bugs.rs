@@ -1,11 +1,13 @@
 //! Small programs with a fault each, which is found, told in a few pauses, and comes back.
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use dapple::sim::{self, Config, Failure, Sim};
-use dapple::{Cx, Domain, Handle, Rendezvous};
+use dapple::{Color, Cx, Domain, Handle, Priority, Rendezvous};
 
 use super::{color, start};
 
@@ -15,7 +17,7 @@ fn found(body: impl Fn(&Sim) + Clone + 'static) -> Failure {
     let config = Config::new();
     let failure = sim::find(&config, body.clone()).expect("no seed finds it");
     println!("{failure}");
-    assert!(failure.pauses <= 10, "{failure}");
+    assert!(failure.deviations <= 10, "{failure}");
     let saved: sim::Saved = failure.saved.to_string().parse().unwrap();
     assert_eq!(saved, failure.saved);
     let again = sim::replay(&config, &saved, body).failure;
@@ -252,4 +254,103 @@ fn e13_a_saved_failure_survives_an_edit_of_the_program() {
         let still = saved.iter().filter(|one| fails(one).is_some()).count();
         assert!(still >= 9, "{still} of 10 (inside of an event: {inside})");
     }
+}
+
+/// An answer that somebody waits for.
+#[derive(Default)]
+struct Answer {
+    asker: Mutex<Option<Waker>>,
+    is_there: AtomicBool,
+}
+
+impl Answer {
+    /// Asks on one color, is answered on another one, and waits.
+    async fn ask(self: Arc<Self>, asks: Color, answers: Color) {
+        let mut asked = false;
+        poll_fn(move |cx| {
+            if self.is_there.load(SeqCst) {
+                return Poll::Ready(());
+            }
+            if !std::mem::replace(&mut asked, true) {
+                let (answer, answers) = (Arc::clone(&self), answers.clone());
+                asks.post(move |cx| cx.post(&answers, move |_| answer.arrives()));
+            }
+            // Too late: the answer may have been there, and has found nobody.
+            *self.asker.lock().unwrap() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn arrives(&self) {
+        let asker = self.asker.lock().unwrap().take();
+        if let Some(asker) = asker {
+            self.is_there.store(true, SeqCst);
+            asker.wake();
+        }
+    }
+}
+
+#[test]
+fn e13_a_reader_that_keeps_a_version_for_ever() {
+    let failure = found(|_| {
+        let rt = start(2);
+        let h = rt.handle();
+        let (asks, answers) = (color(&h, "asks"), color(&h, "answers"));
+        let domain = Domain::snapshot(&h, 7);
+        let answer = Arc::<Answer>::default();
+        drop(domain.spawn_anon(|none| async move {
+            let reads = none.anon().await.unwrap();
+            answer.ask(asks, answers).await;
+            reads.commit().await.unwrap();
+        }));
+        rt.wait_idle();
+        assert_eq!(domain.uncommitted(), 0, "it is kept for ever");
+    });
+    assert!(failure.message.contains("kept for ever"), "{failure}");
+}
+
+#[test]
+fn e13_a_priority_inversion_through_a_set() {
+    let failure = found(|sim| {
+        let rt = start(2);
+        let h = rt.handle();
+        let urgent = h.color_builder().label("urgent").priority(Priority::High).build();
+        let slow = h.color_builder().label("slow").priority(Priority::Low).build();
+        let (millis, works) = (Duration::from_millis, slow.clone());
+        // It has both before the slow work begins, as a rule.
+        let (one, two, reports) = (urgent.clone(), slow.clone(), color(&h, "reports"));
+        let _report = h.post_after(millis(1), &reports, move |cx| {
+            cx.post_set(&[one.exclusive(), two.exclusive()], |_| ());
+        });
+        let _work = h.post_after(millis(4), &works, move |_| sim::work(millis(30)));
+        let _beat = h.every(millis(5), &color(&h, "clock"), move |cx| {
+            let asked = cx.handle().now();
+            cx.post(&urgent, move |cx| {
+                assert!(cx.handle().now() - asked < millis(20), "the heart stands still");
+            });
+        });
+        sim.advance(millis(60));
+    });
+    assert!(failure.message.contains("the heart stands still"), "{failure}");
+}
+
+#[test]
+fn e13_a_timer_that_is_taken_for_the_end_of_something_else() {
+    // Found by a fault: without one, timers fire in the order of their deadlines.
+    let failure = found(|sim| {
+        let rt = start(1);
+        let h = rt.handle();
+        let (flush, close) = (color(&h, "flush"), color(&h, "close"));
+        let flushed = Arc::new(AtomicBool::new(false));
+        let flushes = Arc::clone(&flushed);
+        let millis = Duration::from_millis;
+        let _flush = h.post_after(millis(1), &flush, move |_| flushes.store(true, SeqCst));
+        let _close = h.post_after(millis(2), &close, move |_| {
+            assert!(flushed.load(SeqCst), "closed before it is flushed");
+        });
+        sim.advance(millis(30));
+    });
+    assert!(failure.story.contains("a timer of the test is made late"), "{failure}");
+    assert!(failure.saved.to_string().contains("late-timer 0 for "), "{failure}");
 }

@@ -1,25 +1,33 @@
 //! Faults in the runtime itself, in the files that are shipped, each found by a small program:
 //! `RUSTFLAGS="--cfg dapple_mutants" cargo test -p dapple --features sim --test sim mutants`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 
 use dapple::sim::{self, Config, Failure, Sim};
 use dapple::sync::mutant::{Mutant, plant};
-use dapple::{Color, Runtime, StealPolicy};
+use dapple::{Color, Domain, Runtime, StealPolicy};
 
 use super::{color, start};
 
 /// The failure of a program if the runtime has a fault; without it there is none.
 fn found(mutant: Mutant, body: impl Fn(&Sim) + Clone + 'static) -> Failure {
     plant(None);
+    // The history of a run says it as well as the program itself.
+    let body = move |sim: &Sim| {
+        let history = sim.history();
+        body(sim);
+        history.check();
+    };
     let config = Config::new().most_steps(200_000);
-    assert!(sim::find(&config, body.clone()).is_none(), "it fails without a fault");
+    if let Some(failure) = sim::find(&config, body.clone()) {
+        panic!("it fails without a fault: {failure}");
+    }
     plant(Some(mutant));
     let failure = sim::find(&config, body).expect("no seed finds it");
     plant(None);
     println!("{mutant:?}: {failure}");
-    assert!(failure.pauses <= 10, "{failure}");
+    assert!(failure.deviations <= 10, "{failure}");
     failure
 }
 
@@ -119,4 +127,75 @@ fn e13_an_event_that_overtakes_others() {
         posted.fetch_add(1, SeqCst);
         rt.wait_idle();
     });
+}
+
+#[test]
+fn e13_commits_that_are_torn() {
+    let failure = found(Mutant::TornCommits, |_| {
+        let rt = start(2);
+        let domain = Domain::snapshot(&rt.handle(), ());
+        let effects = Arc::new(Mutex::new(Vec::new()));
+        for _ in 0..2 {
+            let effects = Arc::clone(&effects);
+            domain.anon(move |cx| {
+                let ticket = cx.ticket().number();
+                let also = Arc::clone(&effects);
+                cx.defer(move |_| effects.lock().unwrap().push(ticket));
+                cx.defer(move |_| also.lock().unwrap().push(ticket));
+            });
+        }
+        rt.wait_idle();
+        let effects = effects.lock().unwrap().clone();
+        assert!(effects.is_sorted(), "out of order: {effects:?}");
+    });
+    let message = &failure.message;
+    assert!(message.contains("out of order") || message.contains("I7 is broken"), "{failure}");
+}
+
+#[test]
+fn e13_the_history_tells_which_rule_a_fault_breaks() {
+    /// A program that checks nothing itself.
+    fn rule(mutant: Mutant, body: impl Fn(&dapple::Handle) + Clone + 'static) -> String {
+        plant(Some(mutant));
+        let failure = sim::find(&Config::new().most_steps(200_000), move |sim| {
+            let history = sim.history();
+            let rt = start(2);
+            body(&rt.handle());
+            rt.wait_idle();
+            history.check_at_rest();
+        });
+        plant(None);
+        failure.expect("no seed finds it").message
+    }
+    let message = rule(Mutant::ReaderBesideWriter, |h| {
+        let shared = color(h, "shared");
+        h.post_shared(&shared, |cx| cx.post_uncolored(|_| ()));
+        h.post(&shared, |_| ());
+    });
+    assert!(
+        message.starts_with("C5 is broken") || message.starts_with("C2 is broken"),
+        "{message}"
+    );
+    let message = rule(Mutant::EarlyQuiescence, |h| {
+        let (one, two) = (color(h, "one"), color(h, "two"));
+        h.post(&one, move |cx| cx.post(&two, |_| ()));
+    });
+    assert!(message.starts_with("E16 is broken"), "{message}");
+    let message = rule(Mutant::TornCommits, |h| {
+        let domain = Domain::snapshot(h, ());
+        for _ in 0..2 {
+            domain.anon(|cx| cx.defer(|_| ()));
+        }
+    });
+    assert!(message.starts_with("I7 is broken"), "{message}");
+    let message = rule(Mutant::OvertakingPost, |h| {
+        let own = color(h, "own");
+        let again = own.clone();
+        h.post(&own, move |cx| {
+            let other = again.clone();
+            cx.post_uncolored(move |cx| cx.post(&other, |_| ()));
+            cx.post(&again, |_| ());
+        });
+    });
+    assert!(message.starts_with("C2 is broken"), "{message}");
 }

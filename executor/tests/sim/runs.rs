@@ -338,3 +338,111 @@ fn e13_a_panic_of_an_event_fails_unless_it_is_allowed() {
     assert!(failure.message.contains(file!()), "{failure}");
     assert!(sim::find(&sim::Config::new().seeds(0..10).allow_panics(), body).is_none());
 }
+
+#[test]
+fn e13_a_program_that_is_another_one_each_time_is_told_so() {
+    let body = |_: &sim::Sim| {
+        let rt = start(2);
+        let h = rt.handle();
+        let colors: Vec<_> = (0..8).map(|_| h.new_color()).collect();
+        // Its order is drawn anew for each map.
+        let numbers: std::collections::HashMap<usize, ()> = (0..8).map(|n| (n, ())).collect();
+        for number in numbers.keys() {
+            h.post(&colors[*number], |_| ());
+        }
+        rt.wait_idle();
+    };
+    assert!(sim::find(&sim::Config::new().seeds(0..20), body).is_none());
+    let failure = sim::find(&sim::Config::new().seeds(0..20).run_twice(), body).unwrap();
+    assert!(failure.message.starts_with("it is not the same run each time: event "), "{failure}");
+    assert!(failure.message.contains(file!()), "{failure}");
+    // One that is the same has nothing to be told.
+    let same = |_: &sim::Sim| {
+        let rt = start(2);
+        rt.handle().post_default(|cx| cx.post_here(|_| ()));
+        rt.wait_idle();
+    };
+    sim::check(&sim::Config::new().seeds(0..20).run_twice(), same);
+}
+
+#[test]
+fn e13_labels_that_no_seed_reaches_are_told() {
+    let body = |sim: &sim::Sim| {
+        if sim.seed() == 7 {
+            dapple::sim_reached!("seven");
+        }
+    };
+    let config = sim::Config::new().seeds(0..10).has_to_reach("seven");
+    assert!(sim::find(&config, body).is_none());
+    let failure = sim::find(&config.has_to_reach("twelve"), body).unwrap();
+    assert_eq!(failure.message, "no seed has reached: twelve");
+    let explored = sim::explore(&sim::Config::new().seeds(0..10), body);
+    assert_eq!((explored.seeds, explored.reached["seven"]), (10, 1));
+}
+
+#[test]
+fn e13_a_wait_may_end_early_and_nothing_comes_of_it() {
+    // Of the seeds a third have early wakeups; none may lose or add anything.
+    holds(300, |_| {
+        let rt = start(2);
+        let h = rt.handle();
+        let ran = Arc::new(AtomicU64::new(0));
+        for _ in 0..4 {
+            let (ran, color) = (Arc::clone(&ran), h.new_color());
+            let _timer = h.post_after(Duration::from_millis(3), &color, move |_| {
+                ran.fetch_add(1, SeqCst);
+            });
+        }
+        let slept = h.offload(|| dapple::sync::sleep(Duration::from_millis(5)));
+        slept.join().unwrap();
+        rt.wait_idle();
+        let before = h.now();
+        rt.block_on(h.sleep(Duration::from_millis(4)));
+        assert!(h.now() - before >= Duration::from_millis(4), "a timer is never early");
+        // A late timer is late by 16 ms at most.
+        rt.block_on(h.sleep(Duration::from_millis(40)));
+        rt.wait_idle();
+        assert_eq!(ran.load(SeqCst), 4);
+    });
+}
+
+#[test]
+fn e13_a_pause_until_nobody_else_can_go_on_is_saved_and_replayed() {
+    let body = |_: &sim::Sim| {
+        let rt = start(2);
+        let h = rt.handle();
+        let (a, b, wrote) = (h.new_color(), h.new_color(), Arc::new(AtomicBool::new(false)));
+        h.post(&a, move |cx| {
+            let read = Arc::clone(&wrote);
+            cx.post(&b, move |_| assert!(read.load(SeqCst), "not written yet"));
+            wrote.store(true, SeqCst);
+        });
+        rt.wait_idle();
+    };
+    let config = sim::Config::new();
+    let failure = sim::find(&config, body).unwrap();
+    let saved = failure.saved.to_string();
+    let (head, _) = saved.split_once(" until ").expect("it waits for the reader");
+    let rests: sim::Saved = format!("{head} rest 3\n").parse().unwrap();
+    assert_eq!(rests.to_string(), format!("{head} rest 3\n"));
+    assert_eq!(sim::replay(&config, &rests, body).failure, Some(failure.message));
+}
+
+#[test]
+fn e13_nothing_is_paused_in_the_last_part_of_a_run() {
+    // A program that ends when it has gone on for a thousand events without a pause.
+    let config = sim::Config::new().most_steps(40_000);
+    let body = |_: &sim::Sim| {
+        fn goes_on(since: std::time::Instant, left: u32, cx: &mut dapple::Cx) {
+            let now = cx.handle().now();
+            let is_paused = now - since > Duration::from_micros(20);
+            if let Some(left) = if is_paused { Some(1_000) } else { left.checked_sub(1) } {
+                cx.post_here(move |cx| goes_on(now, left, cx));
+            }
+        }
+        let rt = start(1);
+        rt.handle().post_default(|cx| goes_on(cx.handle().now(), 1_000, cx));
+        rt.wait_idle();
+    };
+    sim::check(&config, body);
+}

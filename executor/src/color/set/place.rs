@@ -11,6 +11,7 @@ use crate::color::held::Held;
 use crate::color::two_phase::QueuePlace;
 use crate::event::{Memory, Owned};
 use crate::lock::Flag;
+use crate::sync::{Reached, reached};
 
 /// A set that is being posted. It counts the requests that its poster comes to.
 #[must_use = "requests that have arrived are told"]
@@ -100,6 +101,9 @@ impl<'a> SetPlace<'a> {
         }
         let boost = class.filter(|class| class.is_higher_than(cell.own_priority()));
         let was_raised = boost.is_some_and(|class| cell.boost(class));
+        if was_raised {
+            reached(Reached::ColorRaised);
+        }
         // SAFETY: it is the request of a set that is being posted, and takes its place once, in the
         // queue of the color for which it was made.
         self.held = unsafe { cell.push_link(link.0) };
@@ -107,6 +111,12 @@ impl<'a> SetPlace<'a> {
             // It may stand in a lane of a lower class.
             cell.core().fleet.has_raised();
         }
+    }
+
+    /// Its color, and what the set wants of it.
+    #[inline]
+    pub(crate) fn named(&self) -> Named<'_> {
+        self.named
     }
 
     /// The color, if it was idle, and what the set wants of it.

@@ -1,0 +1,445 @@
+//! Random programs: what they do is drawn from the seed, whatever the schedule is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use dapple::sim::{self, Rule, Sim};
+use dapple::{Color, Cx, Domain, Done, Handle, MayGlobal, NoneCx, Priority, Runtime, StealPolicy};
+
+/// What a program is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Program {
+    /// Events of colors, exclusive and shared, and such without.
+    Posts,
+    /// Events of several colors, of all classes.
+    Sets,
+    /// Tasks that sleep and wait for blocking work.
+    Tasks,
+    /// Timers, some of which are cancelled.
+    Timers,
+    /// Events that take as long as 50 ms, and what waits behind them.
+    Blocked,
+    /// Many events that are worth stealing, and many that are not.
+    Busy,
+    /// Events of domains, of all kinds.
+    Domains,
+    /// All of these.
+    Mixed,
+    /// All of these, and a shutdown before they are over.
+    Shutdown,
+}
+
+impl Program {
+    pub(super) const ALL: [Program; 9] = [
+        Program::Posts,
+        Program::Sets,
+        Program::Tasks,
+        Program::Timers,
+        Program::Blocked,
+        Program::Busy,
+        Program::Domains,
+        Program::Mixed,
+        Program::Shutdown,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Program::Posts => "posts",
+            Program::Sets => "sets",
+            Program::Tasks => "tasks",
+            Program::Timers => "timers",
+            Program::Blocked => "blocked",
+            Program::Busy => "busy",
+            Program::Domains => "domains",
+            Program::Mixed => "mixed",
+            Program::Shutdown => "shutdown",
+        }
+    }
+
+    /// What its events do.
+    fn acts(self) -> &'static [Act] {
+        use Act::*;
+        match self {
+            Program::Posts => &[Post, Post, Here, Shared, Uncolored, Work, Many],
+            Program::Sets => &[Set, Set, Set, Post, Shared, Here],
+            Program::Tasks => &[Task, Task, Offload, Post, Here],
+            Program::Timers => &[Timer, Timer, Cancelled, Post, Work],
+            Program::Blocked => &[Block, Post, Post, Shared, Set, Timer, Uncolored, Many],
+            Program::Busy => &[Busy, Many, Post, Set, Uncolored],
+            Program::Domains => &[Global, Anon, NoneOnly, Steps, Steps, Alone, Post],
+            Program::Mixed | Program::Shutdown => &[
+                Post, Here, Shared, Uncolored, Work, Many, Set, Task, Offload, Timer, Cancelled,
+                Block, Global, Anon, NoneOnly, Steps, Alone,
+            ],
+        }
+    }
+}
+
+/// Something that an event does.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Post,
+    Here,
+    Shared,
+    Uncolored,
+    /// It computes for a while.
+    Work,
+    /// It computes for so long that others are helped.
+    Block,
+    /// It posts more to its own color than a turn runs.
+    Many,
+    /// A chain of events, each of which is worth a steal, or none of which is.
+    Busy,
+    Set,
+    Task,
+    Offload,
+    Timer,
+    /// A timer that somebody cancels, perhaps in time.
+    Cancelled,
+    Global,
+    Anon,
+    NoneOnly,
+    /// An event of a domain in several steps.
+    Steps,
+    /// One that is to be alone.
+    Alone,
+}
+
+/// Numbers that depend on the seed and on nothing else: each event has its own.
+#[derive(Clone, Copy)]
+struct Draw(u64);
+
+impl Draw {
+    fn next(&mut self) -> u64 {
+        // splitmix64, by Vigna (2015), in the public domain.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    fn one<'a, T>(&mut self, among: &'a [T]) -> &'a T {
+        &among[self.below(among.len() as u64) as usize]
+    }
+
+    /// Those of another event.
+    fn child(&mut self) -> Draw {
+        Draw(self.next())
+    }
+}
+
+/// What the events of one run share.
+struct World {
+    program: Program,
+    handle: Handle,
+    colors: Vec<Color>,
+    domains: Vec<Domain<u64>>,
+    /// Events that were posted in such a way that they will run, and those that have run.
+    planned: AtomicU64,
+    ran: AtomicU64,
+}
+
+/// An event that has not been posted.
+#[derive(Clone)]
+struct Node {
+    world: Arc<World>,
+    draw: Draw,
+    /// How many generations may follow.
+    depth: u32,
+}
+
+impl Node {
+    /// One that runs later; it is planned.
+    fn child(&self, draw: &mut Draw) -> Node {
+        self.world.planned.fetch_add(1, SeqCst);
+        let depth = self.depth.saturating_sub(1);
+        Node { world: Arc::clone(&self.world), draw: draw.child(), depth }
+    }
+
+    /// It runs as an event.
+    fn run(self, cx: &mut Cx) {
+        self.world.ran.fetch_add(1, SeqCst);
+        let mut draw = self.draw;
+        if self.depth == 0 {
+            return;
+        }
+        for _ in 0..1 + draw.below(3) {
+            let act = *draw.one(self.world.program.acts());
+            self.act(act, &mut draw, cx);
+        }
+    }
+
+    fn color(&self, draw: &mut Draw) -> &Color {
+        draw.one(&self.world.colors)
+    }
+
+    fn domain(&self, draw: &mut Draw) -> &Domain<u64> {
+        draw.one(&self.world.domains)
+    }
+
+    fn act(&self, act: Act, draw: &mut Draw, cx: &mut Cx) {
+        match act {
+            Act::Post | Act::Here | Act::Shared | Act::Uncolored => self.post(act, draw, cx),
+            Act::Work => sim::work(Duration::from_micros(1 << draw.below(9))),
+            Act::Block => sim::work(Duration::from_millis(5 + draw.below(45))),
+            Act::Many => {
+                let color = self.color(draw).clone();
+                for _ in 0..draw.below(200) {
+                    let next = Node { depth: 0, ..self.child(draw) };
+                    color.post(move |cx| next.run(cx));
+                }
+            }
+            Act::Busy => {
+                let nanos = *draw.one(&[100, 1_000, 20_000]);
+                for _ in 0..8 {
+                    let (color, next) = (self.color(draw).clone(), self.child(draw));
+                    color.post(move |cx| next.go_on(nanos, 100, cx));
+                }
+            }
+            Act::Set => self.post_set(draw, cx),
+            Act::Task => self.spawn(draw),
+            Act::Offload => {
+                let (color, next) = (self.color(draw), self.child(draw));
+                let micros = draw.below(2_000);
+                let work = move || sim::work(Duration::from_micros(micros));
+                cx.offload_then(color, work, move |done, cx| {
+                    if done.is_ok() {
+                        next.run(cx);
+                    }
+                });
+            }
+            Act::Timer | Act::Cancelled => self.arm(act, draw, cx),
+            Act::Global | Act::Anon | Act::NoneOnly | Act::Steps | Act::Alone => {
+                self.enter(act, draw);
+            }
+        }
+    }
+
+    fn post(&self, act: Act, draw: &mut Draw, cx: &mut Cx) {
+        let (color, next) = (self.color(draw), self.child(draw));
+        match act {
+            Act::Here if cx.color().is_some() => cx.post_here(move |cx| next.run(cx)),
+            Act::Here => cx.post_default(move |cx| next.run(cx)),
+            Act::Shared => cx.post_shared(color, move |cx| next.run(cx)),
+            Act::Uncolored => cx.post_uncolored(move |cx| next.run(cx)),
+            _ => cx.post(color, move |cx| next.run(cx)),
+        }
+    }
+
+    fn post_set(&self, draw: &mut Draw, cx: &mut Cx) {
+        let n = 2 + draw.below(3);
+        let colors: Vec<&Color> = (0..n).map(|_| self.color(draw)).collect();
+        let mut named = Vec::new();
+        for color in colors {
+            named.push(match draw.below(3) {
+                0 => color.shared(),
+                _ => color.exclusive(),
+            });
+        }
+        let next = self.child(draw);
+        cx.post_set(&named, move |cx| next.run(cx));
+    }
+
+    fn arm(&self, act: Act, draw: &mut Draw, cx: &mut Cx) {
+        let (color, other) = (self.color(draw), self.color(draw));
+        let (next, after) = (self.child(draw), Duration::from_micros(draw.below(3_000)));
+        let timer = cx.post_after(after, color, move |cx| next.run(cx));
+        if let Act::Cancelled = act {
+            let (cancels, world) = (self.child(draw), Arc::clone(&self.world));
+            cx.post(other, move |cx| {
+                if timer.cancel() {
+                    world.planned.fetch_sub(1, SeqCst);
+                }
+                cancels.run(cx);
+            });
+        }
+    }
+
+    /// An event of a chain that takes so long each.
+    fn go_on(self, nanos: u64, left: u32, cx: &mut Cx) {
+        sim::work(Duration::from_nanos(nanos));
+        match left {
+            0 => self.run(cx),
+            _ => cx.post_here(move |cx| self.go_on(nanos, left - 1, cx)),
+        }
+    }
+
+    fn spawn(&self, draw: &mut Draw) {
+        let (color, handle, next) = (self.color(draw), self.world.handle.clone(), self.child(draw));
+        let (micros, aborts) = (draw.below(2_000), draw.below(4) == 0);
+        let (world, offloads) = (Arc::clone(&self.world), draw.below(2) == 0);
+        let then = color.clone();
+        let task = handle.clone().spawn(color, async move {
+            handle.sleep(Duration::from_micros(micros)).await;
+            if offloads {
+                let _ = handle.offload(move || sim::work(Duration::from_micros(micros / 4))).await;
+            }
+            then.post(move |cx| next.run(cx));
+        });
+        if aborts {
+            task.abort();
+            // Whether that came in time is known when the task is over.
+            let handle = self.world.handle.clone();
+            drop(handle.clone().spawn(&handle.default_color(), async move {
+                if task.await.is_err() {
+                    world.planned.fetch_sub(1, SeqCst);
+                }
+            }));
+        }
+    }
+
+    /// An event of a domain.
+    fn enter(&self, act: Act, draw: &mut Draw) {
+        let (domain, next) = (self.domain(draw), self.child(draw));
+        let (adds, micros, deferred) = (draw.below(100), draw.below(200), self.child(draw));
+        let mut later = draw.child();
+        match act {
+            Act::Global => domain.global(move |cx| {
+                sim::read("state", cx.state());
+                sim::work(Duration::from_micros(micros));
+                *cx.state_mut() += adds;
+                sim::wrote("state", cx.state());
+                cx.defer(move |cx| next.run(cx));
+                cx.defer(move |cx| deferred.run(cx));
+            }),
+            Act::Anon => domain.anon(move |cx| {
+                sim::read("state", cx.state());
+                sim::work(Duration::from_micros(micros));
+                sim::read("state", cx.state());
+                cx.defer(move |cx| next.run(cx));
+                cx.defer(move |cx| deferred.run(cx));
+            }),
+            Act::NoneOnly => domain.none(move |cx| {
+                sim::work(Duration::from_micros(micros));
+                cx.defer(move |cx| next.run(cx));
+                cx.defer(move |cx| deferred.run(cx));
+            }),
+            Act::Alone => domain.event(move |cx| {
+                cx.upgrade_global_then(move |mut cx| {
+                    *cx.state_mut() += adds;
+                    sim::wrote("state", cx.state());
+                    cx.defer(move |cx| next.run(cx));
+                    cx.exclusive_then(move |mut cx| {
+                        sim::read("state", cx.state());
+                        *cx.state_mut() += 1;
+                        sim::wrote("state", cx.state());
+                        cx.defer(move |cx| deferred.run(cx));
+                        cx.commit()
+                    })
+                })
+            }),
+            _ => domain.event(move |mut cx| {
+                cx.defer(move |cx| next.run(cx));
+                cx.then(move |cx| steps(cx, adds, micros, later.below(5), deferred))
+            }),
+        }
+    }
+}
+
+/// What an event of several steps does.
+fn steps(cx: NoneCx<u64, MayGlobal>, adds: u64, micros: u64, how: u64, deferred: Node) -> Done {
+    let works = move || sim::work(Duration::from_micros(micros));
+    match how {
+        0 => cx.renounce().then(move |mut cx| {
+            works();
+            cx.defer(move |cx| deferred.run(cx));
+            cx.commit()
+        }),
+        1 => cx.renounce_global().upgrade_anon_then(move |mut cx| {
+            sim::read("state", cx.state());
+            works();
+            cx.defer(move |cx| deferred.run(cx));
+            cx.commit()
+        }),
+        2 => cx.upgrade_global_then(move |mut cx| {
+            *cx.state_mut() += adds;
+            sim::wrote("state", cx.state());
+            cx.downgrade_then(move |mut cx| {
+                sim::read("state", cx.state());
+                works();
+                sim::read("state", cx.state());
+                cx.defer(move |cx| deferred.run(cx));
+                cx.commit()
+            })
+        }),
+        3 => cx.upgrade_global_then(move |mut cx| {
+            *cx.state_mut() += adds;
+            sim::wrote("state", cx.state());
+            // A sub-event, which takes a ticket of its own.
+            cx.commit_then(move |cx| steps(cx, adds, micros, 2, deferred))
+        }),
+        _ => cx.upgrade_global_then(move |mut cx| {
+            works();
+            sim::read("state", cx.state());
+            cx.defer(move |cx| deferred.run(cx));
+            cx.then(move |mut cx| {
+                *cx.state_mut() += adds;
+                sim::wrote("state", cx.state());
+                cx.commit()
+            })
+        }),
+    }
+}
+
+/// Runs the program that a seed stands for, and checks it.
+pub(super) fn run(program: Program, sim: &Sim) {
+    let history = sim.history();
+    let mut draw = Draw(sim.seed());
+    let policy = *draw.one(&[StealPolicy::CostAware, StealPolicy::CostAware, StealPolicy::Eager]);
+    let workers = 1 + draw.below(4) as usize;
+    // Events that take long, and tickets that wait for them, are meant to be there.
+    let quiet = Runtime::builder().on_stall(|_| ()).on_ticket_stall(|_| ());
+    let rt = quiet.workers(workers).steal_policy(policy).build().expect("fibers");
+    let handle = rt.handle();
+    let with_classes = program == Program::Sets || draw.below(4) == 0;
+    let mut color = |n: u64| {
+        let class = match draw.below(4) {
+            0 if with_classes => Priority::High,
+            1 if with_classes => Priority::Low,
+            _ => Priority::Normal,
+        };
+        handle.color_builder().label(&format!("color {n}")).priority(class).build()
+    };
+    let colors = (0..6).map(&mut color).collect();
+    let domains = vec![Domain::snapshot(&handle, 0), Domain::read_write(&handle, 0)];
+    let (planned, ran) = (AtomicU64::new(0), AtomicU64::new(0));
+    let world = World { program, handle: handle.clone(), colors, domains, planned, ran };
+    let root = Node { world: Arc::new(world), draw, depth: 4 };
+    let world = Arc::clone(&root.world);
+    for _ in 0..2 + draw.below(4) {
+        let (color, next) = (root.color(&mut draw), root.child(&mut draw));
+        color.post(move |cx| next.run(cx));
+    }
+    drop(root);
+    if program == Program::Shutdown {
+        sim.advance(Duration::from_micros(draw.below(4_000)));
+        let limit = Duration::from_micros(draw.below(2_000));
+        let report = rt.shutdown(limit);
+        assert!(report.stuck_workers.is_empty(), "{report:?}");
+        history.check_ended();
+        return;
+    }
+    // Timers and sleeping tasks are not waited for.
+    for _ in 0..100 {
+        rt.wait_idle();
+        if world.planned.load(SeqCst) == world.ran.load(SeqCst) {
+            break;
+        }
+        sim.advance(Duration::from_millis(10));
+    }
+    rt.wait_idle();
+    history.check_at_rest();
+    let (planned, ran) = (world.planned.load(SeqCst), world.ran.load(SeqCst));
+    assert_eq!(ran, planned, "so many events have run, and so many were to run");
+    let drained = rt.shutdown(Duration::from_secs(1));
+    assert!(drained.drained && drained.dropped_events == 0, "{drained:?}");
+    for rule in [Rule::E11, Rule::C1, Rule::I7] {
+        history.check_rule(rule).unwrap_or_else(|broken| panic!("{broken}"));
+    }
+}

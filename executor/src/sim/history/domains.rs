@@ -1,0 +1,368 @@
+//! Contexts, commits, and what was read.
+
+use std::collections::BTreeMap;
+
+use dapple_colors::{Context, Mode};
+
+use super::Rule;
+use super::facts::{Decided, Deciding, Facts};
+use crate::sim::log::Use;
+use crate::sync::DomainStep;
+
+/// Where an event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum In {
+    None,
+    Anon,
+    Global,
+    /// It waits to be alone.
+    Waiting,
+    /// It has left the state.
+    Left,
+}
+
+/// An event that has not committed.
+#[derive(Debug)]
+struct Guest {
+    is_in: In,
+    /// How high it may still go.
+    reach: Context,
+    is_alone: bool,
+    commits: bool,
+    was_abandoned: bool,
+    /// What it has deferred, and what of that has not begun.
+    deferred: Vec<u32>,
+    follows: Option<Context>,
+}
+
+/// The order of one domain, as the rules have it.
+struct Domain {
+    mode: Mode,
+    guests: BTreeMap<u64, Guest>,
+    last: Option<u64>,
+    committed: Option<u64>,
+    /// What the sub-events may reach that are to begin.
+    follow: std::collections::VecDeque<Context>,
+    is_poisoned: bool,
+    /// The first event of which an action was dropped.
+    dropped: Option<u64>,
+}
+
+/// How a rule was broken, if it was this one.
+type Result = std::result::Result<(), (Rule, String)>;
+
+fn require(rule: Rule, holds: bool, what: impl FnOnce() -> String) -> Result {
+    if holds { Ok(()) } else { Err((rule, what())) }
+}
+
+/// How this rule was broken first. What follows a panic is not looked at: poison has rules of its
+/// own.
+pub(super) fn broken(facts: &Facts, rule: Rule) -> Option<String> {
+    let mut domains: BTreeMap<u32, Domain> = BTreeMap::new();
+    let mut owners: BTreeMap<u32, (u32, u64)> = BTreeMap::new();
+    for decided in &facts.decided {
+        let Decided { domain, ticket, what, .. } = *decided;
+        let (number, ticket, result) = match what {
+            Deciding::Step(DomainStep::Made(mode), _) => {
+                domains.insert(domain, Domain::new(mode));
+                continue;
+            }
+            Deciding::Step(step, action) => {
+                if let Some(action) = action {
+                    owners.insert(action, (domain, ticket));
+                }
+                let Some(order) = domains.get_mut(&domain) else { continue };
+                (domain, ticket, order.step(ticket, step, action))
+            }
+            Deciding::Acts(action) => {
+                let Some((domain, ticket)) = owners.remove(&action) else { continue };
+                let Some(order) = domains.get_mut(&domain) else { continue };
+                (domain, ticket, order.acts(ticket, action))
+            }
+            Deciding::Drops(action) => {
+                let Some((domain, ticket)) = owners.remove(&action) else { continue };
+                let Some(order) = domains.get_mut(&domain) else { continue };
+                order.drops(ticket, action);
+                continue;
+            }
+        };
+        if let Err((broken, what)) = result {
+            let is_poisoned = domains.get(&number).is_some_and(|order| order.is_poisoned);
+            if broken == rule && !is_poisoned {
+                return Some(format!("the event with ticket {ticket} of domain {number} {what}"));
+            }
+        }
+    }
+    None
+}
+
+impl Domain {
+    fn new(mode: Mode) -> Domain {
+        Domain {
+            mode,
+            guests: BTreeMap::new(),
+            last: None,
+            committed: None,
+            follow: std::collections::VecDeque::new(),
+            is_poisoned: false,
+            dropped: None,
+        }
+    }
+
+    fn enters_order(&mut self, ticket: u64, reach: Context) {
+        self.guests.insert(
+            ticket,
+            Guest {
+                is_in: In::None,
+                reach,
+                is_alone: false,
+                commits: false,
+                was_abandoned: false,
+                deferred: Vec::new(),
+                follows: None,
+            },
+        );
+    }
+
+    fn step(&mut self, ticket: u64, step: DomainStep, action: Option<u32>) -> Result {
+        match step {
+            DomainStep::Made(_) => Ok(()),
+            DomainStep::Takes(reach) => {
+                let last = self.last;
+                let is_known = self.guests.contains_key(&ticket);
+                self.last = last.max(Some(ticket));
+                self.enters_order(ticket, reach);
+                require(Rule::I1, !is_known && last < Some(ticket), || {
+                    format!("has it behind the one with ticket {last:?}")
+                })
+            }
+            DomainStep::Begins => {
+                let reach = self.follow.pop_front();
+                self.enters_order(ticket, reach.unwrap_or(Context::None));
+                require(Rule::I2, reach.is_some(), || "is a sub-event of none".to_owned())
+            }
+            DomainStep::Enters(context) => self.enters(ticket, context),
+            _ => self.goes_on(ticket, step, action),
+        }
+    }
+
+    /// What is in the way of an event that enters a context.
+    fn in_the_way(&self, ticket: u64, context: Context) -> Option<u64> {
+        let earlier = |(other, guest): (&u64, &Guest)| {
+            let is_in_the_way = match (context, guest.is_in) {
+                (_, In::Global | In::Waiting) => true,
+                (Context::Anon, In::None) => guest.reach == Context::Global,
+                (_, In::None) => guest.reach != Context::None,
+                (Context::Global, In::Anon) => self.mode == Mode::ReadWrite,
+                _ => false,
+            };
+            is_in_the_way.then_some(*other)
+        };
+        // Somebody who is in global, or in anon beside a writer, is in the way of all.
+        let later = |(other, guest): (&u64, &Guest)| {
+            let is_in_the_way = match guest.is_in {
+                In::Global => true,
+                In::Anon => context == Context::Global && self.mode == Mode::ReadWrite,
+                _ => false,
+            };
+            is_in_the_way.then_some(*other)
+        };
+        let before = self.guests.range(..ticket).find_map(earlier);
+        before.or_else(|| self.guests.range(ticket + 1..).find_map(later))
+    }
+
+    fn enters(&mut self, ticket: u64, context: Context) -> Result {
+        let other = self.in_the_way(ticket, context);
+        let first = self.guests.keys().next().copied();
+        let Some(guest) = self.guests.get_mut(&ticket) else { return Ok(()) };
+        let (before, reach) = (guest.is_in, guest.reach);
+        let was_waiting = before == In::Waiting;
+        guest.is_alone |= was_waiting;
+        guest.is_in = if context == Context::Global { In::Global } else { In::Anon };
+        let left: Vec<u32> = if was_waiting { guest.deferred.clone() } else { Vec::new() };
+        require(Rule::I2, matches!(before, In::None | In::Waiting), || {
+            format!("goes from {before:?} to {context:?}")
+        })?;
+        require(Rule::I4, reach == Context::Global || context != Context::Global, || {
+            format!("enters {context:?} and has declared {reach:?}")
+        })?;
+        require(Rule::I4, reach != Context::None, || {
+            format!("enters {context:?} and has declared that it stays in none")
+        })?;
+        require(Rule::I3, other.is_none(), || {
+            format!("enters {context:?}, and that with ticket {other:?} is in the way")
+        })?;
+        require(Rule::I9, !was_waiting || first == Some(ticket), || {
+            format!("is alone, and that with ticket {first:?} has not committed")
+        })?;
+        require(Rule::I9, left.is_empty(), || {
+            "is alone, and not all that it has deferred has run".to_owned()
+        })
+    }
+
+    fn goes_on(&mut self, ticket: u64, step: DomainStep, action: Option<u32>) -> Result {
+        let committing = self.guests.iter().find(|(_, guest)| guest.commits);
+        let committing = committing.map(|(other, _)| *other);
+        let first = self.guests.keys().next().copied();
+        let committed = self.committed;
+        let Some(guest) = self.guests.get_mut(&ticket) else { return Ok(()) };
+        let was = guest.is_in;
+        match step {
+            DomainStep::Renounces(reach) => {
+                guest.reach = reach;
+                Ok(())
+            }
+            DomainStep::Downgrades => {
+                guest.is_in = In::Anon;
+                require(Rule::I2, was == In::Global, || format!("goes from {was:?} to anon"))
+            }
+            DomainStep::WaitsToBeAlone => {
+                guest.is_in = In::Waiting;
+                require(Rule::I9, was == In::Global, || format!("waits to be alone in {was:?}"))
+            }
+            DomainStep::Leaves(follows) => {
+                (guest.is_in, guest.follows) = (In::Left, follows);
+                require(Rule::I2, was != In::Left, || "commits twice".to_owned())
+            }
+            DomainStep::Abandons => {
+                guest.is_in = In::Left;
+                guest.was_abandoned = true;
+                guest.deferred.clear();
+                self.is_poisoned |= matches!(was, In::Global | In::Waiting);
+                Ok(())
+            }
+            DomainStep::Defers(_) => {
+                guest.deferred.extend(action);
+                Ok(())
+            }
+            DomainStep::Commits => {
+                guest.commits = true;
+                require(Rule::I7, committing.is_none(), || {
+                    format!("commits while that with ticket {committing:?} does")
+                })?;
+                require(Rule::I7, first == Some(ticket) && committed < Some(ticket), || {
+                    format!("commits before that with ticket {first:?} has")
+                })?;
+                require(Rule::I6, matches!(was, In::Left | In::Waiting), || {
+                    format!("commits in {was:?}")
+                })
+            }
+            DomainStep::Committed => self.has_committed(ticket),
+            DomainStep::Reads | DomainStep::Writes => {
+                let is_right = match step {
+                    DomainStep::Reads => matches!(was, In::Anon | In::Global),
+                    _ => was == In::Global,
+                };
+                require(Rule::I3, is_right, || format!("looks at the state in {was:?}"))
+            }
+            DomainStep::Made(_)
+            | DomainStep::Takes(_)
+            | DomainStep::Begins
+            | DomainStep::Enters(_) => Ok(()),
+        }
+    }
+
+    fn has_committed(&mut self, ticket: u64) -> Result {
+        let Some(guest) = self.guests.get_mut(&ticket) else { return Ok(()) };
+        let (commits, left) = (std::mem::take(&mut guest.commits), guest.deferred.len());
+        if guest.is_in == In::Waiting {
+            // It goes on alone.
+            return require(Rule::I9, left == 0, || {
+                format!("has deferred {left} that did not run")
+            });
+        }
+        let (was_abandoned, follows) = (guest.was_abandoned, guest.follows);
+        self.guests.remove(&ticket);
+        self.follow.extend(follows);
+        self.committed = Some(ticket);
+        require(Rule::I7, commits, || "has committed, and it was not its turn".to_owned())?;
+        require(Rule::I7, left == 0 || was_abandoned, || {
+            format!("has committed, and {left} of its actions did not run")
+        })
+    }
+
+    /// An action is dropped unrun, as nothing runs any more, or poison covers its event.
+    fn drops(&mut self, ticket: u64, action: u32) {
+        if let Some(guest) = self.guests.get_mut(&ticket) {
+            guest.deferred.retain(|other| *other != action);
+        }
+        self.dropped.get_or_insert(ticket);
+    }
+
+    fn acts(&mut self, ticket: u64, action: u32) -> Result {
+        let dropped = self.dropped;
+        let Some(guest) = self.guests.get_mut(&ticket) else {
+            return Err((Rule::I7, "has committed before its action runs".to_owned()));
+        };
+        let next = guest.deferred.first().copied();
+        guest.deferred.retain(|other| *other != action);
+        let (is_in, commits) = (guest.is_in, guest.commits);
+        require(Rule::E11, dropped.is_none_or(|dropped| ticket < dropped), || {
+            format!("runs an action, and those of that with ticket {dropped:?} were dropped")
+        })?;
+        require(Rule::I8, matches!(is_in, In::Left | In::Waiting), || {
+            format!("runs an action in {is_in:?}")
+        })?;
+        require(Rule::I7, commits, || "runs an action before its turn".to_owned())?;
+        require(Rule::I7, next == Some(action), || "runs its actions in another order".to_owned())
+    }
+}
+
+/// A ticket, the place in the history, and the value that was written there.
+type Written<'a> = (u64, usize, &'a str);
+
+/// A value that was read by an event of a domain, in anon (I5) or anywhere (I13), and is not what
+/// the last earlier event has written under the label.
+pub(super) fn wrong_value(facts: &Facts, rule: Rule) -> Option<String> {
+    let mut written: BTreeMap<(u32, &str), Vec<Written<'_>>> = BTreeMap::new();
+    for value in facts.values.iter().filter(|value| value.how == Use::Written) {
+        if let Some((domain, ticket)) = value.ticket {
+            let key = (domain, value.label.as_str());
+            written.entry(key).or_default().push((ticket, value.when.nth, &value.value));
+        }
+    }
+    written.values_mut().for_each(|values| values.sort_unstable());
+    let mut contexts = contexts(facts);
+    for value in facts.values.iter().filter(|value| value.how == Use::Read) {
+        let Some((domain, ticket)) = value.ticket else { continue };
+        let is_anon = contexts.at(domain, ticket, value.when.nth) == Some(Context::Anon);
+        if rule == Rule::I5 && !is_anon {
+            continue;
+        }
+        let Some(values) = written.get(&(domain, value.label.as_str())) else { continue };
+        let before = values.partition_point(|(by, nth, _)| (*by, *nth) < (ticket, value.when.nth));
+        let Some((by, _, last)) = before.checked_sub(1).map(|last| values[last]) else { continue };
+        if last != value.value {
+            return Some(format!(
+                "the event with ticket {ticket} of domain {domain} reads {} = {}, and that with \
+                 ticket {by} has written {last}",
+                value.label, value.value
+            ));
+        }
+    }
+    None
+}
+
+/// In which context each event was, and since which record.
+struct Contexts(BTreeMap<(u32, u64), Vec<(usize, Context)>>);
+
+impl Contexts {
+    fn at(&mut self, domain: u32, ticket: u64, nth: usize) -> Option<Context> {
+        let changes = self.0.get(&(domain, ticket))?;
+        let before = changes.partition_point(|(at, _)| *at < nth);
+        before.checked_sub(1).map(|last| changes[last].1)
+    }
+}
+
+fn contexts(facts: &Facts) -> Contexts {
+    let mut contexts: BTreeMap<(u32, u64), Vec<(usize, Context)>> = BTreeMap::new();
+    for Decided { domain, ticket, what, nth } in &facts.decided {
+        let context = match what {
+            Deciding::Step(DomainStep::Enters(context), _) => *context,
+            Deciding::Step(DomainStep::Downgrades, _) => Context::Anon,
+            _ => continue,
+        };
+        contexts.entry((*domain, *ticket)).or_default().push((*nth, context));
+    }
+    Contexts(contexts)
+}

@@ -1,0 +1,119 @@
+//! One at a time, and in their order.
+
+use std::collections::BTreeMap;
+
+use dapple_colors::Access;
+
+use super::facts::Facts;
+use super::{Event, Moment, Rule};
+
+/// Two events of one color at once, of which one is exclusive. Which rule that breaks: C6 if one of
+/// them is of a set, C5 if one is shared, and C1 otherwise. An event that runs inside of another
+/// one, on the same thread, has suspended that one.
+pub(super) fn overlap(facts: &Facts, rule: Rule) -> Option<String> {
+    let mut changes: Vec<(usize, bool, usize)> = Vec::new();
+    for (index, event) in facts.events.iter().enumerate() {
+        let Some(began) = event.began else { continue };
+        changes.push((began.nth, true, index));
+        changes.push((event.ended.map_or(usize::MAX, |ended| ended.nth), false, index));
+    }
+    changes.sort_unstable();
+    let mut running: BTreeMap<u32, Vec<(usize, Access)>> = BTreeMap::new();
+    for (_, begins, index) in changes {
+        let event = &facts.events[index];
+        for (color, access) in &event.colors {
+            let running = running.entry(*color).or_default();
+            if !begins {
+                running.retain(|(other, _)| *other != index);
+                continue;
+            }
+            for (other, others) in running.iter() {
+                let other = &facts.events[*other];
+                let are_shared = (*access, *others) == (Access::Shared, Access::Shared);
+                if are_shared || other.fiber == event.fiber {
+                    continue;
+                }
+                let broken = match (*access, *others) {
+                    _ if event.colors.len() > 1 || other.colors.len() > 1 => Rule::C6,
+                    (Access::Exclusive, Access::Exclusive) => Rule::C1,
+                    _ => Rule::C5,
+                };
+                if broken == rule {
+                    let (one, two) = (facts.describe(event), facts.describe(other));
+                    return Some(format!("{one} began while {two} ran, of the same color"));
+                }
+            }
+            running.push((index, *access));
+        }
+    }
+    None
+}
+
+/// An event that began before another one had ended, which had been posted to the same color before
+/// it, with one of them exclusive.
+pub(super) fn overtaking(facts: &Facts) -> Option<String> {
+    for queue in queues(facts).values() {
+        // Those whose posts were over come first; of these, who ends last.
+        let mut posted: Vec<&Queued> = queue.iter().collect();
+        posted.retain(|other| facts.events[other.event].posted.is_some());
+        posted.sort_by_key(|other| facts.events[other.event].posted);
+        let mut posted = posted.into_iter().peekable();
+        let mut last: [Option<usize>; 2] = [None, None];
+        for Queued { event, access, place } in queue {
+            let event = &facts.events[*event];
+            let is_before = |other: &&Queued| facts.events[other.event].posted < Some(*place);
+            while let Some(other) = posted.next_if(is_before) {
+                let is_later = |last: Option<usize>| {
+                    let end = ended(&facts.events[other.event]);
+                    last.is_none_or(|last| ended(&facts.events[last]) < end)
+                };
+                if is_later(last[0]) {
+                    last[0] = Some(other.event);
+                }
+                if other.access == Access::Exclusive && is_later(last[1]) {
+                    last[1] = Some(other.event);
+                }
+            }
+            let last = last[usize::from(*access == Access::Shared)];
+            let (Some(last), Some(began)) = (last.map(|last| &facts.events[last]), event.began)
+            else {
+                continue;
+            };
+            // Inside of an event of its thread's color others of it may run.
+            let is_inside = last.fiber == event.fiber && last.began.is_some_and(|b| b < began);
+            if ended(last) > began.nth && !is_inside {
+                let (one, two) = (facts.describe(event), facts.describe(last));
+                return Some(format!("{one} began before {two} had ended, posted before it"));
+            }
+        }
+    }
+    None
+}
+
+/// The place at which an event was over.
+fn ended(event: &Event) -> usize {
+    event.ended.or(event.dropped).map_or(usize::MAX, |moment| moment.nth)
+}
+
+/// An event in the queue of a color.
+pub(super) struct Queued {
+    pub(super) event: usize,
+    pub(super) access: Access,
+    /// When it was appended there.
+    place: Moment,
+}
+
+/// For each color its events, in the order in which they were appended.
+pub(super) fn queues(facts: &Facts) -> BTreeMap<u32, Vec<Queued>> {
+    let mut queues: BTreeMap<u32, Vec<Queued>> = BTreeMap::new();
+    for (index, event) in facts.events.iter().enumerate() {
+        for ((color, access), place) in event.colors.iter().zip(&event.places) {
+            let queued = Queued { event: index, access: *access, place: *place };
+            queues.entry(*color).or_default().push(queued);
+        }
+    }
+    for queue in queues.values_mut() {
+        queue.sort_by_key(|queued| queued.place);
+    }
+    queues
+}

@@ -1,0 +1,125 @@
+//! Who waits too long, and what is left at the end.
+
+use std::collections::BTreeMap;
+
+use dapple_colors::Access;
+
+use super::facts::{Facts, outside, within};
+use super::order::{Queued, queues};
+use super::{Event, History, Moment};
+
+fn nanos(moment: Moment) -> u64 {
+    moment.at.as_nanos() as u64
+}
+
+/// Since when nothing but the runtime kept each event from running, for those that were posted and
+/// of which that is known.
+fn ready(facts: &Facts) -> BTreeMap<usize, u64> {
+    let mut ready: BTreeMap<usize, u64> = BTreeMap::new();
+    for (index, event) in facts.events.iter().enumerate() {
+        let posted = event.appended.or(event.posted).filter(|_| !event.is_own);
+        // What wants a context waits for that, which is none of the workers' doing.
+        let entered = event.entered.filter(|entered| event.began.is_none_or(|b| *entered < b));
+        if let Some(since) = posted.filter(|_| !event.has_ticket || event.began.is_some()) {
+            ready.insert(index, nanos(since.max(entered.unwrap_or(since))));
+        }
+    }
+    for queue in queues(facts).values() {
+        // When all before it are over, and when all exclusive ones are.
+        let mut free: [Option<u64>; 2] = [Some(0); 2];
+        for Queued { event: index, access, .. } in queue {
+            match free[usize::from(*access == Access::Shared)] {
+                None => drop(ready.remove(index)),
+                Some(free) => {
+                    ready.entry(*index).and_modify(|since| *since = (*since).max(free));
+                }
+            }
+            let event = &facts.events[*index];
+            let end = event.ended.or(event.dropped).map(nanos);
+            let later = |free: Option<u64>| Some(free?.max(end?));
+            free[0] = later(free[0]);
+            if *access == Access::Exclusive {
+                free[1] = later(free[1]);
+            }
+        }
+    }
+    ready
+}
+
+/// Until when an event has waited.
+fn until(facts: &Facts, event: &Event) -> u64 {
+    let begun = event.began.or(event.dropped);
+    begun.map_or(facts.now, nanos)
+}
+
+/// An event that waits while many others begin, which were posted later (C7).
+pub(super) fn starving(facts: &Facts) -> Option<String> {
+    let mut begun: Vec<(u64, u64)> = facts
+        .events
+        .iter()
+        .filter_map(|event| {
+            let since = event.appended.or(event.posted)?;
+            Some((nanos(event.began?), nanos(since)))
+        })
+        .collect();
+    begun.sort_unstable();
+    for (index, since) in ready(facts) {
+        let event = &facts.events[index];
+        let until = until(facts, event);
+        let from = begun.partition_point(|(began, _)| *began <= since);
+        let to = begun.partition_point(|(began, _)| *began < until);
+        if to <= from + History::MOST_OVERTAKING {
+            continue;
+        }
+        let overtakes = |(began, posted): &&(u64, u64)| {
+            *posted > since && within(&facts.pauses, (*began, *began + 1)) == 0
+        };
+        let others = begun[from..to].iter().filter(overtakes).count();
+        if others > History::MOST_OVERTAKING {
+            let what = facts.describe(event);
+            return Some(format!("{what} has waited, and {others} that came later did not"));
+        }
+    }
+    None
+}
+
+/// An event that waits beside a worker that sleeps (E4).
+pub(super) fn beside_idle(facts: &Facts) -> Option<String> {
+    let limit = History::LONGEST_BESIDE_IDLE.as_nanos() as u64;
+    for (index, since) in ready(facts) {
+        let event = &facts.events[index];
+        let wait = (since, until(facts, event));
+        if outside(&facts.pauses_between, wait) <= limit {
+            continue;
+        }
+        for sleeps in facts.sleeps.values() {
+            let asleep = within(sleeps, wait);
+            let disturbed = within(&facts.pauses_between, wait);
+            if asleep.saturating_sub(disturbed) > limit {
+                let waits = std::time::Duration::from_nanos(wait.1 - wait.0);
+                let what = facts.describe(event);
+                return Some(format!("{what} has waited for {waits:?} beside an idle worker"));
+            }
+        }
+    }
+    None
+}
+
+/// An event that was posted, and has neither run nor was dropped; or both (E11).
+pub(super) fn lost(facts: &Facts) -> Option<String> {
+    let mut posted = facts.events.iter().filter(|event| is_posted(event));
+    let lost = posted.find(|event| event.ended.is_some() == event.dropped.is_some())?;
+    let how = if lost.ended.is_some() { "has run and was dropped" } else { "was lost" };
+    Some(format!("{} {how}", facts.describe(lost)))
+}
+
+/// An event that was posted, and has not ended (E16).
+pub(super) fn not_at_rest(facts: &Facts) -> Option<String> {
+    let mut posted = facts.events.iter().filter(|event| is_posted(event));
+    let left = posted.find(|event| event.ended.is_none() && event.dropped.is_none())?;
+    Some(format!("{} has not ended, and all is said to be at rest", facts.describe(left)))
+}
+
+fn is_posted(event: &Event) -> bool {
+    !event.is_own && (event.appended.is_some() || event.posted.is_some())
+}
