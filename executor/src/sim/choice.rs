@@ -201,6 +201,12 @@ impl Choices {
         Choices { source: Source::These(these), made: RefCell::default() }
     }
 
+    /// Says whether there may be a deviation anywhere.
+    #[inline]
+    pub(super) fn has_any(&self) -> bool {
+        !matches!(&self.source, Source::These(these) if these.is_empty())
+    }
+
     /// What is done here other than by default; `None`: nothing. `color`: the name of the color of
     /// what runs; `steps`: those of the run until now.
     pub(super) fn deviation(&self, mark: Mark, color: u64, steps: u64) -> Option<Length> {

@@ -547,11 +547,12 @@ impl World {
 
     /// What is done at a place other than by default.
     pub(super) fn deviation(&self, fiber: &Fiber, spot: Spot) -> Option<(Mark, Length)> {
-        let (mark, color) = fiber.place.passes(spot);
-        if panicking() {
+        let passes = fiber.place.passes(spot);
+        if !self.choices.has_any() || panicking() {
             return None;
         }
-        Some((mark, self.choices.deviation(mark, color, self.steps.get())?))
+        let mark = passes.mark(spot);
+        Some((mark, self.choices.deviation(mark, passes.color, self.steps.get())?))
     }
 }
 

@@ -31,8 +31,10 @@ impl Hasher for MixHasher {
         bytes.iter().for_each(|byte| self.0 = mix(&[self.0, u64::from(*byte)]));
     }
 
+    /// Addresses and names: the one lack bits at the end, and the table takes those of both ends.
     fn write_u64(&mut self, n: u64) {
-        self.0 = mix(&[n]);
+        let product = u128::from(n ^ 0x9e37_79b9_7f4a_7c15) * 0xff51_afd7_ed55_8ccd;
+        self.0 = product as u64 ^ (product >> 64) as u64;
     }
 }
 
@@ -79,7 +81,29 @@ pub(super) struct Names {
 }
 
 /// How often each point was passed, and each fault possible.
-type Counts = [u32; Point::ALL.len() + Fault::ALL.len()];
+#[derive(Default)]
+struct Counts {
+    counts: [u32; Point::ALL.len() + Fault::ALL.len()],
+    /// Which of them are not zero, as bits: few are.
+    passed: u32,
+}
+
+impl Counts {
+    /// Counts one more; how many there were.
+    fn count(&mut self, spot: Spot) -> u32 {
+        let index = spot.index();
+        self.passed |= 1 << index;
+        self.counts[index] += 1;
+        self.counts[index] - 1
+    }
+
+    fn clear(&mut self) {
+        while self.passed != 0 {
+            self.counts[self.passed.trailing_zeros() as usize] = 0;
+            self.passed &= self.passed - 1;
+        }
+    }
+}
 
 /// What a fiber is in, and how often it has come by each point there.
 struct Frame {
@@ -91,23 +115,32 @@ struct Frame {
     /// passed meanwhile.
     posts_now: Option<(u64, u32)>,
     passed_posting: Counts,
-    /// How many posts to a color there were, and colors of a label.
+    /// How many posts without a color there were, posts to each color, and colors of each label.
+    uncolored: u32,
     posts: Table<u32>,
     made: Table<u32>,
 }
 
 impl Frame {
     fn new(who: Who) -> Frame {
-        let (passed, passed_posting) = ([0; _], [0; _]);
-        let (posts, made) = (Table::default(), Table::default());
-        Frame { who, ticket: None, passed, posts_now: None, passed_posting, posts, made }
+        Frame {
+            who,
+            ticket: None,
+            passed: Counts::default(),
+            posts_now: None,
+            passed_posting: Counts::default(),
+            uncolored: 0,
+            posts: Table::default(),
+            made: Table::default(),
+        }
     }
 
     fn enters(&mut self, who: Who) {
         self.who = who;
         self.ticket = None;
-        self.passed = [0; _];
+        self.passed.clear();
         self.posts_now = None;
+        self.uncolored = 0;
         self.posts.clear();
         self.made.clear();
     }
@@ -115,7 +148,22 @@ impl Frame {
     /// An event is being posted.
     fn posts_event(&mut self, name: u64, number: u32) {
         self.posts_now = Some((name, number));
-        self.passed_posting = [0; _];
+        self.passed_posting.clear();
+    }
+}
+
+/// Who comes by a point, the how-manieth time, and the name of its color.
+pub(super) struct Passes {
+    who: u64,
+    nth: u32,
+    pub(super) color: u64,
+}
+
+impl Passes {
+    /// The mark of the point.
+    #[inline]
+    pub(super) fn mark(&self, spot: Spot) -> Mark {
+        Mark { who: self.who, spot, nth: self.nth }
     }
 }
 
@@ -173,17 +221,15 @@ impl Place {
         self.with(|frame| frame.ticket = Some((domain, ticket)));
     }
 
-    /// It comes by here; also: the name of its color. A post has marks of its own: other posts of
-    /// the event do not count.
-    pub(super) fn passes(&self, spot: Spot) -> (Mark, u64) {
+    /// It comes by here. A post has marks of its own: other posts of the event do not count.
+    #[inline]
+    pub(super) fn passes(&self, spot: Spot) -> Passes {
         self.with(|frame| {
             let (who, counts) = match frame.posts_now {
                 Some((event, _)) => (mix(&[frame.who.name, event]), &mut frame.passed_posting),
                 None => (frame.who.name, &mut frame.passed),
             };
-            let count = &mut counts[spot.index()];
-            *count += 1;
-            (Mark { who, spot, nth: *count - 1 }, frame.who.color)
+            Passes { who, nth: counts.count(spot), color: frame.who.color }
         })
     }
 
@@ -265,8 +311,8 @@ impl Names {
     pub(super) fn event_made(&self, address: usize, site: Option<Site>, place: &Place) -> u32 {
         let number = self.next(0);
         let (by, name) = place.with(|frame| {
-            let nth = count(&mut frame.posts, UNCOLORED);
-            let name = mix(&[frame.who.name, UNCOLORED, nth.into()]);
+            let name = mix(&[frame.who.name, UNCOLORED, frame.uncolored.into()]);
+            frame.uncolored += 1;
             frame.posts_event(name, number);
             (frame.who.name, name)
         });
@@ -296,9 +342,7 @@ impl Names {
         place.with(|frame| {
             if *by == frame.who.name && who.color == UNCOLORED {
                 // What is posted at once does not count among those without a color.
-                if let Some(count) = frame.posts.get_mut(&UNCOLORED) {
-                    *count = count.saturating_sub(1);
-                }
+                frame.uncolored = frame.uncolored.saturating_sub(1);
                 let nth = count(&mut frame.posts, color.name);
                 who.name = mix(&[*by, color.name, nth.into()]);
             } else {

@@ -56,8 +56,8 @@ impl Simulation for World {
 
     fn point(&self, point: Point) {
         let fiber = self.current();
-        let who = fiber.place.who();
         let deviation = self.deviation(&fiber, Spot::Point(point));
+        let deviation = deviation.map(|deviation| (deviation, fiber.place.who()));
         if let Some(costs) = self.costs() {
             self.pass(costs.of(point));
         }
@@ -66,7 +66,7 @@ impl Simulation for World {
                 if self.costs().is_none() {
                     self.pass(EVENT);
                 }
-                self.has_ended(&fiber, who.event);
+                self.has_ended(&fiber, fiber.place.event());
                 fiber.place.leaves();
                 self.takes_a_step();
             }
@@ -80,7 +80,7 @@ impl Simulation for World {
             Point::Woken => self.record(|| What::Wakes),
             _ => {}
         }
-        let Some((mark, length)) = deviation else { return self.shares_time() };
+        let Some(((mark, length), who)) = deviation else { return self.shares_time() };
         let from = self.nanos();
         match length {
             Length::For(nanos) => self.suspend(Wait::Pause(None), Some(nanos)),

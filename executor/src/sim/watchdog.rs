@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::site::Site;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock, sleep, thread};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering, PoisonError, RwLock, sleep, thread};
 
 /// How often it is looked.
 const LOOK: Duration = Duration::from_millis(200);
@@ -14,7 +14,7 @@ const LOOK: Duration = Duration::from_millis(200);
 pub(super) struct Heart {
     beats: AtomicU64,
     /// Where the event was posted that runs; `None`: something else does.
-    site: Mutex<Option<Site>>,
+    site: RwLock<Option<Site>>,
     is_over: AtomicBool,
 }
 
@@ -22,7 +22,7 @@ impl Heart {
     /// An event begins, or goes on; `None`: something else does.
     pub(super) fn goes_on(&self, site: Option<Site>) {
         self.beats.fetch_add(1, Ordering::Relaxed);
-        *lock(&self.site) = site;
+        *self.site.write().unwrap_or_else(PoisonError::into_inner) = site;
     }
 }
 
@@ -56,7 +56,7 @@ fn watch(heart: &Heart, patience: Duration) {
         if now != beats {
             (beats, silent) = (now, Duration::ZERO);
         } else if silent >= patience {
-            let site = *lock(&heart.site);
+            let site = *heart.site.read().unwrap_or_else(PoisonError::into_inner);
             let what = site.map_or("the test, or blocking work,".to_owned(), |s| {
                 format!("the event posted at {s}")
             });

@@ -211,8 +211,9 @@ pub struct Value {
 }
 
 impl History {
-    /// For rule C7: this many events.
-    pub const MOST_OVERTAKING: usize = 5_000;
+    /// For rule C7: this many events. A lower class is served once in 17 turns, each of which may
+    /// have 64 events; so this is what about fifty others, before it in its class, may cost.
+    pub const MOST_OVERTAKING: usize = 50_000;
     /// For rule E4.
     pub const LONGEST_BESIDE_IDLE: Duration = Duration::from_millis(10);
 

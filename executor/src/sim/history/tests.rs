@@ -153,7 +153,7 @@ fn e13_an_event_that_waits_while_thousands_run_breaks_c7() {
         if !waits {
             story.run(1, 1);
         }
-        for event in 2..5_010 {
+        for event in 2..50_010 {
             story.post(event, &[TWO]).run(1, event);
         }
         if waits {
