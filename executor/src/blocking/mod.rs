@@ -20,6 +20,7 @@ use crate::event::large::is_large;
 use crate::post::{Posting, refuse};
 use crate::runtime::core::{Core, CoreRef, Phase};
 use crate::site::Site;
+use crate::sync::{Point, Sort, event_begins, event_made, point};
 use crate::task::call::{answer, outcome_of};
 use crate::task::error::JoinError;
 use crate::task::join::JoinHandle;
@@ -52,6 +53,12 @@ struct Piece<F: FnOnce() + Send> {
     site: Site,
 }
 
+impl<F: FnOnce() + Send> Piece<F> {
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+}
+
 impl<F: FnOnce() + Send> Work for Piece<F> {
     fn run(mut self: Box<Self>) {
         let run = self.run.take();
@@ -65,7 +72,9 @@ impl<F: FnOnce() + Send> Work for Piece<F> {
         let core: *const Core = &*self.core;
         thread::state(|state| state.works_for.set(core.cast()));
         let done = Done;
+        event_begins(self.address());
         self.core.guard(Some(self.site), || run.into_iter().for_each(|run| run()));
+        point(Point::Ended);
         drop(done);
     }
 }
@@ -94,7 +103,10 @@ impl Core {
         F: FnOnce() + Send + 'static,
     {
         self.quiesce.enter();
-        self.blocking.push(Box::new(Piece { run: Some(run), core: CoreRef::of(self), site }));
+        let piece = Box::new(Piece { run: Some(run), core: CoreRef::of(self), site });
+        event_made(piece.address(), &site, || Sort::Own);
+        self.blocking.push(piece);
+        point(Point::Posted);
     }
 }
 

@@ -290,6 +290,30 @@ fn no_file_gets_worse() {
     });
 }
 
+/// E13: a simulation runs the code of every program. What schedules and runs is not compiled
+/// differently for it, but for what `sync` does there; and asks once whether it is simulated.
+#[test]
+fn what_is_simulated_is_no_second_scheduler() {
+    let rooms = ["worker", "turn", "color", "domain", "post", "event", "task", "timer"];
+    let is_one =
+        |path: &str| rooms.iter().any(|room| path.starts_with(&format!("executor/src/{room}/")));
+    let (mut differs, mut asks) = (Vec::new(), Vec::new());
+    for source in sources().iter().filter(|source| is_one(&source.path)) {
+        for (at, line) in source.code() {
+            let place = format!("{}:{at}", source.path);
+            if line.contains("feature = \"sim\"") || line.contains("dapple_mutants") {
+                differs.push(place);
+            } else if has_word(line, "is_simulated") && !line.contains("use ") {
+                asks.push(place);
+            }
+        }
+    }
+    assert_eq!(differs, Vec::<String>::new());
+    // A fiber is not pinned; and what outlives its runtime (`late`) is a thread's.
+    let files: Vec<&str> = asks.iter().filter_map(|place| place.split(':').next()).collect();
+    assert_eq!(files, ["executor/src/task/late.rs", "executor/src/turn/worker.rs"], "{asks:?}");
+}
+
 /// What the document names is what the list has.
 #[test]
 fn the_architecture_names_where_unsafe_code_is() {
