@@ -89,6 +89,8 @@ impl FiberHandle {
 thread_local! {
     /// The simulation whose fiber runs on this thread.
     static RUNNING: RefCell<Option<Rc<dyn Simulation>>> = const { RefCell::new(None) };
+    /// Whether there is one: it costs less to ask, and has no destructor.
+    static IS_FIBER: Cell<bool> = const { Cell::new(false) };
     /// Locks that fibers of this thread hold.
     static HELD: Cell<usize> = const { Cell::new(0) };
 }
@@ -96,22 +98,28 @@ thread_local! {
 /// Runs `f`, which has a fiber of the simulation go on until it waits.
 pub(crate) fn inside<R>(simulation: Rc<dyn Simulation>, f: impl FnOnce() -> R) -> R {
     RUNNING.with_borrow_mut(|running| *running = Some(simulation));
+    IS_FIBER.set(true);
     let result = f();
+    IS_FIBER.set(false);
     RUNNING.with_borrow_mut(Option::take);
     result
 }
 
-/// Runs `f` if this thread runs a fiber. (Not while the thread ends: its values may be gone.)
+/// Runs `f` if this thread runs a fiber.
 #[inline]
 pub(crate) fn with<R>(f: impl FnOnce(&dyn Simulation) -> R) -> Option<R> {
-    // A count of it: what `f` calls may have another fiber go on.
-    let running = RUNNING.try_with(|running| running.borrow().clone()).ok().flatten();
-    running.map(|simulation| f(&*simulation))
+    if is_fiber() { running().map(|simulation| f(&*simulation)) } else { None }
+}
+
+/// A count of the simulation: what is called may have another fiber go on.
+#[inline]
+fn running() -> Option<Rc<dyn Simulation>> {
+    RUNNING.with_borrow(Option::clone)
 }
 
 #[inline]
 pub(crate) fn is_fiber() -> bool {
-    RUNNING.try_with(|running| running.borrow().is_some()).unwrap_or(false)
+    IS_FIBER.get()
 }
 
 /// A fiber takes a lock.
