@@ -4,13 +4,54 @@
 mod bugs;
 #[cfg(dapple_mutants)]
 mod mutants;
+mod programs;
 mod runs;
+
+use std::cell::Cell;
 
 use dapple::{Color, Handle, Runtime};
 
+/// What was added to a program above its other code: a color of a thousand events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Edit {
+    None,
+    /// They are posted by the body of the test.
+    InMain,
+    /// They are posted by an event of the program.
+    InAnEvent,
+}
+
+thread_local! {
+    static EDIT: Cell<Edit> = const { Cell::new(Edit::None) };
+}
+
+/// Runs `f` with programs that have been edited so.
+fn edited<R>(edit: Edit, f: impl FnOnce() -> R) -> R {
+    EDIT.set(edit);
+    let result = f();
+    EDIT.set(Edit::None);
+    result
+}
+
+/// The place of the edit in an event.
+fn edit(h: &Handle) {
+    if EDIT.get() == Edit::InAnEvent {
+        add_noise(h);
+    }
+}
+
+fn add_noise(h: &Handle) {
+    let noise = color(h, "noise");
+    (0..1_000).for_each(|_| h.post(&noise, |_| ()));
+}
+
 /// A runtime with so many workers.
 fn start(workers: usize) -> Runtime {
-    Runtime::builder().workers(workers).build().unwrap()
+    let rt = Runtime::builder().workers(workers).build().unwrap();
+    if EDIT.get() == Edit::InMain {
+        add_noise(&rt.handle());
+    }
+    rt
 }
 
 /// A color that stories name.
