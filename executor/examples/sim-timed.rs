@@ -3,9 +3,9 @@
 //! `cargo run --release -p dapple --features sim --example sim-timed`
 //!
 //! One program, of which nothing is changed but how long its events compute: 64 chains of events on
-//! 64 colors, each of which posts the next one to some color. It is run with one worker and with two, on the machine and in
-//! timed mode; the costs of an event and of a post are set from the run with one worker and no
-//! work. What is compared is the gain of the second worker.
+//! 64 colors, each of which posts the next one to some color. It is run with one worker and with
+//! two, on the machine and in timed mode; the costs of an event and of a post are set from the run
+//! with one worker and no work. What is compared is the gain of the second worker.
 
 use std::hint::black_box;
 use std::sync::Arc;

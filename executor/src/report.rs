@@ -110,9 +110,13 @@ pub(crate) fn has_subscriber() -> bool {
     tracing::dispatcher::get_default(|to| !to.is::<tracing::subscriber::NoSubscriber>())
 }
 
-/// Writes a line to standard error, if that can be written to.
+/// Writes a line to standard error, if that can be written to. In a simulation what takes long is
+/// paused, as a rule, and nobody is to read of that.
 pub(crate) fn tell(what: &impl std::fmt::Display) {
     use std::io::Write;
+    if crate::sync::is_simulated() {
+        return;
+    }
     // Whoever ends the reader of a log must not end a worker.
     drop(writeln!(std::io::stderr(), "dapple: {what}"));
 }

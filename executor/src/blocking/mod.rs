@@ -20,7 +20,7 @@ use crate::event::large::is_large;
 use crate::post::{Posting, refuse};
 use crate::runtime::core::{Core, CoreRef, Phase};
 use crate::site::Site;
-use crate::sync::{Point, Sort, event_begins, event_made, point};
+use crate::sync::{Point, Sort, event_begins, event_dropped, event_made, point};
 use crate::task::call::{answer, outcome_of};
 use crate::task::error::JoinError;
 use crate::task::join::JoinHandle;
@@ -82,6 +82,7 @@ impl<F: FnOnce() + Send> Work for Piece<F> {
 impl<F: FnOnce() + Send> Drop for Piece<F> {
     fn drop(&mut self) {
         if let Some(run) = self.run.take() {
+            event_dropped(self.address());
             self.core.count_dropped(1);
             self.core.guard(Some(self.site), || drop(run));
         }
@@ -104,7 +105,7 @@ impl Core {
     {
         self.quiesce.enter();
         let piece = Box::new(Piece { run: Some(run), core: CoreRef::of(self), site });
-        event_made(piece.address(), &site, || Sort::Own);
+        event_made(piece.address(), &site, || Sort::Blocking);
         self.blocking.push(piece);
         point(Point::Posted);
     }

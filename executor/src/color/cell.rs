@@ -144,7 +144,8 @@ impl ColorCell {
         unsafe { memory.0.write(cell) };
         // For `me`.
         memory.0.as_ptr().expose_provenance();
-        sync::color_made(memory.0.as_ptr().addr(), || core.labels.name(label));
+        let address = memory.0.as_ptr().addr();
+        sync::color_made(address, affinity.worker(), || core.labels.name(label));
         CellRef(memory.0)
     }
 

@@ -211,7 +211,10 @@ impl<S: Send + Sync + 'static> Guest<S> {
 
     #[inline]
     fn set_ticket<K: Part<S>>(&mut self, entry: Entry, store: &mut DomainStore<S>, ticket: Ticket) {
-        self.domain.tell(ticket, || DomainStep::Takes(entry.highest));
+        self.domain.tell(ticket, || match entry.repairs {
+            true => DomainStep::Repairs,
+            false => DomainStep::Takes(entry.highest),
+        });
         self.ticket = ticket.number();
         if let Some(event) = &mut self.event {
             // SAFETY: `enter_from`, which alone makes a guest, has written a step of such a part

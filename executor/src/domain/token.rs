@@ -234,6 +234,9 @@ impl<S: Send + Sync + 'static> Token<S> {
             let restores = untouched || domain.transactional || core.phase() >= Phase::Stopping;
             domain.tell(ticket, || DomainStep::Abandons);
             let (abandoned, version) = store.abandon(ticket, copy, restores);
+            if abandoned == Abandoned::Poisons {
+                domain.tell(ticket, || DomainStep::Poisons);
+            }
             let kept = store.data(ticket);
             // What is left to the commit is counted there, if it is dropped.
             let counted = counted && core.phase() >= Phase::Stopping;

@@ -24,6 +24,7 @@ impl Core {
                 let event = self.make_event(None, f, Kind::Closure, posting.site);
                 let entry = Entry::event(event, Priority::Normal);
                 self.inject(self.fleet.place(), entry, UNKNOWN);
+                point(Point::Posted);
             }
             None => refuse(self, f, posting.site),
         });

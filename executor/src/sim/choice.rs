@@ -10,14 +10,15 @@
 //! * *Random*: a pause with some probability at some of the points; which points, how often and how
 //!   long is drawn by the seed (the swarm testing of Groce and others, ISSTA 2012), as are the
 //!   faults that there are.
-//! * *Priorities*: each color has a priority, and an event goes on only when no other fiber can, or
-//!   those that can have a lower one; at up to two points of a run, what comes by there gets the
-//!   lowest one (the PCT of Burckhardt and others, ASPLOS 2010, for colors instead of threads).
+//! * *Priorities*: each color has a priority, and an event begins only when no other fiber can go
+//!   on for 4 ms, or after 20 ms; of several that wait so, the one with the highest priority. At
+//!   some points, drawn by name as well, the color of what comes by gets the lowest one, and waits
+//!   (after the PCT of Burckhardt and others, ASPLOS 2010, with colors instead of threads).
 //!
 //! After a quarter of the steps that a run may take, a seed makes no deviations any more: what the
 //! test waits for has to come then.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::mix;
@@ -118,12 +119,15 @@ enum Strategy {
         slow_colors: u64,
     },
     Priorities {
-        /// How often what comes by somewhere still gets the lowest priority.
-        changes: Cell<u32>,
-        /// One in so many marks is a point where that happens.
+        /// One in so many marks is a point where a color gets the lowest priority.
         one_in: u64,
+        /// The priorities that were changed, by the names of the colors.
+        lowered: RefCell<BTreeMap<u64, u32>>,
     },
 }
+
+/// The lowest of the priorities that are drawn; those that were changed are below.
+const DRAWN: u32 = 1 << 20;
 
 impl Draw {
     fn of(seed: u64, horizon: u64) -> Draw {
@@ -139,8 +143,8 @@ impl Draw {
         let slow_colors = if draw(5).is_multiple_of(3) { 2 + draw(6) % 3 } else { 0 };
         let strategy = match draw(9) % 5 {
             0 => {
-                let (changes, one_in) = (Cell::new((draw(10) % 3) as u32), 4 << (draw(11) % 8));
-                Strategy::Priorities { changes, one_in }
+                let (one_in, lowered) = (32 << (draw(11) % 6), RefCell::default());
+                Strategy::Priorities { one_in, lowered }
             }
             _ => Strategy::Random { points, slow_colors },
         };
@@ -168,13 +172,16 @@ impl Draw {
             (Strategy::Random { points, .. }, Spot::Point(point)) => {
                 (points >> (point as u64) & 1 == 1).then(often).flatten()
             }
-            (Strategy::Priorities { changes, one_in }, Spot::Point(point)) => {
-                if changes.get() > 0 && drawn.is_multiple_of(*one_in) {
-                    changes.set(changes.get() - 1);
-                    return Some(Length::Rest(changes.get()));
+            (Strategy::Priorities { one_in, lowered }, Spot::Point(point)) => {
+                let mut lowered = lowered.borrow_mut();
+                let changes = drawn.is_multiple_of(*one_in);
+                if changes {
+                    let lowest = DRAWN.saturating_sub(1 + lowered.len() as u32);
+                    lowered.insert(color, lowest);
                 }
-                let rank = || 2 + (mix(&[self.seed, color, 7]) >> 40) as u32;
-                (point == Point::Begins).then(|| Length::Rest(rank()))
+                let usual = || DRAWN + (mix(&[self.seed, color, 7]) >> 44) as u32;
+                let rank = lowered.get(&color).copied().unwrap_or_else(usual);
+                (changes || point == Point::Begins).then_some(Length::Rest(rank))
             }
         }
     }
@@ -277,15 +284,13 @@ mod tests {
                 Some(Length::Rest(rank)) => rank,
                 other => panic!("an event waits for its rank: {other:?}"),
             };
-            // Those points where the priority changes come first, by chance.
-            let ranks: Vec<u32> = (0..400).map(|who| rank(who, 5)).collect();
-            let changes = ranks.iter().filter(|rank| **rank < 2).count();
-            assert!(changes <= 2, "{changes}");
-            let usual = ranks.iter().max().unwrap();
-            let same = ranks.iter().filter(|rank| *rank == usual).count();
-            assert_eq!(same + changes, 400, "a color has one priority");
-            assert_ne!(rank(1_000, 6), *usual, "and another color another one");
-            assert_eq!(draw.deviation(mark(2_000, Point::Ended), 5), None);
+            // A color keeps its priority until it gets the lowest one, which it keeps as well.
+            let mut ranks: Vec<u32> = (0..4_000).map(|who| rank(who, 5)).collect();
+            ranks.dedup();
+            let [usual, changed @ ..] = &ranks[..] else { panic!("there is one") };
+            assert!(*usual >= DRAWN && !changed.is_empty(), "{ranks:?}");
+            assert!(changed.iter().all(|rank| *rank < DRAWN), "{ranks:?}");
+            assert!(!ranks.contains(&rank(9_999, 6)), "another color has another one");
         }
     }
 

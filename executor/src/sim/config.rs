@@ -80,7 +80,7 @@ impl Config {
     }
 
     /// How long nothing may go on in real time, before the process is ended with a message that
-    /// names the event which blocks the thread: by default 20 s.
+    /// names the event which blocks the thread: by default 20 s. It is looked every 200 ms.
     pub fn patience(mut self, time: Duration) -> Self {
         self.patience = time;
         self

@@ -1,12 +1,8 @@
-//! The fibers of one run: who goes on, and what time it is.
+//! The fibers of one run, and what they wait for.
 //!
-//! A fiber goes on until it waits. By default the one goes on that has been ready for longest; a
-//! [pause](super::choice) is a wait like others. Time is virtual: it passes as events run and
-//! loops spin, and jumps to the next fiber that sleeps when nobody is ready.
-//!
-//! In [timed mode](super::timed) each fiber has a time of its own, and the one goes on whose time
-//! is the earliest; `now` is the time of the fiber that runs. What the runtime asks of a run, and
-//! tells it, is in [`seam`](super::seam).
+//! A fiber goes on until it waits; a [pause](super::choice) is a wait like others. Who goes on next
+//! is in [`schedule`](super::schedule); what the runtime asks of a run, and tells it, in
+//! [`seam`](super::seam).
 //!
 //! All of this is of one thread. No borrow of a `RefCell` in here is held while fibers change.
 
@@ -23,7 +19,7 @@ use corosensei::{Coroutine, CoroutineResult, Yielder};
 
 use super::choice::{Choices, Length, Mark, Spot};
 use super::log::{Log, Use, What};
-use super::names::{Names, Place};
+use super::names::{Names, Place, Table};
 use super::runner::message;
 use super::timed::Costs;
 use super::watchdog::Heart;
@@ -34,16 +30,19 @@ use crate::thread::{ThreadState, fiber};
 
 /// Virtual nanoseconds that an event takes, a look of a loop that waits, and a look at the clock.
 pub(super) const EVENT: u64 = 300;
-const SPIN: u64 = 50;
+pub(super) const SPIN: u64 = 50;
 pub(super) const LOOK: u64 = 25;
 
 /// How long a pause is at most that waits for the end of an event, in virtual nanoseconds: the
 /// event may be there no more.
 pub(super) const LONGEST: u64 = 50_000_000;
 
-/// How long a pause is at most that waits until nobody else can go on, in virtual nanoseconds:
-/// somebody may always go on, as one that asks again and again.
-pub(super) const LONGEST_REST: u64 = 2_000_000;
+/// How long a pause is at least that waits until nobody else can go on, in virtual nanoseconds: it
+/// takes some time until work is taken that waits behind it.
+pub(super) const REST: u64 = 4_000_000;
+
+/// How long it is at most: somebody may always go on.
+pub(super) const LONGEST_REST: u64 = 20_000_000;
 
 /// How long a fiber goes on, in virtual nanoseconds, before others have their turn: longer than
 /// most programs that are tested take at all.
@@ -82,12 +81,21 @@ pub(super) enum Wait {
     Time,
     /// For a time, or for the end of the event of this name, as it was paused.
     Pause(Option<u64>),
-    /// Until nobody can go on, but those that wait so with a smaller number.
-    Rest(u32),
+    /// Until nobody can go on, but those that wait so with a smaller number; since when.
+    Rest(u32, u64),
     /// Until nobody else can go on without time passing by.
     Settled,
     /// It has ended.
     Over,
+}
+
+/// How a wait ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ends {
+    /// Somebody has notified the one that waits.
+    Notified,
+    /// Its time is over, or what it was paused for.
+    Otherwise,
 }
 
 /// Something that has a stack of its own.
@@ -97,34 +105,34 @@ pub(super) struct Fiber {
     pub(super) place: Place,
     coroutine: RefCell<Option<Coroutine<(), (), (), DefaultStack>>>,
     yielder: Cell<*const Yielder<(), ()>>,
-    wait: Cell<Wait>,
+    pub(super) wait: Cell<Wait>,
     /// Counts its waits, so that what was planned for one does not end another.
-    waits: Cell<u64>,
-    was_notified: Cell<bool>,
+    pub(super) waits: Cell<u64>,
+    pub(super) was_notified: Cell<bool>,
     end: FiberHandle,
     /// In timed mode: until when it has run, or when it may go on.
-    time: Cell<u64>,
+    pub(super) time: Cell<u64>,
 }
 
 /// A time at which a fiber's wait ends: the time, the order of planning, the fiber, and which of
 /// its waits.
-type Planned = Reverse<(u64, u64, usize, u64)>;
+pub(super) type Planned = Reverse<(u64, u64, usize, u64)>;
 
 /// See the module.
 pub(super) struct World {
-    now: Cell<u64>,
+    pub(super) now: Cell<u64>,
     start: Instant,
-    fibers: RefCell<Vec<Rc<Fiber>>>,
-    current: Cell<usize>,
-    ready: RefCell<VecDeque<usize>>,
-    planned: RefCell<BinaryHeap<Planned>>,
-    plans: Cell<u64>,
-    paused: Cell<usize>,
+    pub(super) fibers: RefCell<Vec<Rc<Fiber>>>,
+    pub(super) current: Cell<usize>,
+    pub(super) ready: RefCell<VecDeque<usize>>,
+    pub(super) planned: RefCell<BinaryHeap<Planned>>,
+    pub(super) plans: Cell<u64>,
+    pub(super) paused: Cell<usize>,
     /// Looks of fibers that wait in a loop since something else happened.
-    idle_spins: Cell<u64>,
+    pub(super) idle_spins: Cell<u64>,
     /// When the fiber that runs went on.
-    resumed: Cell<u64>,
-    steps: Cell<u64>,
+    pub(super) resumed: Cell<u64>,
+    pub(super) steps: Cell<u64>,
     most_steps: u64,
     pub(super) names: Names,
     pub(super) choices: Choices,
@@ -132,9 +140,13 @@ pub(super) struct World {
     stacks: RefCell<Vec<DefaultStack>>,
     pub(super) heart: Arc<Heart>,
     /// In timed mode: what things cost.
-    costs: Option<Costs>,
+    pub(super) costs: Option<Costs>,
     /// In timed mode: until when the fiber that runs is the one that is furthest behind.
-    ahead_of: Cell<u64>,
+    pub(super) ahead_of: Cell<u64>,
+    /// By how much the timers of each color are late, by its name.
+    pub(super) late: RefCell<Table<u64>>,
+    /// The numbers of the runtimes, by their addresses.
+    pub(super) runtimes: RefCell<Table<u32>>,
     /// How often each label was reached.
     pub(super) reached: RefCell<BTreeMap<String, u64>>,
 }
@@ -179,6 +191,8 @@ impl World {
             heart,
             costs,
             ahead_of: Cell::new(0),
+            late: RefCell::default(),
+            runtimes: RefCell::default(),
             reached: RefCell::default(),
         })
     }
@@ -217,7 +231,7 @@ impl World {
 
     /// Time passes by.
     pub(super) fn pass(&self, nanos: u64) {
-        self.now.set(self.now.get() + nanos);
+        self.now.set(self.now.get().saturating_add(nanos));
     }
 
     /// A label is reached.
@@ -288,6 +302,8 @@ impl World {
         if let Some(payload) = panic {
             let message = message(&*payload);
             self.log.broken(format!("{} panics: {message}", fiber.name));
+            // Its drop is the program's, and might panic.
+            std::mem::forget(payload);
         }
     }
 
@@ -330,161 +346,12 @@ impl World {
         }
     }
 
-    /// In timed mode: the earliest time at which another one may go on.
-    fn next_time(&self) -> u64 {
-        let fibers = self.fibers.borrow();
-        let ready = self.ready.borrow();
-        let ready = ready.iter().map(|index| fibers[*index].time.get()).min();
-        let planned = self.planned.borrow().peek().map(|Reverse((at, ..))| *at);
-        ready.into_iter().chain(planned).min().unwrap_or(u64::MAX)
-    }
-
-    /// In timed mode: the one whose time is the earliest stands in front, and it is that time.
-    fn order(&self) {
-        let mut ready = self.ready.borrow_mut();
-        let fibers = self.fibers.borrow();
-        let time = |nth: &usize| fibers[ready[*nth]].time.get();
-        let Some(first) = (0..ready.len()).min_by_key(time) else { return };
-        let earliest = time(&first);
-        if let Some(index) = ready.remove(first) {
-            ready.push_front(index);
-        }
-        drop((ready, fibers));
-        // Who sleeps until then is as early.
-        self.now.set(earliest);
-    }
-
-    /// Who goes on.
-    fn next(&self) -> Option<usize> {
-        loop {
-            if self.costs.is_some() {
-                self.order();
-            }
-            self.fire();
-            let (front, all_spin) = {
-                let ready = self.ready.borrow();
-                let fibers = self.fibers.borrow();
-                let spins = |index: &usize| fibers[*index].wait.get() == Wait::Spin;
-                let all_spin = self.idle_spins.get() >= ready.len() as u64;
-                (ready.front().copied(), all_spin && ready.iter().all(spins))
-            };
-            match front {
-                Some(_) if all_spin && self.jump() => {}
-                Some(front) => {
-                    self.ready.borrow_mut().pop_front();
-                    let fiber = Rc::clone(&self.fibers.borrow()[front]);
-                    if fiber.wait.replace(Wait::Turn) == Wait::Spin {
-                        self.idle_spins.set(self.idle_spins.get() + 1);
-                        self.pass(SPIN);
-                    }
-                    return Some(front);
-                }
-                None if self.paused.get() == 0 && self.ready_all(Wait::Settled, 1) => {}
-                None if self.ends_a_pause() || self.jump() => {}
-                None => return None,
-            }
-        }
-    }
-
-    /// The first wait that is to end at a time, and the time.
-    fn first_planned(&self) -> Option<(u64, usize)> {
-        loop {
-            let Reverse((at, _, index, waits)) = self.planned.borrow().peek().copied()?;
-            if self.fibers.borrow()[index].waits.get() == waits {
-                return Some((at, index));
-            }
-            self.planned.borrow_mut().pop();
-        }
-    }
-
-    /// Ends somebody's pause before its time, if somebody waits for all to settle: no time is to
-    /// pass by for that.
-    fn ends_a_pause(&self) -> bool {
-        let fibers = self.fibers.borrow();
-        let settles = fibers.iter().any(|fiber| fiber.wait.get() == Wait::Settled);
-        let paused = |fiber: &Rc<Fiber>| matches!(fiber.wait.get(), Wait::Pause(_) | Wait::Rest(_));
-        let paused = fibers.iter().position(paused).filter(|_| settles);
-        drop(fibers);
-        paused.inspect(|index| self.ready_now(self.first_of_its_kind(*index), false)).is_some()
-    }
-
-    /// Who goes on when the time of this one has come: of those that wait until nobody else can go
-    /// on, the one with the greatest number.
-    fn first_of_its_kind(&self, index: usize) -> usize {
-        let fibers = self.fibers.borrow();
-        let rank = |fiber: &Rc<Fiber>| match fiber.wait.get() {
-            Wait::Rest(rank) => Some(rank),
-            _ => None,
-        };
-        if rank(&fibers[index]).is_none() {
-            return index;
-        }
-        let resting = fibers.iter().enumerate().filter_map(|(n, fiber)| Some((rank(fiber)?, n)));
-        resting.max_by_key(|(rank, n)| (*rank, Reverse(*n))).map_or(index, |(_, first)| first)
-    }
-
-    /// Those whose time has come are ready.
-    fn fire(&self) {
-        while let Some((at, index)) = self.first_planned() {
-            if at > self.now.get() {
-                return;
-            }
-            self.ready_now(self.first_of_its_kind(index), false);
-            if self.costs.is_some() {
-                // Others that are ready may be earlier than the one behind it.
-                self.fibers.borrow()[index].time.set(at);
-                self.order();
-            }
-        }
-    }
-
-    /// Goes to the first time that is planned; false: there is none.
-    fn jump(&self) -> bool {
-        let first = self.first_planned();
-        if let Some((at, index)) = first {
-            self.now.set(if self.costs.is_some() { at } else { self.now.get().max(at) });
-            self.ready_now(self.first_of_its_kind(index), false);
-        }
-        first.is_some()
-    }
-
-    fn ready_now(&self, index: usize, notified: bool) {
-        let fiber = Rc::clone(&self.fibers.borrow()[index]);
-        if let Wait::Pause(_) | Wait::Rest(_) = fiber.wait.get() {
-            self.paused.set(self.paused.get() - 1);
-        }
-        if let Some(costs) = self.costs {
-            let wake = if notified { costs.wake } else { 0 };
-            fiber.time.set(fiber.time.get().max(self.now.get() + wake));
-            self.ahead_of.set(self.ahead_of.get().min(fiber.time.get()));
-            self.pass(if notified { costs.waking } else { 0 });
-        }
-        fiber.waits.set(fiber.waits.get() + 1);
-        fiber.wait.set(Wait::Turn);
-        fiber.was_notified.set(notified);
-        self.ready.borrow_mut().push_back(index);
-        self.idle_spins.set(0);
-    }
-
-    /// Makes those ready that wait so, so many at most, in the order of the fibers.
-    pub(super) fn ready_all(&self, wait: Wait, most: usize) -> bool {
-        let mut any = false;
-        for _ in 0..most {
-            let waits = |fiber: &Rc<Fiber>| fiber.wait.get() == wait;
-            let waiting = self.fibers.borrow().iter().position(waits);
-            let Some(index) = waiting else { break };
-            self.ready_now(index, true);
-            any = true;
-        }
-        any
-    }
-
     /// The event that a fiber runs has ended, or panicked; or, with no number, a part of it.
     pub(super) fn has_ended(&self, fiber: &Fiber, event: Option<u32>) {
         let name = fiber.place.name();
         self.record(|| What::Ends { name, event });
         if self.paused.get() > 0 {
-            self.ready_all(Wait::Pause(Some(name)), usize::MAX);
+            self.ready_all(Wait::Pause(Some(name)), usize::MAX, Ends::Otherwise);
         }
     }
 
@@ -504,14 +371,11 @@ impl World {
         let (index, fiber) = (self.current.get(), self.current());
         fiber.wait.set(wait);
         if let Some(limit) = limit {
-            self.plans.set(self.plans.get() + 1);
-            let at = self.now.get().saturating_add(limit);
-            let planned = Reverse((at, self.plans.get(), index, fiber.waits.get()));
-            self.planned.borrow_mut().push(planned);
+            self.plan(index, limit);
         }
         match wait {
             Wait::Turn | Wait::Spin => self.ready.borrow_mut().push_back(index),
-            Wait::Pause(_) | Wait::Rest(_) => self.paused.set(self.paused.get() + 1),
+            Wait::Pause(_) | Wait::Rest(..) => self.paused.set(self.paused.get() + 1),
             _ => {}
         }
         if wait != Wait::Spin {
@@ -539,10 +403,12 @@ impl World {
 
     /// The program says what it has read, or written.
     pub(super) fn uses(&self, how: Use, label: &str, value: impl FnOnce() -> String) {
-        let fiber = self.current();
-        let (event, ticket) = (fiber.place.event(), fiber.place.ticket());
-        let label = || label.to_owned();
-        self.record(|| What::Uses { label: label(), value: value(), how, event, ticket });
+        if self.log.keeps_all() {
+            let fiber = self.current();
+            let (event, ticket) = (fiber.place.event(), fiber.place.ticket());
+            let (label, value) = (label.to_owned(), value());
+            self.record(|| What::Uses { label, value, how, event, ticket });
+        }
     }
 
     /// What is done at a place other than by default.

@@ -54,6 +54,7 @@ pub(super) enum What {
         event: u32,
         color: u32,
         access: Access,
+        is_bound: bool,
     },
     /// The call that posted it is over.
     Posted {
@@ -74,8 +75,8 @@ pub(super) enum What {
     Drops {
         event: u32,
     },
-    /// A deviation is over.
-    Deviates {
+    /// A pause is over.
+    Pauses {
         mark: Mark,
         who: Who,
         from: u64,
@@ -100,6 +101,17 @@ pub(super) enum What {
         who: Who,
         text: String,
     },
+    /// Something goes wrong: by so many nanoseconds too late, or too early.
+    Fails {
+        mark: Mark,
+        who: Who,
+        nanos: u64,
+    },
+    /// A worker of this runtime begins. What waits behind another one for so long is taken by it.
+    Works {
+        runtime: u32,
+        steal_delay: Option<u64>,
+    },
     /// A worker is about to sleep.
     Parks,
     /// It goes on.
@@ -113,6 +125,8 @@ pub(super) struct Log {
     events: Cell<u64>,
     keeps: Cell<Keeps>,
     records: RefCell<Vec<Record>>,
+    /// Pauses that are not over: of which fiber, where, and since when.
+    paused: RefCell<Vec<(u32, Mark, u64)>>,
     /// The names of the fibers.
     fibers: RefCell<Vec<String>>,
     /// The first panic of an event.
@@ -129,6 +143,11 @@ impl Log {
     /// A fiber has been started: the how-manieth one it is.
     pub(super) fn fiber_starts(&self, name: &str) {
         self.fibers.borrow_mut().push(name.to_owned());
+    }
+
+    /// Says whether all is remembered.
+    pub(super) fn keeps_all(&self) -> bool {
+        self.keeps.get() == Keeps::All
     }
 
     pub(super) fn fiber_name(&self, fiber: u32) -> String {
@@ -161,8 +180,25 @@ impl Log {
             Keeps::All => true,
         };
         if is_kept {
-            self.records.borrow_mut().push(Record { at, fiber, what: what() });
+            // What is said may be the program's code, so nothing is borrowed meanwhile.
+            let what = what();
+            self.records.borrow_mut().push(Record { at, fiber, what });
         }
+    }
+
+    /// A pause of a fiber begins.
+    pub(super) fn pauses(&self, fiber: u32, mark: Mark, from: u64) {
+        self.paused.borrow_mut().push((fiber, mark, from));
+    }
+
+    /// The pause of a fiber is over.
+    pub(super) fn goes_on(&self, fiber: u32) {
+        self.paused.borrow_mut().retain(|(other, ..)| *other != fiber);
+    }
+
+    /// The pauses that are not over: where, and since when.
+    pub(super) fn paused(&self) -> Vec<(Mark, u64)> {
+        self.paused.borrow().iter().map(|(_, mark, from)| (*mark, *from)).collect()
     }
 
     pub(super) fn records(&self) -> Ref<'_, [Record]> {

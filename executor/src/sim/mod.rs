@@ -5,7 +5,8 @@
 //! in virtual time. The code of the workers is that of every program; only what would wait for
 //! another thread has another fiber go on. At an event's begin and end, where an event posts, and
 //! at marked points inside of the protocols a seed may *pause* a fiber while the others go on. A
-//! failure is reported with the fewest pauses that lead to it, and comes back in every run.
+//! failure is reported with the fewest pauses and faults that lead to it, and comes back in every
+//! run.
 //!
 //! * What is simulated: events of all kinds, domains, tasks, timers, blocking work, shutdown, and
 //!   the clocks that [`Handle::now`](crate::Handle::now) and
@@ -51,6 +52,7 @@ mod log;
 mod names;
 mod runner;
 mod saved;
+mod schedule;
 mod seam;
 mod story;
 mod timed;
@@ -59,7 +61,6 @@ mod watchdog;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use self::choice::Choices;
 pub use self::config::Config;
 use self::fibers::{World, world};
 pub use self::history::{Broken, Event, History, Moment, Rule, Value};
@@ -69,7 +70,7 @@ use self::runner::{Quiet, Runner, Tells};
 pub use self::saved::{NotSaved, Saved};
 pub use self::timed::Costs;
 use crate::sync;
-pub use crate::sync::Reached;
+pub use crate::sync::{Reached, Sort};
 
 /// A run, as its body sees it.
 #[derive(Debug)]
@@ -95,8 +96,8 @@ impl Sim {
     }
 
     /// Records from now on what happens, for rules to be checked by.
-    pub fn history(&self) -> History {
-        History::begin()
+    pub fn history(&self) -> History<'_> {
+        History::begin(self)
     }
 
     /// A number for what has run so far: equal in two runs if the same events began on the same
@@ -152,12 +153,12 @@ pub fn reached(label: &str) {
 
 /// Says that the event which runs has read a value: by a [`History`] it is known whether it was the
 /// right one. `label` names what was read. Outside of a run it does nothing.
-pub fn read(label: &str, value: &impl std::fmt::Debug) {
+pub fn read(label: &str, value: &(impl std::fmt::Debug + ?Sized)) {
     world(|world| world.uses(Use::Read, label, || format!("{value:?}")));
 }
 
 /// Says that the event which runs has written a value; see [`read`].
-pub fn wrote(label: &str, value: &impl std::fmt::Debug) {
+pub fn wrote(label: &str, value: &(impl std::fmt::Debug + ?Sized)) {
     world(|world| world.uses(Use::Written, label, || format!("{value:?}")));
 }
 
@@ -169,10 +170,11 @@ pub fn work(time: Duration) {
 
 #[doc(hidden)]
 pub fn note(text: impl FnOnce() -> String) {
-    world(|world| {
-        let who = world.current().place.who();
-        world.record(|| What::Notes { who, text: text() });
-    });
+    // Said in every run, whether it is told or not: what it looks at may be the clock.
+    let text = world(|_| ()).map(|()| text());
+    if let Some(text) = text {
+        world(|world| world.record(|| What::Notes { who: world.current().place.who(), text }));
+    }
 }
 
 /// What a run came to.
@@ -205,13 +207,17 @@ pub struct Failure {
     pub deviations: usize,
     /// How many there were in the run that was found.
     pub found: usize,
-    /// The run, to be [replayed](replay).
-    pub saved: Saved,
+    /// The run, to be [replayed](replay). `None`: it takes more than one run to see it, as labels
+    /// that no seed has reached.
+    pub saved: Option<Saved>,
 }
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Failure { seed, message, story, deviations, found, .. } = self;
+        let Failure { seed, message, story, deviations, found, saved } = self;
+        if saved.is_none() {
+            return writeln!(f, "{message}");
+        }
         writeln!(f, "seed {seed}: {message}")?;
         writeln!(f, "{deviations} of {found} deviations are enough:")?;
         f.write_str(story)
@@ -238,9 +244,11 @@ pub struct Explored {
 ///
 /// # Panics
 ///
-/// With the first seed that fails: if the body, or an event, panics; if the body waits for what
-/// never comes; if it takes too many steps. The message has the story of the run with the fewest
-/// deviations that still fails, and the file that it was saved in.
+/// With the first seed that fails: if the body, an event, or the runtime itself panics; if the body
+/// waits for what never comes; if it takes too many steps. The message has the story of the run
+/// with the fewest deviations that still fails, and the file that it was saved in. Also if no seed
+/// reaches what the [configuration](Config) asks for, or a run is not the same when it is run
+/// again; and if `DAPPLE_SIM` names a file that cannot be read.
 #[track_caller]
 pub fn check(config: &Config, body: impl Fn(&Sim) + 'static) {
     let runner = Runner::new(config, body);
@@ -251,19 +259,19 @@ pub fn check(config: &Config, body: impl Fn(&Sim) + 'static) {
         let saved = saved.and_then(|text| text.parse().map_err(|e: NotSaved| e.to_string()));
         let saved: Saved = saved.unwrap_or_else(|why| panic!("{}: {why}", file.display()));
         if saved.is_of(&test) {
-            let run = runner.run(saved.seed, Choices::these(&saved.deviations), Tells::Yes);
+            let run = runner.run(saved.seed, runner.choices_of(&saved), Tells::Yes);
             if let Some(failure) = &run.report.failure {
                 panic!("{}: {failure}\n{}", file.display(), run.story());
             }
             return;
         }
     }
-    if let Some(mut failure) = runner.find().0 {
-        failure.saved = failure.saved.of_test(&test);
+    if let Some(failure) = runner.find().0 {
+        let Some(saved) = &failure.saved else { panic!("{failure}") };
         let name = test.replace("::", "-");
         let file = std::env::temp_dir().join(format!("dapple-sim-{name}-{}.txt", failure.seed));
-        let text = format!("# {}\n", failure.to_string().trim_end().replace('\n', "\n# "));
-        match std::fs::write(&file, text + &failure.saved.to_string()) {
+        let told = failure.to_string().trim_end().replace('\n', "\n# ");
+        match std::fs::write(&file, format!("# {told}\n{}", saved.clone().of_test(&test))) {
             Ok(()) => panic!("{failure}again: DAPPLE_SIM={}", file.display()),
             Err(error) => panic!("{failure}it was not saved: {}: {error}", file.display()),
         }
@@ -290,11 +298,12 @@ pub fn run(config: &Config, seed: u64, body: impl Fn(&Sim) + 'static) -> Report 
 }
 
 /// Runs a body with the deviations of a run that has failed, as far as it comes by where they
-/// were.
+/// were. In [timed mode](Config::timed) there are none.
 pub fn replay(config: &Config, saved: &Saved, body: impl Fn(&Sim) + 'static) -> Report {
     let _quiet = Quiet::begin();
-    let choices = Choices::these(&saved.deviations);
-    Runner::new(config, body).run(saved.seed, choices, Tells::No).report
+    let runner = Runner::new(config, body);
+    let choices = runner.choices_of(saved);
+    runner.run(saved.seed, choices, Tells::No).report
 }
 
 /// A number made of others, in which each of their bits counts.

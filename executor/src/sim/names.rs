@@ -67,6 +67,16 @@ struct Color {
     name: u64,
     number: u32,
     label: Option<Arc<str>>,
+    /// The worker that it is bound to.
+    worker: Option<usize>,
+}
+
+/// An event that goes to a color, by their numbers.
+pub(super) struct Posting {
+    pub(super) event: u32,
+    pub(super) color: u32,
+    /// The color is bound to a worker.
+    pub(super) is_bound: bool,
 }
 
 /// The names of one run.
@@ -176,7 +186,8 @@ pub(super) struct Place {
     used: Cell<usize>,
 }
 
-fn nobody(name: u64) -> Who {
+/// What is no event, of this name.
+pub(super) fn nobody(name: u64) -> Who {
     Who { name, color: UNCOLORED, event: None, site: None, label: None }
 }
 
@@ -285,25 +296,38 @@ impl Names {
     }
 
     /// A color was made at this address.
-    pub(super) fn color_made(&self, address: usize, label: Option<Arc<str>>, place: &Place) {
+    pub(super) fn color_made(
+        &self,
+        address: usize,
+        worker: Option<usize>,
+        label: Option<Arc<str>>,
+        place: &Place,
+    ) {
         let text = label.as_deref().map_or(0, text);
         let name =
             place.with(|frame| mix(&[frame.who.name, text, count(&mut frame.made, text).into()]));
-        let color = Color { name, number: self.next(1), label };
+        let color = Color { name, number: self.next(1), label, worker };
         self.colors.borrow_mut().insert(address as u64, color);
     }
 
-    /// The number of the domain at this address; one that was made has a new one.
-    pub(super) fn domain(&self, address: usize, is_new: bool) -> u32 {
-        let mut domains = self.domains.borrow_mut();
-        match domains.get(&(address as u64)) {
-            Some(number) if !is_new => *number,
-            _ => {
-                let number = self.next(2);
-                domains.insert(address as u64, number);
-                number
-            }
-        }
+    /// The name and the label of the color at this address.
+    pub(super) fn color(&self, address: usize) -> Option<(u64, Option<Arc<str>>)> {
+        let colors = self.colors.borrow();
+        let color = colors.get(&(address as u64))?;
+        Some((color.name, color.label.clone()))
+    }
+
+    /// A domain was made at this address: its number.
+    pub(super) fn domain_made(&self, address: usize) -> u32 {
+        let number = self.next(2);
+        self.domains.borrow_mut().insert(address as u64, number);
+        number
+    }
+
+    /// The number of the domain at this address.
+    pub(super) fn domain(&self, address: usize) -> u32 {
+        let known = self.domains.borrow().get(&(address as u64)).copied();
+        known.unwrap_or_else(|| self.domain_made(address))
     }
 
     /// An event was made at this address: its number. Until it is told to which color it goes, it
@@ -328,32 +352,34 @@ impl Names {
         }
     }
 
-    /// An event goes to a color: the numbers of both.
+    /// An event goes to a color. It may be told so twice: a post to the own color that is not kept
+    /// is one to its queue.
     pub(super) fn event_posted(
         &self,
         address: usize,
         color: usize,
         place: &Place,
-    ) -> Option<(u32, u32)> {
+    ) -> Option<Posting> {
         let mut events = self.events.borrow_mut();
         let Made { who, by } = events.get_mut(&(address as u64))?;
         let colors = self.colors.borrow();
         let color = colors.get(&(color as u64))?;
+        let event = who.event?;
         place.with(|frame| {
-            if *by == frame.who.name && who.color == UNCOLORED {
+            if who.color == UNCOLORED && *by == frame.who.name {
                 // What is posted at once does not count among those without a color.
                 frame.uncolored = frame.uncolored.saturating_sub(1);
                 let nth = count(&mut frame.posts, color.name);
                 who.name = mix(&[*by, color.name, nth.into()]);
-            } else {
+            } else if who.color != color.name {
                 who.name = mix(&[who.name, color.name]);
             }
-            frame.posts_event(who.name, who.event.unwrap_or(0));
+            frame.posts_event(who.name, event);
         });
         if who.color == UNCOLORED {
             (who.color, who.label) = (color.name, color.label.clone());
         }
-        Some((who.event?, color.number))
+        Some(Posting { event, color: color.number, is_bound: color.worker.is_some() })
     }
 
     /// The event at this address is not there any more: what it was.

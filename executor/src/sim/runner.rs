@@ -90,6 +90,12 @@ impl Runner {
         }
     }
 
+    /// Those of a saved run.
+    pub(super) fn choices_of(&self, saved: &Saved) -> Choices {
+        let is_timed = self.config.costs.is_some();
+        Choices::these(if is_timed { &[] } else { &saved.deviations })
+    }
+
     /// How often each label has been reached.
     pub(super) fn reached(&self) -> BTreeMap<String, u64> {
         self.reached.borrow().clone()
@@ -175,7 +181,7 @@ impl Runner {
             story: String::new(),
             deviations: 0,
             found: 0,
-            saved: Saved::new(self.config.seeds.start, Vec::new()),
+            saved: None,
         });
         (failure, seeds, events)
     }
@@ -189,11 +195,10 @@ impl Runner {
             message: run.report.failure.unwrap_or_else(|| "it fails now and then".to_owned()),
             deviations: deviations.len(),
             found,
-            saved: Saved::new(seed, deviations),
+            saved: Some(Saved::new(seed, deviations)),
         };
         let Some(kind) = run.kind.filter(|kind| *kind != Kind::Differs) else {
-            let deviations = run.deviations.clone();
-            return failure(run, deviations);
+            return Failure { saved: None, ..failure(run, Vec::new()) };
         };
         if sync::panicking() {
             // Its panic waits for what never comes: no further run could be told from it.

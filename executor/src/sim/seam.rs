@@ -5,9 +5,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use dapple_colors::Access;
 
-use super::choice::{Length, Spot};
-use super::fibers::{BEGIN, EVENT, LONGEST, LONGEST_REST, LOOK, Wait, World};
+use super::choice::{Length, Mark, Spot};
+use super::fibers::{BEGIN, EVENT, Ends, LONGEST, LOOK, REST, Wait, World};
 use super::log::What;
+use super::names::{Posting, Who, nobody};
 use crate::clock::saturating_nanos;
 use crate::site::Site;
 use crate::sync::seam::{FiberHandle, Simulation};
@@ -21,7 +22,7 @@ impl Simulation for World {
     fn wait(&self, key: usize, limit: Option<Duration>) -> bool {
         let limit = limit.map(saturating_nanos);
         // Whoever waits has to look whether what it waits for has come.
-        match self.fault(Fault::EarlyWake) {
+        match self.wakes_early() {
             0 => !self.suspend(Wait::Key(key), limit),
             early => {
                 let early_limit = limit.map_or(early, |limit| limit.min(early));
@@ -32,7 +33,7 @@ impl Simulation for World {
     }
 
     fn notify(&self, key: usize, most: usize) {
-        self.ready_all(Wait::Key(key), most);
+        self.ready_all(Wait::Key(key), most, Ends::Notified);
     }
 
     fn sleep(&self, time: Duration) {
@@ -41,7 +42,7 @@ impl Simulation for World {
 
     fn now(&self) -> Instant {
         // It takes some time itself, so that whoever waits by looking comes to an end.
-        self.pass(LOOK);
+        self.pass(self.costs().map_or(LOOK, |costs| costs.clock));
         self.shares_time();
         self.instant()
     }
@@ -70,28 +71,33 @@ impl Simulation for World {
                 fiber.place.leaves();
                 self.takes_a_step();
             }
-            Point::Posted => {
-                if let Some(event) = fiber.place.has_posted() {
-                    self.record(|| What::Posted { event });
-                }
-            }
+            Point::Posted => self.posted(),
             Point::Timer => drop(fiber.place.has_posted()),
             Point::Parks => self.record(|| What::Parks),
             Point::Woken => self.record(|| What::Wakes),
             _ => {}
         }
         let Some(((mark, length), who)) = deviation else { return self.shares_time() };
-        let from = self.nanos();
+        let (from, index) = (self.nanos(), self.index());
+        self.log.pauses(index, mark, from);
         match length {
             Length::For(nanos) => self.suspend(Wait::Pause(None), Some(nanos)),
             Length::Until(name) => self.suspend(Wait::Pause(Some(name)), Some(LONGEST)),
-            Length::Rest(rank) => self.suspend(Wait::Rest(rank), Some(LONGEST_REST)),
+            Length::Rest(rank) => self.suspend(Wait::Rest(rank, from), Some(REST)),
         };
-        self.record(|| What::Deviates { mark, who, from });
+        self.log.goes_on(index);
+        self.record(|| What::Pauses { mark, who, from });
     }
 
-    fn color_made(&self, address: usize, label: Option<Arc<str>>) {
-        self.names.color_made(address, label, &self.current().place);
+    fn color_made(&self, address: usize, worker: Option<usize>, label: Option<Arc<str>>) {
+        self.names.color_made(address, worker, label, &self.current().place);
+    }
+
+    fn worker_begins(&self, runtime: usize, steal_delay: Option<u64>) {
+        let mut runtimes = self.runtimes.borrow_mut();
+        let next = runtimes.len() as u32;
+        let runtime = *runtimes.entry(runtime as u64).or_insert(next);
+        self.record(|| What::Works { runtime, steal_delay });
     }
 
     fn event_made(&self, address: usize, site: &dyn Any, sort: Sort) {
@@ -105,9 +111,9 @@ impl Simulation for World {
     }
 
     fn event_posted(&self, address: usize, color: usize, access: Access) {
-        let numbers = self.names.event_posted(address, color, &self.current().place);
-        if let Some((event, color)) = numbers {
-            self.record(|| What::Posts { event, color, access });
+        let posting = self.names.event_posted(address, color, &self.current().place);
+        if let Some(Posting { event, color, is_bound }) = posting {
+            self.record(|| What::Posts { event, color, access, is_bound });
         }
     }
 
@@ -140,14 +146,17 @@ impl Simulation for World {
     }
 
     fn domain_decides(&self, address: usize, ticket: u64, step: DomainStep) {
-        let domain = self.names.domain(address, matches!(step, DomainStep::Made(_)));
+        let domain = match step {
+            DomainStep::Made(_) => self.names.domain_made(address),
+            _ => self.names.domain(address),
+        };
         let event = match step {
             DomainStep::Reads | DomainStep::Writes => {
                 self.current().place.has_ticket(domain, ticket);
                 None
             }
             DomainStep::Defers(address) => self.names.number(address),
-            DomainStep::Takes(_) => self.current().place.posts(),
+            DomainStep::Takes(_) | DomainStep::Repairs => self.current().place.posts(),
             _ => None,
         };
         self.record(|| What::Decides { domain, ticket, step, event });
@@ -157,13 +166,40 @@ impl Simulation for World {
         self.reaches(what.name());
     }
 
-    fn fault(&self, fault: Fault) -> u64 {
+    fn posted(&self) {
+        if let Some(event) = self.current().place.has_posted() {
+            self.record(|| What::Posted { event });
+        }
+    }
+
+    fn late(&self, color: usize, deadline: u64) -> u64 {
+        let Some((name, label)) = self.names.color(color) else { return deadline };
+        let mark = Mark { who: name, spot: Spot::Fault(Fault::LateTimer), nth: 0 };
+        let known = self.late.borrow().get(&name).copied();
+        let late = known.unwrap_or_else(|| {
+            let late = match self.choices.deviation(mark, name, self.steps()) {
+                Some(Length::For(nanos)) => nanos,
+                _ => 0,
+            };
+            self.late.borrow_mut().insert(name, late);
+            if late > 0 {
+                let who = Who { label, ..nobody(name) };
+                self.record(|| What::Fails { mark, who, nanos: late });
+            }
+            late
+        });
+        // All timers of the color by the same, so that their order stays.
+        deadline.saturating_add(late)
+    }
+}
+
+impl World {
+    /// By how much a wait of the fiber that runs ends too early; 0: it does not.
+    fn wakes_early(&self) -> u64 {
         let fiber = self.current();
-        let deviation = self.deviation(&fiber, Spot::Fault(fault));
+        let deviation = self.deviation(&fiber, Spot::Fault(Fault::EarlyWake));
         let Some((mark, Length::For(nanos))) = deviation else { return 0 };
-        let (who, from) = (fiber.place.who(), self.nanos());
-        let (at, index) = (from + nanos, self.index());
-        self.log.record(at, index, || What::Deviates { mark, who, from });
+        self.record(|| What::Fails { mark, who: fiber.place.who(), nanos });
         nanos
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn ended_meanwhile(log: &Log) -> BTreeMap<Mark, u64> {
         })
     };
     let pauses = records.iter().filter_map(|record| match record.what {
-        What::Deviates { mark, from, .. } => Some((mark, from..=record.at)),
+        What::Pauses { mark, from, .. } => Some((mark, from..=record.at)),
         _ => None,
     });
     pauses.filter_map(|(mark, time)| Some((mark, last(time)?))).collect()
@@ -34,52 +34,72 @@ pub(super) fn ended_meanwhile(log: &Log) -> BTreeMap<Mark, u64> {
 /// Each deviation, and what others did meanwhile; and what the program has noted.
 pub(super) fn story(log: &Log) -> String {
     let records = log.records();
-    let (mut lines, mut number) = (Vec::new(), 0);
-    for record in records.iter() {
-        match &record.what {
-            What::Deviates { mark, who, from } => {
-                let who = describe(who, &log.fiber_name(record.fiber));
-                let (at, nanos) = (time(*from), time(record.at - from));
-                let spot = mark.spot.name();
-                let mut line = match mark.spot {
-                    Spot::Point(_) => format!("at {at} {who} pauses for {nanos} ({spot})\n"),
-                    Spot::Fault(Fault::LateTimer) => {
-                        format!("at {at} a timer of {who} is made late by {nanos}\n")
-                    }
-                    Spot::Fault(Fault::EarlyWake) => {
-                        format!("at {at} {who} begins a wait that ends too early\n")
-                    }
-                };
-                if let Spot::Point(_) = mark.spot {
-                    meanwhile(&mut line, log, &records, record.fiber, *from..=record.at);
-                }
-                lines.push((*from, line, true));
-            }
-            What::Notes { who, text } => {
-                let who = describe(who, &log.fiber_name(record.fiber));
-                lines.push((
-                    record.at,
-                    format!("at {} {who} notes: {text}\n", time(record.at)),
-                    false,
-                ));
-            }
-            _ => {}
-        }
-    }
-    lines.sort_by_key(|(at, ..)| *at);
-    let mut story = String::new();
+    let lines = records.iter().filter_map(|record| line(log, &records, record));
+    let mut lines: Vec<Line> = lines.collect();
+    lines.sort_by_key(|line| line.at);
     // What comes shortly before the failure is what matters.
     let left_out = lines.len().saturating_sub(MOST_LINES);
+    let told = lines.split_off(left_out);
+    let mut number = lines.iter().filter(|line| line.kind == Kind::Deviation).count();
+    let mut story = String::new();
     if left_out > 0 {
         story = format!("     ({left_out} deviations and notes before these are left out)\n");
-        number = lines[..left_out].iter().filter(|(.., is_deviation)| *is_deviation).count();
     }
-    for (_, line, is_deviation) in lines.split_off(left_out) {
-        number += usize::from(is_deviation);
-        let head = if is_deviation { format!("{number:3}. ") } else { " ".repeat(5) };
-        story += &(head + &line);
+    for Line { text, kind, .. } in told {
+        number += usize::from(kind == Kind::Deviation);
+        let head = match kind {
+            Kind::Deviation => format!("{number:3}. "),
+            Kind::Note => " ".repeat(5),
+        };
+        story += &(head + &text);
     }
     story
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Deviation,
+    Note,
+}
+
+/// What is told of one record, and when it happened.
+struct Line {
+    at: u64,
+    text: String,
+    kind: Kind,
+}
+
+fn line(log: &Log, records: &[Record], record: &Record) -> Option<Line> {
+    let fiber = log.fiber_name(record.fiber);
+    match &record.what {
+        What::Pauses { mark, who, from } => {
+            let (who, spot) = (describe(who, &fiber), mark.spot.name());
+            let (at, nanos) = (time(*from), time(record.at - from));
+            let mut text = format!("at {at} {who} pauses for {nanos} ({spot})\n");
+            meanwhile(&mut text, log, records, record.fiber, *from..=record.at);
+            Some(Line { at: *from, text, kind: Kind::Deviation })
+        }
+        What::Fails { mark, who, nanos } => {
+            let (at, nanos) = (time(record.at), time(*nanos));
+            let text = match mark.spot {
+                Spot::Fault(Fault::LateTimer) => {
+                    let color = who.label.as_deref().unwrap_or("a color");
+                    format!("from {at} on timers of {color} are late by {nanos}\n")
+                }
+                _ => {
+                    let who = describe(who, &fiber);
+                    format!("at {at} {who} begins a wait that ends after {nanos}, by nobody\n")
+                }
+            };
+            Some(Line { at: record.at, text, kind: Kind::Deviation })
+        }
+        What::Notes { who, text } => {
+            let who = describe(who, &fiber);
+            let text = format!("at {} {who} notes: {text}\n", time(record.at));
+            Some(Line { at: record.at, text, kind: Kind::Note })
+        }
+        _ => None,
+    }
 }
 
 /// The first event that is not the same in two runs: what began in the one and in the other.

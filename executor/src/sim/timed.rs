@@ -48,6 +48,8 @@ pub struct Costs {
     pub waking: u64,
     /// Falling asleep, with the look at descriptors.
     pub park: u64,
+    /// A look at the clock.
+    pub clock: u64,
 }
 
 impl Default for Costs {
@@ -60,6 +62,7 @@ impl Default for Costs {
             wake: 18_000,
             waking: 3_000,
             park: 1_000,
+            clock: 25,
         }
     }
 }

@@ -57,9 +57,7 @@ fn watch(heart: &Heart, patience: Duration) {
             (beats, silent) = (now, Duration::ZERO);
         } else if silent >= patience {
             let site = *heart.site.read().unwrap_or_else(PoisonError::into_inner);
-            let what = site.map_or("the test, or blocking work,".to_owned(), |s| {
-                format!("the event posted at {s}")
-            });
+            let what = site.map_or("the test".to_owned(), |s| format!("the event posted at {s}"));
             crate::report::tell(&format_args!(
                 "{what} blocks the thread of the simulation, and with it what it may wait for: a \
                  lock that another event holds while it posts, a channel, or a thread"

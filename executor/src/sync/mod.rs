@@ -36,9 +36,9 @@ mod told;
 pub(crate) use mutant::{Mutant, mutant};
 pub use point::{Point, point};
 #[cfg(not(loom))]
-pub use told::Reached;
-#[cfg(not(loom))]
 pub(crate) use told::*;
+#[cfg(not(loom))]
+pub use told::{Reached, Sort};
 
 #[cfg(not(loom))]
 pub use std::sync::{Arc, LazyLock, OnceLock, PoisonError, RwLock, TryLockError, Weak};

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use dapple_colors::Access;
 
 use super::Point;
-use super::told::{DomainStep, Fault, Reached, Sort};
+use super::told::{DomainStep, Reached, Sort};
 
 /// A simulation, as its fibers see it.
 pub(crate) trait Simulation {
@@ -38,8 +38,11 @@ pub(crate) trait Simulation {
     /// The fiber that runs has come to a marked place.
     fn point(&self, point: Point);
 
-    /// A color was made at this address.
-    fn color_made(&self, address: usize, label: Option<Arc<str>>);
+    /// A color was made at this address, perhaps bound to this worker.
+    fn color_made(&self, address: usize, worker: Option<usize>, label: Option<Arc<str>>);
+
+    /// A worker of the runtime at this address begins.
+    fn worker_begins(&self, runtime: usize, steal_delay: Option<u64>);
 
     /// An event was made at this address; `site` is a `Site`.
     fn event_made(&self, address: usize, site: &dyn Any, sort: Sort);
@@ -68,8 +71,11 @@ pub(crate) trait Simulation {
     /// Something that is seldom has been reached.
     fn reached(&self, what: Reached);
 
-    /// By how much this fault puts something off; 0: there is none.
-    fn fault(&self, fault: Fault) -> u64;
+    /// The call that has posted an event is over.
+    fn posted(&self);
+
+    /// When a timer of the color at this address fires.
+    fn late(&self, color: usize, deadline: u64) -> u64;
 }
 
 /// A fiber that was started, and whether it has ended.
@@ -97,11 +103,19 @@ thread_local! {
 
 /// Runs `f`, which has a fiber of the simulation go on until it waits.
 pub(crate) fn inside<R>(simulation: Rc<dyn Simulation>, f: impl FnOnce() -> R) -> R {
+    /// No fiber runs any more, also if what it has left panics.
+    struct Outside;
+    impl Drop for Outside {
+        fn drop(&mut self) {
+            IS_FIBER.set(false);
+            RUNNING.with_borrow_mut(Option::take);
+        }
+    }
+    let outside = Outside;
     RUNNING.with_borrow_mut(|running| *running = Some(simulation));
     IS_FIBER.set(true);
     let result = f();
-    IS_FIBER.set(false);
-    RUNNING.with_borrow_mut(Option::take);
+    drop(outside);
     result
 }
 

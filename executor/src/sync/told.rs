@@ -5,12 +5,15 @@ use std::any::Any;
 
 use dapple_colors::{Access, Context, Mode};
 
-/// Whether an event is one that is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sort {
-    /// Somebody has posted it.
+/// What something that runs is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Sort {
+    /// An event that somebody has posted.
     Posted,
-    /// It is the runtime's own: it drops something.
+    /// Blocking work, which runs on a thread of its own.
+    Blocking,
+    /// A part of an event, or the runtime's own: it drops something.
     Own,
 }
 
@@ -43,12 +46,17 @@ pub(crate) enum DomainStep {
     Committed,
     /// It has panicked, or was dropped.
     Abandons,
+    /// That poisons the domain.
+    Poisons,
+    /// It repairs the domain, and has its ticket.
+    Repairs,
     /// It has deferred the action that stands at this address.
     Defers(usize),
 }
 
 /// What the runtime does seldom, and a storm of programs has to have reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Reached {
     /// The holder of a color came to an event that its poster had not linked yet.
     Gap,
@@ -80,7 +88,7 @@ pub enum Reached {
 
 impl Reached {
     /// All of them.
-    pub const ALL: [Reached; 13] = [
+    pub const ALL: &[Reached] = &[
         Reached::Gap,
         Reached::Steal,
         Reached::TrialKept,
@@ -120,7 +128,7 @@ impl Reached {
 #[cfg_attr(not(feature = "sim"), allow(dead_code, reason = "a simulation makes them"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
-    /// A timer fires late.
+    /// The timers of a color fire late.
     LateTimer,
     /// A wait ends that nobody has ended, and before its time.
     EarlyWake,
@@ -138,14 +146,26 @@ macro_rules! tell {
         #[cfg(feature = "sim")]
         super::seam::with(|$simulation| $what);
         #[cfg(not(feature = "sim"))]
+        #[allow(clippy::let_unit_value, reason = "some tell nothing but that they are here")]
         let _ = ($($unused,)*);
     }};
 }
 
-/// A color was made at this address.
+/// A color was made at this address, perhaps bound to this worker.
 #[inline(always)]
-pub(crate) fn color_made(address: usize, label: impl FnOnce() -> Option<std::sync::Arc<str>>) {
-    tell!(simulation => simulation.color_made(address, label()), else address, label);
+pub(crate) fn color_made(
+    address: usize,
+    worker: Option<usize>,
+    label: impl FnOnce() -> Option<std::sync::Arc<str>>,
+) {
+    tell!(s => s.color_made(address, worker, label()), else address, worker, label);
+}
+
+/// A worker begins, of the runtime at this address. What waits behind another one for so many
+/// nanoseconds is taken by this one; `None`: nothing is.
+#[inline(always)]
+pub(crate) fn worker_begins(runtime: usize, steal_delay: Option<u64>) {
+    tell!(s => s.worker_begins(runtime, steal_delay), else runtime, steal_delay);
 }
 
 /// An event was made at this address, at this `Site`.
@@ -202,14 +222,27 @@ pub(crate) fn reached(what: Reached) {
     tell!(simulation => simulation.reached(what), else what);
 }
 
-/// By how much this fault puts something off, in nanoseconds; 0: there is none.
+/// That has been reached, if `cond` says so.
 #[inline(always)]
-pub(crate) fn fault(fault: Fault) -> u64 {
+pub(crate) fn reached_if(what: Reached, cond: impl FnOnce() -> bool) {
+    tell!(s => if cond() { s.reached(what) }, else what, cond);
+}
+
+/// The call that has posted an event is over; nobody pauses here.
+#[inline(always)]
+pub(crate) fn posted() {
+    tell!(s => s.posted(), else);
+}
+
+/// When a timer of the color at this address fires: at its deadline, or later. For all timers of a
+/// color, later deadlines give later times.
+#[inline(always)]
+pub(crate) fn late(color: usize, deadline: u64) -> u64 {
     #[cfg(feature = "sim")]
-    return super::seam::with(|simulation| simulation.fault(fault)).unwrap_or(0);
+    return super::seam::with(|s| s.late(color, deadline)).unwrap_or(deadline);
     #[cfg(not(feature = "sim"))]
     {
-        let _ = fault;
-        0
+        let _ = color;
+        deadline
     }
 }

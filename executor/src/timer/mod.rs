@@ -25,7 +25,7 @@ use crate::metrics::{Measure, Sample};
 use crate::runtime::core::{Core, CoreRef, Phase};
 use crate::site::Site;
 use crate::sync::{
-    Arc, AtomicU8, Fault, Mutex, Ordering, Point, Reached, fault, lock, point, reached,
+    Arc, AtomicU8, Mutex, Ordering, Point, Reached, late, lock, point, posted, reached,
 };
 use crate::turn::local::Local;
 use crate::{Color, Cx, Handle};
@@ -58,6 +58,7 @@ fn post_due(timers: &mut Timers, local: &Local, worker: usize, now: u64) {
         let Waiting { mut event, color } = due.value;
         event.restamp(|| now);
         local.enqueue(&color, event);
+        posted();
     }
 }
 
@@ -143,7 +144,6 @@ fn arm<F: FnOnce(&mut Cx) + Send + 'static>(
         (worker, core.make_event(local, f, Kind::Closure, site))
     });
     let waiting = Waiting { event, color: color.into_ref() };
-    let late = fault(Fault::LateTimer);
     let mut timers = lock(&core.seats[worker].timers);
     // Under the lock: whoever drops the timers has changed the phase before it takes it.
     if core.phase() != Phase::Running {
@@ -151,7 +151,8 @@ fn arm<F: FnOnce(&mut Cx) + Send + 'static>(
         waiting.give_back();
         return false;
     }
-    let (key, wakes) = timers.arm(deadline.saturating_add(late), waiting);
+    let deadline = late(waiting.color.address(), deadline);
+    let (key, wakes) = timers.arm(deadline, waiting);
     *lock(&state.place) = Some((worker, key));
     drop(timers);
     point(Point::Timer);

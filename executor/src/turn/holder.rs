@@ -15,7 +15,7 @@ use crate::color::held::{Buried, Ended, Front, Held, Reader};
 use crate::color::set::gathered::{Gathered, Given, SetRequest};
 use crate::color::set::place::{NewSet, SetPlace};
 use crate::event::Kind;
-use crate::sync::{Reached, reached};
+use crate::sync::{Reached, reached_if};
 
 /// Readers that are let go one after the other outside of a turn.
 const AT_ONCE: u32 = 32;
@@ -77,11 +77,10 @@ impl Local {
             Given::Reader(reader) => self.leave(reader),
             Given::Held(reserved) => {
                 let ended = reserved.give_back();
-                if let Ended::Next(held, _) = &ended
-                    && held.head_kind() == Kind::Request
-                {
-                    reached(Reached::SetBehindSet);
-                }
+                reached_if(
+                    Reached::SetBehindSet,
+                    || matches!(&ended, Ended::Next(next, _) if next.head_kind() == Kind::Request),
+                );
                 self.go_on_after(ended);
             }
         });

@@ -9,7 +9,7 @@ use crate::cx::Cx;
 use crate::runtime::core::{Core, CoreRef, Phase};
 use crate::runtime::shutdown;
 use crate::runtime::thread_hooks::ThreadKind;
-use crate::sync::is_simulated;
+use crate::sync::{is_simulated, worker_begins};
 use crate::worker::cores::{Mask, Pin};
 use crate::worker::scheduler::Scheduler;
 use crate::worker::worker_loop::{Rounds, WorkerLoop};
@@ -136,6 +136,9 @@ pub(crate) fn run(core: CoreRef, scheduler: Scheduler<Entry>, pin: Option<Pin>) 
         // The thread that has built the runtime may be pinned.
         None => Mask::of_the_process().iter().for_each(Mask::apply),
     }
+    let rules = &core.fleet.rules;
+    let rescues = rules.steals().then(|| rules.steal_delay_nanos());
+    worker_begins(std::ptr::from_ref::<Core>(&core).addr(), rescues);
     let running = core.settings.thread_hooks.thread_starts(ThreadKind::Worker(scheduler.index));
     let worker = Worker::new(core.clone(), scheduler);
     // The thread is in no event.

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use dapple::sim::{self, Rule, Sim};
-use dapple::{Color, Cx, Domain, Done, Handle, MayGlobal, NoneCx, Priority, Runtime, StealPolicy};
+use dapple::{
+    Color, Cx, Domain, Done, Handle, MayGlobal, NoneCx, Palette, Priority, Runtime, StealPolicy,
+};
 
 /// What a program is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +24,12 @@ pub(super) enum Program {
     Blocked,
     /// Many events that are worth stealing, and many that are not.
     Busy,
-    /// Events of domains, of all kinds.
+    /// Events of domains: whole ones, and such of several steps.
     Domains,
+    /// Colors that may have few events, and colors of keys, which come and go.
+    Bounds,
+    /// Events that panic, also in domains.
+    Panics,
     /// All of these.
     Mixed,
     /// All of these, and a shutdown before they are over.
@@ -31,7 +37,7 @@ pub(super) enum Program {
 }
 
 impl Program {
-    pub(super) const ALL: [Program; 9] = [
+    pub(super) const ALL: [Program; 11] = [
         Program::Posts,
         Program::Sets,
         Program::Tasks,
@@ -39,6 +45,8 @@ impl Program {
         Program::Blocked,
         Program::Busy,
         Program::Domains,
+        Program::Bounds,
+        Program::Panics,
         Program::Mixed,
         Program::Shutdown,
     ];
@@ -52,6 +60,8 @@ impl Program {
             Program::Blocked => "blocked",
             Program::Busy => "busy",
             Program::Domains => "domains",
+            Program::Bounds => "bounds",
+            Program::Panics => "panics",
             Program::Mixed => "mixed",
             Program::Shutdown => "shutdown",
         }
@@ -68,9 +78,11 @@ impl Program {
             Program::Blocked => &[Block, Post, Post, Shared, Set, Timer, Uncolored, Many],
             Program::Busy => &[Busy, Many, Post, Set, Uncolored],
             Program::Domains => &[Global, Anon, NoneOnly, Steps, Steps, Alone, Post],
+            Program::Bounds => &[TryPost, TryPost, Keyed, Keyed, Post, Set, Work],
+            Program::Panics => &[Panic, PanicInside, Post, Shared, Set, Task, Global, Anon, Steps],
             Program::Mixed | Program::Shutdown => &[
                 Post, Here, Shared, Uncolored, Work, Many, Set, Task, Offload, Timer, Cancelled,
-                Block, Global, Anon, NoneOnly, Steps, Alone,
+                Block, Global, Anon, NoneOnly, Steps, Alone, TryPost, Keyed,
             ],
         }
     }
@@ -87,7 +99,7 @@ enum Act {
     Work,
     /// It computes for so long that others are helped.
     Block,
-    /// It posts more to its own color than a turn runs.
+    /// It posts up to 200 events, more than a turn runs, to its own color or another one.
     Many,
     /// A chain of events, each of which is worth a steal, or none of which is.
     Busy,
@@ -104,6 +116,14 @@ enum Act {
     Steps,
     /// One that is to be alone.
     Alone,
+    /// A post to a color that may be full.
+    TryPost,
+    /// A post to the color of a key.
+    Keyed,
+    /// An event that panics.
+    Panic,
+    /// An event that panics in global, and one that repairs the domain.
+    PanicInside,
 }
 
 /// Numbers that depend on the seed and on nothing else: each event has its own.
@@ -140,9 +160,21 @@ struct World {
     handle: Handle,
     colors: Vec<Color>,
     domains: Vec<Domain<u64>>,
+    bounded: Vec<Color>,
+    keys: Palette<u64>,
+    /// Events that have panicked on purpose.
+    panics: AtomicU64,
     /// Events that were posted in such a way that they will run, and those that have run.
     planned: AtomicU64,
     ran: AtomicU64,
+}
+
+impl World {
+    /// Panics on purpose; nobody is told.
+    fn panic(&self) {
+        self.panics.fetch_add(1, SeqCst);
+        std::panic::resume_unwind(Box::new("on purpose"));
+    }
 }
 
 /// An event that has not been posted.
@@ -189,7 +221,8 @@ impl Node {
             Act::Work => sim::work(Duration::from_micros(1 << draw.below(9))),
             Act::Block => sim::work(Duration::from_millis(5 + draw.below(45))),
             Act::Many => {
-                let color = self.color(draw).clone();
+                let own = cx.color().filter(|_| draw.below(2) == 0);
+                let color = own.unwrap_or_else(|| self.color(draw).clone());
                 for _ in 0..draw.below(200) {
                     let next = Node { depth: 0, ..self.child(draw) };
                     color.post(move |cx| next.run(cx));
@@ -218,6 +251,46 @@ impl Node {
             Act::Global | Act::Anon | Act::NoneOnly | Act::Steps | Act::Alone => {
                 self.enter(act, draw);
             }
+            Act::TryPost | Act::Keyed => self.post_elsewhere(act, draw, cx),
+            Act::Panic => self.post_panic(draw, cx),
+            Act::PanicInside => {
+                let (domain, world) = (self.domain(draw), Arc::clone(&self.world));
+                domain.global(move |cx| {
+                    *cx.state_mut() += 1;
+                    world.panic();
+                });
+                domain.clear_poison(|cx| {
+                    *cx.state_mut() = 0;
+                    sim::wrote("state", cx.state());
+                });
+            }
+        }
+    }
+
+    /// To a color that may be full, or to that of a key.
+    fn post_elsewhere(&self, act: Act, draw: &mut Draw, cx: &mut Cx) {
+        let (color, next) = (draw.one(&self.world.bounded), self.child(draw));
+        if let Act::Keyed = act {
+            let key = draw.below(5);
+            return self.world.keys.color(&key).post(move |cx| next.run(cx));
+        }
+        if cx.try_post(color, move |cx| next.run(cx)).is_err() {
+            self.world.planned.fetch_sub(1, SeqCst);
+        }
+    }
+
+    /// An event that runs, and then panics.
+    fn post_panic(&self, draw: &mut Draw, cx: &mut Cx) {
+        let (next, world) = (self.child(draw), Arc::clone(&self.world));
+        let (color, other) = (self.color(draw), self.color(draw));
+        let panics = move |cx: &mut Cx| {
+            next.run(cx);
+            world.panic();
+        };
+        match draw.below(3) {
+            0 => cx.post(color, panics),
+            1 => cx.post_shared(color, panics),
+            _ => cx.post_set(&[color.exclusive(), other.shared()], panics),
         }
     }
 
@@ -387,14 +460,14 @@ fn steps(cx: NoneCx<u64, MayGlobal>, adds: u64, micros: u64, how: u64, deferred:
     }
 }
 
-/// Runs the program that a seed stands for, and checks it.
-pub(super) fn run(program: Program, sim: &Sim) {
-    let history = sim.history();
-    let mut draw = Draw(sim.seed());
+/// A runtime, and what a program has of it.
+fn start(program: Program, draw: &mut Draw) -> (Runtime, Arc<World>) {
     let policy = *draw.one(&[StealPolicy::CostAware, StealPolicy::CostAware, StealPolicy::Eager]);
     let workers = 1 + draw.below(4) as usize;
     // Events that take long, and tickets that wait for them, are meant to be there.
     let quiet = Runtime::builder().on_stall(|_| ()).on_ticket_stall(|_| ());
+    // A worker may be paused for long in one event, again and again.
+    let quiet = quiet.stuck_after(Duration::from_secs(1_000));
     let rt = quiet.workers(workers).steal_policy(policy).build().expect("fibers");
     let handle = rt.handle();
     let with_classes = program == Program::Sets || draw.below(4) == 0;
@@ -408,10 +481,27 @@ pub(super) fn run(program: Program, sim: &Sim) {
     };
     let colors = (0..6).map(&mut color).collect();
     let domains = vec![Domain::snapshot(&handle, 0), Domain::read_write(&handle, 0)];
-    let (planned, ran) = (AtomicU64::new(0), AtomicU64::new(0));
-    let world = World { program, handle: handle.clone(), colors, domains, planned, ran };
-    let root = Node { world: Arc::new(world), draw, depth: 4 };
-    let world = Arc::clone(&root.world);
+    let bounded = (1..=2).map(|n| handle.color_builder().capacity(n * 2).build()).collect();
+    let world = World {
+        program,
+        handle: handle.clone(),
+        colors,
+        domains,
+        bounded,
+        keys: Palette::new(&handle),
+        panics: AtomicU64::new(0),
+        planned: AtomicU64::new(0),
+        ran: AtomicU64::new(0),
+    };
+    (rt, Arc::new(world))
+}
+
+/// Runs the program that a seed stands for, and checks it.
+pub(super) fn run(program: Program, sim: &Sim) {
+    let history = sim.history();
+    let mut draw = Draw(sim.seed());
+    let (rt, world) = start(program, &mut draw);
+    let root = Node { world: Arc::clone(&world), draw, depth: 4 };
     for _ in 0..2 + draw.below(4) {
         let (color, next) = (root.color(&mut draw), root.child(&mut draw));
         color.post(move |cx| next.run(cx));
@@ -436,9 +526,14 @@ pub(super) fn run(program: Program, sim: &Sim) {
     rt.wait_idle();
     history.check_at_rest();
     let (planned, ran) = (world.planned.load(SeqCst), world.ran.load(SeqCst));
-    assert_eq!(ran, planned, "so many events have run, and so many were to run");
+    // What was deferred by an event that poison covers does not run.
+    let is_right = if program == Program::Panics { ran <= planned } else { ran == planned };
+    assert!(is_right, "{ran} events have run, and {planned} were to run");
+    let (panics, counted) = (world.panics.load(SeqCst), rt.metrics().panics());
+    assert_eq!(counted, panics, "so many panics were counted, and so many were meant");
     let drained = rt.shutdown(Duration::from_secs(1));
-    assert!(drained.drained && drained.dropped_events == 0, "{drained:?}");
+    let none_dropped = drained.dropped_events == 0 || program == Program::Panics;
+    assert!(drained.drained && none_dropped, "{drained:?}");
     for rule in [Rule::E11, Rule::C1, Rule::I7] {
         history.check_rule(rule).unwrap_or_else(|broken| panic!("{broken}"));
     }

@@ -1,6 +1,6 @@
 //! Contexts, commits, and what was read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use dapple_colors::{Context, Mode};
 
@@ -27,7 +27,7 @@ struct Guest {
     is_in: In,
     /// How high it may still go.
     reach: Context,
-    is_alone: bool,
+    repairs: bool,
     commits: bool,
     was_abandoned: bool,
     /// What it has deferred, and what of that has not begun.
@@ -41,8 +41,10 @@ struct Domain {
     guests: BTreeMap<u64, Guest>,
     last: Option<u64>,
     committed: Option<u64>,
+    /// Whose turn it is to commit.
+    committing: Option<u64>,
     /// What the sub-events may reach that are to begin.
-    follow: std::collections::VecDeque<Context>,
+    follow: VecDeque<Context>,
     is_poisoned: bool,
     /// The first event of which an action was dropped.
     dropped: Option<u64>,
@@ -55,9 +57,9 @@ fn require(rule: Rule, holds: bool, what: impl FnOnce() -> String) -> Result {
     if holds { Ok(()) } else { Err((rule, what())) }
 }
 
-/// How this rule was broken first. What follows a panic is not looked at: poison has rules of its
-/// own.
-pub(super) fn broken(facts: &Facts, rule: Rule) -> Option<String> {
+/// How each rule was broken first. What poison covers is not looked at: it has rules of its own.
+pub(super) fn broken(facts: &Facts) -> BTreeMap<Rule, String> {
+    let mut first = BTreeMap::new();
     let mut domains: BTreeMap<u32, Domain> = BTreeMap::new();
     let mut owners: BTreeMap<u32, (u32, u64)> = BTreeMap::new();
     for decided in &facts.decided {
@@ -88,12 +90,13 @@ pub(super) fn broken(facts: &Facts, rule: Rule) -> Option<String> {
         };
         if let Err((broken, what)) = result {
             let is_poisoned = domains.get(&number).is_some_and(|order| order.is_poisoned);
-            if broken == rule && !is_poisoned {
-                return Some(format!("the event with ticket {ticket} of domain {number} {what}"));
+            if !is_poisoned {
+                let what = || format!("the event with ticket {ticket} of domain {number} {what}");
+                first.entry(broken).or_insert_with(what);
             }
         }
     }
-    None
+    first
 }
 
 impl Domain {
@@ -103,25 +106,28 @@ impl Domain {
             guests: BTreeMap::new(),
             last: None,
             committed: None,
-            follow: std::collections::VecDeque::new(),
+            committing: None,
+            follow: VecDeque::new(),
             is_poisoned: false,
             dropped: None,
         }
     }
 
-    fn enters_order(&mut self, ticket: u64, reach: Context) {
-        self.guests.insert(
+    /// Says whether there is one with this ticket already.
+    fn enters_order(&mut self, ticket: u64, reach: Context) -> bool {
+        let before = self.guests.insert(
             ticket,
             Guest {
                 is_in: In::None,
                 reach,
-                is_alone: false,
+                repairs: false,
                 commits: false,
                 was_abandoned: false,
                 deferred: Vec::new(),
                 follows: None,
             },
         );
+        before.is_some()
     }
 
     fn step(&mut self, ticket: u64, step: DomainStep, action: Option<u32>) -> Result {
@@ -129,17 +135,27 @@ impl Domain {
             DomainStep::Made(_) => Ok(()),
             DomainStep::Takes(reach) => {
                 let last = self.last;
-                let is_known = self.guests.contains_key(&ticket);
                 self.last = last.max(Some(ticket));
-                self.enters_order(ticket, reach);
+                let is_known = self.enters_order(ticket, reach);
                 require(Rule::I1, !is_known && last < Some(ticket), || {
                     format!("has it behind the one with ticket {last:?}")
                 })
             }
+            DomainStep::Repairs => {
+                self.last = self.last.max(Some(ticket));
+                let is_known = self.enters_order(ticket, Context::Global);
+                if let Some(guest) = self.guests.get_mut(&ticket) {
+                    guest.repairs = true;
+                }
+                require(Rule::I1, !is_known, || "has it twice".to_owned())
+            }
             DomainStep::Begins => {
-                let reach = self.follow.pop_front();
-                self.enters_order(ticket, reach.unwrap_or(Context::None));
-                require(Rule::I2, reach.is_some(), || "is a sub-event of none".to_owned())
+                let (reach, committed) = (self.follow.pop_front(), self.committed);
+                let is_known = self.enters_order(ticket, reach.unwrap_or(Context::None));
+                require(Rule::I2, reach.is_some(), || "is a sub-event of none".to_owned())?;
+                require(Rule::I1, !is_known && committed < Some(ticket), || {
+                    format!("is a sub-event, and that with ticket {committed:?} has committed")
+                })
             }
             DomainStep::Enters(context) => self.enters(ticket, context),
             _ => self.goes_on(ticket, step, action),
@@ -177,7 +193,6 @@ impl Domain {
         let Some(guest) = self.guests.get_mut(&ticket) else { return Ok(()) };
         let (before, reach) = (guest.is_in, guest.reach);
         let was_waiting = before == In::Waiting;
-        guest.is_alone |= was_waiting;
         guest.is_in = if context == Context::Global { In::Global } else { In::Anon };
         let left: Vec<u32> = if was_waiting { guest.deferred.clone() } else { Vec::new() };
         require(Rule::I2, matches!(before, In::None | In::Waiting), || {
@@ -201,8 +216,7 @@ impl Domain {
     }
 
     fn goes_on(&mut self, ticket: u64, step: DomainStep, action: Option<u32>) -> Result {
-        let committing = self.guests.iter().find(|(_, guest)| guest.commits);
-        let committing = committing.map(|(other, _)| *other);
+        let committing = self.committing;
         let first = self.guests.keys().next().copied();
         let committed = self.committed;
         let Some(guest) = self.guests.get_mut(&ticket) else { return Ok(()) };
@@ -228,7 +242,10 @@ impl Domain {
                 guest.is_in = In::Left;
                 guest.was_abandoned = true;
                 guest.deferred.clear();
-                self.is_poisoned |= matches!(was, In::Global | In::Waiting);
+                Ok(())
+            }
+            DomainStep::Poisons => {
+                self.is_poisoned = true;
                 Ok(())
             }
             DomainStep::Defers(_) => {
@@ -237,6 +254,7 @@ impl Domain {
             }
             DomainStep::Commits => {
                 guest.commits = true;
+                self.committing = Some(ticket);
                 require(Rule::I7, committing.is_none(), || {
                     format!("commits while that with ticket {committing:?} does")
                 })?;
@@ -257,6 +275,7 @@ impl Domain {
             }
             DomainStep::Made(_)
             | DomainStep::Takes(_)
+            | DomainStep::Repairs
             | DomainStep::Begins
             | DomainStep::Enters(_) => Ok(()),
         }
@@ -265,6 +284,8 @@ impl Domain {
     fn has_committed(&mut self, ticket: u64) -> Result {
         let Some(guest) = self.guests.get_mut(&ticket) else { return Ok(()) };
         let (commits, left) = (std::mem::take(&mut guest.commits), guest.deferred.len());
+        self.committing = None;
+        self.is_poisoned &= !guest.repairs;
         if guest.is_in == In::Waiting {
             // It goes on alone.
             return require(Rule::I9, left == 0, || {
@@ -283,10 +304,13 @@ impl Domain {
 
     /// An action is dropped unrun, as nothing runs any more, or poison covers its event.
     fn drops(&mut self, ticket: u64, action: u32) {
-        if let Some(guest) = self.guests.get_mut(&ticket) {
-            guest.deferred.retain(|other| *other != action);
+        let Some(guest) = self.guests.get_mut(&ticket) else { return };
+        guest.deferred.retain(|other| *other != action);
+        // What an event has deferred that has panicked is dropped, and others go on; and what one
+        // has that poison covers.
+        if guest.commits && !guest.was_abandoned && !self.is_poisoned {
+            self.dropped.get_or_insert(ticket);
         }
-        self.dropped.get_or_insert(ticket);
     }
 
     fn acts(&mut self, ticket: u64, action: u32) -> Result {
@@ -315,8 +339,9 @@ type Written<'a> = (u64, usize, &'a str);
 /// the last earlier event has written under the label.
 pub(super) fn wrong_value(facts: &Facts, rule: Rule) -> Option<String> {
     let mut written: BTreeMap<(u32, &str), Vec<Written<'_>>> = BTreeMap::new();
+    let undone = undone(facts);
     for value in facts.values.iter().filter(|value| value.how == Use::Written) {
-        if let Some((domain, ticket)) = value.ticket {
+        if let Some((domain, ticket)) = value.ticket.filter(|ticket| !undone.contains(ticket)) {
             let key = (domain, value.label.as_str());
             written.entry(key).or_default().push((ticket, value.when.nth, &value.value));
         }
@@ -341,6 +366,26 @@ pub(super) fn wrong_value(facts: &Facts, rule: Rule) -> Option<String> {
         }
     }
     None
+}
+
+/// Events that have panicked in global: what they have written is not what the next one reads.
+fn undone(facts: &Facts) -> BTreeSet<(u32, u64)> {
+    let mut is_in: BTreeMap<(u32, u64), Context> = BTreeMap::new();
+    let mut undone = BTreeSet::new();
+    for Decided { domain, ticket, what, .. } in &facts.decided {
+        let key = (*domain, *ticket);
+        match what {
+            Deciding::Step(DomainStep::Enters(context), _) => drop(is_in.insert(key, *context)),
+            Deciding::Step(DomainStep::Downgrades, _) => drop(is_in.insert(key, Context::Anon)),
+            Deciding::Step(DomainStep::Abandons, _)
+                if is_in.get(&key) == Some(&Context::Global) =>
+            {
+                undone.insert(key);
+            }
+            _ => {}
+        }
+    }
+    undone
 }
 
 /// In which context each event was, and since which record.

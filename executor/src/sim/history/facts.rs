@@ -40,6 +40,8 @@ pub(super) struct Facts {
     pub(super) events: Vec<Event>,
     pub(super) values: Vec<Value>,
     pub(super) decided: Vec<Decided>,
+    /// The runtime of each worker, and after how long what waits behind another one is taken by it.
+    pub(super) workers: BTreeMap<u32, (u32, Option<u64>)>,
     /// When each worker slept.
     pub(super) sleeps: BTreeMap<u32, Vec<Span>>,
     /// Pauses but those at the begin of an event, and all of them; each sorted, without overlaps.
@@ -84,8 +86,9 @@ impl Reading {
             dropped: None,
             thread: None,
             site: None,
-            is_own: sort == Sort::Own,
+            kind: sort,
             places: Vec::new(),
+            is_bound: false,
             has_ticket: false,
             entered: None,
             fiber: 0,
@@ -104,7 +107,7 @@ impl Reading {
         }
     }
 
-    fn posts(&mut self, number: u32, color: u32, access: Access, moment: Moment) {
+    fn posts(&mut self, number: u32, (color, access): (u32, Access), moment: Moment) {
         let Some(event) = self.event(number) else { return };
         event.appended.get_or_insert(moment);
         if !event.colors.iter().any(|(other, _)| *other == color) {
@@ -119,14 +122,14 @@ impl Reading {
         let ticket = (decided.domain, decided.ticket);
         match (decided.what, place) {
             (Deciding::Acts(_), Some(place)) => {
-                self.facts.events[place].is_own = true;
+                self.facts.events[place].kind = Sort::Own;
                 self.facts.events[place].ended = Some(moment);
             }
             (Deciding::Drops(_), Some(place)) => self.facts.events[place].dropped = Some(moment),
             (Deciding::Step(DomainStep::Defers(_), _), Some(place)) => {
-                self.facts.events[place].is_own = true;
+                self.facts.events[place].kind = Sort::Own;
             }
-            (Deciding::Step(DomainStep::Takes(_), _), Some(place)) => {
+            (Deciding::Step(DomainStep::Takes(_) | DomainStep::Repairs, _), Some(place)) => {
                 self.tickets.insert(ticket, place);
                 self.facts.events[place].has_ticket = true;
             }
@@ -140,7 +143,7 @@ impl Reading {
         self.facts.decided.push(decided);
     }
 
-    fn deviates(&mut self, spot: Spot, span: Span) {
+    fn pauses(&mut self, spot: Spot, span: Span) {
         if let Spot::Point(point) = spot {
             self.facts.pauses.push(span);
             if point != Point::Begins {
@@ -161,7 +164,12 @@ impl Reading {
         self.facts.now = self.facts.now.max(record.at);
         match &record.what {
             What::Makes { event, sort } => self.makes(*event, *sort),
-            What::Posts { event, color, access } => self.posts(*event, *color, *access, moment),
+            What::Posts { event, color, access, is_bound } => {
+                self.posts(*event, (*color, *access), moment);
+                if let Some(event) = self.event(*event).filter(|_| *is_bound) {
+                    event.is_bound = true;
+                }
+            }
             What::Posted { event } => {
                 if let Some(event) = self.event(*event) {
                     event.posted = Some(moment);
@@ -176,7 +184,7 @@ impl Reading {
             What::Drops { event } => {
                 self.decides(decided(Deciding::Drops(*event)), Some(*event), moment);
             }
-            What::Part { part: None } | What::Notes { .. } => {}
+            What::Part { part: None } | What::Notes { .. } | What::Fails { .. } => {}
             What::Part { part: Some(part) } => {
                 self.decides(decided(Deciding::Acts(*part)), Some(*part), moment);
             }
@@ -194,7 +202,10 @@ impl Reading {
                 when: moment,
                 ticket: *ticket,
             }),
-            What::Deviates { mark, from, .. } => self.deviates(mark.spot, (*from, record.at)),
+            What::Pauses { mark, from, .. } => self.pauses(mark.spot, (*from, record.at)),
+            What::Works { runtime, steal_delay } => {
+                self.facts.workers.insert(record.fiber, (*runtime, *steal_delay));
+            }
             What::Parks => drop(self.parks.insert(record.fiber, record.at)),
             What::Wakes => self.wakes(record.fiber, record.at),
         }
@@ -202,12 +213,14 @@ impl Reading {
 }
 
 impl Facts {
-    pub(super) fn of(log: &Log) -> Facts {
+    /// Those of the records from this one on.
+    pub(super) fn of(log: &Log, from: usize) -> Facts {
         let mut reading = Reading::default();
-        for (nth, record) in log.records().iter().enumerate() {
+        for (nth, record) in log.records().iter().skip(from).enumerate() {
             reading.read(log, record, nth);
         }
         let now = reading.facts.now;
+        log.paused().into_iter().for_each(|(mark, from)| reading.pauses(mark.spot, (from, now)));
         let asleep: Vec<u32> = reading.parks.keys().copied().collect();
         asleep.into_iter().for_each(|fiber| reading.wakes(fiber, now));
         let mut facts = reading.facts;

@@ -58,32 +58,30 @@ pub(super) fn overtaking(facts: &Facts) -> Option<String> {
         posted.retain(|other| facts.events[other.event].posted.is_some());
         posted.sort_by_key(|other| facts.events[other.event].posted);
         let mut posted = posted.into_iter().peekable();
-        let mut last: [Option<usize>; 2] = [None, None];
+        // Who ends last, of all and of the exclusive ones, on each thread.
+        let mut last: [BTreeMap<u32, usize>; 2] = Default::default();
         for Queued { event, access, place } in queue {
             let event = &facts.events[*event];
             let is_before = |other: &&Queued| facts.events[other.event].posted < Some(*place);
             while let Some(other) = posted.next_if(is_before) {
-                let is_later = |last: Option<usize>| {
-                    let end = ended(&facts.events[other.event]);
-                    last.is_none_or(|last| ended(&facts.events[last]) < end)
-                };
-                if is_later(last[0]) {
-                    last[0] = Some(other.event);
-                }
-                if other.access == Access::Exclusive && is_later(last[1]) {
-                    last[1] = Some(other.event);
+                let exclusive = usize::from(other.access == Access::Exclusive);
+                let (fiber, end) = (facts.events[other.event].fiber, &facts.events[other.event]);
+                for last in &mut last[..=exclusive] {
+                    let latest = last.entry(fiber).or_insert(other.event);
+                    if ended(&facts.events[*latest]) < ended(end) {
+                        *latest = other.event;
+                    }
                 }
             }
-            let last = last[usize::from(*access == Access::Shared)];
-            let (Some(last), Some(began)) = (last.map(|last| &facts.events[last]), event.began)
-            else {
-                continue;
-            };
-            // Inside of an event of its thread's color others of it may run.
-            let is_inside = last.fiber == event.fiber && last.began.is_some_and(|b| b < began);
-            if ended(last) > began.nth && !is_inside {
-                let (one, two) = (facts.describe(event), facts.describe(last));
-                return Some(format!("{one} began before {two} had ended, posted before it"));
+            let Some(began) = event.began else { continue };
+            for last in last[usize::from(*access == Access::Shared)].values() {
+                let last = &facts.events[*last];
+                // Inside of an event of its thread's color others of it may run.
+                let is_inside = last.fiber == event.fiber && last.began.is_some_and(|b| b < began);
+                if ended(last) > began.nth && !is_inside {
+                    let (one, two) = (facts.describe(event), facts.describe(last));
+                    return Some(format!("{one} began before {two} had ended, posted before it"));
+                }
             }
         }
     }

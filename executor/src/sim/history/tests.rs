@@ -3,7 +3,7 @@
 use dapple_colors::{Access, Context, Mode};
 
 use super::facts::Facts;
-use super::{Rule, check};
+use super::{Rule, check, domains};
 use crate::sim::log::{Keeps, Log, Use, What};
 use crate::sim::names::Who;
 use crate::sync::{DomainStep, Sort};
@@ -31,6 +31,10 @@ impl Story {
         self
     }
 
+    fn works(&mut self, fiber: u32, runtime: u32) -> &mut Self {
+        self.record(fiber, What::Works { runtime, steal_delay: Some(1_000_000) })
+    }
+
     fn passes(&mut self, millis: u64) -> &mut Self {
         self.now += millis * 1_000_000;
         self
@@ -39,7 +43,8 @@ impl Story {
     fn post(&mut self, event: u32, colors: &[(u32, Access)]) -> &mut Self {
         self.record(0, What::Makes { event, sort: Sort::Posted });
         for (color, access) in colors {
-            self.record(0, What::Posts { event, color: *color, access: *access });
+            let (color, access) = (*color, *access);
+            self.record(0, What::Posts { event, color, access, is_bound: false });
         }
         self.record(0, What::Posted { event })
     }
@@ -77,9 +82,10 @@ impl Story {
 
     /// The rules that are broken.
     fn broken(&self) -> Vec<Rule> {
-        let facts = Facts::of(&self.log);
-        let all = Rule::ALWAYS.into_iter().chain([Rule::E11, Rule::E16]);
-        all.filter(|rule| check(&facts, *rule).is_err()).collect()
+        let facts = Facts::of(&self.log, 0);
+        let in_domains = domains::broken(&facts);
+        let all = Rule::ALWAYS.iter().copied().chain([Rule::E11, Rule::E16]);
+        all.filter(|rule| check(&facts, &in_domains, *rule).is_err()).collect()
     }
 }
 
@@ -124,7 +130,8 @@ fn e13_an_event_that_overtakes_breaks_c2() {
 fn e13_posts_at_the_same_time_have_no_order() {
     let mut story = Story::new();
     story.record(0, What::Makes { event: 1, sort: Sort::Posted });
-    story.record(0, What::Posts { event: 1, color: 1, access: Access::Exclusive });
+    let access = Access::Exclusive;
+    story.record(0, What::Posts { event: 1, color: 1, access, is_bound: false });
     // The call that posted the first one is not over when the second is appended.
     story.post(2, &[ONE]).record(0, What::Posted { event: 1 });
     story.run(1, 2).run(1, 1);
@@ -166,11 +173,27 @@ fn e13_an_event_that_waits_while_thousands_run_breaks_c7() {
 #[test]
 fn e13_an_event_that_waits_beside_an_idle_worker_breaks_e4() {
     let mut story = Story::new();
+    story.works(1, 7).works(2, 7);
     story.record(2, What::Parks).post(1, &[ONE]).passes(30).run(1, 1);
     story.record(2, What::Wakes);
     assert_eq!(story.broken(), [Rule::E4]);
+    // A worker of another runtime does not help, nor does one that never steals.
+    let mut story = Story::new();
+    story.works(1, 7).works(2, 8);
+    story.record(2, What::Parks).post(1, &[ONE]).passes(30).run(1, 1);
+    story.record(2, What::Wakes);
+    assert_eq!(story.broken(), []);
+    // Nor does anybody run what is bound.
+    let mut story = Story::new();
+    story.works(1, 7).works(2, 7).record(2, What::Parks);
+    let (color, access) = (1, Access::Exclusive);
+    story.record(0, What::Makes { event: 1, sort: Sort::Posted });
+    story.record(0, What::Posts { event: 1, color, access, is_bound: true });
+    story.passes(30).run(1, 1).record(2, What::Wakes);
+    assert_eq!(story.broken(), []);
     // One that waits for its color does not wait for a worker.
     let mut story = Story::new();
+    story.works(1, 7).works(2, 7);
     story.post(1, &[ONE]).begin(1, 1).record(2, What::Parks).post(2, &[ONE]).passes(30);
     story.end(1, 1).record(2, What::Wakes).run(2, 2);
     assert_eq!(story.broken(), []);
@@ -333,4 +356,71 @@ fn e13_actions_behind_dropped_ones_break_e11() {
     story.decides(1, DomainStep::Committed);
     story.decides(2, DomainStep::Commits).acts(20).decides(2, DomainStep::Committed);
     assert_eq!(story.broken(), [Rule::E11]);
+}
+
+#[test]
+fn e13_what_a_panic_drops_breaks_nothing() {
+    // In none or anon: the others go on.
+    let mut story = domain(Mode::Snapshot);
+    story.defers(1, 10).defers(2, 20).decides(1, ANON).decides(1, DomainStep::Abandons);
+    story.record(0, What::Drops { event: 10 }).decides(1, DomainStep::Commits);
+    story.decides(1, DomainStep::Committed).decides(2, LEAVES).decides(2, DomainStep::Commits);
+    story.acts(20).decides(2, DomainStep::Committed);
+    assert_eq!(story.broken(), []);
+    // What it had written in global is not what the next one reads.
+    let mut story = domain(Mode::Snapshot);
+    story.decides(1, GLOBAL).uses(Use::Written, "1", 1).decides(1, DomainStep::Abandons);
+    story.decides(2, GLOBAL).uses(Use::Written, "2", 2).uses(Use::Read, "2", 2);
+    assert_eq!(story.broken(), []);
+}
+
+#[test]
+fn e13_what_poison_covers_breaks_nothing() {
+    let mut story = domain(Mode::Snapshot);
+    story.defers(2, 20).decides(1, GLOBAL).decides(1, DomainStep::Abandons);
+    story.decides(1, DomainStep::Poisons).decides(2, LEAVES);
+    story.decides(3, DomainStep::Repairs).decides(1, DomainStep::Commits);
+    story.decides(1, DomainStep::Committed).decides(2, DomainStep::Commits);
+    story.record(0, What::Drops { event: 20 }).decides(2, DomainStep::Committed);
+    story.decides(3, GLOBAL).defers(3, 30).decides(3, LEAVES).decides(3, DomainStep::Commits);
+    story.acts(30).decides(3, DomainStep::Committed);
+    assert_eq!(story.broken(), []);
+}
+
+#[test]
+fn e13_a_domain_that_was_repaired_is_looked_at_again() {
+    for repairs in [true, false] {
+        let mut story = domain(Mode::Snapshot);
+        story.decides(1, GLOBAL).decides(1, DomainStep::Abandons).decides(1, DomainStep::Poisons);
+        story.decides(1, DomainStep::Commits).decides(1, DomainStep::Committed);
+        story.decides(2, DomainStep::Abandons);
+        story.decides(2, DomainStep::Commits).decides(2, DomainStep::Committed);
+        if repairs {
+            story.decides(3, DomainStep::Repairs).decides(3, GLOBAL).decides(3, LEAVES);
+            story.decides(3, DomainStep::Commits).decides(3, DomainStep::Committed);
+        }
+        story.decides(4, DomainStep::Takes(Context::Global));
+        story.decides(5, DomainStep::Takes(Context::Global)).decides(5, GLOBAL);
+        assert_eq!(story.broken(), if repairs { vec![Rule::I3] } else { vec![] });
+    }
+}
+
+#[test]
+fn e13_a_sub_event_with_an_old_ticket_breaks_i1() {
+    for (ticket, broken) in [(3, vec![]), (2, vec![Rule::I1])] {
+        let mut story = domain(Mode::Snapshot);
+        story.decides(1, DomainStep::Leaves(Some(Context::Anon))).decides(1, DomainStep::Commits);
+        story.decides(1, DomainStep::Committed).decides(ticket, DomainStep::Begins);
+        assert_eq!(story.broken(), broken);
+    }
+}
+
+#[test]
+fn e13_what_waits_for_its_context_is_at_rest() {
+    let mut story = domain(Mode::Snapshot);
+    story.record(0, What::Makes { event: 1, sort: Sort::Posted });
+    let step = DomainStep::Takes(Context::Global);
+    story.record(0, What::Decides { domain: 0, ticket: 3, step, event: Some(1) });
+    story.record(0, What::Posted { event: 1 });
+    assert_eq!(story.broken(), [Rule::E11], "a shutdown drops it, though");
 }

@@ -7,6 +7,7 @@ use dapple_colors::Access;
 use super::facts::{Facts, outside, within};
 use super::order::{Queued, queues};
 use super::{Event, History, Moment};
+use crate::sync::Sort;
 
 fn nanos(moment: Moment) -> u64 {
     moment.at.as_nanos() as u64
@@ -17,7 +18,7 @@ fn nanos(moment: Moment) -> u64 {
 fn ready(facts: &Facts) -> BTreeMap<usize, u64> {
     let mut ready: BTreeMap<usize, u64> = BTreeMap::new();
     for (index, event) in facts.events.iter().enumerate() {
-        let posted = event.appended.or(event.posted).filter(|_| !event.is_own);
+        let posted = event.appended.or(event.posted).filter(|_| event.kind == Sort::Posted);
         // What wants a context waits for that, which is none of the workers' doing.
         let entered = event.entered.filter(|entered| event.began.is_none_or(|b| *entered < b));
         if let Some(since) = posted.filter(|_| !event.has_ticket || event.began.is_some()) {
@@ -83,17 +84,20 @@ pub(super) fn starving(facts: &Facts) -> Option<String> {
     None
 }
 
-/// An event that waits beside a worker that sleeps (E4).
+/// An event that waits beside a worker of its runtime that sleeps, and would take it (E4).
 pub(super) fn beside_idle(facts: &Facts) -> Option<String> {
     let limit = History::LONGEST_BESIDE_IDLE.as_nanos() as u64;
     for (index, since) in ready(facts) {
         let event = &facts.events[index];
+        let Some((runtime, Some(delay))) = facts.workers.get(&event.fiber) else { continue };
+        let limit = limit.max(10 * delay);
         let wait = (since, until(facts, event));
-        if outside(&facts.pauses_between, wait) <= limit {
+        if event.is_bound || outside(&facts.pauses_between, wait) <= limit {
             continue;
         }
-        for sleeps in facts.sleeps.values() {
-            let asleep = within(sleeps, wait);
+        let ours = |fiber: &&u32| facts.workers.get(fiber).is_some_and(|(r, _)| r == runtime);
+        for fiber in facts.sleeps.keys().filter(ours) {
+            let asleep = within(&facts.sleeps[fiber], wait);
             let disturbed = within(&facts.pauses_between, wait);
             if asleep.saturating_sub(disturbed) > limit {
                 let waits = std::time::Duration::from_nanos(wait.1 - wait.0);
@@ -105,21 +109,31 @@ pub(super) fn beside_idle(facts: &Facts) -> Option<String> {
     None
 }
 
-/// An event that was posted, and has neither run nor was dropped; or both (E11).
+/// An event that was posted, and has neither run nor was dropped; or both (E11). Blocking work that
+/// has begun may go on when a shutdown is over.
 pub(super) fn lost(facts: &Facts) -> Option<String> {
     let mut posted = facts.events.iter().filter(|event| is_posted(event));
-    let lost = posted.find(|event| event.ended.is_some() == event.dropped.is_some())?;
-    let how = if lost.ended.is_some() { "has run and was dropped" } else { "was lost" };
+    let has_run = |event: &Event| match event.kind {
+        Sort::Blocking => event.began.is_some(),
+        _ => event.ended.is_some(),
+    };
+    let lost = posted.find(|event| has_run(event) == event.dropped.is_some())?;
+    let how = if has_run(lost) { "has run and was dropped" } else { "was lost" };
     Some(format!("{} {how}", facts.describe(lost)))
 }
 
 /// An event that was posted, and has not ended (E16).
 pub(super) fn not_at_rest(facts: &Facts) -> Option<String> {
     let mut posted = facts.events.iter().filter(|event| is_posted(event));
-    let left = posted.find(|event| event.ended.is_none() && event.dropped.is_none())?;
+    let is_left = |event: &&Event| {
+        // What waits for its context may wait for a task that sleeps, which does not count.
+        let waits = event.has_ticket && event.began.is_none() && event.entered.is_none();
+        event.ended.is_none() && event.dropped.is_none() && !waits
+    };
+    let left = posted.find(is_left)?;
     Some(format!("{} has not ended, and all is said to be at rest", facts.describe(left)))
 }
 
 fn is_posted(event: &Event) -> bool {
-    !event.is_own && (event.appended.is_some() || event.posted.is_some())
+    event.kind != Sort::Own && (event.appended.is_some() || event.posted.is_some())
 }

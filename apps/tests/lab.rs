@@ -1,0 +1,63 @@
+//! `dapple lab`. What needs the simulation is tested if `DAPPLE_LAB` names a program that was built
+//! with it.
+
+use std::process::{Command, Output};
+
+fn lab(program: &str, args: &[&str]) -> Output {
+    Command::new(program).arg("lab").args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_program_without_the_simulation_says_how_to_build_it() {
+    if cfg!(feature = "sim") {
+        return;
+    }
+    let output = lab(env!("CARGO_BIN_EXE_dapple"), &["storm", "--seconds", "5"]);
+    assert_eq!(output.status.code(), Some(2));
+    let told = text(&output.stderr);
+    assert!(told.contains("--features sim -- lab storm"), "{told}");
+}
+
+/// Runs a storm, if there is a program that can.
+fn storm(args: &[&str]) -> Option<Output> {
+    let given = std::env::var("DAPPLE_LAB").ok().map(|path| {
+        // Tests run in the folder of their package.
+        format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"))
+    });
+    let own = cfg!(feature = "sim").then(|| env!("CARGO_BIN_EXE_dapple").to_owned());
+    let program = given.or(own)?;
+    Some(lab(&program, &[&["storm"], args].concat()))
+}
+
+#[test]
+fn e13_a_storm_says_what_it_has_reached() {
+    let Some(output) = storm(&["--seeds", "40", "--only", "sets", "--only", "posts"]) else {
+        return;
+    };
+    let told = text(&output.stdout);
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("40 seeds in ") && told.contains("set that waits for a set"), "{told}");
+    // No task sleeps in these programs, so what timers do is not reached.
+    let all = storm(&["--seeds", "20", "--only", "posts", "--reach-all"]).unwrap();
+    assert!(!all.status.success());
+    let told = text(&all.stderr);
+    assert!(told.contains("not reached: ") && told.contains("timer fired"), "{told}");
+}
+
+#[test]
+fn e13_a_storm_refuses_what_it_cannot_run() {
+    for (args, why) in [
+        (&["--only", "wind"][..], "possible values: posts, sets"),
+        (&["--seeds", "0"], "0 is not in 1.."),
+        (&["--from", "18446744073709551615"], "there is no seed behind"),
+    ] {
+        let Some(output) = storm(args) else { return };
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        let told = text(&output.stderr);
+        assert!(told.contains(why), "{told}");
+    }
+}
