@@ -1,10 +1,11 @@
 //! `dapple lab`. What needs the simulation is tested if `DAPPLE_LAB` names a program that was built
 //! with it.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-fn lab(program: &str, args: &[&str]) -> Output {
-    Command::new(program).arg("lab").args(args).output().unwrap()
+fn lab(program: impl AsRef<Path>, args: &[&str]) -> Output {
+    Command::new(program.as_ref()).arg("lab").args(args).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -24,11 +25,10 @@ fn a_program_without_the_simulation_says_how_to_build_it() {
 
 /// Runs a storm, if there is a program that can.
 fn storm(args: &[&str]) -> Option<Output> {
-    let given = std::env::var("DAPPLE_LAB").ok().map(|path| {
-        // Tests run in the folder of their package.
-        format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"))
-    });
-    let own = cfg!(feature = "sim").then(|| env!("CARGO_BIN_EXE_dapple").to_owned());
+    // Tests run in the folder of their package, and the path is that of the workspace.
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let given = std::env::var_os("DAPPLE_LAB").map(|path| workspace.join(path));
+    let own = cfg!(feature = "sim").then(|| PathBuf::from(env!("CARGO_BIN_EXE_dapple")));
     let program = given.or(own)?;
     Some(lab(&program, &[&["storm"], args].concat()))
 }

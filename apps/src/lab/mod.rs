@@ -1,5 +1,9 @@
 //! `dapple lab`: experiments, for anyone to run.
 
+mod chart;
+mod colors;
+mod machine;
+mod report;
 #[cfg(feature = "sim")]
 mod storm;
 
@@ -9,7 +13,8 @@ pub(crate) fn command() -> Command {
     let lab = Command::new("lab")
         .about("Experiments with the runtime")
         .subcommand_required(true)
-        .arg_required_else_help(true);
+        .arg_required_else_help(true)
+        .subcommand(colors::command());
     #[cfg(feature = "sim")]
     return lab.subcommand(storm::command());
     #[cfg(not(feature = "sim"))]
@@ -26,6 +31,7 @@ pub(crate) fn command() -> Command {
 
 pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
     match args.subcommand() {
+        Some(("colors", args)) => colors::main(args),
         #[cfg(feature = "sim")]
         Some(("storm", args)) => storm::main(args),
         #[cfg(not(feature = "sim"))]

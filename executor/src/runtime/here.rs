@@ -357,8 +357,8 @@ impl Here {
     }
 
     /// When the next [turn](Self::turn) is due at the latest, unless [`poll_fd`](Self::poll_fd)
-    /// becomes readable before: a time that has come if there is something to run, that of the
-    /// first timer otherwise, `None` if there is none.
+    /// becomes readable before: a time that has come if there is something to run; otherwise that
+    /// of the first timer, or an earlier one, and up to 0.6 ms later; `None` if there is none.
     ///
     /// A program that waits elsewhere asks after each turn, and after whatever else it did in here.
     pub fn next_deadline(&self) -> Option<Instant> {

@@ -10,10 +10,11 @@
 //! * *Random*: a pause with some probability at some of the points; which points, how often and how
 //!   long is drawn by the seed (the swarm testing of Groce and others, ISSTA 2012), as are the
 //!   faults that there are.
-//! * *Priorities*: each color has a priority, and an event begins only when no other fiber can go
-//!   on for 4 ms, or after 20 ms; of several that wait so, the one with the highest priority. At
-//!   some points, drawn by name as well, the color of what comes by gets the lowest one, and waits
-//!   (after the PCT of Burckhardt and others, ASPLOS 2010, with colors instead of threads).
+//! * *Priorities*: each color has a priority. An event waits before it begins, and every 4 ms it is
+//!   looked whether another fiber can go on; if none can, the one with the highest priority of
+//!   those that wait so does. After 20 ms it begins anyway. At some points, drawn by name as well,
+//!   the color of what comes by gets the lowest priority, and waits (after the PCT of Burckhardt
+//!   and others, ASPLOS 2010, with colors instead of threads).
 //!
 //! After a quarter of the steps that a run may take, a seed makes no deviations any more: what the
 //! test waits for has to come then.
@@ -101,8 +102,11 @@ enum Source {
 struct Draw {
     seed: u64,
     strategy: Strategy,
-    /// Which faults there are, as bits, and one in so many is one.
+    /// Which faults there are, as bits.
     faults: u64,
+    /// One color in so many has timers that are late, if there is that fault.
+    late_colors: u64,
+    /// One in so many marks is a pause, or an early wake.
     one_in: u64,
     /// Which of the lengths there are: one, or all.
     length: usize,
@@ -121,8 +125,9 @@ enum Strategy {
     Priorities {
         /// One in so many marks is a point where a color gets the lowest priority.
         one_in: u64,
-        /// The priorities that were changed, by the names of the colors.
-        lowered: RefCell<BTreeMap<u64, u32>>,
+        /// The priorities that were changed, by the names of the colors, and how many changes there
+        /// were.
+        lowered: RefCell<(BTreeMap<u64, u32>, u32)>,
     },
 }
 
@@ -151,7 +156,8 @@ impl Draw {
         let one_in = 1 << (1 + draw(1) % 7);
         let faults = if draw(12).is_multiple_of(3) { 1 + draw(13) % 3 } else { 0 };
         let length = (draw(4) % (LENGTHS.len() as u64 + 1)) as usize;
-        Draw { seed, strategy, faults, one_in, length, horizon }
+        let late_colors = 1 + draw(14) % 3;
+        Draw { seed, strategy, faults, late_colors, one_in, length, horizon }
     }
 
     fn drawn(&self, mark: Mark) -> u64 {
@@ -162,6 +168,11 @@ impl Draw {
         let drawn = self.drawn(mark);
         let often = || drawn.is_multiple_of(self.one_in).then(|| self.length(drawn >> 20));
         match (&self.strategy, mark.spot) {
+            (_, Spot::Fault(Fault::LateTimer))
+                if self.faults & 1 << Fault::LateTimer as u64 != 0 =>
+            {
+                drawn.is_multiple_of(self.late_colors).then(|| self.length(drawn >> 20))
+            }
             (_, Spot::Fault(fault)) if self.faults >> (fault as u64) & 1 == 1 => often(),
             (_, Spot::Fault(_)) => None,
             (Strategy::Random { slow_colors, .. }, Spot::Point(Point::Begins))
@@ -173,11 +184,11 @@ impl Draw {
                 (points >> (point as u64) & 1 == 1).then(often).flatten()
             }
             (Strategy::Priorities { one_in, lowered }, Spot::Point(point)) => {
-                let mut lowered = lowered.borrow_mut();
+                let (lowered, count) = &mut *lowered.borrow_mut();
                 let changes = drawn.is_multiple_of(*one_in);
                 if changes {
-                    let lowest = DRAWN.saturating_sub(1 + lowered.len() as u32);
-                    lowered.insert(color, lowest);
+                    *count += 1;
+                    lowered.insert(color, DRAWN.saturating_sub(*count));
                 }
                 let usual = || DRAWN + (mix(&[self.seed, color, 7]) >> 44) as u32;
                 let rank = lowered.get(&color).copied().unwrap_or_else(usual);
@@ -290,7 +301,10 @@ mod tests {
             let [usual, changed @ ..] = &ranks[..] else { panic!("there is one") };
             assert!(*usual >= DRAWN && !changed.is_empty(), "{ranks:?}");
             assert!(changed.iter().all(|rank| *rank < DRAWN), "{ranks:?}");
-            assert!(!ranks.contains(&rank(9_999, 6)), "another color has another one");
+            assert!(changed.is_sorted_by(|one, two| one > two), "each change is below all others");
+            let other: Vec<u32> = (5_000..9_000).map(|who| rank(who, 6)).collect();
+            assert!(!ranks.contains(&other[0]), "another color has another one");
+            assert!(other.last() < ranks.last(), "the last change is the lowest");
         }
     }
 

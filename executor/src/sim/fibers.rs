@@ -37,8 +37,8 @@ pub(super) const LOOK: u64 = 25;
 /// event may be there no more.
 pub(super) const LONGEST: u64 = 50_000_000;
 
-/// How long a pause is at least that waits until nobody else can go on, in virtual nanoseconds: it
-/// takes some time until work is taken that waits behind it.
+/// How long it takes until it is looked whether a pause is over that waits until nobody else can go
+/// on, in virtual nanoseconds: work that waits behind it is taken by others meanwhile.
 pub(super) const REST: u64 = 4_000_000;
 
 /// How long it is at most: somebody may always go on.

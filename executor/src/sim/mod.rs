@@ -95,7 +95,9 @@ impl Sim {
         sync::sleep(time);
     }
 
-    /// Records from now on what happens, for rules to be checked by.
+    /// Records from now on what happens, for rules to be checked by. It should begin before the
+    /// runtime is built: of workers, colors and domains that were made before, [rules](Rule) that
+    /// speak of them are not checked.
     pub fn history(&self) -> History<'_> {
         History::begin(self)
     }
@@ -197,8 +199,8 @@ pub struct Report {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Failure {
-    /// The seed.
-    pub seed: u64,
+    /// The seed; `None`: none of them has reached what was asked for.
+    pub seed: Option<u64>,
     /// What the body, or an event, panicked with; or what else is wrong.
     pub message: String,
     /// Which deviations lead to it, and what went on meanwhile.
@@ -207,18 +209,21 @@ pub struct Failure {
     pub deviations: usize,
     /// How many there were in the run that was found.
     pub found: usize,
-    /// The run, to be [replayed](replay). `None`: it takes more than one run to see it, as labels
-    /// that no seed has reached.
+    /// The run, to be [replayed](replay). `None`: one run does not show it, as it takes two of a
+    /// seed, or all seeds.
     pub saved: Option<Saved>,
 }
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Failure { seed, message, story, deviations, found, saved } = self;
-        if saved.is_none() {
-            return writeln!(f, "{message}");
+        match seed {
+            Some(seed) => writeln!(f, "seed {seed}: {message}")?,
+            None => writeln!(f, "{message}")?,
         }
-        writeln!(f, "seed {seed}: {message}")?;
+        if saved.is_none() {
+            return Ok(());
+        }
         writeln!(f, "{deviations} of {found} deviations are enough:")?;
         f.write_str(story)
     }
@@ -269,7 +274,8 @@ pub fn check(config: &Config, body: impl Fn(&Sim) + 'static) {
     if let Some(failure) = runner.find().0 {
         let Some(saved) = &failure.saved else { panic!("{failure}") };
         let name = test.replace("::", "-");
-        let file = std::env::temp_dir().join(format!("dapple-sim-{name}-{}.txt", failure.seed));
+        let file = format!("dapple-sim-{name}-{}.txt", saved.seed);
+        let file = std::env::temp_dir().join(file);
         let told = failure.to_string().trim_end().replace('\n', "\n# ");
         match std::fs::write(&file, format!("# {told}\n{}", saved.clone().of_test(&test))) {
             Ok(()) => panic!("{failure}again: DAPPLE_SIM={}", file.display()),

@@ -176,7 +176,7 @@ impl Runner {
         let missing = self.config.has_to_reach.iter().filter(|label| !reached.contains_key(*label));
         let missing: Vec<&str> = missing.map(String::as_str).collect();
         let failure = (!missing.is_empty()).then(|| Failure {
-            seed: self.config.seeds.start,
+            seed: None,
             message: format!("no seed has reached: {}", missing.join(", ")),
             story: String::new(),
             deviations: 0,
@@ -190,7 +190,7 @@ impl Runner {
     fn shrink(&self, seed: u64, run: Run) -> Failure {
         let found = run.deviations.len();
         let failure = |run: Run, deviations: Vec<Deviation>| Failure {
-            seed,
+            seed: Some(seed),
             story: run.story(),
             message: run.report.failure.unwrap_or_else(|| "it fails now and then".to_owned()),
             deviations: deviations.len(),

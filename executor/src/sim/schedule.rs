@@ -36,6 +36,17 @@ impl World {
         self.now.set(earliest);
     }
 
+    /// In timed mode: a fiber looks in a loop, until another one that does not has done something.
+    fn spins_until_another(&self, spinner: &Fiber) {
+        let (ready, fibers) = (self.ready.borrow(), self.fibers.borrow());
+        let others = ready.iter().map(|index| &fibers[*index]);
+        let others = others.filter(|fiber| fiber.wait.get() != Wait::Spin);
+        let first = others.map(|fiber| fiber.time.get()).min();
+        let planned = self.planned.borrow().peek().map(|Reverse((at, ..))| *at);
+        let until = first.into_iter().chain(planned).min().unwrap_or(0);
+        spinner.time.set(spinner.time.get().saturating_add(SPIN).max(until));
+    }
+
     /// Who goes on.
     pub(super) fn next(&self) -> Option<usize> {
         loop {
@@ -58,8 +69,9 @@ impl World {
                     if fiber.wait.replace(Wait::Turn) == Wait::Spin {
                         self.idle_spins.set(self.idle_spins.get() + 1);
                         self.pass(SPIN);
-                        // In timed mode another one is the earliest then.
-                        fiber.time.set(fiber.time.get().saturating_add(SPIN));
+                        if self.costs.is_some() {
+                            self.spins_until_another(&fiber);
+                        }
                     }
                     return Some(front);
                 }
@@ -115,8 +127,10 @@ impl World {
             let (ready, fibers) = (self.ready.borrow(), self.fibers.borrow());
             ready.iter().any(|index| fibers[*index].wait.get() != Wait::Spin)
         };
-        let is_long = self.now.get() - since > LONGEST_REST;
-        let first = self.first_resting().filter(|_| !somebody_can || is_long);
+        if self.now.get() - since > LONGEST_REST {
+            return Some(index);
+        }
+        let first = self.first_resting().filter(|_| !somebody_can);
         if first != Some(index) {
             self.plan(index, REST);
         }
@@ -147,7 +161,7 @@ impl World {
             }
             if self.costs.is_some() {
                 // It is ready from then on, and others may be earlier than the one behind it.
-                self.fibers.borrow()[index].time.set(at);
+                self.now.set(at);
             }
             self.comes(index);
             if self.costs.is_some() {

@@ -22,13 +22,18 @@ impl Simulation for World {
     fn wait(&self, key: usize, limit: Option<Duration>) -> bool {
         let limit = limit.map(saturating_nanos);
         // Whoever waits has to look whether what it waits for has come.
-        match self.wakes_early() {
-            0 => !self.suspend(Wait::Key(key), limit),
-            early => {
-                let early_limit = limit.map_or(early, |limit| limit.min(early));
-                let notified = self.suspend(Wait::Key(key), Some(early_limit));
-                !notified && limit == Some(early_limit)
+        let early = self.wakes_early(limit);
+        let from = early.as_ref().map(|_| self.nanos());
+        let until = early.as_ref().map(|(_, nanos)| *nanos).or(limit);
+        let notified = self.suspend(Wait::Key(key), until);
+        match early.zip(from) {
+            Some(((mark, nanos), from)) if !notified => {
+                let who = self.current().place.who();
+                self.reaches("a wait that ends early");
+                self.log.record(from, self.index(), || What::Fails { mark, who, nanos });
+                false
             }
+            _ => !notified,
         }
     }
 
@@ -184,6 +189,7 @@ impl Simulation for World {
             self.late.borrow_mut().insert(name, late);
             if late > 0 {
                 let who = Who { label, ..nobody(name) };
+                self.reaches("timers that are late");
                 self.record(|| What::Fails { mark, who, nanos: late });
             }
             late
@@ -194,12 +200,14 @@ impl Simulation for World {
 }
 
 impl World {
-    /// By how much a wait of the fiber that runs ends too early; 0: it does not.
-    fn wakes_early(&self) -> u64 {
-        let fiber = self.current();
-        let deviation = self.deviation(&fiber, Spot::Fault(Fault::EarlyWake));
-        let Some((mark, Length::For(nanos))) = deviation else { return 0 };
-        self.record(|| What::Fails { mark, who: fiber.place.who(), nanos });
-        nanos
+    /// Whether a wait of the fiber that runs ends too early, and after how long.
+    fn wakes_early(&self, limit: Option<u64>) -> Option<(Mark, u64)> {
+        let deviation = self.deviation(&self.current(), Spot::Fault(Fault::EarlyWake));
+        match deviation? {
+            (mark, Length::For(nanos)) if limit.is_none_or(|limit| nanos < limit) => {
+                Some((mark, nanos))
+            }
+            _ => None,
+        }
     }
 }

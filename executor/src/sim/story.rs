@@ -15,20 +15,24 @@ const MOST_LINES: usize = 20;
 /// Lines about what others did during one pause, at most.
 const MOST_MEANWHILE: usize = 6;
 
-/// For each pause the last event that has ended in its time.
+/// For each pause the last event that has ended in its time, of another fiber.
 pub(super) fn ended_meanwhile(log: &Log) -> BTreeMap<Mark, u64> {
     let records = log.records();
-    let last = |time: RangeInclusive<u64>| {
+    let last = |fiber: u32, (from, until): (u64, u64)| {
         records.iter().rev().find_map(|record| match &record.what {
-            What::Ends { name, .. } if time.contains(&record.at) => Some(*name),
+            What::Ends { name, .. }
+                if record.fiber != fiber && record.at > from && record.at <= until =>
+            {
+                Some(*name)
+            }
             _ => None,
         })
     };
     let pauses = records.iter().filter_map(|record| match record.what {
-        What::Pauses { mark, from, .. } => Some((mark, from..=record.at)),
+        What::Pauses { mark, from, .. } => Some((mark, record.fiber, (from, record.at))),
         _ => None,
     });
-    pauses.filter_map(|(mark, time)| Some((mark, last(time)?))).collect()
+    pauses.filter_map(|(mark, fiber, time)| Some((mark, last(fiber, time)?))).collect()
 }
 
 /// Each deviation, and what others did meanwhile; and what the program has noted.
@@ -88,7 +92,7 @@ fn line(log: &Log, records: &[Record], record: &Record) -> Option<Line> {
                 }
                 _ => {
                     let who = describe(who, &fiber);
-                    format!("at {at} {who} begins a wait that ends after {nanos}, by nobody\n")
+                    format!("at {at} {who} begins a wait that ends after {nanos} by itself\n")
                 }
             };
             Some(Line { at: record.at, text, kind: Kind::Deviation })

@@ -113,7 +113,8 @@ fn e18_timers_and_their_deadline() {
         cx.post_after(delay, &h.default_color(), move |_| also_fired.store(true, SeqCst))
     });
     let deadline = here.next_deadline().unwrap();
-    assert!(deadline >= begin + delay && deadline < begin + Duration::from_secs(5));
+    // At the time of the timer, or before that.
+    assert!(deadline < begin + delay + Duration::from_secs(5));
     while !fired.load(SeqCst) {
         here.turn(Turn::Block, ALL);
     }

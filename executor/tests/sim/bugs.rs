@@ -107,7 +107,7 @@ fn e13_saved_failures_survive_an_edit_of_their_programs() {
         let mut seed = 0;
         for _ in 0..3 {
             let failure = sim::find(&Config::new().seeds(seed..100_000), body).unwrap();
-            seed = failure.seed + 1;
+            seed = failure.seed.unwrap() + 1;
             saved.push((body, failure.saved.unwrap()));
         }
     }

@@ -265,7 +265,7 @@ fn e13_what_is_settled_lets_no_time_pass_by() {
 fn e13_a_body_that_asks_for_the_seed_gets_it_again() {
     let body = |sim: &sim::Sim| assert_ne!(sim.seed(), 13);
     let failure = sim::find(&sim::Config::new(), body).unwrap();
-    assert_eq!(failure.seed, 13);
+    assert_eq!(failure.seed, Some(13));
     assert!(
         sim::replay(&sim::Config::new(), failure.saved.as_ref().unwrap(), body).failure.is_some()
     );
@@ -408,10 +408,10 @@ fn e13_a_wait_may_end_early() {
 
 #[test]
 fn e13_faults_break_no_promise_of_timers() {
-    // Of nine seeds two have timers that are late; none may lose anything, or change its order.
+    // Of nine seeds two may have timers that are late; none loses one, or changes their order.
     let fired = Arc::new(AtomicU64::new(0));
     let counts = Arc::clone(&fired);
-    holds(300, move |sim| {
+    let body = move |sim: &sim::Sim| {
         let rt = start(2);
         let h = rt.handle();
         let order = Colored::new(&h.new_color(), Vec::new());
@@ -429,12 +429,14 @@ fn e13_faults_break_no_promise_of_timers() {
                 });
             }
         });
-        // No timer is late by more than 8.4 ms, and nobody is paused for longer.
         sim.advance(Duration::from_millis(100));
         rt.wait_idle();
         let order = order.call(|order, _| order.clone()).join().unwrap();
         assert!(order.is_sorted(), "{order:?}");
-    });
+    };
+    let explored = sim::explore(&sim::Config::new().seeds(0..300), body);
+    assert!(explored.failure.is_none(), "{}", explored.failure.unwrap());
+    assert!(explored.reached["timers that are late"] > 20, "{:?}", explored.reached);
     assert_eq!(fired.load(SeqCst), 300 * 8);
 }
 
@@ -635,6 +637,30 @@ fn e13_in_timed_mode_whoever_waits_in_a_loop_does_not_stop_the_clock() {
     });
     assert!(report.time >= Duration::from_millis(1), "{report:?}");
     assert!(report.time < Duration::from_millis(3), "{report:?}");
+}
+
+#[test]
+fn e13_in_timed_mode_a_sleeper_wakes_in_time_beside_a_busy_worker() {
+    let report = timed(|sim| {
+        let rt = start(1);
+        let h = rt.handle();
+        h.post_default(|_| sim::work(Duration::from_millis(50)));
+        let before = h.now();
+        sim.advance(Duration::from_millis(1));
+        assert!(h.now() - before < Duration::from_millis(2));
+        // Somebody who looks in a loop until then does not run out of steps.
+        let done = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&done);
+        h.post_default(move |_| {
+            sim::work(Duration::from_millis(200));
+            ends.store(true, SeqCst);
+        });
+        while !done.load(SeqCst) {
+            dapple::sync::yield_now();
+        }
+    });
+    assert!(report.time >= Duration::from_millis(250), "{report:?}");
+    assert!(report.steps < 10_000, "{report:?}");
 }
 
 #[test]

@@ -93,12 +93,11 @@ pub(super) fn main(args: &ArgMatches) -> Result<(), String> {
             })
         });
         storm.add(&explored);
-        if let Some(failure) = explored.failure {
+        if let Some((from, failure)) = explored.failure.and_then(|f| Some((f.seed?, f))) {
             storm.ends();
-            let program = programs[failure.seed as usize % programs.len()].name();
+            let program = programs[from as usize % programs.len()].name();
             println!("program \"{program}\", {failure}");
             let only: Vec<String> = only.iter().map(|name| format!(" --only {name}")).collect();
-            let from = failure.seed;
             println!("again: dapple lab storm --from {from} --seeds 1{}", only.concat());
             return Err(format!("seed {from} fails"));
         }

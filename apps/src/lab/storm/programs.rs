@@ -253,18 +253,58 @@ impl Node {
             }
             Act::TryPost | Act::Keyed => self.post_elsewhere(act, draw, cx),
             Act::Panic => self.post_panic(draw, cx),
-            Act::PanicInside => {
-                let (domain, world) = (self.domain(draw), Arc::clone(&self.world));
-                domain.global(move |cx| {
-                    *cx.state_mut() += 1;
-                    world.panic();
-                });
-                domain.clear_poison(|cx| {
-                    *cx.state_mut() = 0;
-                    sim::wrote("state", cx.state());
-                });
-            }
+            Act::PanicInside => self.panic_inside(draw),
         }
+    }
+
+    /// An event of a domain that panics somewhere, and one that repairs the domain.
+    fn panic_inside(&self, draw: &mut Draw) {
+        let (domain, world, next) = (self.domain(draw), Arc::clone(&self.world), self.child(draw));
+        match draw.below(4) {
+            0 => domain.global(move |cx| {
+                *cx.state_mut() += 1;
+                sim::wrote("state", cx.state());
+                sim::read("state", cx.state());
+                cx.defer(move |cx| next.run(cx));
+                world.panic();
+            }),
+            1 => domain.anon(move |cx| {
+                sim::read("state", cx.state());
+                cx.defer(move |cx| next.run(cx));
+                world.panic();
+            }),
+            // What was deferred in global runs.
+            2 => domain.global_then(move |mut cx| {
+                *cx.state_mut() += 1;
+                sim::wrote("state", cx.state());
+                cx.defer(move |cx| next.run(cx));
+                cx.downgrade_then(move |cx| {
+                    sim::read("state", cx.state());
+                    world.panic();
+                    cx.commit()
+                })
+            }),
+            // A sub-event.
+            _ => domain.global_then(move |mut cx| {
+                cx.defer(move |cx| next.run(cx));
+                cx.commit_then(move |cx| {
+                    cx.upgrade_global_then(move |cx| {
+                        sim::read("state", cx.state());
+                        world.panic();
+                        cx.commit()
+                    })
+                })
+            }),
+        }
+        let (world, panics) = (Arc::clone(&self.world), draw.below(8) == 0);
+        domain.clear_poison(move |cx| {
+            sim::read("state", cx.state());
+            *cx.state_mut() += 1;
+            sim::wrote("state", cx.state());
+            if panics {
+                world.panic();
+            }
+        });
     }
 
     /// To a color that may be full, or to that of a key.
@@ -480,7 +520,11 @@ fn start(program: Program, draw: &mut Draw) -> (Runtime, Arc<World>) {
         handle.color_builder().label(&format!("color {n}")).priority(class).build()
     };
     let colors = (0..6).map(&mut color).collect();
-    let domains = vec![Domain::snapshot(&handle, 0), Domain::read_write(&handle, 0)];
+    let domains = vec![
+        Domain::snapshot(&handle, 0),
+        Domain::read_write(&handle, 0),
+        Domain::builder().transactional().snapshot(&handle, 0),
+    ];
     let bounded = (1..=2).map(|n| handle.color_builder().capacity(n * 2).build()).collect();
     let world = World {
         program,

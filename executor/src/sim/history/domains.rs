@@ -35,6 +35,13 @@ struct Guest {
     follows: Option<Context>,
 }
 
+/// What happens to poison at a place of the order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Poison {
+    Begins,
+    Ends,
+}
+
 /// The order of one domain, as the rules have it.
 struct Domain {
     mode: Mode,
@@ -45,7 +52,8 @@ struct Domain {
     committing: Option<u64>,
     /// What the sub-events may reach that are to begin.
     follow: VecDeque<Context>,
-    is_poisoned: bool,
+    /// Where poison begins, and where it ends, by tickets: it covers what is behind.
+    poison: BTreeMap<u64, Poison>,
     /// The first event of which an action was dropped.
     dropped: Option<u64>,
 }
@@ -89,8 +97,8 @@ pub(super) fn broken(facts: &Facts) -> BTreeMap<Rule, String> {
             }
         };
         if let Err((broken, what)) = result {
-            let is_poisoned = domains.get(&number).is_some_and(|order| order.is_poisoned);
-            if !is_poisoned {
+            let is_covered = domains.get(&number).is_some_and(|order| order.covers(ticket));
+            if !is_covered {
                 let what = || format!("the event with ticket {ticket} of domain {number} {what}");
                 first.entry(broken).or_insert_with(what);
             }
@@ -108,9 +116,16 @@ impl Domain {
             committed: None,
             committing: None,
             follow: VecDeque::new(),
-            is_poisoned: false,
+            poison: BTreeMap::new(),
             dropped: None,
         }
+    }
+
+    /// Says whether poison covers the event with this ticket.
+    fn covers(&self, ticket: u64) -> bool {
+        let repairs = self.guests.get(&ticket).is_some_and(|guest| guest.repairs);
+        let last = self.poison.range(..ticket).next_back();
+        !repairs && last.is_some_and(|(_, poison)| *poison == Poison::Begins)
     }
 
     /// Says whether there is one with this ticket already.
@@ -183,7 +198,9 @@ impl Domain {
             };
             is_in_the_way.then_some(*other)
         };
-        let before = self.guests.range(..ticket).find_map(earlier);
+        // What poison covers enters nothing any more.
+        let mut before = self.guests.range(..ticket);
+        let before = before.find_map(|guest| earlier(guest).filter(|other| !self.covers(*other)));
         before.or_else(|| self.guests.range(ticket + 1..).find_map(later))
     }
 
@@ -236,16 +253,18 @@ impl Domain {
             }
             DomainStep::Leaves(follows) => {
                 (guest.is_in, guest.follows) = (In::Left, follows);
+                if guest.repairs {
+                    self.poison.insert(ticket, Poison::Ends);
+                }
                 require(Rule::I2, was != In::Left, || "commits twice".to_owned())
             }
             DomainStep::Abandons => {
                 guest.is_in = In::Left;
                 guest.was_abandoned = true;
-                guest.deferred.clear();
                 Ok(())
             }
             DomainStep::Poisons => {
-                self.is_poisoned = true;
+                self.poison.insert(ticket, Poison::Begins);
                 Ok(())
             }
             DomainStep::Defers(_) => {
@@ -285,7 +304,6 @@ impl Domain {
         let Some(guest) = self.guests.get_mut(&ticket) else { return Ok(()) };
         let (commits, left) = (std::mem::take(&mut guest.commits), guest.deferred.len());
         self.committing = None;
-        self.is_poisoned &= !guest.repairs;
         if guest.is_in == In::Waiting {
             // It goes on alone.
             return require(Rule::I9, left == 0, || {
@@ -293,6 +311,8 @@ impl Domain {
             });
         }
         let (was_abandoned, follows) = (guest.was_abandoned, guest.follows);
+        // Of an event that poison covers nothing follows.
+        let follows = follows.filter(|_| !self.covers(ticket));
         self.guests.remove(&ticket);
         self.follow.extend(follows);
         self.committed = Some(ticket);
@@ -308,7 +328,8 @@ impl Domain {
         guest.deferred.retain(|other| *other != action);
         // What an event has deferred that has panicked is dropped, and others go on; and what one
         // has that poison covers.
-        if guest.commits && !guest.was_abandoned && !self.is_poisoned {
+        let ends = guest.commits && !guest.was_abandoned;
+        if ends && !self.covers(ticket) {
             self.dropped.get_or_insert(ticket);
         }
     }
@@ -341,7 +362,7 @@ pub(super) fn wrong_value(facts: &Facts, rule: Rule) -> Option<String> {
     let mut written: BTreeMap<(u32, &str), Vec<Written<'_>>> = BTreeMap::new();
     let undone = undone(facts);
     for value in facts.values.iter().filter(|value| value.how == Use::Written) {
-        if let Some((domain, ticket)) = value.ticket.filter(|ticket| !undone.contains(ticket)) {
+        if let Some((domain, ticket)) = value.ticket {
             let key = (domain, value.label.as_str());
             written.entry(key).or_default().push((ticket, value.when.nth, &value.value));
         }
@@ -356,8 +377,9 @@ pub(super) fn wrong_value(facts: &Facts, rule: Rule) -> Option<String> {
         }
         let Some(values) = written.get(&(domain, value.label.as_str())) else { continue };
         let before = values.partition_point(|(by, nth, _)| (*by, *nth) < (ticket, value.when.nth));
-        let Some((by, _, last)) = before.checked_sub(1).map(|last| values[last]) else { continue };
-        if last != value.value {
+        let is_left = |(by, ..): &&Written<'_>| *by == ticket || !undone.contains(&(domain, *by));
+        let Some((by, _, last)) = values[..before].iter().rev().find(is_left) else { continue };
+        if *last != value.value {
             return Some(format!(
                 "the event with ticket {ticket} of domain {domain} reads {} = {}, and that with \
                  ticket {by} has written {last}",
@@ -368,20 +390,21 @@ pub(super) fn wrong_value(facts: &Facts, rule: Rule) -> Option<String> {
     None
 }
 
-/// Events that have panicked in global: what they have written is not what the next one reads.
+/// Events that have panicked in global, and left the state as it was before: what poisons the
+/// domain is still there for the one that repairs it.
 fn undone(facts: &Facts) -> BTreeSet<(u32, u64)> {
     let mut is_in: BTreeMap<(u32, u64), Context> = BTreeMap::new();
     let mut undone = BTreeSet::new();
     for Decided { domain, ticket, what, .. } in &facts.decided {
         let key = (*domain, *ticket);
-        match what {
-            Deciding::Step(DomainStep::Enters(context), _) => drop(is_in.insert(key, *context)),
-            Deciding::Step(DomainStep::Downgrades, _) => drop(is_in.insert(key, Context::Anon)),
-            Deciding::Step(DomainStep::Abandons, _)
-                if is_in.get(&key) == Some(&Context::Global) =>
-            {
+        let Deciding::Step(step, _) = what else { continue };
+        match step {
+            DomainStep::Enters(context) => drop(is_in.insert(key, *context)),
+            DomainStep::Downgrades => drop(is_in.insert(key, Context::Anon)),
+            DomainStep::Abandons if is_in.get(&key) == Some(&Context::Global) => {
                 undone.insert(key);
             }
+            DomainStep::Poisons => drop(undone.remove(&key)),
             _ => {}
         }
     }

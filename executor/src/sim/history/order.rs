@@ -30,7 +30,7 @@ pub(super) fn overlap(facts: &Facts, rule: Rule) -> Option<String> {
             for (other, others) in running.iter() {
                 let other = &facts.events[*other];
                 let are_shared = (*access, *others) == (Access::Shared, Access::Shared);
-                if are_shared || other.fiber == event.fiber {
+                if are_shared || may_be_inside(event, other) {
                     continue;
                 }
                 let broken = match (*access, *others) {
@@ -76,8 +76,7 @@ pub(super) fn overtaking(facts: &Facts) -> Option<String> {
             let Some(began) = event.began else { continue };
             for last in last[usize::from(*access == Access::Shared)].values() {
                 let last = &facts.events[*last];
-                // Inside of an event of its thread's color others of it may run.
-                let is_inside = last.fiber == event.fiber && last.began.is_some_and(|b| b < began);
+                let is_inside = may_be_inside(event, last) && last.began.is_some_and(|b| b < began);
                 if ended(last) > began.nth && !is_inside {
                     let (one, two) = (facts.describe(event), facts.describe(last));
                     return Some(format!("{one} began before {two} had ended, posted before it"));
@@ -86,6 +85,12 @@ pub(super) fn overtaking(facts: &Facts) -> Option<String> {
         }
     }
     None
+}
+
+/// Says whether one of the two may have run inside of the other one: inside of an event of a color
+/// that is bound to its thread others of it may run (E18).
+fn may_be_inside(one: &Event, two: &Event) -> bool {
+    one.fiber == two.fiber && one.is_bound && two.is_bound
 }
 
 /// The place at which an event was over.

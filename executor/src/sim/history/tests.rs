@@ -49,6 +49,13 @@ impl Story {
         self.record(0, What::Posted { event })
     }
 
+    fn post_bound(&mut self, event: u32, is_bound: bool) -> &mut Self {
+        let (color, access) = ONE;
+        self.record(0, What::Makes { event, sort: Sort::Posted });
+        self.record(0, What::Posts { event, color, access, is_bound });
+        self.record(0, What::Posted { event })
+    }
+
     fn begin(&mut self, fiber: u32, event: u32) -> &mut Self {
         self.record(fiber, What::Begins { who: who(event) })
     }
@@ -106,10 +113,12 @@ fn e13_exclusive_events_at_once_break_c1() {
     let mut story = Story::new();
     story.post(1, &[ONE]).post(2, &[ONE]).begin(1, 1).begin(2, 2).end(1, 1).end(2, 2);
     assert_eq!(story.broken(), [Rule::C1, Rule::C2]);
-    // Inside of an event of the same thread is not beside it.
-    let mut story = Story::new();
-    story.post(1, &[ONE]).begin(1, 1).post(2, &[ONE]).run(1, 2).end(1, 1);
-    assert_eq!(story.broken(), []);
+    // Inside of an event of the same thread is not beside it, for colors that are bound to it.
+    for (is_bound, broken) in [(true, vec![]), (false, vec![Rule::C1])] {
+        let mut story = Story::new();
+        story.post_bound(1, is_bound).begin(1, 1).post_bound(2, is_bound).run(1, 2).end(1, 1);
+        assert_eq!(story.broken().contains(&Rule::C1), broken.contains(&Rule::C1));
+    }
 }
 
 #[test]
@@ -367,11 +376,28 @@ fn e13_what_a_panic_drops_breaks_nothing() {
     story.decides(1, DomainStep::Committed).decides(2, LEAVES).decides(2, DomainStep::Commits);
     story.acts(20).decides(2, DomainStep::Committed);
     assert_eq!(story.broken(), []);
-    // What it had written in global is not what the next one reads.
+    // What was deferred before global was left still runs.
     let mut story = domain(Mode::Snapshot);
-    story.decides(1, GLOBAL).uses(Use::Written, "1", 1).decides(1, DomainStep::Abandons);
-    story.decides(2, GLOBAL).uses(Use::Written, "2", 2).uses(Use::Read, "2", 2);
+    story.decides(1, GLOBAL).defers(1, 10).decides(1, DomainStep::Downgrades).defers(1, 11);
+    story.decides(1, DomainStep::Abandons).record(0, What::Drops { event: 11 });
+    story.decides(1, DomainStep::Commits).acts(10).decides(1, DomainStep::Committed);
     assert_eq!(story.broken(), []);
+    // What was written in global by a transaction that failed is not what the next one reads, but
+    // what the event itself has read; without one it is what the repair reads.
+    for poisons in [false, true] {
+        let mut story = domain(Mode::Snapshot);
+        story.decides(1, GLOBAL).uses(Use::Written, "1", 1).uses(Use::Read, "1", 1);
+        story.decides(1, LEAVES).decides(2, GLOBAL).uses(Use::Written, "2", 2);
+        story.uses(Use::Read, "2", 2).decides(2, DomainStep::Abandons);
+        if poisons {
+            story.decides(2, DomainStep::Poisons);
+        }
+        story.decides(3, DomainStep::Repairs).decides(3, GLOBAL);
+        story.uses(Use::Read, if poisons { "2" } else { "1" }, 3);
+        assert_eq!(story.broken(), [], "{poisons}");
+        story.uses(Use::Read, "3", 3);
+        assert_eq!(story.broken(), [Rule::I13], "{poisons}");
+    }
 }
 
 #[test]
@@ -423,4 +449,36 @@ fn e13_what_waits_for_its_context_is_at_rest() {
     story.record(0, What::Decides { domain: 0, ticket: 3, step, event: Some(1) });
     story.record(0, What::Posted { event: 1 });
     assert_eq!(story.broken(), [Rule::E11], "a shutdown drops it, though");
+}
+
+#[test]
+fn e13_poison_has_a_place_in_the_order() {
+    // A repair that panics repairs nothing: what is behind it is still covered.
+    let mut story = domain(Mode::Snapshot);
+    story.decides(1, GLOBAL).decides(1, DomainStep::Abandons).decides(1, DomainStep::Poisons);
+    story.decides(3, DomainStep::Repairs).decides(3, GLOBAL).decides(3, DomainStep::Abandons);
+    story.decides(3, DomainStep::Poisons).decides(4, DomainStep::Takes(Context::Global));
+    story.defers(4, 40);
+    for ticket in [1, 2, 3, 4] {
+        story.decides(ticket, DomainStep::Commits);
+        if ticket == 4 {
+            story.record(0, What::Drops { event: 40 });
+        }
+        story.decides(ticket, DomainStep::Committed);
+    }
+    story.decides(5, DomainStep::Repairs).decides(5, GLOBAL).defers(5, 50).decides(5, LEAVES);
+    story.decides(5, DomainStep::Commits).acts(50).decides(5, DomainStep::Committed);
+    assert_eq!(story.broken(), []);
+    // What poison covers is in nobody's way; what stands before it is looked at as ever.
+    let mut story = Story::new();
+    story.decides(0, DomainStep::Made(Mode::Snapshot));
+    for ticket in 1..=3 {
+        story.decides(ticket, DomainStep::Takes(Context::Global));
+    }
+    story.decides(1, GLOBAL).decides(1, LEAVES).decides(2, GLOBAL);
+    story.decides(2, DomainStep::Abandons).decides(2, DomainStep::Poisons);
+    story.decides(4, DomainStep::Repairs).decides(4, GLOBAL);
+    assert_eq!(story.broken(), []);
+    story.decides(1, DomainStep::Downgrades);
+    assert_eq!(story.broken(), [Rule::I2], "the first event has left the state");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dapple_colors::Access;
 
-use super::facts::{Facts, outside, within};
+use super::facts::{Facts, Span, outside, within};
 use super::order::{Queued, queues};
 use super::{Event, History, Moment};
 use crate::sync::Sort;
@@ -55,25 +55,26 @@ fn until(facts: &Facts, event: &Event) -> u64 {
 
 /// An event that waits while many others begin, which were posted later (C7).
 pub(super) fn starving(facts: &Facts) -> Option<String> {
-    let mut begun: Vec<(u64, u64)> = facts
+    let runtime = |event: &Event| facts.workers.get(&event.fiber).map(|(runtime, _)| *runtime);
+    let mut begun: Vec<(u64, u64, Option<u32>)> = facts
         .events
         .iter()
         .filter_map(|event| {
             let since = event.appended.or(event.posted)?;
-            Some((nanos(event.began?), nanos(since)))
+            Some((nanos(event.began?), nanos(since), runtime(event)))
         })
         .collect();
     begun.sort_unstable();
     for (index, since) in ready(facts) {
         let event = &facts.events[index];
-        let until = until(facts, event);
-        let from = begun.partition_point(|(began, _)| *began <= since);
-        let to = begun.partition_point(|(began, _)| *began < until);
-        if to <= from + History::MOST_OVERTAKING {
+        let (until, ours) = (until(facts, event), runtime(event));
+        let from = begun.partition_point(|(began, ..)| *began <= since);
+        let to = begun.partition_point(|(began, ..)| *began < until);
+        if event.is_bound || to <= from + History::MOST_OVERTAKING {
             continue;
         }
-        let overtakes = |(began, posted): &&(u64, u64)| {
-            *posted > since && within(&facts.pauses, (*began, *began + 1)) == 0
+        let overtakes = |(began, posted, theirs): &&(u64, u64, Option<u32>)| {
+            *theirs == ours && *posted > since && within(&facts.pauses, (*began, *began + 1)) == 0
         };
         let others = begun[from..to].iter().filter(overtakes).count();
         if others > History::MOST_OVERTAKING {
@@ -87,11 +88,26 @@ pub(super) fn starving(facts: &Facts) -> Option<String> {
 /// An event that waits beside a worker of its runtime that sleeps, and would take it (E4).
 pub(super) fn beside_idle(facts: &Facts) -> Option<String> {
     let limit = History::LONGEST_BESIDE_IDLE.as_nanos() as u64;
+    let least = facts.workers.values().filter_map(|(_, delay)| *delay).min().unwrap_or(0);
+    let spans = facts
+        .events
+        .iter()
+        .filter_map(|event| Some((event.began.map(nanos)?, event.ended.map_or(facts.now, nanos))));
+    // What may block others.
+    let long: Vec<Span> = spans.filter(|(began, ended)| ended - began >= least).collect();
     for (index, since) in ready(facts) {
         let event = &facts.events[index];
         let Some((runtime, Some(delay))) = facts.workers.get(&event.fiber) else { continue };
-        let limit = limit.max(10 * delay);
         let wait = (since, until(facts, event));
+        if wait.1 - since <= limit {
+            continue;
+        }
+        // It is taken from behind one event that blocks, and may come behind the next one.
+        let blocks =
+            |(began, ended): &&Span| *began < wait.1 && *ended > since && ended - began >= *delay;
+        let blockers = long.iter().filter(blocks).count() as u64;
+        let limit = limit.max(delay.saturating_mul(10));
+        let limit = limit.saturating_add(delay.saturating_mul(3 * blockers));
         if event.is_bound || outside(&facts.pauses_between, wait) <= limit {
             continue;
         }

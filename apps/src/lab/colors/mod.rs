@@ -1,0 +1,175 @@
+//! `dapple lab colors`: what colors brought to the programs of the paper on libasync-smp.
+//!
+//! The paper (Zeldovich and others, USENIX 2003) colors a web server and the file server of SFS,
+//! and compares them on four CPUs with independent copies of the unchanged programs, as an upper
+//! bound. Here both servers get their requests from inside of the process, so that no client takes a core:
+//!
+//! * [`web`]: small files from memory, over HTTP/1.1;
+//! * [`session`]: replies of 8 KB, encrypted, with a state for each session;
+//! * [`run`]: sessions, their requests, and the ways in which they are colored.
+
+mod run;
+mod session;
+mod web;
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use self::run::{Figures, Load, Server, Setting, Way};
+use super::chart::{Bar, Chart, Group};
+use super::machine;
+use super::report::{Report, Table, Verdict};
+
+pub(super) fn command() -> Command {
+    Command::new("colors")
+        .about("A web server and an encrypted session server, colored in five ways (a minute)")
+        .arg(
+            Arg::new("rounds")
+                .long("rounds")
+                .value_name("N")
+                .value_parser(value_parser!(u32).range(1..))
+                .default_value("9")
+                .help("Rounds of each way, interleaved; medians are reported"),
+        )
+        .arg(
+            Arg::new("quick")
+                .long("quick")
+                .action(ArgAction::SetTrue)
+                .help("Few requests, and three rounds: to see that it works"),
+        )
+        .arg(
+            Arg::new("out")
+                .long("out")
+                .value_name("DIR")
+                .value_parser(value_parser!(PathBuf))
+                .help("A folder for charts, as SVG"),
+        )
+}
+
+pub(super) fn main(args: &ArgMatches) -> Result<(), String> {
+    let is_quick = args.get_flag("quick");
+    let rounds = args.get_one::<u32>("rounds").copied().unwrap_or(9);
+    let workers = machine::cores();
+    let setting = Setting {
+        workers,
+        sessions: 64,
+        requests: if is_quick { 6_000 } else { 60_000 },
+        rounds: if is_quick { 3 } else { rounds },
+    };
+    let report = experiment(&setting)?;
+    report.publish(args.get_one::<PathBuf>("out").map(PathBuf::as_path))
+}
+
+/// What a way of coloring brings, and beside what.
+struct Row {
+    way: Way,
+    figures: Figures,
+    /// Operations a second, as a multiple of those of one color.
+    gain: f64,
+}
+
+fn experiment(setting: &Setting) -> Result<Report, String> {
+    let Setting { workers, sessions, requests, rounds } = *setting;
+    let mut report = Report {
+        name: "colors".to_owned(),
+        title: format!(
+            "dapple lab colors: {workers} workers, {sessions} sessions, {requests} requests, \
+             {rounds} rounds\n{}",
+            machine::describe()
+        ),
+        ..Report::default()
+    };
+    let mut gains = Vec::new();
+    for server in Server::ALL {
+        for load in Load::ALL {
+            let rows = measure(setting, server, load)?;
+            report.tables.push(table(server, load, &rows));
+            let of = |way: Way| rows.iter().find(|row| row.way == way).map_or(0.0, |row| row.gain);
+            let bars = rows.iter().map(|row| Bar { name: row.way.name(), value: row.gain });
+            gains.push((Group { name: caption(server, load), bars: bars.collect() }, load));
+            let name = caption(server, load);
+            report.verdicts.extend(verdicts(&name, load, of));
+        }
+    }
+    let unit = "operations a second, as a multiple of those of one color".to_owned();
+    let title = format!("What colors bring to two servers on {workers} cores");
+    let groups = gains.into_iter().map(|(group, _)| group).collect();
+    report.charts.push(Chart { name: "gains".to_owned(), title, unit, groups });
+    report.remarks = vec![
+        format!(
+            "beyond {workers} cores nothing can be measured here; the paper has four CPUs, on \
+             which colors brought 1.5 x to its web server and 2.5 x to its file server"
+        ),
+        "the paper's servers get their requests over a network; these from inside of the process"
+            .to_owned(),
+        "SFS encrypted with ARC4 and a MAC of SHA-1; here it is ChaCha20-Poly1305 with a counter"
+            .to_owned(),
+    ];
+    Ok(report)
+}
+
+fn caption(server: Server, load: Load) -> String {
+    format!("{}, {}", server.name(), load.name())
+}
+
+/// All ways, one after the other in each round.
+fn measure(setting: &Setting, server: Server, load: Load) -> Result<Vec<Row>, String> {
+    let mut all: Vec<(Way, Vec<Figures>)> = Way::ALL.map(|way| (way, Vec::new())).to_vec();
+    // The first round warms up.
+    for round in 0..=setting.rounds {
+        for (way, figures) in &mut all {
+            let measured = run::run(setting, server, load, *way)?;
+            if round > 0 {
+                figures.push(measured);
+            }
+        }
+    }
+    // Both sides of a ratio are of one round.
+    let one_color: Vec<f64> = all[0].1.iter().map(Figures::rate).collect();
+    let rows = all.into_iter().map(|(way, figures)| {
+        let gains = figures.iter().zip(&one_color).map(|(figures, one)| figures.rate() / one);
+        let gain = median(gains.collect());
+        let rate = median(figures.iter().map(Figures::rate).collect());
+        let cpu = median(figures.iter().map(Figures::per_cpu_second).collect());
+        Row { way, figures: Figures::of(rate, cpu), gain }
+    });
+    Ok(rows.collect())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn table(server: Server, load: Load, rows: &[Row]) -> Table {
+    let head = ["", "operations/s", "x one color", "per CPU second"];
+    let mut table = Table::new(&caption(server, load), &head);
+    for Row { way, figures, gain } in rows {
+        let (rate, cpu) = (figures.rate(), figures.per_cpu_second());
+        table.add([way.name(), format!("{rate:.0}"), format!("{gain:.2}"), format!("{cpu:.0}")]);
+    }
+    table
+}
+
+/// What the paper, and this runtime, claim of a load.
+fn verdicts(name: &str, load: Load, of: impl Fn(Way) -> f64) -> Vec<Verdict> {
+    let (none, eager, aware) = (of(Way::NotStolen), of(Way::Eager), of(Way::CostAware));
+    let copies = of(Way::Copies);
+    let mut verdicts = Vec::new();
+    let measured = format!("{aware:.2} x and {copies:.2} x one color");
+    verdicts.push(match load {
+        Load::Balanced => {
+            let expected = format!("{name}: colors are within 5 % of independent copies");
+            Verdict::of(&expected, measured, || aware >= 0.95 * copies)
+        }
+        Load::Skewed => {
+            let expected = format!("{name}: colors are ahead of independent copies");
+            Verdict::of(&expected, measured, || aware > copies)
+        }
+    });
+    let expected = format!("{name}: cost-aware stealing is never below 0.98 of none");
+    let measured = format!("{aware:.2} x beside {none:.2} x ({eager:.2} x if stealing is eager)");
+    verdicts.push(Verdict::of(&expected, measured, || aware >= 0.98 * none));
+    verdicts
+}

@@ -1,0 +1,126 @@
+//! A server of encrypted sessions, as that of SFS: each has a cipher with a state, by which
+//! requests are decrypted and checked, and replies of 8 KB encrypted.
+
+use std::sync::Arc;
+
+use chacha20poly1305::aead::{AeadInPlace, KeyInit};
+use chacha20poly1305::{ChaCha20Poly1305, Nonce};
+
+use super::run::Peer;
+
+/// Bytes of a reply, and of a request.
+const REPLY: usize = 8_192;
+const REQUEST: usize = 64;
+/// Blocks of the file that is read.
+const BLOCKS: u64 = 16;
+
+/// One direction of a session: a message's nonce is its number.
+struct Sealed {
+    cipher: ChaCha20Poly1305,
+    next: u64,
+}
+
+impl Sealed {
+    fn new(session: u64, direction: u8) -> Sealed {
+        let mut key = [direction; 32];
+        key[..8].copy_from_slice(&session.to_le_bytes());
+        Sealed { cipher: ChaCha20Poly1305::new(&key.into()), next: 0 }
+    }
+
+    fn nonce(&mut self) -> Nonce {
+        let mut nonce = [0; 12];
+        nonce[4..].copy_from_slice(&self.next.to_le_bytes());
+        self.next += 1;
+        nonce.into()
+    }
+
+    fn seal(&mut self, message: &mut Vec<u8>) {
+        let nonce = self.nonce();
+        // It fails for messages of 256 GB.
+        let _ = self.cipher.encrypt_in_place(&nonce, b"", message);
+    }
+
+    fn open(&mut self, message: &mut Vec<u8>) -> bool {
+        let nonce = self.nonce();
+        self.cipher.decrypt_in_place(&nonce, b"", message).is_ok()
+    }
+}
+
+/// The file that all sessions read, from memory.
+pub(super) fn file() -> Arc<Vec<u8>> {
+    Arc::new((0..BLOCKS as usize * REPLY).map(|at| (at * 31) as u8).collect())
+}
+
+/// The server's side of a session, and the requests that will come.
+pub(super) struct Session {
+    file: Arc<Vec<u8>>,
+    input: Sealed,
+    output: Sealed,
+    requests: std::vec::IntoIter<Vec<u8>>,
+    block: u64,
+    reply: Vec<u8>,
+}
+
+impl Session {
+    /// So many requests are sealed now, so that the client costs nothing later.
+    pub(super) fn new(file: &Arc<Vec<u8>>, number: u64, requests: usize) -> Session {
+        let mut client = Sealed::new(number, 1);
+        let request = |nth: usize| {
+            let mut message = vec![0; REQUEST];
+            message[..8].copy_from_slice(&(nth as u64 % BLOCKS).to_le_bytes());
+            client.seal(&mut message);
+            message
+        };
+        let requests: Vec<Vec<u8>> = (0..requests).map(request).collect();
+        Session {
+            file: Arc::clone(file),
+            input: Sealed::new(number, 1),
+            output: Sealed::new(number, 2),
+            requests: requests.into_iter(),
+            block: 0,
+            reply: Vec::with_capacity(REPLY + 16),
+        }
+    }
+}
+
+impl Peer for Session {
+    fn receive(&mut self) {
+        let Some(mut request) = self.requests.next() else { return };
+        let is_genuine = self.input.open(&mut request);
+        let number = request.first_chunk::<8>().map_or(0, |n| u64::from_le_bytes(*n));
+        // A message that is not genuine would end the session.
+        self.block = if is_genuine { number } else { 0 };
+    }
+
+    fn reply(&mut self) -> usize {
+        let at = self.block as usize * REPLY;
+        self.reply.clear();
+        self.reply.extend_from_slice(&self.file[at..at + REPLY]);
+        self.output.seal(&mut self.reply);
+        self.reply.len()
+    }
+
+    fn has_more(&self) -> bool {
+        self.requests.len() > 0
+    }
+}
+
+/// Checks two answers as their client does.
+///
+/// # Errors
+///
+/// A message, if one is wrong.
+pub(super) fn check(file: &Arc<Vec<u8>>) -> Result<(), String> {
+    let mut session = Session::new(file, 7, 2);
+    let mut client = Sealed::new(7, 2);
+    for block in 0..2 {
+        session.receive();
+        session.reply();
+        let mut reply = session.reply.clone();
+        let wanted = &file[block * REPLY..(block + 1) * REPLY];
+        if !client.open(&mut reply) || reply != wanted {
+            return Err("the session server answers something else".to_owned());
+        }
+    }
+    Ok(())
+}

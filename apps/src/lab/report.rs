@@ -1,0 +1,122 @@
+//! What an experiment has come to: tables, charts, and what was expected beside it.
+
+use std::fmt::{self, Display};
+use std::fs;
+use std::path::Path;
+
+use super::chart::Chart;
+
+/// The results of one experiment.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    /// The name of its command.
+    pub(super) name: String,
+    pub(super) title: String,
+    pub(super) tables: Vec<Table>,
+    pub(super) charts: Vec<Chart>,
+    pub(super) verdicts: Vec<Verdict>,
+    /// What is to be known of the figures.
+    pub(super) remarks: Vec<String>,
+}
+
+/// Rows of text, of which the first one names the columns.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) caption: String,
+    pub(super) head: Vec<String>,
+    pub(super) rows: Vec<Vec<String>>,
+}
+
+/// Whether what was expected has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Holds,
+    Fails,
+}
+
+/// A claim, and what was measured.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    pub(super) expected: String,
+    pub(super) measured: String,
+    pub(super) outcome: Outcome,
+}
+
+impl Verdict {
+    /// That it holds if `cond` is true.
+    pub(super) fn of(expected: &str, measured: String, cond: impl FnOnce() -> bool) -> Verdict {
+        let outcome = if cond() { Outcome::Holds } else { Outcome::Fails };
+        Verdict { expected: expected.to_owned(), measured, outcome }
+    }
+}
+
+impl Table {
+    pub(super) fn new(caption: &str, head: &[&str]) -> Table {
+        let head = head.iter().map(ToString::to_string).collect();
+        Table { caption: caption.to_owned(), head, rows: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, row: impl IntoIterator<Item = String>) {
+        self.rows.push(row.into_iter().collect());
+    }
+}
+
+impl Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut widths: Vec<usize> = self.head.iter().map(|cell| cell.chars().count()).collect();
+        for row in &self.rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        writeln!(f, "{}", self.caption)?;
+        for row in std::iter::once(&self.head).chain(&self.rows) {
+            let cells = row.iter().zip(&widths).enumerate();
+            let cells = cells.map(|(n, (cell, width))| match n {
+                0 => format!("{cell:<width$}"),
+                _ => format!("{cell:>width$}"),
+            });
+            writeln!(f, "  {}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.title)?;
+        for table in &self.tables {
+            writeln!(f, "\n{table}")?;
+        }
+        for Verdict { expected, measured, outcome } in &self.verdicts {
+            let outcome = match outcome {
+                Outcome::Holds => "holds",
+                Outcome::Fails => "DOES NOT HOLD",
+            };
+            writeln!(f, "expected: {expected}\n  measured: {measured}: {outcome}")?;
+        }
+        for remark in &self.remarks {
+            writeln!(f, "note: {remark}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Report {
+    /// Prints it, and writes its charts into a folder, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// A message that names the file which could not be written.
+    pub(super) fn publish(&self, folder: Option<&Path>) -> Result<(), String> {
+        println!("{self}");
+        let Some(folder) = folder else { return Ok(()) };
+        fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        for chart in &self.charts {
+            let file = folder.join(format!("{}-{}.svg", self.name, chart.name));
+            fs::write(&file, chart.to_svg()).map_err(|e| format!("{}: {e}", file.display()))?;
+            println!("wrote {}", file.display());
+        }
+        Ok(())
+    }
+}
