@@ -2,7 +2,8 @@
 //!
 //! The paper (Zeldovich and others, USENIX 2003) colors a web server and the file server of SFS,
 //! and compares them on four CPUs with independent copies of the unchanged programs, as an upper
-//! bound. Here both servers get their requests from inside of the process, so that no client takes a core:
+//! bound. Here both servers get their requests from inside of the process, so that no client takes
+//! a core:
 //!
 //! * [`web`]: small files from memory, over HTTP/1.1;
 //! * [`session`]: replies of 8 KB, encrypted, with a state for each session;
