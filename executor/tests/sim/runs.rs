@@ -705,3 +705,35 @@ fn e13_a_callback_that_blocks_the_thread_is_named() {
     let place = format!("the event posted at {}:", file!());
     assert!(text.contains(&place) && text.contains("blocks the thread"), "{text}");
 }
+
+#[test]
+fn e13_histories_of_a_bit_of_everything_keep_the_rules() {
+    holds(150, |sim| {
+        let history = sim.history();
+        let rt = start(1 + sim.seed() as usize % 3);
+        let h = rt.handle();
+        let colors: Vec<_> = (0..3).map(|_| h.new_color()).collect();
+        let domain = Domain::snapshot(&h, 0u64);
+        for n in 0..8usize {
+            let (next, other) = (colors[n % 3].clone(), colors[(n + 1) % 3].clone());
+            let domain = domain.clone();
+            colors[(n + 2) % 3].post(move |cx| {
+                cx.post_shared(&other, |_| sim::work(Duration::from_millis(2)));
+                cx.post_set(&[next.exclusive(), other.shared()], |_| ());
+                cx.post_uncolored(|_| sim::work(Duration::from_micros(10)));
+                domain.global(|cx| {
+                    *cx.state_mut() += 1;
+                    sim::wrote("state", cx.state());
+                });
+                domain.anon(move |cx| {
+                    sim::read("state", cx.state());
+                    cx.defer(move |cx| cx.post(&next, |_| ()));
+                });
+            });
+        }
+        rt.wait_idle();
+        history.check_at_rest();
+        rt.shutdown(Duration::from_secs(1));
+        history.check_ended();
+    });
+}

@@ -55,6 +55,7 @@ pub(super) fn main(args: &ArgMatches) -> Result<(), String> {
     let setting = Setting {
         workers,
         sessions: 64,
+        clients: 128,
         requests: if is_quick { 6_000 } else { 60_000 },
         rounds: if is_quick { 3 } else { rounds },
     };
@@ -71,12 +72,12 @@ struct Row {
 }
 
 fn experiment(setting: &Setting) -> Result<Report, String> {
-    let Setting { workers, sessions, requests, rounds } = *setting;
+    let Setting { workers, sessions, clients, requests, rounds } = *setting;
     let mut report = Report {
         name: "colors".to_owned(),
         title: format!(
-            "dapple lab colors: {workers} workers, {sessions} sessions, {requests} requests, \
-             {rounds} rounds\n{}",
+            "dapple lab colors: {workers} workers, {sessions} sessions, {clients} clients, \
+             {requests} requests, {rounds} rounds\n{}",
             machine::describe()
         ),
         ..Report::default()
@@ -102,7 +103,8 @@ fn experiment(setting: &Setting) -> Result<Report, String> {
             "beyond {workers} cores nothing can be measured here; the paper has four CPUs, on \
              which colors brought 1.5 x to its web server and 2.5 x to its file server"
         ),
-        "the paper's servers get their requests over a network; these from inside of the process"
+        "the paper's servers get their requests over a network; these from inside of the process, \
+         by clients that wait for each answer"
             .to_owned(),
         "SFS encrypted with ARC4 and a MAC of SHA-1; here it is ChaCha20-Poly1305 with a counter"
             .to_owned(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use dapple::{Color, Cx, Runtime, StealPolicy};
+use dapple::{Colored, Runtime, StealPolicy};
 
 use super::super::machine;
 use super::session::{self, Session};
@@ -15,9 +15,18 @@ use super::web::{self, Connection};
 pub(super) struct Setting {
     pub(super) workers: usize,
     pub(super) sessions: usize,
-    /// Of all sessions together, in one run of the session server.
+    /// Clients, each of which waits for its answer before it asks again.
+    pub(super) clients: usize,
+    /// Of all clients together, in one run of the session server.
     pub(super) requests: usize,
     pub(super) rounds: u32,
+}
+
+impl Setting {
+    /// So many requests are answered in a run.
+    fn all_requests(&self) -> u64 {
+        (self.requests / self.clients * self.clients) as u64
+    }
 }
 
 /// What serves.
@@ -27,12 +36,12 @@ pub(super) enum Server {
     Session,
 }
 
-/// How many requests each session has.
+/// For which session a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Load {
-    /// All have the same number.
+    /// For any one, with the same probability.
     Balanced,
-    /// The k-th one has a share as 1/k (Zipf).
+    /// For the k-th one with a probability as 1/k (Zipf).
     Skewed,
 }
 
@@ -80,15 +89,18 @@ impl Load {
         }
     }
 
-    /// How many requests each of so many sessions has.
-    fn shares(self, sessions: usize, requests: usize) -> Vec<usize> {
+    /// For each of so many sessions the probability that a request is for it or one before.
+    fn shares(self, sessions: usize) -> Vec<f64> {
         let weight = |nth: usize| match self {
             Load::Balanced => 1.0,
             Load::Skewed => 1.0 / (nth + 1) as f64,
         };
         let all: f64 = (0..sessions).map(weight).sum();
-        let share = |nth| (requests as f64 * weight(nth) / all).round().max(1.0) as usize;
-        (0..sessions).map(share).collect()
+        let sum = |sum: &mut f64, nth: usize| {
+            *sum += weight(nth) / all;
+            Some(*sum)
+        };
+        (0..sessions).scan(0.0, sum).collect()
     }
 }
 
@@ -145,32 +157,55 @@ pub(super) trait Peer: Send + 'static {
     fn receive(&mut self);
     /// Answers it: so many bytes.
     fn reply(&mut self) -> usize;
-    /// Says whether there are further requests.
-    fn has_more(&self) -> bool;
 }
 
-/// What a run counts.
-#[derive(Default)]
-struct Counts {
+/// What a run shares.
+struct World<P: Peer> {
+    sessions: Vec<Colored<P>>,
+    shares: Vec<f64>,
     replies: AtomicU64,
     bytes: AtomicU64,
 }
 
-/// One request of a session after the other, each in two callbacks, as they stand in the servers of
-/// the paper: one for what has come, one for what goes out.
-fn serve<P: Peer>(mut peer: Box<P>, counts: Arc<Counts>, cx: &mut Cx) {
-    peer.receive();
-    cx.post_here(move |cx| {
-        let bytes = peer.reply();
-        counts.replies.fetch_add(1, Ordering::Relaxed);
-        counts.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        if peer.has_more() {
-            cx.post_here(move |cx| serve(peer, counts, cx));
-        }
+/// A client that waits for its answer before it asks again, some session or other.
+struct Client {
+    left: usize,
+    /// Its random numbers: a multiplicative congruential generator.
+    state: u64,
+    /// Of so many copies of a program it asks the how-manieth one; it asks the only one otherwise.
+    copy: (usize, usize),
+}
+
+impl Client {
+    fn next_session(&mut self, shares: &[f64]) -> usize {
+        self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
+        let drawn = (self.state >> 11) as f64 / (1u64 << 53) as f64;
+        let (copies, nth) = self.copy;
+        let session = shares.partition_point(|share| *share < drawn).min(shares.len() - copies);
+        // Sessions are dealt out to the copies.
+        if copies > 1 { session - session % copies + nth } else { session }
+    }
+}
+
+/// One request after the other, each in two callbacks on the color of its session, as they stand in
+/// the servers of the paper: one for what has come, one for what goes out.
+fn ask<P: Peer>(mut client: Client, world: Arc<World<P>>) {
+    let Some(left) = client.left.checked_sub(1) else { return };
+    client.left = left;
+    let session = world.sessions[client.next_session(&world.shares)].clone();
+    let replies = session.clone();
+    session.post(move |peer, _| {
+        peer.receive();
+        replies.post(move |peer, _| {
+            let bytes = peer.reply();
+            world.replies.fetch_add(1, Ordering::Relaxed);
+            world.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            ask(client, world);
+        });
     });
 }
 
-/// Runs all requests of all sessions.
+/// Runs all requests.
 ///
 /// # Errors
 ///
@@ -182,25 +217,29 @@ pub(super) fn run(
     way: Way,
 ) -> Result<Figures, String> {
     let setting = Setting { requests: server.as_long(setting.requests), ..*setting };
-    let shares = load.shares(setting.sessions, setting.requests);
+    let sessions = 0..setting.sessions as u64;
     match server {
         Server::Web => {
             let site = Arc::new(web::Site::new());
             web::check(&site)?;
-            let peers = shares.iter().map(|share| Connection::new(&site, *share)).collect();
-            run_peers(&setting, way, peers)
+            let peers = sessions.map(|_| Connection::new(&site)).collect();
+            run_peers(&setting, load, way, peers)
         }
         Server::Session => {
             let file = session::file();
             session::check(&file)?;
-            let sessions = shares.iter().enumerate();
-            let peers = sessions.map(|(nth, share)| Session::new(&file, nth as u64, *share));
-            run_peers(&setting, way, peers.collect())
+            let peers = sessions.map(|number| Session::new(&file, number)).collect();
+            run_peers(&setting, load, way, peers)
         }
     }
 }
 
-fn run_peers<P: Peer>(setting: &Setting, way: Way, peers: Vec<P>) -> Result<Figures, String> {
+fn run_peers<P: Peer>(
+    setting: &Setting,
+    load: Load,
+    way: Way,
+    peers: Vec<P>,
+) -> Result<Figures, String> {
     let failed = |error: std::io::Error| format!("a runtime: {error}");
     let runtimes: Vec<Runtime> = match way {
         Way::Copies => {
@@ -212,29 +251,35 @@ fn run_peers<P: Peer>(setting: &Setting, way: Way, peers: Vec<P>) -> Result<Figu
             vec![builder.build().map_err(failed)?]
         }
     };
-    let counts = Arc::new(Counts::default());
-    let colors: Vec<Color> = (0..peers.len())
-        .map(|nth| {
-            let handle = runtimes[nth % runtimes.len()].handle();
-            match way {
-                Way::OneColor | Way::Copies => handle.default_color(),
-                Way::NotStolen | Way::Eager | Way::CostAware => handle.new_color(),
-            }
-        })
-        .collect();
-    let requests = setting.requests as f64;
+    let color = |nth: usize| {
+        let handle = runtimes[nth % runtimes.len()].handle();
+        match way {
+            Way::OneColor | Way::Copies => handle.default_color(),
+            Way::NotStolen | Way::Eager | Way::CostAware => handle.new_color(),
+        }
+    };
+    let (replies, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+    let shares = load.shares(peers.len());
+    let colored = |(nth, peer)| Colored::new(&color(nth), peer);
+    let sessions = peers.into_iter().enumerate().map(colored).collect();
+    let world = Arc::new(World { sessions, shares, replies, bytes });
     let (began, cpu) = (Instant::now(), machine::cpu_nanos());
-    for (peer, color) in peers.into_iter().zip(&colors) {
-        let (peer, counts) = (Box::new(peer), Arc::clone(&counts));
-        color.post(move |cx| serve(peer, counts, cx));
+    for nth in 0..setting.clients {
+        let (left, state) = (setting.requests / setting.clients, nth as u64 * 7_919 + 1);
+        // What is popular is so whichever copy has it; otherwise each copy has its own clients.
+        let copies = if load == Load::Balanced { runtimes.len() } else { 1 };
+        ask(Client { left, state, copy: (copies, nth % copies) }, Arc::clone(&world));
     }
-    runtimes.iter().for_each(Runtime::wait_idle);
+    // What one copy posts to another one may come when that has been found at rest.
+    while world.replies.load(Ordering::Relaxed) < setting.all_requests() {
+        runtimes.iter().for_each(Runtime::wait_idle);
+    }
     let (took, cpu) = (began.elapsed(), machine::cpu_nanos() - cpu);
-    let replies = counts.replies.load(Ordering::Relaxed) as f64;
-    if (replies / requests - 1.0).abs() > 0.01 || counts.bytes.load(Ordering::Relaxed) == 0 {
-        return Err(format!("{replies} replies to {requests} requests"));
+    let replies = world.replies.load(Ordering::Relaxed);
+    if replies != setting.all_requests() || world.bytes.load(Ordering::Relaxed) == 0 {
+        return Err(format!("{replies} replies to {} requests", setting.all_requests()));
     }
-    let per_second = |time: Duration| replies / time.as_secs_f64();
+    let per_second = |time: Duration| replies as f64 / time.as_secs_f64();
     Ok(Figures::of(per_second(took), per_second(Duration::from_nanos(cpu))))
 }
 
@@ -244,7 +289,7 @@ mod tests {
 
     #[test]
     fn every_way_answers_every_request() {
-        let setting = Setting { workers: 2, sessions: 8, requests: 200, rounds: 1 };
+        let setting = Setting { workers: 2, sessions: 8, clients: 5, requests: 200, rounds: 1 };
         for server in Server::ALL {
             for load in Load::ALL {
                 for way in Way::ALL {
@@ -257,8 +302,17 @@ mod tests {
 
     #[test]
     fn a_skewed_load_has_shares_as_zipf_has_them() {
-        let shares = Load::Skewed.shares(4, 2_500);
-        assert_eq!(shares, [1_200, 600, 400, 300]);
-        assert_eq!(Load::Balanced.shares(4, 2_500), [625; 4]);
+        let near = |shares: Vec<f64>, wanted: [f64; 4]| {
+            shares.iter().zip(wanted).all(|(share, wanted)| (share - wanted).abs() < 1e-9)
+        };
+        assert!(near(Load::Skewed.shares(4), [0.48, 0.72, 0.88, 1.0]));
+        assert!(near(Load::Balanced.shares(4), [0.25, 0.5, 0.75, 1.0]));
+        // Requests come as often as that says.
+        let (shares, mut client) =
+            (Load::Skewed.shares(4), Client { left: 0, state: 1, copy: (1, 0) });
+        let mut counts = [0; 4];
+        (0..100_000).for_each(|_| counts[client.next_session(&shares)] += 1);
+        assert!((47_000..49_000).contains(&counts[0]), "{counts:?}");
+        assert!((11_500..12_500).contains(&counts[3]), "{counts:?}");
     }
 }

@@ -51,43 +51,45 @@ pub(super) fn file() -> Arc<Vec<u8>> {
     Arc::new((0..BLOCKS as usize * REPLY).map(|at| (at * 31) as u8).collect())
 }
 
-/// The server's side of a session, and the requests that will come.
+/// Both ends of a session, as far as its requests go.
 pub(super) struct Session {
     file: Arc<Vec<u8>>,
+    client: Sealed,
     input: Sealed,
     output: Sealed,
-    requests: std::vec::IntoIter<Vec<u8>>,
     block: u64,
+    request: Vec<u8>,
     reply: Vec<u8>,
 }
 
 impl Session {
-    /// So many requests are sealed now, so that the client costs nothing later.
-    pub(super) fn new(file: &Arc<Vec<u8>>, number: u64, requests: usize) -> Session {
-        let mut client = Sealed::new(number, 1);
-        let request = |nth: usize| {
-            let mut message = vec![0; REQUEST];
-            message[..8].copy_from_slice(&(nth as u64 % BLOCKS).to_le_bytes());
-            client.seal(&mut message);
-            message
-        };
-        let requests: Vec<Vec<u8>> = (0..requests).map(request).collect();
+    pub(super) fn new(file: &Arc<Vec<u8>>, number: u64) -> Session {
         Session {
             file: Arc::clone(file),
+            client: Sealed::new(number, 1),
             input: Sealed::new(number, 1),
             output: Sealed::new(number, 2),
-            requests: requests.into_iter(),
             block: 0,
+            request: Vec::with_capacity(REQUEST + 16),
             reply: Vec::with_capacity(REPLY + 16),
         }
+    }
+
+    /// What the client sends: the number of a block.
+    fn comes(&mut self) {
+        let number = (self.client.next % BLOCKS).to_le_bytes();
+        self.request.clear();
+        self.request.resize(REQUEST, 0);
+        self.request[..8].copy_from_slice(&number);
+        self.client.seal(&mut self.request);
     }
 }
 
 impl Peer for Session {
     fn receive(&mut self) {
-        let Some(mut request) = self.requests.next() else { return };
-        let is_genuine = self.input.open(&mut request);
-        let number = request.first_chunk::<8>().map_or(0, |n| u64::from_le_bytes(*n));
+        self.comes();
+        let is_genuine = self.input.open(&mut self.request);
+        let number = self.request.first_chunk::<8>().map_or(0, |n| u64::from_le_bytes(*n));
         // A message that is not genuine would end the session.
         self.block = if is_genuine { number } else { 0 };
     }
@@ -99,10 +101,6 @@ impl Peer for Session {
         self.output.seal(&mut self.reply);
         self.reply.len()
     }
-
-    fn has_more(&self) -> bool {
-        self.requests.len() > 0
-    }
 }
 
 /// Checks two answers as their client does.
@@ -111,7 +109,7 @@ impl Peer for Session {
 ///
 /// A message, if one is wrong.
 pub(super) fn check(file: &Arc<Vec<u8>>) -> Result<(), String> {
-    let mut session = Session::new(file, 7, 2);
+    let mut session = Session::new(file, 7);
     let mut client = Sealed::new(7, 2);
     for block in 0..2 {
         session.receive();

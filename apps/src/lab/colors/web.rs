@@ -23,19 +23,17 @@ impl Site {
     }
 }
 
-/// A connection: the requests that will come, and what goes out.
+/// A connection: what comes, and what goes out.
 pub(super) struct Connection {
     site: Arc<Site>,
-    left: usize,
     next: usize,
     input: Vec<u8>,
     output: Vec<u8>,
 }
 
 impl Connection {
-    pub(super) fn new(site: &Arc<Site>, requests: usize) -> Connection {
-        let (input, output) = (Vec::new(), Vec::new());
-        Connection { site: Arc::clone(site), left: requests, next: 0, input, output }
+    pub(super) fn new(site: &Arc<Site>) -> Connection {
+        Connection { site: Arc::clone(site), next: 0, input: Vec::new(), output: Vec::new() }
     }
 
     /// The path that is asked for, of a request as a browser sends it.
@@ -49,7 +47,6 @@ impl Connection {
 
 impl Peer for Connection {
     fn receive(&mut self) {
-        self.left -= 1;
         self.next = (self.next + 37) % FILES;
         self.input.clear();
         let _ = write!(
@@ -76,10 +73,6 @@ impl Peer for Connection {
         self.output.extend_from_slice(body);
         self.output.len()
     }
-
-    fn has_more(&self) -> bool {
-        self.left > 0
-    }
 }
 
 /// Checks one answer.
@@ -88,7 +81,7 @@ impl Peer for Connection {
 ///
 /// A message, if it is wrong.
 pub(super) fn check(site: &Arc<Site>) -> Result<(), String> {
-    let mut connection = Connection::new(site, 1);
+    let mut connection = Connection::new(site);
     connection.receive();
     connection.reply();
     let wanted = &site.files["/file37.html"];

@@ -94,17 +94,19 @@ pub(super) fn beside_idle(facts: &Facts) -> Option<String> {
         .iter()
         .filter_map(|event| Some((event.began.map(nanos)?, event.ended.map_or(facts.now, nanos))));
     // What may block others.
-    let long: Vec<Span> = spans.filter(|(began, ended)| ended - began >= least).collect();
+    let long: Vec<Span> =
+        spans.filter(|(began, ended)| ended.saturating_sub(*began) >= least).collect();
     for (index, since) in ready(facts) {
         let event = &facts.events[index];
         let Some((runtime, Some(delay))) = facts.workers.get(&event.fiber) else { continue };
         let wait = (since, until(facts, event));
-        if wait.1 - since <= limit {
+        if wait.1.saturating_sub(since) <= limit {
             continue;
         }
         // It is taken from behind one event that blocks, and may come behind the next one.
-        let blocks =
-            |(began, ended): &&Span| *began < wait.1 && *ended > since && ended - began >= *delay;
+        let blocks = |(began, ended): &&Span| {
+            *began < wait.1 && *ended > since && ended.saturating_sub(*began) >= *delay
+        };
         let blockers = long.iter().filter(blocks).count() as u64;
         let limit = limit.max(delay.saturating_mul(10));
         let limit = limit.saturating_add(delay.saturating_mul(3 * blockers));
