@@ -372,12 +372,15 @@ impl ColorCell {
     /// An exclusive event of the color runs on this thread.
     #[inline]
     pub(crate) unsafe fn keep(&self, event: Owned) -> Option<Owned> {
-        sync::event_posted(event.address(), self.address(), || Access::Exclusive);
+        let event_address = event.address();
         let link = event.into_link();
         // SAFETY: the worker of the event that runs holds the color; the pointer to the grave is
         // compared only. If the link is not kept, it is still ours.
         unsafe {
             let kept = self.queue.keep(link, (&raw const self.grave).cast());
+            if kept {
+                sync::event_posted(event_address, self.address(), || Access::Exclusive);
+            }
             (!kept).then(|| Owned::of_link(link))
         }
     }

@@ -168,13 +168,11 @@ impl Draw {
         let drawn = self.drawn(mark);
         let often = || drawn.is_multiple_of(self.one_in).then(|| self.length(drawn >> 20));
         match (&self.strategy, mark.spot) {
-            (_, Spot::Fault(Fault::LateTimer))
-                if self.faults & 1 << Fault::LateTimer as u64 != 0 =>
-            {
+            (_, Spot::Fault(fault)) if self.faults >> (fault as u64) & 1 == 0 => None,
+            (_, Spot::Fault(Fault::LateTimer)) => {
                 drawn.is_multiple_of(self.late_colors).then(|| self.length(drawn >> 20))
             }
-            (_, Spot::Fault(fault)) if self.faults >> (fault as u64) & 1 == 1 => often(),
-            (_, Spot::Fault(_)) => None,
+            (_, Spot::Fault(Fault::EarlyWake)) => often(),
             (Strategy::Random { slow_colors, .. }, Spot::Point(Point::Begins))
                 if *slow_colors > 0 && mix(&[self.seed, color, 7]).is_multiple_of(*slow_colors) =>
             {

@@ -211,11 +211,6 @@ impl World {
         self.start + Duration::from_nanos(self.now.get())
     }
 
-    /// In timed mode: what things cost.
-    pub(super) fn costs(&self) -> Option<Costs> {
-        self.costs
-    }
-
     /// The how-manieth fiber it is that runs.
     pub(super) fn index(&self) -> u32 {
         self.current.get() as u32
@@ -317,7 +312,7 @@ impl World {
             let Some(index) = self.next() else {
                 return if main.end.is_finished() { End::Over } else { End::Stuck };
             };
-            self.steps.set(self.steps.get() + 1);
+            self.takes_a_step();
             self.current.set(index);
             let fiber = self.current();
             let mut coroutine = fiber.coroutine.take().expect("it has not ended");

@@ -173,8 +173,8 @@ pub fn work(time: Duration) {
 #[doc(hidden)]
 pub fn note(text: impl FnOnce() -> String) {
     // Said in every run, whether it is told or not: what it looks at may be the clock.
-    let text = world(|_| ()).map(|()| text());
-    if let Some(text) = text {
+    if sync::is_simulated() {
+        let text = text();
         world(|world| world.record(|| What::Notes { who: world.current().place.who(), text }));
     }
 }

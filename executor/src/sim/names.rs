@@ -352,8 +352,7 @@ impl Names {
         }
     }
 
-    /// An event goes to a color. It may be told so twice: a post to the own color that is not kept
-    /// is one to its queue.
+    /// An event goes to a color, or, if it is that of a set, to one of its colors.
     pub(super) fn event_posted(
         &self,
         address: usize,
@@ -371,7 +370,7 @@ impl Names {
                 frame.uncolored = frame.uncolored.saturating_sub(1);
                 let nth = count(&mut frame.posts, color.name);
                 who.name = mix(&[*by, color.name, nth.into()]);
-            } else if who.color != color.name {
+            } else {
                 who.name = mix(&[who.name, color.name]);
             }
             frame.posts_event(who.name, event);

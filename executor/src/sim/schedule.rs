@@ -68,9 +68,9 @@ impl World {
                     let fiber = Rc::clone(&self.fibers.borrow()[front]);
                     if fiber.wait.replace(Wait::Turn) == Wait::Spin {
                         self.idle_spins.set(self.idle_spins.get() + 1);
-                        self.pass(SPIN);
-                        if self.costs.is_some() {
-                            self.spins_until_another(&fiber);
+                        match self.costs {
+                            Some(_) => self.spins_until_another(&fiber),
+                            None => self.pass(SPIN),
                         }
                     }
                     return Some(front);
@@ -123,13 +123,13 @@ impl World {
         let Wait::Rest(_, since) = self.fibers.borrow()[index].wait.get() else {
             return Some(index);
         };
+        if self.now.get() - since > LONGEST_REST {
+            return Some(index);
+        }
         let somebody_can = {
             let (ready, fibers) = (self.ready.borrow(), self.fibers.borrow());
             ready.iter().any(|index| fibers[*index].wait.get() != Wait::Spin)
         };
-        if self.now.get() - since > LONGEST_REST {
-            return Some(index);
-        }
         let first = self.first_resting().filter(|_| !somebody_can);
         if first != Some(index) {
             self.plan(index, REST);

@@ -22,12 +22,11 @@ impl Simulation for World {
     fn wait(&self, key: usize, limit: Option<Duration>) -> bool {
         let limit = limit.map(saturating_nanos);
         // Whoever waits has to look whether what it waits for has come.
-        let early = self.wakes_early(limit);
-        let from = early.as_ref().map(|_| self.nanos());
-        let until = early.as_ref().map(|(_, nanos)| *nanos).or(limit);
+        let (early, from) = (self.wakes_early(limit), self.nanos());
+        let until = early.map(|(_, nanos)| nanos).or(limit);
         let notified = self.suspend(Wait::Key(key), until);
-        match early.zip(from) {
-            Some(((mark, nanos), from)) if !notified => {
+        match early {
+            Some((mark, nanos)) if !notified => {
                 let who = self.current().place.who();
                 self.reaches("a wait that ends early");
                 self.log.record(from, self.index(), || What::Fails { mark, who, nanos });
@@ -47,7 +46,7 @@ impl Simulation for World {
 
     fn now(&self) -> Instant {
         // It takes some time itself, so that whoever waits by looking comes to an end.
-        self.pass(self.costs().map_or(LOOK, |costs| costs.clock));
+        self.pass(self.costs.map_or(LOOK, |costs| costs.clock));
         self.shares_time();
         self.instant()
     }
@@ -64,12 +63,12 @@ impl Simulation for World {
         let fiber = self.current();
         let deviation = self.deviation(&fiber, Spot::Point(point));
         let deviation = deviation.map(|deviation| (deviation, fiber.place.who()));
-        if let Some(costs) = self.costs() {
+        if let Some(costs) = self.costs {
             self.pass(costs.of(point));
         }
         match point {
             Point::Ended => {
-                if self.costs().is_none() {
+                if self.costs.is_none() {
                     self.pass(EVENT);
                 }
                 self.has_ended(&fiber, fiber.place.event());

@@ -2,14 +2,18 @@
 #![cfg(feature = "sim")]
 
 mod bugs;
+mod choices;
+mod failures;
+mod histories;
 #[cfg(dapple_mutants)]
 mod mutants;
 mod programs;
 mod runs;
+mod timed;
 
 use std::cell::Cell;
 
-use dapple::{Color, Handle, Runtime};
+use dapple::{Color, Handle, Runtime, sim};
 
 /// What was added to a program above its other code: a color of a thousand events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,4 +61,9 @@ fn start(workers: usize) -> Runtime {
 /// A color that stories name.
 fn color(h: &Handle, label: &str) -> Color {
     h.color_builder().label(label).build()
+}
+
+/// Runs a body with so many seeds; none fails.
+fn holds(seeds: u64, body: impl Fn(&sim::Sim) + 'static) {
+    sim::check(&sim::Config::new().seeds(0..seeds), body);
 }

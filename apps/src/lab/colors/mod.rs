@@ -82,21 +82,20 @@ fn experiment(setting: &Setting) -> Result<Report, String> {
         ),
         ..Report::default()
     };
-    let mut gains = Vec::new();
+    let mut groups = Vec::new();
     for server in Server::ALL {
         for load in Load::ALL {
             let rows = measure(setting, server, load)?;
             report.tables.push(table(server, load, &rows));
             let of = |way: Way| rows.iter().find(|row| row.way == way).map_or(0.0, |row| row.gain);
-            let bars = rows.iter().map(|row| Bar { name: row.way.name(), value: row.gain });
-            gains.push((Group { name: caption(server, load), bars: bars.collect() }, load));
             let name = caption(server, load);
+            let bar = |row: &Row| Bar { name: row.way.name().to_owned(), value: row.gain };
+            groups.push(Group { name: name.clone(), bars: rows.iter().map(bar).collect() });
             report.verdicts.extend(verdicts(&name, load, of));
         }
     }
     let unit = "operations a second, as a multiple of those of one color".to_owned();
     let title = format!("What colors bring to two servers on {workers} cores");
-    let groups = gains.into_iter().map(|(group, _)| group).collect();
     report.charts.push(Chart { name: "gains".to_owned(), title, unit, groups });
     report.remarks = vec![
         format!(
@@ -150,7 +149,12 @@ fn table(server: Server, load: Load, rows: &[Row]) -> Table {
     let mut table = Table::new(&caption(server, load), &head);
     for Row { way, figures, gain } in rows {
         let (rate, cpu) = (figures.rate(), figures.per_cpu_second());
-        table.add([way.name(), format!("{rate:.0}"), format!("{gain:.2}"), format!("{cpu:.0}")]);
+        table.add([
+            way.name().to_owned(),
+            format!("{rate:.0}"),
+            format!("{gain:.2}"),
+            format!("{cpu:.0}"),
+        ]);
     }
     table
 }

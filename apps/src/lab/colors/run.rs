@@ -108,7 +108,7 @@ impl Way {
     pub(super) const ALL: [Way; 5] =
         [Way::OneColor, Way::NotStolen, Way::Eager, Way::CostAware, Way::Copies];
 
-    pub(super) fn name(self) -> String {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Way::OneColor => "one color",
             Way::NotStolen => "colors, no stealing",
@@ -116,7 +116,6 @@ impl Way {
             Way::CostAware => "colors, cost-aware",
             Way::Copies => "independent copies",
         }
-        .to_owned()
     }
 
     fn policy(self) -> StealPolicy {

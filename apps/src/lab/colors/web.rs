@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::run::Peer;
 
-/// Files of the site, and their size in bytes: one is what the paper's clients ask for.
+/// Files of the site, and their size in bytes.
 const FILES: usize = 100;
 const SIZE: usize = 1_024;
 

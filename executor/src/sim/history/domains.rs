@@ -28,7 +28,6 @@ struct Guest {
     /// How high it may still go.
     reach: Context,
     repairs: bool,
-    commits: bool,
     was_abandoned: bool,
     /// What it has deferred, and what of that has not begun.
     deferred: Vec<u32>,
@@ -67,7 +66,7 @@ fn require(rule: Rule, holds: bool, what: impl FnOnce() -> String) -> Result {
 
 /// How each rule was broken first. What poison covers is not looked at: it has rules of its own.
 pub(super) fn broken(facts: &Facts) -> BTreeMap<Rule, String> {
-    let mut first = BTreeMap::new();
+    let mut first: BTreeMap<Rule, String> = wrong_values(facts).collect();
     let mut domains: BTreeMap<u32, Domain> = BTreeMap::new();
     let mut owners: BTreeMap<u32, (u32, u64)> = BTreeMap::new();
     for decided in &facts.decided {
@@ -136,7 +135,6 @@ impl Domain {
                 is_in: In::None,
                 reach,
                 repairs: false,
-                commits: false,
                 was_abandoned: false,
                 deferred: Vec::new(),
                 follows: None,
@@ -272,7 +270,6 @@ impl Domain {
                 Ok(())
             }
             DomainStep::Commits => {
-                guest.commits = true;
                 self.committing = Some(ticket);
                 require(Rule::I7, committing.is_none(), || {
                     format!("commits while that with ticket {committing:?} does")
@@ -302,8 +299,8 @@ impl Domain {
 
     fn has_committed(&mut self, ticket: u64) -> Result {
         let Some(guest) = self.guests.get_mut(&ticket) else { return Ok(()) };
-        let (commits, left) = (std::mem::take(&mut guest.commits), guest.deferred.len());
-        self.committing = None;
+        let commits = self.committing.take() == Some(ticket);
+        let left = guest.deferred.len();
         if guest.is_in == In::Waiting {
             // It goes on alone.
             return require(Rule::I9, left == 0, || {
@@ -328,20 +325,20 @@ impl Domain {
         guest.deferred.retain(|other| *other != action);
         // What an event has deferred that has panicked is dropped, and others go on; and what one
         // has that poison covers.
-        let ends = guest.commits && !guest.was_abandoned;
+        let ends = self.committing == Some(ticket) && !guest.was_abandoned;
         if ends && !self.covers(ticket) {
             self.dropped.get_or_insert(ticket);
         }
     }
 
     fn acts(&mut self, ticket: u64, action: u32) -> Result {
-        let dropped = self.dropped;
+        let (dropped, commits) = (self.dropped, self.committing == Some(ticket));
         let Some(guest) = self.guests.get_mut(&ticket) else {
             return Err((Rule::I7, "has committed before its action runs".to_owned()));
         };
         let next = guest.deferred.first().copied();
         guest.deferred.retain(|other| *other != action);
-        let (is_in, commits) = (guest.is_in, guest.commits);
+        let is_in = guest.is_in;
         require(Rule::E11, dropped.is_none_or(|dropped| ticket < dropped), || {
             format!("runs an action, and those of that with ticket {dropped:?} were dropped")
         })?;
@@ -356,9 +353,9 @@ impl Domain {
 /// A ticket, the place in the history, and the value that was written there.
 type Written<'a> = (u64, usize, &'a str);
 
-/// A value that was read by an event of a domain, in anon (I5) or anywhere (I13), and is not what
-/// the last earlier event has written under the label.
-pub(super) fn wrong_value(facts: &Facts, rule: Rule) -> Option<String> {
+/// How what was read by events of domains, in anon (I5) or anywhere (I13), first was not what the
+/// last earlier event has written under the label.
+fn wrong_values(facts: &Facts) -> impl Iterator<Item = (Rule, String)> {
     let mut written: BTreeMap<(u32, &str), Vec<Written<'_>>> = BTreeMap::new();
     let undone = undone(facts);
     for value in facts.values.iter().filter(|value| value.how == Use::Written) {
@@ -368,26 +365,28 @@ pub(super) fn wrong_value(facts: &Facts, rule: Rule) -> Option<String> {
         }
     }
     written.values_mut().for_each(|values| values.sort_unstable());
-    let mut contexts = contexts(facts);
+    let contexts = contexts(facts);
+    let mut first: BTreeMap<Rule, String> = BTreeMap::new();
     for value in facts.values.iter().filter(|value| value.how == Use::Read) {
         let Some((domain, ticket)) = value.ticket else { continue };
-        let is_anon = contexts.at(domain, ticket, value.when.nth) == Some(Context::Anon);
-        if rule == Rule::I5 && !is_anon {
-            continue;
-        }
         let Some(values) = written.get(&(domain, value.label.as_str())) else { continue };
         let before = values.partition_point(|(by, nth, _)| (*by, *nth) < (ticket, value.when.nth));
         let is_left = |(by, ..): &&Written<'_>| *by == ticket || !undone.contains(&(domain, *by));
         let Some((by, _, last)) = values[..before].iter().rev().find(is_left) else { continue };
-        if *last != value.value {
-            return Some(format!(
-                "the event with ticket {ticket} of domain {domain} reads {} = {}, and that with \
-                 ticket {by} has written {last}",
-                value.label, value.value
-            ));
+        if *last == value.value {
+            continue;
         }
+        let what = format!(
+            "the event with ticket {ticket} of domain {domain} reads {} = {}, and that with \
+             ticket {by} has written {last}",
+            value.label, value.value
+        );
+        if contexts.at(domain, ticket, value.when.nth) == Some(Context::Anon) {
+            first.entry(Rule::I5).or_insert_with(|| what.clone());
+        }
+        first.entry(Rule::I13).or_insert(what);
     }
-    None
+    first.into_iter()
 }
 
 /// Events that have panicked in global, and left the state as it was before: what poisons the
@@ -415,7 +414,7 @@ fn undone(facts: &Facts) -> BTreeSet<(u32, u64)> {
 struct Contexts(BTreeMap<(u32, u64), Vec<(usize, Context)>>);
 
 impl Contexts {
-    fn at(&mut self, domain: u32, ticket: u64, nth: usize) -> Option<Context> {
+    fn at(&self, domain: u32, ticket: u64, nth: usize) -> Option<Context> {
         let changes = self.0.get(&(domain, ticket))?;
         let before = changes.partition_point(|(at, _)| *at < nth);
         before.checked_sub(1).map(|last| changes[last].1)

@@ -81,8 +81,8 @@ pub enum Rule {
     /// No event starves: [`History::MOST_OVERTAKING`] others at most that were posted later begin
     /// before one that may. Those that begin while somebody is paused do not count.
     C7,
-    /// No event that has begun has waited for [`History::LONGEST_BESIDE_IDLE`], or for ten times the
-    /// steal delay, beside a worker of its runtime that slept and may steal; for each event that
+    /// No event that has begun has waited for [`History::LONGEST_BESIDE_IDLE`], or for ten times
+    /// the steal delay, beside a worker of its runtime that slept and may steal; for each event that
     /// blocked for a steal delay meanwhile it may be three of these longer. Pauses of workers
     /// between events do not count, nor do events of colors that are bound to a worker.
     E4,
@@ -317,7 +317,6 @@ fn check(facts: &Facts, in_domains: &BTreeMap<Rule, String>, rule: Rule) -> Resu
         Rule::E4 => waits::beside_idle(facts),
         Rule::E11 => waits::lost(facts).or_else(|| in_domains.get(&rule).cloned()),
         Rule::E16 => waits::not_at_rest(facts),
-        Rule::I5 | Rule::I13 => domains::wrong_value(facts, rule),
         _ => in_domains.get(&rule).cloned(),
     };
     what.map_or(Ok(()), |what| Err(Broken { rule, what }))
