@@ -87,8 +87,8 @@ fn main() {
         let (gain, foreseen) = (one / two, first / second);
         let error = (foreseen / gain - 1.0) * 100.0;
         println!(
-            "{nanos:>6} ns {one:>9.0} / {two:>9.0} ns  {gain:>6.2} x {first:>9.0} / {second:>9.0} ns \
-             {foreseen:>6.2} x  {error:>+4.0} %"
+            "{nanos:>6} ns {one:>9.0} / {two:>9.0} ns  {gain:>6.2} x {first:>9.0} / \
+             {second:>9.0} ns {foreseen:>6.2} x  {error:>+4.0} %"
         );
     }
 }

@@ -82,8 +82,8 @@ pub enum Rule {
     /// before one that may. Those that begin while somebody is paused do not count.
     C7,
     /// No event that has begun has waited for [`History::LONGEST_BESIDE_IDLE`], or for ten times
-    /// the steal delay, beside a worker of its runtime that slept and may steal; for each event that
-    /// blocked for a steal delay meanwhile it may be three of these longer. Pauses of workers
+    /// the steal delay, beside a worker of its runtime that slept and may steal; for each event
+    /// that blocked for a steal delay meanwhile it may be three of these longer. Pauses of workers
     /// between events do not count, nor do events of colors that are bound to a worker.
     E4,
     /// After a shutdown each event that was posted has run, or was dropped, once; blocking work has
