@@ -2,19 +2,25 @@
 
 mod chart;
 mod colors;
+mod draw;
 mod machine;
+mod progress;
 mod report;
 #[cfg(feature = "sim")]
 mod storm;
+mod stream;
 
-use clap::{ArgMatches, Command};
+use std::path::{Path, PathBuf};
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 pub(crate) fn command() -> Command {
     let lab = Command::new("lab")
         .about("Experiments with the runtime")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(colors::command());
+        .subcommand(measured(colors::command()))
+        .subcommand(measured(stream::command()));
     #[cfg(feature = "sim")]
     return lab.subcommand(storm::command());
     #[cfg(not(feature = "sim"))]
@@ -29,9 +35,32 @@ pub(crate) fn command() -> Command {
     )
 }
 
+/// An experiment that has a report.
+fn measured(command: Command) -> Command {
+    command
+        .arg(
+            Arg::new("quick")
+                .long("quick")
+                .action(ArgAction::SetTrue)
+                .help("Little of everything, in seconds: to see that it works"),
+        )
+        .arg(
+            Arg::new("out")
+                .long("out")
+                .value_name("DIR")
+                .value_parser(value_parser!(PathBuf))
+                .help("A folder for charts, as SVG"),
+        )
+}
+
+fn folder(args: &ArgMatches) -> Option<&Path> {
+    args.get_one::<PathBuf>("out").map(PathBuf::as_path)
+}
+
 pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
     match args.subcommand() {
-        Some(("colors", args)) => colors::main(args),
+        Some(("colors", args)) => colors::run(args)?.publish(folder(args)),
+        Some(("stream", args)) => stream::run(args)?.publish(folder(args)),
         #[cfg(feature = "sim")]
         Some(("storm", args)) => storm::main(args),
         #[cfg(not(feature = "sim"))]

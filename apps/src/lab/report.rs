@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::chart::Chart;
+use super::progress::{Ended, Progress};
 
 /// The results of one experiment.
 #[derive(Debug, Default)]
@@ -17,6 +18,8 @@ pub(super) struct Report {
     pub(super) verdicts: Vec<Verdict>,
     /// What is to be known of the figures.
     pub(super) remarks: Vec<String>,
+    /// It was stopped before its end.
+    pub(super) is_partial: bool,
 }
 
 /// Rows of text, of which the first one names the columns.
@@ -32,6 +35,16 @@ pub(super) struct Table {
 pub(super) enum Outcome {
     Holds,
     Fails,
+}
+
+/// The one in the middle; of an even number the upper one of two.
+///
+/// # Panics
+///
+/// When there is none.
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// A claim, and what was measured.
@@ -103,6 +116,29 @@ impl Display for Report {
 }
 
 impl Report {
+    /// What `run` adds to the report until it is over, or has been stopped.
+    ///
+    /// # Errors
+    ///
+    /// The message of what has failed.
+    pub(super) fn complete(
+        mut self,
+        progress: &mut Progress,
+        run: impl FnOnce(&mut Report, &mut Progress) -> Result<(), Ended>,
+    ) -> Result<Report, String> {
+        let ended = run(&mut self, progress);
+        progress.ends();
+        match ended {
+            Ok(()) => Ok(self),
+            Err(Ended::Stopped) => {
+                self.is_partial = true;
+                self.remarks.push("stopped by Ctrl-C: this is what was done until then".to_owned());
+                Ok(self)
+            }
+            Err(Ended::Failed(message)) => Err(message),
+        }
+    }
+
     /// Prints it, and writes its charts into a folder, if there is one.
     ///
     /// # Errors

@@ -13,14 +13,13 @@ mod run;
 mod session;
 mod web;
 
-use std::path::PathBuf;
-
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgMatches, Command, value_parser};
 
 use self::run::{Figures, Load, Server, Setting, Way};
-use super::chart::{Bar, Chart, Group};
+use super::chart::{Bar, Chart, Group, Plot};
 use super::machine;
-use super::report::{Report, Table, Verdict};
+use super::progress::Progress;
+use super::report::{Report, Table, Verdict, median};
 
 pub(super) fn command() -> Command {
     Command::new("colors")
@@ -33,34 +32,38 @@ pub(super) fn command() -> Command {
                 .default_value("9")
                 .help("Rounds of each way, interleaved; medians are reported"),
         )
-        .arg(
-            Arg::new("quick")
-                .long("quick")
-                .action(ArgAction::SetTrue)
-                .help("Few requests, and three rounds: to see that it works"),
-        )
-        .arg(
-            Arg::new("out")
-                .long("out")
-                .value_name("DIR")
-                .value_parser(value_parser!(PathBuf))
-                .help("A folder for charts, as SVG"),
-        )
 }
 
-pub(super) fn main(args: &ArgMatches) -> Result<(), String> {
-    let is_quick = args.get_flag("quick");
+pub(super) fn run(args: &ArgMatches) -> Result<Report, String> {
     let rounds = args.get_one::<u32>("rounds").copied().unwrap_or(9);
-    let workers = machine::cores();
-    let setting = Setting {
-        workers,
-        sessions: 64,
-        clients: 128,
-        requests: if is_quick { 6_000 } else { 60_000 },
-        rounds: if is_quick { 3 } else { rounds },
+    let setting = match args.get_flag("quick") {
+        true => Setting::quick(),
+        false => Setting { rounds, ..Setting::full() },
     };
-    let report = experiment(&setting)?;
-    report.publish(args.get_one::<PathBuf>("out").map(PathBuf::as_path))
+    let mut progress = Progress::begin(setting.seconds())?;
+    experiment(&setting, &mut progress)
+}
+
+impl Setting {
+    pub(super) fn full() -> Setting {
+        let workers = machine::cores();
+        Setting { workers, sessions: 64, clients: 128, requests: 60_000, rounds: 9 }
+    }
+
+    pub(super) fn quick() -> Setting {
+        Setting { requests: 6_000, rounds: 3, ..Setting::full() }
+    }
+
+    /// Seconds that it is expected to take.
+    pub(super) fn seconds(&self) -> f64 {
+        self.part() * (Server::ALL.len() * Load::ALL.len()) as f64
+    }
+
+    /// One server under one load, colored in all ways.
+    fn part(&self) -> f64 {
+        let runs = f64::from(self.rounds + 1) * Way::ALL.len() as f64;
+        runs * self.requests as f64 * 8e-6
+    }
 }
 
 /// What a way of coloring brings, and beside what.
@@ -71,9 +74,9 @@ struct Row {
     gain: f64,
 }
 
-fn experiment(setting: &Setting) -> Result<Report, String> {
+pub(super) fn experiment(setting: &Setting, progress: &mut Progress) -> Result<Report, String> {
     let Setting { workers, sessions, clients, requests, rounds } = *setting;
-    let mut report = Report {
+    let report = Report {
         name: "colors".to_owned(),
         title: format!(
             "dapple lab colors: {workers} workers, {sessions} sessions, {clients} clients, \
@@ -82,22 +85,32 @@ fn experiment(setting: &Setting) -> Result<Report, String> {
         ),
         ..Report::default()
     };
-    let mut groups = Vec::new();
-    for server in Server::ALL {
-        for load in Load::ALL {
-            let rows = measure(setting, server, load)?;
-            report.tables.push(table(server, load, &rows));
-            let of = |way: Way| rows.iter().find(|row| row.way == way).map_or(0.0, |row| row.gain);
-            let name = caption(server, load);
-            let bar = |row: &Row| Bar { name: row.way.name().to_owned(), value: row.gain };
-            groups.push(Group { name: name.clone(), bars: rows.iter().map(bar).collect() });
-            report.verdicts.extend(verdicts(&name, load, of));
+    report.complete(progress, |report, progress| {
+        let mut groups = Vec::new();
+        for server in Server::ALL {
+            for load in Load::ALL {
+                progress.step(&format!("colors: {}", caption(server, load)), setting.part())?;
+                let rows = measure(setting, server, load)?;
+                report.tables.push(table(server, load, &rows));
+                let of =
+                    |way: Way| rows.iter().find(|row| row.way == way).map_or(0.0, |row| row.gain);
+                let name = caption(server, load);
+                let bar = |row: &Row| Bar { name: row.way.name().to_owned(), value: row.gain };
+                groups.push(Group { name: name.clone(), bars: rows.iter().map(bar).collect() });
+                report.verdicts.extend(verdicts(&name, load, of));
+            }
         }
-    }
-    let unit = "operations a second, as a multiple of those of one color".to_owned();
-    let title = format!("What colors bring to two servers on {workers} cores");
-    report.charts.push(Chart { name: "gains".to_owned(), title, unit, groups });
-    report.remarks = vec![
+        let unit = "operations a second, as a multiple of those of one color".to_owned();
+        let title = format!("What colors bring to two servers on {workers} cores");
+        let plot = Plot::Bars(groups);
+        report.charts.push(Chart { name: "gains".to_owned(), title, unit, plot });
+        report.remarks = remarks(workers);
+        Ok(())
+    })
+}
+
+fn remarks(workers: usize) -> Vec<String> {
+    vec![
         format!(
             "beyond {workers} cores nothing can be measured here; the paper has four CPUs, on \
              which colors brought 1.5 x to its web server and 2.5 x to its file server"
@@ -107,8 +120,7 @@ fn experiment(setting: &Setting) -> Result<Report, String> {
             .to_owned(),
         "SFS encrypted with ARC4 and a MAC of SHA-1; here it is ChaCha20-Poly1305 with a counter"
             .to_owned(),
-    ];
-    Ok(report)
+    ]
 }
 
 fn caption(server: Server, load: Load) -> String {
@@ -137,11 +149,6 @@ fn measure(setting: &Setting, server: Server, load: Load) -> Result<Vec<Row>, St
         Row { way, figures: Figures::of(rate, cpu), gain }
     });
     Ok(rows.collect())
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn table(server: Server, load: Load, rows: &[Row]) -> Table {

@@ -12,7 +12,7 @@ use super::web::{self, Connection};
 
 /// How large it all is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Setting {
+pub(in crate::lab) struct Setting {
     pub(super) workers: usize,
     pub(super) sessions: usize,
     /// Clients, each of which waits for its answer before it asks again.

@@ -126,34 +126,6 @@ enum Act {
     PanicInside,
 }
 
-/// Numbers that depend on the seed and on nothing else: each event has its own.
-#[derive(Clone, Copy)]
-struct Draw(u64);
-
-impl Draw {
-    fn next(&mut self) -> u64 {
-        // splitmix64, by Vigna (2015), in the public domain.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn one<'a, T>(&mut self, among: &'a [T]) -> &'a T {
-        &among[self.below(among.len() as u64) as usize]
-    }
-
-    /// Those of another event.
-    fn child(&mut self) -> Draw {
-        Draw(self.next())
-    }
-}
-
 /// What the events of one run share.
 struct World {
     program: Program,

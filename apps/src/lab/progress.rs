@@ -1,0 +1,144 @@
+//! How far experiments are, how long they will take, and whether somebody wants to have them end.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::SIGINT;
+
+/// The progress of one or more experiments, as a line on the standard error if that is a terminal.
+pub(super) struct Progress {
+    began: Instant,
+    /// Seconds that all steps are expected to take, those that are over, and the current one.
+    all: f64,
+    over: f64,
+    current: f64,
+    is_shown: bool,
+    stop: Arc<AtomicBool>,
+}
+
+/// Why an experiment has come to an end early.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Somebody has pressed Ctrl-C.
+    Stopped,
+    /// Something went wrong; a message.
+    Failed(String),
+}
+
+impl From<String> for Ended {
+    fn from(message: String) -> Ended {
+        Ended::Failed(message)
+    }
+}
+
+impl Progress {
+    /// Begins with steps that are expected to take so many seconds altogether. From now on Ctrl-C
+    /// ends the experiment at its next step, and the second one ends the process.
+    ///
+    /// # Errors
+    ///
+    /// What the system says if it does not allow a handler of the signal.
+    pub(super) fn begin(seconds: f64) -> Result<Progress, String> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let register = || -> io::Result<()> {
+            let status = 128 + SIGINT;
+            signal_hook::flag::register_conditional_shutdown(SIGINT, status, Arc::clone(&stop))?;
+            signal_hook::flag::register(SIGINT, Arc::clone(&stop))?;
+            Ok(())
+        };
+        register().map_err(|e| format!("a handler of Ctrl-C: {e}"))?;
+        Ok(Progress::with(seconds, stop))
+    }
+
+    fn with(seconds: f64, stop: Arc<AtomicBool>) -> Progress {
+        let is_shown = io::stderr().is_terminal();
+        Progress { began: Instant::now(), all: seconds, over: 0.0, current: 0.0, is_shown, stop }
+    }
+
+    /// One that nobody sees or stops.
+    #[cfg(test)]
+    pub(super) fn silent() -> Progress {
+        Progress { is_shown: false, ..Progress::with(1.0, Arc::default()) }
+    }
+
+    /// The next step begins, which is expected to take so many seconds.
+    ///
+    /// # Errors
+    ///
+    /// If Ctrl-C was pressed.
+    pub(super) fn step(&mut self, what: &str, seconds: f64) -> Result<(), Ended> {
+        self.over += self.current;
+        self.current = seconds;
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Ended::Stopped);
+        }
+        self.show(what);
+        Ok(())
+    }
+
+    /// How long all that is left is going to take, if it is as fast as what is over.
+    fn left(&self) -> Duration {
+        let pace = match self.over > 0.0 {
+            true => self.began.elapsed().as_secs_f64() / self.over,
+            false => 1.0,
+        };
+        Duration::from_secs_f64((self.all - self.over).max(0.0) * pace)
+    }
+
+    fn show(&self, what: &str) {
+        const WIDTH: usize = 30;
+        if !self.is_shown {
+            return;
+        }
+        let part = (self.over / self.all.max(f64::MIN_POSITIVE)).min(1.0);
+        let full = (part * WIDTH as f64) as usize;
+        let bar = "#".repeat(full) + &".".repeat(WIDTH - full);
+        let (percent, left) = (100.0 * part, told(self.left()));
+        let line = format!("\r\x1b[K[{bar}] {percent:3.0} %  {left} left  {what}");
+        let _ = io::stderr().write_all(line.as_bytes());
+    }
+
+    /// The line is over.
+    pub(super) fn ends(&self) {
+        if self.is_shown {
+            let _ = io::stderr().write_all(b"\r\x1b[K");
+        }
+    }
+}
+
+/// A time as somebody wants to read it who waits.
+pub(super) fn told(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds => format!("{}:{:02} min", seconds / 60, seconds % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_follows_from_the_pace_until_now() {
+        let mut progress = Progress::with(30.0, Arc::default());
+        assert_eq!(progress.left(), Duration::from_secs(30), "nothing is known yet");
+        progress.step("one", 10.0).unwrap();
+        progress.step("two", 20.0).unwrap();
+        progress.began = Instant::now() - Duration::from_secs(40);
+        let left = progress.left().as_secs_f64();
+        assert!((79.0..82.0).contains(&left), "{left}: ten seconds took forty");
+        assert_eq!(told(Duration::from_secs(59)), "59 s");
+        assert_eq!(told(Duration::from_secs(184)), "3:04 min");
+    }
+
+    #[test]
+    fn a_step_does_not_begin_after_the_signal() {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut progress = Progress::with(1.0, Arc::clone(&stop));
+        assert_eq!(progress.step("one", 1.0), Ok(()));
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(progress.step("two", 1.0), Err(Ended::Stopped));
+    }
+}

@@ -1,0 +1,309 @@
+//! Nodes that are connected, joined to all groups, and multicast at once.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use dapple::{Color, Handle, Runtime};
+use dapple_io::Io;
+use dapple_io::tcp::{Accepting, ConnOptions, Listener, Transport, TransportOptions};
+
+use super::super::draw::Draw;
+use super::node::{Common, Node, Order, Way};
+use super::record::{Checker, Effect, Entry};
+use super::sign::{Keys, Work};
+use super::tree::{Name, Overlay};
+use super::wire::Message;
+
+/// How large an experiment is, and what is done in it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setting {
+    pub(super) nodes: Name,
+    /// Nodes beside those, which join groups and leave them all the time.
+    pub(super) visitors: Name,
+    pub(super) way: Way,
+    pub(super) work: Work,
+    /// Verifications at a time in each node.
+    pub(super) permits: usize,
+    pub(super) workers: usize,
+    /// Messages of each node in a run.
+    pub(super) messages: u32,
+}
+
+/// What a run has come to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Delays {
+    /// Until the last recipient has the last message.
+    pub(super) last: Duration,
+    /// Until the last recipient has messages from a majority of the others.
+    pub(super) majority: Duration,
+}
+
+/// Nobody waits longer for anything.
+const LIMIT: Duration = Duration::from_secs(120);
+
+pub(super) struct Network {
+    setting: Setting,
+    common: Arc<Common>,
+    nodes: Vec<Arc<Node>>,
+    checkers: Vec<Checker>,
+    sent: u32,
+    stop: Arc<AtomicBool>,
+    // What follows ends in this order.
+    _listeners: Vec<Listener>,
+    runtimes: Vec<Runtime>,
+}
+
+impl Network {
+    /// Connects all nodes over TCP on the loopback, and has each join all groups.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, or that it took too long.
+    pub(super) fn new(setting: Setting) -> Result<Network, String> {
+        let failed = |e: std::io::Error| format!("the nodes of the network: {e}");
+        let overlay = Overlay::new(setting.nodes);
+        let all = setting.nodes + setting.visitors;
+        // A sequential node that waits in global takes a worker of its own for that.
+        let blocks = setting.way.order == Order::Sequential && setting.work != Work::Nothing;
+        let blocks = blocks && setting.work != Work::Ed25519;
+        let (count, workers) = if blocks { (all.into(), 1) } else { (1, setting.workers) };
+        let runtime = |_| dapple_io::runtime().workers(workers).pin_cores(!blocks).build();
+        let runtimes: Vec<Runtime> =
+            (0..count).map(runtime).collect::<Result<_, _>>().map_err(failed)?;
+        let handle = |name: Name| runtimes[usize::from(name) % runtimes.len()].handle();
+        let common = Arc::new(Common {
+            overlay,
+            way: setting.way,
+            work: setting.work,
+            keys: Arc::new(Keys::new(setting.nodes)?),
+            joins: AtomicU64::new(0),
+            deliveries: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        });
+        let node = |name| Node::new(name, &common, &handle(name), setting.permits);
+        let nodes: Vec<Arc<Node>> = (0..all).map(node).collect();
+        let listen = |node: &Arc<Node>| listen(node, &handle(node.name()));
+        let listeners: Vec<Listener> =
+            nodes.iter().map(listen).collect::<Result<_, _>>().map_err(failed)?;
+        let mut network = Network {
+            setting,
+            common,
+            checkers: nodes.iter().map(|_| Checker::default()).collect(),
+            nodes,
+            sent: 0,
+            stop: Arc::default(),
+            _listeners: listeners,
+            runtimes,
+        };
+        network.connect()?;
+        network.join()?;
+        Ok(network)
+    }
+
+    fn handle(&self, node: &Node) -> Handle {
+        self.runtimes[usize::from(node.name()) % self.runtimes.len()].handle()
+    }
+
+    fn connect(&mut self) -> Result<(), String> {
+        let (tx, rx) = mpsc::channel();
+        let mut wanted = 0;
+        for node in &self.nodes {
+            let mut neighbors = node.neighbors();
+            neighbors.extend(self.setting.nodes..self.setting.nodes + self.setting.visitors);
+            let handle = self.handle(node);
+            let io = Io::of(&handle);
+            for to in neighbors.into_iter().filter(|to| *to != node.name()) {
+                let address = self._listeners[usize::from(to)].local_addr();
+                let (from, tx, color) = (node.name(), tx.clone(), handle.new_color());
+                wanted += 1;
+                let link = color.clone();
+                io.connect_then(address, &color, move |stream, _| {
+                    let send = |stream: dapple_io::tcp::TcpStream| {
+                        stream.deliver(&link, options(), |_, _| {})
+                    };
+                    let _ = tx.send((from, to, stream.map(send)));
+                });
+            }
+        }
+        let all = self.nodes.len();
+        let mut links: Vec<Vec<Option<Transport>>> = vec![vec![None; all]; all];
+        for _ in 0..wanted {
+            let late = |_| "the nodes could not be connected in time".to_owned();
+            let (from, to, link) = rx.recv_timeout(LIMIT).map_err(late)?;
+            let link = link.map_err(|e| format!("a connection of node {from} to {to}: {e}"))?;
+            links[usize::from(from)][usize::from(to)] = Some(link);
+        }
+        for (node, links) in self.nodes.iter().zip(links) {
+            node.connect(links);
+        }
+        Ok(())
+    }
+
+    fn join(&self) -> Result<(), String> {
+        let overlay = self.common.overlay;
+        for node in &self.nodes[..usize::from(self.setting.nodes)] {
+            overlay.all().for_each(|group| node.join(group));
+        }
+        // All members but the root have a parent.
+        let nodes = u64::from(self.setting.nodes);
+        wait_until(|| self.common.joins.load(Ordering::Relaxed) >= nodes * (nodes - 1))
+            .ok_or("the nodes could not join their groups in time")?;
+        for visitor in &self.nodes[usize::from(self.setting.nodes)..] {
+            let color = self.handle(visitor).new_color();
+            let (node, stop) = (Arc::clone(visitor), Arc::clone(&self.stop));
+            Visitor { node, overlay, color, stop, draw: Draw(visitor.name().into()) }.act();
+        }
+        Ok(())
+    }
+
+    /// All nodes multicast at once; waits until every node has all messages of all others.
+    ///
+    /// # Errors
+    ///
+    /// That it took too long, or that an effect broke a rule.
+    pub(super) fn run(&mut self) -> Result<Delays, String> {
+        let nodes = u64::from(self.setting.nodes);
+        let messages = self.setting.messages;
+        let before = self.common.deliveries.load(Ordering::Acquire);
+        let wanted = before + nodes * nodes * u64::from(messages);
+        let first = self.sent;
+        self.sent += messages;
+        let began = Instant::now();
+        for number in first..self.sent {
+            self.nodes[..nodes as usize].iter().for_each(|node| node.multicast(number));
+        }
+        wait_until(|| self.common.deliveries.load(Ordering::Acquire) >= wanted).ok_or_else(
+            || {
+                let got = self.common.deliveries.load(Ordering::Relaxed) - before;
+                format!("only {got} of {} messages were delivered in time", wanted - before)
+            },
+        )?;
+        self.delays(began, first)
+    }
+
+    /// Checks what has happened since it was last checked; answers that, node by node.
+    fn check(&mut self) -> Result<Vec<Vec<Entry>>, String> {
+        let mut records = Vec::new();
+        for (node, checker) in self.nodes.iter().zip(&mut self.checkers) {
+            let record = node.take_record();
+            checker.add(&record).map_err(|why| format!("node {}: {why}", node.name()))?;
+            records.push(record);
+        }
+        Ok(records)
+    }
+
+    /// The delays of a run whose messages have these numbers and higher ones.
+    fn delays(&mut self, began: Instant, first: u32) -> Result<Delays, String> {
+        let nodes = usize::from(self.setting.nodes);
+        let majority = (nodes - 1) / 2 + 1;
+        let mut delays = Delays { last: Duration::ZERO, majority: Duration::ZERO };
+        let records = self.check()?;
+        for (name, record) in (0..self.setting.nodes).zip(&records) {
+            // When the last message of each group has come.
+            let mut ends = vec![Duration::ZERO; nodes];
+            for entry in record {
+                if let Effect::Forwarded { group, number, at, .. } = entry.effect
+                    && number >= first
+                {
+                    ends[usize::from(group)] = at - began;
+                }
+            }
+            // What it has sent itself does not count.
+            ends.remove(name.into());
+            ends.sort();
+            delays.last = delays.last.max(ends[nodes - 2]);
+            delays.majority = delays.majority.max(ends[majority - 1]);
+        }
+        Ok(delays)
+    }
+
+    /// Ends the network, and says how often somebody joined or left meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Says that a message was lost, doubled, or out of order, or that something panicked.
+    pub(super) fn end(mut self) -> Result<usize, String> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.runtimes.iter().for_each(Runtime::wait_idle);
+        self.check()?;
+        let panics: u64 = self.runtimes.iter().map(|rt| rt.metrics().panics()).sum();
+        let refused = self.common.refused.load(Ordering::Relaxed);
+        if panics + refused > 0 {
+            return Err(format!("{panics} events panicked, {refused} messages were refused"));
+        }
+        let nodes = usize::from(self.setting.nodes);
+        let expected: Vec<u32> = (0..self.sent).collect();
+        for (name, checker) in (0..self.setting.nodes).zip(&self.checkers) {
+            for group in self.common.overlay.all() {
+                let mut delivered = checker.delivered(group).to_vec();
+                // Sub-events that begin after a verification are not in the order of the stream.
+                if self.setting.way.order == Order::Commit {
+                    delivered.sort_unstable();
+                }
+                if delivered != expected {
+                    return Err(format!("node {name} got {delivered:?} of group {group}"));
+                }
+            }
+        }
+        Ok(self.checkers.iter().map(Checker::changes).sum::<usize>() - nodes * (nodes - 1))
+    }
+}
+
+/// Waits for something that happens elsewhere.
+fn wait_until(is_so: impl Fn() -> bool) -> Option<()> {
+    let began = Instant::now();
+    while !is_so() {
+        if began.elapsed() > LIMIT {
+            return None;
+        }
+        dapple::sync::sleep(Duration::from_micros(200));
+    }
+    Some(())
+}
+
+fn options() -> TransportOptions {
+    // A link may be silent for as long as an experiment takes.
+    let conn = ConnOptions { idle_timeout: 10 * LIMIT, ..ConnOptions::default() };
+    TransportOptions { max_message: 1_024, conn, ..TransportOptions::default() }
+}
+
+fn listen(node: &Arc<Node>, handle: &Handle) -> std::io::Result<Listener> {
+    let node = Arc::clone(node);
+    let accepting = Accepting::OnColor(handle.new_color());
+    let local = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    Io::of(handle).listen(local, accepting, move |stream, cx| {
+        let node = Arc::clone(&node);
+        stream.deliver(&cx.new_color(), options(), move |message, _| {
+            node.receive(message.bytes());
+        });
+    })
+}
+
+/// A node that joins some group or leaves it, every few milliseconds.
+struct Visitor {
+    node: Arc<Node>,
+    overlay: Overlay,
+    color: Color,
+    stop: Arc<AtomicBool>,
+    draw: Draw,
+}
+
+impl Visitor {
+    fn act(mut self) {
+        if self.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let who = self.node.name();
+        let group = self.draw.below(self.overlay.nodes().into()) as Name;
+        let parent = (who + group) % self.overlay.nodes();
+        let message = match self.draw.below(2) {
+            0 => Message::Join { group, who },
+            _ => Message::Leave { group, who },
+        };
+        self.node.visit(parent, message);
+        let pause = Duration::from_micros(2_000 + self.draw.below(8_000));
+        let (handle, color) = (self.color.runtime(), self.color.clone());
+        handle.post_after(pause, &color, move |_| self.act());
+    }
+}

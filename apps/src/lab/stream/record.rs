@@ -1,0 +1,142 @@
+//! What a node did, as its deferred actions tell it; and whether that is as the rules say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::tree::Name;
+
+/// Who gets the messages of a group from a node.
+pub(super) type Children = Arc<BTreeSet<Name>>;
+
+/// An effect of an event.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    /// The event's, or that of the sub-event which has the effect.
+    pub(super) ticket: u64,
+    pub(super) effect: Effect,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Effect {
+    Joined {
+        group: Name,
+        who: Name,
+    },
+    Left {
+        group: Name,
+        who: Name,
+    },
+    /// A message was delivered here, and sent on.
+    Forwarded {
+        group: Name,
+        number: u32,
+        to: Children,
+        at: Instant,
+    },
+}
+
+/// A node's effects, checked one by one.
+#[derive(Debug, Default)]
+pub(super) struct Checker {
+    last: Option<u64>,
+    children: BTreeMap<Name, BTreeSet<Name>>,
+    /// The numbers of each group's messages, as they were delivered.
+    delivered: BTreeMap<Name, Vec<u32>>,
+    /// How often somebody joined or left.
+    changes: usize,
+}
+
+impl Checker {
+    /// Takes the next effects, in the order in which they came.
+    ///
+    /// # Errors
+    ///
+    /// Says which effect is out of the order of tickets (I7), or was decided from another state
+    /// than that of its event (I5).
+    pub(super) fn add(&mut self, entries: &[Entry]) -> Result<(), String> {
+        for Entry { ticket, effect } in entries {
+            if self.last.is_some_and(|last| last >= *ticket) {
+                return Err(format!("an effect of ticket {ticket} after one of {:?}", self.last));
+            }
+            self.last = Some(*ticket);
+            match effect {
+                Effect::Joined { group, who } => {
+                    self.children.entry(*group).or_default().insert(*who);
+                    self.changes += 1;
+                }
+                Effect::Left { group, who } => {
+                    self.children.entry(*group).or_default().remove(who);
+                    self.changes += 1;
+                }
+                Effect::Forwarded { group, number, to, .. } => {
+                    let children = self.children.entry(*group).or_default();
+                    if *children != **to {
+                        return Err(format!(
+                            "ticket {ticket} sent message {number} of group {group} to {to:?}, \
+                             and its children are {children:?}"
+                        ));
+                    }
+                    self.delivered.entry(*group).or_default().push(*number);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How often somebody joined or left.
+    pub(super) fn changes(&self) -> usize {
+        self.changes
+    }
+
+    /// The numbers of a group's messages, as they were delivered.
+    pub(super) fn delivered(&self, group: Name) -> &[u32] {
+        self.delivered.get(&group).map_or(&[], Vec::as_slice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(ticket: u64, effect: Effect) -> Entry {
+        Entry { ticket, effect }
+    }
+
+    fn forwarded(number: u32, to: &[Name]) -> Effect {
+        let to = Arc::new(to.iter().copied().collect());
+        Effect::Forwarded { group: 1, number, to, at: Instant::now() }
+    }
+
+    #[test]
+    fn effects_follow_from_the_state_at_their_ticket() {
+        let mut checker = Checker::default();
+        let joined = |who| Effect::Joined { group: 1, who };
+        let entries = [
+            entry(1, joined(5)),
+            entry(2, forwarded(1, &[5])),
+            entry(4, joined(6)),
+            entry(7, forwarded(2, &[5, 6])),
+            entry(8, Effect::Left { group: 1, who: 5 }),
+            entry(9, forwarded(3, &[6])),
+        ];
+        checker.add(&entries).unwrap();
+        assert_eq!((checker.delivered(1), checker.changes()), (&[1, 2, 3][..], 3));
+        assert_eq!(checker.delivered(2), &[] as &[u32]);
+    }
+
+    #[test]
+    fn what_breaks_a_rule_is_told() {
+        let joined = |who| Effect::Joined { group: 1, who };
+        let broken: [(&[Entry], &str); 4] = [
+            (&[entry(2, joined(5)), entry(1, joined(6))], "ticket 1 after one of Some(2)"),
+            (&[entry(2, joined(5)), entry(2, joined(6))], "ticket 2 after one of Some(2)"),
+            (&[entry(1, joined(5)), entry(2, forwarded(1, &[]))], "children are {5}"),
+            (&[entry(1, joined(5)), entry(2, forwarded(1, &[5, 6]))], "sent message 1 of group 1"),
+        ];
+        for (entries, why) in broken {
+            let told = Checker::default().add(entries).unwrap_err();
+            assert!(told.contains(why), "{told}");
+        }
+    }
+}

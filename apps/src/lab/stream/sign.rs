@@ -1,0 +1,220 @@
+//! What is done with a message before it goes on: nothing, a wait that stands for a signature, or a
+//! signature.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[cfg(feature = "aws-lc-rs")]
+use aws_lc_rs::signature;
+use dapple::{Color, Colored, Cx};
+use futures_channel::oneshot;
+#[cfg(not(feature = "aws-lc-rs"))]
+use ring::signature;
+
+use self::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use super::tree::Name;
+use super::wire;
+
+/// What stands for a signature, and for its verification.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Work {
+    Nothing,
+    /// A wait of this length, on no core.
+    Wait(Duration),
+    /// Ed25519.
+    Ed25519,
+}
+
+/// A message of a stream, as it is sent.
+pub(super) type Letter = Arc<[u8]>;
+
+/// The keys of all nodes.
+pub(super) struct Keys(Vec<Ed25519KeyPair>);
+
+impl Keys {
+    /// Keys that are the same each time.
+    ///
+    /// # Errors
+    ///
+    /// A message, if the library refuses to make keys.
+    pub(super) fn new(nodes: Name) -> Result<Keys, String> {
+        let key = |node: Name| {
+            let mut seed = [7; 32];
+            seed[..2].copy_from_slice(&node.to_le_bytes());
+            Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|e| format!("a key: {e}"))
+        };
+        (0..nodes).map(key).collect::<Result<_, _>>().map(Keys)
+    }
+
+    fn sign(&self, node: Name, letter: &[u8]) -> Letter {
+        let (content, _) = wire::split(letter);
+        let signature = self.0[usize::from(node)].sign(content);
+        [content, signature.as_ref()].concat().into()
+    }
+
+    fn is_genuine(&self, node: Name, letter: &[u8]) -> bool {
+        let (content, signature) = wire::split(letter);
+        let key = self.0[usize::from(node)].public_key();
+        UnparsedPublicKey::new(&ED25519, key).verify(content, signature).is_ok()
+    }
+}
+
+/// What is to be done with a message.
+#[derive(Clone)]
+pub(super) struct Job {
+    pub(super) letter: Letter,
+    /// Whose group it is for.
+    pub(super) group: Name,
+    pub(super) step: Step,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Sign,
+    Verify,
+}
+
+impl Job {
+    /// Does it at once; `None` for a message that is not genuine. Work that waits blocks.
+    pub(super) fn run(self, work: Work, keys: &Keys) -> Option<Letter> {
+        match work {
+            Work::Nothing => Some(self.letter),
+            Work::Wait(time) => {
+                dapple::sync::sleep(time);
+                Some(self.letter)
+            }
+            Work::Ed25519 => match self.step {
+                Step::Sign => Some(keys.sign(self.group, &self.letter)),
+                Step::Verify => keys.is_genuine(self.group, &self.letter).then_some(self.letter),
+            },
+        }
+    }
+}
+
+/// What is called with a message that is done.
+type Done = Box<dyn FnOnce(Option<Letter>, &mut Cx) + Send>;
+
+/// The verifications of one node, of which only so many go on at a time.
+#[derive(Clone)]
+pub(super) struct Verifier {
+    work: Work,
+    keys: Arc<Keys>,
+    queue: Colored<Queue>,
+}
+
+struct Queue {
+    permits: usize,
+    waiting: VecDeque<(Job, Done)>,
+}
+
+impl Verifier {
+    pub(super) fn new(work: Work, permits: usize, keys: Arc<Keys>, color: &Color) -> Verifier {
+        let queue = Colored::new(color, Queue { permits, waiting: VecDeque::new() });
+        Verifier { work, keys, queue }
+    }
+
+    /// Does a job when there is a permit for it, and then calls `done`.
+    pub(super) fn start(
+        &self,
+        job: Job,
+        done: impl FnOnce(Option<Letter>, &mut Cx) + Send + 'static,
+    ) {
+        let (own, done) = (self.clone(), Box::new(done));
+        self.queue.post(move |queue, cx| {
+            queue.waiting.push_back((job, done));
+            own.go_on(queue, cx);
+        });
+    }
+
+    /// Does a job for a task.
+    pub(super) async fn run(&self, job: Job) -> Option<Letter> {
+        let (tx, rx) = oneshot::channel();
+        self.start(job, move |letter, _| _ = tx.send(letter));
+        rx.await.ok().flatten()
+    }
+
+    fn go_on(&self, queue: &mut Queue, cx: &mut Cx) {
+        while queue.permits > 0
+            && let Some((job, done)) = queue.waiting.pop_front()
+        {
+            queue.permits -= 1;
+            let own = self.clone();
+            match self.work {
+                Work::Wait(time) => {
+                    _ = cx.post_after(time, self.queue.color(), move |cx| {
+                        own.has_ended(Some(job.letter), done, cx);
+                    })
+                }
+                work => cx.post_uncolored(move |cx| {
+                    let letter = job.run(work, &own.keys);
+                    own.has_ended(letter, done, cx);
+                }),
+            }
+        }
+    }
+
+    fn has_ended(&self, letter: Option<Letter>, done: Done, cx: &mut Cx) {
+        let own = self.clone();
+        self.queue.post(move |queue, cx| {
+            queue.permits += 1;
+            own.go_on(queue, cx);
+        });
+        done(letter, cx);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Instant;
+
+    use super::super::wire::Message;
+    use super::*;
+
+    fn job(group: Name, step: Step, letter: Letter) -> Job {
+        Job { letter, group, step }
+    }
+
+    #[test]
+    fn only_what_was_signed_by_its_owner_is_genuine() {
+        let keys = Keys::new(8).unwrap();
+        let letter: Letter = Message::Data { group: 3, number: 1 }.to_bytes().into();
+        let run = |job: Job| job.run(Work::Ed25519, &keys);
+        assert!(run(job(3, Step::Verify, letter.clone())).is_none(), "not signed yet");
+        let signed = run(job(3, Step::Sign, letter)).unwrap();
+        assert_eq!(run(job(3, Step::Verify, signed.clone())), Some(signed.clone()));
+        assert!(run(job(4, Step::Verify, signed.clone())).is_none(), "somebody else's key");
+        for at in [0, 20, signed.len() - 1] {
+            let mut other = signed.to_vec();
+            other[at] ^= 1;
+            assert!(run(job(3, Step::Verify, other.into())).is_none(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn no_more_jobs_at_a_time_than_there_are_permits() {
+        const JOBS: usize = 6;
+        let wait = Duration::from_millis(20);
+        for permits in [1, 3] {
+            let rt = dapple::Runtime::new().unwrap();
+            let keys = Arc::new(Keys::new(1).unwrap());
+            let color = rt.handle().new_color();
+            let verifier = Verifier::new(Work::Wait(wait), permits, keys, &color);
+            let (began, ends) = (Instant::now(), Arc::new(Mutex::new(Vec::new())));
+            for _ in 0..JOBS {
+                let ends = Arc::clone(&ends);
+                let done = move |_, _: &mut Cx| ends.lock().unwrap().push(began.elapsed());
+                verifier.start(job(0, Step::Verify, Arc::new([0; 100])), done);
+            }
+            rt.wait_idle();
+            while ends.lock().unwrap().len() < JOBS {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            for (nth, end) in ends.lock().unwrap().iter().enumerate() {
+                let round = nth / permits + 1;
+                assert!(*end >= wait * round as u32, "job {nth} of {permits} permits: {end:?}");
+            }
+        }
+    }
+}
