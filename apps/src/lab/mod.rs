@@ -2,8 +2,10 @@
 
 mod chart;
 mod colors;
+mod contingency;
 mod draw;
 mod machine;
+mod mesh;
 mod progress;
 mod report;
 #[cfg(feature = "sim")]
@@ -20,6 +22,7 @@ pub(crate) fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(measured(colors::command()))
+        .subcommand(measured(contingency::command()))
         .subcommand(measured(stream::command()));
     #[cfg(feature = "sim")]
     return lab.subcommand(storm::command());
@@ -60,6 +63,7 @@ fn folder(args: &ArgMatches) -> Option<&Path> {
 pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
     match args.subcommand() {
         Some(("colors", args)) => colors::run(args)?.publish(folder(args)),
+        Some(("contingency", args)) => contingency::run(args)?.publish(folder(args)),
         Some(("stream", args)) => stream::run(args)?.publish(folder(args)),
         #[cfg(feature = "sim")]
         Some(("storm", args)) => storm::main(args),

@@ -57,12 +57,6 @@ impl Progress {
         Progress { began: Instant::now(), all: seconds, over: 0.0, current: 0.0, is_shown, stop }
     }
 
-    /// One that nobody sees or stops.
-    #[cfg(test)]
-    pub(super) fn silent() -> Progress {
-        Progress { is_shown: false, ..Progress::with(1.0, Arc::default()) }
-    }
-
     /// The next step begins, which is expected to take so many seconds.
     ///
     /// # Errors

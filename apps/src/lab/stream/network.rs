@@ -1,14 +1,14 @@
 //! Nodes that are connected, joined to all groups, and multicast at once.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use dapple::{Color, Handle, Runtime};
-use dapple_io::Io;
-use dapple_io::tcp::{Accepting, ConnOptions, Listener, Transport, TransportOptions};
+use dapple_io::tcp::Listener;
 
 use super::super::draw::Draw;
+use super::super::mesh::{self, wait_until};
 use super::node::{Common, Node, Order, Way};
 use super::record::{Checker, Effect, Entry};
 use super::sign::{Keys, Work};
@@ -39,9 +39,6 @@ pub(super) struct Delays {
     pub(super) majority: Duration,
 }
 
-/// Nobody waits longer for anything.
-const LIMIT: Duration = Duration::from_secs(120);
-
 pub(super) struct Network {
     setting: Setting,
     common: Arc<Common>,
@@ -49,8 +46,7 @@ pub(super) struct Network {
     checkers: Vec<Checker>,
     sent: u32,
     stop: Arc<AtomicBool>,
-    // What follows ends in this order.
-    _listeners: Vec<Listener>,
+    listeners: Vec<Listener>,
     runtimes: Vec<Runtime>,
 }
 
@@ -68,7 +64,7 @@ impl Network {
         let blocks = setting.way.order == Order::Sequential && setting.work != Work::Nothing;
         let blocks = blocks && setting.work != Work::Ed25519;
         let (count, workers) = if blocks { (all.into(), 1) } else { (1, setting.workers) };
-        let runtime = |_| dapple_io::runtime().workers(workers).pin_cores(!blocks).build();
+        let runtime = |_| mesh::runtime().workers(workers).pin_cores(!blocks).build();
         let runtimes: Vec<Runtime> =
             (0..count).map(runtime).collect::<Result<_, _>>().map_err(failed)?;
         let handle = |name: Name| runtimes[usize::from(name) % runtimes.len()].handle();
@@ -83,7 +79,10 @@ impl Network {
         });
         let node = |name| Node::new(name, &common, &handle(name), setting.permits);
         let nodes: Vec<Arc<Node>> = (0..all).map(node).collect();
-        let listen = |node: &Arc<Node>| listen(node, &handle(node.name()));
+        let listen = |node: &Arc<Node>| {
+            let receiver = Arc::clone(node);
+            mesh::listen(&handle(node.name()), move |bytes| receiver.receive(bytes))
+        };
         let listeners: Vec<Listener> =
             nodes.iter().map(listen).collect::<Result<_, _>>().map_err(failed)?;
         let mut network = Network {
@@ -93,7 +92,7 @@ impl Network {
             nodes,
             sent: 0,
             stop: Arc::default(),
-            _listeners: listeners,
+            listeners,
             runtimes,
         };
         network.connect()?;
@@ -106,34 +105,13 @@ impl Network {
     }
 
     fn connect(&mut self) -> Result<(), String> {
-        let (tx, rx) = mpsc::channel();
-        let mut wanted = 0;
-        for node in &self.nodes {
-            let mut neighbors = node.neighbors();
-            neighbors.extend(self.setting.nodes..self.setting.nodes + self.setting.visitors);
-            let handle = self.handle(node);
-            let io = Io::of(&handle);
-            for to in neighbors.into_iter().filter(|to| *to != node.name()) {
-                let address = self._listeners[usize::from(to)].local_addr();
-                let (from, tx, color) = (node.name(), tx.clone(), handle.new_color());
-                wanted += 1;
-                let link = color.clone();
-                io.connect_then(address, &color, move |stream, _| {
-                    let send = |stream: dapple_io::tcp::TcpStream| {
-                        stream.deliver(&link, options(), |_, _| {})
-                    };
-                    let _ = tx.send((from, to, stream.map(send)));
-                });
-            }
-        }
-        let all = self.nodes.len();
-        let mut links: Vec<Vec<Option<Transport>>> = vec![vec![None; all]; all];
-        for _ in 0..wanted {
-            let late = |_| "the nodes could not be connected in time".to_owned();
-            let (from, to, link) = rx.recv_timeout(LIMIT).map_err(late)?;
-            let link = link.map_err(|e| format!("a connection of node {from} to {to}: {e}"))?;
-            links[usize::from(from)][usize::from(to)] = Some(link);
-        }
+        let ends = self.nodes.iter().zip(&self.listeners);
+        let ends: Vec<_> = ends.map(|(n, at)| (self.handle(n), at.local_addr())).collect();
+        let visitors = usize::from(self.setting.nodes)..self.nodes.len();
+        let links = mesh::connect(&ends, |from| {
+            let neighbors = self.nodes[from].neighbors().into_iter().map(usize::from);
+            neighbors.chain(visitors.clone()).filter(|to| *to != from).collect()
+        })?;
         for (node, links) in self.nodes.iter().zip(links) {
             node.connect(links);
         }
@@ -248,36 +226,6 @@ impl Network {
         }
         Ok(self.checkers.iter().map(Checker::changes).sum::<usize>() - nodes * (nodes - 1))
     }
-}
-
-/// Waits for something that happens elsewhere.
-fn wait_until(is_so: impl Fn() -> bool) -> Option<()> {
-    let began = Instant::now();
-    while !is_so() {
-        if began.elapsed() > LIMIT {
-            return None;
-        }
-        dapple::sync::sleep(Duration::from_micros(200));
-    }
-    Some(())
-}
-
-fn options() -> TransportOptions {
-    // A link may be silent for as long as an experiment takes.
-    let conn = ConnOptions { idle_timeout: 10 * LIMIT, ..ConnOptions::default() };
-    TransportOptions { max_message: 1_024, conn, ..TransportOptions::default() }
-}
-
-fn listen(node: &Arc<Node>, handle: &Handle) -> std::io::Result<Listener> {
-    let node = Arc::clone(node);
-    let accepting = Accepting::OnColor(handle.new_color());
-    let local = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    Io::of(handle).listen(local, accepting, move |stream, cx| {
-        let node = Arc::clone(&node);
-        stream.deliver(&cx.new_color(), options(), move |message, _| {
-            node.receive(message.bytes());
-        });
-    })
 }
 
 /// A node that joins some group or leaves it, every few milliseconds.

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use dapple::{Cx, Domain, Handle, InGlobal, Mode};
-use dapple_io::tcp::Transport;
 
+use super::super::mesh::Links;
 use super::record::{Children, Effect, Entry};
 use super::sign::{Job, Keys, Letter, Step, Verifier, Work};
 use super::tree::{Name, Overlay};
@@ -104,7 +104,7 @@ pub(super) struct Node {
     domain: Domain<State>,
     verifier: Verifier,
     /// The connection to each node that it sends to.
-    links: OnceLock<Vec<Option<Transport>>>,
+    links: OnceLock<Links>,
     record: Mutex<Vec<Entry>>,
 }
 
@@ -138,7 +138,7 @@ impl Node {
     }
 
     /// From now on it can send.
-    pub(super) fn connect(&self, links: Vec<Option<Transport>>) {
+    pub(super) fn connect(&self, links: Links) {
         let _ = self.links.set(links);
     }
 

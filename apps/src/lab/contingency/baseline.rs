@@ -1,0 +1,56 @@
+//! The application as it was: all callbacks of a peer have one color.
+
+use std::time::Instant;
+
+use dapple::{Colored, Handle};
+
+use super::peer::{Peer, Sampling};
+use super::run::{Program, Sender};
+use super::wire::{Message, Name};
+
+pub(super) struct Baseline {
+    peer: Colored<Peer>,
+    sender: Sender,
+}
+
+impl Baseline {
+    pub(super) fn new(peer: Peer, sender: Sender, handle: &Handle) -> Baseline {
+        Baseline { peer: Colored::new(&handle.new_color(), peer), sender }
+    }
+}
+
+impl Program for Baseline {
+    fn receive(&self, from: Name, message: Message) {
+        let sender = self.sender.clone();
+        match message {
+            Message::Ping(nth) => self.peer.post(move |_, _| {
+                sender.send(vec![(from, Message::Pong(nth))]);
+            }),
+            Message::Pong(nth) => self.peer.post(move |peer, _| {
+                peer.has_heard(from, nth, Instant::now());
+            }),
+            Message::Begin(round) => self.peer.post(move |peer, _| {
+                sender.send(peer.begin(round));
+            }),
+            Message::Part { round, part, band } => self.peer.post(move |_, _| {
+                let samples = Sampling::new(round, part, band).all();
+                sender.send(vec![(from, Message::Samples { round, part, samples })]);
+            }),
+            Message::Samples { round, part, samples } => self.peer.post(move |peer, _| {
+                let (out, job) = peer.collect(round, part, samples);
+                sender.send(out);
+                let Some(job) = job else { return };
+                let score = job.summarize(0..job.columns());
+                sender.send(peer.announce(job.round, score));
+            }),
+            Message::Score { round, score } => self.peer.post(move |peer, _| {
+                peer.learn(round, score);
+            }),
+        }
+    }
+
+    fn tick(&self) {
+        let sender = self.sender.clone();
+        self.peer.post(move |peer, _| sender.send(peer.tick(Instant::now())));
+    }
+}

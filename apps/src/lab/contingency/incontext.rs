@@ -1,0 +1,65 @@
+//! The application in contexts: heartbeats and the summary are in anon, sampling is in none, and
+//! what changes the peer is in global. Messages leave at once: in which order they do, beside those
+//! of other events, is nothing to this application.
+
+use std::time::Instant;
+
+use dapple::{Domain, Handle};
+
+use super::peer::{Peer, Sampling};
+use super::run::{Program, Sender};
+use super::wire::{Message, Name};
+
+pub(super) struct InContext {
+    peer: Domain<Peer>,
+    sender: Sender,
+}
+
+impl InContext {
+    pub(super) fn new(peer: Peer, sender: Sender, handle: &Handle) -> InContext {
+        InContext { peer: Domain::snapshot(handle, peer), sender }
+    }
+}
+
+impl Program for InContext {
+    fn receive(&self, from: Name, message: Message) {
+        let sender = self.sender.clone();
+        match message {
+            Message::Ping(nth) => self.peer.anon(move |_| {
+                sender.send(vec![(from, Message::Pong(nth))]);
+            }),
+            Message::Pong(nth) => self.peer.global(move |g| {
+                g.state_mut().has_heard(from, nth, Instant::now());
+            }),
+            Message::Begin(round) => self.peer.global(move |g| {
+                sender.send(g.state_mut().begin(round));
+            }),
+            Message::Part { round, part, band } => self.peer.none(move |_| {
+                let samples = Sampling::new(round, part, band).all();
+                sender.send(vec![(from, Message::Samples { round, part, samples })]);
+            }),
+            Message::Samples { round, part, samples } => self.peer.global_then(move |mut g| {
+                let (out, job) = g.state_mut().collect(round, part, samples);
+                sender.send(out);
+                let Some(job) = job else { return g.commit() };
+                g.downgrade_then(move |a| {
+                    let score = job.summarize(0..job.columns());
+                    a.commit_then(move |n| {
+                        n.upgrade_global_then(move |mut g| {
+                            sender.send(g.state_mut().announce(job.round, score));
+                            g.commit()
+                        })
+                    })
+                })
+            }),
+            Message::Score { round, score } => self.peer.global(move |g| {
+                g.state_mut().learn(round, score);
+            }),
+        }
+    }
+
+    fn tick(&self) {
+        let sender = self.sender.clone();
+        self.peer.global(move |g| sender.send(g.state_mut().tick(Instant::now())));
+    }
+}

@@ -1,0 +1,150 @@
+//! Peers that are connected, and what their rounds come to.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use dapple::{Handle, Runtime};
+use dapple_io::tcp::Listener;
+
+use super::super::machine;
+use super::super::mesh::{self, Links, wait_until};
+use super::baseline::Baseline;
+use super::deferred::Deferred;
+use super::incontext::InContext;
+use super::peer::{Events, Journal, Outbox, PEERS, Peer, Setting};
+use super::split::Split;
+use super::wire::{Message, Name};
+
+/// Workers of each peer.
+pub(super) const WORKERS: usize = 2;
+
+/// How the application is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Variant {
+    Baseline,
+    Split,
+    InContext,
+    /// In contexts, and every message is a deferred action.
+    Deferred,
+}
+
+impl Variant {
+    pub(super) const ALL: [Variant; 4] =
+        [Variant::Baseline, Variant::Split, Variant::InContext, Variant::Deferred];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Variant::Baseline => "baseline",
+            Variant::Split => "split by hand",
+            Variant::InContext => "InContext",
+            Variant::Deferred => "InContext, all deferred",
+        }
+    }
+
+    /// Its source text.
+    pub(super) fn source(self) -> &'static str {
+        match self {
+            Variant::Baseline => include_str!("baseline.rs"),
+            Variant::Split => include_str!("split.rs"),
+            Variant::InContext => include_str!("incontext.rs"),
+            Variant::Deferred => include_str!("deferred.rs"),
+        }
+    }
+
+    fn start(self, peer: Peer, sender: Sender, handle: &Handle) -> Arc<dyn Program> {
+        match self {
+            Variant::Baseline => Arc::new(Baseline::new(peer, sender, handle)),
+            Variant::Split => Arc::new(Split::new(peer, sender, handle)),
+            Variant::InContext => Arc::new(InContext::new(peer, sender, handle)),
+            Variant::Deferred => Arc::new(Deferred::new(peer, sender, handle)),
+        }
+    }
+}
+
+/// A peer as a program.
+pub(super) trait Program: Send + Sync {
+    /// A message has come; called in the step that dequeues it.
+    fn receive(&self, from: Name, message: Message);
+    /// It is time to look after the others.
+    fn tick(&self);
+}
+
+/// What a peer sends with.
+#[derive(Clone)]
+pub(super) struct Sender {
+    own: Name,
+    links: Arc<OnceLock<Links>>,
+}
+
+impl Sender {
+    pub(super) fn send(&self, out: Outbox) {
+        let Some(links) = self.links.get() else { return };
+        for (to, message) in out {
+            if let Some(Some(link)) = links.get(to) {
+                // Nobody goes away before the end.
+                let _ = link.send(&message.to_bytes(self.own));
+            }
+        }
+    }
+}
+
+/// What a run has come to.
+pub(super) struct Outcome {
+    pub(super) took: Duration,
+    pub(super) cpu: Duration,
+    pub(super) events: Events,
+}
+
+/// Runs all rounds.
+///
+/// # Errors
+///
+/// What the system says; that it took too long.
+pub(super) fn run(variant: Variant, setting: Setting) -> Result<Outcome, String> {
+    let failed = |e: std::io::Error| format!("the peers: {e}");
+    let runtime = |_| mesh::runtime().workers(WORKERS).pin_cores(false).build();
+    let runtimes: Vec<Runtime> =
+        (0..PEERS).map(runtime).collect::<Result<_, _>>().map_err(failed)?;
+    let journal = Arc::new(Journal::default());
+    let sender = |own| Sender { own, links: Arc::default() };
+    let senders: Vec<Sender> = (0..PEERS).map(sender).collect();
+    let start = |sender: &Sender| {
+        let peer = Peer::new(sender.own, setting, &journal);
+        variant.start(peer, sender.clone(), &runtimes[sender.own].handle())
+    };
+    let programs: Vec<Arc<dyn Program>> = senders.iter().map(start).collect();
+    let listen = |(program, runtime): (&Arc<dyn Program>, &Runtime)| {
+        let program = Arc::clone(program);
+        mesh::listen(&runtime.handle(), move |bytes| {
+            if let Some((from, message)) = Message::parse(bytes) {
+                program.receive(from, message);
+            }
+        })
+    };
+    let listeners = programs.iter().zip(&runtimes).map(listen);
+    let listeners: Vec<Listener> = listeners.collect::<Result<_, _>>().map_err(failed)?;
+    let ends = runtimes.iter().zip(&listeners);
+    let ends: Vec<_> = ends.map(|(rt, listener)| (rt.handle(), listener.local_addr())).collect();
+    let links = mesh::connect(&ends, |_| (0..PEERS).collect())?;
+    for (sender, links) in senders.iter().zip(links) {
+        let _ = sender.links.set(links);
+    }
+    let (began, cpu) = (Instant::now(), machine::cpu_nanos());
+    let tick = |(program, runtime): (&Arc<dyn Program>, &Runtime)| {
+        let (program, handle) = (Arc::clone(program), runtime.handle());
+        handle.every(setting.period, &handle.new_color(), move |_| program.tick())
+    };
+    let timers: Vec<dapple::Timer> = programs.iter().zip(&runtimes).map(tick).collect();
+    programs[0].receive(0, Message::Begin(0));
+    let wanted = setting.rounds as usize * PEERS;
+    let is_over = wait_until(|| journal.heard() >= wanted);
+    let (took, cpu) = (began.elapsed(), Duration::from_nanos(machine::cpu_nanos() - cpu));
+    timers.iter().for_each(|timer| _ = timer.cancel());
+    let events = journal.events();
+    is_over.ok_or_else(|| format!("only {} of {wanted} scores came in time", events.heard))?;
+    let panics: u64 = runtimes.iter().map(|rt| rt.metrics().panics()).sum();
+    if panics > 0 {
+        return Err(format!("{panics} events panicked"));
+    }
+    Ok(Outcome { took, cpu, events })
+}

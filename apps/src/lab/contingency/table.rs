@@ -1,0 +1,196 @@
+//! Binary contingency tables, and random ones with the same margins.
+//!
+//! The sampler is a Markov chain of swaps: two rows and two columns are drawn; if their four cells
+//! are a checkerboard, ones and zeros change places, which leaves all sums of rows and columns as
+//! they are. Each step and its reverse are drawn with the same probability, and any table can be
+//! reached from any other one with the same margins (Ryser, 1957), so that all of them become
+//! equally probable.
+
+use super::super::draw::Draw;
+
+/// A table of at most 64 rows: a word for each column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Table {
+    pub(super) rows: u32,
+    pub(super) columns: Vec<u64>,
+}
+
+impl Table {
+    /// One where half of the cells are ones, column by column more or less of them.
+    ///
+    /// # Panics
+    ///
+    /// When there are more than 64 rows.
+    pub(super) fn random(rows: u32, columns: usize, draw: &mut Draw) -> Table {
+        assert!((1..=64).contains(&rows), "{rows} rows");
+        let mask = u64::MAX >> (64 - rows);
+        let column = |_| {
+            let (a, b) = (draw.next(), draw.next());
+            match draw.below(3) {
+                0 => a & mask,
+                1 => (a | b) & mask,
+                _ => a & b & mask,
+            }
+        };
+        Table { rows, columns: (0..columns).map(column).collect() }
+    }
+
+    /// Goes so many steps of the chain.
+    pub(super) fn swap(&mut self, steps: u64, draw: &mut Draw) {
+        let (rows, columns) = (u64::from(self.rows), self.columns.len() as u64);
+        for _ in 0..steps {
+            // One number is enough for all four: the table is much smaller than 2^64.
+            let mut drawn = draw.next();
+            let mut below = |n: u64| {
+                let at = drawn % n;
+                drawn /= n;
+                at
+            };
+            let cells = (1u64 << below(rows)) | (1 << below(rows));
+            let (i, j) = (below(columns) as usize, below(columns) as usize);
+            // The cells of both columns that differ; a checkerboard if both do, and are not alike.
+            let (a, b) = (self.columns[i] & cells, self.columns[j] & cells);
+            if a ^ b == cells && a != 0 && b != 0 {
+                self.columns[i] ^= cells;
+                self.columns[j] ^= cells;
+            }
+        }
+    }
+}
+
+/// Whether sites evolve together: how often two columns have a one in the same row, in a table of
+/// several bands, and in samples of it. Counts the pairs that have more in common than in any
+/// sample: from the first column of `from` with all after it, and so on.
+pub(super) fn coevolved(
+    observed: &[Table],
+    samples: &[Vec<Table>],
+    from: std::ops::Range<usize>,
+) -> u64 {
+    let common = |bands: &[&Table], i: usize, j: usize| -> u32 {
+        bands.iter().map(|band| (band.columns[i] & band.columns[j]).count_ones()).sum()
+    };
+    let observed: Vec<&Table> = observed.iter().collect();
+    // Of each band there are as many samples; the first ones are a table, and so on.
+    let count = samples.iter().map(Vec::len).min().unwrap_or(0);
+    let nth = |n: usize| samples.iter().map(|bands| &bands[n]).collect();
+    let samples: Vec<Vec<&Table>> = (0..count).map(nth).collect();
+    let columns = observed.first().map_or(0, |band| band.columns.len());
+    let mut found = 0;
+    for i in from {
+        for j in i + 1..columns {
+            let seen = common(&observed, i, j);
+            let most = samples.iter().map(|bands| common(bands, i, j)).max().unwrap_or(0);
+            found += u64::from(seen > most);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn margins(table: &Table) -> (Vec<u32>, Vec<u32>) {
+        let row = |row: u32| table.columns.iter().map(|c| (c >> row & 1) as u32).sum();
+        let columns = table.columns.iter().map(|column| column.count_ones()).collect();
+        ((0..table.rows).map(row).collect(), columns)
+    }
+
+    /// All tables with the margins of this one.
+    fn all_like(table: &Table) -> Vec<Vec<u64>> {
+        let (rows, count) = (table.rows, table.columns.len() as u32);
+        let column = |cells: u64, nth: u32| cells >> (nth * rows) & ((1 << rows) - 1);
+        let columns = |cells: u64| (0..count).map(|nth| column(cells, nth)).collect::<Vec<_>>();
+        let wanted = margins(table);
+        (0..1 << (rows * count))
+            .map(columns)
+            .filter(|columns| margins(&Table { rows, columns: columns.clone() }) == wanted)
+            .collect()
+    }
+
+    /// What chi-square with so many degrees of freedom exceeds with a probability of 0.1 %
+    /// (Wilson and Hilferty, 1931).
+    fn critical(freedom: usize) -> f64 {
+        let k = freedom as f64;
+        let part = 2.0 / (9.0 * k);
+        k * (1.0 - part + 3.0902 * part.sqrt()).powi(3)
+    }
+
+    #[test]
+    fn all_tables_with_the_same_margins_are_equally_probable() {
+        const DRAWN: usize = 40_000;
+        let tables: [(u32, &[u64]); 8] = [
+            (2, &[0b01, 0b10]),
+            (3, &[0b001, 0b010, 0b100]),
+            (4, &[0b0001, 0b0010, 0b0100, 0b1000]),
+            (4, &[0b0011, 0b0011, 0b1100, 0b1100]),
+            (4, &[0b0111, 0b0001, 0b0011, 0b1100]),
+            (4, &[0b0001, 0b0011, 0b0111, 0b0100]),
+            (3, &[0b011, 0b110, 0b001, 0b101]),
+            (4, &[0b1010, 0b0101, 0b1001]),
+        ];
+        for (nth, (rows, columns)) in tables.into_iter().enumerate() {
+            let mut table = Table { rows, columns: columns.to_vec() };
+            let all = all_like(&table);
+            let mut counts: BTreeMap<Vec<u64>, usize> =
+                all.iter().map(|table| (table.clone(), 0)).collect();
+            let mut draw = Draw(nth as u64 + 1);
+            for _ in 0..DRAWN {
+                // So far apart that one does not tell the next.
+                table.swap(120, &mut draw);
+                *counts.get_mut(&table.columns).expect("it has the margins") += 1;
+            }
+            let expected = DRAWN as f64 / all.len() as f64;
+            let square = |count: &usize| (*count as f64 - expected).powi(2) / expected;
+            let chi: f64 = counts.values().map(square).sum();
+            let limit = critical(all.len() - 1);
+            assert!(all.len() > 1 && chi < limit, "{columns:?}: {chi} of {limit}, {}", all.len());
+        }
+        // From a table: 0.1 % of chi-square with 1, 9 and 89 degrees of freedom are above these.
+        for (freedom, wanted) in [(1, 10.83), (9, 27.88), (89, 135.98)] {
+            assert!((critical(freedom) / wanted - 1.0).abs() < 0.04, "{freedom}");
+        }
+    }
+
+    #[test]
+    fn a_chain_that_prefers_some_tables_would_be_noticed() {
+        // One step is not enough to forget where the chain was.
+        let first = Table { rows: 4, columns: vec![1, 2, 4, 8] };
+        let count = (0..2_000)
+            .filter(|seed| {
+                let mut table = first.clone();
+                table.swap(1, &mut Draw(*seed));
+                table == first
+            })
+            .count();
+        let expected = 2_000.0 / 24.0;
+        assert!((count as f64 - expected).powi(2) / expected > critical(23), "{count}");
+    }
+
+    #[test]
+    fn margins_stay_in_large_tables_and_much_changes() {
+        let mut draw = Draw(5);
+        let table = Table::random(64, 300, &mut draw);
+        let mut other = table.clone();
+        other.swap(100_000, &mut draw);
+        assert_eq!(margins(&table), margins(&other));
+        let differ = table.columns.iter().zip(&other.columns).filter(|(a, b)| a != b).count();
+        assert!(differ > 250, "{differ}");
+    }
+
+    #[test]
+    fn pairs_that_have_more_in_common_than_in_samples_are_found() {
+        let band = |columns: &[u64]| Table { rows: 4, columns: columns.to_vec() };
+        let observed = [band(&[0b0011, 0b0011, 0b0100]), band(&[0b0001, 0b0001, 0b0001])];
+        // In common: 3 and 1 and 1; in the samples at most 2, 1 and 0.
+        let samples = [
+            vec![band(&[0b0011, 0b0001, 0b0010]), band(&[0b0011, 0b0011, 0b1100])],
+            vec![band(&[0b0001, 0b0001, 0b0000]), band(&[0b0001, 0b0010, 0b0100])],
+        ];
+        assert_eq!(coevolved(&observed, &samples, 0..3), 2);
+        let parts = (0..3).map(|i| coevolved(&observed, &samples, i..i + 1)).sum::<u64>();
+        assert_eq!(parts, 2, "it can be counted in parts");
+    }
+}

@@ -1,0 +1,90 @@
+//! Nodes of one process that send each other messages over TCP on the loopback.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use dapple::Handle;
+use dapple_io::Io;
+use dapple_io::tcp::{Accepting, ConnOptions, Listener, TcpStream, Transport, TransportOptions};
+
+/// Nobody waits longer for anything.
+pub(super) const LIMIT: Duration = Duration::from_secs(120);
+
+/// The connections of one node, by whom they lead to.
+pub(super) type Links = Vec<Option<Transport>>;
+
+/// A runtime of nodes in which what takes long is meant to: nobody needs to be told of it.
+pub(super) fn runtime() -> dapple::Builder {
+    dapple_io::runtime().stall_after(LIMIT)
+}
+
+fn options() -> TransportOptions {
+    // A link may be silent for as long as an experiment takes.
+    let conn = ConnOptions { idle_timeout: 100 * LIMIT, ..ConnOptions::default() };
+    TransportOptions { max_message: 1 << 24, conn, ..TransportOptions::default() }
+}
+
+/// Calls `receive` with each message that comes, in the step that dequeues it.
+///
+/// # Errors
+///
+/// What the system says.
+pub(super) fn listen(
+    handle: &Handle,
+    receive: impl Fn(&[u8]) + Send + Sync + 'static,
+) -> io::Result<Listener> {
+    let receive = Arc::new(receive);
+    let accepting = Accepting::OnColor(handle.new_color());
+    let local = SocketAddr::from(([127, 0, 0, 1], 0));
+    Io::of(handle).listen(local, accepting, move |stream, cx| {
+        let receive = Arc::clone(&receive);
+        stream.deliver(&cx.new_color(), options(), move |message, _| receive(message.bytes()));
+    })
+}
+
+/// Connects nodes, each of which lives in a runtime and listens at an address: so many as
+/// `neighbors` says of each, in one direction.
+///
+/// # Errors
+///
+/// Says which connection failed.
+pub(super) fn connect(
+    nodes: &[(Handle, SocketAddr)],
+    neighbors: impl Fn(usize) -> Vec<usize>,
+) -> Result<Vec<Links>, String> {
+    let (tx, rx) = mpsc::channel();
+    let mut wanted = 0;
+    for (from, (handle, _)) in nodes.iter().enumerate() {
+        let io = Io::of(handle);
+        for to in neighbors(from) {
+            let (color, tx) = (handle.new_color(), tx.clone());
+            let own = color.clone();
+            io.connect_then(nodes[to].1, &color, move |stream, _| {
+                let link = |stream: TcpStream| stream.deliver(&own, options(), |_, _| {});
+                let _ = tx.send((from, to, stream.map(link)));
+            });
+            wanted += 1;
+        }
+    }
+    let mut links: Vec<Links> = vec![vec![None; nodes.len()]; nodes.len()];
+    for _ in 0..wanted {
+        let late = |_| "the nodes could not be connected in time".to_owned();
+        let (from, to, link) = rx.recv_timeout(LIMIT).map_err(late)?;
+        links[from][to] = Some(link.map_err(|e| format!("a connection of {from} to {to}: {e}"))?);
+    }
+    Ok(links)
+}
+
+/// Waits for something that happens elsewhere; `None` if it takes too long.
+pub(super) fn wait_until(is_so: impl Fn() -> bool) -> Option<()> {
+    let began = Instant::now();
+    while !is_so() {
+        if began.elapsed() > LIMIT {
+            return None;
+        }
+        dapple::sync::sleep(Duration::from_micros(200));
+    }
+    Some(())
+}
