@@ -8,6 +8,7 @@ use dapple::{Color, Handle, Runtime};
 use dapple_io::tcp::Listener;
 
 use super::super::draw::Draw;
+use super::super::machine;
 use super::super::mesh::{self, wait_until};
 use super::node::{Common, Node, Order, Way};
 use super::record::{Checker, Effect, Entry};
@@ -31,12 +32,14 @@ pub(super) struct Setting {
 }
 
 /// What a run has come to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Delays {
     /// Until the last recipient has the last message.
     pub(super) last: Duration,
     /// Until the last recipient has messages from a majority of the others.
     pub(super) majority: Duration,
+    /// CPU time of the process meanwhile.
+    pub(super) cpu: Duration,
 }
 
 pub(super) struct Network {
@@ -147,7 +150,7 @@ impl Network {
         let wanted = before + nodes * nodes * u64::from(messages);
         let first = self.sent;
         self.sent += messages;
-        let began = Instant::now();
+        let (began, cpu) = (Instant::now(), machine::cpu_nanos());
         for number in first..self.sent {
             self.nodes[..nodes as usize].iter().for_each(|node| node.multicast(number));
         }
@@ -157,7 +160,8 @@ impl Network {
                 format!("only {got} of {} messages were delivered in time", wanted - before)
             },
         )?;
-        self.delays(began, first)
+        let cpu = Duration::from_nanos(machine::cpu_nanos() - cpu);
+        Ok(Delays { cpu, ..self.delays(began, first)? })
     }
 
     /// Checks what has happened since it was last checked; answers that, node by node.
@@ -175,7 +179,7 @@ impl Network {
     fn delays(&mut self, began: Instant, first: u32) -> Result<Delays, String> {
         let nodes = usize::from(self.setting.nodes);
         let majority = (nodes - 1) / 2 + 1;
-        let mut delays = Delays { last: Duration::ZERO, majority: Duration::ZERO };
+        let mut delays = Delays::default();
         let records = self.check()?;
         for (name, record) in (0..self.setting.nodes).zip(&records) {
             // When the last message of each group has come.

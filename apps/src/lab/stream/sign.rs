@@ -92,26 +92,44 @@ impl Job {
     }
 }
 
-/// What is called with a message that is done.
-type Done = Box<dyn FnOnce(Option<Letter>, &mut Cx) + Send>;
-
 /// The verifications of one node, of which only so many go on at a time.
 #[derive(Clone)]
 pub(super) struct Verifier {
     work: Work,
     keys: Arc<Keys>,
-    queue: Colored<Queue>,
+    permits: Colored<Permits>,
 }
 
-struct Queue {
-    permits: usize,
-    waiting: VecDeque<(Job, Done)>,
+type Begin = Box<dyn FnOnce(&mut Cx) + Send>;
+
+/// How many more may begin, and who waits for that.
+struct Permits {
+    free: usize,
+    waiting: VecDeque<Begin>,
 }
 
 impl Verifier {
     pub(super) fn new(work: Work, permits: usize, keys: Arc<Keys>, color: &Color) -> Verifier {
-        let queue = Colored::new(color, Queue { permits, waiting: VecDeque::new() });
-        Verifier { work, keys, queue }
+        let permits = Colored::new(color, Permits { free: permits, waiting: VecDeque::new() });
+        Verifier { work, keys, permits }
+    }
+
+    /// Calls `begin` when there is a permit, which is to be given back.
+    fn acquire(&self, begin: impl FnOnce(&mut Cx) + Send + 'static) {
+        self.permits.post(move |permits, cx| match permits.free.checked_sub(1) {
+            Some(left) => {
+                permits.free = left;
+                begin(cx);
+            }
+            None => permits.waiting.push_back(Box::new(begin)),
+        });
+    }
+
+    fn release(&self) {
+        self.permits.post(|permits, cx| match permits.waiting.pop_front() {
+            Some(begin) => begin(cx),
+            None => permits.free += 1,
+        });
     }
 
     /// Does a job when there is a permit for it, and then calls `done`.
@@ -120,47 +138,37 @@ impl Verifier {
         job: Job,
         done: impl FnOnce(Option<Letter>, &mut Cx) + Send + 'static,
     ) {
-        let (own, done) = (self.clone(), Box::new(done));
-        self.queue.post(move |queue, cx| {
-            queue.waiting.push_back((job, done));
-            own.go_on(queue, cx);
+        let own = self.clone();
+        self.acquire(move |cx| match own.work {
+            Work::Wait(time) => {
+                let color = own.permits.color().clone();
+                cx.post_after(time, &color, move |cx| {
+                    own.release();
+                    done(Some(job.letter), cx);
+                });
+            }
+            work => cx.post_uncolored(move |cx| {
+                let letter = job.run(work, &own.keys);
+                own.release();
+                done(letter, cx);
+            }),
         });
     }
 
-    /// Does a job for a task.
+    /// Does a job for a task when there is a permit for it.
     pub(super) async fn run(&self, job: Job) -> Option<Letter> {
         let (tx, rx) = oneshot::channel();
-        self.start(job, move |letter, _| _ = tx.send(letter));
-        rx.await.ok().flatten()
-    }
-
-    fn go_on(&self, queue: &mut Queue, cx: &mut Cx) {
-        while queue.permits > 0
-            && let Some((job, done)) = queue.waiting.pop_front()
-        {
-            queue.permits -= 1;
-            let own = self.clone();
-            match self.work {
-                Work::Wait(time) => {
-                    _ = cx.post_after(time, self.queue.color(), move |cx| {
-                        own.has_ended(Some(job.letter), done, cx);
-                    })
-                }
-                work => cx.post_uncolored(move |cx| {
-                    let letter = job.run(work, &own.keys);
-                    own.has_ended(letter, done, cx);
-                }),
+        self.acquire(move |_| _ = tx.send(()));
+        rx.await.ok()?;
+        let letter = match self.work {
+            Work::Wait(time) => {
+                self.permits.color().runtime().sleep(time).await;
+                Some(job.letter)
             }
-        }
-    }
-
-    fn has_ended(&self, letter: Option<Letter>, done: Done, cx: &mut Cx) {
-        let own = self.clone();
-        self.queue.post(move |queue, cx| {
-            queue.permits += 1;
-            own.go_on(queue, cx);
-        });
-        done(letter, cx);
+            work => job.run(work, &self.keys),
+        };
+        self.release();
+        letter
     }
 }
 
