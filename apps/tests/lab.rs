@@ -23,6 +23,47 @@ fn a_program_without_the_simulation_says_how_to_build_it() {
     assert!(told.contains("--features sim -- lab storm"), "{told}");
 }
 
+#[test]
+fn an_experiment_says_what_is_allowed() {
+    for (args, why) in [
+        (&["stream", "--nodes", "9"][..], "possible values: 8, 16, 32, 64"),
+        (&["stream", "--wait", "0"], "0 is not in 1..=1000"),
+        (&["contingency", "--timeout", "3"], "3 is not in 10..=10000"),
+        (&["colors", "--rounds", "0"], "0 is not in 1.."),
+        (&["all"], "--out <DIR>"),
+        (&["all", "--out", "/dev/null/x"], "/dev/null/x: "),
+        (&["weather"], "unrecognized subcommand"),
+    ] {
+        let output = lab(env!("CARGO_BIN_EXE_dapple"), args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        let told = text(&output.stderr);
+        assert!(told.contains(why), "{args:?}: {told}");
+    }
+}
+
+#[test]
+fn real_clients_get_what_they_ask_for() {
+    // The server of the experiment starts this; here it meets one that answers something else.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let server = std::thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        let mut head = [0; 1_024];
+        let n = std::io::Read::read(&mut stream, &mut head).unwrap();
+        assert!(head[..n].starts_with(b"GET /file37.html HTTP/1.1\r\n"));
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno";
+        std::io::Write::write_all(&mut stream, answer).unwrap();
+        stream
+    });
+    let args = ["clients", "--server", "web", "--load", "skewed", "--sessions", "1"];
+    let args = [&args[..], &["--clients", "1", "--requests", "1", &address]].concat();
+    let output = lab(env!("CARGO_BIN_EXE_dapple"), &args);
+    drop(server.join().unwrap());
+    assert_eq!(output.status.code(), Some(2));
+    let told = text(&output.stderr);
+    assert!(told.contains("1 of 1 replies are wrong"), "{told}");
+}
+
 /// Runs a storm, if there is a program that can.
 fn storm(args: &[&str]) -> Option<Output> {
     // Tests run in the folder of their package, and the path is that of the workspace.

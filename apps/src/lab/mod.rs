@@ -1,11 +1,13 @@
 //! `dapple lab`: experiments, for anyone to run.
 
+mod all;
 mod chart;
 mod colors;
 mod contingency;
 mod draw;
 mod machine;
 mod mesh;
+mod page;
 mod progress;
 mod report;
 #[cfg(feature = "sim")]
@@ -21,7 +23,9 @@ pub(crate) fn command() -> Command {
         .about("Experiments with the runtime")
         .subcommand_required(true)
         .arg_required_else_help(true)
+        .subcommand(all::command())
         .subcommand(measured(colors::command()))
+        .subcommand(colors::clients::command())
         .subcommand(measured(contingency::command()))
         .subcommand(measured(stream::command()));
     #[cfg(feature = "sim")]
@@ -63,6 +67,8 @@ fn folder(args: &ArgMatches) -> Option<&Path> {
 pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
     match args.subcommand() {
         Some(("colors", args)) => colors::run(args)?.publish(folder(args)),
+        Some(("all", args)) => all::main(args),
+        Some(("clients", args)) => colors::clients::main(args),
         Some(("contingency", args)) => contingency::run(args)?.publish(folder(args)),
         Some(("stream", args)) => stream::run(args)?.publish(folder(args)),
         #[cfg(feature = "sim")]

@@ -72,12 +72,12 @@ impl Progress {
         Ok(())
     }
 
-    /// How long all that is left is going to take, if it is as fast as what is over.
-    fn left(&self) -> Duration {
-        let pace = match self.over > 0.0 {
-            true => self.began.elapsed().as_secs_f64() / self.over,
-            false => 1.0,
-        };
+    /// How long all that is left is going to take, if it is as fast as what is over. The less is
+    /// over, the more what was expected counts.
+    pub(super) fn left(&self) -> Duration {
+        let expected = 0.05 * self.all;
+        let passed = self.began.elapsed().as_secs_f64();
+        let pace = (passed + expected) / (self.over + expected).max(f64::MIN_POSITIVE);
         Duration::from_secs_f64((self.all - self.over).max(0.0) * pace)
     }
 
@@ -116,13 +116,13 @@ mod tests {
 
     #[test]
     fn what_is_left_follows_from_the_pace_until_now() {
-        let mut progress = Progress::with(30.0, Arc::default());
-        assert_eq!(progress.left(), Duration::from_secs(30), "nothing is known yet");
-        progress.step("one", 10.0).unwrap();
-        progress.step("two", 20.0).unwrap();
-        progress.began = Instant::now() - Duration::from_secs(40);
+        let mut progress = Progress::with(60.0, Arc::default());
+        assert_eq!(progress.left().as_secs(), 60, "nothing is known yet");
+        progress.step("one", 30.0).unwrap();
+        progress.step("two", 30.0).unwrap();
+        progress.began = Instant::now() - Duration::from_secs(63);
         let left = progress.left().as_secs_f64();
-        assert!((79.0..82.0).contains(&left), "{left}: ten seconds took forty");
+        assert!((59.9..61.0).contains(&left), "{left}: thirty seconds took about sixty");
         assert_eq!(told(Duration::from_secs(59)), "59 s");
         assert_eq!(told(Duration::from_secs(184)), "3:04 min");
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::chart::Chart;
 use super::progress::{Ended, Progress};
@@ -99,8 +99,9 @@ impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.title)?;
         for table in &self.tables {
-            writeln!(f, "\n{table}")?;
+            write!(f, "\n{table}")?;
         }
+        writeln!(f)?;
         for Verdict { expected, measured, outcome } in &self.verdicts {
             let outcome = match outcome {
                 Outcome::Holds => "holds",
@@ -143,16 +144,33 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// A message that names the file which could not be written.
+    /// A message that names the file which could not be written, or says that the experiment was
+    /// stopped before its end.
     pub(super) fn publish(&self, folder: Option<&Path>) -> Result<(), String> {
         println!("{self}");
-        let Some(folder) = folder else { return Ok(()) };
-        fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-        for chart in &self.charts {
+        if let Some(folder) = folder {
+            fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+            for file in self.write_charts(folder)? {
+                println!("wrote {}", file.display());
+            }
+        }
+        match self.is_partial {
+            true => Err("stopped before the end".to_owned()),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes its charts into a folder; answers which files they are.
+    ///
+    /// # Errors
+    ///
+    /// A message that names the file which could not be written.
+    pub(super) fn write_charts(&self, folder: &Path) -> Result<Vec<PathBuf>, String> {
+        let write = |chart: &Chart| {
             let file = folder.join(format!("{}-{}.svg", self.name, chart.name));
             fs::write(&file, chart.to_svg()).map_err(|e| format!("{}: {e}", file.display()))?;
-            println!("wrote {}", file.display());
-        }
-        Ok(())
+            Ok(file)
+        };
+        self.charts.iter().map(write).collect()
     }
 }

@@ -71,6 +71,18 @@ impl Axis {
         }
     }
 
+    /// Without what is to the left of all values, and to the right of them.
+    fn tight(mut self, values: impl Iterator<Item = f64>) -> Axis {
+        let values: Vec<f64> = values.filter(|value| self.scale.has(*value)).collect();
+        let least = values.iter().copied().fold(f64::MAX, f64::min);
+        let most = values.iter().copied().fold(f64::MIN, f64::max);
+        if self.scale == Scale::Log && least < most {
+            (self.from, self.to) = (least.log2(), most.log2());
+            self.marks.retain(|mark| (least..=most).contains(mark));
+        }
+        self
+    }
+
     /// Where on the axis a value is, from 0 to 1.
     fn at(&self, value: f64) -> f64 {
         let value = if self.scale == Scale::Log { value.log2() } else { value };
@@ -110,7 +122,8 @@ impl Lines {
     /// The curves as elements of SVG, and how high the whole picture is.
     pub(super) fn draw(&self) -> (String, f64) {
         let points = || self.series.iter().flat_map(|series| &series.points);
-        let across = Axis::of(self.scale_x, points().map(|point| point.0));
+        let values = || points().map(|point| point.0);
+        let across = Axis::of(self.scale_x, values()).tight(values());
         let up = Axis::of(self.scale_y, points().map(|point| point.1));
         let (width, bottom) = (WIDTH - LEFT - RIGHT, TITLE + 10.0 + HEIGHT);
         let x = |value: f64| LEFT + across.at(value) * width;
@@ -219,6 +232,10 @@ mod tests {
         }
         let axis = Axis::of(Scale::Log, [32.0, 1.0].into_iter());
         assert_eq!(axis.marks, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]);
+        let values = || [3.0, 30.0].into_iter();
+        let axis = Axis::of(Scale::Log, values()).tight(values());
+        assert_eq!((axis.at(3.0), axis.at(30.0)), (0.0, 1.0));
+        assert_eq!(axis.marks, [4.0, 8.0, 16.0]);
         assert_eq!(
             [0.25, 3.0, 250.0, 48_000.0, 2e6].map(told),
             ["0.25", "3", "250", "48 k", "2 M"]

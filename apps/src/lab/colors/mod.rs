@@ -3,22 +3,26 @@
 //! The paper (Zeldovich and others, USENIX 2003) colors a web server and the file server of SFS,
 //! and compares them on four CPUs with independent copies of the unchanged programs, as an upper
 //! bound. Here both servers get their requests from inside of the process, so that no client takes
-//! a core:
+//! a core; and once over sockets, from a process of clients:
 //!
 //! * [`web`]: small files from memory, over HTTP/1.1;
 //! * [`session`]: replies of 8 KB, encrypted, with a state for each session;
+//! * [`server`], [`clients`]: the same over sockets;
 //! * [`run`]: sessions, their requests, and the ways in which they are colored.
 
+pub(super) mod clients;
 mod run;
+mod server;
 mod session;
 mod web;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 
-use self::run::{Figures, Load, Server, Setting, Way};
+pub(super) use self::run::Setting;
+use self::run::{Figures, Load, Server, Way};
 use super::chart::{Bar, Chart, Group, Plot};
 use super::machine;
-use super::progress::Progress;
+use super::progress::{Ended, Progress};
 use super::report::{Report, Table, Verdict, median};
 
 pub(super) fn command() -> Command {
@@ -56,13 +60,23 @@ impl Setting {
 
     /// Seconds that it is expected to take.
     pub(super) fn seconds(&self) -> f64 {
-        self.part() * (Server::ALL.len() * Load::ALL.len()) as f64
+        let parts = (Server::ALL.len() * Load::ALL.len()) as f64;
+        Source::ALL.map(|source| parts * self.part(source)).iter().sum()
+    }
+
+    /// Rounds that are measured: of real clients, fewer.
+    fn rounds_of(&self, source: Source) -> u32 {
+        match source {
+            Source::Inside => self.rounds,
+            Source::Clients => self.rounds.div_ceil(2),
+        }
     }
 
     /// One server under one load, colored in all ways.
-    fn part(&self) -> f64 {
-        let runs = f64::from(self.rounds + 1) * Way::ALL.len() as f64;
-        runs * self.requests as f64 * 8e-6
+    fn part(&self, source: Source) -> f64 {
+        let runs = f64::from(self.rounds_of(source) + 1) * Way::ALL.len() as f64;
+        let request = if source == Source::Clients { 14e-6 } else { 8e-6 };
+        runs * self.requests as f64 * request
     }
 }
 
@@ -87,26 +101,51 @@ pub(super) fn experiment(setting: &Setting, progress: &mut Progress) -> Result<R
     };
     report.complete(progress, |report, progress| {
         let mut groups = Vec::new();
-        for server in Server::ALL {
-            for load in Load::ALL {
-                progress.step(&format!("colors: {}", caption(server, load)), setting.part())?;
-                let rows = measure(setting, server, load)?;
-                report.tables.push(table(server, load, &rows));
-                let of =
-                    |way: Way| rows.iter().find(|row| row.way == way).map_or(0.0, |row| row.gain);
-                let name = caption(server, load);
-                let bar = |row: &Row| Bar { name: row.way.name().to_owned(), value: row.gain };
-                groups.push(Group { name: name.clone(), bars: rows.iter().map(bar).collect() });
-                report.verdicts.extend(verdicts(&name, load, of));
-            }
-        }
+        let ended = measure_all(setting, report, &mut groups, progress);
         let unit = "operations a second, as a multiple of those of one color".to_owned();
         let title = format!("What colors bring to two servers on {workers} cores");
         let plot = Plot::Bars(groups);
         report.charts.push(Chart { name: "gains".to_owned(), title, unit, plot });
         report.remarks = remarks(workers);
-        Ok(())
+        ended
     })
+}
+
+/// Where requests come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// From inside of the process.
+    Inside,
+    /// Over sockets, from a process of clients.
+    Clients,
+}
+
+impl Source {
+    const ALL: [Source; 2] = [Source::Inside, Source::Clients];
+}
+
+fn measure_all(
+    setting: &Setting,
+    report: &mut Report,
+    groups: &mut Vec<Group>,
+    progress: &mut Progress,
+) -> Result<(), Ended> {
+    for source in Source::ALL {
+        for (server, load) in Server::ALL.into_iter().flat_map(|s| Load::ALL.map(|load| (s, load)))
+        {
+            let name = caption(source, server, load);
+            progress.step(&format!("colors: {name}"), setting.part(source))?;
+            let rows = measure(setting, source, server, load)?;
+            report.tables.push(table(&name, &rows));
+            let of = |way: Way| rows.iter().find(|row| row.way == way).map_or(0.0, |row| row.gain);
+            let bar = |row: &Row| Bar { name: row.way.name().to_owned(), value: row.gain };
+            groups.push(Group { name: name.clone(), bars: rows.iter().map(bar).collect() });
+            if source == Source::Inside {
+                report.verdicts.extend(verdicts(&name, load, of));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn remarks(workers: usize) -> Vec<String> {
@@ -116,24 +155,34 @@ fn remarks(workers: usize) -> Vec<String> {
              which colors brought 1.5 x to its web server and 2.5 x to its file server"
         ),
         "the paper's servers get their requests over a network; these from inside of the process, \
-         by clients that wait for each answer"
+         by clients that wait for each answer, and once over sockets: then the clients, in a \
+         process of their own with one worker, take most of a core"
             .to_owned(),
         "SFS encrypted with ARC4 and a MAC of SHA-1; here it is ChaCha20-Poly1305 with a counter"
             .to_owned(),
     ]
 }
 
-fn caption(server: Server, load: Load) -> String {
-    format!("{}, {}", server.name(), load.name())
+fn caption(source: Source, server: Server, load: Load) -> String {
+    let clients = if source == Source::Clients { ", real clients" } else { "" };
+    format!("{}, {}{clients}", server.name(), load.name())
 }
 
 /// All ways, one after the other in each round.
-fn measure(setting: &Setting, server: Server, load: Load) -> Result<Vec<Row>, String> {
+fn measure(
+    setting: &Setting,
+    source: Source,
+    server: Server,
+    load: Load,
+) -> Result<Vec<Row>, String> {
     let mut all: Vec<(Way, Vec<Figures>)> = Way::ALL.map(|way| (way, Vec::new())).to_vec();
     // The first round warms up.
-    for round in 0..=setting.rounds {
+    for round in 0..=setting.rounds_of(source) {
         for (way, figures) in &mut all {
-            let measured = run::run(setting, server, load, *way)?;
+            let measured = match source {
+                Source::Inside => run::run(setting, server, load, *way)?,
+                Source::Clients => server::run(setting, server, load, *way)?,
+            };
             if round > 0 {
                 figures.push(measured);
             }
@@ -151,9 +200,9 @@ fn measure(setting: &Setting, server: Server, load: Load) -> Result<Vec<Row>, St
     Ok(rows.collect())
 }
 
-fn table(server: Server, load: Load, rows: &[Row]) -> Table {
+fn table(name: &str, rows: &[Row]) -> Table {
     let head = ["", "operations/s", "x one color", "per CPU second"];
-    let mut table = Table::new(&caption(server, load), &head);
+    let mut table = Table::new(name, &head);
     for Row { way, figures, gain } in rows {
         let (rate, cpu) = (figures.rate(), figures.per_cpu_second());
         table.add([

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use dapple::{Colored, Runtime, StealPolicy};
 
 use super::super::machine;
+use super::server;
 use super::session::{self, Session};
 use super::web::{self, Connection};
 
@@ -71,6 +72,14 @@ impl Server {
         }
     }
 
+    /// Its name in a command line.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Server::Web => "web",
+            Server::Session => "session",
+        }
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Server::Web => "web server",
@@ -82,6 +91,14 @@ impl Server {
 impl Load {
     pub(super) const ALL: [Load; 2] = [Load::Balanced, Load::Skewed];
 
+    /// Its name in a command line.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Load::Balanced => "balanced",
+            Load::Skewed => "skewed",
+        }
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Load::Balanced => "balanced",
@@ -90,7 +107,7 @@ impl Load {
     }
 
     /// For each of so many sessions the probability that a request is for it or one before.
-    fn shares(self, sessions: usize) -> Vec<f64> {
+    pub(super) fn shares(self, sessions: usize) -> Vec<f64> {
         let weight = |nth: usize| match self {
             Load::Balanced => 1.0,
             Load::Skewed => 1.0 / (nth + 1) as f64,
@@ -118,7 +135,7 @@ impl Way {
         }
     }
 
-    fn policy(self) -> StealPolicy {
+    pub(super) fn policy(self) -> StealPolicy {
         match self {
             Way::NotStolen => StealPolicy::Off,
             Way::Eager => StealPolicy::Eager,
@@ -150,12 +167,22 @@ impl Figures {
     }
 }
 
-/// One end of a connection: what it has been asked, and what it answers.
+/// The server's end of a connection: what it has been asked, and what it answers.
 pub(super) trait Peer: Send + 'static {
-    /// Takes in the next request.
+    /// Takes in a request that its client makes inside of this process.
     fn receive(&mut self);
-    /// Answers it: so many bytes.
-    fn reply(&mut self) -> usize;
+    /// Takes in a request that has come.
+    fn take(&mut self, request: &[u8]);
+    /// The answer.
+    fn reply(&mut self) -> &[u8];
+}
+
+/// The client's end of a connection.
+pub(super) trait Asking: Send + 'static {
+    /// The next request.
+    fn request(&mut self) -> &[u8];
+    /// Says whether the next reply is right.
+    fn is_right(&mut self, reply: &[u8]) -> bool;
 }
 
 /// What a run shares.
@@ -175,14 +202,19 @@ struct Client {
     copy: (usize, usize),
 }
 
+/// The session for which a number between zero and one stands.
+pub(super) fn drawn_session(shares: &[f64], drawn: u64) -> usize {
+    let drawn = (drawn >> 11) as f64 / (1u64 << 53) as f64;
+    shares.partition_point(|share| *share < drawn).min(shares.len() - 1)
+}
+
 impl Client {
     fn next_session(&mut self, shares: &[f64]) -> usize {
         self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
-        let drawn = (self.state >> 11) as f64 / (1u64 << 53) as f64;
+        let session = drawn_session(shares, self.state);
         let (copies, nth) = self.copy;
-        let session = shares.partition_point(|share| *share < drawn).min(shares.len() - copies);
         // Sessions are dealt out to the copies.
-        if copies > 1 { session - session % copies + nth } else { session }
+        if copies > 1 { (session - session % copies + nth).min(shares.len() - 1) } else { session }
     }
 }
 
@@ -196,7 +228,7 @@ fn ask<P: Peer>(mut client: Client, world: Arc<World<P>>) {
     session.post(move |peer, _| {
         peer.receive();
         replies.post(move |peer, _| {
-            let bytes = peer.reply();
+            let bytes = peer.reply().len();
             world.replies.fetch_add(1, Ordering::Relaxed);
             world.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
             ask(client, world);
@@ -250,13 +282,7 @@ fn run_peers<P: Peer>(
             vec![builder.build().map_err(failed)?]
         }
     };
-    let color = |nth: usize| {
-        let handle = runtimes[nth % runtimes.len()].handle();
-        match way {
-            Way::OneColor | Way::Copies => handle.default_color(),
-            Way::NotStolen | Way::Eager | Way::CostAware => handle.new_color(),
-        }
-    };
+    let color = |nth: usize| server::color(way, &runtimes[nth % runtimes.len()].handle());
     let (replies, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
     let shares = load.shares(peers.len());
     let colored = |(nth, peer)| Colored::new(&color(nth), peer);

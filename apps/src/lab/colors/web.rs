@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::sync::Arc;
 
-use super::run::Peer;
+use dapple_io::codec::{Codec, Decoded, EncodeError};
+
+use super::run::{Asking, Peer};
 
 /// Files of the site, and their size in bytes.
 const FILES: usize = 100;
@@ -45,19 +47,28 @@ impl Connection {
     }
 }
 
+/// The next request of a client, of a file that is not the one that it asked for last.
+fn ask(last: &mut usize, request: &mut Vec<u8>) {
+    *last = (*last + 37) % FILES;
+    request.clear();
+    let _ = write!(
+        request,
+        "GET /file{last}.html HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Mozilla/5.0\r\n\
+         Accept: text/html\r\nAccept-Encoding: gzip\r\nConnection: keep-alive\r\n\r\n",
+    );
+}
+
 impl Peer for Connection {
     fn receive(&mut self) {
-        self.next = (self.next + 37) % FILES;
-        self.input.clear();
-        let _ = write!(
-            self.input,
-            "GET /file{}.html HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Mozilla/5.0\r\n\
-             Accept: text/html\r\nAccept-Encoding: gzip\r\nConnection: keep-alive\r\n\r\n",
-            self.next
-        );
+        ask(&mut self.next, &mut self.input);
     }
 
-    fn reply(&mut self) -> usize {
+    fn take(&mut self, request: &[u8]) {
+        self.input.clear();
+        self.input.extend_from_slice(request);
+    }
+
+    fn reply(&mut self) -> &[u8] {
         self.output.clear();
         let file = self.path().and_then(|path| self.site.files.get(&path));
         let (status, body) = match file {
@@ -71,7 +82,67 @@ impl Peer for Connection {
             body.len()
         );
         self.output.extend_from_slice(body);
-        self.output.len()
+        &self.output
+    }
+}
+
+/// The client of a connection.
+pub(super) struct Client {
+    site: Arc<Site>,
+    asked: usize,
+    answered: usize,
+    request: Vec<u8>,
+}
+
+impl Client {
+    pub(super) fn new(site: &Arc<Site>) -> Client {
+        Client { site: Arc::clone(site), asked: 0, answered: 0, request: Vec::new() }
+    }
+}
+
+impl Asking for Client {
+    fn request(&mut self) -> &[u8] {
+        ask(&mut self.asked, &mut self.request);
+        &self.request
+    }
+
+    fn is_right(&mut self, reply: &[u8]) -> bool {
+        self.answered = (self.answered + 37) % FILES;
+        let file = &self.site.files[&format!("/file{}.html", self.answered)];
+        reply.starts_with(b"HTTP/1.1 200 OK\r\n") && reply.ends_with(file)
+    }
+}
+
+/// Messages of HTTP: a head, and the body that it announces.
+pub(super) struct Http;
+
+impl Codec for Http {
+    fn decode(&self, input: &[u8], _: usize) -> Decoded {
+        const LIMIT: usize = 16 * 1024;
+        let Some(end) = input.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
+            return match input.len() > LIMIT {
+                true => Decoded::Invalid("a head is too long"),
+                false => Decoded::Incomplete,
+            };
+        };
+        let (head, length) = (&input[..end], b"Content-Length: ");
+        let value = head.windows(length.len()).position(|name| name == length);
+        let value = value.map_or(&b"0"[..], |at| &head[at + length.len()..]);
+        let digits = value.iter().take_while(|byte| byte.is_ascii_digit());
+        let body = digits.fold(0, |sum: usize, digit| {
+            sum.saturating_mul(10).saturating_add((digit - b'0').into())
+        });
+        let all = body.saturating_add(end + 4);
+        match all {
+            _ if body > LIMIT => Decoded::Invalid("a body is too long"),
+            _ if all > input.len() => Decoded::Incomplete,
+            _ => Decoded::Message { message: 0..all, taken: all },
+        }
+    }
+
+    fn encode(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        out.extend_from_slice(message);
+        Ok(())
     }
 }
 
@@ -83,9 +154,6 @@ impl Peer for Connection {
 pub(super) fn check(site: &Arc<Site>) -> Result<(), String> {
     let mut connection = Connection::new(site);
     connection.receive();
-    connection.reply();
-    let wanted = &site.files["/file37.html"];
-    let is_right = connection.output.starts_with(b"HTTP/1.1 200 OK\r\n")
-        && connection.output.ends_with(wanted);
+    let is_right = Client::new(site).is_right(connection.reply());
     if is_right { Ok(()) } else { Err("the web server answers something else".to_owned()) }
 }

@@ -1,0 +1,120 @@
+//! The servers on sockets, for clients in a process of their own.
+
+use std::io;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dapple::{Color, Handle, Runtime};
+use dapple_io::Io;
+use dapple_io::tcp::{Accepting, Listener, TcpStream, TransportOptions};
+
+use super::super::machine;
+use super::run::{Figures, Load, Peer, Server, Setting, Way};
+use super::session::{self, Session};
+use super::web::{self, Connection, Http};
+
+/// A server that runs: it ends when it is dropped.
+struct Running {
+    listeners: Vec<Listener>,
+    _runtimes: Vec<Runtime>,
+}
+
+fn start(setting: &Setting, server: Server, way: Way) -> io::Result<Running> {
+    let runtimes: Vec<Runtime> = match way {
+        Way::Copies => {
+            let copy = |core| dapple_io::runtime().workers(1).cores([core]).build();
+            (0..setting.workers).map(copy).collect::<Result<_, _>>()?
+        }
+        _ => {
+            let builder = dapple_io::runtime().workers(setting.workers);
+            vec![builder.steal_policy(way.policy()).build()?]
+        }
+    };
+    let site = Arc::new(web::Site::new());
+    let file = session::file();
+    let listen = |runtime: &Runtime| {
+        let (site, file, handle) = (Arc::clone(&site), Arc::clone(&file), runtime.handle());
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        let accepting = Accepting::OnColor(handle.default_color());
+        Io::of(&handle).listen(local, accepting, move |stream, cx| {
+            let color = color(way, &cx.handle());
+            match server {
+                Server::Web => serve_web(stream, &color, &site),
+                Server::Session => serve_session(stream, &color, Arc::clone(&file)),
+            }
+        })
+    };
+    let listeners = runtimes.iter().map(listen).collect::<Result<_, _>>()?;
+    Ok(Running { listeners, _runtimes: runtimes })
+}
+
+/// The color of a new session.
+pub(super) fn color(way: Way, handle: &Handle) -> Color {
+    match way {
+        Way::OneColor | Way::Copies => handle.default_color(),
+        Way::NotStolen | Way::Eager | Way::CostAware => handle.new_color(),
+    }
+}
+
+fn serve_web(stream: TcpStream, color: &Color, site: &Arc<web::Site>) {
+    let mut peer = Connection::new(site);
+    stream.deliver_by(Http, color, TransportOptions::default(), move |message, _| {
+        peer.take(message.bytes());
+        // A client that has gone away gets no answer.
+        let _ = message.reply(peer.reply());
+    });
+}
+
+/// The first message is the number of the session.
+fn serve_session(stream: TcpStream, color: &Color, file: Arc<Vec<u8>>) {
+    let mut peer = None;
+    stream.deliver(color, TransportOptions::default(), move |message, _| {
+        let Some(peer) = &mut peer else {
+            let number = message.bytes().first_chunk::<8>().map_or(0, |n| u64::from_le_bytes(*n));
+            peer = Some(Session::new(&file, number));
+            return;
+        };
+        peer.take(message.bytes());
+        let _ = message.reply(peer.reply());
+    });
+}
+
+/// Runs all requests from clients in another process, which is started for that.
+///
+/// # Errors
+///
+/// What the system says; that the clients have not got what they asked for.
+pub(super) fn run(
+    setting: &Setting,
+    server: Server,
+    load: Load,
+    way: Way,
+) -> Result<Figures, String> {
+    let failed = |e: io::Error| format!("a server: {e}");
+    let running = start(setting, server, way).map_err(failed)?;
+    let addresses = running.listeners.iter().map(|listener| listener.local_addr().to_string());
+    let addresses: Vec<String> = addresses.collect();
+    let program = std::env::current_exe().map_err(|e| format!("the clients' program: {e}"))?;
+    let cpu = machine::cpu_nanos();
+    let output = Command::new(program)
+        .args(["lab", "clients", "--server", server.key(), "--load", load.key()])
+        .args(["--sessions", &setting.sessions.to_string()])
+        .args(["--clients", &setting.clients.to_string()])
+        .args(["--requests", &setting.requests.to_string()])
+        .args(addresses)
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|e| format!("the clients' process: {e}"))?;
+    let cpu = Duration::from_nanos(machine::cpu_nanos() - cpu);
+    let told = String::from_utf8_lossy(&output.stdout);
+    let mut numbers = told.split_whitespace().map(str::parse::<u64>);
+    let (Some(Ok(replies)), Some(Ok(nanos)), true) =
+        (numbers.next(), numbers.next(), output.status.success())
+    else {
+        return Err(format!("the clients have failed: {} {told}", output.status));
+    };
+    let per_second = |time: Duration| replies as f64 / time.as_secs_f64();
+    Ok(Figures::of(per_second(Duration::from_nanos(nanos)), per_second(cpu)))
+}
