@@ -126,8 +126,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
     /// The future has no color; its polls run beside everything. It goes to global by
     /// [`NoneCx::global`], to anon by [`NoneCx::anon`], and ends by awaiting a `commit`. While it
     /// holds its token it must not wait for anything outside of the domain, since everything behind
-    /// it would wait, too; nor for another domain, nor for an event with a later ticket: that
-    /// panics in debug builds.
+    /// it would wait, too (in anon it may wait for a timer that stands for a computation); nor for
+    /// another domain, nor for an event with a later ticket: that panics in debug builds.
     ///
     /// # Errors
     ///

@@ -3,6 +3,7 @@
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use dapple::{Domain, JoinError, JoinHandle, Runtime, yield_now};
 
@@ -322,6 +323,42 @@ fn i15_a_ticket_holder_that_waits_for_another_domain_or_a_later_event_panics() {
     rt.wait_idle();
     assert_eq!((d.uncommitted(), other.uncommitted()), (0, 0));
     assert!(messages.lock().unwrap().is_empty());
+}
+
+#[test]
+fn i15_a_timer_that_stands_for_a_computation_may_be_awaited_in_anon() {
+    const EVENTS: u64 = 40;
+    const WAIT: Duration = Duration::from_millis(20);
+    in_both_modes(0u64, |rt, d| {
+        let (log, handle) = (Log::default(), rt.handle());
+        let tasks: Vec<JoinHandle<Outcome<u64>>> = (0..EVENTS)
+            .map(|n| {
+                let (log, handle) = (log.clone(), handle.clone());
+                d.spawn(move |none| async move {
+                    let (before, mut a) = none.global(|g| *g.state() + add(g)).await?;
+                    // The later ones are over first.
+                    let began = dapple::clock::now();
+                    handle.sleep(WAIT / (1 + n as u32 % 4)).await;
+                    assert!(began.elapsed() >= WAIT / 4);
+                    a.defer(move |_| log.add(before));
+                    a.commit().await?;
+                    Ok(before)
+                })
+            })
+            .collect();
+        for (n, task) in (1..).zip(tasks) {
+            assert_eq!(task.join().unwrap().unwrap(), n);
+        }
+        assert_eq!(log.read(), (1..=EVENTS).collect::<Vec<u64>>(), "I7");
+        rt.wait_idle();
+        assert_eq!((rt.metrics().panics(), d.uncommitted()), (0, 0));
+    });
+}
+
+/// Adds one, and returns that.
+fn add(g: &mut dapple::InGlobal<u64>) -> u64 {
+    *g.state_mut() += 1;
+    1
 }
 
 #[test]
