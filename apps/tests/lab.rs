@@ -1,8 +1,12 @@
-//! `dapple lab`. What needs the simulation is tested if `DAPPLE_LAB` names a program that was built
-//! with it.
+//! `dapple lab`. What needs the simulation, and what takes too long without optimisation, is tested
+//! if `DAPPLE_LAB` names a program that was built with them.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 fn lab(program: impl AsRef<Path>, args: &[&str]) -> Output {
     Command::new(program.as_ref()).arg("lab").args(args).output().unwrap()
@@ -42,35 +46,113 @@ fn an_experiment_says_what_is_allowed() {
 }
 
 #[test]
-fn real_clients_get_what_they_ask_for() {
-    // The server of the experiment starts this; here it meets one that answers something else.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let server = std::thread::spawn(move || {
-        let mut stream = listener.accept().unwrap().0;
-        let mut head = [0; 1_024];
-        let n = std::io::Read::read(&mut stream, &mut head).unwrap();
-        assert!(head[..n].starts_with(b"GET /file37.html HTTP/1.1\r\n"));
-        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno";
-        std::io::Write::write_all(&mut stream, answer).unwrap();
-        stream
-    });
-    let args = ["clients", "--server", "web", "--load", "skewed", "--sessions", "1"];
-    let args = [&args[..], &["--clients", "1", "--requests", "1", &address]].concat();
-    let output = lab(env!("CARGO_BIN_EXE_dapple"), &args);
-    drop(server.join().unwrap());
+fn quick_runs_take_no_other_option() {
+    let program = env!("CARGO_BIN_EXE_dapple");
+    let output = lab(program, &["stream", "--quick", "--nodes", "8"]);
     assert_eq!(output.status.code(), Some(2));
     let told = text(&output.stderr);
-    assert!(told.contains("1 of 1 replies are wrong"), "{told}");
+    assert!(told.contains("cannot be used with"), "{told}");
+}
+
+#[test]
+fn clients_tell_a_wrong_reply_and_a_server_that_goes_away() {
+    let answer = |body: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{body}");
+    for (answer, why) in [
+        (answer("no"), "1 of 1 replies are wrong"),
+        (String::new(), "the server has closed a connection"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let args = ["lab", "clients", "--server", "web", "--load", "skewed", "--sessions", "1"];
+        let clients = Command::new(env!("CARGO_BIN_EXE_dapple"))
+            .args(args)
+            .args(["--clients", "1", "--requests", "1", &address])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let mut stream = (0..6_000)
+            .find_map(|_| {
+                sleep(Duration::from_millis(10));
+                listener.accept().ok()
+            })
+            .expect("it connects within a minute")
+            .0;
+        stream.set_nonblocking(false).unwrap();
+        let mut head = [0; 1_024];
+        let n = stream.read(&mut head).unwrap();
+        assert!(head[..n].starts_with(b"GET /file37.html HTTP/1.1\r\n"));
+        stream.write_all(answer.as_bytes()).unwrap();
+        drop(stream);
+        let output = clients.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let told = text(&output.stderr);
+        assert!(told.contains(why), "{told}");
+    }
+}
+
+/// An optimised program, if one was built: the experiments take too long without.
+fn optimised() -> Option<PathBuf> {
+    // Tests run in the folder of their package, and the path is that of the workspace.
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    std::env::var_os("DAPPLE_LAB").map(|path| workspace.join(path))
+}
+
+#[test]
+fn a_page_has_all_experiments() {
+    let Some(program) = optimised() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let output = lab(&program, &["all", "--quick", "--out", path]);
+    let told = text(&output.stdout);
+    assert!(output.status.success(), "{told} {}", text(&output.stderr));
+    let page = std::fs::read_to_string(folder.path().join("index.html")).unwrap();
+    for name in ["contingency", "stream", "colors"] {
+        assert!(told.contains(&format!("{name}: ")), "{told}");
+        assert!(page.contains(&format!("<h2 id=\"{name}\">")), "{page}");
+    }
+    assert!(page.contains("dapple lab all --quick"), "{page}");
+    // None of the rules was broken, whatever the figures are.
+    let rules = "nothing is lost or doubled<td>so it was in all";
+    assert!(page.contains(rules), "{page}");
+    let files = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(files, 6, "the page, and five charts");
+}
+
+#[test]
+fn ctrl_c_keeps_what_is_done() {
+    let Some(program) = optimised() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let all = Command::new(&program)
+        .args(["lab", "all", "--quick", "--out"])
+        .arg(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let page = || std::fs::read_to_string(folder.path().join("index.html")).unwrap_or_default();
+    let is_there = |_: &u32| {
+        sleep(Duration::from_millis(10));
+        page().contains("<h2 id=\"contingency\">")
+    };
+    assert!((0..12_000).any(|n| is_there(&n)), "the first one is over within two minutes");
+    // In the middle of the next one.
+    sleep(Duration::from_millis(500));
+    // SAFETY: it has no memory of this process, and the child is not waited for yet.
+    assert_eq!(unsafe { libc::kill(all.id() as i32, libc::SIGINT) }, 0);
+    let output = all.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let told = text(&output.stdout);
+    assert!(told.contains("stream: stopped before the end"), "{told}");
+    let page = page();
+    assert!(page.contains("<h2 id=\"contingency\">") && !page.contains("<h2 id=\"colors\">"));
+    assert!(page.contains("class=\"fails\">stopped before the end"), "{page}");
 }
 
 /// Runs a storm, if there is a program that can.
 fn storm(args: &[&str]) -> Option<Output> {
-    // Tests run in the folder of their package, and the path is that of the workspace.
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let given = std::env::var_os("DAPPLE_LAB").map(|path| workspace.join(path));
     let own = cfg!(feature = "sim").then(|| PathBuf::from(env!("CARGO_BIN_EXE_dapple")));
-    let program = given.or(own)?;
+    let program = optimised().or(own)?;
     Some(lab(&program, &[&["storm"], args].concat()))
 }
 

@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+use super::page::{self, About};
 use super::progress::{Progress, told};
-use super::report::{Outcome, Report};
-use super::{colors, contingency, machine, page, stream};
+use super::report::{End, Outcome, Report, replace, say};
+use super::{colors, contingency, machine, stream};
 
 pub(super) fn command() -> Command {
     Command::new("all")
@@ -25,7 +26,7 @@ pub(super) fn command() -> Command {
             Arg::new("quick")
                 .long("quick")
                 .action(ArgAction::SetTrue)
-                .help("Little of everything, in half a minute: to see that it works"),
+                .help("Little of everything, in less than a minute: to see that it works"),
         )
 }
 
@@ -37,18 +38,19 @@ struct Plans {
 }
 
 impl Plans {
-    fn of(args: &ArgMatches) -> Plans {
-        match args.get_flag("quick") {
-            true => Plans {
-                contingency: contingency::Plan::quick(),
-                stream: stream::Plan::quick(),
-                colors: colors::Setting::quick(),
-            },
-            false => Plans {
-                contingency: contingency::Plan::full(),
-                stream: stream::Plan::full(),
-                colors: colors::Setting::full(),
-            },
+    fn full() -> Plans {
+        Plans {
+            contingency: contingency::Plan::full(),
+            stream: stream::Plan::full(),
+            colors: colors::Setting::full(),
+        }
+    }
+
+    fn quick() -> Plans {
+        Plans {
+            contingency: contingency::Plan::quick(),
+            stream: stream::Plan::quick(),
+            colors: colors::Setting::quick(),
         }
     }
 
@@ -57,65 +59,64 @@ impl Plans {
     }
 }
 
-type Run<'a> = &'a dyn Fn(&mut Progress) -> Result<Report, String>;
+type Run<'a> = &'a dyn Fn(&mut Progress) -> Report;
 
 pub(super) fn main(args: &ArgMatches) -> Result<(), String> {
-    let folder = args.get_one::<PathBuf>("out").ok_or("clap knows that there is a folder")?;
+    let folder = args.get_one::<PathBuf>("out").expect("clap requires it");
     fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    let plans = Plans::of(args);
-    let (machine, began) = (machine::describe(), Instant::now());
-    println!("{machine}");
+    let (plans, is_quick) = match args.get_flag("quick") {
+        true => (Plans::quick(), "--quick "),
+        false => (Plans::full(), ""),
+    };
+    let about = About {
+        command: format!("dapple lab all {is_quick}--out {}", folder.display()),
+        is_quick: !is_quick.is_empty(),
+        machine: machine::describe(),
+        circumstances: machine::circumstances(),
+        began: Instant::now(),
+    };
+    // What cannot be written is noticed now, and not when everything is done.
+    publish(folder, &[], &about)?;
     let mut progress = Progress::begin(plans.seconds())?;
-    println!("this takes about {}; Ctrl-C keeps what is done", told(progress.left()));
+    let time = told(progress.left());
+    say(&format!("{}\nthis takes about {time}; Ctrl-C keeps what is done\n", about.machine));
     let runs: [Run<'_>; 3] = [
         &|progress| contingency::experiment(&plans.contingency, progress),
         &|progress| stream::experiment(&plans.stream, progress),
         &|progress| colors::experiment(&plans.colors, progress),
     ];
     let mut reports = Vec::new();
-    let mut outcome = Ok(());
     for run in runs {
-        match run(&mut progress) {
-            Ok(report) => {
-                summarize(&report);
-                let is_over = report.is_partial;
-                reports.push(report);
-                // After each: whatever happens later, this is kept.
-                publish(folder, &reports, &machine, began)?;
-                if is_over {
-                    outcome = Err("stopped before the end".to_owned());
-                    break;
-                }
-            }
-            Err(message) => {
-                // The others may not.
-                eprintln!("dapple: {message}");
-                outcome = Err("an experiment has failed".to_owned());
-            }
+        reports.push(run(&mut progress));
+        // After each: whatever happens later, this is kept.
+        let published = publish(folder, &reports, &about);
+        let report = reports.last().expect("it was put there");
+        if published.is_err() {
+            say(&format!("{report}"));
+        }
+        published?;
+        say(&summary(report));
+        if report.end == End::Stopped {
+            break;
         }
     }
-    println!("wrote {}", folder.join("index.html").display());
-    outcome
+    say(&format!("wrote {}\n", folder.join("index.html").display()));
+    reports.iter().find_map(|report| report.end().err()).map_or(Ok(()), Err)
 }
 
 /// One line of an experiment that is over.
-fn summarize(report: &Report) {
-    let holds = |v: &&super::report::Verdict| v.outcome == Outcome::Holds;
+fn summary(report: &Report) -> String {
+    let holds = report.verdicts.iter().filter(|v| v.outcome == Outcome::Holds).count();
     let (name, all) = (&report.name, report.verdicts.len());
-    match report.is_partial {
-        true => println!("{name}: stopped"),
-        false => {
-            let holding = report.verdicts.iter().filter(holds).count();
-            println!("{name}: {holding} of {all} expectations hold");
-        }
+    match report.end() {
+        Ok(()) => format!("{name}: {holds} of {all} expectations hold\n"),
+        Err(message) => format!("{name}: {message}\n"),
     }
 }
 
-fn publish(folder: &Path, reports: &[Report], machine: &str, began: Instant) -> Result<(), String> {
+fn publish(folder: &Path, reports: &[Report], about: &About) -> Result<(), String> {
     for report in reports {
         report.write_charts(folder)?;
     }
-    let page = page::html(reports, machine, &told(began.elapsed()));
-    let file = folder.join("index.html");
-    fs::write(&file, page).map_err(|e| format!("{}: {e}", file.display()))
+    replace(&folder.join("index.html"), &page::html(reports, about))
 }

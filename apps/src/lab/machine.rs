@@ -1,6 +1,7 @@
 //! What an experiment runs on.
 
 use std::fs;
+use std::time::SystemTime;
 
 /// The machine in one line: cores that the process may use, what they are, and the load.
 pub(super) fn describe() -> String {
@@ -11,6 +12,14 @@ pub(super) fn describe() -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or("?").to_owned();
     format!("{cores} cores ({model}), load {load}")
+}
+
+/// The system, how the program was built, and what time it is.
+pub(super) fn circumstances() -> String {
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let profile = if cfg!(debug_assertions) { "a debug build" } else { "an optimised build" };
+    let now = httpdate::fmt_http_date(SystemTime::now());
+    format!("{} {}, {profile}, {now}", std::env::consts::OS, kernel.trim())
 }
 
 /// How many cores the process may use.

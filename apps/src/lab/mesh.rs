@@ -26,7 +26,8 @@ fn options() -> TransportOptions {
     TransportOptions { max_message: 1 << 24, conn, ..TransportOptions::default() }
 }
 
-/// Calls `receive` with each message that comes, in the step that dequeues it.
+/// Calls `receive` with each message that comes, in the step that dequeues it. Nothing bounds how
+/// many are received and not handled yet: an experiment sends so many, and no more.
 ///
 /// # Errors
 ///
@@ -44,8 +45,8 @@ pub(super) fn listen(
     })
 }
 
-/// Connects nodes, each of which lives in a runtime and listens at an address: so many as
-/// `neighbors` says of each, in one direction.
+/// Connects each node with those that `neighbors` says, in one direction. A node lives in a runtime,
+/// and listens at an address.
 ///
 /// # Errors
 ///
@@ -84,7 +85,7 @@ pub(super) fn wait_until(is_so: impl Fn() -> bool) -> Option<()> {
         if began.elapsed() > LIMIT {
             return None;
         }
-        dapple::sync::sleep(Duration::from_micros(200));
+        dapple::sync::sleep(Duration::from_millis(1));
     }
     Some(())
 }

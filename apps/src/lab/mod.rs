@@ -10,6 +10,7 @@ mod mesh;
 mod page;
 mod progress;
 mod report;
+mod statistics;
 #[cfg(feature = "sim")]
 mod storm;
 mod stream;
@@ -17,6 +18,8 @@ mod stream;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use crate::common::process::raise_descriptor_limit;
 
 pub(crate) fn command() -> Command {
     let lab = Command::new("lab")
@@ -44,11 +47,13 @@ pub(crate) fn command() -> Command {
 
 /// An experiment that has a report.
 fn measured(command: Command) -> Command {
+    let others: Vec<_> = command.get_arguments().map(|arg| arg.get_id().clone()).collect();
     command
         .arg(
             Arg::new("quick")
                 .long("quick")
                 .action(ArgAction::SetTrue)
+                .conflicts_with_all(others)
                 .help("Little of everything, in seconds: to see that it works"),
         )
         .arg(
@@ -65,6 +70,8 @@ fn folder(args: &ArgMatches) -> Option<&Path> {
 }
 
 pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
+    // Both ends of all connections of an experiment are in this process.
+    raise_descriptor_limit();
     match args.subcommand() {
         Some(("colors", args)) => colors::run(args)?.publish(folder(args)),
         Some(("all", args)) => all::main(args),

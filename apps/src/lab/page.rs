@@ -1,8 +1,10 @@
 //! What experiments have come to, as one page of HTML without outside resources.
 
 use std::fmt::Write;
+use std::time::Instant;
 
 use super::chart::escaped;
+use super::progress::told;
 use super::report::{Outcome, Report, Table, Verdict};
 
 const STYLE: &str = "\
@@ -21,10 +23,19 @@ th{font-weight:600}th:first-child,td:first-child,.said td,.said th{text-align:le
 figure{margin:1.5rem 0}svg{width:100%;height:auto}\
 code{font-family:ui-monospace,monospace}.soft,li{color:var(--soft)}";
 
+/// What all experiments of a page have in common.
+pub(super) struct About {
+    /// The command that makes the page.
+    pub(super) command: String,
+    /// It shows that everything works, and its figures mean nothing.
+    pub(super) is_quick: bool,
+    pub(super) machine: String,
+    pub(super) circumstances: String,
+    pub(super) began: Instant,
+}
+
 /// The page.
-///
-/// `machine` is what it was measured on; `took`, how long.
-pub(super) fn html(reports: &[Report], machine: &str, took: &str) -> String {
+pub(super) fn html(reports: &[Report], about: &About) -> String {
     let mut html = String::new();
     let version = env!("CARGO_PKG_VERSION");
     let _ = write!(
@@ -33,15 +44,29 @@ pub(super) fn html(reports: &[Report], machine: &str, took: &str) -> String {
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
          <title>dapple lab</title><style>{STYLE}</style></head><body>\n\
          <h1>dapple lab</h1>\n<p>Claims of two papers on programs with colors and contexts, \
-         measured with dapple {version} on {}; it took {}.</p>\n",
-        escaped(machine),
-        escaped(took),
+         measured with dapple {version} on {}. {}. <code>{}</code> took {}.</p>\n",
+        escaped(&about.machine),
+        escaped(&about.circumstances),
+        escaped(&about.command),
+        told(about.began.elapsed()),
     );
+    if about.is_quick {
+        html += "<p class=\"fails\">This was a quick run, to see that everything works: its \
+                 figures mean nothing.</p>\n";
+    }
     html += "<div class=\"wide\"><table class=\"said\"><caption>Expected and measured</caption>\
              <thead><tr><th>experiment<th>expected<th>measured<th></tr></thead><tbody>\n";
     for report in reports {
         for verdict in &report.verdicts {
             verdict_row(&mut html, report, verdict);
+        }
+        if let Err(message) = report.end() {
+            let (name, message) = (escaped(&report.name), escaped(&message));
+            let _ = writeln!(
+                html,
+                "<tr><td><a href=\"#{name}\">{name}</a><td colspan=\"3\" class=\"fails\">\
+                 {message}</tr>"
+            );
         }
     }
     html += "</tbody></table></div>\n";
@@ -67,12 +92,10 @@ fn verdict_row(html: &mut String, report: &Report, verdict: &Verdict) {
 
 fn section(html: &mut String, report: &Report) {
     let name = escaped(&report.name);
-    let title = report.title.lines().next().unwrap_or_default();
-    let setting = title.split_once(": ").map_or(title, |(_, setting)| setting);
     let _ = writeln!(
         html,
         "<h2 id=\"{name}\">{name}</h2>\n<p><code>dapple lab {name}</code>: {}</p>",
-        escaped(setting)
+        escaped(&report.setting)
     );
     for chart in &report.charts {
         let _ = writeln!(html, "<figure>{}</figure>", chart.to_svg().trim_end());
@@ -109,6 +132,7 @@ fn write_table(html: &mut String, table: &Table) {
 #[cfg(test)]
 mod tests {
     use super::super::chart::{Bar, Chart, Group, Plot};
+    use super::super::report::End;
     use super::*;
 
     #[test]
@@ -120,7 +144,7 @@ mod tests {
         let (name, unit) = ("n".to_owned(), "s".to_owned());
         let report = Report {
             name: "stream".to_owned(),
-            title: "dapple lab stream: so many nodes\non a machine".to_owned(),
+            setting: "so many nodes".to_owned(),
             tables: vec![table],
             charts: vec![Chart { name, title: "chart".to_owned(), unit, plot }],
             verdicts: vec![
@@ -128,12 +152,22 @@ mod tests {
                 Verdict::of("faster", "0.9 x".to_owned(), || false),
             ],
             remarks: vec!["remark".to_owned()],
-            is_partial: false,
+            end: End::Failed("no & more".to_owned()),
         };
-        let page = html(&[report], "2 cores <x>", "3:04 min");
+        let about = About {
+            command: "dapple lab all".to_owned(),
+            is_quick: true,
+            machine: "2 cores <x>".to_owned(),
+            circumstances: "a debug build".to_owned(),
+            began: Instant::now(),
+        };
+        let page = html(&[report], &about);
         for part in [
             "2 cores &lt;x&gt;",
-            "3:04 min",
+            "<code>dapple lab all</code> took 0 s",
+            "a debug build",
+            "This was a quick run",
+            "failed: no &amp; more",
             "<code>dapple lab stream</code>: so many nodes</p>",
             "caption &lt;1&gt;",
             "<th>a &amp; b</th>",

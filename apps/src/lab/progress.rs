@@ -7,14 +7,19 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::SIGINT;
 
-/// The progress of one or more experiments, as a line on the standard error if that is a terminal.
+/// The progress of one or more experiments: a line on the standard error that is written again and
+/// again if that is a terminal, and otherwise a line for each new part.
 pub(super) struct Progress {
     began: Instant,
-    /// Seconds that all steps are expected to take, those that are over, and the current one.
+    /// Seconds that all steps are expected to take.
     all: f64,
+    /// Seconds that those were expected to take which are over.
     over: f64,
+    /// Seconds that the current one is expected to take.
     current: f64,
-    is_shown: bool,
+    is_terminal: bool,
+    /// What was shown last.
+    part: String,
     stop: Arc<AtomicBool>,
 }
 
@@ -53,22 +58,30 @@ impl Progress {
     }
 
     fn with(seconds: f64, stop: Arc<AtomicBool>) -> Progress {
-        let is_shown = io::stderr().is_terminal();
-        Progress { began: Instant::now(), all: seconds, over: 0.0, current: 0.0, is_shown, stop }
+        Progress {
+            began: Instant::now(),
+            all: seconds,
+            over: 0.0,
+            current: 0.0,
+            is_terminal: io::stderr().is_terminal(),
+            part: String::new(),
+            stop,
+        }
     }
 
-    /// The next step begins, which is expected to take so many seconds.
+    /// The next step begins, which is expected to take so many seconds: a few, as Ctrl-C waits for
+    /// its end. `part` says what it belongs to.
     ///
     /// # Errors
     ///
     /// If Ctrl-C was pressed.
-    pub(super) fn step(&mut self, what: &str, seconds: f64) -> Result<(), Ended> {
+    pub(super) fn step(&mut self, part: &str, seconds: f64) -> Result<(), Ended> {
         self.over += self.current;
         self.current = seconds;
         if self.stop.load(Ordering::Relaxed) {
             return Err(Ended::Stopped);
         }
-        self.show(what);
+        self.show(part);
         Ok(())
     }
 
@@ -81,28 +94,33 @@ impl Progress {
         Duration::from_secs_f64((self.all - self.over).max(0.0) * pace)
     }
 
-    fn show(&self, what: &str) {
+    fn show(&mut self, part: &str) {
         const WIDTH: usize = 30;
-        if !self.is_shown {
+        let share = (self.over / self.all.max(f64::MIN_POSITIVE)).min(1.0);
+        let (percent, left) = (100.0 * share, told(self.left()));
+        let line = if self.is_terminal {
+            let full = (share * WIDTH as f64) as usize;
+            let bar = "#".repeat(full) + &".".repeat(WIDTH - full);
+            format!("\r\x1b[K[{bar}] {percent:3.0} %  {left} left  {part}")
+        } else if self.part != part {
+            format!("{percent:3.0} %  {left} left  {part}\n")
+        } else {
             return;
-        }
-        let part = (self.over / self.all.max(f64::MIN_POSITIVE)).min(1.0);
-        let full = (part * WIDTH as f64) as usize;
-        let bar = "#".repeat(full) + &".".repeat(WIDTH - full);
-        let (percent, left) = (100.0 * part, told(self.left()));
-        let line = format!("\r\x1b[K[{bar}] {percent:3.0} %  {left} left  {what}");
+        };
+        part.clone_into(&mut self.part);
+        // Nobody has to look at it.
         let _ = io::stderr().write_all(line.as_bytes());
     }
 
     /// The line is over.
     pub(super) fn ends(&self) {
-        if self.is_shown {
+        if self.is_terminal {
             let _ = io::stderr().write_all(b"\r\x1b[K");
         }
     }
 }
 
-/// A time as somebody wants to read it who waits.
+/// A time, to the second.
 pub(super) fn told(time: Duration) -> String {
     match time.as_secs() {
         seconds @ 0..60 => format!("{seconds} s"),

@@ -2,9 +2,11 @@
 
 use std::fmt::{self, Display};
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::chart::Chart;
+use super::machine;
 use super::progress::{Ended, Progress};
 
 /// The results of one experiment.
@@ -12,14 +14,25 @@ use super::progress::{Ended, Progress};
 pub(super) struct Report {
     /// The name of its command.
     pub(super) name: String,
-    pub(super) title: String,
+    /// How large it is.
+    pub(super) setting: String,
     pub(super) tables: Vec<Table>,
     pub(super) charts: Vec<Chart>,
     pub(super) verdicts: Vec<Verdict>,
     /// What is to be known of the figures.
     pub(super) remarks: Vec<String>,
-    /// It was stopped before its end.
-    pub(super) is_partial: bool,
+    pub(super) end: End,
+}
+
+/// How an experiment ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum End {
+    #[default]
+    Complete,
+    /// By Ctrl-C: there is what was done until then.
+    Stopped,
+    /// Something went wrong; a message.
+    Failed(String),
 }
 
 /// Rows of text, of which the first one names the columns.
@@ -35,16 +48,6 @@ pub(super) struct Table {
 pub(super) enum Outcome {
     Holds,
     Fails,
-}
-
-/// The one in the middle; of an even number the upper one of two.
-///
-/// # Panics
-///
-/// When there is none.
-pub(super) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// A claim, and what was measured.
@@ -97,7 +100,7 @@ impl Display for Table {
 
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.title)?;
+        writeln!(f, "dapple lab {}: {}\n{}", self.name, self.setting, machine::describe())?;
         for table in &self.tables {
             write!(f, "\n{table}")?;
         }
@@ -112,31 +115,39 @@ impl Display for Report {
         for remark in &self.remarks {
             writeln!(f, "note: {remark}")?;
         }
-        Ok(())
+        match self.end() {
+            Ok(()) => Ok(()),
+            Err(message) => writeln!(f, "{message}"),
+        }
     }
 }
 
 impl Report {
-    /// What `run` adds to the report until it is over, or has been stopped.
-    ///
-    /// # Errors
-    ///
-    /// The message of what has failed.
+    /// What `run` adds to the report until it is over, has been stopped, or has failed.
     pub(super) fn complete(
         mut self,
         progress: &mut Progress,
         run: impl FnOnce(&mut Report, &mut Progress) -> Result<(), Ended>,
-    ) -> Result<Report, String> {
-        let ended = run(&mut self, progress);
+    ) -> Report {
+        self.end = match run(&mut self, progress) {
+            Ok(()) => End::Complete,
+            Err(Ended::Stopped) => End::Stopped,
+            Err(Ended::Failed(message)) => End::Failed(message),
+        };
         progress.ends();
-        match ended {
-            Ok(()) => Ok(self),
-            Err(Ended::Stopped) => {
-                self.is_partial = true;
-                self.remarks.push("stopped by Ctrl-C: this is what was done until then".to_owned());
-                Ok(self)
-            }
-            Err(Ended::Failed(message)) => Err(message),
+        self
+    }
+
+    /// How it ended.
+    ///
+    /// # Errors
+    ///
+    /// Says that it was stopped, or what has failed.
+    pub(super) fn end(&self) -> Result<(), String> {
+        match &self.end {
+            End::Complete => Ok(()),
+            End::Stopped => Err("stopped before the end: this is what was done".to_owned()),
+            End::Failed(message) => Err(format!("failed: {message}")),
         }
     }
 
@@ -144,20 +155,17 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// A message that names the file which could not be written, or says that the experiment was
-    /// stopped before its end.
+    /// A message that names the file which could not be written, or says that the experiment has
+    /// not come to its end.
     pub(super) fn publish(&self, folder: Option<&Path>) -> Result<(), String> {
-        println!("{self}");
+        say(&format!("{self}"));
         if let Some(folder) = folder {
             fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
             for file in self.write_charts(folder)? {
-                println!("wrote {}", file.display());
+                say(&format!("wrote {}\n", file.display()));
             }
         }
-        match self.is_partial {
-            true => Err("stopped before the end".to_owned()),
-            false => Ok(()),
-        }
+        self.end()
     }
 
     /// Writes its charts into a folder; answers which files they are.
@@ -168,9 +176,25 @@ impl Report {
     pub(super) fn write_charts(&self, folder: &Path) -> Result<Vec<PathBuf>, String> {
         let write = |chart: &Chart| {
             let file = folder.join(format!("{}-{}.svg", self.name, chart.name));
-            fs::write(&file, chart.to_svg()).map_err(|e| format!("{}: {e}", file.display()))?;
+            replace(&file, &chart.to_svg())?;
             Ok(file)
         };
         self.charts.iter().map(write).collect()
     }
+}
+
+/// Writes to the standard output, if somebody reads it.
+pub(super) fn say(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
+}
+
+/// Writes a file anew: whatever happens, there is the old one or the new one.
+///
+/// # Errors
+///
+/// A message that names the file.
+pub(super) fn replace(file: &Path, text: &str) -> Result<(), String> {
+    let half = file.with_extension("part");
+    let write = || fs::write(&half, text).and_then(|()| fs::rename(&half, file));
+    write().map_err(|e| format!("{}: {e}", file.display()))
 }

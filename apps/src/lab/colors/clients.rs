@@ -15,10 +15,11 @@ use dapple_io::Io;
 use dapple_io::tcp::{TcpStream, Transport, TransportOptions};
 
 use super::super::draw::Draw;
-use super::run::{self, Asking, Load, Server};
+use super::run::Asking;
+use super::way::{self, Load, Server};
 use super::{session, web};
 
-/// Nobody waits longer.
+/// How long all replies may take.
 const LIMIT: Duration = Duration::from_secs(120);
 
 pub(in crate::lab) fn command() -> Command {
@@ -55,30 +56,34 @@ struct Clients {
     ends: Vec<(Transport, Box<dyn Asking>)>,
     shares: Vec<f64>,
     draw: Draw,
+    /// Of so many copies of the server each has its own clients; one, if they ask any session.
+    copies: usize,
     /// Requests that are still to be sent, and replies that are still to come.
     left: u64,
     missing: u64,
     wrong: u64,
-    over: mpsc::Sender<u64>,
+    /// Told how many replies were wrong, or that the server is gone.
+    over: mpsc::Sender<Result<u64, String>>,
 }
 
 impl Clients {
-    /// A client that has nothing to do asks somebody.
-    fn ask(&mut self) {
+    /// A client of a copy that has nothing to do asks somebody.
+    fn ask(&mut self, copy: usize) {
         let Some(left) = self.left.checked_sub(1) else { return };
         self.left = left;
-        let session = run::drawn_session(&self.shares, self.draw.next());
-        let (link, client) = &mut self.ends[session];
-        // If that is closed, the replies do not come, which is noticed.
+        let session = way::drawn_session(&self.shares, self.draw.next());
+        let session = session - session % self.copies + copy % self.copies;
+        let (link, client) = &mut self.ends[session.min(self.shares.len() - 1)];
+        // If it is closed, that is told.
         let _ = link.send(client.request());
     }
 
     fn has_come(&mut self, session: usize, reply: &[u8]) {
         self.wrong += u64::from(!self.ends[session].1.is_right(reply));
-        self.missing -= 1;
+        self.missing = self.missing.saturating_sub(1);
         match self.missing {
-            0 => _ = self.over.send(self.wrong),
-            _ => self.ask(),
+            0 => _ = self.over.send(Ok(self.wrong)),
+            _ => self.ask(session % self.copies),
         }
     }
 }
@@ -88,13 +93,11 @@ pub(in crate::lab) fn main(args: &ArgMatches) -> Result<(), String> {
     let number = |name| args.get_one::<u64>(name).copied().unwrap_or(1);
     let server = Server::ALL.into_iter().find(|server| server.key() == key("server"));
     let load = Load::ALL.into_iter().find(|load| load.key() == key("load"));
-    let (Some(server), Some(load)) = (server, load) else { return Err("clap knows".to_owned()) };
+    let (server, load) = (server.expect("clap checks it"), load.expect("clap checks it"));
     let (sessions, requests) = (number("sessions") as usize, number("requests"));
     let addresses: Vec<SocketAddr> =
         args.get_many("addresses").into_iter().flatten().copied().collect();
     let failed = |e: std::io::Error| format!("the clients: {e}");
-    // A terminal sends Ctrl-C to this process, too; the one that has started it decides.
-    signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::default()).map_err(failed)?;
     let rt = dapple_io::runtime().workers(1).pin_cores(false).build().map_err(failed)?;
     let (io, color) = (Io::of(&rt.handle()), rt.handle().new_color());
     let (over, is_over) = mpsc::channel();
@@ -104,6 +107,8 @@ pub(in crate::lab) fn main(args: &ArgMatches) -> Result<(), String> {
             ends: Vec::new(),
             shares: load.shares(sessions),
             draw: Draw(7),
+            // What is popular is so whichever copy has it.
+            copies: if load == Load::Balanced { addresses.len() } else { 1 },
             left: requests,
             missing: requests,
             wrong: 0,
@@ -142,10 +147,10 @@ pub(in crate::lab) fn main(args: &ArgMatches) -> Result<(), String> {
     let (began, count) = (Instant::now(), number("clients"));
     clients.post(move |clients, _| {
         clients.ends = ends;
-        (0..count).for_each(|_| clients.ask());
+        (0..count as usize).for_each(|nth| clients.ask(nth));
     });
     let late = |_| "not all replies have come in time".to_owned();
-    let wrong = is_over.recv_timeout(LIMIT).map_err(late)?;
+    let wrong = is_over.recv_timeout(LIMIT).map_err(late)??;
     let took = began.elapsed();
     if wrong > 0 {
         return Err(format!("{wrong} of {requests} replies are wrong"));
@@ -163,11 +168,17 @@ fn connected(
     session: usize,
 ) -> Transport {
     let options = TransportOptions::default();
+    let all = clients.clone();
     let reply = move |message: dapple_io::tcp::Message, cx: &mut Cx| {
         clients.get_mut(cx).has_come(session, message.bytes());
     };
-    match server {
+    let link = match server {
         Server::Web => stream.deliver_by(web::Http, color, options, reply),
         Server::Session => stream.deliver(color, options, reply),
-    }
+    };
+    link.on_close(move |cx| {
+        let gone = "the server has closed a connection".to_owned();
+        let _ = all.get_mut(cx).over.send(Err(gone));
+    });
+    link
 }

@@ -8,31 +8,35 @@
 //! * [`web`]: small files from memory, over HTTP/1.1;
 //! * [`session`]: replies of 8 KB, encrypted, with a state for each session;
 //! * [`server`], [`clients`]: the same over sockets;
-//! * [`run`]: sessions, their requests, and the ways in which they are colored.
+//! * [`run`]: sessions and their requests, from inside of the process;
+//! * [`way`]: what serves, for whom requests are, and how a server is colored.
 
 pub(super) mod clients;
 mod run;
 mod server;
 mod session;
+mod way;
 mod web;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 
+use self::run::Figures;
 pub(super) use self::run::Setting;
-use self::run::{Figures, Load, Server, Way};
+use self::way::{Load, Server, Way};
 use super::chart::{Bar, Chart, Group, Plot};
 use super::machine;
 use super::progress::{Ended, Progress};
-use super::report::{Report, Table, Verdict, median};
+use super::report::{Report, Table, Verdict};
+use super::statistics::{median, ratio};
 
 pub(super) fn command() -> Command {
     Command::new("colors")
-        .about("A web server and an encrypted session server, colored in five ways (a minute)")
+        .about("A web server and an encrypted session server, colored in five ways (four minutes)")
         .arg(
             Arg::new("rounds")
                 .long("rounds")
                 .value_name("N")
-                .value_parser(value_parser!(u32).range(1..))
+                .value_parser(value_parser!(u32).range(1..=100))
                 .default_value("9")
                 .help("Rounds of each way, interleaved; medians are reported"),
         )
@@ -45,7 +49,7 @@ pub(super) fn run(args: &ArgMatches) -> Result<Report, String> {
         false => Setting { rounds, ..Setting::full() },
     };
     let mut progress = Progress::begin(setting.seconds())?;
-    experiment(&setting, &mut progress)
+    Ok(experiment(&setting, &mut progress))
 }
 
 impl Setting {
@@ -88,14 +92,12 @@ struct Row {
     gain: f64,
 }
 
-pub(super) fn experiment(setting: &Setting, progress: &mut Progress) -> Result<Report, String> {
-    let Setting { workers, sessions, clients, requests, rounds } = *setting;
+pub(super) fn experiment(setting: &Setting, progress: &mut Progress) -> Report {
+    let Setting { workers, sessions, clients, rounds, .. } = *setting;
     let report = Report {
         name: "colors".to_owned(),
-        title: format!(
-            "dapple lab colors: {workers} workers, {sessions} sessions, {clients} clients, \
-             {requests} requests, {rounds} rounds\n{}",
-            machine::describe()
+        setting: format!(
+            "{workers} workers, {sessions} sessions, {clients} clients, {rounds} rounds"
         ),
         ..Report::default()
     };
@@ -134,9 +136,10 @@ fn measure_all(
         for (server, load) in Server::ALL.into_iter().flat_map(|s| Load::ALL.map(|load| (s, load)))
         {
             let name = caption(source, server, load);
-            progress.step(&format!("colors: {name}"), setting.part(source))?;
-            let rows = measure(setting, source, server, load)?;
-            report.tables.push(table(&name, &rows));
+            let mut all = Way::ALL.map(|way| (way, Vec::new()));
+            measure(setting, (source, server, load), progress, &mut all)?;
+            let rows = rows(&all);
+            report.tables.push(table(&caption(source, server, load), source, &rows));
             let of = |way: Way| rows.iter().find(|row| row.way == way).map_or(0.0, |row| row.gain);
             let bar = |row: &Row| Bar { name: row.way.name().to_owned(), value: row.gain };
             groups.push(Group { name: name.clone(), bars: rows.iter().map(bar).collect() });
@@ -171,14 +174,17 @@ fn caption(source: Source, server: Server, load: Load) -> String {
 /// All ways, one after the other in each round.
 fn measure(
     setting: &Setting,
-    source: Source,
-    server: Server,
-    load: Load,
-) -> Result<Vec<Row>, String> {
-    let mut all: Vec<(Way, Vec<Figures>)> = Way::ALL.map(|way| (way, Vec::new())).to_vec();
-    // The first round warms up.
-    for round in 0..=setting.rounds_of(source) {
-        for (way, figures) in &mut all {
+    (source, server, load): (Source, Server, Load),
+    progress: &mut Progress,
+    all: &mut [(Way, Vec<Figures>)],
+) -> Result<(), Ended> {
+    let what = format!("colors: {}", caption(source, server, load));
+    let (rounds, count) = (setting.rounds_of(source) as usize, all.len());
+    // The first round warms up; each time another way is the first one.
+    for round in 0..=rounds {
+        progress.step(&what, setting.part(source) / (rounds + 1) as f64)?;
+        for nth in (0..count).map(|nth| (nth + round) % count) {
+            let (way, figures) = &mut all[nth];
             let measured = match source {
                 Source::Inside => run::run(setting, server, load, *way)?,
                 Source::Clients => server::run(setting, server, load, *way)?,
@@ -188,21 +194,26 @@ fn measure(
             }
         }
     }
-    // Both sides of a ratio are of one round.
-    let one_color: Vec<f64> = all[0].1.iter().map(Figures::rate).collect();
-    let rows = all.into_iter().map(|(way, figures)| {
-        let gains = figures.iter().zip(&one_color).map(|(figures, one)| figures.rate() / one);
-        let gain = median(gains.collect());
-        let rate = median(figures.iter().map(Figures::rate).collect());
-        let cpu = median(figures.iter().map(Figures::per_cpu_second).collect());
-        Row { way, figures: Figures::of(rate, cpu), gain }
-    });
-    Ok(rows.collect())
+    Ok(())
 }
 
-fn table(name: &str, rows: &[Row]) -> Table {
-    let head = ["", "operations/s", "x one color", "per CPU second"];
-    let mut table = Table::new(name, &head);
+fn rows(all: &[(Way, Vec<Figures>)]) -> Vec<Row> {
+    let rates = |figures: &[Figures]| figures.iter().map(Figures::rate).collect::<Vec<f64>>();
+    let one_color = rates(&all[0].1);
+    let row = |(way, figures): &(Way, Vec<Figures>)| {
+        let gain = ratio(&rates(figures), &one_color);
+        let cpu = median(figures.iter().map(Figures::per_cpu_second).collect());
+        Row { way: *way, figures: Figures::of(median(rates(figures)), cpu), gain }
+    };
+    all.iter().map(row).collect()
+}
+
+fn table(name: &str, source: Source, rows: &[Row]) -> Table {
+    let cpu = match source {
+        Source::Inside => "per CPU second, clients and server",
+        Source::Clients => "per CPU second of the server",
+    };
+    let mut table = Table::new(name, &["", "operations/s", "x one color", cpu]);
     for Row { way, figures, gain } in rows {
         let (rate, cpu) = (figures.rate(), figures.per_cpu_second());
         table.add([

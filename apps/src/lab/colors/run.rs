@@ -1,14 +1,14 @@
-//! Sessions, their requests, and the ways in which they are colored.
+//! Sessions and their requests, from inside of the process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use dapple::{Colored, Runtime, StealPolicy};
+use dapple::{Colored, Runtime};
 
 use super::super::machine;
-use super::server;
 use super::session::{self, Session};
+use super::way::{self, Load, Server, Way};
 use super::web::{self, Connection};
 
 /// How large it all is.
@@ -27,120 +27,6 @@ impl Setting {
     /// So many requests are answered in a run.
     fn all_requests(&self) -> u64 {
         (self.requests / self.clients * self.clients) as u64
-    }
-}
-
-/// What serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Server {
-    Web,
-    Session,
-}
-
-/// For which session a request is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Load {
-    /// For any one, with the same probability.
-    Balanced,
-    /// For the k-th one with a probability as 1/k (Zipf).
-    Skewed,
-}
-
-/// How a server is colored, or multiplied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    /// Everything has one color: the program as it was.
-    OneColor,
-    /// A color for each session, dealt out to the workers; nothing is stolen.
-    NotStolen,
-    /// A color for each session; whoever is idle steals whatever there is, as in libasync-smp.
-    Eager,
-    /// A color for each session; what is worth it is stolen.
-    CostAware,
-    /// A program with one color for each core, which has its part of the sessions.
-    Copies,
-}
-
-impl Server {
-    pub(super) const ALL: [Server; 2] = [Server::Web, Server::Session];
-
-    /// Requests of a run that takes about as long as `requests` of the session server.
-    fn as_long(self, requests: usize) -> usize {
-        match self {
-            Server::Web => 30 * requests,
-            Server::Session => requests,
-        }
-    }
-
-    /// Its name in a command line.
-    pub(super) fn key(self) -> &'static str {
-        match self {
-            Server::Web => "web",
-            Server::Session => "session",
-        }
-    }
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Server::Web => "web server",
-            Server::Session => "session server",
-        }
-    }
-}
-
-impl Load {
-    pub(super) const ALL: [Load; 2] = [Load::Balanced, Load::Skewed];
-
-    /// Its name in a command line.
-    pub(super) fn key(self) -> &'static str {
-        match self {
-            Load::Balanced => "balanced",
-            Load::Skewed => "skewed",
-        }
-    }
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Load::Balanced => "balanced",
-            Load::Skewed => "skewed (Zipf)",
-        }
-    }
-
-    /// For each of so many sessions the probability that a request is for it or one before.
-    pub(super) fn shares(self, sessions: usize) -> Vec<f64> {
-        let weight = |nth: usize| match self {
-            Load::Balanced => 1.0,
-            Load::Skewed => 1.0 / (nth + 1) as f64,
-        };
-        let all: f64 = (0..sessions).map(weight).sum();
-        let sum = |sum: &mut f64, nth: usize| {
-            *sum += weight(nth) / all;
-            Some(*sum)
-        };
-        (0..sessions).scan(0.0, sum).collect()
-    }
-}
-
-impl Way {
-    pub(super) const ALL: [Way; 5] =
-        [Way::OneColor, Way::NotStolen, Way::Eager, Way::CostAware, Way::Copies];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Way::OneColor => "one color",
-            Way::NotStolen => "colors, no stealing",
-            Way::Eager => "colors, eager stealing",
-            Way::CostAware => "colors, cost-aware",
-            Way::Copies => "independent copies",
-        }
-    }
-
-    pub(super) fn policy(self) -> StealPolicy {
-        match self {
-            Way::NotStolen => StealPolicy::Off,
-            Way::Eager => StealPolicy::Eager,
-            Way::OneColor | Way::CostAware | Way::Copies => StealPolicy::CostAware,
-        }
     }
 }
 
@@ -202,16 +88,10 @@ struct Client {
     copy: (usize, usize),
 }
 
-/// The session for which a number between zero and one stands.
-pub(super) fn drawn_session(shares: &[f64], drawn: u64) -> usize {
-    let drawn = (drawn >> 11) as f64 / (1u64 << 53) as f64;
-    shares.partition_point(|share| *share < drawn).min(shares.len() - 1)
-}
-
 impl Client {
     fn next_session(&mut self, shares: &[f64]) -> usize {
         self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
-        let session = drawn_session(shares, self.state);
+        let session = way::drawn_session(shares, self.state);
         let (copies, nth) = self.copy;
         // Sessions are dealt out to the copies.
         if copies > 1 { (session - session % copies + nth).min(shares.len() - 1) } else { session }
@@ -272,17 +152,8 @@ fn run_peers<P: Peer>(
     peers: Vec<P>,
 ) -> Result<Figures, String> {
     let failed = |error: std::io::Error| format!("a runtime: {error}");
-    let runtimes: Vec<Runtime> = match way {
-        Way::Copies => {
-            let copy = |core| Runtime::builder().workers(1).cores([core]).build();
-            (0..setting.workers).map(copy).collect::<Result<_, _>>().map_err(failed)?
-        }
-        _ => {
-            let builder = Runtime::builder().workers(setting.workers).steal_policy(way.policy());
-            vec![builder.build().map_err(failed)?]
-        }
-    };
-    let color = |nth: usize| server::color(way, &runtimes[nth % runtimes.len()].handle());
+    let runtimes = way.runtimes(setting.workers, Runtime::builder).map_err(failed)?;
+    let color = |nth: usize| way.color(&runtimes[nth % runtimes.len()].handle());
     let (replies, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
     let shares = load.shares(peers.len());
     let colored = |(nth, peer)| Colored::new(&color(nth), peer);
@@ -296,7 +167,8 @@ fn run_peers<P: Peer>(
         ask(Client { left, state, copy: (copies, nth % copies) }, Arc::clone(&world));
     }
     // What one copy posts to another one may come when that has been found at rest.
-    while world.replies.load(Ordering::Relaxed) < setting.all_requests() {
+    let panics = || runtimes.iter().map(|rt| rt.metrics().panics()).sum::<u64>();
+    while world.replies.load(Ordering::Relaxed) < setting.all_requests() && panics() == 0 {
         runtimes.iter().for_each(Runtime::wait_idle);
     }
     let (took, cpu) = (began.elapsed(), machine::cpu_nanos() - cpu);
@@ -323,21 +195,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn a_skewed_load_has_shares_as_zipf_has_them() {
-        let near = |shares: Vec<f64>, wanted: [f64; 4]| {
-            shares.iter().zip(wanted).all(|(share, wanted)| (share - wanted).abs() < 1e-9)
-        };
-        assert!(near(Load::Skewed.shares(4), [0.48, 0.72, 0.88, 1.0]));
-        assert!(near(Load::Balanced.shares(4), [0.25, 0.5, 0.75, 1.0]));
-        // Requests come as often as that says.
-        let (shares, mut client) =
-            (Load::Skewed.shares(4), Client { left: 0, state: 1, copy: (1, 0) });
-        let mut counts = [0; 4];
-        (0..100_000).for_each(|_| counts[client.next_session(&shares)] += 1);
-        assert!((47_000..49_000).contains(&counts[0]), "{counts:?}");
-        assert!((11_500..12_500).contains(&counts[3]), "{counts:?}");
     }
 }

@@ -2,17 +2,19 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dapple::{Color, Handle, Runtime};
+use dapple::{Color, Runtime};
 use dapple_io::Io;
 use dapple_io::tcp::{Accepting, Listener, TcpStream, TransportOptions};
 
 use super::super::machine;
-use super::run::{Figures, Load, Peer, Server, Setting, Way};
+use super::run::{Figures, Peer, Setting};
 use super::session::{self, Session};
+use super::way::{Load, Server, Way};
 use super::web::{self, Connection, Http};
 
 /// A server that runs: it ends when it is dropped.
@@ -22,16 +24,7 @@ struct Running {
 }
 
 fn start(setting: &Setting, server: Server, way: Way) -> io::Result<Running> {
-    let runtimes: Vec<Runtime> = match way {
-        Way::Copies => {
-            let copy = |core| dapple_io::runtime().workers(1).cores([core]).build();
-            (0..setting.workers).map(copy).collect::<Result<_, _>>()?
-        }
-        _ => {
-            let builder = dapple_io::runtime().workers(setting.workers);
-            vec![builder.steal_policy(way.policy()).build()?]
-        }
-    };
+    let runtimes = way.runtimes(setting.workers, dapple_io::runtime)?;
     let site = Arc::new(web::Site::new());
     let file = session::file();
     let listen = |runtime: &Runtime| {
@@ -39,7 +32,7 @@ fn start(setting: &Setting, server: Server, way: Way) -> io::Result<Running> {
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let accepting = Accepting::OnColor(handle.default_color());
         Io::of(&handle).listen(local, accepting, move |stream, cx| {
-            let color = color(way, &cx.handle());
+            let color = way.color(&cx.handle());
             match server {
                 Server::Web => serve_web(stream, &color, &site),
                 Server::Session => serve_session(stream, &color, Arc::clone(&file)),
@@ -48,14 +41,6 @@ fn start(setting: &Setting, server: Server, way: Way) -> io::Result<Running> {
     };
     let listeners = runtimes.iter().map(listen).collect::<Result<_, _>>()?;
     Ok(Running { listeners, _runtimes: runtimes })
-}
-
-/// The color of a new session.
-pub(super) fn color(way: Way, handle: &Handle) -> Color {
-    match way {
-        Way::OneColor | Way::Copies => handle.default_color(),
-        Way::NotStolen | Way::Eager | Way::CostAware => handle.new_color(),
-    }
 }
 
 fn serve_web(stream: TcpStream, color: &Color, site: &Arc<web::Site>) {
@@ -105,6 +90,8 @@ pub(super) fn run(
         .args(["--requests", &setting.requests.to_string()])
         .args(addresses)
         .stderr(Stdio::inherit())
+        // A terminal's Ctrl-C is not for the clients.
+        .process_group(0)
         .output()
         .map_err(|e| format!("the clients' process: {e}"))?;
     let cpu = Duration::from_nanos(machine::cpu_nanos() - cpu);

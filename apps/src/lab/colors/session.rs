@@ -46,9 +46,14 @@ impl Sealed {
     }
 }
 
+/// A byte of the file: each block is another one.
+fn byte(at: usize) -> u8 {
+    (at * 31 + at / REPLY * 7) as u8
+}
+
 /// The file that all sessions read, from memory.
 pub(super) fn file() -> Arc<Vec<u8>> {
-    Arc::new((0..BLOCKS as usize * REPLY).map(|at| (at * 31) as u8).collect())
+    Arc::new((0..BLOCKS as usize * REPLY).map(byte).collect())
 }
 
 /// Both ends of a session, as far as its requests go.
@@ -57,7 +62,8 @@ pub(super) struct Session {
     client: Sealed,
     input: Sealed,
     output: Sealed,
-    block: u64,
+    /// The block that is asked for; `None`, if the request was not genuine.
+    block: Option<u64>,
     request: Vec<u8>,
     reply: Vec<u8>,
 }
@@ -69,7 +75,7 @@ impl Session {
             client: Sealed::new(number, 1),
             input: Sealed::new(number, 1),
             output: Sealed::new(number, 2),
-            block: 0,
+            block: None,
             request: Vec::with_capacity(REQUEST + 16),
             reply: Vec::with_capacity(REPLY + 16),
         }
@@ -79,8 +85,7 @@ impl Session {
     fn accept(&mut self) {
         let is_genuine = self.input.open(&mut self.request);
         let number = self.request.first_chunk::<8>().map_or(0, |n| u64::from_le_bytes(*n));
-        // A message that is not genuine would end the session.
-        self.block = if is_genuine { number % BLOCKS } else { 0 };
+        self.block = is_genuine.then_some(number % BLOCKS);
     }
 }
 
@@ -105,10 +110,13 @@ impl Peer for Session {
         self.accept();
     }
 
+    /// The block, or an empty message for who has sent something that is not genuine.
     fn reply(&mut self) -> &[u8] {
-        let at = self.block as usize * REPLY;
         self.reply.clear();
-        self.reply.extend_from_slice(&self.file[at..at + REPLY]);
+        if let Some(block) = self.block {
+            let at = block as usize * REPLY;
+            self.reply.extend_from_slice(&self.file[at..at + REPLY]);
+        }
         self.output.seal(&mut self.reply);
         &self.reply
     }
@@ -142,8 +150,9 @@ impl Asking for Client {
             return reply.len() == REPLY + 16;
         }
         let mut reply = reply.to_vec();
-        let first = (number % BLOCKS * REPLY as u64 * 31) as u8;
-        self.input.open(&mut reply) && reply.len() == REPLY && reply[0] == first
+        let at = (number % BLOCKS) as usize * REPLY;
+        let is_block = |reply: &[u8]| reply.iter().zip(at..).all(|(own, at)| *own == byte(at));
+        self.input.open(&mut reply) && reply.len() == REPLY && is_block(&reply)
     }
 }
 
@@ -164,4 +173,34 @@ pub(super) fn check(file: &Arc<Vec<u8>>) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_notices_what_is_wrong() {
+        let file = file();
+        check(&file).unwrap();
+        let session = || (Session::new(&file, 3), Client::new(3));
+        let (mut server, mut client) = session();
+        server.take(client.request());
+        assert!(client.is_right(server.reply()));
+        // Not what was sent.
+        let (mut server, mut client) = session();
+        let mut request = client.request().to_vec();
+        request[3] ^= 1;
+        server.take(&request);
+        assert!(!client.is_right(server.reply()));
+        // Another block.
+        let (mut server, mut client) = session();
+        server.take(client.request());
+        server.block = Some(1);
+        assert!(!client.is_right(server.reply()));
+        // Somebody else's key.
+        let (mut server, mut client) = (Session::new(&file, 4), Client::new(3));
+        server.take(client.request());
+        assert!(!client.is_right(server.reply()));
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use dapple::{Colored, Handle};
 
-use super::peer::{Peer, Sampling};
+use super::peer::{self, Peer};
 use super::run::{Program, Sender};
 use super::wire::{Message, Name};
 
@@ -20,27 +20,27 @@ impl Baseline {
 }
 
 impl Program for Baseline {
-    fn receive(&self, from: Name, message: Message) {
+    fn receive(&self, from: Name, message: Message, at: Instant) {
         let sender = self.sender.clone();
         match message {
             Message::Ping(nth) => self.peer.post(move |_, _| {
                 sender.send(vec![(from, Message::Pong(nth))]);
             }),
             Message::Pong(nth) => self.peer.post(move |peer, _| {
-                peer.has_heard(from, nth, Instant::now());
+                peer.has_heard(from, nth, at);
             }),
             Message::Begin(round) => self.peer.post(move |peer, _| {
                 sender.send(peer.begin(round));
             }),
             Message::Part { round, part, band } => self.peer.post(move |_, _| {
-                let samples = Sampling::new(round, part, band).all();
+                let samples = peer::samples(round, part, band);
                 sender.send(vec![(from, Message::Samples { round, part, samples })]);
             }),
             Message::Samples { round, part, samples } => self.peer.post(move |peer, _| {
                 let (out, job) = peer.collect(round, part, samples);
                 sender.send(out);
                 let Some(job) = job else { return };
-                let score = job.summarize(0..job.columns());
+                let score = job.summarize();
                 sender.send(peer.announce(job.round, score));
             }),
             Message::Score { round, score } => self.peer.post(move |peer, _| {

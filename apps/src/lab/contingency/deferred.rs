@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use dapple::{Domain, Handle};
 
-use super::peer::{Peer, Sampling};
+use super::peer::{self, Peer};
 use super::run::{Program, Sender};
 use super::wire::{Message, Name};
 
@@ -21,21 +21,21 @@ impl Deferred {
 }
 
 impl Program for Deferred {
-    fn receive(&self, from: Name, message: Message) {
+    fn receive(&self, from: Name, message: Message, at: Instant) {
         let sender = self.sender.clone();
         match message {
             Message::Ping(nth) => self.peer.anon(move |a| {
                 a.defer(move |_| sender.send(vec![(from, Message::Pong(nth))]));
             }),
             Message::Pong(nth) => self.peer.global(move |g| {
-                g.state_mut().has_heard(from, nth, Instant::now());
+                g.state_mut().has_heard(from, nth, at);
             }),
             Message::Begin(round) => self.peer.global(move |g| {
                 let out = g.state_mut().begin(round);
                 g.defer(move |_| sender.send(out));
             }),
             Message::Part { round, part, band } => self.peer.none(move |n| {
-                let samples = Sampling::new(round, part, band).all();
+                let samples = peer::samples(round, part, band);
                 let out = vec![(from, Message::Samples { round, part, samples })];
                 n.defer(move |_| sender.send(out));
             }),
@@ -45,7 +45,7 @@ impl Program for Deferred {
                 g.defer(move |_| own.send(out));
                 let Some(job) = job else { return g.commit() };
                 g.downgrade_then(move |a| {
-                    let score = job.summarize(0..job.columns());
+                    let score = job.summarize();
                     a.commit_then(move |n| {
                         n.upgrade_global_then(move |mut g| {
                             let out = g.state_mut().announce(job.round, score);

@@ -1,12 +1,12 @@
 //! The application in contexts: heartbeats and the summary are in anon, sampling is in none, and
-//! what changes the peer is in global. Messages leave at once: in which order they do, beside those
-//! of other events, is nothing to this application.
+//! what changes the peer is in global. Messages leave at once, and not when their event commits:
+//! the application does not need them in the order of tickets.
 
 use std::time::Instant;
 
 use dapple::{Domain, Handle};
 
-use super::peer::{Peer, Sampling};
+use super::peer::{self, Peer};
 use super::run::{Program, Sender};
 use super::wire::{Message, Name};
 
@@ -22,20 +22,20 @@ impl InContext {
 }
 
 impl Program for InContext {
-    fn receive(&self, from: Name, message: Message) {
+    fn receive(&self, from: Name, message: Message, at: Instant) {
         let sender = self.sender.clone();
         match message {
             Message::Ping(nth) => self.peer.anon(move |_| {
                 sender.send(vec![(from, Message::Pong(nth))]);
             }),
             Message::Pong(nth) => self.peer.global(move |g| {
-                g.state_mut().has_heard(from, nth, Instant::now());
+                g.state_mut().has_heard(from, nth, at);
             }),
             Message::Begin(round) => self.peer.global(move |g| {
                 sender.send(g.state_mut().begin(round));
             }),
             Message::Part { round, part, band } => self.peer.none(move |_| {
-                let samples = Sampling::new(round, part, band).all();
+                let samples = peer::samples(round, part, band);
                 sender.send(vec![(from, Message::Samples { round, part, samples })]);
             }),
             Message::Samples { round, part, samples } => self.peer.global_then(move |mut g| {
@@ -43,7 +43,7 @@ impl Program for InContext {
                 sender.send(out);
                 let Some(job) = job else { return g.commit() };
                 g.downgrade_then(move |a| {
-                    let score = job.summarize(0..job.columns());
+                    let score = job.summarize();
                     a.commit_then(move |n| {
                         n.upgrade_global_then(move |mut g| {
                             sender.send(g.state_mut().announce(job.round, score));

@@ -1,4 +1,4 @@
-//! What a peer knows and decides, whatever its events have colors or contexts.
+//! What a peer knows and decides, whether its events have colors or contexts.
 //!
 //! Rounds have no master. The peer whose turn it is makes the data of a round, and sends each peer a
 //! part; whoever gets a part answers with samples of it. When all samples have come, the turn goes
@@ -9,7 +9,6 @@
 //! declared dead, and the parts that it has are given to somebody else.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,9 +21,7 @@ pub(super) const PEERS: usize = 3;
 /// Rows of a part.
 const ROWS: u32 = 64;
 /// Samples of each part.
-const SAMPLES: usize = 8;
-/// Steps of the sampler from one sample to the next, for each column of a part.
-const STEPS: u64 = 64;
+pub(super) const SAMPLES: usize = 4;
 
 /// What is the same for all peers.
 #[derive(Clone, Copy, Debug)]
@@ -50,10 +47,14 @@ pub(super) struct Journal(Mutex<Events>);
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Events {
-    /// The longest time from a question to its answer.
+    /// The longest time from a question until its answer came.
     pub(super) longest: Duration,
     /// Lines about peers that were declared dead, though they live.
     pub(super) wrong: Vec<String>,
+    /// Parts that were given to somebody else for that.
+    pub(super) given_away: usize,
+    /// Messages that were not understood.
+    pub(super) odd: usize,
     /// What each round has come to, as the last peer has heard of it.
     pub(super) scores: BTreeMap<u32, u64>,
     /// How many scores peers have heard of.
@@ -68,6 +69,11 @@ impl Journal {
     /// How many scores peers have heard of.
     pub(super) fn heard(&self) -> usize {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).heard
+    }
+
+    /// A message was not understood.
+    pub(super) fn has_odd(&self) {
+        self.note(|events| events.odd += 1);
     }
 
     fn note(&self, f: impl FnOnce(&mut Events)) {
@@ -112,8 +118,8 @@ struct Round {
 #[derive(Clone)]
 pub(super) struct Job {
     pub(super) round: u32,
-    bands: Arc<Vec<Table>>,
-    samples: Vec<Vec<Table>>,
+    pub(super) bands: Arc<Vec<Table>>,
+    pub(super) samples: Vec<Vec<Table>>,
 }
 
 impl Job {
@@ -122,40 +128,25 @@ impl Job {
         self.bands[0].columns.len()
     }
 
-    /// The summary of some columns; that of all is the sum.
-    pub(super) fn summarize(&self, columns: Range<usize>) -> u64 {
-        table::coevolved(&self.bands, &self.samples, columns)
+    /// The summary.
+    pub(super) fn summarize(&self) -> u64 {
+        table::coevolved(&self.bands, &self.samples, 0..self.columns())
     }
 }
 
-/// Samples of a part, one by one: they depend on the part, and not on who makes them.
-pub(super) struct Sampling {
-    table: Table,
-    draw: Draw,
-    samples: Vec<Table>,
+/// What the samples of a part are drawn with: they depend on the part, and not on who makes them.
+pub(super) fn draw(round: u32, part: u32) -> Draw {
+    Draw(u64::from(round) << 32 | u64::from(part))
 }
 
-impl Sampling {
-    pub(super) fn new(round: u32, part: u32, band: Table) -> Sampling {
-        let draw = Draw(u64::from(round) << 32 | u64::from(part));
-        Sampling { table: band, draw, samples: Vec::new() }
-    }
-
-    /// Makes one more; returns all of them when there are enough.
-    pub(super) fn step(&mut self) -> Option<Vec<Table>> {
-        let steps = STEPS * self.table.columns.len() as u64;
-        self.table.swap(steps, &mut self.draw);
-        self.samples.push(self.table.clone());
-        (self.samples.len() == SAMPLES).then(|| std::mem::take(&mut self.samples))
-    }
-
-    pub(super) fn all(mut self) -> Vec<Table> {
-        loop {
-            if let Some(samples) = self.step() {
-                return samples;
-            }
-        }
-    }
+/// The samples of a part.
+pub(super) fn samples(round: u32, part: u32, mut band: Table) -> Vec<Table> {
+    let mut draw = draw(round, part);
+    let sample = |_| {
+        band.next_sample(&mut draw);
+        band.clone()
+    };
+    (0..SAMPLES).map(sample).collect()
 }
 
 /// The data of a round, in parts.
@@ -169,10 +160,8 @@ pub(super) fn scores(setting: &Setting) -> BTreeMap<u32, u64> {
     let score = |round: u32| {
         let bands = data(setting, round);
         let parts = (0..).zip(&bands);
-        let all = parts.map(|(part, band)| Sampling::new(round, part, band.clone()).all());
-        let samples = all.collect();
-        let job = Job { round, bands: Arc::new(bands), samples };
-        (round, job.summarize(0..job.columns()))
+        let samples = parts.map(|(part, band)| samples(round, part, band.clone())).collect();
+        (round, Job { round, bands: Arc::new(bands), samples }.summarize())
     };
     (0..setting.rounds).map(score).collect()
 }
@@ -214,6 +203,9 @@ impl Peer {
         let alive = |name: &Name| !self.others[*name].is_dead;
         let to = (0..PEERS).map(|n| (to + n) % PEERS).find(alive).unwrap_or(self.name);
         round.parts[part].0 = to;
+        if to != part {
+            self.journal.note(|events| events.given_away += 1);
+        }
         let band = round.bands[part].clone();
         (to, Message::Part { round: round.number, part: part as u32, band })
     }
@@ -303,14 +295,14 @@ impl Peer {
         out
     }
 
-    /// A peer has answered.
-    pub(super) fn has_heard(&mut self, from: Name, nth: u32, now: Instant) {
+    /// The answer of a peer has come at this time.
+    pub(super) fn has_heard(&mut self, from: Name, nth: u32, at: Instant) {
         let Some(other) = self.others.get_mut(from).filter(|other| other.asked == nth) else {
             return;
         };
         other.is_dead = false;
         if let Some(since) = other.since.take() {
-            let took = now.saturating_duration_since(since);
+            let took = at.saturating_duration_since(since);
             self.journal.note(|events| events.longest = events.longest.max(took));
         }
     }

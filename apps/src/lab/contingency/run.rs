@@ -45,7 +45,7 @@ impl Variant {
     pub(super) fn source(self) -> &'static str {
         match self {
             Variant::Baseline => include_str!("baseline.rs"),
-            Variant::Split => include_str!("split.rs"),
+            Variant::Split => concat!(include_str!("split.rs"), include_str!("slices.rs")),
             Variant::InContext => include_str!("incontext.rs"),
             Variant::Deferred => include_str!("deferred.rs"),
         }
@@ -63,8 +63,8 @@ impl Variant {
 
 /// A peer as a program.
 pub(super) trait Program: Send + Sync {
-    /// A message has come; called in the step that dequeues it.
-    fn receive(&self, from: Name, message: Message);
+    /// A message has come at this time; called in the step that dequeues it.
+    fn receive(&self, from: Name, message: Message, at: Instant);
     /// It is time to look after the others.
     fn tick(&self);
 }
@@ -115,10 +115,10 @@ pub(super) fn run(variant: Variant, setting: Setting) -> Result<Outcome, String>
     let programs: Vec<Arc<dyn Program>> = senders.iter().map(start).collect();
     let listen = |(program, runtime): (&Arc<dyn Program>, &Runtime)| {
         let program = Arc::clone(program);
-        mesh::listen(&runtime.handle(), move |bytes| {
-            if let Some((from, message)) = Message::parse(bytes) {
-                program.receive(from, message);
-            }
+        let journal = Arc::clone(&journal);
+        mesh::listen(&runtime.handle(), move |bytes| match Message::parse(bytes) {
+            Some((from, message)) => program.receive(from, message, Instant::now()),
+            None => journal.has_odd(),
         })
     };
     let listeners = programs.iter().zip(&runtimes).map(listen);
@@ -135,16 +135,18 @@ pub(super) fn run(variant: Variant, setting: Setting) -> Result<Outcome, String>
         handle.every(setting.period, &handle.new_color(), move |_| program.tick())
     };
     let timers: Vec<dapple::Timer> = programs.iter().zip(&runtimes).map(tick).collect();
-    programs[0].receive(0, Message::Begin(0));
+    programs[0].receive(0, Message::Begin(0), began);
     let wanted = setting.rounds as usize * PEERS;
     let is_over = wait_until(|| journal.heard() >= wanted);
     let (took, cpu) = (began.elapsed(), Duration::from_nanos(machine::cpu_nanos() - cpu));
+    // Questions that are still open are answered now.
+    dapple::sync::sleep(4 * setting.period);
     timers.iter().for_each(|timer| _ = timer.cancel());
     let events = journal.events();
     is_over.ok_or_else(|| format!("only {} of {wanted} scores came in time", events.heard))?;
     let panics: u64 = runtimes.iter().map(|rt| rt.metrics().panics()).sum();
-    if panics > 0 {
-        return Err(format!("{panics} events panicked"));
+    if panics > 0 || events.odd > 0 {
+        return Err(format!("{panics} events panicked, {} messages were odd", events.odd));
     }
     Ok(Outcome { took, cpu, events })
 }

@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use dapple::{Colored, Handle};
 
-use super::peer::{Job, Peer, Sampling};
+use super::peer::{Job, Peer};
 use super::run::{Program, Sender};
+use super::slices::{self, Sampling};
 use super::wire::{Message, Name};
 
-/// Columns of a slice of the summary: a few milliseconds.
+/// Columns of a slice of the summary: at most a few milliseconds.
 const SLICE: usize = 16;
 
 #[derive(Clone)]
@@ -39,7 +40,7 @@ impl Split {
         let own = self.clone();
         self.peer.post(move |peer, _| {
             let to = (from + SLICE).min(job.columns());
-            let score = score + job.summarize(from..to);
+            let score = score + slices::summarize(&job, from..to);
             match to == job.columns() {
                 true => own.sender.send(peer.announce(job.round, score)),
                 false => own.summarize(job, to, score),
@@ -49,14 +50,14 @@ impl Split {
 }
 
 impl Program for Split {
-    fn receive(&self, from: Name, message: Message) {
+    fn receive(&self, from: Name, message: Message, at: Instant) {
         let (own, sender) = (self.clone(), self.sender.clone());
         match message {
             Message::Ping(nth) => self.peer.post(move |_, _| {
                 sender.send(vec![(from, Message::Pong(nth))]);
             }),
             Message::Pong(nth) => self.peer.post(move |peer, _| {
-                peer.has_heard(from, nth, Instant::now());
+                peer.has_heard(from, nth, at);
             }),
             Message::Begin(round) => self.peer.post(move |peer, _| {
                 sender.send(peer.begin(round));

@@ -9,6 +9,8 @@ use dapple::{
     Color, Cx, Domain, Done, Handle, MayGlobal, NoneCx, Palette, Priority, Runtime, StealPolicy,
 };
 
+use super::super::draw::Draw;
+
 /// What a program is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Program {

@@ -42,15 +42,33 @@ pub(super) struct Delays {
     pub(super) cpu: Duration,
 }
 
+/// What all runs of a network have shown.
+pub(super) struct Findings {
+    /// How often somebody joined or left meanwhile.
+    pub(super) changes: usize,
+    /// Rules that were broken; none, if all is well.
+    pub(super) broken: Vec<String>,
+}
+
 pub(super) struct Network {
     setting: Setting,
     common: Arc<Common>,
     nodes: Vec<Arc<Node>>,
     checkers: Vec<Checker>,
     sent: u32,
-    stop: Arc<AtomicBool>,
+    /// Rules that were broken.
+    broken: Vec<String>,
+    visits: Arc<Visits>,
     listeners: Vec<Listener>,
     runtimes: Vec<Runtime>,
+}
+
+/// How many descriptors a network takes: both ends of all connections, and listeners.
+pub(super) fn descriptors(nodes: Name, visitors: Name) -> u64 {
+    let overlay = Overlay::new(nodes);
+    let neighbors = |node: Name| overlay.neighbors(node).len() + usize::from(visitors);
+    let links: usize = (0..nodes + visitors).map(neighbors).sum();
+    2 * links as u64 + u64::from(nodes + visitors)
 }
 
 impl Network {
@@ -94,7 +112,8 @@ impl Network {
             checkers: nodes.iter().map(|_| Checker::default()).collect(),
             nodes,
             sent: 0,
-            stop: Arc::default(),
+            broken: Vec::new(),
+            visits: Arc::default(),
             listeners,
             runtimes,
         };
@@ -112,7 +131,8 @@ impl Network {
         let ends: Vec<_> = ends.map(|(n, at)| (self.handle(n), at.local_addr())).collect();
         let visitors = usize::from(self.setting.nodes)..self.nodes.len();
         let links = mesh::connect(&ends, |from| {
-            let neighbors = self.nodes[from].neighbors().into_iter().map(usize::from);
+            let neighbors = self.common.overlay.neighbors(from as Name);
+            let neighbors = neighbors.into_iter().map(usize::from);
             neighbors.chain(visitors.clone()).filter(|to| *to != from).collect()
         })?;
         for (node, links) in self.nodes.iter().zip(links) {
@@ -132,17 +152,18 @@ impl Network {
             .ok_or("the nodes could not join their groups in time")?;
         for visitor in &self.nodes[usize::from(self.setting.nodes)..] {
             let color = self.handle(visitor).new_color();
-            let (node, stop) = (Arc::clone(visitor), Arc::clone(&self.stop));
-            Visitor { node, overlay, color, stop, draw: Draw(visitor.name().into()) }.act();
+            let (node, visits) = (Arc::clone(visitor), Arc::clone(&self.visits));
+            Visitor { node, overlay, color, visits, draw: Draw(visitor.name().into()) }.act();
         }
         Ok(())
     }
 
-    /// All nodes multicast at once; waits until every node has all messages of all others.
+    /// All nodes multicast at once, while visitors come and go; waits until every node has all
+    /// messages.
     ///
     /// # Errors
     ///
-    /// That it took too long, or that an effect broke a rule.
+    /// That it took too long.
     pub(super) fn run(&mut self) -> Result<Delays, String> {
         let nodes = u64::from(self.setting.nodes);
         let messages = self.setting.messages;
@@ -150,6 +171,7 @@ impl Network {
         let wanted = before + nodes * nodes * u64::from(messages);
         let first = self.sent;
         self.sent += messages;
+        self.visits.now.store(true, Ordering::Relaxed);
         let (began, cpu) = (Instant::now(), machine::cpu_nanos());
         for number in first..self.sent {
             self.nodes[..nodes as usize].iter().for_each(|node| node.multicast(number));
@@ -161,26 +183,29 @@ impl Network {
             },
         )?;
         let cpu = Duration::from_nanos(machine::cpu_nanos() - cpu);
-        Ok(Delays { cpu, ..self.delays(began, first)? })
+        self.visits.now.store(false, Ordering::Relaxed);
+        Ok(Delays { cpu, ..self.delays(began, first) })
     }
 
     /// Checks what has happened since it was last checked; answers that, node by node.
-    fn check(&mut self) -> Result<Vec<Vec<Entry>>, String> {
+    fn check(&mut self) -> Vec<Vec<Entry>> {
         let mut records = Vec::new();
         for (node, checker) in self.nodes.iter().zip(&mut self.checkers) {
             let record = node.take_record();
-            checker.add(&record).map_err(|why| format!("node {}: {why}", node.name()))?;
+            if let Err(why) = checker.add(&record) {
+                self.broken.push(format!("node {}: {why}", node.name()));
+            }
             records.push(record);
         }
-        Ok(records)
+        records
     }
 
     /// The delays of a run whose messages have these numbers and higher ones.
-    fn delays(&mut self, began: Instant, first: u32) -> Result<Delays, String> {
+    fn delays(&mut self, began: Instant, first: u32) -> Delays {
         let nodes = usize::from(self.setting.nodes);
         let majority = (nodes - 1) / 2 + 1;
         let mut delays = Delays::default();
-        let records = self.check()?;
+        let records = self.check();
         for (name, record) in (0..self.setting.nodes).zip(&records) {
             // When the last message of each group has come.
             let mut ends = vec![Duration::ZERO; nodes];
@@ -197,38 +222,83 @@ impl Network {
             delays.last = delays.last.max(ends[nodes - 2]);
             delays.majority = delays.majority.max(ends[majority - 1]);
         }
-        Ok(delays)
+        delays
     }
 
-    /// Ends the network, and says how often somebody joined or left meanwhile.
+    /// Ends the network, and says what all its runs have shown.
     ///
     /// # Errors
     ///
-    /// Says that a message was lost, doubled, or out of order, or that something panicked.
-    pub(super) fn end(mut self) -> Result<usize, String> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.runtimes.iter().for_each(Runtime::wait_idle);
-        self.check()?;
+    /// That something panicked, or that a message was refused.
+    pub(super) fn end(mut self) -> Result<Findings, String> {
+        self.visits.end.store(true, Ordering::Relaxed);
+        // What is under way to visitors, or should not be, comes.
+        for _ in 0..200 {
+            dapple::sync::sleep(Duration::from_millis(10));
+            self.runtimes.iter().for_each(Runtime::wait_idle);
+            self.check();
+            if self.lost_visitor().is_none() {
+                break;
+            }
+        }
         let panics: u64 = self.runtimes.iter().map(|rt| rt.metrics().panics()).sum();
         let refused = self.common.refused.load(Ordering::Relaxed);
         if panics + refused > 0 {
             return Err(format!("{panics} events panicked, {refused} messages were refused"));
         }
+        let found = [self.lost_visitor(), self.lost_message(), self.lost_count()];
+        self.broken.extend(found.into_iter().flatten());
         let nodes = usize::from(self.setting.nodes);
+        let changes = self.checkers.iter().map(Checker::changes).sum::<usize>();
+        // Members have joined before.
+        Ok(Findings { changes: changes - nodes * (nodes - 1), broken: self.broken })
+    }
+
+    /// A visitor that has not got what was sent to it.
+    fn lost_visitor(&self) -> Option<String> {
+        let (members, visitors) = self.checkers.split_at(self.setting.nodes.into());
+        let is_wrong = |(name, checker): &(Name, &Checker)| {
+            let mut sent: Vec<_> =
+                members.iter().flat_map(|member| member.sent_to(*name)).copied().collect();
+            let mut got = checker.all_delivered();
+            sent.sort_unstable();
+            got.sort_unstable();
+            sent != got
+        };
+        let (name, _) = (self.setting.nodes..).zip(visitors).find(is_wrong)?;
+        Some(format!("visitor {name} has not got what was sent to it"))
+    }
+
+    /// A member that has not got each message once, in the order of its stream.
+    fn lost_message(&self) -> Option<String> {
         let expected: Vec<u32> = (0..self.sent).collect();
         for (name, checker) in (0..self.setting.nodes).zip(&self.checkers) {
             for group in self.common.overlay.all() {
                 let mut delivered = checker.delivered(group).to_vec();
-                // Sub-events that begin after a verification are not in the order of the stream.
+                // Events that begin after a verification are not in the order of the stream.
                 if self.setting.way.order == Order::Commit {
                     delivered.sort_unstable();
                 }
                 if delivered != expected {
-                    return Err(format!("node {name} got {delivered:?} of group {group}"));
+                    return Some(format!("node {name} got {delivered:?} of group {group}"));
                 }
             }
         }
-        Ok(self.checkers.iter().map(Checker::changes).sum::<usize>() - nodes * (nodes - 1))
+        None
+    }
+
+    /// A member that has counted something else in global than what has come.
+    fn lost_count(&self) -> Option<String> {
+        for (name, node) in (0..self.setting.nodes).zip(&self.nodes) {
+            // Of its own group what it has sent, and what has come back.
+            let sent = u64::from(self.sent);
+            let expected = |group| if group == name { 2 * sent } else { sent };
+            let counts = node.counts();
+            if counts != Some(self.common.overlay.all().map(expected).collect()) {
+                return Some(format!("node {name} has counted {counts:?}"));
+            }
+        }
+        None
     }
 }
 
@@ -237,23 +307,32 @@ struct Visitor {
     node: Arc<Node>,
     overlay: Overlay,
     color: Color,
-    stop: Arc<AtomicBool>,
+    visits: Arc<Visits>,
     draw: Draw,
+}
+
+/// What visitors are to do.
+#[derive(Default)]
+struct Visits {
+    now: AtomicBool,
+    end: AtomicBool,
 }
 
 impl Visitor {
     fn act(mut self) {
-        if self.stop.load(Ordering::Relaxed) {
+        if self.visits.end.load(Ordering::Relaxed) {
             return;
         }
-        let who = self.node.name();
-        let group = self.draw.below(self.overlay.nodes().into()) as Name;
-        let parent = (who + group) % self.overlay.nodes();
-        let message = match self.draw.below(2) {
-            0 => Message::Join { group, who },
-            _ => Message::Leave { group, who },
-        };
-        self.node.visit(parent, message);
+        if self.visits.now.load(Ordering::Relaxed) {
+            let who = self.node.name();
+            let group = self.draw.below(self.overlay.nodes().into()) as Name;
+            let parent = (who + group) % self.overlay.nodes();
+            let message = match self.draw.below(2) {
+                0 => Message::Join { group, who },
+                _ => Message::Leave { group, who },
+            };
+            self.node.visit(parent, message);
+        }
         let pause = Duration::from_micros(2_000 + self.draw.below(8_000));
         let (handle, color) = (self.color.runtime(), self.color.clone());
         handle.post_after(pause, &color, move |_| self.act());

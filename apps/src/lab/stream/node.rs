@@ -1,13 +1,12 @@
 //! A node: its state, and what it does with messages, in the contexts of a configuration.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::time::Instant;
 
 use dapple::{Cx, Domain, Handle, InGlobal, Mode};
 
-use super::super::mesh::Links;
+use super::super::mesh::{LIMIT, Links};
 use super::record::{Children, Effect, Entry};
 use super::sign::{Job, Keys, Letter, Step, Verifier, Work};
 use super::tree::{Name, Overlay};
@@ -18,9 +17,10 @@ use super::wire::Message;
 pub(super) enum Order {
     /// All in global: one message after the other.
     Sequential,
-    /// Routing in global, the rest in anon after a downgrade.
+    /// Counting in global, the rest in anon after a downgrade: the routes are those that global left.
     Anon,
-    /// Routing in global; then a commit, and a sub-event when the message has been verified.
+    /// Counting in global, and a commit; when the message has been verified another event, in anon:
+    /// the routes are those of that time.
     Commit,
 }
 
@@ -90,11 +90,11 @@ pub(super) struct Common {
     pub(super) way: Way,
     pub(super) work: Work,
     pub(super) keys: Arc<Keys>,
-    /// How often a member's wish has arrived at its parent, and how many messages were delivered to
+    /// How often a wish to join has arrived at a parent, and how many messages were delivered to
     /// members, among them who sent them.
     pub(super) joins: AtomicU64,
     pub(super) deliveries: AtomicU64,
-    /// Messages that were not understood, or not genuine.
+    /// Messages that were not understood, not genuine, or could not be sent.
     pub(super) refused: AtomicU64,
 }
 
@@ -147,6 +147,13 @@ impl Node {
         std::mem::take(&mut *self.record.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// How many messages of each group were counted in global.
+    pub(super) fn counts(&self) -> Option<Vec<u64>> {
+        let (tx, rx) = mpsc::channel();
+        self.domain.anon(move |a| _ = tx.send(a.state().counts.clone()));
+        rx.recv_timeout(LIMIT).ok()
+    }
+
     fn has_happened(&self, ticket: u64, effect: Effect) {
         let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
         record.push(Entry { ticket, effect });
@@ -154,8 +161,10 @@ impl Node {
 
     fn send(&self, to: Name, bytes: &[u8]) {
         let link = self.links.get().and_then(|links| links.get(usize::from(to))?.as_ref());
-        // Who has gone away gets nothing any more.
-        let _ = link.map(|link| link.send(bytes));
+        // Nobody goes away before the end.
+        if link.is_none_or(|link| link.send(bytes).is_err()) {
+            self.common.refused.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// A message has come, in the step that dequeued it: so tickets are in the order of the stream.
@@ -291,19 +300,5 @@ impl Node {
         if self.name < overlay.nodes() {
             deliveries.fetch_add(1, Ordering::Release);
         }
-    }
-
-    /// All nodes that it sends to.
-    pub(super) fn neighbors(&self) -> BTreeSet<Name> {
-        let overlay = self.common.overlay;
-        if self.name >= overlay.nodes() {
-            return overlay.all().collect();
-        }
-        // Up the trees, and down.
-        let parents = overlay.all().filter_map(|group| overlay.parent(self.name, group));
-        let children = overlay.all().filter(|other| {
-            overlay.all().any(|group| overlay.parent(*other, group) == Some(self.name))
-        });
-        parents.chain(children).chain([overlay.root(self.name)]).collect()
     }
 }

@@ -43,7 +43,9 @@ pub(super) struct Checker {
     children: BTreeMap<Name, BTreeSet<Name>>,
     /// The numbers of each group's messages, as they were delivered.
     delivered: BTreeMap<Name, Vec<u32>>,
-    /// How often somebody joined or left.
+    /// What was sent to each child: groups and numbers.
+    sent: BTreeMap<Name, Vec<(Name, u32)>>,
+    /// How often the set of a group's children changed.
     changes: usize,
 }
 
@@ -62,12 +64,12 @@ impl Checker {
             self.last = Some(*ticket);
             match effect {
                 Effect::Joined { group, who } => {
-                    self.children.entry(*group).or_default().insert(*who);
-                    self.changes += 1;
+                    let is_new = self.children.entry(*group).or_default().insert(*who);
+                    self.changes += usize::from(is_new);
                 }
                 Effect::Left { group, who } => {
-                    self.children.entry(*group).or_default().remove(who);
-                    self.changes += 1;
+                    let was_there = self.children.entry(*group).or_default().remove(who);
+                    self.changes += usize::from(was_there);
                 }
                 Effect::Forwarded { group, number, to, .. } => {
                     let children = self.children.entry(*group).or_default();
@@ -78,13 +80,16 @@ impl Checker {
                         ));
                     }
                     self.delivered.entry(*group).or_default().push(*number);
+                    for child in &**to {
+                        self.sent.entry(*child).or_default().push((*group, *number));
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    /// How often somebody joined or left.
+    /// How often the set of a group's children changed.
     pub(super) fn changes(&self) -> usize {
         self.changes
     }
@@ -92,6 +97,20 @@ impl Checker {
     /// The numbers of a group's messages, as they were delivered.
     pub(super) fn delivered(&self, group: Name) -> &[u32] {
         self.delivered.get(&group).map_or(&[], Vec::as_slice)
+    }
+
+    /// All messages that were delivered: groups and numbers.
+    pub(super) fn all_delivered(&self) -> Vec<(Name, u32)> {
+        let of = |(group, numbers): (&Name, &Vec<u32>)| {
+            let group = *group;
+            numbers.iter().map(move |number| (group, *number)).collect::<Vec<_>>()
+        };
+        self.delivered.iter().flat_map(of).collect()
+    }
+
+    /// What was sent to a child: groups and numbers.
+    pub(super) fn sent_to(&self, child: Name) -> &[(Name, u32)] {
+        self.sent.get(&child).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -119,10 +138,18 @@ mod tests {
             entry(7, forwarded(2, &[5, 6])),
             entry(8, Effect::Left { group: 1, who: 5 }),
             entry(9, forwarded(3, &[6])),
+            entry(10, joined(6)),
+            entry(11, Effect::Left { group: 1, who: 5 }),
         ];
         checker.add(&entries).unwrap();
         assert_eq!((checker.delivered(1), checker.changes()), (&[1, 2, 3][..], 3));
         assert_eq!(checker.delivered(2), &[] as &[u32]);
+        assert_eq!(checker.all_delivered(), [(1, 1), (1, 2), (1, 3)]);
+        assert_eq!(
+            (checker.sent_to(5), checker.sent_to(6)),
+            (&[(1, 1), (1, 2)][..], &[(1, 2), (1, 3)][..])
+        );
+        assert!(checker.sent_to(7).is_empty());
     }
 
     #[test]

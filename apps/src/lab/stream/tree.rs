@@ -5,6 +5,8 @@
 //! that differs from the destination's. A group has the name of the node that it belongs to, and a
 //! *root*, which is another node; the routes of all members to the root are the tree.
 
+use std::collections::BTreeSet;
+
 /// The number of a node, or of the group that belongs to it.
 pub(super) type Name = u16;
 
@@ -36,7 +38,8 @@ impl Overlay {
     }
 
     /// Where the messages of a group start from: a node other than the one that it belongs to, so
-    /// that each message takes at least two hops. Different groups have different roots.
+    /// that a message takes at least two hops to all but the root. Different groups have different
+    /// roots.
     pub(super) fn root(self, group: Name) -> Name {
         // The difference to the group is odd, and so not zero.
         (group.wrapping_mul(13).wrapping_add(5)) % self.nodes
@@ -57,12 +60,24 @@ impl Overlay {
         let root = self.root(group);
         (node != root).then(|| self.next_hop(node, root))
     }
+
+    /// All members that a node sends to; visitors, who have higher names, send to all of them.
+    pub(super) fn neighbors(self, node: Name) -> BTreeSet<Name> {
+        if node >= self.nodes {
+            return self.all().collect();
+        }
+        // Up the trees, down, and to the root of its own.
+        let parents = self.all().filter_map(|group| self.parent(node, group));
+        let is_child = |other: &Name| self.all().any(|g| self.parent(*other, g) == Some(node));
+        let mut neighbors: BTreeSet<Name> =
+            parents.chain(self.all().filter(is_child)).chain([self.root(node)]).collect();
+        neighbors.remove(&node);
+        neighbors
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     #[test]
@@ -82,7 +97,15 @@ mod tests {
     }
 
     #[test]
-    fn every_message_takes_two_hops_at_least() {
+    fn a_node_has_few_neighbors() {
+        let overlay = Overlay::new(32);
+        let counts = overlay.all().map(|node| overlay.neighbors(node).len());
+        assert!(counts.clone().all(|count| (7..=16).contains(&count)), "{:?}", counts.max());
+        assert_eq!(overlay.neighbors(33).len(), 32);
+    }
+
+    #[test]
+    fn a_root_is_never_who_sends() {
         for nodes in [8, 32, 128] {
             let overlay = Overlay::new(nodes);
             let roots: BTreeSet<Name> = overlay.all().map(|group| overlay.root(group)).collect();

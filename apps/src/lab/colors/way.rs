@@ -1,0 +1,173 @@
+//! What serves, for which session requests are, and how a server is colored.
+
+use std::io;
+
+use dapple::{Builder, Color, Handle, Runtime, StealPolicy};
+
+/// What serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Server {
+    Web,
+    Session,
+}
+
+/// For which session a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Load {
+    /// For any one, with the same probability.
+    Balanced,
+    /// For the k-th one with a probability as 1/k (Zipf).
+    Skewed,
+}
+
+/// How a server is colored, or multiplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Everything has one color: the program as it was.
+    OneColor,
+    /// A color for each session, dealt out to the workers; nothing is stolen.
+    NotStolen,
+    /// A color for each session; whoever is idle steals whatever there is, as in libasync-smp.
+    Eager,
+    /// A color for each session; what is worth it is stolen.
+    CostAware,
+    /// A program with one color for each core, which has its part of the sessions.
+    Copies,
+}
+
+impl Server {
+    pub(super) const ALL: [Server; 2] = [Server::Web, Server::Session];
+
+    /// Requests of a run that takes about as long as `requests` of the session server.
+    pub(super) fn as_long(self, requests: usize) -> usize {
+        match self {
+            Server::Web => 30 * requests,
+            Server::Session => requests,
+        }
+    }
+
+    /// Its name in a command line.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Server::Web => "web",
+            Server::Session => "session",
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Server::Web => "web server",
+            Server::Session => "session server",
+        }
+    }
+}
+
+impl Load {
+    pub(super) const ALL: [Load; 2] = [Load::Balanced, Load::Skewed];
+
+    /// Its name in a command line.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Load::Balanced => "balanced",
+            Load::Skewed => "skewed",
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Load::Balanced => "balanced",
+            Load::Skewed => "skewed (Zipf)",
+        }
+    }
+
+    /// For each of so many sessions the probability that a request is for it or one before.
+    pub(super) fn shares(self, sessions: usize) -> Vec<f64> {
+        let weight = |nth: usize| match self {
+            Load::Balanced => 1.0,
+            Load::Skewed => 1.0 / (nth + 1) as f64,
+        };
+        let all: f64 = (0..sessions).map(weight).sum();
+        let sum = |sum: &mut f64, nth: usize| {
+            *sum += weight(nth) / all;
+            Some(*sum)
+        };
+        (0..sessions).scan(0.0, sum).collect()
+    }
+}
+
+impl Way {
+    pub(super) const ALL: [Way; 5] =
+        [Way::OneColor, Way::NotStolen, Way::Eager, Way::CostAware, Way::Copies];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Way::OneColor => "one color",
+            Way::NotStolen => "colors, no stealing",
+            Way::Eager => "colors, eager stealing",
+            Way::CostAware => "colors, cost-aware",
+            Way::Copies => "independent copies",
+        }
+    }
+
+    /// The color of a new session.
+    pub(super) fn color(self, handle: &Handle) -> Color {
+        match self {
+            Way::OneColor | Way::Copies => handle.default_color(),
+            Way::NotStolen | Way::Eager | Way::CostAware => handle.new_color(),
+        }
+    }
+
+    /// Runtimes: one, or as many copies as there are workers. `builder` makes one of each kind.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub(super) fn runtimes(
+        self,
+        workers: usize,
+        builder: fn() -> Builder,
+    ) -> io::Result<Vec<Runtime>> {
+        match self {
+            Way::Copies => {
+                let copy = |core| builder().workers(1).cores([core]).build();
+                (0..workers).map(copy).collect()
+            }
+            _ => Ok(vec![builder().workers(workers).steal_policy(self.policy()).build()?]),
+        }
+    }
+
+    fn policy(self) -> StealPolicy {
+        match self {
+            Way::NotStolen => StealPolicy::Off,
+            Way::Eager => StealPolicy::Eager,
+            Way::OneColor | Way::CostAware | Way::Copies => StealPolicy::CostAware,
+        }
+    }
+}
+
+/// The session for which a number between zero and one stands.
+pub(super) fn drawn_session(shares: &[f64], drawn: u64) -> usize {
+    let drawn = (drawn >> 11) as f64 / (1u64 << 53) as f64;
+    shares.partition_point(|share| *share < drawn).min(shares.len() - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::draw::Draw;
+    use super::*;
+
+    #[test]
+    fn a_skewed_load_has_shares_as_zipf_has_them() {
+        let near = |shares: Vec<f64>, wanted: [f64; 4]| {
+            shares.iter().zip(wanted).all(|(share, wanted)| (share - wanted).abs() < 1e-9)
+        };
+        assert!(near(Load::Skewed.shares(4), [0.48, 0.72, 0.88, 1.0]));
+        assert!(near(Load::Balanced.shares(4), [0.25, 0.5, 0.75, 1.0]));
+        // Requests come as often as that says.
+        let (shares, mut draw) = (Load::Skewed.shares(4), Draw(1));
+        let mut counts = [0; 4];
+        (0..100_000).for_each(|_| counts[drawn_session(&shares, draw.next())] += 1);
+        assert!((47_000..49_000).contains(&counts[0]), "{counts:?}");
+        assert!((11_500..12_500).contains(&counts[3]), "{counts:?}");
+    }
+}

@@ -1,0 +1,219 @@
+//! Throughput, without signatures and with real ones.
+
+use super::super::machine;
+use super::super::progress::{Ended, Progress};
+use super::super::report::{Report, Table, Verdict};
+use super::super::statistics::{median, ratio};
+use super::network::{Network, Setting};
+use super::node::Way;
+use super::sign::Work;
+use super::{Checked, Plan};
+
+/// Runs of a network that are measured; one more warms it up.
+const BATCH: usize = 4;
+
+/// Seconds that each run of a configuration took.
+#[derive(Clone, Default)]
+struct Took {
+    wall: Vec<f64>,
+    cpu: Vec<f64>,
+}
+
+/// Configurations that are compared, and what runs of them took.
+struct Compared {
+    settings: Vec<Setting>,
+    took: Vec<Took>,
+}
+
+impl Compared {
+    fn new(settings: Vec<Setting>) -> Compared {
+        Compared { took: vec![Took::default(); settings.len()], settings }
+    }
+
+    /// Runs one after the other in each round.
+    ///
+    /// Which connections are served by which worker is different in each network, and the same as
+    /// long as it lives; so there is a new one now and then.
+    fn run(
+        &mut self,
+        rounds: u32,
+        (what, seconds): (&str, f64),
+        progress: &mut Progress,
+        checked: &mut Checked,
+    ) -> Result<(), Ended> {
+        let count = self.settings.len();
+        for batch in 0..rounds as usize {
+            let networks = self.settings.iter().map(|setting| Network::new(*setting));
+            let mut networks: Vec<Network> = networks.collect::<Result<_, _>>()?;
+            for round in 0..=BATCH {
+                progress.step(what, seconds / f64::from(rounds) / (BATCH + 1) as f64)?;
+                // Each time another configuration is the first one.
+                for nth in (0..count).map(|nth| (nth + batch + round) % count) {
+                    let delays = networks[nth].run()?;
+                    if round > 0 {
+                        self.took[nth].wall.push(delays.last.as_secs_f64());
+                        self.took[nth].cpu.push(delays.cpu.as_secs_f64());
+                    }
+                }
+            }
+            for network in networks {
+                checked.end(network, BATCH as u32 + 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn has_run(&self) -> bool {
+        self.took.iter().all(|took| !took.wall.is_empty())
+    }
+
+    /// Runs of the `other` took how many times as long, and as much CPU time?
+    fn gain(&self, nth: usize, other: usize) -> (f64, f64) {
+        let (own, other) = (&self.took[nth], &self.took[other]);
+        (ratio(&other.wall, &own.wall), ratio(&other.cpu, &own.cpu))
+    }
+
+    /// Messages a second, and microseconds of CPU time for each.
+    fn rate(&self, nth: usize, deliveries: f64) -> (f64, f64) {
+        let took = &self.took[nth];
+        (deliveries / median(took.wall.clone()), median(took.cpu.clone()) / deliveries * 1e6)
+    }
+}
+
+/// Networks that there are at once, at most.
+pub(super) fn most_networks(plan: &Plan) -> u64 {
+    signed(plan).len() as u64
+}
+
+/// Seconds of all runs without signatures, by what a message took when this was written.
+fn unsigned_seconds(plan: &Plan) -> f64 {
+    let runs = f64::from(plan.rounds) * (BATCH as f64 + 1.0) * 5.0;
+    runs * (plan.deliveries(plan.unsigned) * 6e-6 + 0.04)
+}
+
+/// The same of all runs with signatures.
+fn signed_seconds(plan: &Plan) -> f64 {
+    let runs = f64::from(plan.rounds) * (BATCH as f64 + 1.0) * signed(plan).len() as f64;
+    runs * (plan.deliveries(plan.signed) * 40e-6 + 0.04)
+}
+
+/// Seconds that all this is expected to take.
+pub(super) fn seconds(plan: &Plan) -> f64 {
+    unsigned_seconds(plan) + signed_seconds(plan)
+}
+
+/// What the contexts cost where there is nothing to gain.
+pub(super) fn without_signatures(
+    plan: &Plan,
+    report: &mut Report,
+    progress: &mut Progress,
+    checked: &mut Checked,
+) -> Result<(), Ended> {
+    let ways = [&[Way::SEQUENTIAL][..], &Way::PARALLEL].concat();
+    let settings = ways.iter().map(|way| plan.setting(*way, Work::Nothing, 1));
+    let mut compared = Compared::new(settings.collect());
+    let step = ("stream: without signatures", unsigned_seconds(plan));
+    let ended = compared.run(plan.rounds, step, progress, checked);
+    if compared.has_run() {
+        let head = ["", "messages/s", "x sequential", "us of CPU each", "x sequential"];
+        let mut table = Table::new("Without signatures: medians", &head);
+        for (nth, way) in ways.iter().enumerate() {
+            let (rate, each) = compared.rate(nth, plan.deliveries(plan.unsigned));
+            let (by_wall, by_cpu) = compared.gain(nth, 0);
+            table.add([
+                way.name().to_owned(),
+                format!("{rate:.0}"),
+                format!("{by_wall:.2}"),
+                format!("{each:.2}"),
+                format!("{by_cpu:.2}"),
+            ]);
+        }
+        report.tables.push(table);
+    }
+    ended?;
+    for (unit, of) in [
+        ("messages a second", (|gain| gain.0) as fn((f64, f64)) -> f64),
+        ("messages per CPU second", |gain| gain.1),
+    ] {
+        let gains = (1..ways.len()).map(|nth| (of(compared.gain(nth, 0)), ways[nth].name()));
+        let slowest = gains.min_by(|a, b| a.0.total_cmp(&b.0));
+        let (least, name) = slowest.unwrap_or((0.0, ""));
+        report.verdicts.push(Verdict::of(
+            &format!(
+                "without signatures no configuration loses against sequential: {unit} (0.95 x)"
+            ),
+            format!("the slowest, {name}, {least:.2} x"),
+            || least >= 0.95,
+        ));
+    }
+    Ok(())
+}
+
+/// Configurations with real signatures: permits, and workers.
+fn signed(plan: &Plan) -> Vec<(Way, usize, usize)> {
+    let (all, most) = (machine::cores(), plan.permits.last().copied().unwrap_or(1));
+    let mut rows = vec![(Way::SEQUENTIAL, 1, 1), (Way::SEQUENTIAL, 1, all)];
+    for way in Way::PARALLEL {
+        rows.extend([(way, most, 1), (way, 1, all), (way, most, all)]);
+    }
+    rows
+}
+
+/// Real signatures: as fast as there are cores.
+pub(super) fn with_signatures(
+    plan: &Plan,
+    report: &mut Report,
+    progress: &mut Progress,
+    checked: &mut Checked,
+) -> Result<(), Ended> {
+    let rows = signed(plan);
+    let setting = |(way, permits, workers): &(Way, usize, usize)| Setting {
+        workers: *workers,
+        ..plan.setting(*way, Work::Ed25519, *permits)
+    };
+    let mut compared = Compared::new(rows.iter().map(setting).collect());
+    let step = ("stream: with Ed25519", signed_seconds(plan));
+    let ended = compared.run(plan.rounds, step, progress, checked);
+    if compared.has_run() {
+        let head = ["", "at a time", "workers", "messages/s", "x the first", "us of CPU each"];
+        let mut table = Table::new("With Ed25519: medians", &head);
+        for (nth, (way, permits, workers)) in rows.iter().enumerate() {
+            let (rate, each) = compared.rate(nth, plan.deliveries(plan.signed));
+            table.add([
+                way.name().to_owned(),
+                permits.to_string(),
+                workers.to_string(),
+                format!("{rate:.0}"),
+                format!("{:.2}", compared.gain(nth, 0).0),
+                format!("{each:.1}"),
+            ]);
+        }
+        report.tables.push(table);
+    }
+    ended?;
+    let (all, most) = (machine::cores(), plan.permits.last().copied().unwrap_or(1));
+    let at = |row: (Way, usize, usize)| rows.iter().position(|other| *other == row).unwrap_or(0);
+    for way in [Way::SNAPSHOT_ANON, Way::SNAPSHOT_COMMIT] {
+        let name = way.name();
+        let (nth, one) = (at((way, most, all)), at((way, most, 1)));
+        if all > 1 {
+            let (gain, _) = compared.gain(nth, one);
+            let least = 0.8 * all as f64;
+            report.verdicts.push(Verdict::of(
+                &format!("with Ed25519, {name}: {all} workers bring at least {least:.1} x"),
+                format!("{gain:.2} x"),
+                || gain >= least,
+            ));
+        }
+        let (loss, _) = compared.gain(nth, at((Way::SEQUENTIAL, 1, all)));
+        report.verdicts.push(Verdict::of(
+            &format!(
+                "with Ed25519, {name}: as fast as sequential, whose nodes verify beside each other, \
+                 too (0.95 x)"
+            ),
+            format!("{loss:.2} x"),
+            || loss >= 0.95,
+        ));
+    }
+    Ok(())
+}
