@@ -53,7 +53,7 @@ pub(super) fn command() -> Command {
                 .long("timeout")
                 .value_name("MS")
                 .value_parser(value_parser!(u64).range(10..=10_000))
-                .default_value("400")
+                .default_value("500")
                 .help("Milliseconds of silence after which a peer is declared dead"),
         )
 }
@@ -70,7 +70,7 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn full() -> Plan {
-        let timeout = Duration::from_millis(400);
+        let timeout = Duration::from_millis(500);
         Plan { sizes: SIZES.to_vec(), runs: 3, rounds: 6, timeout }
     }
 

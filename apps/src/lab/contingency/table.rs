@@ -49,15 +49,11 @@ impl Table {
     pub(super) fn swap(&mut self, steps: u64, draw: &mut Draw) {
         let (rows, columns) = (u64::from(self.rows), self.columns.len() as u64);
         for _ in 0..steps {
-            // One number is enough for all four: the table is much smaller than 2^64.
-            let mut drawn = draw.next();
-            let mut below = |n: u64| {
-                let at = drawn % n;
-                drawn /= n;
-                at
-            };
-            let cells = (1u64 << below(rows)) | (1 << below(rows));
-            let (i, j) = (below(columns) as usize, below(columns) as usize);
+            // Places are not quite equally probable, by some millionths. They are the same for a
+            // step and its reverse, which is all that counts.
+            let (a, b) = (draw.next(), draw.next());
+            let (i, j) = (place(a >> 32, columns), place(a & 0xffff_ffff, columns));
+            let cells = (1u64 << place(b >> 32, rows)) | (1 << place(b & 0xffff_ffff, rows));
             // The cells of both columns that differ; a checkerboard if both do, and are not alike.
             let (a, b) = (self.columns[i] & cells, self.columns[j] & cells);
             if a ^ b == cells && a != 0 && b != 0 {
@@ -66,6 +62,11 @@ impl Table {
             }
         }
     }
+}
+
+/// The place among `n` for which a number of 32 bits stands.
+fn place(drawn: u64, n: u64) -> usize {
+    ((drawn * n) >> 32) as usize
 }
 
 /// Whether sites evolve together: how often two columns have a one in the same row, in a table of

@@ -94,7 +94,7 @@ impl Plan {
     pub(super) fn quick() -> Plan {
         Plan {
             wait: Duration::from_millis(10),
-            rounds: 2,
+            rounds: 1,
             permits: vec![1, 32],
             unsigned: 20,
             signed: 2,
