@@ -138,7 +138,7 @@ fn ctrl_c_keeps_what_is_done() {
     assert!((0..12_000).any(|n| is_there(&n)), "the first one is over within two minutes");
     // In the middle of the next one.
     sleep(Duration::from_millis(500));
-    // SAFETY: it has no memory of this process, and the child is not waited for yet.
+    // SAFETY: `kill` touches no memory; nobody has waited for the child, so its id is its own.
     assert_eq!(unsafe { libc::kill(all.id() as i32, libc::SIGINT) }, 0);
     let output = all.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(2));

@@ -1,14 +1,14 @@
 //! `dapple lab all`: every experiment, and a page of what they have come to.
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+
+use dapple::clock;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::page::{self, About};
 use super::progress::{Progress, told};
-use super::report::{End, Outcome, Report, replace, say};
+use super::report::{End, Outcome, Report, prepare, replace, say};
 use super::{colors, contingency, machine, stream};
 
 pub(super) fn command() -> Command {
@@ -63,20 +63,19 @@ type Run<'a> = &'a dyn Fn(&mut Progress) -> Report;
 
 pub(super) fn main(args: &ArgMatches) -> Result<(), String> {
     let folder = args.get_one::<PathBuf>("out").expect("clap requires it");
-    fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    let (plans, is_quick) = match args.get_flag("quick") {
+    // What cannot be written is noticed now, and not when everything is done.
+    prepare(folder)?;
+    let (plans, quick) = match args.get_flag("quick") {
         true => (Plans::quick(), "--quick "),
         false => (Plans::full(), ""),
     };
     let about = About {
-        command: format!("dapple lab all {is_quick}--out {}", folder.display()),
-        is_quick: !is_quick.is_empty(),
+        command: format!("dapple lab all {quick}--out {}", folder.display()),
+        is_quick: args.get_flag("quick"),
         machine: machine::describe(),
         circumstances: machine::circumstances(),
-        began: Instant::now(),
+        began: clock::now(),
     };
-    // What cannot be written is noticed now, and not when everything is done.
-    publish(folder, &[], &about)?;
     let mut progress = Progress::begin(plans.seconds())?;
     let time = told(progress.left());
     say(&format!("{}\nthis takes about {time}; Ctrl-C keeps what is done\n", about.machine));

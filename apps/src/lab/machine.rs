@@ -1,7 +1,8 @@
 //! What an experiment runs on.
 
 use std::fs;
-use std::time::SystemTime;
+
+use dapple::clock;
 
 /// The machine in one line: cores that the process may use, what they are, and the load.
 pub(super) fn describe() -> String {
@@ -18,7 +19,7 @@ pub(super) fn describe() -> String {
 pub(super) fn circumstances() -> String {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let profile = if cfg!(debug_assertions) { "a debug build" } else { "an optimised build" };
-    let now = httpdate::fmt_http_date(SystemTime::now());
+    let now = httpdate::fmt_http_date(clock::wall());
     format!("{} {}, {profile}, {now}", std::env::consts::OS, kernel.trim())
 }
 

@@ -3,9 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use dapple::Handle;
+use dapple::{Handle, clock};
 use dapple_io::Io;
 use dapple_io::tcp::{Accepting, ConnOptions, Listener, TcpStream, Transport, TransportOptions};
 
@@ -45,8 +45,8 @@ pub(super) fn listen(
     })
 }
 
-/// Connects each node with those that `neighbors` says, in one direction. A node lives in a runtime,
-/// and listens at an address.
+/// Connects each node with those that `neighbors` says, in one direction. A node lives in a
+/// runtime, and listens at an address.
 ///
 /// # Errors
 ///
@@ -80,9 +80,9 @@ pub(super) fn connect(
 
 /// Waits for something that happens elsewhere; `None` if it takes too long.
 pub(super) fn wait_until(is_so: impl Fn() -> bool) -> Option<()> {
-    let began = Instant::now();
+    let began = clock::now();
     while !is_so() {
-        if began.elapsed() > LIMIT {
+        if clock::now() - began > LIMIT {
             return None;
         }
         dapple::sync::sleep(Duration::from_millis(1));

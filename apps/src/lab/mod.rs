@@ -15,7 +15,7 @@ mod statistics;
 mod storm;
 mod stream;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
@@ -65,19 +65,24 @@ fn measured(command: Command) -> Command {
         )
 }
 
-fn folder(args: &ArgMatches) -> Option<&Path> {
-    args.get_one::<PathBuf>("out").map(PathBuf::as_path)
+fn run(
+    args: &ArgMatches,
+    experiment: fn(&ArgMatches) -> Result<report::Report, String>,
+) -> Result<(), String> {
+    let folder = args.get_one::<PathBuf>("out").map(PathBuf::as_path);
+    folder.map_or(Ok(()), report::prepare)?;
+    experiment(args)?.publish(folder)
 }
 
 pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
     // Both ends of all connections of an experiment are in this process.
     raise_descriptor_limit();
     match args.subcommand() {
-        Some(("colors", args)) => colors::run(args)?.publish(folder(args)),
+        Some(("colors", args)) => run(args, colors::run),
         Some(("all", args)) => all::main(args),
         Some(("clients", args)) => colors::clients::main(args),
-        Some(("contingency", args)) => contingency::run(args)?.publish(folder(args)),
-        Some(("stream", args)) => stream::run(args)?.publish(folder(args)),
+        Some(("contingency", args)) => run(args, contingency::run),
+        Some(("stream", args)) => run(args, stream::run),
         #[cfg(feature = "sim")]
         Some(("storm", args)) => storm::main(args),
         #[cfg(not(feature = "sim"))]

@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::time::Instant;
 
+use dapple::clock;
+
 use super::chart::escaped;
 use super::progress::told;
 use super::report::{Outcome, Report, Table, Verdict};
@@ -21,7 +23,7 @@ th{font-weight:600}th:first-child,td:first-child,.said td,.said th{text-align:le
 .holds{color:var(--good);font-weight:600;white-space:nowrap}\
 .fails{color:var(--bad);font-weight:600;white-space:nowrap}\
 figure{margin:1.5rem 0}svg{width:100%;height:auto}\
-code{font-family:ui-monospace,monospace}.soft,li{color:var(--soft)}";
+code{font-family:ui-monospace,monospace}li{color:var(--soft)}";
 
 /// What all experiments of a page have in common.
 pub(super) struct About {
@@ -48,7 +50,7 @@ pub(super) fn html(reports: &[Report], about: &About) -> String {
         escaped(&about.machine),
         escaped(&about.circumstances),
         escaped(&about.command),
-        told(about.began.elapsed()),
+        told(clock::now() - about.began),
     );
     if about.is_quick {
         html += "<p class=\"fails\">This was a quick run, to see that everything works: its \
@@ -145,6 +147,7 @@ mod tests {
         let report = Report {
             name: "stream".to_owned(),
             setting: "so many nodes".to_owned(),
+            machine: String::new(),
             tables: vec![table],
             charts: vec![Chart { name, title: "chart".to_owned(), unit, plot }],
             verdicts: vec![
@@ -159,7 +162,7 @@ mod tests {
             is_quick: true,
             machine: "2 cores <x>".to_owned(),
             circumstances: "a debug build".to_owned(),
-            began: Instant::now(),
+            began: clock::now(),
         };
         let page = html(&[report], &about);
         for part in [

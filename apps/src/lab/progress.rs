@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use dapple::clock;
+
 use signal_hook::consts::SIGINT;
 
 /// The progress of one or more experiments: a line on the standard error that is written again and
@@ -59,7 +61,7 @@ impl Progress {
 
     fn with(seconds: f64, stop: Arc<AtomicBool>) -> Progress {
         Progress {
-            began: Instant::now(),
+            began: clock::now(),
             all: seconds,
             over: 0.0,
             current: 0.0,
@@ -89,7 +91,7 @@ impl Progress {
     /// over, the more what was expected counts.
     pub(super) fn left(&self) -> Duration {
         let expected = 0.05 * self.all;
-        let passed = self.began.elapsed().as_secs_f64();
+        let passed = (clock::now() - self.began).as_secs_f64();
         let pace = (passed + expected) / (self.over + expected).max(f64::MIN_POSITIVE);
         Duration::from_secs_f64((self.all - self.over).max(0.0) * pace)
     }
@@ -138,7 +140,7 @@ mod tests {
         assert_eq!(progress.left().as_secs(), 60, "nothing is known yet");
         progress.step("one", 30.0).unwrap();
         progress.step("two", 30.0).unwrap();
-        progress.began = Instant::now() - Duration::from_secs(63);
+        progress.began = clock::now() - Duration::from_secs(63);
         let left = progress.left().as_secs_f64();
         assert!((59.9..61.0).contains(&left), "{left}: thirty seconds took about sixty");
         assert_eq!(told(Duration::from_secs(59)), "59 s");

@@ -16,6 +16,8 @@ pub(super) struct Report {
     pub(super) name: String,
     /// How large it is.
     pub(super) setting: String,
+    /// What it ran on, and how busy that was before.
+    pub(super) machine: String,
     pub(super) tables: Vec<Table>,
     pub(super) charts: Vec<Chart>,
     pub(super) verdicts: Vec<Verdict>,
@@ -100,7 +102,7 @@ impl Display for Table {
 
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "dapple lab {}: {}\n{}", self.name, self.setting, machine::describe())?;
+        writeln!(f, "dapple lab {}: {}\n{}", self.name, self.setting, self.machine)?;
         for table in &self.tables {
             write!(f, "\n{table}")?;
         }
@@ -129,6 +131,7 @@ impl Report {
         progress: &mut Progress,
         run: impl FnOnce(&mut Report, &mut Progress) -> Result<(), Ended>,
     ) -> Report {
+        self.machine = machine::describe();
         self.end = match run(&mut self, progress) {
             Ok(()) => End::Complete,
             Err(Ended::Stopped) => End::Stopped,
@@ -160,7 +163,6 @@ impl Report {
     pub(super) fn publish(&self, folder: Option<&Path>) -> Result<(), String> {
         say(&format!("{self}"));
         if let Some(folder) = folder {
-            fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
             for file in self.write_charts(folder)? {
                 say(&format!("wrote {}\n", file.display()));
             }
@@ -181,6 +183,21 @@ impl Report {
         };
         self.charts.iter().map(write).collect()
     }
+}
+
+/// Makes a folder for what is to be written, if it is not there, and tries whether it takes files.
+///
+/// # Errors
+///
+/// A message that names the folder.
+pub(super) fn prepare(folder: &Path) -> Result<(), String> {
+    let probe = folder.join("lab.part");
+    let write = || {
+        fs::create_dir_all(folder)?;
+        fs::write(&probe, "")?;
+        fs::remove_file(&probe)
+    };
+    write().map_err(|e| format!("{}: {e}", folder.display()))
 }
 
 /// Writes to the standard output, if somebody reads it.

@@ -31,6 +31,9 @@ pub(crate) struct Fleet<W> {
     pub(crate) machine: Machine,
     /// Until when no worker steals on trial, as one has done so in vain.
     pub(super) trials_paused_until: AtomicU64,
+    /// Until when short work is not kept from thieves, as one of them tries it, or has gained by
+    /// it.
+    open_until: AtomicU64,
     pub(crate) sleep: CachePadded<SleepState>,
     /// Workers that were woken.
     pub(crate) wakeups: CachePadded<AtomicU64>,
@@ -66,6 +69,7 @@ impl<W: Work> Fleet<W> {
             clock,
             machine,
             trials_paused_until: AtomicU64::new(0),
+            open_until: AtomicU64::new(0),
             wakeups: AtomicU64::new(0).into(),
             next_place: AtomicUsize::new(0),
             with_ready: AtomicUsize::new(0).into(),
@@ -224,6 +228,17 @@ impl<W: Work> Fleet<W> {
     pub(crate) fn idle_between(&self, from: u64, now: u64) -> u64 {
         let all = self.workers.iter().map(|w| w.published.idle_since.load(Ordering::Relaxed));
         all.filter(|since| *since != 0).min().map_or(0, |since| now.saturating_sub(since.max(from)))
+    }
+
+    /// A thief tries short work, or has gained by it: until then nobody keeps that from thieves.
+    pub(super) fn opens_until(&self, time: u64) {
+        self.open_until.fetch_max(time, Ordering::Relaxed);
+    }
+
+    /// Says whether short work is not kept from thieves. A hint.
+    #[inline]
+    pub(super) fn is_open(&self, now: u64) -> bool {
+        now < self.open_until.load(Ordering::Relaxed)
     }
 
     /// The events that all workers have run, to the turn.

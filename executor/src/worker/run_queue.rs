@@ -1,10 +1,11 @@
 //! A worker's run queue: what is put where, and what is served next.
 //!
 //! It has queues for what is ready (see `ready`), for what is bound to it (see `affine`), and for
-//! the rest, each with lanes for the classes
-//! (see `lanes`). Of the normal class, what is known, or on average is likely, to take long is
-//! pushed to the deque, the rest to the private part (see `queues`). With the eager policy
-//! everything is public, and where nobody steals nothing is.
+//! the rest, each with lanes for the classes (see `lanes`). Of the normal class, what is known, or
+//! on average is likely, to take long is pushed to the deque, the rest to the private part (see
+//! `queues`), unless a thief tries short work, or has gained by it (see `trial`): then everything
+//! is pushed to the deque for a while. With the eager policy everything is public, and where nobody
+//! steals nothing is.
 
 use dapple_colors::Priority::Normal;
 
@@ -106,7 +107,7 @@ impl<W: Work> Scheduler<W> {
     #[inline(always)]
     fn queue_plain(&self, work: W, worth: u32) {
         debug_assert!(!work.is_ready(), "what is ready stands in a ready queue");
-        match worth >= self.public_from {
+        match worth >= self.plain_from.get() {
             true => self.plain.lane(Normal).push(work),
             false => self.plain.push_private(work),
         }
@@ -129,13 +130,19 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
-    /// Puts some of what was kept out of the deque into it, if entries have turned out to be long.
-    pub(super) fn publicise(&self) {
-        if self.entry_nanos.get() >= self.public_from {
-            let some = self.publicise_from(&self.ready) + self.publicise_from(&self.plain);
-            if some > 0 && self.fleet.sleep.any_idle() {
-                self.consider_waking(false);
-            }
+    /// Puts some of what was kept out of the deque into it, if entries have turned out to be long,
+    /// or thieves try short ones.
+    pub(super) fn publicise(&self, now: u64) {
+        let is_open = self.fleet.is_open(now) && self.steals();
+        self.plain_from.set(if is_open { 0 } else { self.public_from });
+        let is_long = self.entry_nanos.get() >= self.public_from;
+        if !is_open && !is_long {
+            return;
+        }
+        let ready = if is_long { self.publicise_from(&self.ready) } else { 0 };
+        let some = ready + self.publicise_from(&self.plain);
+        if some > 0 && self.fleet.sleep.any_idle() {
+            self.consider_waking(false);
         }
     }
 

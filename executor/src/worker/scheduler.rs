@@ -63,6 +63,8 @@ pub(crate) struct Scheduler<W> {
     pub(super) keeps_home: bool,
     /// Entries worth less than this, in nanoseconds, stay out of the deque.
     pub(super) public_from: u32,
+    /// Plain entries worth less than this do: zero while thieves try short ones.
+    pub(super) plain_from: Cell<u32>,
     /// Those worth at least this are worth waking somebody for.
     pub(super) wakes_from: u32,
 }
@@ -84,6 +86,7 @@ impl<W: Work> Scheduler<W> {
             StealPolicy::CostAware if many => PUBLIC_NANOS,
             _ => u32::MAX,
         };
+        this.plain_from = Cell::new(this.public_from);
         this
     }
 
@@ -122,6 +125,7 @@ impl<W: Work> Scheduler<W> {
             steals: fleet.rules.steals(),
             keeps_home: false,
             public_from: 0,
+            plain_from: Cell::new(0),
             wakes_from: fleet.wakes_from(),
             fleet: Arc::clone(fleet),
         }

@@ -327,6 +327,27 @@ fn e3_an_undone_steal_sends_back_what_is_here_and_nothing_else() {
 }
 
 #[test]
+fn e3_while_a_thief_tries_short_work_it_is_not_kept_from_it() {
+    let all = workers(2, StealPolicy::CostAware);
+    let busy = &all[0];
+    let now = busy.own.now();
+    busy.schedule((1..=20).map(|n| 2 * n));
+    busy.own.publicise(now);
+    assert_eq!((busy.own.shared().kept(), busy.own.shared().has_nothing_open()), (20, true));
+    busy.own.fleet.opens_until(now + 1_000);
+    // What is there, at the next look, and what comes after it.
+    busy.own.publicise(now);
+    busy.schedule([2, 4]);
+    assert_eq!((busy.own.shared().kept(), busy.own.shared().queued()), (0, 22));
+    // It is over.
+    busy.own.publicise(now + 1_000);
+    busy.schedule([6]);
+    assert_eq!(busy.own.shared().kept(), 1);
+    busy.run(&mut Rounds::new(2), 99);
+    assert_eq!(busy.ran().len(), 23);
+}
+
+#[test]
 fn c2_a_color_with_a_gap_does_not_keep_other_work_waiting() {
     let all = workers(1, StealPolicy::CostAware);
     // 1,998 has to wait, and is queued again.

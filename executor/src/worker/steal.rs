@@ -21,7 +21,7 @@ use super::queues::{OwnQueues, Queues};
 use super::rules::StealPolicy;
 use super::scheduler::Scheduler;
 use super::shared::Shared;
-use super::trial::Trials;
+use super::trial::{TRIAL, Trials};
 use super::work::{Host, Work};
 use crate::sync::{Ordering, Point, Reached, point, reached};
 
@@ -103,7 +103,11 @@ impl<W: Work> Scheduler<W> {
 
     fn begin_trial(&self, trials: &mut Trials, victim: usize) {
         if self.fleet.rules.policy == StealPolicy::CostAware {
-            trials.begins(self.fleet.reading(self.now()), victim);
+            let reading = self.fleet.reading(self.now());
+            trials.begins(reading, victim);
+            if trials.is_running() {
+                self.fleet.opens_until(reading.now + TRIAL);
+            }
         }
     }
 

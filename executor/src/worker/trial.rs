@@ -4,11 +4,15 @@
 //!
 //! The throughput before is what the others did in the better of two naps of this worker, one after
 //! the other: in the first one they may have been idle for a part of it. The one after is what all
-//! did for [`TRIAL`] since the steal. If it has grown by a twentieth, the worker may steal for
-//! [`TRUST`] without asking again. If not, it sends back what it has, and leaves the others alone
-//! for a while: first [`LEAST_PAUSE`], twice as long each time that it fails again. If there is
-//! nothing to compare with, as the figures had promised long work, it sends back what it has, too,
-//! and may try properly.
+//! did from [`WARM_UP`] to [`TRIAL`] after the steal. If it has grown by a twentieth, the worker
+//! may steal for [`TRUST`] without asking again. If not, it sends back what it has, and leaves the
+//! others alone for a while: first [`LEAST_PAUSE`], twice as long each time that it fails again. If
+//! there is nothing to compare with, as the figures had promised long work, it sends back what it
+//! has, too, and may try properly.
+//!
+//! For as long as a trial runs, or the worker is trusted, the others keep nothing from it (see
+//! `Fleet::opens_until`): a thief that has to ask for everything, and to wait for the answer, is
+//! idle for half of the time.
 //!
 //! What counts is the number of events, the only measure that fits every program. A program whose
 //! events arrive at a fixed rate gains nothing by this measure, rightly: its worker keeps up, and a
@@ -18,7 +22,11 @@
 //! This file has no clock and no queues; it is told the time, and the events of all workers.
 
 /// Nanoseconds of a trial.
-pub(super) const TRIAL: u64 = 2_000_000;
+pub(super) const TRIAL: u64 = 4_000_000;
+
+/// Of these, until what counts begins. What was stolen, and all that it reads, comes to the other
+/// core line by line: some thousands of them, of up to half a microsecond each.
+const WARM_UP: u64 = 2_000_000;
 
 /// Nanoseconds in which a worker whose trial went well steals without another one.
 const TRUST: u64 = 200_000_000;
@@ -80,6 +88,8 @@ pub(super) struct Trials {
 #[derive(Debug)]
 struct Trial {
     begin: Reading,
+    /// When what was stolen had come over.
+    warm: Option<Reading>,
     /// Throughput before it, if that is known.
     before: Option<u64>,
     victim: usize,
@@ -125,6 +135,11 @@ impl Trials {
             || now >= paused_until && self.before.is_some_and(|(_, at)| now < at + FRESH)
     }
 
+    /// Until when it steals what may be worth it without a trial.
+    pub(super) fn trusted_until(&self) -> u64 {
+        self.trusted_until
+    }
+
     /// When it may try again.
     pub(super) fn paused_until(&self) -> u64 {
         self.paused_until
@@ -135,13 +150,27 @@ impl Trials {
         if reading.now >= self.trusted_until && self.running.is_none() {
             let before = self.before.take().filter(|(_, at)| reading.now < at + FRESH);
             let before = before.map(|(rate, _)| rate);
-            self.running = Some(Trial { begin: reading, before, victim, entries: 0, nanos: 0 });
+            self.running =
+                Some(Trial { begin: reading, warm: None, before, victim, entries: 0, nanos: 0 });
         }
     }
 
     /// Says whether one is under way.
     pub(super) fn is_running(&self) -> bool {
         self.running.is_some()
+    }
+
+    /// Says whether what a trial brings begins to count at this time.
+    pub(super) fn is_warm(&self, now: u64) -> bool {
+        let is_warm = |trial: &Trial| trial.warm.is_none() && now >= trial.begin.now + WARM_UP;
+        self.running.as_ref().is_some_and(is_warm)
+    }
+
+    /// It counts from now on.
+    pub(super) fn counts_from(&mut self, reading: Reading) {
+        if let Some(trial) = &mut self.running {
+            trial.warm = Some(reading);
+        }
     }
 
     /// Says whether a trial is over at this time.
@@ -170,7 +199,8 @@ impl Trials {
     /// `surely`: what was run here since the steal is worth it beyond doubt.
     pub(super) fn judge(&mut self, reading: Reading, surely: bool) -> Judgement {
         let due = self.is_due(reading.now);
-        let Some(Trial { begin, before, victim, .. }) = self.running.take_if(|_| due) else {
+        let trial = self.running.take_if(|_| due);
+        let Some(Trial { begin, warm, before, victim, .. }) = trial else {
             return Judgement::Open;
         };
         if surely {
@@ -181,7 +211,8 @@ impl Trials {
             self.doubts_until = reading.now + LEAST_PAUSE;
             return Judgement::Undone(victim);
         };
-        if reading.rate_since(begin) > before + before / 20 {
+        let rate = reading.rate_since(warm.unwrap_or(begin));
+        if rate > before + before / 20 {
             self.trusted_until = reading.now + TRUST;
             self.pause = 0;
             return Judgement::Kept;

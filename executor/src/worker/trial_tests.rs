@@ -61,15 +61,34 @@ fn e3_nothing_is_tried_before_two_naps() {
 }
 
 #[test]
+fn e3_what_a_trial_brings_counts_when_what_was_stolen_has_come_over() {
+    for (first, then, judged) in [(900, 1_100, Judgement::Kept), (1_400, 1_000, UNDONE)] {
+        let mut w = World::new();
+        w.naps(1_000);
+        w.naps(1_000);
+        w.steals();
+        w.passes(WARM_UP - 1, first);
+        assert!(!w.trials.is_warm(w.reading.now));
+        w.passes(1, first);
+        assert!(w.trials.is_warm(w.reading.now));
+        w.trials.counts_from(w.reading);
+        assert!(!w.trials.is_warm(w.reading.now), "once");
+        assert_eq!(w.judged(), Judgement::Open);
+        w.passes(TRIAL - WARM_UP, then);
+        assert_eq!(w.judged(), judged);
+    }
+}
+
+#[test]
 fn e3_a_steal_that_pays_is_kept_and_repeated() {
     let mut w = World::new();
     w.naps(1_000);
     w.naps(1_000);
     w.steals();
-    w.passes(MS, 1_900);
+    w.passes(TRIAL - 1, 1_900);
     assert_eq!(w.judged(), Judgement::Open, "too early");
     assert!(w.allows(), "the trial goes on");
-    w.passes(MS, 1_900);
+    w.passes(1, 1_900);
     assert_eq!(w.judged(), Judgement::Kept);
     assert_eq!(w.judged(), Judgement::Open, "once");
     w.passes(TRUST - MS, 1_900);

@@ -280,7 +280,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         self.publish();
         self.judge_trial(now);
         self.own.answer(self.host);
-        self.own.publicise();
+        self.own.publicise(now);
         self.own.limit_ready(now);
         self.own.share_ready();
         self.own.take_high();
@@ -361,7 +361,9 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
     }
 
     fn judge_trial(&mut self, now: u64) {
-        if self.rounds.trials.is_due(now) {
+        if self.rounds.trials.is_warm(now) {
+            self.rounds.trials.counts_from(self.own.fleet.reading(now));
+        } else if self.rounds.trials.is_due(now) {
             let reading = self.own.fleet.reading(now);
             let surely = self.rounds.trials.entry_nanos().is_some_and(|nanos| {
                 let price = self.own.fleet.machine.move_nanos;
@@ -371,6 +373,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
             let judged = self.rounds.trials.judge(reading, surely);
             if let Judgement::Kept = judged {
                 reached(Reached::TrialKept);
+                self.own.fleet.opens_until(self.rounds.trials.trusted_until());
             }
             if let Judgement::Undone(victim) = judged {
                 reached(Reached::TrialUndone);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use dapple::{Domain, JoinError, JoinHandle, Runtime, yield_now};
+use dapple::{Domain, InGlobal, JoinError, JoinHandle, Mode, Runtime, yield_now};
 
 use crate::common::{Log, MINUTE, in_both_modes, runtime};
 
@@ -330,35 +330,33 @@ fn i15_a_timer_that_stands_for_a_computation_may_be_awaited_in_anon() {
     const EVENTS: u64 = 40;
     const WAIT: Duration = Duration::from_millis(20);
     in_both_modes(0u64, |rt, d| {
-        let (log, handle) = (Log::default(), rt.handle());
-        let tasks: Vec<JoinHandle<Outcome<u64>>> = (0..EVENTS)
+        let (effects, awoken, handle) = (Log::default(), Log::default(), rt.handle());
+        let tasks: Vec<JoinHandle<Outcome<u64>>> = (1..=EVENTS)
             .map(|n| {
-                let (log, handle) = (log.clone(), handle.clone());
+                let (effects, awoken, handle) = (effects.clone(), awoken.clone(), handle.clone());
                 d.spawn(move |none| async move {
-                    let (before, mut a) = none.global(|g| *g.state() + add(g)).await?;
-                    // The later ones are over first.
-                    let began = dapple::clock::now();
+                    let count = |g: &mut InGlobal<u64>| {
+                        *g.state_mut() += 1;
+                        *g.state()
+                    };
+                    let (count, mut a) = none.global(count).await?;
+                    // Of four of them the last one waits for the shortest time.
                     handle.sleep(WAIT / (1 + n as u32 % 4)).await;
-                    assert!(began.elapsed() >= WAIT / 4);
-                    a.defer(move |_| log.add(before));
+                    awoken.add(count);
+                    a.defer(move |_| effects.add(count));
                     a.commit().await?;
-                    Ok(before)
+                    Ok(count)
                 })
             })
             .collect();
-        for (n, task) in (1..).zip(tasks) {
-            assert_eq!(task.join().unwrap().unwrap(), n);
-        }
-        assert_eq!(log.read(), (1..=EVENTS).collect::<Vec<u64>>(), "I7");
+        let all: Vec<u64> = (1..=EVENTS).collect();
+        let results: Vec<u64> = tasks.into_iter().map(|t| t.join().unwrap().unwrap()).collect();
+        assert_eq!((results, effects.read()), (all.clone(), all.clone()), "I7");
+        // With a lock, who is in anon keeps the next one out of global.
+        assert_eq!(awoken.read() == all, d.mode() == Mode::ReadWrite, "{:?}", awoken.read());
         rt.wait_idle();
         assert_eq!((rt.metrics().panics(), d.uncommitted()), (0, 0));
     });
-}
-
-/// Adds one, and returns that.
-fn add(g: &mut dapple::InGlobal<u64>) -> u64 {
-    *g.state_mut() += 1;
-    1
 }
 
 #[test]

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use dapple::{Colored, Runtime};
+use crossbeam_utils::CachePadded;
+use dapple::{Colored, Runtime, clock};
 
+use super::super::draw::Draw;
 use super::super::machine;
+use super::super::mesh::LIMIT;
 use super::session::{self, Session};
 use super::way::{self, Load, Server, Way};
 use super::web::{self, Connection};
@@ -55,6 +58,8 @@ impl Figures {
 
 /// The server's end of a connection: what it has been asked, and what it answers.
 pub(super) trait Peer: Send + 'static {
+    /// A right reply has more bytes than that.
+    const LEAST: usize;
     /// Takes in a request that its client makes inside of this process.
     fn receive(&mut self);
     /// Takes in a request that has come.
@@ -73,44 +78,52 @@ pub(super) trait Asking: Send + 'static {
 
 /// What a run shares.
 struct World<P: Peer> {
-    sessions: Vec<Colored<P>>,
+    /// Each on lines of its own, as sessions of different workers lie side by side.
+    sessions: Vec<Colored<CachePadded<P>>>,
     shares: Vec<f64>,
-    replies: AtomicU64,
-    bytes: AtomicU64,
+    /// What clients have counted that are done. Nobody writes here before: a line that all write to
+    /// would be all that is measured.
+    right: AtomicU64,
+    wrong: AtomicU64,
 }
 
 /// A client that waits for its answer before it asks again, some session or other.
 struct Client {
     left: usize,
-    /// Its random numbers: a multiplicative congruential generator.
-    state: u64,
-    /// Of so many copies of a program it asks the how-manieth one; it asks the only one otherwise.
+    right: u64,
+    wrong: u64,
+    draw: Draw,
+    /// How many copies of the program there are, and which of them it asks; one, if it asks any
+    /// session.
     copy: (usize, usize),
 }
 
 impl Client {
     fn next_session(&mut self, shares: &[f64]) -> usize {
-        self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
-        let session = way::drawn_session(shares, self.state);
+        let session = way::drawn_session(shares, self.draw.next());
         let (copies, nth) = self.copy;
         // Sessions are dealt out to the copies.
-        if copies > 1 { (session - session % copies + nth).min(shares.len() - 1) } else { session }
+        if copies > 1 { session - session % copies + nth } else { session }
     }
 }
 
 /// One request after the other, each in two callbacks on the color of its session, as they stand in
 /// the servers of the paper: one for what has come, one for what goes out.
 fn ask<P: Peer>(mut client: Client, world: Arc<World<P>>) {
-    let Some(left) = client.left.checked_sub(1) else { return };
+    let Some(left) = client.left.checked_sub(1) else {
+        world.right.fetch_add(client.right, Ordering::Relaxed);
+        world.wrong.fetch_add(client.wrong, Ordering::Relaxed);
+        return;
+    };
     client.left = left;
     let session = world.sessions[client.next_session(&world.shares)].clone();
     let replies = session.clone();
     session.post(move |peer, _| {
         peer.receive();
         replies.post(move |peer, _| {
-            let bytes = peer.reply().len();
-            world.replies.fetch_add(1, Ordering::Relaxed);
-            world.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            let is_right = peer.reply().len() > P::LEAST;
+            client.right += u64::from(is_right);
+            client.wrong += u64::from(!is_right);
             ask(client, world);
         });
     });
@@ -154,27 +167,28 @@ fn run_peers<P: Peer>(
     let failed = |error: std::io::Error| format!("a runtime: {error}");
     let runtimes = way.runtimes(setting.workers, Runtime::builder).map_err(failed)?;
     let color = |nth: usize| way.color(&runtimes[nth % runtimes.len()].handle());
-    let (replies, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
     let shares = load.shares(peers.len());
-    let colored = |(nth, peer)| Colored::new(&color(nth), peer);
+    let colored = |(nth, peer)| Colored::new(&color(nth), CachePadded::new(peer));
     let sessions = peers.into_iter().enumerate().map(colored).collect();
-    let world = Arc::new(World { sessions, shares, replies, bytes });
-    let (began, cpu) = (Instant::now(), machine::cpu_nanos());
+    let (right, wrong) = (AtomicU64::new(0), AtomicU64::new(0));
+    let world = Arc::new(World { sessions, shares, right, wrong });
+    let (began, cpu) = (clock::now(), machine::cpu_nanos());
     for nth in 0..setting.clients {
-        let (left, state) = (setting.requests / setting.clients, nth as u64 * 7_919 + 1);
+        let (left, draw) = (setting.requests / setting.clients, Draw(nth as u64));
         // What is popular is so whichever copy has it; otherwise each copy has its own clients.
         let copies = if load == Load::Balanced { runtimes.len() } else { 1 };
-        ask(Client { left, state, copy: (copies, nth % copies) }, Arc::clone(&world));
+        let copy = (copies, nth % copies);
+        ask(Client { left, right: 0, wrong: 0, draw, copy }, Arc::clone(&world));
     }
     // What one copy posts to another one may come when that has been found at rest.
-    let panics = || runtimes.iter().map(|rt| rt.metrics().panics()).sum::<u64>();
-    while world.replies.load(Ordering::Relaxed) < setting.all_requests() && panics() == 0 {
+    let counted = || world.right.load(Ordering::Relaxed) + world.wrong.load(Ordering::Relaxed);
+    while counted() < setting.all_requests() && clock::now() - began < LIMIT {
         runtimes.iter().for_each(Runtime::wait_idle);
     }
-    let (took, cpu) = (began.elapsed(), machine::cpu_nanos() - cpu);
-    let replies = world.replies.load(Ordering::Relaxed);
-    if replies != setting.all_requests() || world.bytes.load(Ordering::Relaxed) == 0 {
-        return Err(format!("{replies} replies to {} requests", setting.all_requests()));
+    let (took, cpu) = (clock::now() - began, machine::cpu_nanos() - cpu);
+    let replies = world.right.load(Ordering::Relaxed);
+    if replies != setting.all_requests() {
+        return Err(format!("{replies} right replies to {} requests", setting.all_requests()));
     }
     let per_second = |time: Duration| replies as f64 / time.as_secs_f64();
     Ok(Figures::of(per_second(took), per_second(Duration::from_nanos(cpu))))

@@ -1,6 +1,7 @@
 //! A server of encrypted sessions, as that of SFS: each has a cipher with a state, by which
 //! requests are decrypted and checked, and replies of 8 KB encrypted.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use chacha20poly1305::aead::{AeadInPlace, KeyInit};
@@ -62,8 +63,8 @@ pub(super) struct Session {
     client: Sealed,
     input: Sealed,
     output: Sealed,
-    /// The block that is asked for; `None`, if the request was not genuine.
-    block: Option<u64>,
+    /// The blocks that are asked for and not sent yet; `None` for a request that was not genuine.
+    blocks: VecDeque<Option<u64>>,
     request: Vec<u8>,
     reply: Vec<u8>,
 }
@@ -75,7 +76,7 @@ impl Session {
             client: Sealed::new(number, 1),
             input: Sealed::new(number, 1),
             output: Sealed::new(number, 2),
-            block: None,
+            blocks: VecDeque::new(),
             request: Vec::with_capacity(REQUEST + 16),
             reply: Vec::with_capacity(REPLY + 16),
         }
@@ -85,7 +86,7 @@ impl Session {
     fn accept(&mut self) {
         let is_genuine = self.input.open(&mut self.request);
         let number = self.request.first_chunk::<8>().map_or(0, |n| u64::from_le_bytes(*n));
-        self.block = is_genuine.then_some(number % BLOCKS);
+        self.blocks.push_back(is_genuine.then_some(number % BLOCKS));
     }
 }
 
@@ -99,6 +100,8 @@ fn ask(client: &mut Sealed, request: &mut Vec<u8>) {
 }
 
 impl Peer for Session {
+    const LEAST: usize = REPLY;
+
     fn receive(&mut self) {
         ask(&mut self.client, &mut self.request);
         self.accept();
@@ -113,7 +116,7 @@ impl Peer for Session {
     /// The block, or an empty message for who has sent something that is not genuine.
     fn reply(&mut self) -> &[u8] {
         self.reply.clear();
-        if let Some(block) = self.block {
+        if let Some(Some(block)) = self.blocks.pop_front() {
             let at = block as usize * REPLY;
             self.reply.extend_from_slice(&self.file[at..at + REPLY]);
         }
@@ -196,7 +199,7 @@ mod tests {
         // Another block.
         let (mut server, mut client) = session();
         server.take(client.request());
-        server.block = Some(1);
+        server.blocks = [Some(1)].into();
         assert!(!client.is_right(server.reply()));
         // Somebody else's key.
         let (mut server, mut client) = (Session::new(&file, 4), Client::new(3));

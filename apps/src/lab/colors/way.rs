@@ -129,7 +129,7 @@ impl Way {
     ) -> io::Result<Vec<Runtime>> {
         match self {
             Way::Copies => {
-                let copy = |core| builder().workers(1).cores([core]).build();
+                let copy = |_| builder().workers(1).build();
                 (0..workers).map(copy).collect()
             }
             _ => Ok(vec![builder().workers(workers).steal_policy(self.policy()).build()?]),
@@ -145,7 +145,7 @@ impl Way {
     }
 }
 
-/// The session for which a number between zero and one stands.
+/// The session for which a random number stands.
 pub(super) fn drawn_session(shares: &[f64], drawn: u64) -> usize {
     let drawn = (drawn >> 11) as f64 / (1u64 << 53) as f64;
     shares.partition_point(|share| *share < drawn).min(shares.len() - 1)

@@ -1,6 +1,6 @@
 //! A web server of small files in memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::Write;
 use std::sync::Arc;
 
@@ -30,12 +30,15 @@ pub(super) struct Connection {
     site: Arc<Site>,
     next: usize,
     input: Vec<u8>,
+    /// The paths that are asked for and not answered yet; `None` for a request that is none.
+    paths: VecDeque<Option<String>>,
     output: Vec<u8>,
 }
 
 impl Connection {
     pub(super) fn new(site: &Arc<Site>) -> Connection {
-        Connection { site: Arc::clone(site), next: 0, input: Vec::new(), output: Vec::new() }
+        let (site, input, output) = (Arc::clone(site), Vec::new(), Vec::new());
+        Connection { site, next: 0, input, paths: VecDeque::new(), output }
     }
 
     /// The path that is asked for, of a request as a browser sends it.
@@ -59,18 +62,23 @@ fn ask(last: &mut usize, request: &mut Vec<u8>) {
 }
 
 impl Peer for Connection {
+    const LEAST: usize = SIZE;
+
     fn receive(&mut self) {
         ask(&mut self.next, &mut self.input);
+        self.paths.push_back(self.path());
     }
 
     fn take(&mut self, request: &[u8]) {
         self.input.clear();
         self.input.extend_from_slice(request);
+        self.paths.push_back(self.path());
     }
 
     fn reply(&mut self) -> &[u8] {
         self.output.clear();
-        let file = self.path().and_then(|path| self.site.files.get(&path));
+        let path = self.paths.pop_front().flatten();
+        let file = path.and_then(|path| self.site.files.get(&path));
         let (status, body) = match file {
             Some(file) => ("200 OK", &file[..]),
             None => ("404 Not Found", &b"not found"[..]),

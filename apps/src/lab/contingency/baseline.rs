@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use dapple::{Colored, Handle};
+use dapple::{Colored, Handle, clock};
 
 use super::peer::{self, Peer};
 use super::run::{Program, Sender};
@@ -51,6 +51,6 @@ impl Program for Baseline {
 
     fn tick(&self) {
         let sender = self.sender.clone();
-        self.peer.post(move |peer, _| sender.send(peer.tick(Instant::now())));
+        self.peer.post(move |peer, _| sender.send(peer.tick(clock::now())));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use dapple::{Domain, Handle};
+use dapple::{Domain, Handle, clock};
 
 use super::peer::{self, Peer};
 use super::run::{Program, Sender};
@@ -56,7 +56,7 @@ impl Program for Deferred {
                 })
             }),
             Message::Score { round, score } => self.peer.global(move |g| {
-                g.state_mut().learn(round, score);
+                g.state().learn(round, score);
             }),
         }
     }
@@ -64,7 +64,7 @@ impl Program for Deferred {
     fn tick(&self) {
         let sender = self.sender.clone();
         self.peer.global(move |g| {
-            let out = g.state_mut().tick(Instant::now());
+            let out = g.state_mut().tick(clock::now());
             g.defer(move |_| sender.send(out));
         });
     }

@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use dapple::{Domain, Handle};
+use dapple::{Domain, Handle, clock};
 
 use super::peer::{self, Peer};
 use super::run::{Program, Sender};
@@ -53,13 +53,13 @@ impl Program for InContext {
                 })
             }),
             Message::Score { round, score } => self.peer.global(move |g| {
-                g.state_mut().learn(round, score);
+                g.state().learn(round, score);
             }),
         }
     }
 
     fn tick(&self) {
         let sender = self.sender.clone();
-        self.peer.global(move |g| sender.send(g.state_mut().tick(Instant::now())));
+        self.peer.global(move |g| sender.send(g.state_mut().tick(clock::now())));
     }
 }

@@ -1,8 +1,8 @@
 //! `dapple lab contingency`: rounds without a master, heartbeats, and long summaries, as in section
 //! 7.1 of the paper on InContext.
 //!
-//! Peers exchange parts of a binary table, sample tables with the same margins, and summarize: which
-//! sites have more in common than in the samples. Meanwhile they watch over each other. The
+//! Peers exchange parts of a binary table, sample tables with the same margins, and summarize:
+//! which sites have more in common than in the samples. Meanwhile they watch over each other. The
 //! application is written in three ways: with one color for all callbacks of a peer, with long
 //! callbacks split by hand, and in contexts.
 //!
@@ -41,8 +41,8 @@ pub(super) fn command() -> Command {
     Command::new("contingency")
         .about("Rounds without a master, heartbeats, and long summaries (three minutes)")
         .arg(
-            Arg::new("rounds")
-                .long("rounds")
+            Arg::new("runs")
+                .long("runs")
                 .value_name("N")
                 .value_parser(value_parser!(u32).range(1..=100))
                 .default_value("3")
@@ -84,7 +84,7 @@ impl Plan {
         }
         let full = Plan::full();
         let timeout = args.get_one::<u64>("timeout").map(|ms| Duration::from_millis(*ms));
-        let (runs, timeout) = (args.get_one("rounds").copied(), timeout.unwrap_or(full.timeout));
+        let (runs, timeout) = (args.get_one("runs").copied(), timeout.unwrap_or(full.timeout));
         Plan { runs: runs.unwrap_or(full.runs), timeout, ..full }
     }
 

@@ -1,9 +1,9 @@
 //! What a peer knows and decides, whether its events have colors or contexts.
 //!
-//! Rounds have no master. The peer whose turn it is makes the data of a round, and sends each peer a
-//! part; whoever gets a part answers with samples of it. When all samples have come, the turn goes
-//! to the next peer, and this one makes the long summary. A peer that has not made its last summary
-//! yet begins with its next round after that.
+//! Rounds have no master. The peer whose turn it is makes the data of a round, and sends each peer
+//! a part; whoever gets a part answers with samples of it. When all samples have come, the turn
+//! goes to the next peer, and this one makes the long summary. A peer that has not made its last
+//! summary yet begins with its next round after that.
 //!
 //! All peers ask each other now and then whether they are there. Who does not answer in time is
 //! declared dead, and the parts that it has are given to somebody else.
@@ -93,7 +93,6 @@ pub(super) struct Peer {
     round: Option<Round>,
     /// A round that has its turn when the current one is over.
     next: Option<u32>,
-    scores: BTreeMap<u32, u64>,
 }
 
 /// What is known of another peer.
@@ -175,7 +174,6 @@ impl Peer {
             others: [Other::default(); PEERS],
             round: None,
             next: None,
-            scores: BTreeMap::new(),
         }
     }
 
@@ -244,8 +242,7 @@ impl Peer {
         out
     }
 
-    pub(super) fn learn(&mut self, round: u32, score: u64) {
-        self.scores.insert(round, score);
+    pub(super) fn learn(&self, round: u32, score: u64) {
         self.journal.note(|events| {
             events.scores.insert(round, score);
             events.heard += 1;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use dapple::{Handle, Runtime};
+use dapple::{Handle, Runtime, clock};
 use dapple_io::tcp::Listener;
 
 use super::super::machine;
@@ -74,6 +74,7 @@ pub(super) trait Program: Send + Sync {
 pub(super) struct Sender {
     own: Name,
     links: Arc<OnceLock<Links>>,
+    journal: Arc<Journal>,
 }
 
 impl Sender {
@@ -82,7 +83,9 @@ impl Sender {
         for (to, message) in out {
             if let Some(Some(link)) = links.get(to) {
                 // Nobody goes away before the end.
-                let _ = link.send(&message.to_bytes(self.own));
+                if link.send(&message.to_bytes(self.own)).is_err() {
+                    self.journal.has_odd();
+                }
             }
         }
     }
@@ -106,7 +109,7 @@ pub(super) fn run(variant: Variant, setting: Setting) -> Result<Outcome, String>
     let runtimes: Vec<Runtime> =
         (0..PEERS).map(runtime).collect::<Result<_, _>>().map_err(failed)?;
     let journal = Arc::new(Journal::default());
-    let sender = |own| Sender { own, links: Arc::default() };
+    let sender = |own| Sender { own, links: Arc::default(), journal: Arc::clone(&journal) };
     let senders: Vec<Sender> = (0..PEERS).map(sender).collect();
     let start = |sender: &Sender| {
         let peer = Peer::new(sender.own, setting, &journal);
@@ -117,7 +120,7 @@ pub(super) fn run(variant: Variant, setting: Setting) -> Result<Outcome, String>
         let program = Arc::clone(program);
         let journal = Arc::clone(&journal);
         mesh::listen(&runtime.handle(), move |bytes| match Message::parse(bytes) {
-            Some((from, message)) => program.receive(from, message, Instant::now()),
+            Some((from, message)) => program.receive(from, message, clock::now()),
             None => journal.has_odd(),
         })
     };
@@ -129,7 +132,7 @@ pub(super) fn run(variant: Variant, setting: Setting) -> Result<Outcome, String>
     for (sender, links) in senders.iter().zip(links) {
         let _ = sender.links.set(links);
     }
-    let (began, cpu) = (Instant::now(), machine::cpu_nanos());
+    let (began, cpu) = (clock::now(), machine::cpu_nanos());
     let tick = |(program, runtime): (&Arc<dyn Program>, &Runtime)| {
         let (program, handle) = (Arc::clone(program), runtime.handle());
         handle.every(setting.period, &handle.new_color(), move |_| program.tick())
@@ -138,15 +141,18 @@ pub(super) fn run(variant: Variant, setting: Setting) -> Result<Outcome, String>
     programs[0].receive(0, Message::Begin(0), began);
     let wanted = setting.rounds as usize * PEERS;
     let is_over = wait_until(|| journal.heard() >= wanted);
-    let (took, cpu) = (began.elapsed(), Duration::from_nanos(machine::cpu_nanos() - cpu));
+    let (took, cpu) = (clock::now() - began, Duration::from_nanos(machine::cpu_nanos() - cpu));
+    timers.iter().for_each(|timer| _ = timer.cancel());
     // Questions that are still open are answered now.
     dapple::sync::sleep(4 * setting.period);
-    timers.iter().for_each(|timer| _ = timer.cancel());
     let events = journal.events();
     is_over.ok_or_else(|| format!("only {} of {wanted} scores came in time", events.heard))?;
     let panics: u64 = runtimes.iter().map(|rt| rt.metrics().panics()).sum();
     if panics > 0 || events.odd > 0 {
-        return Err(format!("{panics} events panicked, {} messages were odd", events.odd));
+        return Err(format!(
+            "{panics} events panicked, {} messages were lost, or not understood",
+            events.odd
+        ));
     }
     Ok(Outcome { took, cpu, events })
 }

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use dapple::{Colored, Handle};
+use dapple::{Colored, Handle, clock};
 
 use super::peer::{Job, Peer};
 use super::run::{Program, Sender};
@@ -79,6 +79,6 @@ impl Program for Split {
 
     fn tick(&self) {
         let sender = self.sender.clone();
-        self.peer.post(move |peer, _| sender.send(peer.tick(Instant::now())));
+        self.peer.post(move |peer, _| sender.send(peer.tick(clock::now())));
     }
 }

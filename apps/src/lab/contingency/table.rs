@@ -8,9 +8,9 @@
 
 use super::super::draw::Draw;
 
-/// Steps of the chain from one sample to the next, for each cell. Of random tables about one step in
-/// eleven changes four cells, so that each cell changes one and a half times on average.
-const STEPS: u64 = 4;
+/// Steps of the chain from one sample to the next, for each cell. Of random tables about one step
+/// in eleven changes four cells, so that each cell changes one and a half times on average.
+pub(super) const STEPS: u64 = 4;
 
 /// A table of at most 64 rows: a word for each column.
 #[derive(Clone, Debug, PartialEq, Eq)]

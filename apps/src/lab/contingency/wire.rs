@@ -8,9 +8,9 @@ pub(super) type Name = usize;
 /// A message; it comes with the name of who has sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Message {
-    /// Are you there?
+    /// Asks whether a peer is there.
     Ping(u32),
-    /// I am.
+    /// Answers that.
     Pong(u32),
     /// It is your turn to have a round.
     Begin(u32),

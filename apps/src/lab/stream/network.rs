@@ -1,15 +1,15 @@
 //! Nodes that are connected, joined to all groups, and multicast at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use dapple::{Color, Handle, Runtime};
+use dapple::{Color, Handle, Runtime, clock};
 use dapple_io::tcp::Listener;
 
 use super::super::draw::Draw;
 use super::super::machine;
-use super::super::mesh::{self, wait_until};
+use super::super::mesh::{self, LIMIT, wait_until};
 use super::node::{Common, Node, Order, Way};
 use super::record::{Checker, Effect, Entry};
 use super::sign::{Keys, Work};
@@ -58,7 +58,8 @@ pub(super) struct Network {
     sent: u32,
     /// Rules that were broken.
     broken: Vec<String>,
-    visits: Arc<Visits>,
+    /// Odd while visitors come and go.
+    visits: Arc<AtomicU32>,
     listeners: Vec<Listener>,
     runtimes: Vec<Runtime>,
 }
@@ -82,8 +83,8 @@ impl Network {
         let overlay = Overlay::new(setting.nodes);
         let all = setting.nodes + setting.visitors;
         // A sequential node that waits in global takes a worker of its own for that.
-        let blocks = setting.way.order == Order::Sequential && setting.work != Work::Nothing;
-        let blocks = blocks && setting.work != Work::Ed25519;
+        let waits = matches!(setting.work, Work::Wait(_));
+        let blocks = setting.way.order == Order::Sequential && waits;
         let (count, workers) = if blocks { (all.into(), 1) } else { (1, setting.workers) };
         let runtime = |_| mesh::runtime().workers(workers).pin_cores(!blocks).build();
         let runtimes: Vec<Runtime> =
@@ -150,11 +151,6 @@ impl Network {
         let nodes = u64::from(self.setting.nodes);
         wait_until(|| self.common.joins.load(Ordering::Relaxed) >= nodes * (nodes - 1))
             .ok_or("the nodes could not join their groups in time")?;
-        for visitor in &self.nodes[usize::from(self.setting.nodes)..] {
-            let color = self.handle(visitor).new_color();
-            let (node, visits) = (Arc::clone(visitor), Arc::clone(&self.visits));
-            Visitor { node, overlay, color, visits, draw: Draw(visitor.name().into()) }.act();
-        }
         Ok(())
     }
 
@@ -171,8 +167,8 @@ impl Network {
         let wanted = before + nodes * nodes * u64::from(messages);
         let first = self.sent;
         self.sent += messages;
-        self.visits.now.store(true, Ordering::Relaxed);
-        let (began, cpu) = (Instant::now(), machine::cpu_nanos());
+        self.visit();
+        let (began, cpu) = (clock::now(), machine::cpu_nanos());
         for number in first..self.sent {
             self.nodes[..nodes as usize].iter().for_each(|node| node.multicast(number));
         }
@@ -183,8 +179,24 @@ impl Network {
             },
         )?;
         let cpu = Duration::from_nanos(machine::cpu_nanos() - cpu);
-        self.visits.now.store(false, Ordering::Relaxed);
+        self.visits.fetch_add(1, Ordering::Relaxed);
         Ok(Delays { cpu, ..self.delays(began, first) })
+    }
+
+    /// Visitors join and leave groups until the run is over.
+    fn visit(&self) {
+        let time = self.visits.fetch_add(1, Ordering::Relaxed) + 1;
+        for node in &self.nodes[usize::from(self.setting.nodes)..] {
+            let visitor = Visitor {
+                node: Arc::clone(node),
+                overlay: self.common.overlay,
+                color: self.handle(node).new_color(),
+                visits: Arc::clone(&self.visits),
+                time,
+                draw: Draw(u64::from(time) << 16 | u64::from(node.name())),
+            };
+            visitor.act(0);
+        }
     }
 
     /// Checks what has happened since it was last checked; answers that, node by node.
@@ -192,9 +204,8 @@ impl Network {
         let mut records = Vec::new();
         for (node, checker) in self.nodes.iter().zip(&mut self.checkers) {
             let record = node.take_record();
-            if let Err(why) = checker.add(&record) {
-                self.broken.push(format!("node {}: {why}", node.name()));
-            }
+            let told = |why| format!("node {}: {why}", node.name());
+            self.broken.extend(checker.add(&record).into_iter().map(told));
             records.push(record);
         }
         records
@@ -225,33 +236,42 @@ impl Network {
         delays
     }
 
+    /// How many runs it has had.
+    pub(super) fn runs(&self) -> u32 {
+        self.sent / self.setting.messages.max(1)
+    }
+
     /// Ends the network, and says what all its runs have shown.
     ///
     /// # Errors
     ///
     /// That something panicked, or that a message was refused.
     pub(super) fn end(mut self) -> Result<Findings, String> {
-        self.visits.end.store(true, Ordering::Relaxed);
-        // What is under way to visitors, or should not be, comes.
-        for _ in 0..200 {
-            dapple::sync::sleep(Duration::from_millis(10));
-            self.runtimes.iter().for_each(Runtime::wait_idle);
+        // What is under way to visitors comes, and what should not be.
+        let began = clock::now();
+        self.check();
+        while self.lost_visitor().is_some() && clock::now() - began < LIMIT {
+            dapple::sync::sleep(Duration::from_millis(5));
             self.check();
-            if self.lost_visitor().is_none() {
-                break;
-            }
         }
+        let wait = if let Work::Wait(time) = self.setting.work { time } else { Duration::ZERO };
+        dapple::sync::sleep(2 * wait + Duration::from_millis(20));
+        self.runtimes.iter().for_each(Runtime::wait_idle);
+        self.check();
         let panics: u64 = self.runtimes.iter().map(|rt| rt.metrics().panics()).sum();
         let refused = self.common.refused.load(Ordering::Relaxed);
         if panics + refused > 0 {
-            return Err(format!("{panics} events panicked, {refused} messages were refused"));
+            let broken = self.broken.join("; ");
+            let told = format!("{panics} events panicked, {refused} messages were refused");
+            return Err(format!("{told} {broken}"));
         }
         let found = [self.lost_visitor(), self.lost_message(), self.lost_count()];
         self.broken.extend(found.into_iter().flatten());
         let nodes = usize::from(self.setting.nodes);
         let changes = self.checkers.iter().map(Checker::changes).sum::<usize>();
         // Members have joined before.
-        Ok(Findings { changes: changes - nodes * (nodes - 1), broken: self.broken })
+        let changes = changes.saturating_sub(nodes * (nodes - 1));
+        Ok(Findings { changes, broken: self.broken })
     }
 
     /// A visitor that has not got what was sent to it.
@@ -307,34 +327,28 @@ struct Visitor {
     node: Arc<Node>,
     overlay: Overlay,
     color: Color,
-    visits: Arc<Visits>,
+    visits: Arc<AtomicU32>,
+    /// What `visits` is as long as it goes on.
+    time: u32,
     draw: Draw,
 }
 
-/// What visitors are to do.
-#[derive(Default)]
-struct Visits {
-    now: AtomicBool,
-    end: AtomicBool,
-}
-
 impl Visitor {
-    fn act(mut self) {
-        if self.visits.end.load(Ordering::Relaxed) {
+    /// Does the next act; the first one is to join.
+    fn act(mut self, nth: u64) {
+        if self.visits.load(Ordering::Relaxed) != self.time {
             return;
         }
-        if self.visits.now.load(Ordering::Relaxed) {
-            let who = self.node.name();
-            let group = self.draw.below(self.overlay.nodes().into()) as Name;
-            let parent = (who + group) % self.overlay.nodes();
-            let message = match self.draw.below(2) {
-                0 => Message::Join { group, who },
-                _ => Message::Leave { group, who },
-            };
-            self.node.visit(parent, message);
-        }
+        let who = self.node.name();
+        let group = self.draw.below(self.overlay.nodes().into()) as Name;
+        let parent = (who + group) % self.overlay.nodes();
+        let message = match self.draw.below(2).min(nth) {
+            0 => Message::Join { group, who },
+            _ => Message::Leave { group, who },
+        };
+        self.node.visit(parent, message);
         let pause = Duration::from_micros(2_000 + self.draw.below(8_000));
         let (handle, color) = (self.color.runtime(), self.color.clone());
-        handle.post_after(pause, &color, move |_| self.act());
+        handle.post_after(pause, &color, move |_| self.act(nth + 1));
     }
 }

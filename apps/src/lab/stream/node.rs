@@ -2,9 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
-use std::time::Instant;
 
-use dapple::{Cx, Domain, Handle, InGlobal, Mode};
+use dapple::{Cx, Domain, Handle, InGlobal, Mode, clock};
 
 use super::super::mesh::{LIMIT, Links};
 use super::record::{Children, Effect, Entry};
@@ -17,7 +16,8 @@ use super::wire::Message;
 pub(super) enum Order {
     /// All in global: one message after the other.
     Sequential,
-    /// Counting in global, the rest in anon after a downgrade: the routes are those that global left.
+    /// Counting in global, the rest in anon after a downgrade: the routes are those that global
+    /// left.
     Anon,
     /// Counting in global, and a commit; when the message has been verified another event, in anon:
     /// the routes are those of that time.
@@ -251,7 +251,8 @@ impl Node {
             }),
             (Order::Anon, _) => drop(self.domain.spawn(move |n| async move {
                 let ((), mut a) = n.global(count).await?;
-                // What stands for a computation may be awaited in anon (I15).
+                // A timer that stands for a computation may be awaited in anon (I15), and so may a
+                // permit for that: whoever has one waits for nothing else.
                 let letter = node.verifier.run(job).await;
                 let (ticket, to) = (a.ticket().number(), a.state().children(group));
                 a.defer(move |_| node.pass_on(ticket, letter, step, to));
@@ -296,7 +297,7 @@ impl Node {
         for child in to.iter() {
             self.send(*child, &letter);
         }
-        self.has_happened(ticket, Effect::Forwarded { group, number, to, at: Instant::now() });
+        self.has_happened(ticket, Effect::Forwarded { group, number, to, at: clock::now() });
         if self.name < overlay.nodes() {
             deliveries.fetch_add(1, Ordering::Release);
         }

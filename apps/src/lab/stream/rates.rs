@@ -45,20 +45,26 @@ impl Compared {
         for batch in 0..rounds as usize {
             let networks = self.settings.iter().map(|setting| Network::new(*setting));
             let mut networks: Vec<Network> = networks.collect::<Result<_, _>>()?;
-            for round in 0..=BATCH {
-                progress.step(what, seconds / f64::from(rounds) / (BATCH + 1) as f64)?;
-                // Each time another configuration is the first one.
-                for nth in (0..count).map(|nth| (nth + batch + round) % count) {
-                    let delays = networks[nth].run()?;
-                    if round > 0 {
-                        self.took[nth].wall.push(delays.last.as_secs_f64());
-                        self.took[nth].cpu.push(delays.cpu.as_secs_f64());
+            let mut run_all = || -> Result<(), Ended> {
+                for round in 0..=BATCH {
+                    progress.step(what, seconds / f64::from(rounds) / (BATCH + 1) as f64)?;
+                    // Each time another configuration is the first one.
+                    for nth in (0..count).map(|nth| (nth + batch + round) % count) {
+                        let delays = networks[nth].run()?;
+                        if round > 0 {
+                            self.took[nth].wall.push(delays.last.as_secs_f64());
+                            self.took[nth].cpu.push(delays.cpu.as_secs_f64());
+                        }
                     }
                 }
-            }
+                Ok(())
+            };
+            let ended = run_all();
             for network in networks {
-                checked.end(network, BATCH as u32 + 1)?;
+                let runs = network.runs();
+                checked.end(network, runs)?;
             }
+            ended?;
         }
         Ok(())
     }
@@ -67,7 +73,7 @@ impl Compared {
         self.took.iter().all(|took| !took.wall.is_empty())
     }
 
-    /// Runs of the `other` took how many times as long, and as much CPU time?
+    /// How many times as long runs of the `other` one took, and how many times as much CPU time.
     fn gain(&self, nth: usize, other: usize) -> (f64, f64) {
         let (own, other) = (&self.took[nth], &self.took[other]);
         (ratio(&other.wall, &own.wall), ratio(&other.cpu, &own.cpu))
@@ -91,7 +97,7 @@ fn unsigned_seconds(plan: &Plan) -> f64 {
     runs * (plan.deliveries(plan.unsigned) * 6e-6 + 0.04)
 }
 
-/// The same of all runs with signatures.
+/// Seconds of all runs with signatures, by what a message took when this was written.
 fn signed_seconds(plan: &Plan) -> f64 {
     let runs = f64::from(plan.rounds) * (BATCH as f64 + 1.0) * signed(plan).len() as f64;
     runs * (plan.deliveries(plan.signed) * 40e-6 + 0.04)
@@ -115,7 +121,7 @@ pub(super) fn without_signatures(
     let step = ("stream: without signatures", unsigned_seconds(plan));
     let ended = compared.run(plan.rounds, step, progress, checked);
     if compared.has_run() {
-        let head = ["", "messages/s", "x sequential", "us of CPU each", "x sequential"];
+        let head = ["", "messages/s", "x sequential", "us of CPU each", "per CPU second, x"];
         let mut table = Table::new("Without signatures: medians", &head);
         for (nth, way) in ways.iter().enumerate() {
             let (rate, each) = compared.rate(nth, plan.deliveries(plan.unsigned));
@@ -208,8 +214,8 @@ pub(super) fn with_signatures(
         let (loss, _) = compared.gain(nth, at((Way::SEQUENTIAL, 1, all)));
         report.verdicts.push(Verdict::of(
             &format!(
-                "with Ed25519, {name}: as fast as sequential, whose nodes verify beside each other, \
-                 too (0.95 x)"
+                "with Ed25519, {name}: as fast as sequential, whose nodes verify beside each \
+                 other, too (0.95 x)"
             ),
             format!("{loss:.2} x"),
             || loss >= 0.95,

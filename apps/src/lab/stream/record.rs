@@ -50,18 +50,15 @@ pub(super) struct Checker {
 }
 
 impl Checker {
-    /// Takes the next effects, in the order in which they came.
-    ///
-    /// # Errors
-    ///
-    /// Says which effect is out of the order of tickets (I7), or was decided from another state
-    /// than that of its event (I5).
-    pub(super) fn add(&mut self, entries: &[Entry]) -> Result<(), String> {
+    /// Takes the next effects, in the order in which they came. Says which of them are out of the
+    /// order of tickets (I7), or were decided from another state than that of their event (I5).
+    pub(super) fn add(&mut self, entries: &[Entry]) -> Vec<String> {
+        let mut broken = Vec::new();
         for Entry { ticket, effect } in entries {
-            if self.last.is_some_and(|last| last >= *ticket) {
-                return Err(format!("an effect of ticket {ticket} after one of {:?}", self.last));
+            if let Some(last) = self.last.filter(|last| last >= ticket) {
+                broken.push(format!("an effect of ticket {ticket} came after one of {last}"));
             }
-            self.last = Some(*ticket);
+            self.last = self.last.max(Some(*ticket));
             match effect {
                 Effect::Joined { group, who } => {
                     let is_new = self.children.entry(*group).or_default().insert(*who);
@@ -74,7 +71,7 @@ impl Checker {
                 Effect::Forwarded { group, number, to, .. } => {
                     let children = self.children.entry(*group).or_default();
                     if *children != **to {
-                        return Err(format!(
+                        broken.push(format!(
                             "ticket {ticket} sent message {number} of group {group} to {to:?}, \
                              and its children are {children:?}"
                         ));
@@ -86,7 +83,7 @@ impl Checker {
                 }
             }
         }
-        Ok(())
+        broken
     }
 
     /// How often the set of a group's children changed.
@@ -116,6 +113,8 @@ impl Checker {
 
 #[cfg(test)]
 mod tests {
+    use dapple::clock;
+
     use super::*;
 
     fn entry(ticket: u64, effect: Effect) -> Entry {
@@ -124,7 +123,7 @@ mod tests {
 
     fn forwarded(number: u32, to: &[Name]) -> Effect {
         let to = Arc::new(to.iter().copied().collect());
-        Effect::Forwarded { group: 1, number, to, at: Instant::now() }
+        Effect::Forwarded { group: 1, number, to, at: clock::now() }
     }
 
     #[test]
@@ -141,7 +140,7 @@ mod tests {
             entry(10, joined(6)),
             entry(11, Effect::Left { group: 1, who: 5 }),
         ];
-        checker.add(&entries).unwrap();
+        assert_eq!(checker.add(&entries), [""; 0]);
         assert_eq!((checker.delivered(1), checker.changes()), (&[1, 2, 3][..], 3));
         assert_eq!(checker.delivered(2), &[] as &[u32]);
         assert_eq!(checker.all_delivered(), [(1, 1), (1, 2), (1, 3)]);
@@ -156,14 +155,14 @@ mod tests {
     fn what_breaks_a_rule_is_told() {
         let joined = |who| Effect::Joined { group: 1, who };
         let broken: [(&[Entry], &str); 4] = [
-            (&[entry(2, joined(5)), entry(1, joined(6))], "ticket 1 after one of Some(2)"),
-            (&[entry(2, joined(5)), entry(2, joined(6))], "ticket 2 after one of Some(2)"),
+            (&[entry(2, joined(5)), entry(1, joined(6))], "ticket 1 came after one of 2"),
+            (&[entry(2, joined(5)), entry(2, joined(6))], "ticket 2 came after one of 2"),
             (&[entry(1, joined(5)), entry(2, forwarded(1, &[]))], "children are {5}"),
             (&[entry(1, joined(5)), entry(2, forwarded(1, &[5, 6]))], "sent message 1 of group 1"),
         ];
         for (entries, why) in broken {
-            let told = Checker::default().add(entries).unwrap_err();
-            assert!(told.contains(why), "{told}");
+            let told = Checker::default().add(entries);
+            assert!(told.len() == 1 && told[0].contains(why), "{told:?}");
         }
     }
 }

@@ -175,7 +175,8 @@ impl Verifier {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-    use std::time::Instant;
+
+    use dapple::clock;
 
     use super::super::wire::Message;
     use super::*;
@@ -209,10 +210,10 @@ mod tests {
             let keys = Arc::new(Keys::new(1).unwrap());
             let color = rt.handle().new_color();
             let verifier = Verifier::new(Work::Wait(wait), permits, keys, &color);
-            let (began, ends) = (Instant::now(), Arc::new(Mutex::new(Vec::new())));
+            let (began, ends) = (clock::now(), Arc::new(Mutex::new(Vec::new())));
             for _ in 0..JOBS {
                 let ends = Arc::clone(&ends);
-                let done = move |_, _: &mut Cx| ends.lock().unwrap().push(began.elapsed());
+                let done = move |_, _: &mut Cx| ends.lock().unwrap().push(clock::now() - began);
                 verifier.start(job(0, Step::Verify, Arc::new([0; 100])), done);
             }
             rt.wait_idle();

@@ -89,12 +89,17 @@ fn run_all(
         let what = format!("stream: {}, {permits} at a time", way.name());
         let mut network = Network::new(plan.setting(way, Work::Wait(plan.wait), permits))?;
         all.push(Runs { way, permits, delays: Vec::new() });
-        let runs = all.last_mut().expect("it was put there");
-        for _ in 0..plan.rounds {
-            progress.step(&what, one_run(plan, way, permits))?;
-            runs.delays.push(network.run()?);
-        }
-        checked.end(network, plan.rounds)?;
+        let delays = &mut all.last_mut().expect("it was put there").delays;
+        let mut run_all = || -> Result<(), Ended> {
+            for _ in 0..plan.rounds {
+                progress.step(&what, one_run(plan, way, permits))?;
+                delays.push(network.run()?);
+            }
+            Ok(())
+        };
+        let ended = run_all();
+        checked.end(network, delays.len() as u32)?;
+        ended?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ const LEAVE: u8 = 2;
 /// A message that has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Message {
-    /// One of a group's stream: the how-manieth.
+    /// One of a group's stream, and its number there.
     Data { group: Name, number: u32 },
     /// Somebody is to get the messages of a group from now on.
     Join { group: Name, who: Name },
