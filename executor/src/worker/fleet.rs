@@ -33,7 +33,7 @@ pub(crate) struct Fleet<W> {
     pub(super) trials_paused_until: AtomicU64,
     /// Until when short work is not kept from thieves, as one of them tries it, or has gained by
     /// it.
-    open_until: AtomicU64,
+    open_until: CachePadded<AtomicU64>,
     pub(crate) sleep: CachePadded<SleepState>,
     /// Workers that were woken.
     pub(crate) wakeups: CachePadded<AtomicU64>,
@@ -69,7 +69,7 @@ impl<W: Work> Fleet<W> {
             clock,
             machine,
             trials_paused_until: AtomicU64::new(0),
-            open_until: AtomicU64::new(0),
+            open_until: AtomicU64::new(0).into(),
             wakeups: AtomicU64::new(0).into(),
             next_place: AtomicUsize::new(0),
             with_ready: AtomicUsize::new(0).into(),

@@ -75,7 +75,7 @@ impl<W: Work> Scheduler<W> {
             let Some(verdict) = self.prey(index, trials) else { continue };
             let taken = self.take_from(&self.fleet.workers[index]);
             if taken {
-                self.begin_trial(trials, index);
+                self.begin_trial(trials, index, verdict);
             }
             // What others would gain by for sure is not kept out of the deque. On trial, half of
             // the rest comes, too.
@@ -97,15 +97,15 @@ impl<W: Work> Scheduler<W> {
         let from = self.shared().handed_by.load(Ordering::Acquire);
         if from > 0 {
             self.shared().handed_by.store(0, Ordering::Relaxed);
-            self.begin_trial(trials, from - 1);
+            self.begin_trial(trials, from - 1, Verdict::Perhaps);
         }
     }
 
-    fn begin_trial(&self, trials: &mut Trials, victim: usize) {
+    fn begin_trial(&self, trials: &mut Trials, victim: usize, verdict: Verdict) {
         if self.fleet.rules.policy == StealPolicy::CostAware {
             let reading = self.fleet.reading(self.now());
-            trials.begins(reading, victim);
-            if trials.is_running() {
+            // What is surely worth it stands in the deques anyway.
+            if trials.begins(reading, victim) && verdict == Verdict::Perhaps {
                 self.fleet.opens_until(reading.now + TRIAL);
             }
         }

@@ -4,11 +4,11 @@
 //!
 //! The throughput before is what the others did in the better of two naps of this worker, one after
 //! the other: in the first one they may have been idle for a part of it. The one after is what all
-//! did from [`WARM_UP`] to [`TRIAL`] after the steal. If it has grown by a twentieth, the worker
-//! may steal for [`TRUST`] without asking again. If not, it sends back what it has, and leaves the
-//! others alone for a while: first [`LEAST_PAUSE`], twice as long each time that it fails again. If
-//! there is nothing to compare with, as the figures had promised long work, it sends back what it
-//! has, too, and may try properly.
+//! did from [`WARM_UP`] after the steal on, or from the first look after that. If it has grown by a
+//! twentieth, the worker may steal for [`TRUST`] without asking again. If not, it sends back what
+//! it has, and leaves the others alone for a while: first [`LEAST_PAUSE`], twice as long each time
+//! that it fails again. If there is nothing to compare with, as the figures had promised long work,
+//! it sends back what it has, too, and may try properly.
 //!
 //! For as long as a trial runs, or the worker is trusted, the others keep nothing from it (see
 //! `Fleet::opens_until`): a thief that has to ask for everything, and to wait for the answer, is
@@ -26,7 +26,7 @@ pub(super) const TRIAL: u64 = 4_000_000;
 
 /// Of these, until what counts begins. What was stolen, and all that it reads, comes to the other
 /// core line by line: some thousands of them, of up to half a microsecond each.
-const WARM_UP: u64 = 2_000_000;
+pub(super) const WARM_UP: u64 = 2_000_000;
 
 /// Nanoseconds in which a worker whose trial went well steals without another one.
 const TRUST: u64 = 200_000_000;
@@ -145,14 +145,16 @@ impl Trials {
         self.paused_until
     }
 
-    /// It has taken some from `victim`.
-    pub(super) fn begins(&mut self, reading: Reading, victim: usize) {
+    /// It has taken some from `victim`. True: a trial has begun that compares throughput.
+    pub(super) fn begins(&mut self, reading: Reading, victim: usize) -> bool {
         if reading.now >= self.trusted_until && self.running.is_none() {
             let before = self.before.take().filter(|(_, at)| reading.now < at + FRESH);
             let before = before.map(|(rate, _)| rate);
             self.running =
                 Some(Trial { begin: reading, warm: None, before, victim, entries: 0, nanos: 0 });
+            return before.is_some();
         }
+        false
     }
 
     /// Says whether one is under way.
@@ -173,9 +175,11 @@ impl Trials {
         }
     }
 
-    /// Says whether a trial is over at this time.
+    /// Says whether a trial is over at this time: what counts has been counted for long enough,
+    /// however late that began.
     pub(super) fn is_due(&self, now: u64) -> bool {
-        self.running.as_ref().is_some_and(|trial| now >= trial.begin.now + TRIAL)
+        let warm = self.running.as_ref().and_then(|trial| trial.warm);
+        warm.is_some_and(|warm| now >= warm.now + (TRIAL - WARM_UP))
     }
 
     /// The worker has run so many entries in so many nanoseconds.
@@ -200,7 +204,7 @@ impl Trials {
     pub(super) fn judge(&mut self, reading: Reading, surely: bool) -> Judgement {
         let due = self.is_due(reading.now);
         let trial = self.running.take_if(|_| due);
-        let Some(Trial { begin, warm, before, victim, .. }) = trial else {
+        let Some(Trial { warm: Some(warm), before, victim, .. }) = trial else {
             return Judgement::Open;
         };
         if surely {
@@ -211,7 +215,7 @@ impl Trials {
             self.doubts_until = reading.now + LEAST_PAUSE;
             return Judgement::Undone(victim);
         };
-        let rate = reading.rate_since(warm.unwrap_or(begin));
+        let rate = reading.rate_since(warm);
         if rate > before + before / 20 {
             self.trusted_until = reading.now + TRUST;
             self.pause = 0;

@@ -16,7 +16,20 @@ impl World {
         World { reading: Reading { now: 10 * MS, events: 0 }, trials: Trials::default() }
     }
 
+    /// The worker looks around every millisecond.
     fn passes(&mut self, nanos: u64, per_ms: u64) {
+        let mut left = nanos;
+        while left > 0 {
+            let step = left.min(MS);
+            left -= step;
+            self.sees_nothing(step, per_ms);
+            if self.trials.is_warm(self.reading.now) {
+                self.trials.counts_from(self.reading);
+            }
+        }
+    }
+
+    fn sees_nothing(&mut self, nanos: u64, per_ms: u64) {
         self.reading.now += nanos;
         self.reading.events += per_ms * nanos / MS;
     }
@@ -35,7 +48,7 @@ impl World {
         self.trials.works();
         self.trials.begins(self.reading, 1);
         // It goes on with the same one.
-        self.trials.begins(self.reading, 2);
+        assert!(!self.trials.begins(self.reading, 2));
     }
 
     fn judged(&mut self) -> Judgement {
@@ -67,16 +80,27 @@ fn e3_what_a_trial_brings_counts_when_what_was_stolen_has_come_over() {
         w.naps(1_000);
         w.naps(1_000);
         w.steals();
-        w.passes(WARM_UP - 1, first);
-        assert!(!w.trials.is_warm(w.reading.now));
-        w.passes(1, first);
-        assert!(w.trials.is_warm(w.reading.now));
-        w.trials.counts_from(w.reading);
-        assert!(!w.trials.is_warm(w.reading.now), "once");
+        w.passes(WARM_UP, first);
         assert_eq!(w.judged(), Judgement::Open);
         w.passes(TRIAL - WARM_UP, then);
         assert_eq!(w.judged(), judged);
     }
+}
+
+#[test]
+fn e3_a_worker_that_looks_late_counts_for_as_long() {
+    let mut w = World::new();
+    w.naps(1_000);
+    w.naps(1_000);
+    w.steals();
+    // One long event, and no look meanwhile.
+    w.sees_nothing(10 * MS, 5_000);
+    assert_eq!(w.judged(), Judgement::Open, "what was before does not count");
+    w.passes(MS, 900);
+    w.passes(MS, 900);
+    assert_eq!(w.judged(), Judgement::Open);
+    w.passes(MS, 900);
+    assert_eq!(w.judged(), UNDONE);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use dapple_colors::Priority;
 use super::counters::add;
 use super::scheduler::Scheduler;
 use super::steal::{Verdict, verdict};
-use super::trial::{Judgement, Trials};
+use super::trial::{Judgement, TRIAL, Trials, WARM_UP};
 use super::watch::Watch;
 use super::work::Host;
 use crate::clock::saturating_nanos;
@@ -363,6 +363,10 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
     fn judge_trial(&mut self, now: u64) {
         if self.rounds.trials.is_warm(now) {
             self.rounds.trials.counts_from(self.own.fleet.reading(now));
+            // It may be late, and what counts is to be like the rest.
+            if self.own.fleet.is_open(now) {
+                self.own.fleet.opens_until(now + (TRIAL - WARM_UP));
+            }
         } else if self.rounds.trials.is_due(now) {
             let reading = self.own.fleet.reading(now);
             let surely = self.rounds.trials.entry_nanos().is_some_and(|nanos| {

@@ -340,7 +340,7 @@ fn i15_a_timer_that_stands_for_a_computation_may_be_awaited_in_anon() {
                         *g.state()
                     };
                     let (count, mut a) = none.global(count).await?;
-                    // Of four of them the last one waits for the shortest time.
+                    // Of each four the third one waits for the shortest time.
                     handle.sleep(WAIT / (1 + n as u32 % 4)).await;
                     awoken.add(count);
                     a.defer(move |_| effects.add(count));
