@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use dapple::clock;
-
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use dapple::clock;
 
 use super::page::{self, About};
 use super::progress::{Progress, told};

@@ -19,8 +19,6 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::common::process::raise_descriptor_limit;
-
 pub(crate) fn command() -> Command {
     let lab = Command::new("lab")
         .about("Experiments with the runtime")
@@ -75,8 +73,6 @@ fn run(
 }
 
 pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
-    // Both ends of all connections of an experiment are in this process.
-    raise_descriptor_limit();
     match args.subcommand() {
         Some(("colors", args)) => run(args, colors::run),
         Some(("all", args)) => all::main(args),

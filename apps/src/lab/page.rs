@@ -139,17 +139,16 @@ mod tests {
 
     #[test]
     fn a_page_has_everything_and_nothing_from_outside() {
-        let mut table = Table::new("caption <1>", &["", "a & b"]);
+        let mut table = Table::new("caption <1>", ["", "a & b"]);
         table.add(["row".to_owned(), "1.50".to_owned()]);
         let bars = vec![Bar { name: "one".to_owned(), value: 1.0 }];
         let plot = Plot::Bars(vec![Group { name: "group".to_owned(), bars }]);
-        let (name, unit) = ("n".to_owned(), "s".to_owned());
         let report = Report {
             name: "stream".to_owned(),
             setting: "so many nodes".to_owned(),
             machine: String::new(),
             tables: vec![table],
-            charts: vec![Chart { name, title: "chart".to_owned(), unit, plot }],
+            charts: vec![Chart::new("n", "chart", "s", plot)],
             verdicts: vec![
                 Verdict::of("as fast", "1 x".to_owned(), || true),
                 Verdict::of("faster", "0.9 x".to_owned(), || false),

@@ -69,8 +69,8 @@ impl Verdict {
 }
 
 impl Table {
-    pub(super) fn new(caption: &str, head: &[&str]) -> Table {
-        let head = head.iter().map(ToString::to_string).collect();
+    pub(super) fn new(caption: &str, head: impl IntoIterator<Item: Into<String>>) -> Table {
+        let head = head.into_iter().map(Into::into).collect();
         Table { caption: caption.to_owned(), head, rows: Vec::new() }
     }
 

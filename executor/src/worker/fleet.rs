@@ -31,8 +31,8 @@ pub(crate) struct Fleet<W> {
     pub(crate) machine: Machine,
     /// Until when no worker steals on trial, as one has done so in vain.
     pub(super) trials_paused_until: AtomicU64,
-    /// Until when short work is not kept from thieves, as one of them tries it, or has gained by
-    /// it.
+    /// Until when short plain work is not kept from thieves, as one of them tries it, or has gained
+    /// by it.
     open_until: CachePadded<AtomicU64>,
     pub(crate) sleep: CachePadded<SleepState>,
     /// Workers that were woken.

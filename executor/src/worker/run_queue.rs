@@ -3,9 +3,9 @@
 //! It has queues for what is ready (see `ready`), for what is bound to it (see `affine`), and for
 //! the rest, each with lanes for the classes (see `lanes`). Of the normal class, what is known, or
 //! on average is likely, to take long is pushed to the deque, the rest to the private part (see
-//! `queues`), unless a thief tries short work, or has gained by it (see `trial`): then everything
-//! is pushed to the deque for a while. With the eager policy everything is public, and where nobody
-//! steals nothing is.
+//! `queues`), unless a thief tries short work, or has gained by it (see `trial`): then all that is
+//! plain is pushed to the deque for a while. With the eager policy everything is public, and where
+//! nobody steals nothing is.
 
 use dapple_colors::Priority::Normal;
 

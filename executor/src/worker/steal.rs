@@ -10,7 +10,8 @@
 //! delay is taken whatever the figures say (E4): see `watch`.
 //!
 //! Entries that nobody else would gain by are not in the deque (see `private`). A thief that is to
-//! try some of them asks, and the victim hands them over at its next look around.
+//! try some of them asks, and the victim hands them over at its next look around; as long as the
+//! thief tries, or has gained by it, they do stand in the deque (see `Fleet::opens_until`).
 
 use crossbeam_deque::Steal;
 use dapple_colors::Priority;

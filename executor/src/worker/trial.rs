@@ -10,9 +10,9 @@
 //! that it fails again. If there is nothing to compare with, as the figures had promised long work,
 //! it sends back what it has, too, and may try properly.
 //!
-//! For as long as a trial runs, or the worker is trusted, the others keep nothing from it (see
-//! `Fleet::opens_until`): a thief that has to ask for everything, and to wait for the answer, is
-//! idle for half of the time.
+//! For as long as a trial that compares runs, or the worker is trusted, the others keep no plain
+//! work from it (see `Fleet::opens_until`). A thief that has to ask for everything waits for each
+//! answer: the web server of `dapple lab colors` gains 1.4 x in that way, and 1.6 x in this.
 //!
 //! What counts is the number of events, the only measure that fits every program. A program whose
 //! events arrive at a fixed rate gains nothing by this measure, rightly: its worker keeps up, and a
@@ -25,7 +25,8 @@
 pub(super) const TRIAL: u64 = 4_000_000;
 
 /// Of these, until what counts begins. What was stolen, and all that it reads, comes to the other
-/// core line by line: some thousands of them, of up to half a microsecond each.
+/// core line by line. Where a second worker gains 1.6 x, three in four trials failed that were over
+/// after these two milliseconds.
 pub(super) const WARM_UP: u64 = 2_000_000;
 
 /// Nanoseconds in which a worker whose trial went well steals without another one.
@@ -87,7 +88,8 @@ pub(super) struct Trials {
 /// A trial that runs.
 #[derive(Debug)]
 struct Trial {
-    begin: Reading,
+    /// The time of the steal.
+    began: u64,
     /// When what was stolen had come over.
     warm: Option<Reading>,
     /// Throughput before it, if that is known.
@@ -150,8 +152,14 @@ impl Trials {
         if reading.now >= self.trusted_until && self.running.is_none() {
             let before = self.before.take().filter(|(_, at)| reading.now < at + FRESH);
             let before = before.map(|(rate, _)| rate);
-            self.running =
-                Some(Trial { begin: reading, warm: None, before, victim, entries: 0, nanos: 0 });
+            self.running = Some(Trial {
+                began: reading.now,
+                warm: None,
+                before,
+                victim,
+                entries: 0,
+                nanos: 0,
+            });
             return before.is_some();
         }
         false
@@ -164,7 +172,7 @@ impl Trials {
 
     /// Says whether what a trial brings begins to count at this time.
     pub(super) fn is_warm(&self, now: u64) -> bool {
-        let is_warm = |trial: &Trial| trial.warm.is_none() && now >= trial.begin.now + WARM_UP;
+        let is_warm = |trial: &Trial| trial.warm.is_none() && now >= trial.began + WARM_UP;
         self.running.as_ref().is_some_and(is_warm)
     }
 

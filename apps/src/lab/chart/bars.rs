@@ -63,8 +63,7 @@ mod tests {
             Bar { name: "two".to_owned(), value: 2.0 },
         ];
         let plot = Plot::Bars(vec![Group { name: "g & h".to_owned(), bars }]);
-        let (name, title, unit) = ("n".to_owned(), "t".to_owned(), "x".to_owned());
-        let svg = Chart { name, title, unit, plot }.to_svg();
+        let svg = Chart::new("n", "t", "x", plot).to_svg();
         let document = roxmltree::Document::parse(&svg).unwrap();
         let width = |nth: usize| {
             let rects = document.descendants().filter(|node| node.has_tag_name("rect"));

@@ -6,7 +6,7 @@ mod lines;
 use std::fmt::Write;
 
 pub(super) use self::bars::{Bar, Group};
-pub(super) use self::lines::{Lines, Scale, Series};
+pub(super) use self::lines::{Lines, Series};
 
 /// A picture of figures.
 #[derive(Debug)]
@@ -46,6 +46,11 @@ pub(super) fn escaped(text: &str) -> String {
 }
 
 impl Chart {
+    pub(super) fn new(name: &str, title: &str, unit: &str, plot: Plot) -> Chart {
+        let (name, title, unit) = (name.to_owned(), title.to_owned(), unit.to_owned());
+        Chart { name, title, unit, plot }
+    }
+
     /// The document: a picture with no outside resource.
     pub(super) fn to_svg(&self) -> String {
         let (body, height) = match &self.plot {

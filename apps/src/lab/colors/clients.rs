@@ -56,7 +56,7 @@ struct Clients {
     ends: Vec<(Transport, Box<dyn Asking>)>,
     shares: Vec<f64>,
     draw: Draw,
-    /// Of so many copies of the server each has its own clients; one, if they ask any session.
+    /// How many copies of the server have their own clients; see [`way::next_session`].
     copies: usize,
     /// Requests that are still to be sent, and replies that are still to come.
     left: u64,
@@ -71,8 +71,8 @@ impl Clients {
     fn ask(&mut self, copy: usize) {
         let Some(left) = self.left.checked_sub(1) else { return };
         self.left = left;
-        let session = way::drawn_session(&self.shares, self.draw.next());
-        let session = session - session % self.copies + copy % self.copies;
+        let copy = (self.copies, copy % self.copies);
+        let session = way::next_session(&self.shares, &mut self.draw, copy);
         let (link, client) = &mut self.ends[session];
         // If it is closed, that is told.
         let _ = link.send(client.request());

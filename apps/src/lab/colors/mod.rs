@@ -106,11 +106,10 @@ pub(super) fn experiment(setting: &Setting, progress: &mut Progress) -> Report {
     report.complete(progress, |report, progress| {
         let mut groups = Vec::new();
         let ended = measure_all(setting, report, &mut groups, progress);
-        let unit = "operations a second, as a multiple of those of one color".to_owned();
-        let title = format!("What colors bring to two servers on {workers} cores");
         if !groups.is_empty() {
-            let plot = Plot::Bars(groups);
-            report.charts.push(Chart { name: "gains".to_owned(), title, unit, plot });
+            let unit = "operations a second, as a multiple of those of one color";
+            let title = format!("What colors bring to two servers on {workers} cores");
+            report.charts.push(Chart::new("gains", &title, unit, Plot::Bars(groups)));
         }
         report.remarks = remarks(workers);
         ended
@@ -225,7 +224,7 @@ fn table(name: &str, source: Source, rows: &[Row]) -> Table {
         Source::Inside => "per CPU second, clients and server",
         Source::Clients => "per CPU second of the server",
     };
-    let mut table = Table::new(name, &["", "operations/s", "x one color", cpu]);
+    let mut table = Table::new(name, ["", "operations/s", "x one color", cpu]);
     for Row { way, figures, gain } in rows {
         let (rate, cpu) = (figures.rate(), figures.per_cpu_second());
         table.add([

@@ -93,18 +93,8 @@ struct Client {
     right: u64,
     wrong: u64,
     draw: Draw,
-    /// How many copies of the program there are, and which of them it asks; one, if it asks any
-    /// session.
+    /// See [`way::next_session`].
     copy: (usize, usize),
-}
-
-impl Client {
-    fn next_session(&mut self, shares: &[f64]) -> usize {
-        let session = way::drawn_session(shares, self.draw.next());
-        let (copies, nth) = self.copy;
-        // Sessions are dealt out to the copies.
-        if copies > 1 { session - session % copies + nth } else { session }
-    }
 }
 
 /// One request after the other, each in two callbacks on the color of its session, as they stand in
@@ -116,7 +106,8 @@ fn ask<P: Peer>(mut client: Client, world: Arc<World<P>>) {
         return;
     };
     client.left = left;
-    let session = world.sessions[client.next_session(&world.shares)].clone();
+    let session = way::next_session(&world.shares, &mut client.draw, client.copy);
+    let session = world.sessions[session].clone();
     let replies = session.clone();
     session.post(move |peer, _| {
         peer.receive();

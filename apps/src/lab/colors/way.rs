@@ -4,6 +4,8 @@ use std::io;
 
 use dapple::{Builder, Color, Handle, Runtime, StealPolicy};
 
+use super::super::draw::Draw;
+
 /// What serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Server {
@@ -145,15 +147,20 @@ impl Way {
     }
 }
 
-/// The session for which a random number stands.
-pub(super) fn drawn_session(shares: &[f64], drawn: u64) -> usize {
-    let drawn = (drawn >> 11) as f64 / (1u64 << 53) as f64;
-    shares.partition_point(|share| *share < drawn).min(shares.len() - 1)
+/// The session that the next request of a client is for. Sessions are dealt out to so many copies
+/// of the program, of which the client asks the `nth`; it is one, if it asks any session.
+pub(super) fn next_session(
+    shares: &[f64],
+    draw: &mut Draw,
+    (copies, nth): (usize, usize),
+) -> usize {
+    let drawn = (draw.next() >> 11) as f64 / (1u64 << 53) as f64;
+    let session = shares.partition_point(|share| *share < drawn).min(shares.len() - 1);
+    session - session % copies + nth
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::draw::Draw;
     use super::*;
 
     #[test]
@@ -166,8 +173,11 @@ mod tests {
         // Requests come as often as that says.
         let (shares, mut draw) = (Load::Skewed.shares(4), Draw(1));
         let mut counts = [0; 4];
-        (0..100_000).for_each(|_| counts[drawn_session(&shares, draw.next())] += 1);
+        (0..100_000).for_each(|_| counts[next_session(&shares, &mut draw, (1, 0))] += 1);
         assert!((47_000..49_000).contains(&counts[0]), "{counts:?}");
         assert!((11_500..12_500).contains(&counts[3]), "{counts:?}");
+        // The second one of two copies has every other session.
+        let ask = |_| next_session(&shares, &mut draw, (2, 1));
+        assert!((0..100).map(ask).all(|session| session % 2 == 1));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::chart::{Chart, Lines, Plot, Scale, Series};
+use super::super::chart::{Chart, Lines, Plot, Series};
 use super::super::report::{Report, Table, Verdict};
 use super::super::statistics::{median, ratio};
 use super::Plan;
@@ -82,7 +82,6 @@ fn changes(variant: Variant) -> Changes {
 fn tables(rows: &[Row]) -> [Table; 5] {
     let sizes = of(rows, Variant::Baseline).map(|row| row.elements.to_string());
     let head: Vec<String> = std::iter::once("elements".to_owned()).chain(sizes).collect();
-    let head: Vec<&str> = head.iter().map(String::as_str).collect();
     let table = |caption: &str, cell: fn(&Row) -> String| {
         let mut table = Table::new(caption, &head);
         for variant in Variant::ALL {
@@ -92,7 +91,7 @@ fn tables(rows: &[Row]) -> [Table; 5] {
         table
     };
     let head = ["", "lines", "added to the baseline", "removed from it"];
-    let mut lines = Table::new("Lines of code, without what the variants share", &head);
+    let mut lines = Table::new("Lines of code, without what the variants share", head);
     for variant in Variant::ALL {
         let Changes { lines: all, added, removed } = changes(variant);
         let cells = [all, added, removed].map(|count| count.to_string());
@@ -118,13 +117,8 @@ fn charts(plan: &Plan, rows: &[Row]) -> Vec<Chart> {
             name: variant.name().to_owned(),
             points: of(rows, variant).map(point).collect(),
         };
-        let (scale_x, scale_y) = (Scale::Log, Scale::Log);
         let across = "elements of the data".to_owned();
-        Lines { across, scale_x, scale_y, series: Variant::ALL.map(series).into() }
-    };
-    let chart = |name: &str, title: &str, unit: &str, lines| {
-        let (name, title, unit) = (name.to_owned(), title.to_owned(), unit.to_owned());
-        Chart { name, title, unit, plot: Plot::Lines(lines) }
+        Lines { across, series: Variant::ALL.map(series).into() }
     };
     let time = lines(|row| median(row.took.clone()));
     let mut heartbeat = lines(|row| row.longest.as_secs_f64() * 1e3);
@@ -132,8 +126,13 @@ fn charts(plan: &Plan, rows: &[Row]) -> Vec<Chart> {
     let points = of(rows, Variant::Baseline).map(|row| (row.elements as f64, timeout)).collect();
     heartbeat.series.push(Series { name: "declared dead".to_owned(), points });
     vec![
-        chart("time", "How long the rounds take", "seconds", time),
-        chart("heartbeat", "Longest time until an answer came", "milliseconds", heartbeat),
+        Chart::new("time", "How long the rounds take", "seconds", Plot::Lines(time)),
+        Chart::new(
+            "heartbeat",
+            "Longest time until an answer came",
+            "milliseconds",
+            Plot::Lines(heartbeat),
+        ),
     ]
 }
 

@@ -151,11 +151,11 @@ struct Checked {
 }
 
 impl Checked {
-    /// A network has had so many runs.
-    fn end(&mut self, network: Network, runs: u32) -> Result<(), String> {
-        let findings = network.end()?;
+    /// A network has had all its runs.
+    fn end(&mut self, network: Network) -> Result<(), String> {
         self.networks += 1;
-        self.runs += runs;
+        self.runs += network.runs();
+        let findings = network.end()?;
         self.changes += findings.changes;
         self.broken.extend(findings.broken);
         Ok(())
@@ -188,7 +188,7 @@ pub(super) fn experiment(plan: &Plan, progress: &mut Progress) -> Report {
         ..Report::default()
     };
     report.complete(progress, |report, progress| {
-        // Not after ten minutes.
+        // Both ends of all connections are in this process. It fails now, and not after minutes.
         let needed = rates::most_networks(plan) * network::descriptors(*nodes, VISITORS) + 100;
         let allowed = raise_descriptor_limit();
         if allowed < needed {
@@ -249,7 +249,7 @@ mod tests {
         let mut network = Network::new(setting).unwrap();
         network.run().unwrap();
         let mut checked = Checked::default();
-        checked.end(network, 1).unwrap();
+        checked.end(network).unwrap();
         assert!(checked.changes > 0);
         assert_eq!(checked.verdict().outcome, super::super::report::Outcome::Holds);
         checked.broken.push("node 3: lost".to_owned());

@@ -79,6 +79,10 @@ impl State {
         &mut Arc::make_mut(&mut self.routes)[usize::from(group)]
     }
 
+    fn count(&mut self, group: Name) {
+        self.counts[usize::from(group)] += 1;
+    }
+
     fn children(&self, group: Name) -> Children {
         Arc::clone(&self.routes[usize::from(group)].children)
     }
@@ -233,16 +237,15 @@ impl Node {
     fn handle(self: &Arc<Self>, job: Job) {
         let node = Arc::clone(self);
         let (group, step) = (job.group, job.step);
-        let count = move |g: &mut InGlobal<State>| g.state_mut().counts[usize::from(group)] += 1;
         match (self.common.way.order, self.common.work) {
             (Order::Sequential, work) => self.domain.global(move |g| {
-                count(g);
+                g.state_mut().count(group);
                 let letter = job.run(work, &node.common.keys);
                 let (ticket, to) = (g.ticket().number(), g.state().children(group));
                 g.defer(move |_| node.pass_on(ticket, letter, step, to));
             }),
             (Order::Anon, Work::Nothing) => self.domain.global_then(move |mut g| {
-                g.state_mut().counts[usize::from(group)] += 1;
+                g.state_mut().count(group);
                 g.downgrade_then(move |mut a| {
                     let (ticket, to) = (a.ticket().number(), a.state().children(group));
                     a.defer(move |_| node.pass_on(ticket, Some(job.letter), step, to));
@@ -250,7 +253,7 @@ impl Node {
                 })
             }),
             (Order::Anon, _) => drop(self.domain.spawn(move |n| async move {
-                let ((), mut a) = n.global(count).await?;
+                let ((), mut a) = n.global(move |g| g.state_mut().count(group)).await?;
                 // A timer that stands for a computation may be awaited in anon (I15), and so may a
                 // permit for that: whoever has one waits for nothing else.
                 let letter = node.verifier.run(job).await;
@@ -259,7 +262,7 @@ impl Node {
                 a.commit().await
             })),
             (Order::Commit, Work::Nothing) => self.domain.global_then(move |mut g| {
-                g.state_mut().counts[usize::from(group)] += 1;
+                g.state_mut().count(group);
                 g.commit_then_anon(move |n| {
                     n.upgrade_anon_then(move |mut a| {
                         let (ticket, to) = (a.ticket().number(), a.state().children(group));
@@ -269,7 +272,7 @@ impl Node {
                 })
             }),
             (Order::Commit, _) => self.domain.global(move |g| {
-                count(g);
+                g.state_mut().count(group);
                 let domain = g.domain();
                 let verifier = node.verifier.clone();
                 let then = move |letter, _: &mut Cx| {

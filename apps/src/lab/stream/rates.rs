@@ -61,8 +61,7 @@ impl Compared {
             };
             let ended = run_all();
             for network in networks {
-                let runs = network.runs();
-                checked.end(network, runs)?;
+                checked.end(network)?;
             }
             ended?;
         }
@@ -122,7 +121,7 @@ pub(super) fn without_signatures(
     let ended = compared.run(plan.rounds, step, progress, checked);
     if compared.has_run() {
         let head = ["", "messages/s", "x sequential", "us of CPU each", "per CPU second, x"];
-        let mut table = Table::new("Without signatures: medians", &head);
+        let mut table = Table::new("Without signatures: medians", head);
         for (nth, way) in ways.iter().enumerate() {
             let (rate, each) = compared.rate(nth, plan.deliveries(plan.unsigned));
             let (by_wall, by_cpu) = compared.gain(nth, 0);
@@ -182,7 +181,7 @@ pub(super) fn with_signatures(
     let ended = compared.run(plan.rounds, step, progress, checked);
     if compared.has_run() {
         let head = ["", "at a time", "workers", "messages/s", "x the first", "us of CPU each"];
-        let mut table = Table::new("With Ed25519: medians", &head);
+        let mut table = Table::new("With Ed25519: medians", head);
         for (nth, (way, permits, workers)) in rows.iter().enumerate() {
             let (rate, each) = compared.rate(nth, plan.deliveries(plan.signed));
             table.add([

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dapple::Mode;
 
-use super::super::chart::{Chart, Lines, Plot, Scale, Series};
+use super::super::chart::{Chart, Lines, Plot, Series};
 use super::super::progress::{Ended, Progress};
 use super::super::report::{Report, Table, Verdict};
 use super::network::{Delays, Network};
@@ -98,7 +98,7 @@ fn run_all(
             Ok(())
         };
         let ended = run_all();
-        checked.end(network, delays.len() as u32)?;
+        checked.end(network)?;
         ended?;
     }
     Ok(())
@@ -111,9 +111,8 @@ fn of_way(all: &[Runs], way: Way) -> impl Iterator<Item = &Runs> {
 
 fn table(plan: &Plan, title: &str, all: &[Runs], of: Figure) -> Table {
     let counts = plan.permits.iter().map(|permits| format!("{permits} at a time"));
-    let head: Vec<String> = std::iter::once(String::new()).chain(counts).collect();
-    let head: Vec<&str> = head.iter().map(String::as_str).collect();
-    let mut table = Table::new(&format!("{title}: seconds, the slowest run"), &head);
+    let head = std::iter::once(String::new()).chain(counts);
+    let mut table = Table::new(&format!("{title}: seconds, the slowest run"), head);
     for way in Way::PARALLEL.into_iter().chain([Way::SEQUENTIAL]) {
         let cells = of_way(all, way).map(|runs| format!("{:.2}", runs.slowest(of)));
         table.add(std::iter::once(way.name().to_owned()).chain(cells));
@@ -127,12 +126,9 @@ fn chart(name: &str, title: &str, all: &[Runs], of: Figure) -> Chart {
         name: way.name().to_owned(),
         points: of_way(all, way).map(point).collect(),
     };
-    let (scale_x, scale_y) = (Scale::Log, Scale::Log);
     let across = "verifications at a time in each node".to_owned();
     let series = Way::PARALLEL.map(series).into();
-    let plot = Plot::Lines(Lines { across, scale_x, scale_y, series });
-    let (name, title, unit) = (name.to_owned(), title.to_owned(), "seconds".to_owned());
-    Chart { name, title, unit, plot }
+    Chart::new(name, title, "seconds", Plot::Lines(Lines { across, series }))
 }
 
 fn verdicts(plan: &Plan, all: &[Runs]) -> Vec<Verdict> {
