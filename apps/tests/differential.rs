@@ -74,8 +74,8 @@ fn apache(mut command: Command, folder: &Path, here: &Path) -> Peer {
     Peer::start(command.arg("-f").arg(file).args(["-D", "FOREGROUND"]), port)
 }
 
-/// Statuses of all that is answered; of what is served the number of bytes; `+` if a body came that
-/// must not.
+/// Statuses of all that is answered; of what is served the number of bytes, or of parts (Apache's
+/// boundary between parts is not always of the same length); `+` if a body came that must not.
 fn outcome(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -99,8 +99,15 @@ fn outcome(address: SocketAddr, request: &[u8]) -> String {
         let length = field("content-length").and_then(|l| l.parse::<usize>().ok());
         let has_body = !is_head && !matches!(&*status, "304" | "204" | "100");
         let length = if has_body { length.unwrap_or(rest.len()) } else { 0 };
-        rest = &rest[length.min(rest.len())..];
+        let body = &rest[..length.min(rest.len())];
+        rest = &rest[body.len()..];
+        let is_of_parts = field("content-type").is_some_and(|t| t.starts_with("multipart/"));
         said.push(match &*status {
+            "206" if is_of_parts => {
+                let body = String::from_utf8_lossy(body).to_ascii_lowercase();
+                let parts = body.matches("content-range:").count();
+                format!("{status}:{parts}-parts")
+            }
             "200" | "206" => format!("{status}:{length}"),
             _ => status,
         });
