@@ -148,9 +148,30 @@ fn conditions_and_ranges() {
         let beyond = client.get(target, &format!("Range: bytes={len}-\r\n"));
         assert_eq!(beyond.status, 416);
         assert_eq!(beyond.field("content-range"), Some(&format!("bytes */{len}")[..]));
-        let several = client.get(target, "Range: bytes=0-1,4-5\r\n");
-        assert!(several.status == 200 && several.body == whole);
+        let several = client.get(target, "Range: bytes=0-1,-3\r\n");
+        let kind = several.field("content-type").unwrap();
+        let boundary = kind.strip_prefix("multipart/byteranges; boundary=").unwrap();
+        let own = first_of(&mut client, target, "content-type");
+        let mut expected = Vec::new();
+        for (from, to) in [(0, 1), (len - 3, len - 1)] {
+            expected.extend_from_slice(
+                format!(
+                    "\r\n--{boundary}\r\nContent-Type: {own}\r\n\
+                     Content-Range: bytes {from}-{to}/{len}\r\n\r\n"
+                )
+                .as_bytes(),
+            );
+            expected.extend_from_slice(&whole[from..=to]);
+        }
+        expected.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+        assert!(several.status == 206 && several.body == expected, "{:?}", several.head);
+        let overlapping = client.get(target, "Range: bytes=0-1,1-2\r\n");
+        assert!(overlapping.status == 200 && overlapping.body == whole);
     }
+}
+
+fn first_of(client: &mut common::Client, target: &str, field: &str) -> String {
+    client.get(target, "").field(field).unwrap().to_owned()
 }
 
 #[test]
@@ -257,6 +278,32 @@ fn a_replaced_file_is_noticed_at_once() {
     }
     fs::remove_file(&path).unwrap();
     assert_eq!(client.get("/version", "").status, 404);
+}
+
+/// N8: `--cache-valid` says how old a file may be.
+#[test]
+fn a_replaced_file_is_noticed_when_its_time_is_over() {
+    let folder = Folder::new();
+    let path = folder.root().join("version");
+    fs::write(&path, "old").unwrap();
+    settle();
+    let (hours, short) = (["--cache-valid", "86400000"], ["--cache-valid", "300"]);
+    let [hours, short] = [hours, short].map(|args| Web::start(Some(&folder.root()), &args));
+    for web in [&hours, &short] {
+        // What is added to the cache is there soon, and then asked for again.
+        for _ in 0..50 {
+            assert_eq!(web.get("/version").text(), "old");
+        }
+        settle();
+        assert_eq!(web.get("/version").text(), "old");
+    }
+    let replaced = Instant::now();
+    fs::write(folder.root().join("other"), "new").unwrap();
+    fs::rename(folder.root().join("other"), &path).unwrap();
+    while short.get("/version").text() == "old" {
+        assert!(replaced.elapsed() < Duration::from_secs(20), "it stays old");
+    }
+    assert_eq!(hours.get("/version").text(), "old", "nobody looks at it");
 }
 
 #[test]
@@ -420,10 +467,16 @@ fn bad_command_lines_are_one_line_and_status_2() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), "/*\n  Date: today\n").unwrap();
     let file = file.path().to_str().unwrap();
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 13] = [
         (&["/does/not/exist"], "cannot serve /does/not/exist: "),
-        (&[file], "cannot serve "),
+        (&["--headers", file], ":2: date follows from the file and the request"),
+        (&["--headers", "/does/not/exist"], "cannot read /does/not/exist: "),
+        (&["--cache-control", "nonsense"], "--cache-control: \"nonsense\" is not PATTERN=VALUE"),
+        (&["--cors=nonsense"], "--cors: \"nonsense\" is neither * nor an origin"),
+        (&["--prefix", "a b"], "a path such as /"),
+        (&["--cache-valid", "-1"], "unexpected argument '-1'"),
         (&["--listen", &taken], "cannot listen on "),
         (&["--listen", "nonsense"], "invalid value 'nonsense'"),
         (&["--frobnicate"], "unexpected argument '--frobnicate'"),

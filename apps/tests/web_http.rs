@@ -154,7 +154,7 @@ fn request_lines_versions_and_methods() {
     }
     let mut client = web.connect();
     client.send(b"PUT /a.txt HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert_eq!(client.response(true).field("allow"), Some("GET, HEAD"));
+    assert_eq!(client.response(true).field("allow"), Some("GET, HEAD, OPTIONS"));
     client.send(b"GET /a.txt HTTP/1.2\r\nHost: x\r\n\r\nGET /a.txt HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(client.response(true).text(), "0123456789");
     assert_eq!(client.response(true).text(), "0123456789", "the connection stays");

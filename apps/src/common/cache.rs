@@ -5,7 +5,8 @@
 //! compared with the file system before it is used. Who knows the batch of readiness of its worker
 //! has it compared once per batch: what was checked after the connections of this batch had become
 //! readable is fresh for all of them. So a file that was replaced is noticed by the next batch,
-//! within microseconds when there is load, whatever its size and the second.
+//! within microseconds when there is load, whatever its size and the second. Whoever can do with
+//! older files has them compared once in a stretch of time.
 //!
 //! An entry that waits to be added holds its contents; when too many wait, further ones are not
 //! added.
@@ -19,9 +20,10 @@ use std::io;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use dapple::{Color, Colored, Cx};
+use dapple::{Color, Colored, Cx, clock};
 
 use super::version::Version;
 
@@ -87,6 +89,13 @@ pub(crate) enum Batch {
 }
 
 impl Batch {
+    /// The requests of a stretch of time, which is so long; `None` if that is no time at all.
+    pub(crate) fn of_stretch(start: Instant, length: Duration) -> Option<Batch> {
+        let elapsed = clock::now().saturating_duration_since(start);
+        let number = elapsed.as_nanos().checked_div(length.as_nanos())?;
+        Some(Batch::Of(u64::try_from(number).unwrap_or(u64::MAX - 1) + 1))
+    }
+
     /// The batch of readiness that the running event belongs to.
     pub(crate) fn of(cx: &Cx) -> Batch {
         Batch::Of((cx.poll_count() << 10 | cx.worker() as u64 & 1023) + 1)

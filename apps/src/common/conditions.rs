@@ -36,6 +36,8 @@ pub(crate) enum Part {
     All,
     /// From, and how many bytes.
     Range(u64, u64),
+    /// Several of them, at most [`MOST_RANGES`], which have no byte in common.
+    Ranges(Box<[(u64, u64)]>),
     /// None of what is asked for is there.
     Unsatisfiable,
 }
@@ -75,41 +77,73 @@ pub(crate) fn verdict(conditions: &Conditions<'_>, own: &Validators<'_>) -> Verd
     }
 }
 
-/// Which part of `len` bytes is asked for. More than one range, and what is no range of bytes, asks
-/// for all.
+/// Ranges of one request; whoever asks for more gets all.
+pub(crate) const MOST_RANGES: usize = 16;
+
+/// Which part of `len` bytes is asked for. What is no list of ranges of bytes asks for all, and so
+/// do ranges that overlap.
 pub(crate) fn part(conditions: &Conditions<'_>, own: &Validators<'_>, len: u64) -> Part {
     let is_bytes =
         |range: &&[u8]| range.get(..6).is_some_and(|u| u.eq_ignore_ascii_case(b"bytes="));
     let Some(range) = conditions.range.map(<[u8]>::trim_ascii).filter(is_bytes) else {
         return Part::All;
     };
-    let spec = &range[6..];
     if conditions.if_range.is_some_and(|condition| !is_same(condition.trim_ascii(), own)) {
         return Part::All;
     }
-    let Ok(spec) = std::str::from_utf8(spec) else {
-        return Part::All;
-    };
-    let Some((from, to)) = spec.trim_ascii().split_once('-') else {
-        return Part::All;
-    };
+    let Ok(list) = std::str::from_utf8(&range[6..]) else { return Part::All };
+    let mut ranges = Vec::new();
+    for (at, spec) in list.split(',').enumerate() {
+        match one_range(spec.trim_matches([' ', '\t']), len) {
+            _ if at >= MOST_RANGES => return Part::All,
+            OneRange::Malformed => return Part::All,
+            OneRange::Unsatisfiable => {}
+            OneRange::Of(from, count) => ranges.push((from, count)),
+        }
+    }
+    match ranges[..] {
+        [] => Part::Unsatisfiable,
+        // All of nothing is nothing, which no answer with a part can tell.
+        _ if len == 0 => Part::All,
+        [(from, count)] => Part::Range(from, count),
+        _ if overlap(&ranges) => Part::All,
+        _ => Part::Ranges(ranges.into()),
+    }
+}
+
+/// What one of the ranges asks for.
+enum OneRange {
+    Of(u64, u64),
+    Unsatisfiable,
+    Malformed,
+}
+
+fn one_range(spec: &str, len: u64) -> OneRange {
+    let Some((from, to)) = spec.split_once('-') else { return OneRange::Malformed };
     let number = |text: &str| match text.bytes().all(|b| b.is_ascii_digit()) {
         // More than 2^64 is beyond any end.
         true if !text.is_empty() => Some(text.parse::<u64>().unwrap_or(u64::MAX)),
         _ => None,
     };
     match (from, to, number(from), number(to)) {
-        ("", _, _, Some(0)) => Part::Unsatisfiable,
-        // All of nothing is nothing, which no answer with a part can tell.
-        ("", _, _, Some(_)) | (_, _, Some(0), _) if len == 0 => Part::All,
-        ("", _, _, Some(last)) => Part::Range(len - last.min(len), last.min(len)),
-        (_, "", Some(from), _) if from < len => Part::Range(from, len - from),
-        (_, "", Some(_), _) => Part::Unsatisfiable,
-        (_, _, Some(_), Some(_)) if magnitude(from) > magnitude(to) => Part::All,
-        (_, _, Some(from), Some(to)) if from < len => Part::Range(from, to.min(len - 1) - from + 1),
-        (_, _, Some(_), Some(_)) => Part::Unsatisfiable,
-        _ => Part::All,
+        ("", _, _, Some(0)) => OneRange::Unsatisfiable,
+        ("", _, _, Some(_)) | (_, _, Some(0), _) if len == 0 => OneRange::Of(0, 0),
+        ("", _, _, Some(last)) => OneRange::Of(len - last.min(len), last.min(len)),
+        (_, "", Some(from), _) if from < len => OneRange::Of(from, len - from),
+        (_, "", Some(_), _) => OneRange::Unsatisfiable,
+        (_, _, Some(_), Some(_)) if magnitude(from) > magnitude(to) => OneRange::Malformed,
+        (_, _, Some(from), Some(to)) if from < len => {
+            OneRange::Of(from, to.min(len - 1) - from + 1)
+        }
+        (_, _, Some(_), Some(_)) => OneRange::Unsatisfiable,
+        _ => OneRange::Malformed,
     }
+}
+
+fn overlap(ranges: &[(u64, u64)]) -> bool {
+    let mut sorted = ranges.to_vec();
+    sorted.sort_unstable();
+    sorted.windows(2).any(|pair| pair[0].0 + pair[0].1 > pair[1].0)
 }
 
 /// What numbers of any size are compared by.
@@ -171,9 +205,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_single_range_asks_for_all() {
+    fn several_ranges() {
+        let ranges = |list: &[(u64, u64)]| Part::Ranges(list.into());
+        assert_eq!(part_of("bytes=0-1,3-4", 10), ranges(&[(0, 2), (3, 2)]));
+        assert_eq!(part_of("bytes=-1,\t0-0", 10), ranges(&[(9, 1), (0, 1)]));
+        assert_eq!(part_of("bytes=0-1,20-", 10), Part::Range(0, 2), "what is there");
+        assert_eq!(part_of("bytes=10-,20-", 10), Part::Unsatisfiable);
+        assert_eq!(part_of("bytes=0-5,5-9", 10), Part::All, "they overlap");
+        assert_eq!(part_of("bytes=0-0,-10", 10), Part::All, "they overlap");
+        assert_eq!(part_of("bytes=0-1,3-4", 0), Part::All);
+        let many = |n: u64| {
+            let all: Vec<String> = (0..n).map(|at| format!("{}-{}", 2 * at, 2 * at)).collect();
+            part_of(&format!("bytes={}", all.join(",")), 1_000)
+        };
+        assert!(matches!(many(16), Part::Ranges(list) if list.len() == 16));
+        assert_eq!(many(17), Part::All);
+    }
+
+    #[test]
+    fn what_is_no_list_of_ranges_asks_for_all() {
         for range in [
-            "bytes=0-1,3-4",
+            "bytes=0-1,",
+            "bytes=0-1;3-4",
             "bytes=",
             "bytes=a-b",
             "bytes=5-2",

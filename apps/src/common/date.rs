@@ -45,6 +45,15 @@ pub(crate) fn format(time: SystemTime) -> String {
     format!("{day}, {:02} {month} {:04} {hour:02}:{minute:02}:{second:02} GMT", t.day(), t.year())
 }
 
+/// A time as RFC 3339 has it, such as `1994-11-06T08:49:37Z`; `None` if nobody writes such a year.
+pub(crate) fn iso(seconds: i64) -> Option<String> {
+    let t = OffsetDateTime::from_unix_timestamp(seconds).ok()?;
+    let (year, month, day) = (t.year(), u8::from(t.month()), t.day());
+    let (hour, minute, second) = t.to_hms();
+    let is_written = (0..=9_999).contains(&year);
+    is_written.then(|| format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"))
+}
+
 /// The time of a date, in any of the three forms that there are.
 pub(crate) fn parse(text: &[u8]) -> Option<SystemTime> {
     let text = std::str::from_utf8(text).ok()?.trim_ascii();
@@ -74,6 +83,13 @@ fn parse_usual(text: &str) -> Option<SystemTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dates_for_programs() {
+        assert_eq!(iso(784_111_777).as_deref(), Some("1994-11-06T08:49:37Z"));
+        assert_eq!(iso(FIRST).as_deref(), Some("0000-01-01T00:00:00Z"));
+        assert_eq!((iso(FIRST - 1), iso(LAST + 1), iso(i64::MAX)), (None, None, None));
+    }
 
     #[test]
     fn dates_of_all_years() {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::conditions::{self, Conditions, Part, Validators, Verdict};
+use super::conditions::{self, Conditions, MOST_RANGES, Part, Validators, Verdict};
 use super::{date as dates, media_type as media_types, target};
 
 /// Checks conditions and ranges, by lines: a length, Range, If-Range, If-Match,
@@ -31,9 +31,15 @@ pub fn conditions(input: &[u8]) {
     });
     let expected = if is_same { part_by_the_text(conditions.range, len) } else { Part::All };
     assert_eq!(part, expected);
-    if let Part::Range(from, bytes) = part {
-        assert!(bytes > 0 && from < len && bytes <= len - from, "{from}, {bytes} of {len}");
+    let ranges = match &part {
+        Part::Range(from, bytes) => vec![(*from, *bytes)],
+        Part::Ranges(ranges) => ranges.to_vec(),
+        Part::All | Part::Unsatisfiable => vec![],
+    };
+    for (from, bytes) in &ranges {
+        assert!(*bytes > 0 && *from < len && *bytes <= len - from, "{from}, {bytes} of {len}");
     }
+    assert!(ranges.iter().map(|(_, bytes)| bytes).sum::<u64>() <= len, "{ranges:?} of {len}");
     let verdict = conditions::verdict(&conditions, &own);
     let date = |field: Option<&[u8]>| field.and_then(dates::parse);
     let is_star = |field: &[u8]| field.trim_ascii() == b"*";
@@ -73,12 +79,32 @@ fn is_date(condition: &[u8]) -> bool {
 /// The part by RFC 9110, section 14.1.2, with numbers of any size.
 fn part_by_the_text(range: Option<&[u8]>, len: u64) -> Part {
     let text = range.map_or("".into(), |range| String::from_utf8_lossy(range.trim_ascii()));
-    let (unit, set) = text.split_once('=').unwrap_or_default();
-    let set = set.trim_ascii();
-    let Some((first, last)) = set.split_once('-').filter(|_| unit.eq_ignore_ascii_case("bytes"))
-    else {
+    let Some((unit, set)) = text.split_once('=') else { return Part::All };
+    if !unit.eq_ignore_ascii_case("bytes") {
         return Part::All;
+    }
+    let each: Vec<_> = set.split(',').map(|one| range_by_the_text(one, len)).collect();
+    if each.len() > MOST_RANGES || each.contains(&None) {
+        return Part::All;
+    }
+    let there: Vec<(u64, u64)> = each.into_iter().flatten().flatten().collect();
+    let in_two = |byte: u64| {
+        let has = |(from, bytes): &&(u64, u64)| byte >= *from && byte - from < *bytes;
+        there.iter().filter(has).count() > 1
     };
+    match there[..] {
+        [] => Part::Unsatisfiable,
+        _ if len == 0 => Part::All,
+        [(from, bytes)] => Part::Range(from, bytes),
+        // If two ranges overlap, the begin of one is in the other.
+        _ if there.iter().any(|(from, _)| in_two(*from)) => Part::All,
+        _ => Part::Ranges(there.into()),
+    }
+}
+
+/// A range: `None` if it is none, `Some(None)` if nothing of it is there.
+fn range_by_the_text(one: &str, len: u64) -> Option<Option<(u64, u64)>> {
+    let (first, last) = one.trim_matches([' ', '\t']).split_once('-')?;
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     // As numbers compare: by their digits, without the zeros before them.
     let key = |text: &str| {
@@ -87,28 +113,25 @@ fn part_by_the_text(range: Option<&[u8]>, len: u64) -> Part {
     };
     let end = key(&len.to_string());
     let small = |text: &str| text.parse::<u64>().unwrap_or(u64::MAX);
-    match (first, last) {
-        ("", suffix) if is_number(suffix) => match (key(suffix).0, len) {
-            (0, _) => Part::Unsatisfiable,
-            (_, 0) => Part::All,
-            _ if key(suffix) >= end => Part::Range(0, len),
-            _ => Part::Range(len - small(suffix), small(suffix)),
-        },
-        (first, last) if is_number(first) && (last.is_empty() || is_number(last)) => {
-            let is_backwards = !last.is_empty() && key(last) < key(first);
-            match (key(first).0, len) {
-                // Of nothing, what begins at its begin is all of it.
-                (0, 0) => Part::All,
-                _ if is_backwards => Part::All,
-                _ if key(first) >= end => Part::Unsatisfiable,
-                _ if last.is_empty() || key(last) >= end => {
-                    Part::Range(small(first), len - small(first))
-                }
-                _ => Part::Range(small(first), small(last) - small(first) + 1),
-            }
-        }
-        _ => Part::All,
+    if first.is_empty() && is_number(last) {
+        return Some(match key(last).0 {
+            0 => None,
+            _ if key(last) >= end => Some((0, len)),
+            _ => Some((len - small(last), small(last))),
+        });
     }
+    if !is_number(first) || !(last.is_empty() || is_number(last)) {
+        return None;
+    }
+    let is_backwards = !last.is_empty() && key(last) < key(first);
+    Some(match (key(first).0, len) {
+        // Of nothing, what begins at its begin is all of it.
+        (0, 0) => Some((0, 0)),
+        _ if is_backwards => return None,
+        _ if key(first) >= end => None,
+        _ if last.is_empty() || key(last) >= end => Some((small(first), len - small(first))),
+        _ => Some((small(first), small(last) - small(first) + 1)),
+    })
 }
 
 /// Checks what a date is taken for.

@@ -5,10 +5,13 @@
 //! * [`conditions`]: If-Match, If-None-Match, If-Modified-Since, If-Range, Range.
 //! * [`date`](self::date): dates of HTTP.
 //! * [`host`]: host and port of a request.
+//! * [`listing`]: the members of a folder, as pages show them.
 //! * [`media_type`]: the type of a file.
+//! * [`pieces`](self::pieces): bodies that are made while they are sent.
 //! * [`target`]: from a request's target to a path below a folder.
 //! * [`time`]: times to come.
 //! * [`version`]: versions of files.
+//! * [`zip`]: a folder as a zip.
 //! * [`runtime`]: the runtime, as the command line wants it.
 //! * [`process`]: signals, descriptors.
 
@@ -19,9 +22,12 @@ pub(crate) mod date;
 #[cfg(any(test, dapple_fuzzing))]
 pub(crate) mod fuzzing;
 pub(crate) mod host;
+pub(crate) mod listing;
 pub(crate) mod media_type;
+pub(crate) mod pieces;
 pub(crate) mod process;
 pub(crate) mod runtime;
 pub(crate) mod target;
 pub(crate) mod time;
 pub(crate) mod version;
+pub(crate) mod zip;

@@ -62,6 +62,21 @@ pub(crate) fn split(target: &str) -> Option<(&str, Option<&str>)> {
     path.starts_with('/').then_some((path, query))
 }
 
+/// What the path of every URL begins with, of the command line: nothing, or a path without a slash
+/// at its end, and without what would have to be escaped.
+pub(crate) fn prefix(text: &str) -> Result<String, String> {
+    let text = text.strip_suffix('/').unwrap_or(text);
+    let is_good = |part: &str| {
+        !matches!(part, "" | "." | "..")
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))
+    };
+    match text.strip_prefix('/') {
+        Some(rest) if rest.split('/').all(is_good) => Ok(text.to_owned()),
+        None if text.is_empty() => Ok(String::new()),
+        _ => Err("a path such as /files, of letters, digits, dots and hyphens".to_owned()),
+    }
+}
+
 /// Decodes a path. Empty and `.` components vanish; `..` is refused, as is what decodes to a NUL or
 /// hides a slash in a component.
 pub(crate) fn decode(path: &str) -> Result<WebPath, BadPath> {

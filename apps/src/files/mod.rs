@@ -47,6 +47,7 @@ use self::share::Share;
 use self::share::remove::Trash;
 use crate::common::process::{self, Signals};
 use crate::common::runtime::{self, seconds};
+use crate::common::target;
 
 /// Descriptors that belong to no connection.
 const OTHER_DESCRIPTORS: u64 = 200;
@@ -124,7 +125,7 @@ pub(crate) fn command() -> Command {
             Arg::new("prefix")
                 .long("prefix")
                 .value_name("PATH")
-                .value_parser(prefix)
+                .value_parser(target::prefix)
                 .help("What the path of every URL begins with, such as /files: behind a proxy that keeps it"),
         )
         .arg(
@@ -356,20 +357,6 @@ fn name_or_address(text: &str) -> Result<String, String> {
     match !text.is_empty() && text.chars().all(is_good) {
         true => Ok(text.to_owned()),
         false => Err("a name of letters, digits, dots and hyphens, or an address".to_owned()),
-    }
-}
-
-/// A path without what would have to be escaped.
-fn prefix(text: &str) -> Result<String, String> {
-    let text = text.strip_suffix('/').unwrap_or(text);
-    let is_good = |part: &str| {
-        !matches!(part, "" | "." | "..")
-            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))
-    };
-    match text.strip_prefix('/') {
-        Some(rest) if rest.split('/').all(is_good) => Ok(text.to_owned()),
-        None if text.is_empty() => Ok(String::new()),
-        _ => Err("a path such as /files, of letters, digits, dots and hyphens".to_owned()),
     }
 }
 

@@ -1,44 +1,63 @@
-//! Which response a request gets.
+//! Which response a request gets, whatever the connection is that it came by.
+//!
+//! An [`Answer`] is made on the connection's color if nothing has to be waited for, and beside the
+//! workers otherwise (see [`How`]). It is written by [`write`](super::write).
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::borrow::Cow;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant};
 
 use dapple::clock;
-use dapple::{Color, Cx};
-use dapple_io::tcp::Conn;
+use dapple::{Color, Cx, Handle};
 use rustix::io::Errno;
 
 use super::demo::Demo;
-use super::http::head::{self, KeepAlive, Status};
+use super::http::head::Status;
 use super::http::request::{Method, Request};
-use super::page::{Body, Page};
-use super::root::{Found, Root};
-use crate::common::cache::{Batch, Cache, Entry, MOST_IN_MEMORY};
-use crate::common::cached;
+use super::listing;
+use super::load::{Loaded, load, read_cached, read_cold};
+use super::page::Page;
+use super::policy::Policy;
+use super::root::{Reach, Root};
+use super::tree::Walked;
+use crate::common::cache::{Batch, Cache, Entry};
 use crate::common::conditions::{self, Part, Validators, Verdict};
+use crate::common::pieces::Pieces;
 use crate::common::target::{self, BadPath};
-
-/// Bodies of up to this many bytes are copied behind their head; larger ones are written from where
-/// they are.
-const MOST_COPIED: usize = 8 * 1024;
+use crate::common::zip::{self, Zip};
 
 /// What is served.
 #[derive(Debug)]
 pub(super) enum Site {
-    Folder(Root),
+    Folder(Arc<Root>),
     Demo(Demo),
 }
 
 impl Site {
-    pub(super) fn open(folder: Option<&Path>) -> Result<Site, String> {
-        match folder {
+    pub(super) fn open(served: Option<&Path>, reach: Reach) -> Result<Site, String> {
+        match served {
             None => Ok(Site::Demo(Demo::new())),
-            Some(folder) => Root::open(folder)
-                .map(Site::Folder)
-                .map_err(|e| format!("cannot serve {}: {e}", folder.display())),
+            Some(served) => Root::open(served, reach)
+                .map(|root| Site::Folder(Arc::new(root)))
+                .map_err(|e| format!("cannot serve {}: {e}", served.display())),
+        }
+    }
+
+    /// Says whether a path is one of those that are served, whatever is there.
+    fn serves(&self, path: &[u8]) -> bool {
+        match self {
+            Site::Folder(root) => root.serves(path),
+            Site::Demo(_) => true,
+        }
+    }
+
+    /// What is served of a folder.
+    fn index(&self) -> &[u8] {
+        match self {
+            Site::Folder(root) => root.index(),
+            Site::Demo(_) => b"index.html",
         }
     }
 }
@@ -52,100 +71,315 @@ impl std::fmt::Display for Site {
     }
 }
 
-/// The file of this path has to be read from a disk first, by [`Answers::fetch`].
-pub(super) struct Cold(pub(super) Vec<u8>);
+/// A file that can be served, and may be kept.
+type FilePage = Arc<Entry<Page>>;
 
-/// A file that was read beside the workers.
-pub(super) struct Fetched {
-    pub(super) path: Vec<u8>,
-    pub(super) found: io::Result<Option<Loaded>>,
+/// What a request gets.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// A file, or the part of it that is asked for.
+    File(FilePage, Part),
+    /// The client has the file already.
+    NotModified(FilePage),
+    /// The site's own page for what is not there.
+    NotThere(FilePage),
+    Text(Text),
+    Made(Made),
 }
 
-/// What is served of a file.
-pub(super) struct Loaded {
-    page: Page,
-    /// All of it was read, and it cannot have changed meanwhile without having another version now.
-    may_be_kept: bool,
+/// A response that is made for one request.
+#[derive(Debug)]
+pub(super) struct Text {
+    pub(super) status: Status,
+    /// Lines of fields, beside those of every response and those that follow from the rest.
+    pub(super) fields: String,
+    /// The media type.
+    pub(super) kind: &'static str,
+    pub(super) body: Cow<'static, str>,
 }
+
+/// A response whose body is made while it is sent.
+pub(super) struct Made {
+    /// Lines of fields, as in a [`Text`].
+    pub(super) fields: String,
+    /// The media type.
+    pub(super) kind: &'static str,
+    pub(super) pieces: Box<dyn Pieces>,
+}
+
+impl std::fmt::Debug for Made {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Made").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
+
+const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+
+impl Answer {
+    /// A response whose body is its status.
+    pub(super) fn status(status: Status) -> Answer {
+        let fields = match status {
+            Status::MethodNotAllowed => ALLOW.to_owned(),
+            _ => String::new(),
+        };
+        Answer::status_with(status, fields)
+    }
+
+    fn status_with(status: Status, fields: String) -> Answer {
+        let body = format!("{} {}\n", status as u16, status.reason()).into();
+        Answer::Text(Text { status, fields, kind: PLAIN_TEXT, body })
+    }
+
+    /// What a connection gets that is not served. Without a body: it is not known what will be
+    /// asked.
+    pub(super) fn unread(status: Status) -> Answer {
+        Answer::Text(Text { status, fields: String::new(), kind: PLAIN_TEXT, body: "".into() })
+    }
+}
+
+/// What may be waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum How {
+    /// Nothing; and a file that was looked at for a request of this batch is good for all of them.
+    AtOnce(Batch),
+    /// A disk: this runs beside the workers.
+    Blocking,
+}
+
+impl How {
+    /// In an event of a connection.
+    pub(super) fn at_once(cx: &Cx) -> How {
+        How::AtOnce(Batch::of(cx))
+    }
+}
+
+/// What is asked for has to be waited for: to be answered with [`How::Blocking`].
+#[derive(Debug)]
+pub(super) struct Waits;
 
 /// Site and cache.
 pub(super) struct Answers {
     pub(super) site: Site,
+    handle: Handle,
+    options: AnswerOptions,
     cache: Cache<Page>,
+    /// Lines of fields of responses that are no file.
+    pub(super) common_fields: String,
+    start: Instant,
 }
 
-/// Where a response goes, and what it needs from its request.
-pub(super) struct Reply<'a> {
-    pub(super) conn: &'a mut Conn,
-    /// See [`write_now`](super::http::date::write_now).
-    pub(super) stamp: u64,
-    pub(super) keep_alive: KeepAlive,
-    pub(super) head_only: bool,
+/// What the command line says of answers.
+#[derive(Debug)]
+pub(super) struct AnswerOptions {
+    /// Bytes of memory for what is kept.
+    pub(super) cache_bytes: u64,
+    /// For so long what is kept is good without a look at the file.
+    pub(super) cache_valid: Duration,
+    pub(super) policy: Policy,
+    /// What the path of every URL begins with: nothing, or a slash and a name.
+    pub(super) prefix: String,
+    /// What is not there and has no dot in its name is answered with the first page, whose script
+    /// finds out.
+    pub(super) is_one_page: bool,
+    /// The members of a folder without a page of its own are listed.
+    pub(super) lists: bool,
 }
 
 impl Answers {
-    pub(super) fn new(site: Site, color: &Color, cache_bytes: u64) -> Self {
-        Answers { site, cache: Cache::new(color, cache_bytes) }
+    /// `color`: on which the cache is changed.
+    pub(super) fn new(site: Site, handle: &Handle, color: &Color, options: AnswerOptions) -> Self {
+        Answers {
+            site,
+            handle: handle.clone(),
+            cache: Cache::new(color, options.cache_bytes),
+            common_fields: options.policy.of_others(),
+            options,
+            start: clock::now(),
+        }
     }
 
-    /// Answers a request for a file, and says with which status; nothing is answered if the file
-    /// has to be fetched first.
-    pub(super) fn answer(
-        &self,
-        request: &Request<'_>,
-        reply: Reply<'_>,
-        fetched: Option<Fetched>,
-        cx: &Cx,
-    ) -> Result<Status, Cold> {
+    /// Answers a request.
+    pub(super) fn answer(&self, request: &Request<'_>, how: How) -> Result<Answer, Waits> {
         match request.method {
             Method::Get | Method::Head => {}
-            Method::Other => return Ok(reply.error(Status::MethodNotAllowed)),
-            Method::Unknown => return Ok(reply.error(Status::NotImplemented)),
+            Method::Options => return Ok(self.answer_options()),
+            Method::Other => return Ok(Answer::status(Status::MethodNotAllowed)),
+            Method::Unknown => return Ok(Answer::status(Status::NotImplemented)),
         }
         let Some((raw, query)) = target::split(request.target) else {
-            return Ok(reply.error(Status::BadRequest));
+            return Ok(Answer::status(Status::BadRequest));
         };
+        let prefix = &self.options.prefix;
+        let below = raw.strip_prefix(&**prefix);
+        let Some(raw) = below.filter(|raw| raw.is_empty() || raw.starts_with('/')) else {
+            return self.answer_not_there(request, b"", how);
+        };
+        if raw.is_empty() {
+            return Ok(self.redirect_to_folder(b"", query));
+        }
         let asked = match target::decode(raw) {
             Ok(asked) => asked,
-            Err(BadPath::Malformed) => return Ok(reply.error(Status::BadRequest)),
-            Err(BadPath::Outside) => return Ok(reply.error(Status::NotFound)),
+            Err(BadPath::Malformed) => return Ok(Answer::status(Status::BadRequest)),
+            Err(BadPath::Outside) => return self.answer_not_there(request, b"", how),
         };
-        let mut file = asked.relative;
-        if asked.is_folder {
-            if !file.is_empty() {
-                file.push(b'/');
-            }
-            file.extend_from_slice(b"index.html");
+        match asked.is_folder {
+            true => self.answer_folder(request, asked.relative, query, how),
+            false => self.answer_file(request, &asked.relative, query, how),
         }
-        Ok(match self.find(&file, fetched, cx) {
-            Ok(Some(entry)) => reply.page(request, &entry),
-            Ok(None) if asked.is_folder => reply.error(Status::NotFound),
-            Ok(None) => reply.redirect(&target::folder_location(&file, query)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(Cold(file)),
-            Err(error) => reply.error(status_of(&error)),
+    }
+
+    fn answer_file(
+        &self,
+        request: &Request<'_>,
+        path: &[u8],
+        query: Option<&str>,
+        how: How,
+    ) -> Result<Answer, Waits> {
+        match self.find(path, how)? {
+            Ok(Some(entry)) => Ok(of_file(request, entry)),
+            Ok(None) => Ok(self.redirect_to_folder(path, query)),
+            Err(Status::NotFound) => self.answer_not_there(request, path, how),
+            Err(status) => Ok(Answer::status(status)),
+        }
+    }
+
+    fn answer_folder(
+        &self,
+        request: &Request<'_>,
+        folder: Vec<u8>,
+        query: Option<&str>,
+        how: How,
+    ) -> Result<Answer, Waits> {
+        let mut index = folder.clone();
+        if !index.is_empty() {
+            index.push(b'/');
+        }
+        index.extend_from_slice(self.site.index());
+        match self.find(&index, how)? {
+            Ok(Some(entry)) => Ok(of_file(request, entry)),
+            Ok(None) | Err(Status::NotFound) => self.answer_listing(request, &folder, query, how),
+            Err(status) => Ok(Answer::status(status)),
+        }
+    }
+
+    fn answer_listing(
+        &self,
+        request: &Request<'_>,
+        folder: &[u8],
+        query: Option<&str>,
+        how: How,
+    ) -> Result<Answer, Waits> {
+        let root = match &self.site {
+            Site::Folder(root) if self.options.lists && root.serves(folder) => root,
+            _ => return self.answer_not_there(request, folder, how),
+        };
+        if matches!(how, How::AtOnce(_)) {
+            return Err(Waits);
+        }
+        let asked = listing::Asked::of(query, request.accept);
+        let listed = match asked.as_zip {
+            true => self.zip(root, folder),
+            false => root.members(folder, listing::MOST_MEMBERS).map(|members| {
+                Answer::Text(Text {
+                    status: Status::Ok,
+                    fields: listing::fields(asked),
+                    kind: listing::kind(asked),
+                    body: listing::write(folder, members, asked).into(),
+                })
+            }),
+        };
+        match listed.map_err(|error| status_of(&error)) {
+            Ok(answer) => Ok(answer),
+            Err(Status::NotFound) => self.answer_not_there(request, folder, how),
+            Err(status) => Ok(Answer::status(status)),
+        }
+    }
+
+    fn zip(&self, root: &Arc<Root>, folder: &[u8]) -> io::Result<Answer> {
+        let tree = Walked::begin(Arc::clone(root), folder)?;
+        let name = folder.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        Ok(Answer::Made(Made {
+            fields: format!(
+                "Cache-Control: no-cache\r\nContent-Disposition: {}\r\n",
+                zip::disposition(name)
+            ),
+            kind: "application/zip",
+            pieces: Box::new(Zip::new(tree, &self.handle)),
+        }))
+    }
+
+    /// Answers a request for what is not there, with what the site has for that.
+    fn answer_not_there(
+        &self,
+        request: &Request<'_>,
+        path: &[u8],
+        how: How,
+    ) -> Result<Answer, Waits> {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        if self.options.is_one_page
+            && !name.contains(&b'.')
+            && let Ok(Some(entry)) = self.find(b"index.html", how)?
+        {
+            return Ok(of_file(request, entry));
+        }
+        Ok(match self.find(b"404.html", how)? {
+            Ok(Some(entry)) => Answer::NotThere(entry),
+            _ => Answer::status(Status::NotFound),
         })
     }
 
-    /// The file of a path; `None`: it is a folder. `WouldBlock`: a disk would have to be read for
-    /// it.
-    fn find(
-        &self,
-        path: &[u8],
-        fetched: Option<Fetched>,
-        cx: &Cx,
-    ) -> io::Result<Option<Arc<Entry<Page>>>> {
+    fn answer_options(&self) -> Answer {
+        let fields = format!("{ALLOW}{}", self.options.policy.of_preflights());
+        Answer::Text(Text { status: Status::NoContent, fields, kind: "", body: "".into() })
+    }
+
+    fn redirect_to_folder(&self, path: &[u8], query: Option<&str>) -> Answer {
+        let location = target::folder_location(path, query);
+        let location = format!("Location: {}{location}\r\n", self.options.prefix);
+        Answer::status_with(Status::MovedPermanently, location)
+    }
+
+    /// The file of a path; `None`: it is a folder.
+    fn find(&self, path: &[u8], how: How) -> Result<Result<Option<FilePage>, Status>, Waits> {
+        if !self.site.serves(path) {
+            return Ok(Err(Status::NotFound));
+        }
+        match self.find_served(path, how) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Waits),
+            found => Ok(found.map_err(|error| status_of(&error))),
+        }
+    }
+
+    /// As [`find`](Self::find). `WouldBlock`: a disk would have to be read for
+    /// it, and that is not to be waited for.
+    fn find_served(&self, path: &[u8], how: How) -> io::Result<Option<FilePage>> {
         let root = match &self.site {
             Site::Demo(demo) => return demo.find(path),
             Site::Folder(root) => root,
         };
-        if let Some(entry) = self.cache.get(path, Batch::of(cx), |_| root.version(path)) {
+        let batch = match (how, Batch::of_stretch(self.start, self.options.cache_valid)) {
+            (_, Some(stretch)) => stretch,
+            (How::AtOnce(batch), None) => batch,
+            (How::Blocking, None) => Batch::Single,
+        };
+        if let Some(entry) = self.cache.get(path, batch, |_| root.version(path)) {
             return Ok(Some(entry));
         }
-        let loaded = match fetched.filter(|fetched| fetched.path == path) {
-            Some(fetched) => fetched.found?,
-            None => {
-                let asked_at = clock::wall();
-                load(path, root.find_cached(path)?, asked_at, read_cached)?
+        let (asked_at, policy) = (clock::wall(), &self.options.policy);
+        let loaded = match how {
+            How::AtOnce(_) => load(path, root.find_cached(path)?, asked_at, read_cached, policy)?,
+            How::Blocking => {
+                let loaded = root
+                    .find(path)
+                    .and_then(|found| load(path, found, asked_at, read_cold, policy));
+                // Somebody has a lease on it, or renames all the time: to wait again would not
+                // help.
+                loaded.map_err(|error| match error.kind() {
+                    io::ErrorKind::WouldBlock => io::ErrorKind::ResourceBusy.into(),
+                    _ => error,
+                })?
             }
         };
         let Some(Loaded { page, may_be_kept }) = loaded else { return Ok(None) };
@@ -155,79 +389,29 @@ impl Answers {
         }
         Ok(Some(entry))
     }
-
-    /// Reads what is cold: what [`answer`](Self::answer) has asked for. It blocks, so it is
-    /// offloaded (E9).
-    pub(super) fn fetch(&self, path: Vec<u8>) -> Fetched {
-        let asked_at = clock::wall();
-        let found = match &self.site {
-            Site::Demo(_) => Err(io::ErrorKind::NotFound.into()),
-            Site::Folder(root) => {
-                root.find(&path).and_then(|found| load(&path, found, asked_at, read_cold))
-            }
-        };
-        // Somebody has a lease on it, or renames all the time: to wait again would not help.
-        let found = found.map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => io::ErrorKind::ResourceBusy.into(),
-            _ => error,
-        });
-        Fetched { path, found }
-    }
 }
 
-/// Bytes of a large file that are read before it is served.
-const MOST_AHEAD: u64 = 256 * 1024;
-
-/// Makes a page of what was found; `None`: a folder. `read` reads the beginning of the file, so
-/// much of it that it can be served at once. `asked_at` is a time before the file was found.
-fn load(
-    path: &[u8],
-    found: Found,
-    asked_at: SystemTime,
-    read: fn(&File, u64) -> io::Result<Vec<u8>>,
-) -> io::Result<Option<Loaded>> {
-    let (file, version) = match found {
-        Found::File(file, version) => (file, version),
-        Found::Folder => return Ok(None),
-        Found::Other => return Err(io::ErrorKind::NotFound.into()),
+/// What a request for a file gets that is there.
+fn of_file(request: &Request<'_>, entry: FilePage) -> Answer {
+    let own = Validators { etag: &entry.etag, modified: entry.version.modified_time() };
+    match conditions::verdict(&request.conditions, &own) {
+        Verdict::Go => {}
+        Verdict::NotModified => return Answer::NotModified(entry),
+        Verdict::Failed => return Answer::status(Status::PreconditionFailed),
+    }
+    let len = entry.version.size;
+    let part = match request.method {
+        Method::Get => conditions::part(&request.conditions, &own, len),
+        // Ranges are defined for GET only.
+        _ => Part::All,
     };
-    let is_settled = version.is_settled(asked_at);
-    let start = read(&file, version.size)?;
-    if version.size > MOST_IN_MEMORY {
-        let page = Page::new(path, version, &start, Body::File(Arc::new(file)));
-        return Ok(Some(Loaded { page, may_be_kept: is_settled }));
-    }
-    let start: Arc<[u8]> = start.into();
-    // If it has changed meanwhile, what was read is served once, under its own size.
-    let is_whole = start.len() as u64 == version.size;
-    let version = version.with_size(start.len() as u64);
-    let page = Page::new(path, version, &start, Body::Memory(Arc::clone(&start)));
-    Ok(Some(Loaded { page, may_be_kept: is_settled && is_whole }))
-}
-
-/// The contents of a small file, from memory; of a large one its begin. `WouldBlock`: a disk would
-/// have to be read.
-fn read_cached(file: &File, size: u64) -> io::Result<Vec<u8>> {
-    let wanted = size.min(MOST_IN_MEMORY) as usize;
-    let mut bytes = vec![0; wanted];
-    let mut filled = 0;
-    while filled < wanted {
-        match cached::read(file, &mut bytes[filled..], filled as u64)? {
-            // It has become shorter, and is on a file system that cannot tell what is in memory.
-            0 => return Err(io::ErrorKind::WouldBlock.into()),
-            n => filled += n,
+    match part {
+        Part::Unsatisfiable => {
+            let range = format!("Content-Range: bytes */{len}\r\n");
+            Answer::status_with(Status::RangeNotSatisfiable, range)
         }
+        part => Answer::File(entry, part),
     }
-    Ok(bytes)
-}
-
-/// Reads the start of a file, from memory or from the disk; of a large file more, which is in
-/// memory then.
-fn read_cold(file: &File, size: u64) -> io::Result<Vec<u8>> {
-    let most = if size > MOST_IN_MEMORY { MOST_AHEAD.min(size) } else { MOST_IN_MEMORY };
-    let mut bytes = Vec::with_capacity(most.min(size) as usize);
-    file.take(most).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 fn status_of(error: &io::Error) -> Status {
@@ -240,8 +424,8 @@ fn status_of(error: &io::Error) -> Status {
             // Out of descriptors or memory: later perhaps.
             Some(code) if is_shortage(code) => Status::Unavailable,
             // A path that no file can have, or a link where none is allowed.
-            Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => Status::NotFound,
-            Some(code) if code == rustix::io::Errno::NXIO.raw_os_error() => Status::NotFound,
+            Some(code) if code == Errno::LOOP.raw_os_error() => Status::NotFound,
+            Some(code) if code == Errno::NXIO.raw_os_error() => Status::NotFound,
             _ => {
                 tracing::warn!(%error, "cannot read a file");
                 Status::InternalError
@@ -252,155 +436,4 @@ fn status_of(error: &io::Error) -> Status {
 
 fn is_shortage(code: i32) -> bool {
     [Errno::MFILE, Errno::NFILE, Errno::NOMEM].iter().any(|e| e.raw_os_error() == code)
-}
-
-const CONTENT_LENGTH: &str = "Content-Length:";
-
-/// The fields of a page, but for one. A file that was modified in the future was so when the
-/// response was made (RFC 9110, section 8.8.2.1).
-fn write_fields(out: &mut Vec<u8>, page: &Page, stamp: u64, without: &str) {
-    let is_ahead =
-        page.may_be_ahead.is_some_and(|second| super::http::date::is_ahead(second, stamp));
-    if !is_ahead && without.is_empty() {
-        return out.extend_from_slice(&page.fields);
-    }
-    let fields = String::from_utf8_lossy(&page.fields);
-    for field in fields.split_inclusive("\r\n") {
-        if is_ahead && field.starts_with("Last-Modified:") {
-            out.extend_from_slice(b"Last-Modified: ");
-            super::http::date::write_now(out, stamp);
-            out.extend_from_slice(b"\r\n");
-        } else if without.is_empty() || !field.starts_with(without) {
-            out.extend_from_slice(field.as_bytes());
-        }
-    }
-}
-
-impl Reply<'_> {
-    fn page(self, request: &Request<'_>, page: &Page) -> Status {
-        let own = Validators { etag: &page.etag, modified: page.version.modified_time() };
-        match conditions::verdict(&request.conditions, &own) {
-            Verdict::Go => {}
-            Verdict::NotModified => return self.not_modified(&own),
-            Verdict::Failed => return self.error(Status::PreconditionFailed),
-        }
-        let len = page.version.size;
-        let part = match request.method {
-            Method::Get => conditions::part(&request.conditions, &own, len),
-            // Ranges are defined for GET only.
-            _ => Part::All,
-        };
-        match part {
-            Part::All => self.all(page),
-            Part::Range(from, count) => self.range(page, from, count),
-            Part::Unsatisfiable => self.message(
-                Status::RangeNotSatisfiable,
-                format_args!("Content-Range: bytes */{len}\r\n"),
-            ),
-        }
-    }
-
-    fn all(self, page: &Page) -> Status {
-        let Reply { conn, stamp, keep_alive, head_only } = self;
-        let body = match (&page.body, head_only) {
-            (Body::Memory(bytes), false) if bytes.len() <= MOST_COPIED => &bytes[..],
-            _ => &[],
-        };
-        conn.write(|out| {
-            out.reserve(page.fields.len() + body.len() + 128);
-            head::begin(out, Status::Ok);
-            write_fields(out, page, stamp, "");
-            head::finish(out, keep_alive, stamp);
-            out.extend_from_slice(body);
-        });
-        if !head_only && body.is_empty() {
-            match &page.body {
-                Body::Memory(bytes) => conn.send_shared(Arc::clone(bytes)),
-                Body::File(file) => conn.send_file(Arc::clone(file), 0, page.version.size),
-            }
-        }
-        Status::Ok
-    }
-
-    fn range(self, page: &Page, from: u64, count: u64) -> Status {
-        let Reply { conn, stamp, keep_alive, .. } = self;
-        let len = page.version.size;
-        conn.write(|out| {
-            head::begin(out, Status::PartialContent);
-            write_fields(out, page, stamp, CONTENT_LENGTH);
-            let last = from + count - 1;
-            head::text(out, format_args!("Content-Length: {count}\r\n"));
-            head::text(out, format_args!("Content-Range: bytes {from}-{last}/{len}\r\n"));
-            head::finish(out, keep_alive, stamp);
-            if let Body::Memory(bytes) = &page.body {
-                out.extend_from_slice(&bytes[from as usize..][..count as usize]);
-            }
-        });
-        if let Body::File(file) = &page.body {
-            conn.send_file(Arc::clone(file), from, count);
-        }
-        Status::PartialContent
-    }
-
-    fn not_modified(self, own: &Validators<'_>) -> Status {
-        let Reply { conn, stamp, keep_alive, .. } = self;
-        conn.write(|out| {
-            head::begin(out, Status::NotModified);
-            out.extend_from_slice(b"ETag: ");
-            out.extend_from_slice(own.etag);
-            out.extend_from_slice(b"\r\n");
-            head::finish(out, keep_alive, stamp);
-        });
-        Status::NotModified
-    }
-
-    fn redirect(self, location: &str) -> Status {
-        self.message(Status::MovedPermanently, format_args!("Location: {location}\r\n"))
-    }
-
-    pub(super) fn error(self, status: Status) -> Status {
-        match status {
-            Status::MethodNotAllowed => self.message(status, format_args!("Allow: GET, HEAD\r\n")),
-            _ => self.message(status, format_args!("")),
-        }
-    }
-
-    /// A response whose body is its status.
-    fn message(self, status: Status, fields: std::fmt::Arguments<'_>) -> Status {
-        let body = format!("{} {}\n", status as u16, status.reason());
-        self.text(status, fields, "text/plain; charset=utf-8", &body)
-    }
-
-    pub(super) fn text(
-        self,
-        status: Status,
-        fields: std::fmt::Arguments<'_>,
-        kind: &str,
-        body: &str,
-    ) -> Status {
-        let Reply { conn, stamp, keep_alive, head_only } = self;
-        conn.write(|out| {
-            head::begin(out, status);
-            head::text(out, fields);
-            let len = body.len();
-            head::text(out, format_args!("Content-Type: {kind}\r\nContent-Length: {len}\r\n"));
-            head::finish(out, keep_alive, stamp);
-            if !head_only {
-                out.extend_from_slice(body.as_bytes());
-            }
-        });
-        status
-    }
-}
-
-/// What an input that is no request gets. `head_only`: or may be one for the head of a response
-/// only.
-pub(super) fn refuse(conn: &mut Conn, stamp: u64, status: Status, head_only: bool) -> Status {
-    Reply { conn, stamp, keep_alive: KeepAlive::No, head_only }.error(status)
-}
-
-/// What a connection gets that is not served. Without a body: it is not known what will be asked.
-pub(super) fn refuse_unread(conn: &mut Conn, stamp: u64, status: Status) -> Status {
-    let reply = Reply { conn, stamp, keep_alive: KeepAlive::No, head_only: false };
-    reply.text(status, format_args!(""), "text/plain; charset=utf-8", "")
 }

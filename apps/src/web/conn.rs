@@ -1,16 +1,26 @@
 //! A connection: requests in, responses out, all in events of its color.
+//!
+//! A request whose answer has to wait, for a disk or for long work, is answered beside the workers.
+//! The connection goes on with the requests that were sent along with it; their responses wait for
+//! theirs in a [`Sequencer`]. Meanwhile nothing more is read.
+//!
+//! A body that is made while it is sent is made piece by piece beside the workers, the next one
+//! when the last one has been written.
 
-use std::io;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use dapple::{Cx, Handle};
+use bytes::Bytes;
+use dapple::{Color, Cx, Handle, Place, Sequencer};
 use dapple_io::tcp::{CloseReason, Conn, ConnOptions, Connection, Protocol, TcpStream};
 
-use super::answer::{Answers, Cold, Fetched, Reply, Site, refuse, refuse_unread};
+use super::answer::{Answer, AnswerOptions, Answers, How, Site, Waits};
 use super::figures::{self, Figures};
 use super::http::head::{KeepAlive, Status};
 use super::http::request::{self, MOST_HEAD, Method, Parsed, Request};
+use super::write::{self, Reply};
+use crate::common::pieces::Pieces;
 use crate::common::target;
 
 /// What the command line says.
@@ -19,7 +29,6 @@ pub(super) struct Settings {
     pub(super) serial: bool,
     pub(super) figures_for: FiguresFor,
     pub(super) max_connections: u64,
-    pub(super) cache_bytes: u64,
 }
 
 /// Who may see the live figures.
@@ -44,14 +53,19 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(handle: &Handle, site: Site, settings: Settings) -> Self {
+    pub(super) fn new(
+        handle: &Handle,
+        site: Site,
+        answering: AnswerOptions,
+        settings: Settings,
+    ) -> Self {
         let color = match settings.serial {
             true => handle.default_color(),
             false => handle.color_builder().label("cache").build(),
         };
         let options = ConnOptions { max_input: 2 * MOST_HEAD, ..settings.options };
         Server {
-            answers: Answers::new(site, &color, settings.cache_bytes),
+            answers: Answers::new(site, handle, &color, answering),
             figures: Figures::new(handle.workers()),
             handle: handle.clone(),
             settings: Settings { options, ..settings },
@@ -74,19 +88,82 @@ impl Drop for Open {
     }
 }
 
+/// What the response to a request depends on beside its answer.
+#[derive(Clone, Copy)]
+struct Asked {
+    keep_alive: KeepAlive,
+    head_only: bool,
+    takes_chunks: bool,
+}
+
+impl Asked {
+    fn by(request: &Request<'_>) -> Asked {
+        Asked {
+            keep_alive: request.keep_alive,
+            head_only: request.method == Method::Head,
+            takes_chunks: request.takes_chunks,
+        }
+    }
+
+    /// By something that is no request.
+    fn by_nobody(head_only: bool) -> Asked {
+        Asked { keep_alive: KeepAlive::No, head_only, takes_chunks: false }
+    }
+}
+
+/// A response that is to be written, in its turn.
+struct Due {
+    answer: Answer,
+    asked: Asked,
+}
+
+/// An answer that is being made beside the workers. If it is not, as that panicked, it is an error.
+struct Late {
+    place: Option<Place<Due>>,
+    asked: Asked,
+}
+
+impl Late {
+    fn complete(&mut self, answer: Answer) {
+        if let Some(place) = self.place.take() {
+            place.complete(Due { answer, asked: self.asked });
+        }
+    }
+}
+
+/// A body that is made while it is sent.
+struct Sending {
+    /// `None`: the next piece is being made.
+    pieces: Option<Box<dyn Pieces>>,
+    in_chunks: bool,
+    keep_alive: KeepAlive,
+}
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        self.complete(Answer::status(Status::InternalError));
+    }
+}
+
 /// The protocol of one connection.
 pub(super) struct WebConn {
     server: Open,
     /// No further request is answered.
     closing: bool,
-    /// The next request is the last one.
-    last_request: bool,
+    /// The next response is the last one.
+    last_response: bool,
     /// There are too many connections.
     refused: bool,
     /// This connection, for what comes back to it.
     me: Weak<Connection<WebConn>>,
-    /// What the request at the begin of the input waited for.
-    fetched: Option<Fetched>,
+    color: Color,
+    /// Answers that wait for one another; made when the first one has to.
+    sequencer: Option<Sequencer<Due>>,
+    /// How many of them there are.
+    waiting: usize,
+    sending: Option<Sending>,
+    /// What is behind that.
+    behind: VecDeque<Due>,
 }
 
 impl WebConn {
@@ -100,105 +177,193 @@ impl WebConn {
         };
         let refused =
             open >= server.settings.max_connections || server.draining.load(Ordering::Relaxed);
-        let web = WebConn {
+        stream.serve_with(&color.clone(), server.settings.options, |me| WebConn {
             server: Open(Arc::clone(server)),
             closing: false,
-            last_request: false,
+            last_response: false,
             refused,
-            me: Weak::new(),
-            fetched: None,
+            me,
+            color,
+            sequencer: None,
+            waiting: 0,
+            sending: None,
+            behind: VecDeque::new(),
+        });
+    }
+
+    /// Answers what is at the begin of the input; false: there is no whole request.
+    fn answer_one(&mut self, conn: &mut Conn, cx: &mut Cx) -> bool {
+        let server = &self.server.0;
+        // What is parsed borrows the input, what answers needs the whole connection.
+        let input = conn.take_input();
+        let used = match request::parse(input.bytes()) {
+            Parsed::Partial => 0,
+            Parsed::Bad(status) => {
+                let asked = Asked::by_nobody(request::is_head(input.bytes()));
+                self.put(Due { answer: Answer::status(status), asked }, conn, cx);
+                input.bytes().len()
+            }
+            Parsed::Request(request, len) => {
+                let asked = Asked::by(&request);
+                match server.answer(&request, conn, How::at_once(cx)) {
+                    Ok(answer) => self.put(Due { answer, asked }, conn, cx),
+                    Err(Waits) => self.put_later(input.bytes()[..len].into(), asked),
+                }
+                len
+            }
         };
-        let me = stream.serve_weakly(&color, server.settings.options, web);
-        if let Some(connection) = me.upgrade() {
-            connection.with(move |web, _, _| web.me = me);
+        conn.give_input_back(input, used);
+        used > 0
+    }
+
+    /// Says whether responses wait for others.
+    fn is_busy(&self) -> bool {
+        self.waiting > 0 || self.sending.is_some()
+    }
+
+    /// Writes a response, or has it wait for those before it.
+    fn put(&mut self, due: Due, conn: &mut Conn, cx: &Cx) {
+        // Nothing behind it is read.
+        self.closing |= due.asked.keep_alive == KeepAlive::No;
+        match self.is_busy() {
+            false => self.write(due, conn, cx),
+            true => self.reserve().complete(due),
         }
     }
 
-    /// Has a file read that is on a disk, and nothing answered until it is there.
-    fn fetch(&mut self, path: Vec<u8>, conn: &mut Conn) {
-        let Some(connection) = self.me.upgrade() else {
-            // The very first moment of a connection: there is no way back to it yet.
-            self.fetched = Some(self.server.0.answers.fetch(path));
-            return conn.come_back();
-        };
-        conn.pause();
+    /// Has a request answered beside the workers. `head` is what it was parsed from.
+    fn put_later(&mut self, head: Box<[u8]>, asked: Asked) {
+        self.closing |= asked.keep_alive == KeepAlive::No;
+        let mut late = Late { place: Some(self.reserve()), asked };
         let server = Arc::clone(&self.server.0);
-        let (asked, color) = (path.clone(), connection.color().clone());
+        let answer = move || {
+            if let Parsed::Request(request, _) = request::parse(&head)
+                && let Ok(answer) = server.answers.answer(&request, How::Blocking)
+            {
+                late.complete(answer);
+            }
+        };
+        self.server.0.handle.offload(answer).detach();
+    }
+
+    /// A place in the order of responses.
+    fn reserve(&mut self) -> Place<Due> {
+        let sequencer = self.sequencer.get_or_insert_with(|| {
+            let me = self.me.clone();
+            Sequencer::new(&self.color, move |due, _| {
+                if let Some(connection) = me.upgrade() {
+                    connection.with(|web, conn, cx| web.release(due, conn, cx));
+                }
+            })
+        });
+        self.waiting += 1;
+        sequencer.reserve()
+    }
+
+    /// It is the turn of a response that has waited.
+    fn release(&mut self, due: Due, conn: &mut Conn, cx: &Cx) {
+        self.behind.push_back(due);
+        self.go_on(conn, cx);
+    }
+
+    /// Writes what waits, until something is in its way.
+    fn go_on(&mut self, conn: &mut Conn, cx: &Cx) {
+        while self.sending.is_none()
+            && let Some(due) = self.behind.pop_front()
+        {
+            self.waiting -= 1;
+            self.write(due, conn, cx);
+        }
+        if !self.is_busy() {
+            conn.resume();
+        }
+    }
+
+    fn write(&mut self, due: Due, conn: &mut Conn, cx: &Cx) {
+        let Due { answer, asked: Asked { mut keep_alive, head_only, takes_chunks } } = due;
+        let in_chunks = takes_chunks || !matches!(answer, Answer::Made(_));
+        // Without chunks, such a body ends with the connection.
+        if !in_chunks || self.last_response && self.waiting == 0 {
+            (keep_alive, self.closing) = (KeepAlive::No, true);
+        }
+        let common = &self.server.0.answers.common_fields;
+        let reply = Reply { common, stamp: cx.poll_count(), keep_alive, head_only, takes_chunks };
+        let status = reply.write(conn, &answer);
+        self.server.0.figures.worker(cx.worker()).response(status);
+        match answer {
+            Answer::Made(made) if !head_only => {
+                let pieces = Some(made.pieces);
+                self.sending = Some(Sending { pieces, in_chunks, keep_alive });
+                self.make_piece();
+            }
+            _ if keep_alive == KeepAlive::No => conn.close(),
+            _ => {}
+        }
+    }
+
+    /// Has the next piece of a body made.
+    fn make_piece(&mut self) {
+        let Some(mut pieces) = self.sending.as_mut().and_then(|sending| sending.pieces.take())
+        else {
+            return;
+        };
         let me = self.me.clone();
         self.server.0.handle.offload_then(
-            &color,
-            move || server.answers.fetch(path),
-            move |fetched, _| {
-                let lost = |_| Fetched { path: asked, found: Err(io::ErrorKind::Other.into()) };
-                let fetched = fetched.unwrap_or_else(lost);
+            &self.color,
+            move || {
+                let piece = pieces.next();
+                (pieces, piece)
+            },
+            move |made, _| {
                 if let Some(connection) = me.upgrade() {
-                    connection.with(move |web, conn, _| {
-                        web.fetched = Some(fetched);
-                        conn.resume();
+                    connection.with(move |web, conn, cx| match made {
+                        Ok((pieces, Ok(piece))) => web.send_piece(pieces, piece, conn, cx),
+                        // What is not whole is not to look so.
+                        _ => conn.abort(),
                     });
                 }
             },
         );
     }
 
-    /// Answers what is at the begin of the input; false: there is no whole request, or it waits for
-    /// its file.
-    fn answer_one(&mut self, conn: &mut Conn, cx: &mut Cx) -> bool {
-        let server = &self.server.0;
-        let stamp = cx.poll_count();
-        // What is parsed borrows the input, what answers needs the whole connection.
-        let input = conn.take_input();
-        let (status, used, keep_alive) = match request::parse(input.bytes()) {
-            Parsed::Partial => {
-                conn.give_input_back(input, 0);
-                return false;
+    fn send_piece(
+        &mut self,
+        pieces: Box<dyn Pieces>,
+        piece: Option<Bytes>,
+        conn: &mut Conn,
+        cx: &Cx,
+    ) {
+        let Some(sending) = &mut self.sending else { return };
+        if let Some(bytes) = piece {
+            write::piece(conn, &bytes, sending.in_chunks);
+            sending.pieces = Some(pieces);
+            if !conn.is_congested() {
+                self.make_piece();
             }
-            Parsed::Bad(status) => {
-                let head_only = request::is_head(input.bytes());
-                (refuse(conn, stamp, status, head_only), input.bytes().len(), false)
-            }
-            Parsed::Request(request, len) => {
-                let reply = Reply {
-                    keep_alive: match self.last_request {
-                        true => KeepAlive::No,
-                        false => request.keep_alive,
-                    },
-                    head_only: request.method == Method::Head,
-                    conn,
-                    stamp,
-                };
-                let keep_alive = reply.keep_alive != KeepAlive::No;
-                let status = if server.is_for_figures(&request) {
-                    Ok(match server.shows_figures(&request, reply.conn) {
-                        true => figures::answer(&server.figures, server, reply),
-                        false => reply.error(Status::Forbidden),
-                    })
-                } else {
-                    server.answers.answer(&request, reply, self.fetched.take(), cx)
-                };
-                match status {
-                    Ok(status) => (status, len, keep_alive),
-                    Err(Cold(path)) => {
-                        conn.give_input_back(input, 0);
-                        self.fetch(path, conn);
-                        return false;
-                    }
-                }
-            }
-        };
-        server.figures.worker(cx.worker()).response(status);
-        conn.give_input_back(input, used);
-        if !keep_alive {
-            self.closing = true;
+            return;
+        }
+        write::last_piece(conn, sending.in_chunks);
+        if sending.keep_alive == KeepAlive::No {
             conn.close();
         }
-        keep_alive
+        self.sending = None;
+        self.go_on(conn, cx);
     }
 }
 
 impl Server {
     pub(super) fn runtime(&self) -> &Handle {
         &self.handle
+    }
+
+    fn answer(&self, request: &Request<'_>, conn: &Conn, how: How) -> Result<Answer, Waits> {
+        if !self.is_for_figures(request) {
+            return self.answers.answer(request, how);
+        }
+        Ok(match self.shows_figures(request, conn) {
+            true => figures::answer(&self.figures, self),
+            false => Answer::status(Status::Forbidden),
+        })
     }
 
     fn is_for_figures(&self, request: &Request<'_>) -> bool {
@@ -229,40 +394,40 @@ const REQUESTS: usize = 64;
 impl Protocol for WebConn {
     fn on_open(&mut self, conn: &mut Conn, cx: &mut Cx) {
         if self.refused {
-            let status = refuse_unread(conn, cx.poll_count(), Status::Unavailable);
-            self.server.0.figures.worker(cx.worker()).response(status);
-            self.closing = true;
-            conn.close();
+            let answer = Answer::unread(Status::Unavailable);
+            self.put(Due { answer, asked: Asked::by_nobody(false) }, conn, cx);
         }
     }
 
     fn on_data(&mut self, conn: &mut Conn, cx: &mut Cx) {
-        for _ in 0..REQUESTS {
-            if self.closing || conn.is_congested() || conn.input().is_empty() {
-                return;
-            }
-            if !self.answer_one(conn, cx) {
-                return;
-            }
+        let mut answered = 0;
+        while answered < REQUESTS
+            && !(self.closing || conn.is_congested() || conn.input().is_empty())
+            && self.answer_one(conn, cx)
+        {
+            answered += 1;
         }
-        if !conn.input().is_empty() {
+        if self.is_busy() {
+            conn.pause();
+        } else if answered == REQUESTS && !conn.input().is_empty() {
             conn.come_back();
         }
     }
 
     fn on_room(&mut self, conn: &mut Conn, cx: &mut Cx) {
-        // What waits for its file goes on when that is there.
+        self.make_piece();
+        // What waits for its answer goes on when that is there.
         if !conn.is_paused() {
             self.on_data(conn, cx);
         }
     }
 
     fn on_drain(&mut self, conn: &mut Conn, _: &mut Cx) {
-        if conn.input().is_empty() {
+        if conn.input().is_empty() && !self.is_busy() {
             conn.close();
         } else {
             // A request has begun: it is answered, and then the connection closes.
-            self.last_request = true;
+            self.last_response = true;
         }
     }
 

@@ -13,7 +13,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::answer::Reply;
+use super::answer::{Answer, Text};
 use super::conn::Server;
 use super::http::head::Status;
 
@@ -109,7 +109,7 @@ impl Collector for Reading {
 pub(super) const PATH: &str = "/_dapple/metrics";
 
 /// Answers a request for the figures.
-pub(super) fn answer(figures: &Figures, server: &Server, reply: Reply<'_>) -> Status {
+pub(super) fn answer(figures: &Figures, server: &Server) -> Answer {
     let reading = Reading {
         open: server.open_connections(),
         connections: figures.sum(|w| &w.connections),
@@ -121,8 +121,12 @@ pub(super) fn answer(figures: &Figures, server: &Server, reply: Reply<'_>) -> St
     registry.register_collector(Box::new(reading));
     let mut body = String::new();
     if prometheus_client::encoding::text::encode(&mut body, &registry).is_err() {
-        return reply.error(Status::InternalError);
+        return Answer::status(Status::InternalError);
     }
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    reply.text(Status::Ok, format_args!("Cache-Control: no-store\r\n"), kind, &body)
+    Answer::Text(Text {
+        status: Status::Ok,
+        fields: "Cache-Control: no-store\r\n".to_owned(),
+        kind: "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        body: body.into(),
+    })
 }

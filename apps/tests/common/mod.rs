@@ -119,11 +119,30 @@ impl Client {
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         let mut response = Response { status, head, body: Vec::new() };
         let length = response.field("content-length").map_or(0, |l| l.parse().unwrap());
-        if with_body && status != 304 {
+        if with_body && response.field("transfer-encoding") == Some("chunked") {
+            response.body = self.chunks();
+        } else if with_body && status != 304 {
             response.body.resize(length, 0);
             self.stream.read_exact(&mut response.body).unwrap();
         }
         response
+    }
+
+    fn chunks(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let mut line = String::new();
+            self.stream.read_line(&mut line).unwrap();
+            let (from, length) = (body.len(), usize::from_str_radix(line.trim_end(), 16).unwrap());
+            body.resize(from + length, 0);
+            self.stream.read_exact(&mut body[from..]).unwrap();
+            let mut end = [0; 2];
+            self.stream.read_exact(&mut end).unwrap();
+            assert_eq!(&end, b"\r\n");
+            if length == 0 {
+                return body;
+            }
+        }
     }
 
     /// Nothing more comes, and the server has closed.

@@ -15,6 +15,7 @@ use dapple::{Handle, JoinHandle};
 use hyper::body::{Frame, SizeHint};
 
 use crate::common::cached;
+use crate::common::pieces::Pieces;
 
 /// Bytes of a file that are read at once.
 pub(in crate::files) const CHUNK: usize = 128 * 1024;
@@ -87,12 +88,6 @@ impl Buf for Piece {
             }
         }
     }
-}
-
-/// What is made piece by piece, beside the workers.
-pub(in crate::files) trait Pieces: Send + 'static {
-    /// The next piece; `None`: that was all. It may block.
-    fn next(&mut self) -> io::Result<Option<Bytes>>;
 }
 
 type Made = (Box<dyn Pieces>, io::Result<Option<Bytes>>);

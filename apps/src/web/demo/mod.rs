@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::page::{Body, Page};
+use super::policy::Policy;
 use crate::common::cache::Entry;
 use crate::common::version::Version;
 use dapple::clock;
@@ -23,13 +24,13 @@ const FILES: [(&str, &[u8]); 5] = [
 
 impl Demo {
     pub(super) fn new() -> Self {
-        let started = clock::wall();
+        let (started, policy) = (clock::wall(), Policy::default());
         let entry = |(path, bytes): &(&'static str, &'static [u8])| {
             let body = Body::Memory(Arc::from(*bytes));
             let version = Version::built_in(started, bytes.len() as u64);
             (
                 path.as_bytes(),
-                Arc::new(Entry::new(Page::new(path.as_bytes(), version, bytes, body))),
+                Arc::new(Entry::new(Page::new(path.as_bytes(), version, bytes, body, &policy))),
             )
         };
         Demo(FILES.iter().map(entry).collect())

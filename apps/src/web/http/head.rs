@@ -9,6 +9,7 @@ use super::date;
 #[repr(u16)]
 pub(in crate::web) enum Status {
     Ok = 200,
+    NoContent = 204,
     PartialContent = 206,
     MovedPermanently = 301,
     NotModified = 304,
@@ -30,6 +31,7 @@ impl Status {
     pub(in crate::web) fn reason(self) -> &'static str {
         match self {
             Status::Ok => "OK",
+            Status::NoContent => "No Content",
             Status::PartialContent => "Partial Content",
             Status::MovedPermanently => "Moved Permanently",
             Status::NotModified => "Not Modified",

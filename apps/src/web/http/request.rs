@@ -19,7 +19,10 @@ pub(in crate::web) struct Request<'a> {
     pub(in crate::web) method: Method,
     pub(in crate::web) target: &'a str,
     pub(in crate::web) keep_alive: KeepAlive,
+    /// A body may come in chunks: the client speaks HTTP/1.1.
+    pub(in crate::web) takes_chunks: bool,
     pub(in crate::web) conditions: Conditions<'a>,
+    pub(in crate::web) accept: Option<&'a [u8]>,
     /// A proxy says that it asks for somebody else.
     pub(in crate::web) is_forwarded: bool,
 }
@@ -28,6 +31,7 @@ pub(in crate::web) struct Request<'a> {
 pub(in crate::web) enum Method {
     Get,
     Head,
+    Options,
     /// One that HTTP defines, and that is not for files.
     Other,
     Unknown,
@@ -38,7 +42,8 @@ impl Method {
         match name {
             "GET" => Method::Get,
             "HEAD" => Method::Head,
-            "POST" | "PUT" | "DELETE" | "CONNECT" | "OPTIONS" | "TRACE" | "PATCH" => Method::Other,
+            "OPTIONS" => Method::Options,
+            "POST" | "PUT" | "DELETE" | "CONNECT" | "TRACE" | "PATCH" => Method::Other,
             _ => Method::Unknown,
         }
     }
@@ -168,69 +173,107 @@ fn understand<'a>(line: Line<'a>, fields: &[httparse::Header<'a>]) -> Result<Req
         method: Method::of(method),
         target,
         keep_alive: if one_one { KeepAlive::Yes } else { KeepAlive::No },
+        takes_chunks: one_one,
         conditions: Conditions::default(),
+        accept: None,
         is_forwarded: false,
     };
-    let (mut hosts, mut lengths) = (0, None::<&[u8]>);
-    let mut encoding = Encoding::default();
-    let (mut close, mut keep) = (false, false);
+    let mut framing = Framing::default();
     for field in fields {
-        let value = field.value;
-        let is = |name: &str| field.name.eq_ignore_ascii_case(name);
-        match field.name.len() {
-            3 if is("via") => request.is_forwarded = true,
-            4 if is("host") => {
-                hosts += 1;
-                if !host::is_valid(value) {
-                    return Err(Status::BadRequest);
-                }
-            }
-            5 if is("range") => request.conditions.range = Some(value),
-            9 if is("forwarded") || is("x-real-ip") => request.is_forwarded = true,
-            8 if is("if-match") => request.conditions.if_match = Some(value),
-            8 if is("if-range") => request.conditions.if_range = Some(value),
-            10 if is("connection") => {
-                for token in tokens(value) {
-                    close |= token.eq_ignore_ascii_case(b"close");
-                    keep |= token.eq_ignore_ascii_case(b"keep-alive");
-                }
-            }
-            13 if is("if-none-match") => request.conditions.if_none_match = Some(value),
-            14 if is("content-length") => {
-                // Two are an attack on whoever reads only one of them.
-                if lengths.is_some() || !is_number(value) {
-                    return Err(Status::BadRequest);
-                }
-                lengths = Some(value);
-            }
-            17 if is("if-modified-since") => request.conditions.if_modified_since = Some(value),
-            19 if is("if-unmodified-since") => request.conditions.if_unmodified_since = Some(value),
-            17 if is("transfer-encoding") => encoding.add(value),
-            // Proxies' own: X-Forwarded-For, X-Forwarded-Host, X-Forwarded-Proto and the like.
-            _ if starts_with(field.name, "x-forwarded-") => request.is_forwarded = true,
-            _ => {}
+        if !framing.read(field)? {
+            request.read(field);
         }
     }
-    let encoded = encoding.is_chunked()?;
-    if hosts > 1 || (one_one && hosts == 0) {
-        return Err(Status::BadRequest);
-    }
-    // Which of the two holds is what an attack hopes to be decided otherwise by somebody else.
-    if encoded && (lengths.is_some() || !one_one) {
-        return Err(Status::BadRequest);
-    }
+    let has_body = framing.has_body(one_one)?;
     let is_bad = |authority: &str| !host::is_valid(authority.as_bytes());
     if !target.starts_with('/') && host::of_target(target).is_some_and(is_bad) {
         return Err(Status::BadRequest);
     }
-    if keep && !one_one {
+    if framing.keep && !one_one {
         request.keep_alive = KeepAlive::Told;
     }
     // A body is never wanted here. It is not read: the connection ends after the answer.
-    if close || encoded || lengths.is_some_and(|l| l.iter().any(|b| *b != b'0')) {
+    if framing.close || has_body {
         request.keep_alive = KeepAlive::No;
     }
     Ok(request)
+}
+
+impl<'a> Request<'a> {
+    /// Notes what a field says of the answer.
+    fn read(&mut self, field: &httparse::Header<'a>) {
+        let value = Some(field.value);
+        let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+        let conditions = &mut self.conditions;
+        match field.name.len() {
+            3 if is("via") => self.is_forwarded = true,
+            5 if is("range") => conditions.range = value,
+            6 if is("accept") => self.accept = value,
+            8 if is("if-match") => conditions.if_match = value,
+            8 if is("if-range") => conditions.if_range = value,
+            9 if is("forwarded") || is("x-real-ip") => self.is_forwarded = true,
+            13 if is("if-none-match") => conditions.if_none_match = value,
+            17 if is("if-modified-since") => conditions.if_modified_since = value,
+            19 if is("if-unmodified-since") => conditions.if_unmodified_since = value,
+            // Proxies' own: X-Forwarded-For, X-Forwarded-Host, X-Forwarded-Proto and the like.
+            _ if starts_with(field.name, "x-forwarded-") => self.is_forwarded = true,
+            _ => {}
+        }
+    }
+}
+
+/// What the fields say of where the request ends, and whether another one may follow.
+#[derive(Default)]
+struct Framing<'a> {
+    hosts: usize,
+    length: Option<&'a [u8]>,
+    encoding: Encoding,
+    close: bool,
+    keep: bool,
+}
+
+impl<'a> Framing<'a> {
+    /// Says whether this is such a field, and notes what it says.
+    fn read(&mut self, field: &httparse::Header<'a>) -> Result<bool, Status> {
+        let value = field.value;
+        let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+        match field.name.len() {
+            4 if is("host") => {
+                self.hosts += 1;
+                if !host::is_valid(value) {
+                    return Err(Status::BadRequest);
+                }
+            }
+            10 if is("connection") => {
+                for token in tokens(value) {
+                    self.close |= token.eq_ignore_ascii_case(b"close");
+                    self.keep |= token.eq_ignore_ascii_case(b"keep-alive");
+                }
+            }
+            14 if is("content-length") => {
+                // Two are an attack on whoever reads only one of them.
+                if self.length.is_some() || !is_number(value) {
+                    return Err(Status::BadRequest);
+                }
+                self.length = Some(value);
+            }
+            17 if is("transfer-encoding") => self.encoding.add(value),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn has_body(&self, one_one: bool) -> Result<bool, Status> {
+        let encoded = self.encoding.is_chunked()?;
+        if self.hosts > 1 || (one_one && self.hosts == 0) {
+            return Err(Status::BadRequest);
+        }
+        // Which of the two holds is what an attack hopes to be decided otherwise by somebody else.
+        if encoded && (self.length.is_some() || !one_one) {
+            return Err(Status::BadRequest);
+        }
+        Ok(encoded || self.length.is_some_and(|length| length.iter().any(|digit| *digit != b'0')))
+    }
 }
 
 /// What Transfer-Encoding says (RFC 9112, sections 6.1 and 6.3).

@@ -5,8 +5,7 @@
 //! hashes, and requests to this server. What strangers have put into the folder has another policy;
 //! see [`get`](super::get).
 
-mod order;
-mod zip;
+mod tree;
 
 use std::fmt::Write;
 use std::io;
@@ -17,20 +16,22 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use sha2::{Digest, Sha256};
-use time::OffsetDateTime;
 
-use self::zip::Zip;
-use super::body::{Body, Pieces};
+use self::tree::Walked;
+use super::body::Body;
 use super::call::Call;
 use super::problem::Outcome;
 use super::{Dav, empty, is_head, value};
 use crate::common::date;
+use crate::common::listing::{self, Member, escaped};
+use crate::common::pieces::Pieces;
+use crate::common::zip::{self, Zip};
 use crate::files::gate::Pass;
 use crate::files::path::DavPath;
 use crate::files::share::walk::{Depth, Walk};
 use crate::files::share::{Found, Share};
 
-const STYLE: &str = include_str!("page.css");
+const STYLE: &str = listing::STYLE;
 const SCRIPT: &str = include_str!("page.js");
 
 /// Bytes of a page that are made at once.
@@ -58,8 +59,8 @@ impl Dav {
                 let (share, call) = (Arc::clone(&self.share), call.clone());
                 let handle = self.handle.clone();
                 let begin = move || match call.wants_zip {
-                    true => Zip::begin(share, &call.path, &handle, pass)
-                        .map(|zip| Body::pieces(&handle, zip)),
+                    true => Walked::begin(share, &call.path, pass)
+                        .map(|tree| Body::pieces(&handle, Zip::new(tree, &handle))),
                     false => {
                         Page::begin(share, &call, pass).map(|page| Body::pieces(&handle, page))
                     }
@@ -73,7 +74,7 @@ impl Dav {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         if call.wants_zip {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/zip"));
-            headers.insert(header::CONTENT_DISPOSITION, value(&zip::disposition(&call.path)));
+            headers.insert(header::CONTENT_DISPOSITION, value(&zip::disposition(call.path.name())));
         } else {
             let kind = HeaderValue::from_static("text/html; charset=utf-8");
             headers.insert(header::CONTENT_TYPE, kind);
@@ -111,27 +112,13 @@ struct Page {
     _pass: Pass,
 }
 
-/// What is told of a member.
-struct Member {
-    name: Box<[u8]>,
-    is_folder: bool,
-    size: u64,
-    modified: i64,
-}
-
-impl Member {
-    fn of((path, found): &(DavPath, Found)) -> Member {
-        Member {
-            name: path.name().into(),
-            is_folder: found.is_folder(),
-            size: found.version.size,
-            modified: date::seconds(found.version.modified_time()),
-        }
-    }
-
-    /// Bytes that it takes.
-    fn cost(&self) -> usize {
-        size_of::<Member>() + self.name.len()
+fn member_of((path, found): &(DavPath, Found)) -> Member {
+    Member {
+        name: path.name().into(),
+        is_folder: found.is_folder(),
+        is_link: false,
+        size: found.version.size,
+        modified: date::seconds(found.version.modified_time()),
     }
 }
 
@@ -142,11 +129,11 @@ impl Page {
         while bytes < MOST_SORTED
             && let Some(member) = walk.next(&share)
         {
-            let member = Member::of(&member);
+            let member = member_of(&member);
             bytes += member.cost();
             all.push(member);
         }
-        order::sort(&mut all);
+        listing::sort(&mut all);
         Ok(Page {
             share,
             folder: call.path.clone(),
@@ -170,7 +157,7 @@ impl Pieces for Page {
         }
         while out.len() < PIECE {
             let next = self.sorted.next();
-            match next.or_else(|| walk.next(&self.share).as_ref().map(Member::of)) {
+            match next.or_else(|| walk.next(&self.share).as_ref().map(member_of)) {
                 Some(member) => line(&mut out, &self.folder, &member),
                 None => {
                     if self.is_empty {
@@ -236,7 +223,7 @@ fn begin(out: &mut String, folder: &DavPath, is_writable: bool) {
 }
 
 fn line(out: &mut String, folder: &DavPath, member: &Member) {
-    let Member { name, is_folder, size: bytes, modified } = member;
+    let Member { name, is_folder, size: bytes, modified, .. } = member;
     let href = escaped(&folder.join(name).href(*is_folder));
     let name = escaped(&String::from_utf8_lossy(name));
     let (class, slash) = if *is_folder { (" class=\"folder\"", "/") } else { ("", "") };
@@ -244,70 +231,10 @@ fn line(out: &mut String, folder: &DavPath, member: &Member) {
         out,
         "<tr><td><a{class} href=\"{href}\" data-name=\"{name}\">{name}{slash}</a></td> "
     );
-    if let Ok(t) = OffsetDateTime::from_unix_timestamp(*modified) {
-        let (year, month, day) = (t.year(), u8::from(t.month()), t.day());
-        let (hour, minute, second) = t.to_hms();
-        let day = format!("{year:04}-{month:02}-{day:02}");
-        let _ = write!(
-            out,
-            "<td class=\"time\"><time datetime=\"{day}T{hour:02}:{minute:02}:{second:02}Z\">\
-             {day} {hour:02}:{minute:02}</time></td> "
-        );
+    listing::write_time(out, *modified);
+    match is_folder {
+        true => out.push_str("<td class=\"size\"></td>"),
+        false => listing::write_size(out, *bytes),
     }
-    // People see the short form. Programs that read such pages (lftp's `mirror` is one) take the
-    // text behind the time for the size, as Apache has it, and read no more of the file.
-    let _ = match is_folder {
-        true => write!(out, "<td class=\"size\"></td>"),
-        false => {
-            write!(
-                out,
-                "<td class=\"size\" data-size=\"{}\"><data>{bytes}</data></td>",
-                size(*bytes)
-            )
-        }
-    };
     out.push_str("</tr>\n");
-}
-
-/// A size as people read it: three digits and a unit, by thousands.
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
-    if bytes < 1_000 {
-        return format!("{bytes} B");
-    }
-    let mut unit = 0;
-    let mut scaled = bytes as f64 / 1_000.0;
-    // What would be rounded up to a thousand is one of the next unit.
-    while scaled >= 999.5 && unit + 1 < UNITS.len() {
-        scaled /= 1_000.0;
-        unit += 1;
-    }
-    let unit = UNITS[unit];
-    if scaled < 9.95 { format!("{scaled:.1} {unit}") } else { format!("{scaled:.0} {unit}") }
-}
-
-fn escaped(text: &str) -> String {
-    quick_xml::escape::escape(text).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_for_people() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1_000, "1.0 kB"),
-            (1_234, "1.2 kB"),
-            (12_345, "12 kB"),
-            (999_499, "999 kB"),
-            (999_500, "1.0 MB"),
-            (1_500_000_000, "1.5 GB"),
-            (u64::MAX, "18 EB"),
-        ] {
-            assert_eq!(size(bytes), text);
-        }
-    }
 }

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use super::Member;
 
-pub(super) fn sort(members: &mut [Member]) {
+pub(crate) fn sort(members: &mut [Member]) {
     let key = |member: &Member| {
         let name = String::from_utf8_lossy(&member.name).to_lowercase();
         (!member.is_folder, Natural(name), member.name.clone())

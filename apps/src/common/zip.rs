@@ -1,6 +1,8 @@
 //! A folder as a zip, made while it is sent: nothing is compressed, and of the contents no more
 //! than a piece is in memory. The list of all files, which the format has at its end, is; so there
 //! is a limit.
+//!
+//! Which members there are, and how they are opened, a [`Tree`] knows.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -12,12 +14,8 @@ use time::OffsetDateTime;
 use zip::write::{SimpleFileOptions, StreamWriter, ZipWriter};
 use zip::{CompressionMethod, DateTime};
 
-use crate::common::{date, target};
-use crate::files::dav::body::Pieces;
-use crate::files::gate::Pass;
-use crate::files::path::DavPath;
-use crate::files::share::walk::{Depth, Walk};
-use crate::files::share::{Found, How, Share};
+use super::pieces::Pieces;
+use super::target;
 
 /// Bytes that are made at once.
 const PIECE: usize = 128 * 1024;
@@ -28,11 +26,32 @@ const MOST_ENTRIES: usize = 100_000;
 /// Files from this size on need the larger form of the format.
 const LARGE: u64 = u32::MAX as u64 / 2;
 
+/// What a folder has.
+pub(crate) trait Tree: Send + 'static {
+    /// The next member of the folder, or of one below it; `None`: that was all. It may block.
+    fn next(&mut self) -> io::Result<Option<Entry>>;
+
+    /// Opens the file of an entry, and says again what it is; `None`: it is left out, as it has
+    /// gone, or may not be read. Whatever else fails ends the download: what is not whole is not to
+    /// look so. It may block.
+    fn open(&mut self, path: &[u8]) -> io::Result<Option<(File, Entry)>>;
+}
+
+/// A member.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// Below the folder, without slashes at its ends.
+    pub(crate) path: Vec<u8>,
+    pub(crate) is_folder: bool,
+    pub(crate) is_executable: bool,
+    pub(crate) size: u64,
+    /// In seconds since 1970.
+    pub(crate) modified: i64,
+}
+
 /// See the module.
-pub(super) struct Zip {
-    share: Arc<Share>,
-    folder: DavPath,
-    walk: Walk,
+pub(crate) struct Zip<T> {
+    tree: T,
     made: Made,
     /// `None`: all is said.
     writer: Option<ZipWriter<StreamWriter<Made>>>,
@@ -41,11 +60,10 @@ pub(super) struct Zip {
     buffer: Box<[u8]>,
     entries: usize,
     handle: Handle,
-    _pass: Pass,
 }
 
 /// To end it takes a while, also if nobody wants it any more.
-impl Drop for Zip {
+impl<T> Drop for Zip<T> {
     fn drop(&mut self) {
         if let Some(writer) = self.writer.take() {
             self.handle.offload(move || drop(writer)).detach();
@@ -78,27 +96,18 @@ impl Write for Made {
     }
 }
 
-impl Zip {
-    pub(super) fn begin(
-        share: Arc<Share>,
-        folder: &DavPath,
-        handle: &Handle,
-        pass: Pass,
-    ) -> io::Result<Zip> {
-        let walk = share.walk(folder, Depth::All)?;
+impl<T: Tree> Zip<T> {
+    pub(crate) fn new(tree: T, handle: &Handle) -> Zip<T> {
         let made = Made::default();
-        Ok(Zip {
-            share,
-            folder: folder.clone(),
-            walk,
+        Zip {
+            tree,
             writer: Some(ZipWriter::new_stream(made.clone())),
             made,
             file: None,
             buffer: vec![0; PIECE].into(),
             entries: 0,
             handle: handle.clone(),
-            _pass: pass,
-        })
+        }
     }
 
     /// Puts a bit more of it in; false: that was all.
@@ -111,7 +120,7 @@ impl Zip {
             }
             return Ok(true);
         }
-        let Some((path, found)) = self.walk.next(&self.share) else {
+        let Some(entry) = self.tree.next()? else {
             if let Some(writer) = self.writer.take() {
                 writer.finish().map_err(io::Error::other)?;
             }
@@ -121,29 +130,18 @@ impl Zip {
         if self.entries > MOST_ENTRIES {
             return Err(io::Error::other("there are too many files for a zip"));
         }
-        let name = name_of(&path, &self.folder);
-        if found.is_folder() {
-            writer.add_directory(name, options(&found)).map_err(io::Error::other)?;
-            return Ok(true);
-        }
-        // What has gone meanwhile, or may not be read, is left out. Whatever else fails ends the
-        // download: what is not whole is not to look so.
-        match self.share.open_file(&path, How::Blocking) {
-            Ok((file, found)) if !found.is_folder() => {
-                writer.start_file(name, options(&found)).map_err(io::Error::other)?;
-                self.file = Some(file);
-            }
-            Ok(_) => {}
-            Err(error) if is_left_out(&error) => {
-                tracing::debug!(?path, %error, "a file is left out of a zip");
-            }
-            Err(error) => return Err(error),
+        let name = name_of(&entry.path);
+        if entry.is_folder {
+            writer.add_directory(name, options(&entry)).map_err(io::Error::other)?;
+        } else if let Some((file, entry)) = self.tree.open(&entry.path)? {
+            writer.start_file(name, options(&entry)).map_err(io::Error::other)?;
+            self.file = Some(file);
         }
         Ok(true)
     }
 }
 
-impl Pieces for Zip {
+impl<T: Tree> Pieces for Zip<T> {
     fn next(&mut self) -> io::Result<Option<Bytes>> {
         while self.made.len() < PIECE && self.go_on()? {}
         let made = self.made.take();
@@ -151,15 +149,10 @@ impl Pieces for Zip {
     }
 }
 
-fn is_left_out(error: &io::Error) -> bool {
-    crate::files::share::is_missing(error) || error.kind() == io::ErrorKind::PermissionDenied
-}
-
-/// The name in the zip: below the folder. Bytes that are no text are escaped; so is what some
-/// systems take for the end of a folder's name, or of a drive's.
-fn name_of(path: &DavPath, folder: &DavPath) -> String {
-    let rest = path.as_bytes().strip_prefix(folder.as_bytes()).unwrap_or(path.as_bytes());
-    let mut rest = rest.strip_prefix(b"/").unwrap_or(rest);
+/// The name in the zip. Bytes that are no text are escaped; so is what some systems take for the
+/// end of a folder's name, or of a drive's.
+fn name_of(path: &[u8]) -> String {
+    let mut rest = path;
     let mut name = String::new();
     let escape = |name: &mut String, bytes: &[u8]| {
         bytes.iter().for_each(|byte| name.push_str(&format!("%{byte:02X}")));
@@ -185,26 +178,25 @@ fn name_of(path: &DavPath, folder: &DavPath) -> String {
     name
 }
 
-fn options(found: &Found) -> SimpleFileOptions {
+fn options(entry: &Entry) -> SimpleFileOptions {
     SimpleFileOptions::default()
         .compression_method(CompressionMethod::Stored)
-        .large_file(found.version.size >= LARGE)
-        .unix_permissions(if found.is_folder() || found.is_executable() { 0o755 } else { 0o644 })
-        .last_modified_time(modified(found).unwrap_or_default())
+        .large_file(entry.size >= LARGE)
+        .unix_permissions(if entry.is_folder || entry.is_executable { 0o755 } else { 0o644 })
+        .last_modified_time(time_of(entry.modified).unwrap_or_default())
 }
 
 /// `None`: the format knows the years from 1980 to 2107.
-fn modified(found: &Found) -> Option<DateTime> {
-    let seconds = date::seconds(found.version.modified_time());
+fn time_of(seconds: i64) -> Option<DateTime> {
     let t = OffsetDateTime::from_unix_timestamp(seconds).ok()?;
     let year = u16::try_from(t.year()).ok()?;
     let (hour, minute, second) = t.to_hms();
     DateTime::from_date_and_time(year, t.month().into(), t.day(), hour, minute, second).ok()
 }
 
-/// What a browser calls it (RFC 6266).
-pub(super) fn disposition(folder: &DavPath) -> String {
-    let name = if folder.is_root() { &b"files"[..] } else { folder.name() };
+/// What a browser calls it (RFC 6266): by the name of the folder, which may be empty.
+pub(crate) fn disposition(name: &[u8]) -> String {
+    let name = if name.is_empty() { b"files" } else { name };
     let plain: String = String::from_utf8_lossy(name)
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() || " .-_".contains(c) { c } else { '_' })
@@ -219,14 +211,18 @@ mod tests {
 
     #[test]
     fn names_are_text_and_lead_nowhere() {
-        let of = |path: &[u8], folder: &[u8]| {
-            name_of(&DavPath::from_bytes(path), &DavPath::from_bytes(folder))
-        };
-        assert_eq!(of(b"a/b c/\xc3\xa4.txt", b"a"), "b c/\u{e4}.txt");
-        assert_eq!(of(b"\xff.txt", b""), "%FF.txt");
-        assert_ne!(of(b"\xff.txt", b""), of(b"\xfe.txt", b""));
-        assert_eq!(of(b"..\\..\\evil.txt", b""), "..%5C..%5Cevil.txt");
-        assert_eq!(of(b"C:x", b""), "C%3Ax");
-        assert_eq!(of(b"a\xe2\x82", b""), "a%E2%82");
+        assert_eq!(name_of(b"b c/\xc3\xa4.txt"), "b c/\u{e4}.txt");
+        assert_eq!(name_of(b"\xff.txt"), "%FF.txt");
+        assert_ne!(name_of(b"\xff.txt"), name_of(b"\xfe.txt"));
+        assert_eq!(name_of(b"..\\..\\evil.txt"), "..%5C..%5Cevil.txt");
+        assert_eq!(name_of(b"C:x"), "C%3Ax");
+        assert_eq!(name_of(b"a\xe2\x82"), "a%E2%82");
+    }
+
+    #[test]
+    fn a_download_has_the_name_of_its_folder() {
+        let name = disposition(b"a\"b\xc3\xa4");
+        assert_eq!(name, "attachment; filename=\"a_b_.zip\"; filename*=UTF-8''a%22b%C3%A4.zip");
+        assert!(disposition(b"").contains("\"files.zip\""));
     }
 }

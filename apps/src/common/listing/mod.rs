@@ -1,0 +1,91 @@
+//! The members of a folder, as pages for people show them.
+
+mod order;
+
+use std::fmt::Write;
+
+use super::date;
+
+pub(crate) use order::sort;
+
+/// The style of such pages.
+pub(crate) const STYLE: &str = include_str!("page.css");
+
+/// What is told of a member.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) name: Box<[u8]>,
+    pub(crate) is_folder: bool,
+    /// A symbolic link leads there.
+    pub(crate) is_link: bool,
+    pub(crate) size: u64,
+    /// In seconds since 1970.
+    pub(crate) modified: i64,
+}
+
+impl Member {
+    /// Bytes of memory that it takes.
+    pub(crate) fn cost(&self) -> usize {
+        size_of::<Member>() + self.name.len()
+    }
+}
+
+/// Writes the cell of a table for a time; nothing if nobody writes such a year.
+pub(crate) fn write_time(out: &mut String, seconds: i64) {
+    let Some(time) = date::iso(seconds) else { return };
+    let shown = &time[..16].replace('T', " ");
+    let _ = write!(out, "<td class=\"time\"><time datetime=\"{time}\">{shown}</time></td> ");
+}
+
+/// Writes the cell of a table for a size.
+///
+/// People see the short form. Programs that read such pages (lftp's `mirror` is one) take the text
+/// behind the time for the size, as Apache has it, and read no more of the file.
+pub(crate) fn write_size(out: &mut String, bytes: u64) {
+    let _ =
+        write!(out, "<td class=\"size\" data-size=\"{}\"><data>{bytes}</data></td>", size(bytes));
+}
+
+/// A size as people read it: three digits and a unit, by thousands.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    if bytes < 1_000 {
+        return format!("{bytes} B");
+    }
+    let mut unit = 0;
+    let mut scaled = bytes as f64 / 1_000.0;
+    // What would be rounded up to a thousand is one of the next unit.
+    while scaled >= 999.5 && unit + 1 < UNITS.len() {
+        scaled /= 1_000.0;
+        unit += 1;
+    }
+    let unit = UNITS[unit];
+    if scaled < 9.95 { format!("{scaled:.1} {unit}") } else { format!("{scaled:.0} {unit}") }
+}
+
+/// A text as it stands in HTML, also in an attribute.
+pub(crate) fn escaped(text: &str) -> String {
+    quick_xml::escape::escape(text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_for_people() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "1.0 kB"),
+            (1_234, "1.2 kB"),
+            (12_345, "12 kB"),
+            (999_499, "999 kB"),
+            (999_500, "1.0 MB"),
+            (1_500_000_000, "1.5 GB"),
+            (u64::MAX, "18 EB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Bodies that are made while they are sent.
+
+use std::io;
+
+use bytes::Bytes;
+
+/// What is made piece by piece, beside the workers.
+pub(crate) trait Pieces: Send + 'static {
+    /// The next piece; `None`: that was all. It may block.
+    fn next(&mut self) -> io::Result<Option<Bytes>>;
+}

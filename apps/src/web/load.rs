@@ -1,0 +1,75 @@
+//! Files, read so far that they can be served.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::page::{Body, Page};
+use super::policy::Policy;
+use super::root::Found;
+use crate::common::cache::MOST_IN_MEMORY;
+use crate::common::cached;
+
+/// Bytes of a large file that are read before it is served.
+const MOST_AHEAD: u64 = 256 * 1024;
+
+/// What is served of a file.
+pub(super) struct Loaded {
+    pub(super) page: Page,
+    /// All of it was read, and it cannot have changed meanwhile without having another version now.
+    pub(super) may_be_kept: bool,
+}
+
+/// Makes a page of what was found; `None`: a folder. `read` reads the beginning of the file, so
+/// much of it that it can be served at once. `asked_at` is a time before the file was found.
+pub(super) fn load(
+    path: &[u8],
+    found: Found,
+    asked_at: SystemTime,
+    read: fn(&File, u64) -> io::Result<Vec<u8>>,
+    policy: &Policy,
+) -> io::Result<Option<Loaded>> {
+    let (file, version) = match found {
+        Found::File(file, version) => (file, version),
+        Found::Folder => return Ok(None),
+        Found::Other => return Err(io::ErrorKind::NotFound.into()),
+    };
+    let is_settled = version.is_settled(asked_at);
+    let start = read(&file, version.size)?;
+    if version.size > MOST_IN_MEMORY {
+        let page = Page::new(path, version, &start, Body::File(Arc::new(file)), policy);
+        return Ok(Some(Loaded { page, may_be_kept: is_settled }));
+    }
+    let start: Arc<[u8]> = start.into();
+    // If it has changed meanwhile, what was read is served once, under its own size.
+    let is_whole = start.len() as u64 == version.size;
+    let version = version.with_size(start.len() as u64);
+    let page = Page::new(path, version, &start, Body::Memory(Arc::clone(&start)), policy);
+    Ok(Some(Loaded { page, may_be_kept: is_settled && is_whole }))
+}
+
+/// The contents of a small file, from memory; of a large one its begin. `WouldBlock`: a disk would
+/// have to be read.
+pub(super) fn read_cached(file: &File, size: u64) -> io::Result<Vec<u8>> {
+    let wanted = size.min(MOST_IN_MEMORY) as usize;
+    let mut bytes = vec![0; wanted];
+    let mut filled = 0;
+    while filled < wanted {
+        match cached::read(file, &mut bytes[filled..], filled as u64)? {
+            // It has become shorter, and is on a file system that cannot tell what is in memory.
+            0 => return Err(io::ErrorKind::WouldBlock.into()),
+            n => filled += n,
+        }
+    }
+    Ok(bytes)
+}
+
+/// Reads the start of a file, from memory or from the disk; of a large file more, which is in
+/// memory then.
+pub(super) fn read_cold(file: &File, size: u64) -> io::Result<Vec<u8>> {
+    let most = if size > MOST_IN_MEMORY { MOST_AHEAD.min(size) } else { MOST_IN_MEMORY };
+    let mut bytes = Vec::with_capacity(most.min(size) as usize);
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

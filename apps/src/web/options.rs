@@ -1,0 +1,208 @@
+//! The command line of `dapple web`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use dapple_io::tcp::ConnOptions;
+
+use super::answer::{AnswerOptions, Site};
+use super::conn::{FiguresFor, Settings};
+use super::policy::Policy;
+use super::root::Reach;
+use crate::common::runtime::{self, seconds};
+use crate::common::target;
+
+/// Descriptors that belong to no connection: the cache's files, pollers, listeners.
+const OTHER_DESCRIPTORS: u64 = 1_200;
+
+/// Descriptors that a connection may need: its socket, and a file that it sends.
+const PER_CONNECTION: u64 = 2;
+
+/// What was asked for.
+pub(super) struct Options {
+    pub(super) address: SocketAddr,
+    pub(super) site: Site,
+    pub(super) answering: AnswerOptions,
+    pub(super) settings: Settings,
+}
+
+pub(crate) fn command() -> Command {
+    Command::new("web")
+        .about("Serves the files of a folder over HTTP/1.1")
+        .long_about(
+            "Serves the files of DIR over HTTP/1.1; without DIR, a built-in demonstration site. \
+             Live figures, in the format of OpenMetrics, are at /_dapple/metrics if they are asked \
+             for; those of the demonstration site are for loopback peers.",
+        )
+        .arg(
+            Arg::new("dir")
+                .value_name("DIR")
+                .value_parser(value_parser!(PathBuf))
+                .help("The folder, or a single file [default: a built-in demonstration site]"),
+        )
+        .arg(
+            Arg::new("listen")
+                .long("listen")
+                .value_name("ADDRESS:PORT")
+                .value_parser(value_parser!(SocketAddr))
+                .default_value("127.0.0.1:8080")
+                .help("Where to listen; port 0 lets the system choose one"),
+        )
+        .args(of_site())
+        .args(of_fields())
+        .args(of_cache())
+        .args(of_limits())
+        .args(of_figures())
+        .args(runtime::args())
+        .arg(flag("serial", "Run every callback on the default color, in turn: a baseline"))
+}
+
+fn flag(id: &'static str, help: &'static str) -> Arg {
+    Arg::new(id).long(id).action(ArgAction::SetTrue).help(help)
+}
+
+/// What of the folder is served, and under which paths.
+fn of_site() -> [Arg; 5] {
+    [
+        flag(
+            "list",
+            "List the members of a folder that has no index.html, with a link to all of it as a \
+             zip; ?json lists them as JSON",
+        ),
+        flag("spa", "Serve /index.html for what is not there and has no dot in its name"),
+        Arg::new("prefix")
+            .long("prefix")
+            .value_name("PATH")
+            .value_parser(target::prefix)
+            .help("What the path of every URL begins with, such as /docs"),
+        flag("hidden", "Serve names that begin with a dot, too; .well-known always is"),
+        flag("follow-links", "Follow symbolic links that lead out of the folder"),
+    ]
+}
+
+/// Fields of responses.
+fn of_fields() -> [Arg; 3] {
+    [
+        Arg::new("cache-control")
+            .long("cache-control")
+            .value_name("PATTERN=VALUE")
+            .action(ArgAction::Append)
+            .help(
+                "What caches and browsers are told of files, such as '*.js=public, max-age=3600'; \
+                 may be repeated, the last match counts [default: no-cache: they ask each time \
+                 whether a file has changed]",
+            ),
+        Arg::new("headers")
+            .long("headers")
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .help("Further fields of responses by path, in the format of Netlify's _headers"),
+        Arg::new("cors")
+            .long("cors")
+            .value_name("ORIGIN")
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("*")
+            .help("Let scripts of other sites read what is served: of all, or --cors=ORIGIN"),
+    ]
+}
+
+fn of_cache() -> [Arg; 2] {
+    [
+        Arg::new("cache")
+            .long("cache")
+            .value_name("MIB")
+            .value_parser(value_parser!(u64).range(0..=1_048_576))
+            .default_value("64")
+            .help("Memory for the contents of small files; 0 caches nothing"),
+        Arg::new("cache-valid")
+            .long("cache-valid")
+            .value_name("MILLISECONDS")
+            .value_parser(value_parser!(u64).range(0..=86_400_000))
+            .default_value("0")
+            .help(
+                "Serve what is cached for so long without a look whether the file has changed, or \
+                 is still there; 0 looks in every batch of requests",
+            ),
+    ]
+}
+
+fn of_limits() -> [Arg; 4] {
+    [
+        Arg::new("max-connections")
+            .long("max-connections")
+            .value_name("N")
+            .value_parser(value_parser!(u64).range(1..))
+            .help("Connections at once; more get 503 [default: what the descriptor limit allows]"),
+        seconds("idle-timeout", "60", "Close a connection on which nothing happens for so long"),
+        seconds("header-timeout", "10", "Close one whose request takes longer than this"),
+        seconds("write-timeout", "30", "Close one that takes nothing of its response for so long"),
+    ]
+}
+
+fn of_figures() -> [Arg; 2] {
+    [
+        flag(
+            "metrics",
+            "Serve figures at /_dapple/metrics to peers on this machine; if one of them is a \
+             proxy, have it refuse the path",
+        ),
+        flag("metrics-public", "Serve them to everybody"),
+    ]
+}
+
+impl Options {
+    /// `descriptors`: how many the process may have.
+    pub(super) fn of(args: &ArgMatches, descriptors: u64) -> Result<Options, String> {
+        let reach =
+            Reach { has_hidden: args.get_flag("hidden"), leads_out: args.get_flag("follow-links") };
+        let site = Site::open(args.get_one::<PathBuf>("dir").map(PathBuf::as_path), reach)?;
+        let figures_for = match (args.get_flag("metrics-public"), args.get_flag("metrics"), &site) {
+            (true, _, _) => FiguresFor::Everybody,
+            (_, true, _) | (_, _, Site::Demo(_)) => FiguresFor::Loopback,
+            _ => FiguresFor::Nobody,
+        };
+        let number = |id: &str| *args.get_one::<u64>(id).expect("it has a default");
+        let limit = |id: &str| Duration::from_secs(number(id));
+        let most = (descriptors.saturating_sub(OTHER_DESCRIPTORS) / PER_CONNECTION).max(64);
+        Ok(Options {
+            address: *args.get_one("listen").expect("it has a default"),
+            site,
+            answering: AnswerOptions {
+                cache_bytes: number("cache") << 20,
+                cache_valid: Duration::from_millis(number("cache-valid")),
+                policy: policy(args)?,
+                prefix: args.get_one::<String>("prefix").cloned().unwrap_or_default(),
+                is_one_page: args.get_flag("spa"),
+                lists: args.get_flag("list"),
+            },
+            settings: Settings {
+                options: ConnOptions {
+                    idle_timeout: limit("idle-timeout"),
+                    frame_timeout: limit("header-timeout"),
+                    write_timeout: limit("write-timeout"),
+                    ..ConnOptions::default()
+                },
+                serial: args.get_flag("serial"),
+                figures_for,
+                max_connections: args.get_one("max-connections").copied().unwrap_or(most),
+            },
+        })
+    }
+}
+
+fn policy(args: &ArgMatches) -> Result<Policy, String> {
+    let mut policy = Policy::default();
+    if let Some(file) = args.get_one::<PathBuf>("headers") {
+        policy.add_file(file)?;
+    }
+    if let Some(origin) = args.get_one::<String>("cors") {
+        policy.share_with(origin).map_err(|e| format!("--cors: {e}"))?;
+    }
+    for rule in args.get_many::<String>("cache-control").into_iter().flatten() {
+        policy.add_cache_control(rule).map_err(|e| format!("--cache-control: {e}"))?;
+    }
+    Ok(policy)
+}

@@ -1,0 +1,139 @@
+//! What a zip of a folder has in it: what is served of it. Links to files are what they lead to;
+//! those to folders are left out, as they may lead round in a circle.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use super::root::{Found, Root};
+use crate::common::date;
+use crate::common::listing::Member;
+use crate::common::version::Version;
+use crate::common::zip::{Entry, Tree};
+
+/// Members of one folder, at most: of what has more, the download fails.
+const MOST_MEMBERS: usize = 100_000;
+
+/// A folder that is walked through.
+pub(super) struct Walked {
+    root: Arc<Root>,
+    /// Where the walk began, without slashes at its ends.
+    top: Vec<u8>,
+    /// The folder whose members come next, below the top, and these.
+    current: (Vec<u8>, std::vec::IntoIter<Member>),
+    /// Folders that are still to be read.
+    folders: VecDeque<Vec<u8>>,
+}
+
+impl Walked {
+    /// It may block.
+    pub(super) fn begin(root: Arc<Root>, top: &[u8]) -> io::Result<Walked> {
+        let (top, none) = (top.to_vec(), Vec::new().into_iter());
+        let mut walked = Walked { root, top, current: (vec![], none), folders: VecDeque::new() };
+        walked.enter(vec![])?;
+        Ok(walked)
+    }
+
+    fn enter(&mut self, folder: Vec<u8>) -> io::Result<()> {
+        let members = self.root.members(&join(&self.top, &folder), MOST_MEMBERS)?;
+        if members.has_more {
+            return Err(io::Error::other("there are too many files for a zip"));
+        }
+        self.current = (folder, members.all.into_iter());
+        Ok(())
+    }
+}
+
+fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
+    match (folder, name) {
+        (b"", path) | (path, b"") => path.to_vec(),
+        _ => [folder, name].join(&b"/"[..]),
+    }
+}
+
+impl Tree for Walked {
+    fn next(&mut self) -> io::Result<Option<Entry>> {
+        loop {
+            let Some(member) = self.current.1.next() else {
+                let Some(folder) = self.folders.pop_front() else { return Ok(None) };
+                match self.enter(folder) {
+                    Ok(()) => {}
+                    Err(error) if is_left_out(&error) => {}
+                    Err(error) => return Err(error),
+                }
+                continue;
+            };
+            let Member { name, is_folder, is_link, size, modified } = member;
+            let path = join(&self.current.0, &name);
+            match (is_folder, is_link) {
+                (true, true) => continue,
+                (true, false) => self.folders.push_back(path.clone()),
+                (false, _) => {}
+            }
+            return Ok(Some(Entry { path, is_folder, is_executable: false, size, modified }));
+        }
+    }
+
+    fn open(&mut self, path: &[u8]) -> io::Result<Option<(File, Entry)>> {
+        match self.root.find(&join(&self.top, path)) {
+            Ok(Found::File(file, version)) => Ok(Some((file, entry_of(path, version)))),
+            Ok(Found::Folder | Found::Other) => Ok(None),
+            Err(error) if is_left_out(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn entry_of(path: &[u8], version: Version) -> Entry {
+    Entry {
+        path: path.to_vec(),
+        is_folder: false,
+        is_executable: false,
+        size: version.size,
+        modified: date::seconds(version.modified_time()),
+    }
+}
+
+/// It has gone, or may not be read.
+fn is_left_out(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+    matches!(error.kind(), NotFound | NotADirectory | PermissionDenied)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::super::root::Reach;
+    use super::*;
+
+    #[test]
+    fn what_is_served_is_in_it_and_nothing_goes_round_in_a_circle() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &str| folder.path().join("top").join(path);
+        std::fs::create_dir_all(at("sub/deep")).unwrap();
+        std::fs::write(at("a"), "1").unwrap();
+        std::fs::write(at("sub/b"), "22").unwrap();
+        std::fs::write(at("sub/.hidden"), "x").unwrap();
+        std::fs::write(at("sub/deep/c"), "333").unwrap();
+        symlink("../a", at("sub/link")).unwrap();
+        symlink("..", at("sub/circle")).unwrap();
+        let root = Arc::new(Root::open(folder.path(), Reach::default()).unwrap());
+        let mut walked = Walked::begin(Arc::clone(&root), b"top").unwrap();
+        let mut all = Vec::new();
+        while let Some(entry) = walked.next().unwrap() {
+            if !entry.is_folder {
+                let (_, again) = walked.open(&entry.path).unwrap().unwrap();
+                assert_eq!((again.path, again.size), (entry.path.clone(), entry.size));
+            }
+            all.push((String::from_utf8(entry.path).unwrap(), entry.size));
+        }
+        all.retain(|(path, _)| !["sub", "sub/deep"].contains(&&**path));
+        all.sort();
+        let expected = [("a", 1), ("sub/b", 2), ("sub/deep/c", 3), ("sub/link", 1)];
+        assert_eq!(all, expected.map(|(path, size)| (path.to_owned(), size)));
+        assert!(walked.open(b"gone").unwrap().is_none());
+        assert!(Walked::begin(root, b"nothing").is_err());
+    }
+}

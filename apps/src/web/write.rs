@@ -1,0 +1,213 @@
+//! Writes an [`Answer`] to a connection, as HTTP/1.1 has it.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use dapple_io::tcp::Conn;
+
+use super::answer::{Answer, Made, Text};
+use super::http::date;
+use super::http::head::{self, KeepAlive, Status};
+use super::page::{Body, Page};
+use crate::common::conditions::Part;
+
+/// Bodies of up to this many bytes are copied behind their head; larger ones are written from where
+/// they are.
+const MOST_COPIED: usize = 8 * 1024;
+
+/// What the head of a response needs from its request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reply<'a> {
+    /// Lines of fields that every response has that is no file.
+    pub(super) common: &'a str,
+    /// See [`date::write_now`].
+    pub(super) stamp: u64,
+    pub(super) keep_alive: KeepAlive,
+    pub(super) head_only: bool,
+    pub(super) takes_chunks: bool,
+}
+
+impl Reply<'_> {
+    /// Writes all of a response, but of one that is made while it is sent only the head, and says
+    /// which status it has.
+    pub(super) fn write(self, conn: &mut Conn, answer: &Answer) -> Status {
+        match answer {
+            Answer::File(page, Part::Range(from, count)) => self.range(conn, page, *from, *count),
+            Answer::File(page, Part::Ranges(ranges)) => self.ranges(conn, page, ranges),
+            Answer::File(page, _) => self.whole(conn, page, Status::Ok, &[]),
+            Answer::NotModified(page) => self.not_modified(conn, page),
+            Answer::NotThere(page) => self.whole(conn, page, Status::NotFound, &VERSION_FIELDS),
+            Answer::Text(text) => self.text(conn, text),
+            Answer::Made(made) => self.head_of_made(conn, made),
+        }
+    }
+
+    /// All of a page, without some of its fields.
+    fn whole(self, conn: &mut Conn, page: &Page, status: Status, without: &[&str]) -> Status {
+        let body = match (&page.body, self.head_only) {
+            (Body::Memory(bytes), false) if bytes.len() <= MOST_COPIED => &bytes[..],
+            _ => &[],
+        };
+        conn.write(|out| {
+            out.reserve(page.fields.len() + body.len() + 128);
+            head::begin(out, status);
+            write_fields(out, page, self.stamp, without);
+            head::finish(out, self.keep_alive, self.stamp);
+            out.extend_from_slice(body);
+        });
+        if !self.head_only && body.is_empty() {
+            match &page.body {
+                Body::Memory(bytes) => conn.send_shared(Arc::clone(bytes)),
+                Body::File(file) => conn.send_file(Arc::clone(file), 0, page.version.size),
+            }
+        }
+        status
+    }
+
+    fn range(self, conn: &mut Conn, page: &Page, from: u64, count: u64) -> Status {
+        let len = page.version.size;
+        conn.write(|out| {
+            head::begin(out, Status::PartialContent);
+            write_fields(out, page, self.stamp, &["Content-Length:"]);
+            let last = from + count - 1;
+            head::text(out, format_args!("Content-Length: {count}\r\n"));
+            head::text(out, format_args!("Content-Range: bytes {from}-{last}/{len}\r\n"));
+            head::finish(out, self.keep_alive, self.stamp);
+        });
+        send_part(conn, page, from, count);
+        Status::PartialContent
+    }
+
+    /// Several ranges (RFC 9110, section 14.6): each part has a head of its own.
+    fn ranges(self, conn: &mut Conn, page: &Page, ranges: &[(u64, u64)]) -> Status {
+        let (boundary, len, kind) = (boundary(), page.version.size, &page.kind);
+        let head_of = |(from, count): (u64, u64)| {
+            let last = from + count - 1;
+            format!(
+                "\r\n--{boundary}\r\nContent-Type: {kind}\r\n\
+                 Content-Range: bytes {from}-{last}/{len}\r\n\r\n"
+            )
+        };
+        let heads: Vec<String> = ranges.iter().map(|range| head_of(*range)).collect();
+        let end = format!("\r\n--{boundary}--\r\n");
+        let parts: u64 = ranges.iter().map(|(_, count)| count).sum();
+        let all = parts + (heads.iter().map(String::len).sum::<usize>() + end.len()) as u64;
+        conn.write(|out| {
+            head::begin(out, Status::PartialContent);
+            let kind = format_args!("Content-Type: multipart/byteranges; boundary={boundary}\r\n");
+            head::text(out, kind);
+            write_fields(out, page, self.stamp, &["Content-Length:", "Content-Type:"]);
+            head::text(out, format_args!("Content-Length: {all}\r\n"));
+            head::finish(out, self.keep_alive, self.stamp);
+        });
+        for (head, (from, count)) in heads.iter().zip(ranges) {
+            conn.send(head.as_bytes());
+            send_part(conn, page, *from, *count);
+        }
+        conn.send(end.as_bytes());
+        Status::PartialContent
+    }
+
+    fn not_modified(self, conn: &mut Conn, page: &Page) -> Status {
+        conn.write(|out| {
+            head::begin(out, Status::NotModified);
+            out.extend_from_slice(&page.unchanged_fields);
+            head::finish(out, self.keep_alive, self.stamp);
+        });
+        Status::NotModified
+    }
+
+    fn text(self, conn: &mut Conn, text: &Text) -> Status {
+        let Text { status, fields, kind, body } = text;
+        conn.write(|out| {
+            head::begin(out, *status);
+            let len = body.len();
+            out.extend_from_slice(fields.as_bytes());
+            out.extend_from_slice(self.common.as_bytes());
+            // What has no contents has neither a type nor a length (RFC 9110, section 8.6).
+            if *status != Status::NoContent {
+                let kind = format_args!("Content-Type: {kind}\r\nContent-Length: {len}\r\n");
+                head::text(out, kind);
+            }
+            head::finish(out, self.keep_alive, self.stamp);
+            if !self.head_only {
+                out.extend_from_slice(body.as_bytes());
+            }
+        });
+        *status
+    }
+
+    fn head_of_made(self, conn: &mut Conn, made: &Made) -> Status {
+        let Made { fields, kind, .. } = made;
+        conn.write(|out| {
+            head::begin(out, Status::Ok);
+            out.extend_from_slice(fields.as_bytes());
+            out.extend_from_slice(self.common.as_bytes());
+            head::text(out, format_args!("Content-Type: {kind}\r\n"));
+            if self.takes_chunks {
+                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+            }
+            head::finish(out, self.keep_alive, self.stamp);
+        });
+        Status::Ok
+    }
+}
+
+/// Writes a piece of a body that is made while it is sent.
+pub(super) fn piece(conn: &mut Conn, bytes: &[u8], in_chunks: bool) {
+    match in_chunks {
+        // One of no length would be the end.
+        true if !bytes.is_empty() => conn.write(|out| {
+            head::text(out, format_args!("{:x}\r\n", bytes.len()));
+            out.extend_from_slice(bytes);
+            out.extend_from_slice(b"\r\n");
+        }),
+        _ => conn.send(bytes),
+    }
+}
+
+/// Writes the end of such a body. Without chunks, that of the connection is it.
+pub(super) fn last_piece(conn: &mut Conn, in_chunks: bool) {
+    if in_chunks {
+        conn.send(b"0\r\n\r\n");
+    }
+}
+
+/// What tells of a version of a file, and how a part of it can be had: not for what is served in
+/// the place of something else.
+const VERSION_FIELDS: [&str; 3] = ["Last-Modified:", "ETag:", "Accept-Ranges:"];
+
+fn send_part(conn: &mut Conn, page: &Page, from: u64, count: u64) {
+    match &page.body {
+        Body::Memory(bytes) => conn.send(&bytes[from as usize..][..count as usize]),
+        Body::File(file) => conn.send_file(Arc::clone(file), from, count),
+    }
+}
+
+/// A line that is in no file, as far as whoever makes files can foresee.
+fn boundary() -> String {
+    static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{:016x}{:016x}", SEED.hash_one((number, 0)), SEED.hash_one((number, 1)))
+}
+
+/// The fields of a page, but for those whose lines begin so. A file that was modified in the future
+/// was so when the response was made (RFC 9110, section 8.8.2.1).
+fn write_fields(out: &mut Vec<u8>, page: &Page, stamp: u64, without: &[&str]) {
+    let is_ahead = page.may_be_ahead.is_some_and(|second| date::is_ahead(second, stamp));
+    if !is_ahead && without.is_empty() {
+        return out.extend_from_slice(&page.fields);
+    }
+    let fields = String::from_utf8_lossy(&page.fields);
+    for field in fields.split_inclusive("\r\n") {
+        if is_ahead && field.starts_with("Last-Modified:") {
+            out.extend_from_slice(b"Last-Modified: ");
+            date::write_now(out, stamp);
+            out.extend_from_slice(b"\r\n");
+        } else if !without.iter().any(|name| field.starts_with(name)) {
+            out.extend_from_slice(field.as_bytes());
+        }
+    }
+}
