@@ -6,7 +6,9 @@ Needs Linux, nginx, wrk and taskset, and a release build:
     benches/scripts/web-vs-nginx.py DIR PATH [PATH ...]
 
 Prints, per number of connections: requests per second, requests per CPU second of the server, and the 99th
-percentile of the latency that wrk saw; medians of the runs, and the ratios dapple : nginx."""
+percentile of the latency that wrk saw; medians of the runs, and the ratios dapple : nginx.
+nginx+cache and dapple+valid look once a second whether a file has changed (open_file_cache_valid 1s,
+--cache-valid 1000), nginx for each request, dapple for each batch of them."""
 import argparse, os, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, time
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -85,11 +87,16 @@ for name, cache in [('nginx', ''), ('nginx+cache', 'open_file_cache max=10000 in
     with open(conf, 'w') as f:
         f.write(NGINX.format(work=work, port=port, folder=folder, cache=cache))
     servers.append(Server(name, port, [shutil.which('nginx') or '/usr/sbin/nginx', '-c', conf, '-e', f'{work}/error.log']))
-builds = [('dapple', args.dapple)] + ([('before', args.before)] if args.before else [])
-for name, program in builds:
+builds = [('dapple', args.dapple, []), ('dapple+valid', args.dapple, ['--cache-valid', '1000'])]
+if args.before:
+    builds.append(('before', args.before, []))
+for name, program, more in builds:
     port = free_port()
     command = [program, 'web', folder, '--listen', f'127.0.0.1:{port}']
-    servers.append(Server(name, port, command + args.more.split()))
+    servers.append(Server(name, port, command + more + args.more.split()))
+pairs = [('dapple', 'nginx'), ('dapple', 'nginx+cache'), ('dapple+valid', 'nginx+cache')]
+if args.before:
+    pairs.append(('dapple', 'before'))
 
 try:
     for connections in map(int, args.connections.split(',')):
@@ -104,9 +111,9 @@ try:
         medians = {n: [statistics.median(c) for c in zip(*r)] for n, r in runs.items()}
         for name, (rate, per_cpu, p99) in medians.items():
             print(f'  {name:<12} {rate:>10.0f} {per_cpu:>11.0f} {p99:>8.0f}')
-        for peer in ['nginx', 'nginx+cache'] + [name for name, _ in builds[1:]]:
-            ratios = [statistics.median(a[i] / b[i] for a, b in zip(runs['dapple'], runs[peer])) for i in range(3)]
-            print(f'  dapple : {peer:<11} {ratios[0]:.2f} x req/s, {ratios[1]:.2f} x req/CPU s, {ratios[2]:.2f} x p99')
+        for own, peer in pairs:
+            ratios = [statistics.median(a[i] / b[i] for a, b in zip(runs[own], runs[peer])) for i in range(3)]
+            print(f'  {own} : {peer:<11} {ratios[0]:.2f} x req/s, {ratios[1]:.2f} x req/CPU s, {ratios[2]:.2f} x p99')
 finally:
     for s in servers:
         s.process.send_signal(signal.SIGKILL)

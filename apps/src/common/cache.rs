@@ -91,8 +91,11 @@ pub(crate) enum Batch {
 impl Batch {
     /// The requests of a stretch of time, which is so long; `None` if that is no time at all.
     pub(crate) fn of_stretch(start: Instant, length: Duration) -> Option<Batch> {
+        if length.is_zero() {
+            return None;
+        }
         let elapsed = clock::now().saturating_duration_since(start);
-        let number = elapsed.as_nanos().checked_div(length.as_nanos())?;
+        let number = elapsed.as_nanos() / length.as_nanos();
         Some(Batch::Of(u64::try_from(number).unwrap_or(u64::MAX - 1) + 1))
     }
 

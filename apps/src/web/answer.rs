@@ -83,8 +83,9 @@ pub(super) enum Answer {
     NotModified(FilePage),
     /// The site's own page for what is not there.
     NotThere(FilePage),
-    Text(Text),
-    Made(Made),
+    // In boxes, as most responses are files.
+    Text(Box<Text>),
+    Made(Box<Made>),
 }
 
 /// A response that is made for one request.
@@ -129,13 +130,18 @@ impl Answer {
 
     fn status_with(status: Status, fields: String) -> Answer {
         let body = format!("{} {}\n", status as u16, status.reason()).into();
-        Answer::Text(Text { status, fields, kind: PLAIN_TEXT, body })
+        Answer::Text(Box::new(Text { status, fields, kind: PLAIN_TEXT, body }))
     }
 
     /// What a connection gets that is not served. Without a body: it is not known what will be
     /// asked.
     pub(super) fn unread(status: Status) -> Answer {
-        Answer::Text(Text { status, fields: String::new(), kind: PLAIN_TEXT, body: "".into() })
+        Answer::Text(Box::new(Text {
+            status,
+            fields: String::new(),
+            kind: PLAIN_TEXT,
+            body: "".into(),
+        }))
     }
 }
 
@@ -282,12 +288,12 @@ impl Answers {
         let listed = match asked.as_zip {
             true => self.zip(root, folder),
             false => root.members(folder, listing::MOST_MEMBERS).map(|members| {
-                Answer::Text(Text {
+                Answer::Text(Box::new(Text {
                     status: Status::Ok,
                     fields: listing::fields(asked),
                     kind: listing::kind(asked),
                     body: listing::write(folder, members, asked).into(),
-                })
+                }))
             }),
         };
         match listed.map_err(|error| status_of(&error)) {
@@ -300,14 +306,14 @@ impl Answers {
     fn zip(&self, root: &Arc<Root>, folder: &[u8]) -> io::Result<Answer> {
         let tree = Walked::begin(Arc::clone(root), folder)?;
         let name = folder.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        Ok(Answer::Made(Made {
+        Ok(Answer::Made(Box::new(Made {
             fields: format!(
                 "Cache-Control: no-cache\r\nContent-Disposition: {}\r\n",
                 zip::disposition(name)
             ),
             kind: "application/zip",
             pieces: Box::new(Zip::new(tree, &self.handle)),
-        }))
+        })))
     }
 
     /// Answers a request for what is not there, with what the site has for that.
@@ -332,7 +338,12 @@ impl Answers {
 
     fn answer_options(&self) -> Answer {
         let fields = format!("{ALLOW}{}", self.options.policy.of_preflights());
-        Answer::Text(Text { status: Status::NoContent, fields, kind: "", body: "".into() })
+        Answer::Text(Box::new(Text {
+            status: Status::NoContent,
+            fields,
+            kind: "",
+            body: "".into(),
+        }))
     }
 
     fn redirect_to_folder(&self, path: &[u8], query: Option<&str>) -> Answer {

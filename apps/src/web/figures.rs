@@ -123,10 +123,10 @@ pub(super) fn answer(figures: &Figures, server: &Server) -> Answer {
     if prometheus_client::encoding::text::encode(&mut body, &registry).is_err() {
         return Answer::status(Status::InternalError);
     }
-    Answer::Text(Text {
+    Answer::Text(Box::new(Text {
         status: Status::Ok,
         fields: "Cache-Control: no-store\r\n".to_owned(),
         kind: "application/openmetrics-text; version=1.0.0; charset=utf-8",
         body: body.into(),
-    })
+    }))
 }
