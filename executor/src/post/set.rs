@@ -113,11 +113,13 @@ fn post_named<'a, F: FnOnce(&mut Cx) + Send + 'static>(
         [one] => first.post_as(one.access(), f, posting),
         [a, b] if std::ptr::eq(a.cell(), first.as_cell()) => post_two(core, [a, b], f, posting),
         [a, b] => post_two(core, [b, a], f, posting),
-        _ => Local::with(core, |local| {
-            if let Some(event) = make_event(core, local, f, posting) {
-                post_many(core, local, named, first.as_cell(), event);
+        _ => {
+            if let Some(event) = make_event(core, f, posting) {
+                Local::with(core, |local| {
+                    post_many(core, local, named, first.as_cell(), event);
+                });
             }
-        }),
+        }
     }
 }
 
@@ -129,27 +131,28 @@ fn post_two<F: FnOnce(&mut Cx) + Send + 'static>(
     f: F,
     posting: Posting,
 ) {
-    Local::with(core, |local| {
-        if let Some(event) = make_event(core, local, f, posting) {
-            post_pair(core, local, named, event);
-        }
-    });
+    if let Some(event) = make_event(core, f, posting) {
+        Local::with(core, |local| post_pair(core, local, named, event));
+    }
 }
 
 /// Makes `f` the event of a set; `None`: it is refused.
 #[inline(always)]
 fn make_event<F: FnOnce(&mut Cx) + Send + 'static>(
     core: &Core,
-    local: Option<&Local>,
     f: F,
     posting: Posting,
 ) -> Option<Owned> {
-    if !posting.is_accepted(core, local) {
-        refuse(core, f, posting.site);
-        return None;
+    let take_place = |local: Option<&Local>| {
+        posting.is_accepted(core, local).then(|| core.event_place::<F>(local))
+    };
+    match Local::with(core, take_place) {
+        Some(place) => Some(place.fill(f, Kind::Set, posting.site)),
+        None => {
+            refuse(core, f, posting.site);
+            None
+        }
     }
-    // The closure is moved once: what it is moved through costs more than all the rest.
-    Some(core.make_event(local, f, Kind::Set, posting.site))
 }
 
 /// Posts the event of a set of two colors.
