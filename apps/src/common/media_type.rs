@@ -40,6 +40,26 @@ pub(crate) fn of(name: &[u8], start: &[u8], size: u64) -> String {
     }
 }
 
+/// Says whether what is of this type, as a rule, becomes shorter when it is compressed.
+pub(crate) fn is_compressible(kind: &str) -> bool {
+    let kind = kind.split(';').next().unwrap_or_default().trim_ascii();
+    kind.starts_with("text/")
+        || kind.ends_with("+xml")
+        || kind.ends_with("+json")
+        || matches!(
+            kind,
+            "application/javascript"
+                | "application/json"
+                | "application/xml"
+                | "application/wasm"
+                | "application/vnd.ms-fontobject"
+                | "font/otf"
+                | "font/ttf"
+                | "image/bmp"
+                | "image/x-icon"
+        )
+}
+
 /// The ends are those of a video's, too.
 fn is_typescript(name: &str) -> bool {
     let end = name.rsplit_once('.').map(|(_, end)| end.to_ascii_lowercase());
@@ -109,6 +129,16 @@ fn charset_of_page(head: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_is_compressible_and_pictures_are_not() {
+        for kind in ["text/html; charset=utf-8", "image/svg+xml", "application/wasm", "text/x"] {
+            assert!(is_compressible(kind), "{kind}");
+        }
+        for kind in ["image/png", "application/zip", "video/mp4", "font/woff2", ""] {
+            assert!(!is_compressible(kind), "{kind}");
+        }
+    }
 
     fn kind(name: &str, contents: &[u8]) -> String {
         of(name.as_bytes(), contents, contents.len() as u64)

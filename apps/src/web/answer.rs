@@ -5,74 +5,22 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use dapple::clock;
-use dapple::{Color, Cx, Handle};
-use rustix::io::Errno;
+use dapple::Handle;
 
-use super::demo::Demo;
+use super::compress::Job;
 use super::http::head::Status;
-use super::http::request::{Method, Request};
+use super::http::request::{Method, Parsed, Request, parse};
 use super::listing;
-use super::load::{Loaded, load, read_cached, read_cold};
-use super::page::Page;
-use super::policy::Policy;
-use super::root::{Reach, Root};
+use super::page::FilePage;
+use super::pages::{How, Pages, Site, Waits, status_of};
+use super::root::Root;
 use super::tree::Walked;
-use crate::common::cache::{Batch, Cache, Entry};
 use crate::common::conditions::{self, Part, Validators, Verdict};
 use crate::common::pieces::Pieces;
 use crate::common::target::{self, BadPath};
 use crate::common::zip::{self, Zip};
-
-/// What is served.
-#[derive(Debug)]
-pub(super) enum Site {
-    Folder(Arc<Root>),
-    Demo(Demo),
-}
-
-impl Site {
-    pub(super) fn open(served: Option<&Path>, reach: Reach) -> Result<Site, String> {
-        match served {
-            None => Ok(Site::Demo(Demo::new())),
-            Some(served) => Root::open(served, reach)
-                .map(|root| Site::Folder(Arc::new(root)))
-                .map_err(|e| format!("cannot serve {}: {e}", served.display())),
-        }
-    }
-
-    /// Says whether a path is one of those that are served, whatever is there.
-    fn serves(&self, path: &[u8]) -> bool {
-        match self {
-            Site::Folder(root) => root.serves(path),
-            Site::Demo(_) => true,
-        }
-    }
-
-    /// What is served of a folder.
-    fn index(&self) -> &[u8] {
-        match self {
-            Site::Folder(root) => root.index(),
-            Site::Demo(_) => b"index.html",
-        }
-    }
-}
-
-impl std::fmt::Display for Site {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Site::Folder(root) => root.fmt(f),
-            Site::Demo(_) => f.write_str("a demonstration site"),
-        }
-    }
-}
-
-/// A file that can be served, and may be kept.
-type FilePage = Arc<Entry<Page>>;
 
 /// What a request gets.
 #[derive(Debug)]
@@ -145,45 +93,18 @@ impl Answer {
     }
 }
 
-/// What may be waited for.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum How {
-    /// Nothing; and a file that was looked at for a request of this batch is good for all of them.
-    AtOnce(Batch),
-    /// A disk: this runs beside the workers.
-    Blocking,
-}
-
-impl How {
-    /// In an event of a connection.
-    pub(super) fn at_once(cx: &Cx) -> How {
-        How::AtOnce(Batch::of(cx))
-    }
-}
-
-/// What is asked for has to be waited for: to be answered with [`How::Blocking`].
-#[derive(Debug)]
-pub(super) struct Waits;
-
-/// Site and cache.
+/// Decides.
 pub(super) struct Answers {
-    pub(super) site: Site,
+    pages: Pages,
     handle: Handle,
     options: AnswerOptions,
-    cache: Cache<Page>,
     /// Lines of fields of responses that are no file.
     pub(super) common_fields: String,
-    start: Instant,
 }
 
 /// What the command line says of answers.
 #[derive(Debug)]
 pub(super) struct AnswerOptions {
-    /// Bytes of memory for what is kept.
-    pub(super) cache_bytes: u64,
-    /// For so long what is kept is good without a look at the file.
-    pub(super) cache_valid: Duration,
-    pub(super) policy: Policy,
     /// What the path of every URL begins with: nothing, or a slash and a name.
     pub(super) prefix: String,
     /// What is not there and has no dot in its name is answered with the first page, whose script
@@ -194,16 +115,9 @@ pub(super) struct AnswerOptions {
 }
 
 impl Answers {
-    /// `color`: on which the cache is changed.
-    pub(super) fn new(site: Site, handle: &Handle, color: &Color, options: AnswerOptions) -> Self {
-        Answers {
-            site,
-            handle: handle.clone(),
-            cache: Cache::new(color, options.cache_bytes),
-            common_fields: options.policy.of_others(),
-            options,
-            start: clock::now(),
-        }
+    pub(super) fn new(pages: Pages, handle: &Handle, options: AnswerOptions) -> Self {
+        let common_fields = pages.options.policy.of_others();
+        Answers { pages, handle: handle.clone(), options, common_fields }
     }
 
     /// Answers a request.
@@ -243,8 +157,10 @@ impl Answers {
         query: Option<&str>,
         how: How,
     ) -> Result<Answer, Waits> {
-        match self.find(path, how)? {
-            Ok(Some(entry)) => Ok(of_file(request, entry)),
+        match self.pages.find(path, how)? {
+            Ok(Some(entry)) => {
+                Ok(of_file(request, self.pages.choose(request.codings, path, entry, how)?))
+            }
             Ok(None) => Ok(self.redirect_to_folder(path, query)),
             Err(Status::NotFound) => self.answer_not_there(request, path, how),
             Err(status) => Ok(Answer::status(status)),
@@ -262,9 +178,11 @@ impl Answers {
         if !index.is_empty() {
             index.push(b'/');
         }
-        index.extend_from_slice(self.site.index());
-        match self.find(&index, how)? {
-            Ok(Some(entry)) => Ok(of_file(request, entry)),
+        index.extend_from_slice(self.pages.site.index());
+        match self.pages.find(&index, how)? {
+            Ok(Some(entry)) => {
+                Ok(of_file(request, self.pages.choose(request.codings, &index, entry, how)?))
+            }
             Ok(None) | Err(Status::NotFound) => self.answer_listing(request, &folder, query, how),
             Err(status) => Ok(Answer::status(status)),
         }
@@ -277,12 +195,12 @@ impl Answers {
         query: Option<&str>,
         how: How,
     ) -> Result<Answer, Waits> {
-        let root = match &self.site {
+        let root = match &self.pages.site {
             Site::Folder(root) if self.options.lists && root.serves(folder) => root,
             _ => return self.answer_not_there(request, folder, how),
         };
         if matches!(how, How::AtOnce(_)) {
-            return Err(Waits);
+            return Err(Waits::Disk);
         }
         let asked = listing::Asked::of(query, request.accept);
         let listed = match asked.as_zip {
@@ -326,18 +244,38 @@ impl Answers {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         if self.options.is_one_page
             && !name.contains(&b'.')
-            && let Ok(Some(entry)) = self.find(b"index.html", how)?
+            && let Ok(Some(entry)) = self.pages.find(b"index.html", how)?
         {
-            return Ok(of_file(request, entry));
+            return Ok(of_file(
+                request,
+                self.pages.choose(request.codings, b"index.html", entry, how)?,
+            ));
         }
-        Ok(match self.find(b"404.html", how)? {
+        Ok(match self.pages.find(b"404.html", how)? {
             Ok(Some(entry)) => Answer::NotThere(entry),
             _ => Answer::status(Status::NotFound),
         })
     }
 
+    /// Has a file compressed for a request, and gives the answer to `tell`.
+    pub(super) fn compress(
+        &self,
+        job: Job,
+        request: Box<[u8]>,
+        tell: impl FnOnce(Answer) + Send + 'static,
+    ) {
+        self.pages.compressor.compress(
+            job,
+            Box::new(move |page| {
+                if let Parsed::Request(request, _) = parse(&request) {
+                    tell(of_file(&request, page));
+                }
+            }),
+        );
+    }
+
     fn answer_options(&self) -> Answer {
-        let fields = format!("{ALLOW}{}", self.options.policy.of_preflights());
+        let fields = format!("{ALLOW}{}", self.pages.options.policy.of_preflights());
         Answer::Text(Box::new(Text {
             status: Status::NoContent,
             fields,
@@ -351,66 +289,17 @@ impl Answers {
         let location = format!("Location: {}{location}\r\n", self.options.prefix);
         Answer::status_with(Status::MovedPermanently, location)
     }
-
-    /// The file of a path; `None`: it is a folder.
-    fn find(&self, path: &[u8], how: How) -> Result<Result<Option<FilePage>, Status>, Waits> {
-        if !self.site.serves(path) {
-            return Ok(Err(Status::NotFound));
-        }
-        match self.find_served(path, how) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Waits),
-            found => Ok(found.map_err(|error| status_of(&error))),
-        }
-    }
-
-    /// As [`find`](Self::find). `WouldBlock`: a disk would have to be read for
-    /// it, and that is not to be waited for.
-    fn find_served(&self, path: &[u8], how: How) -> io::Result<Option<FilePage>> {
-        let root = match &self.site {
-            Site::Demo(demo) => return demo.find(path),
-            Site::Folder(root) => root,
-        };
-        let batch = match (how, Batch::of_stretch(self.start, self.options.cache_valid)) {
-            (_, Some(stretch)) => stretch,
-            (How::AtOnce(batch), None) => batch,
-            (How::Blocking, None) => Batch::Single,
-        };
-        if let Some(entry) = self.cache.get(path, batch, |_| root.version(path)) {
-            return Ok(Some(entry));
-        }
-        let (asked_at, policy) = (clock::wall(), &self.options.policy);
-        let loaded = match how {
-            How::AtOnce(_) => load(path, root.find_cached(path)?, asked_at, read_cached, policy)?,
-            How::Blocking => {
-                let loaded = root
-                    .find(path)
-                    .and_then(|found| load(path, found, asked_at, read_cold, policy));
-                // Somebody has a lease on it, or renames all the time: to wait again would not
-                // help.
-                loaded.map_err(|error| match error.kind() {
-                    io::ErrorKind::WouldBlock => io::ErrorKind::ResourceBusy.into(),
-                    _ => error,
-                })?
-            }
-        };
-        let Some(Loaded { page, may_be_kept }) = loaded else { return Ok(None) };
-        let entry = Arc::new(Entry::new(page));
-        if may_be_kept {
-            self.cache.insert(path, Arc::clone(&entry));
-        }
-        Ok(Some(entry))
-    }
 }
 
 /// What a request for a file gets that is there.
-fn of_file(request: &Request<'_>, entry: FilePage) -> Answer {
-    let own = Validators { etag: &entry.etag, modified: entry.version.modified_time() };
+pub(super) fn of_file(request: &Request<'_>, entry: FilePage) -> Answer {
+    let own = Validators { etag: &entry.etag, modified: entry.modified };
     match conditions::verdict(&request.conditions, &own) {
         Verdict::Go => {}
         Verdict::NotModified => return Answer::NotModified(entry),
         Verdict::Failed => return Answer::status(Status::PreconditionFailed),
     }
-    let len = entry.version.size;
+    let len = entry.len;
     let part = match request.method {
         Method::Get => conditions::part(&request.conditions, &own, len),
         // Ranges are defined for GET only.
@@ -423,28 +312,4 @@ fn of_file(request: &Request<'_>, entry: FilePage) -> Answer {
         }
         part => Answer::File(entry, part),
     }
-}
-
-fn status_of(error: &io::Error) -> Status {
-    use io::ErrorKind::*;
-    match error.kind() {
-        NotFound | NotADirectory | InvalidFilename => Status::NotFound,
-        PermissionDenied => Status::Forbidden,
-        ResourceBusy => Status::Unavailable,
-        _ => match error.raw_os_error() {
-            // Out of descriptors or memory: later perhaps.
-            Some(code) if is_shortage(code) => Status::Unavailable,
-            // A path that no file can have, or a link where none is allowed.
-            Some(code) if code == Errno::LOOP.raw_os_error() => Status::NotFound,
-            Some(code) if code == Errno::NXIO.raw_os_error() => Status::NotFound,
-            _ => {
-                tracing::warn!(%error, "cannot read a file");
-                Status::InternalError
-            }
-        },
-    }
-}
-
-fn is_shortage(code: i32) -> bool {
-    [Errno::MFILE, Errno::NFILE, Errno::NOMEM].iter().any(|e| e.raw_os_error() == code)
 }

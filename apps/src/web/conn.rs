@@ -15,10 +15,12 @@ use bytes::Bytes;
 use dapple::{Color, Cx, Handle, Place, Sequencer};
 use dapple_io::tcp::{CloseReason, Conn, ConnOptions, Connection, Protocol, TcpStream};
 
-use super::answer::{Answer, AnswerOptions, Answers, How, Site, Waits};
+use super::answer::{Answer, AnswerOptions, Answers};
+use super::compress::Job;
 use super::figures::{self, Figures};
 use super::http::head::{KeepAlive, Status};
 use super::http::request::{self, MOST_HEAD, Method, Parsed, Request};
+use super::pages::{How, PageOptions, Pages, Site, Waits};
 use super::write::{self, Reply};
 use crate::common::pieces::Pieces;
 use crate::common::target;
@@ -56,7 +58,7 @@ impl Server {
     pub(super) fn new(
         handle: &Handle,
         site: Site,
-        answering: AnswerOptions,
+        (paging, answering): (PageOptions, AnswerOptions),
         settings: Settings,
     ) -> Self {
         let color = match settings.serial {
@@ -65,7 +67,7 @@ impl Server {
         };
         let options = ConnOptions { max_input: 2 * MOST_HEAD, ..settings.options };
         Server {
-            answers: Answers::new(site, handle, &color, answering),
+            answers: Answers::new(Pages::new(site, handle, &color, paging), handle, answering),
             figures: Figures::new(handle.workers()),
             handle: handle.clone(),
             settings: Settings { options, ..settings },
@@ -207,7 +209,7 @@ impl WebConn {
                 let asked = Asked::by(&request);
                 match server.answer(&request, conn, How::at_once(cx)) {
                     Ok(answer) => self.put(Due { answer, asked }, conn, cx),
-                    Err(Waits) => self.put_later(input.bytes()[..len].into(), asked),
+                    Err(waits) => self.put_later(waits, input.bytes()[..len].into(), asked),
                 }
                 len
             }
@@ -231,19 +233,18 @@ impl WebConn {
         }
     }
 
-    /// Has a request answered beside the workers. `head` is what it was parsed from.
-    fn put_later(&mut self, head: Box<[u8]>, asked: Asked) {
+    /// Has a request answered when what it waits for is there. `head` is what it was parsed from.
+    fn put_later(&mut self, waits: Waits, head: Box<[u8]>, asked: Asked) {
         self.closing |= asked.keep_alive == KeepAlive::No;
-        let mut late = Late { place: Some(self.reserve()), asked };
+        let late = Late { place: Some(self.reserve()), asked };
         let server = Arc::clone(&self.server.0);
-        let answer = move || {
-            if let Parsed::Request(request, _) = request::parse(&head)
-                && let Ok(answer) = server.answers.answer(&request, How::Blocking)
-            {
-                late.complete(answer);
+        match waits {
+            Waits::Disk => {
+                let answer = move || server.answer_blocking(&head, late);
+                self.server.0.handle.offload(answer).detach();
             }
-        };
-        self.server.0.handle.offload(answer).detach();
+            Waits::Compression(job) => server.compress(*job, head, late),
+        }
     }
 
     /// A place in the order of responses.
@@ -352,6 +353,20 @@ impl WebConn {
 }
 
 impl Server {
+    /// Answers a request that was parsed before. It may block.
+    fn answer_blocking(&self, head: &[u8], mut late: Late) {
+        let Parsed::Request(request, _) = request::parse(head) else { return };
+        match self.answers.answer(&request, How::Blocking) {
+            Ok(answer) => late.complete(answer),
+            Err(Waits::Compression(job)) => self.compress(*job, head.into(), late),
+            Err(Waits::Disk) => {}
+        }
+    }
+
+    fn compress(&self, job: Job, head: Box<[u8]>, mut late: Late) {
+        self.answers.compress(job, head, move |answer| late.complete(answer));
+    }
+
     pub(super) fn runtime(&self) -> &Handle {
         &self.handle
     }

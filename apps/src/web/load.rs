@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::http::coding::Coding;
 use super::page::{Body, Page};
 use super::policy::Policy;
 use super::root::Found;
@@ -14,12 +15,8 @@ use crate::common::cached;
 /// Bytes of a large file that are read before it is served.
 const MOST_AHEAD: u64 = 256 * 1024;
 
-/// What is served of a file.
-pub(super) struct Loaded {
-    pub(super) page: Page,
-    /// All of it was read, and it cannot have changed meanwhile without having another version now.
-    pub(super) may_be_kept: bool,
-}
+/// Reads the beginning of a file of this size.
+pub(super) type ReadStart = fn(&File, u64) -> io::Result<Vec<u8>>;
 
 /// Makes a page of what was found; `None`: a folder. `read` reads the beginning of the file, so
 /// much of it that it can be served at once. `asked_at` is a time before the file was found.
@@ -27,9 +24,9 @@ pub(super) fn load(
     path: &[u8],
     found: Found,
     asked_at: SystemTime,
-    read: fn(&File, u64) -> io::Result<Vec<u8>>,
+    read: ReadStart,
     policy: &Policy,
-) -> io::Result<Option<Loaded>> {
+) -> io::Result<Option<Page>> {
     let (file, version) = match found {
         Found::File(file, version) => (file, version),
         Found::Folder => return Ok(None),
@@ -39,14 +36,35 @@ pub(super) fn load(
     let start = read(&file, version.size)?;
     if version.size > MOST_IN_MEMORY {
         let page = Page::new(path, version, &start, Body::File(Arc::new(file)), policy);
-        return Ok(Some(Loaded { page, may_be_kept: is_settled }));
+        return Ok(Some(page.keep_if(is_settled)));
     }
     let start: Arc<[u8]> = start.into();
     // If it has changed meanwhile, what was read is served once, under its own size.
     let is_whole = start.len() as u64 == version.size;
     let version = version.with_size(start.len() as u64);
     let page = Page::new(path, version, &start, Body::Memory(Arc::clone(&start)), policy);
-    Ok(Some(Loaded { page, may_be_kept: is_settled && is_whole }))
+    Ok(Some(page.keep_if(is_settled && is_whole)))
+}
+
+/// Makes a page of the file that has the contents of `original` in a coding; `None`: there is none.
+pub(super) fn load_encoded(
+    original: &Page,
+    coding: Coding,
+    found: Found,
+    asked_at: SystemTime,
+    read: ReadStart,
+) -> io::Result<Option<Page>> {
+    let Found::File(file, version) = found else { return Ok(None) };
+    let is_settled = version.is_settled(asked_at);
+    let start = read(&file, version.size)?;
+    let (len, is_whole) = (start.len() as u64, start.len() as u64 == version.size);
+    let is_large = version.size > MOST_IN_MEMORY;
+    let (body, len) = match is_large {
+        true => (Body::File(Arc::new(file)), version.size),
+        false => (Body::Memory(start.into()), len),
+    };
+    let page = Page::encoded(original, coding, version, &version.tag(), len, body);
+    Ok(Some(page.keep_if(is_settled && (is_large || is_whole))))
 }
 
 /// The contents of a small file, from memory; of a large one its begin. `WouldBlock`: a disk would

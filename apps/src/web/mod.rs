@@ -5,7 +5,9 @@
 //! * [`http`]: requests, responses, ranges and dates as HTTP/1.1 has them.
 //! * [`root`]: the folder; opens what is below it and nothing else.
 //! * [`answer`]: which response a request gets; [`write`](self::write): how it is written.
-//! * [`page`]: what is served of a file; [`load`]: how it is read.
+//! * [`pages`]: where the page of a path comes from; [`load`]: how it is read.
+//! * [`page`]: what is served of a file.
+//! * [`compress`]: files in codings that nobody has made before.
 //! * [`policy`](self::policy): fields for caches, for safety, and the operator's own.
 //! * [`listing`]: the page of a folder that has none.
 //! * [`tree`]: what a zip of a folder has in it.
@@ -16,6 +18,7 @@
 //! no disk has to be read for it; changes of the cache are posted, to the cache's color.
 
 mod answer;
+mod compress;
 mod conn;
 mod demo;
 mod figures;
@@ -24,6 +27,7 @@ mod listing;
 mod load;
 mod options;
 mod page;
+mod pages;
 mod policy;
 mod root;
 mod tree;
@@ -47,12 +51,12 @@ use crate::common::runtime;
 pub(crate) use options::command;
 
 pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
-    let Options { address, site, answering, settings } =
+    let Options { address, site, paging, answering, settings } =
         Options::of(args, process::raise_descriptor_limit())?;
     let rt = runtime::build(args, "web").map_err(|e| format!("cannot start the runtime: {e}"))?;
     let io = Io::of(&rt.handle());
     let (shown, serial, figures_for) = (site.to_string(), settings.serial, settings.figures_for);
-    let server = Arc::new(Server::new(&rt.handle(), site, answering, settings));
+    let server = Arc::new(Server::new(&rt.handle(), site, (paging, answering), settings));
     let signals = Signals::new(&io).map_err(|e| format!("cannot handle signals: {e}"))?;
     let listener = listen(&io, address, serial, &server)
         .map_err(|e| format!("cannot listen on {address}: {e}"))?;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use dapple_io::tcp::ConnOptions;
 
-use super::answer::{AnswerOptions, Site};
+use super::answer::AnswerOptions;
 use super::conn::{FiguresFor, Settings};
+use super::pages::{PageOptions, Site};
 use super::policy::Policy;
 use super::root::Reach;
 use crate::common::runtime::{self, seconds};
@@ -24,6 +25,7 @@ const PER_CONNECTION: u64 = 2;
 pub(super) struct Options {
     pub(super) address: SocketAddr,
     pub(super) site: Site,
+    pub(super) paging: PageOptions,
     pub(super) answering: AnswerOptions,
     pub(super) settings: Settings,
 }
@@ -109,7 +111,7 @@ fn of_fields() -> [Arg; 3] {
     ]
 }
 
-fn of_cache() -> [Arg; 2] {
+fn of_cache() -> [Arg; 3] {
     [
         Arg::new("cache")
             .long("cache")
@@ -117,6 +119,11 @@ fn of_cache() -> [Arg; 2] {
             .value_parser(value_parser!(u64).range(0..=1_048_576))
             .default_value("64")
             .help("Memory for the contents of small files; 0 caches nothing"),
+        flag(
+            "no-compress",
+            "Send text as it is; files beside it that end with .br, .zst or .gz are sent in its \
+             place all the same, if they are not older",
+        ),
         Arg::new("cache-valid")
             .long("cache-valid")
             .value_name("MILLISECONDS")
@@ -170,10 +177,14 @@ impl Options {
         Ok(Options {
             address: *args.get_one("listen").expect("it has a default"),
             site,
-            answering: AnswerOptions {
+            paging: PageOptions {
                 cache_bytes: number("cache") << 20,
                 cache_valid: Duration::from_millis(number("cache-valid")),
+                // Without a cache, what comes out would be made anew for each request.
+                compresses: !args.get_flag("no-compress") && number("cache") > 0,
                 policy: policy(args)?,
+            },
+            answering: AnswerOptions {
                 prefix: args.get_one::<String>("prefix").cloned().unwrap_or_default(),
                 is_one_page: args.get_flag("spa"),
                 lists: args.get_flag("list"),

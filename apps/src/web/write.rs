@@ -59,14 +59,14 @@ impl Reply<'_> {
         if !self.head_only && body.is_empty() {
             match &page.body {
                 Body::Memory(bytes) => conn.send_shared(Arc::clone(bytes)),
-                Body::File(file) => conn.send_file(Arc::clone(file), 0, page.version.size),
+                Body::File(file) => conn.send_file(Arc::clone(file), 0, page.len),
             }
         }
         status
     }
 
     fn range(self, conn: &mut Conn, page: &Page, from: u64, count: u64) -> Status {
-        let len = page.version.size;
+        let len = page.len;
         conn.write(|out| {
             head::begin(out, Status::PartialContent);
             write_fields(out, page, self.stamp, &["Content-Length:"]);
@@ -81,7 +81,7 @@ impl Reply<'_> {
 
     /// Several ranges (RFC 9110, section 14.6): each part has a head of its own.
     fn ranges(self, conn: &mut Conn, page: &Page, ranges: &[(u64, u64)]) -> Status {
-        let (boundary, len, kind) = (boundary(), page.version.size, &page.kind);
+        let (boundary, len, kind) = (boundary(), page.len, &page.kind);
         let head_of = |(from, count): (u64, u64)| {
             let last = from + count - 1;
             format!(

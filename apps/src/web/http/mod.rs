@@ -2,8 +2,10 @@
 //!
 //! * [`request`]: parsing, with limits.
 //! * [`head`]: writing the head of a response.
+//! * [`coding`]: content codings.
 //! * [`date`](self::date): dates.
 
+pub(super) mod coding;
 pub(super) mod date;
 #[cfg(any(test, dapple_fuzzing))]
 pub(crate) mod fuzzing;

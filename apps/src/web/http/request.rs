@@ -1,5 +1,6 @@
 //! Parsing a request. It borrows from the input; nothing is copied.
 
+use super::coding::Accepted;
 use super::head::{KeepAlive, Status};
 use crate::common::conditions::{Conditions, tokens};
 use crate::common::host;
@@ -23,6 +24,8 @@ pub(in crate::web) struct Request<'a> {
     pub(in crate::web) takes_chunks: bool,
     pub(in crate::web) conditions: Conditions<'a>,
     pub(in crate::web) accept: Option<&'a [u8]>,
+    /// The content codings that the client takes.
+    pub(in crate::web) codings: Accepted,
     /// A proxy says that it asks for somebody else.
     pub(in crate::web) is_forwarded: bool,
 }
@@ -176,6 +179,7 @@ fn understand<'a>(line: Line<'a>, fields: &[httparse::Header<'a>]) -> Result<Req
         takes_chunks: one_one,
         conditions: Conditions::default(),
         accept: None,
+        codings: Accepted::default(),
         is_forwarded: false,
     };
     let mut framing = Framing::default();
@@ -213,6 +217,7 @@ impl<'a> Request<'a> {
             8 if is("if-range") => conditions.if_range = value,
             9 if is("forwarded") || is("x-real-ip") => self.is_forwarded = true,
             13 if is("if-none-match") => conditions.if_none_match = value,
+            15 if is("accept-encoding") => self.codings = Accepted::of(field.value),
             17 if is("if-modified-since") => conditions.if_modified_since = value,
             19 if is("if-unmodified-since") => conditions.if_unmodified_since = value,
             // Proxies' own: X-Forwarded-For, X-Forwarded-Host, X-Forwarded-Proto and the like.

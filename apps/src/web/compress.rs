@@ -1,0 +1,254 @@
+//! Compresses files that nobody has compressed before: on colors of the low class, piece by piece,
+//! so that it takes nothing from those who wait for other responses.
+//!
+//! What is asked for by several is compressed once. What comes out stands in the cache, by the
+//! version of the file.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use dapple::{Colored, Cx, Handle, Priority};
+use flate2::write::GzEncoder;
+use rustix::fs::fstat;
+
+use super::http::coding::Coding;
+use super::page::{Body, FilePage, Page};
+use crate::common::cache::{Cache, Entry};
+use crate::common::cached;
+use crate::common::version::Version;
+
+/// Bytes of a file from which on it is compressed: less fits into a packet as it is.
+pub(super) const LEAST: u64 = 1_024;
+
+/// Bytes of a file that is compressed, at most. Larger ones are for whoever deploys them.
+pub(super) const MOST: u64 = 4 * 1024 * 1024;
+
+/// Files that are compressed at once, at most; further ones are sent as they are.
+const MOST_JOBS: usize = 64;
+
+/// Bytes that one event compresses.
+const PIECE: usize = 16 * 1024;
+
+/// How well: what takes about as long as sending over a fast line.
+const BROTLI_QUALITY: u32 = 5;
+const BROTLI_WINDOW: u32 = 20;
+const GZIP_LEVEL: u32 = 6;
+
+/// A file that is to be compressed.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    /// What comes out stands in the cache under this path.
+    pub(super) key: Vec<u8>,
+    pub(super) original: FilePage,
+    pub(super) coding: Coding,
+}
+
+/// Who waits gets the page to be served.
+pub(super) type Waiter = Box<dyn FnOnce(FilePage) + Send>;
+
+/// See the module.
+pub(super) struct Compressor {
+    handle: Handle,
+    cache: Arc<Cache<Page>>,
+    waiters: Colored<Waiters>,
+}
+
+/// Who waits for what.
+#[derive(Default)]
+struct Waiters {
+    /// By a key of the work.
+    all: HashMap<Vec<u8>, Vec<Waiter>>,
+    /// For work that nobody shares.
+    next: u64,
+}
+
+impl Waiters {
+    /// By what others find the work: the path and the version. What may change without having
+    /// another version then, is nobody else's.
+    fn key_of(&mut self, job: &Job) -> Vec<u8> {
+        let original = &job.original;
+        let version = match original.may_be_kept {
+            true => original.version.tag(),
+            false => {
+                self.next += 1;
+                format!("number {}", self.next)
+            }
+        };
+        [&job.key[..], b"\0", version.as_bytes()].concat()
+    }
+}
+
+impl Compressor {
+    pub(super) fn new(handle: &Handle, cache: &Arc<Cache<Page>>) -> Arc<Compressor> {
+        let color = handle.color_builder().label("compressor").build();
+        Arc::new(Compressor {
+            handle: handle.clone(),
+            cache: Arc::clone(cache),
+            waiters: Colored::new(&color, Waiters::default()),
+        })
+    }
+
+    /// Compresses a file, and gives it to `waiter`; or the file as it is, if that is no use.
+    pub(super) fn compress(self: &Arc<Self>, job: Job, waiter: Waiter) {
+        let this = Arc::clone(self);
+        self.waiters.post(move |waiters, _| {
+            let key = waiters.key_of(&job);
+            if let Some(others) = waiters.all.get_mut(&key) {
+                return others.push(waiter);
+            }
+            if waiters.all.len() >= MOST_JOBS {
+                return waiter(job.original);
+            }
+            waiters.all.insert(key.clone(), vec![waiter]);
+            this.begin(Task { job, key, compressor: Arc::clone(&this) });
+        });
+    }
+
+    /// Reads the file, if it is not in memory, and begins.
+    fn begin(&self, task: Task) {
+        let color = self.handle.color_builder().label("compress").priority(Priority::Low).build();
+        let original = &task.job.original;
+        match &original.body {
+            Body::Memory(bytes) => {
+                let work = Work::new(Arc::clone(bytes), task);
+                self.handle.post(&color, move |cx| work.go_on(cx));
+            }
+            Body::File(file) => {
+                let (file, version) = (Arc::clone(file), original.version);
+                let of = color.clone();
+                self.handle.offload_then(
+                    &color,
+                    move || read(&file, version),
+                    move |read, cx| {
+                        if let Ok(Ok(bytes)) = read {
+                            let work = Work::new(bytes.into(), task);
+                            cx.post(&of, move |cx| work.go_on(cx));
+                        }
+                    },
+                );
+            }
+        }
+    }
+}
+
+/// Work that others wait for. If it comes to nothing, they get the file as it is.
+struct Task {
+    job: Job,
+    key: Vec<u8>,
+    compressor: Arc<Compressor>,
+}
+
+impl Task {
+    /// What came out.
+    fn finish(self, page: FilePage) {
+        let mut this = self;
+        this.job.original = page;
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        let (key, page) = (std::mem::take(&mut self.key), Arc::clone(&self.job.original));
+        self.compressor.waiters.post(move |waiters, _| {
+            for waiter in waiters.all.remove(&key).unwrap_or_default() {
+                waiter(Arc::clone(&page));
+            }
+        });
+    }
+}
+
+/// All of a file. It blocks.
+fn read(file: &File, version: Version) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(version.size).map_err(io::Error::other)?];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match cached::read_blocking(file, &mut bytes[filled..], filled as u64)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            n => filled += n,
+        }
+    }
+    // If it was changed meanwhile, these bytes are neither the old ones nor the new ones.
+    match Version::of(&fstat(file)?) == version {
+        true => Ok(bytes),
+        false => Err(io::ErrorKind::Other.into()),
+    }
+}
+
+/// A file that is being compressed.
+struct Work {
+    bytes: Arc<[u8]>,
+    at: usize,
+    encoder: Encoder,
+    task: Task,
+}
+
+enum Encoder {
+    Brotli(Box<brotli::CompressorWriter<Vec<u8>>>),
+    Gzip(Box<GzEncoder<Vec<u8>>>),
+}
+
+impl Encoder {
+    fn new(coding: Coding) -> Encoder {
+        match coding {
+            Coding::Brotli => Encoder::Brotli(Box::new(brotli::CompressorWriter::new(
+                Vec::new(),
+                PIECE,
+                BROTLI_QUALITY,
+                BROTLI_WINDOW,
+            ))),
+            _ => {
+                let level = flate2::Compression::new(GZIP_LEVEL);
+                Encoder::Gzip(Box::new(GzEncoder::new(Vec::new(), level)))
+            }
+        }
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Encoder::Brotli(encoder) => encoder.write_all(bytes),
+            Encoder::Gzip(encoder) => encoder.write_all(bytes),
+        }
+    }
+
+    fn finish(self) -> io::Result<Vec<u8>> {
+        match self {
+            Encoder::Brotli(encoder) => Ok(encoder.into_inner()),
+            Encoder::Gzip(encoder) => encoder.finish(),
+        }
+    }
+}
+
+impl Work {
+    fn new(bytes: Arc<[u8]>, task: Task) -> Work {
+        Work { bytes, at: 0, encoder: Encoder::new(task.job.coding), task }
+    }
+
+    /// Compresses a piece, and posts itself for the next one.
+    fn go_on(mut self, cx: &mut Cx) {
+        let piece = &self.bytes[self.at..];
+        let piece = &piece[..piece.len().min(PIECE)];
+        self.at += piece.len();
+        // Into memory: it does not fail.
+        let is_added = self.encoder.add(piece).is_ok();
+        if is_added && self.at < self.bytes.len() {
+            return cx.post_here(move |cx| self.go_on(cx));
+        }
+        let Work { encoder, task, .. } = self;
+        let Job { key, original, coding } = &task.job;
+        match encoder.finish() {
+            Ok(bytes) if is_added && (bytes.len() as u64) < original.len => {
+                let tag = format!("{}-made", original.version.tag());
+                let (len, body) = (bytes.len() as u64, Body::Memory(bytes.into()));
+                let page = Page::encoded(original, *coding, original.version, &tag, len, body);
+                let page = Arc::new(Entry::new(page));
+                if original.may_be_kept {
+                    task.compressor.cache.insert(key, Arc::clone(&page));
+                }
+                task.finish(page);
+            }
+            _ => original.note_in_vain(*coding),
+        }
+    }
+}
