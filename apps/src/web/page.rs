@@ -90,8 +90,8 @@ impl Page {
         Page::of(&parts, version, body)
     }
 
-    /// The contents of a page in a coding. `version`: of the file that it was made of; `tag`: a text
-    /// that no other version of it has.
+    /// The contents of a page in a coding. `version`: of the file that it was made of; `tag`: a
+    /// text that no other version of it has.
     pub(super) fn encoded(
         original: &Page,
         coding: Coding,
