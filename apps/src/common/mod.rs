@@ -5,6 +5,7 @@
 //! * [`conditions`]: If-Match, If-None-Match, If-Modified-Since, If-Range, Range.
 //! * [`date`](self::date): dates of HTTP.
 //! * [`host`]: host and port of a request.
+//! * [`https`](self::https): TLS, HTTP/1.1 and HTTP/2.
 //! * [`listing`]: the members of a folder, as pages show them.
 //! * [`media_type`]: the type of a file.
 //! * [`pieces`](self::pieces): bodies that are made while they are sent.
@@ -22,6 +23,7 @@ pub(crate) mod date;
 #[cfg(any(test, dapple_fuzzing))]
 pub(crate) mod fuzzing;
 pub(crate) mod host;
+pub(crate) mod https;
 pub(crate) mod listing;
 pub(crate) mod media_type;
 pub(crate) mod pieces;

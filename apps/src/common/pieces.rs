@@ -9,3 +9,9 @@ pub(crate) trait Pieces: Send + 'static {
     /// The next piece; `None`: that was all. It may block.
     fn next(&mut self) -> io::Result<Option<Bytes>>;
 }
+
+impl Pieces for Box<dyn Pieces> {
+    fn next(&mut self) -> io::Result<Option<Bytes>> {
+        (**self).next()
+    }
+}

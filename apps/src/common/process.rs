@@ -8,7 +8,7 @@ use std::time::Duration;
 use dapple::Runtime;
 use dapple::clock;
 use dapple_io::Io;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// How long the end waits for requests that have begun.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -41,6 +41,18 @@ impl Signals {
         // The senders live in the registrations, which we hold.
         let _ = self.first.recv();
     }
+}
+
+/// Calls `f`, which may block, at each SIGHUP, as long as what is returned is there.
+pub(crate) fn on_hangup(
+    io: &Io,
+    f: impl Fn() + Clone + Send + 'static,
+) -> io::Result<dapple_io::SignalRegistration> {
+    let color = io.handle().new_color();
+    io.on_signal(SIGHUP, &color, move |cx| {
+        let f = f.clone();
+        cx.offload(f).detach();
+    })
 }
 
 /// Waits until the connections, which have been told to end, have ended, but not for ever; then

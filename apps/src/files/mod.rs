@@ -1,7 +1,6 @@
 //! `dapple files DIR`: a folder, served to people who mount it: WebDAV over TLS 1.3 (N7, N9).
 //!
-//! * [`serve`]: connections; [`activity`]: what is going on on one. [`login`]: who asks.
-//!   [`identity`]: who the server is.
+//! * [`serve`]: who asks, and what is answered; connections are [`https`]'s. [`login`]: who may.
 //! * [`dav`]: which response a request gets.
 //! * [`share`]: the folder. [`path`]: where in it.
 //! * [`meta`]: locks, properties, and who is changing what: a domain.
@@ -12,13 +11,11 @@
 //! Every connection is a task with a color of its own, and so is every stream of HTTP/2. What
 //! blocks runs beside the workers; see [`pace`] for an exception.
 
-mod activity;
 mod announce;
 mod dav;
 #[cfg(any(test, dapple_fuzzing))]
 pub(crate) mod fuzzing;
 mod gate;
-mod identity;
 mod login;
 mod meta;
 mod pace;
@@ -38,13 +35,15 @@ use dapple_io::Io;
 use dapple_io::tcp::Accepting;
 
 use self::dav::Dav;
-use self::identity::{Identity, Tls};
 use self::login::{Login, UserFile};
 use self::meta::Meta;
 use self::meta::store::Store;
-use self::serve::{Connections, Server};
+use self::serve::Server;
 use self::share::Share;
 use self::share::remove::Trash;
+use crate::common::https::connections::Connections;
+use crate::common::https::identity::{Identity, Tls};
+use crate::common::https::{self, Https};
 use crate::common::process::{self, Signals};
 use crate::common::runtime::{self, seconds};
 use crate::common::target;
@@ -282,18 +281,22 @@ fn serve_folder(args: &ArgMatches) -> Result<(), String> {
     let allowed = descriptors.saturating_sub(OTHER_DESCRIPTORS) / PER_CONNECTION;
     let most = args.get_one("max-connections").copied();
     let most = most.unwrap_or(allowed.clamp(64, MOST_CONNECTIONS));
-    let server = Arc::new(Server {
+    let site = Arc::new(Server {
         handle: handle.clone(),
-        tls: Arc::clone(&identity.config),
         login: Arc::new(login),
         dav: Dav::new(Arc::new(share), meta, &names, &handle),
-        connections: Connections::new(usize::try_from(most).unwrap_or(usize::MAX)),
+    });
+    site.dav.clear_up(leftovers);
+    let server = Arc::new(Https {
+        handle: handle.clone(),
+        tls: Arc::clone(&identity.config).into(),
+        site,
+        connections: Connections::new(usize::try_from(most).unwrap_or(usize::MAX)).into(),
         idle: Duration::from_secs(*args.get_one("idle-timeout").expect("it has a default")),
     });
-    server.dav.clear_up(leftovers);
     let signals = Signals::new(&io).map_err(|e| format!("cannot handle signals: {e}"))?;
     let accepting = Arc::clone(&server);
-    let on_accept = move |stream, cx: &mut dapple::Cx| serve::accept(&accepting, stream, cx);
+    let on_accept = move |stream, cx: &mut dapple::Cx| https::accept(&accepting, stream, cx);
     let listener = io
         .listen(address, Accepting::PerWorker, on_accept)
         .map_err(|e| format!("cannot listen on {address}: {e}"))?;

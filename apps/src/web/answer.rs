@@ -11,7 +11,7 @@ use dapple::Handle;
 
 use super::compress::Job;
 use super::http::head::Status;
-use super::http::request::{Method, Parsed, Request, parse};
+use super::http::request::{Method, Request};
 use super::listing;
 use super::page::FilePage;
 use super::pages::{How, Pages, Site, Waits, status_of};
@@ -257,21 +257,9 @@ impl Answers {
         })
     }
 
-    /// Has a file compressed for a request, and gives the answer to `tell`.
-    pub(super) fn compress(
-        &self,
-        job: Job,
-        request: Box<[u8]>,
-        tell: impl FnOnce(Answer) + Send + 'static,
-    ) {
-        self.pages.compressor.compress(
-            job,
-            Box::new(move |page| {
-                if let Parsed::Request(request, _) = parse(&request) {
-                    tell(of_file(&request, page));
-                }
-            }),
-        );
+    /// Has a file compressed, and gives the page to be served to `tell`: see [`of_file`].
+    pub(super) fn compress(&self, job: Job, tell: impl FnOnce(FilePage) + Send + 'static) {
+        self.pages.compressor.compress(job, Box::new(tell));
     }
 
     fn answer_options(&self) -> Answer {

@@ -8,78 +8,22 @@
 //! when the last one has been written.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use dapple::{Color, Cx, Handle, Place, Sequencer};
-use dapple_io::tcp::{CloseReason, Conn, ConnOptions, Connection, Protocol, TcpStream};
+use dapple::{Color, Cx, Place, Sequencer};
+use dapple_io::tcp::{CloseReason, Conn, Connection, Protocol, TcpStream};
 
-use super::answer::{Answer, AnswerOptions, Answers};
+use super::answer::{Answer, of_file};
 use super::compress::Job;
-use super::figures::{self, Figures};
 use super::http::head::{KeepAlive, Status};
-use super::http::request::{self, MOST_HEAD, Method, Parsed, Request};
-use super::pages::{How, PageOptions, Pages, Site, Waits};
+use super::http::request::{self, Method, Parsed, Request};
+use super::pages::{How, Waits};
+use super::server::Server;
 use super::write::{self, Reply};
 use crate::common::pieces::Pieces;
-use crate::common::target;
-
-/// What the command line says.
-pub(super) struct Settings {
-    pub(super) options: ConnOptions,
-    pub(super) serial: bool,
-    pub(super) figures_for: FiguresFor,
-    pub(super) max_connections: u64,
-}
-
-/// Who may see the live figures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FiguresFor {
-    /// There are none: the path is one of the folder's.
-    Nobody,
-    /// Who asks on this machine, and for itself: a proxy on it asks for others.
-    Loopback,
-    Everybody,
-}
-
-/// What all connections share.
-pub(super) struct Server {
-    handle: Handle,
-    answers: Answers,
-    figures: Figures,
-    settings: Settings,
-    open: AtomicU64,
-    /// The program is about to end.
-    pub(super) draining: AtomicBool,
-}
-
-impl Server {
-    pub(super) fn new(
-        handle: &Handle,
-        site: Site,
-        (paging, answering): (PageOptions, AnswerOptions),
-        settings: Settings,
-    ) -> Self {
-        let color = match settings.serial {
-            true => handle.default_color(),
-            false => handle.color_builder().label("cache").build(),
-        };
-        let options = ConnOptions { max_input: 2 * MOST_HEAD, ..settings.options };
-        Server {
-            answers: Answers::new(Pages::new(site, handle, &color, paging), handle, answering),
-            figures: Figures::new(handle.workers()),
-            handle: handle.clone(),
-            settings: Settings { options, ..settings },
-            open: AtomicU64::new(0),
-            draining: AtomicBool::new(false),
-        }
-    }
-
-    pub(super) fn open_connections(&self) -> u64 {
-        self.open.load(Ordering::Acquire)
-    }
-}
 
 /// Counts a connection as open while it is there.
 struct Open(Arc<Server>);
@@ -88,6 +32,11 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Release);
     }
+}
+
+/// Who is at the other end; `None`: it is no connection over IP.
+fn peer(conn: &Conn) -> Option<IpAddr> {
+    conn.peer_addr().ip().map(|peer| peer.ip())
 }
 
 /// What the response to a request depends on beside its answer.
@@ -207,7 +156,7 @@ impl WebConn {
             }
             Parsed::Request(request, len) => {
                 let asked = Asked::by(&request);
-                match server.answer(&request, conn, How::at_once(cx)) {
+                match server.answer(&request, peer(conn), How::at_once(cx)) {
                     Ok(answer) => self.put(Due { answer, asked }, conn, cx),
                     Err(waits) => self.put_later(waits, input.bytes()[..len].into(), asked),
                 }
@@ -290,7 +239,7 @@ impl WebConn {
         let common = &self.server.0.answers.common_fields;
         let reply = Reply { common, stamp: cx.poll_count(), keep_alive, head_only, takes_chunks };
         let status = reply.write(conn, &answer);
-        self.server.0.figures.worker(cx.worker()).response(status);
+        self.server.0.figures.worker(cx.worker()).response(status as u16);
         match answer {
             Answer::Made(made) if !head_only => {
                 let pieces = Some(made.pieces);
@@ -364,42 +313,11 @@ impl Server {
     }
 
     fn compress(&self, job: Job, head: Box<[u8]>, mut late: Late) {
-        self.answers.compress(job, head, move |answer| late.complete(answer));
-    }
-
-    pub(super) fn runtime(&self) -> &Handle {
-        &self.handle
-    }
-
-    fn answer(&self, request: &Request<'_>, conn: &Conn, how: How) -> Result<Answer, Waits> {
-        if !self.is_for_figures(request) {
-            return self.answers.answer(request, how);
-        }
-        Ok(match self.shows_figures(request, conn) {
-            true => figures::answer(&self.figures, self),
-            false => Answer::status(Status::Forbidden),
-        })
-    }
-
-    fn is_for_figures(&self, request: &Request<'_>) -> bool {
-        self.settings.figures_for != FiguresFor::Nobody
-            && matches!(request.method, Method::Get | Method::Head)
-            && target::split(request.target).is_some_and(|(path, _)| path == figures::PATH)
-    }
-
-    /// Says whether the figures are for this peer.
-    fn shows_figures(&self, request: &Request<'_>, conn: &Conn) -> bool {
-        match self.settings.figures_for {
-            FiguresFor::Nobody => false,
-            FiguresFor::Loopback => {
-                !request.is_forwarded
-                    && conn
-                        .peer_addr()
-                        .ip()
-                        .is_none_or(|peer| peer.ip().to_canonical().is_loopback())
+        self.answers.compress(job, move |page| {
+            if let Parsed::Request(request, _) = request::parse(&head) {
+                late.complete(of_file(&request, page));
             }
-            FiguresFor::Everybody => true,
-        }
+        });
     }
 }
 

@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
+use dapple::Handle;
 use dapple_io::tcp::CloseReason;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -14,8 +15,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::answer::{Answer, Text};
-use super::conn::Server;
 use super::http::head::Status;
+use super::server::Server;
 
 /// The counters of all workers.
 #[derive(Debug)]
@@ -39,8 +40,11 @@ impl OfWorker {
         count(&self.connections);
     }
 
-    pub(super) fn response(&self, status: Status) {
-        count(&self.responses[status.class()]);
+    /// A response with this status.
+    pub(super) fn response(&self, status: u16) {
+        if let Some(of_class) = self.responses.get(usize::from(status / 100)) {
+            count(of_class);
+        }
     }
 
     pub(super) fn closed(&self, reason: &CloseReason) {
@@ -58,6 +62,11 @@ impl Figures {
 
     pub(super) fn worker(&self, worker: usize) -> &OfWorker {
         &self.0[worker]
+    }
+
+    /// Those of the worker that this thread is; of the first one, if it is none.
+    pub(super) fn here(&self, handle: &Handle) -> &OfWorker {
+        self.worker(handle.current_worker().unwrap_or_default())
     }
 
     fn sum(&self, pick: impl Fn(&OfWorker) -> &AtomicU64) -> u64 {

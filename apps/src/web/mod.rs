@@ -1,7 +1,9 @@
 //! `dapple web [DIR]`: a web server for static files (N8).
 //!
 //! * [`options`]: the command line.
+//! * [`server`]: what all connections share.
 //! * [`conn`]: a connection: requests in, responses out, in callback style.
+//! * [`secure`]: connections over TLS, on hyper.
 //! * [`http`]: requests, responses, ranges and dates as HTTP/1.1 has them.
 //! * [`root`]: the folder; opens what is below it and nothing else.
 //! * [`answer`]: which response a request gets; [`write`](self::write): how it is written.
@@ -30,6 +32,8 @@ mod page;
 mod pages;
 mod policy;
 mod root;
+mod secure;
+mod server;
 mod tree;
 mod write;
 
@@ -43,64 +47,85 @@ use dapple::Runtime;
 use dapple_io::Io;
 use dapple_io::tcp::{Accepting, Listener};
 
-use self::conn::{FiguresFor, Server, WebConn};
+use self::conn::WebConn;
 use self::options::Options;
+use self::secure::Front;
+use self::server::{FiguresFor, Server};
+use crate::common::https;
 use crate::common::process::{self, Signals};
 use crate::common::runtime;
 
 pub(crate) use options::command;
 
 pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
-    let Options { address, site, paging, answering, settings } =
+    let Options { address, site, paging, answering, settings, tls } =
         Options::of(args, process::raise_descriptor_limit())?;
     let rt = runtime::build(args, "web").map_err(|e| format!("cannot start the runtime: {e}"))?;
     let io = Io::of(&rt.handle());
-    let (shown, serial, figures_for) = (site.to_string(), settings.serial, settings.figures_for);
+    let shown = site.to_string();
     let server = Arc::new(Server::new(&rt.handle(), site, (paging, answering), settings));
-    let signals = Signals::new(&io).map_err(|e| format!("cannot handle signals: {e}"))?;
-    let listener = listen(&io, address, serial, &server)
+    let front = tls.map(|from| Front::new(&server, from, address.ip())).transpose()?;
+    let failed = |e: io::Error| format!("cannot handle signals: {e}");
+    let signals = Signals::new(&io).map_err(failed)?;
+    let reload = front.as_ref().map(|front| front.reload_at_hangup(&io));
+    let _reload = reload.transpose().map_err(failed)?;
+    let listener = listen(&io, address, &server, front.as_ref())
         .map_err(|e| format!("cannot listen on {address}: {e}"))?;
-    announce(&listener, &rt, &shown, serial, figures_for);
+    announce(&listener, &rt, &shown, &server, front.as_ref());
     signals.wait();
-    drain(rt, &io, listener, &server);
+    drain(rt, &io, listener, &server, front.as_ref());
     Ok(())
 }
 
 fn listen(
     io: &Io,
     address: SocketAddr,
-    serial: bool,
     server: &Arc<Server>,
+    front: Option<&Front>,
 ) -> io::Result<Listener> {
-    let accepting = match serial {
+    let accepting = match server.settings.serial {
         true => Accepting::OnColor(io.handle().default_color()),
         false => Accepting::PerWorker,
     };
-    let server = Arc::clone(server);
-    io.listen(address, accepting, move |stream, cx| WebConn::accept(&server, stream, cx))
+    match front {
+        None => {
+            let server = Arc::clone(server);
+            io.listen(address, accepting, move |stream, cx| WebConn::accept(&server, stream, cx))
+        }
+        Some(front) => {
+            let https = Arc::clone(&front.https);
+            io.listen(address, accepting, move |stream, cx| https::accept(&https, stream, cx))
+        }
+    }
 }
 
-fn announce(listener: &Listener, rt: &Runtime, site: &str, serial: bool, figures_for: FiguresFor) {
-    let address = listener.local_addr();
-    let workers = match (serial, rt.workers()) {
+fn announce(listener: &Listener, rt: &Runtime, site: &str, server: &Server, front: Option<&Front>) {
+    let (address, settings) = (listener.local_addr(), &server.settings);
+    let workers = match (settings.serial, rt.workers()) {
         (true, _) => "one callback at a time".to_owned(),
         (_, 1) => "1 worker".to_owned(),
         (_, n) => format!("{n} workers"),
     };
+    let scheme = if front.is_some() { "https" } else { "http" };
     // A closed standard output is no reason to stop.
     let mut out = io::stdout().lock();
-    let _ = writeln!(out, "Serving {site} at http://{address}/ ({workers})");
-    let _ = match figures_for {
+    let _ = writeln!(out, "Serving {site} at {scheme}://{address}/ ({workers})");
+    if let Some(front) = front {
+        let _ = writeln!(out, "SHA-256 of its certificate: {}", front.fingerprint);
+    }
+    let _ = match settings.figures_for {
         FiguresFor::Nobody => writeln!(out, "Ctrl-C ends it"),
-        _ => writeln!(out, "Figures at http://{address}{}; Ctrl-C ends it", figures::PATH),
+        _ => writeln!(out, "Figures at {scheme}://{address}{}; Ctrl-C ends it", figures::PATH),
     };
     let _ = out.flush();
 }
 
 /// Idle connections close at once, requests that have begun are answered.
-fn drain(rt: Runtime, io: &Io, listener: Listener, server: &Server) {
+fn drain(rt: Runtime, io: &Io, listener: Listener, server: &Server, front: Option<&Front>) {
     server.draining.store(true, Ordering::Relaxed);
     drop(listener);
     io.drain_connections();
-    process::end(rt, || server.open_connections());
+    front.into_iter().for_each(|front| front.https.connections.drain());
+    let secure = || front.map_or(0, |front| front.https.connections.count() as u64);
+    process::end(rt, || server.open_connections() + secure());
 }

@@ -8,10 +8,10 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use dapple_io::tcp::ConnOptions;
 
 use super::answer::AnswerOptions;
-use super::conn::{FiguresFor, Settings};
 use super::pages::{PageOptions, Site};
 use super::policy::Policy;
 use super::root::Reach;
+use super::server::{FiguresFor, Settings};
 use crate::common::runtime::{self, seconds};
 use crate::common::target;
 
@@ -28,13 +28,25 @@ pub(super) struct Options {
     pub(super) paging: PageOptions,
     pub(super) answering: AnswerOptions,
     pub(super) settings: Settings,
+    pub(super) tls: Option<TlsFrom>,
+}
+
+/// Whose certificate is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum TlsFrom {
+    /// One that is made for now.
+    Dev,
+    Files {
+        certificate: PathBuf,
+        key: PathBuf,
+    },
 }
 
 pub(crate) fn command() -> Command {
     Command::new("web")
-        .about("Serves the files of a folder over HTTP/1.1")
+        .about("Serves the files of a folder over HTTP")
         .long_about(
-            "Serves the files of DIR over HTTP/1.1; without DIR, a built-in demonstration site. \
+            "Serves the files of DIR over HTTP; without DIR, a built-in demonstration site. \
              Live figures, in the format of OpenMetrics, are at /_dapple/metrics if they are asked \
              for; those of the demonstration site are for loopback peers.",
         )
@@ -51,6 +63,17 @@ pub(crate) fn command() -> Command {
                 .value_parser(value_parser!(SocketAddr))
                 .default_value("127.0.0.1:8080")
                 .help("Where to listen; port 0 lets the system choose one"),
+        )
+        .arg(
+            Arg::new("tls")
+                .long("tls")
+                .value_names(["CERT", "KEY"])
+                .num_args(1..=2)
+                .value_parser(value_parser!(PathBuf))
+                .help(
+                    "Serve over TLS, with HTTP/2: a certificate with its chain and its key (PEM), \
+                     read again at SIGHUP; or `dev` for a certificate of its own",
+                ),
         )
         .args(of_site())
         .args(of_fields())
@@ -171,6 +194,11 @@ impl Options {
             (_, true, _) | (_, _, Site::Demo(_)) => FiguresFor::Loopback,
             _ => FiguresFor::Nobody,
         };
+        let tls = tls(args)?;
+        let mut policy = policy(args)?;
+        if let Some(TlsFrom::Files { .. }) = tls {
+            policy.be_strict();
+        }
         let number = |id: &str| *args.get_one::<u64>(id).expect("it has a default");
         let limit = |id: &str| Duration::from_secs(number(id));
         let most = (descriptors.saturating_sub(OTHER_DESCRIPTORS) / PER_CONNECTION).max(64);
@@ -182,7 +210,7 @@ impl Options {
                 cache_valid: Duration::from_millis(number("cache-valid")),
                 // Without a cache, what comes out would be made anew for each request.
                 compresses: !args.get_flag("no-compress") && number("cache") > 0,
-                policy: policy(args)?,
+                policy,
             },
             answering: AnswerOptions {
                 prefix: args.get_one::<String>("prefix").cloned().unwrap_or_default(),
@@ -200,7 +228,19 @@ impl Options {
                 figures_for,
                 max_connections: args.get_one("max-connections").copied().unwrap_or(most),
             },
+            tls,
         })
+    }
+}
+
+fn tls(args: &ArgMatches) -> Result<Option<TlsFrom>, String> {
+    let Some(values) = args.get_many::<PathBuf>("tls") else { return Ok(None) };
+    match values.collect::<Vec<_>>()[..] {
+        [dev] if dev.as_os_str() == "dev" => Ok(Some(TlsFrom::Dev)),
+        [certificate, key] => {
+            Ok(Some(TlsFrom::Files { certificate: certificate.clone(), key: key.clone() }))
+        }
+        _ => Err("--tls takes a certificate and a key, or `dev`".to_owned()),
     }
 }
 

@@ -1,11 +1,12 @@
 //! What is served of a file: the fields of its response, and its contents.
 
 use std::fs::File;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use dapple::clock;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::http::coding::Coding;
 use super::policy::{FileFields, Policy};
@@ -34,6 +35,8 @@ pub(super) struct Page {
     /// Bytes of the body.
     pub(super) len: u64,
     pub(super) body: Body,
+    /// The fields, as HTTP/2 has them; made when they are needed.
+    headers: OnceLock<[HeaderMap; 2]>,
     /// All of it was read, and it cannot have changed meanwhile without having another version now.
     pub(super) may_be_kept: bool,
     variants: Variants,
@@ -138,9 +141,15 @@ impl Page {
             may_be_ahead: (seconds >= date::seconds(clock::wall()) - 2).then_some(seconds),
             len: *len,
             body,
+            headers: OnceLock::new(),
             may_be_kept: false,
             variants: Variants { none: !has_variants || coding.is_some(), ..Variants::default() },
         }
+    }
+
+    /// The fields of a 200, and those of a 304.
+    pub(super) fn headers(&self) -> &[HeaderMap; 2] {
+        self.headers.get_or_init(|| [&self.fields, &self.unchanged_fields].map(|f| headers_of(f)))
     }
 
     /// What was read may be kept, or not.
@@ -174,6 +183,20 @@ impl Page {
     pub(super) fn is_in_vain(&self, coding: Coding) -> bool {
         self.variants.in_vain.load(Ordering::Relaxed) & coding.bit() != 0
     }
+}
+
+/// Lines of fields, which we have made, as a map.
+pub(super) fn headers_of(lines: &[u8]) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for line in lines.split(|byte| *byte == b'\n') {
+        let Some(at) = line.iter().position(|byte| *byte == b':') else { continue };
+        let name = HeaderName::from_bytes(&line[..at]);
+        let value = HeaderValue::from_bytes(line[at + 1..].trim_ascii());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            map.append(name, value);
+        }
+    }
+    map
 }
 
 /// Caches are told that a response depends on the codings that its client takes.

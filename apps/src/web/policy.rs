@@ -18,6 +18,10 @@ const DEFAULTS: [(HeaderName, HeaderValue); 3] = [
     (header::REFERRER_POLICY, HeaderValue::from_static("strict-origin-when-cross-origin")),
 ];
 
+/// For a year browsers come to this host over TLS only (RFC 6797).
+const STRICT: (HeaderName, HeaderValue) =
+    (header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+
 /// Fields that follow from the file and the request: nobody else may set them.
 const OURS: [HeaderName; 12] = [
     header::ACCEPT_RANGES,
@@ -40,6 +44,8 @@ pub(super) struct Policy {
     rules: Vec<Rule>,
     /// Whose scripts may read what is served: `*`, or an origin.
     shared_with: Option<HeaderValue>,
+    /// Browsers are told to come over TLS only.
+    is_strict: bool,
 }
 
 /// See [`Policy::of_file`].
@@ -80,7 +86,8 @@ impl Policy {
 
     fn defaults(&self) -> Vec<(HeaderName, HeaderValue)> {
         let shared = |origin: &HeaderValue| (header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        DEFAULTS.into_iter().chain(self.shared_with.iter().map(shared)).collect()
+        let strict = self.is_strict.then_some(STRICT);
+        DEFAULTS.into_iter().chain(self.shared_with.iter().map(shared)).chain(strict).collect()
     }
 
     /// The fields of what is no file: an error, or a redirect.
@@ -101,6 +108,11 @@ impl Policy {
             );
         }
         fields
+    }
+
+    /// Browsers come over TLS only from now on.
+    pub(super) fn be_strict(&mut self) {
+        self.is_strict = true;
     }
 
     /// Scripts of other sites may read what is served: those of an origin, or of all (`*`).

@@ -81,24 +81,12 @@ impl Reply<'_> {
 
     /// Several ranges (RFC 9110, section 14.6): each part has a head of its own.
     fn ranges(self, conn: &mut Conn, page: &Page, ranges: &[(u64, u64)]) -> Status {
-        let (boundary, len, kind) = (boundary(), page.len, &page.kind);
-        let head_of = |(from, count): (u64, u64)| {
-            let last = from + count - 1;
-            format!(
-                "\r\n--{boundary}\r\nContent-Type: {kind}\r\n\
-                 Content-Range: bytes {from}-{last}/{len}\r\n\r\n"
-            )
-        };
-        let heads: Vec<String> = ranges.iter().map(|range| head_of(*range)).collect();
-        let end = format!("\r\n--{boundary}--\r\n");
-        let parts: u64 = ranges.iter().map(|(_, count)| count).sum();
-        let all = parts + (heads.iter().map(String::len).sum::<usize>() + end.len()) as u64;
+        let Multipart { kind, heads, end, len } = Multipart::of(page, ranges);
         conn.write(|out| {
             head::begin(out, Status::PartialContent);
-            let kind = format_args!("Content-Type: multipart/byteranges; boundary={boundary}\r\n");
-            head::text(out, kind);
+            head::text(out, format_args!("Content-Type: {kind}\r\n"));
             write_fields(out, page, self.stamp, &["Content-Length:", "Content-Type:"]);
-            head::text(out, format_args!("Content-Length: {all}\r\n"));
+            head::text(out, format_args!("Content-Length: {len}\r\n"));
             head::finish(out, self.keep_alive, self.stamp);
         });
         for (head, (from, count)) in heads.iter().zip(ranges) {
@@ -182,6 +170,36 @@ fn send_part(conn: &mut Conn, page: &Page, from: u64, count: u64) {
     match &page.body {
         Body::Memory(bytes) => conn.send(&bytes[from as usize..][..count as usize]),
         Body::File(file) => conn.send_file(Arc::clone(file), from, count),
+    }
+}
+
+/// What is around several parts of a page.
+pub(super) struct Multipart {
+    /// The media type of all of it.
+    pub(super) kind: String,
+    /// What stands before each part.
+    pub(super) heads: Vec<String>,
+    pub(super) end: String,
+    /// Bytes, with those of the parts.
+    pub(super) len: u64,
+}
+
+impl Multipart {
+    pub(super) fn of(page: &Page, ranges: &[(u64, u64)]) -> Multipart {
+        let (boundary, len, kind) = (boundary(), page.len, &page.kind);
+        let head_of = |(from, count): &(u64, u64)| {
+            let last = from + count - 1;
+            format!(
+                "\r\n--{boundary}\r\nContent-Type: {kind}\r\n\
+                 Content-Range: bytes {from}-{last}/{len}\r\n\r\n"
+            )
+        };
+        let heads: Vec<String> = ranges.iter().map(head_of).collect();
+        let end = format!("\r\n--{boundary}--\r\n");
+        let parts: u64 = ranges.iter().map(|(_, count)| count).sum();
+        let around = heads.iter().map(String::len).sum::<usize>() + end.len();
+        let kind = format!("multipart/byteranges; boundary={boundary}");
+        Multipart { kind, heads, end, len: parts + around as u64 }
     }
 }
 

@@ -25,13 +25,18 @@ impl Web {
         Web::spawn(command)
     }
 
-    pub fn spawn(mut command: Command) -> Web {
+    pub fn spawn(command: Command) -> Web {
+        Web::spawn_at(command, "http://")
+    }
+
+    /// `scheme`: what its URL begins with.
+    pub fn spawn_at(mut command: Command, scheme: &str) -> Web {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         out.read_line(&mut line).unwrap();
-        let at = line.find("http://").unwrap_or_else(|| panic!("no URL in {line:?}"));
-        let address = line[at + 7..].split('/').next().unwrap().parse().unwrap();
+        let at = line.find(scheme).unwrap_or_else(|| panic!("no URL in {line:?}"));
+        let address = line[at + scheme.len()..].split('/').next().unwrap().parse().unwrap();
         Web { child, address, out }
     }
 

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode, Version, header};
+use http::{HeaderMap, Method, StatusCode, header};
 
 use super::if_header::{IfHeader, State};
 use super::problem::Problem;
 use crate::common::conditions::{self, Conditions, Validators, Verdict};
 use crate::common::host;
+use crate::common::https::head;
 use crate::common::target::{self, BadPath};
 use crate::files::login::User;
 use crate::files::meta::locks::{Change, Client, Locks};
@@ -178,16 +179,7 @@ impl Call {
     }
 
     pub(super) fn conditions(&self) -> Conditions<'_> {
-        let field =
-            |name: header::HeaderName| self.head.headers.get(name).map(|value| value.as_bytes());
-        Conditions {
-            range: field(header::RANGE),
-            if_range: field(header::IF_RANGE),
-            if_match: field(header::IF_MATCH),
-            if_unmodified_since: field(header::IF_UNMODIFIED_SINCE),
-            if_none_match: field(header::IF_NONE_MATCH),
-            if_modified_since: field(header::IF_MODIFIED_SINCE),
-        }
+        head::conditions(&self.head.headers)
     }
 
     /// Says whether it asks for contents, whatever version the client has.
@@ -319,43 +311,4 @@ fn name_of(authority: &str) -> &str {
         _ => authority,
     };
     name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name)
-}
-
-/// What the library that reads requests leaves to whoever answers them (RFC 9110, 7.2 and 10.1.1;
-/// RFC 9112, 3.2 and 6.1; RFC 9113, 8.3.1).
-pub(in crate::files) fn check_head(head: &Parts) -> Result<(), StatusCode> {
-    let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
-    let mut fields = head.headers.get_all(header::HOST).iter().map(|value| value.as_bytes());
-    let (field, further) = (fields.next(), fields.next());
-    let is_one = match head.version {
-        Version::HTTP_11 => field.is_some(),
-        Version::HTTP_2 => match (authority, field) {
-            (Some(authority), Some(field)) => authority.eq_ignore_ascii_case(field),
-            (authority, field) => authority.is_some() || field.is_some(),
-        },
-        _ => true,
-    };
-    if !is_one || further.is_some() || ![authority, field].into_iter().flatten().all(host::is_valid)
-    {
-        return Err(StatusCode::BAD_REQUEST);
-    }
-    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
-    if let Some(coding) = codings.next() {
-        // Beside it the library ignores a length, and ends the connection, as it may.
-        if head.version != Version::HTTP_11 || codings.next().is_some() {
-            return Err(StatusCode::BAD_REQUEST);
-        }
-        if !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") {
-            return Err(StatusCode::NOT_IMPLEMENTED);
-        }
-    }
-    if head.method == Method::CONNECT {
-        return Err(StatusCode::NOT_IMPLEMENTED);
-    }
-    match head.headers.get(header::EXPECT) {
-        Some(what) if !what.as_bytes().trim_ascii().eq_ignore_ascii_case(b"100-continue") => {
-            Err(StatusCode::EXPECTATION_FAILED)
-        }
-        _ => Ok(()),
-    }
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use http::request::Parts;
 use http::{Method, Request, Uri, Version};
 
-use super::call::{Call, check_head};
+use super::call::Call;
 use super::if_header::{Condition, IfHeader, State};
 use super::xml::{self, Element};
 use super::{if_header, lock, propfind, proppatch, put};
 use crate::common::fuzzing::leads_below;
+use crate::common::https::head::check as check_head;
 use crate::files::login::User;
 use crate::files::path::DavPath;
 

@@ -9,12 +9,12 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
-use super::body::{Body, FileBody};
 use super::call::Call;
 use super::kept::{Facts, read_start};
 use super::problem::Outcome;
 use super::{Dav, empty, is_head, value};
 use crate::common::conditions::{self, Part, Validators, Verdict};
+use crate::common::https::body::{Body, FileBody};
 use crate::common::media_type;
 use crate::files::path::DavPath;
 use crate::files::share::{Found, How, Kind};

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use http::{Response, StatusCode};
 
-use super::body::Body;
 use super::call::{Call, DepthField};
 use super::problem::{Outcome, Problem, XML_HEAD};
-use super::request_body::RequestBody;
 use super::xml;
 use super::{Dav, empty, value, xml_response};
+use crate::common::https::body::Body;
+use crate::common::https::request_body::RequestBody;
 use crate::common::time::later;
 use crate::files::meta::State;
 use crate::files::meta::claims::Area;

@@ -6,7 +6,7 @@
 //! * [`tree`]: MKCOL, DELETE, COPY, MOVE. [`reaper`]: what is deleted is taken apart.
 //! * [`propfind`], [`proppatch`]: properties; [`live`]: those with an effect. [`xml`]: documents.
 //! * [`lock`]: LOCK, UNLOCK.
-//! * [`body`]: bodies of responses; [`request_body`]: of requests. [`problem`]: refusals.
+//! * [`problem`](self::problem): refusals.
 //!
 //! Whoever changes something claims its paths in the domain of the metadata first, then looks,
 //! checks and changes, and gives the claim back when the outcome is in the domain. A client who
@@ -15,7 +15,6 @@
 //! in it runs beside the workers; a small change runs on the worker where the file system answers
 //! at once (see [`pace`](super::pace)).
 
-pub(super) mod body;
 pub(super) mod call;
 #[cfg(any(test, dapple_fuzzing))]
 pub(crate) mod fuzzing;
@@ -30,7 +29,6 @@ mod propfind;
 mod proppatch;
 mod put;
 mod reaper;
-pub(super) mod request_body;
 mod tree;
 pub(super) mod xml;
 
@@ -48,12 +46,10 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
 
-use self::body::{Body, Buffers};
 use self::call::Call;
 use self::kept::SmallFiles;
 use self::problem::{Outcome, Problem};
 use self::reaper::Reaper;
-use self::request_body::RequestBody;
 use super::gate::{Gate, Gates};
 use super::login::User;
 use super::meta::Meta;
@@ -63,6 +59,8 @@ use super::pace::{Pace, Place};
 use super::path::DavPath;
 use super::share::Share;
 use super::share::remove::Trash;
+use crate::common::https::body::{Body, Buffers};
+use crate::common::https::request_body::RequestBody;
 
 /// Bytes of a body that nobody wants which are read all the same.
 const MOST_LEFT: u64 = 256 * 1024 * 1024;

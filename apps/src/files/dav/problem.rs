@@ -4,8 +4,9 @@ use std::io;
 
 use http::{Response, StatusCode};
 
-use super::body::Body;
 use super::xml::{self, BadXml};
+use crate::common::https::body::Body;
+use crate::common::https::request_body::ReadError;
 use crate::files::meta::Gone;
 use crate::files::meta::locks::LockError;
 use crate::files::meta::store::StoreError;
@@ -41,6 +42,15 @@ impl From<StatusCode> for Problem {
 impl From<io::Error> for Problem {
     fn from(error: io::Error) -> Self {
         Problem::Failed(error)
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::TooLarge => Problem::Status(StatusCode::PAYLOAD_TOO_LARGE),
+            ReadError::Io(error) => Problem::Failed(error),
+        }
     }
 }
 

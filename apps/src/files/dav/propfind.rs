@@ -11,13 +11,13 @@ use http::StatusCode;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::body::Body;
 use super::call::{Call, DepthField};
 use super::live::{APACHE, LIVE, MICROSOFT, OWNCLOUD};
 use super::problem::{Outcome, Problem, XML_HEAD};
-use super::request_body::RequestBody;
 use super::xml::{self, DAV, Name};
 use super::{Dav, lock, xml_response};
+use crate::common::https::body::Body;
+use crate::common::https::request_body::RequestBody;
 use crate::common::pieces::Pieces;
 use crate::common::{date, media_type};
 use crate::files::meta::locks::Locks;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use super::body::Body;
 use super::call::Call;
 use super::live::{self, Patch, Setting};
 use super::problem::{Outcome, Problem, XML_HEAD};
-use super::request_body::RequestBody;
 use super::xml::{self, Name};
 use super::{Dav, Effort, xml_response};
+use crate::common::https::body::Body;
+use crate::common::https::request_body::RequestBody;
 use crate::files::meta::claims::Area;
 use crate::files::meta::locks::Change;
 use crate::files::share::Found;

@@ -14,9 +14,9 @@ use http::{HeaderValue, StatusCode};
 
 use super::call::Call;
 use super::problem::{Outcome, Problem};
-use super::request_body::RequestBody;
 use super::{Dav, Effort, empty, value};
 use crate::common::date;
+use crate::common::https::request_body::RequestBody;
 use crate::files::meta::claims::Area;
 use crate::files::meta::locks::{Change, Locks};
 use crate::files::share::checksum::Checksum;

@@ -7,8 +7,8 @@ use http::StatusCode;
 
 use super::call::{Call, DepthField};
 use super::problem::{Outcome, Problem};
-use super::request_body::RequestBody;
 use super::{Dav, Effort, empty};
+use crate::common::https::request_body::RequestBody;
 use crate::files::meta::State;
 use crate::files::meta::claims::Area;
 use crate::files::meta::locks::{Change, Locks};

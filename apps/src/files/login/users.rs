@@ -9,7 +9,7 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 
-use crate::files::identity::write_whole;
+use crate::common::https::identity::write_whole;
 
 /// Bytes of a name, and of a password, at most.
 const MOST_BYTES: usize = 255;

@@ -49,11 +49,6 @@ impl Status {
             Status::VersionNotSupported => "HTTP Version Not Supported",
         }
     }
-
-    /// 2 for 2xx, and so on.
-    pub(in crate::web) fn class(self) -> usize {
-        self as usize / 100
-    }
 }
 
 /// Begins a head; the caller adds fields, then [`finish`].

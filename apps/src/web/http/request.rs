@@ -41,7 +41,7 @@ pub(in crate::web) enum Method {
 }
 
 impl Method {
-    fn of(name: &str) -> Method {
+    pub(in crate::web) fn of(name: &str) -> Method {
         match name {
             "GET" => Method::Get,
             "HEAD" => Method::Head,

@@ -18,11 +18,11 @@ use http::{HeaderValue, Response, StatusCode, header};
 use sha2::{Digest, Sha256};
 
 use self::tree::Walked;
-use super::body::Body;
 use super::call::Call;
 use super::problem::Outcome;
 use super::{Dav, empty, is_head, value};
 use crate::common::date;
+use crate::common::https::body::Body;
 use crate::common::listing::{self, Member, escaped};
 use crate::common::pieces::Pieces;
 use crate::common::zip::{self, Zip};

@@ -1,9 +1,11 @@
-//! Bodies of responses: nothing, some bytes, a part of a file, or what is made piece by piece.
+//! Bodies of responses: nothing, some bytes, a part of a file, what is made piece by piece, or
+//! several of these.
 //!
 //! A file that the system has in memory is read on the worker; what has to come from a disk is read
 //! beside the workers, one piece ahead of what is being sent. So a client that takes nothing holds
 //! the piece that it does not take, one more, and what the connection has buffered; see [`CHUNK`].
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::pin::Pin;
@@ -18,7 +20,7 @@ use crate::common::cached;
 use crate::common::pieces::Pieces;
 
 /// Bytes of a file that are read at once.
-pub(in crate::files) const CHUNK: usize = 128 * 1024;
+pub(crate) const CHUNK: usize = 128 * 1024;
 
 /// Bytes of a file that are many to free at once.
 const LARGE: u64 = 16 * 1024 * 1024;
@@ -28,7 +30,7 @@ const MOST_FREE: usize = 64;
 
 /// Buffers for files, which come back when they have been sent.
 #[derive(Clone, Debug, Default)]
-pub(in crate::files) struct Buffers(Arc<Mutex<Vec<Box<[u8]>>>>);
+pub(crate) struct Buffers(Arc<Mutex<Vec<Box<[u8]>>>>);
 
 impl Buffers {
     fn free(&self) -> std::sync::MutexGuard<'_, Vec<Box<[u8]>>> {
@@ -42,7 +44,7 @@ impl Buffers {
 }
 
 /// A buffer, of which a part is filled.
-pub(in crate::files) struct Buffer {
+pub(crate) struct Buffer {
     bytes: Box<[u8]>,
     from: usize,
     to: usize,
@@ -59,7 +61,7 @@ impl Drop for Buffer {
 }
 
 /// A piece of a body.
-pub(in crate::files) enum Piece {
+pub(crate) enum Piece {
     Bytes(Bytes),
     Buffer(Buffer),
 }
@@ -92,20 +94,25 @@ impl Buf for Piece {
 
 type Made = (Box<dyn Pieces>, io::Result<Option<Bytes>>);
 
-pub(in crate::files) enum Body {
+pub(crate) enum Body {
     Empty,
     Bytes(Bytes),
     File(FileBody),
-    Pieces { handle: Handle, made: Option<JoinHandle<Made>> },
+    Pieces {
+        handle: Handle,
+        made: Option<JoinHandle<Made>>,
+    },
+    /// One after the other.
+    Parts(VecDeque<Body>),
 }
 
 impl Body {
-    pub(in crate::files) fn text(text: impl Into<Bytes>) -> Body {
+    pub(crate) fn text(text: impl Into<Bytes>) -> Body {
         Body::Bytes(text.into())
     }
 
     /// Made while it is sent; the first piece is begun at once.
-    pub(in crate::files) fn pieces(handle: &Handle, pieces: impl Pieces) -> Body {
+    pub(crate) fn pieces(handle: &Handle, pieces: impl Pieces) -> Body {
         let made = Some(make(handle, Box::new(pieces)));
         Body::Pieces { handle: handle.clone(), made }
     }
@@ -119,7 +126,7 @@ fn make(handle: &Handle, mut pieces: Box<dyn Pieces>) -> JoinHandle<Made> {
 }
 
 /// A part of a file.
-pub(in crate::files) struct FileBody {
+pub(crate) struct FileBody {
     file: Arc<File>,
     /// Of what has not been handed out.
     at: u64,
@@ -134,7 +141,7 @@ pub(in crate::files) struct FileBody {
 }
 
 impl FileBody {
-    pub(in crate::files) fn new(
+    pub(crate) fn new(
         file: Arc<File>,
         at: u64,
         len: u64,
@@ -253,6 +260,15 @@ impl hyper::body::Body for Body {
                     }
                 }
             }
+            Body::Parts(parts) => {
+                while let Some(part) = parts.front_mut() {
+                    if let Some(frame) = ready!(Pin::new(part).poll_frame(cx)) {
+                        return Poll::Ready(Some(frame));
+                    }
+                    parts.pop_front();
+                }
+                return Poll::Ready(None);
+            }
         };
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
@@ -263,6 +279,7 @@ impl hyper::body::Body for Body {
             Body::Bytes(bytes) => bytes.is_empty(),
             Body::File(file) => file.left == 0,
             Body::Pieces { made, .. } => made.is_none(),
+            Body::Parts(parts) => parts.iter().all(Body::is_end_stream),
         }
     }
 
@@ -272,6 +289,14 @@ impl hyper::body::Body for Body {
             Body::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Body::File(file) => SizeHint::with_exact(file.left),
             Body::Pieces { .. } => SizeHint::default(),
+            Body::Parts(parts) => {
+                let exact = |part: &Body| part.size_hint().exact();
+                parts
+                    .iter()
+                    .map(exact)
+                    .sum::<Option<u64>>()
+                    .map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
         }
     }
 }

@@ -29,7 +29,7 @@ const RENEWED_BEFORE: Duration = Duration::from_secs(60 * 86_400);
 
 /// Which versions of TLS are spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tls {
+pub(crate) enum Tls {
     /// 1.3 only.
     Three,
     /// 1.2, too: what Windows 10 knows, and what nginx speaks to a server behind it if nothing else
@@ -38,19 +38,19 @@ pub(super) enum Tls {
 }
 
 /// See the module.
-pub(super) struct Identity {
-    pub(super) config: Arc<ServerConfig>,
+pub(crate) struct Identity {
+    pub(crate) config: Arc<ServerConfig>,
     /// The key as curl's `--pinnedpubkey` takes it.
-    pub(super) pin: String,
+    pub(crate) pin: String,
     /// SHA-256 of the certificate, as browsers show it.
-    pub(super) fingerprint: String,
-    pub(super) certificate: PathBuf,
+    pub(crate) fingerprint: String,
+    pub(crate) certificate: PathBuf,
 }
 
 impl Identity {
     /// The server's own: made in `state` at the first start. The certificate is for these names and
     /// addresses.
-    pub(super) fn own(state: &Path, names: &[String], tls: Tls) -> Result<Identity, String> {
+    pub(crate) fn own(state: &Path, names: &[String], tls: Tls) -> Result<Identity, String> {
         let (key_file, certificate) = (state.join("key.pem"), state.join("cert.pem"));
         let key = own_key(&key_file)?;
         let is_good =
@@ -65,20 +65,51 @@ impl Identity {
     }
 
     /// One that somebody else has made.
-    pub(super) fn of_files(certificate: &Path, key: &Path, tls: Tls) -> Result<Identity, String> {
+    pub(crate) fn of_files(certificate: &Path, key: &Path, tls: Tls) -> Result<Identity, String> {
         let bad = |file: &Path, e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
             .and_then(Iterator::collect)
             .map_err(|e| bad(certificate, &e))?;
-        let first = chain.first().ok_or_else(|| bad(certificate, &"it has no certificate"))?;
-        let fingerprint = hex_pairs(&Sha256::digest(first));
+        if chain.is_empty() {
+            return Err(bad(certificate, &"it has no certificate"));
+        }
         let private = PrivateKeyDer::from_pem_file(key).map_err(|e| bad(key, &e))?;
+        Identity::of(chain, private, tls, certificate).map_err(|problem| match problem {
+            Problem::Key(e) => bad(key, &e),
+            Problem::Certificate(e) => bad(certificate, &e),
+        })
+    }
+
+    /// One for these names and addresses that is made now, and kept nowhere: for trying things out.
+    pub(crate) fn for_now(names: &[String], tls: Tls) -> Result<Identity, String> {
+        let failed = |e: &dyn std::fmt::Display| format!("cannot make a certificate: {e}");
+        let key = KeyPair::generate().map_err(|e| failed(&e))?;
+        let text = make_certificate(&key, names).map_err(|e| failed(&e))?;
+        let certificate =
+            CertificateDer::from_pem_slice(text.as_bytes()).map_err(|e| failed(&e))?;
+        let private = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes())
+            .map_err(|e| failed(&e))?;
+        Identity::of(vec![certificate], private, tls, Path::new("")).map_err(|problem| {
+            let (Problem::Key(e) | Problem::Certificate(e)) = problem;
+            failed(&e)
+        })
+    }
+
+    /// `chain` has a certificate; `file`: where it came from.
+    fn of(
+        chain: Vec<CertificateDer<'static>>,
+        private: PrivateKeyDer<'static>,
+        tls: Tls,
+        file: &Path,
+    ) -> Result<Identity, Problem> {
+        let fingerprint = hex_pairs(&Sha256::digest(chain.first().map_or(&[][..], |first| first)));
         let provider = Arc::new(provider());
         let signing = provider
             .key_provider
             .load_private_key(private.clone_key())
-            .map_err(|e| bad(key, &e))?;
-        let public = signing.public_key().ok_or_else(|| bad(key, &"it has no public part"))?;
+            .map_err(|e| Problem::Key(e.to_string()))?;
+        let public =
+            signing.public_key().ok_or(Problem::Key("it has no public part".to_owned()))?;
         let pin = format!("sha256//{}", STANDARD.encode(Sha256::digest(&public)));
         let versions = match tls {
             Tls::Three => vec![&TLS13],
@@ -87,13 +118,19 @@ impl Identity {
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions)
             .and_then(|config| config.with_no_client_auth().with_single_cert(chain, private))
-            .map_err(|e| bad(certificate, &e))?;
+            .map_err(|e| Problem::Certificate(e.to_string()))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         // Two are enough for whoever opens a connection more; each costs a signature less then.
         config.send_tls13_tickets = 2;
-        let certificate = certificate.to_owned();
+        let certificate = file.to_owned();
         Ok(Identity { config: Arc::new(config), pin, fingerprint, certificate })
     }
+}
+
+/// What is wrong with what was given.
+enum Problem {
+    Key(String),
+    Certificate(String),
 }
 
 #[cfg(feature = "aws-lc-rs")]
@@ -148,7 +185,7 @@ fn make_certificate(key: &KeyPair, names: &[String]) -> Result<String, rcgen::Er
     params.not_before = (now - Duration::from_secs(86_400)).into();
     params.not_after = until.into();
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, "dapple files");
+    params.distinguished_name.push(DnType::CommonName, "dapple");
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let pem = params.self_signed(key)?.pem();
@@ -157,7 +194,7 @@ fn make_certificate(key: &KeyPair, names: &[String]) -> Result<String, rcgen::Er
 }
 
 /// Writes a file so that it is whole or not there.
-pub(super) fn write_whole(file: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+pub(crate) fn write_whole(file: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let temporary = file.with_file_name(name);

@@ -8,10 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use dapple::Handle;
 use futures_lite::future::poll_once;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, header};
 use hyper::body::{Body as _, Incoming};
-
-use super::problem::Problem;
 
 /// How long a client may send nothing of a body that it has begun.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -19,8 +17,18 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// How long one is read that nobody wants.
 const DRAINED_FOR: Duration = Duration::from_secs(10);
 
+/// Why a body was not read.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    TooLarge,
+    Io(io::Error),
+}
+
+/// Bytes that are read of what nobody wants.
+pub(crate) const MOST_LEFT: u64 = 1024 * 1024;
+
 /// See the module.
-pub(in crate::files) struct RequestBody {
+pub(crate) struct RequestBody {
     incoming: Incoming,
     handle: Handle,
     /// The client waits to be told before it sends: by a first look at the body, or by the answer.
@@ -28,23 +36,23 @@ pub(in crate::files) struct RequestBody {
 }
 
 impl RequestBody {
-    pub(in crate::files) fn new(incoming: Incoming, headers: &HeaderMap, handle: &Handle) -> Self {
+    pub(crate) fn new(incoming: Incoming, headers: &HeaderMap, handle: &Handle) -> Self {
         let waits = headers.contains_key(header::EXPECT);
         RequestBody { incoming, handle: handle.clone(), waits }
     }
 
     /// Says whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.incoming.is_end_stream()
     }
 
     /// How long it is, if the client has said so.
-    pub(super) fn announced(&self) -> Option<u64> {
+    pub(crate) fn announced(&self) -> Option<u64> {
         self.incoming.size_hint().exact()
     }
 
     /// What comes next; `None`: that was all.
-    pub(super) async fn next(&mut self) -> io::Result<Option<Bytes>> {
+    pub(crate) async fn next(&mut self) -> io::Result<Option<Bytes>> {
         self.waits = false;
         loop {
             let mut next = std::future::poll_fn(|cx| Pin::new(&mut self.incoming).poll_frame(cx));
@@ -70,11 +78,11 @@ impl RequestBody {
     }
 
     /// All of it; one that is too large is refused.
-    pub(super) async fn read(&mut self, most: usize) -> Result<Vec<u8>, Problem> {
+    pub(crate) async fn read(&mut self, most: usize) -> Result<Vec<u8>, ReadError> {
         let mut all = Vec::new();
-        while let Some(bytes) = self.next().await? {
+        while let Some(bytes) = self.next().await.map_err(ReadError::Io)? {
             if all.len() + bytes.len() > most {
-                return Err(StatusCode::PAYLOAD_TOO_LARGE.into());
+                return Err(ReadError::TooLarge);
             }
             all.extend_from_slice(&bytes);
         }
@@ -83,7 +91,7 @@ impl RequestBody {
 
     /// Nobody wants the rest. It is read all the same, for a while and up to so many bytes, so that
     /// the client hears why instead of being cut off. The answer does not wait for it.
-    pub(in crate::files) fn leave(mut self, most: u64) {
+    pub(crate) fn leave(mut self, most: u64) {
         if self.is_empty() || self.waits {
             return;
         }

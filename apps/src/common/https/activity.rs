@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use dapple::clock;
 use hyper::body::{Frame, SizeHint};
 
-use super::dav::body::{Body, Piece};
+use super::body::{Body, Piece};
 
 use crate::common::time::later;
 

@@ -1,0 +1,270 @@
+//! Over TLS: HTTP/1.1 and HTTP/2, by the same answers as over plain connections.
+
+use std::future::Future;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dapple::clock;
+use dapple_io::{Io, SignalRegistration};
+use futures_channel::oneshot;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use hyper::body::Incoming;
+
+use super::answer::{Answer, Made, Text, of_file};
+use super::http::coding::Accepted;
+use super::http::head::{KeepAlive, Status};
+use super::http::request::{Method, Request};
+use super::options::TlsFrom;
+use super::page::{Body as Contents, Page, headers_of};
+use super::pages::{How, Waits};
+use super::server::Server;
+use super::write::Multipart;
+use crate::common::cache::Batch;
+use crate::common::conditions::Part;
+use crate::common::date;
+use crate::common::https::body::{Body, Buffers, FileBody};
+use crate::common::https::connections::Connections;
+use crate::common::https::identity::{Identity, Tls};
+use crate::common::https::request_body::{MOST_LEFT, RequestBody};
+use crate::common::https::{self, Https, head as heads};
+use crate::common::process;
+
+/// See the module.
+pub(super) struct Secure {
+    server: Arc<Server>,
+    buffers: Buffers,
+}
+
+impl https::Site for Secure {
+    type Visitor = IpAddr;
+
+    fn visitor(&self, peer: SocketAddr) -> IpAddr {
+        peer.ip()
+    }
+
+    fn answer(
+        self: &Arc<Self>,
+        head: Arc<Parts>,
+        body: Incoming,
+        visitor: &IpAddr,
+    ) -> impl Future<Output = Response<Body>> + Send {
+        RequestBody::new(body, &head.headers, &self.server.handle).leave(MOST_LEFT);
+        let (this, peer) = (Arc::clone(self), *visitor);
+        async move { this.answer_to(head, peer).await }
+    }
+}
+
+/// Connections over TLS, and where the certificate comes from.
+pub(super) struct Front {
+    pub(super) https: Arc<Https<Secure>>,
+    pub(super) fingerprint: String,
+    from: TlsFrom,
+}
+
+impl Front {
+    /// `address`: where it listens, for a certificate of its own.
+    pub(super) fn new(
+        server: &Arc<Server>,
+        from: TlsFrom,
+        address: IpAddr,
+    ) -> Result<Front, String> {
+        let identity = identity(&from, address)?;
+        let settings = &server.settings;
+        let most = usize::try_from(settings.max_connections).unwrap_or(usize::MAX);
+        let site = Secure { server: Arc::clone(server), buffers: Buffers::default() };
+        let https = Https {
+            handle: server.handle.clone(),
+            tls: identity.config.into(),
+            site: Arc::new(site),
+            connections: Arc::new(Connections::new(most)),
+            idle: settings.options.idle_timeout,
+        };
+        Ok(Front { https: Arc::new(https), fingerprint: identity.fingerprint, from })
+    }
+
+    /// Reads certificate and key again at each SIGHUP. What is no good is told, and the old ones
+    /// stay.
+    pub(super) fn reload_at_hangup(&self, io: &Io) -> io::Result<Option<SignalRegistration>> {
+        if self.from == TlsFrom::Dev {
+            return Ok(None);
+        }
+        let (https, from) = (Arc::clone(&self.https), self.from.clone());
+        let reload = move || match identity(&from, Ipv4Addr::LOCALHOST.into()) {
+            Ok(identity) => https.tls.store(identity.config),
+            Err(error) => tracing::error!("the old certificate stays: {error}"),
+        };
+        process::on_hangup(io, reload).map(Some)
+    }
+}
+
+fn identity(from: &TlsFrom, address: IpAddr) -> Result<Identity, String> {
+    match from {
+        TlsFrom::Files { certificate, key } => {
+            Identity::of_files(certificate, key, Tls::TwoAndThree)
+        }
+        TlsFrom::Dev => {
+            let mut names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
+            if !address.is_unspecified() && !address.is_loopback() {
+                names.push(address.to_string());
+            }
+            Identity::for_now(&names, Tls::TwoAndThree)
+        }
+    }
+}
+
+/// The request, as the rest of the server knows it.
+fn request(head: &Parts) -> Request<'_> {
+    let field = |name| head.headers.get(name).map(HeaderValue::as_bytes);
+    let is_forwarded = head.headers.keys().any(|name| {
+        matches!(name.as_str(), "via" | "forwarded" | "x-real-ip")
+            || name.as_str().starts_with("x-forwarded-")
+    });
+    Request {
+        method: Method::of(head.method.as_str()),
+        target: head.uri.path_and_query().map_or("", |target| target.as_str()),
+        keep_alive: KeepAlive::Yes,
+        takes_chunks: true,
+        conditions: heads::conditions(&head.headers),
+        accept: field(header::ACCEPT),
+        codings: field(header::ACCEPT_ENCODING).map(Accepted::of).unwrap_or_default(),
+        is_forwarded,
+    }
+}
+
+impl Secure {
+    async fn answer_to(&self, head: Arc<Parts>, peer: IpAddr) -> Response<Body> {
+        let server = &self.server;
+        let answer = match heads::check(&head) {
+            Err(StatusCode::NOT_IMPLEMENTED) => Answer::status(Status::NotImplemented),
+            Err(_) => Answer::status(Status::BadRequest),
+            Ok(()) => {
+                match server.answer(&request(&head), Some(peer), How::AtOnce(Batch::Single)) {
+                    Ok(answer) => answer,
+                    Err(waits) => self.wait(waits, head, peer).await,
+                }
+            }
+        };
+        let response = self.response(answer);
+        server.figures.here(&server.handle).response(response.status().as_u16());
+        response
+    }
+
+    /// The answer to a request that has to wait for something.
+    async fn wait(&self, mut waits: Waits, head: Arc<Parts>, peer: IpAddr) -> Answer {
+        let failed = || Answer::status(Status::InternalError);
+        if let Waits::Disk = waits {
+            let (server, head) = (Arc::clone(&self.server), Arc::clone(&head));
+            let answer = move || server.answer(&request(&head), Some(peer), How::Blocking);
+            waits = match self.server.handle.offload(answer).await {
+                Ok(Ok(answer)) => return answer,
+                Ok(Err(waits)) => waits,
+                Err(_) => return failed(),
+            };
+        }
+        let Waits::Compression(job) = waits else { return failed() };
+        let (tell, told) = oneshot::channel();
+        // Whoever has gone meanwhile does not want to know.
+        self.server.answers.compress(*job, |page| drop(tell.send(page)));
+        told.await.map_or_else(|_| failed(), |page| of_file(&request(&head), page))
+    }
+
+    fn response(&self, answer: Answer) -> Response<Body> {
+        match answer {
+            Answer::File(page, part) => self.file(&page, &part),
+            Answer::NotModified(page) => {
+                with(StatusCode::NOT_MODIFIED, page.headers()[1].clone(), Body::Empty)
+            }
+            Answer::NotThere(page) => {
+                let mut headers = fields_of(&page);
+                for version in [header::LAST_MODIFIED, header::ETAG, header::ACCEPT_RANGES] {
+                    headers.remove(version);
+                }
+                with(StatusCode::NOT_FOUND, headers, self.part(&page, 0, page.len))
+            }
+            Answer::Text(text) => {
+                let Text { status, fields, kind, body } = *text;
+                let status = StatusCode::from_u16(status as u16).unwrap_or_default();
+                let mut headers = self.headers_of_text(&fields, kind);
+                if status == StatusCode::NO_CONTENT {
+                    headers.remove(header::CONTENT_TYPE);
+                }
+                with(status, headers, Body::text(body.into_owned()))
+            }
+            Answer::Made(made) => {
+                let Made { fields, kind, pieces } = *made;
+                let headers = self.headers_of_text(&fields, kind);
+                with(StatusCode::OK, headers, Body::pieces(&self.server.handle, pieces))
+            }
+        }
+    }
+
+    fn headers_of_text(&self, fields: &str, kind: &'static str) -> HeaderMap {
+        let mut lines = fields.as_bytes().to_vec();
+        lines.extend_from_slice(self.server.answers.common_fields.as_bytes());
+        let _ = write!(lines, "Content-Type: {kind}\r\n");
+        headers_of(&lines)
+    }
+
+    fn file(&self, page: &Page, part: &Part) -> Response<Body> {
+        let mut headers = fields_of(page);
+        match part {
+            Part::Range(from, count) => {
+                let last = from + count - 1;
+                headers.insert(header::CONTENT_LENGTH, (*count).into());
+                let range = format!("bytes {from}-{last}/{}", page.len);
+                insert(&mut headers, header::CONTENT_RANGE, &range);
+                with(StatusCode::PARTIAL_CONTENT, headers, self.part(page, *from, *count))
+            }
+            Part::Ranges(ranges) => {
+                let Multipart { kind, heads, end, len } = Multipart::of(page, ranges);
+                headers.insert(header::CONTENT_LENGTH, len.into());
+                insert(&mut headers, header::CONTENT_TYPE, &kind);
+                let parts = heads.into_iter().zip(ranges).flat_map(|(head, (from, count))| {
+                    [Body::text(head), self.part(page, *from, *count)]
+                });
+                let body = Body::Parts(parts.chain([Body::text(end)]).collect());
+                with(StatusCode::PARTIAL_CONTENT, headers, body)
+            }
+            _ => with(StatusCode::OK, headers, self.part(page, 0, page.len)),
+        }
+    }
+
+    fn part(&self, page: &Page, from: u64, count: u64) -> Body {
+        match &page.body {
+            Contents::Memory(bytes) => {
+                let all = Bytes::from_owner(Arc::clone(bytes));
+                Body::Bytes(all.slice(from as usize..(from + count) as usize))
+            }
+            Contents::File(file) => {
+                let (file, handle) = (Arc::clone(file), &self.server.handle);
+                Body::File(FileBody::new(file, from, count, false, &self.buffers, handle))
+            }
+        }
+    }
+}
+
+/// The fields of a page. A file that was modified in the future was so now.
+fn fields_of(page: &Page) -> HeaderMap {
+    let mut headers = page.headers()[0].clone();
+    let now = clock::wall();
+    if page.may_be_ahead.is_some_and(|second| second > date::seconds(now)) {
+        insert(&mut headers, header::LAST_MODIFIED, &date::format(now));
+    }
+    headers
+}
+
+fn insert(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+fn with(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
