@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::io::{Cursor, Read};
 use std::os::unix::fs::symlink;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::Web;
 
@@ -139,13 +139,69 @@ fn n8_a_folder_as_a_zip_has_all_that_is_served_of_it() {
     let old = web.raw(b"GET /sub/deep/?zip HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     assert!(!old.to_lowercase().contains("chunked") && old.contains("Connection: close"));
     assert!(old.contains("d.txt") && old.ends_with("\0\0"));
-    // Whoever goes in the middle of one disturbs nobody.
-    for _ in 0..20 {
-        let mut client = web.connect();
-        client.send(b"GET /?zip HTTP/1.1\r\nHost: x\r\n\r\n");
-        std::thread::sleep(Duration::from_millis(2));
+    let mut client = web.connect();
+    client.send(b"HEAD /sub/?zip HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(client.response(false).field("content-type"), Some("application/zip"));
+    assert_eq!(client.get("/a.txt", "").text(), "0123456789", "and nothing in between");
+}
+
+#[test]
+fn n8_whoever_takes_nothing_holds_little_and_gives_it_back() {
+    let folder = folder();
+    let large: Vec<u8> = (0..30_000_000u32).map(|i| (i / 7) as u8).collect();
+    fs::write(folder.path().join("root/sub/large"), &large).unwrap();
+    let web = start(&folder, &["--list", "--workers", "2"]);
+    let descriptors = || fs::read_dir(format!("/proc/{}/fd", web.child.id())).unwrap().count();
+    assert_eq!(web.get("/a.txt").status, 200);
+    let before = descriptors();
+    // Each asks for more than it takes; with so many there is no room for another one.
+    let requests = b"GET /?zip HTTP/1.1\r\nHost: x\r\n\r\n".repeat(30);
+    let mut clients: Vec<_> = (0..16).map(|_| web.connect()).collect();
+    clients.iter_mut().for_each(|client| client.send(&requests));
+    let refused = || web.get("/sub/?json");
+    let begin = Instant::now();
+    while refused().status != 503 {
+        assert!(begin.elapsed() < Duration::from_secs(20), "there is room without end");
+        std::thread::sleep(Duration::from_millis(10));
     }
+    assert_eq!(refused().field("retry-after"), Some("1"));
     assert_eq!(web.get("/a.txt").text(), "0123456789");
+    assert!(descriptors() < before + 16 * 12, "a connection holds some files, not all");
+    drop(clients);
+    let begin = Instant::now();
+    while refused().status != 200 || descriptors() > before {
+        assert!(begin.elapsed() < Duration::from_secs(20), "what they held stays");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn n8_a_body_that_is_sent_at_the_end_of_the_program_is_sent_whole_and_is_the_last_one() {
+    let folder = folder();
+    let large: Vec<u8> = (0..30_000_000u32).map(|i| (i / 7) as u8).collect();
+    fs::write(folder.path().join("root/sub/large"), &large).unwrap();
+    let web = start(&folder, &["--list"]);
+    let mut client = web.connect();
+    client.send(b"GET /sub/?zip HTTP/1.1\r\nHost: x\r\n\r\n");
+    std::thread::sleep(Duration::from_millis(100));
+    web.signal(libc::SIGTERM);
+    std::thread::sleep(Duration::from_millis(100));
+    let zip = client.response(true);
+    assert!(zip.body.len() > large.len());
+    zip::ZipArchive::new(Cursor::new(zip.body)).unwrap();
+    assert!(client.is_closed());
+    let (status, rest) = web.end();
+    assert!(status == Some(0) && rest.contains("every connection was closed in order"), "{rest}");
+}
+
+#[test]
+fn n8_several_bodies_without_chunks_end_with_the_first() {
+    let folder = folder();
+    let web = start(&folder, &["--list"]);
+    let one = "GET /sub/deep/?zip HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
+    let all = web.raw(one.repeat(5).as_bytes());
+    assert_eq!(all.matches("200 OK").count(), 1);
+    assert!(all.ends_with("\0\0"));
 }
 
 #[test]
@@ -161,10 +217,16 @@ fn n8_a_site_has_a_page_for_what_is_not_there() {
             assert_eq!((gone.status, gone.text()), (404, "<h1>gone</h1>"), "{target}");
             let version = ["etag", "last-modified", "accept-ranges"].map(|f| gone.field(f));
             assert_eq!(version, [None; 3]);
+            assert_eq!(gone.field("cache-control"), Some("no-cache"));
             assert_eq!(gone.field("content-type"), Some("text/html; charset=utf-8"));
         }
     }
     fs::write(root.join("index.html"), "<h1>app</h1>").unwrap();
+    let web = start(&folder, &["--spa", "--prefix", "/app"]);
+    for outside in ["/robots", "/", "/app/../x"] {
+        assert_eq!(web.get(outside).status, 404, "{outside}");
+    }
+    assert_eq!(web.get("/app/route").text(), "<h1>app</h1>");
     let web = start(&folder, &["--spa"]);
     for (target, status, text) in [
         ("/route/of/app", 200, "<h1>app</h1>"),
@@ -191,7 +253,10 @@ fn n8_what_begins_with_a_dot_or_leads_out_is_served_only_if_asked_for() {
 #[test]
 fn n8_a_single_file_is_a_site() {
     let folder = folder();
+    fs::write(folder.path().join("root/a.txt.gz"), "another file").unwrap();
     let web = Web::start(Some(&folder.path().join("root/a.txt")), &["--list"]);
+    let itself = web.connect().get("/", "Accept-Encoding: gzip\r\n");
+    assert_eq!(itself.text(), "0123456789");
     assert_eq!((web.get("/").text(), web.get("/a.txt").text()), ("0123456789", "0123456789"));
     for other in ["/sub/", "/sub/c.js", "/alias", "/index.html", "/paged/"] {
         assert_eq!(web.get(other).status, 404, "{other}");

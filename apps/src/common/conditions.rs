@@ -28,6 +28,8 @@ pub(crate) struct Validators<'a> {
     pub(crate) etag: &'a [u8],
     /// In whole seconds.
     pub(crate) modified: SystemTime,
+    /// Others of the same time have other bytes: the same in another coding.
+    pub(crate) shares_time: bool,
 }
 
 /// Which part is asked for.
@@ -159,8 +161,10 @@ fn is_same(condition: &[u8], own: &Validators<'_>) -> bool {
     if condition.starts_with(b"\"") {
         return condition == own.etag;
     }
-    let settled =
-        clock::wall().duration_since(own.modified).is_ok_and(|age| age >= Duration::from_secs(2));
+    let settled = !own.shares_time
+        && clock::wall()
+            .duration_since(own.modified)
+            .is_ok_and(|age| age >= Duration::from_secs(2));
     settled && parse_date(condition) == Some(own.modified)
 }
 
@@ -170,7 +174,7 @@ mod tests {
 
     fn own() -> Validators<'static> {
         let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        Validators { etag: b"\"v1\"", modified }
+        Validators { etag: b"\"v1\"", modified, shares_time: false }
     }
 
     fn part_of(range: &str, len: u64) -> Part {

@@ -10,6 +10,15 @@ pub(crate) trait Pieces: Send + 'static {
     fn next(&mut self) -> io::Result<Option<Bytes>>;
 }
 
+/// A body without anything in it.
+pub(crate) struct Nothing;
+
+impl Pieces for Nothing {
+    fn next(&mut self) -> io::Result<Option<Bytes>> {
+        Ok(None)
+    }
+}
+
 impl Pieces for Box<dyn Pieces> {
     fn next(&mut self) -> io::Result<Option<Bytes>> {
         (**self).next()

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use dapple::Handle;
 
 use super::compress::Job;
+use super::gate::{Gate, Pass};
 use super::http::head::Status;
 use super::http::request::{Method, Request};
 use super::listing;
@@ -18,7 +19,7 @@ use super::pages::{How, Pages, Site, Waits, status_of};
 use super::root::Root;
 use super::tree::Walked;
 use crate::common::conditions::{self, Part, Validators, Verdict};
-use crate::common::pieces::Pieces;
+use crate::common::pieces::{Nothing, Pieces};
 use crate::common::target::{self, BadPath};
 use crate::common::zip::{self, Zip};
 
@@ -45,6 +46,8 @@ pub(super) struct Text {
     /// The media type.
     pub(super) kind: &'static str,
     pub(super) body: Cow<'static, str>,
+    /// Room for it, until it has been sent.
+    pub(super) pass: Option<Pass>,
 }
 
 /// A response whose body is made while it is sent.
@@ -71,6 +74,7 @@ impl Answer {
     pub(super) fn status(status: Status) -> Answer {
         let fields = match status {
             Status::MethodNotAllowed => ALLOW.to_owned(),
+            Status::Unavailable => "Retry-After: 1\r\n".to_owned(),
             _ => String::new(),
         };
         Answer::status_with(status, fields)
@@ -78,17 +82,18 @@ impl Answer {
 
     fn status_with(status: Status, fields: String) -> Answer {
         let body = format!("{} {}\n", status as u16, status.reason()).into();
-        Answer::Text(Box::new(Text { status, fields, kind: PLAIN_TEXT, body }))
+        Answer::Text(Box::new(Text { status, fields, kind: PLAIN_TEXT, body, pass: None }))
     }
 
     /// What a connection gets that is not served. Without a body: it is not known what will be
     /// asked.
-    pub(super) fn unread(status: Status) -> Answer {
+    pub(super) fn unserved() -> Answer {
         Answer::Text(Box::new(Text {
-            status,
-            fields: String::new(),
+            status: Status::Unavailable,
+            fields: "Retry-After: 1\r\n".to_owned(),
             kind: PLAIN_TEXT,
             body: "".into(),
+            pass: None,
         }))
     }
 }
@@ -97,6 +102,7 @@ impl Answer {
 pub(super) struct Answers {
     pages: Pages,
     handle: Handle,
+    gate: Gate,
     options: AnswerOptions,
     /// Lines of fields of responses that are no file.
     pub(super) common_fields: String,
@@ -117,7 +123,7 @@ pub(super) struct AnswerOptions {
 impl Answers {
     pub(super) fn new(pages: Pages, handle: &Handle, options: AnswerOptions) -> Self {
         let common_fields = pages.options.policy.of_others();
-        Answers { pages, handle: handle.clone(), options, common_fields }
+        Answers { pages, handle: handle.clone(), gate: Gate::default(), options, common_fields }
     }
 
     /// Answers a request.
@@ -134,7 +140,7 @@ impl Answers {
         let prefix = &self.options.prefix;
         let below = raw.strip_prefix(&**prefix);
         let Some(raw) = below.filter(|raw| raw.is_empty() || raw.starts_with('/')) else {
-            return self.answer_not_there(request, b"", how);
+            return self.answer_nothing(how);
         };
         if raw.is_empty() {
             return Ok(self.redirect_to_folder(b"", query));
@@ -142,7 +148,7 @@ impl Answers {
         let asked = match target::decode(raw) {
             Ok(asked) => asked,
             Err(BadPath::Malformed) => return Ok(Answer::status(Status::BadRequest)),
-            Err(BadPath::Outside) => return self.answer_not_there(request, b"", how),
+            Err(BadPath::Outside) => return self.answer_nothing(how),
         };
         match asked.is_folder {
             true => self.answer_folder(request, asked.relative, query, how),
@@ -202,15 +208,19 @@ impl Answers {
         if matches!(how, How::AtOnce(_)) {
             return Err(Waits::Disk);
         }
+        let Some(pass) = self.gate.enter() else {
+            return Ok(Answer::status(Status::Unavailable));
+        };
         let asked = listing::Asked::of(query, request.accept);
         let listed = match asked.as_zip {
-            true => self.zip(root, folder),
+            true => self.zip(root, folder, request.method, pass),
             false => root.members(folder, listing::MOST_MEMBERS).map(|members| {
                 Answer::Text(Box::new(Text {
                     status: Status::Ok,
                     fields: listing::fields(asked),
                     kind: listing::kind(asked),
                     body: listing::write(folder, members, asked).into(),
+                    pass: Some(pass),
                 }))
             }),
         };
@@ -221,8 +231,24 @@ impl Answers {
         }
     }
 
-    fn zip(&self, root: &Arc<Root>, folder: &[u8]) -> io::Result<Answer> {
-        let tree = Walked::begin(Arc::clone(root), folder)?;
+    fn zip(
+        &self,
+        root: &Arc<Root>,
+        folder: &[u8],
+        method: Method,
+        pass: Pass,
+    ) -> io::Result<Answer> {
+        let pieces: Box<dyn Pieces> = match method {
+            Method::Head => {
+                // Says whether it is there.
+                root.members(folder, 0)?;
+                Box::new(Nothing)
+            }
+            _ => {
+                let tree = Walked::begin(Arc::clone(root), folder, pass)?;
+                Box::new(Zip::new(tree, &self.handle))
+            }
+        };
         let name = folder.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         Ok(Answer::Made(Box::new(Made {
             fields: format!(
@@ -230,7 +256,7 @@ impl Answers {
                 zip::disposition(name)
             ),
             kind: "application/zip",
-            pieces: Box::new(Zip::new(tree, &self.handle)),
+            pieces,
         })))
     }
 
@@ -251,6 +277,11 @@ impl Answers {
                 self.pages.choose(request.codings, b"index.html", entry, how)?,
             ));
         }
+        self.answer_nothing(how)
+    }
+
+    /// Answers a request for what no site has.
+    fn answer_nothing(&self, how: How) -> Result<Answer, Waits> {
         Ok(match self.pages.find(b"404.html", how)? {
             Ok(Some(entry)) => Answer::NotThere(entry),
             _ => Answer::status(Status::NotFound),
@@ -269,6 +300,7 @@ impl Answers {
             fields,
             kind: "",
             body: "".into(),
+            pass: None,
         }))
     }
 
@@ -281,7 +313,11 @@ impl Answers {
 
 /// What a request for a file gets that is there.
 pub(super) fn of_file(request: &Request<'_>, entry: FilePage) -> Answer {
-    let own = Validators { etag: &entry.etag, modified: entry.modified };
+    let own = Validators {
+        etag: &entry.etag,
+        modified: entry.modified,
+        shares_time: entry.is_of_several,
+    };
     match conditions::verdict(&request.conditions, &own) {
         Verdict::Go => {}
         Verdict::NotModified => return Answer::NotModified(entry),

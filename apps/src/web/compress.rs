@@ -4,12 +4,12 @@
 //! What is asked for by several is compressed once. What comes out stands in the cache, by the
 //! version of the file.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use dapple::{Colored, Cx, Handle, Priority};
+use dapple::{Color, Colored, Cx, Handle, Priority};
 use flate2::write::GzEncoder;
 use rustix::fs::fstat;
 
@@ -52,38 +52,35 @@ pub(super) type Waiter = Box<dyn FnOnce(FilePage) + Send>;
 pub(super) struct Compressor {
     handle: Handle,
     cache: Arc<Cache<Page>>,
+    /// On which all is done; `None`: on one for each file.
+    color: Option<Color>,
+    most_running: usize,
     waiters: Colored<Waiters>,
 }
 
 /// Who waits for what.
 #[derive(Default)]
 struct Waiters {
-    /// By a key of the work.
+    /// By path and version.
     all: HashMap<Vec<u8>, Vec<Waiter>>,
-    /// For work that nobody shares.
-    next: u64,
-}
-
-impl Waiters {
-    /// By what others find the work: the path and the version. What may change without having
-    /// another version then, is nobody else's.
-    fn key_of(&mut self, job: &Job) -> Vec<u8> {
-        let original = &job.original;
-        let version = match original.may_be_kept {
-            true => original.version.tag(),
-            false => {
-                self.next += 1;
-                format!("number {}", self.next)
-            }
-        };
-        [&job.key[..], b"\0", version.as_bytes()].concat()
-    }
+    /// Files that are being compressed, each of which takes some megabytes.
+    running: usize,
+    /// Further ones, which take little.
+    next: VecDeque<Task>,
 }
 
 impl Compressor {
-    pub(super) fn new(handle: &Handle, cache: &Arc<Cache<Page>>) -> Arc<Compressor> {
-        let color = handle.color_builder().label("compressor").build();
+    /// `only`: a color on which all is done.
+    pub(super) fn new(
+        handle: &Handle,
+        cache: &Arc<Cache<Page>>,
+        only: Option<&Color>,
+    ) -> Arc<Compressor> {
+        let own = || handle.color_builder().label("compressor").build();
+        let color = only.cloned().unwrap_or_else(own);
         Arc::new(Compressor {
+            color: only.cloned(),
+            most_running: 2 * handle.workers(),
             handle: handle.clone(),
             cache: Arc::clone(cache),
             waiters: Colored::new(&color, Waiters::default()),
@@ -94,7 +91,8 @@ impl Compressor {
     pub(super) fn compress(self: &Arc<Self>, job: Job, waiter: Waiter) {
         let this = Arc::clone(self);
         self.waiters.post(move |waiters, _| {
-            let key = waiters.key_of(&job);
+            let version = job.original.version.tag();
+            let key = [&job.key[..], b"\0", version.as_bytes()].concat();
             if let Some(others) = waiters.all.get_mut(&key) {
                 return others.push(waiter);
             }
@@ -102,18 +100,24 @@ impl Compressor {
                 return waiter(job.original);
             }
             waiters.all.insert(key.clone(), vec![waiter]);
-            this.begin(Task { job, key, compressor: Arc::clone(&this) });
+            let task = Task { job, key, compressor: Arc::clone(&this) };
+            match waiters.running < this.most_running {
+                true => this.begin(waiters, task),
+                false => waiters.next.push_back(task),
+            }
         });
     }
 
     /// Reads the file, if it is not in memory, and begins.
-    fn begin(&self, task: Task) {
-        let color = self.handle.color_builder().label("compress").priority(Priority::Low).build();
+    fn begin(&self, waiters: &mut Waiters, task: Task) {
+        waiters.running += 1;
+        let own = || self.handle.color_builder().label("compress").priority(Priority::Low).build();
+        let color = self.color.clone().unwrap_or_else(own);
         let original = &task.job.original;
         match &original.body {
             Body::Memory(bytes) => {
-                let work = Work::new(Arc::clone(bytes), task);
-                self.handle.post(&color, move |cx| work.go_on(cx));
+                let bytes = Arc::clone(bytes);
+                self.handle.post(&color, move |cx| Work::new(bytes, task).go_on(cx));
             }
             Body::File(file) => {
                 let (file, version) = (Arc::clone(file), original.version);
@@ -123,8 +127,7 @@ impl Compressor {
                     move || read(&file, version),
                     move |read, cx| {
                         if let Ok(Ok(bytes)) = read {
-                            let work = Work::new(bytes.into(), task);
-                            cx.post(&of, move |cx| work.go_on(cx));
+                            cx.post(&of, move |cx| Work::new(bytes.into(), task).go_on(cx));
                         }
                     },
                 );
@@ -151,10 +154,15 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         let (key, page) = (std::mem::take(&mut self.key), Arc::clone(&self.job.original));
-        self.compressor.waiters.post(move |waiters, _| {
-            for waiter in waiters.all.remove(&key).unwrap_or_default() {
-                waiter(Arc::clone(&page));
+        let this = Arc::clone(&self.compressor);
+        self.compressor.waiters.post(move |waiters, cx| {
+            waiters.running -= 1;
+            if let Some(task) = waiters.next.pop_front() {
+                this.begin(waiters, task);
             }
+            let told = waiters.all.remove(&key).unwrap_or_default();
+            // What they do is none of the compressor's business.
+            cx.post_uncolored(move |_| told.into_iter().for_each(|tell| tell(Arc::clone(&page))));
         });
     }
 }
@@ -239,13 +247,13 @@ impl Work {
         let Job { key, original, coding } = &task.job;
         match encoder.finish() {
             Ok(bytes) if is_added && (bytes.len() as u64) < original.len => {
-                let tag = format!("{}-made", original.version.tag());
+                // Another release may make other bytes of it.
+                let tag = concat!("-made-", env!("CARGO_PKG_VERSION"));
+                let tag = format!("{}{tag}", original.version.tag());
                 let (len, body) = (bytes.len() as u64, Body::Memory(bytes.into()));
                 let page = Page::encoded(original, *coding, original.version, &tag, len, body);
                 let page = Arc::new(Entry::new(page));
-                if original.may_be_kept {
-                    task.compressor.cache.insert(key, Arc::clone(&page));
-                }
+                task.compressor.cache.insert(key, Arc::clone(&page));
                 task.finish(page);
             }
             _ => original.note_in_vain(*coding),

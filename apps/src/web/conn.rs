@@ -18,6 +18,7 @@ use dapple_io::tcp::{CloseReason, Conn, Connection, Protocol, TcpStream};
 
 use super::answer::{Answer, of_file};
 use super::compress::Job;
+use super::gate::Pass;
 use super::http::head::{KeepAlive, Status};
 use super::http::request::{self, Method, Parsed, Request};
 use super::pages::{How, Waits};
@@ -113,6 +114,8 @@ pub(super) struct WebConn {
     /// How many of them there are.
     waiting: usize,
     sending: Option<Sending>,
+    /// For what is in the out-buffer.
+    passes: Vec<Pass>,
     /// What is behind that.
     behind: VecDeque<Due>,
 }
@@ -138,6 +141,7 @@ impl WebConn {
             sequencer: None,
             waiting: 0,
             sending: None,
+            passes: Vec::new(),
             behind: VecDeque::new(),
         });
     }
@@ -218,7 +222,13 @@ impl WebConn {
 
     /// Writes what waits, until something is in its way.
     fn go_on(&mut self, conn: &mut Conn, cx: &Cx) {
+        if !conn.can_send() {
+            // The last response has been written, or nobody is there.
+            self.waiting -= self.behind.len();
+            self.behind.clear();
+        }
         while self.sending.is_none()
+            && !conn.is_congested()
             && let Some(due) = self.behind.pop_front()
         {
             self.waiting -= 1;
@@ -230,7 +240,7 @@ impl WebConn {
     }
 
     fn write(&mut self, due: Due, conn: &mut Conn, cx: &Cx) {
-        let Due { answer, asked: Asked { mut keep_alive, head_only, takes_chunks } } = due;
+        let Due { mut answer, asked: Asked { mut keep_alive, head_only, takes_chunks } } = due;
         let in_chunks = takes_chunks || !matches!(answer, Answer::Made(_));
         // Without chunks, such a body ends with the connection.
         if !in_chunks || self.last_response && self.waiting == 0 {
@@ -240,6 +250,12 @@ impl WebConn {
         let reply = Reply { common, stamp: cx.poll_count(), keep_alive, head_only, takes_chunks };
         let status = reply.write(conn, &answer);
         self.server.0.figures.worker(cx.worker()).response(status as u16);
+        if let Answer::Text(text) = &mut answer
+            && let Some(pass) = text.pass.take()
+        {
+            self.passes.push(pass);
+            conn.notify_written();
+        }
         match answer {
             Answer::Made(made) if !head_only => {
                 let pieces = Some(made.pieces);
@@ -269,7 +285,11 @@ impl WebConn {
                     connection.with(move |web, conn, cx| match made {
                         Ok((pieces, Ok(piece))) => web.send_piece(pieces, piece, conn, cx),
                         // What is not whole is not to look so.
-                        _ => conn.abort(),
+                        failed => {
+                            let why = failed.map(|(_, piece)| piece.err());
+                            tracing::debug!(?why, "a body ends in the middle");
+                            conn.abort();
+                        }
                     });
                 }
             },
@@ -293,7 +313,9 @@ impl WebConn {
             return;
         }
         write::last_piece(conn, sending.in_chunks);
-        if sending.keep_alive == KeepAlive::No {
+        // The program may have begun to end meanwhile.
+        if sending.keep_alive == KeepAlive::No || self.last_response && self.waiting == 0 {
+            self.closing = true;
             conn.close();
         }
         self.sending = None;
@@ -321,13 +343,16 @@ impl Server {
     }
 }
 
+/// Responses that wait for one another, at most: each may hold an open file, or contents.
+const MOST_WAITING: usize = 8;
+
 /// Pipelined requests that are answered at once, before others get their turn.
 const REQUESTS: usize = 64;
 
 impl Protocol for WebConn {
     fn on_open(&mut self, conn: &mut Conn, cx: &mut Cx) {
         if self.refused {
-            let answer = Answer::unread(Status::Unavailable);
+            let answer = Answer::unserved();
             self.put(Due { answer, asked: Asked::by_nobody(false) }, conn, cx);
         }
     }
@@ -335,6 +360,7 @@ impl Protocol for WebConn {
     fn on_data(&mut self, conn: &mut Conn, cx: &mut Cx) {
         let mut answered = 0;
         while answered < REQUESTS
+            && self.waiting < MOST_WAITING
             && !(self.closing || conn.is_congested() || conn.input().is_empty())
             && self.answer_one(conn, cx)
         {
@@ -349,10 +375,15 @@ impl Protocol for WebConn {
 
     fn on_room(&mut self, conn: &mut Conn, cx: &mut Cx) {
         self.make_piece();
+        self.go_on(conn, cx);
         // What waits for its answer goes on when that is there.
         if !conn.is_paused() {
             self.on_data(conn, cx);
         }
+    }
+
+    fn on_written(&mut self, _: &mut Conn, _: &mut Cx) {
+        self.passes.clear();
     }
 
     fn on_drain(&mut self, conn: &mut Conn, _: &mut Cx) {

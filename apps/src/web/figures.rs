@@ -137,5 +137,6 @@ pub(super) fn answer(figures: &Figures, server: &Server) -> Answer {
         fields: "Cache-Control: no-store\r\n".to_owned(),
         kind: "application/openmetrics-text; version=1.0.0; charset=utf-8",
         body: body.into(),
+        pass: None,
     }))
 }

@@ -182,7 +182,7 @@ fn html(path: &[u8], members: &Members, asked: Asked) -> String {
          folder\" hidden>",
     );
     out.push_str("<a id=\"zip\" href=\"?zip\" download>Download as zip</a>");
-    out.push_str("</p>\n<p id=\"state\" role=\"status\"></p>\n<table><thead><tr>");
+    out.push_str("</p>\n<p id=\"state\" role=\"status\"></p>\n<table><thead class=\"sorts\"><tr>");
     for (key, class, name) in
         [(Key::Name, "name", "Name"), (Key::Time, "time", "Modified"), (Key::Size, "size", "Size")]
     {
@@ -254,7 +254,14 @@ mod tests {
     use super::*;
 
     fn member(name: &[u8], is_folder: bool, size: u64, modified: i64) -> Member {
-        Member { name: name.into(), is_folder, is_link: false, size, modified }
+        Member {
+            name: name.into(),
+            is_folder,
+            is_link: false,
+            is_executable: false,
+            size,
+            modified,
+        }
     }
 
     fn members() -> Members {

@@ -63,7 +63,8 @@ pub(super) fn load_encoded(
         true => (Body::File(Arc::new(file)), version.size),
         false => (Body::Memory(start.into()), len),
     };
-    let page = Page::encoded(original, coding, version, &version.tag(), len, body);
+    let tag = version.with_size(len).tag();
+    let page = Page::encoded(original, coding, version, &tag, len, body);
     Ok(Some(page.keep_if(is_settled && (is_large || is_whole))))
 }
 

@@ -11,7 +11,7 @@
 //! * [`page`]: what is served of a file.
 //! * [`compress`]: files in codings that nobody has made before.
 //! * [`policy`](self::policy): fields for caches, for safety, and the operator's own.
-//! * [`listing`]: the page of a folder that has none.
+//! * [`listing`]: the page of a folder that has none. [`gate`]: how many at once.
 //! * [`tree`]: what a zip of a folder has in it.
 //! * [`demo`]: what is served when no folder is named.
 //! * [`figures`](self::figures): live figures for monitoring.
@@ -24,6 +24,7 @@ mod compress;
 mod conn;
 mod demo;
 mod figures;
+mod gate;
 pub(crate) mod http;
 mod listing;
 mod load;

@@ -123,7 +123,7 @@ fn of_fields() -> [Arg; 3] {
             .long("headers")
             .value_name("FILE")
             .value_parser(value_parser!(PathBuf))
-            .help("Further fields of responses by path, in the format of Netlify's _headers"),
+            .help("Further fields of files by their paths, in the format of Netlify's _headers"),
         Arg::new("cors")
             .long("cors")
             .value_name("ORIGIN")
@@ -141,7 +141,9 @@ fn of_cache() -> [Arg; 3] {
             .value_name("MIB")
             .value_parser(value_parser!(u64).range(0..=1_048_576))
             .default_value("64")
-            .help("Memory for the contents of small files; 0 caches nothing"),
+            .help(
+                "Memory for the contents of small files; 0 caches nothing, and compresses nothing",
+            ),
         flag(
             "no-compress",
             "Send text as it is; files beside it that end with .br, .zst or .gz are sent in its \

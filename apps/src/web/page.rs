@@ -30,6 +30,8 @@ pub(super) struct Page {
     pub(super) unchanged_fields: Box<[u8]>,
     pub(super) etag: Box<[u8]>,
     pub(super) modified: SystemTime,
+    /// The same contents are served in several codings.
+    pub(super) is_of_several: bool,
     /// When it was modified, in seconds, if that may be later than the date of a response.
     pub(super) may_be_ahead: Option<i64>,
     /// Bytes of the body.
@@ -138,6 +140,7 @@ impl Page {
             unchanged_fields: unchanged_fields.into_bytes().into(),
             etag: etag.into_bytes().into(),
             modified: *modified,
+            is_of_several: has_variants,
             may_be_ahead: (seconds >= date::seconds(clock::wall()) - 2).then_some(seconds),
             len: *len,
             body,

@@ -109,12 +109,19 @@ pub(super) struct Pages {
 }
 
 impl Pages {
-    /// `color`: on which the cache is changed.
-    pub(super) fn new(site: Site, handle: &Handle, color: &Color, options: PageOptions) -> Self {
-        let cache = Arc::new(Cache::new(color, options.cache_bytes));
+    /// `only`: a color on which all is done.
+    pub(super) fn new(
+        site: Site,
+        handle: &Handle,
+        only: Option<&Color>,
+        options: PageOptions,
+    ) -> Self {
+        let own = || handle.color_builder().label("cache").build();
+        let color = only.cloned().unwrap_or_else(own);
+        let cache = Arc::new(Cache::new(&color, options.cache_bytes));
         Pages {
             site,
-            compressor: Compressor::new(handle, &cache),
+            compressor: Compressor::new(handle, &cache, only),
             cache,
             options,
             start: clock::now(),
@@ -193,7 +200,9 @@ impl Pages {
                 return Ok(encoded);
             }
         }
-        let may_be = (compress::LEAST..=compress::MOST).contains(&entry.len);
+        // What comes out is to be kept, or each request would have it made anew.
+        let most = compress::MOST.min(self.options.cache_bytes / 4);
+        let may_be = (compress::LEAST..=most).contains(&entry.len) && entry.may_be_kept;
         let is_wanted = |coding: &Coding| accepted.has(*coding) && !entry.is_in_vain(*coding);
         let coding = [Coding::Brotli, Coding::Gzip].into_iter().find(is_wanted);
         let Some(coding) = coding.filter(|_| may_be && self.options.compresses) else {
@@ -217,7 +226,11 @@ impl Pages {
         }
         let mut found = 0;
         for coding in Coding::ALL {
-            match find_in(root, &[path, coding.ending().as_bytes()].concat(), how) {
+            let sibling = [path, coding.ending().as_bytes()].concat();
+            if !root.serves(&sibling) {
+                continue;
+            }
+            match find_in(root, &sibling, how) {
                 Ok(Found::File(_, version)) if version.modified >= entry.version.modified => {
                     found |= coding.bit();
                 }
@@ -238,13 +251,11 @@ impl Pages {
         coding: Coding,
         how: How,
     ) -> Result<Option<FilePage>, Waits> {
-        let (key, path) =
-            (key_of(path, "file ", coding), [path, coding.ending().as_bytes()].concat());
+        // Its fields are those of this version of the original.
+        let key = key_of(path, &format!("of {} ", original.version.tag()), coding);
+        let path = [path, coding.ending().as_bytes()].concat();
         if let Some(kept) = self.cache.get(&key, self.batch(how), |_| root.version(&path)) {
-            // Fields of the original may be other ones now.
-            if kept.modified == original.modified {
-                return Ok(Some(kept));
-            }
+            return Ok(Some(kept));
         }
         let asked_at = clock::wall();
         let loaded = find_in(root, &path, how)

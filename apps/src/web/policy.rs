@@ -73,9 +73,10 @@ impl Policy {
     /// The fields of a file at this path, which does not begin with a slash.
     pub(super) fn of_file(&self, path: &[u8]) -> FileFields {
         let mut all = self.defaults();
-        for rule in self.rules.iter().filter(|rule| rule.pattern.matches(path)) {
+        for rule in self.rules.iter().filter(|rule| rule.pattern.matches_file(path)) {
+            // Of a name that it has several times, all of its lines hold.
+            all.retain(|(name, _)| rule.fields.iter().all(|(other, _)| other != name));
             for (name, value) in &rule.fields {
-                all.retain(|(other, _)| other != name);
                 all.extend(value.clone().map(|value| (name.clone(), value)));
             }
         }
@@ -221,10 +222,18 @@ impl std::fmt::Display for Title<'_> {
 impl Pattern {
     fn new(text: &str) -> Result<Pattern, String> {
         let text = text.trim();
-        match text.is_empty() || text.contains(char::is_whitespace) {
+        // With a colon it would be a placeholder, or another host.
+        match text.is_empty() || text.contains(|c: char| c.is_whitespace() || c == ':') {
             true => Err(format!("{text:?} is no path: /folder/*, or *.js for any folder")),
             false => Ok(Pattern(text.to_owned())),
         }
+    }
+
+    /// Says whether it has the path of a file, or of the folder whose page that is.
+    fn matches_file(&self, path: &[u8]) -> bool {
+        let folder = path.strip_suffix(b"index.html");
+        let folder = folder.filter(|folder| folder.is_empty() || folder.ends_with(b"/"));
+        self.matches(path) || folder.is_some_and(|folder| self.matches(folder))
     }
 
     fn matches(&self, path: &[u8]) -> bool {
@@ -304,6 +313,12 @@ mod tests {
         );
         policy.add_text("*.js\n Content-Type: text/x\n").unwrap();
         assert_eq!(policy.of_file(b"a.js").kind.as_deref(), Some("text/x"));
+        let of = |policy: &Policy, path: &[u8]| policy.of_file(path).lines;
+        let mut folders = Policy::default();
+        folders.add_text("/\n A: root\n/about/\n A: about\n Link: 1\n Link: 2\n").unwrap();
+        assert!(of(&folders, b"index.html").contains("A: root\r\n"));
+        assert!(of(&folders, b"about/index.html").ends_with("A: about\r\nLink: 1\r\nLink: 2\r\n"));
+        assert!(!of(&folders, b"about/xindex.html").contains("A: "));
         let text = "# ours\n/*\n  X-Frame-Options: DENY\n  ! referrer-policy\n\n*.js\n\tcache-control: max-age=60\n";
         policy.add_text(text).unwrap();
         policy.add_cache_control("/lib/*=public, max-age=31536000, immutable").unwrap();
@@ -332,6 +347,7 @@ mod tests {
         assert!(problem("/*\n  A b: 3\n").1.contains("no name"));
         assert!(problem("/*\n  A: \u{7f}\n").1.contains("no value"));
         assert!(problem("/a b\n").1.contains("no path"));
+        assert!(problem("/a/:b\n").1.contains("no path"));
         let mut policy = Policy::default();
         assert!(policy.add_cache_control("*.js").unwrap_err().contains("PATTERN=VALUE"));
     }

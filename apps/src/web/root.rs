@@ -127,7 +127,14 @@ impl Root {
         };
         let version = Version::of(&stat);
         let modified = date::seconds(version.modified_time());
-        Ok(Some(Member { name: name.into(), is_folder, is_link, size: version.size, modified }))
+        Ok(Some(Member {
+            name: name.into(),
+            is_folder,
+            is_link,
+            is_executable: stat.st_mode & 0o111 != 0,
+            size: version.size,
+            modified,
+        }))
     }
 
     /// Opens a path below the folder.

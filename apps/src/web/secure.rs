@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::answer::{Answer, Made, Text, of_file};
+use super::gate::Pass;
 use super::http::coding::Accepted;
 use super::http::head::{KeepAlive, Status};
 use super::http::request::{Method, Request};
@@ -30,6 +31,7 @@ use crate::common::https::connections::Connections;
 use crate::common::https::identity::{Identity, Tls};
 use crate::common::https::request_body::{MOST_LEFT, RequestBody};
 use crate::common::https::{self, Https, head as heads};
+use crate::common::pieces::Pieces;
 use crate::common::process;
 
 /// See the module.
@@ -122,6 +124,10 @@ fn request(head: &Parts) -> Request<'_> {
         matches!(name.as_str(), "via" | "forwarded" | "x-real-ip")
             || name.as_str().starts_with("x-forwarded-")
     });
+    let mut codings = Accepted::default();
+    for list in head.headers.get_all(header::ACCEPT_ENCODING) {
+        codings.add(list.as_bytes());
+    }
     Request {
         method: Method::of(head.method.as_str()),
         target: head.uri.path_and_query().map_or("", |target| target.as_str()),
@@ -129,7 +135,7 @@ fn request(head: &Parts) -> Request<'_> {
         takes_chunks: true,
         conditions: heads::conditions(&head.headers),
         accept: field(header::ACCEPT),
-        codings: field(header::ACCEPT_ENCODING).map(Accepted::of).unwrap_or_default(),
+        codings,
         is_forwarded,
     }
 }
@@ -179,19 +185,28 @@ impl Secure {
             }
             Answer::NotThere(page) => {
                 let mut headers = fields_of(&page);
-                for version in [header::LAST_MODIFIED, header::ETAG, header::ACCEPT_RANGES] {
-                    headers.remove(version);
+                for own in [header::LAST_MODIFIED, header::ETAG, header::ACCEPT_RANGES] {
+                    headers.remove(own);
                 }
+                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
                 with(StatusCode::NOT_FOUND, headers, self.part(&page, 0, page.len))
             }
             Answer::Text(text) => {
-                let Text { status, fields, kind, body } = *text;
+                let Text { status, fields, kind, body, pass } = *text;
                 let status = StatusCode::from_u16(status as u16).unwrap_or_default();
                 let mut headers = self.headers_of_text(&fields, kind);
                 if status == StatusCode::NO_CONTENT {
                     headers.remove(header::CONTENT_TYPE);
                 }
-                with(status, headers, Body::text(body.into_owned()))
+                let body = match pass {
+                    None => Body::text(body.into_owned()),
+                    Some(pass) => {
+                        headers.insert(header::CONTENT_LENGTH, body.len().into());
+                        let all = Once { all: Some(body.into_owned().into()), _pass: pass };
+                        Body::pieces(&self.server.handle, all)
+                    }
+                };
+                with(status, headers, body)
             }
             Answer::Made(made) => {
                 let Made { fields, kind, pieces } = *made;
@@ -243,6 +258,18 @@ impl Secure {
                 Body::File(FileBody::new(file, from, count, false, &self.buffers, handle))
             }
         }
+    }
+}
+
+/// A body that keeps its room until it has been sent.
+struct Once {
+    all: Option<Bytes>,
+    _pass: Pass,
+}
+
+impl Pieces for Once {
+    fn next(&mut self) -> io::Result<Option<Bytes>> {
+        Ok(self.all.take())
     }
 }
 

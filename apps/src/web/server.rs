@@ -49,13 +49,14 @@ impl Server {
         (paging, answering): (PageOptions, AnswerOptions),
         settings: Settings,
     ) -> Self {
-        let color = match settings.serial {
-            true => handle.default_color(),
-            false => handle.color_builder().label("cache").build(),
-        };
+        let only = settings.serial.then(|| handle.default_color());
         let options = ConnOptions { max_input: 2 * MOST_HEAD, ..settings.options };
         Server {
-            answers: Answers::new(Pages::new(site, handle, &color, paging), handle, answering),
+            answers: Answers::new(
+                Pages::new(site, handle, only.as_ref(), paging),
+                handle,
+                answering,
+            ),
             figures: Figures::new(handle.workers()),
             handle: handle.clone(),
             settings: Settings { options, ..settings },

@@ -6,10 +6,12 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
+use rustix::fs::fstat;
+
+use super::gate::Pass;
 use super::root::{Found, Root};
 use crate::common::date;
 use crate::common::listing::Member;
-use crate::common::version::Version;
 use crate::common::zip::{Entry, Tree};
 
 /// Members of one folder, at most: of what has more, the download fails.
@@ -24,13 +26,14 @@ pub(super) struct Walked {
     current: (Vec<u8>, std::vec::IntoIter<Member>),
     /// Folders that are still to be read.
     folders: VecDeque<Vec<u8>>,
+    _pass: Pass,
 }
 
 impl Walked {
     /// It may block.
-    pub(super) fn begin(root: Arc<Root>, top: &[u8]) -> io::Result<Walked> {
-        let (top, none) = (top.to_vec(), Vec::new().into_iter());
-        let mut walked = Walked { root, top, current: (vec![], none), folders: VecDeque::new() };
+    pub(super) fn begin(root: Arc<Root>, top: &[u8], pass: Pass) -> io::Result<Walked> {
+        let (top, current) = (top.to_vec(), (vec![], Vec::new().into_iter()));
+        let mut walked = Walked { root, top, current, folders: VecDeque::new(), _pass: pass };
         walked.enter(vec![])?;
         Ok(walked)
     }
@@ -64,34 +67,30 @@ impl Tree for Walked {
                 }
                 continue;
             };
-            let Member { name, is_folder, is_link, size, modified } = member;
+            let Member { name, is_folder, is_link, is_executable, size, modified } = member;
             let path = join(&self.current.0, &name);
             match (is_folder, is_link) {
                 (true, true) => continue,
                 (true, false) => self.folders.push_back(path.clone()),
                 (false, _) => {}
             }
-            return Ok(Some(Entry { path, is_folder, is_executable: false, size, modified }));
+            return Ok(Some(Entry { path, is_folder, is_executable, size, modified }));
         }
     }
 
     fn open(&mut self, path: &[u8]) -> io::Result<Option<(File, Entry)>> {
         match self.root.find(&join(&self.top, path)) {
-            Ok(Found::File(file, version)) => Ok(Some((file, entry_of(path, version)))),
+            Ok(Found::File(file, version)) => {
+                let is_executable = fstat(&file)?.st_mode & 0o111 != 0;
+                let (path, size) = (path.to_vec(), version.size);
+                let modified = date::seconds(version.modified_time());
+                let entry = Entry { path, is_folder: false, is_executable, size, modified };
+                Ok(Some((file, entry)))
+            }
             Ok(Found::Folder | Found::Other) => Ok(None),
             Err(error) if is_left_out(&error) => Ok(None),
             Err(error) => Err(error),
         }
-    }
-}
-
-fn entry_of(path: &[u8], version: Version) -> Entry {
-    Entry {
-        path: path.to_vec(),
-        is_folder: false,
-        is_executable: false,
-        size: version.size,
-        modified: date::seconds(version.modified_time()),
     }
 }
 
@@ -105,6 +104,7 @@ fn is_left_out(error: &io::Error) -> bool {
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use super::super::gate::Gate;
     use super::super::root::Reach;
     use super::*;
 
@@ -120,7 +120,8 @@ mod tests {
         symlink("../a", at("sub/link")).unwrap();
         symlink("..", at("sub/circle")).unwrap();
         let root = Arc::new(Root::open(folder.path(), Reach::default()).unwrap());
-        let mut walked = Walked::begin(Arc::clone(&root), b"top").unwrap();
+        let mut walked =
+            Walked::begin(Arc::clone(&root), b"top", Gate::default().enter().unwrap()).unwrap();
         let mut all = Vec::new();
         while let Some(entry) = walked.next().unwrap() {
             if !entry.is_folder {
@@ -134,6 +135,6 @@ mod tests {
         let expected = [("a", 1), ("sub/b", 2), ("sub/deep/c", 3), ("sub/link", 1)];
         assert_eq!(all, expected.map(|(path, size)| (path.to_owned(), size)));
         assert!(walked.open(b"gone").unwrap().is_none());
-        assert!(Walked::begin(root, b"nothing").is_err());
+        assert!(Walked::begin(root, b"nothing", Gate::default().enter().unwrap()).is_err());
     }
 }

@@ -37,7 +37,7 @@ impl Reply<'_> {
             Answer::File(page, Part::Ranges(ranges)) => self.ranges(conn, page, ranges),
             Answer::File(page, _) => self.whole(conn, page, Status::Ok, &[]),
             Answer::NotModified(page) => self.not_modified(conn, page),
-            Answer::NotThere(page) => self.whole(conn, page, Status::NotFound, &VERSION_FIELDS),
+            Answer::NotThere(page) => self.whole(conn, page, Status::NotFound, &OWN_FIELDS),
             Answer::Text(text) => self.text(conn, text),
             Answer::Made(made) => self.head_of_made(conn, made),
         }
@@ -53,6 +53,9 @@ impl Reply<'_> {
             out.reserve(page.fields.len() + body.len() + 128);
             head::begin(out, status);
             write_fields(out, page, self.stamp, without);
+            if status == Status::NotFound {
+                out.extend_from_slice(b"Cache-Control: no-cache\r\n");
+            }
             head::finish(out, self.keep_alive, self.stamp);
             out.extend_from_slice(body);
         });
@@ -107,7 +110,7 @@ impl Reply<'_> {
     }
 
     fn text(self, conn: &mut Conn, text: &Text) -> Status {
-        let Text { status, fields, kind, body } = text;
+        let Text { status, fields, kind, body, .. } = text;
         conn.write(|out| {
             head::begin(out, *status);
             let len = body.len();
@@ -162,9 +165,9 @@ pub(super) fn last_piece(conn: &mut Conn, in_chunks: bool) {
     }
 }
 
-/// What tells of a version of a file, and how a part of it can be had: not for what is served in
-/// the place of something else.
-const VERSION_FIELDS: [&str; 3] = ["Last-Modified:", "ETag:", "Accept-Ranges:"];
+/// What tells of a version of a file, how a part of it can be had, and how long it is good: not for
+/// what is served in the place of something else.
+const OWN_FIELDS: [&str; 4] = ["Last-Modified:", "ETag:", "Accept-Ranges:", "Cache-Control:"];
 
 fn send_part(conn: &mut Conn, page: &Page, from: u64, count: u64) {
     match &page.body {

@@ -18,6 +18,7 @@ pub(crate) struct Member {
     pub(crate) is_folder: bool,
     /// A symbolic link leads there.
     pub(crate) is_link: bool,
+    pub(crate) is_executable: bool,
     pub(crate) size: u64,
     /// In seconds since 1970.
     pub(crate) modified: i64,

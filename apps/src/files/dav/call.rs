@@ -219,7 +219,7 @@ impl Call {
             Some(found) => {
                 let etag = found.etag();
                 let modified = found.version.modified_time();
-                let own = Validators { etag: etag.as_bytes(), modified };
+                let own = Validators { etag: etag.as_bytes(), modified, shares_time: false };
                 // The dates of the other two are for reading.
                 let conditions = Conditions { if_modified_since: None, ..conditions };
                 conditions::verdict(&conditions, &own) == Verdict::Go

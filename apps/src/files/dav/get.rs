@@ -95,7 +95,8 @@ fn part_of(bytes: &Bytes) -> impl FnOnce(u64, u64) -> Body {
 /// by `part`.
 fn contents(call: &Call, facts: &Facts, part: impl FnOnce(u64, u64) -> Body) -> Response<Body> {
     let size = facts.size;
-    let own = Validators { etag: facts.etag.as_bytes(), modified: facts.modified };
+    let own =
+        Validators { etag: facts.etag.as_bytes(), modified: facts.modified, shares_time: false };
     let asked = call.conditions();
     let wanted = match conditions::verdict(&asked, &own) {
         Verdict::Failed => return empty(StatusCode::PRECONDITION_FAILED),

@@ -41,19 +41,24 @@ impl Coding {
 
 /// The codings that a client takes: a bit for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::web) struct Accepted(u8);
+pub(in crate::web) struct Accepted {
+    taken: u8,
+    /// Those of which something was said.
+    named: u8,
+    /// All of which nothing was said are taken.
+    others: bool,
+}
 
 impl Accepted {
-    /// By Accept-Encoding. Weights decide between yes and no only: who takes several of them gets
-    /// the one that is best for us.
-    pub(in crate::web) fn of(list: &[u8]) -> Accepted {
-        let (mut accepted, mut named, mut others) = (0, 0, false);
+    /// By Accept-Encoding, of which there may be several. Weights decide between yes and no only:
+    /// who takes several of them gets the one that is best for us.
+    pub(in crate::web) fn add(&mut self, list: &[u8]) {
         for element in tokens(list) {
             let mut parts = element.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
             let name = parts.next().unwrap_or_default();
             let is_taken = !parts.any(is_zero);
             if name == b"*" {
-                others = is_taken;
+                self.others = is_taken;
                 continue;
             }
             let is = |coding: &Coding| {
@@ -61,23 +66,21 @@ impl Accepted {
                     || *coding == Coding::Gzip && name.eq_ignore_ascii_case(b"x-gzip")
             };
             if let Some(coding) = Coding::ALL.into_iter().find(is) {
-                named |= coding.bit();
-                accepted |= if is_taken { coding.bit() } else { 0 };
+                self.named |= coding.bit();
+                self.taken |= if is_taken { coding.bit() } else { 0 };
             }
         }
-        if others {
-            accepted |=
-                Coding::ALL.into_iter().fold(0, |bits, coding| bits | coding.bit()) & !named;
-        }
-        Accepted(accepted)
     }
 
     pub(in crate::web) fn has(self, coding: Coding) -> bool {
-        self.0 & coding.bit() != 0
+        match self.named & coding.bit() {
+            0 => self.others,
+            bit => self.taken & bit != 0,
+        }
     }
 
     pub(in crate::web) fn is_empty(self) -> bool {
-        self.0 == 0
+        self.taken == 0 && !self.others
     }
 }
 
@@ -96,13 +99,15 @@ mod tests {
     #[test]
     fn what_is_taken_is_told_by_names_and_weights() {
         let of = |list: &str| {
-            let accepted = Accepted::of(list.as_bytes());
+            let mut accepted = Accepted::default();
+            list.split('|').for_each(|line| accepted.add(line.as_bytes()));
             Coding::ALL.into_iter().filter(|coding| accepted.has(*coding)).collect::<Vec<_>>()
         };
         use Coding::{Brotli, Gzip, Zstd};
         assert_eq!(of("gzip, deflate, br, zstd"), [Brotli, Zstd, Gzip]);
         assert_eq!(of("GZIP;q=1.0, identity"), [Gzip]);
         assert_eq!(of("x-gzip"), [Gzip]);
+        assert_eq!(of("gzip;q=0|*|br"), [Brotli, Zstd], "of several fields");
         assert_eq!(of("br;q=0, gzip;q=0.001"), [Gzip]);
         assert_eq!(of("br; Q = 0.000 , *"), [Zstd, Gzip]);
         assert_eq!(of("*;q=0, zstd"), [Zstd]);

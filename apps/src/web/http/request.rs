@@ -217,7 +217,7 @@ impl<'a> Request<'a> {
             8 if is("if-range") => conditions.if_range = value,
             9 if is("forwarded") || is("x-real-ip") => self.is_forwarded = true,
             13 if is("if-none-match") => conditions.if_none_match = value,
-            15 if is("accept-encoding") => self.codings = Accepted::of(field.value),
+            15 if is("accept-encoding") => self.codings.add(field.value),
             17 if is("if-modified-since") => conditions.if_modified_since = value,
             19 if is("if-unmodified-since") => conditions.if_unmodified_since = value,
             // Proxies' own: X-Forwarded-For, X-Forwarded-Host, X-Forwarded-Proto and the like.

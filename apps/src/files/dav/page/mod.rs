@@ -117,6 +117,7 @@ fn member_of((path, found): &(DavPath, Found)) -> Member {
         name: path.name().into(),
         is_folder: found.is_folder(),
         is_link: false,
+        is_executable: found.is_executable(),
         size: found.version.size,
         modified: date::seconds(found.version.modified_time()),
     }
