@@ -54,6 +54,14 @@ pub(crate) fn iso(seconds: i64) -> Option<String> {
     is_written.then(|| format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"))
 }
 
+/// A time as logs of web servers have it, such as `06/Nov/1994:08:49:37 +0000`.
+pub(crate) fn of_logs(seconds: i64) -> String {
+    let Ok(t) = OffsetDateTime::from_unix_timestamp(seconds) else { return "-".to_owned() };
+    let month = MONTHS[usize::from(u8::from(t.month())) - 1];
+    let (hour, minute, second) = t.to_hms();
+    format!("{:02}/{month}/{}:{hour:02}:{minute:02}:{second:02} +0000", t.day(), t.year())
+}
+
 /// The time of a date, in any of the three forms that there are.
 pub(crate) fn parse(text: &[u8]) -> Option<SystemTime> {
     let text = std::str::from_utf8(text).ok()?.trim_ascii();
@@ -88,6 +96,7 @@ mod tests {
     fn dates_for_programs() {
         assert_eq!(iso(784_111_777).as_deref(), Some("1994-11-06T08:49:37Z"));
         assert_eq!(iso(FIRST).as_deref(), Some("0000-01-01T00:00:00Z"));
+        assert_eq!(of_logs(784_111_777), "06/Nov/1994:08:49:37 +0000");
         assert_eq!((iso(FIRST - 1), iso(LAST + 1), iso(i64::MAX)), (None, None, None));
     }
 

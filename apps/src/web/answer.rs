@@ -70,6 +70,19 @@ const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 
 impl Answer {
+    /// Bytes of contents that it has; of what is made while it is sent, none.
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Answer::File(page, Part::All | Part::Unsatisfiable) | Answer::NotThere(page) => {
+                page.len
+            }
+            Answer::File(_, Part::Range(_, count)) => *count,
+            Answer::File(_, Part::Ranges(ranges)) => ranges.iter().map(|(_, count)| count).sum(),
+            Answer::Text(text) => text.body.len() as u64,
+            Answer::NotModified(_) | Answer::Made(_) => 0,
+        }
+    }
+
     /// A response whose body is its status.
     pub(super) fn status(status: Status) -> Answer {
         let fields = match status {

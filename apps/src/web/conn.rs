@@ -21,6 +21,7 @@ use super::compress::Job;
 use super::gate::Pass;
 use super::http::head::{KeepAlive, Status};
 use super::http::request::{self, Method, Parsed, Request};
+use super::log;
 use super::pages::{How, Waits};
 use super::server::Server;
 use super::write::{self, Reply};
@@ -67,18 +68,20 @@ impl Asked {
 struct Due {
     answer: Answer,
     asked: Asked,
+    logged: Option<Box<log::Asked>>,
 }
 
 /// An answer that is being made beside the workers. If it is not, as that panicked, it is an error.
 struct Late {
     place: Option<Place<Due>>,
     asked: Asked,
+    logged: Option<Box<log::Asked>>,
 }
 
 impl Late {
     fn complete(&mut self, answer: Answer) {
         if let Some(place) = self.place.take() {
-            place.complete(Due { answer, asked: self.asked });
+            place.complete(Due { answer, asked: self.asked, logged: self.logged.take() });
         }
     }
 }
@@ -89,6 +92,9 @@ struct Sending {
     pieces: Option<Box<dyn Pieces>>,
     in_chunks: bool,
     keep_alive: KeepAlive,
+    logged: Option<Box<log::Asked>>,
+    /// Bytes so far.
+    len: u64,
 }
 
 impl Drop for Late {
@@ -155,20 +161,54 @@ impl WebConn {
             Parsed::Partial => 0,
             Parsed::Bad(status) => {
                 let asked = Asked::by_nobody(request::is_head(input.bytes()));
-                self.put(Due { answer: Answer::status(status), asked }, conn, cx);
+                let logged = self.log(input.bytes(), None, conn);
+                self.put(Due { answer: Answer::status(status), asked, logged }, conn, cx);
                 input.bytes().len()
             }
             Parsed::Request(request, len) => {
                 let asked = Asked::by(&request);
+                let logged = self.log(input.bytes(), Some(&request), conn);
                 match server.answer(&request, peer(conn), How::at_once(cx)) {
-                    Ok(answer) => self.put(Due { answer, asked }, conn, cx),
-                    Err(waits) => self.put_later(waits, input.bytes()[..len].into(), asked),
+                    Ok(answer) => self.put(Due { answer, asked, logged }, conn, cx),
+                    Err(waits) => {
+                        let late = Late { place: Some(self.reserve()), asked, logged };
+                        self.put_later(waits, input.bytes()[..len].into(), late);
+                    }
                 }
                 len
             }
         };
         conn.give_input_back(input, used);
         used > 0
+    }
+
+    /// What the access log is to tell of a request.
+    fn log(
+        &self,
+        input: &[u8],
+        request: Option<&Request<'_>>,
+        conn: &Conn,
+    ) -> Option<Box<log::Asked>> {
+        let log = self.server.0.log.as_ref()?;
+        Some(log.asked(&log::Facts {
+            peer: peer(conn),
+            line: request::first_line(input),
+            referer: request.and_then(|request| request.referer),
+            agent: request.and_then(|request| request.agent),
+        }))
+    }
+
+    fn tell(&self, logged: Option<Box<log::Asked>>, status: u16, len: u64) {
+        if let (Some(log), Some(logged)) = (&self.server.0.log, logged) {
+            log.answered(*logged, status, len);
+        }
+    }
+
+    /// A body that was made while it was sent has ended, or is not wanted any more.
+    fn tell_of_sent(&self, sent: Option<Sending>) {
+        if let Some(Sending { logged, len, .. }) = sent {
+            self.tell(logged, Status::Ok as u16, len);
+        }
     }
 
     /// Says whether responses wait for others.
@@ -187,9 +227,8 @@ impl WebConn {
     }
 
     /// Has a request answered when what it waits for is there. `head` is what it was parsed from.
-    fn put_later(&mut self, waits: Waits, head: Box<[u8]>, asked: Asked) {
-        self.closing |= asked.keep_alive == KeepAlive::No;
-        let late = Late { place: Some(self.reserve()), asked };
+    fn put_later(&mut self, waits: Waits, head: Box<[u8]>, late: Late) {
+        self.closing |= late.asked.keep_alive == KeepAlive::No;
         let server = Arc::clone(&self.server.0);
         match waits {
             Waits::Disk => {
@@ -240,7 +279,8 @@ impl WebConn {
     }
 
     fn write(&mut self, due: Due, conn: &mut Conn, cx: &Cx) {
-        let Due { mut answer, asked: Asked { mut keep_alive, head_only, takes_chunks } } = due;
+        let Due { mut answer, asked, logged } = due;
+        let Asked { mut keep_alive, head_only, takes_chunks } = asked;
         let in_chunks = takes_chunks || !matches!(answer, Answer::Made(_));
         // Without chunks, such a body ends with the connection.
         if !in_chunks || self.last_response && self.waiting == 0 {
@@ -250,6 +290,15 @@ impl WebConn {
         let reply = Reply { common, stamp: cx.poll_count(), keep_alive, head_only, takes_chunks };
         let status = reply.write(conn, &answer);
         self.server.0.figures.worker(cx.worker()).response(status as u16);
+        let is_made = matches!(answer, Answer::Made(_)) && !head_only;
+        let logged = match is_made {
+            true => logged,
+            false => {
+                let len = if head_only { 0 } else { answer.len() };
+                self.tell(logged, status as u16, len);
+                None
+            }
+        };
         if let Answer::Text(text) = &mut answer
             && let Some(pass) = text.pass.take()
         {
@@ -257,9 +306,9 @@ impl WebConn {
             conn.notify_written();
         }
         match answer {
-            Answer::Made(made) if !head_only => {
+            Answer::Made(made) if is_made => {
                 let pieces = Some(made.pieces);
-                self.sending = Some(Sending { pieces, in_chunks, keep_alive });
+                self.sending = Some(Sending { pieces, in_chunks, keep_alive, logged, len: 0 });
                 self.make_piece();
             }
             _ if keep_alive == KeepAlive::No => conn.close(),
@@ -306,6 +355,7 @@ impl WebConn {
         let Some(sending) = &mut self.sending else { return };
         if let Some(bytes) = piece {
             write::piece(conn, &bytes, sending.in_chunks);
+            sending.len += bytes.len() as u64;
             sending.pieces = Some(pieces);
             if !conn.is_congested() {
                 self.make_piece();
@@ -318,7 +368,8 @@ impl WebConn {
             self.closing = true;
             conn.close();
         }
-        self.sending = None;
+        let sent = self.sending.take();
+        self.tell_of_sent(sent);
         self.go_on(conn, cx);
     }
 }
@@ -353,7 +404,7 @@ impl Protocol for WebConn {
     fn on_open(&mut self, conn: &mut Conn, cx: &mut Cx) {
         if self.refused {
             let answer = Answer::unserved();
-            self.put(Due { answer, asked: Asked::by_nobody(false) }, conn, cx);
+            self.put(Due { answer, asked: Asked::by_nobody(false), logged: None }, conn, cx);
         }
     }
 
@@ -396,6 +447,8 @@ impl Protocol for WebConn {
     }
 
     fn on_close(&mut self, reason: &CloseReason, cx: &mut Cx) {
+        let sent = self.sending.take();
+        self.tell_of_sent(sent);
         self.server.0.figures.worker(cx.worker()).closed(reason);
     }
 }

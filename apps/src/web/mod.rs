@@ -14,7 +14,7 @@
 //! * [`listing`]: the page of a folder that has none. [`gate`]: how many at once.
 //! * [`tree`]: what a zip of a folder has in it.
 //! * [`demo`]: what is served when no folder is named.
-//! * [`figures`](self::figures): live figures for monitoring.
+//! * [`figures`](self::figures): live figures for monitoring. [`log`](self::log): the access log.
 //!
 //! Every connection has a color. A request is parsed, looked up and answered in one event of it, if
 //! no disk has to be read for it; changes of the cache are posted, to the cache's color.
@@ -28,6 +28,7 @@ mod gate;
 pub(crate) mod http;
 mod listing;
 mod load;
+mod log;
 mod options;
 mod page;
 mod pages;
@@ -45,10 +46,11 @@ use std::sync::atomic::Ordering;
 
 use clap::ArgMatches;
 use dapple::Runtime;
-use dapple_io::Io;
 use dapple_io::tcp::{Accepting, Listener};
+use dapple_io::{Io, SignalRegistration};
 
 use self::conn::WebConn;
+use self::log::Log;
 use self::options::Options;
 use self::secure::Front;
 use self::server::{FiguresFor, Server};
@@ -59,23 +61,48 @@ use crate::common::runtime;
 pub(crate) use options::command;
 
 pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
-    let Options { address, site, paging, answering, settings, tls } =
+    let Options { address, site, paging, answering, settings, tls, log } =
         Options::of(args, process::raise_descriptor_limit())?;
     let rt = runtime::build(args, "web").map_err(|e| format!("cannot start the runtime: {e}"))?;
     let io = Io::of(&rt.handle());
     let shown = site.to_string();
-    let server = Arc::new(Server::new(&rt.handle(), site, (paging, answering), settings));
-    let front = tls.map(|from| Front::new(&server, from, address.ip())).transpose()?;
+    let log = log.map(|(path, format)| {
+        let failed = |e| format!("cannot write {}: {e}", path.display());
+        Log::open(&path, format, &rt.handle()).map_err(failed)
+    });
+    let log = log.transpose()?;
+    let both = (paging, answering);
+    let server = Arc::new(Server::new(&rt.handle(), site, both, settings, log.clone()));
+    let front = tls.map(|from| Front::new(&server, from, address.ip()).map(Arc::new));
+    let front = front.transpose()?;
     let failed = |e: io::Error| format!("cannot handle signals: {e}");
     let signals = Signals::new(&io).map_err(failed)?;
-    let reload = front.as_ref().map(|front| front.reload_at_hangup(&io));
-    let _reload = reload.transpose().map_err(failed)?;
-    let listener = listen(&io, address, &server, front.as_ref())
+    let _reload = reload_at_hangup(&io, front.clone(), log.clone()).map_err(failed)?;
+    let front = front.as_deref();
+    let listener = listen(&io, address, &server, front)
         .map_err(|e| format!("cannot listen on {address}: {e}"))?;
-    announce(&listener, &rt, &shown, &server, front.as_ref());
+    announce(&listener, &rt, &shown, &server, front);
     signals.wait();
-    drain(rt, &io, listener, &server, front.as_ref());
+    drain(rt, &io, listener, &server, front);
+    log.into_iter().for_each(|log| log.end());
     Ok(())
+}
+
+/// At SIGHUP the certificate is read again, and the log opened again; without either of them, it
+/// ends the program.
+fn reload_at_hangup(
+    io: &Io,
+    front: Option<Arc<Front>>,
+    log: Option<Arc<Log>>,
+) -> io::Result<Option<SignalRegistration>> {
+    if front.is_none() && log.is_none() {
+        return Ok(None);
+    }
+    let reload = move || {
+        front.iter().for_each(|front| front.reload());
+        log.iter().for_each(|log| log.open_again());
+    };
+    process::on_hangup(io, reload).map(Some)
 }
 
 fn listen(

@@ -8,6 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use dapple_io::tcp::ConnOptions;
 
 use super::answer::AnswerOptions;
+use super::log::Format;
 use super::pages::{PageOptions, Site};
 use super::policy::Policy;
 use super::root::Reach;
@@ -29,6 +30,8 @@ pub(super) struct Options {
     pub(super) answering: AnswerOptions,
     pub(super) settings: Settings,
     pub(super) tls: Option<TlsFrom>,
+    /// The access log, and how its lines are written.
+    pub(super) log: Option<(PathBuf, Format)>,
 }
 
 /// Whose certificate is shown.
@@ -174,8 +177,22 @@ fn of_limits() -> [Arg; 4] {
     ]
 }
 
-fn of_figures() -> [Arg; 2] {
+fn of_figures() -> [Arg; 4] {
     [
+        Arg::new("access-log")
+            .long("access-log")
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .help(
+                "Append a line for each response to this file, which is opened again at SIGHUP; \
+                 - for the standard output",
+            ),
+        Arg::new("log-format")
+            .long("log-format")
+            .value_name("FORMAT")
+            .value_parser(["common", "combined", "json"])
+            .default_value("combined")
+            .help("How the lines of the access log are written"),
         flag(
             "metrics",
             "Serve figures at /_dapple/metrics to peers on this machine; if one of them is a \
@@ -231,7 +248,16 @@ impl Options {
                 max_connections: args.get_one("max-connections").copied().unwrap_or(most),
             },
             tls,
+            log: args.get_one::<PathBuf>("access-log").map(|path| (path.clone(), format(args))),
         })
+    }
+}
+
+fn format(args: &ArgMatches) -> Format {
+    match args.get_one::<String>("log-format").map(String::as_str) {
+        Some("common") => Format::Common,
+        Some("json") => Format::Json,
+        _ => Format::Combined,
     }
 }
 

@@ -7,17 +7,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dapple::clock;
-use dapple_io::{Io, SignalRegistration};
 use futures_channel::oneshot;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use super::answer::{Answer, Made, Text, of_file};
 use super::gate::Pass;
 use super::http::coding::Accepted;
 use super::http::head::{KeepAlive, Status};
 use super::http::request::{Method, Request};
+use super::log::{self, Log};
 use super::options::TlsFrom;
 use super::page::{Body as Contents, Page, headers_of};
 use super::pages::{How, Waits};
@@ -32,7 +32,6 @@ use crate::common::https::identity::{Identity, Tls};
 use crate::common::https::request_body::{MOST_LEFT, RequestBody};
 use crate::common::https::{self, Https, head as heads};
 use crate::common::pieces::Pieces;
-use crate::common::process;
 
 /// See the module.
 pub(super) struct Secure {
@@ -87,18 +86,15 @@ impl Front {
         Ok(Front { https: Arc::new(https), fingerprint: identity.fingerprint, from })
     }
 
-    /// Reads certificate and key again at each SIGHUP. What is no good is told, and the old ones
-    /// stay.
-    pub(super) fn reload_at_hangup(&self, io: &Io) -> io::Result<Option<SignalRegistration>> {
+    /// Reads certificate and key again. What is no good is told, and the old ones stay. It blocks.
+    pub(super) fn reload(&self) {
         if self.from == TlsFrom::Dev {
-            return Ok(None);
+            return;
         }
-        let (https, from) = (Arc::clone(&self.https), self.from.clone());
-        let reload = move || match identity(&from, Ipv4Addr::LOCALHOST.into()) {
-            Ok(identity) => https.tls.store(identity.config),
+        match identity(&self.from, Ipv4Addr::LOCALHOST.into()) {
+            Ok(identity) => self.https.tls.store(identity.config),
             Err(error) => tracing::error!("the old certificate stays: {error}"),
-        };
-        process::on_hangup(io, reload).map(Some)
+        }
     }
 }
 
@@ -135,6 +131,8 @@ fn request(head: &Parts) -> Request<'_> {
         takes_chunks: true,
         conditions: heads::conditions(&head.headers),
         accept: field(header::ACCEPT),
+        referer: field(header::REFERER),
+        agent: field(header::USER_AGENT),
         codings,
         is_forwarded,
     }
@@ -143,6 +141,8 @@ fn request(head: &Parts) -> Request<'_> {
 impl Secure {
     async fn answer_to(&self, head: Arc<Parts>, peer: IpAddr) -> Response<Body> {
         let server = &self.server;
+        let logged = server.log.as_ref().map(|log| (log, self.log(log, &head, peer)));
+        let is_head = head.method == http::Method::HEAD;
         let answer = match heads::check(&head) {
             Err(StatusCode::NOT_IMPLEMENTED) => Answer::status(Status::NotImplemented),
             Err(_) => Answer::status(Status::BadRequest),
@@ -154,8 +154,20 @@ impl Secure {
             }
         };
         let response = self.response(answer);
-        server.figures.here(&server.handle).response(response.status().as_u16());
+        let status = response.status().as_u16();
+        server.figures.here(&server.handle).response(status);
+        if let Some((log, logged)) = logged {
+            let len = if is_head { None } else { response.body().size_hint().exact() };
+            log.answered(*logged, status, len.unwrap_or_default());
+        }
         response
+    }
+
+    fn log(&self, log: &Log, head: &Parts, peer: IpAddr) -> Box<log::Asked> {
+        let request = request(head);
+        let line = format!("{} {} {:?}", head.method, request.target, head.version);
+        let (referer, agent) = (request.referer, request.agent);
+        log.asked(&log::Facts { peer: Some(peer), line: line.as_bytes(), referer, agent })
     }
 
     /// The answer to a request that has to wait for something.

@@ -1,6 +1,7 @@
 //! What all connections share: the settings, and who answers.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use dapple::Handle;
@@ -10,6 +11,7 @@ use super::answer::{Answer, AnswerOptions, Answers};
 use super::figures::{self, Figures};
 use super::http::head::Status;
 use super::http::request::{MOST_HEAD, Method, Request};
+use super::log::Log;
 use super::pages::{How, PageOptions, Pages, Site, Waits};
 use crate::common::target;
 
@@ -37,6 +39,7 @@ pub(super) struct Server {
     pub(super) answers: Answers,
     pub(super) figures: Figures,
     pub(super) settings: Settings,
+    pub(super) log: Option<Arc<Log>>,
     pub(super) open: AtomicU64,
     /// The program is about to end.
     pub(super) draining: AtomicBool,
@@ -48,6 +51,7 @@ impl Server {
         site: Site,
         (paging, answering): (PageOptions, AnswerOptions),
         settings: Settings,
+        log: Option<Arc<Log>>,
     ) -> Self {
         let only = settings.serial.then(|| handle.default_color());
         let options = ConnOptions { max_input: 2 * MOST_HEAD, ..settings.options };
@@ -60,6 +64,7 @@ impl Server {
             figures: Figures::new(handle.workers()),
             handle: handle.clone(),
             settings: Settings { options, ..settings },
+            log,
             open: AtomicU64::new(0),
             draining: AtomicBool::new(false),
         }

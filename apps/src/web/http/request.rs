@@ -24,6 +24,8 @@ pub(in crate::web) struct Request<'a> {
     pub(in crate::web) takes_chunks: bool,
     pub(in crate::web) conditions: Conditions<'a>,
     pub(in crate::web) accept: Option<&'a [u8]>,
+    pub(in crate::web) referer: Option<&'a [u8]>,
+    pub(in crate::web) agent: Option<&'a [u8]>,
     /// The content codings that the client takes.
     pub(in crate::web) codings: Accepted,
     /// A proxy says that it asks for somebody else.
@@ -92,6 +94,13 @@ pub(in crate::web) fn parse(input: &[u8]) -> Parsed<'_> {
         Err(httparse::Error::Version) => of_other_version(input),
         Err(_) => Parsed::Bad(Status::BadRequest),
     }
+}
+
+/// The first line, or what there is of it.
+pub(in crate::web) fn first_line(input: &[u8]) -> &[u8] {
+    let input = input.trim_ascii_start();
+    let end = input.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+    &input[..end.unwrap_or(input.len())]
 }
 
 /// Says whether it is HEAD, as far as can be seen. A response to it has no body, whatever else is
@@ -179,6 +188,8 @@ fn understand<'a>(line: Line<'a>, fields: &[httparse::Header<'a>]) -> Result<Req
         takes_chunks: one_one,
         conditions: Conditions::default(),
         accept: None,
+        referer: None,
+        agent: None,
         codings: Accepted::default(),
         is_forwarded: false,
     };
@@ -213,6 +224,8 @@ impl<'a> Request<'a> {
             3 if is("via") => self.is_forwarded = true,
             5 if is("range") => conditions.range = value,
             6 if is("accept") => self.accept = value,
+            7 if is("referer") => self.referer = value,
+            10 if is("user-agent") => self.agent = value,
             8 if is("if-match") => conditions.if_match = value,
             8 if is("if-range") => conditions.if_range = value,
             9 if is("forwarded") || is("x-real-ip") => self.is_forwarded = true,

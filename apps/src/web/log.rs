@@ -1,0 +1,329 @@
+//! The access log: a line for each response, in the formats that people have tools for.
+//!
+//! Lines are gathered by each worker in memory of its own, and written beside the workers: every
+//! second, and when there are many. If the disk does not keep up, lines are left out, and how many
+//! is told. At SIGHUP the file is opened again, so that it can be rotated.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+use dapple::clock;
+use dapple::{Colored, Cx, Handle};
+
+use crate::common::date;
+
+/// Bytes that a worker gathers before they are written.
+const MANY: usize = 64 * 1024;
+
+/// Bytes that wait for the disk, at most.
+const MOST_WAITING: usize = 16 * 1024 * 1024;
+
+/// Bytes of a request's line that are told, at most.
+const MOST_OF_LINE: usize = 2 * 1024;
+
+/// How often all that was gathered is written.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// How a line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// That of NCSA's server: who, when, what, status, bytes.
+    Common,
+    /// That, and from where, and with what.
+    Combined,
+    /// An object of JSON.
+    Json,
+}
+
+/// What a line tells of a request. It is kept until the response is written.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// The line until the status.
+    begin: Vec<u8>,
+    /// What is behind the bytes.
+    end: Vec<u8>,
+}
+
+/// What is known of a request.
+pub(super) struct Facts<'a> {
+    /// `None`: not over IP.
+    pub(super) peer: Option<IpAddr>,
+    /// Its first line.
+    pub(super) line: &'a [u8],
+    pub(super) referer: Option<&'a [u8]>,
+    pub(super) agent: Option<&'a [u8]>,
+}
+
+/// See the module.
+pub(super) struct Log {
+    format: Format,
+    handle: Handle,
+    file: Arc<LogFile>,
+    gathered: Box<[CachePadded<Mutex<Vec<u8>>>]>,
+    writing: Colored<Writing>,
+}
+
+/// What waits to be written.
+#[derive(Default)]
+struct Writing {
+    waiting: Vec<u8>,
+    is_busy: bool,
+    left_out: u64,
+}
+
+struct LogFile {
+    /// `None`: the standard output.
+    path: Option<PathBuf>,
+    file: Mutex<Option<File>>,
+}
+
+impl LogFile {
+    fn open(path: &Path) -> io::Result<LogFile> {
+        let path = (path.as_os_str() != "-").then(|| path.to_owned());
+        let file = LogFile { path, file: Mutex::new(None) };
+        file.open_again()?;
+        Ok(file)
+    }
+
+    fn file(&self) -> MutexGuard<'_, Option<File>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open_again(&self) -> io::Result<()> {
+        if let Some(path) = &self.path {
+            let file = OpenOptions::new().append(true).create(true).open(path)?;
+            *self.file() = Some(file);
+        }
+        Ok(())
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        match &mut *self.file() {
+            Some(file) => file.write_all(bytes),
+            None => {
+                let mut out = io::stdout().lock();
+                out.write_all(bytes).and_then(|()| out.flush())
+            }
+        }
+    }
+}
+
+impl Log {
+    /// `path`: the file to which lines are appended, or `-` for the standard output.
+    pub(super) fn open(path: &Path, format: Format, handle: &Handle) -> io::Result<Arc<Log>> {
+        let color = handle.color_builder().label("log").build();
+        let log = Arc::new(Log {
+            format,
+            handle: handle.clone(),
+            file: Arc::new(LogFile::open(path)?),
+            gathered: (0..handle.workers()).map(|_| CachePadded::default()).collect(),
+            writing: Colored::new(&color, Writing::default()),
+        });
+        log.write_now_and_then();
+        Ok(log)
+    }
+
+    /// Opens the file again; if that fails, the old one stays. It blocks.
+    pub(super) fn open_again(&self) {
+        if let Err(error) = self.file.open_again() {
+            tracing::error!("the old log file stays open: {error}");
+        }
+    }
+
+    /// A request has come.
+    pub(super) fn asked(&self, facts: &Facts<'_>) -> Box<Asked> {
+        let (mut begin, mut end) = (Vec::with_capacity(128), Vec::new());
+        let Facts { peer, line, referer, agent } = facts;
+        let line = &line[..line.len().min(MOST_OF_LINE)];
+        let peer = peer.map_or("-".to_owned(), |peer| peer.to_canonical().to_string());
+        let now = date::seconds(clock::wall());
+        if self.format == Format::Json {
+            let time = date::iso(now).unwrap_or_default();
+            let _ = write!(begin, "{{\"time\":\"{time}\",\"remote\":\"{peer}\",");
+            let mut parts = line.splitn(3, |byte| *byte == b' ');
+            for name in ["method", "target", "version"] {
+                let _ = write!(begin, "\"{name}\":\"");
+                escape_json(&mut begin, parts.next().unwrap_or_default());
+                begin.extend_from_slice(b"\",");
+            }
+            begin.extend_from_slice(b"\"status\":");
+            for (name, field) in [("referer", referer), ("agent", agent)] {
+                let _ = write!(end, ",\"{name}\":\"");
+                escape_json(&mut end, field.unwrap_or_default());
+                end.push(b'"');
+            }
+            end.extend_from_slice(b"}\n");
+            return Box::new(Asked { begin, end });
+        }
+        let _ = write!(begin, "{peer} - - [{}] \"", date::of_logs(now));
+        escape(&mut begin, line);
+        begin.extend_from_slice(b"\" ");
+        if self.format == Format::Combined {
+            for field in [referer, agent] {
+                end.extend_from_slice(b" \"");
+                escape(&mut end, field.unwrap_or(b"-"));
+                end.push(b'"');
+            }
+        }
+        end.push(b'\n');
+        Box::new(Asked { begin, end })
+    }
+
+    /// It has been answered, with so many bytes of a body.
+    pub(super) fn answered(&self, mut asked: Asked, status: u16, bytes: u64) {
+        let line = &mut asked.begin;
+        let _ = match self.format {
+            Format::Json => write!(line, "{status},\"bytes\":{bytes}"),
+            _ => write!(line, "{status} {bytes}"),
+        };
+        line.extend_from_slice(&asked.end);
+        let worker = self.handle.current_worker().unwrap_or_default();
+        let mut gathered = lock(&self.gathered[worker]);
+        gathered.extend_from_slice(&asked.begin);
+        if gathered.len() >= MANY {
+            let bytes = std::mem::take(&mut *gathered);
+            drop(gathered);
+            self.write(bytes);
+        }
+    }
+
+    /// Writes what was gathered, now and from then on.
+    fn write_now_and_then(self: &Arc<Self>) {
+        // It does not keep the log, which ends with the server.
+        let (this, color) = (Arc::downgrade(self), self.writing.color().clone());
+        self.handle.post_after(EVERY, &color, move |_| {
+            if let Some(log) = this.upgrade() {
+                log.gather().into_iter().for_each(|bytes| log.write(bytes));
+                log.write_now_and_then();
+            }
+        });
+    }
+
+    fn gather(&self) -> Vec<Vec<u8>> {
+        let taken = self.gathered.iter().map(|gathered| std::mem::take(&mut *lock(gathered)));
+        taken.filter(|bytes| !bytes.is_empty()).collect()
+    }
+
+    fn write(&self, bytes: Vec<u8>) {
+        let (file, handle) = (Arc::clone(&self.file), self.handle.clone());
+        let writing = self.writing.clone();
+        self.writing.post(move |state, _| {
+            if state.waiting.len() + bytes.len() > MOST_WAITING {
+                state.left_out += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+                return;
+            }
+            state.waiting.extend_from_slice(&bytes);
+            go_on(state, &writing, &file, &handle);
+        });
+    }
+
+    /// Writes all that is left. It blocks; nothing is answered any more.
+    pub(super) fn end(&self) {
+        let left = self.gather().concat();
+        if let Err(error) = self.file.write(&left) {
+            tracing::error!("cannot write the access log: {error}");
+        }
+    }
+}
+
+/// Begins to write what waits, if nothing is being written.
+fn go_on(state: &mut Writing, writing: &Colored<Writing>, file: &Arc<LogFile>, handle: &Handle) {
+    if state.is_busy || state.waiting.is_empty() {
+        return;
+    }
+    state.is_busy = true;
+    let left_out = std::mem::take(&mut state.left_out);
+    if left_out > 0 {
+        tracing::warn!("{left_out} lines are left out of the access log: the disk is too slow");
+    }
+    let bytes = std::mem::take(&mut state.waiting);
+    let (out, again, file, handle) =
+        (Arc::clone(file), writing.clone(), Arc::clone(file), handle.clone());
+    let color = writing.color().clone();
+    handle.clone().offload_then(
+        &color,
+        move || out.write(&bytes),
+        move |outcome, _: &mut Cx| {
+            if let Ok(Err(error)) = outcome {
+                tracing::error!("cannot write the access log: {error}");
+            }
+            let (inner, file, handle) = (again.clone(), file, handle);
+            again.post(move |state, _| {
+                state.is_busy = false;
+                go_on(state, &inner, &file, &handle);
+            });
+        },
+    );
+}
+
+fn lock(gathered: &Mutex<Vec<u8>>) -> MutexGuard<'_, Vec<u8>> {
+    gathered.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What could end a field, or do something to a terminal, stands as `\xHH`, as Apache has it.
+fn escape(line: &mut Vec<u8>, text: &[u8]) {
+    for byte in text {
+        match byte {
+            b'"' | b'\\' => line.extend_from_slice(&[b'\\', *byte]),
+            0x20..=0x7e => line.push(*byte),
+            _ => {
+                let _ = write!(line, "\\x{byte:02x}");
+            }
+        }
+    }
+}
+
+/// Bytes that are no text stand as the characters of their numbers.
+fn escape_json(line: &mut Vec<u8>, text: &[u8]) {
+    for byte in text {
+        match byte {
+            b'"' | b'\\' => line.extend_from_slice(&[b'\\', *byte]),
+            0x20..=0x7e => line.push(*byte),
+            _ => {
+                let _ = write!(line, "\\u{byte:04x}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(format: Format) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let rt = dapple::Runtime::new().unwrap();
+        let path = folder.path().join("log");
+        let log = Log::open(&path, format, &rt.handle()).unwrap();
+        let asked = log.asked(&Facts {
+            peer: Some("::ffff:1.2.3.4".parse().unwrap()),
+            line: b"GET /a\"b HTTP/1.1",
+            referer: None,
+            agent: Some(b"x\n\xff\\"),
+        });
+        log.answered(*asked, 200, 10);
+        log.end();
+        let text = std::fs::read_to_string(path).unwrap();
+        assert_eq!(text.lines().count(), 1);
+        text
+    }
+
+    #[test]
+    fn lines_are_as_tools_know_them_and_nobody_writes_into_them() {
+        let common = line(Format::Common);
+        assert!(common.starts_with("1.2.3.4 - - ["), "{common}");
+        assert!(common.ends_with(" +0000] \"GET /a\\\"b HTTP/1.1\" 200 10\n"), "{common}");
+        let combined = line(Format::Combined);
+        assert!(combined.ends_with("\" 200 10 \"-\" \"x\\x0a\\xff\\\\\"\n"), "{combined}");
+        let json = line(Format::Json);
+        assert!(json.starts_with("{\"time\":\"2") && json.contains("\"remote\":\"1.2.3.4\""));
+        let end = "\"target\":\"/a\\\"b\",\"version\":\"HTTP/1.1\",\"status\":200,\"bytes\":10,\
+                   \"referer\":\"\",\"agent\":\"x\\u000a\\u00ff\\\\\"}\n";
+        assert!(json.ends_with(end), "{json}");
+    }
+}
