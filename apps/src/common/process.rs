@@ -43,6 +43,23 @@ impl Signals {
     }
 }
 
+/// Tells the service manager, if there is one, that the program is ready, or stopping
+/// (sd_notify(3)). One that does not listen is none of our business.
+pub(crate) fn notify(state: &str) {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let address = match name.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
+        _ => SocketAddr::from_pathname(&name),
+    };
+    let send = |address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address);
+    if let Err(error) = address.and_then(send) {
+        tracing::debug!(%error, "the service manager cannot be told");
+    }
+}
+
 /// Calls `f`, which may block, at each SIGHUP, as long as what is returned is there.
 pub(crate) fn on_hangup(
     io: &Io,

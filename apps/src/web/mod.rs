@@ -1,6 +1,6 @@
 //! `dapple web [DIR]`: a web server for static files (N8).
 //!
-//! * [`options`]: the command line.
+//! * [`options`]: the command line; [`config`]: settings in a file.
 //! * [`server`]: what all connections share.
 //! * [`conn`]: a connection: requests in, responses out, in callback style.
 //! * [`secure`]: connections over TLS, on hyper.
@@ -21,6 +21,7 @@
 
 mod answer;
 mod compress;
+mod config;
 mod conn;
 mod demo;
 mod figures;
@@ -40,14 +41,15 @@ mod tree;
 mod write;
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use clap::ArgMatches;
 use dapple::Runtime;
-use dapple_io::tcp::{Accepting, Listener};
-use dapple_io::{Io, SignalRegistration};
+use dapple_io::listen::{Accepting, Listener, ListenerBuilder};
+use dapple_io::{Addr, Io, SignalRegistration};
 
 use self::conn::WebConn;
 use self::log::Log;
@@ -61,8 +63,16 @@ use crate::common::runtime;
 pub(crate) use options::command;
 
 pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
-    let Options { address, site, paging, answering, settings, tls, log } =
+    let args = &config::with_file(args)?;
+    let Options { addresses, site, paging, answering, settings, tls, log } =
         Options::of(args, process::raise_descriptor_limit())?;
+    let own = addresses.iter().find_map(Addr::ip).map_or(Ipv4Addr::LOCALHOST.into(), |ip| ip.ip());
+    if args.get_flag("check") {
+        tls.map(|from| secure::identity(&from, own)).transpose()?;
+        return writeln!(io::stdout(), "The settings are good: {site} would be served")
+            .map_err(|e| e.to_string());
+    }
+    let sockets = sockets(addresses)?;
     let rt = runtime::build(args, "web").map_err(|e| format!("cannot start the runtime: {e}"))?;
     let io = Io::of(&rt.handle());
     let shown = site.to_string();
@@ -73,16 +83,17 @@ pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
     let log = log.transpose()?;
     let both = (paging, answering);
     let server = Arc::new(Server::new(&rt.handle(), site, both, settings, log.clone()));
-    let front = tls.map(|from| Front::new(&server, from, address.ip()).map(Arc::new));
+    let front = tls.map(|from| Front::new(&server, from, own).map(Arc::new));
     let front = front.transpose()?;
     let failed = |e: io::Error| format!("cannot handle signals: {e}");
     let signals = Signals::new(&io).map_err(failed)?;
     let _reload = reload_at_hangup(&io, front.clone(), log.clone()).map_err(failed)?;
     let front = front.as_deref();
-    let listener = listen(&io, address, &server, front)
-        .map_err(|e| format!("cannot listen on {address}: {e}"))?;
+    let listener = listen(&io, sockets, &server, front)?;
     announce(&listener, &rt, &shown, &server, front);
+    process::notify("READY=1");
     signals.wait();
+    process::notify("STOPPING=1");
     drain(rt, &io, listener, &server, front);
     log.into_iter().for_each(|log| log.end());
     Ok(())
@@ -105,30 +116,62 @@ fn reload_at_hangup(
     process::on_hangup(io, reload).map(Some)
 }
 
+/// What is listened on.
+enum Sockets {
+    Addresses(Vec<Addr>),
+    /// Opened by whoever has started the process.
+    Inherited(Vec<OwnedFd>),
+}
+
+fn sockets(addresses: Vec<Addr>) -> Result<Sockets, String> {
+    if !addresses.is_empty() {
+        return Ok(Sockets::Addresses(addresses));
+    }
+    let inherited =
+        dapple_io::listen::inherited().map_err(|e| format!("cannot use what was opened: {e}"))?;
+    Ok(match inherited.is_empty() {
+        true => Sockets::Addresses(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)).into()]),
+        false => Sockets::Inherited(inherited.into_iter().map(|one| one.fd).collect()),
+    })
+}
+
 fn listen(
     io: &Io,
-    address: SocketAddr,
+    sockets: Sockets,
     server: &Arc<Server>,
     front: Option<&Front>,
-) -> io::Result<Listener> {
+) -> Result<Listener, String> {
     let accepting = match server.settings.serial {
         true => Accepting::OnColor(io.handle().default_color()),
         false => Accepting::PerWorker,
     };
-    match front {
+    let mut listeners = io.listener().accepting(accepting);
+    let shown = match sockets {
+        Sockets::Addresses(addresses) => {
+            let shown: Vec<String> = addresses.iter().map(Addr::to_string).collect();
+            listeners = addresses.into_iter().fold(listeners, ListenerBuilder::bind);
+            shown.join(", ")
+        }
+        Sockets::Inherited(sockets) => {
+            listeners = sockets.into_iter().fold(listeners, ListenerBuilder::adopt);
+            "what was opened".to_owned()
+        }
+    };
+    let listening = match front {
         None => {
             let server = Arc::clone(server);
-            io.listen(address, accepting, move |stream, cx| WebConn::accept(&server, stream, cx))
+            listeners.start(move |stream, cx| WebConn::accept(&server, stream, cx))
         }
         Some(front) => {
             let https = Arc::clone(&front.https);
-            io.listen(address, accepting, move |stream, cx| https::accept(&https, stream, cx))
+            listeners.start(move |stream, cx| https::accept(&https, stream, cx))
         }
-    }
+    };
+    listening.map_err(|e| format!("cannot listen on {shown}: {e}"))
 }
 
 fn announce(listener: &Listener, rt: &Runtime, site: &str, server: &Server, front: Option<&Front>) {
-    let (address, settings) = (listener.local_addr(), &server.settings);
+    let settings = &server.settings;
     let workers = match (settings.serial, rt.workers()) {
         (true, _) => "one callback at a time".to_owned(),
         (_, 1) => "1 worker".to_owned(),
@@ -137,13 +180,18 @@ fn announce(listener: &Listener, rt: &Runtime, site: &str, server: &Server, fron
     let scheme = if front.is_some() { "https" } else { "http" };
     // A closed standard output is no reason to stop.
     let mut out = io::stdout().lock();
-    let _ = writeln!(out, "Serving {site} at {scheme}://{address}/ ({workers})");
+    let url = |address: &Addr| match address.ip() {
+        Some(ip) => format!("{scheme}://{ip}/"),
+        None => address.to_string(),
+    };
+    let urls: Vec<String> = listener.addrs().iter().map(url).collect();
+    let _ = writeln!(out, "Serving {site} at {} ({workers})", urls.join(", "));
     if let Some(front) = front {
         let _ = writeln!(out, "SHA-256 of its certificate: {}", front.fingerprint);
     }
     let _ = match settings.figures_for {
         FiguresFor::Nobody => writeln!(out, "Ctrl-C ends it"),
-        _ => writeln!(out, "Figures at {scheme}://{address}{}; Ctrl-C ends it", figures::PATH),
+        _ => writeln!(out, "Figures at {}; Ctrl-C ends it", figures::PATH),
     };
     let _ = out.flush();
 }

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use dapple_io::Addr;
 use dapple_io::tcp::ConnOptions;
 
 use super::answer::AnswerOptions;
+use super::config;
 use super::log::Format;
 use super::pages::{PageOptions, Site};
 use super::policy::Policy;
@@ -24,7 +26,8 @@ const PER_CONNECTION: u64 = 2;
 
 /// What was asked for.
 pub(super) struct Options {
-    pub(super) address: SocketAddr,
+    /// Where to listen; none: on what the process was started with.
+    pub(super) addresses: Vec<Addr>,
     pub(super) site: Site,
     pub(super) paging: PageOptions,
     pub(super) answering: AnswerOptions,
@@ -45,7 +48,31 @@ pub(super) enum TlsFrom {
     },
 }
 
+/// What only some need: `-h` leaves it out, so that the rest fits a screen.
+const RARE: [&str; 14] = [
+    "cache-valid",
+    "cores",
+    "follow-links",
+    "header-timeout",
+    "hidden",
+    "idle-timeout",
+    "log-format",
+    "max-connections",
+    "metrics-public",
+    "no-compress",
+    "serial",
+    "spa",
+    "steal",
+    "write-timeout",
+];
+
 pub(crate) fn command() -> Command {
+    let command = all();
+    RARE.into_iter()
+        .fold(command, |command, id| command.mut_arg(id, |arg| arg.hide_short_help(true)))
+}
+
+fn all() -> Command {
     Command::new("web")
         .about("Serves the files of a folder over HTTP")
         .long_about(
@@ -63,10 +90,16 @@ pub(crate) fn command() -> Command {
             Arg::new("listen")
                 .long("listen")
                 .value_name("ADDRESS:PORT")
-                .value_parser(value_parser!(SocketAddr))
-                .default_value("127.0.0.1:8080")
-                .help("Where to listen; port 0 lets the system choose one"),
+                .value_parser(address)
+                .action(ArgAction::Append)
+                .help(
+                    "Where to listen, or unix:PATH; port 0 lets the system choose one; may be \
+                     repeated [default: the sockets that a service manager has opened, or \
+                     127.0.0.1:8080]",
+                ),
         )
+        .arg(config::arg())
+        .arg(flag("check", "Say whether the settings are good, and serve nothing"))
         .arg(
             Arg::new("tls")
                 .long("tls")
@@ -85,6 +118,17 @@ pub(crate) fn command() -> Command {
         .args(of_figures())
         .args(runtime::args())
         .arg(flag("serial", "Run every callback on the default color, in turn: a baseline"))
+}
+
+fn address(text: &str) -> Result<Addr, String> {
+    match text.strip_prefix("unix:") {
+        Some("") => Err("a path is missing behind unix:".to_owned()),
+        Some(path) => Ok(Addr::unix(path)),
+        None => text
+            .parse::<SocketAddr>()
+            .map(Addr::from)
+            .map_err(|_| "an address and a port, such as 127.0.0.1:8080, or unix:PATH".to_owned()),
+    }
 }
 
 fn flag(id: &'static str, help: &'static str) -> Arg {
@@ -222,7 +266,7 @@ impl Options {
         let limit = |id: &str| Duration::from_secs(number(id));
         let most = (descriptors.saturating_sub(OTHER_DESCRIPTORS) / PER_CONNECTION).max(64);
         Ok(Options {
-            address: *args.get_one("listen").expect("it has a default"),
+            addresses: args.get_many("listen").into_iter().flatten().cloned().collect(),
             site,
             paging: PageOptions {
                 cache_bytes: number("cache") << 20,

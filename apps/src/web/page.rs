@@ -30,7 +30,7 @@ pub(super) struct Page {
     pub(super) unchanged_fields: Box<[u8]>,
     pub(super) etag: Box<[u8]>,
     pub(super) modified: SystemTime,
-    /// The same contents are served in several codings.
+    /// Its contents are served in several codings.
     pub(super) is_of_several: bool,
     /// When it was modified, in seconds, if that may be later than the date of a response.
     pub(super) may_be_ahead: Option<i64>,

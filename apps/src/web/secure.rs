@@ -98,7 +98,7 @@ impl Front {
     }
 }
 
-fn identity(from: &TlsFrom, address: IpAddr) -> Result<Identity, String> {
+pub(super) fn identity(from: &TlsFrom, address: IpAddr) -> Result<Identity, String> {
     match from {
         TlsFrom::Files { certificate, key } => {
             Identity::of_files(certificate, key, Tls::TwoAndThree)

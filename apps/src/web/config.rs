@@ -1,0 +1,154 @@
+//! Settings in a file: TOML, with the names of the command line. What the command line says comes
+//! after it, and so counts.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
+use toml::{Table, Value};
+
+pub(super) fn arg() -> Arg {
+    Arg::new("config").long("config").value_name("FILE").value_parser(value_parser!(PathBuf)).help(
+        "Read settings from this file, too: TOML, with the names of these options, such as \
+         `list = true`; the command line counts more",
+    )
+}
+
+/// The settings of the command line, and those of the file that it names, if it does.
+pub(super) fn with_file(args: &ArgMatches) -> Result<ArgMatches, String> {
+    let Some(file) = args.get_one::<PathBuf>("config") else { return Ok(args.clone()) };
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| format!("cannot read {}: {e}", file.display()))?;
+    let from_file = arguments(&text).map_err(|why| format!("{}: {why}", file.display()))?;
+    // There is one folder.
+    let from_file = if args.contains_id("dir") { from_file.without_folder() } else { from_file };
+    merged(from_file, std::env::args_os().skip_while(|arg| arg != "web").skip(1), file)
+}
+
+/// What a file says, as a command line has it.
+struct FromFile {
+    folder: Option<OsString>,
+    options: Vec<OsString>,
+}
+
+impl FromFile {
+    fn without_folder(self) -> FromFile {
+        FromFile { folder: None, ..self }
+    }
+}
+
+/// Parses what a file says, and then the command line.
+fn merged(
+    from_file: FromFile,
+    command_line: impl Iterator<Item = OsString>,
+    file: &Path,
+) -> Result<ArgMatches, String> {
+    let command = || super::command().args_override_self(true).no_binary_name(true);
+    // A folder behind an option would be taken for a further value of it.
+    let from_file: Vec<OsString> = from_file.folder.into_iter().chain(from_file.options).collect();
+    // By itself first, so that it is clear whose mistake it is. clap says more than a line.
+    if let Err(error) = command().try_get_matches_from(&from_file) {
+        let text = error.render().to_string();
+        let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        return Err(format!("{}: {}", file.display(), line.replace("'--", "'")));
+    }
+    let all = from_file.into_iter().chain(command_line);
+    command().try_get_matches_from(all).map_err(|error| error.to_string())
+}
+
+/// The settings of a file with this text.
+fn arguments(text: &str) -> Result<FromFile, String> {
+    let table: Table = text.parse().map_err(|e: toml::de::Error| {
+        let line = e.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+        format!("line {line}: {}", e.message())
+    })?;
+    let command = super::command();
+    let mut all: Vec<OsString> = Vec::new();
+    let mut folder = None;
+    for (name, value) in &table {
+        let known = command.get_arguments().find(|arg| arg.get_id() == name.as_str());
+        let Some(known) = known.filter(|arg| !matches!(arg.get_id().as_str(), "config" | "check"))
+        else {
+            return Err(format!("there is no setting `{name}`"));
+        };
+        let texts = match value {
+            Value::Array(values) => {
+                values.iter().map(|v| one(name, v)).collect::<Result<_, _>>()?
+            }
+            value => vec![one(name, value)?],
+        };
+        if known.is_positional() {
+            folder = texts.into_iter().next();
+            continue;
+        }
+        match known.get_action() {
+            ArgAction::SetTrue => match value {
+                Value::Boolean(true) => all.push(format!("--{name}").into()),
+                Value::Boolean(false) => {}
+                _ => return Err(format!("`{name}` is true or false")),
+            },
+            ArgAction::Append => {
+                all.extend(texts.into_iter().map(|text| format!("--{name}={text}").into()));
+            }
+            _ if texts.len() == 1 => all.push(format!("--{name}={}", texts[0]).into()),
+            _ => {
+                all.push(format!("--{name}").into());
+                all.extend(texts.into_iter().map(OsString::from));
+            }
+        }
+    }
+    Ok(FromFile { folder: folder.map(OsString::from), options: all })
+}
+
+fn one(name: &str, value: &Value) -> Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Integer(number) => Ok(number.to_string()),
+        Value::Boolean(flag) => Ok(flag.to_string()),
+        _ => Err(format!("`{name}` is a text, a number, true or false, or a list of these")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, command_line: &[&str]) -> Result<ArgMatches, String> {
+        let command_line = command_line.iter().map(OsString::from);
+        merged(arguments(text)?, command_line, Path::new("web.toml"))
+    }
+
+    #[test]
+    fn a_file_says_what_a_command_line_says_which_counts_more() {
+        let text = "dir = \"/srv\"\nlist = true\nspa = false\ncache = 8\n\
+                    listen = [\"127.0.0.1:1\", \"unix:/run/x\"]\ntls = [\"c.pem\", \"k.pem\"]\n\
+                    cache-control = [\"*.js=max-age=1\"]\ncors = \"*\"\n";
+        let args = parse(text, &["--cache", "9", "--cache-control", "*.css=no-store"]).unwrap();
+        let path = |id: &str| args.get_many::<PathBuf>(id).unwrap().cloned().collect::<Vec<_>>();
+        assert_eq!(path("dir"), [PathBuf::from("/srv")]);
+        assert_eq!(path("tls"), [PathBuf::from("c.pem"), PathBuf::from("k.pem")]);
+        assert!(args.get_flag("list") && !args.get_flag("spa"));
+        assert_eq!(args.get_one::<u64>("cache"), Some(&9));
+        assert_eq!(args.get_many::<dapple_io::Addr>("listen").unwrap().count(), 2);
+        let rules: Vec<&String> = args.get_many("cache-control").unwrap().collect();
+        assert_eq!(rules, ["*.js=max-age=1", "*.css=no-store"]);
+        let both = ["/other", "--tls", "dev"].map(OsString::from);
+        let from_file = arguments(text).unwrap().without_folder();
+        let args = merged(from_file, both.into_iter(), Path::new("web.toml")).unwrap();
+        assert_eq!(args.get_one::<PathBuf>("dir"), Some(&PathBuf::from("/other")));
+        assert_eq!(args.get_one::<PathBuf>("tls"), Some(&PathBuf::from("dev")));
+    }
+
+    #[test]
+    fn mistakes_are_told_with_what_is_allowed() {
+        let problem = |text: &str| parse(text, &[]).unwrap_err();
+        assert!(problem("a = 1\nb = [\n").starts_with("line "));
+        assert!(problem("frobnicate = 1").contains("there is no setting `frobnicate`"));
+        assert!(problem("config = \"x\"").contains("there is no setting `config`"));
+        assert!(problem("list = 3").contains("`list` is true or false"));
+        assert!(problem("cache = 1.5").contains("`cache` is a text, a number"));
+        let said = problem("cache = \"lots\"");
+        assert!(said.starts_with("web.toml: invalid value 'lots' for 'cache"), "{said}");
+        assert!(problem("steal = \"x\"").starts_with("web.toml: invalid value 'x'"));
+    }
+}
