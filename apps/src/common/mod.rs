@@ -4,9 +4,11 @@
 //! * [`cached`]: reading files without waiting for a disk.
 //! * [`conditions`]: If-Match, If-None-Match, If-Modified-Since, If-Range, Range.
 //! * [`date`](self::date): dates of HTTP.
+//! * [`gate`]: how many may do something at once.
 //! * [`host`]: host and port of a request.
 //! * [`https`](self::https): TLS, HTTP/1.1 and HTTP/2.
 //! * [`listing`]: the members of a folder, as pages show them.
+//! * [`login`]: who asks.
 //! * [`media_type`]: the type of a file.
 //! * [`pieces`](self::pieces): bodies that are made while they are sent.
 //! * [`target`]: from a request's target to a path below a folder.
@@ -22,9 +24,11 @@ pub(crate) mod conditions;
 pub(crate) mod date;
 #[cfg(any(test, dapple_fuzzing))]
 pub(crate) mod fuzzing;
+pub(crate) mod gate;
 pub(crate) mod host;
 pub(crate) mod https;
 pub(crate) mod listing;
+pub(crate) mod login;
 pub(crate) mod media_type;
 pub(crate) mod pieces;
 pub(crate) mod process;

@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use super::login::ONE_TIME_USER;
 use super::path::DavPath;
 use crate::common::https::identity::Identity;
+use crate::common::login::ONE_TIME_USER;
 
 /// Everything that there is to say. `password`: the one that is good for this time, if there is
 /// one.

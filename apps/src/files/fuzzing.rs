@@ -7,7 +7,7 @@ use clap::ArgMatches;
 #[cfg(dapple_fuzzing)]
 pub use super::dav::fuzzing::verdict;
 pub use super::dav::fuzzing::{if_field, request as dav_request, xml};
-pub use super::login::fuzzing::{authorization, users_file};
+pub use crate::common::login::fuzzing::{authorization, users_file};
 
 /// Checks arguments that were accepted.
 pub(crate) fn arguments(args: &ArgMatches) {

@@ -1,11 +1,11 @@
 //! `dapple files DIR`: a folder, served to people who mount it: WebDAV over TLS 1.3 (N7, N9).
 //!
-//! * [`serve`]: who asks, and what is answered; connections are [`https`]'s. [`login`]: who may.
+//! * [`serve`]: who asks, and what is answered; connections are [`https`]'s.
 //! * [`dav`]: which response a request gets.
 //! * [`share`]: the folder. [`path`]: where in it.
 //! * [`meta`]: locks, properties, and who is changing what: a domain.
 //! * [`recover`]: what a server that was killed has left.
-//! * [`gate`]: how many may do something at once. [`pace`]: where small changes are made.
+//! * [`pace`]: where small changes are made.
 //! * [`announce`](self::announce): what it says when it is ready.
 //!
 //! Every connection is a task with a color of its own, and so is every stream of HTTP/2. What
@@ -15,8 +15,6 @@ mod announce;
 mod dav;
 #[cfg(any(test, dapple_fuzzing))]
 pub(crate) mod fuzzing;
-mod gate;
-mod login;
 mod meta;
 mod pace;
 mod path;
@@ -35,7 +33,6 @@ use dapple_io::Io;
 use dapple_io::tcp::Accepting;
 
 use self::dav::Dav;
-use self::login::{Login, UserFile};
 use self::meta::Meta;
 use self::meta::store::Store;
 use self::serve::Server;
@@ -44,6 +41,7 @@ use self::share::remove::Trash;
 use crate::common::https::connections::Connections;
 use crate::common::https::identity::{Identity, Tls};
 use crate::common::https::{self, Https};
+use crate::common::login::{Login, UserFile};
 use crate::common::process::{self, Signals};
 use crate::common::runtime::{self, seconds};
 use crate::common::target;

@@ -11,10 +11,10 @@ use hyper::body::Incoming;
 
 use super::dav::Dav;
 use super::dav::problem::Problem;
-use super::login::{Login, Refused, Visitor};
 use crate::common::https::body::Body;
 use crate::common::https::request_body::{MOST_LEFT, RequestBody};
 use crate::common::https::{Site, head as heads};
+use crate::common::login::{Login, Refused, Visitor};
 
 /// What all connections share.
 pub(super) struct Server {

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use dapple::Handle;
 
 use super::compress::Job;
-use super::gate::{Gate, Pass};
 use super::http::head::Status;
 use super::http::request::{Method, Request};
 use super::listing;
@@ -19,6 +18,8 @@ use super::pages::{How, Pages, Site, Waits, status_of};
 use super::root::Root;
 use super::tree::Walked;
 use crate::common::conditions::{self, Part, Validators, Verdict};
+use crate::common::gate::{Gate, Pass};
+use crate::common::login::Refused;
 use crate::common::pieces::{Nothing, Pieces};
 use crate::common::target::{self, BadPath};
 use crate::common::zip::{self, Zip};
@@ -98,6 +99,20 @@ impl Answer {
         Answer::Text(Box::new(Text { status, fields, kind: PLAIN_TEXT, body, pass: None }))
     }
 
+    /// What somebody gets who is not let in.
+    pub(super) fn refused(refused: Refused) -> Answer {
+        match refused {
+            Refused::Unknown => {
+                let realm = "WWW-Authenticate: Basic realm=\"dapple\", charset=\"UTF-8\"\r\n";
+                Answer::status_with(Status::Unauthorized, realm.to_owned())
+            }
+            Refused::Later(seconds) => {
+                let later = format!("Retry-After: {seconds}\r\n");
+                Answer::status_with(Status::TooManyRequests, later)
+            }
+        }
+    }
+
     /// What a connection gets that is not served. Without a body: it is not known what will be
     /// asked.
     pub(super) fn unserved() -> Answer {
@@ -110,6 +125,10 @@ impl Answer {
         }))
     }
 }
+
+/// Listings and zips at once, at most: each holds more than other responses do, for as long as its
+/// client likes.
+const MOST_LISTINGS: usize = 16;
 
 /// Decides.
 pub(super) struct Answers {
@@ -136,7 +155,13 @@ pub(super) struct AnswerOptions {
 impl Answers {
     pub(super) fn new(pages: Pages, handle: &Handle, options: AnswerOptions) -> Self {
         let common_fields = pages.options.policy.of_others();
-        Answers { pages, handle: handle.clone(), gate: Gate::default(), options, common_fields }
+        Answers {
+            pages,
+            handle: handle.clone(),
+            gate: Gate::new(MOST_LISTINGS, 0),
+            options,
+            common_fields,
+        }
     }
 
     /// Answers a request.
@@ -221,7 +246,7 @@ impl Answers {
         if matches!(how, How::AtOnce(_)) {
             return Err(Waits::Disk);
         }
-        let Some(pass) = self.gate.enter() else {
+        let Some(pass) = self.gate.try_enter() else {
             return Ok(Answer::status(Status::Unavailable));
         };
         let asked = listing::Asked::of(query, request.accept);

@@ -8,23 +8,25 @@
 //! when the last one has been written.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use dapple::{Color, Cx, Place, Sequencer};
 use dapple_io::tcp::{CloseReason, Conn, Connection, Protocol, TcpStream};
+use http::HeaderValue;
 
 use super::answer::{Answer, of_file};
 use super::compress::Job;
-use super::gate::Pass;
 use super::http::head::{KeepAlive, Status};
 use super::http::request::{self, Method, Parsed, Request};
 use super::log;
 use super::pages::{How, Waits};
 use super::server::Server;
 use super::write::{self, Reply};
+use crate::common::gate::Pass;
+use crate::common::login::{Refused, Visitor};
 use crate::common::pieces::Pieces;
 
 /// Counts a connection as open while it is there.
@@ -115,6 +117,8 @@ pub(super) struct WebConn {
     /// This connection, for what comes back to it.
     me: Weak<Connection<WebConn>>,
     color: Color,
+    /// Who asks; `None`: that does not matter.
+    visitor: Option<Arc<Visitor>>,
     /// Answers that wait for one another; made when the first one has to.
     sequencer: Option<Sequencer<Due>>,
     /// How many of them there are.
@@ -135,6 +139,8 @@ impl WebConn {
             true => server.handle.default_color(),
             false => server.handle.color_builder().label("connection").build(),
         };
+        let peer = stream.peer_addr().ip().map_or(Ipv4Addr::LOCALHOST.into(), |peer| peer.ip());
+        let visitor = server.login.as_ref().map(|login| Arc::new(Visitor::new(login, peer)));
         let refused =
             open >= server.settings.max_connections || server.draining.load(Ordering::Relaxed);
         stream.serve_with(&color.clone(), server.settings.options, |me| WebConn {
@@ -144,6 +150,7 @@ impl WebConn {
             refused,
             me,
             color,
+            visitor,
             sequencer: None,
             waiting: 0,
             sending: None,
@@ -168,7 +175,14 @@ impl WebConn {
             Parsed::Request(request, len) => {
                 let asked = Asked::by(&request);
                 let logged = self.log(input.bytes(), Some(&request), conn);
-                match server.answer(&request, peer(conn), How::at_once(cx)) {
+                let answer = match self.may_ask(&request) {
+                    Some(true) => {
+                        server.answer(&request, peer(conn), How::at_once(cx)).map_err(Some)
+                    }
+                    Some(false) => Ok(Answer::refused(Refused::Unknown)),
+                    None => Err(None),
+                };
+                match answer {
                     Ok(answer) => self.put(Due { answer, asked, logged }, conn, cx),
                     Err(waits) => {
                         let late = Late { place: Some(self.reserve()), asked, logged };
@@ -226,10 +240,27 @@ impl WebConn {
         }
     }
 
-    /// Has a request answered when what it waits for is there. `head` is what it was parsed from.
-    fn put_later(&mut self, waits: Waits, head: Box<[u8]>, late: Late) {
+    /// Says whether who asks may ask; `None`: that has to be found out.
+    fn may_ask(&self, request: &Request<'_>) -> Option<bool> {
+        match (&self.visitor, request.authorization) {
+            // Browsers ask in this way what a script may do, and say nothing else.
+            (None, _) => Some(true),
+            _ if request.method == Method::Options => Some(true),
+            (Some(_), None) => Some(false),
+            (Some(visitor), Some(field)) => visitor.is_known(field).then_some(true),
+        }
+    }
+
+    /// Has a request answered when what it waits for is there; `None`: it is not known who asks.
+    /// `head` is what it was parsed from.
+    fn put_later(&mut self, waits: Option<Waits>, head: Box<[u8]>, late: Late) {
         self.closing |= late.asked.keep_alive == KeepAlive::No;
         let server = Arc::clone(&self.server.0);
+        let Some(waits) = waits else {
+            let Some(visitor) = self.visitor.clone() else { return };
+            let handle = &self.server.0.handle;
+            return handle.spawn(&handle.new_color(), check(visitor, server, head, late)).detach();
+        };
         match waits {
             Waits::Disk => {
                 let answer = move || server.answer_blocking(&head, late);
@@ -371,6 +402,19 @@ impl WebConn {
         let sent = self.sending.take();
         self.tell_of_sent(sent);
         self.go_on(conn, cx);
+    }
+}
+
+/// Finds out who asks, and answers.
+async fn check(visitor: Arc<Visitor>, server: Arc<Server>, head: Box<[u8]>, mut late: Late) {
+    let Parsed::Request(request, _) = request::parse(&head) else { return };
+    let field = request.authorization.and_then(|field| HeaderValue::from_bytes(field).ok());
+    match visitor.check(field.as_ref()).await {
+        Err(refused) => late.complete(Answer::refused(refused)),
+        Ok(_) => {
+            let handle = server.handle.clone();
+            let _ = handle.offload(move || server.answer_blocking(&head, late)).await;
+        }
     }
 }
 

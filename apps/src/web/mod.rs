@@ -11,7 +11,7 @@
 //! * [`page`]: what is served of a file.
 //! * [`compress`]: files in codings that nobody has made before.
 //! * [`policy`](self::policy): fields for caches, for safety, and the operator's own.
-//! * [`listing`]: the page of a folder that has none. [`gate`]: how many at once.
+//! * [`listing`]: the page of a folder that has none.
 //! * [`tree`]: what a zip of a folder has in it.
 //! * [`demo`]: what is served when no folder is named.
 //! * [`figures`](self::figures): live figures for monitoring. [`log`](self::log): the access log.
@@ -25,7 +25,6 @@ mod config;
 mod conn;
 mod demo;
 mod figures;
-mod gate;
 pub(crate) mod http;
 mod listing;
 mod load;
@@ -57,6 +56,7 @@ use self::options::Options;
 use self::secure::Front;
 use self::server::{FiguresFor, Server};
 use crate::common::https;
+use crate::common::login::{Login, ONE_TIME_USER, UserFile};
 use crate::common::process::{self, Signals};
 use crate::common::runtime;
 
@@ -64,7 +64,7 @@ pub(crate) use options::command;
 
 pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
     let args = &config::with_file(args)?;
-    let Options { addresses, site, paging, answering, settings, tls, log } =
+    let Options { addresses, site, paging, answering, settings, tls, log, users } =
         Options::of(args, process::raise_descriptor_limit())?;
     let own = addresses.iter().find_map(Addr::ip).map_or(Ipv4Addr::LOCALHOST.into(), |ip| ip.ip());
     if args.get_flag("check") {
@@ -81,8 +81,12 @@ pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
         Log::open(&path, format, &rt.handle()).map_err(failed)
     });
     let log = log.transpose()?;
+    let login = users.map(|file| Login::new(&rt.handle(), UserFile::at(&file))).transpose()?;
+    let (login, password) = login.map_or((None, None), |(login, p)| (Some(Arc::new(login)), p));
     let both = (paging, answering);
-    let server = Arc::new(Server::new(&rt.handle(), site, both, settings, log.clone()));
+    let mut server = Server::new(&rt.handle(), site, both, settings);
+    (server.log, server.login) = (log.clone(), login);
+    let server = Arc::new(server);
     let front = tls.map(|from| Front::new(&server, from, own).map(Arc::new));
     let front = front.transpose()?;
     let failed = |e: io::Error| format!("cannot handle signals: {e}");
@@ -90,7 +94,7 @@ pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
     let _reload = reload_at_hangup(&io, front.clone(), log.clone()).map_err(failed)?;
     let front = front.as_deref();
     let listener = listen(&io, sockets, &server, front)?;
-    announce(&listener, &rt, &shown, &server, front);
+    announce(&listener, &rt, &shown, &server, front, password.as_deref());
     process::notify("READY=1");
     signals.wait();
     process::notify("STOPPING=1");
@@ -170,7 +174,14 @@ fn listen(
     listening.map_err(|e| format!("cannot listen on {shown}: {e}"))
 }
 
-fn announce(listener: &Listener, rt: &Runtime, site: &str, server: &Server, front: Option<&Front>) {
+fn announce(
+    listener: &Listener,
+    rt: &Runtime,
+    site: &str,
+    server: &Server,
+    front: Option<&Front>,
+    password: Option<&str>,
+) {
     let settings = &server.settings;
     let workers = match (settings.serial, rt.workers()) {
         (true, _) => "one callback at a time".to_owned(),
@@ -188,6 +199,12 @@ fn announce(listener: &Listener, rt: &Runtime, site: &str, server: &Server, fron
     let _ = writeln!(out, "Serving {site} at {} ({workers})", urls.join(", "));
     if let Some(front) = front {
         let _ = writeln!(out, "SHA-256 of its certificate: {}", front.fingerprint);
+    }
+    if let Some(password) = password {
+        let _ = writeln!(out, "User {ONE_TIME_USER}, password for this time {password}");
+    }
+    if server.login.is_some() && front.is_none() {
+        let _ = writeln!(out, "Passwords are sent in the clear: --tls keeps them secret");
     }
     let _ = match settings.figures_for {
         FiguresFor::Nobody => writeln!(out, "Ctrl-C ends it"),

@@ -35,6 +35,8 @@ pub(super) struct Options {
     pub(super) tls: Option<TlsFrom>,
     /// The access log, and how its lines are written.
     pub(super) log: Option<(PathBuf, Format)>,
+    /// The file of those who may ask.
+    pub(super) users: Option<PathBuf>,
 }
 
 /// Whose certificate is shown.
@@ -136,8 +138,16 @@ fn flag(id: &'static str, help: &'static str) -> Arg {
 }
 
 /// What of the folder is served, and under which paths.
-fn of_site() -> [Arg; 5] {
+fn of_site() -> [Arg; 6] {
     [
+        Arg::new("users")
+            .long("users")
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .help(
+                "Ask for a name and a password: of the users in this file, which `dapple files \
+                 user --state DIR` keeps as DIR/users; without any, there is one for this time",
+            ),
         flag(
             "list",
             "List the members of a folder that has no index.html, with a link to all of it as a \
@@ -292,6 +302,7 @@ impl Options {
                 max_connections: args.get_one("max-connections").copied().unwrap_or(most),
             },
             tls,
+            users: args.get_one("users").cloned(),
             log: args.get_one::<PathBuf>("access-log").map(|path| (path.clone(), format(args))),
         })
     }

@@ -13,7 +13,6 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
 
 use super::answer::{Answer, Made, Text, of_file};
-use super::gate::Pass;
 use super::http::coding::Accepted;
 use super::http::head::{KeepAlive, Status};
 use super::http::request::{Method, Request};
@@ -26,12 +25,34 @@ use super::write::Multipart;
 use crate::common::cache::Batch;
 use crate::common::conditions::Part;
 use crate::common::date;
+use crate::common::gate::Pass;
 use crate::common::https::body::{Body, Buffers, FileBody};
 use crate::common::https::connections::Connections;
 use crate::common::https::identity::{Identity, Tls};
 use crate::common::https::request_body::{MOST_LEFT, RequestBody};
 use crate::common::https::{self, Https, head as heads};
+use crate::common::login::{Refused, Visitor};
 use crate::common::pieces::Pieces;
+
+/// Who is at the other end of a connection.
+#[derive(Clone)]
+pub(super) struct Peer {
+    ip: IpAddr,
+    /// `None`: everybody may ask.
+    visitor: Option<Arc<Visitor>>,
+}
+
+impl Peer {
+    async fn check(&self, head: &Parts) -> Result<(), Refused> {
+        match &self.visitor {
+            // Browsers ask in this way what a script may do, and say nothing else.
+            Some(visitor) if head.method != http::Method::OPTIONS => {
+                visitor.check(head.headers.get(header::AUTHORIZATION)).await.map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+}
 
 /// See the module.
 pub(super) struct Secure {
@@ -40,20 +61,22 @@ pub(super) struct Secure {
 }
 
 impl https::Site for Secure {
-    type Visitor = IpAddr;
+    type Visitor = Peer;
 
-    fn visitor(&self, peer: SocketAddr) -> IpAddr {
-        peer.ip()
+    fn visitor(&self, peer: SocketAddr) -> Peer {
+        let ip = peer.ip();
+        let visitor = |login| Arc::new(Visitor::new(login, ip));
+        Peer { ip, visitor: self.server.login.as_ref().map(visitor) }
     }
 
     fn answer(
         self: &Arc<Self>,
         head: Arc<Parts>,
         body: Incoming,
-        visitor: &IpAddr,
+        visitor: &Peer,
     ) -> impl Future<Output = Response<Body>> + Send {
         RequestBody::new(body, &head.headers, &self.server.handle).leave(MOST_LEFT);
-        let (this, peer) = (Arc::clone(self), *visitor);
+        let (this, peer) = (Arc::clone(self), visitor.clone());
         async move { this.answer_to(head, peer).await }
     }
 }
@@ -131,6 +154,7 @@ fn request(head: &Parts) -> Request<'_> {
         takes_chunks: true,
         conditions: heads::conditions(&head.headers),
         accept: field(header::ACCEPT),
+        authorization: field(header::AUTHORIZATION),
         referer: field(header::REFERER),
         agent: field(header::USER_AGENT),
         codings,
@@ -139,20 +163,11 @@ fn request(head: &Parts) -> Request<'_> {
 }
 
 impl Secure {
-    async fn answer_to(&self, head: Arc<Parts>, peer: IpAddr) -> Response<Body> {
-        let server = &self.server;
+    async fn answer_to(&self, head: Arc<Parts>, who: Peer) -> Response<Body> {
+        let (server, peer) = (&self.server, who.ip);
         let logged = server.log.as_ref().map(|log| (log, self.log(log, &head, peer)));
         let is_head = head.method == http::Method::HEAD;
-        let answer = match heads::check(&head) {
-            Err(StatusCode::NOT_IMPLEMENTED) => Answer::status(Status::NotImplemented),
-            Err(_) => Answer::status(Status::BadRequest),
-            Ok(()) => {
-                match server.answer(&request(&head), Some(peer), How::AtOnce(Batch::Single)) {
-                    Ok(answer) => answer,
-                    Err(waits) => self.wait(waits, head, peer).await,
-                }
-            }
-        };
+        let answer = self.decide(head, &who).await;
         let response = self.response(answer);
         let status = response.status().as_u16();
         server.figures.here(&server.handle).response(status);
@@ -161,6 +176,21 @@ impl Secure {
             log.answered(*logged, status, len.unwrap_or_default());
         }
         response
+    }
+
+    async fn decide(&self, head: Arc<Parts>, who: &Peer) -> Answer {
+        match heads::check(&head) {
+            Ok(()) => {}
+            Err(StatusCode::NOT_IMPLEMENTED) => return Answer::status(Status::NotImplemented),
+            Err(_) => return Answer::status(Status::BadRequest),
+        }
+        if let Err(refused) = who.check(&head).await {
+            return Answer::refused(refused);
+        }
+        match self.server.answer(&request(&head), Some(who.ip), How::AtOnce(Batch::Single)) {
+            Ok(answer) => answer,
+            Err(waits) => self.wait(waits, head, who.ip).await,
+        }
     }
 
     fn log(&self, log: &Log, head: &Parts, peer: IpAddr) -> Box<log::Asked> {

@@ -13,6 +13,7 @@ use super::http::head::Status;
 use super::http::request::{MOST_HEAD, Method, Request};
 use super::log::Log;
 use super::pages::{How, PageOptions, Pages, Site, Waits};
+use crate::common::login::Login;
 use crate::common::target;
 
 /// What the command line says.
@@ -40,6 +41,8 @@ pub(super) struct Server {
     pub(super) figures: Figures,
     pub(super) settings: Settings,
     pub(super) log: Option<Arc<Log>>,
+    /// Who may ask; `None`: everybody.
+    pub(super) login: Option<Arc<Login>>,
     pub(super) open: AtomicU64,
     /// The program is about to end.
     pub(super) draining: AtomicBool,
@@ -51,7 +54,6 @@ impl Server {
         site: Site,
         (paging, answering): (PageOptions, AnswerOptions),
         settings: Settings,
-        log: Option<Arc<Log>>,
     ) -> Self {
         let only = settings.serial.then(|| handle.default_color());
         let options = ConnOptions { max_input: 2 * MOST_HEAD, ..settings.options };
@@ -64,7 +66,8 @@ impl Server {
             figures: Figures::new(handle.workers()),
             handle: handle.clone(),
             settings: Settings { options, ..settings },
-            log,
+            log: None,
+            login: None,
             open: AtomicU64::new(0),
             draining: AtomicBool::new(false),
         }

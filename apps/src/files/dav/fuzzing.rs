@@ -12,7 +12,7 @@ use super::xml::{self, Element};
 use super::{if_header, lock, propfind, proppatch, put};
 use crate::common::fuzzing::leads_below;
 use crate::common::https::head::check as check_head;
-use crate::files::login::User;
+use crate::common::login::User;
 use crate::files::path::DavPath;
 
 /// Checks what an If field is taken for.

@@ -50,8 +50,6 @@ use self::call::Call;
 use self::kept::SmallFiles;
 use self::problem::{Outcome, Problem};
 use self::reaper::Reaper;
-use super::gate::{Gate, Gates};
-use super::login::User;
 use super::meta::Meta;
 use super::meta::claims::Area;
 use super::meta::locks::Locks;
@@ -59,8 +57,10 @@ use super::pace::{Pace, Place};
 use super::path::DavPath;
 use super::share::Share;
 use super::share::remove::Trash;
+use crate::common::gate::{Gate, Gates};
 use crate::common::https::body::{Body, Buffers};
 use crate::common::https::request_body::RequestBody;
+use crate::common::login::User;
 
 /// Bytes of a body that nobody wants which are read all the same.
 const MOST_LEFT: u64 = 256 * 1024 * 1024;

@@ -24,6 +24,7 @@ pub(in crate::web) struct Request<'a> {
     pub(in crate::web) takes_chunks: bool,
     pub(in crate::web) conditions: Conditions<'a>,
     pub(in crate::web) accept: Option<&'a [u8]>,
+    pub(in crate::web) authorization: Option<&'a [u8]>,
     pub(in crate::web) referer: Option<&'a [u8]>,
     pub(in crate::web) agent: Option<&'a [u8]>,
     /// The content codings that the client takes.
@@ -188,6 +189,7 @@ fn understand<'a>(line: Line<'a>, fields: &[httparse::Header<'a>]) -> Result<Req
         takes_chunks: one_one,
         conditions: Conditions::default(),
         accept: None,
+        authorization: None,
         referer: None,
         agent: None,
         codings: Accepted::default(),
@@ -229,6 +231,7 @@ impl<'a> Request<'a> {
             8 if is("if-match") => conditions.if_match = value,
             8 if is("if-range") => conditions.if_range = value,
             9 if is("forwarded") || is("x-real-ip") => self.is_forwarded = true,
+            13 if is("authorization") => self.authorization = value,
             13 if is("if-none-match") => conditions.if_none_match = value,
             15 if is("accept-encoding") => self.codings.add(field.value),
             17 if is("if-modified-since") => conditions.if_modified_since = value,

@@ -5,8 +5,8 @@ use std::io;
 use std::sync::Arc;
 
 use crate::common::date;
+use crate::common::gate::Pass;
 use crate::common::zip::{Entry, Tree};
-use crate::files::gate::Pass;
 use crate::files::path::DavPath;
 use crate::files::share::walk::{Depth, Walk};
 use crate::files::share::{Found, How, Share, is_missing};

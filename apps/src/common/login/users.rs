@@ -21,9 +21,9 @@ const MOST_LANES: u32 = 64;
 
 /// Somebody who may use the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::files) struct User {
-    pub(in crate::files) name: Arc<str>,
-    pub(in crate::files) read_only: bool,
+pub(crate) struct User {
+    pub(crate) name: Arc<str>,
+    pub(crate) read_only: bool,
 }
 
 /// A user with the hash of the password.
@@ -63,11 +63,16 @@ fn check_name(name: &str) -> Result<(), String> {
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub(in crate::files) struct UserFile(PathBuf);
+pub(crate) struct UserFile(PathBuf);
 
 impl UserFile {
+    /// The one of this name.
+    pub(crate) fn at(path: &Path) -> UserFile {
+        UserFile(path.to_owned())
+    }
+
     /// The one in this folder.
-    pub(in crate::files) fn in_folder(state: &Path) -> UserFile {
+    pub(crate) fn in_folder(state: &Path) -> UserFile {
         UserFile(state.join("users"))
     }
 
@@ -93,12 +98,7 @@ impl UserFile {
     }
 
     /// Adds a user, or gives one another password and rights. True: there was one of this name.
-    pub(in crate::files) fn add(
-        &self,
-        name: &str,
-        password: &str,
-        read_only: bool,
-    ) -> Result<bool, String> {
+    pub(crate) fn add(&self, name: &str, password: &str, read_only: bool) -> Result<bool, String> {
         let new = Entry::new(name, password, read_only)?;
         let mut entries = self.read()?;
         let before = entries.len();
@@ -110,7 +110,7 @@ impl UserFile {
     }
 
     /// Removes a user; false: there is none of this name.
-    pub(in crate::files) fn remove(&self, name: &str) -> Result<bool, String> {
+    pub(crate) fn remove(&self, name: &str) -> Result<bool, String> {
         let mut entries = self.read()?;
         let before = entries.len();
         entries.retain(|entry| *entry.user.name != *name);
@@ -121,7 +121,7 @@ impl UserFile {
         Ok(true)
     }
 
-    pub(in crate::files) fn users(&self) -> Result<Vec<Arc<User>>, String> {
+    pub(crate) fn users(&self) -> Result<Vec<Arc<User>>, String> {
         Ok(self.read()?.into_iter().map(|entry| entry.user).collect())
     }
 }

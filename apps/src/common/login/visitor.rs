@@ -9,7 +9,7 @@ use super::{Login, Refused, User};
 
 /// See the module. Who was let in on this connection is let in again, as long as it says the same
 /// and the file of users has not changed.
-pub(in crate::files) struct Visitor {
+pub(crate) struct Visitor {
     login: Arc<Login>,
     peer: IpAddr,
     last: Mutex<Option<LetIn>>,
@@ -24,7 +24,7 @@ struct LetIn {
 }
 
 impl Visitor {
-    pub(in crate::files) fn new(login: &Arc<Login>, peer: IpAddr) -> Visitor {
+    pub(crate) fn new(login: &Arc<Login>, peer: IpAddr) -> Visitor {
         Visitor { login: Arc::clone(login), peer, last: Mutex::default() }
     }
 
@@ -32,11 +32,16 @@ impl Visitor {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Says whether who says this was let in before. If not, or the users have to be looked at
+    /// again, that has to be [checked](Self::check).
+    pub(crate) fn is_known(&self, field: &[u8]) -> bool {
+        let edition = self.login.edition();
+        let is_last = |last: &LetIn| last.edition == edition && is_same(&last.field, field);
+        self.login.looked_lately() && self.last().as_ref().is_some_and(is_last)
+    }
+
     /// Says who it is.
-    pub(in crate::files) async fn check(
-        &self,
-        field: Option<&HeaderValue>,
-    ) -> Result<Arc<User>, Refused> {
+    pub(crate) async fn check(&self, field: Option<&HeaderValue>) -> Result<Arc<User>, Refused> {
         // Who says nothing is answered at once, and costs little.
         let field = field.ok_or(Refused::Unknown)?;
         self.login.look_again().await;

@@ -8,7 +8,7 @@ use futures_channel::oneshot;
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub(super) struct Gate(Arc<Inner>);
+pub(crate) struct Gate(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -24,18 +24,18 @@ struct State {
 
 /// A gate for each user: nobody keeps the others out.
 #[derive(Clone, Debug)]
-pub(super) struct Gates {
+pub(crate) struct Gates {
     gates: Arc<Mutex<HashMap<Arc<str>, Gate>>>,
     inside: usize,
     most_waiting: usize,
 }
 
 impl Gates {
-    pub(super) fn new(inside: usize, most_waiting: usize) -> Gates {
+    pub(crate) fn new(inside: usize, most_waiting: usize) -> Gates {
         Gates { gates: Arc::default(), inside, most_waiting }
     }
 
-    pub(super) async fn enter(&self, user: &Arc<str>) -> Option<Pass> {
+    pub(crate) async fn enter(&self, user: &Arc<str>) -> Option<Pass> {
         let gate = {
             let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
             let gate = gates.entry(Arc::clone(user));
@@ -48,16 +48,23 @@ impl Gates {
 /// Somebody is inside, until it is dropped.
 #[derive(Debug)]
 #[must_use = "who drops it is out again"]
-pub(super) struct Pass(Option<Arc<Inner>>);
+pub(crate) struct Pass(Option<Arc<Inner>>);
 
 impl Gate {
-    pub(super) fn new(inside: usize, most_waiting: usize) -> Gate {
+    pub(crate) fn new(inside: usize, most_waiting: usize) -> Gate {
         let state = Mutex::new(State { free: inside, waiting: VecDeque::new() });
         Gate(Arc::new(Inner { state, most_waiting }))
     }
 
+    /// Goes in, if there is room now.
+    pub(crate) fn try_enter(&self) -> Option<Pass> {
+        let mut state = self.0.state();
+        state.free = state.free.checked_sub(1)?;
+        Some(Pass(Some(Arc::clone(&self.0))))
+    }
+
     /// Goes in, in the order of coming; `None`: too many wait already.
-    pub(super) async fn enter(&self) -> Option<Pass> {
+    pub(crate) async fn enter(&self) -> Option<Pass> {
         let told = {
             let mut state = self.0.state();
             if state.free > 0 {

@@ -31,8 +31,8 @@ use sha2::{Digest, Sha256};
 
 use self::throttle::{Throttle, Turn};
 use self::users::Entry;
-pub(super) use self::users::{User, UserFile};
-pub(super) use self::visitor::Visitor;
+pub(crate) use self::users::{User, UserFile};
+pub(crate) use self::visitor::Visitor;
 use super::gate::Gate;
 use crate::common::version::Version;
 
@@ -53,7 +53,7 @@ const MOST_BYTES: usize = 1024;
 
 /// Why somebody is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(crate) enum Refused {
     /// No such user, another password, or nothing at all was said.
     Unknown,
     /// There were too many failures from there; after so many seconds.
@@ -61,7 +61,7 @@ pub(super) enum Refused {
 }
 
 /// See the module.
-pub(super) struct Login {
+pub(crate) struct Login {
     handle: Handle,
     file: UserFile,
     known: Mutex<Known>,
@@ -87,7 +87,7 @@ struct Known {
 
 impl Login {
     /// With the users of a file. If there are none, a password for this time is made, and returned.
-    pub(super) fn new(handle: &Handle, file: UserFile) -> Result<(Login, Option<String>), String> {
+    pub(crate) fn new(handle: &Handle, file: UserFile) -> Result<(Login, Option<String>), String> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(|e| e.to_string())?;
         let version = version_of(&file);
@@ -208,6 +208,11 @@ impl Login {
         known.remembered.insert(key, Arc::clone(user));
     }
 
+    /// Says whether the file need not be looked at now.
+    fn looked_lately(&self) -> bool {
+        clock::now() - self.known().looked_at < LOOKED_AT_EVERY
+    }
+
     /// Reads the file again, if it has changed, from time to time.
     async fn look_again(self: &Arc<Self>) {
         {
@@ -246,7 +251,7 @@ impl Login {
 }
 
 /// The user while the file has none.
-pub(super) const ONE_TIME_USER: &str = "dapple";
+pub(crate) const ONE_TIME_USER: &str = "dapple";
 
 fn version_of(file: &UserFile) -> Option<Version> {
     rustix::fs::stat(file.path()).ok().map(|stat| Version::of(&stat))
