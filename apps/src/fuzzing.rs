@@ -6,6 +6,7 @@
 
 pub use crate::common::fuzzing::{conditions, date, media_type, path};
 pub use crate::files::fuzzing::{authorization, dav_request, if_field, users_file, xml};
+pub use crate::web::fuzzing::{headers_file, settings_file};
 pub use crate::web::http::fuzzing::request;
 
 /// What is said of a request (`http`) or a document (`xml`), to be held against what other parsers
@@ -23,16 +24,18 @@ pub fn verdict(kind: &str, input: &[u8]) -> String {
 pub type Target = fn(&[u8]);
 
 /// All targets, by the names of the folders of their kept inputs.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("authorization", authorization),
     ("command_line", command_line),
     ("dav_request", dav_request),
     ("dav_xml", xml),
+    ("headers_file", headers_file),
     ("http_conditions", conditions),
     ("http_date", date),
     ("http_request", request),
     ("if_header", if_field),
     ("media_type", media_type),
+    ("settings_file", settings_file),
     ("users_file", users_file),
     ("web_path", path),
 ];

@@ -25,6 +25,12 @@ pub(super) fn with_file(args: &ArgMatches) -> Result<ArgMatches, String> {
     merged(from_file, std::env::args_os().skip_while(|arg| arg != "web").skip(1), file)
 }
 
+/// Says what is wrong with a file of this text, if something is.
+#[cfg(any(test, dapple_fuzzing))]
+pub(super) fn check(text: &str) -> Result<(), String> {
+    merged(arguments(text)?, std::iter::empty(), Path::new("web.toml")).map(drop)
+}
+
 /// What a file says, as a command line has it.
 struct FromFile {
     folder: Option<OsString>,

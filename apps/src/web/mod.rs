@@ -25,6 +25,8 @@ mod config;
 mod conn;
 mod demo;
 mod figures;
+#[cfg(any(test, dapple_fuzzing))]
+pub(crate) mod fuzzing;
 pub(crate) mod http;
 mod listing;
 mod load;

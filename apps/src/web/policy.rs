@@ -146,7 +146,7 @@ impl Policy {
         self.add_text(&text).map_err(|(line, why)| format!("{}:{line}: {why}", file.display()))
     }
 
-    fn add_text(&mut self, text: &str) -> Result<(), (usize, String)> {
+    pub(super) fn add_text(&mut self, text: &str) -> Result<(), (usize, String)> {
         let mut rules: Vec<Rule> = Vec::new();
         for (number, line) in (1..).zip(text.lines()) {
             let content = line.trim();
