@@ -462,6 +462,29 @@ fn signals_drain_and_a_second_one_ends() {
     assert_eq!(web.end().0, Some(128 + libc::SIGTERM));
 }
 
+/// N5: so many connections from one address.
+#[test]
+fn n5_an_address_has_so_many_connections() {
+    let web = Web::start(None, &["--max-per-address", "3"]);
+    let mut three: Vec<_> = (0..3).map(|_| web.connect()).collect();
+    for client in &mut three {
+        assert_eq!(client.get("/", "").status, 200);
+    }
+    let mut fourth = web.connect();
+    let refused = fourth.response(false);
+    assert_eq!((refused.status, refused.field("retry-after")), (503, Some("1")));
+    three.pop();
+    let begin = Instant::now();
+    loop {
+        let mut client = web.connect();
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        if client.response(true).status == 200 {
+            break;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(20), "nobody is let in again");
+    }
+}
+
 #[test]
 fn bad_command_lines_are_one_line_and_status_2() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -170,3 +170,31 @@ fn n7_bad_certificates_are_told_at_the_start() {
         assert!(said.contains(expected), "{args:?}: {said}");
     }
 }
+
+#[test]
+fn n7_who_comes_without_tls_is_sent_to_it() {
+    let folder = folder();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let from = free.to_string();
+    let (web, _) = start(folder.path(), &["--tls", "dev", "--redirect-from", &from]);
+    let ask = |request: &str| {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect(free).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut all = String::new();
+        stream.read_to_string(&mut all).unwrap();
+        all
+    };
+    let port = web.address.port();
+    for (host, target, location) in [
+        ("example.org", "/a%20b?c", format!("https://example.org:{port}/a%20b?c")),
+        ("example.org:80", "/", format!("https://example.org:{port}/")),
+        ("[::1]:80", "/", format!("https://[::1]:{port}/")),
+    ] {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let response = ask(&request);
+        assert!(response.starts_with("HTTP/1.1 301 "), "{response}");
+        assert!(response.contains(&format!("Location: {location}\r\n")), "{response}");
+    }
+    assert!(ask("GET / HTTP/1.0\r\n\r\n").starts_with("HTTP/1.1 400 "));
+}

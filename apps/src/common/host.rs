@@ -73,6 +73,15 @@ fn is_delimiter(b: u8) -> bool {
     matches!(b, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
 }
 
+/// A host without the port that may stand behind it. It is one that is valid.
+pub(crate) fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        // The colons of an address of IPv6 stand in brackets.
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

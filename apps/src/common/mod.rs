@@ -10,6 +10,7 @@
 //! * [`listing`]: the members of a folder, as pages show them.
 //! * [`login`]: who asks.
 //! * [`media_type`]: the type of a file.
+//! * [`per_address`]: how many connections from one address.
 //! * [`pieces`](self::pieces): bodies that are made while they are sent.
 //! * [`target`]: from a request's target to a path below a folder.
 //! * [`time`]: times to come.
@@ -30,6 +31,7 @@ pub(crate) mod https;
 pub(crate) mod listing;
 pub(crate) mod login;
 pub(crate) mod media_type;
+pub(crate) mod per_address;
 pub(crate) mod pieces;
 pub(crate) mod process;
 pub(crate) mod runtime;

@@ -289,6 +289,7 @@ fn serve_folder(args: &ArgMatches) -> Result<(), String> {
         handle: handle.clone(),
         tls: Arc::clone(&identity.config).into(),
         site,
+        per_address: None,
         connections: Connections::new(usize::try_from(most).unwrap_or(usize::MAX)).into(),
         idle: Duration::from_secs(*args.get_one("idle-timeout").expect("it has a default")),
     });

@@ -19,6 +19,7 @@ use super::root::Root;
 use super::tree::Walked;
 use crate::common::conditions::{self, Part, Validators, Verdict};
 use crate::common::gate::{Gate, Pass};
+use crate::common::host;
 use crate::common::login::Refused;
 use crate::common::pieces::{Nothing, Pieces};
 use crate::common::target::{self, BadPath};
@@ -141,7 +142,7 @@ pub(super) struct Answers {
 }
 
 /// What the command line says of answers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct AnswerOptions {
     /// What the path of every URL begins with: nothing, or a slash and a name.
     pub(super) prefix: String,
@@ -175,6 +176,9 @@ impl Answers {
         let Some((raw, query)) = target::split(request.target) else {
             return Ok(Answer::status(Status::BadRequest));
         };
+        if let Site::Elsewhere(port) = self.pages.site {
+            return Ok(elsewhere(request, raw, query, port));
+        }
         let prefix = &self.options.prefix;
         let below = raw.strip_prefix(&**prefix);
         let Some(raw) = below.filter(|raw| raw.is_empty() || raw.starts_with('/')) else {
@@ -347,6 +351,18 @@ impl Answers {
         let location = format!("Location: {}{location}\r\n", self.options.prefix);
         Answer::status_with(Status::MovedPermanently, location)
     }
+}
+
+/// Sends a client to the same place over TLS.
+fn elsewhere(request: &Request<'_>, path: &str, query: Option<&str>, port: u16) -> Answer {
+    let host = request.host.and_then(|host| std::str::from_utf8(host).ok());
+    let Some(host) = host.map(host::without_port).filter(|host| !host.is_empty()) else {
+        return Answer::status(Status::BadRequest);
+    };
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    let query = query.map_or(String::new(), |query| format!("?{query}"));
+    let location = format!("Location: https://{host}{port}{path}{query}\r\n");
+    Answer::status_with(Status::MovedPermanently, location)
 }
 
 /// What a request for a file gets that is there.

@@ -27,6 +27,7 @@ use super::server::Server;
 use super::write::{self, Reply};
 use crate::common::gate::Pass;
 use crate::common::login::{Refused, Visitor};
+use crate::common::per_address::Counted;
 use crate::common::pieces::Pieces;
 
 /// Counts a connection as open while it is there.
@@ -108,6 +109,7 @@ impl Drop for Late {
 /// The protocol of one connection.
 pub(super) struct WebConn {
     server: Open,
+    _counted: Option<Counted>,
     /// No further request is answered.
     closing: bool,
     /// The next response is the last one.
@@ -139,12 +141,17 @@ impl WebConn {
             true => server.handle.default_color(),
             false => server.handle.color_builder().label("connection").build(),
         };
-        let peer = stream.peer_addr().ip().map_or(Ipv4Addr::LOCALHOST.into(), |peer| peer.ip());
-        let visitor = server.login.as_ref().map(|login| Arc::new(Visitor::new(login, peer)));
-        let refused =
-            open >= server.settings.max_connections || server.draining.load(Ordering::Relaxed);
+        let peer = stream.peer_addr().ip().map(|peer| peer.ip());
+        // Who comes over a Unix socket is on this machine.
+        let from = peer.unwrap_or(Ipv4Addr::LOCALHOST.into());
+        let visitor = server.login.as_ref().map(|login| Arc::new(Visitor::new(login, from)));
+        let counted = server.per_address.as_ref().zip(peer).map(|(all, peer)| all.enter(peer));
+        let refused = open >= server.settings.max_connections
+            || server.draining.load(Ordering::Relaxed)
+            || matches!(counted, Some(None));
         stream.serve_with(&color.clone(), server.settings.options, |me| WebConn {
             server: Open(Arc::clone(server)),
+            _counted: counted.flatten(),
             closing: false,
             last_response: false,
             refused,

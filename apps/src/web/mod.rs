@@ -52,11 +52,13 @@ use dapple::Runtime;
 use dapple_io::listen::{Accepting, Listener, ListenerBuilder};
 use dapple_io::{Addr, Io, SignalRegistration};
 
+use self::answer::AnswerOptions;
 use self::conn::WebConn;
 use self::log::Log;
 use self::options::Options;
+use self::pages::{PageOptions, Site};
 use self::secure::Front;
-use self::server::{FiguresFor, Server};
+use self::server::{FiguresFor, Server, Settings};
 use crate::common::https;
 use crate::common::login::{Login, ONE_TIME_USER, UserFile};
 use crate::common::process::{self, Signals};
@@ -66,7 +68,7 @@ pub(crate) use options::command;
 
 pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
     let args = &config::with_file(args)?;
-    let Options { addresses, site, paging, answering, settings, tls, log, users } =
+    let Options { addresses, site, paging, answering, settings, tls, log, users, redirect_from } =
         Options::of(args, process::raise_descriptor_limit())?;
     let own = addresses.iter().find_map(Addr::ip).map_or(Ipv4Addr::LOCALHOST.into(), |ip| ip.ip());
     if args.get_flag("check") {
@@ -96,10 +98,12 @@ pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
     let _reload = reload_at_hangup(&io, front.clone(), log.clone()).map_err(failed)?;
     let front = front.as_deref();
     let listener = listen(&io, sockets, &server, front)?;
+    let redirect = redirect_from.map(|from| redirect(&io, from, &listener, &server)).transpose()?;
     announce(&listener, &rt, &shown, &server, front, password.as_deref());
     process::notify("READY=1");
     signals.wait();
     process::notify("STOPPING=1");
+    drop(redirect);
     drain(rt, &io, listener, &server, front);
     log.into_iter().for_each(|log| log.end());
     Ok(())
@@ -174,6 +178,25 @@ fn listen(
         }
     };
     listening.map_err(|e| format!("cannot listen on {shown}: {e}"))
+}
+
+/// Sends whoever comes to an address without TLS to where `listener` listens.
+fn redirect(
+    io: &Io,
+    from: SocketAddr,
+    listener: &Listener,
+    server: &Server,
+) -> Result<Listener, String> {
+    let port = listener.addrs().iter().find_map(Addr::ip).map_or(443, |to| to.port());
+    let Settings { options, serial, max_connections, max_per_address, .. } = server.settings;
+    let figures_for = FiguresFor::Nobody;
+    let settings = Settings { options, serial, figures_for, max_connections, max_per_address };
+    let nothing = (PageOptions::default(), AnswerOptions::default());
+    let server = Arc::new(Server::new(io.handle(), Site::Elsewhere(port), nothing, settings));
+    let accepting =
+        if serial { Accepting::OnColor(io.handle().default_color()) } else { Accepting::PerWorker };
+    io.listen(from, accepting, move |stream, cx| WebConn::accept(&server, stream, cx))
+        .map_err(|e| format!("cannot listen on {from}: {e}"))
 }
 
 fn announce(

@@ -37,6 +37,8 @@ pub(super) struct Options {
     pub(super) log: Option<(PathBuf, Format)>,
     /// The file of those who may ask.
     pub(super) users: Option<PathBuf>,
+    /// Where those come who are sent to TLS.
+    pub(super) redirect_from: Option<SocketAddr>,
 }
 
 /// Whose certificate is shown.
@@ -51,7 +53,7 @@ pub(super) enum TlsFrom {
 }
 
 /// What only some need: `-h` leaves it out, so that the rest fits a screen.
-const RARE: [&str; 14] = [
+const RARE: [&str; 15] = [
     "cache-valid",
     "cores",
     "follow-links",
@@ -60,6 +62,7 @@ const RARE: [&str; 14] = [
     "idle-timeout",
     "log-format",
     "max-connections",
+    "max-per-address",
     "metrics-public",
     "no-compress",
     "serial",
@@ -112,6 +115,14 @@ fn all() -> Command {
                     "Serve over TLS, with HTTP/2: a certificate with its chain and its key (PEM), \
                      read again at SIGHUP; or `dev` for a certificate of its own",
                 ),
+        )
+        .arg(
+            Arg::new("redirect-from")
+                .long("redirect-from")
+                .value_name("ADDRESS:PORT")
+                .requires("tls")
+                .value_parser(value_parser!(SocketAddr))
+                .help("Send whoever comes here without TLS to where it is spoken"),
         )
         .args(of_site())
         .args(of_fields())
@@ -218,8 +229,16 @@ fn of_cache() -> [Arg; 3] {
     ]
 }
 
-fn of_limits() -> [Arg; 4] {
+fn of_limits() -> [Arg; 5] {
     [
+        Arg::new("max-per-address")
+            .long("max-per-address")
+            .value_name("N")
+            .value_parser(value_parser!(u64).range(1..))
+            .help(
+                "Connections at once from one address, or network of IPv6; more get 503 or, over \
+                 TLS, are closed [default: as many as there may be]",
+            ),
         Arg::new("max-connections")
             .long("max-connections")
             .value_name("N")
@@ -299,10 +318,14 @@ impl Options {
                 },
                 serial: args.get_flag("serial"),
                 figures_for,
+                max_per_address: args
+                    .get_one::<u64>("max-per-address")
+                    .map(|most| usize::try_from(*most).unwrap_or(usize::MAX)),
                 max_connections: args.get_one("max-connections").copied().unwrap_or(most),
             },
             tls,
             users: args.get_one("users").cloned(),
+            redirect_from: args.get_one("redirect-from").copied(),
             log: args.get_one::<PathBuf>("access-log").map(|path| (path.clone(), format(args))),
         })
     }

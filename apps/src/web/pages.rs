@@ -23,6 +23,8 @@ use crate::common::cache::{Batch, Cache, Entry};
 #[derive(Debug)]
 pub(super) enum Site {
     Folder(Arc<Root>),
+    /// Everybody is sent to the same place over TLS, at this port.
+    Elsewhere(u16),
     Demo(Demo),
 }
 
@@ -41,6 +43,7 @@ impl Site {
         match self {
             Site::Folder(root) => root.serves(path),
             Site::Demo(_) => true,
+            Site::Elsewhere(_) => false,
         }
     }
 
@@ -48,7 +51,7 @@ impl Site {
     pub(super) fn index(&self) -> &[u8] {
         match self {
             Site::Folder(root) => root.index(),
-            Site::Demo(_) => b"index.html",
+            Site::Demo(_) | Site::Elsewhere(_) => b"index.html",
         }
     }
 }
@@ -58,6 +61,7 @@ impl std::fmt::Display for Site {
         match self {
             Site::Folder(root) => root.fmt(f),
             Site::Demo(_) => f.write_str("a demonstration site"),
+            Site::Elsewhere(port) => write!(f, "what is at port {port} over TLS"),
         }
     }
 }
@@ -88,7 +92,7 @@ pub(super) enum Waits {
 }
 
 /// What the command line says of pages.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct PageOptions {
     /// Bytes of memory for what is kept.
     pub(super) cache_bytes: u64,
@@ -148,6 +152,7 @@ impl Pages {
     fn find_served(&self, path: &[u8], how: How) -> io::Result<Option<FilePage>> {
         let root = match &self.site {
             Site::Demo(demo) => return demo.find(path),
+            Site::Elsewhere(_) => return Err(io::ErrorKind::NotFound.into()),
             Site::Folder(root) => root,
         };
         if let Some(entry) = self.cache.get(path, self.batch(how), |_| root.version(path)) {

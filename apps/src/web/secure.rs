@@ -104,6 +104,7 @@ impl Front {
             tls: identity.config.into(),
             site: Arc::new(site),
             connections: Arc::new(Connections::new(most)),
+            per_address: server.per_address.clone(),
             idle: settings.options.idle_timeout,
         };
         Ok(Front { https: Arc::new(https), fingerprint: identity.fingerprint, from })
@@ -153,6 +154,7 @@ fn request(head: &Parts) -> Request<'_> {
         keep_alive: KeepAlive::Yes,
         takes_chunks: true,
         conditions: heads::conditions(&head.headers),
+        host: field(header::HOST),
         accept: field(header::ACCEPT),
         authorization: field(header::AUTHORIZATION),
         referer: field(header::REFERER),

@@ -14,6 +14,7 @@ use super::http::request::{MOST_HEAD, Method, Request};
 use super::log::Log;
 use super::pages::{How, PageOptions, Pages, Site, Waits};
 use crate::common::login::Login;
+use crate::common::per_address::PerAddress;
 use crate::common::target;
 
 /// What the command line says.
@@ -22,6 +23,8 @@ pub(super) struct Settings {
     pub(super) serial: bool,
     pub(super) figures_for: FiguresFor,
     pub(super) max_connections: u64,
+    /// From one address; `None`: as many as there may be at all.
+    pub(super) max_per_address: Option<usize>,
 }
 
 /// Who may see the live figures.
@@ -44,6 +47,7 @@ pub(super) struct Server {
     /// Who may ask; `None`: everybody.
     pub(super) login: Option<Arc<Login>>,
     pub(super) open: AtomicU64,
+    pub(super) per_address: Option<Arc<PerAddress>>,
     /// The program is about to end.
     pub(super) draining: AtomicBool,
 }
@@ -69,6 +73,7 @@ impl Server {
             log: None,
             login: None,
             open: AtomicU64::new(0),
+            per_address: settings.max_per_address.map(PerAddress::new),
             draining: AtomicBool::new(false),
         }
     }

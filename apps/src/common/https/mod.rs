@@ -42,6 +42,7 @@ use self::activity::{Activity, Doing};
 use self::body::Body;
 use self::connections::{Connections, Place};
 use super::date;
+use super::per_address::PerAddress;
 use super::time::later;
 
 /// How long a handshake may take.
@@ -90,6 +91,8 @@ pub(crate) struct Https<S> {
     pub(crate) tls: ArcSwap<ServerConfig>,
     pub(crate) site: Arc<S>,
     pub(crate) connections: Arc<Connections>,
+    /// `None`: as many as there may be at all.
+    pub(crate) per_address: Option<Arc<PerAddress>>,
     /// How long a connection may stay without a request.
     pub(crate) idle: Duration,
 }
@@ -102,9 +105,14 @@ pub(crate) fn accept<S: Site>(server: &Arc<Https<S>>, stream: TcpStream, cx: &mu
         }
         return;
     };
+    let Some(peer) = stream.peer_addr().ip() else { return };
+    let counted = server.per_address.as_ref().map(|all| all.enter(peer.ip()));
+    if let Some(None) = counted {
+        return;
+    }
     let (color, server) = (cx.new_color(), Arc::clone(server));
     cx.spawn(&color, async move {
-        let Some(peer) = stream.peer_addr().ip() else { return };
+        let _counted = counted;
         if let Err(error) = serve(&server, place, stream, peer).await {
             tracing::debug!(%peer, %error, "a connection ended");
         }

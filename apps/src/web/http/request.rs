@@ -23,6 +23,7 @@ pub(in crate::web) struct Request<'a> {
     /// A body may come in chunks: the client speaks HTTP/1.1.
     pub(in crate::web) takes_chunks: bool,
     pub(in crate::web) conditions: Conditions<'a>,
+    pub(in crate::web) host: Option<&'a [u8]>,
     pub(in crate::web) accept: Option<&'a [u8]>,
     pub(in crate::web) authorization: Option<&'a [u8]>,
     pub(in crate::web) referer: Option<&'a [u8]>,
@@ -57,6 +58,7 @@ impl Method {
 
 /// What the input holds.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly all of them are requests, and none is kept")]
 pub(in crate::web) enum Parsed<'a> {
     /// A request, and how many bytes its head has.
     Request(Request<'a>, usize),
@@ -188,6 +190,7 @@ fn understand<'a>(line: Line<'a>, fields: &[httparse::Header<'a>]) -> Result<Req
         keep_alive: if one_one { KeepAlive::Yes } else { KeepAlive::No },
         takes_chunks: one_one,
         conditions: Conditions::default(),
+        host: None,
         accept: None,
         authorization: None,
         referer: None,
@@ -202,6 +205,7 @@ fn understand<'a>(line: Line<'a>, fields: &[httparse::Header<'a>]) -> Result<Req
         }
     }
     let has_body = framing.has_body(one_one)?;
+    request.host = framing.host;
     let is_bad = |authority: &str| !host::is_valid(authority.as_bytes());
     if !target.starts_with('/') && host::of_target(target).is_some_and(is_bad) {
         return Err(Status::BadRequest);
@@ -247,6 +251,7 @@ impl<'a> Request<'a> {
 #[derive(Default)]
 struct Framing<'a> {
     hosts: usize,
+    host: Option<&'a [u8]>,
     length: Option<&'a [u8]>,
     encoding: Encoding,
     close: bool,
@@ -261,6 +266,7 @@ impl<'a> Framing<'a> {
         match field.name.len() {
             4 if is("host") => {
                 self.hosts += 1;
+                self.host = Some(value);
                 if !host::is_valid(value) {
                     return Err(Status::BadRequest);
                 }
