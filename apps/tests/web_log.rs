@@ -37,7 +37,10 @@ fn lines(log: &Path, count: usize) -> Vec<String> {
 fn every_response_has_a_line_in_its_order() {
     let (folder, logs) = (folder(), tempfile::tempdir().unwrap());
     let log = logs.path().join("access.log");
-    let web = Web::start(Some(folder.path()), &["--list", "--access-log", log.to_str().unwrap()]);
+    let web = Web::start(
+        Some(folder.path()),
+        &["--list", "--workers", "1", "--access-log", log.to_str().unwrap()],
+    );
     let mut client = web.connect();
     client.send(
         b"GET /a.txt?x=\"y HTTP/1.1\r\nHost: x\r\nReferer: http://r/\r\nUser-Agent: a\"b\r\n\r\n\

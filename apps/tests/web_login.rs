@@ -66,6 +66,11 @@ fn only_users_are_answered_and_each_change_counts() {
     }
     client.send(b"OPTIONS /a.txt HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(client.response(true).status, 204, "what a script may do is no secret");
+    assert_eq!(web.connect().get("/_dapple/metrics", &ann).status, 404, "not asked for");
+    let args = ["--users", file.to_str().unwrap(), "--metrics"];
+    let figures = Web::start(Some(&folder.path().join("site")), &args);
+    assert_eq!(figures.get("/_dapple/metrics").status, 401);
+    assert!(figures.connect().get("/_dapple/metrics", &ann).text().contains("web_responses"));
     users(&folder, &["remove", "ann"], "");
     users(&folder, &["add", "cem", "--password-stdin"], "secret");
     let begin = std::time::Instant::now();

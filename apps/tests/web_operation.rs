@@ -54,7 +54,7 @@ fn settings_come_from_a_file_and_the_command_line() {
     let output = command(&config).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{said}");
-    assert!(said.contains("web.toml: there is no setting `frobnicate`"), "{said}");
+    assert!(said.contains("web.toml: there is no setting \"frobnicate\""), "{said}");
     let output = command(&["--check", "--headers", "/nothing"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs;
-use std::io::{Cursor, Read};
+use std::io::{BufRead, Cursor, Read};
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
@@ -183,7 +183,7 @@ fn n8_a_body_that_is_sent_at_the_end_of_the_program_is_sent_whole_and_is_the_las
     let web = start(&folder, &["--list"]);
     let mut client = web.connect();
     client.send(b"GET /sub/?zip HTTP/1.1\r\nHost: x\r\n\r\n");
-    std::thread::sleep(Duration::from_millis(100));
+    assert!(!client.stream.fill_buf().unwrap().is_empty(), "it has begun");
     web.signal(libc::SIGTERM);
     std::thread::sleep(Duration::from_millis(100));
     let zip = client.response(true);

@@ -32,6 +32,16 @@ fn big() -> Vec<u8> {
     (0..3_000_000u32).map(|i| (i / 5) as u8).collect()
 }
 
+#[test]
+fn n7_tls_is_not_spoken_over_unix_sockets() {
+    let folder = folder();
+    let socket = format!("unix:{}", folder.path().join("socket").display());
+    let output = command(&["--tls", "dev", "--listen", &socket]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said.contains("TLS is spoken over TCP only"), "{said}");
+}
+
 /// A server over TLS, with its URL and the line about its certificate.
 fn start(folder: &Path, args: &[&str]) -> (Web, String) {
     let mut command = command(&["--listen", "127.0.0.1:0"]);
@@ -162,6 +172,7 @@ fn n7_bad_certificates_are_told_at_the_start() {
     for (args, expected) in [
         (&["--tls", "x"][..], "--tls takes a certificate and a key, or `dev`"),
         (&["--tls", "/nothing", "/nothing"], "/nothing: "),
+        (&["--redirect-from", "127.0.0.1:0"], "--redirect-from sends to TLS"),
         (&["--tls", bad, bad], "a.txt: "),
     ] {
         let output = command(args).args(["--listen", "127.0.0.1:0"]).output().unwrap();

@@ -52,6 +52,12 @@ const OTHER_DESCRIPTORS: u64 = 200;
 /// Descriptors that a connection may need: its socket, a file, folders on the way to it.
 const PER_CONNECTION: u64 = 8;
 
+/// How long a client may take nothing of what it has asked for.
+const WRITE_SILENCE: Duration = Duration::from_secs(60);
+
+/// Bytes of a head, at most.
+const MOST_HEAD: usize = 64 * 1024;
+
 /// Connections without a setting, at most: each may hold memory.
 const MOST_CONNECTIONS: u64 = 10_000;
 
@@ -291,6 +297,8 @@ fn serve_folder(args: &ArgMatches) -> Result<(), String> {
         site,
         per_address: None,
         connections: Connections::new(usize::try_from(most).unwrap_or(usize::MAX)).into(),
+        write_silence: WRITE_SILENCE,
+        most_head: MOST_HEAD,
         idle: Duration::from_secs(*args.get_one("idle-timeout").expect("it has a default")),
     });
     let signals = Signals::new(&io).map_err(|e| format!("cannot handle signals: {e}"))?;

@@ -1,7 +1,7 @@
 //! Settings in a file: TOML, with the names of the command line. What the command line says comes
 //! after it, and so counts.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
@@ -20,9 +20,8 @@ pub(super) fn with_file(args: &ArgMatches) -> Result<ArgMatches, String> {
     let text = std::fs::read_to_string(file)
         .map_err(|e| format!("cannot read {}: {e}", file.display()))?;
     let from_file = arguments(&text).map_err(|why| format!("{}: {why}", file.display()))?;
-    // There is one folder.
-    let from_file = if args.contains_id("dir") { from_file.without_folder() } else { from_file };
-    merged(from_file, std::env::args_os().skip_while(|arg| arg != "web").skip(1), file)
+    let command_line = std::env::args_os().skip(1).skip_while(|arg| arg != "web").skip(1);
+    merged(from_file.beside(args), command_line, file)
 }
 
 /// Says what is wrong with a file of this text, if something is.
@@ -38,8 +37,17 @@ struct FromFile {
 }
 
 impl FromFile {
-    fn without_folder(self) -> FromFile {
-        FromFile { folder: None, ..self }
+    /// Without what the command line says instead: there is one folder, and whoever says where to
+    /// listen does not want to listen elsewhere, too.
+    fn beside(mut self, args: &ArgMatches) -> FromFile {
+        if args.contains_id("dir") {
+            self.folder = None;
+        }
+        if args.contains_id("listen") {
+            let is_listen = |option: &OsString| option.to_string_lossy().starts_with("--listen=");
+            self.options.retain(|option| !is_listen(option));
+        }
+        self
     }
 }
 
@@ -50,13 +58,20 @@ fn merged(
     file: &Path,
 ) -> Result<ArgMatches, String> {
     let command = || super::command().args_override_self(true).no_binary_name(true);
-    // A folder behind an option would be taken for a further value of it.
-    let from_file: Vec<OsString> = from_file.folder.into_iter().chain(from_file.options).collect();
+    // A folder behind an option could be taken for a further value of it, and what begins with a
+    // hyphen for an option.
+    let here = |folder: OsString| match folder.to_string_lossy().starts_with('-') {
+        true => [OsStr::new("./"), &folder].iter().copied().collect(),
+        false => folder,
+    };
+    let folder = from_file.folder.map(here);
+    let from_file: Vec<OsString> = folder.into_iter().chain(from_file.options).collect();
     // By itself first, so that it is clear whose mistake it is. clap says more than a line.
     if let Err(error) = command().try_get_matches_from(&from_file) {
         let text = error.render().to_string();
         let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        return Err(format!("{}: {}", file.display(), line.replace("'--", "'")));
+        let line = line.replace("'--", "'");
+        return Err(format!("{}: {}", file.display(), crate::escaped(&line)));
     }
     let all = from_file.into_iter().chain(command_line);
     command().try_get_matches_from(all).map_err(|error| error.to_string())
@@ -66,7 +81,7 @@ fn merged(
 fn arguments(text: &str) -> Result<FromFile, String> {
     let table: Table = text.parse().map_err(|e: toml::de::Error| {
         let line = e.span().map_or(1, |span| text[..span.start].lines().count().max(1));
-        format!("line {line}: {}", e.message())
+        format!("line {line}: {}", crate::escaped(e.message()))
     })?;
     let command = super::command();
     let mut all: Vec<OsString> = Vec::new();
@@ -75,7 +90,7 @@ fn arguments(text: &str) -> Result<FromFile, String> {
         let known = command.get_arguments().find(|arg| arg.get_id() == name.as_str());
         let Some(known) = known.filter(|arg| !matches!(arg.get_id().as_str(), "config" | "check"))
         else {
-            return Err(format!("there is no setting `{name}`"));
+            return Err(format!("there is no setting {name:?}"));
         };
         let texts = match value {
             Value::Array(values) => {
@@ -84,7 +99,8 @@ fn arguments(text: &str) -> Result<FromFile, String> {
             value => vec![one(name, value)?],
         };
         if known.is_positional() {
-            folder = texts.into_iter().next();
+            let [one] = &texts[..] else { return Err(format!("`{name}` is one folder")) };
+            folder = Some(one.clone());
             continue;
         }
         match known.get_action() {
@@ -96,11 +112,14 @@ fn arguments(text: &str) -> Result<FromFile, String> {
             ArgAction::Append => {
                 all.extend(texts.into_iter().map(|text| format!("--{name}={text}").into()));
             }
-            _ if texts.len() == 1 => all.push(format!("--{name}={}", texts[0]).into()),
-            _ => {
+            _ if texts.len() == 1 || known.get_value_delimiter().is_some() => {
+                all.push(format!("--{name}={}", texts.join(",")).into());
+            }
+            _ if known.get_num_args().is_some_and(|n| texts.len() > 1 && n.max_values() > 1) => {
                 all.push(format!("--{name}").into());
                 all.extend(texts.into_iter().map(OsString::from));
             }
+            _ => return Err(format!("`{name}` is one value, not {}", texts.len())),
         }
     }
     Ok(FromFile { folder: folder.map(OsString::from), options: all })
@@ -138,9 +157,11 @@ mod tests {
         assert_eq!(args.get_many::<dapple_io::Addr>("listen").unwrap().count(), 2);
         let rules: Vec<&String> = args.get_many("cache-control").unwrap().collect();
         assert_eq!(rules, ["*.js=max-age=1", "*.css=no-store"]);
-        let both = ["/other", "--tls", "dev"].map(OsString::from);
-        let from_file = arguments(text).unwrap().without_folder();
+        let both = ["/other", "--tls", "dev", "--listen", "[::1]:2"].map(OsString::from);
+        let args = super::super::command().no_binary_name(true).get_matches_from(&both);
+        let from_file = arguments(text).unwrap().beside(&args);
         let args = merged(from_file, both.into_iter(), Path::new("web.toml")).unwrap();
+        assert_eq!(args.get_many::<dapple_io::Addr>("listen").unwrap().count(), 1);
         assert_eq!(args.get_one::<PathBuf>("dir"), Some(&PathBuf::from("/other")));
         assert_eq!(args.get_one::<PathBuf>("tls"), Some(&PathBuf::from("dev")));
     }
@@ -149,8 +170,14 @@ mod tests {
     fn mistakes_are_told_with_what_is_allowed() {
         let problem = |text: &str| parse(text, &[]).unwrap_err();
         assert!(problem("a = 1\nb = [\n").starts_with("line "));
-        assert!(problem("frobnicate = 1").contains("there is no setting `frobnicate`"));
-        assert!(problem("config = \"x\"").contains("there is no setting `config`"));
+        assert!(problem("frobnicate = 1").contains("there is no setting \"frobnicate\""));
+        assert!(problem("config = \"x\"").contains("there is no setting \"config\""));
+        assert!(problem("cors = []").contains("`cors` is one value, not 0"));
+        assert!(problem("cache = [8, 9]").contains("`cache` is one value, not 2"));
+        assert!(problem("dir = []").contains("`dir` is one folder"));
+        let cores = parse("cores = [0, 2]\ndir = \"-x\"", &[]).unwrap();
+        assert_eq!(cores.get_many::<usize>("cores").unwrap().collect::<Vec<_>>(), [&0, &2]);
+        assert_eq!(cores.get_one::<PathBuf>("dir"), Some(&PathBuf::from("./-x")));
         assert!(problem("list = 3").contains("`list` is true or false"));
         assert!(problem("cache = 1.5").contains("`cache` is a text, a number"));
         let said = problem("cache = \"lots\"");

@@ -74,6 +74,12 @@ struct Due {
     logged: Option<Box<log::Asked>>,
 }
 
+/// A request that is parsed again where it is answered.
+struct Head {
+    bytes: Box<[u8]>,
+    peer: Option<IpAddr>,
+}
+
 /// An answer that is being made beside the workers. If it is not, as that panicked, it is an error.
 struct Late {
     place: Option<Place<Due>>,
@@ -193,7 +199,8 @@ impl WebConn {
                     Ok(answer) => self.put(Due { answer, asked, logged }, conn, cx),
                     Err(waits) => {
                         let late = Late { place: Some(self.reserve()), asked, logged };
-                        self.put_later(waits, input.bytes()[..len].into(), late);
+                        let head = Head { bytes: input.bytes()[..len].into(), peer: peer(conn) };
+                        self.put_later(waits, head, late);
                     }
                 }
                 len
@@ -259,8 +266,7 @@ impl WebConn {
     }
 
     /// Has a request answered when what it waits for is there; `None`: it is not known who asks.
-    /// `head` is what it was parsed from.
-    fn put_later(&mut self, waits: Option<Waits>, head: Box<[u8]>, late: Late) {
+    fn put_later(&mut self, waits: Option<Waits>, head: Head, late: Late) {
         self.closing |= late.asked.keep_alive == KeepAlive::No;
         let server = Arc::clone(&self.server.0);
         let Some(waits) = waits else {
@@ -270,7 +276,7 @@ impl WebConn {
         };
         match waits {
             Waits::Disk => {
-                let answer = move || server.answer_blocking(&head, late);
+                let answer = move || server.answer_blocking(head, late);
                 self.server.0.handle.offload(answer).detach();
             }
             Waits::Compression(job) => server.compress(*job, head, late),
@@ -299,17 +305,18 @@ impl WebConn {
 
     /// Writes what waits, until something is in its way.
     fn go_on(&mut self, conn: &mut Conn, cx: &Cx) {
-        if !conn.can_send() {
-            // The last response has been written, or nobody is there.
-            self.waiting -= self.behind.len();
-            self.behind.clear();
-        }
         while self.sending.is_none()
             && !conn.is_congested()
+            && conn.can_send()
             && let Some(due) = self.behind.pop_front()
         {
             self.waiting -= 1;
             self.write(due, conn, cx);
+        }
+        if !conn.can_send() {
+            // The last response has been written, or nobody is there.
+            self.waiting -= self.behind.len();
+            self.behind.clear();
         }
         if !self.is_busy() {
             conn.resume();
@@ -413,32 +420,32 @@ impl WebConn {
 }
 
 /// Finds out who asks, and answers.
-async fn check(visitor: Arc<Visitor>, server: Arc<Server>, head: Box<[u8]>, mut late: Late) {
-    let Parsed::Request(request, _) = request::parse(&head) else { return };
+async fn check(visitor: Arc<Visitor>, server: Arc<Server>, head: Head, mut late: Late) {
+    let Parsed::Request(request, _) = request::parse(&head.bytes) else { return };
     let field = request.authorization.and_then(|field| HeaderValue::from_bytes(field).ok());
     match visitor.check(field.as_ref()).await {
         Err(refused) => late.complete(Answer::refused(refused)),
         Ok(_) => {
             let handle = server.handle.clone();
-            let _ = handle.offload(move || server.answer_blocking(&head, late)).await;
+            let _ = handle.offload(move || server.answer_blocking(head, late)).await;
         }
     }
 }
 
 impl Server {
     /// Answers a request that was parsed before. It may block.
-    fn answer_blocking(&self, head: &[u8], mut late: Late) {
-        let Parsed::Request(request, _) = request::parse(head) else { return };
-        match self.answers.answer(&request, How::Blocking) {
+    fn answer_blocking(&self, head: Head, mut late: Late) {
+        let Parsed::Request(request, _) = request::parse(&head.bytes) else { return };
+        match self.answer(&request, head.peer, How::Blocking) {
             Ok(answer) => late.complete(answer),
-            Err(Waits::Compression(job)) => self.compress(*job, head.into(), late),
+            Err(Waits::Compression(job)) => self.compress(*job, head, late),
             Err(Waits::Disk) => {}
         }
     }
 
-    fn compress(&self, job: Job, head: Box<[u8]>, mut late: Late) {
+    fn compress(&self, job: Job, head: Head, mut late: Late) {
         self.answers.compress(job, move |page| {
-            if let Parsed::Request(request, _) = request::parse(&head) {
+            if let Parsed::Request(request, _) = request::parse(&head.bytes) {
                 late.complete(of_file(&request, page));
             }
         });
@@ -486,6 +493,11 @@ impl Protocol for WebConn {
 
     fn on_written(&mut self, _: &mut Conn, _: &mut Cx) {
         self.passes.clear();
+    }
+
+    /// Nobody reads what is being made.
+    fn on_write_closed(&mut self, conn: &mut Conn, _: &mut Cx) {
+        conn.abort();
     }
 
     fn on_drain(&mut self, conn: &mut Conn, _: &mut Cx) {

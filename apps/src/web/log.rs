@@ -2,7 +2,8 @@
 //!
 //! Lines are gathered by each worker in memory of its own, and written beside the workers: every
 //! second, and when there are many. If the disk does not keep up, lines are left out, and how many
-//! is told. At SIGHUP the file is opened again, so that it can be rotated.
+//! is told. Lines of one worker are in their order; those of several are not among each other. Over
+//! TLS a zip, whose length nobody knows before, is told to have no bytes. At SIGHUP the file is opened again, so that it can be rotated.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -23,7 +24,7 @@ const MANY: usize = 64 * 1024;
 /// Bytes that wait for the disk, at most.
 const MOST_WAITING: usize = 16 * 1024 * 1024;
 
-/// Bytes of a request's line that are told, at most.
+/// Bytes of a request's line that are told, at most; and of each field.
 const MOST_OF_LINE: usize = 2 * 1024;
 
 /// How often all that was gathered is written.
@@ -128,6 +129,19 @@ impl Log {
         Ok(log)
     }
 
+    /// Says whether the file can be written, as far as that can be known without making it.
+    pub(super) fn check(path: &Path) -> Result<(), String> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let is_there = || match path.exists() {
+            true => OpenOptions::new().append(true).open(path).map(drop),
+            false => folder.unwrap_or(Path::new(".")).metadata().map(drop),
+        };
+        match path.as_os_str() == "-" {
+            true => Ok(()),
+            false => is_there().map_err(|e| format!("cannot write {}: {e}", path.display())),
+        }
+    }
+
     /// Opens the file again; if that fails, the old one stays. It blocks.
     pub(super) fn open_again(&self) {
         if let Err(error) = self.file.open_again() {
@@ -136,10 +150,11 @@ impl Log {
     }
 
     /// A request has come.
-    pub(super) fn asked(&self, facts: &Facts<'_>) -> Box<Asked> {
+    pub(super) fn asked<'a>(&self, facts: &Facts<'a>) -> Box<Asked> {
         let (mut begin, mut end) = (Vec::with_capacity(128), Vec::new());
         let Facts { peer, line, referer, agent } = facts;
-        let line = &line[..line.len().min(MOST_OF_LINE)];
+        let cut = |text: &'a [u8]| &text[..text.len().min(MOST_OF_LINE)];
+        let (line, referer, agent) = (cut(line), referer.map(cut), agent.map(cut));
         let peer = peer.map_or("-".to_owned(), |peer| peer.to_canonical().to_string());
         let now = date::seconds(clock::wall());
         if self.format == Format::Json {

@@ -44,8 +44,8 @@ mod write;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::ArgMatches;
 use dapple::Runtime;
@@ -73,6 +73,8 @@ pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
     let own = addresses.iter().find_map(Addr::ip).map_or(Ipv4Addr::LOCALHOST.into(), |ip| ip.ip());
     if args.get_flag("check") {
         tls.map(|from| secure::identity(&from, own)).transpose()?;
+        users.map(|file| UserFile::at(&file).users()).transpose()?;
+        log.map(|(path, _)| Log::check(&path)).transpose()?;
         return writeln!(io::stdout(), "The settings are good: {site} would be served")
             .map_err(|e| e.to_string());
     }
@@ -109,21 +111,20 @@ pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
     Ok(())
 }
 
-/// At SIGHUP the certificate is read again, and the log opened again; without either of them, it
-/// ends the program.
+/// At SIGHUP the certificate is read again, and the log opened again.
 fn reload_at_hangup(
     io: &Io,
     front: Option<Arc<Front>>,
     log: Option<Arc<Log>>,
-) -> io::Result<Option<SignalRegistration>> {
-    if front.is_none() && log.is_none() {
-        return Ok(None);
-    }
+) -> io::Result<SignalRegistration> {
+    // One after the other, or the older one could be the last.
+    let one = Arc::new(Mutex::new(()));
     let reload = move || {
+        let _one = one.lock().unwrap_or_else(PoisonError::into_inner);
         front.iter().for_each(|front| front.reload());
         log.iter().for_each(|log| log.open_again());
     };
-    process::on_hangup(io, reload).map(Some)
+    process::on_hangup(io, reload)
 }
 
 /// What is listened on.
@@ -177,7 +178,11 @@ fn listen(
             listeners.start(move |stream, cx| https::accept(&https, stream, cx))
         }
     };
-    listening.map_err(|e| format!("cannot listen on {shown}: {e}"))
+    let listener = listening.map_err(|e| format!("cannot listen on {shown}: {e}"))?;
+    match front.is_some() && listener.addrs().iter().any(|address| address.ip().is_none()) {
+        true => Err("TLS is spoken over TCP only, not over Unix sockets".to_owned()),
+        false => Ok(listener),
+    }
 }
 
 /// Sends whoever comes to an address without TLS to where `listener` listens.
@@ -244,6 +249,5 @@ fn drain(rt: Runtime, io: &Io, listener: Listener, server: &Server, front: Optio
     drop(listener);
     io.drain_connections();
     front.into_iter().for_each(|front| front.https.connections.drain());
-    let secure = || front.map_or(0, |front| front.https.connections.count() as u64);
-    process::end(rt, || server.open_connections() + secure());
+    process::end(rt, || server.open_connections());
 }

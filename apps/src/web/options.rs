@@ -24,6 +24,9 @@ const OTHER_DESCRIPTORS: u64 = 1_200;
 /// Descriptors that a connection may need: its socket, and a file that it sends.
 const PER_CONNECTION: u64 = 2;
 
+/// Connections over TLS without a setting, at most: each may hold memory.
+const MOST_SECURE: u64 = 10_000;
+
 /// What was asked for.
 pub(super) struct Options {
     /// Where to listen; none: on what the process was started with.
@@ -120,7 +123,6 @@ fn all() -> Command {
             Arg::new("redirect-from")
                 .long("redirect-from")
                 .value_name("ADDRESS:PORT")
-                .requires("tls")
                 .value_parser(value_parser!(SocketAddr))
                 .help("Send whoever comes here without TLS to where it is spoken"),
         )
@@ -243,9 +245,16 @@ fn of_limits() -> [Arg; 5] {
             .long("max-connections")
             .value_name("N")
             .value_parser(value_parser!(u64).range(1..))
-            .help("Connections at once; more get 503 [default: what the descriptor limit allows]"),
+            .help(
+                "Connections at once; more get 503 or, over TLS, are closed [default: what the \
+                 descriptor limit allows, over TLS at most 10000]",
+            ),
         seconds("idle-timeout", "60", "Close a connection on which nothing happens for so long"),
-        seconds("header-timeout", "10", "Close one whose request takes longer than this"),
+        seconds(
+            "header-timeout",
+            "10",
+            "Close one whose request takes longer than this; over TLS, --idle-timeout is the limit",
+        ),
         seconds("write-timeout", "30", "Close one that takes nothing of its response for so long"),
     ]
 }
@@ -287,6 +296,9 @@ impl Options {
             _ => FiguresFor::Nobody,
         };
         let tls = tls(args)?;
+        if tls.is_none() && args.contains_id("redirect-from") {
+            return Err("--redirect-from sends to TLS: say --tls, too".to_owned());
+        }
         let mut policy = policy(args)?;
         if let Some(TlsFrom::Files { .. }) = tls {
             policy.be_strict();
@@ -294,6 +306,7 @@ impl Options {
         let number = |id: &str| *args.get_one::<u64>(id).expect("it has a default");
         let limit = |id: &str| Duration::from_secs(number(id));
         let most = (descriptors.saturating_sub(OTHER_DESCRIPTORS) / PER_CONNECTION).max(64);
+        let most = if tls.is_some() { most.min(MOST_SECURE) } else { most };
         Ok(Options {
             addresses: args.get_many("listen").into_iter().flatten().cloned().collect(),
             site,

@@ -80,7 +80,7 @@ impl Policy {
                 all.extend(value.clone().map(|value| (name.clone(), value)));
             }
         }
-        let kind = all.extract_if(.., |(name, _)| *name == header::CONTENT_TYPE).next();
+        let kind = all.extract_if(.., |(name, _)| *name == header::CONTENT_TYPE).last();
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         FileFields { kind: kind.map(|(_, value)| text(&value)), lines: lines(&all) }
     }

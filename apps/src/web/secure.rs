@@ -15,7 +15,7 @@ use hyper::body::{Body as _, Incoming};
 use super::answer::{Answer, Made, Text, of_file};
 use super::http::coding::Accepted;
 use super::http::head::{KeepAlive, Status};
-use super::http::request::{Method, Request};
+use super::http::request::{MOST_HEAD, Method, Request};
 use super::log::{self, Log};
 use super::options::TlsFrom;
 use super::page::{Body as Contents, Page, headers_of};
@@ -65,6 +65,7 @@ impl https::Site for Secure {
 
     fn visitor(&self, peer: SocketAddr) -> Peer {
         let ip = peer.ip();
+        self.server.figures.here(&self.server.handle).connection();
         let visitor = |login| Arc::new(Visitor::new(login, ip));
         Peer { ip, visitor: self.server.login.as_ref().map(visitor) }
     }
@@ -106,7 +107,10 @@ impl Front {
             connections: Arc::new(Connections::new(most)),
             per_address: server.per_address.clone(),
             idle: settings.options.idle_timeout,
+            write_silence: settings.options.write_timeout,
+            most_head: MOST_HEAD,
         };
+        let _ = server.secure.set(Arc::clone(&https.connections));
         Ok(Front { https: Arc::new(https), fingerprint: identity.fingerprint, from })
     }
 
@@ -169,23 +173,32 @@ impl Secure {
         let (server, peer) = (&self.server, who.ip);
         let logged = server.log.as_ref().map(|log| (log, self.log(log, &head, peer)));
         let is_head = head.method == http::Method::HEAD;
-        let answer = self.decide(head, &who).await;
-        let response = self.response(answer);
+        let is_two = head.version == http::Version::HTTP_2;
+        let is_usable = heads::check(&head);
+        let answer = match is_usable {
+            Ok(()) => self.decide(head, &who).await,
+            Err(StatusCode::NOT_IMPLEMENTED) => Answer::status(Status::NotImplemented),
+            Err(StatusCode::EXPECTATION_FAILED) => Answer::status(Status::ExpectationFailed),
+            Err(_) => Answer::status(Status::BadRequest),
+        };
+        let mut response = self.response(answer);
+        if is_usable.is_err() && !is_two {
+            // What follows it is nothing to go by.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
         let status = response.status().as_u16();
         server.figures.here(&server.handle).response(status);
         if let Some((log, logged)) = logged {
-            let len = if is_head { None } else { response.body().size_hint().exact() };
+            let told = response.headers().get(header::CONTENT_LENGTH);
+            let told = told.and_then(|len| len.to_str().ok()?.parse().ok());
+            let len = told.or_else(|| response.body().size_hint().exact()).filter(|_| !is_head);
             log.answered(*logged, status, len.unwrap_or_default());
         }
         response
     }
 
     async fn decide(&self, head: Arc<Parts>, who: &Peer) -> Answer {
-        match heads::check(&head) {
-            Ok(()) => {}
-            Err(StatusCode::NOT_IMPLEMENTED) => return Answer::status(Status::NotImplemented),
-            Err(_) => return Answer::status(Status::BadRequest),
-        }
         if let Err(refused) = who.check(&head).await {
             return Answer::refused(refused);
         }

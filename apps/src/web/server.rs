@@ -1,8 +1,8 @@
 //! What all connections share: the settings, and who answers.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use dapple::Handle;
 use dapple_io::tcp::ConnOptions;
@@ -13,6 +13,7 @@ use super::http::head::Status;
 use super::http::request::{MOST_HEAD, Method, Request};
 use super::log::Log;
 use super::pages::{How, PageOptions, Pages, Site, Waits};
+use crate::common::https::connections::Connections;
 use crate::common::login::Login;
 use crate::common::per_address::PerAddress;
 use crate::common::target;
@@ -43,6 +44,8 @@ pub(super) struct Server {
     pub(super) answers: Answers,
     pub(super) figures: Figures,
     pub(super) settings: Settings,
+    /// Those over TLS, if it is spoken.
+    pub(super) secure: OnceLock<Arc<Connections>>,
     pub(super) log: Option<Arc<Log>>,
     /// Who may ask; `None`: everybody.
     pub(super) login: Option<Arc<Login>>,
@@ -70,6 +73,7 @@ impl Server {
             figures: Figures::new(handle.workers()),
             handle: handle.clone(),
             settings: Settings { options, ..settings },
+            secure: OnceLock::new(),
             log: None,
             login: None,
             open: AtomicU64::new(0),
@@ -79,7 +83,8 @@ impl Server {
     }
 
     pub(super) fn open_connections(&self) -> u64 {
-        self.open.load(Ordering::Acquire)
+        let secure = self.secure.get().map_or(0, |secure| secure.count() as u64);
+        self.open.load(Ordering::Acquire) + secure
     }
 
     pub(super) fn runtime(&self) -> &Handle {

@@ -48,14 +48,11 @@ use super::time::later;
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// How long a client may take nothing of what it has asked for.
-const WRITE_SILENCE: Duration = Duration::from_secs(60);
-
 /// Bytes that hyper holds of a connection in each direction, at most, beside one piece of a body.
 const MOST_BUFFERED: usize = 128 * 1024;
 
-/// Bytes of a head, at most.
-const MOST_HEAD: usize = 64 * 1024;
+/// Bytes that are read of what somebody says who speaks no TLS.
+const MOST_UNSAID: usize = 64 * 1024;
 
 /// Requests that an HTTP/2 connection may have at once.
 const MOST_STREAMS: u32 = 32;
@@ -95,6 +92,10 @@ pub(crate) struct Https<S> {
     pub(crate) per_address: Option<Arc<PerAddress>>,
     /// How long a connection may stay without a request.
     pub(crate) idle: Duration,
+    /// How long a client may take nothing of what it has asked for.
+    pub(crate) write_silence: Duration,
+    /// Bytes of a head, at most.
+    pub(crate) most_head: usize,
 }
 
 /// Takes a connection over.
@@ -140,7 +141,7 @@ async fn serve<S: Site>(
     });
     let Some(stream) = handle.timeout(HANDSHAKE, accept).await?? else { return Ok(()) };
     let speaks_two = stream.connection().alpn_protocol() == Some(b"h2");
-    let stream = TimeoutStream::new(stream, handle).write_limit(WRITE_SILENCE);
+    let stream = TimeoutStream::new(stream, handle).write_limit(server.write_silence);
     let activity = Activity::new();
     let service = service_fn({
         let (server, activity) = (Arc::clone(server), activity.clone());
@@ -166,7 +167,7 @@ async fn serve<S: Site>(
             .max_concurrent_streams(MOST_STREAMS)
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(2 * WINDOW)
-            .max_header_list_size(MOST_HEAD as u32)
+            .max_header_list_size(u32::try_from(server.most_head).unwrap_or(u32::MAX))
             .max_send_buf_size(MOST_BUFFERED);
         let connection = pin!(http.serve_connection(stream, service));
         to_its_end(server, &place, &activity, connection, |connection| {
@@ -177,7 +178,7 @@ async fn serve<S: Site>(
         let mut http = http1::Builder::new();
         http.timer(Timers::of(handle))
             .header_read_timeout(server.idle)
-            .max_header_size(MOST_HEAD)
+            .max_header_size(server.most_head)
             .max_buf_size(MOST_BUFFERED);
         let connection = pin!(http.serve_connection(stream, service));
         to_its_end(server, &place, &activity, connection, |connection| {
@@ -201,7 +202,7 @@ async fn tell_of_tls(mut stream: AsyncStream, is_head: bool) -> io::Result<()> {
     stream.close().await?;
     // Closed with something unread, the connection would be reset, and the answer lost.
     let mut rest = [0; 1024];
-    for _ in 0..MOST_HEAD / rest.len() {
+    for _ in 0..MOST_UNSAID / rest.len() {
         if stream.read(&mut rest).await? == 0 {
             break;
         }

@@ -1,4 +1,4 @@
-//! Who asks: Basic authentication (RFC 7617), over TLS always.
+//! Who asks: Basic authentication (RFC 7617); for `dapple files` over TLS always.
 //!
 //! * [`users`]: the file of users.
 //! * [`throttle`]: failed logins are slowed down.
