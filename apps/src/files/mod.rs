@@ -282,25 +282,13 @@ fn serve_folder(args: &ArgMatches) -> Result<(), String> {
     let (io, handle) = (Io::of(&rt.handle()), rt.handle());
     let (login, password) = Login::new(&handle, UserFile::in_folder(&state))?;
     let meta = Meta::new(&handle, store).map_err(|e| e.to_string())?;
-    let allowed = descriptors.saturating_sub(OTHER_DESCRIPTORS) / PER_CONNECTION;
-    let most = args.get_one("max-connections").copied();
-    let most = most.unwrap_or(allowed.clamp(64, MOST_CONNECTIONS));
     let site = Arc::new(Server {
         handle: handle.clone(),
         login: Arc::new(login),
         dav: Dav::new(Arc::new(share), meta, &names, &handle),
     });
     site.dav.clear_up(leftovers);
-    let server = Arc::new(Https {
-        handle: handle.clone(),
-        tls: Arc::clone(&identity.config).into(),
-        site,
-        per_address: None,
-        connections: Connections::new(usize::try_from(most).unwrap_or(usize::MAX)).into(),
-        write_silence: WRITE_SILENCE,
-        most_head: MOST_HEAD,
-        idle: Duration::from_secs(*args.get_one("idle-timeout").expect("it has a default")),
-    });
+    let server = Arc::new(front(args, descriptors, &identity, site));
     let signals = Signals::new(&io).map_err(|e| format!("cannot handle signals: {e}"))?;
     let accepting = Arc::clone(&server);
     let on_accept = move |stream, cx: &mut dapple::Cx| https::accept(&accepting, stream, cx);
@@ -325,6 +313,28 @@ fn serve_folder(args: &ArgMatches) -> Result<(), String> {
     server.connections.drain();
     process::end(rt, || server.connections.count() as u64);
     Ok(())
+}
+
+/// Connections, within their limits.
+fn front(
+    args: &ArgMatches,
+    descriptors: u64,
+    identity: &Identity,
+    site: Arc<Server>,
+) -> Https<Server> {
+    let allowed = descriptors.saturating_sub(OTHER_DESCRIPTORS) / PER_CONNECTION;
+    let most = args.get_one("max-connections").copied();
+    let most = most.unwrap_or(allowed.clamp(64, MOST_CONNECTIONS));
+    Https {
+        handle: site.handle.clone(),
+        tls: Arc::clone(&identity.config).into(),
+        site,
+        per_address: None,
+        connections: Connections::new(usize::try_from(most).unwrap_or(usize::MAX)).into(),
+        write_silence: WRITE_SILENCE,
+        most_head: MOST_HEAD,
+        idle: Duration::from_secs(*args.get_one("idle-timeout").expect("it has a default")),
+    }
 }
 
 /// Who may read the folder is not to read the server's key.

@@ -3,7 +3,8 @@
 //! Lines are gathered by each worker in memory of its own, and written beside the workers: every
 //! second, and when there are many. If the disk does not keep up, lines are left out, and how many
 //! is told. Lines of one worker are in their order; those of several are not among each other. Over
-//! TLS a zip, whose length nobody knows before, is told to have no bytes. At SIGHUP the file is opened again, so that it can be rotated.
+//! TLS a zip, whose length nobody knows before, is told to have no bytes. At SIGHUP the file is
+//! opened again, so that it can be rotated.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
