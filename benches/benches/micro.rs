@@ -130,6 +130,21 @@ fn timers(c: &mut Criterion) {
     });
 }
 
+fn figures(c: &mut Criterion) {
+    let rt = runtime(Histogramming::Sampled);
+    let recorder = rt.handle().histogram("request");
+    c.bench_function("histogram of the program's own: record, on a worker", |b| {
+        b.iter_custom(|times| {
+            let recorder = recorder.clone();
+            on_worker(&rt, move |_| {
+                for n in 0..times {
+                    recorder.record_nanos(black_box(n % 100_000 + 1));
+                }
+            })
+        });
+    });
+}
+
 fn parts(c: &mut Criterion) {
     let mut group = c.benchmark_group("what it is made of");
     let word = AtomicUsize::new(0);
@@ -141,5 +156,5 @@ fn parts(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, posts, colors, timers, parts);
+criterion_group!(benches, posts, colors, timers, figures, parts);
 criterion_main!(benches);

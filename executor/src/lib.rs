@@ -112,7 +112,7 @@ pub use self::{
         Refused, Rights, Transactional,
     },
     error::TryPostError,
-    metrics::{Distribution, Histogramming, Measure, Metrics, SiteFigures},
+    metrics::{Distribution, Histogramming, Measure, Metrics, Recorder, SiteFigures},
     post::{permit::Permit, set::Request},
     rendezvous::{Arrival, Rendezvous, Trigger, Unfired},
     report::{PanicReport, StallReport, TicketStall},

@@ -18,6 +18,36 @@ fn of_line(metrics: &Metrics, line: u32) -> &SiteFigures {
 }
 
 #[test]
+fn e10_a_program_keeps_histograms_of_its_own() {
+    let rt = runtime(2);
+    let h = rt.handle();
+    let (requests, again) = (h.histogram("request"), h.histogram("request"));
+    assert_eq!(requests.name(), "request");
+    for n in 0..1_000 {
+        let requests = requests.clone();
+        h.post(&h.new_color(), move |_| requests.record(Duration::from_micros(n % 100 + 1)));
+    }
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..250).for_each(|_| again.record_nanos(5_000_000)));
+        }
+    });
+    h.histogram("nothing");
+    rt.wait_idle();
+    let metrics = rt.metrics();
+    let histogram = metrics.own_histogram("request").unwrap();
+    assert_eq!(histogram.len(), 2_000);
+    assert_eq!(histogram.count_between(0, 101_000), 1_000);
+    let quantile = histogram.value_at_quantile(0.99);
+    assert!((4_950_000..5_050_000).contains(&quantile), "{quantile}");
+    assert_eq!(metrics.own_histograms().map(|(name, _)| name).collect::<Vec<_>>(), ["request"]);
+    assert!(metrics.to_prometheus().contains("dapple_own_seconds_count{name=\"request\"} 2000"));
+    let mut hlog = Vec::new();
+    metrics.write_hlog(&mut hlog).unwrap();
+    assert!(String::from_utf8(hlog).unwrap().contains("Tag=own/request,"));
+}
+
+#[test]
 fn e10_figures_are_kept_by_the_place_that_posted() {
     let rt = runtime(1);
     let h = rt.handle();

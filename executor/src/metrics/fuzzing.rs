@@ -29,6 +29,7 @@ pub fn labels(input: &[u8]) {
             .chain(labels.iter().map(Some))
             .map(distribution)
             .collect(),
+        own: Vec::new(),
         sites: Vec::new(),
         taken: UNIX_EPOCH,
         uptime: Duration::from_secs(1),

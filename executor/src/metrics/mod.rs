@@ -9,6 +9,7 @@
 #[cfg(any(test, dapple_fuzzing))]
 pub(crate) mod fuzzing;
 pub(crate) mod labels;
+mod own;
 mod sampling;
 mod sites;
 mod snapshot;
@@ -19,6 +20,8 @@ use hdrhistogram::Histogram;
 
 use sites::Sites;
 
+pub(crate) use own::OwnHistograms;
+pub use own::Recorder;
 pub(crate) use sampling::{Ran, Sample, Sampler, Samples};
 pub use sites::SiteFigures;
 pub use snapshot::{Distribution, Metrics};

@@ -20,6 +20,7 @@ use crate::worker::counters::Counters;
 pub struct Metrics {
     pub(super) counters: [u64; 18],
     pub(super) distributions: Vec<Distribution>,
+    pub(super) own: Vec<(Arc<str>, Histogram<u64>)>,
     pub(super) sites: Vec<SiteFigures>,
     pub(super) taken: SystemTime,
     pub(super) uptime: Duration,
@@ -100,6 +101,7 @@ impl Metrics {
         Metrics {
             counters,
             distributions: distributions(core),
+            own: core.own_histograms.read(),
             sites: sites(core),
             taken: clock::wall(),
             uptime: Duration::from_nanos(core.clock().now()),
@@ -122,6 +124,17 @@ impl Metrics {
     pub fn histogram_of(&self, measure: Measure, label: &str) -> Option<&Histogram<u64>> {
         let of = |d: &&Distribution| d.measure == measure && d.label.as_deref() == Some(label);
         self.distributions.iter().find(of).map(|d| &d.histogram)
+    }
+
+    /// The program's own histogram of this name, in nanoseconds; `None` if it has no value. See
+    /// [`Handle::histogram`](crate::Handle::histogram).
+    pub fn own_histogram(&self, name: &str) -> Option<&Histogram<u64>> {
+        self.own.iter().find(|(own, _)| **own == *name).map(|(_, histogram)| histogram)
+    }
+
+    /// The program's own histograms that have values, with their names, in nanoseconds.
+    pub fn own_histograms(&self) -> impl Iterator<Item = (&str, &Histogram<u64>)> {
+        self.own.iter().map(|(name, histogram)| (&**name, histogram))
     }
 
     /// What was sampled of the events that each place in the program has posted, the greatest run

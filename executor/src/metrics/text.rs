@@ -56,10 +56,10 @@ impl Metrics {
         text
     }
 
-    /// Writes the histograms as an HdrHistogram interval log (`.hlog`), a tag per measure and
-    /// label, values in nanoseconds, as the HdrHistogram tools read it. What a tag cannot hold (a
-    /// comma, white space, control characters) is written as `_`; labels that are the same then are
-    /// told apart by `~2`, `~3` at the end.
+    /// Writes the histograms as an HdrHistogram interval log (`.hlog`), a tag per measure and label
+    /// and `own/NAME` for the program's own, values in nanoseconds, as the HdrHistogram tools read
+    /// it. What a tag cannot hold (a comma, white space, control characters) is written as `_`;
+    /// labels that are the same then are told apart by `~2`, `~3` at the end.
     ///
     /// # Errors
     ///
@@ -71,11 +71,16 @@ impl Metrics {
             .with_start_time(start)
             .begin_log_with(out, &mut serializer)?;
         let mut tags = BTreeSet::new();
-        for Distribution { measure, label, histogram } in &self.distributions {
-            let name = match label {
-                None => measure.name().to_owned(),
-                Some(label) => format!("{}/{label}", measure.name()),
-            };
+        let runtimes =
+            self.distributions.iter().map(|Distribution { measure, label, histogram }| {
+                let name = match label {
+                    None => measure.name().to_owned(),
+                    Some(label) => format!("{}/{label}", measure.name()),
+                };
+                (name, histogram)
+            });
+        let own = self.own.iter().map(|(name, histogram)| (format!("own/{name}"), histogram));
+        for (name, histogram) in runtimes.chain(own) {
             let name = tag(&name, &mut tags);
             log.write_histogram(histogram, Duration::ZERO, self.uptime, Tag::new(&name))
                 .map_err(|error| io::Error::other(format!("{error:?}")))?;
@@ -135,6 +140,19 @@ impl Collector for Metrics {
                 let label = [("label", &*label)];
                 encode_histogram(&mut family.encode_family(&label)?, &histogram)?;
             }
+        }
+        if self.own.is_empty() {
+            return Ok(());
+        }
+        let mut family = encoder.encode_descriptor(
+            "dapple_own",
+            "Recorded by the program, by name",
+            Some(&Unit::Seconds),
+            MetricType::Histogram,
+        )?;
+        for (name, histogram) in &self.own {
+            let label = [("name", &*escaped(name))];
+            encode_histogram(&mut family.encode_family(&label)?, histogram)?;
         }
         Ok(())
     }

@@ -23,6 +23,7 @@ use crate::color::cell::{Birth, CellMemory, ColorCell, DefaultCell, Plan};
 use crate::color::marks::Affinity;
 use crate::domain::register::Register;
 use crate::event::Event;
+use crate::metrics::OwnHistograms;
 use crate::metrics::labels::Labels;
 use crate::park::Driver;
 use crate::slab::Slab;
@@ -56,6 +57,7 @@ pub(crate) struct Core {
     pub(crate) driver: Option<Arc<dyn Driver>>,
     pub(crate) quiesce: CachePadded<Quiesce>,
     pub(crate) labels: Labels,
+    pub(crate) own_histograms: OwnHistograms,
     pub(crate) domains: Register,
     pub(crate) tasks: Tasks,
     pub(crate) blocking: BlockingPool,
@@ -111,6 +113,7 @@ impl Core {
             driver,
             quiesce: Quiesce::new().into(),
             labels: Labels::default(),
+            own_histograms: OwnHistograms::default(),
             domains: Register::default(),
             tasks: Tasks::default(),
             blocking,

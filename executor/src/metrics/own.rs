@@ -1,0 +1,186 @@
+//! Histograms of the program's own: by name, a part for each worker, merged when they are read.
+//!
+//! A worker's part has one writer, so that recording is a load and a store; a part for all other
+//! threads has atomic additions. The counts stand in the layout of an hdrhistogram of two digits
+//! up to an hour, to which they are added one by one; so each value comes into the bucket where it
+//! would be if it had been recorded there.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+use hdrhistogram::Histogram;
+
+use super::{HIGHEST, new_histogram};
+use crate::clock::saturating_nanos;
+use crate::runtime::handle::Handle;
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
+
+/// Values up to this one have a bucket each; above, each doubling has half as many.
+const EXACT: u64 = 256;
+
+/// Bits of a value below which it is not told apart, beyond those of [`EXACT`].
+fn shift_of(value: u64) -> u32 {
+    64 - (value | (EXACT - 1)).leading_zeros() - EXACT.trailing_zeros()
+}
+
+fn index_of(value: u64) -> usize {
+    let shift = shift_of(value);
+    (shift as usize) * (EXACT as usize / 2) + (value >> shift) as usize
+}
+
+/// The least value of a bucket.
+fn value_of(index: usize) -> u64 {
+    let half = EXACT as usize / 2;
+    match index < EXACT as usize {
+        true => index as u64,
+        false => {
+            let shift = index / half - 1;
+            ((index - shift * half) as u64) << shift
+        }
+    }
+}
+
+/// The counts of one writer, made when it records for the first time.
+type Part = OnceLock<Box<[AtomicU64]>>;
+
+/// See the module.
+pub(crate) struct OwnHistogram {
+    name: Box<str>,
+    parts: Box<[CachePadded<Part>]>,
+    /// Of threads that are no workers.
+    outside: Part,
+}
+
+impl OwnHistogram {
+    fn new(name: &str, workers: usize) -> Self {
+        let parts = (0..workers).map(|_| CachePadded::default()).collect();
+        OwnHistogram { name: name.into(), parts, outside: Part::new() }
+    }
+
+    /// The count of a value.
+    fn count(part: &Part, value: u64) -> &AtomicU64 {
+        let make = || (0..=index_of(HIGHEST)).map(|_| AtomicU64::new(0)).collect();
+        &part.get_or_init(make)[index_of(value.clamp(1, HIGHEST))]
+    }
+
+    #[inline]
+    fn record(&self, worker: Option<usize>, value: u64) {
+        match worker {
+            // Nobody else writes into a worker's part; who reads does not need to see it at once.
+            Some(worker) => {
+                let count = Self::count(&self.parts[worker], value);
+                count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            }
+            None => {
+                Self::count(&self.outside, value).fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn merged(&self) -> Histogram<u64> {
+        let mut merged = new_histogram();
+        let parts = self.parts.iter().map(|part| &**part).chain([&self.outside]);
+        for counts in parts.filter_map(OnceLock::get) {
+            for (index, count) in counts.iter().enumerate() {
+                let count = count.load(Ordering::Relaxed);
+                if count > 0 {
+                    merged.record_n(value_of(index), count).expect("it is within the bounds");
+                }
+            }
+        }
+        merged
+    }
+}
+
+/// All that a runtime has.
+#[derive(Default)]
+pub(crate) struct OwnHistograms(Mutex<Vec<Arc<OwnHistogram>>>);
+
+impl OwnHistograms {
+    fn get(&self, name: &str, workers: usize) -> Arc<OwnHistogram> {
+        let mut all = lock(&self.0);
+        if let Some(known) = all.iter().find(|one| &*one.name == name) {
+            return Arc::clone(known);
+        }
+        let new = Arc::new(OwnHistogram::new(name, workers));
+        all.push(Arc::clone(&new));
+        new
+    }
+
+    /// Those that have values, by their names.
+    pub(super) fn read(&self) -> Vec<(Arc<str>, Histogram<u64>)> {
+        let all = lock(&self.0).clone();
+        let read = all.iter().map(|one| (Arc::from(&*one.name), one.merged()));
+        read.filter(|(_, histogram)| !histogram.is_empty()).collect()
+    }
+}
+
+/// Records durations of the program's own, such as those of its requests, into a histogram that
+/// [`Metrics`](crate::Metrics) has beside the runtime's: see
+/// [`Handle::histogram`](crate::Handle::histogram).
+#[derive(Clone)]
+pub struct Recorder {
+    histogram: Arc<OwnHistogram>,
+    handle: Handle,
+}
+
+impl Recorder {
+    pub(crate) fn new(handle: &Handle, name: &str) -> Recorder {
+        let core = handle.core();
+        let histogram = core.own_histograms.get(name, core.fleet.workers.len());
+        Recorder { histogram, handle: handle.clone() }
+    }
+
+    /// The name of the histogram.
+    pub fn name(&self) -> &str {
+        &self.histogram.name
+    }
+
+    /// Records a duration, of up to an hour: a longer one counts as that, and none as one
+    /// nanosecond.
+    ///
+    /// In a callback it takes a few nanoseconds; on other threads, which share a part, an atomic
+    /// addition.
+    #[inline]
+    pub fn record(&self, duration: Duration) {
+        self.record_nanos(saturating_nanos(duration));
+    }
+
+    /// Records a duration, in nanoseconds; see [`record`](Self::record).
+    #[inline]
+    pub fn record_nanos(&self, nanos: u64) {
+        self.histogram.record(self.handle.current_worker(), nanos);
+    }
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorder").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_value_comes_where_hdrhistogram_has_it() {
+        let near = |value: u64| [value.saturating_sub(1), value, value + 1];
+        let values = (0..42).flat_map(|bit| near(1 << bit).into_iter().chain(near(3 << bit)));
+        for value in values.chain(0..2_000).filter(|value| *value <= HIGHEST) {
+            let own = OwnHistogram::new("x", 1);
+            own.record(Some(0), value);
+            own.record(None, value);
+            let mut other = new_histogram();
+            other.record_n(value.max(1), 2).unwrap();
+            assert_eq!(own.merged(), other, "{value}");
+            let index = index_of(value);
+            assert_eq!(index_of(value_of(index)), index);
+            assert!(value_of(index) <= value);
+        }
+        let own = OwnHistogram::new("x", 1);
+        own.record(Some(0), u64::MAX);
+        assert_eq!(own.merged().len(), 1);
+    }
+}
