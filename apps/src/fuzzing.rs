@@ -50,8 +50,8 @@ pub fn command_line(input: &[u8]) {
     match crate::command().try_get_matches_from(std::iter::once(OsStr::new("dapple")).chain(args)) {
         Ok(matches) => match matches.subcommand() {
             Some(("files", args)) => crate::files::fuzzing::arguments(args),
-            Some(("web", _)) => {}
-            other => panic!("{other:?} is no program"),
+            Some(_) => {}
+            None => panic!("there is no program"),
         },
         Err(error) => {
             use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand as NothingSaid;

@@ -1,5 +1,5 @@
 //! The programs of dapple, one subcommand each: `dapple web`, `dapple files`,
-//! `dapple event-run`, `dapple lab`.
+//! `dapple event-run`, `dapple lab`, `dapple hist`.
 //!
 //! The library has what the binary runs, and nothing that others are to build on.
 #![forbid(unsafe_code)]
@@ -9,6 +9,7 @@ mod event_run;
 mod files;
 #[cfg(any(test, dapple_fuzzing))]
 pub mod fuzzing;
+mod hist;
 mod lab;
 mod web;
 
@@ -41,6 +42,7 @@ pub fn main() -> ExitCode {
         Some(("files", args)) => files::main(args),
         Some(("event-run", args)) => event_run::main(args),
         Some(("lab", args)) => lab::main(args),
+        Some(("hist", args)) => hist::main(args),
         _ => unreachable!("clap knows the subcommands"),
     };
     match outcome {
@@ -62,6 +64,7 @@ fn command() -> Command {
         .subcommand(files::command())
         .subcommand(event_run::command())
         .subcommand(lab::command())
+        .subcommand(hist::command())
 }
 
 /// Help and version go to the standard output; what else clap says, to the standard error.

@@ -1,7 +1,6 @@
 //! `dapple lab`: experiments, for anyone to run.
 
 mod all;
-mod chart;
 mod colors;
 mod contingency;
 mod draw;

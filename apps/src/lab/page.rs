@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use dapple::clock;
 
-use super::chart::escaped;
 use super::progress::told;
 use super::report::{Outcome, Report, Table, Verdict};
+use crate::common::chart::escaped;
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--line:#ddd;--soft:#666;--good:#00734f;--bad:#b03a00}\
@@ -133,9 +133,9 @@ fn write_table(html: &mut String, table: &Table) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::chart::{Bar, Chart, Group, Plot};
     use super::super::report::End;
     use super::*;
+    use crate::common::chart::{Bar, Chart, Group, Plot};
 
     #[test]
     fn a_page_has_everything_and_nothing_from_outside() {

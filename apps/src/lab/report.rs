@@ -5,9 +5,9 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::chart::Chart;
 use super::machine;
 use super::progress::{Ended, Progress};
+use crate::common::chart::Chart;
 
 /// The results of one experiment.
 #[derive(Debug, Default)]

@@ -23,11 +23,11 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use self::run::Figures;
 pub(super) use self::run::Setting;
 use self::way::{Load, Server, Way};
-use super::chart::{Bar, Chart, Group, Plot};
 use super::machine;
 use super::progress::{Ended, Progress};
 use super::report::{Report, Table, Verdict};
 use super::statistics::{median, ratio};
+use crate::common::chart::{Bar, Chart, Group, Plot};
 
 pub(super) fn command() -> Command {
     Command::new("colors")

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::super::chart::{Chart, Lines, Plot, Series};
 use super::super::report::{Report, Table, Verdict};
 use super::super::statistics::{median, ratio};
 use super::Plan;
 use super::lines::{self, Changes};
 use super::run::{Outcome, Variant};
 use super::table::STEPS;
+use crate::common::chart::{Chart, Lines, Plot, Series};
 
 /// All runs of one variant with one size.
 pub(super) struct Row {

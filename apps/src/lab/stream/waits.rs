@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use dapple::Mode;
 
-use super::super::chart::{Chart, Lines, Plot, Series};
 use super::super::progress::{Ended, Progress};
 use super::super::report::{Report, Table, Verdict};
 use super::network::{Delays, Network};
 use super::node::{Order, Way};
 use super::sign::Work;
 use super::{Checked, Plan};
+use crate::common::chart::{Chart, Lines, Plot, Series};
 
 /// The runs of one configuration with one number of permits.
 struct Runs {

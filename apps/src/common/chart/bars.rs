@@ -6,16 +6,16 @@ use super::{FILLS, TITLE, WIDTH, escaped};
 
 /// Bars that are to be compared.
 #[derive(Debug)]
-pub(in crate::lab) struct Group {
-    pub(in crate::lab) name: String,
-    pub(in crate::lab) bars: Vec<Bar>,
+pub(crate) struct Group {
+    pub(crate) name: String,
+    pub(crate) bars: Vec<Bar>,
 }
 
 /// One value.
 #[derive(Debug)]
-pub(in crate::lab) struct Bar {
-    pub(in crate::lab) name: String,
-    pub(in crate::lab) value: f64,
+pub(crate) struct Bar {
+    pub(crate) name: String,
+    pub(crate) value: f64,
 }
 
 const LABELS: f64 = 210.0;
@@ -24,7 +24,7 @@ const BAR: f64 = 16.0;
 const GAP: f64 = 5.0;
 
 /// The bars as elements of SVG, and how high the whole picture is.
-pub(super) fn draw(groups: &[Group]) -> (String, f64) {
+pub(crate) fn draw(groups: &[Group]) -> (String, f64) {
     let bars = || groups.iter().flat_map(|group| &group.bars);
     let most = bars().map(|bar| bar.value).fold(f64::MIN_POSITIVE, f64::max);
     let scale = (WIDTH - LABELS - VALUES) / most;

@@ -5,23 +5,23 @@ mod lines;
 
 use std::fmt::Write;
 
-pub(super) use self::bars::{Bar, Group};
-pub(super) use self::lines::{Lines, Series};
+pub(crate) use self::bars::{Bar, Group};
+pub(crate) use self::lines::{Lines, Series};
 
 /// A picture of figures.
 #[derive(Debug)]
-pub(super) struct Chart {
+pub(crate) struct Chart {
     /// A part of its file's name.
-    pub(super) name: String,
-    pub(super) title: String,
+    pub(crate) name: String,
+    pub(crate) title: String,
     /// What is measured, and in what.
-    pub(super) unit: String,
-    pub(super) plot: Plot,
+    pub(crate) unit: String,
+    pub(crate) plot: Plot,
 }
 
 /// What the picture shows.
 #[derive(Debug)]
-pub(super) enum Plot {
+pub(crate) enum Plot {
     /// Groups of horizontal bars.
     Bars(Vec<Group>),
     /// Curves.
@@ -41,18 +41,18 @@ const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#222}.t{font-weigh
                      text{fill:#ddd}.u{fill:#999}.g{stroke:#444}.b{fill:#1b1b1b}}";
 
 /// Text as it stands in a document.
-pub(super) fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 impl Chart {
-    pub(super) fn new(name: &str, title: &str, unit: &str, plot: Plot) -> Chart {
+    pub(crate) fn new(name: &str, title: &str, unit: &str, plot: Plot) -> Chart {
         let (name, title, unit) = (name.to_owned(), title.to_owned(), unit.to_owned());
         Chart { name, title, unit, plot }
     }
 
     /// The document: a picture with no outside resource.
-    pub(super) fn to_svg(&self) -> String {
+    pub(crate) fn to_svg(&self) -> String {
         let (body, height) = match &self.plot {
             Plot::Bars(groups) => bars::draw(groups),
             Plot::Lines(lines) => lines.draw(),

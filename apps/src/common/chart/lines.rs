@@ -6,17 +6,17 @@ use super::{FILLS, TITLE, WIDTH, escaped};
 
 /// Curves that are to be compared.
 #[derive(Debug)]
-pub(in crate::lab) struct Lines {
+pub(crate) struct Lines {
     /// What the horizontal axis counts.
-    pub(in crate::lab) across: String,
-    pub(in crate::lab) series: Vec<Series>,
+    pub(crate) across: String,
+    pub(crate) series: Vec<Series>,
 }
 
 /// One curve: points from left to right.
 #[derive(Debug)]
-pub(in crate::lab) struct Series {
-    pub(in crate::lab) name: String,
-    pub(in crate::lab) points: Vec<(f64, f64)>,
+pub(crate) struct Series {
+    pub(crate) name: String,
+    pub(crate) points: Vec<(f64, f64)>,
 }
 
 /// The plot inside of the picture, and what is below it.
@@ -92,7 +92,7 @@ fn told(value: f64) -> String {
 
 impl Lines {
     /// The curves as elements of SVG, and how high the whole picture is.
-    pub(super) fn draw(&self) -> (String, f64) {
+    pub(crate) fn draw(&self) -> (String, f64) {
         let points = || self.series.iter().flat_map(|series| &series.points);
         let across = Axis::tight(range(points().map(|point| point.0)));
         let up = Axis::wide(range(points().map(|point| point.1)));
