@@ -20,8 +20,7 @@ use hdrhistogram::Histogram;
 
 use sites::Sites;
 
-pub(crate) use own::OwnHistograms;
-pub use own::Recorder;
+pub(crate) use own::{OwnHistogram, OwnHistograms};
 pub(crate) use sampling::{Ran, Sample, Sampler, Samples};
 pub use sites::SiteFigures;
 pub use snapshot::{Distribution, Metrics};

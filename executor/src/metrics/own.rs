@@ -6,14 +6,11 @@
 //! would be if it had been recorded there.
 
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 use hdrhistogram::Histogram;
 
 use super::{HIGHEST, new_histogram};
-use crate::clock::saturating_nanos;
-use crate::runtime::handle::Handle;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
 
 /// Values up to this one have a bucket each; above, each doubling has half as many.
@@ -64,8 +61,13 @@ impl OwnHistogram {
         &part.get_or_init(make)[index_of(value.clamp(1, HIGHEST))]
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `worker`: which of them this thread is, if it is one.
     #[inline]
-    fn record(&self, worker: Option<usize>, value: u64) {
+    pub(crate) fn record(&self, worker: Option<usize>, value: u64) {
         match worker {
             // Nobody else writes into a worker's part; who reads does not need to see it at once.
             Some(worker) => {
@@ -98,7 +100,8 @@ impl OwnHistogram {
 pub(crate) struct OwnHistograms(Mutex<Vec<Arc<OwnHistogram>>>);
 
 impl OwnHistograms {
-    fn get(&self, name: &str, workers: usize) -> Arc<OwnHistogram> {
+    /// The one of this name, which is new or not.
+    pub(crate) fn get(&self, name: &str, workers: usize) -> Arc<OwnHistogram> {
         let mut all = lock(&self.0);
         if let Some(known) = all.iter().find(|one| &*one.name == name) {
             return Arc::clone(known);
@@ -113,50 +116,6 @@ impl OwnHistograms {
         let all = lock(&self.0).clone();
         let read = all.iter().map(|one| (Arc::from(&*one.name), one.merged()));
         read.filter(|(_, histogram)| !histogram.is_empty()).collect()
-    }
-}
-
-/// Records durations of the program's own, such as those of its requests, into a histogram that
-/// [`Metrics`](crate::Metrics) has beside the runtime's: see
-/// [`Handle::histogram`](crate::Handle::histogram).
-#[derive(Clone)]
-pub struct Recorder {
-    histogram: Arc<OwnHistogram>,
-    handle: Handle,
-}
-
-impl Recorder {
-    pub(crate) fn new(handle: &Handle, name: &str) -> Recorder {
-        let core = handle.core();
-        let histogram = core.own_histograms.get(name, core.fleet.workers.len());
-        Recorder { histogram, handle: handle.clone() }
-    }
-
-    /// The name of the histogram.
-    pub fn name(&self) -> &str {
-        &self.histogram.name
-    }
-
-    /// Records a duration, of up to an hour: a longer one counts as that, and none as one
-    /// nanosecond.
-    ///
-    /// In a callback it takes a few nanoseconds; on other threads, which share a part, an atomic
-    /// addition.
-    #[inline]
-    pub fn record(&self, duration: Duration) {
-        self.record_nanos(saturating_nanos(duration));
-    }
-
-    /// Records a duration, in nanoseconds; see [`record`](Self::record).
-    #[inline]
-    pub fn record_nanos(&self, nanos: u64) {
-        self.histogram.record(self.handle.current_worker(), nanos);
-    }
-}
-
-impl std::fmt::Debug for Recorder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Recorder").field("name", &self.name()).finish_non_exhaustive()
     }
 }
 

@@ -4,9 +4,10 @@ use std::fmt;
 use std::time::{Instant, SystemTime};
 
 use super::core::{Core, CoreRef, Phase};
+use super::recorder::Recorder;
 use crate::clock;
 use crate::color::cell::Plan;
-use crate::metrics::{Metrics, Recorder};
+use crate::metrics::Metrics;
 use crate::turn::local::Local;
 use crate::{Color, ColorBuilder};
 

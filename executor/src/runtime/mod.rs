@@ -5,6 +5,7 @@
 //! * [`thread_hooks`]: what a program does when a thread starts or ends.
 //! * [`core`]: what all threads share, and how long it lives.
 //! * [`handle`]: the way in.
+//! * [`recorder`]: histograms of the program's own.
 //! * [`quiesce`]: when nothing is left to run.
 //! * [`phase`]: how far it has come; [`shutdown`]: the end; [`undertaking`]: what comes after it.
 
@@ -18,6 +19,8 @@ pub(crate) mod handle;
 pub(crate) mod here;
 pub(crate) mod phase;
 pub(crate) mod quiesce;
+#[cfg(not(loom))]
+pub(crate) mod recorder;
 #[cfg(not(loom))]
 pub(crate) mod settings;
 #[cfg(not(loom))]
