@@ -5,6 +5,7 @@
 //! `TIDY=shrink cargo test -p dapple --test tidy` takes what has been mended off the lists.
 //! `cargo test -p dapple --test tidy table -- --nocapture` prints how the executor is built; with
 //! `TIDY_TREE=folder`, how another tree of sources is.
+mod pages;
 mod structure;
 
 use std::collections::BTreeMap;
@@ -318,6 +319,7 @@ fn what_is_simulated_is_no_second_scheduler() {
 #[test]
 fn the_architecture_names_where_unsafe_code_is() {
     let text = fs::read_to_string(workspace().join("docs/ARCHITECTURE.md")).unwrap();
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" "); // lines end anywhere
     let start = text.find("* **No `unsafe` outside of**").expect("the document says where it is");
     let part = &text[start..start + text[start..].find("Each block carries").unwrap()];
     let named: Vec<String> = part.split('`').skip(3).step_by(2).flat_map(expand).collect();
