@@ -71,7 +71,7 @@ fn command() -> Command {
 fn usage(error: &clap::Error) -> ExitCode {
     let text = told(error);
     if !error.use_stderr() {
-        // Whoever has closed the pipe does not want to know.
+        // A reader that has closed the pipe does not want to know.
         let _ = write!(std::io::stdout(), "{text}");
         return ExitCode::SUCCESS;
     }

@@ -38,7 +38,7 @@ use std::collections::VecDeque;
 pub enum Posted {
     /// The color was idle. The poster puts it into a run queue, exactly once.
     BecameRunnable,
-    /// The color is queued or running; whoever has it will reach the event.
+    /// The color is queued or running; its holder will reach the event.
     Behind,
 }
 

@@ -10,11 +10,11 @@
 //! A set waits for what stands before its requests. That ends, unless sets wait for each other in a
 //! circle, which takes two sets that stand in different orders in two queues. So two sets that meet
 //! have to stand in the same order in every queue they share. That is achieved by two-phase
-//! locking, one lock per color, for posters of sets (and, one at a time, for whoever changes the
-//! class of a color): a poster takes the locks of all its colors, in one order of all colors, so
-//! that posters do not wait in a circle either; then takes a place in every queue; then gives the
-//! locks back. Two sets that share a color hold its lock one after the other, and whichever holds
-//! it first has taken *all* its places before the other one takes its first.
+//! locking, one lock per color, for posters of sets (and, one at a time, for a thread that changes
+//! the class of a color): a poster takes the locks of all its colors, in one order of all colors,
+//! so that posters do not wait in a circle either; then takes a place in every queue; then gives
+//! the locks back. Two sets that share a color hold its lock one after the other, and whichever
+//! holds it first has taken *all* its places before the other one takes its first.
 //!
 //! A plain post needs no lock. It stands in one queue only, so it adds no order between two queues:
 //! whatever waits through it, from a request in front of it to one behind it, stands in that queue

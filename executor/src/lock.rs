@@ -1,9 +1,9 @@
 //! A lock for a few dozen instructions; now and then some thousand.
 //!
-//! Its release is one store, and the last access to its memory: whoever gets the lock next may free
-//! what it is part of. That, and that taking it is one read-modify-write, is why it is not the
-//! standard library's mutex. Who finds it held spins, and soon yields, as the holder may have been
-//! preempted. No user code runs under it.
+//! Its release is one store, and the last access to its memory: the thread that gets the lock next
+//! may free what it is part of. That, and that taking it is one read-modify-write, is why it is not
+//! the standard library's mutex. Who finds it held spins, and soon yields, as the holder may have
+//! been preempted. No user code runs under it.
 //!
 //! Orderings: `held` is taken with acquire and released with release, each the partner of the
 //! other.

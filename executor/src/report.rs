@@ -117,6 +117,6 @@ pub(crate) fn tell(what: &impl std::fmt::Display) {
     if crate::sync::is_simulated() {
         return;
     }
-    // Whoever ends the reader of a log must not end a worker.
+    // The end of the process that reads a log must not end a worker.
     drop(writeln!(std::io::stderr(), "dapple: {what}"));
 }

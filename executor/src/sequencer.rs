@@ -1,10 +1,10 @@
 //! Commit order alone (I14): results that are made in any order are released in the order in which
 //! their places were reserved.
 //!
-//! The order is the step functions' [`Sequence`], under a small lock. Whoever completes the first
-//! open place, while nobody releases, posts an event to the sequencer's color, which releases what
-//! is complete: so there is one releaser at a time, values are released as events of that color are
-//! run, and after some of them it lets others have their turn.
+//! The order is the step functions' [`Sequence`], under a small lock. The thread that completes the
+//! first open place, while nobody releases, posts an event to the sequencer's color, which releases
+//! what is complete: so there is one releaser at a time, values are released as events of that
+//! color are run, and after some of them it lets others have their turn.
 
 use std::fmt;
 

@@ -97,7 +97,7 @@ impl Slab {
         Magazine::new(WORKER_SLOTS)
     }
 
-    /// A slot for a thread that is no worker.
+    /// A slot for a thread outside the runtime.
     pub(crate) fn take_outside(&self) -> Slot {
         let number = thread::state(|state| state.number());
         lock(&self.outside[number % OUTSIDE]).take(self)
@@ -367,7 +367,7 @@ pub(crate) struct Magazine {
     away: Option<(Vec<Slot>, usize)>,
 }
 
-// SAFETY: the slots are free memory, which belongs to whoever has the magazine.
+// SAFETY: the slots are free memory, which belongs to the holder of the magazine.
 unsafe impl Send for Magazine {}
 
 impl Magazine {

@@ -1,6 +1,6 @@
 //! All that this crate keeps for a thread, in one value.
 //!
-//! Whoever runs several threads' work on one thread has one thing to swap. Nothing here has a
+//! Code that runs several threads' work on one thread has one thing to swap. Nothing here has a
 //! destructor: it can be read from the destructors of other thread-locals.
 
 use std::any::Any;

@@ -38,8 +38,8 @@ const KEPT: usize = 1_024;
 /// Events that one look takes at most.
 const EVENTS: usize = 256;
 
-/// What the system says of a descriptor. Errors and hang-ups are both: whoever reads or writes
-/// finds out more.
+/// What the system says of a descriptor. Errors and hang-ups are both: a read or write finds out
+/// more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Readiness {
     pub(crate) readable: bool,

@@ -5,9 +5,9 @@
 //! is worth another call.
 //!
 //! *What the system would do.* The handler of a signal stays for good, once there has been one:
-//! taking it away would race with whoever else has set one. So whoever wants the default back
-//! ([`Io::restore_default`]) gets it from the handler, which then does what the system would have
-//! done; that is decided by a flag per signal, false while there is a registration.
+//! taking it away would race with other code that has set one. So a program that wants the default
+//! back ([`Io::restore_default`]) gets it from the handler, which then does what the system would
+//! have done; that is decided by a flag per signal, false while there is a registration.
 
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::io;
@@ -327,7 +327,7 @@ impl Io {
         let (color, mut registrations) = (self.handle().new_color(), Vec::new());
         for signal in signals.iter().copied() {
             let tell = tell.clone();
-            // Whoever waits takes the first one.
+            // The waiter takes the first one.
             let calls = move |_: &mut Cx| _ = tell.send(signal);
             registrations.push(self.on_signal(signal, &color, calls)?);
         }
@@ -344,8 +344,8 @@ impl Io {
     /// Has the process do again what it does by default when it gets a signal, for as long as it
     /// has no registration: once the last one has been dropped, `SIGTERM` ends the process.
     ///
-    /// It holds for the whole process. While there are registrations, whoever made them, they are
-    /// called and nothing else happens.
+    /// It holds for the whole process. While there are registrations, by any code of the process,
+    /// they are called and nothing else happens.
     ///
     /// # Errors
     ///

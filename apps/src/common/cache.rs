@@ -5,7 +5,7 @@
 //! compared with the file system before it is used. Who knows the batch of readiness of its worker
 //! has it compared once per batch: what was checked after the connections of this batch had become
 //! readable is fresh for all of them. So a file that was replaced is noticed by the next batch,
-//! within microseconds when there is load, whatever its size and the second. Whoever can do with
+//! within microseconds when there is load, whatever its size and the second. A user who can do with
 //! older files has them compared once in a stretch of time.
 //!
 //! An entry that waits to be added holds its contents; when too many wait, further ones are not

@@ -79,7 +79,7 @@ pub(crate) fn verdict(conditions: &Conditions<'_>, own: &Validators<'_>) -> Verd
     }
 }
 
-/// Ranges of one request; whoever asks for more gets all.
+/// Ranges of one request; a client that asks for more gets all.
 pub(crate) const MOST_RANGES: usize = 16;
 
 /// Which part of `len` bytes is asked for. What is no list of ranges of bytes asks for all, and so

@@ -96,7 +96,7 @@ fn part_by_the_text(range: Option<&[u8]>, len: u64) -> Part {
         [] => Part::Unsatisfiable,
         _ if len == 0 => Part::All,
         [(from, bytes)] => Part::Range(from, bytes),
-        // If two ranges overlap, the begin of one is in the other.
+        // If two ranges overlap, the start of one is in the other.
         _ if there.iter().any(|(from, _)| in_two(*from)) => Part::All,
         _ => Part::Ranges(there.into()),
     }

@@ -1,8 +1,8 @@
 //! The media type of a file: by the end of its name, and by what it begins with where that decides.
 //!
 //! A charset is told only where it is known: what a file says of itself counts, and bytes that are
-//! not UTF-8 are not called so. Of a long file the begin decides: what is ASCII so far is UTF-8 so
-//! far. What is not told is found out, or guessed, by whoever reads it.
+//! not UTF-8 are not called so. Of a long file the start decides: what is ASCII so far is UTF-8 so
+//! far. What is not told is found out, or guessed, by the browser.
 
 /// Bytes of a file's begin that are looked at.
 pub(crate) const LOOKED_AT: usize = 16 * 1024;
@@ -25,7 +25,7 @@ pub(crate) fn by_name_alone(name: &[u8]) -> Option<&'static str> {
     Some(by_name(name)).filter(|kind| !has_charset(kind))
 }
 
-/// By name and contents. `start`: the begin of the file, [so much of it](LOOKED_AT) if it is
+/// By name and contents. `start`: the start of the file, [so much of it](LOOKED_AT) if it is
 /// longer.
 pub(crate) fn of(name: &[u8], start: &[u8], size: u64) -> String {
     let start = &start[..start.len().min(LOOKED_AT)];

@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 
-/// What is made piece by piece, beside the workers.
+/// What is made piece by piece, on the blocking pool.
 pub(crate) trait Pieces: Send + 'static {
     /// The next piece; `None`: that was all. It may block.
     fn next(&mut self) -> io::Result<Option<Bytes>>;

@@ -9,7 +9,7 @@
 //! * [`announce`](self::announce): what it says when it is ready.
 //!
 //! Every connection is a task with a color of its own, and so is every stream of HTTP/2. What
-//! blocks runs beside the workers; see [`pace`] for an exception.
+//! blocks runs on the blocking pool; see [`pace`] for an exception.
 
 mod announce;
 mod dav;
@@ -434,7 +434,7 @@ fn shown_name(args: &ArgMatches, address: IpAddr, names: &[String]) -> String {
     }
 }
 
-/// Says a line. Whoever has closed the pipe (as `head -1` does) does not want to know.
+/// Says a line. A reader that has closed the pipe (as `head -1` does) does not want to know.
 fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }

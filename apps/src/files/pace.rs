@@ -1,12 +1,12 @@
 //! How fast the file system answers, and so where small changes of it are made.
 //!
-//! A hand-over to a thread beside the workers and back costs more than a small change takes where
-//! the file system answers at once. Whether it does is measured, with each change. When beside the
-//! workers enough were quick, and few slow, the next ones are made on the worker; there the bound
-//! is tighter, and if more than a few take longer, or one takes much longer, further ones are made
-//! beside the workers again. Each time that this happens doubles how many are enough, so a disk
-//! that is slow now and then, or not slow enough to be told from a thread that waits for its core,
-//! holds a worker up rarely.
+//! A hand-over to a thread of the blocking pool and back costs more than a small change takes where
+//! the file system answers at once. Whether it does is measured, with each change. When enough of
+//! those on the blocking pool were quick, and few slow, the next ones are made on the worker. There
+//! the bound is tighter, and if more than a few take longer, or one takes much longer, further ones
+//! are made on the blocking pool again. Each time that this happens doubles how many are enough, so
+//! a disk that is slow now and then, or not slow enough to be told from a thread that waits for its
+//! core, holds a worker up rarely.
 //!
 //! What waits behind such a worker is taken over by another one, as behind any event that blocks
 //! (E4). So there is always one more worker than there are changes on workers, unless all that is
@@ -21,7 +21,7 @@ use dapple::clock;
 /// shorter than most for which a disk has to answer.
 const QUICK: Duration = Duration::from_micros(150);
 
-/// A change that takes longer than this is slow. Beside the workers all others are quick, as the
+/// A change that takes longer than this is slow. On the blocking pool all others are quick, as the
 /// threads there may have to wait for each other.
 const SLOW: Duration = Duration::from_millis(1);
 
@@ -107,7 +107,7 @@ impl Pace {
 }
 
 impl Change {
-    /// It is made beside the workers, whatever was said; if it has begun it begins anew there.
+    /// It is made on the blocking pool, whatever was said; if it has begun it begins anew there.
     pub(super) fn leave_the_worker(&mut self) {
         if self.place == Place::OnTheWorker {
             self.count(false);
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn one_that_is_not_slow_enough_holds_up_a_worker_ever_more_rarely() {
         let pace = Pace::new(false, 2);
-        // 32, 64, 128 and so on beside the workers, and one on a worker after each.
+        // 32, 64, 128 and so on, each on the blocking pool, and one on a worker after each.
         assert_eq!(make(&pace, (1 << 16) - 32 + 11, SLOW), 11);
         assert_eq!(make(&pace, 1 << 16, SLOW), 0);
         assert_eq!(make(&pace, 1 << 16, SLOW), 1, "and no more rarely than that");

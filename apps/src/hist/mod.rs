@@ -87,7 +87,7 @@ pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
         std::fs::write(file, curves(&files, &all).to_svg())
             .map_err(|e| format!("cannot write {}: {e}", file.display()))?;
     }
-    // Whoever has closed the pipe (as `head` does) does not want to know.
+    // A reader that has closed the pipe (as `head` does) does not want to know.
     let _ = io::stdout().write_all(table.as_bytes());
     Ok(())
 }

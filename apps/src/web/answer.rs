@@ -1,7 +1,7 @@
 //! Which response a request gets, whatever the connection is that it came by.
 //!
-//! An [`Answer`] is made on the connection's color if nothing has to be waited for, and beside the
-//! workers otherwise (see [`How`]). It is written by [`write`](super::write).
+//! An [`Answer`] is made on the connection's color if nothing has to be waited for, and on the
+//! blocking pool otherwise (see [`How`]). It is written by [`write`](super::write).
 
 use std::borrow::Cow;
 use std::io;

@@ -22,7 +22,7 @@ use crate::common::version::Version;
 /// Bytes of a file from which on it is compressed: less fits into a packet as it is.
 pub(super) const LEAST: u64 = 1_024;
 
-/// Bytes of a file that is compressed, at most. Larger ones are for whoever deploys them.
+/// Bytes of a file that is compressed, at most. Larger ones are compressed when the site is made.
 pub(super) const MOST: u64 = 4 * 1024 * 1024;
 
 /// Files that are compressed at once, at most; further ones are sent as they are.

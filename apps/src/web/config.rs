@@ -37,8 +37,8 @@ struct FromFile {
 }
 
 impl FromFile {
-    /// Without what the command line says instead: there is one folder, and whoever says where to
-    /// listen does not want to listen elsewhere, too.
+    /// Without what the command line says instead: there is one folder, and a user that says where
+    /// to listen does not want to listen elsewhere, too.
     fn beside(mut self, args: &ArgMatches) -> FromFile {
         if args.contains_id("dir") {
             self.folder = None;

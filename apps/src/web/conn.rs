@@ -1,10 +1,10 @@
 //! A connection: requests in, responses out, all in events of its color.
 //!
-//! A request whose answer has to wait, for a disk or for long work, is answered beside the workers.
-//! The connection goes on with the requests that were sent along with it; their responses wait for
-//! theirs in a [`Sequencer`]. Meanwhile nothing more is read.
+//! A request whose answer has to wait, for a disk or for long work, is answered on the blocking
+//! pool. The connection goes on with the requests that were sent along with it; their responses
+//! wait for theirs in a [`Sequencer`]. Meanwhile nothing more is read.
 //!
-//! A body that is made while it is sent is made piece by piece beside the workers, the next one
+//! A body that is made while it is sent is made piece by piece on the blocking pool, the next one
 //! when the last one has been written.
 
 use std::collections::VecDeque;
@@ -80,7 +80,8 @@ struct Head {
     peer: Option<IpAddr>,
 }
 
-/// An answer that is being made beside the workers. If it is not, as that panicked, it is an error.
+/// An answer that is being made on the blocking pool. If it is not, as that panicked, it is an
+/// error.
 struct Late {
     place: Option<Place<Due>>,
     asked: Asked,
@@ -172,7 +173,7 @@ impl WebConn {
         });
     }
 
-    /// Answers what is at the begin of the input; false: there is no whole request.
+    /// Answers what is at the start of the input; false: there is no whole request.
     fn answer_one(&mut self, conn: &mut Conn, cx: &mut Cx) -> bool {
         let server = &self.server.0;
         // What is parsed borrows the input, what answers needs the whole connection.

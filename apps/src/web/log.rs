@@ -1,6 +1,6 @@
 //! The access log: a line for each response, in the formats that people have tools for.
 //!
-//! Lines are gathered by each worker in memory of its own, and written beside the workers: every
+//! Lines are gathered by each worker in memory of its own, and written on the blocking pool: every
 //! second, and when there are many. If the disk does not keep up, lines are left out, and how many
 //! is told. Lines of one worker are in their order; those of several are not among each other. Over
 //! TLS a zip, whose length nobody knows before, is told to have no bytes. At SIGHUP the file is

@@ -130,7 +130,7 @@ fn reload_at_hangup(
 /// What is listened on.
 enum Sockets {
     Addresses(Vec<Addr>),
-    /// Opened by whoever has started the process.
+    /// Opened by the process's parent.
     Inherited(Vec<OwnedFd>),
 }
 
@@ -185,7 +185,7 @@ fn listen(
     }
 }
 
-/// Sends whoever comes to an address without TLS to where `listener` listens.
+/// Sends clients that come to an address without TLS to where `listener` listens.
 fn redirect(
     io: &Io,
     from: SocketAddr,

@@ -71,7 +71,7 @@ impl std::fmt::Display for Site {
 pub(super) enum How {
     /// Nothing; and a file that was looked at for a request of this batch is good for all of them.
     AtOnce(Batch),
-    /// A disk: this runs beside the workers.
+    /// A disk: this runs on the blocking pool.
     Blocking,
 }
 

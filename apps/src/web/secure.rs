@@ -229,7 +229,7 @@ impl Secure {
         }
         let Waits::Compression(job) = waits else { return failed() };
         let (tell, told) = oneshot::channel();
-        // Whoever has gone meanwhile does not want to know.
+        // A client that has gone meanwhile does not want to know.
         self.server.answers.compress(*job, |page| drop(tell.send(page)));
         told.await.map_or_else(|_| failed(), |page| of_file(&request(&head), page))
     }

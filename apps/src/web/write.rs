@@ -206,7 +206,7 @@ impl Multipart {
     }
 }
 
-/// A line that is in no file, as far as whoever makes files can foresee.
+/// A line that is in no file, as far as the makers of files can foresee.
 fn boundary() -> String {
     static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     static NEXT: AtomicU64 = AtomicU64::new(0);

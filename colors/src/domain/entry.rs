@@ -78,7 +78,7 @@ impl<W, D> Order<W, D> {
         (anon == Gate::OnItsWay || global == Gate::OnItsWay).then_some(Next::Moved)
     }
 
-    /// Moves the anon gate on to whoever keeps others out of anon, or wants to enter it.
+    /// Moves the anon gate on to the event that keeps others out of anon, or wants to enter it.
     #[inline]
     fn move_anon_gate(&mut self) -> Gate {
         for _ in 0..SCAN {
@@ -93,7 +93,7 @@ impl<W, D> Order<W, D> {
         Gate::OnItsWay
     }
 
-    /// Moves the global gate on to whoever keeps others out of global.
+    /// Moves the global gate on to the event that keeps others out of global.
     #[inline]
     fn move_global_gate(&mut self) -> Gate {
         for _ in 0..SCAN {

@@ -9,8 +9,8 @@
 //!   all. Only this one may enter global; in read_write mode, when all that are in anon have
 //!   released.
 //!
-//! So entry costs O(1) per event, over all. That is enough for I5, too: whoever may enter anon
-//! finds the state as the last earlier event in global left it, because no later one can have
+//! So entry costs O(1) per event, over all. That is enough for I5, too: an event that may enter
+//! anon finds the state as the last earlier event in global left it, because no later one can have
 //! entered global before. In read_write mode counting the readers is enough, because no later one
 //! can be among them.
 //!
@@ -85,9 +85,9 @@ pub struct Order<W, D> {
     waiting: usize,
     /// Events that are ready to commit, or wait to be alone.
     ready: usize,
-    /// The state is poisoned for whoever enters next.
+    /// The state is poisoned for the event that enters next.
     poisoned: bool,
-    /// The state is poisoned for whoever commits next.
+    /// The state is poisoned for the event that commits next.
     commits_poisoned: bool,
     /// The first event's actions are being run.
     committing: bool,
@@ -216,7 +216,7 @@ impl<W, D> Order<W, D> {
         &mut self.slot_mut(ticket).data
     }
 
-    /// Says whether the state is poisoned for whoever enters next.
+    /// Says whether the state is poisoned for the event that enters next.
     pub fn is_poisoned(&self) -> bool {
         self.poisoned
     }

@@ -1,4 +1,4 @@
-//! Blocking work beside the workers (E9).
+//! Blocking work on a pool of threads (E9).
 //!
 //! A bounded [`pool`] of threads takes closures in the order in which they were handed in. Closures
 //! that no thread has taken when the runtime stops are dropped and counted; those that run go on,
@@ -112,8 +112,8 @@ impl Core {
 }
 
 impl Handle {
-    /// Runs blocking work, such as a read of a cold file, on a thread that is no worker, and hands
-    /// out what it returns.
+    /// Runs blocking work, such as a read of a cold file, on the blocking pool, and hands out what
+    /// it returns.
     ///
     /// The threads are bounded ([`Builder::offload_threads`](crate::Builder::offload_threads));
     /// what they have no time for yet waits in a queue, which is not. While work joins a
@@ -157,8 +157,8 @@ impl Handle {
         JoinHandle::new(packet)
     }
 
-    /// Runs blocking work `f` on a thread that is no worker, and posts `then` to a color with what
-    /// it returns, whatever the number of events that the color may have.
+    /// Runs blocking work `f` on the blocking pool, and posts `then` to a color with what it
+    /// returns, whatever the number of events that the color may have.
     ///
     /// If `f` panics, `then` gets the error. What a shutdown finds before it has begun is dropped,
     /// with its `then`, and counted.
@@ -186,8 +186,8 @@ impl Handle {
         self.offload_then_from(Site::caller(), color, f, then);
     }
 
-    /// Runs blocking work on a thread that is no worker, posts `then` to a color with what it
-    /// returns, and has reports name `site` as the place that asked for both. See
+    /// Runs blocking work on the blocking pool, posts `then` to a color with what it returns, and
+    /// has reports name `site` as the place that asked for both. See
     /// [`offload_then`](Self::offload_then), which names its caller.
     pub fn offload_then_from<R, F, G>(&self, site: Site, color: &Color, f: F, then: G)
     where

@@ -339,7 +339,7 @@ impl ColorCell {
         }
     }
 
-    /// Appends an event. If the color was idle, whoever posts holds it from now on.
+    /// Appends an event. If the color was idle, the poster holds it from now on.
     #[inline]
     pub(crate) fn push(&self, event: Owned) -> Option<Held> {
         sync::event_posted(event.address(), self.address(), || match event.kind() {
@@ -350,7 +350,7 @@ impl ColorCell {
         unsafe { self.push_link(event.into_link()) }
     }
 
-    /// Appends the link of an event, or of a request of a set. If the color was idle, whoever posts
+    /// Appends the link of an event, or of a request of a set. If the color was idle, the poster
     /// holds it from now on.
     ///
     /// # Safety
@@ -411,7 +411,7 @@ impl ColorCell {
     }
 }
 
-/// Memory for one color. Whoever has it is the only one that uses it.
+/// Memory for one color. Its owner is the only one that uses it.
 #[must_use = "memory that is not given back is lost to its slab"]
 pub(crate) struct CellMemory(NonNull<ColorCell>);
 

@@ -148,7 +148,7 @@ impl<T: Send + 'static> Colored<T> {
     }
 
     /// Binds `value` to `color`, and has reports name `site` as the place of the value's drop: for
-    /// whoever binds values of others.
+    /// code that binds values of others.
     pub fn new_from(site: Site, color: &Color, value: T) -> Self {
         let inner = Box::new(Inner::new(color.clone(), site, value));
         // SAFETY: a box is not null.

@@ -22,7 +22,7 @@ impl Life {
     /// One more. The caller has a count, or runs on the color, or holds the lock of its palette.
     #[inline]
     pub(crate) fn retain(&self) {
-        // Relaxed: whoever gets the new count gets it from us.
+        // Relaxed: a thread that gets the new count gets it from this one.
         let before = self.0.fetch_add(1, Ordering::Relaxed);
         debug_assert!(before > 0, "a dead color is not revived");
         if before > usize::MAX / 2 {

@@ -2,8 +2,8 @@
 //!
 //! # Protocol
 //!
-//! `tail` is the last link, or null when the color is idle. `head` is the link that is next to
-//! run, or runs; it belongs to whoever holds the color.
+//! `tail` is the last link, or null when the color is idle. `head` is the link that is next to run,
+//! or runs; it belongs to the holder of the color.
 //!
 //! * **Post**: one `swap` of `tail`. It orders the post among all posts of the color (C2), and its
 //!   answer tells whether the color was idle. If it was, the poster stores `head` and puts the
@@ -122,7 +122,7 @@ impl Link {
         self.next.load(Ordering::Relaxed).cast()
     }
 
-    /// Sets it; whoever hands the link on orders it.
+    /// Sets it; the thread that hands the link on orders it.
     ///
     /// # Safety
     ///

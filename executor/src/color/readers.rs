@@ -51,7 +51,7 @@ impl Readers {
         if !self.any() {
             return Excluded::Alone;
         }
-        // Release: whoever inherits the color sees what this holder did. Acquire: as in `any`.
+        // Release: the next holder of the color sees what this holder did. Acquire: as in `any`.
         if self.0.fetch_or(Word::WAITS, Ordering::AcqRel) != 0 {
             return Excluded::Waits;
         }

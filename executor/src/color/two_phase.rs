@@ -3,8 +3,8 @@
 //!
 //! Two-phase locking, one lock per color; [`dapple_colors::set`] argues why that is enough, and why
 //! a plain post needs no lock. The caller brings the places in the one order of all colors, so that
-//! nobody waits in a circle for a lock; and whoever holds locks does nothing but take places and
-//! count, so a wait is short (and yields, if the holder was preempted).
+//! nobody waits in a circle for a lock; and a thread that holds locks does nothing but take places
+//! and count, so a wait is short (and yields, if the holder was preempted).
 //!
 //! Left out on purpose: what the links stand for, and run queues: what has become runnable is
 //! queued when the locks are free again.

@@ -7,7 +7,7 @@
 //! anywhere else the commit is queued as an event, too. One event commits at a time: the order
 //! hands out the next commit only when it has been told that the last one is done (I7).
 //!
-//! A thread that is no worker may have collected what others have made runnable; until it has
+//! A thread outside the runtime may have collected what others have made runnable; until it has
 //! queued that, the runtime is not at rest (`quiesce`).
 //!
 //! When the runtime stops, no action runs any more: what is deferred is dropped and counted, so
@@ -240,7 +240,7 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
     }
 }
 
-/// There is more to be collected, by whoever runs this.
+/// There is more to be collected, by the caller.
 struct Resume<S: Send + Sync + 'static>(DomainPtr<S>);
 
 impl<S: Send + Sync + 'static> Resume<S> {

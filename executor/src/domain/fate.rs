@@ -1,4 +1,4 @@
-//! What becomes of an event that is an async task, for whoever waits for the task (I12).
+//! What becomes of an event that is an async task, for the handle of the task (I12).
 //!
 //! A future may end before its event has committed. If poison covers the event then, what the
 //! future did and deferred never takes effect, and nobody has told the future; so its value must

@@ -357,7 +357,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.0.store.with(|store| store.order().is_full())
     }
 
-    /// Says whether the state is poisoned for whoever enters next.
+    /// Says whether the state is poisoned for the event that enters next.
     pub fn is_poisoned(&self) -> bool {
         self.0.store.with(|store| store.order().is_poisoned())
     }

@@ -2,7 +2,7 @@
 //! order (I15).
 //!
 //! An event may wait for those with smaller tickets of its own domain: they do not wait for it.
-//! While a domain's task is polled, a thread-local leads to the tickets that it holds; whoever
+//! While a domain's task is polled, a thread-local leads to the tickets that it holds; a task that
 //! waits for another event compares. A token may be sent to another thread, and end its event
 //! there; so there is a table of all that are held, which leads from a ticket to its holder. A
 //! release build keeps none of this.

@@ -1,9 +1,9 @@
 //! What all handles and tickets of a domain share, and how long it lives.
 //!
-//! The domain's memory is kept by its handles, by every ticket that has not committed, and by
-//! whoever is between two collections of decisions (`settling`). The last handle marks the store as
-//! an orphan (see `store::Handles`); whoever then sees under the lock that nothing is left frees
-//! it, after the lock, whose release is the last access of the one before.
+//! The domain's memory is kept by its handles, by every ticket that has not committed, and by a
+//! thread between two collections of decisions (`settling`). The last handle marks the store as an
+//! orphan (see `store::Handles`); the thread that then sees under the lock that nothing is left
+//! frees it, after the lock, whose release is the last access of the one before.
 
 use std::ops::Deref;
 use std::ptr::NonNull;
@@ -78,7 +78,7 @@ impl Deferred {
     }
 }
 
-/// A pointer to a domain. Whoever has one has a handle, or a ticket, or settles.
+/// A pointer to a domain. Its holder has a handle, or a ticket, or settles.
 pub(super) struct DomainPtr<S: 'static>(pub(super) NonNull<Inner<S>>);
 
 impl<S> Clone for DomainPtr<S> {
@@ -99,7 +99,7 @@ impl<S> Deref for DomainPtr<S> {
     type Target = Inner<S>;
     #[inline]
     fn deref(&self) -> &Inner<S> {
-        // SAFETY: whoever has the pointer keeps the domain; see the module.
+        // SAFETY: the holder of the pointer keeps the domain; see the module.
         unsafe { self.0.as_ref() }
     }
 }

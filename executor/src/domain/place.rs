@@ -47,7 +47,7 @@ pub(super) mod tickets {
         }
     }
 
-    /// Whoever holds it does not any more.
+    /// Its holder has let it go.
     pub(in crate::domain) fn ends(place: Place) {
         let holder = lock(&HOLDERS).remove(&place);
         if let Some(held) = holder {

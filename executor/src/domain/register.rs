@@ -1,4 +1,4 @@
-//! The domains of a runtime, for whoever looks at all of them; see `watch`.
+//! The domains of a runtime, for those that look at all of them; see `watch`.
 
 use dapple_colors::{Oldest, Ticket};
 

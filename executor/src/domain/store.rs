@@ -4,8 +4,8 @@
 //! versions of the state, which are read and written *outside* the lock:
 //!
 //! * An event that enters anon, or downgrades, pins the current version under the lock, and reads
-//!   it until it releases, which unpins it under the lock. So whoever sees under the lock that
-//!   nobody has a version pinned comes after all its readers.
+//!   it until it releases, which unpins it under the lock. So a thread that sees under the lock
+//!   that nobody has a version pinned comes after all its readers.
 //! * An event in global has the current version to itself if nobody had it pinned when the event
 //!   entered, or at any later look under the lock: nobody can pin it while the event is in global.
 //!   Then it writes in place. Otherwise it writes to a copy, which becomes current when it leaves.
@@ -36,7 +36,7 @@ impl<S> Version<S> {
         Box::new(Version { pins, state: UnsafeCell::new(state) })
     }
 
-    /// The state, for whoever the module says may read or write it now.
+    /// The state, for the event that may read or write it now by the module's rules.
     pub(crate) fn state(&self) -> &UnsafeCell<S> {
         &self.state
     }
@@ -98,10 +98,10 @@ unsafe impl<S: Send + Sync, W: Send, D: Send> Send for Store<S, W, D> {}
 
 /// Counts the handles of a domain.
 ///
-/// It is brought to zero under the lock only, and by whoever then has the last handle, so that
-/// handle keeps the domain until the lock is taken. A ticket can make a first handle again: then
-/// the domain is no orphan any more. That is said under the lock, too, and before it the ticket
-/// keeps the domain.
+/// It is brought to zero under the lock only, and by the holder of the last handle, so that handle
+/// keeps the domain until the lock is taken. A ticket can make a first handle again: then the
+/// domain is no orphan any more. That is said under the lock, too, and before it the ticket keeps
+/// the domain.
 ///
 /// Orderings: a handle's drop releases, and the last one acquires, so that what was done with the
 /// others comes before the end.

@@ -254,7 +254,7 @@ impl<S: Send + Sync + 'static> Token<S> {
         remains.drop_later(&core, site);
         domain.settle(&core, &mut batch, None, None);
         if abandoned == Abandoned::Poisons && core.phase() < Phase::Stopping {
-            // Whoever logs is foreign, so it comes last.
+            // The logger is foreign code, so it comes last.
             let label = label.as_deref();
             core.guard(Some(site), || {
                 tracing::warn!(domain = label, %ticket, posted_at = %site, "a domain is poisoned");
@@ -264,7 +264,7 @@ impl<S: Send + Sync + 'static> Token<S> {
 }
 
 impl<S: Send + Sync + 'static> Drop for Token<S> {
-    /// Whoever had it has not committed.
+    /// Its holder has not committed.
     fn drop(&mut self) {
         // A panic that unwinds, or has ended a task that is dropped now, is counted where it is
         // caught.

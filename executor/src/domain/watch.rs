@@ -1,13 +1,13 @@
 //! Watching over tickets: which is the oldest that has not committed, and for how long (I15, E12).
 //!
 //! A token that is kept somewhere, or forgotten, holds up every commit behind it, and no worker is
-//! busy meanwhile. So now and then some worker looks at the domains of the runtime: whoever finds
-//! that a look is due, be it between two entries or before it sleeps. As long as there are tickets
-//! that have not committed, one of the sleeping workers wakes up for the next look, the *watcher*;
-//! otherwise none does, when it has seen all. A watcher that rises gives that up: it looks between
-//! two entries, or becomes the watcher again when it has nothing to do; and if it gets stuck in an
-//! event, the sentinel looks (see `worker::sleep`). Where there is no sentinel, as nobody steals,
-//! the others wake up for it now and then.
+//! busy meanwhile. So now and then some worker looks at the domains of the runtime: the worker that
+//! finds that a look is due, be it between two entries or before it sleeps. As long as there are
+//! tickets that have not committed, one of the sleeping workers wakes up for the next look, the
+//! *watcher*; otherwise none does, when it has seen all. A watcher that rises gives that up: it
+//! looks between two entries, or becomes the watcher again when it has nothing to do; and if it
+//! gets stuck in an event, the sentinel looks (see `worker::sleep`). Where there is no sentinel, as
+//! nobody steals, the others wake up for it now and then.
 //!
 //! A domain is in the register (`register`) from its opening until it is freed. Who looks holds the
 //! register's lock, and the domain's for a moment; who frees takes the domain out first.

@@ -139,7 +139,7 @@ impl Ops {
 unsafe fn nothing_to_run(_: NonNull<Event>, _: &mut Cx) {}
 unsafe fn nothing_to_discard(_: NonNull<Event>) {}
 
-/// Memory for one event. Whoever has it is the only one that uses it.
+/// Memory for one event. Its owner is the only one that uses it.
 #[must_use = "memory that is not given back is lost to its slab"]
 pub(crate) struct Memory(NonNull<Event>);
 
@@ -289,7 +289,7 @@ impl Owned {
     #[inline]
     pub(crate) fn set_word(&mut self, word: Word) {
         debug_assert!(!self.has_claims(), "this one's word says what colors it has");
-        // SAFETY: whoever owns an event has its link.
+        // SAFETY: the owner of an event has its link.
         unsafe { self.get().header.link.set_word(word.raw()) };
     }
 
@@ -306,7 +306,7 @@ impl Owned {
     /// It is that of a reader that is given to the event, or of a set whose event this is.
     #[inline]
     pub(crate) unsafe fn set_claims(&mut self, word: Word) {
-        // SAFETY: whoever owns an event has its link.
+        // SAFETY: the owner of an event has its link.
         unsafe { self.get().header.link.set_word(word.raw()) };
     }
 

@@ -85,7 +85,7 @@ impl Place for InBox {
 }
 
 /// What an event holds: a closure or, without a color, something that gets a word. The word stands
-/// in the link, which such an event does not need, and whoever queues it may
+/// in the link, which such an event does not need, and the thread that queues it may
 /// [set](super::Owned::set_word) it; [none](Word::NONE) if nobody did.
 pub(crate) trait Step: Send + 'static {
     fn run(self, word: Word, cx: &mut Cx);

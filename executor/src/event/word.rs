@@ -1,4 +1,5 @@
-//! The word of an event that stands in no color's queue: what whoever queues it tells its step.
+//! The word of an event that stands in no color's queue: what the thread that queues it tells its
+//! step.
 
 use std::ptr::NonNull;
 

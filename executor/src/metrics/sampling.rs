@@ -83,7 +83,7 @@ impl Sampler {
         }
     }
 
-    /// One of a thread that is no worker.
+    /// One of a thread outside the runtime.
     pub(crate) const fn outside() -> Self {
         let (left, random) = (Cell::new(0), Cell::new(0x9E37_79B9_7F4A_7C15));
         Sampler { left, random, mode: Histogramming::Sampled }

@@ -18,8 +18,8 @@ struct Mortal {
     grave: Link,
     /// Does its palette know it? A look-up makes a handle, under the lock.
     in_palette: Option<Mutex<bool>>,
-    /// Read by whoever touches the color, written by its death: loom reports a touch that is not
-    /// ordered before it.
+    /// Read by each thread that touches the color, written by its death: loom reports a touch that
+    /// is not ordered before it.
     alive: loom::cell::UnsafeCell<bool>,
     run_queue: Mutex<usize>,
     queued: loom::sync::Condvar,

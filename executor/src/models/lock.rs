@@ -1,9 +1,9 @@
 //! I11, I16: the lock of a domain, after whose release what it guards may be freed.
 //!
-//! Three threads leave something under its own lock; whoever sees that nobody is left frees it,
-//! after its release. Loom reports an access that is not ordered before the freeing, and a value
-//! that is reached by two. It cannot explore a loop that waits; so who finds the lock held tries
-//! again when the others are gone.
+//! Three threads leave something under its own lock; the one that sees that nobody is left frees
+//! it, after its release. Loom reports an access that is not ordered before the freeing, and a
+//! value that is reached by two. It cannot explore a loop that waits; so who finds the lock held
+//! tries again when the others are gone.
 //!
 //! Not shown: that the release is also the last access to the flag itself, which loom keeps; that
 //! is a single store, and can be read in `lock.rs`. Nor the loops of `acquire`.
@@ -21,7 +21,7 @@ struct Shared {
     lock: Flag,
     /// Who is left. Under the lock.
     left: UnsafeCell<usize>,
-    /// Read by whoever has the lock, until its release; written by who frees it.
+    /// Read by the holder of the lock, until its release; written by the thread that frees it.
     is_there: UnsafeCell<bool>,
     freed: AtomicUsize,
 }

@@ -1,4 +1,4 @@
-//! C12: an outcome, and the waker of whoever waits for it.
+//! C12: an outcome, and the waker of the task that waits for it.
 
 use std::task::{Context, Poll, Wake, Waker};
 

@@ -178,7 +178,7 @@ impl Cx {
         self.handle().every(period, color, f)
     }
 
-    /// Runs blocking work on a thread that is no worker. See [`Handle::offload`].
+    /// Runs blocking work on the blocking pool. See [`Handle::offload`].
     ///
     /// # Errors
     ///
@@ -193,8 +193,8 @@ impl Cx {
         self.handle().offload(f)
     }
 
-    /// Runs blocking work `f` on a thread that is no worker, and posts `then` to a color with what
-    /// it returns. See [`Handle::offload_then`].
+    /// Runs blocking work `f` on the blocking pool, and posts `then` to a color with what it
+    /// returns. See [`Handle::offload_then`].
     ///
     /// # Examples
     ///

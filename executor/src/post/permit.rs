@@ -15,9 +15,9 @@ use crate::{Color, Timer, TryPostError};
 /// Room for one event of a bounded color; from [`Color::try_reserve`].
 ///
 /// It can be [used up](Self::post) by an event of the color, which gives it back when it has ended.
-/// Or it travels: whoever accepts a request takes a permit, and the events that the request passes
-/// through hand it on, whatever their colors, until the last one drops it. Then the capacity of the
-/// first color bounds what is under way in the whole program.
+/// Or it travels: the code that accepts a request takes a permit, and the events that the request
+/// passes through hand it on, whatever their colors, until the last one drops it. Then the capacity
+/// of the first color bounds what is under way in the whole program.
 ///
 /// # Examples
 ///

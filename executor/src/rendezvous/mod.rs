@@ -116,7 +116,7 @@ impl<I: Send + 'static, T: Send + 'static> Clone for Rendezvous<I, T> {
 type Any<I, T> = Box<dyn FnOnce(Arrival<I, T>, &mut Cx) + Send>;
 type Many<I, T> = Box<dyn FnOnce(Vec<Arrival<I, T>>, &mut Cx) + Send>;
 
-/// Whoever waits inside of this module gets the place instead of keeping it.
+/// A waiter inside of this module gets the place instead of keeping it.
 type Inside<I, T> = Box<dyn FnOnce(Arrival<I, T>, &Rendezvous<I, T>, &mut Cx) + Send>;
 
 enum Waiter<I: Send + 'static, T: Send + 'static> {
@@ -279,8 +279,8 @@ impl<I: Send + 'static, T: Send + 'static> Rendezvous<I, T> {
 
 type Arrive<T> = Box<dyn FnOnce(Result<T, Unfired>) -> Option<Result<T, Unfired>> + Send>;
 
-/// What somebody fires, once, for whoever waits at a [`Rendezvous`]. It can be fired from any
-/// thread; dropped, it says so.
+/// What somebody fires, once, for the waiters at a [`Rendezvous`]. It can be fired from any thread;
+/// dropped, it says so.
 #[must_use = "a trigger that is dropped arrives as Unfired::Dropped"]
 pub struct Trigger<T> {
     arrive: Option<Arrive<T>>,

@@ -134,7 +134,7 @@ impl Handle {
         self.core.phase() == Phase::Running
     }
 
-    /// Says whether the runtime runs no further event. Between the begin of a shutdown and this it
+    /// Says whether the runtime runs no further event. Between the start of a shutdown and this it
     /// runs what was posted before, and what that posts.
     pub fn has_ended(&self) -> bool {
         self.core.phase() >= Phase::Stopping

@@ -1,10 +1,10 @@
 //! A runtime whose first worker is a thread of the user's (E18).
 //!
 //! The thread is with the runtime inside of the methods of [`Here`], and *away* otherwise: what is
-//! queued for it then waits, or is served by other workers, and whoever queues something wakes its
-//! poller (`worker::sleep`). An event of a color that is bound to the thread may call these methods
-//! itself: such events leave their queue before they run (`turn::apart`), so the outer one can be
-//! suspended while others run.
+//! queued for it then waits, or is served by other workers, and a thread that queues something
+//! wakes its poller (`worker::sleep`). An event of a color that is bound to the thread may call
+//! these methods itself: such events leave their queue before they run (`turn::apart`), so the
+//! outer one can be suspended while others run.
 
 use std::cell::Cell;
 use std::fmt;
@@ -98,7 +98,7 @@ pub struct Here {
     poll_fd: Option<OwnedFd>,
     /// What [`next_deadline`](Self::next_deadline) answers, in nanoseconds of the runtime's clock.
     deadline: Cell<Option<u64>>,
-    /// Dropped when the thread is no worker any more.
+    /// Dropped when the thread is no longer a worker.
     running: Option<Running>,
     /// The core that is left to this thread.
     _pin: Option<Pin>,
@@ -171,8 +171,8 @@ impl Here {
     }
 
     /// Runs events, and sleeps when there are none, until `until` says yes. It is asked before each
-    /// turn of a color, and after each sleep: whoever changes what it says from another thread
-    /// posts something. When it has said yes it is not asked again.
+    /// turn of a color, and after each sleep: a thread that changes what it says posts something.
+    /// When it has said yes it is not asked again.
     ///
     /// # Panics
     ///

@@ -67,8 +67,8 @@ impl Owned {
         self.process.is_another()
     }
 
-    /// Does nothing with the copy of a forked child: its threads do not exist, nor does whoever
-    /// would let go of the core.
+    /// Does nothing with the copy of a forked child: its threads do not exist, nor does the one
+    /// that would let go of the core.
     pub(super) fn forget(&mut self) {
         // A handle of a thread would be told to let go of it, so they are not dropped.
         std::mem::forget(std::mem::take(&mut self.threads));

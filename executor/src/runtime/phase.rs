@@ -17,7 +17,7 @@ pub(crate) enum Phase {
     /// Posts from outside are refused, and no domain commits; workers drop what is left, and what
     /// is still posted.
     Stopping,
-    /// No worker serves any more; whoever queues something disposes of it (see `shutdown`).
+    /// No worker serves any longer; a thread that queues something disposes of it (see `shutdown`).
     Closed,
 }
 

@@ -8,14 +8,14 @@
 //!
 //! Events are made by events, by pollers and timers, and from outside. A post to a color has two
 //! steps, the swap of its queue's tail and the push of the color to a run queue. Between them
-//! another thread's event may land behind the first one, and stand in no run queue. So whoever is
+//! another thread's event may land behind the first one, and stand in no run queue. So a thread
 //! between the two steps has to be seen:
 //!
 //! * *A worker* is busy then. One that sleeps or spins, and whose poller, timers or hooks post,
 //!   rises before its first step (`Local::before_post`), and announces again, or takes what it has
 //!   posted, after the last one.
-//! * *A thread that is no worker* is counted in `outside`, from before its first step until after
-//!   the last one. So is whoever has collected what a domain lets go on, and blocking work.
+//! * *A thread outside the runtime* is counted in `outside`, from before its first step until after
+//!   the last one. So is a thread that has collected what a domain lets go on, and blocking work.
 //!
 //! The check reads all workers' states, then the count, then the queues, then the states again.
 //! States carry an epoch, so if the two readings are equal, no worker has risen in between, and all

@@ -5,7 +5,8 @@
 //! 2. *Stopping*: what is still posted by running work is dropped. Each worker ends the event that
 //!    it runs, drops what is queued for it, and leaves.
 //! 3. *Closed*: by the last worker that leaves, or by the caller of the shutdown who gives up on a
-//!    stuck one. From then on, whoever puts something into an inbox disposes of all that is there.
+//!    stuck one. From then on, a thread that puts something into an inbox disposes of all that is
+//!    there.
 //!
 //! What may still be queued in the end: events whose post was accepted before the phase changed,
 //! and what keeps memory in order and is never refused, the graves of colors and the ends of
@@ -20,10 +21,10 @@
 //!
 //! # It comes to an end
 //!
-//! A worker that leaves, and whoever closes, disposes of what is there when it begins, and of what
-//! that leads to; beside a worker that is still in an event, and may post for ever, for a limited
-//! time (see `turn::discard`). The caller of a shutdown gives up on a worker that has been in one
-//! event, or in one drop, for longer than `stuck_after`; not on one that gets on.
+//! A worker that leaves, and the thread that closes, each dispose of what is there when it begins,
+//! and of what that leads to; beside a worker that is still in an event, and may post for ever, for
+//! a limited time (see `turn::discard`). The caller of a shutdown gives up on a worker that has
+//! been in one event, or in one drop, for longer than `stuck_after`; not on one that gets on.
 
 use std::time::{Duration, Instant};
 
@@ -47,7 +48,7 @@ const PATIENCE: u32 = 64;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Events that were dropped unrun since the begin of the shutdown, refused ones included.
+    /// Events that were dropped unrun since the start of the shutdown, refused ones included.
     pub dropped_events: u64,
     /// Timers that had not fired.
     pub dropped_timers: u64,

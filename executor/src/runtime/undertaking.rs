@@ -1,7 +1,7 @@
 //! Who disposes of what is queued when nobody serves the queues any more.
 //!
-//! Whoever puts something into a queue after the runtime has been closed comes here, and so does
-//! who closes it. One at a time makes a *pass* over the queues, which disposes of all that was
+//! A thread that puts something into a queue after the runtime has been closed comes here, and so
+//! does who closes it. One at a time makes a *pass* over the queues, which disposes of all that was
 //! there when the pass began. Disposing runs user code, which may hold locks of the user's; so
 //! nobody waits here for long. Who finds somebody else at work waits for some moments (a thread
 //! that queues faster than another one disposes is slowed down by that, so that a pass comes to an
@@ -34,8 +34,8 @@ impl Undertaking {
         Undertaking { state: AtomicUsize::new(FREE) }
     }
 
-    /// Has everything disposed of that was queued before: by calling `pass`, or by whoever is at
-    /// it. `patience`: how often to look again, and to give the core away, while somebody is.
+    /// Has everything disposed of that was queued before: by calling `pass`, or by the thread that
+    /// is at it. `patience`: how often to look again, and to give the core away, while somebody is.
     pub(crate) fn undertake(&self, mut patience: u32, mut pass: impl FnMut()) {
         // What was queued comes before what is asked for.
         fence(Ordering::SeqCst);

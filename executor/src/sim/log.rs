@@ -18,7 +18,7 @@ pub(super) enum Keeps {
     /// A digest only.
     #[default]
     Digest,
-    /// The begin of a long run, for a story.
+    /// The start of a long run, for a story.
     Story,
     /// Everything, for a history.
     All,

@@ -21,7 +21,7 @@ impl Simulation for World {
 
     fn wait(&self, key: usize, limit: Option<Duration>) -> bool {
         let limit = limit.map(saturating_nanos);
-        // Whoever waits has to look whether what it waits for has come.
+        // A fiber that waits has to look whether what it waits for has come.
         let (early, from) = (self.wakes_early(limit), self.nanos());
         let until = early.map(|(_, nanos)| nanos).or(limit);
         let notified = self.suspend(Wait::Key(key), until);
@@ -45,7 +45,7 @@ impl Simulation for World {
     }
 
     fn now(&self) -> Instant {
-        // It takes some time itself, so that whoever waits by looking comes to an end.
+        // It takes some time itself, so that a fiber that waits by looking comes to an end.
         self.pass(self.costs.map_or(LOOK, |costs| costs.clock));
         self.shares_time();
         self.instant()

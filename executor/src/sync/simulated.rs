@@ -157,7 +157,7 @@ impl Condvar {
         let Some(inner) = guard.guard.take() else { unreachable!("it is there until now") };
         seam::gives_lock();
         if seam::is_fiber() {
-            // Nothing runs between the two: whoever notifies finds the fiber waiting.
+            // Nothing runs between the two: a fiber that notifies finds the other one waiting.
             drop(inner);
             let waits = seam::with(|simulation| simulation.wait(self.key(), limit));
             let is_over = waits.unwrap_or(false);

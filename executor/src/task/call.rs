@@ -37,7 +37,7 @@ pub(crate) fn answer<R>(
     f: impl FnOnce() -> Result<R, JoinError>,
 ) {
     let outcome = outcome_of(core, site, label, f);
-    // Whoever is woken may be foreign; and if nobody waits, the outcome is dropped.
+    // The waker may be foreign code; and if nobody waits, the outcome is dropped.
     core.guard(Some(site), || promise.keep(outcome));
 }
 

@@ -1,9 +1,9 @@
 //! Times that are waited for when there is no runtime any more to keep them.
 //!
-//! A limit of time is often all that keeps a wait from lasting for ever; so it is kept also for
-//! whoever polls it by a handle whose runtime has ended, or is about to. One thread of the process
-//! does that, which is started when it is needed and ends when nobody has waited for a while. It
-//! wakes what polls again, and finds the time over.
+//! A limit of time is often all that keeps a wait from lasting for ever; so it is kept also for a
+//! task that is polled through a handle whose runtime has ended, or is about to. One thread of the
+//! process does that, which is started when it is needed and ends when nobody has waited for a
+//! while. It wakes what polls again, and finds the time over.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -81,7 +81,7 @@ impl Drop for Late {
 
 /// The body of the thread.
 fn serve() {
-    // Whoever has started it may be pinned.
+    // The thread that starts it may be pinned.
     if !is_simulated() {
         Mask::of_the_process().iter().for_each(Mask::apply);
     }

@@ -1,4 +1,4 @@
-//! One value on its way from whoever makes it to whoever waits for it.
+//! One value on its way from the thread that makes it to the one that waits for it.
 //!
 //! The maker has a [`Promise`], which is kept once; dropped, it says that there will be no value.
 //! The other side polls a [`Packet`]. Both meet under a small lock, under which no foreign code
@@ -16,7 +16,7 @@ use crate::sync::Arc;
 type Outcome<T> = Result<T, JoinError>;
 
 enum State<T> {
-    /// Whoever polled last is to be woken.
+    /// The task that polled last is to be woken.
     Waiting(Option<Waker>),
     Done(Outcome<T>),
     Taken,

@@ -4,8 +4,9 @@
 //! wakers are, its handle is kept here, in one of a few lists: that of the worker that made it. No
 //! foreign code runs under their locks: handles are cancelled outside of them.
 //!
-//! *None is forgotten at the end*: who enters a task looks at the phase afterwards, and whoever
-//! ends the runtime changes the phase before it empties the lists; one of the two sees the other.
+//! *None is forgotten at the end*: a thread that enters a task looks at the phase afterwards, and
+//! the thread that ends the runtime changes the phase before it empties the lists; one of the two
+//! sees the other.
 
 use async_task::Task;
 

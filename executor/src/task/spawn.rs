@@ -30,7 +30,7 @@ use crate::turn::local::Local;
 use crate::{Color, Cx};
 
 pin_project_lite::pin_project! {
-    /// A future whose outcome goes to whoever waits for it, and whose panics go no further.
+    /// A future whose outcome goes to its join handle, and whose panics go no further.
     struct Task<F, T>
     where
         F: Future<Output = Result<T, JoinError>>,

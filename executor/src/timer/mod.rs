@@ -6,10 +6,10 @@
 //! posted by deadline, then by creation.
 //!
 //! *Cancelling* is decided by one word per timer: armed, cancelled, or begun. The closure begins by
-//! taking the word from *armed* to *begun*, and a cancel takes it from *armed* to *cancelled*;
-//! whoever comes first wins. A cancel on the timer's own color cannot be overtaken by the closure,
-//! which would have to run on that color: it is final, even if the event is already queued. The
-//! closure of a cancelled timer is dropped as an event of its color.
+//! taking the word from *armed* to *begun*, and a cancel takes it from *armed* to *cancelled*; the
+//! first to come wins. A cancel on the timer's own color cannot be overtaken by the closure, which
+//! would have to run on that color: it is final, even if the event is already queued. The closure
+//! of a cancelled timer is dropped as an event of its color.
 
 pub(crate) mod timers;
 mod wheel;
@@ -145,7 +145,8 @@ fn arm<F: FnOnce(&mut Cx) + Send + 'static>(
     });
     let waiting = Waiting { event, color: color.into_ref() };
     let mut timers = lock(&core.seats[worker].timers);
-    // Under the lock: whoever drops the timers has changed the phase before it takes it.
+    // Under the lock: the thread that drops the timers has changed the phase before it takes the
+    // lock.
     if core.phase() != Phase::Running {
         drop(timers);
         waiting.give_back();
@@ -208,7 +209,7 @@ impl Handle {
     /// when the worker is not kept busy. The timer keeps the color alive.
     ///
     /// Timers of one color that are armed on one worker are posted by deadline, then by creation.
-    /// After the begin of a shutdown timers are dropped, and counted.
+    /// After the start of a shutdown timers are dropped, and counted.
     ///
     /// # Examples
     ///

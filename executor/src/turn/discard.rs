@@ -123,7 +123,7 @@ impl Local {
         }
     }
 
-    /// Says what is dropped now, for whoever waits for this worker to leave.
+    /// Says what is dropped now, for the thread that waits for this worker to leave.
     fn says_it_drops(&self, site: Site) {
         if !self.is_undertaker() {
             self.seat.event.set_site(site);

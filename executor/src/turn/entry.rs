@@ -136,7 +136,7 @@ impl Work for Entry {
 
     fn worth(&self) -> u32 {
         match self.as_color() {
-            // Whoever is near may take it.
+            // A worker that is near may take it.
             Some(_) if self.tag() & GUEST != 0 => u32::MAX,
             Some(color) => color.worth(),
             None => UNKNOWN,

@@ -1,8 +1,8 @@
 //! What the holder of a color does without running anything: it lets readers go, reserves the color
 //! for a set, gives it back, queues it.
 //!
-//! Whoever comes to hold a color outside of a turn, because it posted to an idle one, or was its
-//! last reader, or gives a set's colors back, goes on with it at once as far as no event of the
+//! A thread that comes to hold a color outside of a turn, because it posted to an idle one, or was
+//! its last reader, or gives a set's colors back, goes on with it at once as far as no event of the
 //! color has to run for that; only what is left is queued. So a set whose colors are idle costs one
 //! entry of the run queue, not one for each color.
 

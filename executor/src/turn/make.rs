@@ -31,7 +31,7 @@ impl Core {
     ///
     /// It is of this runtime.
     pub(crate) unsafe fn give_memory(&self, memory: Memory) {
-        // SAFETY: the caller says so, and whoever has the memory has it alone.
+        // SAFETY: the caller says so, and the owner of the memory has it alone.
         unsafe { self.events.give_outside(memory.into_slot()) }
     }
 
@@ -95,9 +95,9 @@ impl Core {
 
 /// Memory for an event whose closure is put in later.
 ///
-/// For whoever has to ask a worker for it: a closure that goes along is moved through the stack,
-/// which costs more than all the rest of a post. A processor that reads 16 bytes at once which were
-/// just written as two times eight waits until they have come to the cache.
+/// For callers that have to ask a worker for it: a closure that goes along is moved through the
+/// stack, which costs more than all the rest of a post. A processor that reads 16 bytes at once
+/// which were just written as two times eight waits until they have come to the cache.
 #[must_use = "the memory of an event is not freed by itself"]
 pub(crate) struct EventPlace {
     memory: Memory,

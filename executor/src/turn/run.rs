@@ -279,7 +279,7 @@ impl Local {
 
     #[inline]
     fn requeue_as(&self, p: &Progress, held: Held, entry: impl FnOnce(Held) -> Entry) {
-        // From here on it may be run elsewhere; and whoever is woken may be user code (a hook, a
+        // From here on it may be run elsewhere; and what is woken may be user code (a hook, a
         // drop).
         self.current.leave();
         // Read before the color is queued, and may be gone.

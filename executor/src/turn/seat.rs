@@ -29,7 +29,7 @@ impl Seat {
     }
 }
 
-/// The event that a worker is in, for whoever watches it. Plain stores to a line of the worker's
+/// The event that a worker is in, for those that watch it. Plain stores to a line of the worker's
 /// own; who reads them while they change may see the site of one event and the label of the next.
 #[derive(Default)]
 pub(crate) struct EventCell {
@@ -37,7 +37,8 @@ pub(crate) struct EventCell {
     site: AtomicPtr<()>,
     /// The label of its color; 0: none.
     label: AtomicU32,
-    /// The progress, plus one, at which a stall was last reported; written by whoever reports.
+    /// The progress, plus one, at which a stall was last reported; written by the worker that
+    /// reports.
     stall_reported: AtomicU64,
 }
 

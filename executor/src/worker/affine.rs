@@ -123,8 +123,8 @@ impl<W: Work> Scheduler<W> {
         if self.is_detached() {
             return;
         }
-        // Relaxed: whoever asks whether there is nothing has read before that the worker sleeps,
-        // or is away, which the worker has said after this.
+        // Relaxed: a thread that asks whether there is nothing has read before that the worker
+        // sleeps, or is away, which the worker has said after this.
         inbox.kept.store(len, Ordering::Relaxed);
     }
 

@@ -97,7 +97,7 @@ impl<W: Work> Fleet<W> {
         self.has_affine.load(Ordering::Relaxed)
     }
 
-    /// There will be work that is bound to a worker. Whoever says so queues that work afterwards.
+    /// There will be work that is bound to a worker. The caller queues that work afterwards.
     pub(crate) fn use_affine(&self) {
         self.has_affine.store(true, Ordering::Relaxed);
     }
@@ -204,7 +204,7 @@ impl<W: Work> Fleet<W> {
         }
     }
 
-    /// Says whether whoever is woken may take what is queued at this worker.
+    /// Says whether a worker that is woken may take what is queued at this one.
     pub(super) fn may_be_taken_from(&self, worker: usize) -> bool {
         self.rules.is_eager() || self.judge(worker) == Verdict::Yes
     }

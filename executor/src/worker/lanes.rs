@@ -10,9 +10,9 @@
 //! A color that a set of a higher class waits for runs in that class (see `color::marks`), and so
 //! do readers of it that were let go, and sets that have it. (Sets that stand before the set, and
 //! wait for yet other colors, pass nothing on to those.) If it stands in a run queue already, it
-//! stands in the wrong lane, and nobody can take it out of the middle. So whoever raises a color
-//! counts it, and a worker that sees the count change sorts its lower lanes anew: every entry is
-//! taken out at the front and put in again, at the back of its lane or of a higher one, so that
+//! stands in the wrong lane, and nobody can take it out of the middle. So a thread that raises a
+//! color counts it, and a worker that sees the count change sorts its lower lanes anew: every entry
+//! is taken out at the front and put in again, at the back of its lane or of a higher one, so that
 //! their order stays. As that takes as long as there are entries, it is done again only after as
 //! many entries have been run.
 

@@ -2,7 +2,8 @@
 //!
 //! Taking an entry out of a deque that thieves may look into costs an atomic read-modify-write.
 //! Most entries are not worth stealing (E3), so the worker keeps them in a plain queue of its own.
-//! And yet they can be taken: by whoever finds the worker stuck (E4), or disposes of what is left.
+//! And yet they can be taken: by a worker that finds this one stuck (E4), or a thread that disposes
+//! of what is left.
 //!
 //! # Protocol
 //!
@@ -48,7 +49,7 @@ const KEPT: usize = 1024;
 pub(crate) struct Private<E> {
     inside: AtomicBool,
     revoked: AtomicBool,
-    /// Written by whoever has the queue; a hint for everybody else.
+    /// Written by the holder of the queue; a hint for everybody else.
     len: AtomicUsize,
     entries: UnsafeCell<VecDeque<E>>,
     takers: Mutex<()>,

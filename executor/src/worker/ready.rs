@@ -1,7 +1,7 @@
 //! Work that is ready: it has all that it needs, and others wait until it has run.
 //!
 //! A set that has all its colors keeps every later event of these colors waiting. If it stood
-//! behind everything else that is queued, whoever posts sets would post thousands more before the
+//! behind everything else that is queued, a poster of sets would post thousands more before the
 //! first one runs; nothing that they touch would be in the cache, and memory would grow with what
 //! waits. So ready work stands in queues of its own, which are served first: *a ready entry stands
 //! in a ready queue, never elsewhere*. A color at whose front a poster is between its two steps is
@@ -10,10 +10,10 @@
 //! # Nothing starves
 //!
 //! *Other work.* Ready work goes first only as far as a credit reaches. When it is used up, one
-//! other entry is served, and gives new credit: [`AT_ONCE`] entries, and as many as there are
-//! sets that are posted from then on, so that whoever posts more at a time does not fill the
-//! queue. Ready work may itself post sets, without end; so the credit ends also with the time that
-//! a turn may take (C9), as seen at the worker's looks around.
+//! other entry is served, and gives new credit: [`AT_ONCE`] entries, and as many as there are sets
+//! that are posted from then on, so that a poster of more at a time does not fill the queue. Ready
+//! work may itself post sets, without end; so the credit ends also with the time that a turn may
+//! take (C9), as seen at the worker's looks around.
 //!
 //! *Ready work.* It is served at least in turn with other entries.
 //!

@@ -113,8 +113,8 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
-    /// Puts something where this worker will find it, not to be taken back by whoever handed it
-    /// over.
+    /// Puts something where this worker will find it, not to be taken back by the thread that
+    /// handed it over.
     pub(crate) fn queue_here(&self, work: W) {
         if work.is_affine() {
             return self.queue_affine(work);

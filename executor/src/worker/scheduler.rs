@@ -181,8 +181,7 @@ impl<W: Work> Scheduler<W> {
         self.now.set(0);
     }
 
-    /// The worker is about to sleep. From now on, until it [rises](Self::rise), it is idle to
-    /// whoever asks.
+    /// The worker is about to sleep. From now on, until it [rises](Self::rise), it counts as idle.
     pub(super) fn announce(&self, host: &impl Host) {
         self.fleet.sleep.announce(self.index);
         self.is_idle.set(true);
@@ -190,7 +189,7 @@ impl<W: Work> Scheduler<W> {
     }
 
     /// The thread is about to leave the runtime, until it enters again. From now on, until it
-    /// [rises](Self::rise), the worker is idle to whoever asks.
+    /// [rises](Self::rise), the worker counts as idle.
     pub(super) fn go_away(&self, host: &impl Host) {
         self.fleet.sleep.go_away(self.index);
         self.is_idle.set(true);

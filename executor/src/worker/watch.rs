@@ -23,9 +23,9 @@
 //! The sentinel looks once per steal delay (see `sleep`); if all are busy, each watches the others
 //! between turns.
 //!
-//! An event that is stuck for longer than the stall threshold is reported, once, by whoever sees it
-//! first: a watcher, while it lasts, or its own worker afterwards. Its site is published before
-//! every event, a plain store to a line of the worker's own.
+//! An event that is stuck for longer than the stall threshold is reported, once, by the worker that
+//! sees it first: a watcher, while it lasts, or its own worker afterwards. Its site is published
+//! before every event, a plain store to a line of the worker's own.
 
 use super::counters::add;
 use super::fleet::Fleet;

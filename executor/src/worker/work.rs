@@ -32,7 +32,7 @@ pub(crate) trait Work: Send + Sized {
     fn sorted(self) -> Self;
 }
 
-/// Whoever runs a scheduler's work: one worker's part of a runtime, on that worker's thread.
+/// What runs a scheduler's work: one worker's part of a runtime, on that worker's thread.
 pub(crate) trait Host {
     type Work: Work;
 
@@ -48,7 +48,7 @@ pub(crate) trait Host {
     /// Says whether an event runs on this worker now, which what is queued waits for.
     fn is_running(&self) -> bool;
 
-    /// The worker is idle from now on, to whoever asks.
+    /// The worker counts as idle from now on.
     fn rests(&self);
 
     /// It is not any more.

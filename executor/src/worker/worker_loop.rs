@@ -123,7 +123,8 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
             ran += 1;
         }
         self.rounds.looks_once = false;
-        // The thread goes back to whoever asked for the turn, perhaps an event of this worker's.
+        // The thread goes back to the caller that asked for the turn, perhaps an event of this
+        // worker's.
         self.ends_idleness();
         ran
     }
@@ -207,8 +208,8 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
 
     /// When the first timer is due that the worker is to fire, in nanoseconds of the runtime's
     /// clock: until then, and until its poller is woken, a thread that has nothing to run may do
-    /// something else. For a worker that has announced its sleep, whoever arms an earlier timer
-    /// wakes the poller.
+    /// something else. For a worker that has announced its sleep, a thread that arms an earlier
+    /// timer wakes the poller.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         let timer = self.host.next_timer_before_sleep();
         let others = self.own.next_timer_of_others(self.host);
@@ -422,7 +423,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
             point(Point::Announced);
             let is_over = is_over();
             let timeout = match is_over || !self.own.is_idle() {
-                // Whoever was asked may have posted, so that the worker has risen.
+                // The callee may have posted, so that the worker has risen.
                 true => Some(Duration::ZERO),
                 false => {
                     let time = self.time_to_sleep(look.map(Duration::from_nanos));

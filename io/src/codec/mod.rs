@@ -35,7 +35,7 @@ pub enum Decoded {
         /// How many bytes are to be taken off the input, at least one.
         taken: usize,
     },
-    /// The begin of a message, or nothing.
+    /// The start of a message, or nothing.
     Incomplete,
     /// No message of this format can begin so; why not.
     Invalid(&'static str),

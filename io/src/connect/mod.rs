@@ -30,7 +30,7 @@ pub(crate) use self::names::Line;
 /// How long connecting may take, unless it is told otherwise.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What does not block, and is closed by exec(2) from the begin.
+/// What does not block, and is closed by exec(2) from the start.
 const STREAM: Type = Type::STREAM.nonblocking().cloexec();
 
 /// After what time a Unix socket is tried again whose backlog is full.

@@ -17,7 +17,7 @@ use crate::{Addr, AsyncFd};
 const AGAIN: Duration = Duration::from_millis(5);
 
 /// A socket of datagrams for tasks. Receiving and sending are independent; each remembers the waker
-/// of whoever polled it last.
+/// of the task that polled it last.
 ///
 /// # Examples
 ///

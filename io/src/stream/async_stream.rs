@@ -21,7 +21,7 @@ use crate::sys::MOST_SLICES;
 /// A stream for async tasks: of TCP, of a Unix socket, or of the pipes of a child. It implements
 /// the traits of futures-io and, with the feature `hyper`, hyper's.
 ///
-/// Reading and writing are independent; each remembers the waker of whoever polled it last.
+/// Reading and writing are independent; each remembers the waker of the task that polled it last.
 /// Dropping it closes the connection.
 ///
 /// # Examples

@@ -325,7 +325,8 @@ impl<P: Protocol> Link<P> {
             return self.conn.fail(error);
         }
         self.protocol.on_open(&mut self.conn, cx);
-        // Whoever has told the connections to drain has seen us in the table, or we see it here.
+        // The thread that told the connections to drain has seen this one in the table, or we see
+        // it here.
         if reactor.is_draining() {
             self.conn.state.drain();
         }

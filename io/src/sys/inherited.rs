@@ -47,8 +47,8 @@ fn check_open(fd: RawFd) -> io::Result<()> {
 fn take_one(offset: u32) -> io::Result<OwnedFd> {
     let fd = number(offset)?;
     // SAFETY: the calls take numbers only. The descriptor is open if they succeed, and is ours by
-    // what the environment says: whoever started the process has given it to it. Nothing of the
-    // process owns it, as `take_inherited` goes through them once in the life of the process.
+    // what the environment says: the process's parent has given it to it. Nothing of the process
+    // owns it, as `take_inherited` goes through them once in the life of the process.
     unsafe {
         let flags = libc::fcntl(fd, libc::F_GETFD);
         if flags == -1 || libc::fcntl(fd, libc::F_SETFD, flags | libc::FD_CLOEXEC) == -1 {

@@ -65,7 +65,8 @@ fn arrives_whole((client, server): &Both) {
     assert!(client.got == ANSWER && server.got == question(), "all has arrived");
 }
 
-/// What arrives may be cut off, and is nothing else; and whoever is told of a good end has all.
+/// What arrives may be cut off, and is nothing else; and a reader that is told of a good end has
+/// all.
 fn arrives_whole_or_ends_badly((client, server): &Both) {
     assert!(ANSWER.starts_with(&client.got) && question().starts_with(&server.got));
     assert!(client.end != Some(Ok(())) || client.got == ANSWER, "the answer was cut off");

@@ -88,8 +88,8 @@ pub(super) enum Next {
 }
 
 /// Whether what was received has made something to be sent where there was nothing. If there was
-/// some, whoever writes is at it, perhaps in another task, which has left its waker: then the
-/// answer is theirs to send, too.
+/// some, the writer is at it, perhaps in another task, which has left its waker: then the answer is
+/// theirs to send, too.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {

@@ -78,7 +78,7 @@ where
 
 impl Stream {
     /// Delivers each message to `f`, on `color`, in the order of the stream. `f` may post it
-    /// further, to colors or to domains; for replies in order whoever makes them, see
+    /// further, to colors or to domains; for replies in order, on whatever color they are made, see
     /// [`Sequencer`](dapple::Sequencer).
     #[track_caller]
     pub fn deliver<F>(self, color: &Color, options: TransportOptions, f: F) -> Transport

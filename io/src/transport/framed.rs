@@ -216,7 +216,7 @@ impl Framed {
     fn deliver_some(&mut self, conn: &mut Conn, cx: &mut Cx) {
         for _ in 0..BATCH {
             if self.transport.0.stops.load(Ordering::Acquire) {
-                // Whoever looks at the state closes it, and takes no offence at what is left.
+                // The caller that looks at the state closes it, and ignores what is left.
                 return conn.pause();
             }
             if conn.is_congested() || self.life == Life::Drains {

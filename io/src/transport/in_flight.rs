@@ -1,12 +1,11 @@
 //! How many messages of a connection are in flight.
 //!
-//! Messages are delivered on the connection's color, and so counted there, by whoever holds it.
-//! They end anywhere. Who ends one adds it to what has [ended](InFlight::end), and looks whether
-//! the color waits for so many. The color says how many it [waits for](InFlight::wait_for), and
-//! then looks how many have ended. Both are sequentially consistent: if the end is added after the
-//! color has looked, what the color waits for was said before that, and who ends it sees it. So
-//! the last end that is waited for is seen by one of them at least, and nobody takes a lock for the
-//! others.
+//! Messages are delivered on the connection's color, and so counted there, by its holder. They end
+//! anywhere. Who ends one adds it to what has [ended](InFlight::end), and looks whether the color
+//! waits for so many. The color says how many it [waits for](InFlight::wait_for), and then looks
+//! how many have ended. Both are sequentially consistent: if the end is added after the color has
+//! looked, what the color waits for was said before that, and who ends it sees it. So the last end
+//! that is waited for is seen by one of them at least, and nobody takes a lock for the others.
 
 use dapple::sync::{AtomicU64, Ordering};
 

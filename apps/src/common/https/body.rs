@@ -2,8 +2,9 @@
 //! several of these.
 //!
 //! A file that the system has in memory is read on the worker; what has to come from a disk is read
-//! beside the workers, one piece ahead of what is being sent. So a client that takes nothing holds
-//! the piece that it does not take, one more, and what the connection has buffered; see [`CHUNK`].
+//! on the blocking pool, one piece ahead of what is being sent. So a client that takes nothing
+//! holds the piece that it does not take, one more, and what the connection has buffered; see
+//! [`CHUNK`].
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -158,7 +159,7 @@ impl FileBody {
         usize::try_from(self.left).unwrap_or(CHUNK).min(CHUNK)
     }
 
-    /// `WouldBlock`: it has to be read beside the workers.
+    /// `WouldBlock`: it has to be read on the blocking pool.
     fn read_cached(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.kept.is_none() {
             if let Some(n) = cached::try_read(&self.file, buf, self.at)? {

@@ -42,7 +42,7 @@ impl Connections {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// At most once a second: whoever fills them up is not to fill the log, too.
+    /// At most once a second: a client that fills them up is not to fill the log, too.
     pub(super) fn may_complain(&self) -> bool {
         let now = (clock::now() - self.since).as_secs() + 1;
         self.complained.swap(now, Ordering::Relaxed) != now
@@ -82,7 +82,7 @@ impl Place {
     /// Says whether the program has begun to end. If not, the task is woken when it does.
     pub(super) fn is_draining(&self, cx: &Context<'_>) -> bool {
         let mut open = self.connections.open();
-        // Whoever drains sets the flag, and then takes the wakers under the lock.
+        // The thread that drains sets the flag, and then takes the wakers under the lock.
         if self.connections.draining.load(Ordering::SeqCst) {
             return true;
         }

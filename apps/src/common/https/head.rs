@@ -19,8 +19,8 @@ pub(crate) fn conditions(fields: &HeaderMap) -> Conditions<'_> {
     }
 }
 
-/// What the library that reads requests leaves to whoever answers them (RFC 9110, 7.2 and 10.1.1;
-/// RFC 9112, 3.2 and 6.1; RFC 9113, 8.3.1).
+/// What the library that reads requests leaves to the application (RFC 9110, 7.2 and 10.1.1; RFC
+/// 9112, 3.2 and 6.1; RFC 9113, 8.3.1).
 pub(crate) fn check(head: &Parts) -> Result<(), StatusCode> {
     let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
     let mut fields = head.headers.get_all(header::HOST).iter().map(|value| value.as_bytes());

@@ -120,7 +120,8 @@ impl Identity {
             .and_then(|config| config.with_no_client_auth().with_single_cert(chain, private))
             .map_err(|e| Problem::Certificate(e.to_string()))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        // Two are enough for whoever opens a connection more; each costs a signature less then.
+        // Two are enough for a client that opens a connection more; each costs a signature less
+        // then.
         config.send_tls13_tickets = 2;
         let certificate = file.to_owned();
         Ok(Identity { config: Arc::new(config), pin, fingerprint, certificate })
@@ -166,7 +167,7 @@ fn own_key(file: &Path) -> Result<KeyPair, String> {
     }
 }
 
-/// The lines before the certificate say what it is for. Whoever reads certificates skips them.
+/// The lines before the certificate say what it is for. Programs that read certificates skip them.
 fn is_good(text: &str, names: &[String], now: SystemTime) -> bool {
     let line = |key: &str| text.lines().find_map(|line| line.strip_prefix(key));
     let until = line("Until: ").and_then(|until| until.parse().ok()).map(Duration::from_secs);

@@ -129,7 +129,7 @@ async fn serve<S: Site>(
 ) -> io::Result<()> {
     let handle = &server.handle;
     let stream = stream.into_async()?;
-    // In a box, as it is large and only the begin of a connection.
+    // In a box, as it is large and only the start of a connection.
     let accept = Box::pin(async {
         let mut first = [0; 5];
         let n = stream.peek(&mut first).await?;

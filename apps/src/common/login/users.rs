@@ -172,7 +172,7 @@ fn parse_line(line: &str) -> Result<Entry, &'static str> {
     Ok(Entry { user, hash: hash.to_owned() })
 }
 
-/// What it takes to check a password has limits: whoever knows a name makes the server do it.
+/// What it takes to check a password has limits: anybody who knows a name makes the server do it.
 fn check_hash(hash: &str) -> Result<(), &'static str> {
     let bad = "the hash is not one of argon2, in the PHC string format";
     let parsed = PasswordHash::new(hash).map_err(|_| bad)?;

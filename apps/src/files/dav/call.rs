@@ -132,8 +132,8 @@ impl Call {
     }
 
     /// Host and port that the request was sent to, as it says itself, and as a proxy says that has
-    /// passed it on; none, if nothing says so. Whoever makes that up reaches nothing by it: it is
-    /// only asked whether a URL is one of this server.
+    /// passed it on; none, if nothing says so. A client that makes that up reaches nothing by it:
+    /// it is only asked whether a URL is one of this server.
     fn hosts(&self) -> Vec<&str> {
         let mut hosts: Vec<&str> = Vec::new();
         hosts.extend(self.head.uri.authority().map(|authority| authority.as_str()));

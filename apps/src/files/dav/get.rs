@@ -43,7 +43,7 @@ impl Dav {
         }
     }
 
-    /// Opens a file on the worker, if no disk has to be read for it, or else beside the workers.
+    /// Opens a file on the worker, if no disk has to be read for it, or else on the blocking pool.
     async fn open(&self, path: &DavPath) -> io::Result<(File, Found)> {
         match self.share.open_file(path, How::Cached) {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {

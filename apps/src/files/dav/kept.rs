@@ -1,7 +1,7 @@
 //! Small files that were asked for before: what a response says of them, and their contents.
 //!
-//! A file is kept when it is asked for again: whoever reads a whole tree once, as clients that
-//! synchronize do, neither pays for that nor drives out what others use.
+//! A file is kept when it is asked for again: a client that reads a whole tree once, as clients
+//! that synchronize do, neither pays for that nor drives out what others use.
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -135,8 +135,8 @@ impl SmallFiles {
     }
 }
 
-/// Reads the first `len` bytes of a file: on the worker, if the system has them in memory, and
-/// beside the workers otherwise.
+/// Reads the first `len` bytes of a file: on the worker, if the system has them in memory, and on
+/// the blocking pool otherwise.
 pub(super) async fn read_start(
     file: &Arc<File>,
     len: u64,

@@ -8,12 +8,12 @@
 //! * [`lock`]: LOCK, UNLOCK.
 //! * [`problem`](self::problem): refusals.
 //!
-//! Whoever changes something claims its paths in the domain of the metadata first, then looks,
-//! checks and changes, and gives the claim back when the outcome is in the domain. A client who
-//! goes away while it waits for the claim has changed nothing; once there is a claim the change is
-//! made, whether the client stays or not: what has to wait in it is a task of its own. What blocks
-//! in it runs beside the workers; a small change runs on the worker where the file system answers
-//! at once (see [`pace`](super::pace)).
+//! A change claims its paths in the domain of the metadata first, then looks, checks and changes,
+//! and gives the claim back when the outcome is in the domain. A client who goes away while it
+//! waits for the claim has changed nothing; once there is a claim the change is made, whether the
+//! client stays or not: what has to wait in it is a task of its own. What blocks in it runs on the
+//! blocking pool; a small change runs on the worker where the file system answers at once (see
+//! [`pace`](super::pace)).
 
 pub(super) mod call;
 #[cfg(any(test, dapple_fuzzing))]
@@ -220,7 +220,7 @@ impl Dav {
         }
     }
 
-    /// Runs a change under a claim of its areas, to its end. `blocking` is run beside the workers
+    /// Runs a change under a claim of its areas, to its end. `blocking` is run on the blocking pool
     /// and gets the locks that there are; `then` gets what it returned, and the claim is held until
     /// it has.
     async fn change<T, F, G, Fut>(
@@ -295,7 +295,7 @@ impl Dav {
         }
     }
 
-    /// Runs what blocks: beside the workers, unless it is of little effort and the file system
+    /// Runs what blocks: on the blocking pool, unless it is of little effort and the file system
     /// answers at once.
     async fn run<T, F>(&self, effort: Effort, blocking: F) -> Result<T, Problem>
     where

@@ -1,5 +1,5 @@
-//! PROPFIND: properties of a resource, of its members, or of all below it. The document is made
-//! beside the workers while it is sent, so a large folder takes no more memory than a small one.
+//! PROPFIND: properties of a resource, of its members, or of all below it. The document is made on
+//! the blocking pool while it is sent, so a large folder takes no more memory than a small one.
 
 use std::fmt::Write;
 use std::io;

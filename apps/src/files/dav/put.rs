@@ -1,7 +1,7 @@
 //! PUT: a file, whole. It grows where nobody sees it, and takes its place when all of it is on the
 //! disk: a client who goes away, or a server that is killed, leaves the old one.
 //!
-//! While a piece is written beside the workers the next one is received; when that is full, too,
+//! While a piece is written on the blocking pool the next one is received; when that is full, too,
 //! nothing more is read from the client.
 
 use std::io;
@@ -69,7 +69,7 @@ impl Gathered {
     }
 }
 
-/// A file that is not finished. If it is given up it is removed beside the workers: it may be
+/// A file that is not finished. If it is given up it is removed on the blocking pool: it may be
 /// large.
 struct Kept {
     upload: Option<Upload>,

@@ -23,7 +23,7 @@ impl Reaper {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has it removed beside the workers.
+    /// Has it removed on the blocking pool.
     pub(super) fn take(&self, trash: Trash, handle: &Handle) {
         if trash.is_empty() {
             return;

@@ -1,7 +1,7 @@
 //! Who is changing what: claims on paths, so that two changes of one resource follow each other.
 //!
 //! A change of the folder takes a while, and may wait for a disk, so it cannot be one step of the
-//! domain. It claims its paths first, in one step; whoever claims a path that somebody else
+//! domain. It claims its paths first, in one step; a change that claims a path that another one
 //! has, or waits for, waits behind it. So claims are given in the order of their tickets as far as
 //! they meet, nobody starves, and as all paths of a claim are taken at once, nobody waits in a
 //! circle.

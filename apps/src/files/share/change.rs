@@ -1,5 +1,5 @@
-//! Making, moving, replacing and deleting. Whoever calls has claimed the paths, so nobody else
-//! changes them through the server.
+//! Making, moving, replacing and deleting. The caller has claimed the paths, so nobody else changes
+//! them through the server.
 //!
 //! What other people see changes with one system call: a tree that is deleted or replaced is
 //! renamed into the corner first, and taken apart there. If one of several steps fails, those

@@ -117,7 +117,7 @@ fn mark(found: &Found) -> String {
 /// Keeps it with a file that is as it was found.
 pub(in crate::files) fn keep(file: impl AsFd, found: &Found, sha1: &[u8; 20]) {
     let value = format!("{} {}", mark(found), to_hex(sha1));
-    // That it cannot be kept is a pity: whoever asks compares something else.
+    // That it cannot be kept is a pity: the client compares something else.
     if let Err(error) =
         rustix::fs::fsetxattr(file, ATTRIBUTE, value.as_bytes(), XattrFlags::empty())
     {

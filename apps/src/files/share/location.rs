@@ -1,6 +1,6 @@
 //! Where a resource is: the folder that it is in, open, and its name there.
 //!
-//! Whoever looks at something and then changes it does both by one location, so the path is
+//! Code that looks at something and then changes it does both by one location, so the path is
 //! resolved once.
 
 use std::ffi::OsStr;

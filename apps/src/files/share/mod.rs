@@ -13,8 +13,8 @@
 //! does not have it (Linux before 5.6, some sandboxes), a path is opened component by component,
 //! with `O_NOFOLLOW` each.
 //!
-//! All of it blocks, so it runs beside the workers, but for what is read with [`How::Cached`], and
-//! small changes where the file system answers at once.
+//! All of it blocks, so it runs on the blocking pool, but for what is read with [`How::Cached`],
+//! and small changes where the file system answers at once.
 
 pub(super) mod attributes;
 pub(super) mod change;

@@ -1,5 +1,5 @@
 //! Files that are being written. They grow where nobody sees them, and take their place at once,
-//! with one rename: whoever reads sees the old file or the new one.
+//! with one rename: a reader sees the old file or the new one.
 
 use std::ffi::OsString;
 use std::fs::File;

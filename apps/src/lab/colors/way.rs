@@ -29,7 +29,7 @@ pub(super) enum Way {
     OneColor,
     /// A color for each session, dealt out to the workers; nothing is stolen.
     NotStolen,
-    /// A color for each session; whoever is idle steals whatever there is, as in libasync-smp.
+    /// A color for each session; an idle worker steals whatever there is, as in libasync-smp.
     Eager,
     /// A color for each session; what is worth it is stolen.
     CostAware,

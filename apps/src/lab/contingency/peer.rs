@@ -1,7 +1,7 @@
 //! What a peer knows and decides, whether its events have colors or contexts.
 //!
 //! Rounds have no master. The peer whose turn it is makes the data of a round, and sends each peer
-//! a part; whoever gets a part answers with samples of it. When all samples have come, the turn
+//! a part; a peer that gets a part answers with samples of it. When all samples have come, the turn
 //! goes to the next peer, and this one makes the long summary. A peer that has not made its last
 //! summary yet begins with its next round after that.
 //!

@@ -1,7 +1,7 @@
 //! `dapple lab stream`: signed messages that go through trees of nodes, as in section 7.2 of the
 //! paper on InContext.
 //!
-//! Each node has a domain, and gets its messages over TCP. All nodes multicast at once; whoever
+//! Each node has a domain, and gets its messages over TCP. All nodes multicast at once; a node that
 //! gets a message counts it, verifies its signature, and sends it on to its children in the group's
 //! tree. In which contexts that is done, and how many verifications go on at a time, is what is
 //! varied.

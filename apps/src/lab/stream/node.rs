@@ -255,7 +255,7 @@ impl Node {
             (Order::Anon, _) => drop(self.domain.spawn(move |n| async move {
                 let ((), mut a) = n.global(move |g| g.state_mut().count(group)).await?;
                 // A timer that stands for a computation may be awaited in anon (I15), and so may a
-                // permit for that: whoever has one waits for nothing else.
+                // permit for that: its holder waits for nothing else.
                 let letter = node.verifier.run(job).await;
                 let (ticket, to) = (a.ticket().number(), a.state().children(group));
                 a.defer(move |_| node.pass_on(ticket, letter, step, to));

@@ -3,7 +3,7 @@
 use super::request::{MOST_HEAD, MOST_LINE, Parsed, parse};
 use crate::common::host;
 
-/// Checks what a request, or the begin of one, is taken for.
+/// Checks what a request, or the start of one, is taken for.
 pub fn request(input: &[u8]) {
     match parse(input) {
         Parsed::Request(_, len) => {

@@ -62,13 +62,13 @@ impl Method {
 pub(in crate::web) enum Parsed<'a> {
     /// A request, and how many bytes its head has.
     Request(Request<'a>, usize),
-    /// The begin of one.
+    /// The start of one.
     Partial,
     /// Something that gets an answer and the end of the connection.
     Bad(Status),
 }
 
-/// Looks at the begin of the input.
+/// Looks at the start of the input.
 pub(in crate::web) fn parse(input: &[u8]) -> Parsed<'_> {
     let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
     let mut raw = httparse::Request::new(&mut fields);
@@ -278,7 +278,7 @@ impl<'a> Framing<'a> {
                 }
             }
             14 if is("content-length") => {
-                // Two are an attack on whoever reads only one of them.
+                // Two are an attack on a proxy that reads only one of them.
                 if self.length.is_some() || !is_number(value) {
                     return Err(Status::BadRequest);
                 }

@@ -44,7 +44,7 @@ pub(super) struct Facts {
     pub(super) workers: BTreeMap<u32, (u32, Option<u64>)>,
     /// When each worker slept.
     pub(super) sleeps: BTreeMap<u32, Vec<Span>>,
-    /// Pauses but those at the begin of an event, and all of them; each sorted, without overlaps.
+    /// Pauses but those at the start of an event, and all of them; each sorted, without overlaps.
     pub(super) pauses_between: Vec<Span>,
     pub(super) pauses: Vec<Span>,
     /// How long the run is until now.

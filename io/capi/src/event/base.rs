@@ -2,7 +2,7 @@
 //!
 //! All of it is under one lock, which is given up while a program's function runs. The events are
 //! the program's memory: it keeps each where it is from `event_add` until it has been deleted, as
-//! libevent demands. What the loop runs stands in `current`; whoever deletes that on another thread
+//! libevent demands. What the loop runs stands in `current`; a deletion of that on another thread
 //! waits until it has returned.
 
 use std::collections::HashMap;
@@ -88,7 +88,7 @@ fn was_freed(base: *const Base) -> bool {
 }
 
 /// The base of functions that name none: what `event_init` has made last. By the name of libevent's
-/// own, so that whoever reads that reads this.
+/// own, so that a reader of that reads this.
 #[unsafe(no_mangle)]
 #[allow(non_upper_case_globals, reason = "it is libevent's name")]
 static event_global_current_base_: AtomicPtr<Base> = AtomicPtr::new(null_mut());
@@ -286,7 +286,7 @@ impl Base {
         // SAFETY: the caller says so.
         unsafe {
             std::ptr::drop_in_place(base);
-            // Whoever comes with it later may look at this.
+            // Later callers may look at this.
             (*base).magic = 0;
         }
         // Before the memory is another thread's, which may make a base of it.

@@ -258,7 +258,7 @@ fn wait_poll(fds: &mut [libc::pollfd], millis: c_int, ready: &mut Vec<Ready>) ->
     }
     for entry in fds.iter().filter(|entry| entry.revents != 0) {
         let has = |bit: c_short| entry.revents & bit != 0;
-        // Errors are found out by whoever reads or writes.
+        // Errors are found out by a read or write.
         let both = has(libc::POLLHUP) || has(libc::POLLERR) || has(libc::POLLNVAL);
         let of = |bit, what| if both && what != EV_CLOSED || has(bit) { what } else { 0 };
         let what = of(libc::POLLIN, EV_READ)

@@ -274,7 +274,7 @@ impl Base {
     /// As [`run_one`](Self::run_one), of an event for a signal.
     unsafe fn tell_signal<'a>(&'a self, state: Locked<'a>, event: *mut Event) -> Locked<'a> {
         // SAFETY: the caller says so. The counter is told to the event while it is here, and set to
-        // zero by whoever deletes that, so that the event is not touched after that.
+        // zero by the deletion, so that the event is not touched after that.
         unsafe {
             let mut counter: c_short = (*event).kind.signal.left;
             let at = &raw mut counter;

@@ -162,7 +162,8 @@ impl Workers {
     /// nobody does.
     pub(super) fn end(&self) {
         if self.owner.check_process().is_err() {
-            // The copy of a forked child does nothing. Whoever had the lock is the parent's.
+            // The copy of a forked child does nothing. The thread that had the lock is the
+            // parent's.
             return;
         }
         let here = self.here().take();

@@ -97,7 +97,7 @@ fn with_current<R>(f: impl FnOnce(&[Arc<Color>]) -> R) -> R {
     let current = CURRENT.get();
     match current.is_null() {
         true => f(&[]),
-        // SAFETY: whoever has set it waits in `on`, and has borrowed the colors.
+        // SAFETY: the thread that has set it waits in `on`, and has borrowed the colors.
         false => f(unsafe { &*current }),
     }
 }

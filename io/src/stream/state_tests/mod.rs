@@ -10,8 +10,8 @@
 //!
 //! - what has arrived has been delivered, unless the protocol does not take input now, and the end
 //!   has been told, before an error that came after it;
-//! - output waits only for a socket that is full, and whoever waits for room has none; whoever
-//!   wants to be called again has been;
+//! - output waits only for a socket that is full, and a protocol that waits for room has none; one
+//!   that wants to be called again has been;
 //! - all that was sent has left once, when the connection closes by itself, and is not lost there;
 //! - a connection whose peer has reset it is over, and one that is paused is not, but for that;
 //! - the timer is at what is waited for, or before, and a limit ends what it is for, in time;

@@ -102,7 +102,7 @@ fn policy() -> &'static str {
 struct Page {
     share: Arc<Share>,
     folder: DavPath,
-    /// Whoever looks at it may change something.
+    /// The user may change something.
     is_writable: bool,
     sorted: std::vec::IntoIter<Member>,
     /// What comes behind them. `None`: all is said.

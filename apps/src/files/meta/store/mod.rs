@@ -5,9 +5,9 @@
 //! when it returns, and a process that is killed leaves the last commit.
 //!
 //! A property belongs to a path. The folder and the store are two places, and no change spans both
-//! at once. So whoever moves, copies or deletes what has properties writes down first what it is
-//! about to do, an [`Intent`], and by which inode one can tell afterwards whether it was done. What
-//! a killed server has left is finished, or forgotten, at the next start: files and their
+//! at once. So a change that moves, copies or deletes what has properties writes down first what it
+//! is about to do, an [`Intent`], and by which inode one can tell afterwards whether it was done.
+//! What a killed server has left is finished, or forgotten, at the next start: files and their
 //! properties are both the old or both the new ones.
 //!
 //! * [`intent`]: what is about to be done. [`view`]: reading. [`tables`]: what a transaction does.
@@ -195,7 +195,7 @@ impl Store {
 
     /// Says whether the resource, or anything below it, has a property.
     pub(in crate::files) fn has_within(&self, path: &DavPath) -> Result<bool> {
-        // Whoever sets one of this path, or moves one to it, has had a claim of it before.
+        // A change that sets one of this path, or moves one to it, has had a claim of it before.
         if self.is_unused.load(Ordering::Relaxed) {
             return Ok(false);
         }
