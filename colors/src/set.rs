@@ -94,7 +94,7 @@ pub enum Arrived {
 pub struct Gathering(usize);
 
 impl Gathering {
-    /// Of a set of so many colors.
+    /// The count of a set of this many colors.
     pub fn new(colors: usize) -> Self {
         Gathering(colors)
     }

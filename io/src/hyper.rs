@@ -109,7 +109,7 @@ where
 pub struct Timers(Handle);
 
 impl Timers {
-    /// Those of the handle's runtime.
+    /// Creates timers of the handle's runtime.
     pub fn of(handle: &Handle) -> Self {
         Timers(handle.clone())
     }

@@ -380,7 +380,7 @@ struct Reactor {
     events: Events,
     waker: Arc<Waker>,
     reactor: Arc<ReactorShared>,
-    /// Those of all workers.
+    /// The reactors of all workers.
     reactors: Arc<Mutex<Vec<Arc<ReactorShared>>>>,
     /// The entries of one look; empty in between.
     found: Vec<(Arc<dyn Registered>, Readiness)>,

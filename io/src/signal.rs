@@ -253,7 +253,8 @@ impl Io {
     ///
     /// # Errors
     ///
-    /// Those of [`on_signal`](Self::on_signal).
+    /// `InvalidInput` for a number that is no signal, or one that cannot be handled; otherwise what
+    /// the system says.
     pub fn on_signal_from<F>(
         &self,
         site: Site,

@@ -123,9 +123,9 @@ impl<T: Send + Sync + 'static> Part for Shared<'_, T> {
 #[derive(Clone, Copy)]
 #[doc(hidden)]
 pub enum Others<'a> {
-    /// It does not happen: all parts have the same access.
+    /// No part has: all parts have the same access.
     Alike,
-    /// It may.
+    /// Another part may have done that.
     Any(&'a Cx),
 }
 

@@ -18,7 +18,7 @@ const CLASS_BITS: u8 = CLASS as u8;
 const OWN_SHIFT: u8 = 2;
 const DEFAULT: u8 = 1;
 const BOUNDED: u8 = 2;
-/// It is bound to the worker where it is at home.
+/// The color is bound to the worker where it is at home.
 const AFFINE: u8 = 0x40;
 /// That worker is a thread of the user's, whose events may run others while they last (E18).
 const HERE: u8 = 0x80;

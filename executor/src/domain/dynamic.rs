@@ -118,7 +118,7 @@ impl<S: Send + Sync + 'static> DynCx<S> {
         }
     }
 
-    /// See [`GlobalCx::defer`](super::GlobalCx::defer).
+    /// Defers an action until the event commits, as [`GlobalCx::defer`](super::GlobalCx::defer).
     #[track_caller]
     pub fn defer<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, action: F) {
         if is_large::<F>() {
@@ -159,7 +159,7 @@ impl<S: Send + Sync + 'static> DynCx<S> {
     ///
     /// # Errors
     ///
-    /// As [`enter_then`](Self::enter_then).
+    /// When the step is not legal; the error gives the token back. `f` is dropped.
     #[track_caller]
     pub fn at_least_then<F>(self, context: Context, f: F) -> Result<Done, Refused<S>>
     where

@@ -263,12 +263,12 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.post(Entry::REPAIR, WholeGlobal(f), Site::caller());
     }
 
-    /// As [`global`](Self::global), unless too many events are uncommitted.
+    /// Posts an event in global, as [`global`](Self::global), unless too many are uncommitted.
     ///
     /// # Errors
     ///
-    /// `Full`: see [`DomainBuilder::max_uncommitted`]. `Closed`: a shutdown has begun, and this is
-    /// no worker.
+    /// `Full`: as many events are uncommitted as [`DomainBuilder::max_uncommitted`] allows.
+    /// `Closed`: a shutdown has begun, and the calling thread is not a worker. Both hand `f` back.
     #[track_caller]
     pub fn try_global<F>(&self, f: F) -> Result<(), TryPostError<F>>
     where
@@ -277,11 +277,12 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.try_closure(Entry::GLOBAL, f, WholeGlobal, WholeGlobal, Site::caller())
     }
 
-    /// As [`anon`](Self::anon), unless too many events are uncommitted.
+    /// Posts an event in anon, as [`anon`](Self::anon), unless too many are uncommitted.
     ///
     /// # Errors
     ///
-    /// As [`try_global`](Self::try_global).
+    /// `Full`: as many events are uncommitted as [`DomainBuilder::max_uncommitted`] allows.
+    /// `Closed`: a shutdown has begun, and the calling thread is not a worker. Both hand `f` back.
     #[track_caller]
     pub fn try_anon<F>(&self, f: F) -> Result<(), TryPostError<F>>
     where
@@ -290,11 +291,12 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.try_closure(Entry::ANON, f, WholeAnon, WholeAnon, Site::caller())
     }
 
-    /// As [`none`](Self::none), unless too many events are uncommitted.
+    /// Posts an event in none, as [`none`](Self::none), unless too many are uncommitted.
     ///
     /// # Errors
     ///
-    /// As [`try_global`](Self::try_global).
+    /// `Full`: as many events are uncommitted as [`DomainBuilder::max_uncommitted`] allows.
+    /// `Closed`: a shutdown has begun, and the calling thread is not a worker. Both hand `f` back.
     #[track_caller]
     pub fn try_none<F>(&self, f: F) -> Result<(), TryPostError<F>>
     where
@@ -303,11 +305,12 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.try_closure(Entry::none(Context::None), f, WholeNone, WholeNone, Site::caller())
     }
 
-    /// As [`event`](Self::event), unless too many events are uncommitted.
+    /// Posts an event of several steps, as [`event`](Self::event), unless too many are uncommitted.
     ///
     /// # Errors
     ///
-    /// As [`try_global`](Self::try_global).
+    /// `Full`: as many events are uncommitted as [`DomainBuilder::max_uncommitted`] allows.
+    /// `Closed`: a shutdown has begun, and the calling thread is not a worker. Both hand `f` back.
     #[track_caller]
     pub fn try_event<F>(&self, f: F) -> Result<(), TryPostError<F>>
     where
@@ -318,11 +321,13 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.try_closure(entry, f, Step::new, Step::new, Site::caller())
     }
 
-    /// As [`event_anon`](Self::event_anon), unless too many events are uncommitted.
+    /// Posts an event of several steps that stays out of global, as
+    /// [`event_anon`](Self::event_anon), unless too many are uncommitted.
     ///
     /// # Errors
     ///
-    /// As [`try_global`](Self::try_global).
+    /// `Full`: as many events are uncommitted as [`DomainBuilder::max_uncommitted`] allows.
+    /// `Closed`: a shutdown has begun, and the calling thread is not a worker. Both hand `f` back.
     #[track_caller]
     pub fn try_event_anon<F>(&self, f: F) -> Result<(), TryPostError<F>>
     where

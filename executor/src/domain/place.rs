@@ -79,13 +79,13 @@ impl Place {
         }
     }
 
-    /// The task holds the ticket.
+    /// Notes that the task holds the ticket.
     pub(in crate::domain) fn begins(self) {
         #[cfg(debug_assertions)]
         tickets::begins(self);
     }
 
-    /// It does not any more.
+    /// Notes that the task has let the ticket go.
     #[inline]
     pub(in crate::domain) fn ends(&self) {
         #[cfg(debug_assertions)]

@@ -252,7 +252,8 @@ impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
     ///
     /// # Errors
     ///
-    /// As [`global`](Self::global).
+    /// When `before` or `alone` panicked; when an earlier event has poisoned the domain; when the
+    /// runtime stops.
     #[track_caller]
     pub fn global_exclusive<B, T, F, G>(self, before: F, alone: G) -> Reaching<(T, AnonCx<S>)>
     where

@@ -69,7 +69,7 @@ impl Local {
         }
     }
 
-    /// It does not sleep any more.
+    /// Has the worker give up being the watcher, as it no longer sleeps.
     pub(crate) fn end_watch(&self) {
         let watcher = &self.core.domains.watcher;
         if watcher.load(Ordering::Relaxed) == self.index() + 1 {

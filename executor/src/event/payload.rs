@@ -17,7 +17,7 @@ impl<T> Payload<T> {
     pub(super) const INLINE: bool = size_of::<T>() <= size_of::<[usize; INLINE_WORDS]>()
         && align_of::<T>() <= align_of::<[usize; INLINE_WORDS]>();
 
-    /// It does not fit into the event, but into memory for one.
+    /// `T` does not fit into the event, but into the memory of another event.
     pub(super) const IN_SLOT: bool = !Self::INLINE
         && size_of::<T>() <= size_of::<Event>()
         && align_of::<T>() <= align_of::<Event>();
@@ -89,7 +89,7 @@ impl Place for InBox {
 /// [set](super::Owned::set_word) it; [none](Word::NONE) if nobody did.
 pub(crate) trait Step: Send + 'static {
     fn run(self, word: Word, cx: &mut Cx);
-    /// It is dropped unrun.
+    /// Drops the step unrun.
     fn discard(self, word: Word);
 }
 

@@ -32,7 +32,7 @@ impl Word {
         self.0.addr()
     }
 
-    /// Those of these tags that it has.
+    /// The tags among `tags` that the word has.
     #[inline]
     pub(crate) fn tags(self, tags: usize) -> usize {
         self.0.addr() & tags

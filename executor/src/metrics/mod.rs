@@ -93,7 +93,7 @@ impl Measure {
     }
 }
 
-/// Those that are kept by label come first.
+/// Measures that are kept by label; they come first.
 const BY_LABEL: usize = 3;
 const _: () = assert!(Measure::IdleDelay as usize + 1 == BY_LABEL);
 

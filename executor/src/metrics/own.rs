@@ -111,7 +111,7 @@ impl OwnHistograms {
         new
     }
 
-    /// Those that have values, by their names.
+    /// The histograms that have values, with their names.
     pub(super) fn read(&self) -> Vec<(Arc<str>, Histogram<u64>)> {
         let all = lock(&self.0).clone();
         let read = all.iter().map(|one| (Arc::from(&*one.name), one.merged()));

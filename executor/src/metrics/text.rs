@@ -63,7 +63,7 @@ impl Metrics {
     ///
     /// # Errors
     ///
-    /// Those of `out`.
+    /// What `out` returns when it is written to.
     pub fn write_hlog(&self, out: &mut impl Write) -> io::Result<()> {
         let mut serializer = V2DeflateSerializer::new();
         let start = self.taken.checked_sub(self.uptime).unwrap_or(SystemTime::UNIX_EPOCH);

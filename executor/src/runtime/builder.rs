@@ -324,7 +324,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// Those of [`build`](Self::build).
+    /// `InvalidInput` and `Unsupported` for the settings that [`build`](Self::build) refuses;
+    /// otherwise what the operating system says when it refuses a thread or a poller.
     pub fn build_here(self) -> io::Result<Here> {
         Here::start(self)
     }

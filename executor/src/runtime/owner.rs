@@ -92,7 +92,7 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// Those of [`Builder::build`].
+    /// What the operating system says when it refuses a thread or a poller.
     pub fn new() -> io::Result<Runtime> {
         Builder::default().build()
     }
@@ -190,7 +190,7 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// Those of [`Builder::build`].
+    /// What the operating system says when it refuses a thread or a poller.
     pub fn here() -> io::Result<Here> {
         Builder::default().build_here()
     }

@@ -78,7 +78,7 @@ impl Quiesce {
         self.outside.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// It has queued what it held.
+    /// The thread has queued what it held.
     pub(crate) fn leave(&self) {
         // Partner: the count, fence and readings of a waiter. One of the two sees the other.
         self.outside.fetch_sub(1, Ordering::SeqCst);

@@ -28,9 +28,9 @@ const MOST_STACK: usize = 1 << 40;
 /// Whose thread the first worker is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum First {
-    /// One that is started for it.
+    /// A thread that is started for the worker.
     Thread,
-    /// That of the caller.
+    /// The caller's thread.
     Here,
 }
 

@@ -27,7 +27,7 @@ pub struct Sleep {
 
 /// What ends a sleep.
 enum Armed {
-    /// It has not been polled.
+    /// The sleep has not been polled yet.
     No,
     /// A timer of the runtime's.
     Timer(Timer, Arc<Packet<()>>),

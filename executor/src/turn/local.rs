@@ -173,7 +173,7 @@ impl Local {
     ///
     /// # Safety
     ///
-    /// It is of this runtime.
+    /// The memory is of this runtime.
     #[inline]
     pub(crate) unsafe fn give_memory(&self, memory: Memory) {
         // SAFETY: the caller says so; all events of a runtime are slots of its slab.

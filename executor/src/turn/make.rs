@@ -29,7 +29,7 @@ impl Core {
     ///
     /// # Safety
     ///
-    /// It is of this runtime.
+    /// The memory is of this runtime.
     pub(crate) unsafe fn give_memory(&self, memory: Memory) {
         // SAFETY: the caller says so, and the owner of the memory has it alone.
         unsafe { self.events.give_outside(memory.into_slot()) }

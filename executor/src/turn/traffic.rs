@@ -51,7 +51,7 @@ pub(crate) struct InAndOut {
 }
 
 impl InAndOut {
-    /// Those since `before`.
+    /// The counts since `before`.
     pub(super) fn since(self, before: InAndOut) -> InAndOut {
         InAndOut {
             own: self.own.wrapping_sub(before.own),
@@ -72,7 +72,7 @@ fn add(count: &Cell<u32>, n: u32) {
 }
 
 impl Traffic {
-    /// So many more.
+    /// Counts `n` more posts.
     #[inline]
     pub(crate) fn count(&self, n: u32) {
         add(&self.all, n);
@@ -90,7 +90,7 @@ impl Traffic {
         add(&self.uncolored, 1);
     }
 
-    /// A set of so many colors is posted.
+    /// Counts the post of a set of `colors` colors.
     #[inline]
     pub(crate) fn counts_set(&self, colors: u32) {
         add(&self.all, colors);

@@ -137,7 +137,7 @@ impl Mask {
         None
     }
 
-    /// Those of the calling thread.
+    /// The cores of the calling thread.
     fn of_this_thread() -> Option<Mask> {
         #[cfg(target_os = "linux")]
         return Mask::of(0);
@@ -145,7 +145,7 @@ impl Mask {
         None
     }
 
-    /// Those of a thread; 0: the calling one.
+    /// The cores of a thread; 0: the calling one.
     #[cfg(target_os = "linux")]
     fn of(thread: libc::pid_t) -> Option<Mask> {
         // SAFETY: a zeroed set is a valid one, and it is ours; so many bytes are written at most.

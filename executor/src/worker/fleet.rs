@@ -111,12 +111,12 @@ impl<W: Work> Fleet<W> {
         self.raised.load(Ordering::Relaxed)
     }
 
-    /// A worker runs ready work, or posts it, from now on.
+    /// Counts a worker that runs ready work, or posts it, from now on.
     pub(super) fn begins_to_take_part(&self) {
         self.with_ready.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// It does not any more.
+    /// Takes a worker out of that count.
     pub(super) fn ceases_to_take_part(&self) {
         self.with_ready.fetch_sub(1, Ordering::Relaxed);
     }

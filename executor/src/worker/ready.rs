@@ -67,7 +67,7 @@ impl Credit {
 pub(super) struct Sharing {
     /// This one has, or has posted what will be ready, since its last look around.
     takes_part: Cell<bool>,
-    /// It is counted as one that does.
+    /// The worker is counted among those that take part.
     is_counted: Cell<bool>,
     /// Others do, too: what is ready stands open.
     is_open: Cell<bool>,

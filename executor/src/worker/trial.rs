@@ -61,7 +61,7 @@ impl Reading {
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
-    /// It has not, or there is none.
+    /// The trial has not ended, or there is none.
     Open,
     /// What was stolen may stay.
     Kept,
@@ -107,7 +107,7 @@ impl Trials {
         self.nap.get_or_insert(reading);
     }
 
-    /// It has slept.
+    /// Is told that the worker has slept.
     pub(super) fn wakes(&mut self, reading: Reading) {
         let long = |nap: &mut Reading| reading.now.saturating_sub(nap.now) >= NAP;
         let Some(nap) = self.nap.take_if(long) else { return };
@@ -117,7 +117,7 @@ impl Trials {
         self.last_rate = rate;
     }
 
-    /// It has found work, by whatever way.
+    /// Is told that the worker has found work, in whatever way.
     pub(super) fn works(&mut self) {
         self.last_rate = 0;
         self.nap = None;

@@ -48,10 +48,10 @@ pub(crate) trait Host {
     /// Says whether an event runs on this worker now, which what is queued waits for.
     fn is_running(&self) -> bool;
 
-    /// The worker counts as idle from now on.
+    /// Is told that the worker counts as idle from now on.
     fn rests(&self);
 
-    /// It is not any more.
+    /// Is told that the worker no longer counts as idle.
     fn rises(&self);
 
     /// Waits for descriptors for so long, or only looks at them: one that is ready is posted.

@@ -48,9 +48,9 @@ pub(crate) struct Rounds {
     /// whether that was due.
     looks_once: bool,
     is_poll_due: bool,
-    /// It was idle, and has not run anything since.
+    /// The worker was idle, and has not run anything since.
     fresh: bool,
-    /// Since when it has been idle; `None`: it is not.
+    /// Since when the worker has been idle; `None`: it is not.
     idle_since: Option<u64>,
     /// The CPU time of this thread when it last went to sleep as sentinel; `None`: it did not.
     sentinel_since: Option<u64>,

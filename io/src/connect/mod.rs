@@ -214,7 +214,7 @@ impl Connector {
         }
     }
 
-    /// Those of the family that is connected from.
+    /// The addresses of the family that is connected from.
     fn candidates(&self, mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
         if let Some(from) = self.from {
             addresses.retain(|address| address.is_ipv6() == from.is_ipv6());

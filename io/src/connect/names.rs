@@ -20,7 +20,7 @@ use crate::reactor::{Io, runtime_has_ended};
 /// Look-ups at once at most, and no more than half of the threads for blocking work.
 const MOST: usize = 4;
 
-/// Those who look up, and those who wait for that.
+/// The tasks that look names up, and those that wait for their turn.
 #[derive(Default)]
 pub(crate) struct Line(Arc<Mutex<State>>);
 

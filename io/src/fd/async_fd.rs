@@ -107,7 +107,7 @@ impl<T: AsFd> AsyncFd<T> {
     ///
     /// # Errors
     ///
-    /// Those of `f`; when the runtime has ended.
+    /// An error of `f`, but for `WouldBlock`; an error if the runtime has ended.
     #[doc(alias = "try_io")]
     pub async fn read_with<R>(&self, mut f: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         std::future::poll_fn(|cx| self.edges.read.poll(cx, || f(&self.fd))).await
@@ -117,7 +117,7 @@ impl<T: AsFd> AsyncFd<T> {
     ///
     /// # Errors
     ///
-    /// Those of `f`; when the runtime has ended.
+    /// An error of `f`, but for `WouldBlock`; an error if the runtime has ended.
     pub async fn write_with<R>(&self, mut f: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         std::future::poll_fn(|cx| self.edges.write.poll(cx, || f(&self.fd))).await
     }

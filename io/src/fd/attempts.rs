@@ -34,7 +34,7 @@ enum Hope {
 #[must_use = "what an attempt found has to be told"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Attempt {
-    /// So many edges had come.
+    /// How many edges had come.
     edges: u64,
 }
 

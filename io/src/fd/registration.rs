@@ -177,7 +177,8 @@ impl Io {
     ///
     /// # Errors
     ///
-    /// Those of [`on_ready`](Self::on_ready).
+    /// What the system says if the descriptor cannot be polled (a regular file:
+    /// `PermissionDenied`); when the runtime has ended.
     pub fn on_ready_from<D, F>(
         &self,
         site: Site,

@@ -264,7 +264,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// Those of rustls's writer.
+    /// What rustls's writer returns.
     #[inline]
     pub(super) fn seal(
         &mut self,

@@ -42,7 +42,7 @@ pub(super) struct Framed {
     life: Life,
     /// What [`wait_for`](super::in_flight::InFlight::wait_for) was told last.
     awaited: Option<u64>,
-    /// So many messages had ended when something was written last.
+    /// How many messages had ended when something was written last.
     ended: u64,
     gathers: Option<Gathers>,
 }
@@ -51,7 +51,7 @@ pub(super) struct Framed {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pause {
     Nothing,
-    /// So many are in flight.
+    /// How many messages are in flight.
     InFlight,
     /// The domain is full.
     Room,
@@ -70,7 +70,7 @@ enum Life {
 /// What was sent waits for more.
 struct Gathers {
     since: Instant,
-    /// So many bytes there were at the last look.
+    /// How many bytes there were at the last look.
     bytes: usize,
     /// Looks, one after the other, that found no more.
     in_vain: u8,

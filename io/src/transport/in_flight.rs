@@ -15,9 +15,9 @@ const NEVER: u64 = u64::MAX;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct InFlight {
-    /// So many messages have ended.
+    /// How many messages have ended.
     ended: AtomicU64,
-    /// The color is to be told when so many have.
+    /// At how many of them the color is to be told.
     awaited: AtomicU64,
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct SetCount {
 }
 
 impl SetCount {
-    /// Of a set of so many colors, none of whose requests has arrived.
+    /// The count of a set of `colors` colors, none of whose requests has arrived.
     #[inline]
     pub(crate) fn new(colors: u32) -> Self {
         SetCount { missing: AtomicU32::new(colors), keepers: AtomicU32::new(1) }
