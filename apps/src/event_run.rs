@@ -120,7 +120,7 @@ fn find_library() -> Result<PathBuf, String> {
 
 /// What a file says of itself to the dynamic linker.
 struct Linked {
-    /// It has a dynamic section.
+    /// Whether the program has a dynamic section.
     is_dynamic: bool,
     /// The libraries that it needs.
     needs: Vec<String>,

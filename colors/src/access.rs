@@ -30,9 +30,9 @@ pub enum Access {
 #[must_use = "who waits must let the color go"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Excluded {
-    /// There are no readers.
+    /// The color has no readers.
     Alone,
-    /// There are. The caller does not hold the color any more, and puts it into no run queue.
+    /// It has readers. The caller no longer holds the color, and puts it into no run queue.
     Waits,
 }
 

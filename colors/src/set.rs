@@ -122,7 +122,7 @@ impl Gathering {
         }
     }
 
-    /// What it means that so many are left.
+    /// Says what it means that this many are left.
     #[inline]
     pub fn after(left: usize) -> Arrived {
         match left {

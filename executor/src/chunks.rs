@@ -131,7 +131,7 @@ impl<T> Chunks<T> {
         values.skip_while(move |(number, _)| *number < first)
     }
 
-    /// All values.
+    /// Returns all values.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.chunks.iter().flatten().flat_map(|chunk| chunk.slots.iter().flatten())
     }

@@ -121,7 +121,7 @@ impl Site {
         }
     }
 
-    /// As a word, for [`of_raw`](Self::of_raw).
+    /// Returns the site as a word, for [`of_raw`](Self::of_raw).
     #[inline]
     pub(crate) fn into_raw(self) -> *mut () {
         self.0.as_ptr()

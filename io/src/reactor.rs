@@ -63,7 +63,7 @@ pub(crate) struct Seen {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum How {
-    /// It looked, and would not have waited.
+    /// The poller looked, and would not have waited.
     InPassing,
     /// It would have waited, and is not to be kept from that by what is known.
     Waiting,
@@ -120,7 +120,7 @@ pub(crate) enum News {
 
 /// What a reactor tells about readiness, and about itself.
 pub(crate) trait Registered: Send + Sync {
-    /// It posts, and does nothing else.
+    /// Posts that the descriptor is ready, and does nothing else.
     fn ready(&self, readiness: Readiness, seen: Seen, cx: &mut Cx);
 
     fn tell(&self, news: News);

@@ -65,7 +65,7 @@ impl<T: Kept> Entry<T> {
         Entry { kept, checked: AtomicU64::new(0), used: AtomicBool::new(false) }
     }
 
-    /// What it costs, in bytes; more or less.
+    /// About how many bytes of memory the value takes.
     fn cost(&self, path: &[u8]) -> u64 {
         (self.kept.bytes() + 2 * path.len() + 256) as u64
     }
@@ -131,7 +131,7 @@ impl<T> Shards<T> {
 /// What changes the cache, on its color.
 struct Keeper<T> {
     shards: Arc<Shards<T>>,
-    /// In the order of the clock's hand.
+    /// The values in the order of the clock's hand.
     hand: Hand<T>,
     bytes: u64,
     open: usize,

@@ -26,7 +26,7 @@ pub(crate) fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 pub(crate) struct Validators<'a> {
     /// With its quotes.
     pub(crate) etag: &'a [u8],
-    /// In whole seconds.
+    /// The time of the last change, in whole seconds.
     pub(crate) modified: SystemTime,
     /// Others of the same time have other bytes: the same in another coding.
     pub(crate) shares_time: bool,
@@ -50,7 +50,7 @@ pub(crate) enum Verdict {
     Go,
     /// The client has what it asks for.
     NotModified,
-    /// It wants another version.
+    /// The request wants another version.
     Failed,
 }
 

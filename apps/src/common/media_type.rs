@@ -10,7 +10,7 @@ pub(crate) const LOOKED_AT: usize = 16 * 1024;
 /// Bytes of it in which a page says what its charset is.
 const HEAD_OF_PAGE: usize = 1024;
 
-/// By the name's end, without a charset.
+/// Finds a type by the name's end, without a charset.
 pub(crate) fn by_name(name: &[u8]) -> &'static str {
     let name = String::from_utf8_lossy(name);
     let guess = mime_guess::from_path(&*name).first_raw().unwrap_or("application/octet-stream");

@@ -7,16 +7,16 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encod
 pub(crate) struct WebPath {
     /// The decoded path without slashes at its ends; empty: the folder itself.
     pub(crate) relative: Vec<u8>,
-    /// It ended with a slash.
+    /// Whether the path ended with a slash.
     pub(crate) is_folder: bool,
 }
 
 /// Why a target is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum BadPath {
-    /// It is no path of HTTP.
+    /// The target is not a path of HTTP.
     Malformed,
-    /// It leads up.
+    /// The path leads up.
     Outside,
 }
 

@@ -66,7 +66,7 @@ impl Version {
         Version { size, ..self }
     }
 
-    /// That of a file that is part of the program.
+    /// Creates the version of a file that is part of the program.
     pub(crate) fn built_in(started: SystemTime, size: u64) -> Version {
         let since = started.duration_since(UNIX_EPOCH).unwrap_or_default();
         let modified = since.as_nanos() as i128;

@@ -45,7 +45,7 @@ pub(crate) struct Entry {
     pub(crate) is_folder: bool,
     pub(crate) is_executable: bool,
     pub(crate) size: u64,
-    /// In seconds since 1970.
+    /// The time of the last change, in seconds since 1970.
     pub(crate) modified: i64,
 }
 

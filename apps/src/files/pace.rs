@@ -116,12 +116,12 @@ impl Change {
         }
     }
 
-    /// It begins now.
+    /// Notes that the change begins now.
     pub(super) fn begin(&mut self) {
         self.begun = Some(clock::now());
     }
 
-    /// It was made, or refused.
+    /// Notes that the change was made, or refused.
     pub(super) fn end(self, is_made: bool) {
         self.count(is_made);
     }

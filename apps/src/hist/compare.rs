@@ -13,7 +13,7 @@ const DRAWN: usize = 400;
 /// How a percentile differs.
 #[derive(Debug)]
 pub(super) struct Change {
-    /// In nanoseconds.
+    /// The value in the first run, in nanoseconds.
     pub(super) before: f64,
     pub(super) after: f64,
     /// The second by the first.

@@ -45,7 +45,7 @@ pub(super) struct Job {
     pub(super) coding: Coding,
 }
 
-/// Who waits gets the page to be served.
+/// What a waiting connection runs with the page to be served.
 pub(super) type Waiter = Box<dyn FnOnce(FilePage) + Send>;
 
 /// See the module.
@@ -58,10 +58,10 @@ pub(super) struct Compressor {
     waiters: Colored<Waiters>,
 }
 
-/// Who waits for what.
+/// The connections that wait, by what they wait for.
 #[derive(Default)]
 struct Waiters {
-    /// By path and version.
+    /// The waiters by path and version.
     all: HashMap<Vec<u8>, Vec<Waiter>>,
     /// Files that are being compressed, each of which takes some megabytes.
     running: usize,
@@ -167,7 +167,7 @@ impl Drop for Task {
     }
 }
 
-/// All of a file. It blocks.
+/// Reads all of a file. It blocks.
 fn read(file: &File, version: Version) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(version.size).map_err(io::Error::other)?];
     let mut filled = 0;

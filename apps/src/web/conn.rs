@@ -61,7 +61,7 @@ impl Asked {
         }
     }
 
-    /// By something that is no request.
+    /// What is asked by something that is no request.
     fn by_nobody(head_only: bool) -> Asked {
         Asked { keep_alive: KeepAlive::No, head_only, takes_chunks: false }
     }
@@ -121,7 +121,7 @@ pub(super) struct WebConn {
     closing: bool,
     /// The next response is the last one.
     last_response: bool,
-    /// There are too many connections.
+    /// Whether the connection is one too many.
     refused: bool,
     /// This connection, for what comes back to it.
     me: Weak<Connection<WebConn>>,

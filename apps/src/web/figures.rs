@@ -22,12 +22,12 @@ use super::server::Server;
 #[derive(Debug)]
 pub(super) struct Figures(Box<[CachePadded<OfWorker>]>);
 
-/// Those of one.
+/// The figures of one worker.
 #[derive(Debug, Default)]
 pub(super) struct OfWorker {
     connections: AtomicU64,
     timeouts: AtomicU64,
-    /// By class: 2 for 2xx.
+    /// Responses by class: 2 for 2xx.
     responses: [AtomicU64; 6],
 }
 

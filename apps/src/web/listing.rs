@@ -16,7 +16,7 @@ use crate::common::{date, target};
 
 const SCRIPT: &str = include_str!("listing.js");
 
-/// By what the members are sorted.
+/// What the members are sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Key {
     #[default]

@@ -47,7 +47,7 @@ pub(super) struct Options {
 /// Whose certificate is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum TlsFrom {
-    /// One that is made for now.
+    /// A certificate that is made for this run.
     Dev,
     Files {
         certificate: PathBuf,

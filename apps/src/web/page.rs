@@ -26,7 +26,7 @@ pub(super) struct Page {
     pub(super) kind: Box<str>,
     /// The fields of a 200 that depend on the file and its path only.
     pub(super) fields: Box<[u8]>,
-    /// Those of a 304.
+    /// The fields of a 304.
     pub(super) unchanged_fields: Box<[u8]>,
     pub(super) etag: Box<[u8]>,
     pub(super) modified: SystemTime,
@@ -55,10 +55,10 @@ pub(super) enum Body {
 struct Variants {
     /// There are none: it is encoded itself, or of a type that gains nothing.
     none: bool,
-    /// There are files beside this one, as of the stretch of time in which that was looked up.
+    /// Which files are beside this one, as of the stretch of time in which that was looked up.
     siblings: AtomicU8,
     looked_up: AtomicU64,
-    /// It does not become shorter.
+    /// The codings in which it does not become shorter.
     in_vain: AtomicU8,
 }
 
@@ -178,7 +178,7 @@ impl Page {
         self.variants.looked_up.store(stretch, Ordering::Release);
     }
 
-    /// It does not become shorter in this coding.
+    /// Notes that the file does not become shorter in this coding.
     pub(super) fn note_in_vain(&self, coding: Coding) {
         self.variants.in_vain.fetch_or(coding.bit(), Ordering::Relaxed);
     }

@@ -76,7 +76,7 @@ pub(super) enum How {
 }
 
 impl How {
-    /// In an event of a connection.
+    /// How to look for a page in an event of a connection.
     pub(super) fn at_once(cx: &Cx) -> How {
         How::AtOnce(Batch::of(cx))
     }

@@ -42,7 +42,7 @@ pub(super) struct Reach {
 #[derive(Debug)]
 pub(super) struct Members {
     pub(super) all: Vec<Member>,
-    /// There are more than were read.
+    /// Whether there are more members than were read.
     pub(super) has_more: bool,
 }
 

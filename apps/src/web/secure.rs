@@ -34,7 +34,7 @@ use crate::common::https::{self, Https, head as heads};
 use crate::common::login::{Refused, Visitor};
 use crate::common::pieces::Pieces;
 
-/// Who is at the other end of a connection.
+/// The other end of a connection.
 #[derive(Clone)]
 pub(super) struct Peer {
     ip: IpAddr,

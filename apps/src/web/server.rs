@@ -44,7 +44,7 @@ pub(super) struct Server {
     pub(super) answers: Answers,
     pub(super) figures: Figures,
     pub(super) settings: Settings,
-    /// Those over TLS, if it is spoken.
+    /// The connections over TLS, if it is spoken.
     pub(super) secure: OnceLock<Arc<Connections>>,
     pub(super) log: Option<Arc<Log>>,
     /// Who may ask; `None`: everybody.

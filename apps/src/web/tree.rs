@@ -30,7 +30,7 @@ pub(super) struct Walked {
 }
 
 impl Walked {
-    /// It may block.
+    /// Begins to walk through the folder `top`. It may block.
     pub(super) fn begin(root: Arc<Root>, top: &[u8], pass: Pass) -> io::Result<Walked> {
         let (top, current) = (top.to_vec(), (vec![], Vec::new().into_iter()));
         let mut walked = Walked { root, top, current, folders: VecDeque::new(), _pass: pass };
@@ -94,7 +94,7 @@ impl Tree for Walked {
     }
 }
 
-/// It has gone, or may not be read.
+/// Says whether a member has gone, or may not be read.
 fn is_left_out(error: &io::Error) -> bool {
     use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
     matches!(error.kind(), NotFound | NotADirectory | PermissionDenied)

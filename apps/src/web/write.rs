@@ -43,7 +43,7 @@ impl Reply<'_> {
         }
     }
 
-    /// All of a page, without some of its fields.
+    /// Writes all of a page, without some of its fields.
     fn whole(self, conn: &mut Conn, page: &Page, status: Status, without: &[&str]) -> Status {
         let body = match (&page.body, self.head_only) {
             (Body::Memory(bytes), false) if bytes.len() <= MOST_COPIED => &bytes[..],

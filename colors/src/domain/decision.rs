@@ -55,12 +55,12 @@ pub enum Next<W> {
     Commit {
         /// Whose turn it is.
         ticket: Ticket,
-        /// What it deferred is to be dropped.
+        /// Whether what the event deferred is to be dropped.
         covered: bool,
     },
     /// There is room again for an event.
     Room {
-        /// Who waited for it.
+        /// What waited for room.
         with: W,
     },
     /// Nothing, but it took a while to find out, and there may be more.
@@ -82,20 +82,20 @@ pub enum Abandoned {
 pub struct Oldest {
     /// Its ticket.
     pub ticket: Ticket,
-    /// What it is about.
+    /// What the event is about to do.
     pub doing: Doing,
 }
 
 /// What an uncommitted event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Doing {
-    /// It is in this context.
+    /// The event is in this context.
     In(Context),
-    /// It waits to enter this context.
+    /// The event waits to enter this context.
     WaitsFor(Context),
-    /// It waits to be alone.
+    /// The event waits to be alone.
     WaitsToBeAlone,
-    /// It commits, or is about to.
+    /// The event commits, or is about to.
     Commits,
 }
 

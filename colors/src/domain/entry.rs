@@ -63,7 +63,7 @@ impl<W, D> Order<W, D> {
         }
     }
 
-    /// Who may enter next.
+    /// Returns the event that may enter next.
     #[inline]
     pub(super) fn next_entry(&mut self) -> Option<Next<W>> {
         let anon = self.move_anon_gate();

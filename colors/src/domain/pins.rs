@@ -4,7 +4,7 @@
 //! is written in place only by the event in global, and only if nobody has it pinned: no event can
 //! pin it meanwhile, since entering anon waits for global to be left.
 
-/// Who needs a version.
+/// What needs a version.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pins {
     readers: usize,

@@ -21,7 +21,7 @@ impl Bound {
         Bound { capacity, count: AtomicUsize::new(0) }
     }
 
-    /// One more event, if there is room.
+    /// Counts one more event, if there is room.
     pub(crate) fn try_enter(&self) -> bool {
         let mut count = self.count.load(Ordering::Relaxed);
         while count < self.capacity {
@@ -49,7 +49,7 @@ impl Bound {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// One less.
+    /// Counts one event less.
     pub(super) fn leave(&self) {
         let before = self.count.fetch_sub(1, Ordering::Relaxed);
         debug_assert!(before > 0, "C8: what leaves has entered");

@@ -101,7 +101,7 @@ pub(crate) struct Plan {
     pub(crate) capacity: Option<usize>,
     pub(crate) retire: Option<Box<dyn Retire>>,
     pub(crate) affinity: Affinity,
-    /// It is the default color.
+    /// Whether it is the default color.
     pub(crate) default: bool,
 }
 

@@ -321,7 +321,7 @@ impl Held {
         self.take_request()
     }
 
-    /// One more reader.
+    /// Counts one more reader.
     #[inline]
     pub(crate) fn let_read(&self) -> Reader {
         self.readers.enter();
@@ -450,9 +450,9 @@ impl Reader {
 #[must_use = "colors that are not given back are lost"]
 pub(crate) enum Claims {
     Nothing,
-    /// It is a reader of a color.
+    /// The event is a reader of a color.
     Reads(Reader),
-    /// All colors of a set.
+    /// The event has all colors of a set.
     Set(Gathered),
     /// It is an exclusive event of a color that is bound to a thread of the user's, and has left
     /// the color's queue: as long as it runs, that thread runs nothing else. The count keeps the

@@ -14,7 +14,7 @@ use crate::sync::{AtomicUsize, Ordering};
 pub(crate) struct Life(AtomicUsize);
 
 impl Life {
-    /// One handle.
+    /// Counts one handle.
     pub(crate) fn new() -> Self {
         Life(AtomicUsize::new(1))
     }

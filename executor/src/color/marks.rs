@@ -24,12 +24,12 @@ const AFFINE: u8 = 0x40;
 const HERE: u8 = 0x80;
 const _: () = assert!(AFFINE_TAG == (AFFINE >> 1) as usize);
 
-/// To which worker a color is bound.
+/// The worker to which a color is bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Affinity {
     #[default]
     None,
-    /// To this one.
+    /// Bound to this worker.
     Worker(usize),
     /// To this one, which is a thread of the user's.
     Here(usize),

@@ -34,7 +34,7 @@ impl Readers {
         self.0.load(Ordering::Acquire) != 0
     }
 
-    /// One more. For the holder.
+    /// Counts one more reader. For the holder.
     #[inline]
     pub(crate) fn enter(&self) {
         let before = self.0.fetch_add(1, Ordering::Relaxed);

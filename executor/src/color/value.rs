@@ -153,7 +153,7 @@ impl<T> Drop for Borrow<'_, T> {
 /// A reference to a value, from [`Inner::share`] until it is dropped.
 pub struct Sharing<'a, T> {
     inner: &'a Inner<T>,
-    /// It counts in `borrows`.
+    /// Whether it counts in `borrows`.
     alone: bool,
 }
 

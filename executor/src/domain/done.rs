@@ -44,12 +44,12 @@ unsafe impl Send for Done {}
 const STEPS: usize = 32;
 
 impl Done {
-    /// One that does `step`.
+    /// Creates one that does `step`.
     pub(super) fn new<T: Step>(core: &Core, step: T, site: Site) -> Done {
         Done::of(core, own_event(core, step, site))
     }
 
-    /// One that is in an event already.
+    /// Creates one of a step that is in an event already.
     pub(super) fn of(core: &Core, event: Owned) -> Done {
         Done { event: Some(event), core: core.as_ptr(), notice: None }
     }

@@ -47,7 +47,7 @@ pub struct DynCx<S: Send + Sync + 'static> {
     highest: Context,
     /// The place that its steps are said to be from; `None`: who asks for them.
     site: Option<Site>,
-    /// It may be in global.
+    /// The event may be in global, whose token is not `Send`.
     _not_send: PhantomData<*mut ()>,
 }
 

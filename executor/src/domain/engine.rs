@@ -47,9 +47,9 @@ pub(super) struct Batch<S: Send + Sync + 'static> {
     covered: u64,
     /// Events that were accepted though there were too many.
     pub(super) exceeded: u64,
-    /// There may be more.
+    /// Whether there may be more.
     more: bool,
-    /// Nothing is left of the domain.
+    /// Whether nothing is left of the domain.
     is_last: bool,
 }
 
@@ -240,7 +240,7 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
     }
 }
 
-/// There is more to be collected, by the caller.
+/// An event that collects what is left to be collected.
 struct Resume<S: Send + Sync + 'static>(DomainPtr<S>);
 
 impl<S: Send + Sync + 'static> Resume<S> {

@@ -27,7 +27,7 @@ pub(super) struct Waiting(pub(super) Owned);
 pub(super) struct Deferred {
     /// What was deferred before the event left global; or, once it is ready, all of it.
     pub(super) actions: Actions,
-    /// It was in global, and is not any more.
+    /// The event was in global, and is no longer.
     pub(super) left_global: bool,
     /// What it deferred was dropped, as nothing runs any more.
     pub(super) is_given_up: bool,

@@ -48,7 +48,7 @@ impl<S: Send + Sync + 'static, K: Part<S>> Continue<S, K> {
         Waiting(unsafe { Owned::step(memory, self, Kind::Closure, site, posted) })
     }
 
-    /// As an event, on a worker.
+    /// Makes an event of the continuation, on a worker.
     pub(super) fn into_event(self, cx: &Cx, site: Site) -> Waiting {
         let local: &Local = cx.local();
         let posted = local.core.stamp(Some(local));

@@ -108,7 +108,7 @@ unsafe impl<S: Send + Sync, W: Send, D: Send> Send for Store<S, W, D> {}
 pub(crate) struct Handles(AtomicUsize);
 
 impl Handles {
-    /// One.
+    /// Counts one handle.
     pub(crate) fn new() -> Self {
         Handles(AtomicUsize::new(1))
     }

@@ -110,7 +110,7 @@ const INLINE_WORDS: usize = 4;
 /// What can be done with what an event holds. Both consume it.
 struct Ops {
     kind: Kind,
-    /// Of a request.
+    /// The place of a request.
     place: RequestPlace,
     run: unsafe fn(NonNull<Event>, &mut Cx),
     discard: unsafe fn(NonNull<Event>),

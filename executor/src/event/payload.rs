@@ -47,13 +47,13 @@ pub(super) trait Place {
     unsafe fn read<T>(event: NonNull<Event>) -> (T, Option<Memory>);
 }
 
-/// In the event itself.
+/// The closure is in the event itself.
 pub(super) struct InEvent;
 
-/// In memory for another event.
+/// The closure is in memory for another event.
 pub(super) struct InSlot;
 
-/// In a box.
+/// The closure is in a box.
 pub(super) struct InBox;
 
 impl Place for InEvent {

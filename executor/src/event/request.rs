@@ -15,7 +15,7 @@ static REQUESTS: [Ops; 3] = all(Kind::Request);
 static SHARED_REQUESTS: [Ops; 3] = all(Kind::SharedRequest);
 static SPENT_REQUESTS: [Ops; 3] = all(Kind::SpentRequest);
 
-/// In the order of the places.
+/// Returns the operations in the order of the places.
 const fn all(kind: Kind) -> [Ops; 3] {
     [ops(kind, First), ops(kind, Second), ops(kind, OfMany)]
 }

@@ -31,7 +31,7 @@ pub use snapshot::{Distribution, Metrics};
 pub enum Histogramming {
     /// Counters only.
     Off,
-    /// One event in 64, on average.
+    /// Measures one event in 64, on average.
     #[default]
     Sampled,
     /// Every event: two or three readings of the clock for each.
@@ -52,7 +52,7 @@ pub enum Measure {
     /// does not shorten, and a finer color would. In a runtime that has little to do, most of it is
     /// the time to wake a worker.
     IdleDelay,
-    /// Of a worker's visit to a color.
+    /// Length of a worker's visit to a color.
     TurnLength,
     /// From a timer's deadline to its firing.
     TimerLateness,
@@ -63,7 +63,7 @@ pub enum Measure {
 }
 
 impl Measure {
-    /// All of them.
+    /// All measures.
     pub const ALL: [Measure; 7] = [
         Measure::QueueDelay,
         Measure::RunTime,

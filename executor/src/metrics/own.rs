@@ -45,7 +45,7 @@ type Part = OnceLock<Box<[AtomicU64]>>;
 pub(crate) struct OwnHistogram {
     name: Box<str>,
     parts: Box<[CachePadded<Part>]>,
-    /// Of threads that are no workers.
+    /// The part of threads that are not workers.
     outside: Part,
 }
 
@@ -95,7 +95,7 @@ impl OwnHistogram {
     }
 }
 
-/// All that a runtime has.
+/// All histograms that a runtime has.
 #[derive(Default)]
 pub(crate) struct OwnHistograms(Mutex<Vec<Arc<OwnHistogram>>>);
 

@@ -9,7 +9,7 @@ use crate::sync::{Mutex, lock};
 /// Mean distance of sampled events.
 const MEAN: u32 = 64;
 
-/// One measurement.
+/// A measurement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     pub(super) measure: Measure,
@@ -83,7 +83,7 @@ impl Sampler {
         }
     }
 
-    /// One of a thread outside the runtime.
+    /// Creates the sampling of a thread outside the runtime.
     pub(crate) const fn outside() -> Self {
         let (left, random) = (Cell::new(0), Cell::new(0x9E37_79B9_7F4A_7C15));
         Sampler { left, random, mode: Histogramming::Sampled }

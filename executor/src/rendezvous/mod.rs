@@ -30,7 +30,7 @@ const KEPT: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unfired {
-    /// It was dropped.
+    /// The trigger was dropped.
     Dropped,
     /// Its time was over.
     TimedOut,

@@ -234,7 +234,7 @@ impl Drop for Core {
     }
 }
 
-/// One count of a core.
+/// A reference to a core, which holds one count of it.
 pub(crate) struct CoreRef(NonNull<Core>);
 
 // SAFETY: Core is Send and Sync, and the count is atomic.

@@ -48,7 +48,7 @@ pub enum Point {
 }
 
 impl Point {
-    /// All of them, in order.
+    /// All points, in order.
     pub const ALL: [Point; 20] = [
         Point::Begins,
         Point::Ended,

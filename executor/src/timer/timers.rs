@@ -52,7 +52,7 @@ impl Timers {
         self.wheel.advance(now)
     }
 
-    /// All of them.
+    /// Takes all timers out.
     pub(super) fn take_all(&mut self) -> Vec<Due<Waiting>> {
         self.wheel.drain()
     }

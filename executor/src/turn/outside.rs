@@ -25,7 +25,7 @@ impl<'a> Outside<'a> {
         }
     }
 
-    /// Of a thread outside the runtime.
+    /// Begins a post of a thread outside the runtime.
     #[inline]
     pub(crate) fn from_outside(core: &'a Core) -> Self {
         core.quiesce.enter();

@@ -55,7 +55,7 @@ impl EventCell {
         self.label.store(label, Ordering::Relaxed);
     }
 
-    /// Nothing runs.
+    /// Says that nothing runs.
     pub(super) fn clear(&self) {
         self.site.store(std::ptr::null_mut(), Ordering::Relaxed);
     }

@@ -109,7 +109,7 @@ impl Traffic {
         add(&self.set_events, 1);
     }
 
-    /// It is one of a domain.
+    /// Counts an event of a domain that runs.
     #[inline]
     pub(crate) fn runs_in_a_domain(&self) {
         add(&self.domain_events, 1);

@@ -86,7 +86,7 @@ impl<W: Work> Fleet<W> {
         self.has_classes.load(Ordering::Relaxed)
     }
 
-    /// There will be work of other classes.
+    /// Notes that there will be work of other classes.
     pub(crate) fn use_classes(&self) {
         self.has_classes.store(true, Ordering::Relaxed);
     }

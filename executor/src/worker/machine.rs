@@ -30,7 +30,7 @@ impl Machine {
         Machine { move_nanos, neighbours: neighbours::of_all(pins) }
     }
 
-    /// One of which this is known.
+    /// Creates a machine of which this is known.
     pub(crate) fn given(workers: usize, move_nanos: u32) -> Machine {
         Machine { move_nanos, neighbours: neighbours::of_all(&vec![None; workers]) }
     }

@@ -69,7 +69,7 @@ pub(super) struct Sharing {
     takes_part: Cell<bool>,
     /// The worker is counted among those that take part.
     is_counted: Cell<bool>,
-    /// Others do, too: what is ready stands open.
+    /// Whether others do, too: then what is ready stands open.
     is_open: Cell<bool>,
 }
 

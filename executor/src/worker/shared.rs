@@ -63,7 +63,7 @@ impl<W> Shared<W> {
         }
     }
 
-    /// Who stands in for this worker.
+    /// Returns the worker that stands in for this one.
     #[inline]
     pub(crate) fn stand_in(&self) -> Option<usize> {
         self.stand_in.load(Ordering::Relaxed).checked_sub(1)

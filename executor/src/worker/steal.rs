@@ -43,11 +43,11 @@ pub(crate) const SURELY_LONG: u32 = 5_000;
 /// What the figures say about a steal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It costs more than it brings.
+    /// The move costs more than it brings.
     No,
-    /// It may.
+    /// The move may bring more than it costs.
     Perhaps,
-    /// It brings several times what it costs.
+    /// The move brings several times what it costs.
     Yes,
 }
 
@@ -330,7 +330,7 @@ pub(super) fn take_handed_over<W: Work>(worker: &Shared<W>) -> Option<W> {
         .find_map(|class| worker.both().into_iter().find_map(|queues| steal(queues, class)))
 }
 
-/// One entry of a worker, of a class.
+/// Takes an entry of a class from a worker.
 fn take_one_of<W: Work>(worker: &Shared<W>, class: Priority) -> Option<W> {
     worker.both().into_iter().find_map(|queues| {
         let lane = queues.lane(class);

@@ -176,7 +176,7 @@ impl Trials {
         self.running.as_ref().is_some_and(is_warm)
     }
 
-    /// It counts from now on.
+    /// Notes that the trial counts from now on.
     pub(super) fn counts_from(&mut self, reading: Reading) {
         if let Some(trial) = &mut self.running {
             trial.warm = Some(reading);

@@ -92,7 +92,7 @@ pub(crate) trait Host {
     /// nanoseconds.
     fn is_in_one_event(&self, worker: usize, nanos: u64, ended: bool);
 
-    /// It runs nothing now.
+    /// Is told that the worker runs nothing now.
     fn is_between_events(&self);
 
     /// Thousandths of events that crossed from color to color here since this was last asked.

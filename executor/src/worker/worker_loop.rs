@@ -393,7 +393,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         self.host.fire_timers(self.own.index, now);
     }
 
-    /// One wait, or look, at the poller.
+    /// Waits at the poller, or looks at it, once.
     fn park(&self, timeout: Option<Duration>) {
         self.own.polls.set(self.own.polls.get() + 1);
         add(&self.own.shared().counters.polls, 1);
@@ -401,7 +401,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         self.own.time_passes();
     }
 
-    /// Nothing to run. Sleeps, for so long at most.
+    /// Sleeps for `limit` at most, as there is nothing to run.
     fn idle(&mut self, is_over: &impl Fn() -> bool, limit: Option<Duration>) {
         self.host.flush_figures(true);
         self.ends_stretch();

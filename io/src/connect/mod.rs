@@ -294,7 +294,7 @@ impl Connector {
 #[derive(Debug)]
 enum Connected {
     AtOnce(Stream),
-    /// It had to be waited for.
+    /// The connection had to be waited for.
     Watched(AsyncStream),
 }
 

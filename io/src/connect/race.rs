@@ -29,7 +29,7 @@ pub(super) enum Next {
     Begin(SocketAddr),
     /// Those that run are waited for, and, if there is a time, until then.
     Wait(Option<Instant>),
-    /// All have failed.
+    /// All addresses have failed.
     Lost(io::Error),
 }
 

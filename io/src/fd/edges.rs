@@ -27,7 +27,7 @@ struct State {
     waker: Option<Wakes>,
 }
 
-/// Who waits for an edge.
+/// What waits for an edge.
 enum Wakes {
     /// A task of dapple's.
     Task(Waker),

@@ -32,7 +32,7 @@ pub struct Interest {
 /// How often a callback is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Trigger {
-    /// As long as the descriptor is ready.
+    /// Called as long as the descriptor is ready.
     Level,
     /// When it becomes ready.
     Edge,
@@ -188,7 +188,7 @@ impl Ready {
         self.0 & FAILED != 0
     }
 
-    /// There is nothing to tell.
+    /// Says whether there is nothing to tell.
     pub(super) fn is_nothing(self) -> bool {
         self.0 == 0
     }

@@ -120,7 +120,7 @@ enum Outcome {
     Nothing,
     /// A connection broke before it was accepted, or was shed.
     Broken,
-    /// It cannot be tried again at once.
+    /// Accepting failed, and cannot be tried again at once.
     Failed(io::Error),
 }
 

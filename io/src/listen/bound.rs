@@ -18,7 +18,7 @@ pub(super) trait Hungry: Send + Sync {
     /// It has found no room, and is to be told when there is.
     fn is_hungry(&self) -> &AtomicBool;
 
-    /// There may be room.
+    /// Is told that there may be room.
     fn has_room(&self);
 }
 
@@ -26,7 +26,7 @@ pub(super) trait Hungry: Send + Sync {
 pub(super) struct Bound {
     most: usize,
     count: AtomicUsize,
-    /// One of them may be hungry.
+    /// Whether one of them may be hungry.
     are_hungry: AtomicBool,
     acceptors: Mutex<Vec<Weak<dyn Hungry>>>,
 }

@@ -35,7 +35,7 @@ pub(crate) use self::unlink::Unlink;
 /// Connections that wait in the system to be accepted, unless it is told otherwise.
 const BACKLOG: u32 = 1024;
 
-/// Who accepts.
+/// Which workers accept connections.
 #[derive(Clone, Debug)]
 pub enum Accepting {
     /// Each worker has a listener of its own on the same port (`SO_REUSEPORT`), with a color of its

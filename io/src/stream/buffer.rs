@@ -163,7 +163,7 @@ pub(super) struct Output {
     pieces: VecDeque<Piece>,
     /// Bytes behind the pieces.
     tail: Vec<u8>,
-    /// All that is not written yet.
+    /// Bytes that are not written yet.
     len: u64,
     /// How many descriptors are kept open: files, and what goes along with bytes.
     files: usize,

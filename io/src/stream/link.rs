@@ -464,7 +464,7 @@ impl<P: Protocol> Link<P> {
         self.set_timer(cx);
     }
 
-    /// There is more to do than one event may.
+    /// Posts itself again: there is more to do than one event may.
     fn comes_again(&self, cx: &mut Cx) {
         if let Some(entry) = self.entry.upgrade() {
             entry.ready(Readiness::default(), Seen { look: 0, how: How::InPassing }, cx);

@@ -27,7 +27,7 @@ pub(crate) struct Socket {
     _until_closed: Option<Counted>,
 }
 
-/// Who else may have the socket.
+/// Whether others may have the socket, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
     /// Nobody: it was accepted, or connected, here.

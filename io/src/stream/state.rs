@@ -35,7 +35,7 @@ pub(super) enum State {
     /// All is written, our side is closed; what still comes is read and thrown away, so many bytes
     /// at most. If it was closed at once, the system would throw away what was sent last.
     Lingering { why: Why, from_peer: FromPeer, left: usize, since: Instant },
-    /// It is over.
+    /// The connection is over.
     Closed(Why),
 }
 
@@ -57,13 +57,13 @@ pub(super) struct Open {
 /// What the protocol does about input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Turn {
-    /// It takes what comes.
+    /// The protocol takes what comes.
     Takes,
     /// Something has come, of which it is to be told.
     HasInput,
     /// It is to be called again, though nothing new may have come.
     Again,
-    /// It takes no input until it resumes.
+    /// The protocol takes no input until it resumes.
     Paused,
 }
 
@@ -80,7 +80,7 @@ enum Room {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Ours {
     Open,
-    /// It closes when the out-buffer is written.
+    /// The connection closes when the out-buffer is written.
     Ending,
     Ended,
 }

@@ -27,7 +27,7 @@ pub(crate) enum TimerAt {
 /// What a timer that is readable tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TimerTells {
-    /// It is over.
+    /// The time is over.
     Over,
     /// The clock was set.
     ClockWasSet,

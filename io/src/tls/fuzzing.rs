@@ -44,7 +44,7 @@ pub fn tls(input: &[u8]) {
     }
 }
 
-/// Who sends.
+/// The side that sends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sender {
     Client,
@@ -91,12 +91,12 @@ fn talks_to_itself(make: &dyn Fn() -> Connection, said: &[u8]) {
     assert!(outcomes[0].1.is_some(), "whoever is left comes to an end");
 }
 
-/// One of two who talk.
+/// One of the two sides of a session.
 struct Side {
     session: Session,
     stage: Stage,
     got: Vec<u8>,
-    /// What it has sent, and has not arrived.
+    /// What this side has sent and has not arrived.
     sent: Vec<u8>,
     /// Records that it has sent.
     records: usize,

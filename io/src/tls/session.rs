@@ -273,7 +273,7 @@ impl Session {
         seal(&mut self.tls.writer())
     }
 
-    /// Nothing more will be sealed.
+    /// Ends the output: nothing more will be sealed.
     pub(super) fn end(&mut self) {
         if self.end == End::Open {
             self.tls.send_close_notify();

@@ -38,7 +38,7 @@ pub(super) trait Deliver: Send + 'static {
     fn deliver(&mut self, message: Message, cx: &mut Cx);
 }
 
-/// To a closure on the connection's color.
+/// Delivers to a closure on the connection's color.
 struct ToHandler<F>(F);
 
 impl<F: FnMut(Message, &mut Cx) + Send + 'static> Deliver for ToHandler<F> {
@@ -51,7 +51,7 @@ impl<F: FnMut(Message, &mut Cx) + Send + 'static> Deliver for ToHandler<F> {
     }
 }
 
-/// To a domain.
+/// Delivers to a domain.
 struct ToDomain<S: Send + Sync + 'static, F> {
     domain: Domain<S>,
     f: F,

@@ -47,7 +47,7 @@ pub(super) struct Framed {
     gathers: Option<Gathers>,
 }
 
-/// What it waits for before it delivers more.
+/// What a connection waits for before it delivers more.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pause {
     Nothing,

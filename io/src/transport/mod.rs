@@ -109,7 +109,7 @@ struct State {
     /// An event is queued, or runs, that will look here.
     is_queued: bool,
     stage: Stage,
-    /// There is room in the domain again.
+    /// Whether there is room in the domain again.
     has_room: bool,
     /// Somebody wanted the connection to look here before it was known.
     is_missed: bool,

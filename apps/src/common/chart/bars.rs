@@ -11,7 +11,7 @@ pub(crate) struct Group {
     pub(crate) bars: Vec<Bar>,
 }
 
-/// One value.
+/// A bar: one value.
 #[derive(Debug)]
 pub(crate) struct Bar {
     pub(crate) name: String,

@@ -12,7 +12,7 @@ pub(crate) struct Lines {
     pub(crate) series: Vec<Series>,
 }
 
-/// One curve: points from left to right.
+/// A curve: points from left to right.
 #[derive(Debug)]
 pub(crate) struct Series {
     pub(crate) name: String,
@@ -47,7 +47,7 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
 }
 
 impl Axis {
-    /// One from a power of two to another one.
+    /// Creates an axis from a power of two to another one.
     fn wide((least, most): (f64, f64)) -> Axis {
         let (mut from, to) = (least.log2().floor(), most.log2().ceil());
         if from >= to {
@@ -59,7 +59,7 @@ impl Axis {
         Axis { from, to, marks }
     }
 
-    /// One from the least value to the largest.
+    /// Creates an axis from the least value to the largest.
     fn tight((least, most): (f64, f64)) -> Axis {
         let mut axis = Axis::wide((least, most));
         if least < most {

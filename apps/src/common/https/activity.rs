@@ -82,7 +82,7 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    /// It is answered, with this body.
+    /// Notes that the request is answered, with this body.
     pub(super) fn with(self, body: Body) -> Tracked {
         self.asked();
         Tracked { body, request: self }

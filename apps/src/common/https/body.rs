@@ -103,7 +103,7 @@ pub(crate) enum Body {
         handle: Handle,
         made: Option<JoinHandle<Made>>,
     },
-    /// One after the other.
+    /// Several bodies, one after the other.
     Parts(VecDeque<Body>),
 }
 
@@ -129,7 +129,7 @@ fn make(handle: &Handle, mut pieces: Box<dyn Pieces>) -> JoinHandle<Made> {
 /// A part of a file.
 pub(crate) struct FileBody {
     file: Arc<File>,
-    /// Of what has not been handed out.
+    /// Where begins what has not been handed out.
     at: u64,
     left: u64,
     buffers: Buffers,

@@ -64,7 +64,7 @@ impl Identity {
         Identity::of_files(&certificate, &key_file, tls)
     }
 
-    /// One that somebody else has made.
+    /// Reads an identity that somebody else has made.
     pub(crate) fn of_files(certificate: &Path, key: &Path, tls: Tls) -> Result<Identity, String> {
         let bad = |file: &Path, e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)

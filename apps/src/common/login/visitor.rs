@@ -19,7 +19,7 @@ struct LetIn {
     /// A copy: the field itself is a part of all that was received with it.
     field: Box<[u8]>,
     user: Arc<User>,
-    /// By which users: see [`Login::edition`].
+    /// The edition of the users that said so: see [`Login::edition`].
     edition: u64,
 }
 

@@ -9,7 +9,7 @@ pub(in crate::files) struct IfHeader {
     pub(in crate::files) lists: Vec<List>,
 }
 
-/// All conditions of a list have to hold.
+/// A list, of which all conditions have to hold.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::files) struct List {
     /// The URL of the resource; `None`: that of the request.

@@ -41,7 +41,7 @@ const PIECE: usize = 32 * 1024;
 /// Which properties are asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Want {
-    /// Those that are there, and these.
+    /// The properties that are there, and these.
     All(Vec<Name>),
     Names,
     These(Vec<Name>),
@@ -113,7 +113,7 @@ struct Listing {
     share: Arc<Share>,
     locks: Arc<Locks>,
     properties: Arc<View>,
-    /// There is some dead property.
+    /// Whether there is a dead property.
     has_dead: bool,
     want: Want,
     /// Bytes free and in use, if somebody asks.

@@ -53,7 +53,7 @@ impl Dav {
 /// What is to be set, and what removed.
 #[derive(Default)]
 pub(super) struct Changes {
-    /// In its order: what has no effect.
+    /// The properties that have no effect, in the order of the request.
     dead: Vec<(Name, Option<String>)>,
     attributes: Attributes,
     /// What is to be done with each property; of one that is named twice, what is said last.
@@ -130,7 +130,7 @@ impl Changes {
         all
     }
 
-    /// All of them, or none.
+    /// Carries all changes out, or none.
     fn carry_out(&self, dav: &Dav, call: &Call) -> Result<StatusCode, Problem> {
         let before = match self.attributes == Attributes::default() {
             true => None,

@@ -46,7 +46,7 @@ impl Claim {
     }
 }
 
-/// In the order in which they came.
+/// The claims in the order in which they came.
 #[derive(Clone, Debug, Default)]
 pub(in crate::files) struct Claims {
     all: Vec<Claim>,

@@ -25,14 +25,14 @@ pub(in crate::files) struct Lock {
     /// A URI.
     pub(in crate::files) token: Arc<str>,
     pub(in crate::files) path: DavPath,
-    /// It is a folder, as far as is known.
+    /// Whether it is a folder, as far as is known.
     pub(in crate::files) is_folder: bool,
-    /// It is on all below the path, too.
+    /// Whether the lock is on all below the path, too.
     pub(in crate::files) deep: bool,
     pub(in crate::files) exclusive: bool,
     /// What the client says of its owner: XML that can stand anywhere.
     pub(in crate::files) owner: Arc<str>,
-    /// Who has it: nobody else can use it.
+    /// The user who has the lock: nobody else can use it.
     pub(in crate::files) user: Arc<str>,
     pub(in crate::files) timeout: Duration,
     pub(in crate::files) until: Instant,
@@ -69,9 +69,9 @@ pub(in crate::files) enum Change {
 /// Why a lock cannot be had or used.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::files) enum LockError {
-    /// There is one already, on this path.
+    /// There is a lock already, on this path.
     Locked(DavPath),
-    /// There are too many.
+    /// There are too many locks.
     TooMany,
 }
 

@@ -33,7 +33,7 @@ pub(super) struct State {
     /// Which view that is: they are numbered before they are taken.
     view: u64,
     claims: Claims,
-    /// Those who wait for their claims.
+    /// The changes that wait for their claims.
     waiting: Vec<(u64, Arc<Given>)>,
 }
 

@@ -106,7 +106,7 @@ impl Before {
             && wanted.executable.is_none_or(|wanted| wanted == now.is_executable()))
     }
 
-    /// All as it was.
+    /// Sets all attributes as they were.
     pub(in crate::files) fn restore(&self) {
         let restore = || {
             if self.has_mode {

@@ -24,7 +24,7 @@ const MOST_DEPTH: usize = 100;
 pub(in crate::files) enum What {
     /// A file, or a folder without what is below it.
     Itself,
-    /// All that is shown.
+    /// A folder with all that is shown of it.
     Shown,
     /// All, for a move to another file system, after which the original goes. If there is something
     /// that cannot be copied, the error is `PermissionDenied`.

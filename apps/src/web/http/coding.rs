@@ -2,7 +2,7 @@
 
 use crate::common::conditions::tokens;
 
-/// In what a response may be encoded.
+/// A coding in which a response may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(in crate::web) enum Coding {
@@ -43,9 +43,9 @@ impl Coding {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::web) struct Accepted {
     taken: u8,
-    /// Those of which something was said.
+    /// The codings of which the client said something.
     named: u8,
-    /// All of which nothing was said are taken.
+    /// Whether the client takes codings of which it said nothing.
     others: bool,
 }
 

@@ -73,7 +73,7 @@ pub(in crate::web) fn text(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
 /// What becomes of the connection after a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::web) enum KeepAlive {
-    /// It stays, as HTTP/1.1 has it.
+    /// The connection stays, as HTTP/1.1 has it.
     Yes,
     /// It stays, which a client of HTTP/1.0 has to be told.
     Told,

@@ -309,7 +309,7 @@ struct Encoding {
     is_there: bool,
     /// How often it is in chunks.
     chunked: usize,
-    /// There is a coding that is not known.
+    /// Whether there is a coding that is not known.
     is_unknown: bool,
 }
 

@@ -34,7 +34,7 @@ struct Pair {
     head: Head,
     /// The one that was named first comes first.
     wants: [Want; 2],
-    /// In the order of colors.
+    /// The requests in the order of their colors.
     requests: [Header; 2],
 }
 

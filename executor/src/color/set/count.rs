@@ -34,7 +34,7 @@ impl SetCount {
         SetCount { missing: AtomicU32::new(colors), keepers: AtomicU32::new(1) }
     }
 
-    /// So many of the requests have arrived.
+    /// Notes that this many of the requests have arrived.
     #[inline]
     pub(crate) fn arrive(&self, n: u32) -> Arrived {
         let left = self.missing.fetch_sub(n, Ordering::AcqRel) - n;

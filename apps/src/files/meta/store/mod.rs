@@ -39,7 +39,7 @@ const CACHE: usize = 16 * 1024 * 1024;
 /// Why the store could not be used.
 #[derive(Debug)]
 pub(in crate::files) enum StoreError {
-    /// Another server has it.
+    /// Another server has the store.
     InUse,
     /// There is no room: on the disk, or for so large properties.
     Full,

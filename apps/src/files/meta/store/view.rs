@@ -33,7 +33,7 @@ impl View {
         self.read(|txn| Ok(!txn.open_table(PROPERTIES)?.is_empty()?))
     }
 
-    /// Those of one resource, by name.
+    /// Returns the properties of a resource, by name.
     pub(in crate::files) fn of(&self, path: &DavPath) -> Result<Vec<Property>> {
         self.read(|txn| {
             let table = txn.open_table(PROPERTIES)?;
