@@ -97,7 +97,7 @@ impl Slab {
         Magazine::new(WORKER_SLOTS)
     }
 
-    /// A slot for a thread outside the runtime.
+    /// A slot for a thread that is not a worker.
     pub(crate) fn take_outside(&self) -> Slot {
         let number = thread::state(|state| state.number());
         lock(&self.outside[number % OUTSIDE]).take(self)

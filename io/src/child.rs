@@ -49,7 +49,7 @@ enum State {
 /// A child that has not ended, as far as is known.
 struct Runs {
     child: std::process::Child,
-    /// The tasks that wait, each with a number.
+    /// The callbacks and tasks that wait, each with a number.
     waiting: Vec<(u64, Waits)>,
     next: u64,
     registration: Option<Registration>,

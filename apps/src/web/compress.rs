@@ -22,7 +22,8 @@ use crate::common::version::Version;
 /// Bytes of a file from which on it is compressed: less fits into a packet as it is.
 pub(super) const LEAST: u64 = 1_024;
 
-/// Bytes of a file that is compressed, at most. Larger ones are compressed when the site is made.
+/// Bytes of a file that is compressed, at most. Larger ones are sent as they are, unless the site
+/// has them compressed.
 pub(super) const MOST: u64 = 4 * 1024 * 1024;
 
 /// Files that are compressed at once, at most; further ones are sent as they are.

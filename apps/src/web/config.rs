@@ -37,7 +37,7 @@ struct FromFile {
 }
 
 impl FromFile {
-    /// Without what the command line says instead: there is one folder, and a user that says where
+    /// Without what the command line says instead: there is one folder, and a user who says where
     /// to listen does not want to listen elsewhere, too.
     fn beside(mut self, args: &ArgMatches) -> FromFile {
         if args.contains_id("dir") {

@@ -7,7 +7,7 @@
 //! anywhere else the commit is queued as an event, too. One event commits at a time: the order
 //! hands out the next commit only when it has been told that the last one is done (I7).
 //!
-//! A thread outside the runtime may have collected what others have made runnable; until it has
+//! A thread that is not a worker may have collected what others have made runnable; until it has
 //! queued that, the runtime is not at rest (`quiesce`).
 //!
 //! When the runtime stops, no action runs any more: what is deferred is dropped and counted, so

@@ -17,7 +17,7 @@ impl<T> Payload<T> {
     pub(super) const INLINE: bool = size_of::<T>() <= size_of::<[usize; INLINE_WORDS]>()
         && align_of::<T>() <= align_of::<[usize; INLINE_WORDS]>();
 
-    /// `T` does not fit into the event, but into the memory of another event.
+    /// `T` does not fit into the event, but into memory for another one.
     pub(super) const IN_SLOT: bool = !Self::INLINE
         && size_of::<T>() <= size_of::<Event>()
         && align_of::<T>() <= align_of::<Event>();
@@ -47,13 +47,13 @@ pub(super) trait Place {
     unsafe fn read<T>(event: NonNull<Event>) -> (T, Option<Memory>);
 }
 
-/// The closure is in the event itself.
+/// What the event holds is in the event itself.
 pub(super) struct InEvent;
 
-/// The closure is in memory for another event.
+/// What the event holds is in memory for another event.
 pub(super) struct InSlot;
 
-/// The closure is in a box.
+/// What the event holds is in a box.
 pub(super) struct InBox;
 
 impl Place for InEvent {

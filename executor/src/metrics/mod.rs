@@ -93,7 +93,7 @@ impl Measure {
     }
 }
 
-/// Measures that are kept by label; they come first.
+/// How many measures are kept by label; these come first.
 const BY_LABEL: usize = 3;
 const _: () = assert!(Measure::IdleDelay as usize + 1 == BY_LABEL);
 

@@ -187,7 +187,7 @@ impl World {
         }
     }
 
-    /// Posts a set of the first two colors from a thread outside the runtime.
+    /// Posts a set of the first two colors from a thread that is not a worker.
     fn post_set(&self, accesses: [Access; 2]) {
         let (_, places) = self.take_places(accesses);
         for color in [0, 1].into_iter().filter(|color| places[*color]) {
@@ -474,7 +474,7 @@ fn c5_a_writer_overlaps_no_reader_and_sees_them_leave() {
     }
 }
 
-/// C6: a thread outside the runtime and a worker post a set of the same two colors each.
+/// C6: a thread that is not a worker and a worker post a set of the same two colors each.
 #[test]
 fn c6_sets_that_meet_both_run() {
     model(|| {

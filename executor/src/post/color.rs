@@ -56,7 +56,7 @@ impl Color {
         });
     }
 
-    /// Posts `f` from a thread outside the color's runtime.
+    /// Posts `f` from a thread that is not a worker of the color's runtime.
     pub(crate) fn post_from_outside<F>(&self, access: Access, f: F, posting: Posting)
     where
         F: FnOnce(&mut Cx) + Send + 'static,

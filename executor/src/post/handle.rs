@@ -41,8 +41,8 @@ impl Handle {
     }
 
     /// Posts `f` to a color if it has room for one more event (C8). Only a color with a
-    /// [capacity](crate::ColorBuilder::capacity) can be full; a post in this way can say no at once
-    /// where others would queue.
+    /// [capacity](crate::ColorBuilder::capacity) can be full; code that posts in this way can say
+    /// no at once where others would queue.
     ///
     /// # Examples
     ///

@@ -14,8 +14,9 @@
 //! * *A worker* is busy then. One that sleeps or spins, and whose poller, timers or hooks post,
 //!   rises before its first step (`Local::before_post`), and announces again, or takes what it has
 //!   posted, after the last one.
-//! * *A thread outside the runtime* is counted in `outside`, from before its first step until after
-//!   the last one. So is a thread that has collected what a domain lets go on, and blocking work.
+//! * *A thread that is not a worker* is counted in `outside`, from before its first step until
+//!   after the last one. So is a thread that has collected what a domain lets go on, and blocking
+//!   work.
 //!
 //! The check reads all workers' states, then the count, then the queues, then the states again.
 //! States carry an epoch, so if the two readings are equal, no worker has risen in between, and all

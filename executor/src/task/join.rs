@@ -14,7 +14,7 @@ use crate::runtime::core::CoreRef;
 use crate::sync::Arc;
 
 /// The outcome of something that runs elsewhere: a task, a call, or blocking work. It is a future;
-/// a thread outside the runtime can also [`join`](Self::join) it.
+/// a thread that is not a worker can also [`join`](Self::join) it.
 ///
 /// Dropping it detaches: what it stands for goes on.
 #[must_use = "dropping a JoinHandle detaches; await it, join it, or say so by `detach`"]

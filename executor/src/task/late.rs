@@ -1,8 +1,8 @@
 //! Times that are waited for when there is no runtime any more to keep them.
 //!
 //! A limit of time is often all that keeps a wait from lasting for ever; so it is kept also for a
-//! task that is polled through a handle whose runtime has ended, or is about to. One thread of the
-//! process does that, which is started when it is needed and ends when nobody has waited for a
+//! future that is polled through a handle whose runtime has ended, or is about to. One thread of
+//! the process does that, which is started when it is needed and ends when nobody has waited for a
 //! while. It wakes what polls again, and finds the time over.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! One value on its way from the thread that makes it to the one that waits for it.
+//! One value on its way from its maker to the task that waits for it.
 //!
 //! The maker has a [`Promise`], which is kept once; dropped, it says that there will be no value.
 //! The other side polls a [`Packet`]. Both meet under a small lock, under which no foreign code

@@ -67,7 +67,7 @@ impl Core {
         });
     }
 
-    /// Appends an event to a color from a thread outside the runtime, and queues the color if it
+    /// Appends an event to a color from a thread that is not a worker, and queues the color if it
     /// was idle. The event needs no room, or has it already.
     pub(crate) fn append_from_outside(&self, cell: &ColorCell, event: Owned) {
         // Behind its place others may post, and be done, before the color is queued.

@@ -1,4 +1,4 @@
-//! Who is between the two steps of a post on a thread outside the runtime; see `runtime::quiesce`.
+//! Who is between the two steps of a post on a thread that is not a worker; see `runtime::quiesce`.
 
 use super::local::Local;
 use crate::runtime::core::Core;
@@ -25,7 +25,7 @@ impl<'a> Outside<'a> {
         }
     }
 
-    /// Begins a post of a thread outside the runtime.
+    /// Begins a post of a thread that is not a worker.
     #[inline]
     pub(crate) fn from_outside(core: &'a Core) -> Self {
         core.quiesce.enter();

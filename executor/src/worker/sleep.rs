@@ -9,9 +9,9 @@
 //! with the runtime: it belongs to the user, who is told to come back (E18). Nobody knows when that
 //! will be, so it is never the sentinel, and a worker that was called back (*called*, not claimed)
 //! is looked after by the others as one is that is busy. A spinning worker has nothing and looks at
-//! its queues all the time: nobody has to wake it, nobody has to watch it, and it counts as idle.
-//! The rest of the word is an epoch that counts the rises, so that two equal readings mean that
-//! nothing happened in between.
+//! its queues all the time: nobody has to wake it, nobody has to watch it, and where it is asked
+//! whether anything runs it is as good as idle. The rest of the word is an epoch that counts the
+//! rises, so that two equal readings mean that nothing happened in between.
 //!
 //! One idle worker at most is the *sentinel*: it sleeps with a time limit and looks, each time it
 //! runs out, whether work waits behind a worker that is busy. So a push to a worker's own run queue
@@ -204,8 +204,8 @@ impl SleepState {
     }
 
     /// Says whether what was read at the poller of another worker may have been meant to wake that
-    /// one, which is to be woken again then. A claim comes first, so what is not seen here is
-    /// written later, and read by its owner.
+    /// one, which is to be woken again then. A thread claims the worker before it writes to its
+    /// poller, so what is not seen here is written later, and read by its owner.
     pub(crate) fn may_be_woken(&self, worker: usize) -> bool {
         self.workers[worker].load(Ordering::SeqCst) & STATE != BUSY
     }

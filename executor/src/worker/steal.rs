@@ -316,8 +316,8 @@ impl<W: Work> Scheduler<W> {
     }
 }
 
-/// One entry of a worker, of the highest class, for a thread that disposes of what is left, or
-/// rescues it.
+/// Takes an entry of the highest class from a worker, for a thread that disposes of what is left,
+/// or rescues it.
 pub(super) fn take_one<W: Work>(worker: &Shared<W>) -> Option<W> {
     Priority::ALL.into_iter().find_map(|class| take_one_of(worker, class))
 }

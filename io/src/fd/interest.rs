@@ -32,7 +32,7 @@ pub struct Interest {
 /// How often a callback is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Trigger {
-    /// Called as long as the descriptor is ready.
+    /// As long as the descriptor is ready.
     Level,
     /// When it becomes ready.
     Edge,

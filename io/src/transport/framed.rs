@@ -51,7 +51,7 @@ pub(super) struct Framed {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pause {
     Nothing,
-    /// How many messages are in flight.
+    /// As many messages are in flight as may be.
     InFlight,
     /// The domain is full.
     Room,

@@ -129,7 +129,7 @@ fn make(handle: &Handle, mut pieces: Box<dyn Pieces>) -> JoinHandle<Made> {
 /// A part of a file.
 pub(crate) struct FileBody {
     file: Arc<File>,
-    /// Where begins what has not been handed out.
+    /// The start of what has not been handed out.
     at: u64,
     left: u64,
     buffers: Buffers,

@@ -104,7 +104,7 @@ impl Deref for Dav {
 enum Effort {
     /// As long as a few calls on the small file at this path.
     Small(DavPath),
-    /// The body may be as long as it wants.
+    /// As long as it wants.
     Any,
     /// As long as it wants, and only some at once: those that are through this gate.
     Through(Gate),

@@ -98,7 +98,7 @@ pub enum Rule {
     I1,
     /// No step is illegal, such as from anon to global.
     I2,
-    /// An event enters global or anon when no earlier event is in the way.
+    /// An event enters global or anon only when no earlier event is in the way.
     I3,
     /// No event goes higher than it has declared.
     I4,
@@ -111,7 +111,7 @@ pub enum Rule {
     I7,
     /// No action runs while its event is in the state.
     I8,
-    /// An event is alone only when all earlier ones have committed.
+    /// An event that is alone is the only one in the domain, and all earlier ones have committed.
     I9,
     /// What was read under a label is what one would have read if the events had run one by one, in
     /// the order of their tickets.

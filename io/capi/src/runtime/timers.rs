@@ -22,7 +22,7 @@ const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
 /// What a callee is, for a message.
 const FIRED: &str = "a timer's function";
 
-/// Gives a timer to a thread that wants it.
+/// Gives a timer to the caller, unless `out` is NULL.
 unsafe fn give(timer: dapple::Timer, out: *mut *mut Timer) {
     if !out.is_null() {
         // SAFETY: the caller's pointer leads to a place for a pointer.

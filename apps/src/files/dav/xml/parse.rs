@@ -190,7 +190,7 @@ fn name(space: ResolveResult<'_>, local: &str, nodes: &mut Nodes) -> Result<Name
     }
     match space {
         ResolveResult::Bound(space) => {
-            // Its user looks at it as it stands in its declaration.
+            // Each use looks at it as it stands in its declaration.
             nodes.count(space.0.len() / MOST_NAME)?;
             Ok(Name::new(&normalized(space.into_inner())?, local))
         }
