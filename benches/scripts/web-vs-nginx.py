@@ -7,8 +7,8 @@ Needs Linux, nginx, wrk and taskset, and a release build:
 
 Prints, per number of connections: requests per second, requests per CPU second of the server, and the 99th
 percentile of the latency that wrk saw; medians of the runs, and the ratios dapple : nginx.
-nginx+cache and dapple+valid look once a second whether a file has changed (open_file_cache_valid 1s,
---cache-valid 1000), nginx for each request, dapple for each batch of them."""
+nginx+cache and dapple+valid look once a second whether a file has changed (open_file_cache_valid
+1s, --cache-valid 1000), nginx for each request, dapple for each batch of them."""
 import argparse, os, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, time
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -112,8 +112,9 @@ try:
         for name, (rate, per_cpu, p99) in medians.items():
             print(f'  {name:<12} {rate:>10.0f} {per_cpu:>11.0f} {p99:>8.0f}')
         for own, peer in pairs:
-            ratios = [statistics.median(a[i] / b[i] for a, b in zip(runs[own], runs[peer])) for i in range(3)]
-            print(f'  {own} : {peer:<11} {ratios[0]:.2f} x req/s, {ratios[1]:.2f} x req/CPU s, {ratios[2]:.2f} x p99')
+            rounds = list(zip(runs[own], runs[peer]))
+            rate, per_cpu, p99 = (statistics.median(a[i] / b[i] for a, b in rounds) for i in range(3))
+            print(f'  {own} : {peer:<11} {rate:.2f} x req/s, {per_cpu:.2f} x req/CPU s, {p99:.2f} x p99')
 finally:
     for s in servers:
         s.process.send_signal(signal.SIGKILL)

@@ -54,9 +54,8 @@ class Picture:
         self.parts = []
 
     def text(self, x, y, text, style="", anchor="middle"):
-        self.parts.append(
-            f'<text x="{x}" y="{y}" text-anchor="{anchor}" class="{style}">{html.escape(text)}</text>'
-        )
+        place = f'x="{x}" y="{y}" text-anchor="{anchor}" class="{style}"'
+        self.parts.append(f"<text {place}>{html.escape(text)}</text>")
 
     def box(self, x, y, width, height, style="box", *lines):
         """A box with lines of text in its middle; the first one is strong if there are several."""
@@ -129,7 +128,8 @@ def event():
     p.arrow((440, 157), (390, 157))
     p.box(220, 130, 170, 54, "worker", "a worker takes red", "with its whole queue")
     p.arrow((305, 184), (305, 236))
-    p.box(220, 236, 170, 64, "red", "a turn of red", "its events, one by one,", "until the budget is spent")
+    lines = ["a turn of red", "its events, one by one,", "until the budget is spent"]
+    p.box(220, 236, 170, 64, "red", *lines)
     p.arrow((390, 268), (535, 268), (535, 184))
     p.text(462, 258, "some are left", "small")
     p.arrow((220, 268), (170, 268))
@@ -180,8 +180,9 @@ def contexts():
         290,
         "Events of a domain",
         "Events by ticket. Event 1 writes, downgrades, and goes on reading beside event 2, which "
-        "writes the next version. Event 2 ends first, and commits after event 1. Event 3 reaches no "
-        "state and starts at once. Event 4 reads what event 2 wrote. Commits follow the tickets.",
+        "writes the next version. Event 2 ends first, and commits after event 1. Event 3 reaches "
+        "no state and starts at once. Event 4 reads what event 2 wrote. Commits follow the "
+        "tickets.",
     )
     rows = [46, 94, 142, 190]
     p.text(56, 26, "ticket", "small")

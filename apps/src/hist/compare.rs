@@ -130,7 +130,7 @@ mod tests {
             twice += u32::from(change.from <= 2.0 && 2.0 <= change.to);
             assert!(change.from > 1.5 && change.to < 2.6, "{change:?}");
         }
-        // 38 of 40 are expected. The sequence is the same in each run, so this is no matter of luck.
+        // 38 of 40 are expected. The sequence is the same in each run, so luck plays no part.
         assert!(same >= 34 && twice >= 34, "{same}, {twice}");
     }
 

@@ -206,13 +206,22 @@ impl Answers {
         how: How,
     ) -> Result<Answer, Waits> {
         match self.pages.find(path, how)? {
-            Ok(Some(entry)) => {
-                Ok(of_file(request, self.pages.choose(request.codings, path, entry, how)?))
-            }
+            Ok(Some(entry)) => self.answer_found(request, path, entry, how),
             Ok(None) => Ok(self.redirect_to_folder(path, query)),
             Err(Status::NotFound) => self.answer_not_there(request, path, how),
             Err(status) => Ok(Answer::status(status)),
         }
+    }
+
+    /// Answers with a file that is there, in the coding that suits the client best.
+    fn answer_found(
+        &self,
+        request: &Request<'_>,
+        path: &[u8],
+        entry: FilePage,
+        how: How,
+    ) -> Result<Answer, Waits> {
+        Ok(of_file(request, self.pages.choose(request.codings, path, entry, how)?))
     }
 
     fn answer_folder(
@@ -228,9 +237,7 @@ impl Answers {
         }
         index.extend_from_slice(self.pages.site.index());
         match self.pages.find(&index, how)? {
-            Ok(Some(entry)) => {
-                Ok(of_file(request, self.pages.choose(request.codings, &index, entry, how)?))
-            }
+            Ok(Some(entry)) => self.answer_found(request, &index, entry, how),
             Ok(None) | Err(Status::NotFound) => self.answer_listing(request, &folder, query, how),
             Err(status) => Ok(Answer::status(status)),
         }
@@ -314,10 +321,7 @@ impl Answers {
             && !name.contains(&b'.')
             && let Ok(Some(entry)) = self.pages.find(b"index.html", how)?
         {
-            return Ok(of_file(
-                request,
-                self.pages.choose(request.codings, b"index.html", entry, how)?,
-            ));
+            return self.answer_found(request, b"index.html", entry, how);
         }
         self.answer_nothing(how)
     }

@@ -7,6 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use dapple::{Color, Colored, Cx, Handle, Priority};
@@ -16,7 +17,6 @@ use rustix::fs::fstat;
 use super::http::coding::Coding;
 use super::page::{Body, FilePage, Page};
 use crate::common::cache::{Cache, Entry};
-use crate::common::cached;
 use crate::common::version::Version;
 
 /// Bytes of a file from which on it is compressed: less fits into a packet as it is.
@@ -171,13 +171,7 @@ impl Drop for Task {
 /// Reads all of a file. It blocks.
 fn read(file: &File, version: Version) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(version.size).map_err(io::Error::other)?];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        match cached::read_blocking(file, &mut bytes[filled..], filled as u64)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            n => filled += n,
-        }
-    }
+    file.read_exact_at(&mut bytes, 0)?;
     // If it was changed meanwhile, these bytes are neither the old ones nor the new ones.
     match Version::of(&fstat(file)?) == version {
         true => Ok(bytes),

@@ -258,8 +258,8 @@ impl WebConn {
     /// Says whether who asks may ask; `None`: that has to be found out.
     fn may_ask(&self, request: &Request<'_>) -> Option<bool> {
         match (&self.visitor, request.authorization) {
-            // Browsers ask in this way what a script may do, and say nothing else.
             (None, _) => Some(true),
+            // Browsers ask in this way what a script may do, and say nothing else.
             _ if request.method == Method::Options => Some(true),
             (Some(_), None) => Some(false),
             (Some(visitor), Some(field)) => visitor.is_known(field).then_some(true),

@@ -68,7 +68,7 @@ pub(super) fn load_encoded(
     Ok(Some(page.keep_if(is_settled && (is_large || is_whole))))
 }
 
-/// The contents of a small file, from memory; of a large one its begin. `WouldBlock`: a disk would
+/// The contents of a small file, from memory; of a large one its start. `WouldBlock`: a disk would
 /// have to be read.
 pub(super) fn read_cached(file: &File, size: u64) -> io::Result<Vec<u8>> {
     let wanted = size.min(MOST_IN_MEMORY) as usize;

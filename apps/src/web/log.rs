@@ -164,25 +164,25 @@ impl Log {
             let mut parts = line.splitn(3, |byte| *byte == b' ');
             for name in ["method", "target", "version"] {
                 let _ = write!(begin, "\"{name}\":\"");
-                escape_json(&mut begin, parts.next().unwrap_or_default());
+                escape(&mut begin, parts.next().unwrap_or_default(), IN_JSON);
                 begin.extend_from_slice(b"\",");
             }
             begin.extend_from_slice(b"\"status\":");
             for (name, field) in [("referer", referer), ("agent", agent)] {
                 let _ = write!(end, ",\"{name}\":\"");
-                escape_json(&mut end, field.unwrap_or_default());
+                escape(&mut end, field.unwrap_or_default(), IN_JSON);
                 end.push(b'"');
             }
             end.extend_from_slice(b"}\n");
             return Box::new(Asked { begin, end });
         }
         let _ = write!(begin, "{peer} - - [{}] \"", date::of_logs(now));
-        escape(&mut begin, line);
+        escape(&mut begin, line, IN_TEXT);
         begin.extend_from_slice(b"\" ");
         if self.format == Format::Combined {
             for field in [referer, agent] {
                 end.extend_from_slice(b" \"");
-                escape(&mut end, field.unwrap_or(b"-"));
+                escape(&mut end, field.unwrap_or(b"-"), IN_TEXT);
                 end.push(b'"');
             }
         }
@@ -281,27 +281,21 @@ fn lock(gathered: &Mutex<Vec<u8>>) -> MutexGuard<'_, Vec<u8>> {
     gathered.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What could end a field, or do something to a terminal, stands as `\xHH`, as Apache has it.
-fn escape(line: &mut Vec<u8>, text: &[u8]) {
-    for byte in text {
-        match byte {
-            b'"' | b'\\' => line.extend_from_slice(&[b'\\', *byte]),
-            0x20..=0x7e => line.push(*byte),
-            _ => {
-                let _ = write!(line, "\\x{byte:02x}");
-            }
-        }
-    }
-}
+/// How Apache writes a byte that is escaped, but for its two digits.
+const IN_TEXT: &str = "\\x";
 
-/// Bytes that are no text stand as the characters of their numbers.
-fn escape_json(line: &mut Vec<u8>, text: &[u8]) {
+/// How JSON has one: as the character of its number.
+const IN_JSON: &str = "\\u00";
+
+/// Appends a text. What could end a field, or do something to a terminal, stands as `begin` and two
+/// hexadecimal digits.
+fn escape(line: &mut Vec<u8>, text: &[u8], begin: &str) {
     for byte in text {
         match byte {
             b'"' | b'\\' => line.extend_from_slice(&[b'\\', *byte]),
             0x20..=0x7e => line.push(*byte),
             _ => {
-                let _ = write!(line, "\\u{byte:04x}");
+                let _ = write!(line, "{begin}{byte:02x}");
             }
         }
     }
