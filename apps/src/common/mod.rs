@@ -3,6 +3,7 @@
 //! * [`cache`]: files that were asked for before.
 //! * [`cached`]: reading files without waiting for a disk.
 //! * [`chart`](self::chart): charts as SVG.
+//! * [`columns`](self::columns): tables of text.
 //! * [`conditions`]: If-Match, If-None-Match, If-Modified-Since, If-Range, Range.
 //! * [`date`](self::date): dates of HTTP.
 //! * [`gate`]: how many may do something at once.
@@ -23,6 +24,7 @@
 pub(crate) mod cache;
 pub(crate) mod cached;
 pub(crate) mod chart;
+pub(crate) mod columns;
 pub(crate) mod conditions;
 pub(crate) mod date;
 #[cfg(any(test, dapple_fuzzing))]

@@ -14,6 +14,7 @@ use hdrhistogram::Histogram;
 
 use self::compare::{Change, compare};
 use crate::common::chart::{Chart, Lines, Plot, Series};
+use crate::common::columns::columns;
 
 /// Quantiles that are told unless others are asked for, in percent.
 const PERCENTILES: &str = "50,90,99,99.9,99.99";
@@ -179,21 +180,9 @@ fn difference(
     }
 }
 
-/// Columns: the first one to the left, the others to the right.
+/// The rows in columns.
 fn table(rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0)
-    };
-    let mut out = String::new();
-    for row in rows {
-        let cells = row.iter().enumerate().map(|(column, cell)| match column {
-            0 => format!("{cell:<width$}", width = width(0)),
-            _ => format!("{cell:>width$}", width = width(column)),
-        });
-        out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        out.push('\n');
-    }
-    out
+    columns(rows.iter().map(Vec::as_slice)).iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// All percentiles: how long one in so many takes, or longer.

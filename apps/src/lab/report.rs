@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::machine;
 use super::progress::{Ended, Progress};
 use crate::common::chart::Chart;
+use crate::common::columns::columns;
 
 /// The results of one experiment.
 #[derive(Debug, Default)]
@@ -81,22 +82,9 @@ impl Table {
 
 impl Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut widths: Vec<usize> = self.head.iter().map(|cell| cell.chars().count()).collect();
-        for row in &self.rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
-            }
-        }
         writeln!(f, "{}", self.caption)?;
-        for row in std::iter::once(&self.head).chain(&self.rows) {
-            let cells = row.iter().zip(&widths).enumerate();
-            let cells = cells.map(|(n, (cell, width))| match n {
-                0 => format!("{cell:<width$}"),
-                _ => format!("{cell:>width$}"),
-            });
-            writeln!(f, "  {}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
-        }
-        Ok(())
+        let rows = std::iter::once(&self.head).chain(&self.rows);
+        columns(rows.map(Vec::as_slice)).iter().try_for_each(|line| writeln!(f, "  {line}"))
     }
 }
 
