@@ -109,10 +109,10 @@ pub use self::{
     domain::{
         AnonCx, Committing, ContextError, Domain, DomainBuilder, Done, DynCx, GlobalCx, InAnon,
         InGlobal, InNone, MayAnon, MayGlobal, NoneCx, NoneOnly, Plain, ReachesAnon, Reaching,
-        Refused, Rights, Transactional,
+        Refused, Rights, Transactional, register::DomainFigures,
     },
     error::TryPostError,
-    metrics::{Distribution, Histogramming, Measure, Metrics, SiteFigures},
+    metrics::{Distribution, Histogramming, Measure, Metrics, SiteFigures, Stall, WorkerFigures},
     post::{permit::Permit, set::Request},
     rendezvous::{Arrival, Rendezvous, Trigger, Unfired},
     report::{PanicReport, StallReport, TicketStall},

@@ -170,3 +170,95 @@ fn e12_a_stall_is_written_to_standard_error_if_there_is_no_subscriber() {
     assert!(line.contains(file!()) && line.contains("label: default"), "{told}");
     assert!(line.ends_with(" ms"), "{told}");
 }
+
+#[test]
+fn e10_a_busy_worker_is_seen_to_be_busy() {
+    let rt = Runtime::builder().workers(2).build().unwrap();
+    let h = rt.handle();
+    let color = h.new_color();
+    let used = |metrics: &Metrics| -> Duration {
+        metrics.by_worker().iter().map(|worker| worker.cpu_time).sum()
+    };
+    let before = rt.metrics();
+    h.post(&color, |_| {
+        let begin = std::time::Instant::now();
+        while begin.elapsed() < Duration::from_millis(100) {
+            std::hint::spin_loop();
+        }
+    });
+    rt.wait_idle();
+    let after = rt.metrics();
+    let spent = used(&after) - used(&before);
+    // The machine may be busy with others.
+    assert!(spent >= Duration::from_millis(20), "{spent:?}");
+    assert!(spent <= Duration::from_millis(300), "{spent:?}");
+    let sum = |pick: fn(&dapple::WorkerFigures) -> u64| -> u64 {
+        after.by_worker().iter().map(pick).sum()
+    };
+    assert_eq!(sum(|worker| worker.events), after.events());
+    assert_eq!(sum(|worker| worker.turns), after.turns());
+    assert_eq!(sum(|worker| worker.parks), after.parks());
+    // Its threads' clocks are gone, and the time is not.
+    rt.shutdown(Duration::from_secs(10));
+    assert!(used(&h.metrics()) >= used(&after));
+}
+
+#[test]
+fn e12_the_latest_stalls_are_kept() {
+    let rt = Runtime::builder()
+        .workers(1)
+        .stall_after(Duration::from_millis(5))
+        .on_stall(|_| ())
+        .build()
+        .unwrap();
+    let h = rt.handle();
+    let color = h.color_builder().label("slow").build();
+    let line = line!() + 2;
+    for _ in 0..60 {
+        h.post(&color, |_| sleep(Duration::from_millis(7)));
+    }
+    rt.wait_idle();
+    let metrics = rt.metrics();
+    // The first ones may count as one: nobody knows yet that they are long.
+    assert!(metrics.stalls() >= 32, "{}", metrics.stalls());
+    let stalls = metrics.latest_stalls();
+    assert_eq!(stalls.len(), 32, "the latest ones");
+    for stall in stalls {
+        assert_eq!((stall.site.file(), stall.site.line()), (file!(), line));
+        assert_eq!((stall.label.as_deref(), stall.worker), (Some("slow"), 0));
+        assert!(stall.running >= Duration::from_millis(5), "{stall:?}");
+    }
+    assert!(stalls.is_sorted_by_key(|stall| stall.at));
+}
+
+#[test]
+fn e12_domains_with_open_tickets_are_seen() {
+    let rt = runtime(2);
+    let h = rt.handle();
+    let domains: Vec<_> = (0..600)
+        .map(|n| Domain::builder().label(&format!("kind {}", n % 3)).read_write(&h, n))
+        .collect();
+    assert!(h.open_domains(usize::MAX).is_empty());
+    let (leave, left) = std::sync::mpsc::channel::<()>();
+    let left = std::sync::Mutex::new(left);
+    let (enter, entered) = std::sync::mpsc::channel();
+    let line = line!() + 1;
+    domains[577].global(move |_| {
+        enter.send(()).unwrap();
+        left.lock().unwrap().recv().unwrap();
+    });
+    entered.recv().unwrap();
+    domains[577].global(|_| ());
+    let first = h.open_domains(usize::MAX);
+    assert_eq!(first.len(), 1);
+    sleep(Duration::from_millis(20));
+    let open = h.open_domains(1);
+    assert_eq!((open[0].label.as_deref(), open[0].uncommitted), (Some("kind 1"), 2));
+    assert_eq!((open[0].ticket, open[0].site.line()), (first[0].ticket, line));
+    assert_eq!(open[0].doing.to_string(), "in global");
+    assert!(open[0].waiting >= Duration::from_millis(20), "{:?}", open[0].waiting);
+    assert!(h.open_domains(0).is_empty());
+    leave.send(()).unwrap();
+    rt.wait_idle();
+    assert!(h.open_domains(usize::MAX).is_empty());
+}

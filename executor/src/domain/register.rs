@@ -1,6 +1,8 @@
 //! The domains of a runtime, for those that look at all of them; see `watch`.
 
-use dapple_colors::{Oldest, Ticket};
+use std::time::Duration;
+
+use dapple_colors::{Doing, Oldest, Ticket};
 
 use crate::chunks::Chunks;
 use crate::site::Site;
@@ -73,6 +75,28 @@ impl Register {
 }
 
 impl Watched {
+    /// Looks at the domain; `None`: all of its events have committed.
+    fn figures(&mut self, now: u64) -> Option<DomainFigures> {
+        let Found { oldest, site, uncommitted } = self.domain.look()?;
+        let (ticket, doing) = (oldest.ticket, oldest.doing);
+        let (since, _) = self.since(ticket, now);
+        let waiting = Duration::from_nanos(now.saturating_sub(since));
+        let label = self.label.clone();
+        Some(DomainFigures { label, uncommitted, ticket, doing, site, waiting })
+    }
+
+    /// Since when this ticket has been known to be the oldest one, and whether that has been
+    /// reported.
+    fn since(&mut self, ticket: Ticket, now: u64) -> (u64, bool) {
+        match self.last {
+            Some((last, since, reported)) if last == ticket => (since, reported),
+            _ => {
+                self.last = Some((ticket, now, false));
+                (now, false)
+            }
+        }
+    }
+
     /// Looks at the domain, and says whether it has a ticket that has not committed; and, if that
     /// ticket is to be reported now, what it is, with the nanoseconds for which it has been the
     /// oldest one.
@@ -82,10 +106,7 @@ impl Watched {
             return (false, None);
         };
         let ticket = found.oldest.ticket;
-        let (since, reported) = match self.last {
-            Some((last, since, reported)) if last == ticket => (since, reported),
-            _ => (now, false),
-        };
+        let (since, reported) = self.since(ticket, now);
         let waiting = now.saturating_sub(since);
         let is_stalled = waiting >= stall_after;
         self.last = Some((ticket, since, reported || is_stalled));
@@ -95,6 +116,51 @@ impl Watched {
             label: self.label.clone(),
         });
         (true, stalled)
+    }
+}
+
+/// A domain that has events which have not committed; see
+/// [`Handle::open_domains`](crate::Handle::open_domains).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DomainFigures {
+    /// The label of the domain, if it has one.
+    pub label: Option<Arc<str>>,
+    /// How many of its events have not committed.
+    pub uncommitted: usize,
+    /// The oldest ticket of these.
+    pub ticket: Ticket,
+    /// What its event is about.
+    pub doing: Doing,
+    /// Where that event was posted.
+    pub site: Site,
+    /// For how long it has been the oldest one, at least: since a look at the domain first found it
+    /// so. The runtime looks a few times in the stall threshold, and with each call.
+    pub waiting: Duration,
+}
+
+/// Domains that are looked at before the lock is left for a moment.
+const AT_ONCE: usize = 256;
+
+impl Register {
+    /// Domains with events that have not committed, `most` of them at most.
+    pub(crate) fn open(&self, now: u64, most: usize) -> Vec<DomainFigures> {
+        let (mut open, mut next) = (Vec::new(), Some(0));
+        while let Some(first) = next {
+            next = None;
+            let mut all = lock(&self.watched);
+            for (seen, (key, watched)) in all.iter_mut_from(first).enumerate() {
+                if open.len() == most {
+                    return open;
+                }
+                if seen == AT_ONCE {
+                    next = Some(key);
+                    break;
+                }
+                open.extend(watched.figures(now));
+            }
+        }
+        open
     }
 }
 

@@ -30,6 +30,8 @@ pub fn labels(input: &[u8]) {
             .map(distribution)
             .collect(),
         own: Vec::new(),
+        workers: Vec::new(),
+        stalls: Vec::new(),
         sites: Vec::new(),
         taken: UNIX_EPOCH,
         uptime: Duration::from_secs(1),

@@ -13,8 +13,10 @@ mod own;
 mod sampling;
 mod sites;
 mod snapshot;
+mod stalls;
 mod table;
 mod text;
+mod workers;
 
 use hdrhistogram::Histogram;
 
@@ -24,6 +26,9 @@ pub(crate) use own::{OwnHistogram, OwnHistograms};
 pub(crate) use sampling::{Ran, Sample, Sampler, Samples};
 pub use sites::SiteFigures;
 pub use snapshot::{Distribution, Metrics};
+pub(crate) use stalls::LatestStalls;
+pub use stalls::Stall;
+pub use workers::WorkerFigures;
 
 /// How much is measured; see [`Builder::histograms`](crate::Builder::histograms).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 use hdrhistogram::Histogram;
 
 use super::sites::{Merged, SiteFigures};
+use super::stalls::Stall;
+use super::workers::{self, WorkerFigures};
 use super::{Measure, new_histogram};
 use crate::clock;
 use crate::runtime::core::Core;
@@ -22,6 +24,8 @@ pub struct Metrics {
     pub(super) distributions: Vec<Distribution>,
     pub(super) own: Vec<(Arc<str>, Histogram<u64>)>,
     pub(super) sites: Vec<SiteFigures>,
+    pub(super) workers: Vec<WorkerFigures>,
+    pub(super) stalls: Vec<Stall>,
     pub(super) taken: SystemTime,
     pub(super) uptime: Duration,
 }
@@ -103,6 +107,8 @@ impl Metrics {
             distributions: distributions(core),
             own: core.own_histograms.read(),
             sites: sites(core),
+            workers: workers::of(core),
+            stalls: core.latest_stalls.read(),
             taken: clock::wall(),
             uptime: Duration::from_nanos(core.clock().now()),
         }
@@ -162,6 +168,35 @@ impl Metrics {
     /// ```
     pub fn sites(&self) -> &[SiteFigures] {
         &self.sites
+    }
+
+    /// What each worker has done, by its number.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::builder().workers(2).build()?;
+    /// rt.handle().post_default(|_| println!("on one of the two"));
+    /// rt.wait_idle();
+    /// let metrics = rt.metrics();
+    /// let workers = metrics.by_worker();
+    /// assert_eq!(workers.len(), 2);
+    /// assert_eq!(workers.iter().map(|worker| worker.events).sum::<u64>(), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn by_worker(&self) -> &[WorkerFigures] {
+        &self.workers
+    }
+
+    /// The latest events that ran longer than the stall threshold, at most 32, the oldest first.
+    /// See [`Builder::stall_after`](crate::Builder::stall_after).
+    pub fn latest_stalls(&self) -> &[Stall] {
+        &self.stalls
+    }
+
+    /// When the figures were read.
+    pub fn taken(&self) -> SystemTime {
+        self.taken
     }
 
     /// Time since the start of the runtime.

@@ -23,8 +23,8 @@ use crate::color::cell::{Birth, CellMemory, ColorCell, DefaultCell, Plan};
 use crate::color::marks::Affinity;
 use crate::domain::register::Register;
 use crate::event::Event;
-use crate::metrics::OwnHistograms;
 use crate::metrics::labels::Labels;
+use crate::metrics::{LatestStalls, OwnHistograms};
 use crate::park::Driver;
 use crate::slab::Slab;
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
@@ -58,6 +58,7 @@ pub(crate) struct Core {
     pub(crate) quiesce: CachePadded<Quiesce>,
     pub(crate) labels: Labels,
     pub(crate) own_histograms: OwnHistograms,
+    pub(crate) latest_stalls: LatestStalls,
     pub(crate) domains: Register,
     pub(crate) tasks: Tasks,
     pub(crate) blocking: BlockingPool,
@@ -114,6 +115,7 @@ impl Core {
             quiesce: Quiesce::new().into(),
             labels: Labels::default(),
             own_histograms: OwnHistograms::default(),
+            latest_stalls: LatestStalls::default(),
             domains: Register::default(),
             tasks: Tasks::default(),
             blocking,

@@ -9,7 +9,7 @@ use crate::clock;
 use crate::color::cell::Plan;
 use crate::metrics::Metrics;
 use crate::turn::local::Local;
-use crate::{Color, ColorBuilder};
+use crate::{Color, ColorBuilder, DomainFigures};
 
 /// A handle of a runtime: makes colors, and posts callbacks. Clone it and send it anywhere; a
 /// handle does not keep the runtime running.
@@ -84,6 +84,34 @@ impl Handle {
     /// The figures of the runtime.
     pub fn metrics(&self) -> Metrics {
         Metrics::read(&self.core)
+    }
+
+    /// Domains that have events which have not committed: `most` of them at most, in no particular
+    /// order. It looks at one domain of the runtime after the other, with its lock held.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let h = rt.handle();
+    /// let bank = dapple::Domain::builder().label("bank").read_write(&h, 0);
+    /// let (enter, entered) = std::sync::mpsc::channel();
+    /// let (leave, left) = std::sync::mpsc::channel();
+    /// bank.global(move |_| {
+    ///     enter.send(()).unwrap();
+    ///     left.recv().unwrap();
+    /// });
+    /// entered.recv().unwrap();
+    /// let open = h.open_domains(10);
+    /// assert_eq!(open.len(), 1);
+    /// println!("{:?}: ticket {} of {}", open[0].label, open[0].ticket, open[0].uncommitted);
+    /// leave.send(()).unwrap();
+    /// rt.wait_idle();
+    /// assert!(h.open_domains(10).is_empty());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn open_domains(&self, most: usize) -> Vec<DomainFigures> {
+        self.core.domains.open(self.core.clock().now(), most)
     }
 
     /// A histogram of the program's own, by its name: the one of this name, if there is one. It

@@ -3,6 +3,7 @@
 
 use crossbeam_utils::CachePadded;
 
+use crate::clock::CpuTime;
 use crate::metrics::Histograms;
 use crate::park::Park;
 use crate::site::Site;
@@ -16,6 +17,7 @@ pub(crate) struct Seat {
     pub(crate) timers: CachePadded<Mutex<Timers>>,
     pub(crate) histograms: CachePadded<Mutex<Histograms>>,
     pub(crate) event: CachePadded<EventCell>,
+    pub(crate) cpu_time: CpuTime,
 }
 
 impl Seat {
@@ -25,6 +27,7 @@ impl Seat {
             timers: Mutex::new(Timers::default()).into(),
             histograms: Mutex::new(Histograms::default()).into(),
             event: CachePadded::default(),
+            cpu_time: CpuTime::default(),
         }
     }
 }

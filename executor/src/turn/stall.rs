@@ -32,8 +32,8 @@ impl Local {
         let since_look = || self.events_run() - self.events_at_look.get() + self.parts.get();
         // Of another worker only that is known which it is in.
         let events = ended.then(since_look);
-        let label = label.as_deref();
-        let report = StallReport { worker, site, label, running, ended, events };
+        let report = StallReport { worker, site, label: label.as_deref(), running, ended, events };
+        self.core.latest_stalls.add(&report, label.clone());
         match settings.stall_hook() {
             Some(hook) => self.guard(Some(site), || hook(&report)),
             None if has_subscriber() => tracing::warn!(

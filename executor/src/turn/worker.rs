@@ -26,7 +26,9 @@ pub(crate) struct Worker {
 pub(crate) struct CannotSuspend;
 
 impl Worker {
+    /// A worker that the calling thread will enter, and stop.
     pub(crate) fn new(core: CoreRef, scheduler: Scheduler<Entry>) -> Self {
+        core.seats[scheduler.index].cpu_time.begin();
         let rounds = RefCell::new(Rounds::new(core.fleet.workers.len()));
         Worker { local: Local::new(core, scheduler), rounds }
     }
@@ -59,6 +61,7 @@ impl Worker {
     /// The worker has stopped: drops what is queued for it.
     pub(crate) fn stop(&self) {
         self.local.enter(|| shutdown::worker_stops(&self.local));
+        self.local.core.seats[self.local.index()].cpu_time.end();
     }
 }
 

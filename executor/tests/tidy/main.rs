@@ -23,7 +23,7 @@ const FEWEST_WORDS: usize = 4;
 
 /// Unsafe blocks of the executor, and of its two rooms that run what is posted; files that import
 /// each other.
-const MOST_UNSAFE: usize = 224;
+const MOST_UNSAFE: usize = 225;
 const MOST_UNSAFE_RUNNING: usize = 70;
 const MOST_IN_A_CIRCLE: usize = 14;
 
