@@ -1,7 +1,7 @@
 //! Real clients against `dapple web`. They skip, and say so, when a client is missing; with
 //! `DAPPLE_CLIENTS=require` a missing one is a failure.
 mod common;
-#[path = "common/tool.rs"]
+#[path = "../../io/tests/common/tool.rs"]
 mod tool;
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! `dapple web` beside nginx and Apache: each gets the same odd requests, and each difference is
 //! explained in docs/HTTP.md.
 mod common;
-#[path = "common/tool.rs"]
+#[path = "../../io/tests/common/tool.rs"]
 mod tool;
 
 use std::collections::BTreeMap;

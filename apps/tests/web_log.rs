@@ -1,6 +1,6 @@
 //! The access log of `dapple web`.
 mod common;
-#[path = "common/tool.rs"]
+#[path = "../../io/tests/common/tool.rs"]
 mod tool;
 
 use std::fs;

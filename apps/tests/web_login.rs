@@ -1,6 +1,6 @@
 //! Logins of `dapple web`, over plain connections and over TLS.
 mod common;
-#[path = "common/tool.rs"]
+#[path = "../../io/tests/common/tool.rs"]
 mod tool;
 
 use std::fs;
@@ -71,6 +71,11 @@ fn only_users_are_answered_and_each_change_counts() {
     let figures = Web::start(Some(&folder.path().join("site")), &args);
     assert_eq!(figures.get("/_dapple/metrics").status, 401);
     assert!(figures.connect().get("/_dapple/metrics", &ann).text().contains("web_responses"));
+    let args = ["--users", file.to_str().unwrap(), "--dashboard"];
+    let dashboard = Web::start(Some(&folder.path().join("site")), &args);
+    assert_eq!(dashboard.get("/_dapple/").status, 401);
+    let page = dashboard.connect().get("/_dapple/", &ann);
+    assert!(page.text().starts_with("<!doctype html>"), "by any name, as who asks is known");
     users(&folder, &["remove", "ann"], "");
     users(&folder, &["add", "cem", "--password-stdin"], "secret");
     let begin = std::time::Instant::now();

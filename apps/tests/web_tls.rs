@@ -1,7 +1,7 @@
 //! `dapple web` over TLS (N7, N8), as curl sees it: HTTP/1.1 and HTTP/2, and another certificate at
 //! SIGHUP.
 mod common;
-#[path = "common/tool.rs"]
+#[path = "../../io/tests/common/tool.rs"]
 mod tool;
 
 use std::fs;

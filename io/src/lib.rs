@@ -48,6 +48,7 @@
 //! * [`Io::post_at_wall`], [`Io::post_after_boot`]: timers by other clocks than the executor's.
 //! * [`TimeoutStream`]: a stream for tasks with limits of time. `tls`, with the feature of that
 //!   name: TLS streams by rustls. `hyper`, with the feature of that name: a bridge to hyper.
+//!   `dashboard`, with the feature of that name: a page that shows the runtime at work.
 //!
 //! Readiness that arrives on a worker's poller is posted as an event to a color; callbacks never
 //! run inside the poller. The examples in `io/examples` are whole programs.
@@ -60,6 +61,8 @@ pub mod child;
 mod clock_timer;
 pub mod codec;
 pub mod connect;
+#[cfg(feature = "dashboard")]
+pub mod dashboard;
 pub mod datagram;
 mod ext;
 mod fd;

@@ -12,6 +12,7 @@
 //! * [`listing`]: the members of a folder, as pages show them.
 //! * [`login`]: who asks.
 //! * [`media_type`]: the type of a file.
+//! * [`monitor`](self::monitor): where a program shows itself.
 //! * [`per_address`]: how many connections from one address.
 //! * [`pieces`](self::pieces): bodies that are made while they are sent.
 //! * [`target`]: from a request's target to a path below a folder.
@@ -35,6 +36,7 @@ pub(crate) mod https;
 pub(crate) mod listing;
 pub(crate) mod login;
 pub(crate) mod media_type;
+pub(crate) mod monitor;
 pub(crate) mod per_address;
 pub(crate) mod pieces;
 pub(crate) mod process;

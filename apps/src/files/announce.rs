@@ -6,18 +6,23 @@ use std::net::{IpAddr, SocketAddr};
 use super::path::DavPath;
 use crate::common::https::identity::Identity;
 use crate::common::login::ONE_TIME_USER;
+use crate::common::monitor;
 
-/// Everything that there is to say. `password`: the one that is good for this time, if there is
-/// one.
-pub(super) fn announce(
-    out: &mut impl Write,
-    share: &str,
-    address: SocketAddr,
-    name: &str,
-    addresses: &[IpAddr],
-    identity: &Identity,
-    password: Option<&str>,
-) -> std::io::Result<()> {
+/// What there is to say.
+pub(super) struct Ready<'a> {
+    pub(super) share: &'a str,
+    pub(super) address: SocketAddr,
+    pub(super) name: &'a str,
+    pub(super) addresses: &'a [IpAddr],
+    pub(super) identity: &'a Identity,
+    /// The password that is good for this time, if there is one.
+    pub(super) password: Option<&'a str>,
+    pub(super) has_dashboard: bool,
+}
+
+/// Says everything.
+pub(super) fn announce(out: &mut impl Write, ready: &Ready<'_>) -> std::io::Result<()> {
+    let Ready { share, address, name, addresses, identity, password, has_dashboard } = *ready;
     let host = match name.contains(':') {
         true => format!("[{name}]"),
         false => name.to_owned(),
@@ -64,6 +69,9 @@ pub(super) fn announce(
     )?;
     mount("KDE", format!("dolphin webdavs://{user}@{place}{prefix}"))?;
     mount("Finder", format!("Go, Connect to Server (Cmd-K): {url}"))?;
+    if has_dashboard {
+        writeln!(out, "Dashboard at https://{place}{}", monitor::PATH)?;
+    }
     writeln!(out, "Ctrl-C ends it")?;
     out.flush()
 }

@@ -6,7 +6,7 @@
 //! * [`meta`]: locks, properties, and who is changing what: a domain.
 //! * [`recover`]: what a server that was killed has left.
 //! * [`pace`]: where small changes are made.
-//! * [`announce`](self::announce): what it says when it is ready.
+//! * [`announce`](self::announce): what it says when it is ready. [`monitor`]: its dashboard.
 //!
 //! Every connection is a task with a color of its own, and so is every stream of HTTP/2. What
 //! blocks runs on the blocking pool; see [`pace`] for an exception.
@@ -16,6 +16,7 @@ mod dav;
 #[cfg(any(test, dapple_fuzzing))]
 pub(crate) mod fuzzing;
 mod meta;
+mod monitor;
 mod pace;
 mod path;
 mod recover;
@@ -35,6 +36,7 @@ use dapple_io::tcp::Accepting;
 use self::dav::Dav;
 use self::meta::Meta;
 use self::meta::store::Store;
+use self::monitor::Monitor;
 use self::serve::Server;
 use self::share::Share;
 use self::share::remove::Trash;
@@ -138,6 +140,12 @@ pub(crate) fn command() -> Command {
                 .help("Do not wait until the disk has what is written: faster, and a power failure may lose it"),
         )
         .args(runtime::args())
+        .arg(
+            Arg::new("dashboard")
+                .long("dashboard")
+                .action(ArgAction::SetTrue)
+                .help("Show the server at work, at /_dapple/, to those who log in"),
+        )
         .arg(
             Arg::new("max-connections")
                 .long("max-connections")
@@ -282,13 +290,16 @@ fn serve_folder(args: &ArgMatches) -> Result<(), String> {
     let (io, handle) = (Io::of(&rt.handle()), rt.handle());
     let (login, password) = Login::new(&handle, UserFile::in_folder(&state))?;
     let meta = Meta::new(&handle, store).map_err(|e| e.to_string())?;
+    let connections = Arc::new(Connections::new(most_connections(args, descriptors)));
+    let shows_dashboard = args.get_flag("dashboard");
     let site = Arc::new(Server {
         handle: handle.clone(),
+        monitor: shows_dashboard.then(|| Monitor::new(&handle, &connections)),
         login: Arc::new(login),
         dav: Dav::new(Arc::new(share), meta, &names, &handle),
     });
     site.dav.clear_up(leftovers);
-    let server = Arc::new(front(args, descriptors, &identity, site));
+    let server = Arc::new(front(args, &identity, site, connections));
     let signals = Signals::new(&io).map_err(|e| format!("cannot handle signals: {e}"))?;
     let accepting = Arc::clone(&server);
     let on_accept = move |stream, cx: &mut dapple::Cx| https::accept(&accepting, stream, cx);
@@ -297,15 +308,16 @@ fn serve_folder(args: &ArgMatches) -> Result<(), String> {
         .map_err(|e| format!("cannot listen on {address}: {e}"))?;
     // A closed standard output is no reason to stop.
     let mut out = io::stdout().lock();
-    let _ = announce::announce(
-        &mut out,
-        &shown,
-        listener.local_addr(),
-        &shown_name(args, listener.local_addr().ip(), &names),
-        &addresses,
-        &identity,
-        password.as_deref(),
-    );
+    let ready = announce::Ready {
+        share: &shown,
+        address: listener.local_addr(),
+        name: &shown_name(args, listener.local_addr().ip(), &names),
+        addresses: &addresses,
+        identity: &identity,
+        password: password.as_deref(),
+        has_dashboard: shows_dashboard,
+    };
+    let _ = announce::announce(&mut out, &ready);
     let _ = out.flush();
     drop(out);
     signals.wait();
@@ -318,23 +330,27 @@ fn serve_folder(args: &ArgMatches) -> Result<(), String> {
 /// Connections, within their limits.
 fn front(
     args: &ArgMatches,
-    descriptors: u64,
     identity: &Identity,
     site: Arc<Server>,
+    connections: Arc<Connections>,
 ) -> Https<Server> {
-    let allowed = descriptors.saturating_sub(OTHER_DESCRIPTORS) / PER_CONNECTION;
-    let most = args.get_one("max-connections").copied();
-    let most = most.unwrap_or(allowed.clamp(64, MOST_CONNECTIONS));
     Https {
         handle: site.handle.clone(),
         tls: Arc::clone(&identity.config).into(),
         site,
         per_address: None,
-        connections: Connections::new(usize::try_from(most).unwrap_or(usize::MAX)).into(),
+        connections,
         write_silence: WRITE_SILENCE,
         most_head: MOST_HEAD,
         idle: Duration::from_secs(*args.get_one("idle-timeout").expect("it has a default")),
     }
+}
+
+fn most_connections(args: &ArgMatches, descriptors: u64) -> usize {
+    let allowed = descriptors.saturating_sub(OTHER_DESCRIPTORS) / PER_CONNECTION;
+    let most = args.get_one("max-connections").copied();
+    let most: u64 = most.unwrap_or(allowed.clamp(64, MOST_CONNECTIONS));
+    usize::try_from(most).unwrap_or(usize::MAX)
 }
 
 /// Who may read the folder is not to read the server's key.

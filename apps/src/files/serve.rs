@@ -4,13 +4,14 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use dapple::Handle;
+use dapple::{Handle, clock};
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 
 use super::dav::Dav;
 use super::dav::problem::Problem;
+use super::monitor::Monitor;
 use crate::common::https::body::Body;
 use crate::common::https::request_body::{MOST_LEFT, RequestBody};
 use crate::common::https::{Site, head as heads};
@@ -21,6 +22,8 @@ pub(super) struct Server {
     pub(super) handle: Handle,
     pub(super) login: Arc<Login>,
     pub(super) dav: Dav,
+    /// `None`: nobody looks.
+    pub(super) monitor: Option<Monitor>,
 }
 
 impl Site for Server {
@@ -36,7 +39,14 @@ impl Site for Server {
         body: Incoming,
         visitor: &Visitor,
     ) -> impl Future<Output = Response<Body>> + Send {
-        self.answer_as(head, body, visitor)
+        let monitored = self.monitor.as_ref().map(|monitor| (monitor, clock::now()));
+        async move {
+            let response = self.answer_as(head, body, visitor).await;
+            if let Some((monitor, came)) = monitored {
+                monitor.answered(response.status(), came);
+            }
+            response
+        }
     }
 }
 
@@ -52,7 +62,15 @@ impl Server {
         }
         let field = head.headers.get(header::AUTHORIZATION);
         match visitor.check(field).await {
-            Ok(user) => self.dav.answer(head, body, &user).await,
+            Ok(user) => {
+                if let Some(monitor) = &self.monitor
+                    && let Some(response) = monitor.answer(&head).await
+                {
+                    RequestBody::new(body, &head.headers, &self.handle).leave(MOST_LEFT);
+                    return response;
+                }
+                self.dav.answer(head, body, &user).await
+            }
             Err(refused) => {
                 RequestBody::new(body, &head.headers, &self.handle).leave(MOST_LEFT);
                 refuse(refused)

@@ -46,10 +46,13 @@ pub(super) struct Text {
     /// Lines of fields, beside those of every response and those that follow from the rest.
     pub(super) fields: String,
     /// The media type.
-    pub(super) kind: &'static str,
+    pub(super) kind: Cow<'static, str>,
     pub(super) body: Cow<'static, str>,
     /// Room for it, until it has been sent.
     pub(super) pass: Option<Pass>,
+    /// It is about the server, and not of the site: what responses of the site have in common, such
+    /// as who may read them, is not for it.
+    pub(super) is_own: bool,
 }
 
 /// A response whose body is made while it is sent.
@@ -95,9 +98,16 @@ impl Answer {
         Answer::status_with(status, fields)
     }
 
-    fn status_with(status: Status, fields: String) -> Answer {
+    pub(super) fn status_with(status: Status, fields: String) -> Answer {
         let body = format!("{} {}\n", status as u16, status.reason()).into();
-        Answer::Text(Box::new(Text { status, fields, kind: PLAIN_TEXT, body, pass: None }))
+        Answer::Text(Box::new(Text {
+            status,
+            fields,
+            kind: PLAIN_TEXT.into(),
+            body,
+            pass: None,
+            is_own: false,
+        }))
     }
 
     /// What somebody gets who is not let in.
@@ -120,9 +130,10 @@ impl Answer {
         Answer::Text(Box::new(Text {
             status: Status::Unavailable,
             fields: "Retry-After: 1\r\n".to_owned(),
-            kind: PLAIN_TEXT,
+            kind: PLAIN_TEXT.into(),
             body: "".into(),
             pass: None,
+            is_own: false,
         }))
     }
 }
@@ -267,9 +278,10 @@ impl Answers {
                 Answer::Text(Box::new(Text {
                     status: Status::Ok,
                     fields: listing::fields(asked),
-                    kind: listing::kind(asked),
+                    kind: listing::kind(asked).into(),
                     body: listing::write(folder, members, asked).into(),
                     pass: Some(pass),
+                    is_own: false,
                 }))
             }),
         };
@@ -344,9 +356,10 @@ impl Answers {
         Answer::Text(Box::new(Text {
             status: Status::NoContent,
             fields,
-            kind: "",
+            kind: "".into(),
             body: "".into(),
             pass: None,
+            is_own: false,
         }))
     }
 

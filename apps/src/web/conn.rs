@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use bytes::Bytes;
 use dapple::{Color, Cx, Place, Sequencer};
@@ -50,11 +51,14 @@ struct Asked {
     keep_alive: KeepAlive,
     head_only: bool,
     takes_chunks: bool,
+    /// When it came, if that is of interest.
+    begun: Option<Instant>,
 }
 
 impl Asked {
-    fn by(request: &Request<'_>) -> Asked {
+    fn by(request: &Request<'_>, begun: Option<Instant>) -> Asked {
         Asked {
+            begun,
             keep_alive: request.keep_alive,
             head_only: request.method == Method::Head,
             takes_chunks: request.takes_chunks,
@@ -63,7 +67,7 @@ impl Asked {
 
     /// What is asked by something that is no request.
     fn by_nobody(head_only: bool) -> Asked {
-        Asked { keep_alive: KeepAlive::No, head_only, takes_chunks: false }
+        Asked { keep_alive: KeepAlive::No, head_only, takes_chunks: false, begun: None }
     }
 }
 
@@ -187,7 +191,7 @@ impl WebConn {
                 input.bytes().len()
             }
             Parsed::Request(request, len) => {
-                let asked = Asked::by(&request);
+                let asked = Asked::by(&request, server.monitor.begin());
                 let logged = self.log(input.bytes(), Some(&request), conn);
                 let answer = match self.may_ask(&request) {
                     Some(true) => {
@@ -326,7 +330,7 @@ impl WebConn {
 
     fn write(&mut self, due: Due, conn: &mut Conn, cx: &Cx) {
         let Due { mut answer, asked, logged } = due;
-        let Asked { mut keep_alive, head_only, takes_chunks } = asked;
+        let Asked { mut keep_alive, head_only, takes_chunks, begun } = asked;
         let in_chunks = takes_chunks || !matches!(answer, Answer::Made(_));
         // Without chunks, such a body ends with the connection.
         if !in_chunks || self.last_response && self.waiting == 0 {
@@ -336,6 +340,7 @@ impl WebConn {
         let reply = Reply { common, stamp: cx.poll_count(), keep_alive, head_only, takes_chunks };
         let status = reply.write(conn, &answer);
         self.server.0.figures.worker(cx.worker()).response(status as u16);
+        self.server.0.monitor.end(begun);
         let is_made = matches!(answer, Answer::Made(_)) && !head_only;
         let logged = match is_made {
             true => logged,

@@ -69,6 +69,16 @@ impl Figures {
         self.worker(handle.current_worker().unwrap_or_default())
     }
 
+    /// Connections accepted.
+    pub(super) fn connections(&self) -> u64 {
+        self.sum(|w| &w.connections)
+    }
+
+    /// Responses of a class: 2 for 2xx.
+    pub(super) fn responses(&self, class: usize) -> u64 {
+        self.sum(|w| &w.responses[class])
+    }
+
     fn sum(&self, pick: impl Fn(&OfWorker) -> &AtomicU64) -> u64 {
         self.0.iter().map(|w| pick(w).load(Ordering::Relaxed)).sum()
     }
@@ -114,16 +124,17 @@ impl Collector for Reading {
     }
 }
 
-/// Where the figures are.
-pub(super) const PATH: &str = "/_dapple/metrics";
+/// Their name in the folder of what the server shows of itself.
+pub(super) const NAME: &str = "metrics";
 
 /// Answers a request for the figures.
-pub(super) fn answer(figures: &Figures, server: &Server) -> Answer {
+pub(super) fn answer(server: &Server) -> Answer {
+    let figures = &server.figures;
     let reading = Reading {
         open: server.open_connections(),
-        connections: figures.sum(|w| &w.connections),
+        connections: figures.connections(),
         timeouts: figures.sum(|w| &w.timeouts),
-        responses: std::array::from_fn(|class| figures.sum(|w| &w.responses[class])),
+        responses: std::array::from_fn(|class| figures.responses(class)),
     };
     let mut registry = Registry::default();
     registry.register_collector(Box::new(server.runtime().metrics()));
@@ -134,9 +145,10 @@ pub(super) fn answer(figures: &Figures, server: &Server) -> Answer {
     }
     Answer::Text(Box::new(Text {
         status: Status::Ok,
-        fields: "Cache-Control: no-store\r\n".to_owned(),
-        kind: "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        fields: "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n".to_owned(),
+        kind: "application/openmetrics-text; version=1.0.0; charset=utf-8".into(),
         body: body.into(),
         pass: None,
+        is_own: true,
     }))
 }

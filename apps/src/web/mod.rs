@@ -14,7 +14,8 @@
 //! * [`listing`]: the page of a folder that has none.
 //! * [`tree`]: what a zip of a folder has in it.
 //! * [`demo`]: what is served when no folder is named.
-//! * [`figures`](self::figures): live figures for monitoring. [`log`](self::log): the access log.
+//! * [`monitor`]: what the server shows of itself; [`figures`](self::figures): its own counters.
+//!   [`log`](self::log): the access log.
 //!
 //! Every connection has a color. A request is parsed, looked up and answered in one event of it, if
 //! no disk has to be read for it; changes of the cache are posted, to the cache's color.
@@ -31,6 +32,7 @@ pub(crate) mod http;
 mod listing;
 mod load;
 mod log;
+mod monitor;
 mod options;
 mod page;
 mod pages;
@@ -55,12 +57,14 @@ use dapple_io::{Addr, Io, SignalRegistration};
 use self::answer::AnswerOptions;
 use self::conn::WebConn;
 use self::log::Log;
+use self::monitor::{FiguresFor, Monitor};
 use self::options::Options;
 use self::pages::{PageOptions, Site};
 use self::secure::Front;
-use self::server::{FiguresFor, Server, Settings};
+use self::server::{Server, Settings};
 use crate::common::https;
 use crate::common::login::{Login, ONE_TIME_USER, UserFile};
+use crate::common::monitor::PATH;
 use crate::common::process::{self, Signals};
 use crate::common::runtime;
 
@@ -93,6 +97,9 @@ pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
     let mut server = Server::new(&rt.handle(), site, both, settings);
     (server.log, server.login) = (log.clone(), login);
     let server = Arc::new(server);
+    if server.settings.dashboard {
+        Monitor::show_dashboard(&server);
+    }
     let front = tls.map(|from| Front::new(&server, from, own).map(Arc::new));
     let front = front.transpose()?;
     let failed = |e: io::Error| format!("cannot handle signals: {e}");
@@ -194,8 +201,9 @@ fn redirect(
 ) -> Result<Listener, String> {
     let port = listener.addrs().iter().find_map(Addr::ip).map_or(443, |to| to.port());
     let Settings { options, serial, max_connections, max_per_address, .. } = server.settings;
-    let figures_for = FiguresFor::Nobody;
-    let settings = Settings { options, serial, figures_for, max_connections, max_per_address };
+    let (figures_for, dashboard) = (FiguresFor::Nobody, false);
+    let settings =
+        Settings { options, serial, figures_for, dashboard, max_connections, max_per_address };
     let nothing = (PageOptions::default(), AnswerOptions::default());
     let server = Arc::new(Server::new(io.handle(), Site::Elsewhere(port), nothing, settings));
     let accepting =
@@ -236,9 +244,12 @@ fn announce(
     if server.login.is_some() && front.is_none() {
         let _ = writeln!(out, "Passwords are sent in the clear: --tls keeps them secret");
     }
+    if let Some(url) = urls.first().filter(|_| settings.dashboard) {
+        let _ = writeln!(out, "Dashboard at {}{PATH}", url.trim_end_matches('/'));
+    }
     let _ = match settings.figures_for {
         FiguresFor::Nobody => writeln!(out, "Ctrl-C ends it"),
-        _ => writeln!(out, "Figures at {}; Ctrl-C ends it", figures::PATH),
+        _ => writeln!(out, "Figures at {PATH}{}; Ctrl-C ends it", figures::NAME),
     };
     let _ = out.flush();
 }

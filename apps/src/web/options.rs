@@ -11,10 +11,11 @@ use dapple_io::tcp::ConnOptions;
 use super::answer::AnswerOptions;
 use super::config;
 use super::log::Format;
+use super::monitor::FiguresFor;
 use super::pages::{PageOptions, Site};
 use super::policy::Policy;
 use super::root::Reach;
-use super::server::{FiguresFor, Settings};
+use super::server::Settings;
 use crate::common::runtime::{self, seconds};
 use crate::common::target;
 
@@ -259,7 +260,7 @@ fn of_limits() -> [Arg; 5] {
     ]
 }
 
-fn of_figures() -> [Arg; 4] {
+fn of_figures() -> [Arg; 5] {
     [
         Arg::new("access-log")
             .long("access-log")
@@ -275,6 +276,11 @@ fn of_figures() -> [Arg; 4] {
             .value_parser(["common", "combined", "json"])
             .default_value("combined")
             .help("How the lines of the access log are written"),
+        flag(
+            "dashboard",
+            "Show the server at work, at /_dapple/: to browsers on this machine or, with --users, \
+             to those who log in",
+        ),
         flag(
             "metrics",
             "Serve figures at /_dapple/metrics to peers on this machine; if one of them is a \
@@ -331,6 +337,7 @@ impl Options {
                 },
                 serial: args.get_flag("serial"),
                 figures_for,
+                dashboard: args.get_flag("dashboard"),
                 max_per_address: args
                     .get_one::<u64>("max-per-address")
                     .map(|most| usize::try_from(*most).unwrap_or(usize::MAX)),

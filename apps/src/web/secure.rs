@@ -1,7 +1,7 @@
 //! Over TLS: HTTP/1.1 and HTTP/2, by the same answers as over plain connections.
 
 use std::future::Future;
-use std::io::{self, Write};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -174,6 +174,7 @@ impl Secure {
         let logged = server.log.as_ref().map(|log| (log, self.log(log, &head, peer)));
         let is_head = head.method == http::Method::HEAD;
         let is_two = head.version == http::Version::HTTP_2;
+        let begun = server.monitor.begin();
         let is_usable = heads::check(&head);
         let answer = match is_usable {
             Ok(()) => self.decide(head, &who).await,
@@ -189,6 +190,7 @@ impl Secure {
         }
         let status = response.status().as_u16();
         server.figures.here(&server.handle).response(status);
+        server.monitor.end(begun);
         if let Some((log, logged)) = logged {
             let told = response.headers().get(header::CONTENT_LENGTH);
             let told = told.and_then(|len| len.to_str().ok()?.parse().ok());
@@ -249,9 +251,10 @@ impl Secure {
                 with(StatusCode::NOT_FOUND, headers, self.part(&page, 0, page.len))
             }
             Answer::Text(text) => {
-                let Text { status, fields, kind, body, pass } = *text;
+                let Text { status, fields, kind, body, pass, is_own } = *text;
                 let status = StatusCode::from_u16(status as u16).unwrap_or_default();
-                let mut headers = self.headers_of_text(&fields, kind);
+                let common = if is_own { "" } else { &self.server.answers.common_fields };
+                let mut headers = headers_of_text(&fields, common, &kind);
                 if status == StatusCode::NO_CONTENT {
                     headers.remove(header::CONTENT_TYPE);
                 }
@@ -267,17 +270,11 @@ impl Secure {
             }
             Answer::Made(made) => {
                 let Made { fields, kind, pieces } = *made;
-                let headers = self.headers_of_text(&fields, kind);
+                let common = &self.server.answers.common_fields;
+                let headers = headers_of_text(&fields, common, kind);
                 with(StatusCode::OK, headers, Body::pieces(&self.server.handle, pieces))
             }
         }
-    }
-
-    fn headers_of_text(&self, fields: &str, kind: &'static str) -> HeaderMap {
-        let mut lines = fields.as_bytes().to_vec();
-        lines.extend_from_slice(self.server.answers.common_fields.as_bytes());
-        let _ = write!(lines, "Content-Type: {kind}\r\n");
-        headers_of(&lines)
     }
 
     fn file(&self, page: &Page, part: &Part) -> Response<Body> {
@@ -328,6 +325,10 @@ impl Pieces for Once {
     fn next(&mut self) -> io::Result<Option<Bytes>> {
         Ok(self.all.take())
     }
+}
+
+fn headers_of_text(fields: &str, common: &str, kind: &str) -> HeaderMap {
+    headers_of(format!("{fields}{common}Content-Type: {kind}\r\n").as_bytes())
 }
 
 /// The fields of a page. A file that was modified in the future was so now.

@@ -8,41 +8,33 @@ use dapple::Handle;
 use dapple_io::tcp::ConnOptions;
 
 use super::answer::{Answer, AnswerOptions, Answers};
-use super::figures::{self, Figures};
-use super::http::head::Status;
-use super::http::request::{MOST_HEAD, Method, Request};
+use super::figures::Figures;
+use super::http::request::{MOST_HEAD, Request};
 use super::log::Log;
+use super::monitor::{FiguresFor, Monitor};
 use super::pages::{How, PageOptions, Pages, Site, Waits};
 use crate::common::https::connections::Connections;
 use crate::common::login::Login;
 use crate::common::per_address::PerAddress;
-use crate::common::target;
 
 /// What the command line says.
 pub(super) struct Settings {
     pub(super) options: ConnOptions,
     pub(super) serial: bool,
     pub(super) figures_for: FiguresFor,
+    /// The server shows itself at work.
+    pub(super) dashboard: bool,
     pub(super) max_connections: u64,
     /// From one address; `None`: as many as there may be at all.
     pub(super) max_per_address: Option<usize>,
-}
-
-/// Who may see the live figures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FiguresFor {
-    /// There are none: the path is one of the folder's.
-    Nobody,
-    /// Who asks on this machine, and for itself: a proxy on it asks for others.
-    Loopback,
-    Everybody,
 }
 
 /// What all connections share.
 pub(super) struct Server {
     pub(super) handle: Handle,
     pub(super) answers: Answers,
-    pub(super) figures: Figures,
+    pub(super) figures: Arc<Figures>,
+    pub(super) monitor: Monitor,
     pub(super) settings: Settings,
     /// The connections over TLS, if it is spoken.
     pub(super) secure: OnceLock<Arc<Connections>>,
@@ -70,7 +62,8 @@ impl Server {
                 handle,
                 answering,
             ),
-            figures: Figures::new(handle.workers()),
+            figures: Arc::new(Figures::new(handle.workers())),
+            monitor: Monitor::new(handle, settings.figures_for, settings.dashboard),
             handle: handle.clone(),
             settings: Settings { options, ..settings },
             secure: OnceLock::new(),
@@ -98,30 +91,9 @@ impl Server {
         peer: Option<IpAddr>,
         how: How,
     ) -> Result<Answer, Waits> {
-        if !self.is_for_figures(request) {
-            return self.answers.answer(request, how);
-        }
-        Ok(match self.shows_figures(request, peer) {
-            true => figures::answer(&self.figures, self),
-            false => Answer::status(Status::Forbidden),
-        })
-    }
-
-    fn is_for_figures(&self, request: &Request<'_>) -> bool {
-        self.settings.figures_for != FiguresFor::Nobody
-            && matches!(request.method, Method::Get | Method::Head)
-            && target::split(request.target).is_some_and(|(path, _)| path == figures::PATH)
-    }
-
-    /// Says whether the figures are for this peer.
-    fn shows_figures(&self, request: &Request<'_>, peer: Option<IpAddr>) -> bool {
-        match self.settings.figures_for {
-            FiguresFor::Nobody => false,
-            FiguresFor::Loopback => {
-                // Not over IP: it is on this machine.
-                !request.is_forwarded && peer.is_none_or(|peer| peer.to_canonical().is_loopback())
-            }
-            FiguresFor::Everybody => true,
+        match self.monitor.answer(self, request, peer, how) {
+            Some(answer) => answer,
+            None => self.answers.answer(request, how),
         }
     }
 }

@@ -115,7 +115,9 @@ impl Reply<'_> {
             head::begin(out, *status);
             let len = body.len();
             out.extend_from_slice(fields.as_bytes());
-            out.extend_from_slice(self.common.as_bytes());
+            if !text.is_own {
+                out.extend_from_slice(self.common.as_bytes());
+            }
             // What has no contents has neither a type nor a length (RFC 9110, section 8.6).
             if *status != Status::NoContent {
                 let kind = format_args!("Content-Type: {kind}\r\nContent-Length: {len}\r\n");

@@ -3,6 +3,7 @@ mod browser;
 mod clients;
 mod contents;
 mod crash;
+mod dashboard;
 mod effects;
 mod elsewhere;
 mod locks;
@@ -14,6 +15,6 @@ mod reach;
 mod robust;
 mod sequences;
 mod server;
-#[path = "../common/tool.rs"]
+#[path = "../../../io/tests/common/tool.rs"]
 mod tool;
 mod tree;

@@ -109,7 +109,7 @@ mod tests {
         for nodes in [8, 32, 128] {
             let overlay = Overlay::new(nodes);
             let roots: BTreeSet<Name> = overlay.all().map(|group| overlay.root(group)).collect();
-            assert_eq!(roots.len(), nodes.into(), "each node is the root of one group");
+            assert_eq!(roots.len(), usize::from(nodes), "each node is the root of one group");
             assert!(overlay.all().all(|group| overlay.root(group) != group));
         }
     }

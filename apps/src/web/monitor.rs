@@ -1,0 +1,168 @@
+//! What the server shows of itself below `/_dapple/`: figures, and the dashboard; and to whom.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use dapple::{Handle, Recorder, clock};
+use dapple_io::dashboard::{Dashboard, is_local_host};
+
+use super::answer::{Answer, Text};
+use super::figures::{self, Figures};
+use super::http::head::Status;
+use super::http::request::{Method, Request};
+use super::pages::{How, Waits};
+use super::server::Server;
+use crate::common::monitor::{self, Below};
+
+/// Who may see the live figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FiguresFor {
+    /// There are none: the path is one of the folder's.
+    Nobody,
+    /// Who asks on this machine, and for itself: a proxy on it asks for others.
+    Loopback,
+    Everybody,
+}
+
+/// See the module.
+pub(super) struct Monitor {
+    pub(super) figures_for: FiguresFor,
+    dashboard: OnceLock<Dashboard>,
+    /// How long requests take; `None`: nobody would see it.
+    requests: Option<Recorder>,
+}
+
+impl Monitor {
+    /// Without a dashboard. `is_measured`: whether requests are.
+    pub(super) fn new(handle: &Handle, figures_for: FiguresFor, shows_dashboard: bool) -> Monitor {
+        let is_measured = shows_dashboard || figures_for != FiguresFor::Nobody;
+        let requests = is_measured.then(|| handle.histogram("web_request"));
+        Monitor { figures_for, dashboard: OnceLock::new(), requests }
+    }
+
+    /// Begins the dashboard of a server.
+    pub(super) fn show_dashboard(server: &Arc<Server>) {
+        let figures = |read: fn(&Figures) -> u64| {
+            let figures = Arc::clone(&server.figures);
+            move || read(&figures)
+        };
+        let open = Arc::downgrade(server);
+        let dashboard = Dashboard::builder(&server.handle)
+            .title("dapple web")
+            .counter(RESPONSES, "2xx", figures(|figures| figures.responses(2)))
+            .counter(RESPONSES, "3xx", figures(|figures| figures.responses(3)))
+            .counter(RESPONSES, "4xx", figures(|figures| figures.responses(4)))
+            .counter(RESPONSES, "5xx", figures(|figures| figures.responses(5)))
+            .counter("", "Connections accepted", figures(Figures::connections))
+            .gauge("Connections open", move || {
+                open.upgrade().map_or(0, |server| server.open_connections())
+            })
+            .build();
+        let _ = server.monitor.dashboard.set(dashboard);
+    }
+
+    /// When a request begins, if that is of interest.
+    #[inline]
+    pub(super) fn begin(&self) -> Option<Instant> {
+        self.requests.as_ref().map(|_| clock::now())
+    }
+
+    /// A response has been written, to a request that has begun.
+    #[inline]
+    pub(super) fn end(&self, begun: Option<Instant>) {
+        if let Some((requests, begun)) = self.requests.as_ref().zip(begun) {
+            requests.record(clock::now() - begun);
+        }
+    }
+
+    /// Answers a request that is for the server itself; `None`: it is not.
+    pub(super) fn answer(
+        &self,
+        server: &Server,
+        request: &Request<'_>,
+        peer: Option<IpAddr>,
+        how: How,
+    ) -> Option<Result<Answer, Waits>> {
+        let dashboard = self.dashboard.get();
+        let is_off = dashboard.is_none() && self.figures_for == FiguresFor::Nobody;
+        if is_off || !matches!(request.method, Method::Get | Method::Head) {
+            return None;
+        }
+        let (below, query) = monitor::below(request.target)?;
+        if below == Below::Name(figures::NAME) && self.figures_for != FiguresFor::Nobody {
+            return Some(Ok(match self.shows_figures(request, peer) {
+                true => figures::answer(server),
+                false => Answer::status(Status::Forbidden),
+            }));
+        }
+        // A name that it does not have is the folder's.
+        let dashboard = dashboard?;
+        let name = match below {
+            Below::Name(name) if !Dashboard::has(name) => return None,
+            Below::Name(name) => Some(name),
+            Below::Folder => None,
+        };
+        if !shows_dashboard(server, request, peer) {
+            return Some(Ok(Answer::status(Status::Forbidden)));
+        }
+        let Some(name) = name else {
+            let location = format!("Location: {}\r\n", monitor::PATH);
+            return Some(Ok(Answer::status_with(Status::MovedPermanently, location)));
+        };
+        Some(match how {
+            How::AtOnce(_) => Err(Waits::Disk),
+            How::Blocking => Ok(of_dashboard(dashboard, name, query)),
+        })
+    }
+
+    /// Says whether the figures are for this peer.
+    fn shows_figures(&self, request: &Request<'_>, peer: Option<IpAddr>) -> bool {
+        match self.figures_for {
+            FiguresFor::Nobody => false,
+            FiguresFor::Loopback => is_of_this_machine(request, peer),
+            FiguresFor::Everybody => true,
+        }
+    }
+}
+
+const RESPONSES: &str = "Responses";
+
+/// Says whether who asks is on this machine, and asks for itself.
+fn is_of_this_machine(request: &Request<'_>, peer: Option<IpAddr>) -> bool {
+    // Not over IP: it is on this machine.
+    !request.is_forwarded && peer.is_none_or(|peer| peer.to_canonical().is_loopback())
+}
+
+/// Those who have logged in see it; where nobody has to, those on this machine.
+fn shows_dashboard(server: &Server, request: &Request<'_>, peer: Option<IpAddr>) -> bool {
+    let host = request.host.and_then(|host| std::str::from_utf8(host).ok());
+    server.login.is_some() || is_of_this_machine(request, peer) && host.is_some_and(is_local_host)
+}
+
+fn of_dashboard(dashboard: &Dashboard, name: &str, query: Option<&str>) -> Answer {
+    let Some(response) = dashboard.get(name, query) else {
+        return Answer::status(Status::NotFound);
+    };
+    let (head, body) = response.into_parts();
+    if !head.status.is_success() {
+        return Answer::status(Status::InternalError);
+    }
+    let (mut fields, mut kind) = (String::new(), Cow::Borrowed(""));
+    for (name, value) in &head.headers {
+        let value = value.to_str().unwrap_or_default();
+        match name.as_str() {
+            "content-type" => kind = value.to_owned().into(),
+            name => fields.push_str(&format!("{name}: {value}\r\n")),
+        }
+    }
+    Answer::Text(Box::new(Text {
+        status: Status::Ok,
+        fields,
+        kind,
+        body,
+        pass: None,
+        is_own: true,
+    }))
+}

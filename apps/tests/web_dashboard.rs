@@ -1,0 +1,101 @@
+//! The dashboard of `dapple web`: who sees it, and what it says.
+mod common;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use common::{Response, Web};
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.txt"), "0123456789").unwrap();
+    folder
+}
+
+fn ask(web: &Web, method: &str, target: &str, fields: &str) -> Response {
+    let mut client = web.connect();
+    client.send(format!("{method} {target} HTTP/1.1\r\n{fields}\r\n").as_bytes());
+    client.response(method != "HEAD")
+}
+
+const LOCAL: &str = "Host: localhost\r\n";
+
+#[test]
+fn nobody_sees_it_unless_it_is_asked_for() {
+    let folder = folder();
+    fs::create_dir(folder.path().join("_dapple")).unwrap();
+    fs::write(folder.path().join("_dapple/own.txt"), "the site's").unwrap();
+    fs::write(folder.path().join("_dapple/data.json"), "also").unwrap();
+    let web = Web::start(Some(folder.path()), &[]);
+    assert_eq!(ask(&web, "GET", "/_dapple/", LOCAL).status, 404);
+    assert_eq!(ask(&web, "GET", "/_dapple/data.json", LOCAL).text(), "also");
+    let web = Web::start(Some(folder.path()), &["--dashboard"]);
+    assert_eq!(ask(&web, "GET", "/_dapple/own.txt", LOCAL).text(), "the site's");
+    assert!(ask(&web, "GET", "/_dapple/data.json", LOCAL).text().starts_with('{'));
+    assert_eq!(ask(&web, "GET", "/_dapple/metrics", LOCAL).status, 404, "not asked for");
+}
+
+#[test]
+fn only_this_machine_sees_it() {
+    let folder = folder();
+    let web = Web::start(Some(folder.path()), &["--dashboard", "--metrics", "--cors"]);
+    let moved = ask(&web, "GET", "/_dapple", LOCAL);
+    assert_eq!((moved.status, moved.field("location")), (301, Some("/_dapple/")));
+    for name in ["", "dashboard.js", "dashboard.css", "data.json", "histograms.hlog"] {
+        let target = format!("/_dapple/{name}");
+        let page = ask(&web, "GET", &target, LOCAL);
+        assert_eq!(page.status, 200, "{name}");
+        assert_eq!(page.field("access-control-allow-origin"), None, "it is not of the site");
+        assert!(page.field("content-security-policy").unwrap().starts_with("default-src 'none'"));
+        let head = ask(&web, "HEAD", &target, LOCAL);
+        assert_eq!((head.status, head.field("content-type")), (200, page.field("content-type")));
+        for other in ["Host: evil.example\r\n", "Host: localhost\r\nX-Forwarded-For: 1.2.3.4\r\n"] {
+            assert_eq!(ask(&web, "GET", &target, other).status, 403, "{name} {other}");
+        }
+    }
+    let metrics = ask(&web, "GET", "/_dapple/metrics", LOCAL);
+    assert_eq!((metrics.status, metrics.field("access-control-allow-origin")), (200, None));
+    let file = ask(&web, "GET", "/a.txt", LOCAL);
+    assert_eq!(file.field("access-control-allow-origin"), Some("*"));
+    assert_eq!(ask(&web, "POST", "/_dapple/", LOCAL).status, 405);
+}
+
+#[test]
+fn it_counts_what_is_asked() {
+    let folder = folder();
+    let web = Web::start(Some(folder.path()), &["--dashboard"]);
+    let mut client = web.connect();
+    for _ in 0..200 {
+        assert_eq!(client.get("/a.txt", "").status, 200);
+    }
+    for _ in 0..30 {
+        assert_eq!(client.get("/nothing", "").status, 404);
+    }
+    let start = Instant::now();
+    loop {
+        let data = ask(&web, "GET", "/_dapple/data.json", LOCAL);
+        // Requests of this test for the data are counted, too: 230, and some.
+        if let Some(at) = data.text().find("\"range\":") {
+            let range = &data.text()[at..];
+            let counts: Vec<u64> = range
+                .split("\"count\":")
+                .skip(1)
+                .map(|rest| rest.split(',').next().unwrap().parse().unwrap())
+                .collect();
+            let responses = data.text().split("\"own\":[").skip(2).map(|row| {
+                let row: Vec<u64> =
+                    row.split(']').next().unwrap().split(',').map(|n| n.parse().unwrap()).collect();
+                (row[0], row[2])
+            });
+            let (good, bad) = responses.fold((0, 0), |sum, row| (sum.0 + row.0, sum.1 + row.1));
+            if counts.len() == 3 && counts[2] >= 230 {
+                assert!((200..230).contains(&good) && bad == 30, "{good} {bad}");
+                // The two are not read at one moment.
+                assert!(counts[2].abs_diff(good + bad) <= 3, "{} {good} {bad}", counts[2]);
+                return;
+            }
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "{}", data.text());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}

@@ -1,0 +1,67 @@
+// Reads what the dashboard shows, uses its controls, and prints what it has found as JSON.
+//
+//     node page.mjs URL [SCREENSHOTS]
+import { Browser, sleep, until } from '../browser/chromium.mjs';
+
+const [url, screenshots] = process.argv.slice(2);
+
+Browser.run(async browser => {
+  const evaluate = expression => browser.evaluate(expression);
+  const text = id => evaluate(`document.getElementById('${id}').textContent`);
+  await browser.send('Page.navigate', { url });
+  await until('figures', () => evaluate(`!!document.querySelector('#quantiles tr[data-series="known"] td[title]')`));
+  await until('a stall', () => evaluate(`document.querySelectorAll('#stalls tbody td').length > 1`));
+  const found = await evaluate(`(() => {
+    const cells = selector => [...document.querySelectorAll(selector)].map(row => [...row.cells].map(cell => cell.textContent));
+    return {
+      title: document.title,
+      quantiles: [...document.querySelectorAll('tr[data-series="known"] td[title]')].map(cell => parseInt(cell.title)),
+      values: document.querySelector('tr[data-series="known"]').cells[1].textContent,
+      workers: document.querySelectorAll('#workers .card').length,
+      cards: Object.fromEntries([...document.querySelectorAll('#counts .card')].map(card =>
+        [card.querySelector('span').textContent, card.querySelector('b').textContent])),
+      places: cells('#places tbody tr'), domains: cells('#domains tbody tr'), stalls: cells('#stalls tbody tr'),
+      map: document.querySelector('svg[data-map="0"]').getAttribute('aria-label'),
+      heat: document.querySelectorAll('svg[data-map="0"] path[class^="h"]').length,
+      lines: [...document.querySelectorAll('svg[data-map="0"] polyline')].map(line => line.getAttribute('points').length),
+    };
+  })()`);
+  await browser.screenshot('dashboard-test.png', 1200, 1500, 'light');
+
+  // A label is text, whatever is in it.
+  if (await evaluate('window.wasRun')) throw new Error('a script in a label has run');
+
+  // Space stops it, and lets it go on.
+  await browser.press(' ', 'Space');
+  await until('a pause', async () => (await text('state')).startsWith('Paused'));
+  const numbers = () => evaluate(`document.getElementById('counts').innerHTML`);
+  const [before] = [await numbers(), await sleep(1500)];
+  if (await numbers() !== before) throw new Error('it goes on although it is paused');
+  found.paused = await evaluate(`document.getElementById('pause').getAttribute('aria-pressed')`);
+  found.download = await evaluate(`document.getElementById('download').getAttribute('href')`);
+  await browser.click('#pause');
+  await until('that it goes on', async () => (await text('state')).startsWith('Live'));
+
+  // The number of a range, and the range itself.
+  await browser.press('3');
+  await until('ten minutes', () => evaluate(`document.getElementById('download').href.includes('last=600')`));
+  await browser.click('input[value="300"]');
+  await until('five minutes', () => evaluate(`document.getElementById('download').href.includes('last=300')`));
+
+  // A column is read by the arrow keys.
+  await evaluate(`document.querySelector('svg[data-map="0"]').focus()`);
+  for (let step = 0; step < 10; step++) {
+    await browser.press('ArrowLeft');
+    found.column = await evaluate(`document.querySelector('output[data-map="0"]').textContent`);
+    if (found.column.includes('values')) break;
+  }
+  // Another series.
+  await evaluate(`(() => {
+    const select = document.querySelector('select[data-map="0"]');
+    select.value = 'run_time';
+    select.dispatchEvent(new Event('change'));
+  })()`);
+  await until('another series', () => evaluate(`document.querySelector('svg[data-map="0"]').getAttribute('aria-label').startsWith('Run time')`));
+  if (browser.problems.length) throw new Error(`the browser complains: ${browser.problems.join('; ')}`);
+  console.log(JSON.stringify(found));
+}, screenshots);
