@@ -16,7 +16,7 @@ mod web;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Command;
+use clap::{Arg, ArgAction, Command};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
@@ -29,14 +29,11 @@ const BAD_USAGE: u8 = 2;
 ///
 /// Status 2, with a line on the standard error, if that cannot be done.
 pub fn main() -> ExitCode {
-    // Not what libraries say: strangers can make some of them say a lot.
-    let own = Targets::new().with_target("dapple", LevelFilter::WARN);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
-    tracing_subscriber::registry().with(layer.with_filter(own)).init();
     let matches = match command().try_get_matches() {
         Ok(matches) => matches,
         Err(error) => return usage(&error),
     };
+    tell_on_standard_error(matches.get_count("verbose"));
     let outcome = match matches.subcommand() {
         Some(("web", args)) => web::main(args),
         Some(("files", args)) => files::main(args),
@@ -54,12 +51,30 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Has what the program tells while it runs go to the standard error.
+fn tell_on_standard_error(verbosity: u8) {
+    let level = match verbosity {
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::INFO,
+        _ => LevelFilter::DEBUG,
+    };
+    // Not what libraries say: strangers can make some of them say a lot.
+    let own = Targets::new().with_target("dapple", level);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    tracing_subscriber::registry().with(layer.with_filter(own)).init();
+}
+
 fn command() -> Command {
+    let verbose =
+        Arg::new("verbose").short('v').long("verbose").action(ArgAction::Count).global(true).help(
+            "Tell more on the standard error: -v reloads and restarts, -vv why connections end",
+        );
     Command::new("dapple")
         .about("Programs on the dapple executor")
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
+        .arg(verbose)
         .subcommand(web::command())
         .subcommand(files::command())
         .subcommand(event_run::command())

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{Web, command};
@@ -87,4 +88,121 @@ fn a_service_manager_opens_the_socket_and_is_told() {
     unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
     assert_eq!(next(), "STOPPING=1");
     assert!(child.wait().unwrap().success());
+}
+
+/// Asks anew until it is told to end; how often.
+fn keep_asking(is_over: &AtomicBool, ask: impl Fn()) -> u64 {
+    let mut count = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        ask();
+        count += 1;
+    }
+    count
+}
+
+/// The number of the process that serves, as it says it in the access log's place: none; so by its
+/// command line.
+fn processes_of(folder: &std::path::Path) -> Vec<i32> {
+    let all = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    let name = folder.to_str().unwrap().as_bytes();
+    let is_it = |pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.windows(name.len()).any(|part| part == name)
+    };
+    all.filter(is_it).collect()
+}
+
+fn signal(process: i32, signal: i32) {
+    // SAFETY: a signal to a process of ours.
+    assert_eq!(unsafe { libc::kill(process, signal) }, 0);
+}
+
+/// Waits until a single process of the folder is there, which is not this one.
+fn wait_for_another(folder: &std::path::Path, old: i32) -> i32 {
+    let start = std::time::Instant::now();
+    loop {
+        match processes_of(folder)[..] {
+            [one] if one != old => return one,
+            _ => std::thread::sleep(Duration::from_millis(10)),
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", processes_of(folder));
+    }
+}
+
+#[test]
+fn a_restart_loses_no_connection() {
+    let folder = folder();
+    let (site, socket) = (folder.path().join("site"), folder.path().join("socket"));
+    let mut command = command(&["--listen", "127.0.0.1:0", "--listen"]);
+    command.arg(format!("unix:{}", socket.display())).arg(&site);
+    let web = Web::spawn(command);
+    let is_over = AtomicBool::new(false);
+    let ask_once = || assert_eq!(web.get("/a.txt").text(), "0123456789");
+    let last = std::thread::scope(|scope| {
+        let clients = [
+            scope.spawn(|| keep_asking(&is_over, ask_once)),
+            scope.spawn(|| keep_asking(&is_over, ask_once)),
+            scope.spawn(|| keep_asking(&is_over, || assert!(ask(&socket).ends_with("0123456789")))),
+        ];
+        // A response that takes until after the old process is told.
+        let mut slow = web.connect();
+        slow.send(b"GET /a.txt HTTP/1.1\r\nHost: x\r\n");
+        let mut process = web.child.id() as i32;
+        for round in 0..3 {
+            std::thread::sleep(Duration::from_millis(200));
+            signal(process, libc::SIGUSR2);
+            if round == 0 {
+                std::thread::sleep(Duration::from_millis(500));
+                slow.send(b"\r\n");
+                let response = slow.response(true);
+                assert_eq!(response.text(), "0123456789");
+                assert_eq!(response.field("connection"), Some("close"));
+            }
+            process = wait_for_another(&site, process);
+        }
+        is_over.store(true, Ordering::Relaxed);
+        for client in clients {
+            assert!(client.join().unwrap() > 10);
+        }
+        process
+    });
+    assert!(socket.exists());
+    signal(last, libc::SIGTERM);
+    let start = std::time::Instant::now();
+    while socket.exists() || !processes_of(&site).is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", processes_of(&site));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_restart_that_fails_leaves_the_old_process_at_work() {
+    let folder = folder();
+    let file = folder.path().join("web.toml");
+    let settings = |more: &str| {
+        let dir = folder.path().join("site");
+        fs::write(&file, format!("dir = {:?}\n{more}", dir.to_str().unwrap())).unwrap();
+    };
+    settings("");
+    let mut command = command(&["--listen", "127.0.0.1:0", "--config", file.to_str().unwrap()]);
+    command.stderr(std::process::Stdio::piped());
+    let mut web = Web::spawn(command);
+    let mut said = std::io::BufReader::new(web.child.stderr.take().unwrap());
+    settings("frobnicate = 1\n");
+    web.signal(libc::SIGUSR2);
+    let mut line = String::new();
+    while !line.contains("the old process goes on") {
+        line.clear();
+        assert!(std::io::BufRead::read_line(&mut said, &mut line).unwrap() > 0);
+    }
+    assert!(line.contains("has ended (exit status: 2) before it served"), "{line}");
+    assert_eq!(web.get("/a.txt").text(), "0123456789");
+    // And then it works.
+    settings("cache-control = [\"*=max-age=7\"]\n");
+    web.signal(libc::SIGUSR2);
+    let process = wait_for_another(&file, web.child.id() as i32);
+    assert_eq!(web.get("/a.txt").field("cache-control"), Some("max-age=7"));
+    signal(process, libc::SIGTERM);
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::start;
 use dapple::Cx;
-use dapple_io::listen::Accepting;
+use dapple_io::listen::{Accepting, Inherited, pass_on};
 use dapple_io::stream::{Conn, ConnOptions, Protocol, Stream};
 use dapple_io::{Addr, Io};
 
@@ -336,4 +336,120 @@ fn e1_a_listener_with_a_worker_of_its_own_each_counts_for_all() {
         rt.wait_idle();
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// The child that the test below starts, which takes over.
+#[test]
+fn child_of_the_test_of_handing_over() {
+    let Some(workers) = std::env::var_os("DAPPLE_TEST_HANDING_OVER") else { return };
+    let (_rt, io) = start(workers.to_str().unwrap().parse().unwrap());
+    let inherited = dapple_io::listen::inherited().unwrap();
+    assert!(dapple_io::listen::inherited().unwrap().is_empty(), "they have an owner now");
+    let (mut ready, mut end) = (None, None);
+    let mut builder = io.listener();
+    for Inherited { name, fd } in inherited {
+        match name.as_str() {
+            "ready" => ready = Some(std::fs::File::from(fd)),
+            "end" => end = Some(std::fs::File::from(fd)),
+            "web, with a comma" => builder = builder.take_over(fd),
+            other => panic!("{other}"),
+        }
+    }
+    let listener = builder.start(serve).unwrap();
+    assert_eq!(listener.addrs().len(), 2, "{listener:?}");
+    ready.unwrap().write_all(b"x").unwrap();
+    // Until the other one has gone.
+    let _ = end.unwrap().read(&mut [0]);
+    drop(listener);
+}
+
+#[test]
+fn n10_a_process_hands_its_listeners_over_and_no_connection_is_lost() {
+    for workers in [1, 2, 3] {
+        let (_rt, io) = start(2);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let listener = io.listener().bind(local()).bind(Addr::unix(&path)).start(serve).unwrap();
+        let address = listener.local_addr();
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..3)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut count = 0;
+                        while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                            echoes(TcpStream::connect(address).unwrap());
+                            echoes(UnixStream::connect(&path).unwrap());
+                            count += 1;
+                        }
+                        count
+                    })
+                })
+                .collect();
+            let sockets = listener.sockets().unwrap();
+            assert_eq!(sockets.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
+            let (mut is_ready, ready) = std::io::pipe().unwrap();
+            let (end, ends) = std::io::pipe().unwrap();
+            let named = |name: &str, fd: OwnedFd| Inherited { name: name.to_owned(), fd };
+            let mut all: Vec<_> =
+                sockets.into_iter().flatten().map(|fd| named("web, with a comma", fd)).collect();
+            all.extend([named("ready", ready.into()), named("end", end.into())]);
+            let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+            command
+                .args(["--exact", "child_of_the_test_of_handing_over"])
+                .env("DAPPLE_TEST_HANDING_OVER", workers.to_string())
+                .stdout(std::process::Stdio::null());
+            let wrong = pass_on(&mut command, vec![named("a;b", all[0].fd.try_clone().unwrap())]);
+            assert_eq!(wrong.unwrap_err().kind(), ErrorKind::InvalidInput);
+            pass_on(&mut command, all).unwrap();
+            let mut child = command.spawn().unwrap();
+            drop(command);
+            is_ready.read_exact(&mut [0]).unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+            listener.leave();
+            assert!(path.exists(), "it is the other one's");
+            // From now on the child serves everybody, on all of the sockets.
+            for _ in 0..50 {
+                echoes(TcpStream::connect(address).unwrap());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(clients.into_iter().all(|client| client.join().unwrap() > 0));
+            drop(ends);
+            assert!(child.wait().unwrap().success());
+        });
+        assert!(!path.exists(), "it was the child's");
+        assert!(TcpStream::connect(address).is_err());
+    }
+}
+
+/// What the environment says by mistake, or to harm, is an error.
+#[test]
+fn child_of_the_test_of_a_bad_environment() {
+    if std::env::var_os("DAPPLE_TEST_BAD_ENVIRONMENT").is_none() {
+        return;
+    }
+    assert!(dapple_io::listen::inherited().is_err());
+}
+
+#[test]
+fn n10_an_environment_that_names_no_descriptors_is_an_error() {
+    for bad in ["x=web", "0=web", "50;", "9999=web", "17=a;17=b", "5"] {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--exact", "child_of_the_test_of_a_bad_environment"])
+            .env("DAPPLE_TEST_BAD_ENVIRONMENT", "")
+            .env("DAPPLE_HANDED_OVER", format!("{};{bad}", std::process::id()))
+            .stdout(std::process::Stdio::null());
+        assert!(command.status().unwrap().success(), "{bad}");
+    }
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    // Those of another process are none of ours.
+    command
+        .args(["--exact", "child_of_the_test_of_a_bad_environment"])
+        .env("DAPPLE_TEST_BAD_ENVIRONMENT", "")
+        .env("DAPPLE_HANDED_OVER", format!("{};x", std::process::id() + 1))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null());
+    assert!(!command.status().unwrap().success(), "no error, and nothing");
 }

@@ -15,6 +15,7 @@
 //! * [`monitor`](self::monitor): where a program shows itself.
 //! * [`per_address`]: how many connections from one address.
 //! * [`pieces`](self::pieces): bodies that are made while they are sent.
+//! * [`qr`]: the address of a server as a picture.
 //! * [`target`]: from a request's target to a path below a folder.
 //! * [`time`]: times to come.
 //! * [`version`]: versions of files.
@@ -40,6 +41,7 @@ pub(crate) mod monitor;
 pub(crate) mod per_address;
 pub(crate) mod pieces;
 pub(crate) mod process;
+pub(crate) mod qr;
 pub(crate) mod runtime;
 pub(crate) mod target;
 pub(crate) mod time;

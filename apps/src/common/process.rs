@@ -8,39 +8,62 @@ use std::time::Duration;
 use dapple::Runtime;
 use dapple::clock;
 use dapple_io::Io;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 
 /// How long the end waits for requests that have begun.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
-/// SIGINT and SIGTERM.
+/// SIGINT and SIGTERM; and SIGUSR2, if it means something.
 pub(crate) struct Signals {
-    first: mpsc::Receiver<()>,
-    _registrations: Vec<dapple_io::SignalRegistration>,
+    told: mpsc::Receiver<Told>,
+    tell: mpsc::Sender<Told>,
+    registrations: Vec<dapple_io::SignalRegistration>,
+}
+
+/// What a signal says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// End.
+    End,
+    /// Start anew.
+    Restart,
 }
 
 impl Signals {
-    /// The first one ends the program in order, the second one at once, even if every worker is
-    /// stuck: that is done in the signal's handler.
+    /// The first SIGINT or SIGTERM ends the program in order, the second one at once, even if every
+    /// worker is stuck: that is done in the signal's handler.
     pub(crate) fn new(io: &Io) -> io::Result<Signals> {
-        let (tx, first) = mpsc::channel();
+        let (tell, told) = mpsc::channel();
         let mut registrations = Vec::new();
         let begun = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             let status = 128 + signal;
             signal_hook::flag::register_conditional_shutdown(signal, status, Arc::clone(&begun))?;
             signal_hook::flag::register(signal, Arc::clone(&begun))?;
-            let tx = tx.clone();
-            let color = io.handle().new_color();
-            registrations.push(io.on_signal(signal, &color, move |_| tx.send(()).unwrap_or(()))?);
+            registrations.push(on_signal(io, signal, &tell, Told::End)?);
         }
-        Ok(Signals { first, _registrations: registrations })
+        Ok(Signals { told, tell, registrations })
     }
 
-    pub(crate) fn wait(&self) {
-        // The senders live in the registrations, which we hold.
-        let _ = self.first.recv();
+    /// SIGUSR2 means a restart from now on.
+    pub(crate) fn restart(&mut self, io: &Io) -> io::Result<()> {
+        self.registrations.push(on_signal(io, SIGUSR2, &self.tell, Told::Restart)?);
+        Ok(())
     }
+
+    pub(crate) fn wait(&self) -> Told {
+        self.told.recv().expect("we have a sender")
+    }
+}
+
+fn on_signal(
+    io: &Io,
+    signal: i32,
+    tell: &mpsc::Sender<Told>,
+    what: Told,
+) -> io::Result<dapple_io::SignalRegistration> {
+    let (tell, color) = (tell.clone(), io.handle().new_color());
+    io.on_signal(signal, &color, move |_| tell.send(what).unwrap_or(()))
 }
 
 /// Tells the service manager, if there is one, that the program is ready, or stopping

@@ -45,6 +45,7 @@ use crate::common::https::identity::{Identity, Tls};
 use crate::common::https::{self, Https};
 use crate::common::login::{Login, UserFile};
 use crate::common::process::{self, Signals};
+use crate::common::qr;
 use crate::common::runtime::{self, seconds};
 use crate::common::target;
 
@@ -268,7 +269,7 @@ fn serve_folder(args: &ArgMatches) -> Result<(), String> {
     let state = state_folder(args)?;
     let descriptors = process::raise_descriptor_limit();
     let addresses =
-        if address.ip().is_unspecified() { own_addresses(address.ip()) } else { vec![] };
+        if address.ip().is_unspecified() { qr::own_addresses(address.ip()) } else { vec![] };
     let names = names(args, address.ip(), &addresses);
     let tls = if args.get_flag("tls12") { Tls::TwoAndThree } else { Tls::Three };
     if let Some(prefix) = args.get_one::<String>("prefix") {
@@ -318,6 +319,10 @@ fn serve_folder(args: &ArgMatches) -> Result<(), String> {
         has_dashboard: shows_dashboard,
     };
     let _ = announce::announce(&mut out, &ready);
+    if let Some(address) = qr::reachable(listener.local_addr()) {
+        let prefix = path::DavPath::root().href(true);
+        qr::show(&mut out, &format!("https://{address}{prefix}"));
+    }
     let _ = out.flush();
     drop(out);
     signals.wait();
@@ -394,21 +399,6 @@ fn name_or_address(text: &str) -> Result<String, String> {
         true => Ok(text.to_owned()),
         false => Err("a name of letters, digits, dots and hyphens, or an address".to_owned()),
     }
-}
-
-/// The addresses of this machine by which others reach it, of the kind that is listened to.
-fn own_addresses(listening: IpAddr) -> Vec<IpAddr> {
-    let is_reachable = |address: &IpAddr| match address {
-        IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
-        IpAddr::V6(v6) => listening.is_ipv6() && !v6.is_loopback() && !v6.is_unicast_link_local(),
-    };
-    // A system that does not tell has its name.
-    let mut all: Vec<IpAddr> =
-        if_addrs::get_if_addrs().unwrap_or_default().iter().map(|one| one.ip()).collect();
-    all.retain(is_reachable);
-    all.sort_unstable();
-    all.dedup();
-    all
 }
 
 /// The names in the certificate: those of the command line, that of this machine, and where it

@@ -176,6 +176,11 @@ impl Answers {
         }
     }
 
+    /// What the path of every URL begins with.
+    pub(super) fn prefix(&self) -> &str {
+        &self.options.prefix
+    }
+
     /// Answers a request.
     pub(super) fn answer(&self, request: &Request<'_>, how: How) -> Result<Answer, Waits> {
         match request.method {

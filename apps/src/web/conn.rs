@@ -27,6 +27,7 @@ use super::pages::{How, Waits};
 use super::server::Server;
 use super::write::{self, Reply};
 use crate::common::gate::Pass;
+use crate::common::https::GRACE;
 use crate::common::login::{Refused, Visitor};
 use crate::common::per_address::Counted;
 use crate::common::pieces::Pieces;
@@ -123,6 +124,8 @@ pub(super) struct WebConn {
     _counted: Option<Counted>,
     /// No further request is answered.
     closing: bool,
+    /// A request has come.
+    has_asked: bool,
     /// The next response is the last one.
     last_response: bool,
     /// Whether the connection is one too many.
@@ -157,14 +160,16 @@ impl WebConn {
         let from = peer.unwrap_or(Ipv4Addr::LOCALHOST.into());
         let visitor = server.login.as_ref().map(|login| Arc::new(Visitor::new(login, from)));
         let counted = server.per_address.as_ref().zip(peer).map(|(all, peer)| all.enter(peer));
+        let is_draining = server.draining.load(Ordering::Relaxed);
         let refused = open >= server.settings.max_connections
-            || server.draining.load(Ordering::Relaxed)
+            || is_draining && !server.has_successor.load(Ordering::Relaxed)
             || matches!(counted, Some(None));
         stream.serve_with(&color.clone(), server.settings.options, |me| WebConn {
             server: Open(Arc::clone(server)),
             _counted: counted.flatten(),
             closing: false,
-            last_response: false,
+            has_asked: false,
+            last_response: is_draining,
             refused,
             me,
             color,
@@ -191,6 +196,7 @@ impl WebConn {
                 input.bytes().len()
             }
             Parsed::Request(request, len) => {
+                self.has_asked = true;
                 let asked = Asked::by(&request, server.monitor.begin());
                 let logged = self.log(input.bytes(), Some(&request), conn);
                 let answer = match self.may_ask(&request) {
@@ -506,13 +512,26 @@ impl Protocol for WebConn {
         conn.abort();
     }
 
-    fn on_drain(&mut self, conn: &mut Conn, _: &mut Cx) {
-        if conn.input().is_empty() && !self.is_busy() {
-            conn.close();
-        } else {
-            // A request has begun: it is answered, and then the connection closes.
-            self.last_response = true;
+    fn on_drain(&mut self, conn: &mut Conn, cx: &mut Cx) {
+        // A request that has begun is answered, and then the connection closes.
+        self.last_response = true;
+        if !conn.input().is_empty() || self.is_busy() {
+            return;
         }
+        if self.has_asked {
+            return conn.close();
+        }
+        // Who has just connected is about to ask.
+        let me = self.me.clone();
+        cx.post_after(GRACE, &self.color, move |_| {
+            if let Some(connection) = me.upgrade() {
+                connection.with(|web, conn, _| {
+                    if !web.has_asked && conn.input().is_empty() {
+                        conn.close();
+                    }
+                });
+            }
+        });
     }
 
     fn on_close(&mut self, reason: &CloseReason, cx: &mut Cx) {

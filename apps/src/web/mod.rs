@@ -4,6 +4,7 @@
 //! * [`server`]: what all connections share.
 //! * [`conn`]: a connection: requests in, responses out, in callback style.
 //! * [`secure`]: connections over TLS, on hyper.
+//! * [`sockets`]: where it listens. [`handover`]: a restart without a lost connection.
 //! * [`http`]: requests, responses, ranges and dates as HTTP/1.1 has them.
 //! * [`root`]: the folder; opens what is below it and nothing else.
 //! * [`answer`]: which response a request gets; [`write`](self::write): how it is written.
@@ -28,6 +29,7 @@ mod demo;
 mod figures;
 #[cfg(any(test, dapple_fuzzing))]
 pub(crate) mod fuzzing;
+mod handover;
 pub(crate) mod http;
 mod listing;
 mod load;
@@ -40,33 +42,31 @@ mod policy;
 mod root;
 mod secure;
 mod server;
+mod sockets;
 mod tree;
 mod write;
 
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::ArgMatches;
 use dapple::Runtime;
-use dapple_io::listen::{Accepting, Listener, ListenerBuilder};
+use dapple_io::listen::Listener;
 use dapple_io::{Addr, Io, SignalRegistration};
 
-use self::answer::AnswerOptions;
-use self::conn::WebConn;
+use self::handover::{Started, Successor};
 use self::log::Log;
 use self::monitor::{FiguresFor, Monitor};
 use self::options::Options;
-use self::pages::{PageOptions, Site};
 use self::secure::Front;
-use self::server::{Server, Settings};
-use crate::common::https;
+use self::server::Server;
+use self::sockets::Sockets;
 use crate::common::login::{Login, ONE_TIME_USER, UserFile};
 use crate::common::monitor::PATH;
-use crate::common::process::{self, Signals};
-use crate::common::runtime;
+use crate::common::process::{self, Signals, Told};
+use crate::common::{qr, runtime};
 
 pub(crate) use options::command;
 
@@ -82,7 +82,8 @@ pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
         return writeln!(io::stdout(), "The settings are good: {site} would be served")
             .map_err(|e| e.to_string());
     }
-    let sockets = sockets(addresses)?;
+    let mut started = Started::find()?;
+    let chosen = Sockets::choose(addresses, &mut started);
     let rt = runtime::build(args, "web").map_err(|e| format!("cannot start the runtime: {e}"))?;
     let io = Io::of(&rt.handle());
     let shown = site.to_string();
@@ -103,19 +104,64 @@ pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
     let front = tls.map(|from| Front::new(&server, from, own).map(Arc::new));
     let front = front.transpose()?;
     let failed = |e: io::Error| format!("cannot handle signals: {e}");
-    let signals = Signals::new(&io).map_err(failed)?;
+    let mut signals = Signals::new(&io).map_err(failed)?;
     let _reload = reload_at_hangup(&io, front.clone(), log.clone()).map_err(failed)?;
     let front = front.as_deref();
-    let listener = listen(&io, sockets, &server, front)?;
-    let redirect = redirect_from.map(|from| redirect(&io, from, &listener, &server)).transpose()?;
+    let (names, listener) = sockets::listen(&io, chosen, &server, front)?;
+    let redirects = redirect_from.map(|from| from.to_string());
+    let redirect = redirect_from
+        .map(|from| sockets::redirect(&io, from, &mut started, &listener, &server))
+        .transpose()?;
+    let successor = Successor::new(names, redirects)?;
+    signals.restart(&io).map_err(failed)?;
     announce(&listener, &rt, &shown, &server, front, password.as_deref());
     process::notify("READY=1");
-    signals.wait();
-    process::notify("STOPPING=1");
-    drop(redirect);
-    drain(rt, &io, listener, &server, front);
+    started.tell_ready();
+    match wait_for_end(&signals, &successor, &listener, redirect.as_ref()) {
+        End::ForGood => {
+            process::notify("STOPPING=1");
+            drop(redirect);
+            server.draining.store(true, Ordering::Relaxed);
+            drop(listener);
+        }
+        End::HasSuccessor => {
+            server.has_successor.store(true, Ordering::Relaxed);
+            redirect.into_iter().for_each(Listener::leave);
+            listener.leave();
+            server.draining.store(true, Ordering::Relaxed);
+        }
+    }
+    drain(rt, &io, &server, front);
     log.into_iter().for_each(|log| log.end());
     Ok(())
+}
+
+/// Why the server ends.
+enum End {
+    ForGood,
+    /// Another process goes on.
+    HasSuccessor,
+}
+
+fn wait_for_end(
+    signals: &Signals,
+    successor: &Successor,
+    listener: &Listener,
+    redirect: Option<&Listener>,
+) -> End {
+    loop {
+        if signals.wait() == Told::End {
+            return End::ForGood;
+        }
+        match successor.start(listener, redirect) {
+            Ok(process) => {
+                process::notify(&format!("MAINPID={process}"));
+                tracing::info!(process, "another process serves from now on");
+                return End::HasSuccessor;
+            }
+            Err(why) => tracing::error!("the old process goes on: {why}"),
+        }
+    }
 }
 
 /// At SIGHUP the certificate is read again, and the log opened again.
@@ -132,84 +178,6 @@ fn reload_at_hangup(
         log.iter().for_each(|log| log.open_again());
     };
     process::on_hangup(io, reload)
-}
-
-/// What is listened on.
-enum Sockets {
-    Addresses(Vec<Addr>),
-    /// Opened by the process's parent.
-    Inherited(Vec<OwnedFd>),
-}
-
-fn sockets(addresses: Vec<Addr>) -> Result<Sockets, String> {
-    if !addresses.is_empty() {
-        return Ok(Sockets::Addresses(addresses));
-    }
-    let inherited =
-        dapple_io::listen::inherited().map_err(|e| format!("cannot use what was opened: {e}"))?;
-    Ok(match inherited.is_empty() {
-        true => Sockets::Addresses(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)).into()]),
-        false => Sockets::Inherited(inherited.into_iter().map(|one| one.fd).collect()),
-    })
-}
-
-fn listen(
-    io: &Io,
-    sockets: Sockets,
-    server: &Arc<Server>,
-    front: Option<&Front>,
-) -> Result<Listener, String> {
-    let accepting = match server.settings.serial {
-        true => Accepting::OnColor(io.handle().default_color()),
-        false => Accepting::PerWorker,
-    };
-    let mut listeners = io.listener().accepting(accepting);
-    let shown = match sockets {
-        Sockets::Addresses(addresses) => {
-            let shown: Vec<String> = addresses.iter().map(Addr::to_string).collect();
-            listeners = addresses.into_iter().fold(listeners, ListenerBuilder::bind);
-            shown.join(", ")
-        }
-        Sockets::Inherited(sockets) => {
-            listeners = sockets.into_iter().fold(listeners, ListenerBuilder::adopt);
-            "what was opened".to_owned()
-        }
-    };
-    let listening = match front {
-        None => {
-            let server = Arc::clone(server);
-            listeners.start(move |stream, cx| WebConn::accept(&server, stream, cx))
-        }
-        Some(front) => {
-            let https = Arc::clone(&front.https);
-            listeners.start(move |stream, cx| https::accept(&https, stream, cx))
-        }
-    };
-    let listener = listening.map_err(|e| format!("cannot listen on {shown}: {e}"))?;
-    match front.is_some() && listener.addrs().iter().any(|address| address.ip().is_none()) {
-        true => Err("TLS is spoken over TCP only, not over Unix sockets".to_owned()),
-        false => Ok(listener),
-    }
-}
-
-/// Sends clients that come to an address without TLS to where `listener` listens.
-fn redirect(
-    io: &Io,
-    from: SocketAddr,
-    listener: &Listener,
-    server: &Server,
-) -> Result<Listener, String> {
-    let port = listener.addrs().iter().find_map(Addr::ip).map_or(443, |to| to.port());
-    let Settings { options, serial, max_connections, max_per_address, .. } = server.settings;
-    let (figures_for, dashboard) = (FiguresFor::Nobody, false);
-    let settings =
-        Settings { options, serial, figures_for, dashboard, max_connections, max_per_address };
-    let nothing = (PageOptions::default(), AnswerOptions::default());
-    let server = Arc::new(Server::new(io.handle(), Site::Elsewhere(port), nothing, settings));
-    let accepting =
-        if serial { Accepting::OnColor(io.handle().default_color()) } else { Accepting::PerWorker };
-    io.listen(from, accepting, move |stream, cx| WebConn::accept(&server, stream, cx))
-        .map_err(|e| format!("cannot listen on {from}: {e}"))
 }
 
 fn announce(
@@ -235,6 +203,11 @@ fn announce(
     };
     let urls: Vec<String> = listener.addrs().iter().map(url).collect();
     let _ = writeln!(out, "Serving {site} at {} ({workers})", urls.join(", "));
+    if let Some(address) = listener.addrs().iter().filter_map(Addr::ip).find_map(qr::reachable) {
+        let url = format!("{scheme}://{address}{}/", server.answers.prefix());
+        let _ = writeln!(out, "For others it is at {url}");
+        qr::show(&mut out, &url);
+    }
     if let Some(front) = front {
         let _ = writeln!(out, "SHA-256 of its certificate: {}", front.fingerprint);
     }
@@ -255,9 +228,7 @@ fn announce(
 }
 
 /// Idle connections close at once, requests that have begun are answered.
-fn drain(rt: Runtime, io: &Io, listener: Listener, server: &Server, front: Option<&Front>) {
-    server.draining.store(true, Ordering::Relaxed);
-    drop(listener);
+fn drain(rt: Runtime, io: &Io, server: &Server, front: Option<&Front>) {
     io.drain_connections();
     front.into_iter().for_each(|front| front.https.connections.drain());
     process::end(rt, || server.open_connections());

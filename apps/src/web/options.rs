@@ -89,6 +89,11 @@ fn all() -> Command {
              Live figures, in the format of OpenMetrics, are at /_dapple/metrics if they are asked \
              for; those of the demonstration site are for loopback peers.",
         )
+        .after_long_help(
+            "SIGTERM and SIGINT end it when what was begun is answered, or after 10 seconds. \
+             SIGHUP reads the certificate again, and opens the access log again. SIGUSR2 starts it \
+             anew, without a lost connection.",
+        )
         .arg(
             Arg::new("dir")
                 .value_name("DIR")

@@ -120,7 +120,13 @@ impl Front {
             return;
         }
         match identity(&self.from, Ipv4Addr::LOCALHOST.into()) {
-            Ok(identity) => self.https.tls.store(identity.config),
+            Ok(identity) => {
+                self.https.tls.store(identity.config);
+                tracing::info!(
+                    sha256 = identity.fingerprint,
+                    "the certificate has been read again"
+                );
+            }
             Err(error) => tracing::error!("the old certificate stays: {error}"),
         }
     }

@@ -45,6 +45,8 @@ pub(super) struct Server {
     pub(super) per_address: Option<Arc<PerAddress>>,
     /// The program is about to end.
     pub(super) draining: AtomicBool,
+    /// It has been started anew, and the other process accepts.
+    pub(super) has_successor: AtomicBool,
 }
 
 impl Server {
@@ -72,6 +74,7 @@ impl Server {
             open: AtomicU64::new(0),
             per_address: settings.max_per_address.map(PerAddress::new),
             draining: AtomicBool::new(false),
+            has_successor: AtomicBool::new(false),
         }
     }
 

@@ -12,7 +12,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
@@ -228,6 +228,21 @@ impl Acceptor {
             let accepts = move |cx: &mut Cx| (common.on_accept)(stream, cx);
             self.color.runtime().post_from(self.common.site, &self.color, accepts);
         }
+    }
+
+    /// A copy of the socket; `None`: it is closed.
+    pub(super) fn copy(&self) -> io::Result<Option<OwnedFd>> {
+        let socket = self.socket();
+        let copy = |sockets: &Sockets| sockets.listener.try_clone().map(OwnedFd::from);
+        socket.as_ref().map(copy).transpose()
+    }
+
+    /// Closes it, and leaves who waits in the system, and the name, to another process.
+    pub(super) fn leave(&self) {
+        if let Some(unlink) = self.socket().as_mut().and_then(|sockets| sockets.unlink.take()) {
+            unlink.leave();
+        }
+        self.close();
     }
 
     /// A connection that was accepted, where it is to live.

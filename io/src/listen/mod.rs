@@ -8,7 +8,7 @@
 mod acceptor;
 // How many connections there are at most.
 mod bound;
-// Descriptors that the process has been started with.
+// Descriptors that the process has been started with, or starts another one with.
 mod inherited;
 // The name of a Unix socket.
 mod unlink;
@@ -29,7 +29,7 @@ use crate::reactor::Io;
 use crate::stream::Stream;
 
 pub(crate) use self::bound::Counted;
-pub use self::inherited::{Inherited, inherited};
+pub use self::inherited::{Inherited, inherited, pass_on};
 pub(crate) use self::unlink::Unlink;
 
 /// Connections that wait in the system to be accepted, unless it is told otherwise.
@@ -55,7 +55,8 @@ pub enum Accepting {
 #[must_use = "a listener stops when it is dropped"]
 pub struct Listener {
     common: Arc<Common>,
-    acceptors: Vec<Arc<Acceptor>>,
+    /// With the number of its address.
+    acceptors: Vec<(usize, Arc<Acceptor>)>,
     addresses: Vec<Addr>,
 }
 
@@ -73,7 +74,7 @@ impl Listener {
     }
 
     /// All addresses, in the order in which they were given: those to bind, then those of adopted
-    /// descriptors.
+    /// descriptors, each once.
     pub fn addrs(&self) -> &[Addr] {
         &self.addresses
     }
@@ -90,12 +91,32 @@ impl Listener {
     #[doc(alias = "evconnlistener_enable")]
     pub fn resume(&self) {
         self.common.is_paused.store(false, Ordering::SeqCst);
-        self.acceptors.iter().for_each(|acceptor| acceptor.look());
+        self.acceptors.iter().for_each(|(_, acceptor)| acceptor.look());
     }
 
     /// Says whether it is [paused](Self::pause).
     pub fn is_paused(&self) -> bool {
         self.common.is_paused.load(Ordering::SeqCst)
+    }
+
+    /// Copies of its sockets, for another process that is to listen on them, too: those of each of
+    /// its [addresses](Self::addrs), in that order. See [`pass_on`].
+    ///
+    /// # Errors
+    ///
+    /// If the process has no descriptor left.
+    pub fn sockets(&self) -> io::Result<Vec<Vec<OwnedFd>>> {
+        let mut copies: Vec<Vec<OwnedFd>> = self.addresses.iter().map(|_| Vec::new()).collect();
+        for (address, acceptor) in &self.acceptors {
+            copies[*address].extend(acceptor.copy()?);
+        }
+        Ok(copies)
+    }
+
+    /// Stops, and leaves everything to another process that has its [sockets](Self::sockets):
+    /// connections that wait in the system to be accepted, and the names of Unix sockets.
+    pub fn leave(mut self) {
+        self.acceptors.drain(..).for_each(|(_, acceptor)| acceptor.leave());
     }
 
     /// How many connections there are that the listener has accepted. A connection is gone when its
@@ -113,7 +134,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        for acceptor in &self.acceptors {
+        for (_, acceptor) in &self.acceptors {
             acceptor.close_gently();
         }
     }
@@ -131,7 +152,7 @@ impl std::fmt::Debug for Listener {
 pub struct ListenerBuilder {
     io: Io,
     addresses: Vec<Addr>,
-    adopted: Vec<OwnedFd>,
+    adopted: Vec<(OwnedFd, Name)>,
     accepting: Accepting,
     backlog: u32,
     only_v6: Option<bool>,
@@ -151,10 +172,19 @@ impl ListenerBuilder {
     }
 
     /// Listens on a descriptor that is bound, and perhaps listens already: of another process (see
-    /// [`inherited`]), or of a library. It may be called several times.
+    /// [`inherited`]), or of a library. It may be called several times. Several of one address that
+    /// are as many as the workers are theirs, one each.
     #[doc(alias = "from_raw_fd")]
     pub fn adopt(mut self, listening: impl Into<OwnedFd>) -> Self {
-        self.adopted.push(listening.into());
+        self.adopted.push((listening.into(), Name::Stays));
+        self
+    }
+
+    /// Listens on a descriptor that another process has listened on, which
+    /// [leaves](Listener::leave) it to this one. As [`adopt`](Self::adopt); but the name of a Unix
+    /// socket is removed when the listener is dropped.
+    pub fn take_over(mut self, listening: impl Into<OwnedFd>) -> Self {
+        self.adopted.push((listening.into(), Name::Goes));
         self
     }
 
@@ -233,16 +263,20 @@ impl ListenerBuilder {
             addresses.push(sockets.address.clone());
             bound.push(sockets);
         }
-        for fd in self.adopted {
-            let socket = Socket::from(fd);
-            socket.set_nonblocking(true)?;
-            socket.set_cloexec(true)?;
-            let address = Addr::of_system(&socket.local_addr()?);
-            addresses.push(address.clone());
-            bound.push(Bindings { address, sockets: vec![socket], unlink: None });
+        let workers = self.io.handle().workers() - self.io.first_place();
+        for (fd, name) in self.adopted {
+            let adopted = adopt(fd, name)?;
+            let known = bound.iter_mut().find(|known| known.address == adopted.address);
+            match known {
+                Some(known) => known.sockets.extend(adopted.sockets),
+                None => {
+                    addresses.push(adopted.address.clone());
+                    bound.push(adopted);
+                }
+            }
         }
-        for Bindings { sockets, mut unlink, .. } in bound {
-            let is_shared = sockets.len() > 1;
+        for (number, Bindings { sockets, mut unlink, .. }) in bound.into_iter().enumerate() {
+            let is_shared = sockets.len() > 1 && sockets.len() == workers;
             for (index, socket) in sockets.into_iter().enumerate() {
                 socket.listen(i32::try_from(self.backlog).unwrap_or(i32::MAX))?;
                 let (worker, color, deals) = match &self.accepting {
@@ -258,7 +292,8 @@ impl ListenerBuilder {
                     }
                 };
                 let unlink = unlink.take();
-                begun.0.push(Acceptor::start(&common, worker, color, deals, socket, unlink)?);
+                let acceptor = Acceptor::start(&common, worker, color, deals, socket, unlink)?;
+                begun.0.push((number, acceptor));
             }
         }
         let acceptors = std::mem::take(&mut begun.0);
@@ -308,11 +343,11 @@ impl ListenerBuilder {
 }
 
 /// Acceptors that are closed if a later one cannot begin.
-struct Begun(Vec<Arc<Acceptor>>);
+struct Begun(Vec<(usize, Arc<Acceptor>)>);
 
 impl Drop for Begun {
     fn drop(&mut self) {
-        self.0.iter().for_each(|acceptor| acceptor.close());
+        self.0.iter().for_each(|(_, acceptor)| acceptor.close());
     }
 }
 
@@ -327,6 +362,25 @@ struct Bindings {
     address: Addr,
     sockets: Vec<Socket>,
     unlink: Option<Unlink>,
+}
+
+/// What becomes of the name of an adopted Unix socket when the listener is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    Stays,
+    Goes,
+}
+
+/// A socket that was bound elsewhere.
+fn adopt(fd: OwnedFd, name: Name) -> io::Result<Bindings> {
+    let socket = Socket::from(fd);
+    socket.set_nonblocking(true)?;
+    socket.set_cloexec(true)?;
+    let address = Addr::of_system(&socket.local_addr()?);
+    // Without a name there is none to remove.
+    let path = address.path().filter(|_| name == Name::Goes);
+    let unlink = path.and_then(|path| Unlink::new(path).ok());
+    Ok(Bindings { address, sockets: vec![socket], unlink })
 }
 
 fn bind_unix(address: &Addr) -> io::Result<Bindings> {

@@ -16,19 +16,29 @@ pub(crate) struct Unlink {
     id: (u64, u64),
     /// Whose it is: a forked child leaves it alone.
     process: Process,
+    /// It is another process's from now on.
+    is_left: bool,
 }
 
 impl Unlink {
     /// For a socket that was bound to this path.
     pub(super) fn new(path: &Path) -> io::Result<Unlink> {
         let id = id(path)?;
-        Ok(Unlink { path: path.to_owned(), id, process: Process::current() })
+        Ok(Unlink { path: path.to_owned(), id, process: Process::current(), is_left: false })
+    }
+}
+
+impl Unlink {
+    /// Leaves the name there.
+    pub(super) fn leave(mut self) {
+        self.is_left = true;
     }
 }
 
 impl Drop for Unlink {
     fn drop(&mut self) {
-        if !self.process.is_another()
+        if !self.is_left
+            && !self.process.is_another()
             && id(&self.path).is_ok_and(|id| id == self.id)
             && let Err(error) = std::fs::remove_file(&self.path)
         {

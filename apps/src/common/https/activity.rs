@@ -59,6 +59,11 @@ impl Activity {
         InFlight { activity: self.clone(), number }
     }
 
+    /// Says whether a request has ever come.
+    pub(super) fn has_begun(&self) -> bool {
+        self.lock().next > 0
+    }
+
     pub(super) fn state(&self, now: Instant, idle: Duration) -> Doing {
         let state = self.lock();
         let is_stalled = |(_, last): &(u64, Option<Instant>)| {

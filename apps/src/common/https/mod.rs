@@ -63,6 +63,9 @@ const WINDOW: u32 = 1024 * 1024;
 /// How often a connection is looked at, at least.
 const LOOKED_AT: Duration = Duration::from_secs(60);
 
+/// How long a client that has connected, and not asked yet, has for that when the program ends.
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
+
 /// How long a connection that is told to end has for that.
 const ENDING: Duration = Duration::from_secs(5);
 
@@ -212,7 +215,8 @@ async fn tell_of_tls(mut stream: AsyncStream, is_head: bool) -> io::Result<()> {
 
 /// Serves a connection until it ends; or, when the program is about to end, or nothing has been
 /// asked for too long, until what was begun is answered. One that does not end then, or that takes
-/// nothing of what it has asked for, is cut off.
+/// nothing of what it has asked for, is cut off. A client that has just connected may still ask
+/// once.
 async fn to_its_end<C, S>(
     server: &Https<S>,
     place: &Place,
@@ -223,15 +227,22 @@ async fn to_its_end<C, S>(
 where
     C: Future<Output = hyper::Result<()>>,
 {
-    let (mut is_registered, mut is_ending) = (false, false);
+    let (mut is_registered, mut is_ending, mut drains) = (false, false, None);
     let mut look = server.handle.sleep(server.idle);
     std::future::poll_fn(move |cx| {
         // A task has one waker, so it is left once, and taken only to end.
         if !is_ending && (!is_registered || server.connections.are_draining()) {
             is_registered = true;
             if place.is_draining(cx) {
-                is_ending = true;
-                end(connection.as_mut());
+                let now = clock::now();
+                let since = *drains.get_or_insert_with(|| {
+                    look.reset(later(now, GRACE));
+                    now
+                });
+                if activity.has_begun() || now - since >= GRACE {
+                    is_ending = true;
+                    end(connection.as_mut());
+                }
             }
         }
         while Pin::new(&mut look).poll(cx).is_ready() {
@@ -248,7 +259,14 @@ where
             let next = if is_ending { ENDING } else { server.idle.min(LOOKED_AT) };
             look.reset(later(clock::now(), next));
         }
-        connection.as_mut().poll(cx).map_err(io::Error::other)
+        let polled = connection.as_mut().poll(cx);
+        if polled.is_pending() && !is_ending && drains.is_some() && activity.has_begun() {
+            // The first request has come, and is the last.
+            is_ending = true;
+            end(connection.as_mut());
+            return connection.as_mut().poll(cx).map_err(io::Error::other);
+        }
+        polled.map_err(io::Error::other)
     })
     .await
 }

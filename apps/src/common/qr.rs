@@ -1,0 +1,67 @@
+//! The address of a server as a picture that a phone reads, and by which addresses others reach
+//! this machine.
+
+use std::io::{self, IsTerminal, Write};
+use std::net::{IpAddr, SocketAddr};
+
+use qrcode::QrCode;
+use qrcode::render::unicode::Dense1x2;
+
+/// The addresses of this machine by which others reach it, of the kind that is listened to.
+pub(crate) fn own_addresses(listening: IpAddr) -> Vec<IpAddr> {
+    let is_reachable = |address: &IpAddr| match address {
+        IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
+        IpAddr::V6(v6) => listening.is_ipv6() && !v6.is_loopback() && !v6.is_unicast_link_local(),
+    };
+    // A system that does not tell has its name.
+    let mut all: Vec<IpAddr> =
+        if_addrs::get_if_addrs().unwrap_or_default().iter().map(|one| one.ip()).collect();
+    all.retain(is_reachable);
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// Where others reach a server that listens at this address; `None`: nobody does but this machine,
+/// or it is not known where.
+pub(crate) fn reachable(listening: SocketAddr) -> Option<SocketAddr> {
+    let ip = match listening.ip() {
+        ip if ip.is_loopback() => return None,
+        ip if ip.is_unspecified() => {
+            let all = own_addresses(ip);
+            let is_v4 = |ip: &&IpAddr| ip.is_ipv4();
+            *all.iter().find(is_v4).or(all.first())?
+        }
+        ip => ip,
+    };
+    Some(SocketAddr::new(ip, listening.port()))
+}
+
+/// Shows an address to those who are at a terminal. What cannot be shown is left out.
+pub(crate) fn show(out: &mut impl Write, url: &str) {
+    if !io::stdout().is_terminal() {
+        return;
+    }
+    let Ok(code) = QrCode::new(url) else { return };
+    let mut picture = code.render::<Dense1x2>();
+    let picture = picture.dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
+    // White on black, whatever the terminal has: what is light is drawn.
+    for line in picture.lines() {
+        let _ = writeln!(out, "\x1b[97;40m{line}\x1b[0m");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_beyond_this_machine_is_shown() {
+        let at = |text: &str| reachable(text.parse().unwrap());
+        assert_eq!(at("127.0.0.1:80"), None);
+        assert_eq!(at("[::1]:80"), None);
+        assert_eq!(at("192.0.2.7:8080"), Some("192.0.2.7:8080".parse().unwrap()));
+        let all = at("0.0.0.0:80");
+        assert!(all.is_none_or(|all| all.port() == 80 && !all.ip().is_unspecified()), "{all:?}");
+    }
+}
