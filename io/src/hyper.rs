@@ -30,7 +30,7 @@
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use dapple::Handle;
@@ -101,6 +101,38 @@ where
 {
     fn execute(&self, future: F) {
         self.0.spawn(&self.0.new_color(), future).detach();
+    }
+}
+
+/// An executor for hyper that polls a task at once, where it is made, and gives it a color of its
+/// own, as [`OnColors`] does, only if it waits for something then.
+///
+/// A server whose answers are there at once, as those out of memory are, makes them in the task of
+/// the HTTP/2 connection with it: answers to requests that have come together are sent together.
+/// The work that a request does before it waits for the first time is serial with that of the other
+/// requests of its connection; where that is long, [`OnColors`] runs it on other cores.
+#[derive(Clone, Debug)]
+pub struct AtOnce(OnColors);
+
+impl AtOnce {
+    /// On the handle's runtime.
+    pub fn of(handle: &Handle) -> Self {
+        AtOnce(OnColors::of(handle))
+    }
+}
+
+impl<F> Executor<F> for AtOnce
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        let mut future = Box::pin(future);
+        // Nobody is woken: if it waits, the task that it becomes polls it again, which sets its
+        // waker.
+        if future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            self.0.execute(future);
+        }
     }
 }
 

@@ -92,3 +92,30 @@ fn n2_h2load_gets_an_answer_to_every_request() {
         assert!(told.contains(all), "{told}");
     }
 }
+
+#[test]
+fn n2_what_waits_for_nothing_is_done_at_once() {
+    use dapple_io::hyper::AtOnce;
+    use hyper::rt::Executor;
+    let rt = dapple_io::runtime().workers(2).build().unwrap();
+    let h = rt.handle();
+    let (tx, rx) = std::sync::mpsc::channel();
+    let color = h.new_color();
+    let handle = h.clone();
+    h.post(&color, move |_| {
+        let tasks = AtOnce::of(&handle);
+        let now = tx.clone();
+        tasks.execute(async move { now.send("at once").unwrap() });
+        tx.send("then the rest of the event").unwrap();
+        let (sleep, last) = (handle.clone(), tx.clone());
+        let here = std::thread::current().id();
+        tasks.execute(async move {
+            assert_eq!(std::thread::current().id(), here);
+            sleep.sleep(std::time::Duration::from_millis(20)).await;
+            last.send("later").unwrap();
+        });
+        tx.send("it waits").unwrap();
+    });
+    let all: Vec<&str> = rx.iter().collect();
+    assert_eq!(all, ["at once", "then the rest of the event", "it waits", "later"]);
+}

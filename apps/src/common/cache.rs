@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use dapple::{Color, Colored, Cx, clock};
+use dapple::{Color, Colored, Cx, Handle, clock};
 
 use super::version::Version;
 
@@ -101,7 +101,19 @@ impl Batch {
 
     /// The batch of readiness that the running event belongs to.
     pub(crate) fn of(cx: &Cx) -> Batch {
-        Batch::Of((cx.poll_count() << 10 | cx.worker() as u64 & 1023) + 1)
+        Batch::numbered(cx.poll_count(), cx.worker())
+    }
+
+    /// That of a task that is polled; a request by itself on a thread that is no worker.
+    pub(crate) fn here(handle: &Handle) -> Batch {
+        match handle.current_poll_count().zip(handle.current_worker()) {
+            Some((count, worker)) => Batch::numbered(count, worker),
+            None => Batch::Single,
+        }
+    }
+
+    fn numbered(count: u64, worker: usize) -> Batch {
+        Batch::Of((count << 10 | worker as u64 & 1023) + 1)
     }
 }
 

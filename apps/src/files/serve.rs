@@ -14,7 +14,7 @@ use super::dav::problem::Problem;
 use super::monitor::Monitor;
 use crate::common::https::body::Body;
 use crate::common::https::request_body::{MOST_LEFT, RequestBody};
-use crate::common::https::{Site, head as heads};
+use crate::common::https::{Site, Streams, head as heads};
 use crate::common::login::{Login, Refused, Visitor};
 
 /// What all connections share.
@@ -28,6 +28,9 @@ pub(super) struct Server {
 
 impl Site for Server {
     type Visitor = Visitor;
+
+    // Some change something on the worker.
+    const STREAMS: Streams = Streams::OnColors;
 
     fn visitor(&self, peer: SocketAddr) -> Visitor {
         Visitor::new(&self.login, peer.ip())

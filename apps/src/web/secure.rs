@@ -30,7 +30,7 @@ use crate::common::https::body::{Body, Buffers, FileBody};
 use crate::common::https::connections::Connections;
 use crate::common::https::identity::{Identity, Tls};
 use crate::common::https::request_body::{MOST_LEFT, RequestBody};
-use crate::common::https::{self, Https, head as heads};
+use crate::common::https::{self, Https, Streams, head as heads};
 use crate::common::login::{Refused, Visitor};
 use crate::common::pieces::Pieces;
 
@@ -62,6 +62,9 @@ pub(super) struct Secure {
 
 impl https::Site for Secure {
     type Visitor = Peer;
+
+    // Files out of memory, most of them.
+    const STREAMS: Streams = Streams::AtOnce;
 
     fn visitor(&self, peer: SocketAddr) -> Peer {
         let ip = peer.ip();
@@ -210,7 +213,11 @@ impl Secure {
         if let Err(refused) = who.check(&head).await {
             return Answer::refused(refused);
         }
-        match self.server.answer(&request(&head), Some(who.ip), How::AtOnce(Batch::Single)) {
+        match self.server.answer(
+            &request(&head),
+            Some(who.ip),
+            How::AtOnce(Batch::here(&self.server.handle)),
+        ) {
             Ok(answer) => answer,
             Err(waits) => self.wait(waits, head, who.ip).await,
         }

@@ -157,6 +157,12 @@ impl Handle {
         Local::index_on(&self.core)
     }
 
+    /// What [`Cx::poll_count`](crate::Cx::poll_count) tells, for code that has no `Cx`, such as a
+    /// task; `None` if this thread is no worker of this runtime.
+    pub fn current_poll_count(&self) -> Option<u64> {
+        Local::with(&self.core, |local| Some(local?.scheduler.polls.get()))
+    }
+
     /// Says whether no shutdown has begun.
     pub fn is_running(&self) -> bool {
         self.core.phase() == Phase::Running

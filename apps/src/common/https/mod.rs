@@ -2,7 +2,7 @@
 //!
 //! * [`identity`]: who the server is: key and certificate.
 //! * [`connections`]: how many there may be, and how they end with the program.
-//! * [`activity`]: what is going on on one.
+//! * [`activity`]: what is going on on one. [`gathered`]: small writes are sent together.
 //! * [`head`] and [`request_body`]: requests. [`body`]: bodies of responses.
 //!
 //! Every connection is a task with a color of its own, and so is every stream of HTTP/2.
@@ -10,6 +10,7 @@
 pub(crate) mod activity;
 pub(crate) mod body;
 pub(crate) mod connections;
+mod gathered;
 pub(crate) mod head;
 pub(crate) mod identity;
 pub(crate) mod request_body;
@@ -27,13 +28,14 @@ use arc_swap::ArcSwap;
 use dapple::clock;
 use dapple::{Cx, Handle};
 use dapple_io::TimeoutStream;
-use dapple_io::hyper::{OnColors, Timers};
+use dapple_io::hyper::{AtOnce, OnColors, Timers};
 use dapple_io::tcp::{AsyncStream, TcpStream};
 use dapple_io::tls::TlsStream;
 use futures_lite::io::{AsyncReadExt, AsyncWriteExt};
 use http::request::Parts;
 use http::{Method, Request, Response, header};
 use hyper::body::{Body as _, Incoming};
+use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use rustls::ServerConfig;
@@ -41,6 +43,7 @@ use rustls::ServerConfig;
 use self::activity::{Activity, Doing};
 use self::body::Body;
 use self::connections::{Connections, Place};
+use self::gathered::Gathered;
 use super::date;
 use super::per_address::PerAddress;
 use super::time::later;
@@ -74,6 +77,9 @@ pub(crate) trait Site: Send + Sync + 'static {
     /// What is known of who is at the other end of a connection.
     type Visitor: Send + Sync + 'static;
 
+    /// How the requests of an HTTP/2 connection are answered.
+    const STREAMS: Streams;
+
     fn visitor(&self, peer: SocketAddr) -> Self::Visitor;
 
     /// Answers a request. To one of HEAD as to one of GET: the body is taken away.
@@ -83,6 +89,35 @@ pub(crate) trait Site: Send + Sync + 'static {
         body: Incoming,
         visitor: &Self::Visitor,
     ) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// How the requests of an HTTP/2 connection are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Streams {
+    /// On the color of the connection, as far as an answer does not wait: together.
+    AtOnce,
+    /// On a color each: on all cores.
+    OnColors,
+}
+
+/// Where hyper's tasks run.
+#[derive(Clone)]
+struct Tasks {
+    streams: Streams,
+    handle: Handle,
+}
+
+impl<F> Executor<F> for Tasks
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        match self.streams {
+            Streams::AtOnce => AtOnce::of(&self.handle).execute(future),
+            Streams::OnColors => OnColors::of(&self.handle).execute(future),
+        }
+    }
 }
 
 /// What all connections share.
@@ -145,6 +180,7 @@ async fn serve<S: Site>(
     let Some(stream) = handle.timeout(HANDSHAKE, accept).await?? else { return Ok(()) };
     let speaks_two = stream.connection().alpn_protocol() == Some(b"h2");
     let stream = TimeoutStream::new(stream, handle).write_limit(server.write_silence);
+    let stream = Gathered::new(stream);
     let activity = Activity::new();
     let service = service_fn({
         let (server, activity) = (Arc::clone(server), activity.clone());
@@ -163,7 +199,7 @@ async fn serve<S: Site>(
         }
     });
     if speaks_two {
-        let mut http = http2::Builder::new(OnColors::of(handle));
+        let mut http = http2::Builder::new(Tasks { streams: S::STREAMS, handle: handle.clone() });
         http.timer(Timers::of(handle))
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20))
@@ -172,8 +208,8 @@ async fn serve<S: Site>(
             .initial_connection_window_size(2 * WINDOW)
             .max_header_list_size(u32::try_from(server.most_head).unwrap_or(u32::MAX))
             .max_send_buf_size(MOST_BUFFERED);
-        let connection = pin!(http.serve_connection(stream, service));
-        to_its_end(server, &place, &activity, connection, |connection| {
+        let connection = pin!(http.serve_connection(stream.clone(), service));
+        to_its_end(server, &place, &activity, (connection, &stream), |connection| {
             connection.graceful_shutdown()
         })
         .await
@@ -183,8 +219,8 @@ async fn serve<S: Site>(
             .header_read_timeout(server.idle)
             .max_header_size(server.most_head)
             .max_buf_size(MOST_BUFFERED);
-        let connection = pin!(http.serve_connection(stream, service));
-        to_its_end(server, &place, &activity, connection, |connection| {
+        let connection = pin!(http.serve_connection(stream.clone(), service));
+        to_its_end(server, &place, &activity, (connection, &stream), |connection| {
             connection.graceful_shutdown()
         })
         .await
@@ -217,15 +253,16 @@ async fn tell_of_tls(mut stream: AsyncStream, is_head: bool) -> io::Result<()> {
 /// asked for too long, until what was begun is answered. One that does not end then, or that takes
 /// nothing of what it has asked for, is cut off. A client that has just connected may still ask
 /// once.
-async fn to_its_end<C, S>(
+async fn to_its_end<C, S, T>(
     server: &Https<S>,
     place: &Place,
     activity: &Activity,
-    mut connection: Pin<&mut C>,
+    (mut connection, stream): (Pin<&mut C>, &Gathered<T>),
     end: fn(Pin<&mut C>),
 ) -> io::Result<()>
 where
     C: Future<Output = hyper::Result<()>>,
+    T: hyper::rt::Write + Unpin,
 {
     let (mut is_registered, mut is_ending, mut drains) = (false, false, None);
     let mut look = server.handle.sleep(server.idle);
@@ -259,14 +296,21 @@ where
             let next = if is_ending { ENDING } else { server.idle.min(LOOKED_AT) };
             look.reset(later(clock::now(), next));
         }
-        let polled = connection.as_mut().poll(cx);
+        let mut polled = connection.as_mut().poll(cx);
         if polled.is_pending() && !is_ending && drains.is_some() && activity.has_begun() {
             // The first request has come, and is the last.
             is_ending = true;
             end(connection.as_mut());
-            return connection.as_mut().poll(cx).map_err(io::Error::other);
+            polled = connection.as_mut().poll(cx);
         }
-        polled.map_err(io::Error::other)
+        match polled {
+            Poll::Ready(ended) => Poll::Ready(ended.map_err(io::Error::other)),
+            Poll::Pending => match stream.send(cx) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                // If it waits, this task is woken.
+                _ => Poll::Pending,
+            },
+        }
     })
     .await
 }
