@@ -1,4 +1,4 @@
-//! `dapple web` beside nginx and Apache: each gets the same odd requests, and each difference is
+//! `dapple web` beside nginx, Apache and h11: each gets the same odd requests, and each difference is
 //! explained in docs/HTTP.md.
 mod common;
 #[path = "../../io/tests/common/tool.rs"]
@@ -290,26 +290,24 @@ fn requests() -> Vec<(String, Vec<u8>)> {
     all
 }
 
-/// The rows of the table: request, dapple, nginx, Apache, why.
-fn explained() -> BTreeMap<String, [String; 4]> {
+/// The rows of a table of the page that has so many columns: the request, and the other cells.
+fn explained<const OTHERS: usize>() -> BTreeMap<String, [String; OTHERS]> {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/HTTP.md");
     let text = fs::read_to_string(file).unwrap();
     let rows = text.lines().filter(|line| line.starts_with("| `"));
-    rows.map(|row| {
-        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
-        assert_eq!(cells.len(), 5, "{row}");
-        let cell = |at: usize| cells[at].trim_matches('`').to_owned();
-        (cell(0), [cell(1), cell(2), cell(3), cell(4)])
-    })
-    .collect()
+    let cells = rows.map(|row| row.trim_matches('|').split(" | ").map(str::trim).collect());
+    let of_this_table = cells.filter(|cells: &Vec<&str>| cells.len() == OTHERS + 1);
+    of_this_table
+        .map(|cells| {
+            let cell = |at: usize| cells[at].trim_matches('`').to_owned();
+            (cell(0), std::array::from_fn(|at| cell(at + 1)))
+        })
+        .collect()
 }
 
-#[test]
-fn each_difference_to_nginx_and_apache_is_explained() {
-    let (Some(nginx_command), Some(apache_command)) = (tool("nginx"), tool("apache2")) else {
-        return;
-    };
-    let (folder, here) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+/// The folder that all of them serve.
+fn site() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     fs::create_dir_all(root.join("folder")).unwrap();
     fs::create_dir_all(root.join("bare")).unwrap();
@@ -326,10 +324,20 @@ fn each_difference_to_nginx_and_apache_is_explained() {
     }
     // They give up the rights of root, if they have them.
     Command::new("chmod").args(["-R", "a+rX"]).arg(root).status().unwrap();
+    folder
+}
+
+#[test]
+fn each_difference_to_nginx_and_apache_is_explained() {
+    let (Some(nginx_command), Some(apache_command)) = (tool("nginx"), tool("apache2")) else {
+        return;
+    };
+    let (folder, here) = (site(), tempfile::tempdir().unwrap());
+    let root = folder.path();
     let web = Web::start(Some(root), &[]);
     let nginx = nginx(nginx_command, root, here.path());
     let apache = apache(apache_command, root, here.path());
-    let explained = explained();
+    let explained = explained::<4>();
     let (mut found, mut problems) = (0, Vec::new());
     for (name, request) in requests() {
         let all = [web.address, nginx.1, apache.1].map(|address| outcome(address, &request));
@@ -344,6 +352,55 @@ fn each_difference_to_nginx_and_apache_is_explained() {
         match explained.get(&name) {
             Some(row) if row[..3] == all && !row[3].is_empty() => {}
             _ => problems.push(format!("| `{name}` | {dapple} | {of_nginx} | {of_apache} | |")),
+        }
+    }
+    assert!(problems.is_empty(), "not as docs/HTTP.md has it:\n{}", problems.join("\n"));
+    assert_eq!(found, explained.len(), "each row of the table is a request of this test");
+}
+
+/// Whether requests were understood: `taken` for each that was, or the status that says why not.
+fn verdict(outcome: &str) -> String {
+    let statuses = outcome.split(' ').map(|one| match one {
+        "400" | "414" | "431" | "501" | "505" => one,
+        "closed" | "+" => one,
+        _ => "taken",
+    });
+    statuses.collect::<Vec<_>>().join(" ")
+}
+
+/// h11 is a parser, and serves nothing: what is compared is which requests are understood.
+#[test]
+fn each_difference_to_h11_is_explained() {
+    let Some(mut python) = tool("/usr/bin/python3") else { return };
+    if !Command::new("/usr/bin/python3").args(["-c", "import h11"]).status().unwrap().success() {
+        return tool::missing("h11 (python3-h11)");
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/h11_verdicts.py");
+    let mut h11 = python.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut into = h11.stdin.take().unwrap();
+    for (_, request) in requests() {
+        let hex: String = request.iter().map(|byte| format!("{byte:02x}")).collect();
+        writeln!(into, "{hex}").unwrap();
+    }
+    drop(into);
+    let said = String::from_utf8(h11.wait_with_output().unwrap().stdout).unwrap();
+    let folder = site();
+    let web = Web::start(Some(folder.path()), &[]);
+    let explained = explained::<3>();
+    let (mut found, mut problems) = (0, Vec::new());
+    assert_eq!(said.lines().count(), requests().len(), "an answer to each");
+    for ((name, request), of_h11) in requests().into_iter().zip(said.lines()) {
+        let dapple = verdict(&outcome(web.address, &request));
+        if dapple == of_h11 {
+            if explained.contains_key(&name) {
+                problems.push(format!("no difference any more: {name}"));
+            }
+            continue;
+        }
+        found += 1;
+        match explained.get(&name) {
+            Some([one, other, why]) if *one == dapple && other == of_h11 && !why.is_empty() => {}
+            _ => problems.push(format!("| `{name}` | {dapple} | {of_h11} | |")),
         }
     }
     assert!(problems.is_empty(), "not as docs/HTTP.md has it:\n{}", problems.join("\n"));

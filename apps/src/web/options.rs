@@ -1,7 +1,7 @@
 //! The command line of `dapple web`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -300,13 +300,14 @@ impl Options {
     pub(super) fn of(args: &ArgMatches, descriptors: u64) -> Result<Options, String> {
         let reach =
             Reach { has_hidden: args.get_flag("hidden"), leads_out: args.get_flag("follow-links") };
-        let site = Site::open(args.get_one::<PathBuf>("dir").map(PathBuf::as_path), reach)?;
+        let (tls, behind_tls) = tls(args)?;
+        let dir = args.get_one::<PathBuf>("dir").map(PathBuf::as_path).or(behind_tls);
+        let site = Site::open(dir, reach)?;
         let figures_for = match (args.get_flag("metrics-public"), args.get_flag("metrics"), &site) {
             (true, _, _) => FiguresFor::Everybody,
             (_, true, _) | (_, _, Site::Demo(_)) => FiguresFor::Loopback,
             _ => FiguresFor::Nobody,
         };
-        let tls = tls(args)?;
         if tls.is_none() && args.contains_id("redirect-from") {
             return Err("--redirect-from sends to TLS: say --tls, too".to_owned());
         }
@@ -364,12 +365,16 @@ fn format(args: &ArgMatches) -> Format {
     }
 }
 
-fn tls(args: &ArgMatches) -> Result<Option<TlsFrom>, String> {
-    let Some(values) = args.get_many::<PathBuf>("tls") else { return Ok(None) };
+/// Whose certificate is shown; and what stands behind `dev`, which is the folder if nothing else is.
+fn tls(args: &ArgMatches) -> Result<(Option<TlsFrom>, Option<&Path>), String> {
+    let Some(values) = args.get_many::<PathBuf>("tls") else { return Ok((None, None)) };
+    let has_dir = args.contains_id("dir");
     match values.collect::<Vec<_>>()[..] {
-        [dev] if dev.as_os_str() == "dev" => Ok(Some(TlsFrom::Dev)),
+        [dev] if dev.as_os_str() == "dev" => Ok((Some(TlsFrom::Dev), None)),
+        [dev, dir] if dev.as_os_str() == "dev" && !has_dir => Ok((Some(TlsFrom::Dev), Some(dir))),
         [certificate, key] => {
-            Ok(Some(TlsFrom::Files { certificate: certificate.clone(), key: key.clone() }))
+            let (certificate, key) = (certificate.clone(), key.clone());
+            Ok((Some(TlsFrom::Files { certificate, key }), None))
         }
         _ => Err("--tls takes a certificate and a key, or `dev`".to_owned()),
     }

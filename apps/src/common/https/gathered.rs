@@ -14,6 +14,10 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 /// Bytes that gather, at most; what is as large by itself is written as it is.
 const MOST: usize = 16 * 1024;
 
+/// Reads between two [`send`](Gathered::send)s, of up to 16 KiB each. A peer that sends faster than
+/// it is answered is not to keep the worker for itself.
+const MOST_READS: u32 = 4;
+
 /// See the module. It has two owners, on one task: hyper, and the task itself, which
 /// [sends](Gathered::send).
 pub(super) struct Gathered<S>(Arc<Mutex<Inner<S>>>);
@@ -23,11 +27,12 @@ struct Inner<S> {
     /// What waits to be written, from `written` on.
     out: Vec<u8>,
     written: usize,
+    reads: u32,
 }
 
 impl<S> Gathered<S> {
     pub(super) fn new(stream: S) -> Self {
-        Gathered(Arc::new(Mutex::new(Inner { stream, out: Vec::new(), written: 0 })))
+        Gathered(Arc::new(Mutex::new(Inner { stream, out: Vec::new(), written: 0, reads: 0 })))
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner<S>> {
@@ -42,9 +47,11 @@ impl<S> Clone for Gathered<S> {
 }
 
 impl<S: Write + Unpin> Gathered<S> {
-    /// Sends what has gathered.
+    /// Sends what has gathered. To be called whenever the task has nothing more to do.
     pub(super) fn send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.inner().send(cx)
+        let mut inner = self.inner();
+        inner.reads = 0;
+        inner.send(cx)
     }
 }
 
@@ -74,7 +81,14 @@ impl<S: Read + Unpin> Read for Gathered<S> {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner().stream).poll_read(cx, buf)
+        let mut inner = self.inner();
+        if inner.reads == MOST_READS {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let read = Pin::new(&mut inner.stream).poll_read(cx, buf);
+        inner.reads += u32::from(read.is_ready());
+        read
     }
 }
 
