@@ -52,7 +52,7 @@ pub struct Place(u64);
 pub enum Finished<E> {
     /// The next event; the worker still holds the color.
     Next(E),
-    /// Nothing: the color is idle, and the worker must not touch it any more.
+    /// Nothing: the color is idle, and the worker must no longer touch it.
     Idle,
     /// A poster has taken the next place and not linked it. The worker puts the color back into
     /// a run queue; its next turn looks again.

@@ -11,7 +11,7 @@ const KEPT: usize = 1_024;
 pub struct SequencePlace(u64);
 
 /// What has completed a place.
-#[must_use = "whoever is to release has to do so"]
+#[must_use = "the caller that is to release has to do so"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Completed {
     /// The caller releases: it asks for [`Sequence::release`] until there is none.

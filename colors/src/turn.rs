@@ -5,7 +5,7 @@
 //! queues faster than they drain, and soon nothing that they touch is in the cache.
 //!
 //! Reading a clock costs more than a small event, so the time is looked at rarely: after the 4th
-//! event, after the 5th if the turn was not timed from its begin, then after every 16th. A color
+//! event, after the 5th if the turn was not timed from its start, then after every 16th. A color
 //! whose events are known to be long is looked at after each one, one whose events are known to be
 //! short after the 8th, the 9th and the 36th. This module has no clock: it says *when* the caller
 //! has to read one, and decides on what it is told.
@@ -90,7 +90,7 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// A turn at its begin.
+    /// A turn at its start.
     #[inline]
     pub fn new(budget: TurnBudget, pace: Pace) -> Self {
         let next_look = match pace {

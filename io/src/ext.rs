@@ -167,7 +167,7 @@ pub trait CxExt {
     ///
     /// # Errors
     ///
-    /// What the system says, if the stream is not connected any more, or is no stream socket.
+    /// What the system says, if the stream is no longer connected, or is no stream socket.
     ///
     /// # Panics
     ///

@@ -9,7 +9,8 @@
 //! let rt = dapple_io::runtime().build()?;
 //! let io = dapple_io::Io::of(&rt.handle());
 //! let handle = rt.handle();
-//! let listener = io.listen("127.0.0.1:8080".parse().unwrap(), Accepting::PerWorker, move |stream, cx| {
+//! let address = "127.0.0.1:8080".parse().unwrap();
+//! let listener = io.listen(address, Accepting::PerWorker, move |stream, cx| {
 //!     let timers = Timers::of(&handle);
 //!     // A connection has a color; the streams of an HTTP/2 connection, by `OnColors`, one each.
 //!     let color = cx.new_color();

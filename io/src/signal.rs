@@ -24,7 +24,7 @@ use crate::reactor::{
 };
 
 /// A persistent callback on a signal; see [`Io::on_signal`]. It ends when this is dropped: the
-/// callback is not called any more, except for a call that runs at this moment on another thread.
+/// callback is no longer called, except for a call that runs at this moment on another thread.
 #[must_use = "the callback ends when its registration is dropped"]
 pub struct SignalRegistration {
     entry: Arc<SignalEntry>,

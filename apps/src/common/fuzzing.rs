@@ -125,7 +125,7 @@ fn range_by_the_text(one: &str, len: u64) -> Option<Option<(u64, u64)>> {
     }
     let is_backwards = !last.is_empty() && key(last) < key(first);
     Some(match (key(first).0, len) {
-        // Of nothing, what begins at its begin is all of it.
+        // Of nothing, what begins at its start is all of it.
         (0, 0) => Some((0, 0)),
         _ if is_backwards => return None,
         _ if key(first) >= end => None,

@@ -13,7 +13,7 @@ pub(crate) struct PerAddress {
 
 /// One connection from there, until it is dropped.
 #[derive(Debug)]
-#[must_use = "who drops it is not counted any more"]
+#[must_use = "who drops it is no longer counted"]
 pub(crate) struct Counted {
     all: Arc<PerAddress>,
     address: IpAddr,

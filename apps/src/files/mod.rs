@@ -74,9 +74,11 @@ pub(crate) fn command() -> Command {
     Command::new("files")
         .about("Serves a folder that people mount: WebDAV over TLS 1.3")
         .long_about(
-            "Serves the files of DIR over WebDAV and TLS 1.3, so that they can be mounted with what every desktop has.\n\n\
-             The key of the server is made at the first start; its pin, and how to mount, are printed. Without a user (see \
-             `dapple files user add`) there is a password for this time only.",
+            "Serves the files of DIR over WebDAV and TLS 1.3, so that they can be mounted with \
+             what every desktop has.\n\n\
+             The key of the server is made at the first start; its pin, and how to mount, are \
+             printed. Without a user (see `dapple files user add`) there is a password for this \
+             time only.",
         )
         .args_conflicts_with_subcommands(true)
         .subcommand_negates_reqs(true)
@@ -88,77 +90,85 @@ pub(crate) fn command() -> Command {
                 .value_parser(value_parser!(PathBuf))
                 .help("The folder"),
         )
-        .arg(
-            Arg::new("listen")
-                .long("listen")
-                .value_name("ADDRESS:PORT")
-                .value_parser(value_parser!(SocketAddr))
-                .default_value("127.0.0.1:8443")
-                .help("Where to listen, such as 0.0.0.0:8443 for everybody; port 0 lets the system choose one"),
-        )
-        .arg(
-            Arg::new("name")
-                .long("name")
-                .value_name("HOST")
-                .value_parser(name_or_address)
-                .action(ArgAction::Append)
-                .help("A name or address that clients use, for the certificate; may be repeated"),
-        )
+        .args(of_address())
         .arg(state)
-        .arg(
-            Arg::new("cert")
-                .long("cert")
-                .value_name("FILE")
-                .requires("key")
-                .value_parser(value_parser!(PathBuf))
-                .help("A certificate (PEM, with its chain) instead of the server's own"),
-        )
-        .arg(
-            Arg::new("key")
-                .long("key")
-                .value_name("FILE")
-                .requires("cert")
-                .value_parser(value_parser!(PathBuf))
-                .help("The key of that certificate (PEM)"),
-        )
-        .arg(
-            Arg::new("tls12")
-                .long("tls12")
-                .action(ArgAction::SetTrue)
-                .help("Speak TLS 1.2, too: for Windows 10, and for most proxies in front of this server"),
-        )
-        .arg(
-            Arg::new("prefix")
-                .long("prefix")
-                .value_name("PATH")
-                .value_parser(target::prefix)
-                .help("What the path of every URL begins with, such as /files: behind a proxy that keeps it"),
-        )
-        .arg(
-            Arg::new("no-sync")
-                .long("no-sync")
-                .action(ArgAction::SetTrue)
-                .help("Do not wait until the disk has what is written: faster, and a power failure may lose it"),
-        )
+        .args(of_server())
         .args(runtime::args())
-        .arg(
-            Arg::new("dashboard")
-                .long("dashboard")
-                .action(ArgAction::SetTrue)
-                .help("Show the server at work, at /_dapple/, to those who log in"),
-        )
-        .arg(
-            Arg::new("max-connections")
-                .long("max-connections")
-                .value_name("N")
-                .value_parser(value_parser!(u64).range(1..))
-                .help("Connections at once [default: what the descriptor limit allows, at most 10000]"),
-        )
-        .arg(seconds(
+        .args(of_limits())
+}
+
+/// Where it is found, and under which names.
+fn of_address() -> [Arg; 2] {
+    [
+        Arg::new("listen")
+            .long("listen")
+            .value_name("ADDRESS:PORT")
+            .value_parser(value_parser!(SocketAddr))
+            .default_value("127.0.0.1:8443")
+            .help(
+                "Where to listen, such as 0.0.0.0:8443 for everybody; port 0 lets the system \
+                     choose one",
+            ),
+        Arg::new("name")
+            .long("name")
+            .value_name("HOST")
+            .value_parser(name_or_address)
+            .action(ArgAction::Append)
+            .help("A name or address that clients use, for the certificate; may be repeated"),
+    ]
+}
+
+/// How it serves.
+fn of_server() -> [Arg; 5] {
+    [
+        Arg::new("cert")
+            .long("cert")
+            .value_name("FILE")
+            .requires("key")
+            .value_parser(value_parser!(PathBuf))
+            .help("A certificate (PEM, with its chain) instead of the server's own"),
+        Arg::new("key")
+            .long("key")
+            .value_name("FILE")
+            .requires("cert")
+            .value_parser(value_parser!(PathBuf))
+            .help("The key of that certificate (PEM)"),
+        Arg::new("tls12").long("tls12").action(ArgAction::SetTrue).help(
+            "Speak TLS 1.2, too: for Windows 10, and for most proxies in front of this \
+                     server",
+        ),
+        Arg::new("prefix").long("prefix").value_name("PATH").value_parser(target::prefix).help(
+            "What the path of every URL begins with, such as /files: behind a proxy that \
+                     keeps it",
+        ),
+        Arg::new("no-sync").long("no-sync").action(ArgAction::SetTrue).help(
+            "Do not wait until the disk has what is written: faster, and a power failure \
+                     may lose it",
+        ),
+    ]
+}
+
+/// What it allows, and shows of itself.
+fn of_limits() -> [Arg; 3] {
+    [
+        Arg::new("dashboard")
+            .long("dashboard")
+            .action(ArgAction::SetTrue)
+            .help("Show the server at work, at /_dapple/, to those who log in"),
+        Arg::new("max-connections")
+            .long("max-connections")
+            .value_name("N")
+            .value_parser(value_parser!(u64).range(1..))
+            .help(
+                "Connections at once [default: what the descriptor limit allows, at most \
+                     10000]",
+            ),
+        seconds(
             "idle-timeout",
             "120",
             "Close a connection that has no request for so long, or takes so long to make one",
-        ))
+        ),
+    ]
 }
 
 fn users_command() -> Command {

@@ -106,15 +106,16 @@ fn read_wanted(file: &Path, wanted: &str) -> Result<Tagged, String> {
 
 /// A duration of so many nanoseconds as people read it.
 fn told(nanos: f64) -> String {
+    // By what is left when it is rounded to three digits.
     let (value, unit) = match nanos {
-        n if n < 1e3 => (n, "ns"),
-        n if n < 1e6 => (n / 1e3, "us"),
-        n if n < 1e9 => (n / 1e6, "ms"),
+        n if n < 999.5 => (n, "ns"),
+        n if n < 999.5e3 => (n / 1e3, "us"),
+        n if n < 999.5e6 => (n / 1e6, "ms"),
         n => (n / 1e9, "s"),
     };
     match value {
-        v if v < 10.0 => format!("{v:.2} {unit}"),
-        v if v < 100.0 => format!("{v:.1} {unit}"),
+        v if v < 9.995 => format!("{v:.2} {unit}"),
+        v if v < 99.95 => format!("{v:.1} {unit}"),
         v => format!("{v:.0} {unit}"),
     }
 }
@@ -223,6 +224,8 @@ mod tests {
         for (nanos, text) in [
             (0.0, "0.00 ns"),
             (999.0, "999 ns"),
+            (9_996.0, "10.0 us"),
+            (999_600.0, "1.00 ms"),
             (1_500.0, "1.50 us"),
             (25_000_000.0, "25.0 ms"),
             (3e9, "3.00 s"),

@@ -243,7 +243,7 @@ impl WebConn {
         }
     }
 
-    /// A body that was made while it was sent has ended, or is not wanted any more.
+    /// A body that was made while it was sent has ended, or is no longer wanted.
     fn tell_of_sent(&self, sent: Option<Sending>) {
         if let Some(Sending { logged, len, .. }) = sent {
             self.tell(logged, Status::Ok as u16, len);

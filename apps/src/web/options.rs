@@ -130,7 +130,7 @@ fn all() -> Command {
                 .long("redirect-from")
                 .value_name("ADDRESS:PORT")
                 .value_parser(value_parser!(SocketAddr))
-                .help("Send whoever comes here without TLS to where it is spoken"),
+                .help("Send clients that come here without TLS to where it is spoken"),
         )
         .args(of_site())
         .args(of_fields())
@@ -365,7 +365,8 @@ fn format(args: &ArgMatches) -> Format {
     }
 }
 
-/// Whose certificate is shown; and what stands behind `dev`, which is the folder if nothing else is.
+/// Whose certificate is shown; and what stands behind `dev`, which is the folder if nothing else
+/// is.
 fn tls(args: &ArgMatches) -> Result<(Option<TlsFrom>, Option<&Path>), String> {
     let Some(values) = args.get_many::<PathBuf>("tls") else { return Ok((None, None)) };
     let has_dir = args.contains_id("dir");

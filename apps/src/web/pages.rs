@@ -247,7 +247,7 @@ impl Pages {
         Ok(found)
     }
 
-    /// The file beside one that is the same in a coding; `None`: it is not there any more.
+    /// The file beside one that is the same in a coding; `None`: it is no longer there.
     fn find_sibling(
         &self,
         root: &Root,

@@ -79,7 +79,7 @@ fn config() -> Result<Arc<ServerConfig>, Box<dyn std::error::Error>> {
 /// A connection, and what it remembers.
 struct Served<T> {
     transport: T,
-    /// What was received and not used yet is its begin, so many bytes.
+    /// What was received and not used yet is at the start, so many bytes.
     incoming: Vec<u8>,
     filled: usize,
     /// The file that was sent last: its name, and its length.

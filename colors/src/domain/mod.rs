@@ -62,10 +62,12 @@ pub enum Mode {
 /// order.want(b, Context::Anon, "b reads");
 /// assert_eq!(order.decide(), None);                     // a may still write
 /// order.want(a, Context::Global, "a writes");
-/// assert_eq!(order.decide(), Some(Next::Run { ticket: a, context: Context::Global, with: "a writes" }));
+/// let writes = Next::Run { ticket: a, context: Context::Global, with: "a writes" };
+/// assert_eq!(order.decide(), Some(writes));
 /// assert_eq!(order.decide(), None);
 /// order.commit(a, None);
-/// assert_eq!(order.decide(), Some(Next::Run { ticket: b, context: Context::Anon, with: "b reads" }));
+/// let reads = Next::Run { ticket: b, context: Context::Anon, with: "b reads" };
+/// assert_eq!(order.decide(), Some(reads));
 /// assert_eq!(order.decide(), Some(Next::Commit { ticket: a, covered: false }));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -138,7 +140,7 @@ impl<W, D> Order<W, D> {
         ticket
     }
 
-    /// The event, in none, will not go higher than `highest` any more.
+    /// The event, in none, will no longer go higher than `highest`.
     ///
     /// # Panics
     ///

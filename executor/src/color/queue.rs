@@ -284,7 +284,7 @@ impl Queue {
     }
 
     /// The event of `link` has ended. After [`Finished::Next`] that one is the head. After
-    /// [`Finished::Idle`] the caller must not touch the color any more; after it and after
+    /// [`Finished::Idle`] the caller must no longer touch the color; after it and after
     /// [`Finished::Next`] the caller owns `link` again. After [`Finished::Gap`] the link is still
     /// in the queue and at `head`.
     ///

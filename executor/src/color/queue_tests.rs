@@ -178,7 +178,7 @@ proptest! {
         };
         let result = steps.into_iter().try_for_each(|step| pair.step(step));
         for link in pair.links {
-            // SAFETY: each was leaked once, and the queue is not used any more.
+            // SAFETY: each was leaked once, and the queue is no longer used.
             drop(unsafe { Box::from_raw(link.as_ptr()) });
         }
         result?;

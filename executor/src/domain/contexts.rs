@@ -57,7 +57,10 @@ mod sealed {
 
 /// What all of them can do.
 macro_rules! context {
-    ($(#[$doc:meta])* $name:ident [$($rights:ident: $bound:ident = $default:ident)?] $marker:ty) => {
+    (
+        $(#[$doc:meta])*
+        $name:ident [$($rights:ident: $bound:ident = $default:ident)?] $marker:ty
+    ) => {
         $(#[$doc])*
         pub struct $name<S: Send + Sync + 'static $(, $rights: $bound = $default)?> {
             pub(super) token: Token<S>,
@@ -96,9 +99,13 @@ macro_rules! context {
             }
         }
 
-        impl<S: Send + Sync + 'static $(, $rights: $bound)?> std::fmt::Debug for $name<S $(, $rights)?> {
+        impl<S: Send + Sync + 'static $(, $rights: $bound)?> std::fmt::Debug
+            for $name<S $(, $rights)?>
+        {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.debug_struct(stringify!($name)).field("ticket", &self.ticket()).finish_non_exhaustive()
+                f.debug_struct(stringify!($name))
+                    .field("ticket", &self.ticket())
+                    .finish_non_exhaustive()
             }
         }
     };
@@ -136,7 +143,8 @@ macro_rules! steps {
                 F: FnOnce(NoneCx<S, MayGlobal>) -> Done + Send + 'static,
             {
                 if is_large::<F>() {
-                    return self.commit_then(Box::new(f) as Box<dyn FnOnce(NoneCx<S, MayGlobal>) -> Done + Send>);
+                    type Step<S> = Box<dyn FnOnce(NoneCx<S, MayGlobal>) -> Done + Send>;
+                    return self.commit_then(Box::new(f) as Step<S>);
                 }
                 self.token.then(What::Commit(MayGlobal::HIGHEST), NoneStep::new(f), Site::caller())
             }
@@ -149,7 +157,8 @@ macro_rules! steps {
                 F: FnOnce(NoneCx<S, MayAnon>) -> Done + Send + 'static,
             {
                 if is_large::<F>() {
-                    return self.commit_then_anon(Box::new(f) as Box<dyn FnOnce(NoneCx<S, MayAnon>) -> Done + Send>);
+                    type Step<S> = Box<dyn FnOnce(NoneCx<S, MayAnon>) -> Done + Send>;
+                    return self.commit_then_anon(Box::new(f) as Step<S>);
                 }
                 self.token.then(What::Commit(MayAnon::HIGHEST), NoneStep::new(f), Site::caller())
             }
@@ -162,7 +171,8 @@ macro_rules! steps {
                 F: FnOnce(NoneCx<S, NoneOnly>) -> Done + Send + 'static,
             {
                 if is_large::<F>() {
-                    return self.commit_then_none(Box::new(f) as Box<dyn FnOnce(NoneCx<S, NoneOnly>) -> Done + Send>);
+                    type Step<S> = Box<dyn FnOnce(NoneCx<S, NoneOnly>) -> Done + Send>;
+                    return self.commit_then_none(Box::new(f) as Step<S>);
                 }
                 self.token.then(What::Commit(NoneOnly::HIGHEST), NoneStep::new(f), Site::caller())
             }

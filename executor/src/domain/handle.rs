@@ -58,7 +58,7 @@ use crate::{Color, Cx, Handle};
 ///     d.event(|n| n.upgrade_global_then(|mut g| {
 ///         *g.state_mut() += 1;                                   // alone
 ///         g.downgrade_then(|mut a| {
-///             let n = *a.state();                                // beside the next one's global part
+///             let n = *a.state(); // beside the next one's global part
 ///             a.defer(move |_| println!("{n}"));                 // in order: 1, 2, 3, ...
 ///             a.commit()
 ///         })
@@ -164,7 +164,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
     /// d.global_then(|mut g| {
     ///     g.state_mut().push(3);
     ///     g.downgrade_then(|a| {
-    ///         println!("{}", a.state().iter().sum::<i32>());   // the next event may be in global now
+    ///         // The next event may be in global now.
+    ///         println!("{}", a.state().iter().sum::<i32>());
     ///         a.commit()
     ///     })
     /// });

@@ -127,7 +127,7 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
         })
     }
 
-    /// Takes out who waits for room, which will not come any more: events that are to be dropped
+    /// Takes out who waits for room, which will no longer come: events that are to be dropped
     /// unrun.
     pub(super) fn take_waiters(self) -> Vec<Owned> {
         let waiters = self.store.with(|store| store.take_waiters());

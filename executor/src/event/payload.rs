@@ -31,7 +31,7 @@ impl<T> Payload<T> {
             // SAFETY: INLINE says that T fits in size and alignment.
             unsafe { slot.cast::<T>().write(value) }
         } else {
-            // SAFETY: one pointer fits.
+            // SAFETY: a box is one pointer, which fits into the first of the words.
             unsafe { slot.cast::<Box<T>>().write(Box::new(value)) }
         }
     }

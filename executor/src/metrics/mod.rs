@@ -47,10 +47,10 @@ pub enum Histogramming {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Measure {
-    /// From an event's post, or its timer's firing, to its begin. Of an event of a domain the wait
+    /// From an event's post, or its timer's firing, to its start. Of an event of a domain the wait
     /// for its context is no part of it: its time begins anew when the domain lets it go on.
     QueueDelay,
-    /// From an event's begin to its end.
+    /// From an event's start to its end.
     RunTime,
     /// The part of an event's queue delay in which a worker was idle that is so still when the
     /// event begins. What is long of it is the wait for a color that is busy, which another worker

@@ -28,11 +28,11 @@ impl Sample {
 pub(crate) struct Ran {
     pub(crate) site: Site,
     pub(crate) label: u32,
-    /// From its post to its begin.
+    /// From its post to its start.
     pub(crate) delay: u64,
     /// The part of that in which a worker was idle.
     pub(crate) idle_delay: u64,
-    /// From its begin to its end.
+    /// From its start to its end.
     pub(crate) run: u64,
 }
 

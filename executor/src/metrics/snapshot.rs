@@ -44,10 +44,12 @@ pub struct Distribution {
 macro_rules! counters {
     ($($index:literal $name:ident $doc:literal;)*) => {
         impl Metrics {
-            $(#[doc = $doc]
-            pub fn $name(&self) -> u64 {
-                self.counters[$index]
-            })*
+            $(
+                #[doc = $doc]
+                pub fn $name(&self) -> u64 {
+                    self.counters[$index]
+                }
+            )*
         }
 
         pub(super) const COUNTERS: [(&str, &str); 18] = [$((stringify!($name), $doc)),*];
@@ -55,33 +57,52 @@ macro_rules! counters {
 }
 
 counters! {
-    0 events "Events that have run, panicked ones included; dropped ones are not. An event of several steps counts each that waited.";
+    0 events "Events that have run, panicked ones included; dropped ones are not. An event of \
+        several steps counts each that waited.";
     1 turns "Visits of a worker to a color.";
     2 steals "Successful looks of an idle worker at another one's run queue.";
     3 colors_stolen "Run-queue entries that these took: colors, and events without color.";
     4 wakeups "Sleeping workers woken by a post, a timer or another worker.";
     5 parks "Sleeps of workers.";
-    6 sentinel_looks "Sleeps of a worker that stood sentinel, each followed by a look at the others.";
+    6 sentinel_looks "Sleeps of a worker that stood sentinel, each followed by a look at the \
+        others.";
     7 panics "Panics caught, of events and of drops.";
-    8 dropped "Events dropped: refused after a shutdown began, left at its end, or poisoned. What poison covers counts here only, also if a part of it has run.";
+    8 dropped "Events dropped: refused after a shutdown began, left at its end, or poisoned. \
+        What poison covers counts here only, also if a part of it has run.";
     9 polls "Looks at the descriptors, the sleeping ones included.";
     10 polls_for_others "Looks at the descriptors of a worker that is stuck, by another one.";
     11 stalls "Events that ran longer than the stall threshold.";
     12 workers "Workers of the runtime.";
     13 steals_undone "Steals on trial that did not raise the throughput, and were undone.";
     14 sentinel_nanos "CPU time of sentinels whose looks found nothing to do, in nanoseconds.";
-    15 move_nanos "What moving a cache line to another core and back was measured to take, in nanoseconds; 0: not measured, as the policy does not ask.";
-    16 over_limit "Events of domains that were accepted though the domain had reached its limit: plain posts and sub-events.";
-    17 ticket_stalls "Tickets that were the oldest of their domain for longer than the stall threshold.";
+    15 move_nanos "What moving a cache line to another core and back was measured to take, in \
+        nanoseconds; 0: not measured, as the policy does not ask.";
+    16 over_limit "Events of domains that were accepted though the domain had reached its \
+        limit: plain posts and sub-events.";
+    17 ticket_stalls "Tickets that were the oldest of their domain for longer than the stall \
+        threshold.";
 }
 
 impl Metrics {
     pub(crate) fn read(core: &Core) -> Metrics {
+        Metrics {
+            counters: Metrics::counters(core),
+            distributions: distributions(core),
+            own: core.own_histograms.read(),
+            sites: sites(core),
+            workers: workers::of(core),
+            stalls: core.latest_stalls.read(),
+            taken: clock::wall(),
+            uptime: Duration::from_nanos(core.clock().now()),
+        }
+    }
+
+    fn counters(core: &Core) -> [u64; 18] {
         let sum = |pick: fn(&Counters) -> &AtomicU64| -> u64 {
             core.fleet.workers.iter().map(|w| pick(&w.counters).load(Ordering::Relaxed)).sum()
         };
         let outside = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let counters = [
+        [
             // Each is counted before, or soon after, it is known to have been in vain.
             sum(|c| &c.events).saturating_sub(sum(|c| &c.in_vain) + outside(&core.outside.in_vain)),
             sum(|c| &c.turns),
@@ -101,17 +122,7 @@ impl Metrics {
             u64::from(core.fleet.machine.move_nanos),
             sum(|c| &c.over_limit) + outside(&core.outside.over_limit),
             sum(|c| &c.ticket_stalls),
-        ];
-        Metrics {
-            counters,
-            distributions: distributions(core),
-            own: core.own_histograms.read(),
-            sites: sites(core),
-            workers: workers::of(core),
-            stalls: core.latest_stalls.read(),
-            taken: clock::wall(),
-            uptime: Duration::from_nanos(core.clock().now()),
-        }
+        ]
     }
 
     /// The histograms that have values: one per measure, then one per measure and label.

@@ -3,7 +3,7 @@
 //! [`check`] runs the body of a test once for each seed. The workers of the runtimes that it
 //! builds, the threads for blocking work, and the body itself are *fibers* of the calling thread,
 //! in virtual time. The code of the workers is that of every program; only what would wait for
-//! another thread has another fiber go on. At an event's begin and end, where an event posts, and
+//! another thread has another fiber go on. At an event's start and end, where an event posts, and
 //! at marked points inside of the protocols a seed may *pause* a fiber while the others go on. A
 //! failure is reported with the fewest pauses and faults that lead to it, and comes back in every
 //! run.

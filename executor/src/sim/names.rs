@@ -381,7 +381,7 @@ impl Names {
         Some(Posting { event, color: color.number, is_bound: color.worker.is_some() })
     }
 
-    /// The event at this address is not there any more: what it was.
+    /// The event at this address is no longer there: what it was.
     fn take(&self, address: usize) -> Option<Who> {
         self.events.borrow_mut().remove(&(address as u64)).map(|made| made.who)
     }

@@ -74,7 +74,7 @@ impl<W> Shared<W> {
         self.stand_in.store(worker + 1, Ordering::Relaxed);
     }
 
-    /// It is not stuck any more: for the worker itself, or for who stood in for it.
+    /// It is no longer stuck: for the worker itself, or for who stood in for it.
     pub(super) fn end_stand_in(&self) {
         if self.stand_in.load(Ordering::Relaxed) != 0 {
             self.stand_in.store(0, Ordering::Relaxed);

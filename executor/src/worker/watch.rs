@@ -18,7 +18,7 @@
 //! The poller and the timers have one owner at a time: their locks are held until the batch is
 //! posted. The owner of a stuck worker's poller is not in it, so trying the lock is enough. Should
 //! the owner come to sleep while somebody else polls, a wake-up that was meant for it may be taken
-//! out of the poller; so after polling for a worker that is not busy any more, it is woken again.
+//! out of the poller; so after polling for a worker that is no longer busy, it is woken again.
 //!
 //! The sentinel looks once per steal delay (see `sleep`); if all are busy, each watches the others
 //! between turns.

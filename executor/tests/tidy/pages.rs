@@ -11,13 +11,13 @@ const MOST_COLUMNS: usize = 100;
 const MOST_COLUMNS_OF_README: usize = 80;
 
 /// A page, as its path from the workspace and its lines.
-struct Page {
-    path: PathBuf,
-    text: String,
+pub(super) struct Page {
+    pub(super) path: PathBuf,
+    pub(super) text: String,
 }
 
 /// The pages of the workspace, but for those of packages that others keep.
-fn pages() -> Vec<Page> {
+pub(super) fn pages() -> Vec<Page> {
     let root = workspace();
     let mut all = Vec::new();
     for folder in ["", "docs", "fuzz"] {

@@ -571,7 +571,7 @@ DAPPLE_API int dapple_watch_resume(struct dapple_watch *watch);
 DAPPLE_API int dapple_watch_set_interest(struct dapple_watch *watch, int interest);
 
 /**
- * Ends a watch, and frees it: its function is not called any more, but for a call that runs at
+ * Ends a watch, and frees it: its function is no longer called, but for a call that runs at
  * this moment on another thread. The descriptor may be closed in the drop of the watch, and in a
  * callback of its color. NULL is ignored.
  */

@@ -417,7 +417,7 @@ impl Io {
     ///
     /// # Errors
     ///
-    /// What the system says, if the stream is not connected any more, or is no stream socket.
+    /// What the system says, if the stream is no longer connected, or is no stream socket.
     pub fn adopt(&self, stream: impl Into<OwnedFd>) -> io::Result<Stream> {
         let socket = Socket::from(stream.into());
         if socket.r#type()? != Type::STREAM {

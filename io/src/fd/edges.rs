@@ -175,7 +175,7 @@ impl End {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// It has come, or will not be told of any more.
+    /// It has come, or will no longer be told of.
     #[must_use]
     fn comes(&self) -> Option<Wakes> {
         let mut state = self.state();

@@ -14,7 +14,7 @@ use crate::reactor::Io;
 
 /// A persistent callback on a descriptor; see [`Io::on_ready`] and [`Io::on_readable`].
 ///
-/// It ends when this is dropped: the callback is not called any more, except for a call that runs
+/// It ends when this is dropped: the callback is no longer called, except for a call that runs
 /// at this moment on another thread; see [`end`](Self::end).
 #[must_use = "the callback ends when its registration is dropped"]
 pub struct Registration {

@@ -326,7 +326,7 @@ impl Conn {
         self.state.shut_down_write();
     }
 
-    /// Closes the connection when the out-buffer has been written. Input is not read any more.
+    /// Closes the connection when the out-buffer has been written. Input is no longer read.
     pub fn close(&mut self) {
         self.state.end(Why::Closed);
     }

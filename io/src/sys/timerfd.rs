@@ -88,7 +88,7 @@ pub(crate) fn timer(_: TimerClock, _: TimerAt) -> io::Result<OwnedFd> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Asks a timer what it tells; then it is not readable any more.
+/// Asks a timer what it tells; then it is no longer readable.
 ///
 /// # Errors
 ///

@@ -88,7 +88,7 @@ fn talks_to_itself(make: &dyn Fn() -> Connection, said: &[u8]) {
         (side.got, side.end)
     });
     assert_eq!(outcomes[0], outcomes[1]);
-    assert!(outcomes[0].1.is_some(), "whoever is left comes to an end");
+    assert!(outcomes[0].1.is_some(), "what is left comes to an end");
 }
 
 /// One of the two sides of a session.

@@ -30,13 +30,13 @@ fn users_are_let_in_and_others_are_not() {
     for bad in ["Basic", "Basic !", "Bearer x", "Basic YWJj"] {
         assert_eq!(check(Some(&HeaderValue::from_static(bad))), Err(Refused::Unknown), "{bad}");
     }
-    // Whoever is remembered does not wait for the failures of others.
+    // Users who are remembered do not wait for the failures of others.
     assert_eq!(check(Some(&basic("ann", "sec:ret"))), Ok("ann".to_owned()));
     // On another connection, too, and there nobody else is let in for that.
     let other = Visitor::new(&login, HERE);
     assert!(rt.block_on(other.check(Some(&basic("ann", "sec:ret")))).is_ok());
     assert_eq!(rt.block_on(other.check(None)), Err(Refused::Unknown));
-    // Another password: the old one is not good any more, once the file has been looked at.
+    // Another password: the old one is no longer good, once the file has been looked at.
     file.add("ann", "other", true).unwrap();
     login.known().looked_at = Instant::now() - LOOKED_AT_EVERY;
     assert_eq!(check(Some(&basic("ann", "sec:ret"))), Err(Refused::Unknown));

@@ -324,8 +324,10 @@ impl Listing {
     }
 }
 
-const SUPPORTED_LOCKS: &str = "<D:lockentry><D:lockscope><D:exclusive/></D:lockscope><D:locktype><D:write/></D:locktype></D:lockentry>\
-    <D:lockentry><D:lockscope><D:shared/></D:lockscope><D:locktype><D:write/></D:locktype></D:lockentry>";
+const SUPPORTED_LOCKS: &str = "<D:lockentry><D:lockscope><D:exclusive/></D:lockscope>\
+    <D:locktype><D:write/></D:locktype></D:lockentry>\
+    <D:lockentry><D:lockscope><D:shared/></D:lockscope>\
+    <D:locktype><D:write/></D:locktype></D:lockentry>";
 
 impl Pieces for Listing {
     fn next(&mut self) -> io::Result<Option<Bytes>> {

@@ -2,7 +2,7 @@
 //!
 //! Kept is a SHA-1, as that is what ownCloud's clients and rclone ask for, in an extended
 //! attribute, together with size, time and inode of the file as it was: if it has changed since,
-//! the checksum is not told any more. A file system without such attributes keeps none.
+//! the checksum is no longer told. A file system without such attributes keeps none.
 
 use std::fs::File;
 use std::io;

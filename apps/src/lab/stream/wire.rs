@@ -18,7 +18,7 @@ pub(super) enum Message {
     Data { group: Name, number: u32 },
     /// Somebody is to get the messages of a group from now on.
     Join { group: Name, who: Name },
-    /// Somebody is not to get them any more.
+    /// Somebody is no longer to get them.
     Leave { group: Name, who: Name },
 }
 

@@ -34,7 +34,7 @@ pub(super) struct Colored {
     is_watched: bool,
     /// Changes when it is deleted, or added.
     generation: u64,
-    /// Changes when what was posted for an activation is not meant any more.
+    /// Changes when what was posted for an activation is no longer meant.
     activation: u64,
     pub(super) stays: Stays,
 }
@@ -143,7 +143,7 @@ impl State {
         }
     }
 
-    /// What comes for it from before is not meant any more.
+    /// What comes for it from before is no longer meant.
     fn next_generation(&mut self, event: *mut Event) -> Option<Target> {
         self.generations += 1;
         let (base, generation) = (self.own_base as usize, self.generations);
@@ -197,7 +197,7 @@ impl State {
         }
     }
 
-    /// The reactors watch no more, and what was posted is not meant any more.
+    /// The reactors watch no more, and what was posted is no longer meant.
     pub(super) fn unwatch_colored(&mut self, event: *mut Event) {
         self.next_generation(event);
         let Some(colored) = self.colored(event.cast()) else { return };
@@ -217,7 +217,7 @@ impl State {
         }
     }
 
-    /// What was posted is not active any more.
+    /// What was posted is no longer active.
     pub(super) fn leave_posted(&mut self, callback: *mut Callback) {
         self.posted.remove(callback as usize);
         // SAFETY: see `core`.

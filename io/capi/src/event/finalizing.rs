@@ -72,7 +72,7 @@ impl State {
         unsafe { (*callback).flags |= flags::FINALIZING };
     }
 
-    /// What was posted first to a color, whose runtime has ended: it is not active any more. Null:
+    /// What was posted first to a color, whose runtime has ended: it is no longer active. Null:
     /// there is nothing. The order matters to upper layers: the finalizer of one end of a pair
     /// hands the lock of both to the other one.
     pub(super) fn next_posted(&mut self) -> *mut Callback {
@@ -101,7 +101,7 @@ pub unsafe extern "C" fn event_callback_finalize_(
     });
 }
 
-/// What upper layers call when the last of several callbacks is not to run any more.
+/// What upper layers call when the last of several callbacks is no longer to run.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_callback_finalize_many_(
     base: *mut Base,

@@ -168,7 +168,7 @@ impl State {
         self.forget_color(event.cast());
     }
 
-    /// The event of a listener is not used any more.
+    /// The event of a listener is no longer used.
     pub(super) fn forget_listener(&mut self, event: *mut Event) {
         if self.ties.by_argument.is_empty() {
             return;

@@ -89,7 +89,7 @@ pub unsafe extern "C" fn event_base_del_virtual_(base: *mut Base) {
     });
 }
 
-/// An event is not used any more.
+/// An event is no longer used.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_debug_unassign(event: *mut Event) {
     door("event_debug_unassign", || {

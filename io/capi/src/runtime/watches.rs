@@ -193,7 +193,7 @@ pub unsafe extern "C" fn dapple_watch_set_interest(watch: *mut Watch, interest: 
     })
 }
 
-/// Ends a watch, and frees it: its function is not called any more, but for a call that runs at
+/// Ends a watch, and frees it: its function is no longer called, but for a call that runs at
 /// this moment on another thread. The descriptor may be closed in the drop of the watch, and in a
 /// callback of its color. NULL is ignored.
 #[unsafe(no_mangle)]

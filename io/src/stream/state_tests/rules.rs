@@ -80,7 +80,7 @@ impl World {
                     (None, false, Some(since)) => Some(since + 3),
                     (None, false, None) => Some(log.active + 4),
                 };
-                must(limit.map(|l| l.0) == until.map(instant), "a limit counts from its begin")?;
+                must(limit.map(|l| l.0) == until.map(instant), "a limit counts from its start")?;
             }
             State::Closing { .. } => must(self.output > 0, "who has written all goes on")?,
             State::Lingering { .. } => {

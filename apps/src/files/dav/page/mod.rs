@@ -183,7 +183,8 @@ fn begin(out: &mut String, folder: &DavPath, is_writable: bool) {
         out,
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>/{}</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>{STYLE}</style></head>\n<body><main>\n<h1>",
+         <title>/{}</title>\n<link rel=\"icon\" href=\"data:,\">\n\
+         <style>{STYLE}</style></head>\n<body><main>\n<h1>",
         escaped(&shown)
     );
     // The way here, each part a link.
@@ -211,14 +212,16 @@ fn begin(out: &mut String, folder: &DavPath, is_writable: bool) {
     }
     out.push_str("</p>\n");
     out.push_str(
-        "<p id=\"state\" role=\"status\"></p>\n<table><thead><tr><th>Name</th><th class=\"time\">Modified</th>\
+        "<p id=\"state\" role=\"status\"></p>\n<table><thead><tr><th>Name</th>\
+         <th class=\"time\">Modified</th>\
          <th class=\"size\">Size</th></tr></thead><tbody>\n",
     );
     if let Some(parent) = folder.parent() {
         let href = escaped(&parent.href(true));
         let _ = writeln!(
             out,
-            "<tr><td><a class=\"folder\" href=\"{href}\">..</a></td><td class=\"time\"></td><td class=\"size\"></td></tr>"
+            "<tr><td><a class=\"folder\" href=\"{href}\">..</a></td>\
+             <td class=\"time\"></td><td class=\"size\"></td></tr>"
         );
     }
 }

@@ -179,7 +179,9 @@ pub(in crate::files) fn write_text(out: &mut String, text: &str) {
 
 /// Says whether XML can carry this text.
 pub(in crate::files) fn is_text(text: &str) -> bool {
-    text.chars().all(|c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..))
+    let is_space = |c| matches!(c, '\t' | '\n' | '\r');
+    let is_text = |c| matches!(c, ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
+    text.chars().all(|c| is_space(c) || is_text(c))
 }
 
 impl fmt::Display for Element {

@@ -73,7 +73,7 @@ pub(in crate::files) fn parse(bytes: &[u8]) -> Result<Element, BadXml> {
             Event::GeneralRef(reference) => add_text(&meant(&reference)?, &mut open)?,
             Event::DocType(_) => return Err(BadXml("it has a document type")),
             Event::Decl(declaration) if is_first => check_declaration(&declaration, bytes, &text)?,
-            Event::Decl(_) => return Err(BadXml("its declaration is not at its begin")),
+            Event::Decl(_) => return Err(BadXml("its declaration is not at its start")),
             Event::PI(instruction) => check_instruction(instruction.target())?,
             Event::Comment(_) => {}
             Event::Eof => break,

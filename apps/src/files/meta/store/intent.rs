@@ -6,7 +6,7 @@ use crate::files::share::Found;
 /// What is about to happen to a resource and all below it. Done is it when ...
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::files) enum Intent {
-    /// ... `path` is not `inode` any more.
+    /// ... `path` is no longer `inode`.
     Delete { path: DavPath, inode: u64 },
     /// ... `to` is `inode`. Without `deep`, what is below is not copied.
     Copy { from: DavPath, to: DavPath, inode: u64, deep: bool },

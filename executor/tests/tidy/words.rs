@@ -1,0 +1,48 @@
+//! Words that the project does not use, in comments, messages and pages: there is a plainer one.
+use super::{pages, sources};
+
+/// What is not written, and what is.
+const INSTEAD: [(&str, &str); 8] = [
+    ("whoever", "the actor's name, or: those who"),
+    ("its begin", "its start"),
+    ("the begin", "the start"),
+    ("beside the workers", "on the blocking pool"),
+    ("is not known any more", "is no longer known"),
+    ("in difference to", "unlike"),
+    ("informations", "information"),
+    ("makes it possible to", "lets one"),
+];
+
+/// Says whether a line has these words, whole.
+fn has(line: &str, words: &str) -> bool {
+    let is_letter = |c: char| c.is_alphanumeric();
+    line.match_indices(words).any(|(at, _)| {
+        !line[..at].ends_with(is_letter) && !line[at + words.len()..].starts_with(is_letter)
+    })
+}
+
+#[test]
+fn plain_words_are_used() {
+    let mut problems = Vec::new();
+    let mut look = |path: &str, text: &str| {
+        for (at, line) in text.lines().enumerate() {
+            let line = line.to_lowercase();
+            for (word, instead) in INSTEAD.iter().filter(|(word, _)| has(&line, word)) {
+                problems.push(format!("{path}:{}: {word:?}: {instead}", at + 1));
+            }
+        }
+    };
+    for source in sources() {
+        look(&source.path, &source.text);
+    }
+    for page in pages::pages() {
+        look(&page.path.display().to_string(), &page.text);
+    }
+    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+}
+
+#[test]
+fn words_are_found_whole() {
+    assert!(has("from its begin on", "its begin") && has("whoever asks", "whoever"));
+    assert!(!has("from its beginning on", "its begin"));
+}
