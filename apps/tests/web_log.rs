@@ -103,12 +103,19 @@ fn what_comes_over_tls_is_logged_too() {
     let (folder, logs) = (folder(), tempfile::tempdir().unwrap());
     let log = logs.path().join("access.log");
     let mut command = command(&["--listen", "127.0.0.1:0", "--tls", "dev", "--access-log"]);
-    command.arg(&log).arg(folder.path()).args(["--log-format", "common"]);
+    command.arg(&log).arg(folder.path()).args(["--log-format", "common", "--list"]);
     let web = Web::spawn_at(command, "https://");
     let url = format!("https://{}/a.txt", web.address);
     assert!(curl.args(["-sk", "--http2", &url, "-o", "/dev/null"]).status().unwrap().success());
     let line = &lines(&log, 1)[0];
     assert!(line.ends_with("] \"GET /a.txt HTTP/2.0\" 200 10"), "{line}");
+    // What is made while it is sent has a length in the end.
+    for (n, version) in ["--http2", "--http1.1"].into_iter().enumerate() {
+        let url = format!("https://{}/sub/?zip", web.address);
+        let zip = tool("curl").unwrap().args(["-sk", version, &url]).output().unwrap().stdout;
+        let line = &lines(&log, 2 + n)[1 + n];
+        assert!(line.ends_with(&format!("\" 200 {}", zip.len())), "{line}");
+    }
 }
 
 #[test]

@@ -203,8 +203,16 @@ impl Secure {
         if let Some((log, logged)) = logged {
             let told = response.headers().get(header::CONTENT_LENGTH);
             let told = told.and_then(|len| len.to_str().ok()?.parse().ok());
-            let len = told.or_else(|| response.body().size_hint().exact()).filter(|_| !is_head);
-            log.answered(*logged, status, len.unwrap_or_default());
+            let len = told.or_else(|| response.body().size_hint().exact());
+            match len.or(is_head.then_some(0)) {
+                Some(len) => log.answered(*logged, status, if is_head { 0 } else { len }),
+                // It is made while it is sent.
+                None => {
+                    let log = Arc::clone(log);
+                    let tell = move |len| log.answered(*logged, status, len);
+                    return response.map(|body| body.counted(tell));
+                }
+            }
         }
         response
     }

@@ -105,6 +105,22 @@ pub(crate) enum Body {
     },
     /// Several bodies, one after the other.
     Parts(VecDeque<Body>),
+    /// One that tells in the end how long it was.
+    Counted(Box<Body>, Count),
+}
+
+/// Bytes of a body that have been handed out, and who is told of them.
+pub(crate) struct Count {
+    len: u64,
+    tell: Option<Box<dyn FnOnce(u64) + Send>>,
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        if let Some(tell) = self.tell.take() {
+            tell(self.len);
+        }
+    }
 }
 
 impl Body {
@@ -116,6 +132,11 @@ impl Body {
     pub(crate) fn pieces(handle: &Handle, pieces: impl Pieces) -> Body {
         let made = Some(make(handle, Box::new(pieces)));
         Body::Pieces { handle: handle.clone(), made }
+    }
+
+    /// Calls `tell` with the number of bytes that it had, when it has been sent or is given up.
+    pub(crate) fn counted(self, tell: impl FnOnce(u64) + Send + 'static) -> Body {
+        Body::Counted(Box::new(self), Count { len: 0, tell: Some(Box::new(tell)) })
     }
 }
 
@@ -270,6 +291,13 @@ impl hyper::body::Body for Body {
                 }
                 return Poll::Ready(None);
             }
+            Body::Counted(body, count) => {
+                let frame = ready!(Pin::new(&mut **body).poll_frame(cx));
+                if let Some(Ok(frame)) = &frame {
+                    count.len += frame.data_ref().map_or(0, |piece| piece.remaining() as u64);
+                }
+                return Poll::Ready(frame);
+            }
         };
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
@@ -281,6 +309,7 @@ impl hyper::body::Body for Body {
             Body::File(file) => file.left == 0,
             Body::Pieces { made, .. } => made.is_none(),
             Body::Parts(parts) => parts.iter().all(Body::is_end_stream),
+            Body::Counted(body, _) => body.is_end_stream(),
         }
     }
 
@@ -290,6 +319,7 @@ impl hyper::body::Body for Body {
             Body::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Body::File(file) => SizeHint::with_exact(file.left),
             Body::Pieces { .. } => SizeHint::default(),
+            Body::Counted(body, _) => body.size_hint(),
             Body::Parts(parts) => {
                 let exact = |part: &Body| part.size_hint().exact();
                 parts
