@@ -64,17 +64,23 @@ fn tell_on_standard_error(verbosity: u8) {
     tracing_subscriber::registry().with(layer.with_filter(own)).init();
 }
 
+/// How much the program tells, for each subcommand.
+fn verbose() -> Arg {
+    Arg::new("verbose")
+        .short('v')
+        .long("verbose")
+        .action(ArgAction::Count)
+        .global(true)
+        .help("Tell more on the standard error: -v reloads and restarts, -vv why connections end")
+}
+
 fn command() -> Command {
-    let verbose =
-        Arg::new("verbose").short('v').long("verbose").action(ArgAction::Count).global(true).help(
-            "Tell more on the standard error: -v reloads and restarts, -vv why connections end",
-        );
     Command::new("dapple")
         .about("Programs on the dapple executor")
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .arg(verbose)
+        .arg(verbose())
         .subcommand(web::command())
         .subcommand(files::command())
         .subcommand(event_run::command())

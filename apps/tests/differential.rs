@@ -1,5 +1,5 @@
-//! `dapple web` beside nginx, Apache and h11: each gets the same odd requests, and each difference is
-//! explained in docs/HTTP.md.
+//! `dapple web` beside nginx, Apache and h11: each gets the same odd requests, and each difference
+//! is explained in docs/HTTP.md.
 mod common;
 #[path = "../../io/tests/common/tool.rs"]
 mod tool;

@@ -1,10 +1,14 @@
 //! The dashboard of `dapple web`: who sees it, and what it says.
 mod common;
+#[path = "../../io/tests/common/tool.rs"]
+mod tool;
 
 use std::fs;
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use common::{Response, Web};
+use common::{Response, Web, command};
+use tool::tool;
 
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -98,4 +102,40 @@ fn it_counts_what_is_asked() {
         assert!(start.elapsed() < Duration::from_secs(20), "{}", data.text());
         std::thread::sleep(Duration::from_millis(200));
     }
+}
+
+#[test]
+fn over_http_2_it_is_for_this_machine_too() {
+    let Some(_) = tool("curl") else { return };
+    let folder = folder();
+    let mut command = command(&["--listen", "127.0.0.1:0", "--tls", "dev", "--dashboard"]);
+    command.arg(folder.path());
+    let web = Web::spawn_at(command, "https://");
+    let port = web.address.port();
+    for version in ["--http2", "--http1.1"] {
+        let status = |host: &str| {
+            let to = format!("{host}:{port}:127.0.0.1");
+            let url = format!("https://{host}:{port}/_dapple/data.json");
+            let args = ["-sk", version, "-w", "%{http_code}", "-o", "/dev/null", "--resolve"];
+            let output = tool("curl").unwrap().args(args).args([to, url]).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        assert_eq!((&*status("localhost"), &*status("evil.example")), ("200", "403"), "{version}");
+    }
+}
+
+#[test]
+fn a_proxy_that_comes_over_a_unix_socket_does_not_see_it() {
+    let folder = folder();
+    let socket = tempfile::tempdir().unwrap();
+    let path = socket.path().join("web");
+    let listen = format!("unix:{}", path.display());
+    let web = Web::start(Some(folder.path()), &["--listen", &listen, "--dashboard"]);
+    let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let request = "GET /_dapple/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    assert_eq!(ask(&web, "GET", "/_dapple/", LOCAL).status, 200);
 }

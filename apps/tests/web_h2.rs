@@ -141,7 +141,7 @@ impl Server {
         client
     }
 
-    /// The first that comes of what `is_it`, after these bytes.
+    /// What comes first on a connection on which this is sent.
     fn answer(&self, sent: &[u8]) -> Came {
         let mut client = self.client();
         client.send(sent);

@@ -100,8 +100,7 @@ fn keep_asking(is_over: &AtomicBool, ask: impl Fn()) -> u64 {
     count
 }
 
-/// The number of the process that serves, as it says it in the access log's place: none; so by its
-/// command line.
+/// The processes that have this path on their command line.
 fn processes_of(folder: &std::path::Path) -> Vec<i32> {
     let all = fs::read_dir("/proc")
         .unwrap()
@@ -138,6 +137,8 @@ fn a_restart_loses_no_connection() {
     let mut command = command(&["--listen", "127.0.0.1:0", "--listen"]);
     command.arg(format!("unix:{}", socket.display())).arg(&site);
     let web = Web::spawn(command);
+    let out = std::os::fd::AsFd::as_fd(web.out.get_ref()).try_clone_to_owned().unwrap();
+    let mut out = std::io::BufReader::new(fs::File::from(out));
     let is_over = AtomicBool::new(false);
     let ask_once = || assert_eq!(web.get("/a.txt").text(), "0123456789");
     let last = std::thread::scope(|scope| {
@@ -154,6 +155,12 @@ fn a_restart_loses_no_connection() {
             std::thread::sleep(Duration::from_millis(200));
             signal(process, libc::SIGUSR2);
             if round == 0 {
+                // The new process says that it serves; then the old one drains.
+                let mut line = String::new();
+                while !line.starts_with("Serving ") {
+                    line.clear();
+                    assert!(std::io::BufRead::read_line(&mut out, &mut line).unwrap() > 0);
+                }
                 std::thread::sleep(Duration::from_millis(500));
                 slow.send(b"\r\n");
                 let response = slow.response(true);
@@ -205,4 +212,57 @@ fn a_restart_that_fails_leaves_the_old_process_at_work() {
     let process = wait_for_another(&file, web.child.id() as i32);
     assert_eq!(web.get("/a.txt").field("cache-control"), Some("max-age=7"));
     signal(process, libc::SIGTERM);
+}
+
+#[test]
+fn a_restart_that_fails_takes_nothing_from_the_old_process() {
+    let folder = folder();
+    let (file, socket) = (folder.path().join("web.toml"), folder.path().join("socket"));
+    let settings = |more: &str| {
+        let dir = folder.path().join("site");
+        let text = format!(
+            "dir = {:?}\nlisten = [\"127.0.0.1:0\", \"unix:{}\"]\n{more}",
+            dir.to_str().unwrap(),
+            socket.display()
+        );
+        fs::write(&file, text).unwrap();
+    };
+    settings("");
+    let mut command = command(&["--config", file.to_str().unwrap(), "-v"]);
+    command.stderr(std::process::Stdio::piped());
+    let mut web = Web::spawn(command);
+    let mut said = std::io::BufReader::new(web.child.stderr.take().unwrap());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let redirects = format!("tls = [\"dev\"]\nredirect-from = \"127.0.0.1:{port}\"\n");
+    // What fails after the sockets have been taken over: TLS at a Unix socket.
+    for more in ["tls = [\"dev\"]\n", &redirects] {
+        settings(more);
+        web.signal(libc::SIGUSR2);
+        let mut line = String::new();
+        while !line.contains("the old process goes on") {
+            line.clear();
+            assert!(std::io::BufRead::read_line(&mut said, &mut line).unwrap() > 0);
+        }
+        assert!(socket.exists(), "{more}");
+        assert!(ask(&socket).ends_with("0123456789"));
+        assert_eq!(web.get("/a.txt").text(), "0123456789");
+    }
+    // Told to end while the new process starts, it ends, and the new one with it.
+    settings("");
+    web.signal(libc::SIGUSR2);
+    web.signal(libc::SIGTERM);
+    let start = std::time::Instant::now();
+    while !processes_of(&file).is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", processes_of(&file));
+        let _ = web.child.try_wait();
+        std::thread::sleep(Duration::from_millis(10));
+        for process in processes_of(&file) {
+            // It was the new one already.
+            if process != web.child.id() as i32 && start.elapsed() > Duration::from_secs(10) {
+                signal(process, libc::SIGTERM);
+            }
+        }
+    }
+    assert!(!socket.exists());
 }

@@ -111,7 +111,9 @@ where
 /// A server whose answers are there at once, as those out of memory are, makes them in the task of
 /// the HTTP/2 connection with it: answers to requests that have come together are sent together.
 /// The work that a request does before it waits for the first time is serial with that of the other
-/// requests of its connection; where that is long, [`OnColors`] runs it on other cores.
+/// requests of its connection; where that is long, [`OnColors`] runs it on other cores. A panic
+/// before that ends the connection, and a [`Sleep`](dapple::Sleep) that is polled first then fires
+/// behind the work of the connection's color.
 #[derive(Clone, Debug)]
 pub struct AtOnce(OnColors);
 

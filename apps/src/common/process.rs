@@ -11,7 +11,7 @@ use dapple_io::Io;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 
 /// How long the end waits for requests that have begun.
-const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// SIGINT and SIGTERM; and SIGUSR2, if it means something.
 pub(crate) struct Signals {
@@ -49,6 +49,11 @@ impl Signals {
     pub(crate) fn restart(&mut self, io: &Io) -> io::Result<()> {
         self.registrations.push(on_signal(io, SIGUSR2, &self.tell, Told::Restart)?);
         Ok(())
+    }
+
+    /// Says whether the end has been asked for. A restart that was asked for, too, is under way.
+    pub(crate) fn are_to_end(&self) -> bool {
+        self.told.try_iter().any(|told| told == Told::End)
     }
 
     pub(crate) fn wait(&self) -> Told {
@@ -95,11 +100,19 @@ pub(crate) fn on_hangup(
     })
 }
 
-/// Waits until the connections, which have been told to end, have ended, but not for ever; then
-/// ends the runtime, and says how it went.
-pub(crate) fn end(rt: Runtime, open_connections: impl Fn() -> u64) {
+/// Has another process end in order.
+pub(crate) fn tell_to_end(process: u32) {
+    use rustix::process::{Pid, Signal, kill_process};
+    let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
+    // If it has ended meanwhile, so much the better.
+    let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
+}
+
+/// Waits until the connections, which have been told to end, have ended, but for no longer than the
+/// limit; then ends the runtime, and says how it went.
+pub(crate) fn end(rt: Runtime, limit: Duration, open_connections: impl Fn() -> u64) {
     let start = clock::now();
-    while open_connections() > 0 && clock::now() - start < DRAIN_LIMIT {
+    while open_connections() > 0 && clock::now() - start < limit {
         dapple::sync::sleep(Duration::from_millis(5));
     }
     let cut = open_connections();

@@ -22,6 +22,15 @@ pub(crate) fn own_addresses(listening: IpAddr) -> Vec<IpAddr> {
     all
 }
 
+/// The address that this machine has in the network by which it reaches others; of several, such as
+/// those of containers, a phone is in that one. Nothing is sent.
+fn towards_others() -> Option<IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    // An address that documents use, and nobody has (RFC 5737).
+    socket.connect("203.0.113.1:9").ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
 /// Where others reach a server that listens at this address; `None`: nobody does but this machine,
 /// or it is not known where.
 pub(crate) fn reachable(listening: SocketAddr) -> Option<SocketAddr> {
@@ -30,7 +39,10 @@ pub(crate) fn reachable(listening: SocketAddr) -> Option<SocketAddr> {
         ip if ip.is_unspecified() => {
             let all = own_addresses(ip);
             let is_v4 = |ip: &&IpAddr| ip.is_ipv4();
-            *all.iter().find(is_v4).or(all.first())?
+            match towards_others() {
+                Some(ip) if all.contains(&ip) => ip,
+                _ => *all.iter().find(is_v4).or(all.first())?,
+            }
         }
         ip => ip,
     };

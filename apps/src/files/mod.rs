@@ -338,7 +338,7 @@ fn serve_folder(args: &ArgMatches) -> Result<(), String> {
     signals.wait();
     drop(listener);
     server.connections.drain();
-    process::end(rt, || server.connections.count() as u64);
+    process::end(rt, process::DRAIN_LIMIT, || server.connections.count() as u64);
     Ok(())
 }
 

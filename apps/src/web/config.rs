@@ -57,7 +57,8 @@ fn merged(
     command_line: impl Iterator<Item = OsString>,
     file: &Path,
 ) -> Result<ArgMatches, String> {
-    let command = || super::command().args_override_self(true).no_binary_name(true);
+    let command =
+        || super::command().arg(crate::verbose()).args_override_self(true).no_binary_name(true);
     // A folder behind an option could be taken for a further value of it, and what begins with a
     // hyphen for an option.
     let here = |folder: OsString| match folder.to_string_lossy().starts_with('-') {

@@ -12,17 +12,20 @@ use std::time::Duration;
 use dapple::{clock, unpinned};
 use dapple_io::listen::{Inherited, Listener, pass_on};
 
+use crate::common::process::Signals;
+
 /// How long a new process may take until it serves.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often is looked whether it does.
+/// How often to check.
 const LOOKS: Duration = Duration::from_millis(10);
 
-/// Names of what is handed over: the sockets of an address, as the command line has it; those
-/// without such an address; and what a process says on that it serves.
-const LISTENS: &str = "listens at ";
-const REDIRECTS: &str = "redirects at ";
-const READY: &str = "ready";
+/// Names of what is handed over: the sockets of an address, with the address as the command line
+/// has it behind, or nothing for those of a service manager; the sockets of the address that only
+/// redirects; and the pipe by which the new process tells that it serves.
+const LISTENS: &str = "dapple listens at ";
+const REDIRECTS: &str = "dapple redirects at ";
+const READY: &str = "dapple is ready";
 
 /// What this process was started with.
 #[derive(Default)]
@@ -73,6 +76,11 @@ impl Started {
         self.handed_over.extract_if(.., |one| one.name == name).collect()
     }
 
+    /// Says whether there is a process before this one, which goes on if this one cannot serve.
+    pub(super) fn has_predecessor(&self) -> bool {
+        self.ready.is_some()
+    }
+
     /// Tells the process before this one, if there is one, that this one serves.
     pub(super) fn tell_ready(self) {
         use std::io::Write;
@@ -81,6 +89,13 @@ impl Started {
             let _ = std::fs::File::from(ready.fd).write_all(b"\n");
         }
     }
+}
+
+/// Why there is no new process.
+pub(super) enum NotStarted {
+    Failed(String),
+    /// The server was told to end meanwhile.
+    ToldToEnd,
 }
 
 /// Whom to start, and with what.
@@ -93,10 +108,9 @@ pub(super) struct Successor {
 }
 
 impl Successor {
-    /// To be called at the start: what is at the program's path may be replaced later.
+    /// To be called at the start: the folder that the program was started in may change later.
     pub(super) fn new(names: Vec<String>, redirects: Option<String>) -> Result<Successor, String> {
-        let program =
-            std::env::current_exe().map_err(|e| format!("cannot find the own program: {e}"))?;
+        let program = program().map_err(|e| format!("cannot find its own program: {e}"))?;
         Ok(Successor { program, args: std::env::args_os().skip(1).collect(), names, redirects })
     }
 
@@ -109,8 +123,16 @@ impl Successor {
         &self,
         listener: &Listener,
         redirect: Option<&Listener>,
-    ) -> Result<u32, String> {
-        let failed = |e: io::Error| format!("cannot start {}: {e}", self.program.display());
+        signals: &Signals,
+    ) -> Result<u32, NotStarted> {
+        if std::process::id() == 1 {
+            // With it all processes of its container end.
+            let why = "process 1 cannot be replaced: have an init start this program";
+            return Err(NotStarted::Failed(why.to_owned()));
+        }
+        let failed = |e: io::Error| {
+            NotStarted::Failed(format!("cannot start {}: {e}", self.program.display()))
+        };
         let (told, ready) = io::pipe().map_err(failed)?;
         let mut all = vec![Inherited { name: READY.to_owned(), fd: ready.into() }];
         for (name, sockets) in self.names.iter().zip(listener.sockets().map_err(failed)?) {
@@ -128,33 +150,52 @@ impl Successor {
         let mut child = unpinned(|| command.spawn()).map_err(failed)?;
         // Our ends of what it has: or the pipe would never end.
         drop(command);
-        match wait(&mut child, told) {
-            Ok(()) => Ok(child.id()),
-            Err(why) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                Err(why)
-            }
+        wait(&mut child, told, signals).map(|()| child.id()).inspect_err(|_| {
+            let _ = child.kill();
+            let _ = child.wait();
+        })
+    }
+}
+
+/// The program as it was called, so that a link is followed when it is started again; absolute.
+fn program() -> io::Result<PathBuf> {
+    let called = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    match called.components().count() {
+        // It was looked for in the PATH, or is not told.
+        0 | 1 => {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let mut all = std::env::split_paths(&path).map(|folder| folder.join(&called));
+            let found = all.find(|program| program.is_file()).map(std::path::absolute);
+            found.unwrap_or_else(std::env::current_exe)
         }
+        _ => std::path::absolute(called),
     }
 }
 
 /// Waits until the child says that it serves.
-fn wait(child: &mut Child, mut told: PipeReader) -> Result<(), String> {
-    let failed = |e: io::Error| format!("the new process cannot be heard: {e}");
+fn wait(child: &mut Child, mut told: PipeReader, signals: &Signals) -> Result<(), NotStarted> {
+    let failed = |e: io::Error| NotStarted::Failed(format!("the new process cannot be heard: {e}"));
     rustix::io::ioctl_fionbio(&told, true).map_err(|e| failed(e.into()))?;
     let start = clock::now();
     while clock::now() - start < PATIENCE {
+        if signals.are_to_end() {
+            return Err(NotStarted::ToldToEnd);
+        }
         match told.read(&mut [0]) {
             Ok(1..) => return Ok(()),
+            // The pipe ends with it, or a moment before.
             Ok(0) => {
-                let status = child.wait().map_err(failed)?;
-                return Err(format!("the new process has ended ({status}) before it served"));
+                if let Some(status) = child.try_wait().map_err(failed)? {
+                    let why = format!("the new process has ended ({status}) before it served");
+                    return Err(NotStarted::Failed(why));
+                }
+                dapple::sync::sleep(LOOKS);
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => dapple::sync::sleep(LOOKS),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(failed(e)),
         }
     }
-    Err(format!("the new process does not serve after {} s", PATIENCE.as_secs()))
+    let why = format!("the new process does not serve after {} s", PATIENCE.as_secs());
+    Err(NotStarted::Failed(why))
 }

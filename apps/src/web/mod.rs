@@ -47,16 +47,17 @@ mod tree;
 mod write;
 
 use std::io::{self, Write};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use clap::ArgMatches;
 use dapple::Runtime;
 use dapple_io::listen::Listener;
 use dapple_io::{Addr, Io, SignalRegistration};
 
-use self::handover::{Started, Successor};
+use self::handover::{NotStarted, Started, Successor};
 use self::log::Log;
 use self::monitor::{FiguresFor, Monitor};
 use self::options::Options;
@@ -107,33 +108,79 @@ pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
     let mut signals = Signals::new(&io).map_err(failed)?;
     let _reload = reload_at_hangup(&io, front.clone(), log.clone()).map_err(failed)?;
     let front = front.as_deref();
-    let (names, listener) = sockets::listen(&io, chosen, &server, front)?;
-    let redirects = redirect_from.map(|from| from.to_string());
-    let redirect = redirect_from
-        .map(|from| sockets::redirect(&io, from, &mut started, &listener, &server))
-        .transpose()?;
-    let successor = Successor::new(names, redirects)?;
-    signals.restart(&io).map_err(failed)?;
+    let (names, listener) = sockets::listen(&io, chosen, &started, &server, front)?;
+    let prepared = prepare(&io, redirect_from, names, &mut started, &listener, &server);
+    let prepared = prepared.and_then(|all| signals.restart(&io).map(|()| all).map_err(failed));
+    let (successor, redirect) = match prepared {
+        Ok(prepared) => prepared,
+        Err(why) => {
+            sockets::give_up(&started, listener);
+            return Err(why);
+        }
+    };
+    // Nothing can fail from here on.
+    redirect.iter().for_each(|(redirect, _)| redirect.resume());
+    listener.resume();
     announce(&listener, &rt, &shown, &server, front, password.as_deref());
     process::notify("READY=1");
     started.tell_ready();
-    match wait_for_end(&signals, &successor, &listener, redirect.as_ref()) {
+    let (redirect, redirecting) = redirect.unzip();
+    let all = [Some(Arc::clone(&server)), redirecting];
+    let servers: Vec<Arc<Server>> = all.into_iter().flatten().collect();
+    let end = wait_for_end(&signals, &successor, &listener, redirect.as_ref());
+    let limit = stop_listening(&end, listener, redirect, &servers);
+    io.drain_connections();
+    front.into_iter().for_each(|front| front.https.connections.drain());
+    process::end(rt, limit, || servers.iter().map(|server| server.open_connections()).sum());
+    log.into_iter().for_each(|log| log.end());
+    Ok(())
+}
+
+/// Accepts no more. Answers how long what has begun may take.
+fn stop_listening(
+    end: &End,
+    listener: Listener,
+    redirect: Option<Listener>,
+    servers: &[Arc<Server>],
+) -> Duration {
+    let drain = || servers.iter().for_each(|one| one.draining.store(true, Ordering::Relaxed));
+    match end {
         End::ForGood => {
             process::notify("STOPPING=1");
             drop(redirect);
-            server.draining.store(true, Ordering::Relaxed);
+            drain();
             drop(listener);
+            process::DRAIN_LIMIT
         }
         End::HasSuccessor => {
-            server.has_successor.store(true, Ordering::Relaxed);
+            servers.iter().for_each(|one| one.has_successor.store(true, Ordering::Relaxed));
             redirect.into_iter().for_each(Listener::leave);
             listener.leave();
-            server.draining.store(true, Ordering::Relaxed);
+            drain();
+            SUCCEEDED_LIMIT
         }
     }
-    drain(rt, &io, &server, front);
-    log.into_iter().for_each(|log| log.end());
-    Ok(())
+}
+
+/// How long responses that have begun may take when another process serves already.
+const SUCCEEDED_LIMIT: Duration = Duration::from_secs(3_600);
+
+/// What redirects, and its server.
+type Redirect = (Listener, Arc<Server>);
+
+/// What there has to be before the server serves, beside where it listens.
+fn prepare(
+    io: &Io,
+    redirect_from: Option<SocketAddr>,
+    names: Vec<String>,
+    started: &mut Started,
+    listener: &Listener,
+    server: &Server,
+) -> Result<(Successor, Option<Redirect>), String> {
+    let redirects = redirect_from.map(|from| from.to_string());
+    let successor = Successor::new(names, redirects)?;
+    let redirect = redirect_from.map(|from| sockets::redirect(io, from, started, listener, server));
+    Ok((successor, redirect.transpose()?))
 }
 
 /// Why the server ends.
@@ -153,13 +200,18 @@ fn wait_for_end(
         if signals.wait() == Told::End {
             return End::ForGood;
         }
-        match successor.start(listener, redirect) {
+        match successor.start(listener, redirect, signals) {
             Ok(process) => {
                 process::notify(&format!("MAINPID={process}"));
                 tracing::info!(process, "another process serves from now on");
+                if signals.are_to_end() {
+                    // That was for the server, whichever process it is.
+                    process::tell_to_end(process);
+                }
                 return End::HasSuccessor;
             }
-            Err(why) => tracing::error!("the old process goes on: {why}"),
+            Err(NotStarted::ToldToEnd) => return End::ForGood,
+            Err(NotStarted::Failed(why)) => tracing::error!("the old process goes on: {why}"),
         }
     }
 }
@@ -217,8 +269,17 @@ fn announce(
     if server.login.is_some() && front.is_none() {
         let _ = writeln!(out, "Passwords are sent in the clear: --tls keeps them secret");
     }
-    if let Some(url) = urls.first().filter(|_| settings.dashboard) {
-        let _ = writeln!(out, "Dashboard at {}{PATH}", url.trim_end_matches('/'));
+    if settings.dashboard {
+        let _ = match (dashboard_at(listener), urls.first(), &server.login) {
+            (Some(local), ..) => writeln!(out, "Dashboard at {scheme}://{local}{PATH}"),
+            (None, Some(url), Some(_)) => {
+                writeln!(out, "Dashboard at {}{PATH}", url.trim_end_matches('/'))
+            }
+            _ => writeln!(
+                out,
+                "Nobody sees the dashboard: listen at 127.0.0.1, too, or say --users for a password"
+            ),
+        };
     }
     let _ = match settings.figures_for {
         FiguresFor::Nobody => writeln!(out, "Ctrl-C ends it"),
@@ -227,9 +288,13 @@ fn announce(
     let _ = out.flush();
 }
 
-/// Idle connections close at once, requests that have begun are answered.
-fn drain(rt: Runtime, io: &Io, server: &Server, front: Option<&Front>) {
-    io.drain_connections();
-    front.into_iter().for_each(|front| front.https.connections.drain());
-    process::end(rt, || server.open_connections());
+/// Where a browser on this machine finds it.
+fn dashboard_at(listener: &Listener) -> Option<SocketAddr> {
+    let local = |address: SocketAddr| match address.ip() {
+        ip if ip.is_loopback() => Some(address),
+        IpAddr::V4(ip) if ip.is_unspecified() => Some((Ipv4Addr::LOCALHOST, address.port()).into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => Some((Ipv6Addr::LOCALHOST, address.port()).into()),
+        _ => None,
+    };
+    listener.addrs().iter().filter_map(Addr::ip).find_map(local)
 }

@@ -135,10 +135,12 @@ fn is_of_this_machine(request: &Request<'_>, peer: Option<IpAddr>) -> bool {
     !request.is_forwarded && peer.is_none_or(|peer| peer.to_canonical().is_loopback())
 }
 
-/// Those who have logged in see it; where nobody has to, those on this machine.
+/// Those who have logged in see it; where nobody has to, those on this machine. A proxy comes over
+/// a Unix socket, as a rule, and asks for others.
 fn shows_dashboard(server: &Server, request: &Request<'_>, peer: Option<IpAddr>) -> bool {
     let host = request.host.and_then(|host| std::str::from_utf8(host).ok());
-    server.login.is_some() || is_of_this_machine(request, peer) && host.is_some_and(is_local_host)
+    let is_local = is_of_this_machine(request, peer) && peer.is_some();
+    server.login.is_some() || is_local && host.is_some_and(is_local_host)
 }
 
 fn of_dashboard(dashboard: &Dashboard, name: &str, query: Option<&str>) -> Answer {

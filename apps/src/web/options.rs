@@ -284,7 +284,8 @@ fn of_figures() -> [Arg; 5] {
         flag(
             "dashboard",
             "Show the server at work, at /_dapple/: to browsers on this machine or, with --users, \
-             to those who log in",
+             to those who log in; if a proxy on this machine asks for others, say --users, or have \
+             it refuse the path",
         ),
         flag(
             "metrics",
@@ -301,7 +302,7 @@ impl Options {
         let reach =
             Reach { has_hidden: args.get_flag("hidden"), leads_out: args.get_flag("follow-links") };
         let (tls, behind_tls) = tls(args)?;
-        let dir = args.get_one::<PathBuf>("dir").map(PathBuf::as_path).or(behind_tls);
+        let dir = behind_tls.or(args.get_one::<PathBuf>("dir").map(PathBuf::as_path));
         let site = Site::open(dir, reach)?;
         let figures_for = match (args.get_flag("metrics-public"), args.get_flag("metrics"), &site) {
             (true, _, _) => FiguresFor::Everybody,
@@ -369,10 +370,9 @@ fn format(args: &ArgMatches) -> Format {
 /// is.
 fn tls(args: &ArgMatches) -> Result<(Option<TlsFrom>, Option<&Path>), String> {
     let Some(values) = args.get_many::<PathBuf>("tls") else { return Ok((None, None)) };
-    let has_dir = args.contains_id("dir");
     match values.collect::<Vec<_>>()[..] {
         [dev] if dev.as_os_str() == "dev" => Ok((Some(TlsFrom::Dev), None)),
-        [dev, dir] if dev.as_os_str() == "dev" && !has_dir => Ok((Some(TlsFrom::Dev), Some(dir))),
+        [dev, dir] if dev.as_os_str() == "dev" => Ok((Some(TlsFrom::Dev), Some(dir))),
         [certificate, key] => {
             let (certificate, key) = (certificate.clone(), key.clone());
             Ok((Some(TlsFrom::Files { certificate, key }), None))

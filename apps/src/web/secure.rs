@@ -167,7 +167,12 @@ fn request(head: &Parts) -> Request<'_> {
         keep_alive: KeepAlive::Yes,
         takes_chunks: true,
         conditions: heads::conditions(&head.headers),
-        host: field(header::HOST),
+        // Over HTTP/2 it stands in the target.
+        host: head
+            .uri
+            .authority()
+            .map(|authority| authority.as_str().as_bytes())
+            .or_else(|| field(header::HOST)),
         accept: field(header::ACCEPT),
         authorization: field(header::AUTHORIZATION),
         referer: field(header::REFERER),

@@ -19,9 +19,10 @@ use crate::common::https;
 /// What is listened on.
 #[derive(Default)]
 pub(super) struct Sockets {
-    addresses: Vec<Addr>,
-    /// Opened by a process before this one, with their addresses.
-    taken_over: Vec<(Addr, Vec<Inherited>)>,
+    /// With what the command line calls them.
+    addresses: Vec<(String, Addr)>,
+    /// Opened by a process before this one, with what the command line calls their address.
+    taken_over: Vec<(String, Vec<Inherited>)>,
     /// Opened by a service manager.
     activated: Vec<Inherited>,
 }
@@ -38,32 +39,40 @@ impl Sockets {
             true => addresses,
             false => vec![default],
         };
-        for address in addresses {
-            match started.take_listening(&address.to_string()) {
-                none if none.is_empty() => sockets.addresses.push(address),
-                taken => sockets.taken_over.push((address, taken)),
+        for (at, address) in addresses.iter().enumerate() {
+            // Port 0 may be there twice, and mean two.
+            let name = match addresses[..at].iter().filter(|other| *other == address).count() {
+                0 => address.to_string(),
+                n => format!("{address} ({})", n + 1),
+            };
+            match started.take_listening(&name) {
+                none if none.is_empty() => sockets.addresses.push((name, address.clone())),
+                taken => sockets.taken_over.push((name, taken)),
             }
         }
         sockets
     }
 }
 
-/// Listens, and says what the command line calls each address of the listener.
+/// Listens, paused, and says what the command line calls each address of the listener.
 pub(super) fn listen(
     io: &Io,
     sockets: Sockets,
+    started: &Started,
     server: &Arc<Server>,
     front: Option<&Front>,
 ) -> Result<(Vec<String>, Listener), String> {
-    let mut listeners = io.listener().accepting(accepting(io, &server.settings));
+    let mut listeners = io.listener().accepting(accepting(io, &server.settings)).paused();
     let Sockets { addresses, taken_over, activated } = sockets;
-    let all = addresses.iter().chain(taken_over.iter().map(|(address, _)| address));
-    let mut names: Vec<String> = all.map(Addr::to_string).collect();
+    let of_addresses = addresses.iter().map(|(name, _)| name);
+    let all = of_addresses.chain(taken_over.iter().map(|(name, _)| name));
+    let mut names: Vec<String> = all.cloned().collect();
     let shown = match names.is_empty() {
         true => "what was opened".to_owned(),
         false => names.join(", "),
     };
-    listeners = addresses.into_iter().fold(listeners, ListenerBuilder::bind);
+    let addresses = addresses.into_iter().map(|(_, address)| address);
+    listeners = addresses.fold(listeners, ListenerBuilder::bind);
     listeners = taken_over
         .into_iter()
         .flat_map(|(_, sockets)| sockets)
@@ -81,12 +90,24 @@ pub(super) fn listen(
     };
     let listener = listening.map_err(|e| format!("cannot listen on {shown}: {e}"))?;
     match front.is_some() && listener.addrs().iter().any(|address| address.ip().is_none()) {
-        true => Err("TLS is spoken over TCP only, not over Unix sockets".to_owned()),
+        true => {
+            give_up(started, listener);
+            Err("TLS is spoken over TCP only, not over Unix sockets".to_owned())
+        }
         false => {
             // Those of a service manager have no address on the command line.
             names.resize(listener.addrs().len(), String::new());
             Ok((names, listener))
         }
+    }
+}
+
+/// Listens no more, as the server cannot start. What a process before this one has handed over is
+/// left to it, which goes on.
+pub(super) fn give_up(started: &Started, listener: Listener) {
+    match started.has_predecessor() {
+        true => listener.leave(),
+        false => drop(listener),
     }
 }
 
@@ -97,14 +118,14 @@ fn accepting(io: &Io, settings: &Settings) -> Accepting {
     }
 }
 
-/// Sends clients that come to an address without TLS to where `listener` listens.
+/// Sends clients that come to an address without TLS to where `listener` listens; it is paused.
 pub(super) fn redirect(
     io: &Io,
     from: SocketAddr,
     started: &mut Started,
     listener: &Listener,
     server: &Server,
-) -> Result<Listener, String> {
+) -> Result<(Listener, Arc<Server>), String> {
     let port = listener.addrs().iter().find_map(Addr::ip).map_or(443, |to| to.port());
     let Settings { options, serial, max_connections, max_per_address, .. } = server.settings;
     let (figures_for, dashboard) = (FiguresFor::Nobody, false);
@@ -112,13 +133,15 @@ pub(super) fn redirect(
         Settings { options, serial, figures_for, dashboard, max_connections, max_per_address };
     let nothing = (PageOptions::default(), AnswerOptions::default());
     let server = Arc::new(Server::new(io.handle(), Site::Elsewhere(port), nothing, settings));
-    let mut listeners = io.listener().accepting(accepting(io, &server.settings));
+    let mut listeners = io.listener().accepting(accepting(io, &server.settings)).paused();
     let taken_over = started.take_redirecting(&from.to_string());
     listeners = match taken_over.is_empty() {
         true => listeners.bind(from),
         false => taken_over.into_iter().fold(listeners, |all, one| all.take_over(one.fd)),
     };
-    listeners
-        .start(move |stream, cx| WebConn::accept(&server, stream, cx))
-        .map_err(|e| format!("cannot listen on {from}: {e}"))
+    let accepting = Arc::clone(&server);
+    let listener = listeners
+        .start(move |stream, cx| WebConn::accept(&accepting, stream, cx))
+        .map_err(|e| format!("cannot listen on {from}: {e}"))?;
+    Ok((listener, server))
 }

@@ -1,8 +1,8 @@
-//! `hyperfiles DIR ADDRESS`: a server of static files on hyper and tokio, beside which `dapple web` is
-//! measured (`benches/scripts/web-versus.py`).
+//! `hyperfiles DIR ADDRESS`: a server of static files on hyper and tokio, beside which `dapple web`
+//! is measured (`benches/scripts/web-versus.py`).
 //!
-//! It reads the whole folder into memory when it starts, and never looks at it again: no server on
-//! hyper that does serves a file for less. One thread.
+//! It reads the whole folder into memory when it starts, and never looks at it again, so it is a
+//! lower bound for the cost of any server of files on hyper. One thread.
 
 use std::collections::HashMap;
 use std::convert::Infallible;

@@ -10,9 +10,10 @@ use crate::sync::{AtomicU64, Ordering};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct WorkerFigures {
-    /// CPU time of its thread as a worker, to the precision of the system; its share of the time
-    /// that passes is how busy the worker is. Zero where the system does not tell, which is
-    /// everywhere but on Linux.
+    /// CPU time of its thread since it is a worker, to the precision of the system; its share of
+    /// the time that passes is how busy the worker is. Of the thread of a [`Here`](crate::Here) it
+    /// includes what that does outside. Zero where the system does not tell, which is everywhere
+    /// but on Linux.
     pub cpu_time: Duration,
     /// Events that it has run, or found to be dropped.
     pub events: u64,

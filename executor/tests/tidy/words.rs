@@ -2,14 +2,13 @@
 use super::{pages, sources};
 
 /// What is not written, and what is.
-const INSTEAD: [(&str, &str); 8] = [
+const INSTEAD: [(&str, &str); 7] = [
     ("whoever", "the actor's name, or: those who"),
     ("its begin", "its start"),
     ("the begin", "the start"),
     ("beside the workers", "on the blocking pool"),
     ("is not known any more", "is no longer known"),
     ("in difference to", "unlike"),
-    ("informations", "information"),
     ("makes it possible to", "lets one"),
 ];
 

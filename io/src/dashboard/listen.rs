@@ -12,14 +12,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 
 use super::Dashboard;
-use crate::Io;
 use crate::hyper::Timers;
 use crate::listen::{Accepting, Listener};
+use crate::{Io, TimeoutStream};
 
 /// Connections at once; further ones are closed.
 const MOST_CONNECTIONS: usize = 64;
 
-/// How long a request may take to come.
+/// How long a request may take to come, and a client may take nothing of an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Dashboard {
@@ -40,7 +40,8 @@ impl Dashboard {
         let open = Arc::new(AtomicUsize::new(0));
         io.listen(address, Accepting::PerWorker, move |stream, cx| {
             let Some(open) = Open::one_more(&open) else { return };
-            let (dashboard, timers) = (dashboard.clone(), Timers::of(&handle));
+            let (dashboard, handle) = (dashboard.clone(), handle.clone());
+            let timers = Timers::of(&handle);
             let color = handle.color_builder().label("dashboard").build();
             cx.spawn(&color, async move {
                 let _open = open;
@@ -50,7 +51,9 @@ impl Dashboard {
                 });
                 let mut http = http1::Builder::new();
                 http.timer(timers).header_read_timeout(PATIENCE);
-                http.serve_connection(stream.into_async()?, answer).await.map_err(io::Error::other)
+                let stream = TimeoutStream::new(stream.into_async()?, &handle);
+                let stream = stream.write_limit(PATIENCE);
+                http.serve_connection(stream, answer).await.map_err(io::Error::other)
             })
             .detach();
         })

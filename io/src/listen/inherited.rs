@@ -102,9 +102,10 @@ fn handed_over() -> io::Result<Option<Vec<Inherited>>> {
     Ok(Some(fds.into_iter().zip(names).map(|(fd, name)| Inherited { name, fd }).collect()))
 }
 
-/// Has a process that `command` starts inherit descriptors, which it finds by [`inherited`]: a new
-/// version of a program, say, takes over where this one listens, while this one still serves the
-/// connections that it has. The descriptors here are closed when the command is dropped.
+/// Has the process that `command` starts, which is a child of this one and no grandchild, inherit
+/// descriptors, which it finds by [`inherited`]: a new version of a program, say, takes over where
+/// this one listens, while this one still serves the connections that it has. The descriptors here
+/// are closed when the command is dropped.
 ///
 /// A process that has handed over its sockets [leaves](super::Listener::leave) its listener as soon
 /// as it knows that the new one listens; then no connection is lost, as they share the system's

@@ -14,8 +14,8 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 /// Bytes that gather, at most; what is as large by itself is written as it is.
 const MOST: usize = 16 * 1024;
 
-/// Reads between two [`send`](Gathered::send)s, of up to 16 KiB each. A peer that sends faster than
-/// it is answered is not to keep the worker for itself.
+/// Reads between two [`send`](Gathered::send)s. A peer that sends faster than it is answered is not
+/// to keep the worker for itself.
 const MOST_READS: u32 = 4;
 
 /// See the module. It has two owners, on one task: hyper, and the task itself, which
@@ -64,7 +64,7 @@ impl<S: Write + Unpin> Inner<S> {
                 n => self.written += n,
             }
         }
-        // Its memory is another connection's meanwhile.
+        // Free the memory: another connection can use it.
         (self.out, self.written) = (Vec::new(), 0);
         Poll::Ready(Ok(()))
     }

@@ -304,7 +304,13 @@ where
             polled = connection.as_mut().poll(cx);
         }
         match polled {
-            Poll::Ready(ended) => Poll::Ready(ended.map_err(io::Error::other)),
+            Poll::Ready(ended) => {
+                // After an error, too, what was said before it is to arrive.
+                if ended.is_err() {
+                    let _ = stream.send(cx);
+                }
+                Poll::Ready(ended.map_err(io::Error::other))
+            }
             Poll::Pending => match stream.send(cx) {
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
                 // If it waits, this task is woken.

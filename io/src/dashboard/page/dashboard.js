@@ -40,7 +40,7 @@ function duration(nanos) {
 }
 const clock = millis => new Date(millis).toLocaleTimeString();
 const share = part => `${(100 * part).toFixed(part < .1 ? 1 : 0)} %`;
-const sentence = name => (name[0].toUpperCase() + name.slice(1)).replaceAll('_', ' ');
+const sentence = name => name ? (name[0].toUpperCase() + name.slice(1)).replaceAll('_', ' ') : 'Without a name';
 
 // The rows that are shown: those of the range.
 function shown() {
@@ -237,8 +237,8 @@ function chooseSeries() {
   const { series } = last;
   const defaults = [series[2] ?? series[0], series[2] ? series[0] : series[1]];
   document.querySelectorAll('select[data-map]').forEach((select, map) => {
-    if (select.options.length !== series.length) {
-      const before = select.options.length > 2 || chosen[map] && select.dataset.touched ? chosen[map] : null;
+    if ([...select.options].map(option => option.value).join() !== series.join()) {
+      const before = select.dataset.touched && series.includes(chosen[map]) ? chosen[map] : null;
       select.replaceChildren(...series.map(name => new Option(sentence(name), name)));
       chosen[map] = before ?? defaults[map];
       select.value = chosen[map];
@@ -276,7 +276,9 @@ async function ask() {
     if (data.started !== started) {
       // Another start of the program, or this page's own.
       const isAgain = started !== 0;
-      [started, rows, next] = [data.started, [], 0];
+      [started, rows, next, pausedAt] = [data.started, [], 0, null];
+      by('pause').setAttribute('aria-pressed', 'false');
+      by('pause').textContent = 'Pause';
       if (isAgain) return setTimeout(ask, 0);
     }
     if (!isPaused) {
@@ -299,6 +301,7 @@ async function ask() {
 }
 
 function pause() {
+  if (!last) return;
   pausedAt = pausedAt === null ? next : null;
   by('pause').setAttribute('aria-pressed', String(pausedAt !== null));
   by('pause').textContent = pausedAt === null ? 'Pause' : 'Go on';
