@@ -32,7 +32,7 @@ pub mod turn;
 pub use access::{Access, Excluded, Left, Readers};
 pub use context::{Context, IllegalStep, Passage};
 pub use domain::{Abandoned, Doing, Fate, Mode, Next, Oldest, Order, Pins, Ticket};
-pub use mailbox::{Finished, Mailbox, Place, Posted};
+pub use mailbox::{Finished, Mailbox, Posted, Reserved};
 pub use priority::Priority;
 pub use sequence::{Completed, Sequence, SequencePlace};
 pub use set::{Arrived, Gathering};

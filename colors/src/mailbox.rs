@@ -44,7 +44,7 @@ pub enum Posted {
 
 /// A place at the tail that has been taken, and not been linked yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place(u64);
+pub struct Reserved(u64);
 
 /// What is behind the event that has just ended.
 #[must_use = "the worker either runs the next event or lets the color go"]
@@ -132,8 +132,8 @@ impl<E: Copy> Mailbox<E> {
     ///
     /// A post that finds the color idle is complete with this step; for any other one
     /// [`link`](Self::link) follows.
-    pub fn take_place(&mut self, event: E) -> (Place, Posted) {
-        let place = Place(self.places);
+    pub fn take_place(&mut self, event: E) -> (Reserved, Posted) {
+        let place = Reserved(self.places);
         self.places += 1;
         if self.state == State::Idle {
             self.state = State::Queued;
@@ -150,7 +150,7 @@ impl<E: Copy> Mailbox<E> {
     /// # Panics
     ///
     /// When the place is not an open one of this mailbox.
-    pub fn link(&mut self, place: Place, event: E) {
+    pub fn link(&mut self, place: Reserved, event: E) {
         let slot = self
             .slots
             .iter_mut()

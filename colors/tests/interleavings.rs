@@ -6,12 +6,12 @@
 //! stand still between any two of them. The search visits every reachable state once.
 use std::collections::{HashSet, VecDeque};
 
-use dapple_colors::{Finished, Mailbox, Place, Posted};
+use dapple_colors::{Finished, Mailbox, Posted, Reserved};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Poster {
     Ready,
-    Placed(Place),
+    Placed(Reserved),
     MustQueue,
 }
 
@@ -22,7 +22,7 @@ enum Worker {
     /// An event, and how many it has still to post to its own color.
     Runs(u8, u8),
     /// It posts, and somebody has a place behind it: it took one, too.
-    Placed(u8, u8, Place),
+    Placed(u8, u8, Reserved),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

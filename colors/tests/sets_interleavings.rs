@@ -10,7 +10,7 @@ use std::collections::{HashSet, VecDeque};
 
 use dapple_colors::Access::{self, Exclusive, Shared};
 use dapple_colors::{
-    Arrived, Excluded, Finished, Gathering, Left, Mailbox, Place, Posted, Readers, set::arrange,
+    Arrived, Excluded, Finished, Gathering, Left, Mailbox, Posted, Readers, Reserved, set::arrange,
 };
 
 type Post = Vec<(usize, Access)>;
@@ -48,7 +48,7 @@ enum Poster {
     /// Has so many locks.
     Locks(usize),
     /// Has places in so many queues; the last one is not linked, if there is a place to link.
-    Places(usize, Option<Place>),
+    Places(usize, Option<Reserved>),
     Unlocks(usize),
     /// Has looked at so many of its colors: those that it made runnable have to be queued.
     Queues(usize),

@@ -108,7 +108,7 @@ impl Slab {
     /// # Safety
     ///
     /// It came from a slab, which is still there, and is not used again.
-    pub(crate) unsafe fn give_back(slot: Slot) {
+    pub(crate) unsafe fn free(slot: Slot) {
         // SAFETY: the caller says that it came from a slab that is there. Only this field of the
         // header is read, as others may be written meanwhile: it is written before the first slot
         // is handed out, and the slab does not move.
@@ -117,7 +117,7 @@ impl Slab {
                 true => Single::slab_of(slot),
                 false => (&raw const (*Chunk::of(slot).as_ptr()).slab).read(),
             };
-            slab.as_ref().give_outside(slot);
+            slab.as_ref().free_outside(slot);
         }
     }
 
@@ -126,9 +126,9 @@ impl Slab {
     /// # Safety
     ///
     /// It came from this slab, and is not used again.
-    pub(crate) unsafe fn give_outside(&self, slot: Slot) {
+    pub(crate) unsafe fn free_outside(&self, slot: Slot) {
         // SAFETY: the caller says that it is one of this slab, and is done with it.
-        unsafe { lock(&self.inner).give(slot) }
+        unsafe { lock(&self.inner).free(slot) }
     }
 
     fn fill(&self, slots: &mut Vec<Slot>, n: usize) {
@@ -238,7 +238,7 @@ impl Single {
     /// # Safety
     ///
     /// As [`slab_of`](Self::slab_of), and its slab is there.
-    unsafe fn give(slot: Slot) {
+    unsafe fn free(slot: Slot) {
         // SAFETY: the slot is from `take`, which allocated it with this layout; its slab is there.
         unsafe {
             let layout = Self::layout(Self::slab_of(slot).as_ref());
@@ -308,10 +308,10 @@ impl Inner {
     /// # Safety
     ///
     /// The slot is one of the slab's, handed out, and not used again.
-    unsafe fn give(&mut self, slot: Slot) {
+    unsafe fn free(&mut self, slot: Slot) {
         if SINGLE {
             // SAFETY: in this mode all slots are from `Single::take`; it is not used again.
-            return unsafe { Single::give(slot) };
+            return unsafe { Single::free(slot) };
         }
         let chunk = Chunk::of(slot);
         // SAFETY: the slot was handed out by this slab, so its chunk is the slab's, whose lock is
@@ -419,10 +419,10 @@ impl Magazine {
     ///
     /// It came from this slab and is not used again.
     #[inline]
-    pub(crate) unsafe fn give(&mut self, slot: Slot, slab: &Slab) {
+    pub(crate) unsafe fn free(&mut self, slot: Slot, slab: &Slab) {
         if self.slots.len() == self.size {
             // SAFETY: the caller says that the slot is one of this slab.
-            return unsafe { self.give_slowly(slot, slab) };
+            return unsafe { self.free_slowly(slot, slab) };
         }
         self.slots.push(slot);
     }
@@ -434,11 +434,11 @@ impl Magazine {
     /// As [`give`](Self::give).
     #[cold]
     #[inline(never)]
-    unsafe fn give_slowly(&mut self, slot: Slot, slab: &Slab) {
+    unsafe fn free_slowly(&mut self, slot: Slot, slab: &Slab) {
         // SAFETY: the slot came from the slab by contract, and so did what is in the magazine.
         unsafe {
             if self.away.is_some() || SINGLE {
-                return slab.give_outside(slot);
+                return slab.free_outside(slot);
             }
             self.spill(self.size / 2, slab);
         }
@@ -456,7 +456,7 @@ impl Magazine {
         let mut inner = lock(&slab.inner);
         for slot in self.slots.drain(..n) {
             // SAFETY: the caller says that what is in here came from this slab.
-            unsafe { inner.give(slot) };
+            unsafe { inner.free(slot) };
         }
     }
 

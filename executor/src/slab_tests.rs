@@ -44,8 +44,8 @@ fn slots_are_disjoint_and_come_back() {
         let (here, there): (Vec<_>, Vec<_>) = order.enumerate().partition(|(i, _)| i % 3 > 0);
         // SAFETY: each was taken from this slab, and is given back once.
         unsafe {
-            here.into_iter().for_each(|(_, slot)| magazine.give(slot, &slab));
-            there.into_iter().for_each(|(_, slot)| Slab::give_back(slot));
+            here.into_iter().for_each(|(_, slot)| magazine.free(slot, &slab));
+            there.into_iter().for_each(|(_, slot)| Slab::free(slot));
         }
     }
     // SAFETY: its slots are this slab's.
@@ -83,7 +83,7 @@ fn workers_hand_slots_to_each_other() {
             // SAFETY: it was taken from this slab by the other threads, and sent once.
             unsafe {
                 assert!(slot.cast::<usize>().read() < 20_000);
-                magazine.give(slot, &slab);
+                magazine.free(slot, &slab);
             }
         }
         // SAFETY: its slots are this slab's.

@@ -155,14 +155,14 @@ impl Drop for OrElse {
     }
 }
 
-struct Entry {
+struct Registrant {
     generation: u32,
     ready: Arc<dyn Registered>,
 }
 
 #[derive(Default)]
 pub(crate) struct Table {
-    entries: Chunks<Entry>,
+    entries: Chunks<Registrant>,
     /// Grows with every entry; an entry's generation.
     generations: u32,
     /// Entries of raw descriptors, of which there is one per descriptor.
@@ -177,7 +177,7 @@ impl Table {
     pub(crate) fn insert(&mut self, ready: Arc<dyn Registered>) -> Token {
         self.generations = self.generations.wrapping_add(1);
         let generation = self.generations & 0x7fff_ffff;
-        let index = self.entries.insert(Entry { generation, ready });
+        let index = self.entries.insert(Registrant { generation, ready });
         assert!(index < u32::MAX as usize, "a reactor has less than 2^32 registrations");
         Token((generation as usize) << 32 | index)
     }

@@ -52,17 +52,17 @@ pub(crate) trait Kept: Send + Sync + 'static {
 
 /// Something kept, with what the cache notes about it.
 #[derive(Debug)]
-pub(crate) struct Entry<T> {
+pub(crate) struct Cached<T> {
     kept: T,
     /// The batch in which it was last compared with the file system.
     checked: AtomicU64,
     used: AtomicBool,
 }
 
-impl<T: Kept> Entry<T> {
+impl<T: Kept> Cached<T> {
     pub(crate) fn new(kept: T) -> Self {
         // It earns its place by being asked for again.
-        Entry { kept, checked: AtomicU64::new(0), used: AtomicBool::new(false) }
+        Cached { kept, checked: AtomicU64::new(0), used: AtomicBool::new(false) }
     }
 
     /// About how many bytes of memory the value takes.
@@ -71,7 +71,7 @@ impl<T: Kept> Entry<T> {
     }
 }
 
-impl<T> Deref for Entry<T> {
+impl<T> Deref for Cached<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -117,8 +117,8 @@ impl Batch {
     }
 }
 
-type Map<T> = HashMap<Arc<[u8]>, Arc<Entry<T>>>;
-type Hand<T> = VecDeque<(Arc<[u8]>, Arc<Entry<T>>)>;
+type Map<T> = HashMap<Arc<[u8]>, Arc<Cached<T>>>;
+type Hand<T> = VecDeque<(Arc<[u8]>, Arc<Cached<T>>)>;
 
 /// See the module.
 pub(crate) struct Cache<T: Kept> {
@@ -179,7 +179,7 @@ impl<T: Kept> Cache<T> {
         path: &[u8],
         batch: Batch,
         now: impl FnOnce(&Version) -> io::Result<Version>,
-    ) -> Option<Arc<Entry<T>>> {
+    ) -> Option<Arc<Cached<T>>> {
         let entry = self.shards.of(path).load().get(path).cloned()?;
         if batch != Batch::Of(entry.checked.load(Ordering::Relaxed)) {
             match now(&entry.version()) {
@@ -202,7 +202,7 @@ impl<T: Kept> Cache<T> {
     }
 
     /// Adds an entry, later.
-    pub(crate) fn insert(&self, path: &[u8], entry: Arc<Entry<T>>) {
+    pub(crate) fn insert(&self, path: &[u8], entry: Arc<Cached<T>>) {
         let cost = entry.cost(path);
         if !self.is_on || self.waiting.load(Ordering::Relaxed) + cost > MOST_WAITING {
             return;
@@ -215,14 +215,14 @@ impl<T: Kept> Cache<T> {
         });
     }
 
-    fn remove(&self, path: &[u8], entry: Arc<Entry<T>>) {
+    fn remove(&self, path: &[u8], entry: Arc<Cached<T>>) {
         let path: Arc<[u8]> = Arc::from(path);
         self.keeper.post(move |keeper, _| keeper.remove(&path, &entry));
     }
 }
 
 impl<T: Kept> Keeper<T> {
-    fn insert(&mut self, path: Arc<[u8]>, entry: Arc<Entry<T>>) {
+    fn insert(&mut self, path: Arc<[u8]>, entry: Arc<Cached<T>>) {
         if entry.cost(&path) > self.most_bytes / 4 {
             return;
         }
@@ -252,7 +252,7 @@ impl<T: Kept> Keeper<T> {
         }
     }
 
-    fn remove(&mut self, path: &[u8], entry: &Arc<Entry<T>>) {
+    fn remove(&mut self, path: &[u8], entry: &Arc<Cached<T>>) {
         if self.is_current(path, entry) {
             self.change(path, |map| drop(map.remove(path)));
             self.bytes -= entry.cost(path);
@@ -270,7 +270,7 @@ impl<T: Kept> Keeper<T> {
         self.shards.maps.iter().map(|m| m.load().len()).sum()
     }
 
-    fn is_current(&self, path: &[u8], entry: &Arc<Entry<T>>) -> bool {
+    fn is_current(&self, path: &[u8], entry: &Arc<Cached<T>>) -> bool {
         self.shards.of(path).load().get(path).is_some_and(|e| Arc::ptr_eq(e, entry))
     }
 
@@ -308,8 +308,8 @@ mod tests {
         Ok(Version::of(&rustix::fs::stat(path)?))
     }
 
-    fn entry(path: &Path, bytes: usize) -> Arc<Entry<Content>> {
-        Arc::new(Entry::new(Content(version(path).unwrap(), bytes)))
+    fn entry(path: &Path, bytes: usize) -> Arc<Cached<Content>> {
+        Arc::new(Cached::new(Content(version(path).unwrap(), bytes)))
     }
 
     #[test]

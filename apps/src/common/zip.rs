@@ -29,17 +29,17 @@ const LARGE: u64 = u32::MAX as u64 / 2;
 /// What a folder has.
 pub(crate) trait Tree: Send + 'static {
     /// The next member of the folder, or of one below it; `None`: that was all. It may block.
-    fn next(&mut self) -> io::Result<Option<Entry>>;
+    fn next(&mut self) -> io::Result<Option<ZipMember>>;
 
     /// Opens the file of an entry, and says again what it is; `None`: it is left out, as it has
     /// gone, or may not be read. Whatever else fails ends the download: what is not whole is not to
     /// look so. It may block.
-    fn open(&mut self, path: &[u8]) -> io::Result<Option<(File, Entry)>>;
+    fn open(&mut self, path: &[u8]) -> io::Result<Option<(File, ZipMember)>>;
 }
 
 /// A member.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct ZipMember {
     /// Below the folder, without slashes at its ends.
     pub(crate) path: Vec<u8>,
     pub(crate) is_folder: bool,
@@ -178,7 +178,7 @@ fn name_of(path: &[u8]) -> String {
     name
 }
 
-fn options(entry: &Entry) -> SimpleFileOptions {
+fn options(entry: &ZipMember) -> SimpleFileOptions {
     SimpleFileOptions::default()
         .compression_method(CompressionMethod::Stored)
         .large_file(entry.size >= LARGE)

@@ -62,14 +62,14 @@ struct Counts {
 pub(super) struct Change {
     pace: Arc<Pace>,
     begun: Option<Instant>,
-    pub(super) place: Place,
+    pub(super) place: MadeOn,
 }
 
 /// Where a change is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    OnTheWorker,
-    Beside,
+pub(super) enum MadeOn {
+    Worker,
+    Pool,
 }
 
 impl Pace {
@@ -88,14 +88,14 @@ impl Pace {
 
     /// Says where the next small change is made. `in_memory`: all that is served still is.
     pub(super) fn next(self: &Arc<Self>, in_memory: bool) -> Change {
-        let mut place = Place::Beside;
+        let mut place = MadeOn::Pool;
         let places = if in_memory { self.workers } else { self.workers - 1 };
         if let Some(mut counts) = self.counts()
             && counts.quick >= counts.enough
             && counts.under_way < places
         {
             counts.under_way += 1;
-            place = Place::OnTheWorker;
+            place = MadeOn::Worker;
         }
         Change { pace: Arc::clone(self), begun: None, place }
     }
@@ -109,9 +109,9 @@ impl Pace {
 impl Change {
     /// It is made on the blocking pool, whatever was said; if it has begun it begins anew there.
     pub(super) fn leave_the_worker(&mut self) {
-        if self.place == Place::OnTheWorker {
+        if self.place == MadeOn::Worker {
             self.count(false);
-            self.place = Place::Beside;
+            self.place = MadeOn::Pool;
             self.pace.leave();
         }
     }
@@ -141,20 +141,20 @@ impl Change {
 
 impl Drop for Change {
     fn drop(&mut self) {
-        if self.place == Place::OnTheWorker {
+        if self.place == MadeOn::Worker {
             self.pace.leave();
         }
     }
 }
 
 impl Counts {
-    fn count(&mut self, took: Duration, place: Place) {
-        let is_quick = took <= if place == Place::OnTheWorker { QUICK } else { SLOW };
+    fn count(&mut self, took: Duration, place: MadeOn) {
+        let is_quick = took <= if place == MadeOn::Worker { QUICK } else { SLOW };
         self.quick = match is_quick {
             true => (self.quick + 1).min(self.enough + MOST_CREDIT),
             false => self.quick.saturating_sub(TAKES_BACK),
         };
-        if place == Place::Beside {
+        if place == MadeOn::Pool {
             return;
         }
         self.on_worker += 1;
@@ -180,7 +180,7 @@ mod tests {
         let is_here = |_: &usize| {
             let change = next(pace);
             change.count_as(took, true);
-            change.place == Place::OnTheWorker
+            change.place == MadeOn::Worker
         };
         (0..changes).filter(is_here).count()
     }
@@ -206,10 +206,10 @@ mod tests {
             let pace = Pace::new(false, 2);
             for _ in 0..100 {
                 let mut counts = pace.counts().unwrap();
-                (0..quick).for_each(|_| counts.count(SLOW, Place::Beside));
-                counts.count(LONG, Place::Beside);
+                (0..quick).for_each(|_| counts.count(SLOW, MadeOn::Pool));
+                counts.count(LONG, MadeOn::Pool);
             }
-            next(&pace).place == Place::OnTheWorker
+            next(&pace).place == MadeOn::Worker
         };
         assert!(is_quick(20) && !is_quick(TAKES_BACK as usize));
     }
@@ -255,7 +255,7 @@ mod tests {
         let pace = Pace::new(true, 3);
         let on_workers = |in_memory| {
             let changes: Vec<Change> = (0..5).map(|_| pace.next(in_memory)).collect();
-            changes.iter().filter(|change| change.place == Place::OnTheWorker).count()
+            changes.iter().filter(|change| change.place == MadeOn::Worker).count()
         };
         assert_eq!((on_workers(true), on_workers(false)), (3, 2));
         assert_eq!(under_way(&pace), 0);
@@ -266,7 +266,7 @@ mod tests {
         let pace = Pace::new(true, 2);
         let begun = || {
             let mut change = pace.next(true);
-            assert_eq!((change.place, under_way(&pace)), (Place::OnTheWorker, 1));
+            assert_eq!((change.place, under_way(&pace)), (MadeOn::Worker, 1));
             change.begin();
             change
         };
@@ -275,7 +275,7 @@ mod tests {
         drop(begun());
         let mut leaves = begun();
         leaves.leave_the_worker();
-        assert_eq!((leaves.place, under_way(&pace)), (Place::Beside, 0));
+        assert_eq!((leaves.place, under_way(&pace)), (MadeOn::Pool, 0));
         leaves.leave_the_worker();
         leaves.end(true);
         let panics = std::panic::AssertUnwindSafe(|| {
@@ -293,9 +293,9 @@ mod tests {
             (0..FEWEST).for_each(|_| next(&pace).count_as(took, is_made));
             next(&pace).place
         };
-        assert_eq!(all(Duration::ZERO, false), Place::Beside);
-        assert_eq!(all(Duration::ZERO, true), Place::OnTheWorker);
-        assert_eq!(all(LONG, false), Place::Beside);
+        assert_eq!(all(Duration::ZERO, false), MadeOn::Pool);
+        assert_eq!(all(Duration::ZERO, true), MadeOn::Worker);
+        assert_eq!(all(LONG, false), MadeOn::Pool);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::dav::problem::Problem;
 use super::monitor::Monitor;
 use crate::common::https::body::Body;
 use crate::common::https::request_body::{MOST_LEFT, RequestBody};
-use crate::common::https::{Site, Streams, head as heads};
+use crate::common::https::{Service, Streams, head as heads};
 use crate::common::login::{Login, Refused, Visitor};
 
 /// What all connections share.
@@ -26,7 +26,7 @@ pub(super) struct Server {
     pub(super) monitor: Option<Monitor>,
 }
 
-impl Site for Server {
+impl Service for Server {
     type Visitor = Visitor;
 
     // Some change something on the worker.
@@ -69,13 +69,13 @@ impl Server {
                 if let Some(monitor) = &self.monitor
                     && let Some(response) = monitor.answer(&head).await
                 {
-                    RequestBody::new(body, &head.headers, &self.handle).leave(MOST_LEFT);
+                    RequestBody::new(body, &head.headers, &self.handle).discard(MOST_LEFT);
                     return response;
                 }
                 self.dav.answer(head, body, &user).await
             }
             Err(refused) => {
-                RequestBody::new(body, &head.headers, &self.handle).leave(MOST_LEFT);
+                RequestBody::new(body, &head.headers, &self.handle).discard(MOST_LEFT);
                 refuse(refused)
             }
         }

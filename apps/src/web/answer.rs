@@ -14,7 +14,7 @@ use super::http::head::Status;
 use super::http::request::{Method, Request};
 use super::listing;
 use super::page::FilePage;
-use super::pages::{How, Pages, Site, Waits, status_of};
+use super::pages::{Content, How, Pages, Waits, status_of};
 use super::root::Root;
 use super::tree::Walked;
 use crate::common::conditions::{self, Part, Validators, Verdict};
@@ -192,7 +192,7 @@ impl Answers {
         let Some((raw, query)) = target::split(request.target) else {
             return Ok(Answer::status(Status::BadRequest));
         };
-        if let Site::Elsewhere(port) = self.pages.site {
+        if let Content::Elsewhere(port) = self.pages.site {
             return Ok(elsewhere(request, raw, query, port));
         }
         let prefix = &self.options.prefix;
@@ -267,7 +267,7 @@ impl Answers {
         how: How,
     ) -> Result<Answer, Waits> {
         let root = match &self.pages.site {
-            Site::Folder(root) if self.options.lists && root.serves(folder) => root,
+            Content::Folder(root) if self.options.lists && root.serves(folder) => root,
             _ => return self.answer_not_there(request, folder, how),
         };
         if matches!(how, How::AtOnce(_)) {

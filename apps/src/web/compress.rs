@@ -16,7 +16,7 @@ use rustix::fs::fstat;
 
 use super::http::coding::Coding;
 use super::page::{Body, FilePage, Page};
-use crate::common::cache::{Cache, Entry};
+use crate::common::cache::{Cache, Cached};
 use crate::common::version::Version;
 
 /// Bytes of a file from which on it is compressed: less fits into a packet as it is.
@@ -247,7 +247,7 @@ impl Work {
                 let tag = format!("{}{tag}", original.version.tag());
                 let (len, body) = (bytes.len() as u64, Body::Memory(bytes.into()));
                 let page = Page::encoded(original, *coding, original.version, &tag, len, body);
-                let page = Arc::new(Entry::new(page));
+                let page = Arc::new(Cached::new(page));
                 task.compressor.cache.insert(key, Arc::clone(&page));
                 task.finish(page);
             }

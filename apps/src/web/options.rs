@@ -12,7 +12,7 @@ use super::answer::AnswerOptions;
 use super::config;
 use super::log::Format;
 use super::monitor::FiguresFor;
-use super::pages::{PageOptions, Site};
+use super::pages::{Content, PageOptions};
 use super::policy::Policy;
 use super::root::Reach;
 use super::server::Settings;
@@ -32,7 +32,7 @@ const MOST_SECURE: u64 = 10_000;
 pub(super) struct Options {
     /// Where to listen; none: on what the process was started with.
     pub(super) addresses: Vec<Addr>,
-    pub(super) site: Site,
+    pub(super) site: Content,
     pub(super) paging: PageOptions,
     pub(super) answering: AnswerOptions,
     pub(super) settings: Settings,
@@ -303,10 +303,10 @@ impl Options {
             Reach { has_hidden: args.get_flag("hidden"), leads_out: args.get_flag("follow-links") };
         let (tls, behind_tls) = tls(args)?;
         let dir = behind_tls.or(args.get_one::<PathBuf>("dir").map(PathBuf::as_path));
-        let site = Site::open(dir, reach)?;
+        let site = Content::open(dir, reach)?;
         let figures_for = match (args.get_flag("metrics-public"), args.get_flag("metrics"), &site) {
             (true, _, _) => FiguresFor::Everybody,
-            (_, true, _) | (_, _, Site::Demo(_)) => FiguresFor::Loopback,
+            (_, true, _) | (_, _, Content::Demo(_)) => FiguresFor::Loopback,
             _ => FiguresFor::Nobody,
         };
         if tls.is_none() && args.contains_id("redirect-from") {

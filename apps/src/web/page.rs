@@ -10,12 +10,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::http::coding::Coding;
 use super::policy::{FileFields, Policy};
-use crate::common::cache::{Entry, Kept};
+use crate::common::cache::{Cached, Kept};
 use crate::common::version::Version;
 use crate::common::{date, media_type};
 
 /// A file that can be served, and may be kept.
-pub(super) type FilePage = Arc<Entry<Page>>;
+pub(super) type FilePage = Arc<Cached<Page>>;
 
 /// What is served of a file.
 #[derive(Debug)]

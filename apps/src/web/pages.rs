@@ -17,23 +17,23 @@ use super::load::{ReadStart, load, load_encoded, read_cached, read_cold};
 use super::page::{FilePage, Page};
 use super::policy::Policy;
 use super::root::{Found, Reach, Root};
-use crate::common::cache::{Batch, Cache, Entry};
+use crate::common::cache::{Batch, Cache, Cached};
 
 /// What is served.
 #[derive(Debug)]
-pub(super) enum Site {
+pub(super) enum Content {
     Folder(Arc<Root>),
     /// Everybody is sent to the same place over TLS, at this port.
     Elsewhere(u16),
     Demo(Demo),
 }
 
-impl Site {
-    pub(super) fn open(served: Option<&Path>, reach: Reach) -> Result<Site, String> {
+impl Content {
+    pub(super) fn open(served: Option<&Path>, reach: Reach) -> Result<Content, String> {
         match served {
-            None => Ok(Site::Demo(Demo::new())),
+            None => Ok(Content::Demo(Demo::new())),
             Some(served) => Root::open(served, reach)
-                .map(|root| Site::Folder(Arc::new(root)))
+                .map(|root| Content::Folder(Arc::new(root)))
                 .map_err(|e| format!("cannot serve {}: {e}", served.display())),
         }
     }
@@ -41,27 +41,27 @@ impl Site {
     /// Says whether a path is one of those that are served, whatever is there.
     pub(super) fn serves(&self, path: &[u8]) -> bool {
         match self {
-            Site::Folder(root) => root.serves(path),
-            Site::Demo(_) => true,
-            Site::Elsewhere(_) => false,
+            Content::Folder(root) => root.serves(path),
+            Content::Demo(_) => true,
+            Content::Elsewhere(_) => false,
         }
     }
 
     /// What is served of a folder.
     pub(super) fn index(&self) -> &[u8] {
         match self {
-            Site::Folder(root) => root.index(),
-            Site::Demo(_) | Site::Elsewhere(_) => b"index.html",
+            Content::Folder(root) => root.index(),
+            Content::Demo(_) | Content::Elsewhere(_) => b"index.html",
         }
     }
 }
 
-impl std::fmt::Display for Site {
+impl std::fmt::Display for Content {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Site::Folder(root) => root.fmt(f),
-            Site::Demo(_) => f.write_str("a demonstration site"),
-            Site::Elsewhere(port) => write!(f, "what is at port {port} over TLS"),
+            Content::Folder(root) => root.fmt(f),
+            Content::Demo(_) => f.write_str("a demonstration site"),
+            Content::Elsewhere(port) => write!(f, "what is at port {port} over TLS"),
         }
     }
 }
@@ -103,9 +103,9 @@ pub(super) struct PageOptions {
     pub(super) policy: Policy,
 }
 
-/// Site and cache.
+/// Content and cache.
 pub(super) struct Pages {
-    pub(super) site: Site,
+    pub(super) site: Content,
     pub(super) options: PageOptions,
     cache: Arc<Cache<Page>>,
     pub(super) compressor: Arc<Compressor>,
@@ -115,7 +115,7 @@ pub(super) struct Pages {
 impl Pages {
     /// `only`: a color on which all is done.
     pub(super) fn new(
-        site: Site,
+        site: Content,
         handle: &Handle,
         only: Option<&Color>,
         options: PageOptions,
@@ -151,9 +151,9 @@ impl Pages {
     /// it, and that is not to be waited for.
     fn find_served(&self, path: &[u8], how: How) -> io::Result<Option<FilePage>> {
         let root = match &self.site {
-            Site::Demo(demo) => return demo.find(path),
-            Site::Elsewhere(_) => return Err(io::ErrorKind::NotFound.into()),
-            Site::Folder(root) => root,
+            Content::Demo(demo) => return demo.find(path),
+            Content::Elsewhere(_) => return Err(io::ErrorKind::NotFound.into()),
+            Content::Folder(root) => root,
         };
         if let Some(entry) = self.cache.get(path, self.batch(how), |_| root.version(path)) {
             return Ok(Some(entry));
@@ -168,7 +168,7 @@ impl Pages {
     /// Puts a page into the cache, if it may be kept.
     fn keep(&self, key: &[u8], page: Page) -> FilePage {
         let may_be_kept = page.may_be_kept;
-        let entry = Arc::new(Entry::new(page));
+        let entry = Arc::new(Cached::new(page));
         if may_be_kept {
             self.cache.insert(key, Arc::clone(&entry));
         }
@@ -192,7 +192,7 @@ impl Pages {
         entry: FilePage,
         how: How,
     ) -> Result<FilePage, Waits> {
-        let Site::Folder(root) = &self.site else { return Ok(entry) };
+        let Content::Folder(root) = &self.site else { return Ok(entry) };
         if accepted.is_empty() || !entry.has_variants() {
             return Ok(entry);
         }

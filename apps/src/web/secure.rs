@@ -60,7 +60,7 @@ pub(super) struct Secure {
     buffers: Buffers,
 }
 
-impl https::Site for Secure {
+impl https::Service for Secure {
     type Visitor = Peer;
 
     // Files out of memory, most of them.
@@ -79,7 +79,7 @@ impl https::Site for Secure {
         body: Incoming,
         visitor: &Peer,
     ) -> impl Future<Output = Response<Body>> + Send {
-        RequestBody::new(body, &head.headers, &self.server.handle).leave(MOST_LEFT);
+        RequestBody::new(body, &head.headers, &self.server.handle).discard(MOST_LEFT);
         let (this, peer) = (Arc::clone(self), visitor.clone());
         async move { this.answer_to(head, peer).await }
     }

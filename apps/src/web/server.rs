@@ -12,7 +12,7 @@ use super::figures::Figures;
 use super::http::request::{MOST_HEAD, Request};
 use super::log::Log;
 use super::monitor::{FiguresFor, Monitor};
-use super::pages::{How, PageOptions, Pages, Site, Waits};
+use super::pages::{Content, How, PageOptions, Pages, Waits};
 use crate::common::https::connections::Connections;
 use crate::common::login::Login;
 use crate::common::per_address::PerAddress;
@@ -52,7 +52,7 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn new(
         handle: &Handle,
-        site: Site,
+        site: Content,
         (paging, answering): (PageOptions, AnswerOptions),
         settings: Settings,
     ) -> Self {

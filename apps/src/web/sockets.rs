@@ -11,7 +11,7 @@ use super::answer::AnswerOptions;
 use super::conn::WebConn;
 use super::handover::Started;
 use super::monitor::FiguresFor;
-use super::pages::{PageOptions, Site};
+use super::pages::{Content, PageOptions};
 use super::secure::Front;
 use super::server::{Server, Settings};
 use crate::common::https;
@@ -132,7 +132,7 @@ pub(super) fn redirect(
     let settings =
         Settings { options, serial, figures_for, dashboard, max_connections, max_per_address };
     let nothing = (PageOptions::default(), AnswerOptions::default());
-    let server = Arc::new(Server::new(io.handle(), Site::Elsewhere(port), nothing, settings));
+    let server = Arc::new(Server::new(io.handle(), Content::Elsewhere(port), nothing, settings));
     let mut listeners = io.listener().accepting(accepting(io, &server.settings)).paused();
     let taken_over = started.take_redirecting(&from.to_string());
     listeners = match taken_over.is_empty() {

@@ -12,7 +12,7 @@ use super::root::{Found, Root};
 use crate::common::date;
 use crate::common::gate::Pass;
 use crate::common::listing::Member;
-use crate::common::zip::{Entry, Tree};
+use crate::common::zip::{Tree, ZipMember};
 
 /// Members of one folder, at most: of what has more, the download fails.
 const MOST_MEMBERS: usize = 100_000;
@@ -56,7 +56,7 @@ fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
 }
 
 impl Tree for Walked {
-    fn next(&mut self) -> io::Result<Option<Entry>> {
+    fn next(&mut self) -> io::Result<Option<ZipMember>> {
         loop {
             let Some(member) = self.current.1.next() else {
                 let Some(folder) = self.folders.pop_front() else { return Ok(None) };
@@ -74,17 +74,17 @@ impl Tree for Walked {
                 (true, false) => self.folders.push_back(path.clone()),
                 (false, _) => {}
             }
-            return Ok(Some(Entry { path, is_folder, is_executable, size, modified }));
+            return Ok(Some(ZipMember { path, is_folder, is_executable, size, modified }));
         }
     }
 
-    fn open(&mut self, path: &[u8]) -> io::Result<Option<(File, Entry)>> {
+    fn open(&mut self, path: &[u8]) -> io::Result<Option<(File, ZipMember)>> {
         match self.root.find(&join(&self.top, path)) {
             Ok(Found::File(file, version)) => {
                 let is_executable = fstat(&file)?.st_mode & 0o111 != 0;
                 let (path, size) = (path.to_vec(), version.size);
                 let modified = date::seconds(version.modified_time());
-                let entry = Entry { path, is_folder: false, is_executable, size, modified };
+                let entry = ZipMember { path, is_folder: false, is_executable, size, modified };
                 Ok(Some((file, entry)))
             }
             Ok(Found::Folder | Found::Other) => Ok(None),

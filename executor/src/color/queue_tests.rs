@@ -2,7 +2,7 @@
 //! outcomes (C1, C2).
 use std::collections::HashMap;
 
-use dapple_colors::{Mailbox, Place};
+use dapple_colors::{Mailbox, Reserved};
 use proptest::prelude::*;
 
 use super::*;
@@ -38,7 +38,7 @@ struct Pair {
     links: Vec<NonNull<Link>>,
     numbers: HashMap<NonNull<Link>, usize>,
     /// Posts between their two steps.
-    open: Vec<(Place, NonNull<Link>, NonNull<Link>)>,
+    open: Vec<(Reserved, NonNull<Link>, NonNull<Link>)>,
     /// What the holder of the color runs.
     running: Option<NonNull<Link>>,
     queued: bool,

@@ -38,7 +38,7 @@ impl Actions {
             cx.local().tells_of_part(&action);
             cx.guard(action.site(), |cx| action.run(cx));
             // SAFETY: it is of the domain's runtime, which is that of `cx`.
-            unsafe { cx.local().give_memory(action.into_memory()) };
+            unsafe { cx.local().free_memory(action.into_memory()) };
         }
     }
 
@@ -47,7 +47,7 @@ impl Actions {
         while let Some(mut action) = self.0.pop() {
             core.guard(Some(action.site()), || action.discard());
             // SAFETY: it is of the domain's runtime, which is that of `core`.
-            unsafe { core.give_memory(action.into_memory()) };
+            unsafe { core.free_memory(action.into_memory()) };
         }
     }
 }

@@ -9,8 +9,8 @@
 
 use std::ptr::NonNull;
 
+use super::event_id::EventId;
 use super::inner::own_event;
-use super::place::Place;
 use super::stretch::Stretch;
 use crate::cx::Cx;
 use crate::event::{Owned, Step};
@@ -35,7 +35,7 @@ pub struct Done {
 /// Says which event it is, for a step in an event's memory. If the step is the end of it, a
 /// promise, if there is one, will be kept when that has come, and the second answer is true. See
 /// [`Done::with_notice`].
-type Notice = unsafe fn(&mut Owned, Option<Promise<()>>) -> (Place, bool);
+type Notice = unsafe fn(&mut Owned, Option<Promise<()>>) -> (EventId, bool);
 
 // SAFETY: what the event holds is Send.
 unsafe impl Send for Done {}
@@ -62,7 +62,7 @@ impl Done {
 
     /// Has the promise kept when it has come to its end, which is that of this event. `None`: it
     /// has none to wait for.
-    pub(super) fn notify(&mut self, promise: Promise<()>) -> Option<Place> {
+    pub(super) fn notify(&mut self, promise: Promise<()>) -> Option<EventId> {
         let (notice, event) = (self.notice?, self.event.as_mut()?);
         // SAFETY: the event has not run, and holds what the notice is for.
         let (place, is_end) = unsafe { notice(event, Some(promise)) };
@@ -159,7 +159,7 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         if let Some(event) = self.1.take() {
             // SAFETY: it is of this worker's runtime.
-            unsafe { self.0.give_memory(event.into_memory()) }
+            unsafe { self.0.free_memory(event.into_memory()) }
         }
     }
 }

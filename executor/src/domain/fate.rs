@@ -15,7 +15,7 @@ use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use super::place::Place;
+use super::event_id::EventId;
 use crate::lock::Lock;
 use crate::runtime::core::CoreRef;
 use crate::sync::Arc;
@@ -28,7 +28,7 @@ pub(super) struct Fate(Lock<State>);
 #[derive(Default)]
 struct State {
     /// Which event it is: the first one, and then a sub-event of it.
-    place: Option<Place>,
+    place: Option<EventId>,
     /// The domain has the token, and will end the event or give the token back.
     is_asked: bool,
     /// The future has been told that its event failed.
@@ -84,7 +84,7 @@ impl Undecided {
     }
 }
 
-impl Place {
+impl EventId {
     /// Calls `f` if it is the event of the task that is polled.
     fn of_the_polled(self, f: impl FnOnce(&mut State)) {
         if let Some(fate) = thread::state(|state| state.fate.get::<Fate>()) {
@@ -102,7 +102,7 @@ impl Place {
     }
 
     /// The token comes back, as that of the event `now`.
-    pub(super) fn comes_back(self, now: Place) {
+    pub(super) fn comes_back(self, now: EventId) {
         self.of_the_polled(|state| (state.is_asked, state.place) = (false, Some(now)));
     }
 
@@ -141,7 +141,7 @@ impl<F: Future> Fated<F> {
     /// Makes the future of the event with this place.
     pub(super) fn make(
         fate: Arc<Fate>,
-        place: Place,
+        place: EventId,
         core: CoreRef,
         make: impl FnOnce() -> F,
     ) -> Self {

@@ -12,7 +12,7 @@ use super::done::Done;
 use super::dynamic::DynCx;
 use super::inner::DomainPtr;
 use super::part::{AnonStep, DynStep, GlobalStep, NoneStep, WholeAnon, WholeGlobal, WholeNone};
-use super::post::{Entry, Room};
+use super::post::{Needs, Room};
 use crate::error::TryPostError;
 use crate::event::large::is_large;
 use crate::site::Site;
@@ -115,7 +115,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         if is_large::<F>() {
             return self.global(Box::new(f) as Box<dyn FnOnce(&mut InGlobal<S>) + Send>);
         }
-        self.post(Entry::GLOBAL, WholeGlobal(f), Site::caller());
+        self.post(Needs::GLOBAL, WholeGlobal(f), Site::caller());
     }
 
     /// Posts an event that runs in anon: it reads the state as the last earlier event in global
@@ -126,7 +126,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         if is_large::<F>() {
             return self.anon(Box::new(f) as Box<dyn FnOnce(&mut InAnon<S>) + Send>);
         }
-        self.post(Entry::ANON, WholeAnon(f), Site::caller());
+        self.post(Needs::ANON, WholeAnon(f), Site::caller());
     }
 
     /// Posts an event that runs in none: it does not reach the state, and delays nobody. What it
@@ -137,7 +137,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         if is_large::<F>() {
             return self.none(Box::new(f) as Box<dyn FnOnce(&mut InNone<S>) + Send>);
         }
-        self.post(Entry::none(Context::None), WholeNone(f), Site::caller());
+        self.post(Needs::none(Context::None), WholeNone(f), Site::caller());
     }
 
     /// Posts an event of several steps. It begins in none, and may go up to global; until it
@@ -150,7 +150,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         if is_large::<F>() {
             return self.event(Box::new(f) as Box<dyn FnOnce(NoneCx<S, MayGlobal>) -> Done + Send>);
         }
-        self.post(Entry::of::<MayGlobal>(), NoneStep::<MayGlobal, _>::new(f), Site::caller());
+        self.post(Needs::of::<MayGlobal>(), NoneStep::<MayGlobal, _>::new(f), Site::caller());
     }
 
     /// Posts an event of several steps that begins in global.
@@ -181,7 +181,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         if is_large::<F>() {
             return self.global_then(Box::new(f) as Box<dyn FnOnce(GlobalCx<S>) -> Done + Send>);
         }
-        self.post(Entry::GLOBAL, GlobalStep(f), Site::caller());
+        self.post(Needs::GLOBAL, GlobalStep(f), Site::caller());
     }
 
     /// Posts an event of several steps that begins in anon.
@@ -193,7 +193,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         if is_large::<F>() {
             return self.anon_then(Box::new(f) as Box<dyn FnOnce(AnonCx<S>) -> Done + Send>);
         }
-        self.post(Entry::ANON, AnonStep(f), Site::caller());
+        self.post(Needs::ANON, AnonStep(f), Site::caller());
     }
 
     /// Posts an event of several steps that goes up to anon at most. Until it has been there, or
@@ -207,7 +207,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
             return self
                 .event_anon(Box::new(f) as Box<dyn FnOnce(NoneCx<S, MayAnon>) -> Done + Send>);
         }
-        self.post(Entry::of::<MayAnon>(), NoneStep::<MayAnon, _>::new(f), Site::caller());
+        self.post(Needs::of::<MayAnon>(), NoneStep::<MayAnon, _>::new(f), Site::caller());
     }
 
     /// Posts an event of several steps that stays in none, and so delays nobody's entry; its
@@ -221,7 +221,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
             return self
                 .event_none(Box::new(f) as Box<dyn FnOnce(NoneCx<S, NoneOnly>) -> Done + Send>);
         }
-        self.post(Entry::of::<NoneOnly>(), NoneStep::<NoneOnly, _>::new(f), Site::caller());
+        self.post(Needs::of::<NoneOnly>(), NoneStep::<NoneOnly, _>::new(f), Site::caller());
     }
 
     /// Posts an event of several steps whose contexts are known at run time; see [`DynCx`].
@@ -235,7 +235,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
                 .event_dyn(highest, Box::new(f) as Box<dyn FnOnce(DynCx<S>) -> Done + Send>);
         }
         let part = DynStep { context: Context::None, highest, site: None, f };
-        self.post(Entry::none(highest), part, Site::caller());
+        self.post(Needs::none(highest), part, Site::caller());
     }
 
     /// Posts an event of several steps whose contexts are known at run time, and has reports name
@@ -250,7 +250,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
             return self.event_dyn_from(site, highest, f);
         }
         let part = DynStep { context: Context::None, highest, site: Some(site), f };
-        self.post(Entry::none(highest), part, site);
+        self.post(Needs::none(highest), part, site);
     }
 
     /// Posts an event in global that repairs the state: it runs even if the domain is poisoned, and
@@ -261,7 +261,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         if is_large::<F>() {
             return self.clear_poison(Box::new(f) as Box<dyn FnOnce(&mut InGlobal<S>) + Send>);
         }
-        self.post(Entry::REPAIR, WholeGlobal(f), Site::caller());
+        self.post(Needs::REPAIR, WholeGlobal(f), Site::caller());
     }
 
     /// Posts an event in global, as [`global`](Self::global), unless too many are uncommitted.
@@ -275,7 +275,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(&mut InGlobal<S>) + Send + 'static,
     {
-        self.try_closure(Entry::GLOBAL, f, WholeGlobal, WholeGlobal, Site::caller())
+        self.try_closure(Needs::GLOBAL, f, WholeGlobal, WholeGlobal, Site::caller())
     }
 
     /// Posts an event in anon, as [`anon`](Self::anon), unless too many are uncommitted.
@@ -289,7 +289,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(&mut InAnon<S>) + Send + 'static,
     {
-        self.try_closure(Entry::ANON, f, WholeAnon, WholeAnon, Site::caller())
+        self.try_closure(Needs::ANON, f, WholeAnon, WholeAnon, Site::caller())
     }
 
     /// Posts an event in none, as [`none`](Self::none), unless too many are uncommitted.
@@ -303,7 +303,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
     where
         F: FnOnce(&mut InNone<S>) + Send + 'static,
     {
-        self.try_closure(Entry::none(Context::None), f, WholeNone, WholeNone, Site::caller())
+        self.try_closure(Needs::none(Context::None), f, WholeNone, WholeNone, Site::caller())
     }
 
     /// Posts an event of several steps, as [`event`](Self::event), unless too many are uncommitted.
@@ -318,7 +318,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         F: FnOnce(NoneCx<S, MayGlobal>) -> Done + Send + 'static,
     {
         type Step<F> = NoneStep<MayGlobal, F>;
-        let entry = Entry::of::<MayGlobal>();
+        let entry = Needs::of::<MayGlobal>();
         self.try_closure(entry, f, Step::new, Step::new, Site::caller())
     }
 
@@ -335,7 +335,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         F: FnOnce(NoneCx<S, MayAnon>) -> Done + Send + 'static,
     {
         type Step<F> = NoneStep<MayAnon, F>;
-        let entry = Entry::of::<MayAnon>();
+        let entry = Needs::of::<MayAnon>();
         self.try_closure(entry, f, Step::new, Step::new, Site::caller())
     }
 

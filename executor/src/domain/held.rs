@@ -12,34 +12,34 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::contexts::{AnonCx, MayGlobal, NoneCx};
-use super::place::Place;
+use super::event_id::EventId;
 #[cfg(debug_assertions)]
-use super::place::tickets;
+use super::event_id::tickets;
 
 /// What gives a token back to a task.
 pub trait Gives {
     #[doc(hidden)]
     #[allow(private_interfaces)]
-    fn place(&self) -> Place;
+    fn place(&self) -> EventId;
 }
 
 #[allow(private_interfaces)]
 impl<T, S: Send + Sync + 'static> Gives for (T, AnonCx<S>) {
-    fn place(&self) -> Place {
+    fn place(&self) -> EventId {
         self.1.token.place()
     }
 }
 
 #[allow(private_interfaces)]
 impl<S: Send + Sync + 'static> Gives for AnonCx<S> {
-    fn place(&self) -> Place {
+    fn place(&self) -> EventId {
         self.token.place()
     }
 }
 
 #[allow(private_interfaces)]
 impl<S: Send + Sync + 'static> Gives for NoneCx<S, MayGlobal> {
-    fn place(&self) -> Place {
+    fn place(&self) -> EventId {
         self.token.place()
     }
 }
@@ -60,7 +60,7 @@ pin_project_lite::pin_project! {
 
 impl<F> Holding<F> {
     /// Makes the future of a task that holds a ticket, which may be given up in that already.
-    pub(super) fn make(place: Place, make: impl FnOnce() -> F) -> Self {
+    pub(super) fn make(place: EventId, make: impl FnOnce() -> F) -> Self {
         let held = HeldByTask::default();
         let future = while_held(&held, || {
             place.begins();

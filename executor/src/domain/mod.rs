@@ -32,6 +32,8 @@ mod dynamic;
 #[cfg(not(loom))]
 mod engine;
 #[cfg(not(loom))]
+pub(crate) mod event_id;
+#[cfg(not(loom))]
 mod fate;
 #[cfg(not(loom))]
 mod handle;
@@ -41,8 +43,6 @@ pub(crate) mod held;
 mod inner;
 #[cfg(not(loom))]
 mod part;
-#[cfg(not(loom))]
-pub(crate) mod place;
 #[cfg(not(loom))]
 mod post;
 #[cfg(not(loom))]

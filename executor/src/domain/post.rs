@@ -22,7 +22,7 @@ use crate::{Color, Cx};
 
 /// How an event enters the order.
 #[derive(Clone, Copy)]
-pub(super) struct Entry {
+pub(super) struct Needs {
     /// How high it may go.
     highest: Context,
     /// Where it goes at once.
@@ -30,26 +30,26 @@ pub(super) struct Entry {
     repairs: bool,
 }
 
-impl Entry {
-    pub(super) const GLOBAL: Entry =
-        Entry { wants: Context::Global, ..Entry::none(Context::Global) };
-    pub(super) const ANON: Entry = Entry { wants: Context::Anon, ..Entry::none(Context::Anon) };
-    pub(super) const REPAIR: Entry = Entry { repairs: true, ..Entry::GLOBAL };
+impl Needs {
+    pub(super) const GLOBAL: Needs =
+        Needs { wants: Context::Global, ..Needs::none(Context::Global) };
+    pub(super) const ANON: Needs = Needs { wants: Context::Anon, ..Needs::none(Context::Anon) };
+    pub(super) const REPAIR: Needs = Needs { repairs: true, ..Needs::GLOBAL };
 
     /// One of several steps that begins in none, with these rights.
-    pub(super) const fn of<R: Rights>() -> Entry {
-        Entry::none(R::HIGHEST)
+    pub(super) const fn of<R: Rights>() -> Needs {
+        Needs::none(R::HIGHEST)
     }
 
-    pub(super) const fn none(highest: Context) -> Entry {
-        Entry { highest, wants: Context::None, repairs: false }
+    pub(super) const fn none(highest: Context) -> Needs {
+        Needs { highest, wants: Context::None, repairs: false }
     }
 }
 
 impl<S: Send + Sync + 'static> Domain<S> {
     /// Says which ticket it has got; `None`: it was refused.
     #[inline]
-    pub(super) fn post<K: Part<S>>(&self, entry: Entry, part: K, site: Site) -> Option<Ticket> {
+    pub(super) fn post<K: Part<S>>(&self, entry: Needs, part: K, site: Site) -> Option<Ticket> {
         match self.enter(entry, part, false, site) {
             Ok(ticket) => Some(ticket),
             Err(TryPostError::Full(part) | TryPostError::Closed(part)) => {
@@ -61,7 +61,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
 
     fn try_post<K: Part<S> + Holds>(
         &self,
-        entry: Entry,
+        entry: Needs,
         part: K,
         site: Site,
     ) -> Result<(), TryPostError<K::Closure>> {
@@ -74,7 +74,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
     #[inline]
     pub(super) fn try_closure<F, K, L>(
         &self,
-        entry: Entry,
+        entry: Needs,
         f: F,
         part: impl FnOnce(F) -> K,
         boxed: impl FnOnce(Box<F>) -> L,
@@ -95,7 +95,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
     #[inline]
     fn enter<K: Part<S>>(
         &self,
-        entry: Entry,
+        entry: Needs,
         part: K,
         is_limited: bool,
         site: Site,
@@ -107,7 +107,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
     fn enter_from<K: Part<S>>(
         &self,
         local: Option<&Local>,
-        entry: Entry,
+        entry: Needs,
         part: K,
         is_limited: bool,
         site: Site,
@@ -150,7 +150,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
                 // SAFETY: it holds this, and is of this runtime.
                 unsafe {
                     let step = event.take_step::<Continue<S, K>>();
-                    core.give_memory(event.into_memory());
+                    core.free_memory(event.into_memory());
                     return Err(TryPostError::Full(step.part));
                 }
             }
@@ -177,7 +177,7 @@ impl<S: Send + Sync + 'static> Guest<S> {
     #[inline]
     fn enter<K: Part<S>>(
         &mut self,
-        entry: Entry,
+        entry: Needs,
         store: &mut DomainStore<S>,
         batch: &mut Batch<S>,
     ) {
@@ -210,7 +210,7 @@ impl<S: Send + Sync + 'static> Guest<S> {
     }
 
     #[inline]
-    fn set_ticket<K: Part<S>>(&mut self, entry: Entry, store: &mut DomainStore<S>, ticket: Ticket) {
+    fn set_ticket<K: Part<S>>(&mut self, entry: Needs, store: &mut DomainStore<S>, ticket: Ticket) {
         self.domain.tell(ticket, || match entry.repairs {
             true => DomainStep::Repairs,
             false => DomainStep::Takes(entry.highest),

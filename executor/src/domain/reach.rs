@@ -11,9 +11,9 @@ use dapple_colors::Context;
 
 use super::contexts::{AnonCx, InGlobal, MayGlobal, NoneCx, ReachesAnon, Rights};
 use super::done::Done;
+use super::event_id::EventId;
 use super::held;
 use super::part::Part;
-use super::place::Place;
 use super::token::{Token, What};
 use crate::cx::Cx;
 use crate::event::large::is_large;
@@ -164,7 +164,7 @@ impl<S: Send + Sync + 'static> Part<S> for HandNone<NoneCx<S, MayGlobal>> {
 pub struct Reaching<T> {
     packet: Arc<Packet<T>>,
     /// Of the event that waits, until it does not any more.
-    place: Option<Place>,
+    place: Option<EventId>,
 }
 
 impl<T: held::Gives> Future for Reaching<T> {
@@ -194,7 +194,7 @@ impl<T: held::Gives> Future for Reaching<T> {
 
 impl<T> Drop for Reaching<T> {
     fn drop(&mut self) {
-        self.place.take().inspect(Place::ends);
+        self.place.take().inspect(EventId::ends);
     }
 }
 
@@ -315,7 +315,7 @@ commits!(AnonCx[]);
 pub struct Committing(Option<CommitPacket>);
 
 /// Which event it is of, too.
-struct CommitPacket(Arc<Packet<()>>, Place);
+struct CommitPacket(Arc<Packet<()>>, EventId);
 
 impl std::fmt::Debug for CommitPacket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -14,12 +14,12 @@
 use std::future::Future;
 
 use super::contexts::{MayAnon, MayGlobal, NoneCx, NoneOnly, Rights};
+use super::event_id::EventId;
 use super::fate::{Fate, Fated};
 use super::handle::Domain;
 use super::held::Holding;
 use super::part::Part;
-use super::place::Place;
-use super::post::Entry;
+use super::post::Needs;
 use super::token::Token;
 use crate::cx::Cx;
 use crate::event::large::is_large;
@@ -111,8 +111,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
         let core = CoreRef::of(core);
         let rights = std::marker::PhantomData::<fn(R)>;
         let begin = Begin { f, key, promise, fate: Fate::new(), site, rights };
-        let ticket = self.post(Entry::of::<R>(), begin, site);
-        let waits_for = ticket.map(|ticket| Place::new(self.0.address(), ticket));
+        let ticket = self.post(Needs::of::<R>(), begin, site);
+        let waits_for = ticket.map(|ticket| EventId::new(self.0.address(), ticket));
         if waits_for.is_none() {
             core.tasks.abort(key);
         }

@@ -13,9 +13,9 @@ use super::actions::Actions;
 use super::commit::{Remains, drop_freed};
 use super::done::Done;
 use super::engine::Batch;
+use super::event_id::EventId;
 use super::inner::{DomainPtr, DomainStore, READ, Waiting};
 use super::part::{Continue, LATER, Part};
-use super::place::Place;
 use super::store::{Freed, Version};
 use crate::cx::Cx;
 use crate::event::{Owned, Step, Word};
@@ -186,8 +186,8 @@ impl<S: Send + Sync + 'static> Token<S> {
     }
 
     /// Which event it is.
-    pub(super) fn place(&self) -> Place {
-        Place::new(self.domain.address(), self.ticket)
+    pub(super) fn place(&self) -> EventId {
+        EventId::new(self.domain.address(), self.ticket)
     }
 
     /// Ends an event that is in global and has not touched the state, as if it had panicked before:
@@ -303,7 +303,7 @@ impl<S: Send + Sync + 'static, K: Part<S>> Act<S, K> {
     /// # Safety
     ///
     /// The event is the caller's, and holds an `Act<S, K>` that has not been consumed.
-    unsafe fn notice(event: &mut Owned, _: Option<Promise<()>>) -> (Place, bool) {
+    unsafe fn notice(event: &mut Owned, _: Option<Promise<()>>) -> (EventId, bool) {
         // SAFETY: the caller has the event, which holds such a step.
         (unsafe { event.step_mut::<Self>() }.token.place(), false)
     }
@@ -446,7 +446,7 @@ impl<S: Send + Sync + 'static> End<S> {
     /// # Safety
     ///
     /// The event is the caller's, and holds an `End<S>` that has not been consumed.
-    unsafe fn notify(event: &mut Owned, promise: Option<Promise<()>>) -> (Place, bool) {
+    unsafe fn notify(event: &mut Owned, promise: Option<Promise<()>>) -> (EventId, bool) {
         // SAFETY: the caller says that the event holds an `End<S>`.
         let end = unsafe { event.step_mut::<Self>() };
         if let Some(promise) = promise {

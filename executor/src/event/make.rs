@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::payload::{Closure, InBox, InEvent, InSlot, Payload, Place, Step, Stepping};
+use super::payload::{Closure, InBox, InEvent, InSlot, Payload, Step, Stepping, Storage};
 use super::{Header, Kind, Memory, Ops, Owned, SPENT};
 use crate::color::queue::Link;
 use crate::cx::Cx;

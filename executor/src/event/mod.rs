@@ -364,7 +364,7 @@ impl Drop for Discarded {
                 if let Some(event) = self.0.take() {
                     // SAFETY: it has been discarded, and what drops it keeps the core, and the slab
                     // in it.
-                    unsafe { Slab::give_back(event.into_memory().into_slot()) }
+                    unsafe { Slab::free(event.into_memory().into_slot()) }
                 }
             }
         }

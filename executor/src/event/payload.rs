@@ -38,7 +38,7 @@ impl<T> Payload<T> {
 }
 
 /// Where an event holds something.
-pub(super) trait Place {
+pub(super) trait Storage {
     /// Takes a T out; and the memory in which it stood, if that was not the event's.
     ///
     /// # Safety
@@ -56,7 +56,7 @@ pub(super) struct InSlot;
 /// What the event holds is in a box.
 pub(super) struct InBox;
 
-impl Place for InEvent {
+impl Storage for InEvent {
     #[inline]
     unsafe fn read<T>(event: NonNull<Event>) -> (T, Option<Memory>) {
         // SAFETY: the caller says that a T stands there itself; it is read once.
@@ -64,7 +64,7 @@ impl Place for InEvent {
     }
 }
 
-impl Place for InSlot {
+impl Storage for InSlot {
     #[inline]
     unsafe fn read<T>(event: NonNull<Event>) -> (T, Option<Memory>) {
         // SAFETY: the caller says that a pointer to a T stands there, which was put into memory for
@@ -76,7 +76,7 @@ impl Place for InSlot {
     }
 }
 
-impl Place for InBox {
+impl Storage for InBox {
     #[inline]
     unsafe fn read<T>(event: NonNull<Event>) -> (T, Option<Memory>) {
         // SAFETY: the caller says that a box stands there; it is read once.
@@ -108,7 +108,7 @@ impl<F: FnOnce(&mut Cx) + Send + 'static> Step for Closure<F> {
 /// A step that an event holds in a place.
 pub(super) struct Stepping<T, P>(PhantomData<(T, P)>);
 
-impl<T: Step, P: Place> Stepping<T, P> {
+impl<T: Step, P: Storage> Stepping<T, P> {
     const CLOSURE: Ops = Self::ops(Kind::Closure);
     const HOUSEKEEPING: Ops = Self::ops(Kind::Housekeeping);
     const SHARED: Ops = Self::ops(Kind::Shared);
@@ -145,7 +145,7 @@ impl<T: Step, P: Place> Stepping<T, P> {
         let (word, step) = unsafe {
             let (step, memory) = P::read::<T>(event);
             if let Some(memory) = memory {
-                cx.local().give_memory(memory);
+                cx.local().free_memory(memory);
             }
             (Event::word(event), step)
         };
@@ -161,7 +161,7 @@ impl<T: Step, P: Place> Stepping<T, P> {
         let (word, step) = unsafe {
             let (step, memory) = P::read::<T>(event);
             if let Some(memory) = memory {
-                Slab::give_back(memory.into_slot());
+                Slab::free(memory.into_slot());
             }
             (Event::word(event), step)
         };

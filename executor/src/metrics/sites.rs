@@ -101,10 +101,10 @@ impl Sites {
 
 /// The sums of several workers.
 #[derive(Default)]
-pub(super) struct Merged(BTreeMap<(Place, u32), (Site, Sums)>);
+pub(super) struct Merged(BTreeMap<(SiteKey, u32), (Site, Sums)>);
 
 /// File, line and column.
-type Place = (&'static str, u32, Option<u32>);
+type SiteKey = (&'static str, u32, Option<u32>);
 
 impl Merged {
     pub(super) fn add(&mut self, sites: &Sites) {

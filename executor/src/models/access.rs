@@ -85,9 +85,9 @@ unsafe impl Sync for World {}
 // SAFETY: as above.
 unsafe impl Send for World {}
 
-struct Place<'a>(&'a Color, NonNull<Link>, bool);
+struct TakenPlace<'a>(&'a Color, NonNull<Link>, bool);
 
-impl QueuePlace for Place<'_> {
+impl QueuePlace for TakenPlace<'_> {
     fn lock(&self) -> &Flag {
         &self.0.lock
     }
@@ -221,7 +221,7 @@ impl World {
             // SAFETY: the set is new.
             let request = unsafe { NonNull::from(&(*set.as_ptr()).requests[color]) };
             set_is(request, Is::Request(set, accesses[color]));
-            Place(&self.colors[color], request.cast(), false)
+            TakenPlace(&self.colors[color], request.cast(), false)
         };
         let mut places = [place(0), place(1)];
         take_places(&mut places, |place| {

@@ -231,7 +231,7 @@ impl Drop for Core {
         if let Some(default) = self.default_color.take() {
             // SAFETY: the runtime is closed, and nobody counts on the core: the color is idle, and
             // has no handle. Its memory is of this slab.
-            unsafe { self.cells.give_outside(default.end().into_memory().into_slot()) };
+            unsafe { self.cells.free_outside(default.end().into_memory().into_slot()) };
         }
     }
 }

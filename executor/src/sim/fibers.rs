@@ -19,7 +19,7 @@ use corosensei::{Coroutine, CoroutineResult, Yielder};
 
 use super::choice::{Choices, Length, Mark, Spot};
 use super::log::{Log, Use, What};
-use super::names::{Names, Place, Table};
+use super::names::{Frames, Names, Table};
 use super::runner::message;
 use super::timed::Costs;
 use super::watchdog::Heart;
@@ -102,7 +102,7 @@ pub(super) enum Ends {
 pub(super) struct Fiber {
     pub(super) name: String,
     thread: Rc<ThreadState>,
-    pub(super) place: Place,
+    pub(super) place: Frames,
     coroutine: RefCell<Option<Coroutine<(), (), (), DefaultStack>>>,
     yielder: Cell<*const Yielder<(), ()>>,
     pub(super) wait: Cell<Wait>,

@@ -178,7 +178,7 @@ impl Passes {
 }
 
 /// The frames of a fiber: what it is in, and what is suspended below that.
-pub(super) struct Place {
+pub(super) struct Frames {
     /// The name of the fiber itself.
     own: u64,
     frames: RefCell<Vec<Frame>>,
@@ -198,7 +198,7 @@ fn count(table: &mut Table<u32>, key: u64) -> u32 {
     *count - 1
 }
 
-impl Place {
+impl Frames {
     fn with<R>(&self, f: impl FnOnce(&mut Frame) -> R) -> R {
         f(&mut self.frames.borrow_mut()[self.used.get() - 1])
     }
@@ -283,12 +283,12 @@ impl Place {
 
 impl Names {
     /// The place of a fiber that is about to begin. Fibers of one name are counted.
-    pub(super) fn fiber(&self, name: &str) -> Place {
+    pub(super) fn fiber(&self, name: &str) -> Frames {
         let text = text(name);
         let nth = count(&mut self.fibers.borrow_mut(), text);
         let own = mix(&[text, nth.into()]);
         let frames = RefCell::new(vec![Frame::new(nobody(own))]);
-        Place { own, frames, used: Cell::new(1) }
+        Frames { own, frames, used: Cell::new(1) }
     }
 
     fn next(&self, kind: usize) -> u32 {
@@ -301,7 +301,7 @@ impl Names {
         address: usize,
         worker: Option<usize>,
         label: Option<Arc<str>>,
-        place: &Place,
+        place: &Frames,
     ) {
         let text = label.as_deref().map_or(0, text);
         let name =
@@ -332,7 +332,7 @@ impl Names {
 
     /// An event was made at this address: its number. Until it is told to which color it goes, it
     /// has none.
-    pub(super) fn event_made(&self, address: usize, site: Option<Site>, place: &Place) -> u32 {
+    pub(super) fn event_made(&self, address: usize, site: Option<Site>, place: &Frames) -> u32 {
         let number = self.next(0);
         let (by, name) = place.with(|frame| {
             let name = mix(&[frame.who.name, UNCOLORED, frame.uncolored.into()]);
@@ -357,7 +357,7 @@ impl Names {
         &self,
         address: usize,
         color: usize,
-        place: &Place,
+        place: &Frames,
     ) -> Option<Posting> {
         let mut events = self.events.borrow_mut();
         let Made { who, by } = events.get_mut(&(address as u64))?;
@@ -387,14 +387,14 @@ impl Names {
     }
 
     /// An event begins.
-    pub(super) fn event_begins(&self, address: usize, place: &Place) {
+    pub(super) fn event_begins(&self, address: usize, place: &Frames) {
         let who = self.take(address);
         place.begins(who.unwrap_or_else(|| nobody(mix(&[place.name(), 1]))));
     }
 
     /// A part of the event that runs begins: its number. It has the color and the label of the
     /// event.
-    pub(super) fn part_begins(&self, address: usize, place: &Place) -> Option<u32> {
+    pub(super) fn part_begins(&self, address: usize, place: &Frames) -> Option<u32> {
         let part = self.take(address)?;
         let number = part.event;
         place.with(|frame| {

@@ -9,7 +9,7 @@ use super::block_on;
 use super::error::JoinError;
 use super::packet::Packet;
 use super::register::Key;
-use crate::domain::place::Place;
+use crate::domain::event_id::EventId;
 use crate::runtime::core::CoreRef;
 use crate::sync::Arc;
 
@@ -23,7 +23,7 @@ pub struct JoinHandle<T> {
     /// The task, if it is one.
     task: Option<(CoreRef, Key)>,
     /// Which event of a domain it is, if it is one.
-    event: Option<Place>,
+    event: Option<EventId>,
 }
 
 impl<T> JoinHandle<T> {
@@ -39,7 +39,7 @@ impl<T> JoinHandle<T> {
         packet: Arc<Packet<T>>,
         core: CoreRef,
         key: Key,
-        event: Option<Place>,
+        event: Option<EventId>,
     ) -> Self {
         JoinHandle { packet, task: Some((core, key)), event }
     }

@@ -19,11 +19,11 @@ const SHARDS: usize = 16;
 
 /// See the module.
 pub(crate) struct Tasks {
-    shards: [Lock<Chunks<Entry>>; SHARDS],
+    shards: [Lock<Chunks<TaskEntry>>; SHARDS],
     ids: AtomicU64,
 }
 
-struct Entry {
+struct TaskEntry {
     id: u64,
     /// None for as long as it is being made.
     task: Option<Task<()>>,
@@ -50,7 +50,7 @@ impl Tasks {
     pub(crate) fn reserve(&self, worker: Option<usize>) -> Key {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         let shard = worker.unwrap_or(id as usize) % SHARDS;
-        let entry = Entry { id, task: None };
+        let entry = TaskEntry { id, task: None };
         let slot = self.shards[shard].with(|tasks| tasks.insert(entry));
         Key { shard, slot, id }
     }

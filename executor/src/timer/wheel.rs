@@ -38,13 +38,13 @@ struct Node<T> {
     deadline: u64,
     seq: u64,
     value: T,
-    place: Place,
+    place: Position,
     prev: Option<usize>,
     next: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Position {
     /// Due when the wheel is next advanced.
     Now,
     Slot(usize, usize),
@@ -90,7 +90,7 @@ impl<T> Wheel<T> {
     pub(crate) fn insert(&mut self, deadline: u64, value: T) -> Key {
         let seq = self.next_seq;
         self.next_seq += 1;
-        let node = Node { deadline, seq, value, place: Place::Now, prev: None, next: None };
+        let node = Node { deadline, seq, value, place: Position::Now, prev: None, next: None };
         let index = self.nodes.insert(node);
         self.place(index);
         Key { index, seq }
@@ -129,7 +129,7 @@ impl<T> Wheel<T> {
             self.tick = tick;
             // What stands there is due now, or moves to a lower level; a far one may stay.
             let mut rest = match stop {
-                Place::Slot(level, slot) => self.levels[level].slots[slot],
+                Position::Slot(level, slot) => self.levels[level].slots[slot],
                 _ => self.far_list,
             };
             while let Some(index) = rest {
@@ -164,7 +164,7 @@ impl<T> Wheel<T> {
     }
 
     /// The slot that the wheel comes to next, or the far list, and the tick at which it begins.
-    fn next_stop(&self) -> Option<(Place, u64)> {
+    fn next_stop(&self) -> Option<(Position, u64)> {
         for (level, l) in self.levels.iter().enumerate() {
             // Whatever stands on a level is in a slot ahead of the wheel's in the same round, so
             // the first one on the lowest level is the next one of all.
@@ -172,27 +172,27 @@ impl<T> Wheel<T> {
                 let shift = BITS * level as u32;
                 let slot = l.used.trailing_zeros() as usize;
                 let round = self.tick >> shift >> BITS << BITS;
-                return Some((Place::Slot(level, slot), (round + slot as u64) << shift));
+                return Some((Position::Slot(level, slot), (round + slot as u64) << shift));
             }
         }
-        self.far_list.map(|_| (Place::Far, (self.tick / SPAN + 1) * SPAN))
+        self.far_list.map(|_| (Position::Far, (self.tick / SPAN + 1) * SPAN))
     }
 
     fn place(&mut self, index: usize) {
         let tick = tick_of(self.nodes[index].deadline);
         let place = if tick <= self.tick {
-            Place::Now
+            Position::Now
         } else {
             let level = ((tick ^ self.tick).ilog2() / BITS) as usize;
             match level < LEVELS {
-                true => Place::Slot(level, (tick >> (BITS * level as u32)) as usize % SLOTS),
-                false => Place::Far,
+                true => Position::Slot(level, (tick >> (BITS * level as u32)) as usize % SLOTS),
+                false => Position::Far,
             }
         };
         let head = match place {
-            Place::Now => &mut self.now_list,
-            Place::Far => &mut self.far_list,
-            Place::Slot(level, slot) => {
+            Position::Now => &mut self.now_list,
+            Position::Far => &mut self.far_list,
+            Position::Slot(level, slot) => {
                 self.levels[level].used |= 1 << slot;
                 &mut self.levels[level].slots[slot]
             }
@@ -212,9 +212,9 @@ impl<T> Wheel<T> {
         }
         match (prev, place) {
             (Some(prev), _) => self.nodes[prev].next = next,
-            (None, Place::Now) => self.now_list = next,
-            (None, Place::Far) => self.far_list = next,
-            (None, Place::Slot(level, slot)) => {
+            (None, Position::Now) => self.now_list = next,
+            (None, Position::Far) => self.far_list = next,
+            (None, Position::Slot(level, slot)) => {
                 self.levels[level].slots[slot] = next;
                 if next.is_none() {
                     self.levels[level].used &= !(1 << slot);

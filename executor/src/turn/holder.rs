@@ -86,7 +86,7 @@ impl Local {
         });
         if let Some(memory) = memory {
             // SAFETY: the set is of this runtime, as its colors are.
-            unsafe { self.give_memory(memory) };
+            unsafe { self.free_memory(memory) };
         }
     }
 
@@ -209,7 +209,7 @@ impl Local {
     #[inline(always)]
     pub(super) fn pass_kept(&self, held: &Held, ended: Front) -> Option<Front> {
         // SAFETY: it is of this runtime.
-        held.pass_kept(ended, |memory| unsafe { self.give_memory(memory) })
+        held.pass_kept(ended, |memory| unsafe { self.free_memory(memory) })
     }
 
     /// The event at the head leaves the queue.
@@ -222,7 +222,7 @@ impl Local {
         let head = held.head();
         // SAFETY: it is the head of this color, and that is of this runtime; the caller says the
         // rest.
-        unsafe { held.finish(head, |memory| self.give_memory(memory)) }
+        unsafe { held.finish(head, |memory| self.free_memory(memory)) }
     }
 
     /// The event at the head of the color in `slot` leaves the queue. The color stays where it is,
@@ -235,7 +235,7 @@ impl Local {
     pub(super) unsafe fn finish_in(&self, slot: &mut Option<Held>, head: Front) -> Finished<Front> {
         // SAFETY: the caller says that it is the head, spent, and that nothing was kept; it is of
         // this runtime.
-        unsafe { Held::finish_in(slot, head, |memory| self.give_memory(memory)) }
+        unsafe { Held::finish_in(slot, head, |memory| self.free_memory(memory)) }
     }
 
     /// The holder has come to the color's grave. None: the color is gone.
@@ -246,7 +246,7 @@ impl Local {
         self.scheduler.time_passes();
         match held.bury() {
             Buried::Dead(dead) => {
-                self.give_cell(dead);
+                self.free_cell(dead);
                 None
             }
             Buried::Passed(ended, count) => {

@@ -175,9 +175,9 @@ impl Local {
     ///
     /// The memory is of this runtime.
     #[inline]
-    pub(crate) unsafe fn give_memory(&self, memory: Memory) {
+    pub(crate) unsafe fn free_memory(&self, memory: Memory) {
         // SAFETY: the caller says so; all events of a runtime are slots of its slab.
-        unsafe { self.events.borrow_mut().give(memory.into_slot(), &self.core.events) };
+        unsafe { self.events.borrow_mut().free(memory.into_slot(), &self.core.events) };
     }
 
     /// Memory for a color, and its number, with a count of the core for it.
@@ -198,10 +198,10 @@ impl Local {
 
     /// Takes back what a color of this runtime had.
     #[inline]
-    pub(crate) fn give_cell(&self, dead: DeadCell) {
+    pub(crate) fn free_cell(&self, dead: DeadCell) {
         let slot = dead.into_memory().into_slot();
         // SAFETY: it is of this runtime, as its color was run here, and nobody uses it any more.
-        unsafe { self.cells.borrow_mut().give(slot, &self.core.cells) };
+        unsafe { self.cells.borrow_mut().free(slot, &self.core.cells) };
         self.give_credit();
     }
 

@@ -30,9 +30,9 @@ impl Core {
     /// # Safety
     ///
     /// The memory is of this runtime.
-    pub(crate) unsafe fn give_memory(&self, memory: Memory) {
+    pub(crate) unsafe fn free_memory(&self, memory: Memory) {
         // SAFETY: the caller says so, and the owner of the memory has it alone.
-        unsafe { self.events.give_outside(memory.into_slot()) }
+        unsafe { self.events.free_outside(memory.into_slot()) }
     }
 
     /// What a new color begins with.

@@ -68,7 +68,7 @@ impl Local {
     #[inline]
     pub(super) fn end_uncolored(&self, event: Owned, claims: Claims) {
         // SAFETY: it came out of a run queue of this runtime.
-        unsafe { self.give_memory(event.into_memory()) };
+        unsafe { self.free_memory(event.into_memory()) };
         match claims {
             Claims::Nothing => {}
             Claims::Reads(reader) => self.leave(reader),

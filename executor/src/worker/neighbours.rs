@@ -10,12 +10,12 @@ use super::cores::CoreId;
 
 /// For each worker the others, nearest first.
 pub(crate) fn of_all(pins: &[Option<CoreId>]) -> Vec<Box<[usize]>> {
-    let places: Vec<Place> =
-        pins.iter().map(|pin| pin.map(Place::read).unwrap_or_default()).collect();
+    let places: Vec<Topology> =
+        pins.iter().map(|pin| pin.map(Topology::read).unwrap_or_default()).collect();
     (0..pins.len()).map(|me| order(me, &places)).collect()
 }
 
-fn order(me: usize, places: &[Place]) -> Box<[usize]> {
+fn order(me: usize, places: &[Topology]) -> Box<[usize]> {
     let n = places.len();
     let mut others: Vec<usize> = (1..n).map(|i| (me + i) % n).collect();
     // Stable: equally near ones stay in the order of their numbers, each worker beginning
@@ -27,13 +27,13 @@ fn order(me: usize, places: &[Place]) -> Box<[usize]> {
 /// What a core shares with others: the numbers of the cores that have the same cache, by level from
 /// the second on, and its package.
 #[derive(Debug, Default, PartialEq)]
-struct Place {
+struct Topology {
     caches: Vec<(u32, String)>,
     package: Option<String>,
 }
 
-impl Place {
-    fn read(core: CoreId) -> Place {
+impl Topology {
+    fn read(core: CoreId) -> Topology {
         let cpu = PathBuf::from(format!("/sys/devices/system/cpu/cpu{}", core.id));
         let word = |path: PathBuf| Some(std::fs::read_to_string(path).ok()?.trim().to_owned());
         let cache = |index: u32| {
@@ -43,12 +43,12 @@ impl Place {
         };
         let mut caches: Vec<_> = (0..8).map_while(cache).filter(|(level, _)| *level > 1).collect();
         caches.sort();
-        Place { caches, package: word(cpu.join("topology/physical_package_id")) }
+        Topology { caches, package: word(cpu.join("topology/physical_package_id")) }
     }
 
     /// The level of the nearest cache that both use; if there is none, 10 in one package, 11
     /// otherwise.
-    fn distance(&self, other: &Place) -> u32 {
+    fn distance(&self, other: &Topology) -> u32 {
         let shared = self.caches.iter().find(|cache| other.caches.contains(cache));
         match shared {
             Some((level, _)) => *level,
@@ -62,9 +62,9 @@ impl Place {
 mod tests {
     use super::*;
 
-    fn place(l2: &str, l3: &str, package: &str) -> Place {
+    fn place(l2: &str, l3: &str, package: &str) -> Topology {
         let caches = vec![(2, l2.to_owned()), (3, l3.to_owned())];
-        Place { caches, package: Some(package.to_owned()) }
+        Topology { caches, package: Some(package.to_owned()) }
     }
 
     #[test]

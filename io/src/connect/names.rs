@@ -60,14 +60,14 @@ impl Drop for Turn {
 }
 
 /// A place in line.
-struct Place {
+struct InLine {
     line: Arc<Mutex<State>>,
     most: usize,
     /// `None`: it has not been polled.
     waiting: Option<Arc<Mutex<Waiting>>>,
 }
 
-impl Future for Place {
+impl Future for InLine {
     type Output = Turn;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Turn> {
@@ -99,7 +99,7 @@ impl Future for Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for InLine {
     fn drop(&mut self) {
         let Some(waiting) = self.waiting.take() else { return };
         let left = std::mem::replace(&mut *lock(&waiting), Waiting::Gone);
@@ -144,7 +144,7 @@ impl Io {
         }
         let line = Arc::clone(&self.driver().names.0);
         let most = (self.handle().offload_threads() / 2).clamp(1, MOST);
-        let turn = Place { line, most, waiting: None }.await;
+        let turn = InLine { line, most, waiting: None }.await;
         let host = bare.to_owned();
         let work = self.handle().offload(move || {
             let _turn = turn;
@@ -195,7 +195,7 @@ mod tests {
         fn wake(self: Arc<Self>) {}
     }
 
-    fn poll(place: &mut Place) -> Option<Turn> {
+    fn poll(place: &mut InLine) -> Option<Turn> {
         let waker = Waker::from(Arc::new(Nobody));
         match Pin::new(place).poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(turn) => Some(turn),
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn who_leaves_the_line_loses_no_turn() {
         let line = Line::default();
-        let place = || Place { line: Arc::clone(&line.0), most: 1, waiting: None };
+        let place = || InLine { line: Arc::clone(&line.0), most: 1, waiting: None };
         let (mut first, mut second, mut third, mut fourth) = (place(), place(), place(), place());
         let turn = poll(&mut first).unwrap();
         assert!(poll(&mut second).is_none());

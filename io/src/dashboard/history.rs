@@ -125,7 +125,7 @@ impl Sums {
 }
 
 /// A place that posts, and the label of what it posts to.
-pub(super) type Place = (Site, Option<Arc<str>>);
+pub(super) type Origin = (Site, Option<Arc<str>>);
 
 /// What has happened between two readings, which are a second apart unless the machine was busy
 /// with other things.
@@ -152,7 +152,7 @@ pub(super) struct Interval {
 struct Before {
     metrics: Metrics,
     own: Vec<u64>,
-    places: HashMap<Place, (usize, Sums)>,
+    places: HashMap<Origin, (usize, Sums)>,
 }
 
 /// See the module.
@@ -161,7 +161,7 @@ pub(super) struct History {
     before: Before,
     /// Names of the series: the runtime's own come first.
     pub(super) series: Vec<String>,
-    pub(super) places: Vec<Place>,
+    pub(super) places: Vec<Origin>,
     pub(super) intervals: VecDeque<Interval>,
     pub(super) next: u64,
 }

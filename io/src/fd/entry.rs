@@ -51,7 +51,7 @@ struct State {
 
 /// A registration, as its entry knows it.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(super) struct EntryId {
     entry: Weak<FdEntry>,
     key: Key,
 }
@@ -63,7 +63,7 @@ pub(super) fn register(
     interest: Interest,
     owns: Owns,
     calls: &Arc<Calls>,
-) -> io::Result<Place> {
+) -> io::Result<EntryId> {
     let reactor = Arc::clone(io.reactor(io.place_of(calls.color())));
     reactor.check_own()?;
     let mut table = reactor.table();
@@ -124,7 +124,7 @@ impl FdEntry {
         interest: Interest,
         owns: Owns,
         calls: &Arc<Calls>,
-    ) -> io::Result<Place> {
+    ) -> io::Result<EntryId> {
         let mut state = self.state();
         let key = state.slots.add(Arc::clone(calls), interest, owns);
         if let Err(error) = self.settle(&mut state, Look::Afresh) {
@@ -133,7 +133,7 @@ impl FdEntry {
             let _ = self.settle(&mut state, Look::On);
             return Err(error);
         }
-        Ok(Place { entry: self.this.clone(), key })
+        Ok(EntryId { entry: self.this.clone(), key })
     }
 
     /// Asks the system for what the slots want, if that is not what it was asked for. The
@@ -211,7 +211,7 @@ impl FdEntry {
     /// Posts an event for a registration.
     fn post(&self, key: Key, calls: &Arc<Calls>, cx: &mut Cx) {
         let after = After {
-            place: Place { entry: self.this.clone(), key },
+            place: EntryId { entry: self.this.clone(), key },
             calls: Arc::clone(calls),
             runs: false,
         };
@@ -239,7 +239,7 @@ fn asks(wants: Wants, reports: Reports) -> sys::Asks {
 /// descriptor is looked at again. If the event is refused, or dropped unrun, the runtime of the
 /// color has ended, and with it the registration (N11).
 struct After {
-    place: Place,
+    place: EntryId,
     calls: Arc<Calls>,
     runs: bool,
 }
@@ -293,7 +293,7 @@ impl Registered for FdEntry {
     }
 }
 
-impl Place {
+impl EntryId {
     /// Takes the registration out of its entry, and the entry out of the reactor if it was the
     /// last.
     pub(super) fn leave(&self) {

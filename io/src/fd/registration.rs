@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use dapple::sync::Arc;
 use dapple::{Color, Cx, JoinHandle, Site};
 
-use super::entry::{self, Calls, Place};
+use super::entry::{self, Calls, EntryId};
 use super::interest::{Interest, Ready};
 use super::slots::Owns;
 use crate::reactor::Io;
@@ -18,7 +18,7 @@ use crate::reactor::Io;
 /// at this moment on another thread; see [`end`](Self::end).
 #[must_use = "the callback ends when its registration is dropped"]
 pub struct Registration {
-    place: Place,
+    place: EntryId,
     calls: Arc<Calls>,
 }
 

@@ -21,7 +21,7 @@ use dapple::{Color, Colored, Cx, Site};
 
 use super::buffer::{Input, Output};
 use super::conn::Conn;
-use super::place::{Limit, Place, Unfired};
+use super::place::{Limit, RegisteredAt, Unfired};
 use super::socket::Socket;
 use super::state::{Budget, Call, Next, Why, later};
 use super::{CloseReason, ConnOptions, Stream};
@@ -80,7 +80,7 @@ pub trait Protocol: Send + 'static {
 struct Link<P: Protocol> {
     conn: Conn,
     protocol: P,
-    place: Place,
+    place: RegisteredAt,
     /// What the reactor has of it, while that is registered.
     entry: Weak<Source<P>>,
     timer: Option<Limit>,
@@ -107,7 +107,7 @@ const URGENT: u8 = 32;
 struct Source<P: Protocol> {
     bits: Arc<AtomicU8>,
     link: Colored<Link<P>>,
-    place: Place,
+    place: RegisteredAt,
     /// An error is of one direction then, and a write tells it.
     is_pipes: bool,
     stream: Weak<Socket>,
@@ -272,7 +272,7 @@ pub(super) fn serve_with<P: Protocol>(
 struct Begun {
     socket: Arc<Socket>,
     peer: Addr,
-    place: Place,
+    place: RegisteredAt,
     unserved: Unserved,
 }
 
@@ -280,7 +280,7 @@ impl Begun {
     fn new(stream: Stream, color: &Color, site: Site) -> Begun {
         let Stream { socket, peer, reactor } = stream;
         let unserved = Unserved(Some(Arc::downgrade(&socket)));
-        let place = Place::new(&reactor, color, site);
+        let place = RegisteredAt::new(&reactor, color, site);
         Begun { socket, peer, place, unserved }
     }
 

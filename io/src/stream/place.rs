@@ -10,7 +10,7 @@ use crate::reactor::{IoDriver, News, ReactorShared, Registered};
 
 /// Where it is registered.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(super) struct RegisteredAt {
     pub(super) reactor: Arc<ReactorShared>,
     pub(super) token: Arc<OnceLock<Token>>,
     pub(super) color: Color,
@@ -39,7 +39,7 @@ impl Limit {
 /// it has fired, or is cancelled, that runtime ends, and nobody would notice that the peer is
 /// silent.
 pub(super) struct Unfired {
-    pub(super) place: Place,
+    pub(super) place: RegisteredAt,
     pub(super) is_over: Arc<AtomicBool>,
 }
 
@@ -53,7 +53,7 @@ impl Drop for Unfired {
     }
 }
 
-impl Place {
+impl RegisteredAt {
     /// Where others of the color are, or at `reactor`.
     pub(super) fn new(reactor: &Arc<ReactorShared>, color: &Color, site: Site) -> Self {
         let runtime = color.runtime();
@@ -62,7 +62,7 @@ impl Place {
         let reactor = worker.map_or(reactor, |worker| &own[color.settle_watcher(|| worker)]);
         let (token, color) = (Arc::new(OnceLock::new()), color.clone());
         let is_foreign = worker.is_none();
-        Place { reactor: Arc::clone(reactor), token, color, site, is_foreign }
+        RegisteredAt { reactor: Arc::clone(reactor), token, color, site, is_foreign }
     }
 
     pub(super) fn entry(&self) -> Option<Arc<dyn Registered>> {

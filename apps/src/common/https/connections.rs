@@ -21,7 +21,7 @@ pub(crate) struct Connections {
 }
 
 /// A connection's place among them.
-pub(super) struct Place {
+pub(super) struct OpenConnection {
     connections: Arc<Connections>,
     number: u64,
 }
@@ -67,16 +67,16 @@ impl Connections {
     }
 }
 
-impl Place {
+impl OpenConnection {
     /// `None`: there are too many.
-    pub(super) fn take(connections: &Arc<Connections>) -> Option<Place> {
+    pub(super) fn take(connections: &Arc<Connections>) -> Option<OpenConnection> {
         let mut open = connections.open();
         if open.len() >= connections.most {
             return None;
         }
         let number = connections.next.fetch_add(1, Ordering::Relaxed);
         open.insert(number, None);
-        Some(Place { connections: Arc::clone(connections), number })
+        Some(OpenConnection { connections: Arc::clone(connections), number })
     }
 
     /// Says whether the program has begun to end. If not, the task is woken when it does.
@@ -91,7 +91,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         let waker = self.connections.open().remove(&self.number);
         drop(waker);

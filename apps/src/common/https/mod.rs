@@ -42,7 +42,7 @@ use rustls::ServerConfig;
 
 use self::activity::{Activity, Doing};
 use self::body::Body;
-use self::connections::{Connections, Place};
+use self::connections::{Connections, OpenConnection};
 use self::gathered::Gathered;
 use super::date;
 use super::per_address::PerAddress;
@@ -73,7 +73,7 @@ pub(crate) const GRACE: Duration = Duration::from_secs(1);
 const ENDING: Duration = Duration::from_secs(5);
 
 /// What is served.
-pub(crate) trait Site: Send + Sync + 'static {
+pub(crate) trait Service: Send + Sync + 'static {
     /// What is known of who is at the other end of a connection.
     type Visitor: Send + Sync + 'static;
 
@@ -137,8 +137,8 @@ pub(crate) struct Https<S> {
 }
 
 /// Takes a connection over.
-pub(crate) fn accept<S: Site>(server: &Arc<Https<S>>, stream: TcpStream, cx: &mut Cx) {
-    let Some(place) = Place::take(&server.connections) else {
+pub(crate) fn accept<S: Service>(server: &Arc<Https<S>>, stream: TcpStream, cx: &mut Cx) {
+    let Some(place) = OpenConnection::take(&server.connections) else {
         if server.connections.may_complain() {
             tracing::warn!(peer = %stream.peer_addr(), "there are too many connections");
         }
@@ -159,9 +159,9 @@ pub(crate) fn accept<S: Site>(server: &Arc<Https<S>>, stream: TcpStream, cx: &mu
     .detach();
 }
 
-async fn serve<S: Site>(
+async fn serve<S: Service>(
     server: &Arc<Https<S>>,
-    place: Place,
+    place: OpenConnection,
     stream: TcpStream,
     peer: SocketAddr,
 ) -> io::Result<()> {
@@ -255,7 +255,7 @@ async fn tell_of_tls(mut stream: AsyncStream, is_head: bool) -> io::Result<()> {
 /// once.
 async fn to_its_end<C, S, T>(
     server: &Https<S>,
-    place: &Place,
+    place: &OpenConnection,
     activity: &Activity,
     (mut connection, stream): (Pin<&mut C>, &Gathered<T>),
     end: fn(Pin<&mut C>),

@@ -91,7 +91,7 @@ impl RequestBody {
 
     /// Nobody wants the rest. It is read all the same, for a while and up to so many bytes, so that
     /// the client hears why instead of being cut off. The answer does not wait for it.
-    pub(crate) fn leave(mut self, most: u64) {
+    pub(crate) fn discard(mut self, most: u64) {
         if self.is_empty() || self.waits {
             return;
         }

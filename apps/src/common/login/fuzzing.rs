@@ -17,7 +17,7 @@ pub fn users_file(input: &[u8]) {
             let written = users::written(&entries);
             let again = users::parse(&written).expect("what is written can be read");
             assert_eq!(users::written(&again), written);
-            let named = |entries: &[users::Entry]| -> Vec<_> {
+            let named = |entries: &[users::StoredUser]| -> Vec<_> {
                 entries.iter().map(|entry| entry.user.clone()).collect()
             };
             assert_eq!(named(&entries), named(&again));

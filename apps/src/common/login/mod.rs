@@ -30,7 +30,7 @@ use http::HeaderValue;
 use sha2::{Digest, Sha256};
 
 use self::throttle::{Throttle, Turn};
-use self::users::Entry;
+use self::users::StoredUser;
 pub(crate) use self::users::{User, UserFile};
 pub(crate) use self::visitor::Visitor;
 use super::gate::Gate;
@@ -75,11 +75,11 @@ pub(crate) struct Login {
 }
 
 struct Known {
-    entries: Arc<[Entry]>,
+    entries: Arc<[StoredUser]>,
     /// Against which a password is checked for a user that there is not, so that it takes as long.
-    nobody: Arc<Entry>,
+    nobody: Arc<StoredUser>,
     /// Used while there is no user in the file.
-    one_time: Option<Entry>,
+    one_time: Option<StoredUser>,
     version: Option<Version>,
     looked_at: Instant,
     remembered: HashMap<[u8; 32], Arc<User>>,
@@ -91,12 +91,12 @@ impl Login {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(|e| e.to_string())?;
         let version = version_of(&file);
-        let entries: Arc<[Entry]> = file.read()?.into();
-        let nobody = Arc::new(Entry::new("nobody", &random_password()?, true)?);
+        let entries: Arc<[StoredUser]> = file.read()?.into();
+        let nobody = Arc::new(StoredUser::new("nobody", &random_password()?, true)?);
         let (one_time, password) = match entries.is_empty() {
             true => {
                 let password = random_password()?;
-                (Some(Entry::new(ONE_TIME_USER, &password, false)?), Some(password))
+                (Some(StoredUser::new(ONE_TIME_USER, &password, false)?), Some(password))
             }
             false => (None, None),
         };
@@ -189,7 +189,7 @@ impl Login {
         }
     }
 
-    fn entry(&self, name: &str) -> Option<Entry> {
+    fn entry(&self, name: &str) -> Option<StoredUser> {
         let known = self.known();
         let one_time = known.one_time.iter().filter(|_| known.entries.is_empty());
         known.entries.iter().chain(one_time).find(|entry| *entry.user.name == *name).cloned()

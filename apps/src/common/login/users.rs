@@ -28,13 +28,13 @@ pub(crate) struct User {
 
 /// A user with the hash of the password.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(super) struct StoredUser {
     pub(super) user: Arc<User>,
     hash: String,
 }
 
-impl Entry {
-    pub(super) fn new(name: &str, password: &str, read_only: bool) -> Result<Entry, String> {
+impl StoredUser {
+    pub(super) fn new(name: &str, password: &str, read_only: bool) -> Result<StoredUser, String> {
         check_name(name)?;
         if password.is_empty() || password.len() > MOST_BYTES || password.contains(['\r', '\n']) {
             return Err(format!("a password is one line of 1 to {MOST_BYTES} bytes"));
@@ -43,7 +43,7 @@ impl Entry {
             .hash_password(password.as_bytes())
             .map_err(|e| format!("cannot hash the password: {e}"))?
             .to_string();
-        Ok(Entry { user: Arc::new(User { name: name.into(), read_only }), hash })
+        Ok(StoredUser { user: Arc::new(User { name: name.into(), read_only }), hash })
     }
 
     /// Says whether this is the password. It takes some tens of milliseconds and 19 MiB, on
@@ -81,7 +81,7 @@ impl UserFile {
     }
 
     /// All users. There are none if there is no file.
-    pub(super) fn read(&self) -> Result<Vec<Entry>, String> {
+    pub(super) fn read(&self) -> Result<Vec<StoredUser>, String> {
         let text = match fs::read_to_string(&self.0) {
             Ok(text) => text,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -92,14 +92,14 @@ impl UserFile {
         })
     }
 
-    fn write(&self, entries: &[Entry]) -> Result<(), String> {
+    fn write(&self, entries: &[StoredUser]) -> Result<(), String> {
         write_whole(&self.0, written(entries).as_bytes(), 0o600)
             .map_err(|e| format!("cannot write {}: {e}", self.0.display()))
     }
 
     /// Adds a user, or gives one another password and rights. True: there was one of this name.
     pub(crate) fn add(&self, name: &str, password: &str, read_only: bool) -> Result<bool, String> {
-        let new = Entry::new(name, password, read_only)?;
+        let new = StoredUser::new(name, password, read_only)?;
         let mut entries = self.read()?;
         let before = entries.len();
         entries.retain(|entry| *entry.user.name != *name);
@@ -138,7 +138,7 @@ pub(super) struct BadLine {
 /// # Errors
 ///
 /// The first line that is no good.
-pub(super) fn parse(text: &str) -> Result<Vec<Entry>, BadLine> {
+pub(super) fn parse(text: &str) -> Result<Vec<StoredUser>, BadLine> {
     let lines = (1..).zip(text.lines());
     let is_user = |line: &str| !line.trim_ascii().is_empty() && !line.starts_with('#');
     let lines = lines.filter(|(_, line)| is_user(line));
@@ -146,15 +146,15 @@ pub(super) fn parse(text: &str) -> Result<Vec<Entry>, BadLine> {
 }
 
 /// The text of a file with these users.
-pub(super) fn written(entries: &[Entry]) -> String {
-    let line = |Entry { user, hash }: &Entry| {
+pub(super) fn written(entries: &[StoredUser]) -> String {
+    let line = |StoredUser { user, hash }: &StoredUser| {
         let rights = if user.read_only { "ro" } else { "rw" };
         format!("{}:{rights}:{hash}\n", user.name)
     };
     entries.iter().map(line).collect()
 }
 
-fn parse_line(line: &str) -> Result<Entry, &'static str> {
+fn parse_line(line: &str) -> Result<StoredUser, &'static str> {
     let bad = "it is not name:rw:hash or name:ro:hash";
     let mut parts = line.splitn(3, ':');
     let (Some(name), Some(rights), Some(hash)) = (parts.next(), parts.next(), parts.next()) else {
@@ -169,7 +169,7 @@ fn parse_line(line: &str) -> Result<Entry, &'static str> {
     let hash = hash.trim_ascii_end();
     check_hash(hash)?;
     let user = Arc::new(User { name: name.into(), read_only });
-    Ok(Entry { user, hash: hash.to_owned() })
+    Ok(StoredUser { user, hash: hash.to_owned() })
 }
 
 /// What it takes to check a password has limits: anybody who knows a name makes the server do it.

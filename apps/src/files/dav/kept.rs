@@ -15,7 +15,7 @@ use dapple::{Handle, clock};
 use http::HeaderValue;
 
 use super::value;
-use crate::common::cache::{Batch, Cache, Entry, Kept, MOST_IN_MEMORY};
+use crate::common::cache::{Batch, Cache, Cached, Kept, MOST_IN_MEMORY};
 use crate::common::version::Version;
 use crate::common::{cached, date};
 use crate::files::path::DavPath;
@@ -113,7 +113,7 @@ impl SmallFiles {
     }
 
     /// The file at a path, if it was asked for before and is still the same.
-    pub(super) fn get(&self, share: &Share, path: &DavPath) -> Option<Arc<Entry<SmallFile>>> {
+    pub(super) fn get(&self, share: &Share, path: &DavPath) -> Option<Arc<Cached<SmallFile>>> {
         self.cache.get(path.as_bytes(), Batch::Single, |was| share.version(path, was))
     }
 
@@ -130,7 +130,7 @@ impl SmallFiles {
         let version = found.version;
         if version.is_settled(asked_at) {
             let small = SmallFile { version, facts: facts.clone(), contents: contents.clone() };
-            self.cache.insert(path.as_bytes(), Arc::new(Entry::new(small)));
+            self.cache.insert(path.as_bytes(), Arc::new(Cached::new(small)));
         }
     }
 }

@@ -53,7 +53,7 @@ use self::reaper::Reaper;
 use super::meta::Meta;
 use super::meta::claims::Area;
 use super::meta::locks::Locks;
-use super::pace::{Pace, Place};
+use super::pace::{MadeOn, Pace};
 use super::path::DavPath;
 use super::share::Share;
 use super::share::remove::Trash;
@@ -171,7 +171,7 @@ impl Dav {
             Ok(call) => self.dispatch(call, &mut body, user).await,
             Err(problem) => Err(problem),
         };
-        body.leave(MOST_LEFT);
+        body.discard(MOST_LEFT);
         if self.meta.store().is_broken() {
             self.heal();
         }
@@ -311,7 +311,7 @@ impl Dav {
         // To forget properties takes a commit of the store.
         let store = self.meta.store();
         let may_wait = || store.is_broken() || !matches!(store.has_within(&path), Ok(false));
-        if change.place == Place::OnTheWorker && !may_wait() {
+        if change.place == MadeOn::Worker && !may_wait() {
             let outcome = caught(|| blocking(&dav));
             change.end(matches!(outcome, Ok(Ok(_))));
             return self.told(outcome).await?;

@@ -130,7 +130,7 @@ pub(in crate::lab) fn main(args: &ArgMatches) -> Result<(), String> {
         let (session, link) = rx.recv_timeout(LIMIT).map_err(late)?;
         links.insert(session, link.map_err(failed)?);
     }
-    let site = Arc::new(web::Site::new());
+    let site = Arc::new(web::Files::new());
     let end = |session: usize| -> Option<(Transport, Box<dyn Asking>)> {
         let link = links.remove(&session)?;
         let client: Box<dyn Asking> = match server {

@@ -135,7 +135,7 @@ pub(super) fn run(
     let sessions = 0..setting.sessions as u64;
     match server {
         Server::Web => {
-            let site = Arc::new(web::Site::new());
+            let site = Arc::new(web::Files::new());
             web::check(&site)?;
             let peers = sessions.map(|_| Connection::new(&site)).collect();
             run_peers(&setting, load, way, peers)

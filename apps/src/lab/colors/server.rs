@@ -25,7 +25,7 @@ struct Running {
 
 fn start(setting: &Setting, server: Server, way: Way) -> io::Result<Running> {
     let runtimes = way.runtimes(setting.workers, dapple_io::runtime)?;
-    let site = Arc::new(web::Site::new());
+    let site = Arc::new(web::Files::new());
     let file = session::file();
     let listen = |runtime: &Runtime| {
         let (site, file, handle) = (Arc::clone(&site), Arc::clone(&file), runtime.handle());
@@ -43,7 +43,7 @@ fn start(setting: &Setting, server: Server, way: Way) -> io::Result<Running> {
     Ok(Running { listeners, _runtimes: runtimes })
 }
 
-fn serve_web(stream: TcpStream, color: &Color, site: &Arc<web::Site>) {
+fn serve_web(stream: TcpStream, color: &Color, site: &Arc<web::Files>) {
     let mut peer = Connection::new(site);
     stream.deliver_by(Http, color, TransportOptions::default(), move |message, _| {
         peer.take(message.bytes());

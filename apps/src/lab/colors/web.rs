@@ -13,21 +13,21 @@ const FILES: usize = 100;
 const SIZE: usize = 1_024;
 
 /// What is served: paths and contents.
-pub(super) struct Site {
+pub(super) struct Files {
     files: HashMap<String, Vec<u8>>,
 }
 
-impl Site {
-    pub(super) fn new() -> Site {
+impl Files {
+    pub(super) fn new() -> Files {
         let contents = |n: usize| (0..SIZE).map(|at| (at * 7 + n) as u8).collect();
         let files = (0..FILES).map(|n| (format!("/file{n}.html"), contents(n)));
-        Site { files: files.collect() }
+        Files { files: files.collect() }
     }
 }
 
 /// A connection: what comes, and what goes out.
 pub(super) struct Connection {
-    site: Arc<Site>,
+    site: Arc<Files>,
     next: usize,
     input: Vec<u8>,
     /// The paths that are asked for and not answered yet; `None` for a request that is none.
@@ -36,7 +36,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(site: &Arc<Site>) -> Connection {
+    pub(super) fn new(site: &Arc<Files>) -> Connection {
         let (site, input, output) = (Arc::clone(site), Vec::new(), Vec::new());
         Connection { site, next: 0, input, paths: VecDeque::new(), output }
     }
@@ -96,14 +96,14 @@ impl Peer for Connection {
 
 /// The client of a connection.
 pub(super) struct Client {
-    site: Arc<Site>,
+    site: Arc<Files>,
     asked: usize,
     answered: usize,
     request: Vec<u8>,
 }
 
 impl Client {
-    pub(super) fn new(site: &Arc<Site>) -> Client {
+    pub(super) fn new(site: &Arc<Files>) -> Client {
         Client { site: Arc::clone(site), asked: 0, answered: 0, request: Vec::new() }
     }
 }
@@ -159,7 +159,7 @@ impl Codec for Http {
 /// # Errors
 ///
 /// A message, if it is wrong.
-pub(super) fn check(site: &Arc<Site>) -> Result<(), String> {
+pub(super) fn check(site: &Arc<Files>) -> Result<(), String> {
     let mut connection = Connection::new(site);
     connection.receive();
     let is_right = Client::new(site).is_right(connection.reply());

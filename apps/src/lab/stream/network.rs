@@ -11,7 +11,7 @@ use super::super::draw::Draw;
 use super::super::machine;
 use super::super::mesh::{self, LIMIT, wait_until};
 use super::node::{Common, Node, Order, Way};
-use super::record::{Checker, Effect, Entry};
+use super::record::{Checker, Effect, RecordedEffect};
 use super::sign::{Keys, Work};
 use super::tree::{Name, Overlay};
 use super::wire::Message;
@@ -200,7 +200,7 @@ impl Network {
     }
 
     /// Checks what has happened since it was last checked; answers that, node by node.
-    fn check(&mut self) -> Vec<Vec<Entry>> {
+    fn check(&mut self) -> Vec<Vec<RecordedEffect>> {
         let mut records = Vec::new();
         for (node, checker) in self.nodes.iter().zip(&mut self.checkers) {
             let record = node.take_record();

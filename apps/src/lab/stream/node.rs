@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use dapple::{Cx, Domain, Handle, InGlobal, Mode, clock};
 
 use super::super::mesh::{LIMIT, Links};
-use super::record::{Children, Effect, Entry};
+use super::record::{Children, Effect, RecordedEffect};
 use super::sign::{Job, Keys, Letter, Step, Verifier, Work};
 use super::tree::{Name, Overlay};
 use super::wire::Message;
@@ -109,7 +109,7 @@ pub(super) struct Node {
     verifier: Verifier,
     /// The connection to each node that it sends to.
     links: OnceLock<Links>,
-    record: Mutex<Vec<Entry>>,
+    record: Mutex<Vec<RecordedEffect>>,
 }
 
 impl Node {
@@ -147,7 +147,7 @@ impl Node {
     }
 
     /// What has happened here since this was last asked.
-    pub(super) fn take_record(&self) -> Vec<Entry> {
+    pub(super) fn take_record(&self) -> Vec<RecordedEffect> {
         std::mem::take(&mut *self.record.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -160,7 +160,7 @@ impl Node {
 
     fn has_happened(&self, ticket: u64, effect: Effect) {
         let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
-        record.push(Entry { ticket, effect });
+        record.push(RecordedEffect { ticket, effect });
     }
 
     fn send(&self, to: Name, bytes: &[u8]) {

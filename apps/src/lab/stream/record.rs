@@ -11,7 +11,7 @@ pub(super) type Children = Arc<BTreeSet<Name>>;
 
 /// An effect of an event.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(super) struct RecordedEffect {
     /// The event's, or that of the sub-event which has the effect.
     pub(super) ticket: u64,
     pub(super) effect: Effect,
@@ -52,9 +52,9 @@ pub(super) struct Checker {
 impl Checker {
     /// Takes the next effects, in the order in which they came. Says which of them are out of the
     /// order of tickets (I7), or were decided from another state than that of their event (I5).
-    pub(super) fn add(&mut self, entries: &[Entry]) -> Vec<String> {
+    pub(super) fn add(&mut self, entries: &[RecordedEffect]) -> Vec<String> {
         let mut broken = Vec::new();
-        for Entry { ticket, effect } in entries {
+        for RecordedEffect { ticket, effect } in entries {
             if let Some(last) = self.last.filter(|last| last >= ticket) {
                 broken.push(format!("an effect of ticket {ticket} came after one of {last}"));
             }
@@ -117,8 +117,8 @@ mod tests {
 
     use super::*;
 
-    fn entry(ticket: u64, effect: Effect) -> Entry {
-        Entry { ticket, effect }
+    fn entry(ticket: u64, effect: Effect) -> RecordedEffect {
+        RecordedEffect { ticket, effect }
     }
 
     fn forwarded(number: u32, to: &[Name]) -> Effect {
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn what_breaks_a_rule_is_told() {
         let joined = |who| Effect::Joined { group: 1, who };
-        let broken: [(&[Entry], &str); 4] = [
+        let broken: [(&[RecordedEffect], &str); 4] = [
             (&[entry(2, joined(5)), entry(1, joined(6))], "ticket 1 came after one of 2"),
             (&[entry(2, joined(5)), entry(2, joined(6))], "ticket 2 came after one of 2"),
             (&[entry(1, joined(5)), entry(2, forwarded(1, &[]))], "children are {5}"),

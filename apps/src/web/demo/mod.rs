@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use super::page::{Body, Page};
 use super::policy::Policy;
-use crate::common::cache::Entry;
+use crate::common::cache::Cached;
 use crate::common::version::Version;
 use dapple::clock;
 
 /// The built-in files, by path.
 #[derive(Debug)]
-pub(super) struct Demo(HashMap<&'static [u8], Arc<Entry<Page>>>);
+pub(super) struct Demo(HashMap<&'static [u8], Arc<Cached<Page>>>);
 
 const FILES: [(&str, &[u8]); 5] = [
     ("index.html", include_bytes!("index.html")),
@@ -30,14 +30,14 @@ impl Demo {
             let version = Version::built_in(started, bytes.len() as u64);
             (
                 path.as_bytes(),
-                Arc::new(Entry::new(Page::new(path.as_bytes(), version, bytes, body, &policy))),
+                Arc::new(Cached::new(Page::new(path.as_bytes(), version, bytes, body, &policy))),
             )
         };
         Demo(FILES.iter().map(entry).collect())
     }
 
     /// The file of a path; `None`: it is a folder.
-    pub(super) fn find(&self, path: &[u8]) -> io::Result<Option<Arc<Entry<Page>>>> {
+    pub(super) fn find(&self, path: &[u8]) -> io::Result<Option<Arc<Cached<Page>>>> {
         match self.0.get(path) {
             Some(entry) => Ok(Some(Arc::clone(entry))),
             None if path == b"about" => Ok(None),

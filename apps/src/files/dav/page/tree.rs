@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::common::date;
 use crate::common::gate::Pass;
-use crate::common::zip::{Entry, Tree};
+use crate::common::zip::{Tree, ZipMember};
 use crate::files::path::DavPath;
 use crate::files::share::walk::{Depth, Walk};
 use crate::files::share::{Found, How, Share, is_missing};
@@ -25,10 +25,10 @@ impl Walked {
         Ok(Walked { share, folder: folder.clone(), walk, _pass: pass })
     }
 
-    fn entry(&self, path: &DavPath, found: &Found) -> Entry {
+    fn entry(&self, path: &DavPath, found: &Found) -> ZipMember {
         let below = path.as_bytes().strip_prefix(self.folder.as_bytes());
         let below = below.unwrap_or(path.as_bytes());
-        Entry {
+        ZipMember {
             path: below.strip_prefix(b"/").unwrap_or(below).to_vec(),
             is_folder: found.is_folder(),
             is_executable: found.is_executable(),
@@ -39,12 +39,12 @@ impl Walked {
 }
 
 impl Tree for Walked {
-    fn next(&mut self) -> io::Result<Option<Entry>> {
+    fn next(&mut self) -> io::Result<Option<ZipMember>> {
         let next = self.walk.next(&self.share);
         Ok(next.map(|(path, found)| self.entry(&path, &found)))
     }
 
-    fn open(&mut self, path: &[u8]) -> io::Result<Option<(File, Entry)>> {
+    fn open(&mut self, path: &[u8]) -> io::Result<Option<(File, ZipMember)>> {
         let path =
             path.split(|byte| *byte == b'/').fold(self.folder.clone(), |at, name| at.join(name));
         match self.share.open_file(&path, How::Blocking) {

@@ -2,17 +2,17 @@
 
 use dapple_colors::Ticket;
 
-/// An event's place: which domain, and which ticket.
+/// An event of a domain: which domain, and which ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Place {
+pub(crate) struct EventId {
     domain: usize,
     ticket: u64,
 }
 
-impl Place {
+impl EventId {
     /// `domain`: its address.
     pub(super) fn new(domain: usize, ticket: Ticket) -> Self {
-        Place { domain, ticket: ticket.number() }
+        EventId { domain, ticket: ticket.number() }
     }
 }
 
@@ -20,16 +20,16 @@ impl Place {
 pub(super) mod tickets {
     use std::collections::BTreeMap;
 
-    use super::Place;
+    use super::EventId;
     use crate::sync::{Arc, LazyLock, Mutex, lock};
     use crate::thread;
 
     /// The tickets that one task holds.
-    pub(in crate::domain) type Held = Arc<Mutex<Vec<Place>>>;
+    pub(in crate::domain) type Held = Arc<Mutex<Vec<EventId>>>;
 
     /// Who holds a ticket. Tickets are numbered anew in each domain, and a place of memory may be
     /// another domain's later: the last one to hold it counts.
-    static HOLDERS: LazyLock<Mutex<BTreeMap<Place, Held>>> = LazyLock::new(Mutex::default);
+    static HOLDERS: LazyLock<Mutex<BTreeMap<EventId, Held>>> = LazyLock::new(Mutex::default);
 
     pub(in crate::domain) fn swap(held: Option<Held>) -> Option<Held> {
         thread::state(|state| state.tickets.replace(held))
@@ -40,7 +40,7 @@ pub(super) mod tickets {
     }
 
     /// The task that is polled holds it.
-    pub(in crate::domain) fn begins(place: Place) {
+    pub(in crate::domain) fn begins(place: EventId) {
         if let Some(held) = polled() {
             lock(&held).push(place);
             lock(&HOLDERS).insert(place, held);
@@ -48,7 +48,7 @@ pub(super) mod tickets {
     }
 
     /// Its holder has let it go.
-    pub(in crate::domain) fn ends(place: Place) {
+    pub(in crate::domain) fn ends(place: EventId) {
         let holder = lock(&HOLDERS).remove(&place);
         if let Some(held) = holder {
             lock(&held).retain(|other| *other != place);
@@ -56,18 +56,18 @@ pub(super) mod tickets {
     }
 
     /// What the task that is polled holds that is such.
-    pub(in crate::domain) fn find(is_it: impl Fn(&Place) -> bool) -> Option<Place> {
+    pub(in crate::domain) fn find(is_it: impl Fn(&EventId) -> bool) -> Option<EventId> {
         polled().and_then(|held| lock(&held).iter().find(|place| is_it(place)).copied())
     }
 }
 
-impl Place {
+impl EventId {
     /// The task that is polled is about to wait for the event with this place.
     #[inline]
     pub(crate) fn check(self) {
         #[cfg(debug_assertions)]
         {
-            let is_wrong = |h: &Place| h.domain != self.domain || h.ticket < self.ticket;
+            let is_wrong = |h: &EventId| h.domain != self.domain || h.ticket < self.ticket;
             let wrong = tickets::find(is_wrong);
             if let Some(held) = wrong {
                 let what = match held.domain == self.domain {
