@@ -35,7 +35,8 @@ pub(super) struct Monitor {
 }
 
 impl Monitor {
-    /// Without a dashboard. `is_measured`: whether requests are.
+    /// A monitor whose dashboard, if the server is to show one, begins later. Requests are measured
+    /// if somebody may see it.
     pub(super) fn new(handle: &Handle, figures_for: FiguresFor, shows_dashboard: bool) -> Monitor {
         let is_measured = shows_dashboard || figures_for != FiguresFor::Nobody;
         let requests = is_measured.then(|| handle.histogram("web_request"));
