@@ -24,19 +24,13 @@ pub(super) struct Monitor {
 impl Monitor {
     pub(super) fn new(handle: &Handle, connections: &Arc<Connections>) -> Monitor {
         let responses: Arc<[AtomicU64; 6]> = Arc::default();
-        let of_class = |class: usize| {
+        let dashboard = Dashboard::builder(handle).title("dapple files");
+        let dashboard = monitor::count_responses(dashboard, |class| {
             let responses = Arc::clone(&responses);
             move || responses[class].load(Ordering::Relaxed)
-        };
+        });
         let open = Arc::clone(connections);
-        let dashboard = Dashboard::builder(handle)
-            .title("dapple files")
-            .counter("Responses", "2xx", of_class(2))
-            .counter("Responses", "3xx", of_class(3))
-            .counter("Responses", "4xx", of_class(4))
-            .counter("Responses", "5xx", of_class(5))
-            .gauge("Connections open", move || open.count() as u64)
-            .build();
+        let dashboard = dashboard.gauge("Connections open", move || open.count() as u64).build();
         let requests = handle.histogram("files_request");
         Monitor { dashboard, requests, responses, handle: handle.clone() }
     }
@@ -53,18 +47,18 @@ impl Monitor {
             return None;
         }
         let (below, query) = monitor::below(head.uri.path_and_query()?.as_str())?;
-        let name = match below {
-            Below::Name(name) if !Dashboard::has(name) => return None,
-            Below::Name(name) => name.to_owned(),
-            Below::Folder => {
-                let mut response = Response::new(Body::Empty);
-                *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
-                let to = HeaderValue::from_static(monitor::PATH);
-                response.headers_mut().insert(header::LOCATION, to);
-                return Some(response);
-            }
+        if !below.is_of_dashboard() {
+            return None; // the shared folder may have a file of that name
+        }
+        let Below::Name(name) = below else {
+            let mut response = Response::new(Body::Empty);
+            *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+            let to = HeaderValue::from_static(monitor::PATH);
+            response.headers_mut().insert(header::LOCATION, to);
+            return Some(response);
         };
-        let (dashboard, query) = (self.dashboard.clone(), query.map(str::to_owned));
+        let (name, query) = (name.to_owned(), query.map(str::to_owned));
+        let dashboard = self.dashboard.clone();
         let made = self.handle.offload(move || dashboard.get(&name, query.as_deref())).await;
         made.ok()?.map(|response| response.map(|body| Body::text(body.into_owned())))
     }

@@ -9,11 +9,11 @@ use dapple::{Handle, Recorder, clock};
 use dapple_io::dashboard::{Dashboard, is_local_host};
 
 use super::answer::{Answer, Text};
-use super::figures::{self, Figures};
+use super::figures;
 use super::http::head::Status;
 use super::http::request::{Method, Request};
 use super::pages::{How, Waits};
-use super::server::Server;
+use super::server::{Server, Settings};
 use crate::common::monitor::{self, Below};
 
 /// Who may see the live figures.
@@ -35,28 +35,25 @@ pub(super) struct Monitor {
 }
 
 impl Monitor {
-    /// A monitor whose dashboard, if the server is to show one, begins later. Requests are measured
-    /// if somebody may see it.
-    pub(super) fn new(handle: &Handle, figures_for: FiguresFor, shows_dashboard: bool) -> Monitor {
-        let is_measured = shows_dashboard || figures_for != FiguresFor::Nobody;
+    /// Creates a monitor without a dashboard; [`show_dashboard`](Monitor::show_dashboard) adds it.
+    /// Requests are timed if the settings show their times to anybody.
+    pub(super) fn new(handle: &Handle, settings: &Settings) -> Monitor {
+        let figures_for = settings.figures_for;
+        let is_measured = settings.dashboard || figures_for != FiguresFor::Nobody;
         let requests = is_measured.then(|| handle.histogram("web_request"));
         Monitor { figures_for, dashboard: OnceLock::new(), requests }
     }
 
     /// Begins the dashboard of a server.
     pub(super) fn show_dashboard(server: &Arc<Server>) {
-        let figures = |read: fn(&Figures) -> u64| {
+        let dashboard = Dashboard::builder(&server.handle).title("dapple web");
+        let dashboard = monitor::count_responses(dashboard, |class| {
             let figures = Arc::clone(&server.figures);
-            move || read(&figures)
-        };
-        let open = Arc::downgrade(server);
-        let dashboard = Dashboard::builder(&server.handle)
-            .title("dapple web")
-            .counter(RESPONSES, "2xx", figures(|figures| figures.responses(2)))
-            .counter(RESPONSES, "3xx", figures(|figures| figures.responses(3)))
-            .counter(RESPONSES, "4xx", figures(|figures| figures.responses(4)))
-            .counter(RESPONSES, "5xx", figures(|figures| figures.responses(5)))
-            .counter("", "Connections accepted", figures(Figures::connections))
+            move || figures.responses(class)
+        });
+        let (figures, open) = (Arc::clone(&server.figures), Arc::downgrade(server));
+        let dashboard = dashboard
+            .counter("", "Connections accepted", move || figures.connections())
             .gauge("Connections open", move || {
                 open.upgrade().map_or(0, |server| server.open_connections())
             })
@@ -98,17 +95,14 @@ impl Monitor {
                 false => Answer::status(Status::Forbidden),
             }));
         }
-        // A name that it does not have is the folder's.
         let dashboard = dashboard?;
-        let name = match below {
-            Below::Name(name) if !Dashboard::has(name) => return None,
-            Below::Name(name) => Some(name),
-            Below::Folder => None,
-        };
+        if !below.is_of_dashboard() {
+            return None; // the served folder may have a file of that name
+        }
         if !shows_dashboard(server, request, peer) {
             return Some(Ok(Answer::status(Status::Forbidden)));
         }
-        let Some(name) = name else {
+        let Below::Name(name) = below else {
             let location = format!("Location: {}\r\n", monitor::PATH);
             return Some(Ok(Answer::status_with(Status::MovedPermanently, location)));
         };
@@ -127,8 +121,6 @@ impl Monitor {
         }
     }
 }
-
-const RESPONSES: &str = "Responses";
 
 /// Says whether who asks is on this machine, and asks for itself.
 fn is_of_this_machine(request: &Request<'_>, peer: Option<IpAddr>) -> bool {

@@ -65,7 +65,7 @@ impl Server {
                 answering,
             ),
             figures: Arc::new(Figures::new(handle.workers())),
-            monitor: Monitor::new(handle, settings.figures_for, settings.dashboard),
+            monitor: Monitor::new(handle, &settings),
             handle: handle.clone(),
             settings: Settings { options, ..settings },
             secure: OnceLock::new(),
