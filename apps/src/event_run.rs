@@ -23,21 +23,22 @@ const FITS: &str = "-2.1.so";
 
 pub(crate) fn command() -> Command {
     Command::new("event-run")
-        .about("Starts a program of libevent 2.1 on dapple, unchanged")
+        .about("Starts an unchanged libevent 2.1 program on dapple")
         .arg(
             Arg::new("library")
                 .long("library")
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
                 .help(
-                    "libdapple_event.so; by default beside this program, or in a lib folder there",
+                    "The path of libdapple_event.so [default: beside this program, or in a lib \
+                     folder there]",
                 ),
         )
         .arg(
             Arg::new("check")
                 .long("check")
                 .action(ArgAction::SetTrue)
-                .help("Only say whether the program can be started so"),
+                .help("Check whether the program can be started this way, and exit"),
         )
         .arg(
             Arg::new("program")
@@ -47,13 +48,13 @@ pub(crate) fn command() -> Command {
                 .allow_hyphen_values(true)
                 .value_name("PROGRAM ARGS")
                 .value_parser(value_parser!(OsString))
-                .help("The program, and what it is started with"),
+                .help("The program and its arguments"),
         )
 }
 
 pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
     let mut words = args.get_many::<OsString>("program").into_iter().flatten();
-    let name = words.next().ok_or("there is no program")?;
+    let name = words.next().ok_or("no program was given")?;
     let program = find(name)?;
     let library = match args.get_one::<PathBuf>("library") {
         Some(library) => library.clone(),
@@ -87,10 +88,7 @@ fn find(name: &OsStr) -> Result<PathBuf, String> {
     let files = std::env::split_paths(&folders).map(|folder| folder.join(name));
     let is_program =
         |file: &PathBuf| fs::metadata(file).is_ok_and(|m| m.is_file() && m.mode_has(0o111));
-    files
-        .into_iter()
-        .find(is_program)
-        .ok_or_else(|| format!("{}: there is no such program", name.display()))
+    files.into_iter().find(is_program).ok_or_else(|| format!("{}: no such program", name.display()))
 }
 
 /// What is asked of the mode of a file.
@@ -112,8 +110,8 @@ fn find_library() -> Result<PathBuf, String> {
     let mut files = folders.map(|folder| folder.join(LIBRARY));
     files.find(|file| file.exists()).ok_or_else(|| {
         format!(
-            "there is no {LIBRARY} beside this program: build it by `cargo build --release -p \
-             dapple-capi`, or name it by --library"
+            "cannot find {LIBRARY} beside this program: build it with `cargo build --release -p \
+             dapple-capi`, or name it with --library"
         )
     })
 }
@@ -133,9 +131,8 @@ impl Linked {
     fn of(file: &Path) -> Result<Linked, String> {
         let say = |e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
         let data = fs::read(file).map_err(|e| say(&e))?;
-        let elf = ElfFile::<FileHeader64<Endianness>>::parse(&*data).map_err(|_| {
-            say(&"not a program of a 64-bit Linux (a script? name its interpreter)")
-        })?;
+        let elf = ElfFile::<FileHeader64<Endianness>>::parse(&*data)
+            .map_err(|_| say(&"not a 64-bit Linux program (for a script, name its interpreter)"))?;
         let (endian, header) = (elf.endian(), elf.elf_header());
         let sections = header.sections(endian, &*data).map_err(|e| say(&e))?;
         let dynamic = sections.dynamic(endian, &*data).map_err(|e| say(&e))?;
@@ -164,18 +161,20 @@ impl Linked {
         let program = program.display();
         if !self.is_dynamic {
             return Err(format!(
-                "{program} is linked statically: nothing can be preloaded into it"
+                "{program} is statically linked, so nothing can be preloaded into it"
             ));
         }
         if self.is_set_id {
             return Err(format!(
-                "{program} changes its user when it starts: the system preloads nothing into it"
+                "{program} is setuid or setgid, so the system preloads nothing into it"
             ));
         }
         let libevents: Vec<_> =
             self.needs.iter().filter(|name| name.starts_with("libevent")).collect();
         if let Some(other) = libevents.iter().find(|name| !name.contains(FITS)) {
-            return Err(format!("{program} is linked to {other}: only libevent 2.1 fits"));
+            return Err(format!(
+                "{program} is linked to {other}, and only libevent 2.1 is supported"
+            ));
         }
         if libevents.is_empty() {
             return Err(format!("{program} is not linked to libevent 2.1"));

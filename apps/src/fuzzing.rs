@@ -51,7 +51,7 @@ pub fn command_line(input: &[u8]) {
         Ok(matches) => match matches.subcommand() {
             Some(("files", args)) => crate::files::fuzzing::arguments(args),
             Some(_) => {}
-            None => panic!("there is no program"),
+            None => panic!("no program was given"),
         },
         Err(error) => {
             use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand as NothingSaid;

@@ -66,12 +66,9 @@ fn tell_on_standard_error(verbosity: u8) {
 
 /// How much the program tells, for each subcommand.
 fn verbose() -> Arg {
-    Arg::new("verbose")
-        .short('v')
-        .long("verbose")
-        .action(ArgAction::Count)
-        .global(true)
-        .help("Tell more on the standard error: -v reloads and restarts, -vv why connections end")
+    Arg::new("verbose").short('v').long("verbose").action(ArgAction::Count).global(true).help(
+        "Log more to the standard error: -v adds reloads and restarts, -vv why connections end",
+    )
 }
 
 fn command() -> Command {

@@ -50,8 +50,8 @@ fn mistakes_are_one_line_and_status_2() {
     fs::write(at("bad"), "nonsense").unwrap();
     for (args, expected) in [
         (vec![at("nothing")], "cannot read "),
-        (vec![at("bad")], "bad: entry 1 is none of an interval log"),
-        (vec![at("a.hlog"), "--tag".into(), "x".into()], "no tag has \"x\" in it"),
+        (vec![at("bad")], "bad: entry 1 is not part of an interval log"),
+        (vec![at("a.hlog"), "--tag".into(), "x".into()], "no tag contains \"x\""),
         (vec![at("a.hlog"), "--percentiles".into(), "101".into()], "a number between 0 and 100"),
     ] {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();

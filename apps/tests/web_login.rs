@@ -95,7 +95,7 @@ fn without_a_user_there_is_a_password_for_this_time() {
     let password = loop {
         let mut line = String::new();
         assert!(web.out.read_line(&mut line).unwrap() > 0, "no password");
-        if let Some((_, password)) = line.split_once("password for this time ") {
+        if let Some((_, password)) = line.split_once("one-time password ") {
             break password.trim().to_owned();
         }
     };

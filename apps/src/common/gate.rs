@@ -47,7 +47,7 @@ impl Gates {
 
 /// Somebody is inside, until it is dropped.
 #[derive(Debug)]
-#[must_use = "who drops it is out again"]
+#[must_use = "dropping a pass leaves the gate at once"]
 pub(crate) struct Pass(Option<Arc<Inner>>);
 
 impl Gate {

@@ -13,7 +13,7 @@ pub(crate) struct PerAddress {
 
 /// One connection from there, until it is dropped.
 #[derive(Debug)]
-#[must_use = "who drops it is no longer counted"]
+#[must_use = "dropping it ends the count"]
 pub(crate) struct Counted {
     all: Arc<PerAddress>,
     address: IpAddr,

@@ -84,7 +84,7 @@ pub(crate) fn notify(state: &str) {
     };
     let send = |address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address);
     if let Err(error) = address.and_then(send) {
-        tracing::debug!(%error, "the service manager cannot be told");
+        tracing::debug!(%error, "cannot notify the service manager");
     }
 }
 
@@ -119,8 +119,10 @@ pub(crate) fn end(rt: Runtime, limit: Duration, open_connections: impl Fn() -> u
     let report = rt.shutdown(Duration::from_secs(1));
     let mut out = io::stdout().lock();
     let _ = match (cut, report.stuck_workers.len()) {
-        (0, 0) => writeln!(out, "Ended; every connection was closed in order"),
-        (n, stuck) => writeln!(out, "Ended; {n} connections cut off, {stuck} workers stuck"),
+        (0, 0) => writeln!(out, "Stopped; all connections were closed in order"),
+        (n, stuck) => {
+            writeln!(out, "Stopped; {n} connections were cut off, {stuck} workers were stuck")
+        }
     };
 }
 

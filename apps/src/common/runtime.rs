@@ -24,7 +24,7 @@ pub(crate) fn args() -> [Arg; 3] {
             .value_name("POLICY")
             .value_parser(["cost-aware", "eager", "off"])
             .default_value("cost-aware")
-            .help("What an idle worker may take from another one"),
+            .help("Which colors an idle worker steals from others"),
     ]
 }
 

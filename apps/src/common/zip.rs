@@ -128,7 +128,7 @@ impl<T: Tree> Zip<T> {
         };
         self.entries += 1;
         if self.entries > MOST_ENTRIES {
-            return Err(io::Error::other("there are too many files for a zip"));
+            return Err(io::Error::other("too many files for a zip"));
         }
         let name = name_of(&entry.path);
         if entry.is_folder {

@@ -72,7 +72,7 @@ pub(super) fn announce(out: &mut impl Write, ready: &Ready<'_>) -> std::io::Resu
     if has_dashboard {
         writeln!(out, "Dashboard at https://{place}{}", monitor::PATH)?;
     }
-    writeln!(out, "Ctrl-C ends it")?;
+    writeln!(out, "Ctrl-C stops it")?;
     out.flush()
 }
 

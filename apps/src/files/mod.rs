@@ -70,15 +70,17 @@ pub(crate) fn command() -> Command {
         .value_name("DIR")
         .global(true)
         .value_parser(value_parser!(PathBuf))
-        .help("Where key, certificate and users are kept [default: ~/.local/state/dapple]");
+        .help(
+            "The folder for the key, the certificate and the users [default: \
+             ~/.local/state/dapple]",
+        );
     Command::new("files")
-        .about("Serves a folder that people mount: WebDAV over TLS 1.3")
+        .about("Serves a folder that people can mount: WebDAV over TLS 1.3")
         .long_about(
-            "Serves the files of DIR over WebDAV and TLS 1.3, so that they can be mounted with \
-             what every desktop has.\n\n\
-             The key of the server is made at the first start; its pin, and how to mount, are \
-             printed. Without a user (see `dapple files user add`) there is a password for this \
-             time only.",
+            "Serves the files of DIR over WebDAV and TLS 1.3. Every desktop can mount them \
+             without further software.\n\nThe first start creates the server's key. Each start \
+             prints the key's pin and how to mount the folder. If there is no user yet (see \
+             `dapple files user add`), it also prints a one-time password.",
         )
         .args_conflicts_with_subcommands(true)
         .subcommand_negates_reqs(true)
@@ -106,15 +108,15 @@ fn of_address() -> [Arg; 2] {
             .value_parser(value_parser!(SocketAddr))
             .default_value("127.0.0.1:8443")
             .help(
-                "Where to listen, such as 0.0.0.0:8443 for everybody; port 0 lets the system \
-                     choose one",
+                "The address to listen on, such as 0.0.0.0:8443 for all networks. Port 0 lets the \
+                 system choose a port",
             ),
         Arg::new("name")
             .long("name")
             .value_name("HOST")
             .value_parser(name_or_address)
             .action(ArgAction::Append)
-            .help("A name or address that clients use, for the certificate; may be repeated"),
+            .help("A host name or address that clients use, for the certificate. May be repeated"),
     ]
 }
 
@@ -126,24 +128,22 @@ fn of_server() -> [Arg; 5] {
             .value_name("FILE")
             .requires("key")
             .value_parser(value_parser!(PathBuf))
-            .help("A certificate (PEM, with its chain) instead of the server's own"),
+            .help("A certificate with its chain (PEM), in place of the self-signed one"),
         Arg::new("key")
             .long("key")
             .value_name("FILE")
             .requires("cert")
             .value_parser(value_parser!(PathBuf))
-            .help("The key of that certificate (PEM)"),
+            .help("The private key of --cert (PEM)"),
         Arg::new("tls12").long("tls12").action(ArgAction::SetTrue).help(
-            "Speak TLS 1.2, too: for Windows 10, and for most proxies in front of this \
-                     server",
+            "Also allow TLS 1.2, which Windows 10 and most proxies in front of this server need",
         ),
         Arg::new("prefix").long("prefix").value_name("PATH").value_parser(target::prefix).help(
-            "What the path of every URL begins with, such as /files: behind a proxy that \
-                     keeps it",
+            "The path that every URL begins with, such as /files. For a proxy that passes it on",
         ),
         Arg::new("no-sync").long("no-sync").action(ArgAction::SetTrue).help(
-            "Do not wait until the disk has what is written: faster, and a power failure \
-                     may lose it",
+            "Do not wait for the disk after a write. Faster, but a power failure can lose the \
+             write",
         ),
     ]
 }
@@ -154,19 +154,18 @@ fn of_limits() -> [Arg; 3] {
         Arg::new("dashboard")
             .long("dashboard")
             .action(ArgAction::SetTrue)
-            .help("Show the server at work, at /_dapple/, to those who log in"),
+            .help("Serve a live dashboard at /_dapple/ to users who log in"),
         Arg::new("max-connections")
             .long("max-connections")
             .value_name("N")
             .value_parser(value_parser!(u64).range(1..))
             .help(
-                "Connections at once [default: what the descriptor limit allows, at most \
-                     10000]",
+                "The most connections [default: what the descriptor limit allows, at most 10000]",
             ),
         seconds(
             "idle-timeout",
             "120",
-            "Close a connection that has no request for so long, or takes so long to make one",
+            "Close a connection after this time without a request, or with an incomplete one",
         ),
     ]
 }
@@ -174,24 +173,24 @@ fn of_limits() -> [Arg; 3] {
 fn users_command() -> Command {
     let name = || Arg::new("name").value_name("NAME").required(true).help("The user");
     Command::new("user")
-        .about("Who may use the server; one that runs notices changes")
+        .about("Manages users. A running server notices changes")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(
             Command::new("add")
-                .about("Adds a user, or gives one another password and rights")
+                .about("Adds a user, or changes the password and rights of one")
                 .arg(name())
                 .arg(
                     Arg::new("read-only")
                         .long("read-only")
                         .action(ArgAction::SetTrue)
-                        .help("The user may read and not change anything"),
+                        .help("Let the user read, but not change anything"),
                 )
                 .arg(
                     Arg::new("password-stdin")
                         .long("password-stdin")
                         .action(ArgAction::SetTrue)
-                        .help("Take the password from the first line of the standard input"),
+                        .help("Read the password from the first line of the standard input"),
                 ),
         )
         .subcommand(Command::new("remove").about("Removes a user").arg(name()))
@@ -216,7 +215,7 @@ fn state_folder(args: &ArgMatches) -> Result<PathBuf, String> {
             };
             of("XDG_STATE_HOME", "dapple")
                 .or_else(|| of("HOME", ".local/state/dapple"))
-                .ok_or("there is no HOME: say --state DIR")?
+                .ok_or("HOME is not set: use --state DIR")?
         }
     };
     let make = || {
@@ -270,7 +269,7 @@ fn password(from_stdin: bool) -> Result<String, String> {
     }
     let one = rpassword::prompt_password("Password: ").map_err(failed)?;
     let other = rpassword::prompt_password("Again: ").map_err(failed)?;
-    if one == other { Ok(one) } else { Err("the two are not the same".to_owned()) }
+    if one == other { Ok(one) } else { Err("the two passwords differ".to_owned()) }
 }
 
 fn serve_folder(args: &ArgMatches) -> Result<(), String> {
@@ -375,7 +374,7 @@ fn check_outside(folder: &Path, secret: &Path) -> Result<(), String> {
         folder.canonicalize().map_err(|e| format!("cannot serve {}: {e}", folder.display()))?;
     if real(secret)?.starts_with(&folder) {
         return Err(format!(
-            "{} would be served, with what is secret in it: say --state DIR, outside of {}",
+            "{} holds secrets and would be served: use --state DIR with a folder outside of {}",
             secret.display(),
             folder.display()
         ));
@@ -388,7 +387,7 @@ fn check_outside(folder: &Path, secret: &Path) -> Result<(), String> {
 fn open(folder: &Path, sync: bool) -> Result<(Share, Store, Vec<Trash>), String> {
     let failed = |e: &dyn std::fmt::Display| format!("cannot serve {}: {e}", folder.display());
     let share = Share::open(folder, sync).map_err(|e| match e.kind() {
-        io::ErrorKind::ResourceBusy => failed(&"another server serves this folder already"),
+        io::ErrorKind::ResourceBusy => failed(&"another server already serves this folder"),
         _ => failed(&e),
     })?;
     if share.is_read_only() {

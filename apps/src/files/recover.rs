@@ -18,7 +18,7 @@ pub(super) fn recover(share: &Share, store: &Store) -> Result<bool, StoreError> 
             Ok(done) => store.settle(number, &intent, done)?,
             // It is tried again at the next start.
             Err(error) => {
-                tracing::error!(%error, ?intent, "an unfinished change cannot be looked into");
+                tracing::error!(%error, ?intent, "cannot read an unfinished change");
                 is_all = false;
             }
         }
@@ -35,7 +35,7 @@ fn was_done(share: &Share, intent: &Intent) -> io::Result<bool> {
             if now != Some(*inode) {
                 let is_it = |found: &Found| Some(Left::of(found)) == *left;
                 if now.is_none() && left.is_some() && !share.put_back(is_it, to)? {
-                    tracing::warn!(?to, "what was there is gone");
+                    tracing::warn!(?to, "the previous content is lost");
                 }
                 return Ok(false);
             }
@@ -44,7 +44,7 @@ fn was_done(share: &Share, intent: &Intent) -> io::Result<bool> {
                 && Some(Left::of(&found)) == *left
                 && let Err(error) = share.delete(from, &found).and_then(Trash::remove)
             {
-                tracing::warn!(%error, ?from, "what was replaced cannot be removed");
+                tracing::warn!(%error, ?from, "cannot remove the source of a finished move");
             }
             Ok(true)
         }

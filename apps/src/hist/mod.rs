@@ -24,15 +24,15 @@ type Tagged = BTreeMap<String, Histogram<u64>>;
 
 pub(crate) fn command() -> Command {
     Command::new("hist")
-        .about("Tells percentiles of a .hlog file, and how two of them differ")
+        .about("Prints percentiles of a .hlog file, or compares two")
         .long_about(
-            "Tells percentiles of the histograms in FILE, an interval log of HdrHistogram (.hlog), \
-             by tag; intervals of one tag are added up. With a second FILE, how each percentile \
-             differs, as a ratio, with the interval in which the ratio is in 95 of 100 cases if \
-             the samples of both are independent.\n\n\
-             A client that waits for each answer before it asks again leaves out of its latencies \
-             those who would have asked meanwhile: such percentiles are too good (coordinated \
-             omission). dapple's own count from when an event was posted, or a timer was due.",
+            "Prints percentiles of the histograms in FILE, an HdrHistogram interval log (.hlog), \
+             by tag. Intervals with the same tag are added up. With a second FILE, prints the \
+             ratio of each percentile and its 95 % confidence interval, for independent \
+             samples.\n\nPercentiles measured by a client that waits for each answer before its \
+             next request are too low, because they miss the requests that would have come \
+             meanwhile (coordinated omission). dapple's own histograms count from the time of the \
+             post, or the time that a timer was due.",
         )
         .arg(
             Arg::new("file")
@@ -40,13 +40,13 @@ pub(crate) fn command() -> Command {
                 .required(true)
                 .num_args(1..=2)
                 .value_parser(value_parser!(PathBuf))
-                .help("One file, or two to be compared"),
+                .help("One file, or two to compare"),
         )
         .arg(
             Arg::new("tag")
                 .long("tag")
                 .value_name("TEXT")
-                .help("Only histograms whose tag has this in it"),
+                .help("Only histograms whose tag contains this text"),
         )
         .arg(
             Arg::new("percentiles")
@@ -55,14 +55,14 @@ pub(crate) fn command() -> Command {
                 .value_delimiter(',')
                 .value_parser(percentile)
                 .default_value(PERCENTILES)
-                .help("Which percentiles, between 0 and 100"),
+                .help("The percentiles to print, between 0 and 100"),
         )
         .arg(
             Arg::new("svg")
                 .long("svg")
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
-                .help("Draw all percentiles as curves"),
+                .help("Draw the percentiles as curves into this file"),
         )
 }
 
@@ -98,8 +98,8 @@ fn read_wanted(file: &Path, wanted: &str) -> Result<Tagged, String> {
     let mut all = read::read(&bytes).map_err(|why| format!("{}: {why}", file.display()))?;
     all.retain(|tag, _| tag.contains(wanted));
     match all.is_empty() {
-        true if wanted.is_empty() => Err(format!("{}: it has no histogram", file.display())),
-        true => Err(format!("{}: no tag has {wanted:?} in it", file.display())),
+        true if wanted.is_empty() => Err(format!("{} has no histogram", file.display())),
+        true => Err(format!("{}: no tag contains {wanted:?}", file.display())),
         false => Ok(all),
     }
 }
@@ -204,7 +204,7 @@ fn curves(files: &[&PathBuf], all: &[Tagged]) -> Chart {
             series.push(Series { name, points: points.collect() });
         }
     }
-    let across = "one in so many takes as long, or longer".to_owned();
+    let across = "one in this number takes as long or longer".to_owned();
     let lines = Lines { across, series };
     Chart::new("percentiles", "Percentiles", "microseconds", Plot::Lines(lines))
 }

@@ -11,7 +11,7 @@ use super::Tagged;
 pub(super) fn read(bytes: &[u8]) -> Result<Tagged, String> {
     let (mut all, mut deserializer) = (Tagged::new(), Deserializer::new());
     for (number, entry) in (1..).zip(IntervalLogIterator::new(bytes)) {
-        let entry = entry.map_err(|_| format!("entry {number} is none of an interval log"))?;
+        let entry = entry.map_err(|_| format!("entry {number} is not part of an interval log"))?;
         let LogEntry::Interval(interval) = entry else { continue };
         let damaged = |why: &dyn std::fmt::Display| format!("histogram {number} is damaged: {why}");
         let encoded = STANDARD.decode(interval.encoded_histogram()).map_err(|e| damaged(&e))?;

@@ -12,20 +12,20 @@ use super::{colors, contingency, machine, stream};
 
 pub(super) fn command() -> Command {
     Command::new("all")
-        .about("All of these but storm, and a page of what came (a quarter of an hour)")
+        .about("Runs all of these except storm, and writes a page of results (15 minutes)")
         .arg(
             Arg::new("out")
                 .long("out")
                 .value_name("DIR")
                 .required(true)
                 .value_parser(value_parser!(PathBuf))
-                .help("A folder for the page, index.html, and for charts as SVG"),
+                .help("The folder for the page (index.html) and for charts (SVG)"),
         )
         .arg(
             Arg::new("quick")
                 .long("quick")
                 .action(ArgAction::SetTrue)
-                .help("Little of everything, in less than a minute: to see that it works"),
+                .help("A short run of everything, in less than a minute, to see that it works"),
         )
 }
 

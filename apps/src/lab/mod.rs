@@ -51,14 +51,14 @@ fn measured(command: Command) -> Command {
                 .long("quick")
                 .action(ArgAction::SetTrue)
                 .conflicts_with_all(others)
-                .help("Little of everything, in seconds: to see that it works"),
+                .help("A short run of a few seconds, to see that it works"),
         )
         .arg(
             Arg::new("out")
                 .long("out")
                 .value_name("DIR")
                 .value_parser(value_parser!(PathBuf))
-                .help("A folder for charts, as SVG"),
+                .help("A folder for charts (SVG)"),
         )
 }
 

@@ -9,8 +9,8 @@ use toml::{Table, Value};
 
 pub(super) fn arg() -> Arg {
     Arg::new("config").long("config").value_name("FILE").value_parser(value_parser!(PathBuf)).help(
-        "Read settings from this file, too: TOML, with the names of these options, such as \
-         `list = true`; the command line counts more",
+        "Also read settings from this TOML file, which has the names of these options, such as \
+         `list = true`. The command line takes precedence",
     )
 }
 
@@ -91,7 +91,7 @@ fn arguments(text: &str) -> Result<FromFile, String> {
         let known = command.get_arguments().find(|arg| arg.get_id() == name.as_str());
         let Some(known) = known.filter(|arg| !matches!(arg.get_id().as_str(), "config" | "check"))
         else {
-            return Err(format!("there is no setting {name:?}"));
+            return Err(format!("unknown setting {name:?}"));
         };
         let texts = match value {
             Value::Array(values) => {
@@ -100,7 +100,7 @@ fn arguments(text: &str) -> Result<FromFile, String> {
             value => vec![one(name, value)?],
         };
         if known.is_positional() {
-            let [one] = &texts[..] else { return Err(format!("`{name}` is one folder")) };
+            let [one] = &texts[..] else { return Err(format!("`{name}` must be one folder")) };
             folder = Some(one.clone());
             continue;
         }
@@ -108,7 +108,7 @@ fn arguments(text: &str) -> Result<FromFile, String> {
             ArgAction::SetTrue => match value {
                 Value::Boolean(true) => all.push(format!("--{name}").into()),
                 Value::Boolean(false) => {}
-                _ => return Err(format!("`{name}` is true or false")),
+                _ => return Err(format!("`{name}` must be true or false")),
             },
             ArgAction::Append => {
                 all.extend(texts.into_iter().map(|text| format!("--{name}={text}").into()));
@@ -120,7 +120,7 @@ fn arguments(text: &str) -> Result<FromFile, String> {
                 all.push(format!("--{name}").into());
                 all.extend(texts.into_iter().map(OsString::from));
             }
-            _ => return Err(format!("`{name}` is one value, not {}", texts.len())),
+            _ => return Err(format!("`{name}` must be one value, not {}", texts.len())),
         }
     }
     Ok(FromFile { folder: folder.map(OsString::from), options: all })
@@ -131,7 +131,7 @@ fn one(name: &str, value: &Value) -> Result<String, String> {
         Value::String(text) => Ok(text.clone()),
         Value::Integer(number) => Ok(number.to_string()),
         Value::Boolean(flag) => Ok(flag.to_string()),
-        _ => Err(format!("`{name}` is a text, a number, true or false, or a list of these")),
+        _ => Err(format!("`{name}` must be a string, a number, true or false, or a list of these")),
     }
 }
 
@@ -171,16 +171,16 @@ mod tests {
     fn mistakes_are_told_with_what_is_allowed() {
         let problem = |text: &str| parse(text, &[]).unwrap_err();
         assert!(problem("a = 1\nb = [\n").starts_with("line "));
-        assert!(problem("frobnicate = 1").contains("there is no setting \"frobnicate\""));
-        assert!(problem("config = \"x\"").contains("there is no setting \"config\""));
-        assert!(problem("cors = []").contains("`cors` is one value, not 0"));
-        assert!(problem("cache = [8, 9]").contains("`cache` is one value, not 2"));
-        assert!(problem("dir = []").contains("`dir` is one folder"));
+        assert!(problem("frobnicate = 1").contains("unknown setting \"frobnicate\""));
+        assert!(problem("config = \"x\"").contains("unknown setting \"config\""));
+        assert!(problem("cors = []").contains("`cors` must be one value, not 0"));
+        assert!(problem("cache = [8, 9]").contains("`cache` must be one value, not 2"));
+        assert!(problem("dir = []").contains("`dir` must be one folder"));
         let cores = parse("cores = [0, 2]\ndir = \"-x\"", &[]).unwrap();
         assert_eq!(cores.get_many::<usize>("cores").unwrap().collect::<Vec<_>>(), [&0, &2]);
         assert_eq!(cores.get_one::<PathBuf>("dir"), Some(&PathBuf::from("./-x")));
-        assert!(problem("list = 3").contains("`list` is true or false"));
-        assert!(problem("cache = 1.5").contains("`cache` is a text, a number"));
+        assert!(problem("list = 3").contains("`list` must be true or false"));
+        assert!(problem("cache = 1.5").contains("`cache` must be a string, a number"));
         let said = problem("cache = \"lots\"");
         assert!(said.starts_with("web.toml: invalid value 'lots' for 'cache"), "{said}");
         assert!(problem("steal = \"x\"").starts_with("web.toml: invalid value 'x'"));

@@ -393,7 +393,7 @@ impl WebConn {
                         // What is not whole is not to look so.
                         failed => {
                             let why = failed.map(|(_, piece)| piece.err());
-                            tracing::debug!(?why, "a body ends in the middle");
+                            tracing::debug!(?why, "a request body ended early");
                             conn.abort();
                         }
                     });

@@ -40,7 +40,7 @@ pub(super) struct Started {
 
 impl Started {
     pub(super) fn find() -> Result<Started, String> {
-        let failed = |e| format!("cannot use what was opened: {e}");
+        let failed = |e| format!("cannot use the inherited sockets: {e}");
         let mut started = Started::default();
         for one in dapple_io::listen::inherited().map_err(failed)? {
             match one.name.as_str() {
@@ -110,7 +110,7 @@ pub(super) struct Successor {
 impl Successor {
     /// To be called at the start: the folder that the program was started in may change later.
     pub(super) fn new(names: Vec<String>, redirects: Option<String>) -> Result<Successor, String> {
-        let program = program().map_err(|e| format!("cannot find its own program: {e}"))?;
+        let program = program().map_err(|e| format!("cannot find this program's own file: {e}"))?;
         Ok(Successor { program, args: std::env::args_os().skip(1).collect(), names, redirects })
     }
 
@@ -127,7 +127,7 @@ impl Successor {
     ) -> Result<u32, NotStarted> {
         if std::process::id() == 1 {
             // With it all processes of its container end.
-            let why = "process 1 cannot be replaced: have an init start this program";
+            let why = "process 1 cannot be replaced: start this program from an init";
             return Err(NotStarted::Failed(why.to_owned()));
         }
         let failed = |e: io::Error| {
@@ -174,7 +174,8 @@ fn program() -> io::Result<PathBuf> {
 
 /// Waits until the child says that it serves.
 fn wait(child: &mut Child, mut told: PipeReader, signals: &Signals) -> Result<(), NotStarted> {
-    let failed = |e: io::Error| NotStarted::Failed(format!("the new process cannot be heard: {e}"));
+    let failed =
+        |e: io::Error| NotStarted::Failed(format!("cannot read from the new process: {e}"));
     rustix::io::ioctl_fionbio(&told, true).map_err(|e| failed(e.into()))?;
     let start = clock::now();
     while clock::now() - start < PATIENCE {
@@ -186,7 +187,7 @@ fn wait(child: &mut Child, mut told: PipeReader, signals: &Signals) -> Result<()
             // The pipe ends with it, or a moment before.
             Ok(0) => {
                 if let Some(status) = child.try_wait().map_err(failed)? {
-                    let why = format!("the new process has ended ({status}) before it served");
+                    let why = format!("the new process exited ({status}) before it served");
                     return Err(NotStarted::Failed(why));
                 }
                 dapple::sync::sleep(LOOKS);
@@ -196,6 +197,6 @@ fn wait(child: &mut Child, mut told: PipeReader, signals: &Signals) -> Result<()
             Err(e) => return Err(failed(e)),
         }
     }
-    let why = format!("the new process does not serve after {} s", PATIENCE.as_secs());
+    let why = format!("the new process did not serve within {} s", PATIENCE.as_secs());
     Err(NotStarted::Failed(why))
 }

@@ -146,7 +146,7 @@ impl Log {
     /// Opens the file again; if that fails, the old one stays. It blocks.
     pub(super) fn open_again(&self) {
         if let Err(error) = self.file.open_again() {
-            tracing::error!("the old log file stays open: {error}");
+            tracing::error!("the old log file remains open: {error}");
         }
     }
 
@@ -255,7 +255,7 @@ fn go_on(state: &mut Writing, writing: &Colored<Writing>, file: &Arc<LogFile>, h
     state.is_busy = true;
     let left_out = std::mem::take(&mut state.left_out);
     if left_out > 0 {
-        tracing::warn!("{left_out} lines are left out of the access log: the disk is too slow");
+        tracing::warn!("the access log lost {left_out} lines: the disk is too slow");
     }
     let bytes = std::mem::take(&mut state.waiting);
     let (out, again, file, handle) =

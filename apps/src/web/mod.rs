@@ -80,7 +80,7 @@ pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
         tls.map(|from| secure::identity(&from, own)).transpose()?;
         users.map(|file| UserFile::at(&file).users()).transpose()?;
         log.map(|(path, _)| Log::check(&path)).transpose()?;
-        return writeln!(io::stdout(), "The settings are good: {site} would be served")
+        return writeln!(io::stdout(), "The settings are valid: {site} would be served")
             .map_err(|e| e.to_string());
     }
     let mut started = Started::find()?;
@@ -203,7 +203,7 @@ fn wait_for_end(
         match successor.start(listener, redirect, signals) {
             Ok(process) => {
                 process::notify(&format!("MAINPID={process}"));
-                tracing::info!(process, "another process serves from now on");
+                tracing::info!(process, "a new process serves now");
                 if signals.are_to_end() {
                     // That was for the server, whichever process it is.
                     process::tell_to_end(process);
@@ -211,7 +211,7 @@ fn wait_for_end(
                 return End::HasSuccessor;
             }
             Err(NotStarted::ToldToEnd) => return End::ForGood,
-            Err(NotStarted::Failed(why)) => tracing::error!("the old process goes on: {why}"),
+            Err(NotStarted::Failed(why)) => tracing::error!("the old process keeps serving: {why}"),
         }
     }
 }
@@ -257,17 +257,17 @@ fn announce(
     let _ = writeln!(out, "Serving {site} at {} ({workers})", urls.join(", "));
     if let Some(address) = listener.addrs().iter().filter_map(Addr::ip).find_map(qr::reachable) {
         let url = format!("{scheme}://{address}{}/", server.answers.prefix());
-        let _ = writeln!(out, "For others it is at {url}");
+        let _ = writeln!(out, "For other machines: {url}");
         qr::show(&mut out, &url);
     }
     if let Some(front) = front {
         let _ = writeln!(out, "SHA-256 of its certificate: {}", front.fingerprint);
     }
     if let Some(password) = password {
-        let _ = writeln!(out, "User {ONE_TIME_USER}, password for this time {password}");
+        let _ = writeln!(out, "User {ONE_TIME_USER}, one-time password {password}");
     }
     if server.login.is_some() && front.is_none() {
-        let _ = writeln!(out, "Passwords are sent in the clear: --tls keeps them secret");
+        let _ = writeln!(out, "Passwords are sent unencrypted: use --tls");
     }
     if settings.dashboard {
         let _ = match (dashboard_at(listener), urls.first(), &server.login) {
@@ -277,13 +277,13 @@ fn announce(
             }
             _ => writeln!(
                 out,
-                "Nobody sees the dashboard: listen at 127.0.0.1, too, or say --users for a password"
+                "Nobody can see the dashboard: listen on 127.0.0.1 as well, or use --users"
             ),
         };
     }
     let _ = match settings.figures_for {
-        FiguresFor::Nobody => writeln!(out, "Ctrl-C ends it"),
-        _ => writeln!(out, "Figures at {PATH}{}; Ctrl-C ends it", figures::NAME),
+        FiguresFor::Nobody => writeln!(out, "Ctrl-C stops it"),
+        _ => writeln!(out, "Metrics at {PATH}{}; Ctrl-C stops it", figures::NAME),
     };
     let _ = out.flush();
 }

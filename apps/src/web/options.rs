@@ -85,20 +85,20 @@ fn all() -> Command {
     Command::new("web")
         .about("Serves the files of a folder over HTTP")
         .long_about(
-            "Serves the files of DIR over HTTP; without DIR, a built-in demonstration site. \
-             Live figures, in the format of OpenMetrics, are at /_dapple/metrics if they are asked \
-             for; those of the demonstration site are for loopback peers.",
+            "Serves the files of DIR over HTTP. Without DIR, it serves a built-in demonstration \
+             site, with live metrics at /_dapple/metrics for clients on this machine. A folder's \
+             metrics are served only with --metrics or --metrics-public.",
         )
         .after_long_help(
-            "SIGTERM and SIGINT end it when what was begun is answered, or after 10 seconds. \
-             SIGHUP reads the certificate again, and opens the access log again. SIGUSR2 starts it \
-             anew, without a lost connection.",
+            "Signals: SIGTERM and SIGINT stop the server after the requests in progress are \
+             answered, or after 10 seconds. SIGHUP reloads the certificate and reopens the access \
+             log. SIGUSR2 replaces the process by a new one without losing a connection.",
         )
         .arg(
             Arg::new("dir")
                 .value_name("DIR")
                 .value_parser(value_parser!(PathBuf))
-                .help("The folder, or a single file [default: a built-in demonstration site]"),
+                .help("The folder or file to serve [default: a built-in demonstration site]"),
         )
         .arg(
             Arg::new("listen")
@@ -107,13 +107,13 @@ fn all() -> Command {
                 .value_parser(address)
                 .action(ArgAction::Append)
                 .help(
-                    "Where to listen, or unix:PATH; port 0 lets the system choose one; may be \
-                     repeated [default: the sockets that a service manager has opened, or \
+                    "The address to listen on, or unix:PATH. Port 0 lets the system choose a \
+                     port. May be repeated [default: the sockets that a service manager passes, or \
                      127.0.0.1:8080]",
                 ),
         )
         .arg(config::arg())
-        .arg(flag("check", "Say whether the settings are good, and serve nothing"))
+        .arg(flag("check", "Check the settings and exit"))
         .arg(
             Arg::new("tls")
                 .long("tls")
@@ -121,8 +121,9 @@ fn all() -> Command {
                 .num_args(1..=2)
                 .value_parser(value_parser!(PathBuf))
                 .help(
-                    "Serve over TLS, with HTTP/2: a certificate with its chain and its key (PEM), \
-                     read again at SIGHUP; or `dev` for a certificate of its own",
+                    "Serve over TLS, with HTTP/2. Takes a certificate with its chain and a \
+                     private key (PEM), which SIGHUP reloads, or `dev` for a self-signed \
+                     certificate",
                 ),
         )
         .arg(
@@ -130,7 +131,10 @@ fn all() -> Command {
                 .long("redirect-from")
                 .value_name("ADDRESS:PORT")
                 .value_parser(value_parser!(SocketAddr))
-                .help("Send clients that come here without TLS to where it is spoken"),
+                .help(
+                    "Also listen on this address without TLS, and redirect clients to the address \
+                     with TLS",
+                ),
         )
         .args(of_site())
         .args(of_fields())
@@ -138,12 +142,15 @@ fn all() -> Command {
         .args(of_limits())
         .args(of_figures())
         .args(runtime::args())
-        .arg(flag("serial", "Run every callback on the default color, in turn: a baseline"))
+        .arg(flag(
+            "serial",
+            "Run every callback on the default color, one at a time. A baseline for measurements",
+        ))
 }
 
 fn address(text: &str) -> Result<Addr, String> {
     match text.strip_prefix("unix:") {
-        Some("") => Err("a path is missing behind unix:".to_owned()),
+        Some("") => Err("a path is missing after unix:".to_owned()),
         Some(path) => Ok(Addr::unix(path)),
         None => text
             .parse::<SocketAddr>()
@@ -164,22 +171,27 @@ fn of_site() -> [Arg; 6] {
             .value_name("FILE")
             .value_parser(value_parser!(PathBuf))
             .help(
-                "Ask for a name and a password: of the users in this file, which `dapple files \
-                 user --state DIR` keeps as DIR/users; without any, there is one for this time",
+                "Require a login by one of the users in this file, which `dapple files user \
+                 --state DIR` keeps as DIR/users. If the file has no user, a one-time user and \
+                 password are printed",
             ),
         flag(
             "list",
-            "List the members of a folder that has no index.html, with a link to all of it as a \
-             zip; ?json lists them as JSON",
+            "List a folder that has no index.html, with a link to download it as a zip. ?json \
+             lists it as JSON",
         ),
-        flag("spa", "Serve /index.html for what is not there and has no dot in its name"),
+        flag(
+            "spa",
+            "Serve /index.html for paths that do not exist and whose last part has no dot \
+             (single-page applications)",
+        ),
         Arg::new("prefix")
             .long("prefix")
             .value_name("PATH")
             .value_parser(target::prefix)
-            .help("What the path of every URL begins with, such as /docs"),
-        flag("hidden", "Serve names that begin with a dot, too; .well-known always is"),
-        flag("follow-links", "Follow symbolic links that lead out of the folder"),
+            .help("The path that every URL begins with, such as /docs"),
+        flag("hidden", "Also serve names that begin with a dot. .well-known is always served"),
+        flag("follow-links", "Follow symbolic links that point outside the folder"),
     ]
 }
 
@@ -191,22 +203,22 @@ fn of_fields() -> [Arg; 3] {
             .value_name("PATTERN=VALUE")
             .action(ArgAction::Append)
             .help(
-                "What caches and browsers are told of files, such as '*.js=public, max-age=3600'; \
-                 may be repeated, the last match counts [default: no-cache: they ask each time \
-                 whether a file has changed]",
+                "The Cache-Control of matching files, such as '*.js=public, max-age=3600'. May be \
+                 repeated; the last match wins [default: no-cache: clients revalidate on every \
+                 request]",
             ),
         Arg::new("headers")
             .long("headers")
             .value_name("FILE")
             .value_parser(value_parser!(PathBuf))
-            .help("Further fields of files by their paths, in the format of Netlify's _headers"),
+            .help("Extra response headers by path, in the format of Netlify's _headers file"),
         Arg::new("cors")
             .long("cors")
             .value_name("ORIGIN")
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("*")
-            .help("Let scripts of other sites read what is served: of all, or --cors=ORIGIN"),
+            .help("Allow cross-origin requests from every origin, or only from --cors=ORIGIN"),
     ]
 }
 
@@ -218,12 +230,13 @@ fn of_cache() -> [Arg; 3] {
             .value_parser(value_parser!(u64).range(0..=1_048_576))
             .default_value("64")
             .help(
-                "Memory for the contents of small files; 0 caches nothing, and compresses nothing",
+                "The size of the cache for the contents of small files. 0 turns off the cache and \
+                 compression",
             ),
         flag(
             "no-compress",
-            "Send text as it is; files beside it that end with .br, .zst or .gz are sent in its \
-             place all the same, if they are not older",
+            "Do not compress text on the fly. Precompressed files beside a file (.br, .zst, .gz) \
+             are still used if they are not older",
         ),
         Arg::new("cache-valid")
             .long("cache-valid")
@@ -231,8 +244,8 @@ fn of_cache() -> [Arg; 3] {
             .value_parser(value_parser!(u64).range(0..=86_400_000))
             .default_value("0")
             .help(
-                "Serve what is cached for so long without a look whether the file has changed, or \
-                 is still there; 0 looks in every batch of requests",
+                "Serve a cached file for this time without checking whether it has changed. 0 \
+                 checks for every batch of requests",
             ),
     ]
 }
@@ -244,24 +257,29 @@ fn of_limits() -> [Arg; 5] {
             .value_name("N")
             .value_parser(value_parser!(u64).range(1..))
             .help(
-                "Connections at once from one address, or network of IPv6; more get 503 or, over \
-                 TLS, are closed [default: as many as there may be]",
+                "The most connections from one IPv4 address or IPv6 /64 network. Further ones get \
+                 a 503; over TLS they are closed [default: no limit of its own]",
             ),
         Arg::new("max-connections")
             .long("max-connections")
             .value_name("N")
             .value_parser(value_parser!(u64).range(1..))
             .help(
-                "Connections at once; more get 503 or, over TLS, are closed [default: what the \
-                 descriptor limit allows, over TLS at most 10000]",
+                "The most connections. Further ones get a 503; over TLS they are closed [default: \
+                 what the descriptor limit allows, over TLS at most 10000]",
             ),
-        seconds("idle-timeout", "60", "Close a connection on which nothing happens for so long"),
+        seconds("idle-timeout", "60", "Close a connection after this time without activity"),
         seconds(
             "header-timeout",
             "10",
-            "Close one whose request takes longer than this; over TLS, --idle-timeout is the limit",
+            "Close a connection whose request header takes longer than this. Over TLS, \
+             --idle-timeout applies instead",
         ),
-        seconds("write-timeout", "30", "Close one that takes nothing of its response for so long"),
+        seconds(
+            "write-timeout",
+            "30",
+            "Close a connection whose client reads nothing of its response for this time",
+        ),
     ]
 }
 
@@ -272,27 +290,27 @@ fn of_figures() -> [Arg; 5] {
             .value_name("FILE")
             .value_parser(value_parser!(PathBuf))
             .help(
-                "Append a line for each response to this file, which is opened again at SIGHUP; \
-                 - for the standard output",
+                "Append a line for each response to this file, which SIGHUP reopens. - is the \
+                 standard output",
             ),
         Arg::new("log-format")
             .long("log-format")
             .value_name("FORMAT")
             .value_parser(["common", "combined", "json"])
             .default_value("combined")
-            .help("How the lines of the access log are written"),
+            .help("The format of the access log"),
         flag(
             "dashboard",
-            "Show the server at work, at /_dapple/: to browsers on this machine or, with --users, \
-             to those who log in; if a proxy on this machine asks for others, say --users, or have \
-             it refuse the path",
+            "Serve a live dashboard at /_dapple/ to browsers on this machine or, with --users, to \
+             users who log in. If a proxy runs on this machine, use --users or let the proxy \
+             refuse the path",
         ),
         flag(
             "metrics",
-            "Serve figures at /_dapple/metrics to peers on this machine; if one of them is a \
-             proxy, have it refuse the path",
+            "Serve metrics (OpenMetrics) at /_dapple/metrics to clients on this machine. If one \
+             of them is a proxy, let it refuse the path",
         ),
-        flag("metrics-public", "Serve them to everybody"),
+        flag("metrics-public", "Serve metrics at /_dapple/metrics to every client"),
     ]
 }
 
@@ -310,7 +328,7 @@ impl Options {
             _ => FiguresFor::Nobody,
         };
         if tls.is_none() && args.contains_id("redirect-from") {
-            return Err("--redirect-from sends to TLS: say --tls, too".to_owned());
+            return Err("--redirect-from needs --tls".to_owned());
         }
         let mut policy = policy(args)?;
         if let Some(TlsFrom::Files { .. }) = tls {

@@ -61,7 +61,7 @@ impl std::fmt::Display for Content {
         match self {
             Content::Folder(root) => root.fmt(f),
             Content::Demo(_) => f.write_str("a demonstration site"),
-            Content::Elsewhere(port) => write!(f, "what is at port {port} over TLS"),
+            Content::Elsewhere(port) => write!(f, "a redirect to port {port} over TLS"),
         }
     }
 }

@@ -160,7 +160,7 @@ impl Policy {
                 continue;
             }
             let Some(rule) = rules.last_mut() else {
-                return Err(at_line("a field stands before the first path".to_owned()));
+                return Err(at_line("a field comes before the first path".to_owned()));
             };
             rule.fields.push(match content.strip_prefix('!') {
                 Some(name) => (name_of(name.trim()).map_err(at_line)?, None),
@@ -180,7 +180,7 @@ impl Policy {
 
 fn name_of(name: &str) -> Result<HeaderName, String> {
     let parsed = HeaderName::from_bytes(name.as_bytes())
-        .map_err(|_| format!("{name:?} is no name of a field"))?;
+        .map_err(|_| format!("{name:?} is not a valid field name"))?;
     match OURS.contains(&parsed) {
         true => Err(format!("{parsed} follows from the file and the request; it cannot be set")),
         false => Ok(parsed),
@@ -192,7 +192,7 @@ fn field(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
     let value = value.trim();
     match HeaderValue::from_str(value) {
         Ok(parsed) if !value.is_empty() => Ok((name, parsed)),
-        _ => Err(format!("{value:?} is no value of a field")),
+        _ => Err(format!("{value:?} is not a valid field value")),
     }
 }
 
@@ -224,7 +224,9 @@ impl Pattern {
         let text = text.trim();
         // With a colon it would be a placeholder, or another host.
         match text.is_empty() || text.contains(|c: char| c.is_whitespace() || c == ':') {
-            true => Err(format!("{text:?} is no path: /folder/*, or *.js for any folder")),
+            true => {
+                Err(format!("{text:?} is not a pattern: use /folder/*, or *.js for any folder"))
+            }
             false => Ok(Pattern(text.to_owned())),
         }
     }
@@ -344,10 +346,10 @@ mod tests {
         assert_eq!(problem("/*\n  nonsense\n").0, 2);
         assert!(problem("\n  A: b\n").1.contains("before the first path"));
         assert!(problem("/*\n  Content-Length: 3\n").1.contains("cannot be set"));
-        assert!(problem("/*\n  A b: 3\n").1.contains("no name"));
-        assert!(problem("/*\n  A: \u{7f}\n").1.contains("no value"));
-        assert!(problem("/a b\n").1.contains("no path"));
-        assert!(problem("/a/:b\n").1.contains("no path"));
+        assert!(problem("/*\n  A b: 3\n").1.contains("valid field name"));
+        assert!(problem("/*\n  A: \u{7f}\n").1.contains("valid field value"));
+        assert!(problem("/a b\n").1.contains("not a pattern"));
+        assert!(problem("/a/:b\n").1.contains("not a pattern"));
         let mut policy = Policy::default();
         assert!(policy.add_cache_control("*.js").unwrap_err().contains("PATTERN=VALUE"));
     }

@@ -125,12 +125,9 @@ impl Front {
         match identity(&self.from, Ipv4Addr::LOCALHOST.into()) {
             Ok(identity) => {
                 self.https.tls.store(identity.config);
-                tracing::info!(
-                    sha256 = identity.fingerprint,
-                    "the certificate has been read again"
-                );
+                tracing::info!(sha256 = identity.fingerprint, "the certificate was reloaded");
             }
-            Err(error) => tracing::error!("the old certificate stays: {error}"),
+            Err(error) => tracing::error!("the old certificate remains in use: {error}"),
         }
     }
 }

@@ -92,7 +92,7 @@ pub(super) fn listen(
     match front.is_some() && listener.addrs().iter().any(|address| address.ip().is_none()) {
         true => {
             give_up(started, listener);
-            Err("TLS is spoken over TCP only, not over Unix sockets".to_owned())
+            Err("TLS works over TCP only, not over Unix sockets".to_owned())
         }
         false => {
             // Those of a service manager have no address on the command line.

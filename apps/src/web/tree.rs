@@ -41,7 +41,7 @@ impl Walked {
     fn enter(&mut self, folder: Vec<u8>) -> io::Result<()> {
         let members = self.root.members(&join(&self.top, &folder), MOST_MEMBERS)?;
         if members.has_more {
-            return Err(io::Error::other("there are too many files for a zip"));
+            return Err(io::Error::other("too many files for a zip"));
         }
         self.current = (folder, members.all.into_iter());
         Ok(())

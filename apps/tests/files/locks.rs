@@ -190,8 +190,8 @@ fn n9_documents_that_ask_for_no_lock_are_refused() {
     for (document, why) in [
         (&both, "exclusive or shared"),
         (&none, "exclusive or shared"),
-        (&read, "for writing"),
-        (&other, "no lockinfo"),
+        (&read, "only write locks"),
+        (&other, "not a lockinfo document"),
     ] {
         let refused = client.request("LOCK", "/f", "", document.as_bytes());
         assert_eq!(refused.status, 400, "{document}");

@@ -189,7 +189,7 @@ fn n9_a_folder_has_one_server() {
         .unwrap();
     let said = String::from_utf8(other.stderr).unwrap();
     assert_eq!(other.status.code(), Some(2));
-    assert!(said.contains("another server serves this folder already"), "{said}");
+    assert!(said.contains("another server already serves this folder"), "{said}");
 }
 
 #[test]

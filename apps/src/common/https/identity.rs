@@ -152,7 +152,8 @@ fn own_key(file: &Path) -> Result<KeyPair, String> {
                 fs::metadata(file).map_err(|e| format!("{shown}: {e}"))?.permissions().mode();
             if mode & 0o077 != 0 {
                 return Err(format!(
-                    "{shown} can be read by others: chmod 600 it, or remove it for a new one"
+                    "{shown} can be read by other users: chmod 600 it, or remove it to get a new \
+                     key"
                 ));
             }
             KeyPair::from_pem(&text).map_err(|e| format!("{shown}: {e}"))
@@ -258,7 +259,7 @@ mod tests {
         Identity::own(state.path(), &all, Tls::Three).unwrap();
         let file = state.path().join("key.pem");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(Identity::own(state.path(), &all, Tls::Three).err().unwrap().contains("others"));
+        assert!(Identity::own(state.path(), &all, Tls::Three).err().unwrap().contains("other users"));
         fs::write(&file, "no key").unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
         assert!(Identity::own(state.path(), &all, Tls::Three).is_err());

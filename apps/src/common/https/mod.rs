@@ -140,7 +140,7 @@ pub(crate) struct Https<S> {
 pub(crate) fn accept<S: Service>(server: &Arc<Https<S>>, stream: TcpStream, cx: &mut Cx) {
     let Some(place) = OpenConnection::take(&server.connections) else {
         if server.connections.may_complain() {
-            tracing::warn!(peer = %stream.peer_addr(), "there are too many connections");
+            tracing::warn!(peer = %stream.peer_addr(), "too many connections");
         }
         return;
     };
@@ -229,7 +229,7 @@ async fn serve<S: Service>(
 
 /// Somebody speaks plain HTTP.
 async fn tell_of_tls(mut stream: AsyncStream, is_head: bool) -> io::Result<()> {
-    let body = "This server speaks HTTPS: the address begins with https://\n";
+    let body = "This server speaks HTTPS: use an address that begins with https://\n";
     let response = format!(
         "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nDate: {}\r\n\
          Content-Length: {}\r\nConnection: close\r\n\r\n{}",

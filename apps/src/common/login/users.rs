@@ -174,7 +174,7 @@ fn parse_line(line: &str) -> Result<StoredUser, &'static str> {
 
 /// What it takes to check a password has limits: anybody who knows a name makes the server do it.
 fn check_hash(hash: &str) -> Result<(), &'static str> {
-    let bad = "the hash is not one of argon2, in the PHC string format";
+    let bad = "the hash is not an argon2 hash in the PHC string format";
     let parsed = PasswordHash::new(hash).map_err(|_| bad)?;
     Algorithm::try_from(parsed.algorithm.as_str()).map_err(|_| bad)?;
     let version = parsed.version.map(Version::try_from);
@@ -237,12 +237,12 @@ mod tests {
             ("ann", "name:rw:hash"),
             ("ann:rw", "name:rw:hash"),
             ("ann:xx:$argon2id$", "name:rw:hash"),
-            ("ann:rw:plain", "not one of argon2"),
-            ("ann:rw:$argon2id", "not one of argon2"),
-            ("ann:rw:$argon2id$v=19$m=19456,t=2,p=1", "not one of argon2"),
-            ("ann:rw:$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ", "not one of argon2"),
-            (&hash(19456, 2, 1).replace("v=19", "v=18"), "not one of argon2"),
-            ("ann:rw:$scrypt$ln=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA", "not one of argon2"),
+            ("ann:rw:plain", "not an argon2 hash"),
+            ("ann:rw:$argon2id", "not an argon2 hash"),
+            ("ann:rw:$argon2id$v=19$m=19456,t=2,p=1", "not an argon2 hash"),
+            ("ann:rw:$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ", "not an argon2 hash"),
+            (&hash(19456, 2, 1).replace("v=19", "v=18"), "not an argon2 hash"),
+            ("ann:rw:$scrypt$ln=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA", "not an argon2 hash"),
             (&hash(MOST_KIB + 1, 1, 1), "more than 1 GiB"),
             (&hash(19456, MOST_PASSES + 1, 1), "100 passes"),
             (&hash(19456, 1, MOST_LANES + 1), "64 lanes"),

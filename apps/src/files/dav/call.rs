@@ -90,7 +90,9 @@ impl Call {
             Some("0") => Ok(Some(DepthField::Zero)),
             Some("1") => Ok(Some(DepthField::One)),
             Some(other) if other.eq_ignore_ascii_case("infinity") => Ok(Some(DepthField::Infinity)),
-            Some(_) => Err(Problem::Told(StatusCode::BAD_REQUEST, "Depth is 0, 1 or infinity")),
+            Some(_) => {
+                Err(Problem::Told(StatusCode::BAD_REQUEST, "Depth must be 0, 1 or infinity"))
+            }
         }
     }
 
@@ -99,15 +101,15 @@ impl Call {
         match self.field("overwrite")? {
             None | Some("T" | "t") => Ok(true),
             Some("F" | "f") => Ok(false),
-            Some(_) => Err(Problem::Told(StatusCode::BAD_REQUEST, "Overwrite is T or F")),
+            Some(_) => Err(Problem::Told(StatusCode::BAD_REQUEST, "Overwrite must be T or F")),
         }
     }
 
     /// Where a copy or a move leads, and whether that ends with a slash.
     pub(super) fn destination(&self) -> Result<(DavPath, bool), Problem> {
         let field = self.field("destination")?;
-        let field =
-            field.ok_or(Problem::Told(StatusCode::BAD_REQUEST, "there is no Destination"))?;
+        let field = field
+            .ok_or(Problem::Told(StatusCode::BAD_REQUEST, "the Destination field is missing"))?;
         match self.own_path(field)? {
             Some(path) => Ok(path),
             None => {
@@ -282,7 +284,7 @@ fn decode(url: &str) -> Result<(DavPath, bool), Problem> {
     let (path, is_folder) = DavPath::decode(path).map_err(bad_path)?;
     let is_long = path.as_bytes().split(|b| *b == b'/').any(|name| name.len() > MOST_NAME);
     if is_long || path.as_bytes().len() > MOST_PATH {
-        return Err(Problem::Told(StatusCode::URI_TOO_LONG, "no file can have so long a name"));
+        return Err(Problem::Told(StatusCode::URI_TOO_LONG, "the name is too long for a file"));
     }
     Ok((path, is_folder))
 }

@@ -43,7 +43,7 @@ impl Dav {
             let found = dav.share.look_for(&call.path)?;
             call.check_kind(found.as_ref())?;
             if found.is_none() && call.is_folder {
-                let why = "there is no folder here, and none is made";
+                let why = "the parent folder does not exist, and LOCK does not create it";
                 return Err(Problem::Told(StatusCode::CONFLICT, why));
             }
             let mut forgotten = false;
@@ -85,7 +85,7 @@ impl Dav {
     async fn refresh(&self, call: Call) -> Outcome {
         let timeout = call.timeout()?;
         if !call.has_if() {
-            let why = "a lock is refreshed with its token in the If field";
+            let why = "to refresh a lock, send its token in the If field";
             return Err(Problem::Told(StatusCode::BAD_REQUEST, why));
         }
         let (path, client) = (call.path.clone(), call.client.clone());
@@ -103,7 +103,7 @@ impl Dav {
 
     pub(super) async fn unlock(&self, call: Call) -> Outcome {
         let field = call.field("lock-token")?;
-        let why = "there is no Lock-Token";
+        let why = "the Lock-Token field is missing";
         let token = field.ok_or(Problem::Told(StatusCode::BAD_REQUEST, why))?;
         // Some clients leave the brackets out.
         let bare = token.strip_prefix('<').and_then(|t| t.strip_suffix('>')).unwrap_or(token);
@@ -133,21 +133,21 @@ impl Dav {
 fn wanted(call: &Call, document: &xml::Element) -> Result<Wanted, Problem> {
     let bad = |why| Problem::Told(StatusCode::BAD_REQUEST, why);
     if !document.name.is_dav("lockinfo") {
-        return Err(bad("the document is no lockinfo"));
+        return Err(bad("the body is not a lockinfo document"));
     }
     if document.child("locktype").and_then(|t| t.child("write")).is_none() {
-        return Err(bad("there are only locks for writing"));
+        return Err(bad("only write locks are supported"));
     }
     let scope = document.child("lockscope").ok_or(bad("the lock has no scope"))?;
     let exclusive = match (scope.child("exclusive"), scope.child("shared")) {
         (Some(_), None) => true,
         (None, Some(_)) => false,
-        _ => return Err(bad("a lock is exclusive or shared")),
+        _ => return Err(bad("a lock must be exclusive or shared")),
     };
     let deep = match call.depth()? {
         None | Some(DepthField::Infinity) => true,
         Some(DepthField::Zero) => false,
-        Some(DepthField::One) => return Err(bad("a lock has depth 0 or infinity")),
+        Some(DepthField::One) => return Err(bad("the depth of a lock must be 0 or infinity")),
     };
     Ok(Wanted { exclusive, owner: owner(document)?, deep, timeout: call.timeout()? })
 }

@@ -187,7 +187,7 @@ impl Dav {
             _ => return Err(StatusCode::NOT_IMPLEMENTED.into()),
         };
         if changes && user.read_only {
-            return Err(Problem::Told(StatusCode::FORBIDDEN, "this user may only read here"));
+            return Err(Problem::Told(StatusCode::FORBIDDEN, "this user may only read"));
         }
         if call.path.is_private() {
             let status = if changes { StatusCode::FORBIDDEN } else { StatusCode::NOT_FOUND };

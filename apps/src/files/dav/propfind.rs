@@ -75,7 +75,7 @@ fn has_some(properties: &View) -> bool {
 }
 
 pub(super) fn want(document: &xml::Element) -> Result<Want, Problem> {
-    let bad = || Problem::Told(StatusCode::BAD_REQUEST, "the document is no propfind");
+    let bad = || Problem::Told(StatusCode::BAD_REQUEST, "the body is not a propfind document");
     if !document.name.is_dav("propfind") {
         return Err(bad());
     }

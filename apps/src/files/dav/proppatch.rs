@@ -62,7 +62,8 @@ pub(super) struct Changes {
 
 impl Changes {
     pub(super) fn of(document: &xml::Element) -> Result<Changes, Problem> {
-        let bad = || Problem::Told(StatusCode::BAD_REQUEST, "the document is no propertyupdate");
+        let bad =
+            || Problem::Told(StatusCode::BAD_REQUEST, "the body is not a propertyupdate document");
         if !document.name.is_dav("propertyupdate") {
             return Err(bad());
         }

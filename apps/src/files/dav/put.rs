@@ -134,7 +134,7 @@ impl Dav {
                 };
                 let is_dated = modified.is_some_and(|modified| upload.set_modified(modified));
                 if !upload.is_as_expected()? {
-                    let why = "the contents are not what OC-Checksum says";
+                    let why = "the content does not match OC-Checksum";
                     return Err(Problem::Told(StatusCode::BAD_REQUEST, why));
                 }
                 let forgotten = old.is_none() && dav.meta.store().forget(&call.path);

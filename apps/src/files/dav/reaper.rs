@@ -49,7 +49,7 @@ impl Reaper {
             };
             let Some(trash) = next else { return };
             if let Err(error) = trash.remove() {
-                tracing::warn!(%error, "something deleted takes room until the next start");
+                tracing::warn!(%error, "deleted data takes up space until the next start");
             }
         }
     }

@@ -212,7 +212,7 @@ impl Dav {
                 let moved = placed.inspect(|_| {
                     // It has been moved; that some of it may be left is a pity.
                     if let Err(error) = self.share.delete(from, found).and_then(Trash::remove) {
-                        tracing::error!(%error, ?from, "what was moved cannot be removed");
+                        tracing::error!(%error, ?from, "the source of a move cannot be removed");
                     }
                 });
                 self.settled(number, &intended, moved)?

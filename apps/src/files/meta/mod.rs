@@ -168,7 +168,7 @@ impl Meta {
         let store = Arc::clone(&self.store);
         match self.handle.offload(move || store.reopen()).await {
             Ok(Ok(())) => {
-                tracing::warn!("the store of properties works again");
+                tracing::warn!("the property store works again");
                 self.changed().await
             }
             Ok(Err(error)) => {

@@ -125,7 +125,7 @@ impl Before {
             Ok::<_, io::Error>(())
         };
         if let Err(error) = restore() {
-            tracing::error!(%error, "attributes of a file are left half set");
+            tracing::error!(%error, "the attributes of a file were only partly set");
         }
     }
 }

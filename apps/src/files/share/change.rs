@@ -205,7 +205,7 @@ impl Share {
             Err(error) => return Err(error.into()),
         };
         if let Err(error) = undo {
-            tracing::error!(%error, "a change that failed half way could not be undone");
+            tracing::error!(%error, "a change failed halfway and could not be undone");
         }
         aside
     }
@@ -230,7 +230,7 @@ impl Share {
     /// Has on the disk what is done already.
     pub(super) fn sync_done(&self, folder: impl AsFd) {
         if let Err(error) = self.sync(folder) {
-            tracing::error!(%error, "the disk does not tell that it has a change");
+            tracing::error!(%error, "the disk did not confirm a change");
         }
     }
 }

@@ -121,7 +121,7 @@ pub(in crate::files) fn keep(file: impl AsFd, found: &Found, sha1: &[u8; 20]) {
     if let Err(error) =
         rustix::fs::fsetxattr(file, ATTRIBUTE, value.as_bytes(), XattrFlags::empty())
     {
-        tracing::debug!(%error, "a checksum cannot be kept");
+        tracing::debug!(%error, "cannot store a checksum");
     }
 }
 

@@ -51,7 +51,7 @@ impl Drop for Copied {
         if !self.placed
             && let Err(error) = remove(&self.folder, &self.name)
         {
-            tracing::warn!(%error, "an unfinished copy stays until the next start");
+            tracing::warn!(%error, "an unfinished copy remains until the next start");
         }
     }
 }

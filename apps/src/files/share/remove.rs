@@ -17,7 +17,7 @@ use super::{FOLDER, hidden_name};
 
 /// Something that has lost its place and is still to be taken apart.
 #[derive(Debug)]
-#[must_use = "it takes room until it is removed"]
+#[must_use = "it takes up space until it is removed"]
 pub(in crate::files) struct Trash(pub(super) Option<(Arc<OwnedFd>, OsString)>);
 
 impl Trash {

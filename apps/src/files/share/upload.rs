@@ -178,7 +178,7 @@ impl Drop for Upload {
         if !self.placed
             && let Err(error) = rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty())
         {
-            tracing::warn!(%error, "an unfinished file stays until the next start");
+            tracing::warn!(%error, "an unfinished file remains until the next start");
         }
     }
 }

@@ -49,14 +49,14 @@ impl Walk {
             let Some((path, folder, dir)) = &mut self.current else {
                 let path = self.folders.pop_front()?;
                 if let Err(error) = self.enter(share, path.clone()) {
-                    tracing::debug!(?path, %error, "a folder is left out");
+                    tracing::debug!(?path, %error, "a folder was left out");
                 }
                 continue;
             };
             let entry = match dir.read() {
                 Some(Ok(entry)) => entry,
                 Some(Err(error)) => {
-                    tracing::debug!(?path, %error, "the rest of a folder is left out");
+                    tracing::debug!(?path, %error, "the rest of a folder was left out");
                     self.current = None;
                     continue;
                 }

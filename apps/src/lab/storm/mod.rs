@@ -30,14 +30,14 @@ pub(super) fn command() -> Command {
                 .long("seeds")
                 .value_name("N")
                 .value_parser(value_parser!(u64).range(1..))
-                .help("So many seeds [default: 1000, or any number with --seconds]"),
+                .help("The number of seeds [default: 1000, or no limit with --seconds]"),
         )
         .arg(
             Arg::new("seconds")
                 .long("seconds")
                 .value_name("S")
                 .value_parser(value_parser!(u64).range(1..))
-                .help("For about so many seconds [default: no limit]"),
+                .help("Stop after about this number of seconds [default: no limit]"),
         )
         .arg(
             Arg::new("from")
@@ -53,13 +53,13 @@ pub(super) fn command() -> Command {
                 .value_name("PROGRAM")
                 .value_parser(names.to_vec())
                 .action(ArgAction::Append)
-                .help("Programs of this kind only; may be given several times"),
+                .help("Only programs of this kind. May be repeated"),
         )
         .arg(
             Arg::new("all")
                 .long("reach-all")
                 .action(ArgAction::SetTrue)
-                .help("Fails if something of the list was not reached"),
+                .help("Fail if an item of the list was not reached"),
         )
 }
 

@@ -48,7 +48,7 @@ pub(super) fn command() -> Command {
                 .value_name("N")
                 .value_parser(["8", "16", "32", "64"])
                 .default_value("32")
-                .help("Nodes, and groups"),
+                .help("The number of nodes, and of groups"),
         )
         .arg(
             Arg::new("wait")
@@ -56,7 +56,7 @@ pub(super) fn command() -> Command {
                 .value_name("MS")
                 .value_parser(value_parser!(u64).range(1..=1_000))
                 .default_value("100")
-                .help("Milliseconds that stand for a signature"),
+                .help("The milliseconds that a signature is simulated to take"),
         )
         .arg(
             Arg::new("rounds")

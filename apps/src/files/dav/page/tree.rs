@@ -51,7 +51,7 @@ impl Tree for Walked {
             Ok((file, found)) if !found.is_folder() => Ok(Some((file, self.entry(&path, &found)))),
             Ok(_) => Ok(None),
             Err(error) if is_missing(&error) || error.kind() == io::ErrorKind::PermissionDenied => {
-                tracing::debug!(?path, %error, "a file is left out of a zip");
+                tracing::debug!(?path, %error, "a file was left out of a zip");
                 Ok(None)
             }
             Err(error) => Err(error),

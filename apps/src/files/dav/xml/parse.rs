@@ -111,7 +111,7 @@ fn decode(bytes: &[u8]) -> Result<String, BadXml> {
     let text: Result<String, _> = char::decode_utf16(pairs.iter().copied().map(unit)).collect();
     match text {
         Ok(text) if rest.is_empty() => Ok(text),
-        _ => Err(BadXml("it is not UTF-16, as it says")),
+        _ => Err(BadXml("it is not the UTF-16 that it declares")),
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) fn check_declaration(
         return Err(bad());
     }
     if !version.strip_prefix("1.").is_some_and(is_digits) {
-        return Err(BadXml("it is of a version of XML that is not known"));
+        return Err(BadXml("its version of XML is not supported"));
     }
     let mut names = ["encoding", "standalone"].into_iter();
     while !rest.trim_matches(SPACE).is_empty() {
@@ -66,7 +66,7 @@ fn has_ascii(encoding: &str) -> bool {
 pub(super) fn check_instruction(target: &str) -> Result<(), BadXml> {
     match is_name(target) && !target.eq_ignore_ascii_case("xml") {
         true => Ok(()),
-        false => Err(BadXml("it has an instruction for nobody")),
+        false => Err(BadXml("it has a processing instruction without a target")),
     }
 }
 

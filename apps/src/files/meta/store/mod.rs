@@ -51,10 +51,10 @@ pub(in crate::files) enum StoreError {
 impl std::fmt::Display for StoreError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            StoreError::InUse => f.write_str("another server serves this folder already"),
-            StoreError::Full => f.write_str("there is no room"),
-            StoreError::Broken => f.write_str("the store of properties cannot be used for now"),
-            StoreError::Failed(error) => write!(f, "the store of properties: {error}"),
+            StoreError::InUse => f.write_str("another server already serves this folder"),
+            StoreError::Full => f.write_str("there is no space left"),
+            StoreError::Broken => f.write_str("the property store cannot be used at the moment"),
+            StoreError::Failed(error) => write!(f, "the property store: {error}"),
         }
     }
 }
